@@ -1,0 +1,267 @@
+"""Every error gglib_nb raises, one class per decision a caller can take.
+
+The message says what happened and what to do next; the attributes are plain values, so that a program
+can decide without reading text. This module is the ground floor: it imports nothing of ours.
+
+    GglibError
+    ├── RequestError                    what was asked for cannot be meant
+    │   ├── InvalidQuantizationError        no variant of that name; names the choices
+    │   ├── AmbiguousQuantizationError      several variants answer to it; names the choices
+    │   ├── NoGgufFilesError                the repository holds no model in GGUF
+    │   ├── IncompleteShardSetError         a member of the split set is missing
+    │   └── InvalidConfigError              a setting has a value that cannot work
+    ├── QueueError                      the queue's answer is no
+    │   ├── QueueFullError                  wait, remove one, or raise the limit
+    │   ├── AlreadyQueuedError              another live download owns the id or the target file
+    │   ├── NotInQueueError                 no such download there
+    │   └── ManagerClosedError              the manager was closed, or belongs to the parent of a fork
+    ├── HubError                        the Hub's answer is no, or there is none
+    │   ├── RepoNotFoundError
+    │   ├── RevisionNotFoundError
+    │   ├── GatedRepoError                  accept the terms on the named page first
+    │   ├── InvalidTokenError               log in again
+    │   ├── RateLimitedError                wait the given seconds
+    │   ├── HubUnavailableError             the Hub failed; try again later
+    │   └── OfflineError                    offline mode is on
+    ├── TransferError                   the bytes did not arrive, or not the right ones
+    │   ├── NetworkError
+    │   ├── StalledError
+    │   ├── IntegrityError                  the SHA-256 is not the Hub's
+    │   ├── RemoteChangedError              the file changed between listing and download
+    │   ├── DiskFullError
+    │   ├── StorageError                    the models folder cannot be written
+    │   ├── EngineLostError                 the engine died again and again
+    │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
+    │   └── DownloadCancelledError          what `wait` raises for a cancelled download
+    ├── GgufError                       these bytes are not a GGUF header we can read
+    └── CatalogError                    the models database cannot be read or written
+        └── ModelNotFoundError              no registered model of that id
+
+Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
+below are the only place where that is done.
+"""
+
+from typing import Any
+
+
+class GglibError(Exception):
+    """Base of all errors of this package. Its text is meant for the person at the keyboard."""
+
+
+class RequestError(GglibError):
+    """What was asked for cannot be meant; the queue is as it was."""
+
+
+class _ChoiceError(RequestError):
+    """A request that names no single variant.
+
+    Attributes:
+        choices: What could have been asked for, as a person would type it, best first.
+    """
+
+    def __init__(self, message: str, choices: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.choices = tuple(choices)
+
+
+class InvalidQuantizationError(_ChoiceError):
+    """No variant of the repository answers to the quantization or file name asked for."""
+
+
+class AmbiguousQuantizationError(_ChoiceError):
+    """Several variants answer to what was asked for, or nothing was asked for and no rule decides."""
+
+
+class NoGgufFilesError(RequestError):
+    """The repository holds no model in GGUF at this revision."""
+
+
+class IncompleteShardSetError(RequestError):
+    """A split model lacks some of its files on the Hub, so no program could load it.
+
+    Attributes:
+        missing: The 1-based numbers of the missing shards.
+    """
+
+    def __init__(self, message: str, missing: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+class InvalidConfigError(RequestError):
+    """A setting or an argument has a value that cannot work."""
+
+
+class QueueError(GglibError):
+    """The queue refused; it is as it was before."""
+
+
+class QueueFullError(QueueError):
+    """The queue holds as many pending downloads as it may.
+
+    Attributes:
+        max_size: The limit, in pending downloads.
+    """
+
+    def __init__(self, message: str, max_size: int = 0) -> None:
+        super().__init__(message)
+        self.max_size = max_size
+
+
+class AlreadyQueuedError(QueueError):
+    """Another live download is the same one, or writes the same file.
+
+    Attributes:
+        other_id: Text form of the download that is there already.
+    """
+
+    def __init__(self, message: str, other_id: str = "") -> None:
+        super().__init__(message)
+        self.other_id = other_id
+
+
+class NotInQueueError(QueueError):
+    """No download of that id where it was looked for; the text names the operation that would fit."""
+
+
+class ManagerClosedError(QueueError):
+    """The manager was closed, or this process is a fork of the one that owns it."""
+
+
+class HubError(GglibError):
+    """The Hub's answer is no, or there is none."""
+
+
+class RepoNotFoundError(HubError):
+    """No such repository, or it is private and the token does not open it."""
+
+
+class RevisionNotFoundError(HubError):
+    """The repository has no such branch, tag or commit."""
+
+
+class GatedRepoError(HubError):
+    """The repository's terms have to be accepted first.
+
+    Attributes:
+        accept_url: The page on which to accept them.
+    """
+
+    def __init__(self, message: str, accept_url: str = "") -> None:
+        super().__init__(message)
+        self.accept_url = accept_url
+
+
+class InvalidTokenError(HubError):
+    """The Hub does not accept the token it was given."""
+
+
+class RateLimitedError(HubError):
+    """The Hub asks to wait.
+
+    Attributes:
+        retry_after_s: Seconds to wait; None where the Hub did not say.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class HubUnavailableError(HubError):
+    """The Hub or its CDN failed, or sent what cannot be used; trying later can help."""
+
+
+class OfflineError(HubError):
+    """Offline mode is on (`HF_HUB_OFFLINE`), so nothing was asked."""
+
+
+class TransferError(GglibError):
+    """The bytes did not arrive, or not the right ones; what is on disk and right is kept."""
+
+
+class NetworkError(TransferError):
+    """The connection failed and went on failing; a retry continues where it stopped."""
+
+
+class StalledError(TransferError):
+    """The connection stayed open and nothing came; a retry continues where it stopped."""
+
+
+class IntegrityError(TransferError):
+    """The file has not the SHA-256 that the Hub states; it was thrown away.
+
+    Attributes:
+        expected: SHA-256 in hexadecimal, as the Hub states it.
+        actual: SHA-256 in hexadecimal of what arrived.
+    """
+
+    def __init__(self, message: str, expected: str = "", actual: str = "") -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.actual = actual
+
+
+class RemoteChangedError(TransferError):
+    """The Hub serves another file under this name and commit than its listing promised."""
+
+
+class DiskFullError(TransferError):
+    """The filesystem of the models folder has not the room; what is there is kept.
+
+    Attributes:
+        needed_bytes: Bytes still to be written; None where unknown.
+        free_bytes: Bytes free on that filesystem; None where unknown.
+    """
+
+    def __init__(self, message: str, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:
+        super().__init__(message)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class StorageError(TransferError):
+    """The models folder cannot be written for another reason than its size."""
+
+
+class EngineLostError(TransferError):
+    """The engine process died several times without a new byte."""
+
+
+class DownloadInterruptedError(TransferError):
+    """The transfer was stopped from outside (the manager closed); the partial file is kept."""
+
+
+class DownloadCancelledError(TransferError):
+    """What waiting for a download raises when somebody cancelled it."""
+
+
+class GgufError(GglibError):
+    """These bytes are not a GGUF header that can be read; the text names what is wrong."""
+
+
+class CatalogError(GglibError):
+    """The models database cannot be read or written."""
+
+
+class ModelNotFoundError(CatalogError):
+    """No registered model answers to that id."""
+
+
+def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
+    found = {parent.__name__: parent}
+    for child in parent.__subclasses__():
+        found |= _with_subclasses(child)
+    return found
+
+
+def to_wire(error: GglibError) -> dict[str, Any]:
+    """The error as plain values: `code` (its class), `message`, and its attributes under `fields`."""
+    return {"code": type(error).__name__, "message": str(error), "fields": dict(vars(error))}
+
+
+def from_wire(data: dict[str, Any]) -> GglibError:
+    """The error that `to_wire` described; an unknown class becomes a plain `GglibError`."""
+    kind = _with_subclasses(GglibError).get(data["code"], GglibError)
+    fields = data.get("fields", {}) if kind.__init__ is not Exception.__init__ else {}
+    return kind(data["message"], **fields)
