@@ -1,0 +1,1 @@
+"""GGUF models from the Hugging Face Hub, in a notebook."""

@@ -5,6 +5,7 @@ can decide without reading text. This module is the ground floor: it imports not
 
     GglibError
     ├── RequestError                    what was asked for cannot be meant
+    │   ├── InvalidRepoIdError              not of the form owner/name
     │   ├── InvalidQuantizationError        no variant of that name; names the choices
     │   ├── AmbiguousQuantizationError      several variants answer to it; names the choices
     │   ├── NoGgufFilesError                the repository holds no model in GGUF
@@ -50,6 +51,10 @@ class GglibError(Exception):
 
 class RequestError(GglibError):
     """What was asked for cannot be meant; the queue is as it was."""
+
+
+class InvalidRepoIdError(RequestError):
+    """A repository's id is not of the form `owner/name`."""
 
 
 class _ChoiceError(RequestError):

@@ -1,0 +1,1 @@
+"""The models database: what stands on the disk and where it came from."""

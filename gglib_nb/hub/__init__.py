@@ -1,0 +1,1 @@
+"""Reads a hub through huggingface_hub: listings, search, ranges for headers."""

@@ -1,0 +1,1 @@
+"""The async port over the queue thread, and its synchronous twins."""

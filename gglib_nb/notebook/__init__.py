@@ -1,0 +1,1 @@
+"""What a person sees: the magic, the panel, and the same as text."""

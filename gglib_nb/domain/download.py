@@ -1,0 +1,378 @@
+"""The values of the download port: what is asked for, what will be fetched, what the queue shows of it.
+
+Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import GglibError
+
+
+class DownloadStatus(StrEnum):
+    """Where a download is; the words are the same on the wire and on the screen."""
+
+    QUEUED = "queued"
+    PAUSED = "paused"
+    DOWNLOADING = "downloading"
+    FINALIZING = "finalizing"
+    REGISTERING = "registering"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_pending(self) -> bool:
+        """Waits in the queue, paused or not."""
+        return self in (DownloadStatus.QUEUED, DownloadStatus.PAUSED)
+
+    @property
+    def is_active(self) -> bool:
+        """Holds a slot."""
+        return self in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING, DownloadStatus.REGISTERING)
+
+
+class ShardStatus(StrEnum):
+    """Where one file of a download is."""
+
+    QUEUED = "queued"
+    DOWNLOADING = "downloading"
+    VERIFYING = "verifying"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadRequest:
+    """What a caller asks for.
+
+    Attributes:
+        repo_id: `owner/name` on the Hub.
+        quantization: Label, file name or key of the variant, in any case; None lets the rule choose.
+        revision: Branch, tag or commit; None is the default branch.
+        force: Fetch again although the file is there, and replace a file of another commit once the new one
+            is verified.
+        add_to_db: Register the finished model in the catalog.
+        companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+    """
+
+    repo_id: str
+    quantization: str | None = None
+    revision: str | None = None
+    force: bool = False
+    add_to_db: bool = True
+    companions: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> DownloadId:
+        """The id as asked for; the queue's own id names the variant that it resolved to."""
+        return DownloadId(self.repo_id, self.quantization, self.revision)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """One file to be fetched.
+
+    Attributes:
+        path_in_repo: Path in the repository.
+        size_bytes: Its size; None where the hub did not say.
+        sha256: What it must hash to; None where unknown (it then ends as `unverified`).
+        target: Absolute path under which it appears when all is verified. Raw byte splits share one target.
+        offset_bytes: Where its first byte stands in the target; 0 unless it is a later part of a byte split.
+        kind: `shard`, or the kind of companion it is (`mmproj`, ...).
+        known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
+            None where the catalog does not know it. A target that still has it is not hashed again.
+    """
+
+    path_in_repo: str
+    size_bytes: int | None
+    sha256: str | None
+    target: str
+    offset_bytes: int = 0
+    kind: str = "shard"
+    known_mtime_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDownload:
+    """A request resolved to a commit, a variant and its files.
+
+    Attributes:
+        id: The queue's id for it: its tail names the variant.
+        commit_sha: The commit every URL uses.
+        label: The quantization's label; None where the files carry none.
+        files: Shards in their order, then companions.
+        reason: Why this variant, in words for a person; empty where it was asked for by name.
+        force: As in the request.
+        add_to_db: As in the request.
+        companions: As in the request.
+    """
+
+    id: DownloadId
+    commit_sha: str
+    label: str | None
+    files: tuple[PlannedFile, ...]
+    reason: str = ""
+    force: bool = False
+    add_to_db: bool = True
+    companions: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> tuple[str, str, str | None]:
+        """Two plans with the same identity are the same download."""
+        return (self.id.repo_id, self.commit_sha, self.id.quantization)
+
+    @property
+    def shard_count(self) -> int:
+        """Files of the model itself, companions not counted."""
+        return sum(file.kind == "shard" for file in self.files)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of all files together; None where one is unknown."""
+        sizes = [file.size_bytes for file in self.files]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The paths it will write."""
+        return frozenset(file.target for file in self.files)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Targets of the model itself, in shard order, each once."""
+        return tuple(dict.fromkeys(file.target for file in self.files if file.kind == "shard"))
+
+    @property
+    def display_name(self) -> str:
+        """Repository's name without its owner, as a row's title."""
+        return self.id.repo_id.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as it stands on the disk after its transfer.
+
+    Attributes:
+        target: Absolute path.
+        path_in_repo: Path in the repository; of the first part, for a byte split.
+        kind: `shard` or the kind of companion.
+        size_bytes: Its size.
+        sha256: Its SHA-256; None where it was not computed.
+        is_verified: Whether its digest is the one the hub states. False: the hub stated none.
+        mtime_ns: Modification time, to know later whether somebody touched it.
+        was_present: It stood there already; no byte was fetched for it.
+        facts: What its GGUF header says, as JSON scalars; empty where it has none that can be read.
+    """
+
+    target: str
+    path_in_repo: str
+    kind: str
+    size_bytes: int
+    sha256: str | None
+    is_verified: bool
+    mtime_ns: int
+    was_present: bool
+    facts: dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardProgress:
+    """One file's bar.
+
+    Attributes:
+        number: 1-based among the files of its download, as in a shard's file name.
+        path_in_repo: Path in the repository.
+        kind: `shard` or the kind of companion.
+        size_bytes: None unknown.
+        downloaded_bytes: Bytes that are on the disk.
+        status: Where it is.
+    """
+
+    number: int
+    path_in_repo: str
+    kind: str
+    size_bytes: int | None
+    downloaded_bytes: int
+    status: ShardStatus
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedDownload:
+    """One download as the queue shows it.
+
+    Attributes:
+        id: Its id.
+        status: Where it is.
+        position: 1-based among pending downloads, 1 is next to run; 0 while active or ended.
+        downloaded_bytes: Bytes on the disk, what an earlier run left included.
+        total_bytes: None unknown.
+        bytes_per_second: Smoothed rate of the line; None until enough was seen, 0 while stalled.
+        eta_seconds: Smoothed; None unknown.
+        shards: A bar for every file of the model.
+        companions: A bar for every companion.
+        notice: One line that says what is going on; None when the status says it all.
+        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None without
+            notice.
+        error: Why it failed; None unless failed.
+        can_retry: Whether trying again can help; only meaningful when failed.
+        reason: Why this variant was chosen; empty where it was asked for by name.
+        commit_sha: The commit it comes from.
+        label: Quantization label; None where the files carry none.
+        paths: Where the model's files stand, in shard order; empty unless completed.
+        is_verified: True when every file hashed to what the hub states; None unless completed.
+        was_present: Completed without a byte fetched.
+        queued_at_s: Unix time.
+        started_at_s: Unix time of its first start; None before.
+        ended_at_s: Unix time; None before.
+    """
+
+    id: DownloadId
+    status: DownloadStatus
+    position: int
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    shards: tuple[ShardProgress, ...]
+    companions: tuple[ShardProgress, ...]
+    notice: str | None
+    notice_kind: str | None
+    error: GglibError | None
+    can_retry: bool
+    reason: str
+    commit_sha: str
+    label: str | None
+    paths: tuple[str, ...]
+    is_verified: bool | None
+    was_present: bool
+    queued_at_s: float
+    started_at_s: float | None
+    ended_at_s: float | None
+
+    @property
+    def group_id(self) -> str:
+        """The id under which all its shards are cancelled."""
+        return self.id.group_id
+
+    @property
+    def repo_id(self) -> str:
+        """`owner/name`."""
+        return self.id.repo_id
+
+    @property
+    def quantization(self) -> str | None:
+        """The tail of its id: the label, or the stem where the label names several."""
+        return self.id.quantization
+
+    @property
+    def display_name(self) -> str:
+        """Repository's name without its owner."""
+        return self.id.repo_id.rpartition("/")[2]
+
+    @property
+    def shard_count(self) -> int:
+        """Files of the model itself."""
+        return len(self.shards)
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1; None where the total is unknown."""
+        if self.total_bytes is None:
+            return None
+        if self.total_bytes == 0:
+            return 1.0
+        return min(1.0, self.downloaded_bytes / self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class RunItem:
+    """One ended download of a run.
+
+    Attributes:
+        id: Its id.
+        outcome: `completed`, `failed` or `cancelled`.
+        ended_at_s: Unix time.
+        total_bytes: None unknown.
+        message: Why it failed; empty otherwise.
+    """
+
+    id: DownloadId
+    outcome: DownloadStatus
+    ended_at_s: float
+    total_bytes: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRunSummary:
+    """What a run of the queue came to: from drained to busy and back.
+
+    Attributes:
+        started_at_s: Unix time of its first start.
+        ended_at_s: Unix time of the moment it drained.
+        attempts_completed: Attempts by outcome; a download that failed and was retried counts twice.
+        attempts_failed: As above.
+        attempts_cancelled: As above.
+        models_completed: Different downloads, by their last outcome.
+        models_failed: As above.
+        models_cancelled: As above.
+        items: The newest first, 20 at most.
+        is_truncated: Whether there were more.
+    """
+
+    started_at_s: float
+    ended_at_s: float
+    attempts_completed: int
+    attempts_failed: int
+    attempts_cancelled: int
+    models_completed: int
+    models_failed: int
+    models_cancelled: int
+    items: tuple[RunItem, ...]
+    is_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSnapshot:
+    """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
+
+    Attributes:
+        version: Grows with every change.
+        items: Active downloads, then the pending ones in their order.
+        recent_completed: The newest first.
+        recent_failures: The newest first; they stay until retried, queued again or cleared.
+        recent_cancelled: The newest first.
+        resolving: Requests whose files are still being listed, as a person typed them.
+        max_size: Limit of pending downloads.
+        max_concurrent: How many run at once.
+        is_processing: Whether the processor runs.
+        bandwidth_limit_bytes_per_second: None is unlimited.
+        bytes_per_second: Of all active downloads together; None until known.
+        eta_seconds: Until everything active and queued is there; None unknown.
+        last_run: What the last finished run came to; None before the first.
+    """
+
+    version: int
+    items: tuple[QueuedDownload, ...]
+    recent_completed: tuple[QueuedDownload, ...]
+    recent_failures: tuple[QueuedDownload, ...]
+    recent_cancelled: tuple[QueuedDownload, ...]
+    resolving: tuple[str, ...]
+    max_size: int
+    max_concurrent: int
+    is_processing: bool
+    bandwidth_limit_bytes_per_second: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    last_run: QueueRunSummary | None
+
+    @property
+    def active_count(self) -> int:
+        """Downloads that hold a slot."""
+        return sum(item.status.is_active for item in self.items)
+
+    @property
+    def pending_count(self) -> int:
+        """Downloads that wait, paused ones included."""
+        return sum(item.status.is_pending for item in self.items)

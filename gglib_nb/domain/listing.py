@@ -1,0 +1,70 @@
+"""What a hub says of its repositories, as plain values. How it is asked is the hub floor's business."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Gate = Literal["auto", "manual"]
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a repository at a commit.
+
+    Attributes:
+        path: Path in the repository, with `/`.
+        size_bytes: Its size; None where the hub does not say.
+        sha256: SHA-256 of the content in hexadecimal; None for small files kept in git, and where it is masked.
+    """
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RepoListing:
+    """All files of a repository at one commit.
+
+    Attributes:
+        repo_id: The id the hub uses now, also where it was asked under an older name.
+        commit_sha: The commit, 40 hexadecimal digits.
+        gate: How access is granted; None where the repository is open.
+        is_private: Whether a token is needed to see it.
+        files: Every file, in the order of their paths.
+    """
+
+    repo_id: str
+    commit_sha: str
+    gate: Gate | None
+    is_private: bool
+    files: tuple[HubFile, ...]
+
+    def file(self, path: str) -> HubFile:
+        """The file of that path; `KeyError` where there is none."""
+        for file in self.files:
+            if file.path == path:
+                return file
+        raise KeyError(path)
+
+
+@dataclass(frozen=True, slots=True)
+class RepoSummary:
+    """One row of a search.
+
+    Attributes:
+        repo_id: `owner/name`.
+        downloads: Downloads of the last 30 days; None unknown.
+        likes: Likes; None unknown.
+        parameter_count: Parameters of the model; None unknown.
+        architecture: As in the GGUF header; None unknown.
+        gate: How access is granted; None where it is open.
+        modified_at: ISO date of the last change; None unknown.
+    """
+
+    repo_id: str
+    downloads: int | None
+    likes: int | None
+    parameter_count: int | None
+    architecture: str | None
+    gate: Gate | None
+    modified_at: str | None

@@ -1,0 +1,206 @@
+"""What the kernel and the engine say to each other: JSON lines, shared by both ends.
+
+Commands go down the engine's standard input, events come up its standard output, one object a line, its
+class in `type`. The engine has no queue and no policy: it runs the attempts it is told to and reports.
+Nothing here is written to a file, since `Configure` carries the token.
+
+Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed`,
+`TransferStopped`. `Progress` may be dropped when a newer one replaces it; the ends never are.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+
+NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """First command, and again when a setting changes.
+
+    Attributes:
+        endpoint: The hub's base URL.
+        token: None: anonymous. Sent to the endpoint's own origin only.
+        bandwidth_limit_bytes_per_second: For all transfers together; None is unlimited.
+        max_connections: For all transfers together.
+        link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
+        user_agent: Sent with every request.
+    """
+
+    endpoint: str
+    token: str | None = field(repr=False)
+    bandwidth_limit_bytes_per_second: int | None
+    max_connections: int
+    link_folders: tuple[str, ...]
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTransfer:
+    """Fetch these files.
+
+    Attributes:
+        attempt: Unique in the kernel's life; every event about it carries it.
+        repo_id: Repository.
+        commit_sha: Commit for every URL.
+        files: What to fetch; those with one target are joined in it.
+        force: Fetch although an identical file could be linked or is there; replace another file at the target.
+    """
+
+    attempt: int
+    repo_id: str
+    commit_sha: str
+    files: tuple[PlannedFile, ...]
+    force: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopTransfer:
+    """Stop the attempt within a second; keep its partial files unless `discard`."""
+
+    attempt: int
+    discard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardPartials:
+    """Delete the partial files of these targets, of which no attempt runs."""
+
+    targets: tuple[str, ...]
+
+
+Command = Configure | StartTransfer | StopTransfer | DiscardPartials
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine runs and reads commands."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """One file of an attempt, at the same index as in `StartTransfer.files`.
+
+    Attributes:
+        downloaded_bytes: Bytes on the disk.
+        status: Where it is.
+    """
+
+    downloaded_bytes: int
+    status: ShardStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Sampled at 10 Hz while an attempt runs, also when nothing moved.
+
+    Attributes:
+        attempt: Of which attempt.
+        sampled_s: Monotonic clock of the machine at the moment of sampling.
+        files: One for every file.
+        received_bytes: Bytes that came over the line in this attempt (what was on disk before is not speed).
+        notice_kind: What is going on; None when bytes just flow.
+        notice_s: Seconds that go with it: for how long it stalls, in how many it retries; None without.
+        notice_text: What goes with it in words (`429`, `connection reset`); empty without.
+        is_finalizing: All bytes are here; verifying, syncing, renaming.
+    """
+
+    attempt: int
+    sampled_s: float
+    files: tuple[FileProgress, ...]
+    received_bytes: int
+    notice_kind: NoticeKind | None = None
+    notice_s: float | None = None
+    notice_text: str = ""
+    is_finalizing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFinished:
+    """Everything stands under its final name.
+
+    Attributes:
+        files: One for every target, in the order of their first part.
+    """
+
+    attempt: int
+    files: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    """The attempt ended without its goal; what is right stays on the disk.
+
+    Attributes:
+        error: As `gglib_nb.errors.to_wire` gives it.
+        can_retry: Whether trying again can help without changing anything.
+    """
+
+    attempt: int
+    error: dict[str, Any]
+    can_retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStopped:
+    """The attempt stopped as told; its targets are free."""
+
+    attempt: int
+
+
+Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped
+
+_MESSAGES: Final[Mapping[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        Configure,
+        StartTransfer,
+        StopTransfer,
+        DiscardPartials,
+        Ready,
+        Progress,
+        TransferFinished,
+        TransferFailed,
+        TransferStopped,
+    )
+}
+
+
+def encode(message: Command | Event) -> bytes:
+    """One line, its end included."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Command | Event:
+    """The message of a line that `encode` wrote.
+
+    Raises:
+        ValueError: The line is not one: the other end is not ours, or broke in mid-line.
+    """
+    try:
+        data = json.loads(line)
+        kind = _MESSAGES[data.pop("type")]
+        for name, item in (("files", _FILE.get(kind)), ("link_folders", str), ("targets", str)):
+            if item is not None and name in data:
+                data[name] = tuple(item(**value) if isinstance(value, dict) else value for value in data[name])
+        message: Command | Event = kind(**data)
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not a message of the engine's protocol: {line[:80]!r}") from error
+    return message
+
+
+def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
+    return FileProgress(downloaded_bytes, ShardStatus(status))
+
+
+_FILE: Final[Mapping[type[Any], Any]] = {
+    StartTransfer: PlannedFile,
+    Progress: _file_progress,
+    TransferFinished: StoredFile,
+}
