@@ -1,0 +1,33 @@
+"""What every test shares: a scrubbed environment, the asynchronous backend, and the folder of real input."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.environment import scrubbed
+
+# huggingface_hub reads its variables once, at import: they have to be right before any test module is.
+_hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")
+_clean = scrubbed(os.environ)
+os.environ.clear()
+os.environ.update(_clean, HF_HOME=_hub_home.name)
+
+
+def pytest_unconfigure() -> None:
+    _hub_home.cleanup()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real listings and real GGUF files, which lie beside the checkout and are never copied into it."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the shared test data is not there: {folder}")
+    return folder

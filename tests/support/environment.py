@@ -1,0 +1,38 @@
+"""The environment a test process may see: nothing of the user's hub, tokens, proxies, models or notebooks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+_OWN = ("HF_", "HUGGING", "GGLIB_MODELS_DIR", "GGLIB_STATE_DIR", "JUPYTER", "JPY_", "IPYTHON", "PYTHONSTARTUP")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same environment without what would reach into the user's own state or the internet.
+
+    Xet is off: the tests' hub is plain HTTP, and importing it writes logs.
+    """
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(_OWN) and name.lower() not in _PROXIES
+    }
+    return kept | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+
+
+def isolated(environment: Mapping[str, str], folder: Path, endpoint: str) -> dict[str, str]:
+    """An environment for a child process whose whole state lies under `folder` and whose hub is `endpoint`."""
+    return scrubbed(environment) | {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(folder / "huggingface"),
+        "GGLIB_MODELS_DIR": str(folder / "models"),
+        "GGLIB_STATE_DIR": str(folder / "state"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "jupyter" / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "jupyter" / "data"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "jupyter" / "runtime"),
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_PLATFORM_DIRS": "1",
+        # The debugger's frozen-modules warning is not ours to show.
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
