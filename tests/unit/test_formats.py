@@ -1,0 +1,41 @@
+"""The numbers a person reads; the table of cases is shared with the panel's script."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.notebook import formats
+
+CASES = json.loads((Path(__file__).parent / "format_cases.json").read_text(encoding="utf-8"))
+FLAT = [(name, value, text) for name, rows in CASES.items() for value, text in rows]
+
+
+@pytest.mark.parametrize(("name", "value", "text"), FLAT)
+def test_every_number_reads_as_the_shared_table_says(name, value, text):
+    assert getattr(formats, name)(value) == text
+
+
+@given(st.floats(min_value=0, max_value=1e15))
+def test_a_size_never_shows_a_full_thousand_of_a_smaller_unit(size_bytes):
+    number = float(formats.size(size_bytes).split()[0])
+
+    assert number < 1024 or size_bytes >= 1024**5
+
+
+@given(st.floats(min_value=0, max_value=1e9))
+def test_a_duration_is_never_zero_seconds(seconds):
+    assert formats.duration(seconds) != "0 s"
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_duration_that_is_no_number_is_unknown(value):
+    assert formats.duration(value) == "—"
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_max=True))
+def test_only_what_is_finished_shows_a_hundred_percent(fraction):
+    assert formats.percent(fraction) != "100 %" or fraction > 1 - 1e-10
