@@ -13,9 +13,7 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
     Xet is off: the tests' hub is plain HTTP, and importing it writes logs.
     """
     kept = {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(_OWN) and name.lower() not in _PROXIES
+        name: value for name, value in environment.items() if not name.startswith(_OWN) and name.lower() not in _PROXIES
     }
     return kept | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 

@@ -1,0 +1,49 @@
+# The table of contents of development. `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+
+BIN := .venv/bin
+SOURCES := gglib_nb tests tools benchmarks
+# Plugins by name, so that nothing else that happens to be installed takes part.
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p timeout -p hypothesispytest
+# SLOW=1 adds what takes more than two seconds a test.
+SPEED := $(if $(SLOW),,and not slow)
+
+.PHONY: demo test ci lint types js notebooks bench clean
+
+demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
+	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
+
+# The browser goes first and by itself: synchronous Playwright breaks asynchronous test plugins in its process.
+test: .venv/ready-dev  ## The default suite
+	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
+	@$(PYTEST) -m "not browser and not network $(SPEED)" tests
+
+ci:  ## Everything, as the judge runs it
+	@.ci/run
+
+lint: .venv/ready-dev  ## Style and floors
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/lint-imports
+
+types: .venv/ready-dev  ## The library, and its public names as a user types them
+	@$(BIN)/mypy gglib_nb tests/typing
+
+js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs Node
+	@npx tsc -p .
+	@node --test "tests/js/**/*.test.*js"
+
+notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
+	@$(BIN)/python tools/demo.py --check
+
+bench: .venv/ready-dev  ## Benchmarks, peers beside us
+	@$(BIN)/python -m benchmarks.run
+
+clean:  ## Removes what the other targets made
+	@rm -rf .venv .demo node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis test-results
+
+.venv/ready-%: pyproject.toml
+	@tools/environment.sh $*
+
+node_modules/.package-lock.json: package-lock.json
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -1,0 +1,219 @@
+"""A real IPython kernel in a process of its own, driven as a notebook drives it.
+
+Nothing of this machine's state reaches it: models, queue, Hub cache and profile lie under one folder, and its
+hub is the one it is given. Waiting is always for a message or a process's end, with a deadline.
+"""
+
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+from tests.support.environment import isolated
+
+START_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Cell:
+    """What running one cell came to, message by message.
+
+    Attributes:
+        message_id: Of its execute request.
+        outputs: Contents of its output messages, each with its type under `type`.
+        status: `ok` or `error`; None while it runs.
+    """
+
+    message_id: str
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    status: str | None = None
+
+    def stream(self, name: str) -> str:
+        """What it wrote to `stdout` or `stderr`."""
+        return "".join(out["text"] for out in self.outputs if out["type"] == "stream" and out["name"] == name)
+
+    @property
+    def text(self) -> str:
+        """Everything a person would read below it in a terminal, in order; errors as `Name: message`."""
+        return "".join(_text_of(output) for output in self.outputs)
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """Content of its error message (`ename`, `evalue`, `traceback`); None where there was none."""
+        return next((output for output in self.outputs if output["type"] == "error"), None)
+
+
+class Kernel:
+    """One kernel. Use `running_kernel` to have it ended whatever happens.
+
+    Args:
+        folder: Where its whole state goes; two kernels with one folder share models and queue.
+        endpoint: Base URL of its hub.
+        more_environment: Variables on top of the isolated ones.
+        working_folder: Where its notebook would lie; None is `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        endpoint: str,
+        more_environment: Mapping[str, str] | None = None,
+        working_folder: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        environment = isolated(os.environ, folder, endpoint) | dict(more_environment or {})
+        self._manager = KernelManager(kernel_name="python3")
+        self._log = (folder / "kernel.log").open("ab")
+        self._manager.start_kernel(
+            env=environment, cwd=str(working_folder or folder), stdout=self._log, stderr=self._log
+        )
+        self._cells: dict[str, Cell] = {}
+        self._client: BlockingKernelClient = self._manager.client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=START_TIMEOUT_S)
+
+    @property
+    def models(self) -> Path:
+        """Its models folder."""
+        return self.folder / "models"
+
+    @property
+    def pid(self) -> int:
+        """Process id of the kernel."""
+        pid = self._manager.provisioner.pid  # type: ignore[union-attr]  # the local provisioner, after a start
+        assert isinstance(pid, int)
+        return pid
+
+    @property
+    def engine_pid(self) -> int | None:
+        """Process id of its engine; None while there is none."""
+        return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
+
+    def submit(self, code: str) -> Cell:
+        """Send a cell and return at once; `wait` for it later."""
+        cell = Cell(self._client.execute(code, allow_stdin=False))
+        self._cells[cell.message_id] = cell
+        return cell
+
+    def wait(self, cell: Cell, timeout_s: float = 60.0) -> Cell:
+        """Collect the cell's outputs until the kernel says that it is idle again."""
+        deadline_s = time.monotonic() + timeout_s
+        while cell.status is None:
+            self._take_message(deadline_s - time.monotonic(), cell)
+        return cell
+
+    def run(self, code: str, timeout_s: float = 60.0) -> Cell:
+        """Run a cell to its end."""
+        return self.wait(self.submit(code), timeout_s)
+
+    def value(self, expression: str, timeout_s: float = 60.0) -> str:
+        """What `print(expression)` prints, without the line's end."""
+        cell = self.run(f"print({expression})", timeout_s)
+        assert cell.status == "ok", cell.text
+        return cell.stream("stdout").removesuffix("\n")
+
+    def completions(self, text: str) -> list[str]:
+        """What Tab at the end of `text` offers."""
+        reply = self._client.complete(text, len(text), reply=True, timeout=30)
+        return list(reply["content"]["matches"])
+
+    def interrupt(self) -> None:
+        """What the interrupt button does: a signal to the kernel's process group."""
+        self._manager.interrupt_kernel()
+
+    def kill(self) -> None:
+        """`kill -9` of the kernel's process alone."""
+        psutil.Process(self.pid).kill()
+
+    def shut_down(self) -> None:
+        """End it as a server does, first politely."""
+        self._client.stop_channels()
+        if self._manager.has_kernel:
+            self._manager.shutdown_kernel(now=not self._manager.is_alive())
+        self._manager.cleanup_resources()
+        self._log.close()
+
+    def _take_message(self, timeout_s: float, awaited: Cell) -> None:
+        """Take one message in, for whichever cell it is."""
+        try:
+            message = self._client.get_iopub_msg(timeout=max(timeout_s, 0.0))
+        except queue.Empty:
+            raise TimeoutError(f"the cell did not end; so far it said: {awaited.text!r}") from None
+        cell = self._cells.get(message["parent_header"].get("msg_id", ""))
+        if cell is None:
+            return
+        kind, content = message["msg_type"], message["content"]
+        if kind in ("stream", "display_data", "execute_result", "update_display_data", "error"):
+            cell.outputs.append({"type": kind, **content})
+        elif kind == "status" and content["execution_state"] == "idle":
+            cell.status = self._reply_status(cell)
+
+    def _reply_status(self, cell: Cell) -> str:
+        """What the reply says: a `UsageError` has no error output."""
+        while True:
+            reply = self._client.get_shell_msg(timeout=10)
+            if reply["parent_header"].get("msg_id") == cell.message_id:
+                return str(reply["content"]["status"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut_down()
+
+
+@contextmanager
+def processes_gone(*pids: int) -> Iterator[None]:
+    """Kill what is still there of these processes at the end, so that a failed test leaves nothing behind."""
+    try:
+        yield
+    finally:
+        for pid in pids:
+            if psutil.pid_exists(pid):
+                psutil.Process(pid).kill()
+
+
+def is_engine(process: psutil.Process) -> bool:
+    """Whether a process is an engine; one that is ending is none."""
+    try:
+        return "gglib_nb.engine" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not a zombie that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(is_true: Callable[[], bool], timeout_s: float, what: str) -> float:
+    """Wait for the outside world, looking 50 times a second; return the seconds it took.
+
+    Raises:
+        TimeoutError: It did not come true in time; the text says `what` did not.
+    """
+    start_s = time.monotonic()
+    while not is_true():
+        if time.monotonic() - start_s > timeout_s:
+            raise TimeoutError(f"{what}: not within {timeout_s} s")
+        time.sleep(0.02)
+    return time.monotonic() - start_s
+
+
+def _text_of(output: Mapping[str, Any]) -> str:
+    if output["type"] == "stream":
+        return str(output["text"])
+    if output["type"] == "error":
+        return f"{output['ename']}: {output['evalue']}\n"
+    return f"{output['data'].get('text/plain', '')}\n"
