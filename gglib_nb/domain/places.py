@@ -1,0 +1,59 @@
+"""Where a file of a repository stands on the disk: `<models>/<owner>/<repo>/<path in repo>`.
+
+The one place that turns names from a hub into a path, so the one that refuses hostile ones. It computes and
+does not look at the disk. The layout is the one LM Studio reads too.
+
+The rules of Windows and of POSIX both hold everywhere (huggingface_hub does the same): a models folder may be
+shared between machines, and a name that is harmless on one of them may leave the folder on the other.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.domain.references import check_repo_id
+from gglib_nb.errors import RequestError
+
+# "Naming Files, Paths, and Namespaces" (Microsoft): device names, alone or before any extension.
+_DEVICE: Final = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
+)
+# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 stand NUL and the terminal's controls.
+_FORBIDDEN: Final = re.compile(r"[\\:\x00-\x1f\x7f]")
+
+
+def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path:
+    """The path under which a file of a repository appears.
+
+    Args:
+        models_directory: The models folder; the result is absolute when it is.
+        repo_id: `owner/name`.
+        path_in_repo: Path in the repository, with `/`.
+
+    Raises:
+        InvalidRepoIdError: `repo_id` is not of the form `owner/name`.
+        RequestError: The path could name something outside of the repository's folder, or no file at all.
+    """
+    check_repo_id(repo_id)
+    parts = (*repo_id.split("/"), *path_in_repo.split("/"))
+    for part in parts:
+        if (reason := _refusal(part)) is not None:
+            raise RequestError(
+                f"{repo_id} lists a file under the name {path_in_repo!r}, which {reason}; it cannot be stored here."
+            )
+    return models_directory.joinpath(*parts)
+
+
+def _refusal(part: str) -> str | None:
+    """Why this one name between two slashes cannot be used; None when it can."""
+    if not part:
+        return "has an empty part"
+    if _FORBIDDEN.search(part):
+        return "holds a backslash, a colon or a control character"
+    if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then one name stands for another
+        return "has a part that ends in a dot or a space"
+    if _DEVICE.fullmatch(part):
+        return "names a device on Windows"
+    if any("\ud800" <= character <= "\udfff" for character in part):
+        return "is not text"
+    return None

@@ -1,0 +1,158 @@
+"""What can be set, its defaults, and the one place that reads environment variables.
+
+It does not look at the disk or the network, and it does not look for the Hub's stored token: huggingface_hub
+finds that one anew at every call, so that logging in helps without a restart.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from gglib_nb.errors import InvalidConfigError
+
+DEFAULT_ENDPOINT: Final = "https://huggingface.co"
+_MOST_CONNECTIONS: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
+_TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})  # what huggingface_hub takes for true (its constants.py)
+
+
+def _default_models_directory() -> Path:
+    return platformdirs.user_data_path("gglib_nb") / "models"
+
+
+def _default_state_directory() -> Path:
+    return platformdirs.user_state_path("gglib_nb")
+
+
+def _default_hub_cache() -> Path:
+    return Path("~/.cache/huggingface/hub")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings; a value that cannot work is refused when the object is made.
+
+    Attributes:
+        models_directory: Folder of `<owner>/<repo>/<path in repo>`; `~` and relative paths become absolute. By
+            default `models` in the user's data folder (`~/.local/share/gglib_nb/models` on Linux).
+        state_directory: Folder of the database and the engine's log; by default the user's state folder.
+        hub_cache: Folder of the Hugging Face cache, in which identical files are looked for before a download.
+        endpoint: The hub's base URL, without a `/` at its end.
+        token: The hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
+        max_concurrent: Downloads that run at once.
+        max_queue_size: Downloads that may wait.
+        max_connections: Connections of all transfers together.
+        bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
+        is_offline: Offline mode: the hub is not asked.
+    """
+
+    models_directory: Path = field(default_factory=_default_models_directory)
+    state_directory: Path = field(default_factory=_default_state_directory)
+    hub_cache: Path = field(default_factory=_default_hub_cache)
+    endpoint: str = DEFAULT_ENDPOINT
+    token: str | None = field(default=None, repr=False)
+    max_concurrent: int = 1
+    max_queue_size: int = 10
+    max_connections: int = 16
+    bandwidth_limit_bytes_per_second: int | None = None
+    is_offline: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("models_directory", "state_directory", "hub_cache"):
+            object.__setattr__(self, name, _folder(name, getattr(self, name)))
+        object.__setattr__(self, "endpoint", _endpoint(self.endpoint))
+        object.__setattr__(self, "token", _token(self.token))
+        _check_count("max_concurrent", self.max_concurrent)
+        _check_count("max_queue_size", self.max_queue_size)
+        _check_count("max_connections", self.max_connections, _MOST_CONNECTIONS)
+        if self.bandwidth_limit_bytes_per_second is not None:
+            _check_count("bandwidth_limit_bytes_per_second", self.bandwidth_limit_bytes_per_second)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """The settings that environment variables ask for; the rest are defaults. An empty variable is as none.
+
+        `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE`
+        (`TRANSFORMERS_OFFLINE`), `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
+
+        Raises:
+            InvalidConfigError: One of them has a value that cannot work.
+        """
+        offline = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
+        return cls(
+            models_directory=_named(environ, "GGLIB_MODELS_DIR") or _default_models_directory(),
+            state_directory=_named(environ, "GGLIB_STATE_DIR") or _default_state_directory(),
+            hub_cache=_hub_cache(environ),
+            endpoint=environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT,
+            is_offline=offline.upper() in _TRUE,
+        )
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return self.state_directory / "gglib_nb.sqlite3"
+
+    @property
+    def log_directory(self) -> Path:
+        """Folder of the engine's log."""
+        return self.state_directory / "logs"
+
+
+def _named(environ: Mapping[str, str], name: str) -> Path | None:
+    value = environ.get(name, "")
+    return Path(value) if value.strip() else None
+
+
+def _hub_cache(environ: Mapping[str, str]) -> Path:
+    """The order of huggingface_hub's own constants.py."""
+    if (cache := _named(environ, "HF_HUB_CACHE")) is not None:
+        return cache
+    if (home := _named(environ, "HF_HOME")) is not None:
+        return home / "hub"
+    if (caches := _named(environ, "XDG_CACHE_HOME")) is not None:
+        return caches / "huggingface" / "hub"
+    return _default_hub_cache()
+
+
+def _folder(name: str, value: object) -> Path:
+    if not isinstance(value, str | Path) or "\0" in str(value) or not str(value).strip():
+        raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # `~name` of nobody
+        raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from error
+
+
+def _endpoint(value: str) -> str:
+    """The endpoint as it is used; what was given is not repeated, since it may carry a password."""
+    try:
+        url = urlsplit(value)
+        is_usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except (ValueError, AttributeError):
+        is_usable = False
+    else:
+        is_usable = is_usable and not (url.query or url.fragment or url.username or url.password)
+    if not is_usable or any(character.isspace() for character in value):
+        raise InvalidConfigError(
+            f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
+        )
+    return value.rstrip("/")
+
+
+def _token(value: str | None) -> str | None:
+    """The token without the blanks that a file or a paste leaves around it; never repeated in an error."""
+    token = (value or "").strip()
+    if not all("!" <= character <= "~" for character in token):
+        raise InvalidConfigError("The token holds a blank or a character that no token has; paste it again.")
+    return token or None
+
+
+def _check_count(name: str, value: int, most: int | None = None) -> None:
+    # A caller without a type checker may bring a float or a text.
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not is_whole or (most is not None and value > most):
+        limits = "1 or more" if most is None else f"from 1 to {most}"
+        raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")

@@ -1,0 +1,94 @@
+"""Where files land: no name from a hub may lead out of the models folder, on any system."""
+
+from pathlib import Path, PureWindowsPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.places import target_path
+from gglib_nb.errors import InvalidRepoIdError, RequestError
+
+MODELS = Path("/models")
+
+nasty_parts = st.one_of(
+    st.sampled_from(
+        ["", ".", "..", "...", "C:", "C:x", "\\\\server\\share", "~", "con", "NUL.gguf", "a\0b", ".. ", "a"]
+    ),
+    st.text(max_size=8),
+)
+
+
+def test_a_file_stands_under_its_owner_and_repository() -> None:
+    assert target_path(MODELS, "owner/repo", "BF16/m-00001-of-00002.gguf") == Path(
+        "/models/owner/repo/BF16/m-00001-of-00002.gguf"
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../x.gguf",
+        "a/../../x.gguf",
+        "a//b.gguf",
+        "./a.gguf",
+        "a/",
+        "..\\x.gguf",
+        "\\\\server\\share\\x.gguf",
+        "C:/x.gguf",
+        "C:x.gguf",
+        "x.gguf:stream",
+        "x\0.gguf",
+        "a/\n/x.gguf",
+        "NUL",
+        "con.gguf",
+        "sub/Aux.tar.gz",
+        "LPT1 .gguf",
+        "COM¹.gguf",
+        ".. /x.gguf",
+        "x.gguf.",
+        "x.gguf ",
+        "\ud800.gguf",
+    ],
+)
+def test_a_name_that_could_leave_the_folder_is_refused(path: str) -> None:
+    with pytest.raises(RequestError, match="cannot be stored here"):
+        target_path(MODELS, "owner/repo", path)
+
+
+@pytest.mark.parametrize(
+    "path", ["Größe Q4.gguf", "a.b/c..d.gguf", ".cache/x.gguf", "console.gguf", "~x.gguf", "模型.gguf"]
+)
+def test_an_odd_but_harmless_name_is_kept(path: str) -> None:
+    assert target_path(MODELS, "owner/repo", path) == MODELS / "owner" / "repo" / path
+
+
+@pytest.mark.parametrize("repo_id", ["repo", "../repo", "owner/..", "a/b/c", "/abs", "owner/re po"])
+def test_what_is_not_a_repository_id_is_refused(repo_id: str) -> None:
+    with pytest.raises(InvalidRepoIdError):
+        target_path(MODELS, repo_id, "x.gguf")
+
+
+def test_a_repository_named_like_a_device_is_refused() -> None:
+    with pytest.raises(RequestError, match="device"):
+        target_path(MODELS, "owner/nul", "x.gguf")
+
+
+@given(st.lists(nasty_parts, max_size=5).map("/".join))
+@example("a/../../../etc/passwd")
+@example("C:\\x")
+def test_no_path_ever_leaves_the_folder(path: str) -> None:
+    try:
+        target = target_path(MODELS, "owner/repo", path)
+    except RequestError:
+        return
+
+    inside = target.relative_to(MODELS / "owner" / "repo")
+    seen_by_windows = PureWindowsPath("D:/models/owner/repo").joinpath(*path.split("/"))
+    assert inside.parts
+    assert ".." not in inside.parts
+    assert ".." not in seen_by_windows.parts
+    assert seen_by_windows.is_relative_to("D:/models/owner/repo")
+    assert inside.as_posix() == path
