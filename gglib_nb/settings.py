@@ -150,9 +150,9 @@ def _token(value: str | None) -> str | None:
     return token or None
 
 
-def _check_count(name: str, value: int, most: int | None = None) -> None:
-    # A caller without a type checker may bring a float or a text.
-    is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    if not is_whole or (most is not None and value > most):
-        limits = "1 or more" if most is None else f"from 1 to {most}"
-        raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
+def _check_count(name: str, value: object, most: int | None = None) -> None:
+    # A bool is an int to Python, and True would count as 1.
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= (most or value):
+        return
+    limits = "1 or more" if most is None else f"from 1 to {most}"
+    raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
