@@ -29,8 +29,8 @@ types: .venv/ready-dev  ## The library, and its public names as a user types the
 	@$(BIN)/mypy gglib_nb tests/typing
 
 js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs Node
-	@npx tsc -p .
-	@node --test "tests/js/**/*.test.*js"
+	@npm run --silent types
+	@npm run --silent test
 
 notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
 	@$(BIN)/python tools/demo.py --check
