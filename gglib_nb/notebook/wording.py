@@ -1,0 +1,157 @@
+"""What is said about the queue and its downloads, in words; the same for the terminal and for static HTML.
+
+Pure: reads a snapshot, returns plain text. Where it stands on a page is the business of `text` and `markup`.
+No rate is computed here: the snapshot carries what was measured.
+"""
+
+import unicodedata
+from typing import Final
+
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    QueuedDownload,
+    QueueRunSummary,
+    QueueSnapshot,
+    ShardProgress,
+    ShardStatus,
+)
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.notebook import formats
+
+EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
+
+# Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """A text from outside on one line, without what could steer a terminal."""
+    return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
+
+
+def overview(snapshot: QueueSnapshot) -> str:
+    """The queue in one line: how many, how fast, how long."""
+    parts = [_counts(snapshot)]
+    if snapshot.active_count and snapshot.bytes_per_second is not None:
+        parts.append(formats.rate(snapshot.bytes_per_second))
+    if snapshot.active_count and snapshot.eta_seconds is not None:
+        parts.append(f"{formats.duration(snapshot.eta_seconds)} left")
+    if (limit := snapshot.bandwidth_limit_bytes_per_second) is not None:
+        parts.append(f"limited to {formats.rate(limit)}")
+    return " · ".join(parts)
+
+
+def _counts(snapshot: QueueSnapshot) -> str:
+    room = max(0, snapshot.max_size - snapshot.pending_count)
+    paused = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
+    words = [
+        f"{snapshot.active_count} active",
+        f"{snapshot.pending_count} waiting" + (f" ({paused} paused)" if paused else ""),
+        f"room for {room}",
+    ]
+    return ", ".join(words)
+
+
+def name(item: QueuedDownload) -> str:
+    """The id, as the verbs take it."""
+    return printable(str(item.id))
+
+
+def place(item: QueuedDownload) -> str:
+    """The position among pending downloads, as the verbs take it; empty for others."""
+    return f"#{item.position}" if item.status.is_pending else ""
+
+
+def state(item: QueuedDownload) -> str:
+    """What is going on with it: its notice where it has one, else its status."""
+    return printable(item.notice) if item.notice else item.status.value
+
+
+def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
+    """How much of how much; a single size once all is there."""
+    if downloaded_bytes in (0, total_bytes):
+        return formats.size(total_bytes)
+    return f"{formats.size(downloaded_bytes)} of {formats.size(total_bytes)}"
+
+
+def reached(item: QueuedDownload) -> str:
+    """How far a download came that ended before its end."""
+    if item.downloaded_bytes == 0:
+        return "nothing fetched"
+    return f"at {formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
+
+
+def pace(item: QueuedDownload) -> str:
+    """Rate and remaining time of a download that moves; empty for others."""
+    if item.status is not DownloadStatus.DOWNLOADING:
+        return ""
+    if item.eta_seconds is None:
+        return "" if item.bytes_per_second is None else formats.rate(item.bytes_per_second)
+    return f"{formats.rate(item.bytes_per_second)} · {formats.duration(item.eta_seconds)} left"
+
+
+def shard_fraction(shard: ShardProgress) -> float | None:
+    """How much of a file is there, 0 to 1; None where its size is unknown."""
+    if shard.status is ShardStatus.FINISHED:
+        return 1.0
+    if shard.size_bytes is None:
+        return None
+    return min(1.0, shard.downloaded_bytes / shard.size_bytes) if shard.size_bytes else 1.0
+
+
+def files(item: QueuedDownload) -> tuple[ShardProgress, ...]:
+    """Its files where there are several, since one file's bar is the download's own."""
+    together = (*item.shards, *item.companions)
+    return together if len(together) > 1 else ()
+
+
+def file_title(item: QueuedDownload, shard: ShardProgress) -> str:
+    """Which file of how many it is, or what kind of companion."""
+    return f"{shard.number}/{item.shard_count}" if shard.kind == "shard" else shard.kind
+
+
+def result(item: QueuedDownload) -> str:
+    """What a finished download came to."""
+    parts = [formats.size(item.total_bytes)]
+    if item.was_present:
+        parts[0] += ", was here already"
+    elif item.started_at_s is not None and item.ended_at_s is not None:
+        parts[0] += f" in {formats.duration(item.ended_at_s - item.started_at_s)}"
+    if item.is_verified is not None:
+        parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
+    return ", ".join(parts)
+
+
+def location(item: QueuedDownload) -> str:
+    """The path a program opens; how many more files stand beside it."""
+    if not item.paths:
+        return ""
+    more = len(item.paths) - 1
+    return printable(item.paths[0]) + (f" (and {more} more)" if more else "")
+
+
+def failure(item: QueuedDownload) -> str:
+    """Why it failed, in the error's own words."""
+    return "It failed for an unknown reason." if item.error is None else printable(str(item.error))
+
+
+def remedy(item: QueuedDownload) -> str:
+    """The line to type next; empty where trying again cannot help."""
+    return f"%gguf retry {name(item)}" if item.can_retry else ""
+
+
+def run(summary: QueueRunSummary) -> str:
+    """What the last run of the queue came to."""
+    tally = (
+        (summary.models_completed, "completed"),
+        (summary.models_failed, "failed"),
+        (summary.models_cancelled, "cancelled"),
+    )
+    said = ", ".join(f"{number} {word}" for number, word in tally if number) or "nothing ended"
+    return f"Last run: {said} in {formats.duration(summary.ended_at_s - summary.started_at_s)}"
+
+
+def joined(ids: tuple[DownloadId, ...], limit: int = 5) -> str:
+    """Some ids in one line."""
+    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
+    return ", ".join(printable(str(each)) for each in ids[:limit]) + more
