@@ -1,0 +1,76 @@
+"""How fast bytes come and when they will all be there.
+
+Pure: the time of a sample is an argument, so that a starved thread or a sleeping laptop cannot invent speed.
+"""
+
+import math
+from typing import Final
+
+_RATE_TAU_S: Final = 15.0
+"""Decay of the rate: long enough to be readable, short enough to follow a line that changes."""
+_ETA_TAU_S: Final = 5.0
+_LEAST_OBSERVED_S: Final = 1.5
+"""Before this the figure would be a guess, and a first guess of years is what people remember."""
+
+
+class RateEstimator:
+    """Decayed bytes over decayed seconds, so that a burst cannot spike and a pause decays to 0.
+
+    The first sample is a baseline only: what lay on the disk before is not speed. A counter that goes
+    backwards (a file thrown away, an engine restarted) is a new baseline.
+    """
+
+    __slots__ = ("_bytes", "_eta_s", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds")
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._bytes = 0.0
+        self._observed_s = 0.0
+        self._last_s: float | None = None
+        self._last_bytes = 0
+        self._is_stalled = False
+        self._eta_s: float | None = None
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """None until 1.5 s were seen; 0 while stalled."""
+        if self._observed_s < _LEAST_OBSERVED_S:
+            return None
+        return 0.0 if self._is_stalled else self._bytes / self._seconds
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """None while the rate or the size is unknown, or the rate is 0."""
+        return self._eta_s
+
+    def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
+        """Takes one sample; samples in which nothing moved count too.
+
+        Args:
+            now_s: Monotonic time of the sample.
+            received_bytes: Counter of bytes that came over the line.
+            remaining_bytes: Bytes still to come; None unknown.
+            is_stalled: The line is open and nothing comes.
+        """
+        elapsed_s = 0.0 if self._last_s is None else now_s - self._last_s
+        moved = received_bytes - self._last_bytes
+        self._last_s, self._last_bytes, self._is_stalled = now_s, received_bytes, is_stalled
+        if elapsed_s > 0 and moved >= 0:
+            decay = math.exp(-elapsed_s / _RATE_TAU_S)
+            self._seconds = self._seconds * decay + elapsed_s
+            self._bytes = self._bytes * decay + moved
+            self._observed_s += elapsed_s
+        self._smooth_eta(elapsed_s, remaining_bytes)
+
+    def _smooth_eta(self, elapsed_s: float, remaining_bytes: int | None) -> None:
+        rate = self.bytes_per_second
+        if not rate or remaining_bytes is None:
+            self._eta_s = None
+            return
+        exact_s = remaining_bytes / rate
+        if self._eta_s is None:
+            self._eta_s = exact_s
+            return
+        expected_s = max(0.0, self._eta_s - elapsed_s)
+        weight = 1 - math.exp(-elapsed_s / _ETA_TAU_S)
+        self._eta_s = expected_s + (exact_s - expected_s) * weight

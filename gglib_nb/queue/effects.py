@@ -1,0 +1,82 @@
+"""What the queue machine wants done, in the order in which it has to be done. Imperative; values only."""
+
+from dataclasses import dataclass
+
+from gglib_nb.domain.download import PlannedDownload, StoredFile
+from gglib_nb.domain.events import QueueEvent
+from gglib_nb.domain.references import DownloadId
+
+
+@dataclass(frozen=True, slots=True)
+class QueuePosition:
+    """Where a queued download stands.
+
+    Attributes:
+        id: The queue's id for it.
+        position: 1-based among pending downloads; 0 where it runs already.
+        shard_count: Files of the model itself.
+        is_new: False where it was there already and has been joined.
+        reason: Why this variant; empty where it was asked for by name.
+    """
+
+    id: DownloadId
+    position: int
+    shard_count: int
+    is_new: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTransfer:
+    """Have the engine fetch the plan's files."""
+
+    attempt: int
+    plan: PlannedDownload
+
+
+@dataclass(frozen=True, slots=True)
+class StopTransfer:
+    """Have the engine stop an attempt; what it fetched is kept."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardPartials:
+    """Delete what earlier attempts left of targets that nobody writes now."""
+
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitBandwidth:
+    """Bytes per second for everything together; None is unlimited."""
+
+    bytes_per_second: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterModel:
+    """Write the model to the catalog."""
+
+    attempt: int
+    plan: PlannedDownload
+    files: tuple[StoredFile, ...]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell whoever listens."""
+
+    event: QueueEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the caller of the event gets."""
+
+    value: object
+
+
+Effect = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | Announce | Reply

@@ -1,0 +1,213 @@
+"""One download inside the machine: what it knows of itself, and how it shows itself.
+
+Mutable, and changed by `gglib_nb.queue.machine` only. The view is built when something changed and is otherwise
+the same object again, so that a reader can tell by identity what is new.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    PlannedDownload,
+    QueuedDownload,
+    ShardProgress,
+    ShardStatus,
+    StoredFile,
+)
+from gglib_nb.domain.progress import RateEstimator
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import GglibError
+from gglib_nb.queue.events import FileProgressed, TransferProgressed
+from gglib_nb.queue.notices import notice_of
+from gglib_nb.queue.transitions import Cause, following
+
+_LOSSES_ALLOWED: Final = 3
+
+
+@dataclass(slots=True)
+class Entry:
+    """One download.
+
+    Attributes:
+        plan: What it fetches.
+        queued_at_s: Unix time.
+        attempt: The attempt under way or the last one; None before the first.
+        aliases: Ids that were found to mean this download.
+    """
+
+    plan: PlannedDownload
+    queued_at_s: float
+    status: DownloadStatus = DownloadStatus.QUEUED
+    attempt: int | None = None
+    aliases: set[DownloadId] = field(default_factory=set)
+    started_at_s: float | None = None
+    ended_at_s: float | None = None
+    error: GglibError | None = None
+    can_retry: bool = False
+    stored: tuple[StoredFile, ...] = ()
+    _files: tuple[ShardProgress, ...] = ()
+    _rate: RateEstimator = field(default_factory=RateEstimator)
+    _received_bytes: int = 0
+    _losses: int = 0
+    _notice: tuple[str, str] | None = None
+    _view: QueuedDownload | None = None
+
+    def __post_init__(self) -> None:
+        self._files = tuple(
+            ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
+            for number, file in enumerate(self.plan.files, start=1)
+        )
+
+    def answers_to(self, id: DownloadId) -> bool:  # noqa: A002 - the field's word
+        """Whether a caller means this download by `id`; the case of a quantization does not matter."""
+        return id in self.aliases or str(id).casefold() == str(self.plan.id).casefold()
+
+    def move_on(self, cause: Cause) -> None:
+        """Takes one step of the table."""
+        self.status = following(self.status, cause)
+        self._view = None
+
+    def start(self, attempt: int, at_s: float) -> None:
+        """Begins an attempt: the rate starts anew, and what went wrong before is past."""
+        self.attempt = attempt
+        self.started_at_s = self.started_at_s or at_s
+        self.ended_at_s, self.error, self.can_retry = None, None, False
+        self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
+        self._view = None
+
+    def hold(self) -> None:
+        """Nothing runs: no rate, no notice; the bars stay where they are."""
+        self._rate, self._notice, self._view = RateEstimator(), None, None
+
+    def end(self, at_s: float) -> None:
+        """Nothing will run any more."""
+        self.hold()
+        self.ended_at_s = at_s
+
+    def fail(self, error: GglibError, at_s: float, *, can_retry: bool) -> None:
+        """Keeps why it failed."""
+        self.end(at_s)
+        self.error, self.can_retry = error, can_retry
+
+    def keep(self, stored: tuple[StoredFile, ...]) -> None:
+        """Every file is in its place."""
+        self.hold()
+        self.stored = stored
+        self._notice = ("registering", "registering")
+        self._files = tuple(
+            _progressed(file, FileProgressed(file.size_bytes or file.downloaded_bytes, ShardStatus.FINISHED))
+            for file in self._files
+        )
+
+    def settle(self, at_s: float) -> None:
+        """Complete: what remains to be said of how it came here."""
+        self.end(at_s)
+        if self.was_present:
+            self._notice = ("already_present", "on disk already")
+        elif not self.is_verified:
+            self._notice = ("unverified", "unverified: the Hub states no SHA-256 for it")
+
+    def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
+        """Takes a sample; returns the files of which something changed."""
+        files = tuple(_progressed(*pair) for pair in zip(self._files, event.files, strict=True))
+        changed = tuple(new for old, new in zip(self._files, files, strict=True) if new is not old)
+        if event.received_bytes > self._received_bytes:
+            self._losses = 0
+        self._files, self._received_bytes = files, event.received_bytes
+        is_stalled = event.notice_kind in ("stalled", "retrying")
+        self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
+        self._notice = notice_of(event.notice_kind, event.notice_s, event.notice_text)
+        self._view = None
+        return changed
+
+    def lose_engine(self) -> bool:
+        """Counts a loss; False when there have been too many without a new byte."""
+        self._losses += 1
+        return self._losses <= _LOSSES_ALLOWED
+
+    def renew(self, plan: PlannedDownload, at_s: float) -> None:
+        """Wanted once more: as if new, but for the bars, which stay until the engine says what is there."""
+        if plan is not self.plan:
+            self.plan = plan
+            self.__post_init__()
+        self.queued_at_s, self.ended_at_s, self.error, self._losses = at_s, None, None, 0
+        self.hold()
+
+    @property
+    def is_running(self) -> bool:
+        """The engine works on it."""
+        return self.status in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
+
+    @property
+    def downloaded_bytes(self) -> int:
+        """On the disk, of all files."""
+        return sum(file.downloaded_bytes for file in self._files)
+
+    @property
+    def remaining_bytes(self) -> int | None:
+        """Still to come; None unknown."""
+        total = self.plan.size_bytes
+        return None if total is None else max(0, total - self.downloaded_bytes)
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The line's rate; None unless bytes are expected now."""
+        return self._rate.bytes_per_second if self.status is DownloadStatus.DOWNLOADING else None
+
+    @property
+    def was_present(self) -> bool:
+        """Every file stood there already."""
+        return bool(self.stored) and all(file.was_present for file in self.stored)
+
+    @property
+    def is_verified(self) -> bool:
+        """Every file hashed to what the hub states."""
+        return all(file.is_verified for file in self.stored)
+
+    @property
+    def notice(self) -> tuple[str, str] | None:
+        """Kind and text of what is going on; None: nothing to say."""
+        return self._notice
+
+    def view(self, position: int) -> QueuedDownload:
+        """How it shows itself; the same object as before when nothing changed."""
+        if self._view is None or self._view.position != position:
+            self._view = self._build_view(position)
+        return self._view
+
+    def _build_view(self, position: int) -> QueuedDownload:
+        kind, text = self._notice or (None, None)
+        is_done = self.status is DownloadStatus.COMPLETED
+        return QueuedDownload(
+            id=self.plan.id,
+            status=self.status,
+            position=position,
+            downloaded_bytes=self.downloaded_bytes,
+            total_bytes=self.plan.size_bytes,
+            bytes_per_second=self.bytes_per_second,
+            eta_seconds=self._rate.eta_seconds if self.status is DownloadStatus.DOWNLOADING else None,
+            shards=tuple(file for file in self._files if file.kind == "shard"),
+            companions=tuple(file for file in self._files if file.kind != "shard"),
+            notice=text,
+            notice_kind=kind,
+            error=self.error,
+            can_retry=self.can_retry,
+            reason=self.plan.reason,
+            commit_sha=self.plan.commit_sha,
+            label=self.plan.label,
+            paths=self.plan.paths if is_done else (),
+            is_verified=self.is_verified if is_done else None,
+            was_present=is_done and self.was_present,
+            queued_at_s=self.queued_at_s,
+            started_at_s=self.started_at_s,
+            ended_at_s=self.ended_at_s,
+        )
+
+
+def _progressed(file: ShardProgress, sample: FileProgressed) -> ShardProgress:
+    if (file.downloaded_bytes, file.status) == (sample.downloaded_bytes, sample.status):
+        return file
+    return ShardProgress(
+        file.number, file.path_in_repo, file.kind, file.size_bytes, sample.downloaded_bytes, sample.status
+    )

@@ -1,0 +1,222 @@
+"""What happened, as the queue machine is told it: requests of callers, and reports of those who work for it.
+
+One class per outcome that can be told apart, never a code in a string. Times are part of the event: `at_s` is
+Unix time, `sampled_s` the machine's monotonic clock.
+"""
+
+from dataclasses import dataclass
+
+from gglib_nb.domain.download import PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import GglibError
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """Somebody asked for a download; its files are being listed meanwhile. `text` is what was asked for."""
+
+    request: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDropped:
+    """Listing failed, or the caller gave up."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResolved:
+    """A request became a plan. Replies with a `QueuePosition`.
+
+    Attributes:
+        starts: The processor shall run.
+        joins: The same download, pending or active, is no error: its position comes back.
+    """
+
+    request: int
+    plan: PlannedDownload
+    starts: bool
+    joins: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """Cancel one download with all its shards; `discards` deletes what was fetched."""
+
+    id: DownloadId
+    discards: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllCancelRequested:
+    """Cancel everything active, queued or still resolving. Replies with the attempts that have yet to stop."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRequested:
+    """Take a pending download out."""
+
+    id: DownloadId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MoveRequested:
+    """Give a pending download another position. Replies with the position given."""
+
+    id: DownloadId
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRequested:
+    """Hold a download back."""
+
+    id: DownloadId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """Let a paused download run again."""
+
+    id: DownloadId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """Bring a failure back to the queue. Replies with its position."""
+
+    id: DownloadId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailuresCleared:
+    """Forget the failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimitChanged:
+    """Pending downloads allowed from now on."""
+
+    max_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BandwidthLimitChanged:
+    """Bytes per second for everything together; None is unlimited."""
+
+    bytes_per_second: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgressed:
+    """One file of `TransferProgressed`, at its index in the plan."""
+
+    downloaded_bytes: int
+    status: ShardStatus
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgressed:
+    """A sample of a running attempt.
+
+    Attributes:
+        received_bytes: Came over the line in this attempt.
+        notice_kind: What is going on beside plain progress; None: nothing.
+        notice_s: Seconds that belong to it; None without.
+        notice_text: Words that belong to it; empty without.
+        is_finalizing: Every byte is here.
+    """
+
+    attempt: int
+    sampled_s: float
+    files: tuple[FileProgressed, ...]
+    received_bytes: int
+    notice_kind: str | None
+    notice_s: float | None
+    notice_text: str
+    is_finalizing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFinished:
+    """Everything of the attempt stands under its final name."""
+
+    attempt: int
+    files: tuple[StoredFile, ...]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFailed:
+    """The attempt gave up."""
+
+    attempt: int
+    error: GglibError
+    can_retry: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStopped:
+    """The attempt stopped as told; its slot and its targets are free."""
+
+    attempt: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine process ended by itself, and with it every attempt."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRegistered:
+    """The attempt's model is in the catalog."""
+
+    attempt: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed:
+    """The files are there, their row is not."""
+
+    attempt: int
+    error: GglibError
+    at_s: float
+
+
+Event = (
+    RequestReceived
+    | RequestDropped
+    | PlanResolved
+    | CancelRequested
+    | AllCancelRequested
+    | RemovalRequested
+    | MoveRequested
+    | PauseRequested
+    | ResumeRequested
+    | RetryRequested
+    | FailuresCleared
+    | QueueLimitChanged
+    | BandwidthLimitChanged
+    | TransferProgressed
+    | TransferFinished
+    | TransferFailed
+    | TransferStopped
+    | EngineLost
+    | ModelRegistered
+    | RegistrationFailed
+)

@@ -1,0 +1,435 @@
+"""The queue: which download runs, which waits, which is over. A pure state machine.
+
+Law of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
+no logging; times come inside events, and what has to be done is returned, in the order in which it has to be done.
+An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
+
+Where a download is (`TRANSITIONS` says how it gets from status to status):
+
+    queued, paused                          in `roster.pending`, whose order is the order of running
+    downloading, finalizing, registering    in `roster.active`, by attempt
+    completed, failed, cancelled            in `roster.ended`, the newest last
+
+What the table does not say:
+
+* Cancel and pause of a running download show at once, but its slot and its targets are held until the engine says
+  that the attempt stopped: it stands in `roster.stopping` as well. If the engine says "finished" instead, the rename was
+  done before the stop arrived, and that wins.
+* An event of an attempt that is neither active nor stopping is stale and changes nothing.
+* Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
+* A download whose targets are still held is passed over until they are free. Two different downloads may share a
+  companion (one mmproj for several quantizations), never a shard.
+"""
+
+from typing import Final, assert_never
+
+from gglib_nb.domain import events as told
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload, QueueRunSummary, QueueSnapshot
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    DownloadCancelledError,
+    EngineLostError,
+    GglibError,
+    InvalidConfigError,
+    QueueFullError,
+)
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.effects import Effect
+from gglib_nb.queue.entry import Entry
+from gglib_nb.queue.roster import Roster
+from gglib_nb.queue.run import Run
+from gglib_nb.queue.transitions import Cause
+
+
+class QueueMachine:
+    """The queue of one manager."""
+
+    def __init__(self, *, max_size: int = 10, max_concurrent: int = 1, bandwidth_limit: int | None = None) -> None:
+        _check_count("max_queue_size", max_size)
+        _check_count("max_concurrent", max_concurrent)
+        self._max_size = max_size
+        self._max_concurrent: Final = max_concurrent
+        self._bandwidth_limit = bandwidth_limit
+        self._roster: Final = Roster()
+        self._resolving: dict[int, str] = {}
+        self._is_processing = False
+        self._last_attempt = 0
+        self._run: Run | None = None
+        self._last_run: QueueRunSummary | None = None
+        self._version = 0
+        self._effects: list[Effect] = []
+
+    # What happens ------------------------------------------------------------------------------------------------
+
+    def handle(self, event: on.Event) -> list[Effect]:
+        """Takes one event; returns what has to be done for it, in this order.
+
+        Raises:
+            QueueError: The request is refused; nothing has changed.
+            InvalidConfigError: A limit that cannot work; nothing has changed.
+            DownloadCancelledError: A plan for a request that was cancelled meanwhile.
+        """
+        self._effects = []
+        self._take(event)
+        self._version += 1
+        return self._effects
+
+    def _take(self, event: on.Event) -> None:  # noqa: C901 - one case an event, nothing else
+        match event:
+            case on.RequestReceived():
+                self._resolving[event.request] = event.text
+            case on.RequestDropped():
+                self._resolving.pop(event.request, None)
+            case on.PlanResolved():
+                self._enqueue(event)
+            case on.CancelRequested():
+                self._cancel(self._roster.stoppable(event.id), event.at_s, discards=event.discards)
+            case on.AllCancelRequested():
+                self._cancel_all(event.at_s)
+            case on.RemovalRequested():
+                waiting = self._roster.waiting(event.id, "`cancel` stops it.")
+                self._cancel(waiting, event.at_s, discards=False)
+            case on.MoveRequested():
+                self._move(event)
+            case on.PauseRequested():
+                self._pause(self._roster.stoppable(event.id), event.at_s)
+            case on.ResumeRequested():
+                self._resume(self._roster.known(event.id), event.at_s)
+            case on.RetryRequested():
+                self._retry(self._roster.failure(event.id), event.at_s)
+            case on.FailuresCleared():
+                self._roster.forget_failures()
+            case on.QueueLimitChanged():
+                _check_count("max_queue_size", event.max_size)
+                self._max_size = event.max_size
+            case on.BandwidthLimitChanged():
+                self._limit_bandwidth(event.bytes_per_second)
+            case on.TransferProgressed():
+                self._progress(event)
+            case on.TransferFinished():
+                self._store(event)
+            case on.TransferFailed():
+                self._fail_transfer(event)
+            case on.TransferStopped():
+                self._confirm_stop(event.attempt, event.at_s)
+            case on.EngineLost():
+                self._lose_engine(event.at_s)
+            case on.ModelRegistered():
+                self._complete(event.attempt, event.at_s)
+            case on.RegistrationFailed():
+                self._fail(event.attempt, event.error, event.at_s, can_retry=True)
+            case _:
+                assert_never(event)
+
+    # Requests ----------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, event: on.PlanResolved) -> None:
+        plan = event.plan
+        if self._resolving.pop(event.request, None) is None:
+            raise DownloadCancelledError(f"{plan.id} was cancelled while its files were being listed.")
+        entry = self._roster.same(plan)
+        if is_new := entry is None:
+            self._check_room(plan)
+            self._roster.check_targets(plan)
+            entry = self._admit(plan, event.at_s)
+        else:
+            self._join(entry, event)
+        self._is_processing |= event.starts
+        self._go_on(event.at_s)
+        position = self._roster.position(entry)
+        self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason)))
+
+    def _join(self, entry: Entry, event: on.PlanResolved) -> None:
+        missing = sorted(set(event.plan.companions) - set(entry.plan.companions))
+        name = str(entry.plan.id)
+        if missing:
+            what = ", ".join(missing)
+            raise AlreadyQueuedError(
+                f"{name} is {entry.status} already without its {what}. Queue it again later.", name
+            )
+        if not event.joins:
+            raise AlreadyQueuedError(f"{name} is {entry.status} already. `status` shows it.", name)
+        entry.aliases.add(event.plan.id)
+
+    def _admit(self, plan: PlannedDownload, at_s: float) -> Entry:
+        self._roster.forget_ended(plan.id)
+        entry = self._roster.same_stopping(plan)
+        if entry is None:
+            entry = Entry(plan, at_s)
+        else:
+            # Cancelled a moment ago and not stopped yet: one download, not two that hold the same files.
+            entry.move_on(Cause.REQUEUED)
+            entry.renew(plan, at_s)
+        self._roster.pending.append(entry)
+        self._tell_status(entry)
+        return entry
+
+    def _cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
+        self._withdraw(entry)
+        self._step(entry, Cause.CANCELLED)
+        entry.end(at_s)
+        self._roster.keep_ended(entry)
+        if (stop := self._roster.stop_of(entry)) is not None:
+            stop.discards |= discards
+        else:
+            self._finish_cancel(entry, at_s, discards=discards)
+        self._go_on(at_s)
+
+    def _cancel_all(self, at_s: float) -> None:
+        self._resolving.clear()
+        # The last one first: a slot that becomes free must not start what is about to be cancelled.
+        for entry in reversed(list(self._roster.live())):
+            if entry.status is not DownloadStatus.REGISTERING:
+                self._cancel(entry, at_s, discards=False)
+        self._do(do.Reply(frozenset(self._roster.stopping)))
+
+    def _move(self, event: on.MoveRequested) -> None:
+        pending = self._roster.pending
+        entry = self._roster.waiting(event.id, "only waiting downloads have a position.")
+        pending.remove(entry)
+        index = min(max(event.position, 1) - 1, len(pending))
+        pending.insert(index, entry)
+        self._do(do.Reply(index + 1))
+
+    def _pause(self, entry: Entry, at_s: float) -> None:
+        if entry.status is DownloadStatus.PAUSED:
+            return
+        if entry.is_running:
+            self._withdraw(entry)
+            self._roster.pending.insert(0, entry)
+        self._step(entry, Cause.PAUSED)
+        entry.hold()
+        self._go_on(at_s)
+
+    def _resume(self, entry: Entry, at_s: float) -> None:
+        if entry.status is DownloadStatus.PAUSED:
+            self._step(entry, Cause.RESUMED)
+        self._is_processing = True
+        self._go_on(at_s)
+
+    def _retry(self, entry: Entry, at_s: float) -> None:
+        self._check_room(entry.plan)
+        self._roster.check_targets(entry.plan)
+        self._roster.ended.remove(entry)
+        entry.renew(entry.plan, at_s)
+        self._step(entry, Cause.RETRIED)
+        self._roster.pending.append(entry)
+        self._is_processing = True
+        self._go_on(at_s)
+        self._do(do.Reply(self._roster.position(entry)))
+
+    def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
+        if bytes_per_second is not None:
+            _check_count("The bandwidth limit in bytes per second", bytes_per_second)
+        self._bandwidth_limit = bytes_per_second
+        self._do(do.LimitBandwidth(bytes_per_second))
+
+    # Reports -----------------------------------------------------------------------------------------------------
+
+    def _progress(self, event: on.TransferProgressed) -> None:
+        entry = self._roster.active.get(event.attempt)
+        if entry is None or not entry.is_running:
+            return
+        notice = entry.notice
+        changed = entry.progress(event)
+        if event.is_finalizing and entry.status is DownloadStatus.DOWNLOADING:
+            self._step(entry, Cause.ARRIVED)
+        elif not event.is_finalizing and entry.status is DownloadStatus.FINALIZING:
+            self._step(entry, Cause.STARTED)
+        for shard in changed:
+            self._tell(told.ShardProgressed(entry.plan.id, shard))
+        if entry.notice != notice:
+            self._tell(told.NoticeChanged(entry.plan.id, entry.notice[1] if entry.notice else None))
+        self._tell(told.DownloadProgressed(entry.view(0)))
+
+    def _store(self, event: on.TransferFinished) -> None:
+        if event.attempt in self._roster.stopping:
+            finished = self._roster.take_finished(event.attempt)
+            if finished is None:
+                self._confirm_stop(event.attempt, event.at_s)
+                return
+            self._roster.active[event.attempt] = finished
+        entry = self._roster.active.get(event.attempt)
+        if entry is None or entry.status is DownloadStatus.REGISTERING:
+            return
+        self._step(entry, Cause.STORED)
+        entry.keep(event.files)
+        if entry.plan.add_to_db:
+            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, event.at_s))
+            self._go_on(event.at_s)
+        else:
+            self._complete(event.attempt, event.at_s)
+
+    def _fail_transfer(self, event: on.TransferFailed) -> None:
+        if event.attempt in self._roster.stopping:
+            self._confirm_stop(event.attempt, event.at_s)
+        else:
+            self._fail(event.attempt, event.error, event.at_s, can_retry=event.can_retry)
+
+    def _confirm_stop(self, attempt: int, at_s: float) -> None:
+        if (stop := self._roster.stopping.pop(attempt, None)) is None:
+            return
+        if stop.entry.status is DownloadStatus.CANCELLED:
+            self._finish_cancel(stop.entry, at_s, discards=stop.discards)
+        self._go_on(at_s)
+
+    def _lose_engine(self, at_s: float) -> None:
+        for attempt in list(self._roster.stopping):
+            self._confirm_stop(attempt, at_s)
+        lost = [(attempt, entry) for attempt, entry in self._roster.active.items() if entry.is_running]
+        for attempt, entry in lost:
+            if entry.lose_engine():
+                del self._roster.active[attempt]
+                self._begin(entry, Cause.ENGINE_LOST, at_s)
+            else:
+                error = EngineLostError(
+                    f"The download process ended four times in a row without a new byte of {entry.plan.id}. "
+                    "What is there is kept; `retry` continues."
+                )
+                self._fail(attempt, error, at_s, can_retry=True)
+
+    def _complete(self, attempt: int, at_s: float) -> None:
+        if (entry := self._roster.active.pop(attempt, None)) is None:
+            return
+        self._step(entry, Cause.REGISTERED)
+        entry.settle(at_s)
+        self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
+
+    def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
+        if (entry := self._roster.active.pop(attempt, None)) is None:
+            return
+        self._step(entry, Cause.FAILED)
+        entry.fail(error, at_s, can_retry=can_retry)
+        self._close(entry, told.DownloadFailed(entry.view(0)), at_s)
+
+    # Steps -------------------------------------------------------------------------------------------------------
+
+    def _go_on(self, at_s: float) -> None:
+        """Starts what can start; says so when nothing is left to do."""
+        while self._is_processing and (entry := self._next_start()) is not None:
+            self._roster.pending.remove(entry)
+            self._run = self._run or Run(at_s)
+            self._begin(entry, Cause.STARTED, at_s)
+        if self._is_processing and self._roster.is_drained():
+            self._is_processing = False
+            self._summarize(at_s)
+
+    def _next_start(self) -> Entry | None:
+        has_slot = self._roster.slots_held() < self._max_concurrent
+        return self._roster.next_ready() if has_slot else None
+
+    def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
+        self._last_attempt += 1
+        entry.start(self._last_attempt, at_s)
+        self._roster.active[self._last_attempt] = entry
+        self._do(do.StartTransfer(self._last_attempt, entry.plan))
+        self._tell(told.DownloadStarted(entry.plan.id, self._last_attempt))
+        self._step(entry, cause)
+
+    def _withdraw(self, entry: Entry) -> None:
+        if (attempt := self._roster.withdraw(entry)) is not None:
+            self._do(do.StopTransfer(attempt))
+
+    def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
+        if discards:
+            wanted = {target for other in self._roster.live() for target in other.plan.targets}
+            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - wanted))))
+        self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)
+
+    def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
+        self._roster.keep_ended(entry)
+        self._record(entry, event, at_s)
+        self._go_on(at_s)
+
+    def _record(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
+        if self._run is not None:
+            self._run.record(entry.view(0), at_s)
+        self._tell(event)
+
+    def _summarize(self, at_s: float) -> None:
+        summary = self._run.summary(at_s) if self._run is not None else None
+        self._run = None
+        if summary is not None:
+            self._last_run = summary
+            self._tell(told.RunSummarized(summary))
+
+    def _step(self, entry: Entry, cause: Cause) -> None:
+        entry.move_on(cause)
+        self._tell(told.StatusChanged(entry.plan.id, entry.status))
+
+    def _tell_status(self, entry: Entry) -> None:
+        self._tell(told.StatusChanged(entry.plan.id, entry.status))
+
+    def _tell(self, event: told.QueueEvent) -> None:
+        self._do(do.Announce(event))
+
+    def _do(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _check_room(self, plan: PlannedDownload) -> None:
+        waiting = len(self._roster.pending)
+        if waiting >= self._max_size:
+            raise QueueFullError(
+                f"The queue is full: {waiting} of {self._max_size} downloads wait, so {plan.id} was not added. "
+                "Wait for one to start, remove one, or raise the limit with `limit`.",
+                self._max_size,
+            )
+
+    # Showing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def stopping(self) -> frozenset[int]:
+        """Attempts that were told to stop and have not said yet that they did."""
+        return frozenset(self._roster.stopping)
+
+    @property
+    def is_drained(self) -> bool:
+        """Nothing is queued, active, stopping or being listed; paused downloads do not count."""
+        return not self._resolving and self._roster.is_drained()
+
+    def find(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
+        """The pending or active download that answers to `id`; None where there is none."""
+        entry = self._roster.find_live(id)
+        return None if entry is None else entry.view(self._roster.position(entry))
+
+    def find_ended(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
+        """The newest ended download that answers to `id`; None where there is none."""
+        entry = self._roster.find_ended(id)
+        return None if entry is None else entry.view(0)
+
+    def snapshot(self) -> QueueSnapshot:
+        """The whole queue as it is now; items that did not change are the same objects as last time."""
+        items = self._roster.views()
+        rates = [item.bytes_per_second for item in items if item.bytes_per_second is not None]
+        rate = sum(rates) if rates else None
+        remaining = self._roster.remaining_bytes()
+        return QueueSnapshot(
+            version=self._version,
+            items=items,
+            recent_completed=self._roster.ended_views(DownloadStatus.COMPLETED),
+            recent_failures=self._roster.ended_views(DownloadStatus.FAILED),
+            recent_cancelled=self._roster.ended_views(DownloadStatus.CANCELLED),
+            resolving=tuple(self._resolving.values()),
+            max_size=self._max_size,
+            max_concurrent=self._max_concurrent,
+            is_processing=self._is_processing,
+            bandwidth_limit_bytes_per_second=self._bandwidth_limit,
+            bytes_per_second=rate,
+            eta_seconds=None if not rate or remaining is None else remaining / rate,
+            last_run=self._last_run,
+        )
+
+    def check_invariants(self) -> None:
+        """Everything that holds between two events; raises `AssertionError` on the first that does not."""
+        self._roster.check_invariants()
+        if self._is_processing and self._next_start() is not None:
+            raise AssertionError("a slot is free and a download waits for it")
+        if not self._is_processing and self._roster.running():
+            raise AssertionError("a download runs without a processor")
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or value < 1:
+        raise InvalidConfigError(f"{name} has to be a whole number of at least 1, not {value!r}.")

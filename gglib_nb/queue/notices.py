@@ -1,0 +1,35 @@
+"""The one line that says what is going on with a download, in words.
+
+Said once, here: the panel, the terminal and a program that reads the snapshot see the same words.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+_Phrase = Callable[[str, str], str]
+
+_PHRASES: Final[Mapping[str, _Phrase]] = {
+    "connecting": lambda _seconds, _text: "connecting",
+    "stalled": lambda seconds, _text: f"stalled for {seconds}" if seconds else "stalled",
+    "retrying": lambda seconds, text: f"retrying in {seconds or 'a moment'}" + (f" ({text})" if text else ""),
+    "verifying": lambda _seconds, _text: "verifying",
+    "finalizing": lambda _seconds, _text: "finalizing",
+    "waiting": lambda _seconds, text: text or "waiting for another kernel",
+    "linked": lambda _seconds, text: text or "linked to an identical file",
+}
+
+
+def notice_of(kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
+    """Kind and sentence of a notice; None: nothing to say.
+
+    Args:
+        kind: What the engine calls it; one of another version is shown by its words, or by its name.
+        seconds: How long it lasts already, or until it ends; None without.
+        text: Words that belong to it, such as `429`; empty without.
+    """
+    if kind is None:
+        return None
+    counted = "" if seconds is None else f"{max(1, round(seconds))} s"
+    if (phrase := _PHRASES.get(kind)) is None:
+        return kind, text or kind
+    return kind, phrase(counted, text)

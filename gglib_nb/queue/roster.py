@@ -1,0 +1,257 @@
+"""Where every download of the queue is: pending, active, stopping or ended; who answers to an id; who holds what.
+
+A passive shelf: `gglib_nb.queue.machine` puts and takes, and is the only one to do so. Every refusal because of where
+a download is stands here, so that its sentence stands once.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
+from gglib_nb.queue.entry import Entry
+
+_ENDED_KEPT: Final = 200
+"""Ended downloads kept for show; a session of weeks must not grow without end. Failures are never dropped for it."""
+
+
+class Stop:
+    """An attempt that was told to stop and has not said yet that it did.
+
+    Attributes:
+        entry: Whose attempt it is.
+        plan: What the attempt fetches; the entry may have got another plan since.
+        discards: Whether its partial files shall go once it stopped.
+    """
+
+    __slots__ = ("discards", "entry", "plan")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.plan = entry.plan
+        self.discards = False
+
+
+class Roster:
+    """The four places in which a download can be.
+
+    Attributes:
+        pending: In the order of running.
+        active: By attempt.
+        stopping: By attempt; such a download stands in `pending` or `ended` too.
+        ended: The newest last.
+    """
+
+    def __init__(self) -> None:
+        self.pending: list[Entry] = []
+        self.active: dict[int, Entry] = {}
+        self.stopping: dict[int, Stop] = {}
+        self.ended: list[Entry] = []
+
+    def live(self) -> Iterator[Entry]:
+        """Active ones first, then the pending ones in their order."""
+        yield from self.active.values()
+        yield from self.pending
+
+    def position(self, entry: Entry) -> int:
+        """1-based among the pending ones; 0 where it is not one of them."""
+        return self.pending.index(entry) + 1 if entry in self.pending else 0
+
+    def keep_ended(self, entry: Entry) -> None:
+        """Adds an ended download, and lets the oldest go where there are too many."""
+        self.ended.append(entry)
+        passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
+        if len(passing) > _ENDED_KEPT:
+            self.ended.remove(passing[0])
+
+    def forget_ended(self, id: DownloadId) -> None:  # noqa: A002 - the port's word
+        """Drops what earlier downloads of this id came to."""
+        self.ended = [entry for entry in self.ended if entry.plan.id != id]
+
+    def forget_failures(self) -> None:
+        """Drops the failures."""
+        self.ended = [entry for entry in self.ended if entry.status is not DownloadStatus.FAILED]
+
+    def withdraw(self, entry: Entry) -> int | None:
+        """Takes a live entry off its shelf; the attempt that has to be stopped for it, None where none runs."""
+        if entry in self.pending:
+            self.pending.remove(entry)
+            return None
+        attempt = next(attempt for attempt, active in self.active.items() if active is entry)
+        del self.active[attempt]
+        self.stopping[attempt] = Stop(entry)
+        return attempt
+
+    def take_finished(self, attempt: int) -> Entry | None:
+        """Takes a download that finished although it was told to stop from where the stop had put it.
+
+        None where it is wanted again with other files, or was forgotten meanwhile: then it counts as stopped.
+        """
+        stop = self.stopping[attempt]
+        shelf = self.pending if stop.entry in self.pending else self.ended
+        if stop.plan is not stop.entry.plan or stop.entry not in shelf:
+            return None
+        shelf.remove(stop.entry)
+        del self.stopping[attempt]
+        return stop.entry
+
+    # Who answers to an id ----------------------------------------------------------------------------------------
+
+    def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
+        """The pending or active download meant by `id`."""
+        return _find(self.live(), id)
+
+    def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
+        """The newest ended download meant by `id`."""
+        return _find(reversed(self.ended), id)
+
+    def same(self, plan: PlannedDownload) -> Entry | None:
+        """The live download that is the same one."""
+        return next((entry for entry in self.live() if entry.plan.identity == plan.identity), None)
+
+    def stop_of(self, entry: Entry) -> Stop | None:
+        """The stop that is under way for an entry."""
+        return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
+
+    def same_stopping(self, plan: PlannedDownload) -> Entry | None:
+        """The download that is the same one and was told to stop a moment ago."""
+        entries = (stop.entry for stop in self.stopping.values())
+        return next((entry for entry in entries if entry.plan.identity == plan.identity), None)
+
+    def known(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The live download meant by `id`.
+
+        Raises:
+            NotInQueueError: There is none; the text says what became of it.
+        """
+        if (entry := self.find_live(id)) is not None:
+            return entry
+        ended = self.find_ended(id)
+        if ended is not None and ended.status is DownloadStatus.FAILED:
+            raise NotInQueueError(f"{id} has failed and is not in the queue. `retry` brings it back.")
+        if ended is not None:
+            raise NotInQueueError(f"{id} is {ended.status} and no longer in the queue.")
+        raise NotInQueueError(f"There is no download {id} in the queue. `status` shows what is there.")
+
+    def stoppable(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The live download meant by `id`, of which something is left to do.
+
+        Raises:
+            NotInQueueError: There is none, or its files are in their place already.
+        """
+        entry = self.known(id)
+        if entry.status is DownloadStatus.REGISTERING:
+            raise NotInQueueError(f"{entry.plan.id} is complete and being registered; nothing is left to stop.")
+        return entry
+
+    def waiting(self, id: DownloadId, otherwise: str) -> Entry:  # noqa: A002
+        """The pending download meant by `id`.
+
+        Raises:
+            NotInQueueError: There is none, or it is active; then the text ends with `otherwise`.
+        """
+        entry = self.known(id)
+        if entry not in self.pending:
+            raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
+        return entry
+
+    def failure(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The failed download meant by `id`.
+
+        Raises:
+            NotInQueueError: There is none.
+        """
+        failures = (entry for entry in reversed(self.ended) if entry.status is DownloadStatus.FAILED)
+        if (entry := _find(failures, id)) is not None:
+            return entry
+        if (live := self.find_live(id)) is not None:
+            raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be retried.")
+        raise NotInQueueError(f"There is no failed download {id}. `queue` starts one anew.")
+
+    # Who holds what ----------------------------------------------------------------------------------------------
+
+    def running(self) -> list[Entry]:
+        """Downloads that the engine works on and that nobody stopped."""
+        return [entry for entry in self.active.values() if entry.is_running]
+
+    def slots_held(self) -> int:
+        """Attempts that count against the limit."""
+        return len(self.running()) + len(self.stopping)
+
+    def held_targets(self) -> list[str]:
+        """Every path an attempt may be writing now."""
+        plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
+        return [target for plan in plans for target in plan.targets]
+
+    def next_ready(self) -> Entry | None:
+        """The first download in the queue that may start; None where every one is paused or has to wait."""
+        held = set(self.held_targets())
+        ready = (entry for entry in self.pending if entry.status is DownloadStatus.QUEUED)
+        return next((entry for entry in ready if not entry.plan.targets & held), None)
+
+    def is_drained(self) -> bool:
+        """Nothing is queued, active or stopping; paused downloads do not count."""
+        queued = (entry.status is DownloadStatus.QUEUED for entry in self.pending)
+        return not (self.active or self.stopping or any(queued))
+
+    def check_targets(self, plan: PlannedDownload) -> None:
+        """Refuses a plan that would write what another live download writes.
+
+        Raises:
+            AlreadyQueuedError: It names the other one.
+        """
+        for entry in self.live():
+            if entry.status is not DownloadStatus.REGISTERING and _collide(entry.plan, plan):
+                raise AlreadyQueuedError(
+                    f"{entry.plan.id} is {entry.status} and writes the same files as {plan.id}. "
+                    "Wait until it is done, or cancel it first.",
+                    str(entry.plan.id),
+                )
+
+    # Showing -----------------------------------------------------------------------------------------------------
+
+    def views(self) -> tuple[QueuedDownload, ...]:
+        """Every live download as it shows itself; an unchanged one is the same object as last time."""
+        active = [entry.view(0) for entry in self.active.values()]
+        return (*active, *(entry.view(position) for position, entry in enumerate(self.pending, start=1)))
+
+    def ended_views(self, status: DownloadStatus) -> tuple[QueuedDownload, ...]:
+        """Ended downloads of one kind, the newest first."""
+        return tuple(entry.view(0) for entry in reversed(self.ended) if entry.status is status)
+
+    def remaining_bytes(self) -> int | None:
+        """Still to come for everything that runs or is going to; None where a size is unknown."""
+        sizes = [entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def check_invariants(self) -> None:
+        """Everything that holds between two events; raises `AssertionError` on the first that does not."""
+        identities = [entry.plan.identity for entry in self.live()]
+        _hold(len(set(identities)) == len(identities), "a download is live twice")
+        _hold(all(entry.status.is_pending for entry in self.pending), "pending, with another status")
+        _hold(all(entry.status.is_active for entry in self.active.values()), "active, with another status")
+        living = [entry.status.is_active or entry.status.is_pending for entry in self.ended]
+        _hold(not any(living), "ended, with another status")
+        _hold(not set(self.active) & set(self.stopping), "active and stopping at once")
+        held = self.held_targets()
+        _hold(len(set(held)) == len(held), "two attempts hold one target")
+        shelved = [id(entry) for entry in (*self.live(), *self.ended)]
+        _hold(len(set(shelved)) == len(shelved), "one download in two places")
+
+
+def _hold(condition: bool, broken: str) -> None:
+    if not condition:
+        raise AssertionError(broken)
+
+
+def _find(entries: Iterable[Entry], id: DownloadId) -> Entry | None:  # noqa: A002
+    return next((entry for entry in entries if entry.answers_to(id)), None)
+
+
+def _collide(one: PlannedDownload, other: PlannedDownload) -> bool:
+    """Whether they write the same file, and it is not one companion that both want."""
+    shared = one.targets & other.targets
+    companions = {(file.target, file.sha256, file.size_bytes) for file in one.files if file.kind != "shard"}
+    wanted = [file for file in other.files if file.target in shared]
+    return any((file.target, file.sha256, file.size_bytes) not in companions for file in wanted)
