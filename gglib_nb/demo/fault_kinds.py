@@ -1,0 +1,331 @@
+"""The kinds of faults: each turns a right answer into one of the wrong answers seen in the wild.
+
+A kind is a small frozen value with one method, so that a test reads as a sentence:
+`hub.faults.add(Cut(after_bytes=1000), path="*.gguf", origin="cdn")`. Knows no sockets and no routes.
+"""
+# ruff: noqa: ARG002  # all kinds have one shape, and most need no look at the request
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from threading import Event
+from time import time
+from typing import Literal
+
+from gglib_nb.demo.cdn import access_denied
+from gglib_nb.demo.content import altered_content, bytes_content, joined_content, noise_content
+from gglib_nb.demo.files import file_response, range_not_satisfiable, whole_file
+from gglib_nb.demo.messages import Request, Response, text_response
+from gglib_nb.demo.refusals import DISABLED_MESSAGE, bad_token, refusal
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The connection ends after so many bytes of the body, in order or, with `is_reset`, by a reset."""
+
+    after_bytes: int
+    is_reset: bool = False
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Cut the answer."""
+        return replace(
+            response, delivery=replace(response.delivery, cut_after=self.after_bytes, is_reset=self.is_reset)
+        )
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """The connection ends without any answer."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Answer nothing."""
+        return replace(response, delivery=replace(response.delivery, is_hung_up=True))
+
+
+@dataclass(frozen=True)
+class Stall:
+    """After so many bytes nothing more comes for `for_s` seconds, or until `release` where that is `None`."""
+
+    after_bytes: int = 0
+    for_s: float | None = None
+    over: Event = field(default_factory=Event, compare=False, repr=False)
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Stall the answer."""
+        delivery = replace(response.delivery, stall_after=self.after_bytes, stall_s=self.for_s, stall_over=self.over)
+        return replace(response, delivery=delivery)
+
+    def release(self) -> None:
+        """Let all stalled answers go on, and stall none any more."""
+        self.over.set()
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The answer comes late."""
+
+    delay_ms: float
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Delay the answer."""
+        return replace(response, delivery=replace(response.delivery, delay_s=self.delay_ms / 1000))
+
+
+@dataclass(frozen=True)
+class WrongBytes:
+    """The length is right and the byte at one offset of the file is not."""
+
+    at_byte: int = 0
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Alter the content."""
+        return replace(response, content=altered_content(response.content, self.at_byte))
+
+
+@dataclass(frozen=True)
+class ShortBody:
+    """The answer is complete, with a length that fits its body, and the last bytes are missing."""
+
+    missing_bytes: int = 1
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Shorten the body."""
+        return replace(response, length=max(0, response.length - self.missing_bytes))
+
+
+@dataclass(frozen=True)
+class LongBody:
+    """The answer has more bytes than were asked for, and a length that fits."""
+
+    extra_bytes: int = 1
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Lengthen the body."""
+        content = joined_content([response.content, noise_content(self.extra_bytes, "extra")])
+        return replace(response, content=content, length=response.length + self.extra_bytes)
+
+
+@dataclass(frozen=True)
+class IgnoreRange:
+    """A ranged request gets the whole file with 200."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Send the whole file."""
+        if response.subject is None or response.status != 206:
+            return response
+        return replace(whole_file(response.subject, response.headers["ETag"]), delivery=response.delivery)
+
+
+@dataclass(frozen=True)
+class WrongContentRange:
+    """A 206 for another place, or of a file of another size, than was asked for; it says so in `Content-Range`."""
+
+    start_shift: int = 0
+    total_shift: int = 0
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Shift the range or the total."""
+        if response.subject is None or response.status != 206:
+            return response
+        first = max(0, response.offset + self.start_shift)
+        length = min(response.length, response.content.size_bytes - first)
+        total = response.subject.file.size_bytes + self.total_shift
+        shifted = replace(response, offset=first, length=length)
+        return shifted.having(Content_Range=f"bytes {first}-{first + length - 1}/{total}")
+
+
+@dataclass(frozen=True)
+class RangeNotSatisfiable:
+    """A 416, with the size in `Content-Range` or without."""
+
+    has_content_range: bool = True
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Refuse the range."""
+        if response.subject is None:
+            return response
+        refused = range_not_satisfiable(response.subject)
+        return refused if self.has_content_range else refused.having(Content_Range=None)
+
+
+@dataclass(frozen=True)
+class NoContentLength:
+    """The length is not told: the body is chunked or ends with the connection."""
+
+    framing: Literal["close", "chunked"] = "close"
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Leave the length out."""
+        return replace(response, delivery=replace(response.delivery, framing=self.framing))
+
+
+@dataclass(frozen=True)
+class Gzipped:
+    """Where the client allows gzip, the whole file comes compressed, chunked, with a weak `ETag`, no range obeyed."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Compress the answer."""
+        if "gzip" not in request.headers.get("accept-encoding", "") or response.status not in {200, 206}:
+            return response
+        data = gzip.compress(b"".join(response.content.slices()))
+        delivery = replace(response.delivery, framing="chunked")
+        packed = replace(
+            response, status=200, content=bytes_content(data), offset=0, length=len(data), delivery=delivery
+        )
+        etag = response.headers.get("ETag")
+        return packed.having(Content_Encoding="gzip", ETag=f"W/{etag}" if etag else None, Content_Range=None)
+
+
+@dataclass(frozen=True)
+class Status:
+    """Another status, with or without the Hub's error headers."""
+
+    status: int
+    error_code: str | None = None
+    error_message: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Answer with the status."""
+        answer = refusal(self.status, self.error_code, self.error_message or f"Status {self.status} by request.")
+        answer = answer if self.error_message else answer.having(X_Error_Message=None)
+        return _spoilt(answer.having(**self.headers), response)
+
+
+@dataclass(frozen=True)
+class RateLimited:
+    """A 429 that tells in one of four ways when to come back.
+
+    Attributes:
+        seconds: how long to wait.
+        told_by: the Hub's `RateLimit` with nothing left; the same beside `Retry-After` though something is left;
+            `Retry-After` in seconds or as an HTTP date, without `RateLimit`.
+    """
+
+    seconds: int
+    told_by: Literal["ratelimit", "ratelimit-not-exhausted", "retry-after", "http-date", "nothing"] = "ratelimit"
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Refuse for now."""
+        policy = '"fixed window";"api";q=500;w=300'
+        told: dict[str, dict[str, str]] = {
+            "ratelimit": {"RateLimit": f'"api";r=0;t={self.seconds}', "RateLimit-Policy": policy},
+            "ratelimit-not-exhausted": {"RateLimit": '"api";r=41;t=250', "Retry-After": str(self.seconds)},
+            "retry-after": {"Retry-After": str(self.seconds)},
+            "http-date": {"Retry-After": formatdate(time() + self.seconds, usegmt=True)},
+            "nothing": {},
+        }
+        answer = refusal(429, None, "Too Many Requests").having(X_Error_Message=None)
+        return _spoilt(answer.having(**told[self.told_by]), response)
+
+
+@dataclass(frozen=True)
+class Disabled:
+    """The repository was disabled: 403 with the text clients look for."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Refuse."""
+        return _spoilt(refusal(403, None, DISABLED_MESSAGE), response)
+
+
+@dataclass(frozen=True)
+class BadToken:
+    """The token, whatever it is, does not exist."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Refuse."""
+        return _spoilt(bad_token(), response)
+
+
+@dataclass(frozen=True)
+class ExpiredUrl:
+    """The CDN says that the signature has expired: 403 in XML, without `X-Error-Code`."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Refuse."""
+        return _spoilt(access_denied("Request has expired"), response)
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """A redirect to `location`; `None` means to the same URL, made absolute, as some mirrors do."""
+
+    location: str | None = None
+    status: int = 307
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Redirect."""
+        location = self.location or f"http://{request.headers.get('host', '')}{request.target}"
+        return _spoilt(text_response(self.status, "Redirecting").having(Location=location), response)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """The hub itself gives the file with 200 or 206, as other implementations of the Hub do.
+
+    Attributes:
+        is_linked: whether `X-Linked-Size` and `X-Linked-ETag` are there (KohakuHub on HEAD) or not (olah).
+        is_bare: whether the `ETag`, which is the SHA-256, has no quotes.
+    """
+
+    is_linked: bool = False
+    is_bare: bool = True
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Give the file."""
+        if response.subject is None:
+            return response
+        file = response.subject.file
+        etag = file.content.sha256 if self.is_bare else f'"{file.content.sha256}"'
+        answer = file_response(request, response.subject, etag).having(X_Repo_Commit=response.subject.commit_sha)
+        return answer.having(X_Linked_Size=str(file.size_bytes), X_Linked_ETag=etag) if self.is_linked else answer
+
+
+@dataclass(frozen=True)
+class BareEtag:
+    """`ETag` and `X-Linked-ETag` come without their quotes."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Take the quotes away."""
+        bare = {name: value.strip('"') for name, value in response.headers.items() if name.lower().endswith("etag")}
+        return response.having(**bare)
+
+
+@dataclass(frozen=True)
+class NoLinkedHeaders:
+    """The redirect tells neither size nor SHA-256."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Take the headers away."""
+        return response.having(X_Linked_Size=None, X_Linked_ETag=None)
+
+
+@dataclass(frozen=True)
+class MaskedXetHash:
+    """Files in a listing carry an `xetHash` of 64 stars, as gated ones do for who has no access."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Mask the hashes."""
+        entries = json.loads(b"".join(response.content.slices()))
+        masked = [entry | {"xetHash": "*" * 64} if "lfs" in entry else entry for entry in entries]
+        data = json.dumps(masked).encode()
+        return replace(response, content=bytes_content(data), offset=0, length=len(data))
+
+
+@dataclass(frozen=True)
+class Then:
+    """The answer is right, and something happens before it is sent: a branch moves, say."""
+
+    action: Callable[[], object]
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Let it happen."""
+        self.action()
+        return response
+
+
+def _spoilt(answer: Response, original: Response) -> Response:
+    """Another answer about the same file, delivered the same way."""
+    return replace(answer, subject=original.subject, delivery=original.delivery)

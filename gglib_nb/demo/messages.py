@@ -1,0 +1,176 @@
+"""HTTP requests and responses as values, and the reading of a request from a stream.
+
+The routes turn a `Request` into a `Response`, faults turn a `Response` into another, the server sends it.
+Nothing here touches a socket or knows a route.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from threading import Event
+from typing import BinaryIO, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from gglib_nb.demo.content import Content, bytes_content
+from gglib_nb.demo.repositories import Located
+
+Origin = Literal["hub", "cdn"]
+ByteRange = tuple[int | None, int | None]
+
+_LONGEST_LINE = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request as it came in.
+
+    Attributes:
+        target: path and query exactly as sent, percent-encoded.
+        headers: names in lower case.
+    """
+
+    origin: Origin
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    connection_id: int = 0
+
+    @property
+    def path(self) -> str:
+        """The path without the query, still percent-encoded."""
+        return urlsplit(self.target).path
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The path's segments, decoded one by one: an encoded slash stays inside its segment."""
+        return tuple(unquote(segment) for segment in self.path.strip("/").split("/"))
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The query's fields; `name[]` counts as `name`."""
+        return _fields(urlsplit(self.target).query)
+
+    @property
+    def form(self) -> dict[str, list[str]]:
+        """The fields of a form or JSON body."""
+        text = self.body.decode(errors="replace")
+        if self.headers.get("content-type", "").startswith("application/json"):
+            return {
+                name: value if isinstance(value, list) else [str(value)] for name, value in json.loads(text).items()
+            }
+        return _fields(text)
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token; `None` where there is none."""
+        kind, _, token = self.headers.get("authorization", "").partition(" ")
+        return token if kind.lower() == "bearer" and token else None
+
+    @property
+    def range(self) -> ByteRange | None:
+        """The one range asked for as (first, last), `(None, n)` for the last n bytes; `None` where there is none."""
+        match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("range", "").strip())
+        if match is None or match[0] == "bytes=-":
+            return None
+        first, last = (int(number) if number else None for number in match.groups())
+        return first, last
+
+    def without(self, header: str) -> Self:
+        """The same request as if one header had not been sent."""
+        return replace(self, headers={name: value for name, value in self.headers.items() if name != header})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How the bytes of a response leave, where that is not plain.
+
+    Attributes:
+        delay_s: seconds before the first byte of the head.
+        is_hung_up: whether the connection closes without any answer.
+        framing: `close` sends no length and closes, `chunked` sends no length.
+        cut_after: body bytes after which the connection is closed; `None` means never.
+        is_reset: whether the cut is a reset instead of an orderly end.
+        stall_after: body bytes after which nothing more comes for a while; `None` means never.
+        stall_s: seconds the stall lasts; `None` means until `stall_over` is set.
+        stall_over: ends the stall early.
+    """
+
+    delay_s: float = 0.0
+    is_hung_up: bool = False
+    framing: Literal["length", "close", "chunked"] = "length"
+    cut_after: int | None = None
+    is_reset: bool = False
+    stall_after: int | None = None
+    stall_s: float | None = None
+    stall_over: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One answer: status, headers, and `length` bytes of `content` from `offset`.
+
+    Attributes:
+        subject: the file of a repository the answer is about; `None` where it is about none.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: Content = field(default_factory=lambda: bytes_content(b""))
+    offset: int = 0
+    length: int = 0
+    subject: Located | None = None
+    delivery: Delivery = field(default_factory=Delivery)
+
+    @property
+    def reason(self) -> str:
+        """The phrase of the status line."""
+        return HTTPStatus(self.status).phrase
+
+    def having(self, **headers: str | None) -> Self:
+        """The same response with headers set (`X_Name="v"`) or, by `None`, removed."""
+        changed = {name.replace("_", "-").lower(): value for name, value in headers.items()}
+        kept = {name: value for name, value in self.headers.items() if name.lower() not in changed}
+        new = {name.replace("_", "-"): value for name, value in headers.items() if value is not None}
+        return replace(self, headers=kept | new)
+
+
+def text_response(status: int, text: str, content_type: str = "text/plain; charset=utf-8") -> Response:
+    """A response whose body is `text`."""
+    data = text.encode()
+    return Response(
+        status=status, headers={"Content-Type": content_type}, content=bytes_content(data), length=len(data)
+    )
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """A response whose body is `value` as JSON."""
+    return text_response(status, json.dumps(value), "application/json; charset=utf-8")
+
+
+def read_request(stream: BinaryIO, origin: Origin, connection_id: int) -> Request | None:
+    """Read the next request of a connection.
+
+    Returns:
+        The request, or `None` where the peer has closed or does not speak HTTP/1.
+    """
+    words = stream.readline(_LONGEST_LINE).decode("latin-1").split()
+    if len(words) != 3 or not words[2].startswith("HTTP/1."):
+        return None
+    headers: dict[str, str] = {}
+    while (line := stream.readline(_LONGEST_LINE).decode("latin-1").rstrip("\r\n")) != "":
+        name, _, value = line.partition(":")
+        headers[name.strip().lower()] = value.strip()
+    body = stream.read(int(headers.get("content-length") or 0))
+    return Request(
+        origin=origin, method=words[0], target=words[1], headers=headers, body=body, connection_id=connection_id
+    )
+
+
+def _fields(text: str) -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for name, values in parse_qs(text, keep_blank_values=True).items():
+        fields.setdefault(name.removesuffix("[]"), []).extend(values)
+    return fields

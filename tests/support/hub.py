@@ -1,0 +1,64 @@
+"""Repositories for tests, made of nothing, and an embedded hub in a process of its own.
+
+Files ending in `.gguf` are valid GGUF of exactly the size asked for, shards with their split numbers.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gglib_nb.demo import Content, DemoFile, DemoRepository, bytes_content, file_content, noise_content
+from gglib_nb.demo.content import joined_content
+from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
+from gglib_nb.demo.llama import split_metadata
+
+_SHARD_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+
+
+def make_repository(repo_id: str, files: Mapping[str, bytes | int | Path | Content], **options: Any) -> DemoRepository:
+    """Make a repository of bytes, sizes, files on the disk or contents; `options` are `DemoRepository`'s."""
+    return DemoRepository(repo_id=repo_id, files=make_files(files), **options)
+
+
+def make_files(files: Mapping[str, bytes | int | Path | Content]) -> list[DemoFile]:
+    """Make the files of one commit."""
+    return [DemoFile(path, _content(path, source)) for path, source in files.items()]
+
+
+def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
+    """Make a GGUF file of exactly `size_bytes`; a shard's name gives it `split.*` entries.
+
+    Args:
+        path: its name; another name gives other bytes.
+        size_bytes: at least 512.
+        seed: the name, where `None`.
+    """
+    metadata: dict[str, Value] = {
+        "general.architecture": "llama",
+        "general.name": "small",
+        "llama.block_count": 2,
+        "llama.context_length": 2048,
+        "llama.embedding_length": 64,
+    }
+    if match := _SHARD_NAME.search(path):
+        number, shards = int(match[1]), int(match[2])
+        metadata = (metadata if number == 1 else {}) | split_metadata(number - 1, shards, shards)
+    name = f"blk.{int(match[1]) - 1 if match else 0}.weight"
+    header_bytes = gguf_content(metadata, [Tensor(name, (0,), "I8")], "").size_bytes
+    # The weights are padded to 32 bytes; a tail behind them, which readers ignore, makes the size exact.
+    padded = gguf_content(metadata, [Tensor(name, ((size_bytes - header_bytes) // 32 * 32,), "I8")], seed or path)
+    tail = bytes_content(b"\0" * (size_bytes - padded.size_bytes))
+    return joined_content([padded, tail])
+
+
+def _content(path: str, source: bytes | int | Path | Content) -> Content:
+    match source:
+        case bytes():
+            return bytes_content(source)
+        case Path():
+            return file_content(source)
+        case int():
+            return small_gguf(path, source) if path.endswith(".gguf") and source >= 512 else noise_content(source, path)
+        case Content():
+            return source
