@@ -1,0 +1,101 @@
+"""The shape of the database, as ordered named steps. A step that was ever released is never edited.
+
+Each runs in one transaction together with its record, so that a kill leaves it done or not begun. What comes
+later (the queue's state) is a new step at the end.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from gglib_nb.catalog.connection import atomic
+from gglib_nb.errors import CatalogError
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step.
+
+    Attributes:
+        name: Recorded in the database; unique, and says what it brings.
+        statements: SQL, in order.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: Final = (
+    Migration(
+        "0001 models and their files",
+        (
+            # `id` only grows, so that of two rows about one file the later one is known.
+            """CREATE TABLE model (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                name TEXT NOT NULL UNIQUE,  -- text form of the download's id
+                repo_id TEXT NOT NULL,
+                revision TEXT,              -- as asked for; NULL: the default branch
+                quantization TEXT,          -- the id's tail
+                commit_sha TEXT NOT NULL,
+                label TEXT,
+                registered_at_s REAL NOT NULL
+            )""",
+            """CREATE TABLE file (
+                model INTEGER NOT NULL REFERENCES model ON DELETE CASCADE,
+                position INTEGER NOT NULL,
+                target TEXT NOT NULL,       -- absolute path
+                path_in_repo TEXT NOT NULL,
+                kind TEXT NOT NULL,
+                size_bytes INTEGER NOT NULL,
+                sha256 TEXT,
+                is_verified INTEGER NOT NULL,
+                verified_at_s REAL,
+                mtime_ns INTEGER NOT NULL,
+                facts TEXT NOT NULL,        -- JSON object of scalars
+                PRIMARY KEY (model, position)
+            )""",
+            "CREATE INDEX file_by_target ON file (target)",
+        ),
+    ),
+)
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
+    """Applies the steps that the database lacks; several processes may do so at once.
+
+    Raises:
+        CatalogError: The database has a step that this version does not know.
+    """
+    known = {migration.name for migration in migrations}
+    applied = _applied(connection)
+    if applied == known:
+        return
+    _refuse_newer(applied - known)
+    for migration in migrations:
+        with atomic(connection):
+            _apply(connection, migration)
+
+
+def _applied(connection: sqlite3.Connection) -> set[str]:
+    is_new = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'migration'").fetchone() is None
+    return set() if is_new else {name for (name,) in connection.execute("SELECT name FROM migration")}
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
+    )
+    # Looked up again under the write lock: another process may have been faster.
+    if migration.name in _applied(connection):
+        return
+    for statement in migration.statements:
+        connection.execute(statement)
+    connection.execute("INSERT INTO migration (name) VALUES (?)", (migration.name,))
+
+
+def _refuse_newer(unknown: set[str]) -> None:
+    if unknown:
+        raise CatalogError(
+            f"The models database was written by a newer gglib_nb (it has {min(unknown)!r}); "
+            "upgrade this one, or set GGLIB_STATE_DIR to another folder."
+        )

@@ -1,0 +1,334 @@
+"""The catalog: what was registered comes back, found by what a person types, from any thread or process."""
+
+import multiprocessing
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.catalog import connection as connection_module
+from gglib_nb.catalog.connection import network_filesystem
+from gglib_nb.catalog.store import Catalog, KnownFile
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
+
+SHA = "a" * 64
+OTHER_SHA = "b" * 64
+
+
+def stored(target: str, **changes: object) -> StoredFile:
+    file = StoredFile(
+        target, target.rpartition("/")[2], "shard", 100, SHA, True, 1_700_000_000_123_456_789, True,
+        {"architecture": "llama", "parameter_count": 8_030_261_248, "has_chat_template": True, "license": None},
+    )  # fmt: skip
+    return replace(file, **changes)  # type: ignore[arg-type]
+
+
+def a_model(text: str, *files: StoredFile, at_s: float = 1000.0, label: str | None = "Q4_K_M") -> Model:
+    id_ = DownloadId.parse(text)
+    return Model(id_, "c" * 40, label, files or (stored(f"/models/{id_.repo_id}/{id_.quantization}.gguf"),), at_s)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "gglib_nb.sqlite3"
+
+
+@pytest.fixture
+def catalog(path: Path) -> Iterator[Catalog]:
+    catalog = Catalog(path)
+    yield catalog
+    catalog.close()
+
+
+@pytest.fixture
+def registered(catalog: Catalog) -> Callable[..., Catalog]:
+    """Makes a catalog of these ids."""
+
+    def register(*texts: str) -> Catalog:
+        for text in texts:
+            catalog.register(a_model(text))
+        return catalog
+
+    return register
+
+
+def test_nothing_is_created_before_the_first_use(catalog: Catalog, path: Path) -> None:
+    assert not path.parent.exists()
+    assert catalog.models() == []
+    assert path.exists()
+
+
+def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
+    model = a_model(
+        "owner/repo@refs/pr/1:Q4_K_M",
+        stored("/models/Größe 1.gguf"),
+        stored("/models/2.gguf", sha256=None, is_verified=False, facts={}),
+        stored("/models/mmproj.gguf", kind="mmproj"),
+        label=None,
+    )
+
+    catalog.register(model)
+
+    assert catalog.models() == [model]
+
+
+def test_models_come_with_the_newest_first(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/new:Q4_0", at_s=2000.0))
+    catalog.register(a_model("owner/old:Q4_0", at_s=1000.0))
+
+    assert [model.id.repo_id for model in catalog.models()] == ["owner/new", "owner/old"]
+
+
+def test_registering_the_same_id_again_replaces_it(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), stored("/models/2.gguf")))
+    newer = a_model("owner/repo:Q4_0", stored("/models/1.gguf", sha256=OTHER_SHA), at_s=2000.0)
+
+    catalog.register(newer)
+
+    assert catalog.models() == [newer]
+
+
+def test_a_model_whose_file_was_overwritten_with_another_is_forgotten(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf")))
+
+    catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf", sha256=OTHER_SHA)))
+
+    assert [str(model.id) for model in catalog.models()] == ["owner/repo@v2:Q4_0"]
+
+
+def test_two_ids_of_the_same_file_live_side_by_side(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf")))
+    catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf")))
+
+    assert len(catalog.models()) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "owner/Repo-GGUF:Q4_K_M",
+        " owner/repo-gguf:q4_k_m ",
+        "owner/Repo-GGUF@v1:model-b",
+        "owner/Repo-GGUF:MODEL-B",
+        "other/only-one",
+        "other/only-one:q4_k_m",
+        "only-one",
+        "only-one:some-stem",
+        "repo-gguf:Q4_K_M",
+    ],
+)
+def test_a_model_is_found_by_what_names_it_alone(registered: Callable[..., Catalog], text: str) -> None:
+    catalog = registered("owner/Repo-GGUF:Q4_K_M", "other/only-one:some-stem")
+    catalog.register(a_model("owner/Repo-GGUF@v1:model-b", label="Q8_0"))
+
+    found = catalog.find(text)
+
+    assert found.id.quantization in {"Q4_K_M", "model-b", "some-stem"}
+    assert (found.id.quantization == "some-stem") == ("only-one" in text)
+    assert (found.id.quantization == "model-b") == ("model-b" in text.lower())
+
+
+def test_a_model_is_found_by_its_id_as_a_value(registered: Callable[..., Catalog]) -> None:
+    assert registered("owner/repo:Q4_0").find(DownloadId("owner/repo", "Q4_0")).id.quantization == "Q4_0"
+
+
+@pytest.mark.parametrize("text", ["owner/repo", "repo"])
+def test_a_text_that_means_several_names_them(registered: Callable[..., Catalog], text: str) -> None:
+    with pytest.raises(AmbiguousQuantizationError, match="say which one") as caught:
+        registered("owner/repo:Q4_0", "owner/repo:Q8_0").find(text)
+
+    assert sorted(caught.value.choices) == ["owner/repo:Q4_0", "owner/repo:Q8_0"]
+
+
+def test_an_unknown_model_says_which_are_near(registered: Callable[..., Catalog]) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"Did you mean owner/repo:Q4_K_M\?.*%gguf models"):
+        registered("owner/repo:Q4_K_M", "zzz/other:Q8_0").find("owner/repo:Q4KM")
+
+
+def test_an_empty_catalog_says_how_to_fill_it(catalog: Catalog) -> None:
+    with pytest.raises(ModelNotFoundError, match="%gguf queue"):
+        catalog.find("owner/repo")
+
+
+def test_a_forgotten_model_is_gone_with_its_files(registered: Callable[..., Catalog]) -> None:
+    catalog = registered("owner/repo:Q4_0", "owner/repo:Q8_0")
+
+    assert catalog.forget("owner/repo:q4_0").id == DownloadId("owner/repo", "Q4_0")
+    assert [str(model.id) for model in catalog.models()] == ["owner/repo:Q8_0"]
+    assert catalog.known_files(["/models/owner/repo/Q4_0.gguf"]) == {}
+
+
+def test_known_files_tell_size_time_and_digest(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), stored("/models/2.gguf", sha256=None)))
+
+    assert catalog.known_files([Path("/models/1.gguf"), "/models/2.gguf", "/models/none.gguf"]) == {
+        "/models/1.gguf": KnownFile(100, 1_700_000_000_123_456_789, SHA),
+        "/models/2.gguf": KnownFile(100, 1_700_000_000_123_456_789, None),
+    }
+
+
+def test_of_two_models_with_one_file_the_later_one_is_known(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", mtime_ns=1)))
+    catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf", mtime_ns=2)))
+
+    assert catalog.known_files(["/models/1.gguf"])["/models/1.gguf"].mtime_ns == 2
+
+
+def test_a_second_catalog_sees_what_the_first_wrote(catalog: Catalog, path: Path) -> None:
+    catalog.register(a_model("owner/repo:Q4_0"))
+
+    assert Catalog(path).models() == catalog.models()
+
+
+def test_threads_write_and_read_at_once(catalog: Catalog) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        writes = [pool.submit(catalog.register, a_model(f"owner/repo-{n}:Q4_0")) for n in range(40)]
+        reads = [pool.submit(catalog.models) for _ in range(40)]
+
+    assert [write.result() for write in writes] == [None] * 40
+    assert all(len(model.files) == 1 for read in reads for model in read.result())
+    assert len(catalog.models()) == 40
+
+
+def _register_ten(path: Path, first: int) -> None:
+    for number in range(first, first + 10):
+        Catalog(path).register(a_model(f"owner/repo-{number}:Q4_0"))
+
+
+def test_processes_that_start_at_once_make_one_database(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_register_ten, args=(path, first)) for first in (0, 10, 20)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert len(Catalog(path).models()) == 30
+
+
+def test_a_reader_does_not_wait_for_a_writer(catalog: Catalog, path: Path) -> None:
+    catalog.register(a_model("owner/repo:Q4_0"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        assert len(catalog.models()) == 1
+
+
+def test_a_database_held_by_another_program_says_so(catalog: Catalog, path: Path) -> None:
+    catalog.models()
+    impatient = Catalog(path, busy_timeout_s=0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(CatalogError, match="another program holds it; try again"):
+            impatient.register(a_model("owner/repo:Q4_0"))
+
+
+def test_a_write_waits_for_another_program_to_finish(catalog: Catalog, path: Path) -> None:
+    catalog.models()
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        soon = threading.Timer(0.1, other.execute, ["COMMIT"])
+        soon.start()
+
+        catalog.register(a_model("owner/repo:Q4_0"))
+
+        soon.join()
+    assert len(catalog.models()) == 1
+
+
+def test_a_file_that_is_no_database_is_named_and_left_alone(catalog: Catalog, path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"these are notes of mine " * 100)
+
+    with pytest.raises(
+        CatalogError, match=r"gglib_nb\.sqlite3 cannot be used: it is not a database; move the file away"
+    ):
+        catalog.models()
+    assert path.read_bytes().startswith(b"these are notes")
+
+
+def test_a_damaged_database_is_one_sentence(catalog: Catalog, path: Path) -> None:
+    for number in range(50):
+        catalog.register(a_model(f"owner/repo-{number}:Q4_0"))
+    damaged = bytearray(path.read_bytes())
+    damaged[4096:] = b"\xff" * (len(damaged) - 4096)
+    path.write_bytes(damaged)
+
+    with pytest.raises(CatalogError, match="damaged; move the file away"):
+        catalog.models()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(CatalogError, match="set GGLIB_STATE_DIR to another"):
+        Catalog(tmp_path / "file" / "db.sqlite3").models()
+
+
+def test_a_database_that_may_only_be_read_is_one_sentence(catalog: Catalog, path: Path) -> None:
+    catalog.models()
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError) as caught,
+    ):
+        reader.execute("DELETE FROM model")
+
+    text = str(connection_module.catalog_error(caught.value, path))
+    assert text.endswith("it may not be written; set GGLIB_STATE_DIR to a folder of yours.")
+
+
+def test_a_database_deleted_under_a_running_kernel_is_made_anew(catalog: Catalog, path: Path) -> None:
+    catalog.register(a_model("owner/repo:Q4_0"))
+    path.unlink()
+
+    assert catalog.models() == []
+
+
+def test_a_closed_catalog_refuses(catalog: Catalog) -> None:
+    catalog.close()
+
+    with pytest.raises(CatalogError, match="closed"):
+        catalog.models()
+
+
+def journal_mode(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as connection:
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def test_a_local_folder_gets_a_write_ahead_log(catalog: Catalog, path: Path) -> None:
+    catalog.models()
+
+    assert journal_mode(path) == "wal"
+    assert catalog.notice is None
+
+
+class OnNfs(Catalog):
+    """A catalog whose folder is said to be on NFS."""
+
+    _network = "nfs4"
+
+
+def test_a_network_folder_gets_a_plain_journal_and_the_reason(catalog: Catalog, path: Path) -> None:
+    catalog.models()
+    on_nfs = OnNfs(path)
+
+    on_nfs.register(a_model("owner/repo:Q4_0"))
+
+    assert journal_mode(path) == "delete"
+    assert on_nfs.notice is not None
+    assert "network filesystem (nfs4)" in on_nfs.notice
+
+
+def test_the_filesystem_of_the_tests_is_local(tmp_path: Path) -> None:
+    assert network_filesystem(tmp_path) is None
