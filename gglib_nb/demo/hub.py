@@ -183,7 +183,7 @@ class DemoHub:
         return sum(
             record.bytes_sent
             for record in self.requests
-            if record.path_in_repo is not None and path_in_repo in {None, record.path_in_repo}
+            if record.carries_file and path_in_repo in {None, record.path_in_repo}
         )
 
     def flow(self, path_in_repo: str | None = None) -> list[tuple[float, int]]:

@@ -30,7 +30,7 @@ class RequestRecord:
         repo_id: the repository the answer was about; `None` where it was about none.
         path_in_repo: the file the answer was about, also at the CDN; `None` where it was about none.
         status: `None` until the answer is decided.
-        bytes_sent: body bytes so far.
+        bytes_sent: body bytes so far, counted as a slice of at most a mebibyte sets out.
         ended_s: `None` while it runs.
         is_whole: whether the answer was sent to its end; `False` while it runs.
     """
@@ -51,6 +51,11 @@ class RequestRecord:
     bytes_sent: int = 0
     ended_s: float | None = None
     is_whole: bool = False
+
+    @property
+    def carries_file(self) -> bool:
+        """Whether the body is bytes of the file, not the text of a redirect or an error."""
+        return self.path_in_repo is not None and self.status in {200, 206}
 
 
 Predicate = Callable[[tuple[RequestRecord, ...]], bool]
@@ -118,7 +123,8 @@ class RequestLog:
             record = self._records[number]
             self._records[number] = replace(record, bytes_sent=record.bytes_sent + size_bytes)
             self._write_flow_before(bucket)
-            self._flow.setdefault(_subject_of(record), Counter())[bucket] += size_bytes
+            if record.carries_file:
+                self._flow.setdefault(str(record.path_in_repo), Counter())[bucket] += size_bytes
             self._changed.notify_all()
 
     def end(self, number: int, *, is_whole: bool) -> None:
@@ -141,7 +147,7 @@ class RequestLog:
             raise TimeoutError(f"No request made it true within {timeout_s} s. Last: {last or 'none'}")
 
     def flow(self, path_in_repo: str | None = None) -> list[tuple[float, int]]:
-        """Bytes sent per tenth of a second, as (start in monotonic seconds, bytes), empty tenths left out.
+        """Bytes of files sent per tenth of a second, as (start in monotonic seconds, bytes), empty tenths left out.
 
         Args:
             path_in_repo: count one file only; `None` counts all that was sent.
@@ -174,7 +180,3 @@ class RequestLog:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         self._bucket = bucket
-
-
-def _subject_of(record: RequestRecord) -> str:
-    return record.path_in_repo or record.path

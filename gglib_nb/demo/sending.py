@@ -55,7 +55,7 @@ def send(line: Line, request: Request, response: Response, sent: Callable[[int],
         line: where to.
         request: what is answered; a HEAD gets no body.
         response: the answer.
-        sent: told the number of body bytes after each slice.
+        sent: told the number of body bytes of each slice as it sets out.
 
     Returns:
         Whether it was sent to its end, so that the connection can be used again.
@@ -102,9 +102,10 @@ def _send_body(line: Line, response: Response, sent: Callable[[int], None]) -> b
             return False
         if is_limited:
             line.wait_for(len(piece))
+        # Counted before, so that who has read the last byte finds it in the log.
+        sent(len(piece))
         _send_piece(line.socket, piece, delivery)
         done += len(piece)
-        sent(len(piece))
     return _finish(line.socket, delivery, is_whole=done == response.length)
 
 
