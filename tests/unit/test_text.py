@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, QueueRunSummary, ShardStatus
 from gglib_nb.domain.references import DownloadId
@@ -148,9 +149,11 @@ class _Texts(HTMLParser):
         super().__init__()
         self.tags, self.texts = set(), []
 
+    @override
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
 
+    @override
     def handle_data(self, data):
         self.texts.append(data)
 

@@ -1,0 +1,374 @@
+"""The grammar of `%gguf`: a line in, one frozen value out, or one line that says how to write it.
+
+Knows no IPython, no manager and no queue: what a reference such as `#2` names is looked up in `targets`.
+"""
+
+import argparse
+import difflib
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Final, NoReturn, get_args
+
+from typing_extensions import override
+
+from gglib_nb.notebook.commands import (
+    Bandwidth,
+    Cancel,
+    CancelAll,
+    ClearFailed,
+    Command,
+    Help,
+    Limit,
+    ModelPath,
+    Models,
+    Move,
+    Pause,
+    Plan,
+    Queue,
+    Remove,
+    Resume,
+    Retry,
+    Search,
+    ShowPanel,
+    SortKey,
+    Status,
+    Wait,
+)
+
+COMPANION_KINDS: Final = ("mmproj", "imatrix", "adapter", "vocab", "draft")
+# Any place beyond the end is the last one: the queue clamps it.
+_LAST_PLACE: Final = 1_000_000
+_UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_OPTION: Final = re.compile(r"--[a-z-]+")
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
+
+
+class GrammarError(ValueError):
+    """The line cannot be read; its text is one line that says how to write it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One verb's arguments; a mistake raises instead of ending the process."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise GrammarError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the grammar.
+
+    Attributes:
+        usage: What follows `%gguf`, as a person writes it.
+        summary: What it does, in one sentence.
+        declare: Adds its arguments to a parser.
+        build: Makes its value of what was parsed.
+        takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `verb`
+            or nothing.
+        explains: More for `%gguf help VERB`, line by line.
+    """
+
+    usage: str
+    summary: str
+    declare: Callable[[argparse.ArgumentParser], None]
+    build: Callable[[SimpleNamespace], Command]
+    takes: str = ""
+    explains: tuple[str, ...] = ()
+
+
+def parse(line: str) -> Command:
+    """Reads what follows `%gguf`.
+
+    Raises:
+        GrammarError: It cannot be read; the text says how to write it.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise GrammarError("A quotation mark is not closed.") from error
+    if not words:
+        return ShowPanel()
+    name, *rest = words
+    if name not in VERBS:
+        raise GrammarError(_unknown_verb(name))
+    return _parse_verb(name, rest)
+
+
+def _parse_verb(name: str, words: list[str]) -> Command:
+    verb = VERBS[name]
+    parser = _Parser(prog=f"%gguf {name}", add_help=False, allow_abbrev=False)
+    verb.declare(parser)
+    try:
+        return verb.build(parser.parse_args(words, SimpleNamespace()))
+    except GrammarError as error:
+        raise GrammarError(f"{_sentence(str(error))} Write: %gguf {verb.usage}") from error
+
+
+def _sentence(text: str) -> str:
+    ended = text if text.endswith("?") else text.rstrip(".") + "."
+    return printable(ended[:1].upper() + ended[1:])
+
+
+def _unknown_verb(name: str) -> str:
+    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
+    if "/" in name:
+        return f"{name!r} is not a verb. To download it, write: %gguf queue {name}"
+    if near:
+        return f"{name!r} is not a verb. Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
+    return f"{name!r} is not a verb. %gguf help lists them."
+
+
+def parse_amount(text: str) -> int:
+    """Bytes of `5MB`, `1.5 GiB`, `800k`; `i` makes a unit binary.
+
+    Raises:
+        GrammarError: It is no such number, or zero.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GiB")
+    step = 1024 if found[3] else 1000
+    return int(float(found[1]) * step ** _UNITS[found[2].lower()])
+
+
+def _count(text: str) -> int:
+    number = {"k": 1024}.get(text[-1:].lower(), 1)
+    digits = text[:-1] if number > 1 else text
+    if not (digits.isascii() and digits.isdecimal() and int(digits)):
+        raise GrammarError(f"{text!r} is not a whole number from 1 on")
+    return int(digits) * number
+
+
+def _typed(read: Callable[[str], int]) -> Callable[[str], int]:
+    """Lets argparse show a reader's own message instead of one about its type."""
+
+    def reader(text: str) -> int:
+        try:
+            return read(text)
+        except GrammarError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return reader
+
+
+def _reference(name: str, *, optional: bool = False) -> Callable[[argparse.ArgumentParser], None]:
+    def declare(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("reference", metavar=name, nargs="?" if optional else None)
+
+    return declare
+
+
+def _nothing(_: argparse.ArgumentParser) -> None:
+    return
+
+
+def _declare_queue(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REPO[:QUANT]")
+    parser.add_argument("--revision", metavar="REVISION")
+    parser.add_argument("--force", action="store_true")
+    parser.add_argument(
+        "--with", dest="companions", metavar="KIND", action="append", choices=COMPANION_KINDS, default=[]
+    )
+    parser.add_argument("--no-db", dest="add_to_db", action="store_false")
+    parser.add_argument("--no-start", dest="starts", action="store_false")
+
+
+def _build_queue(given: SimpleNamespace) -> Command:
+    kinds = tuple(dict.fromkeys(given.companions))
+    return Queue(given.reference, given.revision, given.force, kinds, given.add_to_db, given.starts)
+
+
+def _declare_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REPO[:QUANT]")
+    parser.add_argument("--revision", metavar="REVISION")
+    parser.add_argument("--context", metavar="TOKENS", type=_typed(_count))
+
+
+def _declare_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="WORDS", nargs="+")
+    parser.add_argument("--max-size", metavar="SIZE", type=_typed(parse_amount))
+    parser.add_argument("--sort", choices=get_args(SortKey), default="downloads")
+    parser.add_argument("--limit", metavar="ROWS", type=_typed(_count), default=20)
+
+
+def _declare_cancel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID", nargs="?")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--discard", action="store_true")
+
+
+def _build_cancel(given: SimpleNamespace) -> Command:
+    if given.all and given.reference is None and not given.discard:
+        return CancelAll()
+    if given.all and given.discard and given.reference is None:
+        raise GrammarError("--discard deletes the bytes of one download; name it")
+    if given.all or given.reference is None:
+        raise GrammarError("name one download, or write --all")
+    return Cancel(given.reference, given.discard)
+
+
+def _declare_move(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID")
+    parser.add_argument("position", metavar="POSITION")
+
+
+def _build_move(given: SimpleNamespace) -> Command:
+    word = given.position.lower()
+    if word in ("up", "down"):
+        return Move(given.reference, None, -1 if word == "up" else 1)
+    places = {"top": 1, "last": _LAST_PLACE}
+    return Move(given.reference, places.get(word) or _count(word.removeprefix("#")), 0)
+
+
+def _declare_retry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID", nargs="?")
+    parser.add_argument("--all", action="store_true")
+
+
+def _build_retry(given: SimpleNamespace) -> Command:
+    if given.all == (given.reference is not None):
+        raise GrammarError("name one download, or write --all")
+    return Retry(given.reference)
+
+
+def _declare_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", metavar="N", nargs="?", type=_typed(_count))
+
+
+def _declare_bandwidth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rate", metavar="RATE", nargs="*")
+
+
+def _build_bandwidth(given: SimpleNamespace) -> Command:
+    text = " ".join(given.rate).lower()
+    if text in ("off", "none", "unlimited"):
+        return Bandwidth(None, asks=False)
+    return Bandwidth(parse_amount(text), asks=False) if text else Bandwidth(None, asks=True)
+
+
+def _build_help(given: SimpleNamespace) -> Command:
+    if given.reference is not None and given.reference not in VERBS:
+        raise GrammarError(_unknown_verb(given.reference))
+    return Help(given.reference)
+
+
+def _build_wait(given: SimpleNamespace) -> Command:
+    return Wait(given.reference)
+
+
+def _about(kind: Callable[[str], Command]) -> Callable[[SimpleNamespace], Command]:
+    return lambda given: kind(given.reference)
+
+
+_IDS: Final = "ID is an id as the queue shows it, a part of it that only one has, or #2 for the second in the queue."
+
+VERBS: Final[dict[str, Verb]] = {
+    "queue": Verb(
+        "queue REPO[:QUANT] [--revision REVISION] [--force] [--with KIND] [--no-db] [--no-start]",
+        "Choose a variant, queue it and start.",
+        _declare_queue,
+        _build_queue,
+        "repository",
+        (
+            "REPO[:QUANT] is owner/name, an address of the Hub, or the number of a row of the last search or plan.",
+            "QUANT is a quantization in any case, or a file name. Without it a rule chooses, and the line says why.",
+            "--force fetches again although the file is here.",
+            f"--with fetches companions along: {', '.join(COMPANION_KINDS)}. May be given several times.",
+            "--no-db leaves the model out of %gguf models. --no-start queues without starting.",
+        ),
+    ),
+    "plan": Verb(
+        "plan REPO[:QUANT] [--revision REVISION] [--context TOKENS]",
+        "Show the variants: size, what is here, free disk, fit in memory. Nothing is queued.",
+        _declare_plan,
+        lambda given: Plan(given.reference, given.revision, given.context),
+        "repository",
+        ("--context is the number of tokens to estimate the memory for, such as 8192 or 8k.",),
+    ),
+    "search": Verb(
+        "search WORDS [--max-size SIZE] [--sort downloads|likes|modified|trending] [--limit ROWS]",
+        "Find repositories with GGUF files; %gguf queue N takes row N.",
+        _declare_search,
+        lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit),
+    ),
+    "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
+    "panel": Verb("panel", "Show the live panel.", _nothing, lambda _: ShowPanel()),
+    "cancel": Verb(
+        "cancel ID [--discard] | cancel --all",
+        "Stop a download; its bytes stay for a resume unless --discard.",
+        _declare_cancel,
+        _build_cancel,
+        "live",
+        (_IDS,),
+    ),
+    "remove": Verb(
+        "remove ID", "Take a waiting download out of the queue.", _reference("ID"), _about(Remove), "pending", (_IDS,)
+    ),
+    "move": Verb(
+        "move ID POSITION|top|up|down|last",
+        "Move a waiting download; 1 is next to run.",
+        _declare_move,
+        _build_move,
+        "pending",
+        (_IDS,),
+    ),
+    "pause": Verb("pause ID", "Let a download rest.", _reference("ID"), _about(Pause), "live", (_IDS,)),
+    "resume": Verb("resume ID", "Let a paused download go on.", _reference("ID"), _about(Resume), "paused", (_IDS,)),
+    "retry": Verb(
+        "retry ID | retry --all",
+        "Queue a failed download again; what is right on the disk stays.",
+        _declare_retry,
+        _build_retry,
+        "failed",
+        (_IDS,),
+    ),
+    "clear-failed": Verb("clear-failed", "Empty the list of failures.", _nothing, lambda _: ClearFailed()),
+    "limit": Verb(
+        "limit [N]",
+        "Show or set how many downloads may wait.",
+        _declare_limit,
+        lambda given: Limit(given.number),
+    ),
+    "bandwidth": Verb(
+        "bandwidth [RATE|off]",
+        "Show, set or lift the limit of all transfers together, such as 5MB.",
+        _declare_bandwidth,
+        _build_bandwidth,
+    ),
+    "wait": Verb(
+        "wait [ID]",
+        "Wait for a download, or for all; an interrupt ends the waiting only.",
+        _reference("ID", optional=True),
+        _build_wait,
+        "live",
+        (_IDS,),
+    ),
+    "models": Verb("models", "List the finished models.", _nothing, lambda _: Models()),
+    "path": Verb(
+        "path ID",
+        "Give the path that llama.cpp opens; also as p = %gguf path ID.",
+        _reference("ID"),
+        _about(ModelPath),
+        "model",
+    ),
+    "help": Verb("help [VERB]", "Explain a verb.", _reference("VERB", optional=True), _build_help, "verb"),
+}
+
+
+def help_text(verb: str | None) -> str:
+    """All verbs, a line each; or one verb with its options."""
+    if verb is not None:
+        found = VERBS[verb]
+        return "\n".join([f"%gguf {found.usage}", found.summary, *found.explains])
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {each.summary}" for name, each in VERBS.items()]
+    return "\n".join(["%gguf alone shows the panel. Verbs:", *lines, "%gguf help VERB explains one."])
+
+
+def options_of(verb: str) -> tuple[str, ...]:
+    """The options that a verb takes, for completion and for the check of the README."""
+    return tuple(dict.fromkeys(_OPTION.findall(VERBS[verb].usage)))

@@ -1,0 +1,199 @@
+"""What a line of `%gguf` can mean: one frozen value for each verb. How a line is read stands in `arguments`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+SortKey = Literal["downloads", "likes", "modified", "trending"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPanel:
+    """`%gguf` alone, and `panel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The queue as it is now, as text and static HTML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Choose, queue and start.
+
+    Attributes:
+        reference: `owner/repo[@revision][:QUANT]`, an address of the Hub, or a row of the last table.
+        revision: Branch, tag or commit; None: as in the reference.
+        force: Fetch again although it is there.
+        companions: Kinds of companion files to fetch along.
+        add_to_db: Register the finished model.
+        starts: Whether the processor runs.
+    """
+
+    reference: str
+    revision: str | None
+    force: bool
+    companions: tuple[str, ...]
+    add_to_db: bool
+    starts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Show the variants of a repository; nothing is queued.
+
+    Attributes:
+        reference: As in `Queue`.
+        revision: As in `Queue`.
+        context: Tokens to estimate the memory for; None: the default.
+    """
+
+    reference: str
+    revision: str | None
+    context: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Find repositories with GGUF files.
+
+    Attributes:
+        words: What to look for.
+        max_size_bytes: Only where the smallest variant is not larger; None: any.
+        sort: Order of the rows.
+        limit: Rows at most.
+    """
+
+    words: str
+    max_size_bytes: int | None
+    sort: SortKey
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop one download; a `discard` deletes its partial files too."""
+
+    reference: str
+    discard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAll:
+    """Stop everything that is active or queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a pending download out of the queue."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Give a pending download another position.
+
+    Attributes:
+        reference: Which.
+        position: 1-based; 1 is next to run, beyond the end is last. None with a `step`.
+        step: Places towards the front (negative) or the end; 0 with a `position`.
+    """
+
+    reference: str
+    position: int | None
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let a download rest; it keeps its bytes."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let a paused download go on."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Queue a failed download again; None: all of them."""
+
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFailed:
+    """Empty the list of failures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Set how many downloads may wait; None asks."""
+
+    max_queue_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """Set the limit of all transfers together.
+
+    Attributes:
+        bytes_per_second: None lifts the limit, or asks where `asks`.
+        asks: Only tell what is set.
+    """
+
+    bytes_per_second: int | None
+    asks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for one download, or until nothing is queued or active where None."""
+
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """List the registered models."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPath:
+    """Give the path that a program opens."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """Explain one verb, or list them all where None."""
+
+    verb: str | None
+
+
+Command = (
+    ShowPanel
+    | Status
+    | Queue
+    | Plan
+    | Search
+    | Cancel
+    | CancelAll
+    | Remove
+    | Move
+    | Pause
+    | Resume
+    | Retry
+    | ClearFailed
+    | Limit
+    | Bandwidth
+    | Wait
+    | Models
+    | ModelPath
+    | Help
+)
