@@ -39,5 +39,5 @@ if ! [ -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2
 fi
 
 echo "Installing gglib-nb[$extra] into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extra]" </dev/null
+.venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$extra]" </dev/null
 touch ".venv/ready-$extra"

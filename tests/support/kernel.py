@@ -110,6 +110,13 @@ class Kernel:
             self._take_message(deadline_s - time.monotonic(), cell)
         return cell
 
+    def wait_for_output(self, cell: Cell, timeout_s: float = 60.0) -> Cell:
+        """Wait until the cell has shown something, or is over."""
+        deadline_s = time.monotonic() + timeout_s
+        while not cell.outputs and cell.status is None:
+            self._take_message(deadline_s - time.monotonic(), cell)
+        return cell
+
     def run(self, code: str, timeout_s: float = 60.0) -> Cell:
         """Run a cell to its end."""
         return self.wait(self.submit(code), timeout_s)

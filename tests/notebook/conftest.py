@@ -1,0 +1,25 @@
+"""A hub, and a real kernel in front of it with the extension loaded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.kernel import Kernel
+
+
+@pytest.fixture
+def hub() -> Iterator[DemoHub]:
+    """An empty hub on loopback."""
+    with DemoHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def kernel(hub: DemoHub, tmp_path: Path) -> Iterator[Kernel]:
+    """A fresh kernel; its models, state and profile lie in the test's own folder."""
+    with Kernel(tmp_path, hub.url) as kernel:
+        loaded = kernel.run("%load_ext gglib_nb")
+        assert (loaded.status, loaded.text) == ("ok", "")
+        yield kernel

@@ -1,0 +1,113 @@
+"""Every way to ask for the wrong thing: one clear line that says what to do next, and the queue as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gglib_nb.demo import GRANTED_TOKEN, DemoHub, DemoRepository
+from tests.support.kernel import Cell, Kernel
+from tests.support.models import MB, noise_model
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[DemoHub]:
+    gated = noise_model("demo/gated", MB)
+    gated.gated = "manual"
+    empty = DemoRepository(repo_id="demo/empty", files=[])
+    with DemoHub([noise_model("demo/model", 500 * MB), noise_model("demo/other", 500 * MB), gated, empty]) as hub:
+        hub.set_speed(1 * MB)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel for the whole list, with one download that runs and never ends."""
+    with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
+        kernel.run("%load_ext gglib_nb")
+        assert kernel.run("%gguf queue demo/model").status == "ok"
+        yield kernel
+
+
+QUEUE = "[(str(item.id), item.position) for item in gglib_nb.get_manager().snapshot.items]"
+
+
+def one_line_of(cell: Cell) -> str:
+    """What the person reads: the one line of the error, without its colours."""
+    lines = [line for line in cell.text.splitlines() if line.strip()]
+    assert len(lines) == 1, cell.text
+    if cell.error is not None:
+        assert len([line for line in cell.error["traceback"] if line.strip()]) == 1, cell.error["traceback"]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "says", "names_the_way_out"),
+    [
+        pytest.param("queue demo/nowhere", "demo/nowhere", "check", id="unknown repository"),
+        pytest.param("queue demo/gated", "gated", "/demo/gated", id="gated repository"),
+        pytest.param("queue demo/empty", "demo/empty", "gguf", id="repository without GGUF"),
+        pytest.param("queue demo/model:Q9_9", "Q9_9", "Q4_K_M", id="a quantization that is not there"),
+        pytest.param("queue demo/model@v9", "v9", "revision", id="a revision that is not there"),
+        pytest.param("queue nonsense", "nonsense", "owner/name", id="not a repository's id"),
+        pytest.param("cancel demo/unknown", "demo/unknown", "status", id="cancel of an unknown id"),
+        pytest.param("move demo/unknown 1", "demo/unknown", "status", id="move of an unknown id"),
+        pytest.param("retry demo/unknown", "demo/unknown", "status", id="retry of an unknown id"),
+        pytest.param("path demo/unknown", "demo/unknown", "models", id="path of an unknown model"),
+        pytest.param("remove demo/model", "demo/model", "cancel", id="remove of an active download"),
+        pytest.param("fly", "fly", "queue", id="a bad verb"),
+        pytest.param("queue", "queue", "repo", id="queue without a repository"),
+        pytest.param("limit none", "limit", "number", id="a limit that is no number"),
+        pytest.param("limit 0", "limit", "1", id="a limit that cannot work"),
+    ],
+)
+def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says: str, names_the_way_out: str) -> None:
+    kernel.run("import gglib_nb")
+    before = kernel.value(QUEUE)
+
+    cell = kernel.run(f"%gguf {line}")
+
+    assert cell.status == "error"
+    told = one_line_of(cell).lower()
+    assert says.lower() in told
+    assert names_the_way_out.lower() in told
+    assert kernel.value(QUEUE) == before
+
+
+def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, kernel: Kernel) -> None:
+    hub.add_repository(noise_model("demo/one-too-many", MB))
+    kernel.run("import gglib_nb\n%gguf limit 1\n%gguf queue demo/other")
+    before = kernel.value(QUEUE)
+
+    cell = kernel.run("%gguf queue demo/one-too-many")
+
+    assert cell.status == "error"
+    told = one_line_of(cell)
+    assert "full" in told
+    assert "1" in told
+    assert "limit" in told
+    assert kernel.value(QUEUE) == before
+
+
+def test_a_wrong_token_is_named_and_never_shown(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+    token = "hf_thisTokenIsNotKnownToAnybody"
+    with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": token}) as kernel:
+        kernel.run("%load_ext gglib_nb\nimport gglib_nb")
+
+        cell = kernel.run("%gguf queue demo/gated")
+        queue = kernel.value(QUEUE)
+
+    assert cell.status == "error"
+    told = one_line_of(cell)
+    assert "token" in told.lower()
+    assert "hf auth login" in told or "HF_TOKEN" in told
+    assert token not in str(cell.outputs)
+    assert queue == "[]"
+
+
+def test_a_granted_token_opens_the_gate(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": GRANTED_TOKEN}) as kernel:
+        kernel.run("%load_ext gglib_nb")
+
+        cell = kernel.run("%gguf queue demo/gated\n%gguf wait")
+
+        assert cell.status == "ok", cell.text

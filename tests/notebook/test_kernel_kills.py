@@ -1,0 +1,95 @@
+"""What a `kill -9` costs: of the engine, of the kernel, of a kernel whose user forked."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
+from tests.support.models import MB, noise_model, only_file, sha256_of
+
+LINE_BYTES_PER_SECOND = 20 * MB
+# "At most the last few seconds of bytes are fetched again."
+MOST_LOST_BYTES = 3 * LINE_BYTES_PER_SECOND
+ENGINE_GONE_WITHIN_S = 2.0
+
+FORK_A_CHILD_THAT_SLEEPS = """
+import os, time
+child_pid = os.fork()
+if child_pid == 0:
+    time.sleep(120)
+    os._exit(0)
+print(child_pid)
+"""
+
+
+def queue_until_bytes_flow(hub: DemoHub, kernel: Kernel, size_bytes: int) -> int:
+    """Queue demo/model, wait until `size_bytes` were sent, and return the engine's process id."""
+    queued = kernel.run("%gguf queue demo/model")
+    assert queued.status == "ok", queued.text
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > size_bytes, timeout_s=30)
+    engine_pid = kernel.engine_pid
+    assert engine_pid is not None
+    return engine_pid
+
+
+@pytest.mark.slow
+def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hub: DemoHub, kernel: Kernel) -> None:
+    file = only_file(hub.add_repository(noise_model("demo/model", 200 * MB)))
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
+
+    psutil.Process(engine_pid).kill()
+    waited = kernel.run("%gguf wait")
+
+    assert waited.status == "ok", waited.text
+    assert sha256_of(kernel.models / "demo/model" / file.path) == file.content.sha256
+    assert kernel.engine_pid not in (None, engine_pid)
+    assert hub.bytes_sent(file.path) < file.size_bytes + MOST_LOST_BYTES
+
+
+@pytest.mark.slow
+def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: DemoHub, kernel: Kernel) -> None:
+    hub.add_repository(noise_model("demo/model", 500 * MB))
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
+
+    with processes_gone(engine_pid):
+        kernel.kill()
+
+        wait_until(lambda: not is_running(engine_pid), ENGINE_GONE_WITHIN_S, "the engine's end")
+
+
+@pytest.mark.slow
+def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seconds(
+    hub: DemoHub, kernel: Kernel
+) -> None:
+    hub.add_repository(noise_model("demo/model", 500 * MB))
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
+    child_pid = int(kernel.run(FORK_A_CHILD_THAT_SLEEPS).stream("stdout"))
+
+    with processes_gone(engine_pid, child_pid):
+        kernel.kill()
+
+        wait_until(lambda: not is_running(engine_pid), ENGINE_GONE_WITHIN_S, "the engine's end")
+        assert is_running(child_pid)
+
+
+@pytest.mark.slow
+def test_the_next_kernel_goes_on_where_a_killed_one_stopped(hub: DemoHub, kernel: Kernel, tmp_path: Path) -> None:
+    file = only_file(hub.add_repository(noise_model("demo/model", 200 * MB)))
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
+    kernel.kill()
+    wait_until(lambda: not is_running(engine_pid), ENGINE_GONE_WITHIN_S, "the engine's end")
+
+    with Kernel(tmp_path, hub.url) as successor:
+        successor.run("%load_ext gglib_nb")
+        queued = successor.run("%gguf queue demo/model")
+        waited = successor.run("%gguf wait")
+
+    assert (queued.status, waited.status) == ("ok", "ok"), queued.text + waited.text
+    assert sha256_of(tmp_path / "models/demo/model" / file.path) == file.content.sha256
+    assert hub.bytes_sent(file.path) < file.size_bytes + MOST_LOST_BYTES
