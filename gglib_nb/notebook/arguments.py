@@ -37,6 +37,7 @@ from gglib_nb.notebook.commands import (
     Status,
     Wait,
 )
+from gglib_nb.notebook.wording import printable
 
 COMPANION_KINDS: Final = ("mmproj", "imatrix", "adapter", "vocab", "draft")
 # Any place beyond the end is the last one: the queue clamps it.
