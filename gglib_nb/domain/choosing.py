@@ -1,0 +1,253 @@
+"""Which variant a request means, and which one to take when nothing was asked for.
+
+The rule of the whole package, pure: variants and words in, one variant and the reason out. The variants come from
+`gglib_nb.domain.variants`; how much memory there is, the caller says.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gglib_nb.domain.quantization import Quantization, read_label
+from gglib_nb.domain.variants import Variant, Variants, preferred
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    IncompleteShardSetError,
+    InvalidQuantizationError,
+    NoGgufFilesError,
+)
+
+Reason = Literal["requested", "only", "preferred", "nearest"]
+
+# The order of the ecosystem's tools, llama.cpp's `-hf` first.
+PREFERRED_LABELS: Final = ("Q4_K_M", "Q5_K_M", "Q5_K_S", "Q4_K_S", "Q6_K", "Q8_0")
+_NEAREST_TO_BITS: Final = Quantization(PREFERRED_LABELS[0]).bits_per_weight or 4.89
+_FEWEST_BITS: Final = 4.0
+_MOST_BITS: Final = 6.6
+_MOST_CHOICES_NAMED: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The variant that was taken.
+
+    Attributes:
+        variant: The one; complete.
+        reason: By which rule.
+        why: The same as a sentence for a person.
+    """
+
+    variant: Variant
+    reason: Reason
+    why: str
+
+
+def choose(variants: Variants, requested: str | None = None, memory_bytes: int | None = None) -> Choice:
+    """Takes one variant.
+
+    What was requested must exist: a label, a variant's key, a file name or a path, in any case. Where nothing was
+    requested: the only variant; else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits
+    nearest to `Q4_K_M` that fits the memory. Incomplete sets and builds for big-endian machines are taken only by name.
+
+    Args:
+        variants: What the repository offers.
+        requested: As typed; None or empty leaves it to the rule.
+        memory_bytes: Memory for the model; None where unknown, then everything fits.
+
+    Raises:
+        NoGgufFilesError: The repository has no model.
+        InvalidQuantizationError: Nothing answers to the request.
+        AmbiguousQuantizationError: Several answer to it, or no rule decides.
+        IncompleteShardSetError: It lacks files.
+    """
+    if not variants.variants:
+        raise NoGgufFilesError(_nothing_there(variants))
+    if requested and requested.strip():
+        variant = _requested(variants, requested.strip())
+        return Choice(_whole(variant), "requested", f"{variant.key} was asked for.")
+    return _by_rule(variants.variants, memory_bytes)
+
+
+def _nothing_there(variants: Variants) -> str:
+    if not variants.companions:
+        return "The repository holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
+    kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
+    return f"The repository holds no model in GGUF, only files that go with one ({kinds}). Look for the model's own."
+
+
+def _whole(variant: Variant) -> Variant:
+    if variant.is_complete:
+        return variant
+    missing = variant.missing
+    named = ", ".join(str(number) for number in missing[:_MOST_CHOICES_NAMED])
+    more = f" and {len(missing) - _MOST_CHOICES_NAMED} more" if len(missing) > _MOST_CHOICES_NAMED else ""
+    raise IncompleteShardSetError(
+        f"{variant.key} lacks {len(missing)} of its {variant.shards_expected} files on the Hub (number {named}{more}), "
+        "so nothing could load it. Choose another quantization, or tell the publisher.",
+        missing,
+    )
+
+
+# What was asked for
+
+
+def _requested(variants: Variants, requested: str) -> Variant:
+    if (variant := variants.by_key(requested)) is not None:
+        return variant
+    for rule in (_labelled, _named, _ending_in):
+        found = rule(variants.variants, requested)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise _ambiguous(f"{requested} names {len(found)} variants of this repository.", found)
+    raise _unknown(variants.variants, requested)
+
+
+def _labelled(variants: Iterable[Variant], requested: str) -> list[Variant]:
+    label = Quantization(requested)
+    return _most_usable(variant for variant in variants if variant.quantization == label)
+
+
+def _most_usable(alike: Iterable[Variant]) -> list[Variant]:
+    """Of those with one label: complete ones, for this machine's byte order, singles before their split copies."""
+    candidates = list(alike)
+    tests: tuple[Callable[[Variant], bool], ...] = (lambda one: one.is_complete, lambda one: not one.is_big_endian)
+    for test in tests:
+        candidates = [one for one in candidates if test(one)] or candidates
+    return preferred(candidates)
+
+
+def _named(variants: Iterable[Variant], requested: str) -> list[Variant]:
+    """By path, file name, stem or folder; of several that share a stem a single file before its split copy."""
+    wanted = requested.casefold().rstrip("/")
+    return preferred(
+        variant
+        for variant in variants
+        if wanted in (variant.stem.casefold(), f"{variant.stem}.gguf".casefold(), variant.folder.casefold())
+        or any(wanted in (path.casefold(), path.rpartition("/")[2].casefold()) for path in variant.files)
+    )
+
+
+def _ending_in(variants: Iterable[Variant], requested: str) -> list[Variant]:
+    """By the end of the stem, as `i1-Q4_K_M` (mradermacher) or `APEX-Quality` is what a person calls it.
+
+    A label alone is not looked for there: `Q4_K_XL` does not mean `UD-Q4_K_XL`.
+    """
+    if read_label(requested) == Quantization(requested):
+        return []
+    endings = tuple(separator + requested.casefold() for separator in "-.")
+    return [variant for variant in variants if variant.stem.casefold().endswith(endings)]
+
+
+def _unknown(variants: tuple[Variant, ...], requested: str) -> InvalidQuantizationError:
+    choices = _best_first(variants)
+    near = _near_miss(requested, _keys(choices))
+    question = f"Did you mean {near}? " if near else ""
+    choices.sort(key=lambda variant: variant.key != near)
+    return InvalidQuantizationError(
+        f"This repository has no {requested}. {question}It offers: {_listed(choices)}.", _keys(choices)
+    )
+
+
+def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
+    """The choice that was probably meant: the same letters and digits, or those behind a `UD-`, or close ones."""
+    squeezed = {_squeeze(choice): choice for choice in reversed(choices)}
+    wanted = _squeeze(requested)
+    for candidate in (wanted, f"ud{wanted}", wanted.removeprefix("ud")):
+        if candidate in squeezed:
+            return squeezed[candidate]
+    close = difflib.get_close_matches(wanted, squeezed, n=1, cutoff=0.7)
+    return squeezed[close[0]] if close else None
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"[\W_]", "", text.casefold())
+
+
+# Nothing was asked for
+
+
+def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None) -> Choice:
+    if len(variants) == 1:
+        return Choice(_whole(variants[0]), "only", f"{variants[0].key} is the only variant.")
+    usable = [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
+    if len(usable) == 1:
+        return Choice(usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs here.")
+    for label in PREFERRED_LABELS:
+        if alike := preferred(variant for variant in usable if variant.quantization == label):
+            return Choice(_single(alike, label), "preferred", _why_preferred(label, memory_bytes, alike[0]))
+    return _nearest(usable, variants, memory_bytes)
+
+
+def _single(alike: list[Variant], label: str) -> Variant:
+    if len(alike) == 1:
+        return alike[0]
+    raise _ambiguous(f"The repository holds {len(alike)} variants with the label {label}.", alike)
+
+
+def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> str:
+    """Says also when what the rule prefers is more than the memory holds."""
+    first = PREFERRED_LABELS[0]
+    why = f"{label} is the usual choice" if label == first else f"There is no {first}; {label} is the next usual choice"
+    return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than the memory here."
+
+
+def _nearest(usable: list[Variant], variants: tuple[Variant, ...], memory_bytes: int | None) -> Choice:
+    """Unsloth's dynamic labels and llama.cpp's IQ types; distance in bits, the smaller file on a tie."""
+    candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
+    if not candidates:
+        situation = f"The repository offers {len(variants)} variants and none is the usual choice."
+        raise _ambiguous(situation, usable or variants)
+    best = min(candidates, key=_distance)
+    alike = preferred(variant for variant in candidates if variant.quantization == best.quantization)
+    variant = _single(alike, best.quantization or best.key)
+    fits = " that fits the memory" if memory_bytes is not None else ""
+    return Choice(variant, "nearest", f"{variant.quantization} is the nearest to Q4_K_M{fits}.")
+
+
+def _is_near(variant: Variant) -> bool:
+    label = variant.quantization
+    if label is None or not (label.is_dynamic or label.startswith("IQ")):
+        return False
+    return _FEWEST_BITS <= (label.bits_per_weight or 0) <= _MOST_BITS
+
+
+def _distance(variant: Variant) -> tuple[float, float, str]:
+    bits = (variant.quantization.bits_per_weight if variant.quantization else None) or 0.0
+    return abs(bits - _NEAREST_TO_BITS), bits, variant.files[0]
+
+
+def _fits(variant: Variant, memory_bytes: int | None) -> bool:
+    return memory_bytes is None or variant.size_bytes is None or variant.size_bytes <= memory_bytes
+
+
+def _ambiguous(situation: str, among: Iterable[Variant]) -> AmbiguousQuantizationError:
+    choices = _best_first(among)
+    return AmbiguousQuantizationError(f"{situation} Ask for one of them: {_listed(choices)}.", _keys(choices))
+
+
+def _best_first(variants: Iterable[Variant]) -> list[Variant]:
+    """The usual choices first, then from few bits to many; incomplete ones last."""
+    return sorted(variants, key=_rank)
+
+
+def _rank(variant: Variant) -> tuple[bool, int, float, str]:
+    label = variant.quantization
+    usual = PREFERRED_LABELS.index(label) if label in PREFERRED_LABELS else len(PREFERRED_LABELS)
+    return not variant.is_complete, usual, (label.bits_per_weight if label else None) or 0.0, variant.key
+
+
+def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:
+    return tuple(variant.key for variant in variants)
+
+
+def _listed(choices: list[Variant]) -> str:
+    """The keys for a sentence; behind one that is a hash the file it stands for."""
+    named = [
+        f"{variant.key} ({variant.files[0]})" if variant.key.startswith("~") else variant.key
+        for variant in choices[:_MOST_CHOICES_NAMED]
+    ]
+    more = len(choices) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")

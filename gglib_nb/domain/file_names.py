@@ -1,0 +1,146 @@
+"""What a path in a repository says by its form: folder, stem, and whether it is one piece of a larger file.
+
+One file at a time; what files mean together stands in `gglib_nb.domain.variants` and `companions`.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal
+
+from gglib_nb.domain.quantization import Quantization, read_label
+
+SplitKind = Literal["gguf-split", "bytes"]
+
+# llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
+# uploaders also wrote one to four digits by hand.
+_GGUF_SPLIT: Final = re.compile(
+    r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,5})[-_]of[-_](?P<total>\d{1,5})\.gguf", re.IGNORECASE | re.ASCII
+)
+# Raw parts, to be joined with `cat`. mradermacher: `.gguf.part1of2`. TheBloke: `.gguf-split-a`. split(1): `.gguf.aa`,
+# `.gguf.001`. `-chunk-001-of-018.gguf` keeps the ending although only its first part has a header.
+_WORD: Final = r"(?:part|split|chunk|piece)"
+_BYTE_SPLITS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE | re.ASCII)
+    for pattern in (
+        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?)(?P<number>\d{{1,5}})[-._]?of[-._]?(?P<total>\d{{1,5}})",
+        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,5}})(?P<total>)",
+        r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,5}|[a-z]|a[a-z]|aa[a-z])(?P<total>)",
+        r"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?)(?P<number>\d{1,5})[-._]of[-._](?P<total>\d{1,5})\.gguf",
+        r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,5})of(?P<total>\d{1,5})\.gguf",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One file's place in a split set.
+
+    Attributes:
+        kind: How the set was cut.
+        number: As in the name, letters counted from `a` = 1; 0 occurs where numbering starts there.
+        total: Files in the set as the name says; None where it does not.
+        style: How the name spells it; files of one set spell it alike.
+    """
+
+    kind: SplitKind
+    number: int
+    total: int | None
+    style: str
+
+
+@dataclass(frozen=True)
+class FileName:
+    """A path in a repository, taken apart.
+
+    Attributes:
+        path: As in the repository.
+        folder: What stands before the last `/`; empty at the root.
+        stem: The name without `.gguf` and without what marks the piece; the whole name for other files.
+        is_gguf: Whether it is a GGUF file or a piece of one.
+        split: Its place in a set; None for a file that is whole by itself.
+    """
+
+    path: str
+    folder: str
+    stem: str
+    is_gguf: bool
+    split: Split | None
+
+    @cached_property
+    def label(self) -> Quantization | None:
+        """The quantization that the file's name states, else that of the nearest folder that states one."""
+        for name in (self.stem, *reversed(self.folder.split("/"))):
+            if (label := read_label(name)) is not None:
+                return label
+        return None
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The words of the stem in small letters."""
+        return _words(self.stem)
+
+    @cached_property
+    def label_span(self) -> range:
+        """Where the label stands among the words; empty, behind the last, where the name itself has none."""
+        label = read_label(self.stem)
+        # `F16` is the canonical spelling of `fp16` too.
+        for spelled in (label, label.replace("F", "FP")) if label else ():
+            words = _words(spelled)
+            for start in reversed(range(len(self.words) - len(words) + 1)):
+                if self.words[start : start + len(words)] == words:
+                    return range(start, start + len(words))
+        return range(len(self.words), len(self.words))
+
+    @cached_property
+    def base_words(self) -> tuple[str, ...]:
+        """The words without the label: what names the model."""
+        return self.words[: self.label_span.start] + self.words[self.label_span.stop :]
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folders on the way to it, in small letters."""
+        return tuple(part.lower() for part in self.folder.split("/") if part)
+
+
+def parse_path(path: str) -> FileName:
+    """Takes a path apart; every text is a path."""
+    folder, _, name = path.rpartition("/")
+    if (cut := _byte_split(name) or _gguf_split(name)) is not None:
+        return FileName(path, folder, cut[0], is_gguf=True, split=cut[1])
+    is_gguf = len(name) > len(".gguf") and name.lower().endswith(".gguf")
+    return FileName(path, folder, name[: -len(".gguf")] if is_gguf else name, is_gguf, None)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in re.split(r"[\W_]+", text.lower()) if word)
+
+
+def _gguf_split(name: str) -> tuple[str, Split] | None:
+    match = _GGUF_SPLIT.fullmatch(name)
+    if match is None or not 1 <= int(match["number"]) <= int(match["total"]):
+        return None
+    style = f"{match['style']}{len(match['total'])}"
+    return match["base"], Split("gguf-split", int(match["number"]), int(match["total"]), style)
+
+
+def _byte_split(name: str) -> tuple[str, Split] | None:
+    for pattern in _BYTE_SPLITS:
+        if (match := pattern.fullmatch(name)) is None:
+            continue
+        number, total = match["number"].lower(), int(match["total"]) if match["total"] else None
+        if total is not None and not 1 <= int(number) <= total:
+            continue
+        style = match["style"].lower() + ("" if number.isdigit() else "a" * len(number))
+        return match["base"], Split("bytes", _ordinal(number), total, style)
+    return None
+
+
+def _ordinal(text: str) -> int:
+    """`1`, `01` and `a` are 1; `aa` is 1 too, as split(1) begins with it."""
+    if text.isdigit():
+        return int(text)
+    value = 0
+    for letter in text:
+        value = value * 26 + ord(letter) - ord("a")
+    return value + 1

@@ -1,0 +1,195 @@
+"""From the file names of a repository to what a person can choose: variants and their companions.
+
+Pure: names and sizes in, values out. How one name reads stands in `file_names` and `quantization`, which files are
+no models in `companions`, and which variant is taken in `choosing`.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from gglib_nb.domain.companions import Companion, CompanionKind, find_companions
+from gglib_nb.domain.file_names import FileName, SplitKind, parse_path
+from gglib_nb.domain.quantization import Quantization
+
+# F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
+# model by folder (common/download.cpp); the order among precisions is ours.
+_PROJECTOR_PRECISIONS: Final = ("F16", "BF16", "Q8_0", "F32")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One thing to download: a model in one quantization.
+
+    Attributes:
+        quantization: The label its names state; None where they state none.
+        files: Paths in the repository, in shard order.
+        sizes: Bytes of each of them; None unknown.
+        numbers: The shard number of each of them, 1-based.
+        shards_expected: How many files the whole set has.
+        split: How it was cut; None for a single file.
+        stem: The name without `.gguf` and shard number.
+        folder: Where it lies; empty at the root.
+        key: The tail of its download id: unique in the repository whatever the case.
+    """
+
+    quantization: Quantization | None
+    files: tuple[str, ...]
+    sizes: tuple[int | None, ...]
+    numbers: tuple[int, ...]
+    shards_expected: int
+    split: SplitKind | None
+    stem: str
+    folder: str
+    key: str
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of all its files together; None where one is unknown."""
+        known = [size for size in self.sizes if size is not None]
+        return sum(known) if len(known) == len(self.sizes) else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file of the set is there."""
+        return len(self.files) == self.shards_expected
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The 1-based numbers of the files that are not there."""
+        present = set(self.numbers)
+        return tuple(number for number in range(1, self.shards_expected + 1) if number not in present)
+
+    @property
+    def is_big_endian(self) -> bool:
+        """Whether its name says that it was built for big-endian machines (`-be`, `big-endian`)."""
+        words = parse_path(self.files[0]).base_words
+        return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """What a repository offers.
+
+    Attributes:
+        variants: By path.
+        companions: Files that go with them, by path.
+    """
+
+    variants: tuple[Variant, ...]
+    companions: tuple[Companion, ...]
+
+    def by_key(self, key: str) -> Variant | None:
+        """The variant of that key, whatever its case; None where there is none."""
+        folded = key.casefold()
+        return next((variant for variant in self.variants if variant.key.casefold() == folded), None)
+
+
+def variants_of(files: Iterable[str | tuple[str, int | None]]) -> Variants:
+    """Sorts the files of a repository into variants and companions; anything else (a README) is left out.
+
+    A variant is the files of one folder that share a name (but for the shard number), the way they were split and
+    the number of shards. The result does not depend on the order of the files.
+
+    Args:
+        files: Paths in the repository with `/`, alone or with their size in bytes.
+    """
+    sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
+    names = [parse_path(path) for path in sorted(sizes)]
+    kinds = find_companions(names, sizes)
+    models = [name for name in names if name.is_gguf and name.path not in kinds]
+    sets = sorted((_variant(members, sizes) for members in _sets(models)), key=lambda variant: variant.files[0])
+    return Variants(_with_keys(sets), tuple(Companion(path, kind, sizes[path]) for path, kind in kinds.items()))
+
+
+def companion_for(variants: Variants, variant: Variant, kind: CompanionKind = "mmproj") -> Companion | None:
+    """The companion of a kind that fits the variant best; None where there is none.
+
+    Its folder first, then the root; then the one whose name shares most with the variant's; then the precision:
+    F16, BF16, Q8_0, F32.
+    """
+    candidates = [companion for companion in variants.companions if companion.kind == kind]
+    return min(candidates, key=lambda companion: _distance(companion, variant), default=None)
+
+
+def _distance(companion: Companion, variant: Variant) -> tuple[int, int, int, str]:
+    name, words = parse_path(companion.path), parse_path(variant.files[0]).words
+    away = 0 if name.folder == variant.folder else 1 if not name.folder else 2
+    precision = _PROJECTOR_PRECISIONS.index(name.label) if name.label in _PROJECTOR_PRECISIONS else 9
+    return away, -len(set(words).intersection(name.words)), precision, companion.path
+
+
+def _sets(models: Iterable[FileName]) -> list[list[FileName]]:
+    """Files that make one variant, in shard order; no number occurs twice in a set."""
+    whole: list[list[FileName]] = []
+    cut: defaultdict[tuple[object, ...], list[dict[int, FileName]]] = defaultdict(list)
+    for file in models:
+        if file.split is None:
+            whole.append([file])
+            continue
+        split = file.split
+        alike = cut[file.folder, file.stem, split.kind, split.total, split.style]
+        free = next((members for members in alike if split.number not in members), None)
+        if free is None:
+            alike.append(free := {})
+        free[split.number] = file
+    return whole + [[members[number] for number in sorted(members)] for alike in cut.values() for members in alike]
+
+
+def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
+    first, split = members[0], members[0].split
+    numbers = [member.split.number if member.split else 1 for member in members]
+    if numbers[0] == 0:  # split(1) with -d counts from 0
+        numbers = [number + 1 for number in numbers]
+    expected = 1
+    if split is not None:
+        # A byte split that does not state its total has at least what is there, and never one part only.
+        expected = split.total or max(2, numbers[-1])
+    return Variant(
+        quantization=first.label,
+        files=tuple(member.path for member in members),
+        sizes=tuple(sizes[member.path] for member in members),
+        numbers=tuple(numbers),
+        shards_expected=expected,
+        split=split.kind if split and expected > 1 else None,
+        stem=first.stem,
+        folder=first.folder,
+        key="",
+    )
+
+
+def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
+    """Gives each its key: the label where it names this one alone, else the stem, else a hash of the first path."""
+    by_label: defaultdict[str, list[Variant]] = defaultdict(list)
+    for variant in variants:
+        by_label[variant.quantization or ""].append(variant)
+    keys = {group[0].files: label for label, alike in by_label.items() if label and (group := _named_by(alike))}
+    stems = Counter(variant.stem.casefold() for variant in variants if variant.files not in keys)
+    taken = {key.casefold() for key in keys.values()}
+    for variant in variants:
+        if variant.files not in keys:
+            folded = variant.stem.casefold()
+            is_free = stems[folded] == 1 and folded not in taken and ":" not in folded
+            keys[variant.files] = variant.stem if is_free else _hashed(variant)
+    return tuple(replace(variant, key=keys[variant.files]) for variant in variants)
+
+
+def preferred(alike: Iterable[Variant]) -> list[Variant]:
+    """Of variants that share a label, those it can mean: a single file rather than its own split copies."""
+    candidates = list(alike)
+    singles = [variant for variant in candidates if variant.shards_expected == 1]
+    if len(singles) == 1 and all(variant.stem.casefold() == singles[0].stem.casefold() for variant in candidates):
+        return singles
+    return candidates
+
+
+def _named_by(alike: list[Variant]) -> list[Variant]:
+    """The one variant that a label names; empty where it names several."""
+    found = preferred(alike)
+    return found if len(found) == 1 else []
+
+
+def _hashed(variant: Variant) -> str:
+    return "~" + hashlib.sha256(variant.files[0].encode(errors="surrogatepass")).hexdigest()[:8]

@@ -1,0 +1,205 @@
+"""The rule that takes one variant, and what it says where it takes none."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.domain.variants import variants_of
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    IncompleteShardSetError,
+    InvalidQuantizationError,
+    NoGgufFilesError,
+)
+
+
+def pick(labels: str, requested: str | None = None, memory_bytes: int | None = None) -> Choice:
+    """Chooses among files named `m-<label>.gguf`."""
+    return choose(variants_of(f"m-{label}.gguf" for label in labels.split()), requested, memory_bytes)
+
+
+def test_what_was_requested_is_found_whatever_its_case() -> None:
+    choice = pick("Q4_K_M Q8_0", "q8_0")
+
+    assert choice.variant.files == ("m-Q8_0.gguf",)
+    assert (choice.reason, choice.why) == ("requested", "Q8_0 was asked for.")
+
+
+@pytest.mark.parametrize("requested", ["m-Q8_0.gguf", "M-q8_0", "Q8_0/m-Q8_0.gguf", "Q8_0/"])
+def test_a_path_a_file_name_a_stem_or_a_folder_stands_in_for_a_label(requested: str) -> None:
+    choice = choose(variants_of(["m-Q4_K_M.gguf", "Q8_0/m-Q8_0.gguf"]), requested)
+
+    assert choice.variant.files == ("Q8_0/m-Q8_0.gguf",)
+
+
+def test_the_name_of_any_shard_stands_for_its_set() -> None:
+    files = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf", "m-Q4_0.gguf"]
+
+    assert choose(variants_of(files), "m-Q8_0-00002-of-00002.gguf").variant.files == tuple(files[:2])
+
+
+def test_the_end_of_a_name_stands_for_it() -> None:
+    files = ["m.i1-Q4_K_M.gguf", "m.Q4_K_M.gguf", "m-APEX-Quality.gguf"]
+
+    assert choose(variants_of(files), "i1-q4_k_m").variant.files == ("m.i1-Q4_K_M.gguf",)
+    assert choose(variants_of(files), "apex-quality").variant.files == ("m-APEX-Quality.gguf",)
+
+
+@pytest.mark.parametrize(
+    ("requested", "meant"),
+    [("Q4KM", "Q4_K_M"), ("q4-km", "Q4_K_M"), ("Q5_K_XL", "UD-Q5_K_XL"), ("Q8", "Q8_0"), ("UD-Q8_0", "Q8_0")],
+)
+def test_a_near_miss_is_answered_with_what_was_probably_meant(requested: str, meant: str) -> None:
+    with pytest.raises(InvalidQuantizationError, match=f"Did you mean {meant}\\?") as caught:
+        pick("Q4_K_M UD-Q5_K_XL Q8_0", requested)
+
+    assert caught.value.choices[0] == meant
+
+
+def test_an_unknown_label_is_answered_with_the_choices() -> None:
+    with pytest.raises(InvalidQuantizationError) as caught:
+        pick("Q8_0 Q4_K_M IQ2_M", "NVFP4")
+
+    assert str(caught.value) == "This repository has no NVFP4. It offers: Q4_K_M, Q8_0, IQ2_M."
+    assert caught.value.choices == ("Q4_K_M", "Q8_0", "IQ2_M")
+
+
+def test_many_choices_are_counted_rather_than_listed() -> None:
+    with pytest.raises(InvalidQuantizationError, match=r" and 8 more\.$") as caught:
+        choose(variants_of(f"m{number:02}.gguf" for number in range(20)), "F16")
+
+    assert len(caught.value.choices) == 20
+
+
+def test_a_label_that_several_carry_is_answered_with_their_keys() -> None:
+    with pytest.raises(AmbiguousQuantizationError) as caught:
+        choose(variants_of(["small-Q8_0.gguf", "large-Q8_0.gguf"]), "Q8_0")
+
+    assert caught.value.choices == ("large-Q8_0", "small-Q8_0")
+    assert "Ask for one of them: large-Q8_0, small-Q8_0." in str(caught.value)
+
+
+def test_a_hash_in_a_message_is_explained_by_its_file() -> None:
+    with pytest.raises(AmbiguousQuantizationError, match=r"~\w{8} \(a/m-Q8_0.gguf\), ~\w{8} \(b/m-Q8_0.gguf\)"):
+        choose(variants_of(["a/m-Q8_0.gguf", "b/m-Q8_0.gguf"]), "Q8_0")
+
+
+def test_a_single_file_is_preferred_over_its_own_split_copy() -> None:
+    listing = variants_of(["s/m-Q8_0-00001-of-00002.gguf", "s/m-Q8_0-00002-of-00002.gguf", "m-Q8_0.gguf"])
+
+    assert choose(listing, "Q8_0").variant.files == ("m-Q8_0.gguf",)
+    assert len(choose(listing, "m-Q8_0").variant.files) == 2
+
+
+def test_of_a_complete_and_a_broken_set_with_one_label_the_complete_one_is_meant() -> None:
+    listing = variants_of(["a-Q8_0-00001-of-00002.gguf", "b-Q8_0.gguf"])
+
+    assert choose(listing, "Q8_0").variant.files == ("b-Q8_0.gguf",)
+
+
+def test_a_big_endian_build_is_taken_only_by_name() -> None:
+    listing = variants_of(["s-be.Q4_K_M.gguf", "s.Q4_K_M.gguf"])
+
+    assert choose(listing).variant.files == ("s.Q4_K_M.gguf",)
+    assert choose(listing, "Q4_K_M").variant.files == ("s.Q4_K_M.gguf",)
+    assert choose(listing, "s-be.Q4_K_M").variant.files == ("s-be.Q4_K_M.gguf",)
+
+
+def test_an_incomplete_set_is_refused_by_name() -> None:
+    listing = variants_of(["m-Q8_0-00002-of-00003.gguf", "m-Q4_0.gguf"])
+
+    with pytest.raises(IncompleteShardSetError, match=r"Q8_0 lacks 2 of its 3 files .*number 1, 3\)") as caught:
+        choose(listing, "q8_0")
+    assert caught.value.missing == (1, 3)
+
+
+def test_an_incomplete_set_is_passed_over_by_the_rule() -> None:
+    files = ["m-Q4_K_M-00001-of-00002.gguf", "m-Q8_0.gguf", "m-Q6_K.gguf"]
+
+    assert choose(variants_of(files)).variant.quantization == "Q6_K"
+
+
+def test_a_repository_with_an_incomplete_set_alone_is_refused() -> None:
+    with pytest.raises(IncompleteShardSetError):
+        choose(variants_of(["m-Q4_K_M-00001-of-00002.gguf"]))
+
+
+def test_a_repository_without_a_model_is_refused() -> None:
+    with pytest.raises(NoGgufFilesError, match="no GGUF file"):
+        choose(variants_of(["README.md"]))
+    with pytest.raises(NoGgufFilesError, match=r"only files that go with one \(mmproj\)"):
+        choose(variants_of(["mmproj-F16.gguf"]))
+
+
+def test_the_only_variant_is_taken() -> None:
+    assert pick("BF16").reason == "only"
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ("Q8_0 Q6_K Q4_K_S Q5_K_S Q5_K_M Q4_K_M", "Q4_K_M"),
+        ("Q8_0 Q6_K Q4_K_S Q5_K_S Q5_K_M", "Q5_K_M"),
+        ("Q8_0 Q6_K Q4_K_S Q5_K_S", "Q5_K_S"),
+        ("Q8_0 Q6_K Q4_K_S", "Q4_K_S"),
+        ("Q8_0 Q6_K", "Q6_K"),
+        ("Q8_0 F16", "Q8_0"),
+        ("UD-Q4_K_M Q8_0", "Q8_0"),
+    ],
+)
+def test_of_several_the_usual_order_decides(offered: str, taken: str) -> None:
+    choice = pick(offered)
+
+    assert (choice.variant.quantization, choice.reason) == (taken, "preferred")
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        ("UD-Q8_K_XL UD-Q4_K_XL UD-IQ2_M BF16", "UD-Q4_K_XL"),
+        ("IQ4_XS IQ4_NL IQ3_S F16", "IQ4_NL"),
+        ("UD-Q6_K IQ4_XS", "IQ4_XS"),
+    ],
+)
+def test_without_a_usual_one_the_nearest_dynamic_or_iq_label_is_taken(offered: str, taken: str) -> None:
+    choice = pick(offered)
+
+    assert (choice.variant.quantization, choice.reason) == (taken, "nearest")
+
+
+def test_the_nearest_one_has_to_fit_the_memory() -> None:
+    listing = variants_of([("m-UD-Q4_K_XL.gguf", 900), ("m-IQ4_XS.gguf", 700), ("m-BF16.gguf", 3000)])
+
+    assert choose(listing, memory_bytes=1000).variant.quantization == "UD-Q4_K_XL"
+    assert choose(listing, memory_bytes=800).variant.quantization == "IQ4_XS"
+    with pytest.raises(AmbiguousQuantizationError):
+        choose(listing, memory_bytes=600)
+
+
+def test_a_usual_choice_larger_than_the_memory_says_so() -> None:
+    listing = variants_of([("m-Q4_K_M.gguf", 900), ("m-Q2_K.gguf", 300)])
+
+    choice = choose(listing, memory_bytes=500)
+    assert choice.variant.quantization == "Q4_K_M"
+    assert choice.why == "Q4_K_M is the usual choice. It is larger than the memory here."
+
+
+def test_where_no_rule_decides_the_person_is_asked() -> None:
+    with pytest.raises(AmbiguousQuantizationError) as caught:
+        pick("Q2_K F16 Q4_0")
+
+    assert caught.value.choices == ("Q2_K", "Q4_0", "F16")
+
+
+LABELS = st.sampled_from(["Q4_K_M", "UD-Q4_K_XL", "IQ1_S", "F16", "i1-Q4_0", "x", "Q8_0-00001-of-00002"])
+
+
+@given(st.lists(LABELS, min_size=2, max_size=6, unique=True).filter(lambda labels: "Q4_K_M" not in labels))
+def test_every_choice_named_by_an_error_can_be_asked_for(labels: list[str]) -> None:
+    listing = variants_of(f"m-{label}.gguf" for label in labels)
+
+    with pytest.raises(InvalidQuantizationError) as caught:
+        choose(listing, "Q4_K_M")
+    complete = [key for key in caught.value.choices if key != "Q8_0"]
+    assert [choose(listing, key).variant.key for key in complete] == complete

@@ -1,0 +1,340 @@
+"""Variants by rule: made-up lists, one for each rule, and what must hold for any list."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.variants import Variants, companion_for, variants_of
+
+
+def labels(*files: str) -> set[tuple[str | None, str]]:
+    return {(variant.quantization, variant.files[0]) for variant in variants_of(files).variants}
+
+
+def kinds(*files: str | tuple[str, int | None]) -> dict[str, str]:
+    return {companion.path: companion.kind for companion in variants_of(files).companions}
+
+
+def keys(*files: str) -> dict[str, str]:
+    return {variant.files[0]: variant.key for variant in variants_of(files).variants}
+
+
+def test_shards_of_one_set_are_one_variant_in_their_order() -> None:
+    (variant,) = variants_of([("Q8_0/m-Q8_0-00002-of-00002.gguf", 7), ("Q8_0/m-Q8_0-00001-of-00002.gguf", 5)]).variants
+
+    assert variant.files == ("Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf")
+    assert variant.sizes == (5, 7)
+    assert variant.size_bytes == 12
+    assert (variant.folder, variant.stem, variant.split) == ("Q8_0", "m-Q8_0", "gguf-split")
+
+
+def test_one_unknown_size_makes_the_sum_unknown() -> None:
+    (variant,) = variants_of([("m-1-of-2.gguf", 5), ("m-2-of-2.gguf", None)]).variants
+
+    assert variant.size_bytes is None
+
+
+def test_a_missing_shard_is_named() -> None:
+    (variant,) = variants_of(["m-Q4_0-00001-of-00003.gguf", "m-Q4_0-00003-of-00003.gguf"]).variants
+
+    assert not variant.is_complete
+    assert variant.missing == (2,)
+
+
+def test_a_number_beyond_the_total_is_no_shard() -> None:
+    (variant,) = variants_of(["m-00004-of-00003.gguf"]).variants
+
+    assert variant.stem == "m-00004-of-00003"
+    assert variant.is_complete
+
+
+def test_the_same_number_twice_makes_two_sets() -> None:
+    files = ["m-1-of-10.gguf", *(f"m-{number:02}-of-10.gguf" for number in range(1, 11))]
+
+    assert sorted(len(variant.files) for variant in variants_of(files).variants) == [1, 10]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["m.Q8_0.gguf.part1of2", "m.Q8_0.gguf.part2of2"],
+        ["m.Q8_0.gguf-split-a", "m.Q8_0.gguf-split-b"],
+        ["m.Q8_0.gguf.a", "m.Q8_0.gguf.b"],
+        ["m.Q8_0.gguf.aa", "m.Q8_0.gguf.ab"],
+        ["m.Q8_0.gguf.001", "m.Q8_0.gguf.002"],
+        ["m.Q8_0.gguf.00", "m.Q8_0.gguf.01"],
+        ["m.Q8_0.gguf-part-a", "m.Q8_0.gguf-part-b"],
+        ["m.Q8_0.gguf-00001-of-00002", "m.Q8_0.gguf-00002-of-00002"],
+        ["m-Q8_0-chunk-001-of-002.gguf", "m-Q8_0-chunk-002-of-002.gguf"],
+        ["m.Q8_0.part1of2.gguf", "m.Q8_0.part2of2.gguf"],
+    ],
+)
+def test_raw_parts_are_one_variant_to_be_joined(parts: list[str]) -> None:
+    (variant,) = variants_of(parts).variants
+
+    assert variant.files == tuple(parts)
+    assert (variant.quantization, variant.split) == ("Q8_0", "bytes")
+    assert variant.is_complete
+    assert variant.numbers == (1, 2)
+
+
+def test_a_raw_part_alone_lacks_the_next() -> None:
+    (variant,) = variants_of(["m.Q8_0.gguf-split-a"]).variants
+
+    assert variant.missing == (2,)
+
+
+@pytest.mark.parametrize("name", ["m.gguf.xz", "m.gguf.md", "m.gguf.json", "README.md", ".gguf", "m.safetensors"])
+def test_other_files_are_left_out(name: str) -> None:
+    assert variants_of([name]) == Variants((), ())
+
+
+def test_the_folder_tells_the_label_where_the_name_does_not() -> None:
+    assert labels("UD-Q4_K_XL/model.gguf", "gguf/Q8_0/model-00001-of-00001.gguf", "Q8_0/model-Q4_K_M.gguf") == {
+        ("UD-Q4_K_XL", "UD-Q4_K_XL/model.gguf"),
+        ("Q8_0", "gguf/Q8_0/model-00001-of-00001.gguf"),
+        ("Q4_K_M", "Q8_0/model-Q4_K_M.gguf"),
+    }
+
+
+def test_a_label_that_names_one_variant_is_its_key() -> None:
+    assert keys("m-q4_k_m.gguf", "m-fp16.gguf") == {"m-q4_k_m.gguf": "Q4_K_M", "m-fp16.gguf": "F16"}
+
+
+def test_a_label_that_names_several_gives_way_to_the_stems() -> None:
+    assert keys("small-Q8_0.gguf", "large-Q8_0-1-of-1.gguf") == {
+        "small-Q8_0.gguf": "small-Q8_0",
+        "large-Q8_0-1-of-1.gguf": "large-Q8_0",
+    }
+
+
+def test_a_single_file_keeps_the_label_beside_its_own_split_copy() -> None:
+    files = ["m-Q8_0.gguf", "Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"]
+
+    assert keys(*files) == {"m-Q8_0.gguf": "Q8_0", "Q8_0/m-Q8_0-00001-of-00002.gguf": "m-Q8_0"}
+
+
+def test_where_stems_repeat_too_a_hash_of_the_first_path_is_the_key() -> None:
+    assert keys("a/model.gguf", "b/Model.gguf") == {"a/model.gguf": "~b07628ad", "b/Model.gguf": "~94410ce9"}
+
+
+def test_a_stem_that_an_id_could_not_carry_is_no_key() -> None:
+    assert keys("command-r:focus.gguf") == {"command-r:focus.gguf": "~cdc304bb"}
+
+
+def test_importance_matrices_are_told_from_models_made_with_one() -> None:
+    files = [
+        "imatrix_unsloth.gguf",
+        "M.imatrix.gguf",
+        "M-imatrix.dat",
+        "M-F16-imatrix.gguf",
+        "imatrix/M-small.gguf",
+        "M-Q4_K_M-imat.gguf",
+        "M-4.25bpw-imatrix.gguf",
+        "M-IQ2XXS-chat-imatrix.gguf",
+        "M-Imatrix-Q6_K.gguf",
+    ]
+
+    assert [path for path, kind in kinds(*files).items() if kind == "imatrix"] == sorted(files[:5])
+    assert len(variants_of(files).variants) == 4
+
+
+def test_a_name_of_many_gigabytes_is_no_importance_matrix() -> None:
+    assert kinds(("M-imatrix.gguf", 13 * 1024**3)) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mmproj-F16.gguf",
+        "M-it-mmproj.gguf",
+        "M.mmproj-Q8_0.gguf",
+        "mmproj/M-F16.gguf",
+        "vision/M-vision-F16.gguf",
+        "M-vision_encoder-f16.gguf",
+        "projector-fp16.gguf",
+    ],
+)
+def test_projectors_go_under_many_names(name: str) -> None:
+    assert kinds("M-Q4_K_M.gguf", name) == {name: "mmproj"}
+
+
+def test_a_model_that_sees_is_no_projector() -> None:
+    assert kinds("Llama-3.2-11B-Vision-Instruct.Q4_K_M.gguf", "granite-vision-3.2-2b-Q8_0.gguf") == {}
+
+
+@pytest.mark.parametrize("name", ["mtp-M-Q8_0.gguf", "MTP/M-Q8_0.gguf", "M-DFlash-BF16.gguf", "eagle3-M.gguf"])
+def test_drafts_are_companions_beside_a_model(name: str) -> None:
+    assert kinds("M-Q4_K_M.gguf", name) == {name: "draft"}
+
+
+@pytest.mark.parametrize("name", ["Mistral-DRAFT-0.5B-Q4_K_M.gguf", "Qwen3-4B-DFlash.Q8_0.gguf"])
+def test_a_draft_alone_is_the_thing_to_download(name: str) -> None:
+    assert kinds(name) == {}
+
+
+def test_a_head_behind_the_label_belongs_to_the_file_without_it() -> None:
+    assert kinds("m-Q4_K_M.gguf", "m-Q4_K_M-mtp.gguf") == {"m-Q4_K_M-mtp.gguf": "draft"}
+    assert kinds("m-Q4_K_M-mtp.gguf") == {}
+
+
+def test_a_head_before_the_label_beside_the_same_label_is_a_second_edition() -> None:
+    assert kinds("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-MTP-Q4_K_M.gguf", "m-MTP-Q6_K.gguf") == {}
+
+
+def test_a_head_before_a_label_of_its_own_serves_all_siblings() -> None:
+    assert kinds("m-Flash-Q2_K.gguf", "m-Flash-MTP-Q8_0.gguf") == {"m-Flash-MTP-Q8_0.gguf": "draft"}
+
+
+def test_sizes_decide_whether_a_head_is_built_in() -> None:
+    assert kinds(("m-Q4_K_M.gguf", 100), ("m-Q4_K_M-mtp.gguf", 103)) == {}
+    assert kinds(("m-Q4_K_M.gguf", 100), ("m-MTP-Q4_K_M.gguf", 7)) == {"m-MTP-Q4_K_M.gguf": "draft"}
+
+
+@pytest.mark.parametrize(
+    "name", ["M-F16-LoRA.gguf", "LoRA-M-abliterated-f16.gguf", "loras/style.gguf", "M-control-vector.gguf"]
+)
+def test_adapters_lead_or_end_with_the_word(name: str) -> None:
+    assert kinds("M-Q4_K_M.gguf", name) == {name: "adapter"}
+
+
+def test_a_model_once_trained_with_lora_is_a_model() -> None:
+    assert (
+        kinds("alpaca-lora.Q4_K_M.gguf", "alpaca-lora.Q8_0.gguf", "lora-merged-f16.gguf", "lorablated.Q4_0.gguf") == {}
+    )
+
+
+def test_vocabularies_are_no_models() -> None:
+    assert kinds("ggml-vocab-phi-3.gguf", "M-7B-vocab.gguf") == {
+        "M-7B-vocab.gguf": "vocab",
+        "ggml-vocab-phi-3.gguf": "vocab",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t5xxl_fp16-q4_0.gguf",
+        "clip_l-Q4_0.gguf",
+        "vae-BF16.gguf",
+        "ae.gguf",
+        "WavTokenizer-Large-75-F16.gguf",
+        "tokenizer.gguf",
+        "voice-en-Carter.gguf",
+        "tts/M-projector-F16.gguf",
+        "vocoder-M-Q8_0.gguf",
+        "._M-Q4_K_M.gguf",
+        "md5sum",
+    ],
+)
+def test_parts_of_a_pipeline_are_companions_beside_its_model(name: str) -> None:
+    assert kinds("M-Q4_K_M.gguf", name) == {name: "other"}
+
+
+@pytest.mark.parametrize("name", ["umt5-xxl-encoder-Q8_0.gguf", "snac-24khz.gguf", "qwen3-tts-tokenizer-12hz.gguf"])
+def test_a_part_alone_is_the_thing_to_download(name: str) -> None:
+    assert len(variants_of([name]).variants) == 1
+
+
+def test_the_projector_of_the_folder_of_the_name_and_of_the_best_precision_fits() -> None:
+    listing = variants_of(
+        [
+            "a/M-2B-Q4_0.gguf",
+            "a/mmproj-BF16.gguf",
+            "mmproj-F16.gguf",
+            "mmproj-M-2B-Q8_0.gguf",
+            "mmproj-M-2B-F32.gguf",
+            "mmproj-M-8B-F16.gguf",
+            "M-2B-Q8_0.gguf",
+        ]
+    )
+    in_folder, at_root = sorted(listing.variants, key=lambda variant: variant.folder, reverse=True)
+
+    assert companion_for(listing, in_folder) == next(c for c in listing.companions if c.path == "a/mmproj-BF16.gguf")
+    assert companion_for(listing, at_root) == next(c for c in listing.companions if c.path == "mmproj-M-2B-Q8_0.gguf")
+    assert companion_for(listing, at_root, "draft") is None
+
+
+def test_big_endian_builds_are_known_by_name() -> None:
+    listing = variants_of(["s-be.Q4_0.gguf", "s-f16-big-endian.gguf", "let-it-be-13b-Q4_0.gguf"])
+
+    assert [variant.is_big_endian for variant in listing.variants] == [False, True, True]
+
+
+NAMES = st.sampled_from(
+    [
+        "m-Q4_K_M",
+        "m-Q8_0",
+        "M-q8_0",
+        "m-MTP-Q8_0",
+        "m-Q8_0-mtp",
+        "big/m-Q8_0",
+        "Q8_0/x",
+        "x",
+        "y",
+        "imatrix",
+        "mmproj-F16",
+        "vae-F16",
+        "m-F16-LoRA",
+    ]
+)
+ENDINGS = st.sampled_from(
+    [
+        ".gguf",
+        "-00001-of-00002.gguf",
+        "-00002-of-00002.gguf",
+        ".gguf.part1of2",
+        ".gguf.part2of2",
+        ".gguf.a",
+        ".gguf.b",
+        ".GGUF",
+    ]
+)
+PATHS = st.builds(str.__add__, NAMES, ENDINGS)
+LISTINGS = st.lists(PATHS, unique=True, max_size=12)
+
+
+@given(LISTINGS, st.randoms())
+def test_the_order_of_the_listing_does_not_matter(files: list[str], random: Random) -> None:
+    shuffled = list(files)
+    random.shuffle(shuffled)
+
+    assert variants_of(shuffled) == variants_of(files)
+
+
+@given(LISTINGS)
+def test_an_unrelated_model_moves_no_other_file(files: list[str]) -> None:
+    before = variants_of([*files, "unrelated-7B-Q5_K_S.gguf"])
+    after = variants_of([*files, "unrelated-7B-Q5_K_S.gguf", "elsewhere/other-3B-IQ3_XS.gguf", "notes.txt"])
+
+    assert {variant.files for variant in before.variants} < {variant.files for variant in after.variants}
+    assert before.companions == after.companions
+
+
+@given(LISTINGS)
+def test_every_file_is_in_one_place(files: list[str]) -> None:
+    listing = variants_of(files)
+
+    placed = [path for variant in listing.variants for path in variant.files]
+    placed += [companion.path for companion in listing.companions]
+    assert sorted(placed) == sorted(files)
+
+
+@given(LISTINGS)
+def test_every_variant_is_found_by_its_key_whatever_the_case_and_through_an_id(files: list[str]) -> None:
+    listing = variants_of(files)
+
+    for variant in listing.variants:
+        parsed = DownloadId.parse(str(DownloadId("owner/repo", variant.key)))
+        assert parsed.quantization == variant.key
+        assert listing.by_key(variant.key.swapcase()) == variant
+
+
+@given(st.lists(st.text(min_size=1, max_size=30), max_size=8))
+def test_no_listing_is_too_odd_to_be_read(files: list[str]) -> None:
+    listing = variants_of([f"{name}.gguf" for name in files])
+
+    assert len({variant.key.casefold() for variant in listing.variants}) == len(listing.variants)
