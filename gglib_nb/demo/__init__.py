@@ -6,6 +6,7 @@ real `huggingface_hub` client working against it is the proof that it does.
 """
 
 from gglib_nb.demo.content import Content, bytes_content, file_content, noise_content
+from gglib_nb.demo.control import ControlServer
 from gglib_nb.demo.fault_kinds import (
     BadToken,
     BareEtag,
@@ -42,6 +43,7 @@ __all__ = [
     "BadToken",
     "BareEtag",
     "Content",
+    "ControlServer",
     "Cut",
     "DemoFile",
     "DemoHub",

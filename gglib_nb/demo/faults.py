@@ -92,9 +92,13 @@ class Faults:
         with self._lock:
             self._placed.clear()
 
-    def get(self, number: int) -> PlacedFault | None:
-        """The fault of a number; `None` where it was removed."""
-        return self._placed.get(number)
+    def get(self, number: int) -> PlacedFault:
+        """The fault of a number.
+
+        Raises:
+            KeyError: there is none, or it was removed.
+        """
+        return self._placed[number]
 
     def apply(self, request: Request, response: Response) -> Response:
         """Return what is answered, after all faults that are due."""

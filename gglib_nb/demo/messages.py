@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from gglib_nb.demo.content import Content, bytes_content
 from gglib_nb.demo.repositories import Located
 
-Origin = Literal["hub", "cdn"]
+Origin = Literal["hub", "cdn", "control"]
 ByteRange = tuple[int | None, int | None]
 
 _LONGEST_LINE = 65_536

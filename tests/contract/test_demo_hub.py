@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from gglib_nb.demo import DemoHub
 
 
-def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: DemoHub):
+def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: DemoHub) -> None:
     first = HTTPConnection("127.0.0.1", urlsplit(hub.url).port)
     first.request("GET", "/demo/small-GGUF/resolve/main/small-Q4_K_M.gguf")
     redirect = first.getresponse()

@@ -1,4 +1,4 @@
-"""Repositories for tests, made of nothing, and an embedded hub in a process of its own.
+"""Repositories for tests, made of nothing.
 
 Files ending in `.gguf` are valid GGUF of exactly the size asked for, shards with their split numbers.
 """
