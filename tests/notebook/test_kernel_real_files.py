@@ -1,0 +1,109 @@
+"""Real GGUF files, through the hub, by `%gguf queue` in a real kernel: what arrives is what was served."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gguf import GGUFReader
+
+from gglib_nb.demo import DemoFile, DemoHub, DemoRepository
+from gglib_nb.demo.content import file_content
+from tests.support.kernel import Kernel
+from tests.support.models import sha256_of
+
+SPLIT_PAIR = ("dummy-00001-of-00002.gguf", "dummy-00002-of-00002.gguf")
+SINGLE_FILES = (
+    "dummy.gguf",
+    "ggml-vocab-aquila.gguf",
+    "ggml-vocab-bert-bge.gguf",
+    "ggml-vocab-llama-spm.gguf",
+    "ggml-vocab-phi-3.gguf",
+    "ggml-vocab-qwen2.gguf",
+)
+# Every file as the only model of its repository: a vocabulary beside a model would be its companion.
+REPOSITORIES = {"real/split-pair": SPLIT_PAIR} | {
+    f"real/{name.removesuffix('.gguf').removeprefix('ggml-vocab-')}": (name,) for name in SINGLE_FILES
+}
+
+
+@pytest.fixture(scope="module")
+def index(shared_data: Path) -> dict[str, dict[str, Any]]:
+    """What is known of every file: size, SHA-256, header facts."""
+    entries = json.loads((shared_data / "gguf" / "INDEX.json").read_text())
+    return {entry["file"]: entry for entry in entries}
+
+
+@pytest.fixture(scope="module")
+def hub(shared_data: Path) -> Iterator[DemoHub]:
+    def served(repo_id: str, names: tuple[str, ...]) -> DemoRepository:
+        files = [
+            DemoFile(name.removeprefix("ggml-vocab-"), file_content(shared_data / "gguf" / name)) for name in names
+        ]
+        return DemoRepository(repo_id=repo_id, files=files)
+
+    with DemoHub([served(*item) for item in REPOSITORIES.items()]) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One kernel that has queued every repository and waited for all of them."""
+    with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
+        queue = "\n".join(f"%gguf queue {repo_id}" for repo_id in REPOSITORIES)
+        cell = kernel.run(f"%load_ext gglib_nb\nimport gglib_nb\n{queue}\n%gguf wait")
+        assert cell.status == "ok", cell.text
+        yield kernel
+
+
+def arrived(kernel: Kernel, name: str) -> Path:
+    """Where a file of the shared data stands after its download."""
+    repo_id = next(repo_id for repo_id, names in REPOSITORIES.items() if name in names)
+    return kernel.models / repo_id / name.removeprefix("ggml-vocab-")
+
+
+def read_by_gguf(path: Path) -> tuple[list[str], list[tuple[str, tuple[int, ...]]]]:
+    """Names of the header's fields, and names and shapes of the tensors, as the `gguf` package reads them."""
+    reader = GGUFReader(path)
+    return list(reader.fields), [(tensor.name, tuple(map(int, tensor.shape))) for tensor in reader.tensors]
+
+
+@pytest.mark.parametrize("name", [*SPLIT_PAIR, *SINGLE_FILES])
+def test_a_file_arrives_byte_for_byte(kernel: Kernel, index: dict[str, dict[str, Any]], name: str) -> None:
+    path = arrived(kernel, name)
+
+    assert path.stat().st_size == index[name]["size"]
+    assert sha256_of(path) == index[name]["sha256"]
+
+
+@pytest.mark.parametrize("name", [*SPLIT_PAIR, *SINGLE_FILES])
+def test_the_gguf_package_reads_the_same_from_it(kernel: Kernel, shared_data: Path, name: str) -> None:
+    assert read_by_gguf(arrived(kernel, name)) == read_by_gguf(shared_data / "gguf" / name)
+
+
+def test_the_split_pair_is_one_download_with_two_shards(kernel: Kernel) -> None:
+    shards = kernel.value(
+        "[(item.shard_count, [shard.path_in_repo for shard in item.shards])"
+        " for item in gglib_nb.get_manager().snapshot.recent_completed if item.repo_id == 'real/split-pair']"
+    )
+
+    assert shards == str([(2, list(SPLIT_PAIR))])
+
+
+def test_every_download_is_in_the_catalog(kernel: Kernel) -> None:
+    listed = kernel.run("%gguf models").text
+
+    assert [repo_id for repo_id in REPOSITORIES if repo_id not in listed] == []
+
+
+@pytest.mark.parametrize("name", [SPLIT_PAIR[0], "dummy.gguf", "ggml-vocab-qwen2.gguf"])
+def test_the_path_it_gives_is_the_file_a_program_opens(kernel: Kernel, name: str) -> None:
+    path = arrived(kernel, name)
+    repo_id = path.parent.relative_to(kernel.models)
+
+    assert kernel.run(f"%gguf path {repo_id}").text.strip() == str(path)
+
+
+def test_no_partial_file_is_left(kernel: Kernel) -> None:
+    assert sorted(path.name for path in kernel.models.rglob("*.part*")) == []
