@@ -1,0 +1,145 @@
+"""Shows gglib_nb at work: a hub on loopback, and a notebook in front of it.
+
+    python tools/demo.py             JupyterLab on the first notebook, until Ctrl-C
+    python tools/demo.py --headless  runs it to its end without a browser and says what landed where
+    python tools/demo.py --check     runs every notebook and compares with the outputs stored in it
+    python tools/demo.py --repo ID   the real Hub, with a repository of one's own
+
+With the embedded hub everything is written below `.demo`; with the real one where gglib_nb always writes.
+It does what a person would do by hand, with the same commands; the package knows nothing of it.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.generated import generated_repositories
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ROOT / "notebooks"
+FIRST = NOTEBOOKS / "01_first_download.ipynb"
+WATCHABLE_BYTES_PER_SECOND = 5_000_000
+HEADLESS_BYTES_PER_SECOND = 20_000_000
+LONGEST_CELL_S = 24 * 3600
+
+
+def main() -> int:
+    """Runs one of the four; returns the exit status."""
+    options = _options()
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one in the home folder
+    with ExitStack() as stack:
+        hub = None
+        if options.repo is None:
+            hub = stack.enter_context(_embedded_hub(is_watched=not (options.headless or options.check)))
+            _point_at(hub, ROOT / ".demo" / ("run" if options.headless or options.check else "lab"))
+        else:
+            os.environ["DEMO_REPO"] = options.repo
+        if options.check:
+            return _check()
+        if options.headless:
+            return _headless(hub)
+        return _lab()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="gglib_nb at work, in a notebook.")
+    parser.add_argument("--headless", action="store_true", help="without a browser, to its end")
+    parser.add_argument("--check", action="store_true", help="compare every notebook with its stored outputs")
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="a repository of the real Hub, in place of the demo's")
+    return parser.parse_args()
+
+
+def _embedded_hub(*, is_watched: bool) -> DemoHub:
+    speed = WATCHABLE_BYTES_PER_SECOND if is_watched else HEADLESS_BYTES_PER_SECOND
+    return DemoHub(generated_repositories(), bytes_per_second=speed)
+
+
+def _point_at(hub: DemoHub, folder: Path) -> None:
+    """Makes the hub the endpoint, and an empty folder the place of everything the notebook writes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "DEMO_REPO"):
+        os.environ.pop(name, None)
+    loopback = "127.0.0.1,localhost"
+    os.environ |= {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(folder / "huggingface"),
+        "GGLIB_MODELS_DIR": str(folder / "models"),
+        "GGLIB_STATE_DIR": str(folder / "state"),
+        "NO_PROXY": loopback,
+        "no_proxy": loopback,
+    }
+
+
+def _lab() -> int:
+    command = [sys.executable, "-m", "jupyterlab", str(FIRST), "--ServerApp.answer_yes=True", "--LabApp.news_url="]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    lab = subprocess.Popen(command, cwd=ROOT)  # noqa: S603  # our own words only
+    while True:
+        try:
+            return lab.wait()
+        except KeyboardInterrupt:
+            print("Stopping.", flush=True)  # JupyterLab got the same Ctrl-C, and ends its kernels first
+
+
+def _headless(hub: DemoHub | None) -> int:
+    notebook = nbformat.read(FIRST, as_version=4)  # type: ignore[no-untyped-call]
+    client = NotebookClient(
+        notebook,
+        timeout=LONGEST_CELL_S,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        on_cell_executed=_print_cell,
+    )
+    client.execute()
+    return _print_landed(hub, Path(os.environ["GGLIB_MODELS_DIR"])) if hub else 0
+
+
+def _print_cell(cell: nbformat.NotebookNode, **_: object) -> None:
+    print("\n".join(f">>> {line}" for line in cell.source.splitlines()))
+    for output in cell.get("outputs", []):
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        print(text.rstrip("\n"), flush=True)
+
+
+def _print_landed(hub: DemoHub, models: Path) -> int:
+    """Prints every file with its size and SHA-256; 1 where one is not what the hub served, or nothing came."""
+    served = {
+        f"{repo_id}/{file.path}": file
+        for repo_id, repository in hub.repositories.items()
+        if (commit := repository.commit()) is not None
+        for file in commit.files.values()
+    }
+    landed = sorted(models.rglob("*.gguf"))
+    print(f"\nLanded in {models}:")
+    is_right = bool(landed)
+    for path in landed:
+        name = path.relative_to(models).as_posix()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        is_same = name in served and served[name].content.sha256 == sha256
+        is_right &= is_same
+        print(f"{path.stat().st_size:>12} bytes  sha256 {sha256}  {name}{'' if is_same else '  NOT AS SERVED'}")
+    return 0 if is_right else 1
+
+
+def _check() -> int:
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "nbval.plugin", "-p", "timeout", "--nbval", "--nbval-current-env"),
+        *("--nbval-sanitize-with", str(NOTEBOOKS / "sanitize.cfg"), "-o", "anyio_mode=", str(NOTEBOOKS)),
+    ]
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.call(command, cwd=ROOT, env=environment)  # noqa: S603  # our own words only
+
+
+if __name__ == "__main__":
+    sys.exit(main())
