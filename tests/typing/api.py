@@ -1,0 +1,104 @@
+"""The public names as a user types them. Checked by mypy, never run."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_type
+
+import gglib_nb
+from gglib_nb import (
+    DownloadId,
+    DownloadManager,
+    DownloadManagerConfig,
+    DownloadRequest,
+    DownloadStatus,
+    GatedRepoError,
+    GglibError,
+    IntegrityError,
+    InvalidQuantizationError,
+    QueueSnapshot,
+    RateLimitedError,
+)
+
+
+async def get_one_file() -> Path:
+    path = await gglib_nb.download("owner/name", "Q4_K_M")
+    return assert_type(path, Path)
+
+
+async def queue_in_a_notebook() -> None:
+    manager = assert_type(gglib_nb.get_manager(), DownloadManager)
+
+    queued = await manager.queue_smart("owner/name", revision="main", companions=("mmproj",))
+    position, shard_count = queued
+    assert_type(position, int)
+    assert_type(shard_count, int)
+    assert_type(queued.id, DownloadId)
+
+    finished = await manager.wait(queued.id)
+    for path in finished.paths:
+        assert_type(path, Path)
+
+
+async def own_manager() -> None:
+    config = DownloadManagerConfig(models_directory=Path("models"), max_concurrent=2, hf_token=None)
+    async with DownloadManager(config) as manager:
+        request = DownloadRequest("owner/name", "Q4_K_M", force=True)
+        assert_type(await manager.queue_download(request), DownloadId)
+        assert_type(await manager.queue_and_process(request), DownloadId)
+        assert_type(await manager.get_queue_snapshot(), QueueSnapshot)
+        assert_type(await manager.has_download("owner/name:Q4_K_M"), bool)
+        assert_type(await manager.active_count(), int)
+        assert_type(await manager.pending_count(), int)
+        assert_type(await manager.reorder_queue("owner/name:Q4_K_M", 1), int)
+        assert_type(await manager.retry(request.id), int)
+        assert_type(await manager.get_max_queue_size(), int)
+        await manager.set_max_queue_size(12)
+        await manager.set_bandwidth_limit(None)
+        await manager.pause(request.id)
+        await manager.resume(request.id)
+        await manager.remove_from_queue(request.id)
+        await manager.cancel_group(request.id.group_id)
+        await manager.cancel_download(request.id, discard=True)
+        await manager.cancel_all()
+        await manager.clear_failed()
+        await manager.join()
+
+
+def without_a_loop() -> None:
+    manager = gglib_nb.get_manager()
+    assert_type(manager.sync.download("owner/name"), Path)
+    assert_type(manager.sync.get_queue_snapshot(), QueueSnapshot)
+    assert_type(gglib_nb.run(get_one_file()), Path)
+
+
+async def read_the_queue(manager: DownloadManager) -> list[str]:
+    assert_type(manager.events(), AsyncIterator[gglib_nb.QueueEvent])
+    lines = []
+    for item in manager.snapshot.items:
+        assert_type(item.status, DownloadStatus)
+        assert_type(item.bytes_per_second, float | None)
+        assert_type(item.progress, float | None)
+        lines += [f"{item.id}: {shard.downloaded_bytes} of {shard.size_bytes}" for shard in item.shards]
+    return lines
+
+
+async def decide_by_error(manager: DownloadManager) -> str:
+    try:
+        await manager.download("owner/name")
+    except GatedRepoError as error:
+        return assert_type(error.accept_url, str)
+    except InvalidQuantizationError as error:
+        return assert_type(error.choices, tuple[str, ...])[0]
+    except RateLimitedError as error:
+        return f"again in {assert_type(error.retry_after_s, float | None)} s"
+    except IntegrityError as error:
+        return f"{error.expected} != {error.actual}"
+    except GglibError as error:
+        return str(error)
+    return "done"
+
+
+def group_names(names: list[str]) -> list[str | None]:
+    variants = gglib_nb.variants_of([*names, ("model-Q4_K_M.gguf", 4_000)])
+    assert [companion.kind for companion in variants.companions] == ["mmproj"]
+    return [variant.quantization for variant in variants.variants if variant.is_complete]
