@@ -1,1 +1,259 @@
-"""GGUF models from the Hugging Face Hub, in a notebook."""
+"""GGUF models from the Hugging Face Hub, in a notebook.
+
+    %load_ext gglib_nb
+    %gguf queue owner/repo:Q4_K_M          # in any cell; the queue goes on while other cells run
+    %gguf                                  # the panel
+    path = await gglib_nb.download("owner/repo", "Q4_K_M")
+
+The package, from the ground up: `errors` and `domain` are values and rules; `queue` is the queue as a pure state
+machine; `hub`, `engine`, `catalog` and `settings` meet the world; `manager` is the download port; `notebook` is
+what a person sees. `demo` is a hub of one's own on loopback. What is listed in `__all__` is promised, the rest is not.
+
+Importing this costs next to nothing: everything below is imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    AmbiguousQuantizationError,
+    CatalogError,
+    DiskFullError,
+    DownloadCancelledError,
+    DownloadInterruptedError,
+    EngineLostError,
+    GatedRepoError,
+    GglibError,
+    GgufError,
+    HubError,
+    HubUnavailableError,
+    IncompleteShardSetError,
+    IntegrityError,
+    InvalidConfigError,
+    InvalidQuantizationError,
+    InvalidRepoIdError,
+    InvalidTokenError,
+    ManagerClosedError,
+    ModelNotFoundError,
+    NetworkError,
+    NoGgufFilesError,
+    NotInQueueError,
+    OfflineError,
+    QueueError,
+    QueueFullError,
+    RateLimitedError,
+    RemoteChangedError,
+    RepoNotFoundError,
+    RequestError,
+    RevisionNotFoundError,
+    StalledError,
+    StorageError,
+    TransferError,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gglib_nb.domain.download import (
+        DownloadRequest,
+        DownloadStatus,
+        QueuedDownload,
+        QueueRunSummary,
+        QueueSnapshot,
+        RunItem,
+        ShardProgress,
+        ShardStatus,
+    )
+    from gglib_nb.domain.events import (
+        DownloadCancelled,
+        DownloadCompleted,
+        DownloadFailed,
+        DownloadProgressed,
+        DownloadStarted,
+        NoticeChanged,
+        QueueEvent,
+        RunSummarized,
+        ShardProgressed,
+        SnapshotChanged,
+        StatusChanged,
+    )
+    from gglib_nb.domain.model import Model
+    from gglib_nb.domain.quantization import Quantization
+    from gglib_nb.domain.references import DownloadId
+    from gglib_nb.domain.variants import Variant, Variants, variants_of
+    from gglib_nb.manager.config import DownloadManagerConfig
+    from gglib_nb.manager.current import get_manager
+    from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
+    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.running import run
+    from gglib_nb.notebook.panel import Panel
+
+_FOUND_IN: Final = {
+    "gglib_nb.domain.download": (
+        "DownloadRequest",
+        "DownloadStatus",
+        "QueueRunSummary",
+        "QueueSnapshot",
+        "QueuedDownload",
+        "RunItem",
+        "ShardProgress",
+        "ShardStatus",
+    ),
+    "gglib_nb.domain.events": (
+        "DownloadCancelled",
+        "DownloadCompleted",
+        "DownloadFailed",
+        "DownloadProgressed",
+        "DownloadStarted",
+        "NoticeChanged",
+        "QueueEvent",
+        "RunSummarized",
+        "ShardProgressed",
+        "SnapshotChanged",
+        "StatusChanged",
+    ),
+    "gglib_nb.domain.model": ("Model",),
+    "gglib_nb.domain.quantization": ("Quantization",),
+    "gglib_nb.domain.references": ("DownloadId",),
+    "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
+    "gglib_nb.manager.config": ("DownloadManagerConfig",),
+    "gglib_nb.manager.current": ("get_manager",),
+    "gglib_nb.manager.operations": ("FinishedDownload", "SmartQueueResult"),
+    "gglib_nb.manager.port": ("DownloadManager",),
+    "gglib_nb.manager.running": ("run",),
+    "gglib_nb.notebook.panel": ("Panel",),
+}
+_MODULE_OF: Final = {name: module for module, names in _FOUND_IN.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the attribute's own type, told to checkers above
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("gglib-nb")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+async def download(
+    repo_id: str,
+    quantization: str | None = None,
+    *,
+    revision: str | None = None,
+    force: bool = False,
+    companions: tuple[str, ...] = (),
+) -> "Path":
+    """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
+
+    Cancelling the awaiter does not cancel the download: `%gguf cancel` does.
+
+    Args:
+        repo_id: `owner/name` on the Hub.
+        quantization: Label, file name or key of the variant, in any case; None lets the rule choose.
+        revision: Branch, tag or commit; None is the default branch.
+        force: Fetch again although the file is there.
+        companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+
+    Raises:
+        GglibError: What went wrong, and what to do next.
+    """
+    from gglib_nb.manager.current import get_manager
+
+    return await get_manager().download(repo_id, quantization, revision=revision, force=force, companions=companions)
+
+
+def load_ipython_extension(shell: "InteractiveShell") -> None:
+    """`%load_ext gglib_nb`: registers `%gguf`. Starts nothing and prints nothing."""
+    from gglib_nb.notebook import magic
+
+    magic.load(shell)
+
+
+def unload_ipython_extension(shell: "InteractiveShell") -> None:
+    """`%unload_ext gglib_nb`: puts back exactly what was there. Downloads go on."""
+    from gglib_nb.notebook import magic
+
+    magic.unload(shell)
+
+
+__all__ = [
+    "AlreadyQueuedError",
+    "AmbiguousQuantizationError",
+    "CatalogError",
+    "DiskFullError",
+    "DownloadCancelled",
+    "DownloadCancelledError",
+    "DownloadCompleted",
+    "DownloadFailed",
+    "DownloadId",
+    "DownloadInterruptedError",
+    "DownloadManager",
+    "DownloadManagerConfig",
+    "DownloadProgressed",
+    "DownloadRequest",
+    "DownloadStarted",
+    "DownloadStatus",
+    "EngineLostError",
+    "FinishedDownload",
+    "GatedRepoError",
+    "GglibError",
+    "GgufError",
+    "HubError",
+    "HubUnavailableError",
+    "IncompleteShardSetError",
+    "IntegrityError",
+    "InvalidConfigError",
+    "InvalidQuantizationError",
+    "InvalidRepoIdError",
+    "InvalidTokenError",
+    "ManagerClosedError",
+    "Model",
+    "ModelNotFoundError",
+    "NetworkError",
+    "NoGgufFilesError",
+    "NotInQueueError",
+    "NoticeChanged",
+    "OfflineError",
+    "Panel",
+    "Quantization",
+    "QueueError",
+    "QueueEvent",
+    "QueueFullError",
+    "QueueRunSummary",
+    "QueueSnapshot",
+    "QueuedDownload",
+    "RateLimitedError",
+    "RemoteChangedError",
+    "RepoNotFoundError",
+    "RequestError",
+    "RevisionNotFoundError",
+    "RunItem",
+    "RunSummarized",
+    "ShardProgress",
+    "ShardProgressed",
+    "ShardStatus",
+    "SmartQueueResult",
+    "SnapshotChanged",
+    "StalledError",
+    "StatusChanged",
+    "StorageError",
+    "TransferError",
+    "Variant",
+    "Variants",
+    "download",
+    "get_manager",
+    "load_ipython_extension",
+    "run",
+    "unload_ipython_extension",
+    "variants_of",
+]

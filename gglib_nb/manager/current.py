@@ -1,0 +1,35 @@
+"""The one manager of this kernel, made on first use."""
+
+import atexit
+import os
+import threading
+from typing import Final
+
+from gglib_nb.manager.config import DownloadManagerConfig
+from gglib_nb.manager.port import DownloadManager
+from gglib_nb.settings import Settings
+
+_lock: Final = threading.Lock()
+_current: DownloadManager | None = None
+
+
+def get_manager() -> DownloadManager:
+    """The manager that the magics, the panel and `gglib_nb.download` share; made from the environment on first use.
+
+    It ends with the interpreter: at most 2 s are waited for the engine, which keeps what it fetched.
+
+    Raises:
+        InvalidConfigError: An environment variable has a value that cannot work.
+    """
+    global _current  # noqa: PLW0603 - one per kernel is the point
+    with _lock:
+        if _current is None or _current.is_closed:
+            settings = Settings.from_environment(os.environ)
+            _current = DownloadManager(DownloadManagerConfig.from_settings(settings))
+            atexit.register(_current.close)
+        return _current
+
+
+def existing_manager() -> DownloadManager | None:
+    """The manager of this kernel if there is one; for those who must not make it."""
+    return _current

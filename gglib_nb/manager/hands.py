@@ -1,0 +1,141 @@
+"""Does what the queue machine wants done: tells the engine, writes to the catalog, and brings back what came of it.
+
+The only place that knows both the engine's protocol and the queue's events, which mirror each other.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Protocol, assert_never
+
+from typing_extensions import override
+
+from gglib_nb.domain.model import Model
+from gglib_nb.engine import protocol as wire
+from gglib_nb.engine.client import EngineClient, EngineLost
+from gglib_nb.errors import CatalogError, GglibError, from_wire
+from gglib_nb.manager.queue_thread import Hands
+from gglib_nb.manager.workers import Workers
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+
+Post = Callable[[on.Event], object]
+
+
+class Registry(Protocol):
+    """What is asked of the catalog."""
+
+    def register(self, model: Model) -> None:
+        """Writes a model; one of the same id is replaced."""
+
+
+class EngineAndCatalog(Hands):
+    """The hands of a manager. No call waits: the engine's client and the writer have threads of their own."""
+
+    def __init__(self, configure: wire.Configure, catalog: Registry, log_folder: Path) -> None:
+        self._configure = configure
+        self._token = configure.token
+        self._catalog: Final = catalog
+        self._writer: Final = Workers("gglib-catalog", 1)
+        self._post: Post = lambda _event: None
+        self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
+
+    def connect(self, post: Post) -> None:
+        """Says where reports go; before the first effect."""
+        self._post = post
+
+    def use_token(self, token: str | None) -> None:
+        """The token for the attempts that start from now on; finding it may take a request, so others do that."""
+        self._token = token
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine's process id; None while it does not run."""
+        return self._engine.pid
+
+    @override
+    def start(self, effect: do.StartTransfer) -> None:
+        plan = effect.plan
+        self._configure_again(token=self._token)
+        self._engine.send(
+            wire.StartTransfer(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force),
+        )
+
+    @override
+    def stop(self, effect: do.StopTransfer) -> None:
+        self._engine.send(wire.StopTransfer(effect.attempt))
+
+    @override
+    def discard(self, effect: do.DiscardPartials) -> None:
+        if effect.targets:
+            self._engine.send(wire.DiscardPartials(effect.targets))
+
+    @override
+    def limit_bandwidth(self, effect: do.LimitBandwidth) -> None:
+        self._configure_again(bandwidth_limit_bytes_per_second=effect.bytes_per_second)
+
+    @override
+    def register(self, effect: do.RegisterModel) -> None:
+        self._writer.submit(lambda: self._post(self._registered(effect)))
+
+    def close(self, timeout_s: float) -> None:
+        """Stops the engine, leaving what it fetched for a resume."""
+        self._writer.close()
+        self._engine.close(timeout_s)
+
+    def abandon(self) -> None:
+        """In a forked child: lets go of the pipe, which is the parent's."""
+        self._engine.abandon()
+
+    def _configure_again(self, **changes: object) -> None:
+        configure = replace(self._configure, **changes)  # type: ignore[arg-type]
+        if configure != self._configure:
+            self._configure = configure
+            self._engine.send(configure)
+
+    def _registered(self, effect: do.RegisterModel) -> on.Event:
+        plan = effect.plan
+        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s)
+        try:
+            self._catalog.register(model)
+        except GglibError as error:
+            return on.RegistrationFailed(effect.attempt, error, time.time())
+        except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
+            failure = CatalogError(
+                f"The model could not be registered ({error}). Its files are there; `retry` tries again."
+            )
+            failure.__cause__ = error
+            return on.RegistrationFailed(effect.attempt, failure, time.time())
+        return on.ModelRegistered(effect.attempt, time.time())
+
+    def _report(self, event: wire.Event | EngineLost) -> None:
+        if (report := _as_queue_event(event, time.time())) is not None:
+            self._post(report)
+
+
+def _as_queue_event(event: wire.Event | EngineLost, at_s: float) -> on.Event | None:
+    match event:
+        case wire.Progress():
+            return on.TransferProgressed(
+                event.attempt,
+                event.sampled_s,
+                tuple(on.FileProgressed(file.downloaded_bytes, file.status) for file in event.files),
+                event.received_bytes,
+                event.notice_kind,
+                event.notice_s,
+                event.notice_text,
+                event.is_finalizing,
+            )
+        case wire.TransferFinished():
+            return on.TransferFinished(event.attempt, event.files, at_s)
+        case wire.TransferFailed():
+            return on.TransferFailed(event.attempt, from_wire(event.error), event.can_retry, at_s)
+        case wire.TransferStopped():
+            return on.TransferStopped(event.attempt, at_s)
+        case EngineLost():
+            return on.EngineLost(at_s)
+        case wire.Ready():
+            return None
+        case _:
+            assert_never(event)

@@ -1,0 +1,346 @@
+"""Every operation of the download port as a call that returns a future at once, from any thread.
+
+The async port, its synchronous twins, the magics and the panel's buttons are all thin over this. A future that is
+cancelled before it has its result takes back what it can: a request that is still resolving is dropped.
+"""
+
+import itertools
+import os
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+import psutil
+
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.protocol import Configure
+from gglib_nb.hub.client import HubClient
+from gglib_nb.manager.config import DownloadManagerConfig
+from gglib_nb.manager.hands import EngineAndCatalog
+from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
+from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.workers import Workers
+from gglib_nb.queue import events as on
+from gglib_nb.queue.effects import QueuePosition
+from gglib_nb.queue.machine import QueueMachine
+from gglib_nb.settings import Settings
+
+_HUB_THREADS: Final = 4
+_DRAIN_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 2.0
+"""A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
+
+_Result = TypeVar("_Result")
+_Other = TypeVar("_Other")
+
+IdLike = DownloadId | str
+
+
+class _PositionAndShards(NamedTuple):
+    position: int
+    shard_count: int
+
+
+class SmartQueueResult(_PositionAndShards):
+    """What `queue_smart` returns: `(position, shard_count)`, and what it stands for.
+
+    Attributes:
+        id: The queue's id for the download.
+        reason: Why this variant; empty where it was asked for by name.
+        is_new: False where the same download was pending or active already and has been joined.
+    """
+
+    id: DownloadId
+    reason: str
+    is_new: bool
+
+    @classmethod
+    def of(cls, queued: QueuePosition) -> Self:
+        """The same from the queue's own answer."""
+        result = cls(queued.position, queued.shard_count)
+        result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedDownload:
+    """What `wait` returns.
+
+    Attributes:
+        id: The queue's id for the download.
+        paths: The model's files in shard order; the first is what a program opens.
+        total_bytes: Of all its files; None where the hub did not say.
+        is_verified: Whether every file hashed to what the hub states.
+        was_present: Whether everything stood there already.
+    """
+
+    id: DownloadId
+    paths: tuple[Path, ...]
+    total_bytes: int | None
+    is_verified: bool
+    was_present: bool
+
+
+class Operations:
+    """The download port without a loop: every `submit_...` returns a future at once."""
+
+    def __init__(self, config: DownloadManagerConfig | None = None) -> None:
+        """Makes the queue; nothing is asked of the Hub and no process is started before the first download.
+
+        Raises:
+            InvalidConfigError: A setting has a value that cannot work.
+        """
+        self.config: Final = config or DownloadManagerConfig()
+        self.settings: Final = self.config.settings()
+        self.catalog: Final = Catalog(self.settings.database_path)
+        self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
+        configure = _configure(self.settings, self.hub.user_agent)
+        self._hands: Final = EngineAndCatalog(configure, self.catalog, self.settings.log_directory)
+        machine = QueueMachine(
+            max_size=self.settings.max_queue_size,
+            max_concurrent=self.settings.max_concurrent,
+            bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
+        )
+        self._thread: Final = QueueThread(machine, self._hands)
+        self._hands.connect(self._thread.post)
+        self._workers: Final = Workers("gglib-hub", _HUB_THREADS)
+        self._requests: Final = itertools.count(1)
+        self._resolver: Final = Resolver(
+            self.hub, self.catalog, self.settings.models_directory, psutil.virtual_memory().total
+        )
+        _abandon_in_forks(self)
+
+    # Queueing ----------------------------------------------------------------------------------------------------
+
+    def submit_queue_download(self, request: DownloadRequest) -> "Future[DownloadId]":
+        """Resolves the files and adds the download; starts nothing by itself."""
+        return _then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
+
+    def submit_queue_and_process(self, request: DownloadRequest) -> "Future[DownloadId]":
+        """The same, and the processor runs."""
+        return _then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
+
+    def submit_queue_smart(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        force: bool = False,
+        add_to_db: bool = True,
+        companions: tuple[str, ...] = (),
+    ) -> "Future[SmartQueueResult]":
+        """Chooses, queues and starts; a download that is there already is joined."""
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
+        return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
+
+    def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
+        number = next(self._requests)
+        answer: Future[QueuePosition] = Future()
+
+        def drop() -> None:
+            self._thread.post(on.RequestDropped(number))
+
+        def enqueue(plan: PlannedDownload) -> None:
+            event = on.PlanResolved(number, plan, starts, joins, time.time())
+            _follow(self._thread.post(event), answer.set_result, answer)
+
+        received = self._thread.post(on.RequestReceived(number, str(request.id)))
+        _follow(received, lambda _none: _follow(self._ask_hub(lambda: self._resolve(request)), enqueue, answer), answer)
+        answer.add_done_callback(lambda done: drop() if done.cancelled() or done.exception() else None)
+        return answer
+
+    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
+        plan = self._resolver.resolve(request)
+        self._hands.use_token(self.hub.token)
+        return plan
+
+    def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
+        return self._workers.submit(question)
+
+    # What is queued ----------------------------------------------------------------------------------------------
+
+    def submit_cancel_download(self, id: IdLike, *, discard: bool = False) -> "Future[None]":  # noqa: A002
+        """Cancels one download with all its shards; `discard` deletes what was fetched of it."""
+        return self._thread.post(on.CancelRequested(_id(id), discard, time.time()))
+
+    def submit_cancel_group(self, group_id: str) -> "Future[None]":
+        """Cancels all shards of one download."""
+        return self.submit_cancel_download(group_id)
+
+    def submit_cancel_all(self) -> "Future[None]":
+        """Cancels everything; done when all of it has stopped, or after 5 s."""
+        return self._thread.cancel_all(time.time(), _DRAIN_S)
+
+    def submit_remove_from_queue(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Takes a pending download out."""
+        return self._thread.post(on.RemovalRequested(_id(id), time.time()))
+
+    def submit_reorder_queue(self, id: IdLike, new_position: int) -> "Future[int]":  # noqa: A002
+        """Gives a pending download another position, 1 being next to run."""
+        return self._thread.post(on.MoveRequested(_id(id), new_position))
+
+    def submit_pause(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Holds a download back; an active one becomes pending at position 1."""
+        return self._thread.post(on.PauseRequested(_id(id), time.time()))
+
+    def submit_resume(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Lets a paused download run again; the processor runs."""
+        return self._thread.post(on.ResumeRequested(_id(id), time.time()))
+
+    def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
+        """Brings a failure back to the queue; the processor runs."""
+        position: Future[int] = Future()
+
+        def retry(_none: None) -> None:
+            _follow(self._thread.post(on.RetryRequested(_id(id), time.time())), position.set_result, position)
+
+        # Somebody may have logged in since it failed.
+        _follow(self._ask_hub(lambda: self._hands.use_token(self.hub.token)), retry, position)
+        return position
+
+    def submit_clear_failed(self) -> "Future[None]":
+        """Empties the failures."""
+        return self._thread.post(on.FailuresCleared())
+
+    def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
+        """Changes the limit of pending downloads; never evicts."""
+        return self._thread.post(on.QueueLimitChanged(max_size))
+
+    def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
+        """Changes the limit of all transfers together; None is unlimited."""
+        return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
+
+    # Looking -----------------------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> QueueSnapshot:
+        """The queue, immutable, not older than the last answer anybody got."""
+        return self._thread.snapshot
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine's process id; None while it does not run."""
+        return self._hands.engine_pid
+
+    def submit_get_queue_snapshot(self) -> "Future[QueueSnapshot]":
+        """The queue as it is after everything that was asked before."""
+        return self._thread.ask(lambda machine: machine.snapshot())
+
+    def submit_has_download(self, id: IdLike) -> "Future[bool]":  # noqa: A002
+        """Whether a pending or active download answers to the id."""
+        wanted = _id(id)
+        return self._thread.ask(lambda machine: machine.find(wanted) is not None)
+
+    def submit_wait(self, id: IdLike) -> "Future[FinishedDownload]":  # noqa: A002
+        """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
+        return _then(self._thread.wait(_id(id)), _finished)
+
+    def submit_join(self) -> "Future[None]":
+        """Ends when nothing is queued or active; paused downloads do not count."""
+        return self._thread.join()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` with a snapshot at most ten times a second, and always after the last change.
+
+        It is called on the queue's own thread, so it must not wait. Returns what ends it.
+        """
+        return self._thread.subscribe(listener)
+
+    def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
+        """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
+        return self._thread.subscribe_events(listener)
+
+    def models(self) -> list[Model]:
+        """The registered models, the newest first.
+
+        Raises:
+            CatalogError: The models database cannot be read.
+        """
+        return self.catalog.models()
+
+    def submit_suggest(self, text: str, limit: int = 8) -> "Future[list[str]]":
+        """Names of the Hub's GGUF repositories that go with what was typed so far."""
+        return self._ask_hub(lambda: self.hub.suggest(text, limit=limit))
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed. A forked child's copy is not closed: it refuses, and says where to ask."""
+        return self._thread.is_closed and not self._thread.is_forked
+
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
+        self._thread.close(timeout_s)
+        self._workers.close()
+        self._hands.close(timeout_s)
+        self.hub.close()
+        self.catalog.close()
+
+    def abandon(self) -> None:
+        """In a forked child: refuses everything, and lets go of what is the parent's."""
+        self._thread.abandon()
+        self._hands.abandon()
+
+
+def _configure(settings: Settings, user_agent: str) -> Configure:
+    return Configure(
+        endpoint=settings.endpoint,
+        token=settings.token,
+        bandwidth_limit_bytes_per_second=settings.bandwidth_limit_bytes_per_second,
+        max_connections=settings.max_connections,
+        link_folders=(str(settings.hub_cache), str(settings.models_directory)),
+        user_agent=user_agent,
+    )
+
+
+def _finished(download: QueuedDownload) -> FinishedDownload:
+    paths = tuple(Path(path) for path in download.paths)
+    is_verified = bool(download.is_verified)
+    return FinishedDownload(download.id, paths, download.total_bytes, is_verified, download.was_present)
+
+
+def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
+    return DownloadId.parse(id) if isinstance(id, str) else id
+
+
+def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], target: "Future[Any]") -> None:
+    """Goes on with the result of `source`; its error, or its end without one, becomes that of `target`."""
+
+    def arrived(done: "Future[_Result]") -> None:
+        if target.done():
+            return
+        if done.cancelled():
+            target.cancel()
+        elif (error := done.exception()) is not None:
+            target.set_exception(error)
+        else:
+            go_on(done.result())
+
+    source.add_done_callback(arrived)
+
+
+def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> "Future[_Other]":
+    """A future of the transformed result; cancelling it cancels `source`."""
+    target: Future[_Other] = Future()
+    _follow(source, lambda result: target.set_result(transform(result)), target)
+    target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
+    return target
+
+
+def _abandon_in_forks(operations: Operations) -> None:
+    reference = weakref.ref(operations)
+
+    def abandon() -> None:
+        if (living := reference()) is not None:
+            living.abandon()
+
+    os.register_at_fork(after_in_child=abandon)

@@ -1,0 +1,142 @@
+"""From a request to a plan: which commit, which variant, which files, and where each one goes.
+
+Asks the Hub and the catalog through the two protocols below, so it runs on a worker thread and never on the
+kernel's loop. It changes nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
+from gglib_nb.domain.listing import RepoListing
+from gglib_nb.domain.places import target_path
+from gglib_nb.domain.references import DownloadId, check_repo_id
+from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
+from gglib_nb.errors import HubUnavailableError, RequestError
+
+COMPANION_KINDS: Final = ("mmproj",)
+"""Kinds that can be fetched along. The others (imatrix, adapters, drafts) are for other programs than a loader."""
+
+
+class Hub(Protocol):
+    """What is asked of a hub."""
+
+    def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
+        """Every file at the commit that the revision means."""
+
+    def check_access(self, repo: RepoListing | str) -> None:
+        """Refuses a gated repository whose files the token does not open."""
+
+
+class KnownFile(Protocol):
+    """What the catalog remembers of a file that it verified."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size then."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Its modification time then."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Its digest; None where it was not computed."""
+
+
+class KnownFiles(Protocol):
+    """What is asked of the catalog."""
+
+    def known_files(self, paths: Iterable[str]) -> Mapping[str, KnownFile]:
+        """What is remembered of files, by path."""
+
+
+class Resolver:
+    """Turns requests into plans."""
+
+    def __init__(self, hub: Hub, catalog: KnownFiles, models_directory: Path, memory_bytes: int | None) -> None:
+        self._hub: Final = hub
+        self._catalog: Final = catalog
+        self._models_directory: Final = models_directory
+        self._memory_bytes: Final = memory_bytes
+
+    def resolve(self, request: DownloadRequest) -> PlannedDownload:
+        """The plan for a request.
+
+        Raises:
+            RequestError: It names no variant, several, or one that cannot be fetched.
+            HubError: The Hub's answer is no, or there is none.
+            CatalogError: The models database cannot be read.
+        """
+        check_repo_id(request.repo_id)
+        listing = self._hub.list_files(request.repo_id, request.revision)
+        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+        choice = choose(variants, request.quantization, self._memory_bytes)
+        if listing.gate is not None:
+            self._hub.check_access(listing)
+        return self.plan(request, listing, variants, choice)
+
+    def plan(
+        self, request: DownloadRequest, listing: RepoListing, variants: Variants, choice: Choice
+    ) -> PlannedDownload:
+        """The plan for a variant that was chosen already."""
+        variant = choice.variant
+        files = (*self._shards(listing, variant), *self._companions(request, listing, variants, variant))
+        return PlannedDownload(
+            id=DownloadId(listing.repo_id, variant.key, request.revision),
+            commit_sha=listing.commit_sha,
+            label=variant.quantization,
+            files=self._with_known_times(files),
+            reason="" if choice.reason == "requested" else choice.why,
+            force=request.force,
+            add_to_db=request.add_to_db,
+            companions=request.companions,
+        )
+
+    def _shards(self, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
+        if variant.split != "bytes":
+            return [self._file(listing, path, path, "shard") for path in variant.files]
+        whole = "/".join(filter(None, (variant.folder, f"{variant.stem}.gguf")))
+        parts, offset = [], 0
+        for path in variant.files:
+            parts.append(self._file(listing, path, whole, "shard", offset))
+            size = parts[-1].size_bytes
+            if size is None:
+                raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
+            offset += size
+        return parts
+
+    def _companions(
+        self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
+    ) -> list[PlannedFile]:
+        files = []
+        for kind in request.companions:
+            if kind not in COMPANION_KINDS:
+                raise RequestError(f"{kind!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
+            if (companion := companion_for(variants, variant, "mmproj")) is None:
+                raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
+            files.append(self._file(listing, companion.path, companion.path, kind))
+        return files
+
+    def _file(self, listing: RepoListing, path: str, place: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
+        file = listing.file(path)
+        target = target_path(self._models_directory, listing.repo_id, place)
+        return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
+
+    def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
+        known = self._catalog.known_files({file.target for file in files})
+        return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
+
+
+def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
+    """The file with the time at which the catalog verified its target, where that was this very content."""
+    parts = [other for other in files if other.target == file.target]
+    size = sum(part.size_bytes or 0 for part in parts)
+    is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)
+    if known is None or not is_same:
+        return file
+    return PlannedFile(
+        file.path_in_repo, file.size_bytes, file.sha256, file.target, file.offset_bytes, file.kind, known.mtime_ns
+    )
