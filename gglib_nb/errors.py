@@ -262,7 +262,8 @@ def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
 
 def to_wire(error: GglibError) -> dict[str, Any]:
     """The error as plain values: `code` (its class), `message`, and its attributes under `fields`."""
-    return {"code": type(error).__name__, "message": str(error), "fields": dict(vars(error))}
+    fields = {name: value for name, value in vars(error).items() if not name.startswith("_")}  # `__notes__` stay here
+    return {"code": type(error).__name__, "message": str(error), "fields": fields}
 
 
 def from_wire(data: dict[str, Any]) -> GglibError:

@@ -68,7 +68,7 @@ class DownloadFailed:
 
 @dataclass(frozen=True, slots=True)
 class DownloadCancelled:
-    """It was cancelled and nothing of it runs any more."""
+    """It was cancelled and nothing of it runs any more, or it was queued again while it still stopped."""
 
     download: QueuedDownload
 

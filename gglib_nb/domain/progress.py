@@ -12,6 +12,9 @@ _ETA_TAU_S: Final = 5.0
 _LEAST_OBSERVED_S: Final = 1.5
 """Before this the figure would be a guess, and a first guess of years is what people remember."""
 
+_LEAST_BYTES_PER_SECOND: Final = 1.0
+"""Less is what hours of silence leave of an old rate: nothing, and an ETA that no number can hold."""
+
 
 class RateEstimator:
     """Decayed bytes over decayed seconds, so that a burst cannot spike and a pause decays to 0.
@@ -36,23 +39,24 @@ class RateEstimator:
         """None until 1.5 s were seen; 0 while stalled."""
         if self._observed_s < _LEAST_OBSERVED_S:
             return None
-        return 0.0 if self._is_stalled else self._bytes / self._seconds
+        rate = 0.0 if self._is_stalled else self._bytes / self._seconds
+        return rate if rate >= _LEAST_BYTES_PER_SECOND else 0.0
 
     @property
     def eta_seconds(self) -> float | None:
-        """None while the rate or the size is unknown, or the rate is 0."""
+        """None while the rate or the size is unknown, the rate is 0, or nothing is left to come."""
         return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
         """Takes one sample; samples in which nothing moved count too.
 
         Args:
-            now_s: Monotonic time of the sample.
+            now_s: Monotonic time of the sample; one that goes backwards is taken for no time at all.
             received_bytes: Counter of bytes that came over the line.
             remaining_bytes: Bytes still to come; None unknown.
             is_stalled: The line is open and nothing comes.
         """
-        elapsed_s = 0.0 if self._last_s is None else now_s - self._last_s
+        elapsed_s = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
         moved = received_bytes - self._last_bytes
         self._last_s, self._last_bytes, self._is_stalled = now_s, received_bytes, is_stalled
         if elapsed_s > 0 and moved >= 0:
@@ -64,7 +68,7 @@ class RateEstimator:
 
     def _smooth_eta(self, elapsed_s: float, remaining_bytes: int | None) -> None:
         rate = self.bytes_per_second
-        if not rate or remaining_bytes is None:
+        if not rate or not remaining_bytes:
             self._eta_s = None
             return
         exact_s = remaining_bytes / rate

@@ -6,6 +6,7 @@ Pure text rules. Whether a repository exists, and which commit a revision means,
 import re
 from dataclasses import dataclass
 from typing import Final, Self
+from urllib.parse import unquote
 
 from typing_extensions import override
 
@@ -16,7 +17,13 @@ _NAME: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID: Final = re.compile(rf"{_NAME}/{_NAME}")
 _LONGEST_REPO_ID: Final = 96
 _PASTED_PREFIX: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:models/)?", re.IGNORECASE)
-_PASTED_PAGE: Final = re.compile(r"^([^/]+/[^/@:?#]+)(?:/(?:tree|blob|resolve)/([^/?#]+))?[^:]*?(:[^/:]+)?$")
+_PASTED_PAGE: Final = re.compile(
+    r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
+    r"(?:@(?P<at>[^:?#]+))?"
+    r"(?:/(?:tree|blob|resolve)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
+    r"(?:[/?#][^:]*)?"  # another page of the repository, a query, a fragment
+    r"(?::(?P<tail>[^/:]+))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +78,16 @@ def _split_tail(text: str) -> tuple[str, str | None]:
 def parse_pasted(text: str) -> DownloadId:
     """Reads what a person pastes: an id, or the address of a repository's page on the Hub.
 
+    The page of a file or a folder asks for the variant of that name.
+
     Raises:
         InvalidRepoIdError: There is no `owner/name` in it.
     """
     bare = _PASTED_PREFIX.sub("", text.strip())
-    if bare != text.strip() and (page := _PASTED_PAGE.match(bare)):
-        repo_id, revision, tail = page.groups()
-        default = None if revision == "main" else revision
-        parsed = DownloadId(repo_id, tail[1:] if tail else None, default)
+    if bare != text.strip() and (page := _PASTED_PAGE.fullmatch(bare)):
+        revision = page["at"] or unquote(page["revision"] or "main")
+        name = unquote(page["path"] or "").rstrip("/").rpartition("/")[2]
+        parsed = DownloadId(page["repo_id"], page["tail"] or name or None, None if revision == "main" else revision)
     else:
         parsed = DownloadId.parse(bare)
     check_repo_id(parsed.repo_id)

@@ -186,12 +186,14 @@ def decode(line: bytes) -> Command | Event:
     try:
         data = json.loads(line)
         kind = _MESSAGES[data.pop("type")]
-        for name, item in (("files", _FILE.get(kind)), ("link_folders", str), ("targets", str)):
-            if item is not None and name in data:
-                data[name] = tuple(item(**value) if isinstance(value, dict) else value for value in data[name])
+        for name in _TUPLES & data.keys():
+            data[name] = tuple(data[name])
+        if (file := _FILE.get(kind)) is not None:
+            data["files"] = tuple(file(**fields) for fields in data["files"])
         message: Command | Event = kind(**data)
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(f"not a message of the engine's protocol: {line[:80]!r}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        # Its bytes are not quoted: a broken `Configure` would put the token into a log.
+        raise ValueError(f"not a message of the engine's protocol ({len(line)} bytes)") from error
     return message
 
 
@@ -199,6 +201,7 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
     return FileProgress(downloaded_bytes, ShardStatus(status))
 
 
+_TUPLES: Final = frozenset({"link_folders", "targets"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: PlannedFile,
     Progress: _file_progress,

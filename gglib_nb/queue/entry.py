@@ -25,7 +25,7 @@ from gglib_nb.queue.transitions import Cause, following
 _LOSSES_ALLOWED: Final = 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
     """One download.
 
@@ -52,6 +52,7 @@ class Entry:
     _losses: int = 0
     _notice: tuple[str, str] | None = None
     _view: QueuedDownload | None = None
+    _is_changed: bool = True
 
     def __post_init__(self) -> None:
         self._files = tuple(
@@ -66,19 +67,19 @@ class Entry:
     def move_on(self, cause: Cause) -> None:
         """Takes one step of the table."""
         self.status = following(self.status, cause)
-        self._view = None
+        self._is_changed = True
 
     def start(self, attempt: int, at_s: float) -> None:
         """Begins an attempt: the rate starts anew, and what went wrong before is past."""
         self.attempt = attempt
-        self.started_at_s = self.started_at_s or at_s
+        self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
-        self._view = None
+        self._is_changed = True
 
     def hold(self) -> None:
         """Nothing runs: no rate, no notice; the bars stay where they are."""
-        self._rate, self._notice, self._view = RateEstimator(), None, None
+        self._rate, self._notice, self._is_changed = RateEstimator(), None, True
 
     def end(self, at_s: float) -> None:
         """Nothing will run any more."""
@@ -93,7 +94,7 @@ class Entry:
     def keep(self, stored: tuple[StoredFile, ...]) -> None:
         """Every file is in its place."""
         self.hold()
-        self.stored = stored
+        self.stored, self.ended_at_s = stored, None
         self._notice = ("registering", "registering")
         self._files = tuple(
             _progressed(file, FileProgressed(file.size_bytes or file.downloaded_bytes, ShardStatus.FINISHED))
@@ -118,7 +119,7 @@ class Entry:
         is_stalled = event.notice_kind in ("stalled", "retrying")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
         self._notice = notice_of(event.notice_kind, event.notice_s, event.notice_text)
-        self._view = None
+        self._is_changed = True
         return changed
 
     def lose_engine(self) -> bool:
@@ -128,10 +129,12 @@ class Entry:
 
     def renew(self, plan: PlannedDownload, at_s: float) -> None:
         """Wanted once more: as if new, but for the bars, which stay until the engine says what is there."""
-        if plan is not self.plan:
-            self.plan = plan
+        has_same_files = plan.files == self.plan.files
+        self.plan = plan
+        if not has_same_files:
             self.__post_init__()
-        self.queued_at_s, self.ended_at_s, self.error, self._losses = at_s, None, None, 0
+        self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
+        self.error, self.can_retry = None, False
         self.hold()
 
     @property
@@ -165,15 +168,12 @@ class Entry:
         """Every file hashed to what the hub states."""
         return all(file.is_verified for file in self.stored)
 
-    @property
-    def notice(self) -> tuple[str, str] | None:
-        """Kind and text of what is going on; None: nothing to say."""
-        return self._notice
-
     def view(self, position: int) -> QueuedDownload:
-        """How it shows itself; the same object as before when nothing changed."""
-        if self._view is None or self._view.position != position:
-            self._view = self._build_view(position)
+        """How it shows itself; the same object as before when nothing in it changed."""
+        if self._view is None or self._is_changed or self._view.position != position:
+            view = self._build_view(position)
+            self._view = self._view if view == self._view else view
+            self._is_changed = False
         return self._view
 
     def _build_view(self, position: int) -> QueuedDownload:

@@ -21,7 +21,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class RequestDropped:
-    """Listing failed, or the caller gave up."""
+    """Listing failed, the plan was refused, or the caller gave up."""
 
     request: int
 

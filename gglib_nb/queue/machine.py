@@ -17,8 +17,12 @@ What the table does not say:
   done before the stop arrived, and that wins.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
+* One that is queued again before its stop is confirmed is the same download in another round, not a second one.
+* What ran when the engine was lost starts again under a new attempt, before anything else may start.
 * A download whose targets are still held is passed over until they are free. Two different downloads may share a
   companion (one mmproj for several quantizations), never a shard.
+
+The longest module of the package, because every rule of the queue stands in it and nothing else does.
 """
 
 from typing import Final, assert_never
@@ -38,7 +42,7 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry
-from gglib_nb.queue.roster import Roster
+from gglib_nb.queue.roster import Roster, Stop
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
 
@@ -119,7 +123,7 @@ class QueueMachine:
             case on.ModelRegistered():
                 self._complete(event.attempt, event.at_s)
             case on.RegistrationFailed():
-                self._fail(event.attempt, event.error, event.at_s, can_retry=True)
+                self._fail_registration(event)
             case _:
                 assert_never(event)
 
@@ -127,7 +131,7 @@ class QueueMachine:
 
     def _enqueue(self, event: on.PlanResolved) -> None:
         plan = event.plan
-        if self._resolving.pop(event.request, None) is None:
+        if event.request not in self._resolving:
             raise DownloadCancelledError(f"{plan.id} was cancelled while its files were being listed.")
         entry = self._roster.same(plan)
         if is_new := entry is None:
@@ -136,6 +140,7 @@ class QueueMachine:
             entry = self._admit(plan, event.at_s)
         else:
             self._join(entry, event)
+        del self._resolving[event.request]
         self._is_processing |= event.starts
         self._go_on(event.at_s)
         position = self._roster.position(entry)
@@ -154,16 +159,19 @@ class QueueMachine:
         entry.aliases.add(event.plan.id)
 
     def _admit(self, plan: PlannedDownload, at_s: float) -> Entry:
-        self._roster.forget_ended(plan.id)
-        entry = self._roster.same_stopping(plan)
-        if entry is None:
-            entry = Entry(plan, at_s)
-        else:
-            # Cancelled a moment ago and not stopped yet: one download, not two that hold the same files.
-            entry.move_on(Cause.REQUEUED)
-            entry.renew(plan, at_s)
+        self._roster.forget_ended(plan)
+        stop = self._roster.same_stopping(plan)
+        entry = Entry(plan, at_s) if stop is None else self._revive(stop, plan, at_s)
         self._roster.pending.append(entry)
         self._tell_status(entry)
+        return entry
+
+    def _revive(self, stop: Stop, plan: PlannedDownload, at_s: float) -> Entry:
+        """Cancelled a moment ago and not stopped yet: one download, not two that hold the same files."""
+        entry, stop.discards = stop.entry, False
+        self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)  # who waited for it knows it is over
+        entry.move_on(Cause.REQUEUED)
+        entry.renew(plan, at_s)
         return entry
 
     def _cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
@@ -229,10 +237,9 @@ class QueueMachine:
     # Reports -----------------------------------------------------------------------------------------------------
 
     def _progress(self, event: on.TransferProgressed) -> None:
-        entry = self._roster.active.get(event.attempt)
-        if entry is None or not entry.is_running:
+        if (entry := self._roster.at_work(event.attempt)) is None:
             return
-        notice = entry.notice
+        before = entry.view(0)
         changed = entry.progress(event)
         if event.is_finalizing and entry.status is DownloadStatus.DOWNLOADING:
             self._step(entry, Cause.ARRIVED)
@@ -240,19 +247,19 @@ class QueueMachine:
             self._step(entry, Cause.STARTED)
         for shard in changed:
             self._tell(told.ShardProgressed(entry.plan.id, shard))
-        if entry.notice != notice:
-            self._tell(told.NoticeChanged(entry.plan.id, entry.notice[1] if entry.notice else None))
-        self._tell(told.DownloadProgressed(entry.view(0)))
+        now = entry.view(0)
+        if now.notice != before.notice:
+            self._tell(told.NoticeChanged(now.id, now.notice))
+        if now is not before:
+            self._tell(told.DownloadProgressed(now))
 
     def _store(self, event: on.TransferFinished) -> None:
         if event.attempt in self._roster.stopping:
-            finished = self._roster.take_finished(event.attempt)
-            if finished is None:
+            if (entry := self._roster.take_finished(event.attempt)) is None:
                 self._confirm_stop(event.attempt, event.at_s)
                 return
-            self._roster.active[event.attempt] = finished
-        entry = self._roster.active.get(event.attempt)
-        if entry is None or entry.status is DownloadStatus.REGISTERING:
+            self._roster.active[event.attempt] = entry
+        elif (entry := self._roster.at_work(event.attempt)) is None:
             return
         self._step(entry, Cause.STORED)
         entry.keep(event.files)
@@ -265,7 +272,7 @@ class QueueMachine:
     def _fail_transfer(self, event: on.TransferFailed) -> None:
         if event.attempt in self._roster.stopping:
             self._confirm_stop(event.attempt, event.at_s)
-        else:
+        elif self._roster.at_work(event.attempt) is not None:
             self._fail(event.attempt, event.error, event.at_s, can_retry=event.can_retry)
 
     def _confirm_stop(self, attempt: int, at_s: float) -> None:
@@ -276,8 +283,7 @@ class QueueMachine:
         self._go_on(at_s)
 
     def _lose_engine(self, at_s: float) -> None:
-        for attempt in list(self._roster.stopping):
-            self._confirm_stop(attempt, at_s)
+        # Those that ran go on before a slot is given away: what starts then was not lost, and holds its targets alone.
         lost = [(attempt, entry) for attempt, entry in self._roster.active.items() if entry.is_running]
         for attempt, entry in lost:
             if entry.lose_engine():
@@ -289,17 +295,23 @@ class QueueMachine:
                     "What is there is kept; `retry` continues."
                 )
                 self._fail(attempt, error, at_s, can_retry=True)
+        for attempt in list(self._roster.stopping):
+            self._confirm_stop(attempt, at_s)
 
     def _complete(self, attempt: int, at_s: float) -> None:
-        if (entry := self._roster.active.pop(attempt, None)) is None:
+        if (entry := self._roster.registering(attempt)) is None:
             return
+        del self._roster.active[attempt]
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s)
         self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
 
+    def _fail_registration(self, event: on.RegistrationFailed) -> None:
+        if self._roster.registering(event.attempt) is not None:
+            self._fail(event.attempt, event.error, event.at_s, can_retry=True)
+
     def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
-        if (entry := self._roster.active.pop(attempt, None)) is None:
-            return
+        entry = self._roster.active.pop(attempt)
         self._step(entry, Cause.FAILED)
         entry.fail(error, at_s, can_retry=can_retry)
         self._close(entry, told.DownloadFailed(entry.view(0)), at_s)
@@ -335,7 +347,8 @@ class QueueMachine:
     def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
         if discards:
             wanted = {target for other in self._roster.live() for target in other.plan.targets}
-            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - wanted))))
+            unwanted = entry.plan.targets - wanted.union(self._roster.held_targets())
+            self._do(do.DiscardPartials(tuple(sorted(unwanted))))
         self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)
 
     def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
@@ -378,6 +391,11 @@ class QueueMachine:
             )
 
     # Showing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> int:
+        """Grows with every event that was taken."""
+        return self._version
 
     @property
     def stopping(self) -> frozenset[int]:
@@ -431,5 +449,5 @@ class QueueMachine:
 
 
 def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or value < 1:
+    if type(value) is not int or value < 1:
         raise InvalidConfigError(f"{name} has to be a whole number of at least 1, not {value!r}.")

@@ -65,9 +65,9 @@ class Roster:
         if len(passing) > _ENDED_KEPT:
             self.ended.remove(passing[0])
 
-    def forget_ended(self, id: DownloadId) -> None:  # noqa: A002 - the port's word
-        """Drops what earlier downloads of this id came to."""
-        self.ended = [entry for entry in self.ended if entry.plan.id != id]
+    def forget_ended(self, plan: PlannedDownload) -> None:
+        """Drops what earlier downloads of the same came to."""
+        self.ended = [entry for entry in self.ended if not _is_same(entry, plan)]
 
     def forget_failures(self) -> None:
         """Drops the failures."""
@@ -90,11 +90,23 @@ class Roster:
         """
         stop = self.stopping[attempt]
         shelf = self.pending if stop.entry in self.pending else self.ended
-        if stop.plan is not stop.entry.plan or stop.entry not in shelf:
+        if stop.plan != stop.entry.plan or stop.entry not in shelf:
             return None
         shelf.remove(stop.entry)
         del self.stopping[attempt]
         return stop.entry
+
+    # Who works on what attempt -----------------------------------------------------------------------------------
+
+    def at_work(self, attempt: int) -> Entry | None:
+        """The download of an attempt that the engine works on and that nobody stopped; None for any other attempt."""
+        entry = self.active.get(attempt)
+        return entry if entry is not None and entry.is_running else None
+
+    def registering(self, attempt: int) -> Entry | None:
+        """The download of an attempt whose row the catalog writes; None for any other attempt."""
+        entry = self.active.get(attempt)
+        return entry if entry is not None and not entry.is_running else None
 
     # Who answers to an id ----------------------------------------------------------------------------------------
 
@@ -107,17 +119,16 @@ class Roster:
         return _find(reversed(self.ended), id)
 
     def same(self, plan: PlannedDownload) -> Entry | None:
-        """The live download that is the same one."""
-        return next((entry for entry in self.live() if entry.plan.identity == plan.identity), None)
+        """The live download that is the same one, or that answers to its id already."""
+        return next((entry for entry in self.live() if _is_same(entry, plan)), None)
 
     def stop_of(self, entry: Entry) -> Stop | None:
         """The stop that is under way for an entry."""
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
 
-    def same_stopping(self, plan: PlannedDownload) -> Entry | None:
-        """The download that is the same one and was told to stop a moment ago."""
-        entries = (stop.entry for stop in self.stopping.values())
-        return next((entry for entry in entries if entry.plan.identity == plan.identity), None)
+    def same_stopping(self, plan: PlannedDownload) -> Stop | None:
+        """The stop under way of a download that is the same one, or that answers to its id."""
+        return next((stop for stop in self.stopping.values() if _is_same(stop.entry, plan)), None)
 
     def known(self, id: DownloadId) -> Entry:  # noqa: A002
         """The live download meant by `id`.
@@ -247,6 +258,11 @@ def _hold(condition: bool, broken: str) -> None:
 
 def _find(entries: Iterable[Entry], id: DownloadId) -> Entry | None:  # noqa: A002
     return next((entry for entry in entries if entry.answers_to(id)), None)
+
+
+def _is_same(entry: Entry, plan: PlannedDownload) -> bool:
+    """Whether they come to the same commit and variant, or a caller could not tell them apart."""
+    return entry.plan.identity == plan.identity or entry.answers_to(plan.id)
 
 
 def _collide(one: PlannedDownload, other: PlannedDownload) -> bool:
