@@ -54,6 +54,9 @@ _HAS_RUN_SINCE = """([index, count]) => {
     const now = model.sharedModel.execution_count;
     return model.executionState !== 'running' && typeof now === 'number' && now !== count;
 }"""
+_IS_RUNNING = """index =>
+    window.jupyterapp.shell.currentWidget.content.widgets[index].model.executionState === 'running'
+"""
 _OUTPUTS = "index => window.jupyterapp.shell.currentWidget.content.widgets[index].model.outputs.toJSON()"
 
 
@@ -185,6 +188,10 @@ class NotebookPage:
         self.start(index)
         self.page.wait_for_function(_HAS_RUN_SINCE, arg=[index, before], timeout=timeout_s * 1000)
         return self.text(index)
+
+    def is_running(self, index: int) -> bool:
+        """Whether a cell (0-based) runs now."""
+        return bool(self.page.evaluate(_IS_RUNNING, index))
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """A cell's outputs as the notebook stores them."""

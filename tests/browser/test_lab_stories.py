@@ -1,0 +1,209 @@
+"""User stories in a real JupyterLab: what a person does on the panel is what happens to the downloads."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from gglib_nb.demo import DemoHub, RequestRecord
+from gglib_nb.demo.generated import generated_repositories
+from tests.support.jlab import JupyterLab, NotebookPage
+from tests.support.models import MB, noise_model
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+ACTS_WITHIN_S = 1.0
+SUBSHELLS_OFF = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+OpenNotebook = Callable[..., NotebookPage]
+
+
+@pytest.fixture
+def hub() -> Iterator[DemoHub]:
+    """The generated repositories, on a line slow enough to act upon."""
+    with DemoHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    """One server for all stories; asks for the browser first, which may skip."""
+    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9") as lab:
+        yield lab
+
+
+@pytest.fixture
+def opened(
+    browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[OpenNotebook]:
+    """Opens a notebook of the given cells whose kernel has this test's hub, models and state."""
+    setup = (
+        "import os, time\n"
+        f"os.environ |= {{'HF_ENDPOINT': {hub.url!r}, 'GGLIB_MODELS_DIR': {str(tmp_path / 'models')!r},"
+        f" 'GGLIB_STATE_DIR': {str(tmp_path / 'state')!r}}}\n"
+        "import gglib_nb\n"
+        "%load_ext gglib_nb"
+    )
+    with ExitStack() as stack:
+
+        def open_notebook(*cells: str, at: JupyterLab = lab) -> NotebookPage:
+            name = f"{request.node.name}.ipynb"
+            at.write_notebook(name, [setup, *cells])
+            stack.callback(at.shut_down_kernels)
+            page = stack.enter_context(NotebookPage(browser, at, name))
+            assert page.run(0) == ""
+            return page
+
+        yield open_notebook
+
+
+def row_of(page: NotebookPage, download_id: str) -> Locator:
+    return page.page.locator(f'.gglib-panel [role=listitem][data-key="{download_id}"]')
+
+
+def button_of(page: NotebookPage, download_id: str, name: str) -> Locator:
+    return row_of(page, download_id).get_by_role("button", name=name)
+
+
+def percents(bars: Locator) -> list[int]:
+    return [int(bar.get_attribute("aria-valuenow") or 0) for bar in bars.all()]
+
+
+def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
+    """No file's bytes are under way any more."""
+    return all(record.ended_s is not None for record in records if record.origin == "cdn")
+
+
+def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
+    return any(record.bytes_sent > MB for record in records if record.origin == "cdn")
+
+
+def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook) -> None:
+    page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
+    page.run(1)
+    page.run(2)
+    row = row_of(page, "demo/sharded-llama-GGUF:Q4_K_M")
+    row.get_by_role("button", name="Details of").click()
+    bars = row.get_by_role("progressbar", name=re.compile(r"Progress of sharded-llama-Q4_K_M-0000\d-of-00003\.gguf"))
+
+    expect(bars).to_have_count(3)
+    expect(bars.first).not_to_have_attribute("aria-valuenow", "0")
+    early = sum(percents(bars))
+    expect(bars.first).to_have_attribute("aria-valuenow", "100", timeout=30_000)
+    late = sum(percents(bars))
+    expect(row).to_have_attribute("data-status", "completed", timeout=30_000)
+
+    assert 0 < early < late
+    assert page.problems == []
+
+
+def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: DemoHub) -> None:
+    page = opened(
+        "%gguf queue demo/tiny-llama-GGUF:F16",
+        "%gguf",
+        "time.sleep(8)",
+        "print([str(item.id) for item in gglib_nb.get_manager().snapshot.recent_cancelled])",
+    )
+    page.run(1)
+    page.run(2)
+    hub.wait_for(bytes_flow)
+    page.start(3)
+    page.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
+    )
+
+    button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
+
+    hub.wait_for(nothing_flows, ACTS_WITHIN_S)
+    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled", timeout=1_000)
+    assert page.is_running(3)
+    assert page.run(4) == "['demo/tiny-llama-GGUF:F16']\n"
+
+
+def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: DemoHub) -> None:
+    for name in ("first", "second", "third"):
+        hub.add_repository(noise_model(f"demo/{name}", 200 * MB))
+    page = opened("%gguf queue demo/first\n%gguf queue demo/second\n%gguf queue demo/third", "%gguf", "%gguf status")
+    page.run(1)
+    page.run(2)
+    before = page.run(3)
+
+    button_of(page, "demo/third:Q4_K_M", "Move up").click()
+    expect(button_of(page, "demo/third:Q4_K_M", "Move up")).to_be_hidden()
+
+    assert re.findall(r"demo/(\w+):", before) == ["first", "second", "third"]
+    assert re.findall(r"demo/(\w+):", page.run(3)) == ["first", "third", "second"]
+
+
+def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNotebook, hub: DemoHub) -> None:
+    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf")
+    page.run(1)
+    page.run(2)
+    hub.wait_for(bytes_flow)
+    page.save()
+
+    page.reload()
+    row = row_of(page, "demo/tiny-llama-GGUF:F16")
+    bar = row.get_by_role("progressbar")
+    expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
+    shown = percents(bar)[0]
+    expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
+    button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
+
+    expect(row).to_have_attribute("data-status", "cancelled")
+
+
+def test_without_its_kernel_the_saved_notebook_still_says_what_happened(opened: OpenNotebook, lab: JupyterLab) -> None:
+    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf")
+    page.run(1)
+    page.run(2)
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
+    page.save()
+    lab.shut_down_kernels()
+
+    page.reload()
+    output = page.page.locator(".jp-OutputArea").nth(-1)
+
+    expect(output).to_contain_text("tiny-llama-GGUF", timeout=20_000)
+    expect(output).to_contain_text("Q2_K")
+    assert [button for button in output.get_by_role("button").all() if button.is_enabled()] == []
+
+
+@pytest.fixture(scope="session")
+def lab_without_subshells(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", SUBSHELLS_OFF) as lab:
+        yield lab
+
+
+@pytest.mark.slow
+def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
+    opened: OpenNotebook, lab_without_subshells: JupyterLab, hub: DemoHub
+) -> None:
+    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", at=lab_without_subshells)
+    page.run(1)
+    page.run(2)
+    hub.wait_for(bytes_flow)
+    page.start(3)
+    cancel = button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel")
+
+    cancel.click()
+
+    expect(cancel).to_have_attribute("aria-busy", "true")
+    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled", timeout=10_000)
+    hub.wait_for(nothing_flows, ACTS_WITHIN_S)
+
+
+def test_the_page_asks_nothing_of_the_network_but_its_own_server(opened: OpenNotebook, lab: JupyterLab) -> None:
+    asked: list[Any] = []
+    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf")
+    page.page.on("request", lambda request: asked.append(request.url))
+
+    page.run(1)
+    page.run(2)
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
+
+    own = (lab.url, lab.url.replace("http", "ws"), "blob:", "data:")
+    assert [url for url in asked if not url.startswith(own)] == []
