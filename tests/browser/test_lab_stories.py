@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, expect
 from gglib_nb.demo import DemoHub, RequestRecord
 from gglib_nb.demo.generated import generated_repositories
 from tests.support.jlab import JupyterLab, NotebookPage
-from tests.support.models import MB, noise_model
+from tests.support.models import MB, one_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -125,7 +125,7 @@ def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: Op
 
 def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: DemoHub) -> None:
     for name in ("first", "second", "third"):
-        hub.add_repository(noise_model(f"demo/{name}", 200 * MB))
+        hub.add_repository(one_model(f"demo/{name}", 200 * MB))
     page = opened("%gguf queue demo/first\n%gguf queue demo/second\n%gguf queue demo/third", "%gguf", "%gguf status")
     page.run(1)
     page.run(2)

@@ -1,6 +1,6 @@
 """A hub, and a real kernel in front of it with the extension loaded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,9 @@ from tests.support.kernel import Kernel
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
+def hub(make_hub: Callable[..., DemoHub]) -> DemoHub:
     """An empty hub on loopback."""
-    with DemoHub() as hub:
-        yield hub
+    return make_hub()
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ import pytest
 
 from gglib_nb.demo import GRANTED_TOKEN, DemoHub, DemoRepository
 from tests.support.kernel import Cell, Kernel
-from tests.support.models import MB, noise_model
+from tests.support.models import MB, one_model
 
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[DemoHub]:
-    gated = noise_model("demo/gated", MB)
+    gated = one_model("demo/gated", MB)
     gated.gated = "manual"
     empty = DemoRepository(repo_id="demo/empty", files=[])
-    with DemoHub([noise_model("demo/model", 500 * MB), noise_model("demo/other", 500 * MB), gated, empty]) as hub:
+    with DemoHub([one_model("demo/model", 500 * MB), one_model("demo/other", 500 * MB), gated, empty]) as hub:
         hub.set_speed(1 * MB)
         yield hub
 
@@ -74,7 +74,7 @@ def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says:
 
 
 def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, kernel: Kernel) -> None:
-    hub.add_repository(noise_model("demo/one-too-many", MB))
+    hub.add_repository(one_model("demo/one-too-many", MB))
     kernel.run("import gglib_nb\n%gguf limit 1\n%gguf queue demo/other")
     before = kernel.value(QUEUE)
 

@@ -7,7 +7,7 @@ import pytest
 
 from gglib_nb.demo import DemoHub
 from tests.support.kernel import Kernel
-from tests.support.models import MB, noise_model, only_file, sha256_of
+from tests.support.models import MB, one_model, only_file, sha256_of
 
 PURE_PYTHON_FOR_5_S = """
 import time
@@ -26,8 +26,8 @@ def longest_silence_s(hub: DemoHub) -> float:
 def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the_kernel(
     hub: DemoHub, kernel: Kernel
 ) -> None:
-    first = hub.add_repository(noise_model("demo/first", 60 * MB))
-    second = hub.add_repository(noise_model("demo/second", 200 * MB))
+    first = hub.add_repository(one_model("demo/first", 60 * MB))
+    second = hub.add_repository(one_model("demo/second", 200 * MB))
     hub.set_speed(20 * MB)
 
     queued = kernel.run("%gguf queue demo/first\n%gguf queue demo/second")
@@ -51,7 +51,7 @@ def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the
 
 @pytest.mark.slow
 def test_bytes_flow_evenly_while_a_cell_computes(hub: DemoHub, kernel: Kernel) -> None:
-    hub.add_repository(noise_model("demo/model", 140 * MB))
+    hub.add_repository(one_model("demo/model", 140 * MB))
     hub.set_speed(20 * MB)
 
     kernel.run("%gguf queue demo/model")
@@ -66,7 +66,7 @@ def test_bytes_flow_evenly_while_a_cell_computes(hub: DemoHub, kernel: Kernel) -
 
 @pytest.mark.slow
 def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: DemoHub, kernel: Kernel) -> None:
-    repository = hub.add_repository(noise_model("demo/model", 100 * MB))
+    repository = hub.add_repository(one_model("demo/model", 100 * MB))
     hub.set_speed(20 * MB)
     kernel.run("%gguf queue demo/model")
     hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > 10 * MB)

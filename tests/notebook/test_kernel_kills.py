@@ -7,7 +7,7 @@ import pytest
 
 from gglib_nb.demo import DemoHub
 from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
-from tests.support.models import MB, noise_model, only_file, sha256_of
+from tests.support.models import MB, one_model, only_file, sha256_of
 
 LINE_BYTES_PER_SECOND = 20 * MB
 # "At most the last few seconds of bytes are fetched again."
@@ -36,7 +36,7 @@ def queue_until_bytes_flow(hub: DemoHub, kernel: Kernel, size_bytes: int) -> int
 
 @pytest.mark.slow
 def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hub: DemoHub, kernel: Kernel) -> None:
-    file = only_file(hub.add_repository(noise_model("demo/model", 200 * MB)))
+    file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
 
@@ -51,7 +51,7 @@ def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hu
 
 @pytest.mark.slow
 def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: DemoHub, kernel: Kernel) -> None:
-    hub.add_repository(noise_model("demo/model", 500 * MB))
+    hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
 
@@ -65,7 +65,7 @@ def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: D
 def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seconds(
     hub: DemoHub, kernel: Kernel
 ) -> None:
-    hub.add_repository(noise_model("demo/model", 500 * MB))
+    hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
     child_pid = int(kernel.run(FORK_A_CHILD_THAT_SLEEPS).stream("stdout"))
@@ -79,7 +79,7 @@ def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seco
 
 @pytest.mark.slow
 def test_the_next_kernel_goes_on_where_a_killed_one_stopped(hub: DemoHub, kernel: Kernel, tmp_path: Path) -> None:
-    file = only_file(hub.add_repository(noise_model("demo/model", 200 * MB)))
+    file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
     kernel.kill()

@@ -1,19 +1,18 @@
-"""Repositories for tests that need a size rather than a content, and what to compare a file with."""
+"""Repositories of one model, for tests that need a size rather than a content, and what to compare a file with."""
 
 import hashlib
 from pathlib import Path
 
 from gglib_nb.demo import DemoFile, DemoRepository
-from gglib_nb.demo.content import noise_content
+from tests.support.hub import make_repository
 
 MB = 1_000_000
 
 
-def noise_model(repo_id: str, size_bytes: int, quantization: str = "Q4_K_M") -> DemoRepository:
-    """A repository with one file of noise under the name of a model."""
+def one_model(repo_id: str, size_bytes: int, quantization: str = "Q4_K_M") -> DemoRepository:
+    """A repository with one valid GGUF file of exactly this size."""
     name = repo_id.rpartition("/")[2]
-    path = f"{name}-{quantization}.gguf"
-    return DemoRepository(repo_id=repo_id, files=[DemoFile(path, noise_content(size_bytes, seed=repo_id))])
+    return make_repository(repo_id, {f"{name}-{quantization}.gguf": size_bytes})
 
 
 def only_file(repository: DemoRepository) -> DemoFile:
