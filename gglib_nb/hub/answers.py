@@ -1,0 +1,98 @@
+"""A hub's JSON as domain values. Pure: what it cannot read is an error of the hub, never a KeyError.
+
+Field names are the Hub's (`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); other hubs leave some out.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, get_args
+
+from gglib_nb.domain.listing import Gate, HubFile, RepoSummary
+from gglib_nb.domain.references import check_repo_id
+from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
+
+Json = Mapping[str, Any]
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class Head(NamedTuple):
+    """What a repository's info says of it: the first four fields of its listing."""
+
+    repo_id: str
+    commit_sha: str
+    gate: Gate | None
+    is_private: bool
+
+
+def head(info: Json) -> Head:
+    """Reads a repository's info."""
+    with _as_the_hub_writes():
+        check_repo_id(info["id"])
+        if not _COMMIT.fullmatch(info["sha"]):
+            raise ValueError(info["sha"])
+        return Head(info["id"], info["sha"], _gate(info), bool(info.get("private")))
+
+
+def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
+    """The files among the entries of a tree, in the order of their paths."""
+    with _as_the_hub_writes():
+        found = (_file(entry) for entry in entries if entry["type"] == "file")
+        return tuple(sorted(found, key=lambda file: file.path))
+
+
+def repo_summary(row: Json) -> RepoSummary:
+    """One row of a search."""
+    with _as_the_hub_writes():
+        header = row.get("gguf") or {}
+        return RepoSummary(
+            repo_id=row["id"],
+            downloads=_count(row, "downloads"),
+            likes=_count(row, "likes"),
+            parameter_count=_count(header, "total"),
+            architecture=_text(header, "architecture"),
+            gate=_gate(row),
+            modified_at=_text(row, "lastModified"),
+        )
+
+
+def revision_names(refs: Json) -> list[str]:
+    """Branches, then tags."""
+    with _as_the_hub_writes():
+        return [ref["name"] for kind in ("branches", "tags") for ref in refs.get(kind, ())]
+
+
+@contextmanager
+def _as_the_hub_writes() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidRepoIdError) as error:
+        raise HubUnavailableError(
+            f"The Hub's answer cannot be read ({type(error).__name__}: {error}); try again later, or check HF_ENDPOINT."
+        ) from error
+
+
+def _file(entry: Json) -> HubFile:
+    # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256. Where access is
+    # not granted, digests may be masked with stars.
+    digest = (entry.get("lfs") or {}).get("oid")
+    is_sha256 = isinstance(digest, str) and _SHA256.fullmatch(digest)
+    path: str = entry["path"]
+    return HubFile(path, _count(entry, "size"), digest if is_sha256 else None)
+
+
+def _gate(fields: Json) -> Gate | None:
+    gate: Gate | None = fields.get("gated") or None
+    return gate if gate in get_args(Gate) else None
+
+
+def _count(fields: Json, name: str) -> int | None:
+    value = fields.get(name)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _text(fields: Json, name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,202 @@
+"""What can be asked of a hub: listings, access, search, and the first bytes of a file.
+
+Synchronous, for a small pool of threads: every call may wait for the network, within its timeouts. It decides
+nothing about variants, queues or folders, and moves no files.
+"""
+
+from contextlib import suppress
+from itertools import islice
+from typing import Final
+from urllib.parse import quote
+
+from gglib_nb.domain.listing import RepoListing, RepoSummary
+from gglib_nb.domain.references import check_repo_id
+from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
+from gglib_nb.hub import answers
+from gglib_nb.hub.errors_map import Asked
+from gglib_nb.hub.ranges import read_range
+from gglib_nb.hub.transport import Patience, Transport
+
+SEARCH_ORDERS: Final = {
+    "downloads": "downloads",
+    "likes": "likes",
+    "trending": "trendingScore",
+    "created": "createdAt",
+    "modified": "lastModified",
+}
+_ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
+_RECURSIVE: Final = (("recursive", "true"),)
+_MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
+_LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
+_TYPING: Final = Patience(tries=1, timeout_s=5.0)  # nobody waits for a suggestion
+
+
+class HubClient:
+    """Asks one hub. Safe from any thread; holds nothing open between calls.
+
+    Args:
+        endpoint: The hub's base URL; None is huggingface_hub's (`HF_ENDPOINT`).
+        token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
+            own origin only, and into no `repr`, message or log.
+        is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
+        patience: Timeouts and retries of every call.
+
+    Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`,
+    `HubUnavailableError`, `NetworkError`, `OfflineError`, `InvalidConfigError` (proxy, certificate), and
+    `ManagerClosedError` after `close`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        *,
+        is_offline: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
+        self._transport = Transport(endpoint, token, is_offline=is_offline, patience=patience or Patience())
+        self._hurried = Transport(endpoint, token, is_offline=is_offline, patience=_TYPING)
+
+    @property
+    def endpoint(self) -> str:
+        """The hub's base URL, without a `/` at its end."""
+        return self._transport.endpoint
+
+    @property
+    def token(self) -> str | None:
+        """The token as it would be sent now; None: anonymous. Renewing a stored login may ask the network.
+
+        Raises:
+            InvalidTokenError: It cannot be sent, or the stored login cannot be used.
+        """
+        return self._transport.token
+
+    @property
+    def user_agent(self) -> str:
+        """What the hub is told of us."""
+        return self._transport.user_agent
+
+    def close(self) -> None:
+        """Lets calls that wait for a retry end with `ManagerClosedError`, and refuses later ones."""
+        self._transport.close()
+        self._hurried.close()
+
+    def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
+        """All files of a repository at the commit that a revision means now.
+
+        The revision is resolved once, and the files are those of that commit, also when a branch moves meanwhile.
+
+        Args:
+            repo_id: `owner/name`; a former name finds the repository under its present one.
+            revision: Branch, tag or commit; None is the default branch.
+
+        Raises:
+            InvalidRepoIdError: Not of the form `owner/name`; nothing was asked.
+            RepoNotFoundError: There is none, or none that the token opens.
+            RevisionNotFoundError: The repository has no such revision; the text names those it has.
+        """
+        check_repo_id(repo_id)
+        asked = Asked(self.endpoint, repo_id, revision)
+        route = f"/api/models/{repo_id}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
+        fields = [("expand", name) for name in ("sha", "gated", "private")]
+        try:
+            info = self._transport.json(route, asked, fields)
+        except RevisionNotFoundError as error:
+            raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
+        head = answers.head(info)
+        rows = self._transport.pages(f"/api/models/{head.repo_id}/tree/{head.commit_sha}", asked, _RECURSIVE)
+        return RepoListing(*head, files=answers.files(rows))
+
+    def check_access(self, repository: RepoListing | str) -> None:
+        """Asks whether the files of a repository may be had, before anything is queued.
+
+        Args:
+            repository: A listing, of which an open one costs no request; or an id.
+
+        Raises:
+            GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
+            RepoNotFoundError: There is none, or none that the token opens.
+        """
+        if isinstance(repository, str):
+            check_repo_id(repository)
+            self._check_access(repository)
+        elif repository.gate is not None:
+            # It was there a moment ago: where it is not found, this hub has no such route, and the download will tell.
+            with suppress(RepoNotFoundError):
+                self._check_access(repository.repo_id)
+
+    def search(
+        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+    ) -> list[RepoSummary]:
+        """Repositories that hold GGUF files.
+
+        Args:
+            words: Looked for in the ids; empty finds all.
+            max_parameters: Leaves out models with more parameters, and those of which the hub does not say how
+                many; None keeps all.
+            sort: One of `SEARCH_ORDERS`, highest or newest first.
+            limit: Rows at most.
+
+        Raises:
+            RequestError: There is no such order.
+        """
+        if sort not in SEARCH_ORDERS:
+            raise RequestError(f"Search results cannot be sorted by {sort!r}; choose {', '.join(SEARCH_ORDERS)}.")
+        fields = [("expand", name) for name in _ROW_FIELDS]
+        page_size = limit if max_parameters is None else 100
+        params = _search_params(words, SEARCH_ORDERS[sort], page_size) + fields
+        rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
+        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN))
+        return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
+
+    def suggest(self, prefix: str, limit: int = 8) -> list[str]:
+        """Ids that go on with what somebody types, the most downloaded first; one try and no retries."""
+        if not prefix.strip():
+            return []
+        params = _search_params(prefix, "downloads", limit)
+        rows = self._hurried.pages("/api/models", Asked(self.endpoint), params)
+        return [answers.repo_summary(row).repo_id for row in islice(rows, limit)]
+
+    def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
+        """A part of a file, such as its GGUF header.
+
+        Args:
+            repo_id: `owner/name`.
+            commit_sha: The commit of the listing.
+            path: Path in the repository.
+            offset: First byte.
+            length: Bytes wanted; fewer come at the end of the file, none beyond it.
+
+        Raises:
+            GatedRepoError: As `check_access`.
+            HubError: There is no such file, or more than 64 MiB are asked for.
+        """
+        check_repo_id(repo_id)
+        if length <= 0:
+            return b""
+        if offset < 0 or offset + length > _LARGEST_RANGE_BYTES:
+            raise HubError(f"Only the first {_LARGEST_RANGE_BYTES >> 20} MiB of a file are read before a download.")
+        asked = Asked(self.endpoint, repo_id, commit_sha, path)
+        route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
+        return read_range(self._transport, route, asked, offset, length)
+
+    def _check_access(self, repo_id: str) -> None:
+        self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id))
+
+    def _revisions(self, asked: Asked) -> str:
+        """The names a person could have meant, as a sentence; empty where the hub does not tell."""
+        try:
+            names = answers.revision_names(self._hurried.json(f"/api/models/{asked.repo_id}/refs", asked))
+        except GglibError:
+            return ""
+        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        return f" It has {', '.join(names[:10])}{more}." if names else ""
+
+
+def _search_params(words: str, order: str, page_size: int) -> list[tuple[str, str]]:
+    searched = [("search", words.strip())] if words.strip() else []
+    return [*searched, ("filter", "gguf"), ("sort", order), ("limit", str(page_size))]
+
+
+def _is_small(row: RepoSummary, max_parameters: int | None) -> bool:
+    return max_parameters is None or (row.parameter_count is not None and row.parameter_count <= max_parameters)

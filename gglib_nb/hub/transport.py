@@ -1,0 +1,254 @@
+"""How a hub is asked: one GET after another, with timeouts, patience, and the token for its own origin only.
+
+The requests go through huggingface_hub's session, headers and checks, but not through `HfApi`: its listings
+know no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never retries.
+huggingface_hub is imported at the first request, since that takes half a second. Knows no repositories.
+"""
+
+import importlib.metadata
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from gglib_nb.errors import (
+    GglibError,
+    HubUnavailableError,
+    InvalidConfigError,
+    InvalidTokenError,
+    ManagerClosedError,
+    NetworkError,
+    OfflineError,
+    RateLimitedError,
+)
+from gglib_nb.hub.errors_map import Asked, hub_error, redact
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx
+
+_Result = TypeVar("_Result")
+Params = Sequence[tuple[str, str]]
+
+_THE_HUB: Final = "https://huggingface.co"
+_MOST_PAGES: Final = 1000  # of 1000 entries: more than any repository has; ends a hub that pages in a circle
+_LONGEST_WAIT_S: Final = 8.0
+_PASSES: Final = (NetworkError, HubUnavailableError, RateLimitedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on when the hub does not answer as it should.
+
+    Attributes:
+        tries: How often one request is sent, at most.
+        first_wait_s: Before the second try; doubled before each further one, up to 8 s.
+        budget_s: No try starts later than this after the first; a longer wait that the hub asks for is an error.
+        timeout_s: For connecting and for each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
+    """
+
+    tries: int = 5
+    first_wait_s: float = 0.5
+    budget_s: float = 30.0
+    timeout_s: float | None = None
+
+    def wait_s(self, attempt: int, error: GglibError) -> float:
+        """Seconds between this attempt (from 0) and the next; the hub's own figure where it gave one."""
+        if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
+            # The hub counts in whole seconds, as huggingface_hub notes.
+            return error.retry_after_s + 1
+        spread = random.uniform(0.75, 1.25)  # noqa: S311  # so that many kernels do not come back at once
+        return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
+
+
+class Transport:
+    """Asks one hub. Safe from any thread.
+
+    Args:
+        endpoint: Base URL; None is huggingface_hub's (`HF_ENDPOINT`).
+        token: None is what huggingface_hub finds at each request (`HF_TOKEN`, `hf auth login`).
+        is_offline: Whether to refuse every request, beside huggingface_hub's own offline mode.
+        patience: Timeouts and retries.
+    """
+
+    def __init__(self, endpoint: str | None, token: str | None, *, is_offline: bool, patience: Patience) -> None:
+        self._endpoint = endpoint and endpoint.rstrip("/")
+        self._token = token and token.strip()
+        self._is_offline = is_offline
+        self._patience = patience
+        self._sent_token: str | None = None
+        self._closing = threading.Event()
+
+    @property
+    def endpoint(self) -> str:
+        """The hub's base URL, without a `/` at its end."""
+        if self._endpoint:
+            return self._endpoint
+        from huggingface_hub import constants
+
+        return constants.ENDPOINT
+
+    @property
+    def token(self) -> str | None:
+        """The token as it would be sent now; None: anonymous. May ask the network, to renew a login.
+
+        Raises:
+            InvalidTokenError: No header can carry it, or the stored login cannot be used.
+        """
+        from huggingface_hub.utils import build_hf_headers
+
+        try:
+            found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
+        except Exception as error:
+            unreadable = InvalidTokenError(f"The stored login cannot be read ({type(error).__name__}); log in again.")
+            raise hub_error(error, Asked(self.endpoint)) or unreadable from error
+        if not all("!" <= character <= "~" for character in found):
+            raise InvalidTokenError("The token holds a blank or a character that no token has; paste it again.")
+        return found or None
+
+    @property
+    def user_agent(self) -> str:
+        """What we call ourselves, with the versions of huggingface_hub and Python."""
+        from huggingface_hub.utils import build_hf_headers
+
+        version = importlib.metadata.version("gglib_nb")
+        return build_hf_headers(token=False, library_name="gglib_nb", library_version=version)["user-agent"]
+
+    def close(self) -> None:
+        """Ends the waiting of requests under way, which raise `ManagerClosedError`; later ones do too."""
+        self._closing.set()
+
+    def json(self, route: str, asked: Asked, params: Params = ()) -> dict[str, Any]:
+        """The JSON object that a route below the endpoint answers with."""
+        found = self.persist(lambda: self._json_once(self.endpoint + route, params), asked)[0]
+        if not isinstance(found, dict):
+            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
+        return found
+
+    def pages(self, route: str, asked: Asked, params: Params) -> Iterator[dict[str, Any]]:
+        """The rows of a listing; further pages are asked for as their rows are."""
+        url = self.endpoint + route
+        for _ in range(_MOST_PAGES):
+            page, following = self.persist(partial(self._json_once, url, params), asked)
+            if not isinstance(page, list):
+                raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
+            yield from page
+            if following is None:
+                return
+            url, params = self._at_endpoint(following), ()
+        raise HubUnavailableError(f"{self.endpoint} sends page after page; try again later.")
+
+    def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
+        """Asks until there is an answer, an error that will not pass, or no patience left.
+
+        Raises:
+            GglibError: What `ask` met, as one of ours; or `OfflineError`, `ManagerClosedError`.
+        """
+        deadline_s = time.monotonic() + self._patience.budget_s
+        for attempt in range(self._patience.tries - 1):
+            try:
+                return self._ask_once(ask, asked)
+            except _PASSES as error:
+                wait_s = self._patience.wait_s(attempt, error)
+                if time.monotonic() + wait_s > deadline_s:
+                    raise
+            self._closing.wait(wait_s)
+        return self._ask_once(ask, asked)
+
+    @contextmanager
+    def get(
+        self,
+        url: str,
+        *,
+        params: Params = (),
+        headers: Mapping[str, str] = MappingProxyType({}),
+        follow_redirects: bool = False,
+    ) -> Iterator["httpx.Response"]:
+        """One request; its body is not read yet, and dropped at the end. Foreign errors come as they are."""
+        from huggingface_hub import constants
+        from huggingface_hub.utils import httpx
+
+        session, timeout_s = _session(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
+        sent = self._headers(url, headers)
+        request = session.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
+        try:
+            response = session.send(request, stream=True, follow_redirects=follow_redirects)
+        except RuntimeError as error:  # another thread's failure closed the session that all share
+            raise httpx.ReadError("the shared session was closed") from error
+        with closing(response):
+            yield response
+
+    def is_own(self, url: str) -> bool:
+        """Whether the address is of the hub's own origin, the only one that gets the token."""
+        return _origin(url) == _origin(self.endpoint)
+
+    def check_open(self) -> None:
+        """Refuses after `close`, and in offline mode.
+
+        Raises:
+            ManagerClosedError: It was closed.
+            OfflineError: Offline mode is on.
+        """
+        from huggingface_hub import constants
+
+        if self._closing.is_set():
+            raise ManagerClosedError("The manager was closed, so the Hub was not asked.")
+        if self._is_offline or constants.HF_HUB_OFFLINE:
+            raise OfflineError(f"Offline mode is on, so {self.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
+
+    def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
+        self.check_open()
+        try:
+            return ask()
+        except GglibError:
+            raise
+        except Exception as error:
+            redact(error, self._sent_token)
+            if (ours := hub_error(error, asked)) is None:
+                raise
+            raise ours from error
+
+    def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
+        from huggingface_hub.utils import hf_raise_for_status
+
+        with self.get(url, params=params, follow_redirects=True) as response:
+            response.read()
+            hf_raise_for_status(response)
+            return response.json(), response.links.get("next", {}).get("url")
+
+    def _headers(self, url: str, more: Mapping[str, str]) -> "httpx.Headers":
+        """Headers that hide the token in their `repr`, and have one only for the hub's own origin."""
+        from huggingface_hub.utils import httpx
+
+        headers = httpx.Headers({"user-agent": self.user_agent, **more})
+        if self.is_own(url) and (token := self.token):
+            self._sent_token = token
+            headers["authorization"] = f"Bearer {token}"
+        return headers
+
+    def _at_endpoint(self, url: str) -> str:
+        """A mirror may name the Hub itself in its links, which then cannot be reached, or not with this token."""
+        is_hubs = url.startswith(f"{_THE_HUB}/")
+        return self.endpoint + url.removeprefix(_THE_HUB) if is_hubs else url
+
+
+def _session() -> "httpx.Client":
+    """The session that huggingface_hub shares, with the proxies and certificates the user set for it."""
+    from huggingface_hub.utils import get_session
+
+    try:
+        return get_session()
+    except (ValueError, ImportError, OSError) as error:
+        raise InvalidConfigError(
+            f"The proxy or certificate settings (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE) cannot be used: {error}"
+        ) from error
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)

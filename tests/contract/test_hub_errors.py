@@ -1,0 +1,171 @@
+"""The table of errors: nothing that httpx or huggingface_hub may raise here is forgotten, and no token is shown."""
+
+import ssl
+import traceback
+
+import pytest
+from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils import hf_raise_for_status, httpx
+
+from gglib_nb.demo import DemoHub, Status
+from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.errors_map import Asked, hub_error, redact, retry_after_s
+from gglib_nb.hub.transport import Patience
+
+ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")
+
+# Mistakes of the program: a body read twice or not at all.
+MISUSE = {"StreamError", "StreamClosed", "StreamConsumed", "RequestNotRead", "ResponseNotRead"}
+
+# Parts of huggingface_hub that are not used here: its cache, its downloads, inference, jobs, buckets, its CLI.
+ELSEWHERE = {
+    "CacheNotFound",
+    "CachedRepoTreeNotFoundError",
+    "CLIError",
+    "CLIExtensionInstallError",
+    "ConfirmationError",
+    "CorruptedCacheException",
+    "DDUFCorruptedFileError",
+    "DDUFError",
+    "DDUFExportError",
+    "DDUFInvalidEntryNameError",
+    "DryRunError",
+    "EntryNotFoundError",
+    "FileDuplicationError",
+    "FileMetadataError",
+    "HfUriError",
+    "IncompleteSnapshotError",
+    "InferenceEndpointError",
+    "InferenceEndpointTimeoutError",
+    "LocalEntryNotFoundError",
+    "NotASafetensorsRepoError",
+    "RevisionResolutionError",
+    "SafetensorsParsingError",
+    "SandboxCommandError",
+    "SandboxError",
+    "StrictDataclassClassValidationError",
+    "StrictDataclassDefinitionError",
+    "StrictDataclassError",
+    "StrictDataclassFieldValidationError",
+    "XetDownloadError",
+}
+
+
+def errors_of(module: object) -> list[type[Exception]]:
+    found = {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Exception)}
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+def made(kind: type[Exception], status: int = 418) -> Exception:
+    """An error of the kind, with an answer where it holds one."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, "text")
+    error.response = httpx.Response(status, request=httpx.Request("GET", ASKED.endpoint))  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize("kind", errors_of(httpx), ids=lambda kind: kind.__name__)
+def test_every_error_of_httpx_is_mapped_or_a_mistake(kind: type[Exception]) -> None:
+    ours = hub_error(made(kind), ASKED)
+
+    assert (ours is None) == (kind.__name__ in MISUSE)
+
+
+@pytest.mark.parametrize("kind", errors_of(hub_errors), ids=lambda kind: kind.__name__)
+def test_every_error_of_huggingface_hub_is_mapped_or_of_another_part(kind: type[Exception]) -> None:
+    ours = hub_error(made(kind), ASKED)
+
+    assert (ours is None) == (kind.__name__ in ELSEWHERE)
+
+
+@pytest.mark.parametrize("status", range(400, 600))
+def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
+    response = httpx.Response(status, request=httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo"))
+    with pytest.raises(httpx.HTTPError) as caught:
+        hf_raise_for_status(response)
+
+    ours = hub_error(caught.value, ASKED)
+
+    assert isinstance(ours, HubError)
+    assert str(ours).endswith(".")
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AssertionError("x"), RuntimeError("x")])
+def test_a_mistake_of_the_program_is_not_mapped(error: Exception) -> None:
+    assert hub_error(error, ASKED) is None
+
+
+def test_a_certificate_that_cannot_be_trusted_says_where_to_put_the_companys() -> None:
+    error = httpx.ConnectError("no")
+    error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate in certificate chain")
+
+    ours = hub_error(error, ASKED)
+
+    assert isinstance(ours, InvalidConfigError)
+    assert "hub.example cannot be trusted" in str(ours)
+    assert "SSL_CERT_FILE" in str(ours)
+
+
+def test_a_proxy_that_fails_names_the_variables() -> None:
+    ours = hub_error(httpx.ProxyError("502 Bad Gateway"), ASKED)
+
+    assert isinstance(ours, NetworkError)
+    assert "HTTPS_PROXY" in str(ours)
+
+
+def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.utils import close_session
+
+    close_session()
+    monkeypatch.setenv("HTTP_PROXY", "socks9://me:password@proxy:1")
+
+    with pytest.raises(InvalidConfigError, match="proxy or certificate settings") as caught:
+        HubClient("http://hub.example").list_files("owner/repo")
+    assert "password" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_stored_login_that_cannot_be_renewed_says_to_log_in() -> None:
+    failure = getattr(hub_errors, "DeviceCodeError", hub_errors.LocalTokenNotFoundError)
+
+    assert isinstance(hub_error(failure("expired"), ASKED), InvalidTokenError)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "12"}, 12),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00"}, 0),
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": "12"}, 55),
+        ({"ratelimit": '"api";r=7;t=55', "retry-after": "12"}, 12),
+        ({"ratelimit": '"api";r=7;t=55'}, None),
+    ],
+)
+def test_the_wait_is_what_the_hub_says(headers: dict[str, str], expected: float | None) -> None:
+    assert retry_after_s(headers) == expected
+
+
+def test_a_secret_is_taken_out_of_all_chained_texts() -> None:
+    inner = ValueError("Bearer hf_secret")
+    outer = OSError(22, "hf_secret is not it")
+    outer.__cause__ = inner
+    inner.__context__ = outer
+
+    redact(outer, "hf_secret")
+
+    assert inner.args == ("Bearer …",)
+    assert outer.args == (22, "… is not it")
+
+
+def test_a_hub_that_repeats_the_token_does_not_bring_it_into_a_traceback(hub: DemoHub) -> None:
+    hub.faults.add(Status(400, error_message="hf_demo_granted may not do this"), times=None)
+    client = HubClient(hub.url, "hf_demo_granted", patience=Patience(tries=1))
+
+    with pytest.raises(GglibError) as caught:
+        client.list_files("demo/small-GGUF")
+    assert "may not do this" in str(caught.value)
+    shown = traceback.TracebackException.from_exception(caught.value).format()
+    assert "hf_demo_granted" not in "".join(shown)

@@ -1,0 +1,287 @@
+"""The hub client when the hub misbehaves: what it asks again, how long it waits, and what it says in the end."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+from huggingface_hub.utils import close_session, get_session
+
+from gglib_nb.demo import (
+    GRANTED_TOKEN,
+    Cut,
+    DemoHub,
+    ExpiredUrl,
+    HangUp,
+    IgnoreRange,
+    NoContentLength,
+    RangeNotSatisfiable,
+    RateLimited,
+    Redirect,
+    ShortBody,
+    Stall,
+    Status,
+    WrongContentRange,
+)
+from gglib_nb.demo.messages import Request, Response, text_response
+from gglib_nb.errors import (
+    HubError,
+    HubUnavailableError,
+    InvalidConfigError,
+    ManagerClosedError,
+    NetworkError,
+    RateLimitedError,
+    RepoNotFoundError,
+)
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
+from tests.support.hub import make_repository
+
+QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=0.3)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Another text in the place of the answer."""
+
+    text: str
+    content_type: str = "text/html"
+
+    def apply(self, request: Request, response: Response) -> Response:
+        return text_response(200, self.text, self.content_type)
+
+
+@dataclass(frozen=True)
+class NextPage:
+    """A `Link` to another address."""
+
+    url: str
+
+    def apply(self, request: Request, response: Response) -> Response:
+        return response.having(Link=f'<{self.url}>; rel="next"')
+
+
+@pytest.fixture
+def client(hub: DemoHub) -> HubClient:
+    return HubClient(hub.url, patience=QUICK)
+
+
+@pytest.fixture
+def read(hub: DemoHub, client: HubClient) -> Callable[[], bytes]:
+    """Reads bytes 10 to 109 of a file."""
+    commit = hub.repositories["demo/small-GGUF"].commit()
+    assert commit is not None
+    return lambda: client.read_range("demo/small-GGUF", commit.sha, "small-Q4_K_M.gguf", 10, 100)
+
+
+@pytest.fixture
+def expected(hub: DemoHub) -> bytes:
+    """What `read` has to give."""
+    commit = hub.repositories["demo/small-GGUF"].commit()
+    assert commit is not None
+    return b"".join(commit.files["small-Q4_K_M.gguf"].content.slices())[10:110]
+
+
+PASSING = [Status(500), Status(503), Status(408), Status(429), HangUp(), Cut(after_bytes=5), Stall(after_bytes=5)]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
+@pytest.mark.parametrize("path", ["/api/models/demo/small-GGUF", "*/tree/*"])
+def test_a_listing_survives_what_passes(hub: DemoHub, client: HubClient, fault: Status, path: str) -> None:
+    hub.faults.add(fault, path=path, times=2)
+
+    assert len(client.list_files("demo/small-GGUF").files) == 3
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
+@pytest.mark.parametrize("origin", ["hub", "cdn"])
+def test_a_range_survives_what_passes(
+    hub: DemoHub, read: Callable[[], bytes], expected: bytes, fault: Status, origin: str
+) -> None:
+    hub.faults.add(fault, origin=origin, times=2)  # type: ignore[arg-type]
+
+    assert read() == expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "text"),
+    [
+        (Status(503), HubUnavailableError, r"failed \(503\); try again later"),
+        (HangUp(), NetworkError, "broke off"),
+        (Stall(after_bytes=5), NetworkError, "did not answer in time"),
+        (Answer("<html>Please log in to this network</html>"), HubUnavailableError, "login page of the network"),
+        (Answer("[]", "application/json"), HubUnavailableError, "did not answer as a Hub does"),
+        (Answer('{"id": "a/b"}', "application/json"), HubUnavailableError, r"cannot be read \(KeyError: 'sha'\)"),
+        (Answer('{"id": "../x", "sha": "1"}', "application/json"), HubUnavailableError, "InvalidRepoIdError"),
+        (Status(400, error_message="That is not how"), HubError, r"refused the request \(400\): That is not how"),
+        (Status(404), RepoNotFoundError, "no repository demo/small-GGUF"),
+        (Status(401), RepoNotFoundError, "no repository demo/small-GGUF"),
+        (Redirect(), HubUnavailableError, "TooManyRedirects"),
+    ],
+)
+def test_what_does_not_pass_is_said(
+    hub: DemoHub, client: HubClient, fault: Status, error: type[Exception], text: str
+) -> None:
+    hub.faults.add(fault, path="/api/models/demo/small-GGUF", times=None)
+
+    with pytest.raises(error, match=text) as caught:
+        client.list_files("demo/small-GGUF")
+    assert type(caught.value) is error
+
+
+def test_a_request_that_fails_is_not_sent_for_ever(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(Status(503), times=None)
+
+    with pytest.raises(HubUnavailableError):
+        client.list_files("demo/small-GGUF")
+    assert len(hub.requests) == 3
+
+
+def test_a_refusal_is_not_asked_again(hub: DemoHub, client: HubClient) -> None:
+    with pytest.raises(RepoNotFoundError):
+        client.list_files("demo/nothing")
+    assert len(hub.requests) == 1
+
+
+@pytest.mark.parametrize("told_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
+def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: DemoHub, client: HubClient, told_by: str) -> None:
+    hub.faults.add(RateLimited(290, told_by=told_by))  # type: ignore[arg-type]
+
+    with pytest.raises(RateLimitedError, match=r"try again in 290 s\. Who is logged in") as caught:
+        client.list_files("demo/small-GGUF")
+    assert caught.value.retry_after_s == 290
+    assert len(hub.requests) == 1
+
+
+def test_a_rate_limit_until_a_date_is_read(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(RateLimited(290, told_by="http-date"))
+
+    with pytest.raises(RateLimitedError) as caught:
+        client.list_files("demo/small-GGUF")
+    assert caught.value.retry_after_s == pytest.approx(290, abs=3)
+
+
+def test_a_short_rate_limit_is_waited_out(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(RateLimited(0, told_by="retry-after"))
+    began = time.monotonic()
+
+    assert len(client.list_files("demo/small-GGUF").files) == 3
+    assert time.monotonic() - began >= 1  # the hub's figure, and the second by which it rounds down
+
+
+def test_a_hub_that_is_not_there_is_named() -> None:
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9 cannot be reached; check the connection, HF_ENDPOINT"):
+        HubClient("http://127.0.0.1:9", patience=QUICK).list_files("demo/small-GGUF")
+
+
+def test_a_suggestion_is_tried_once(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(Status(503), times=None)
+
+    with pytest.raises(HubUnavailableError):
+        client.suggest("demo")
+    assert len(hub.requests) == 1
+
+
+def test_a_search_at_a_server_that_is_no_hub_says_so(make_hub: Callable[..., DemoHub]) -> None:
+    hub = make_hub()
+
+    with pytest.raises(InvalidConfigError, match="check HF_ENDPOINT"):
+        HubClient(f"{hub.url}/wrong", patience=QUICK).search("llama")
+
+
+def test_closing_ends_a_wait_at_once(hub: DemoHub) -> None:
+    hub.faults.add(RateLimited(20), times=None)
+    client = HubClient(hub.url)
+
+    with ThreadPoolExecutor(1) as pool:
+        listing = pool.submit(client.list_files, "demo/small-GGUF")
+        hub.wait_for(lambda requests: any(request.ended_s for request in requests))
+        client.close()
+        with pytest.raises(ManagerClosedError):
+            listing.result(timeout=5)
+    with pytest.raises(ManagerClosedError):
+        client.search("llama")
+
+
+@pytest.mark.parametrize("fault", [IgnoreRange(), ExpiredUrl(), ShortBody(5), WrongContentRange(start_shift=7)])
+def test_a_storage_that_sends_something_else_is_asked_again(
+    hub: DemoHub, read: Callable[[], bytes], expected: bytes, fault: Status
+) -> None:
+    hub.faults.add(fault, origin="cdn")
+
+    assert read() == expected
+
+
+def test_an_expired_link_is_resolved_again(hub: DemoHub, read: Callable[[], bytes]) -> None:
+    hub.faults.add(ExpiredUrl(), origin="cdn")
+
+    read()
+
+    assert [request.origin for request in hub.requests] == ["hub", "cdn", "hub", "cdn"]
+
+
+def test_a_storage_that_always_refuses_does_not_show_its_signed_link(hub: DemoHub, read: Callable[[], bytes]) -> None:
+    hub.faults.add(ExpiredUrl(), origin="cdn", times=None)
+
+    with pytest.raises(HubUnavailableError, match=r"refused the Hub's own link \(403\)") as caught:
+        read()
+    assert caught.value.__cause__ is None
+
+
+def test_a_range_without_a_length_is_read(hub: DemoHub, read: Callable[[], bytes], expected: bytes) -> None:
+    hub.faults.add(NoContentLength(), origin="cdn")
+
+    assert read() == expected
+
+
+def test_a_range_that_cannot_be_satisfied_is_empty(hub: DemoHub, read: Callable[[], bytes]) -> None:
+    hub.faults.add(RangeNotSatisfiable(has_content_range=False), origin="cdn")
+
+    assert read() == b""
+
+
+def test_redirects_in_a_circle_end(hub: DemoHub, read: Callable[[], bytes]) -> None:
+    hub.faults.add(Redirect(), path="*/resolve/*", times=None)
+
+    with pytest.raises(HubUnavailableError, match="in a circle"):
+        read()
+
+
+def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., DemoHub]) -> None:
+    hub = make_hub([make_repository("demo/large", {"large.gguf": 50_000_000})])
+    commit = hub.repositories["demo/large"].commit()
+    assert commit is not None
+    hub.faults.add(IgnoreRange(), origin="cdn")
+
+    assert len(HubClient(hub.url).read_range("demo/large", commit.sha, "large.gguf", 0, 1000)) == 1000
+    hub.wait_for(lambda requests: requests[-1].ended_s is not None)
+    assert hub.bytes_sent("large.gguf") < 20_000_000
+
+
+def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(make_hub: Callable[..., DemoHub]) -> None:
+    other = make_hub([make_repository("demo/r", {"a.gguf": 600})])
+    hub = make_hub([make_repository("demo/r", {"a.gguf": 600})])
+    hub.faults.add(NextPage(f"{other.url}/api/models?limit=1"), path="*/models")
+
+    HubClient(hub.url, GRANTED_TOKEN).search("r")
+
+    assert [("authorization" in request.headers) for request in other.requests] == [False]
+
+
+def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Callable[..., DemoHub]) -> None:
+    hub = make_hub([make_repository(f"demo/r-{n}", {"a.gguf": 600}) for n in range(3)])
+    hub.faults.add(NextPage("https://huggingface.co/api/models?limit=1&search=r-2"), path="/api/models")
+
+    HubClient(hub.url).search("r-1")
+
+    assert [request.query.get("search") for request in hub.requests] == [["r-1"], ["r-2"]]
+
+
+def test_a_session_that_another_thread_closed_is_replaced(hub: DemoHub, client: HubClient) -> None:
+    get_session().close()
+    with pytest.raises(NetworkError, match="broke off"):
+        client.list_files("demo/small-GGUF")
+    close_session()
+
+    assert len(client.list_files("demo/small-GGUF").files) == 3
