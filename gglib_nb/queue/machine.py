@@ -90,11 +90,13 @@ class QueueMachine:
                 self._enqueue(event)
             case on.CancelRequested():
                 self._cancel(self._roster.stoppable(event.id), event.at_s, discards=event.discards)
+                self._go_on(event.at_s)
             case on.AllCancelRequested():
                 self._cancel_all(event.at_s)
             case on.RemovalRequested():
                 waiting = self._roster.waiting(event.id, "`cancel` stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
+                self._go_on(event.at_s)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
@@ -183,14 +185,13 @@ class QueueMachine:
             stop.discards |= discards
         else:
             self._finish_cancel(entry, at_s, discards=discards)
-        self._go_on(at_s)
 
     def _cancel_all(self, at_s: float) -> None:
         self._resolving.clear()
-        # The last one first: a slot that becomes free must not start what is about to be cancelled.
-        for entry in reversed(list(self._roster.live())):
+        for entry in list(self._roster.live()):
             if entry.status is not DownloadStatus.REGISTERING:
                 self._cancel(entry, at_s, discards=False)
+        self._go_on(at_s)
         self._do(do.Reply(frozenset(self._roster.stopping)))
 
     def _move(self, event: on.MoveRequested) -> None:
@@ -274,29 +275,37 @@ class QueueMachine:
             self._confirm_stop(event.attempt, event.at_s)
         elif self._roster.at_work(event.attempt) is not None:
             self._fail(event.attempt, event.error, event.at_s, can_retry=event.can_retry)
+            self._go_on(event.at_s)
 
     def _confirm_stop(self, attempt: int, at_s: float) -> None:
-        if (stop := self._roster.stopping.pop(attempt, None)) is None:
-            return
+        if attempt in self._roster.stopping:
+            self._release(attempt, at_s)
+            self._go_on(at_s)
+
+    def _release(self, attempt: int, at_s: float) -> None:
+        stop = self._roster.stopping.pop(attempt)
         if stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, at_s, discards=stop.discards)
-        self._go_on(at_s)
 
     def _lose_engine(self, at_s: float) -> None:
-        # Those that ran go on before a slot is given away: what starts then was not lost, and holds its targets alone.
-        lost = [(attempt, entry) for attempt, entry in self._roster.active.items() if entry.is_running]
-        for attempt, entry in lost:
-            if entry.lose_engine():
-                del self._roster.active[attempt]
-                self._begin(entry, Cause.ENGINE_LOST, at_s)
-            else:
-                error = EngineLostError(
-                    f"The download process ended four times in a row without a new byte of {entry.plan.id}. "
-                    "What is there is kept; `retry` continues."
-                )
-                self._fail(attempt, error, at_s, can_retry=True)
+        # Everything is put in order before anything new starts: what starts then was not lost.
         for attempt in list(self._roster.stopping):
-            self._confirm_stop(attempt, at_s)
+            self._release(attempt, at_s)
+        for attempt, entry in list(self._roster.active.items()):
+            if entry.is_running:
+                self._restart(attempt, entry, at_s)
+        self._go_on(at_s)
+
+    def _restart(self, attempt: int, entry: Entry, at_s: float) -> None:
+        if entry.lose_engine():
+            del self._roster.active[attempt]
+            self._begin(entry, Cause.ENGINE_LOST, at_s)
+            return
+        error = EngineLostError(
+            f"The download process ended four times in a row without a new byte of {entry.plan.id}. "
+            "What is there is kept; `retry` continues."
+        )
+        self._fail(attempt, error, at_s, can_retry=True)
 
     def _complete(self, attempt: int, at_s: float) -> None:
         if (entry := self._roster.registering(attempt)) is None:
@@ -305,10 +314,12 @@ class QueueMachine:
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s)
         self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
+        self._go_on(at_s)
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
         if self._roster.registering(event.attempt) is not None:
             self._fail(event.attempt, event.error, event.at_s, can_retry=True)
+            self._go_on(event.at_s)
 
     def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
         entry = self._roster.active.pop(attempt)
@@ -354,7 +365,6 @@ class QueueMachine:
     def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
         self._roster.keep_ended(entry)
         self._record(entry, event, at_s)
-        self._go_on(at_s)
 
     def _record(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
         if self._run is not None:
