@@ -18,6 +18,7 @@ import psutil
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
@@ -269,6 +270,12 @@ class Operations:
     def submit_suggest(self, text: str, limit: int = 8) -> "Future[list[str]]":
         """Names of the Hub's GGUF repositories that go with what was typed so far."""
         return self._ask_hub(lambda: self.hub.suggest(text, limit=limit))
+
+    def submit_search(
+        self, words: str, *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+    ) -> "Future[list[RepoSummary]]":
+        """Repositories with GGUF files; see `HubClient.search`."""
+        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
 
     # The end -----------------------------------------------------------------------------------------------------
 

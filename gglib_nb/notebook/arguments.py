@@ -39,11 +39,13 @@ from gglib_nb.notebook.commands import (
 )
 from gglib_nb.notebook.wording import printable
 
-COMPANION_KINDS: Final = ("mmproj", "imatrix", "adapter", "vocab", "draft")
+# What `gglib_nb.manager.resolving` can fetch along; the others are for other programs than a loader.
+COMPANION_KINDS: Final = ("mmproj",)
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000
 _UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _OPTION: Final = re.compile(r"--[a-z-]+")
+_PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE)
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
 
 
@@ -120,7 +122,7 @@ def _unknown_verb(name: str) -> str:
         return f"{name!r} is not a verb. To download it, write: %gguf queue {name}"
     if near:
         return f"{name!r} is not a verb. Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
-    return f"{name!r} is not a verb. %gguf help lists them."
+    return f"{name!r} is not a verb. %gguf queue owner/repo downloads a model; %gguf help lists all verbs."
 
 
 def parse_amount(text: str) -> int:
@@ -134,6 +136,18 @@ def parse_amount(text: str) -> int:
         raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GiB")
     step = 1024 if found[3] else 1000
     return int(float(found[1]) * step ** _UNITS[found[2].lower()])
+
+
+def parse_parameters(text: str) -> int:
+    """Parameters of `8B`, `1.5b`, `500M`.
+
+    Raises:
+        GrammarError: It is no such number, or zero.
+    """
+    found = _PARAMETERS.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise GrammarError(f"{text!r} is no number of parameters. Write one such as 8B or 500M")
+    return int(float(found[1]) * {"m": 10**6, "b": 10**9, "t": 10**12}[found[2].lower()])
 
 
 def _count(text: str) -> int:
@@ -191,7 +205,7 @@ def _declare_plan(parser: argparse.ArgumentParser) -> None:
 
 def _declare_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="+")
-    parser.add_argument("--max-size", metavar="SIZE", type=_typed(parse_amount))
+    parser.add_argument("--max-size", metavar="PARAMETERS", type=_typed(parse_parameters))
     parser.add_argument("--sort", choices=get_args(SortKey), default="downloads")
     parser.add_argument("--limit", metavar="ROWS", type=_typed(_count), default=20)
 
@@ -278,7 +292,7 @@ VERBS: Final[dict[str, Verb]] = {
             "REPO[:QUANT] is owner/name, an address of the Hub, or the number of a row of the last search or plan.",
             "QUANT is a quantization in any case, or a file name. Without it a rule chooses, and the line says why.",
             "--force fetches again although the file is here.",
-            f"--with fetches companions along: {', '.join(COMPANION_KINDS)}. May be given several times.",
+            f"--with fetches a companion along: {', '.join(COMPANION_KINDS)}.",
             "--no-db leaves the model out of %gguf models. --no-start queues without starting.",
         ),
     ),
@@ -291,10 +305,11 @@ VERBS: Final[dict[str, Verb]] = {
         ("--context is the number of tokens to estimate the memory for, such as 8192 or 8k.",),
     ),
     "search": Verb(
-        "search WORDS [--max-size SIZE] [--sort downloads|likes|modified|trending] [--limit ROWS]",
+        "search WORDS [--max-size PARAMETERS] [--sort downloads|likes|modified|trending] [--limit ROWS]",
         "Find repositories with GGUF files; %gguf queue N takes row N.",
         _declare_search,
         lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit),
+        explains=("--max-size is the largest number of parameters, such as 8B or 500M.",),
     ),
     "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
     "panel": Verb("panel", "Show the live panel.", _nothing, lambda _: ShowPanel()),

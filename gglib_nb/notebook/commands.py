@@ -58,13 +58,13 @@ class Search:
 
     Attributes:
         words: What to look for.
-        max_size_bytes: Only where the smallest variant is not larger; None: any.
+        max_parameters: Only models with no more parameters; None: any.
         sort: Order of the rows.
         limit: Rows at most.
     """
 
     words: str
-    max_size_bytes: int | None
+    max_parameters: int | None
     sort: SortKey
     limit: int
 

@@ -15,7 +15,6 @@ from gglib_nb.domain.download import (
     ShardProgress,
     ShardStatus,
 )
-from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import formats
 
 EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
@@ -149,9 +148,3 @@ def run(summary: QueueRunSummary) -> str:
     )
     said = ", ".join(f"{number} {word}" for number, word in tally if number) or "nothing ended"
     return f"Last run: {said} in {formats.duration(summary.ended_at_s - summary.started_at_s)}"
-
-
-def joined(ids: tuple[DownloadId, ...], limit: int = 5) -> str:
-    """Some ids in one line."""
-    more = f" and {len(ids) - limit} more" if len(ids) > limit else ""
-    return ", ".join(printable(str(each)) for each in ids[:limit]) + more

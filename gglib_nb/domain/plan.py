@@ -1,0 +1,158 @@
+"""What a repository offers and what each choice would cost, before a byte is spent. Values and their arithmetic only.
+
+The numbers are found by the manager: it asks the Hub, the disk and the machine. Here is only what follows from them.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gglib_nb.domain.listing import Gate
+
+Fit = Literal["fits", "tight", "too large", "unknown"]
+# Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
+_COMFORTABLE: Final = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCompanion:
+    """A file that goes with the variants.
+
+    Attributes:
+        path: Path in the repository.
+        kind: `mmproj`, `imatrix`, ...
+        size_bytes: None unknown.
+        can_fetch: Whether `--with` takes it along.
+    """
+
+    path: str
+    kind: str
+    size_bytes: int | None
+    can_fetch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """An estimate of what a loaded model takes.
+
+    Attributes:
+        weight_bytes: The model itself.
+        cache_bytes: Keys and values of the context; None where the header does not tell.
+        overhead_bytes: Compute buffers and the like.
+        is_rough: The architecture is not one whose formula is known.
+    """
+
+    weight_bytes: int
+    cache_bytes: int | None
+    overhead_bytes: int
+    is_rough: bool
+
+    @property
+    def total_bytes(self) -> int:
+        """All together; without the cache where that is unknown."""
+        return self.weight_bytes + (self.cache_bytes or 0) + self.overhead_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VariantPlan:
+    """One variant and what it would cost.
+
+    Attributes:
+        key: The tail of its id, as `%gguf queue` takes it.
+        label: Quantization label; None where its files carry none.
+        size_bytes: All its files; None unknown.
+        shard_count: Files of the whole set.
+        bits_per_weight: None unknown.
+        present_bytes: Bytes of it that are on the disk already, finished or partial.
+        free_bytes_after: Free on the filesystem of the models folder once everything queued and this are there; negative:
+            so much is missing; None unknown.
+        memory: What it takes when loaded; None unknown.
+        ram_fit: Whether that fits the machine's memory.
+        vram_fit: Whether it fits the GPU's; unknown without one that could be asked.
+        missing: 1-based numbers of files that the Hub lacks; a variant with some is refused.
+        is_queued: In the queue now.
+        is_recommended: What `%gguf queue owner/repo` would take.
+        why: Why it is recommended, or what speaks against it; empty where there is nothing to say.
+    """
+
+    key: str
+    label: str | None
+    size_bytes: int | None
+    shard_count: int
+    bits_per_weight: float | None
+    present_bytes: int
+    free_bytes_after: int | None
+    memory: MemoryNeed | None
+    ram_fit: Fit
+    vram_fit: Fit
+    missing: tuple[int, ...] = ()
+    is_queued: bool = False
+    is_recommended: bool = False
+    why: str = ""
+
+    @property
+    def bytes_to_go(self) -> int | None:
+        """What would come over the line; None unknown."""
+        return None if self.size_bytes is None else max(0, self.size_bytes - self.present_bytes)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the Hub has every file of it."""
+        return not self.missing
+
+    @property
+    def is_present(self) -> bool:
+        """Whether all of it is here already."""
+        return self.bytes_to_go == 0 and self.is_complete
+
+
+@dataclass(frozen=True, slots=True)
+class RepoPlan:
+    """What a repository offers.
+
+    Attributes:
+        repo_id: As the Hub has it now.
+        revision: As asked for; None is the default branch.
+        commit_sha: What that is.
+        gate: How access is granted; None: open to all.
+        has_access: Whether the files may be fetched with the token at hand.
+        accept_url: The page on which to accept the terms; None where there are none.
+        is_private: Only a token shows it.
+        variants: The smallest first.
+        companions: What goes with them.
+        context_tokens: What the memory was estimated for; None where it was not.
+        models_directory: Where it would go.
+        free_bytes: Free there now; None unknown.
+        queued_bytes: What the queue has still to write there.
+        ram_bytes: The machine's memory; None unknown.
+        vram_bytes: The largest GPU's; None without one, or where it cannot be asked.
+    """
+
+    repo_id: str
+    revision: str | None
+    commit_sha: str
+    gate: Gate | None
+    has_access: bool
+    accept_url: str | None
+    is_private: bool
+    variants: tuple[VariantPlan, ...]
+    companions: tuple[PlannedCompanion, ...]
+    context_tokens: int | None
+    models_directory: str
+    free_bytes: int | None
+    queued_bytes: int
+    ram_bytes: int | None
+    vram_bytes: int | None
+
+    @property
+    def recommended(self) -> VariantPlan | None:
+        """What the rule would take; None where it cannot decide."""
+        return next((variant for variant in self.variants if variant.is_recommended), None)
+
+
+def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
+    """How what is needed goes into what there is; `tight` leaves less than 15 % of it to everything else."""
+    if needed_bytes is None or available_bytes is None:
+        return "unknown"
+    if needed_bytes > available_bytes:
+        return "too large"
+    return "fits" if needed_bytes <= available_bytes * _COMFORTABLE else "tight"

@@ -1,0 +1,226 @@
+"""`%gguf`: a line in, parsed, done, shown. The only module that knows IPython's magics and completer.
+
+A magic runs on the main thread and waits there for the manager's futures; it never enters or patches an event loop.
+Mistakes of grammar become `UsageError`, errors of this package one line of output; anything else keeps its traceback,
+since it is a bug and should look like one.
+"""
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.core.magic import Magics, line_magic, magics_class
+from IPython.display import display
+
+from gglib_nb.errors import CatalogError, GglibError
+from gglib_nb.notebook import arguments, commands, completion
+from gglib_nb.notebook.progress_display import ProgressDisplay
+from gglib_nb.notebook.progress_text import ProgressText
+from gglib_nb.notebook.recall import Recall
+from gglib_nb.notebook.targets import find_download
+from gglib_nb.notebook.verbs import Answer, model_path, perform, show_queue
+from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook.wording import printable
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.notebook.panel import Panel
+
+_NAME: Final = "gguf"
+
+
+@magics_class
+class GgufMagics(Magics):
+    """The magic, what it has shown, and what stood in its place before.
+
+    Args:
+        shell: Where it is registered.
+        find_manager: Gives the manager at the first line that needs one.
+    """
+
+    def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
+        super().__init__(shell)
+        self._shell = shell
+        self._find_manager = find_manager
+        self._recall = Recall()
+        self._panel: Panel | None = None
+        self._panel_manager: DownloadManager | None = None
+        self._manager: DownloadManager | None = None
+        self._replaced: Any = None
+
+    @line_magic
+    def gguf(self, line: str) -> str | None:
+        """Downloads GGUF models. `%gguf help` lists what it can do; alone it shows the panel."""
+        with _one_line_errors():
+            command = arguments.parse(line)
+            try:
+                return self._run(command)
+            except KeyboardInterrupt:
+                raise _in_one_line(KeyboardInterrupt(_after_interrupt(command))) from None
+
+    def _run(self, command: commands.Command) -> str | None:
+        if isinstance(command, commands.Help):
+            _print(arguments.help_text(command.verb))
+            return None
+        manager = self._manager = self._find_manager()
+        match command:
+            case commands.ShowPanel():
+                self._show_panel(manager)
+            case commands.Wait():
+                self._wait(command, manager)
+            case commands.ModelPath():
+                return model_path(command, manager)
+            case _:
+                _show(perform(command, manager, self._recall))
+        return None
+
+    def _show_panel(self, manager: "DownloadManager") -> None:
+        if self._kernel is None:
+            _print(show_queue(manager).text)
+            return
+        from gglib_nb.notebook.panel import Panel
+
+        if self._panel is None or self._panel_manager is not manager:
+            self._panel, self._panel_manager = Panel(manager), manager
+        display(self._panel)
+
+    def _wait(self, command: commands.Wait, manager: "DownloadManager") -> None:
+        only = None if command.reference is None else find_download(command.reference, manager.snapshot)
+        progress: ProgressText | ProgressDisplay
+        # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
+        if getattr(self._kernel, "_allow_stdin", False):
+            progress = ProgressDisplay(only)
+        else:
+            progress = ProgressText(sys.stdout, only=only, is_terminal=self._kernel is None and sys.stdout.isatty())
+        try:
+            if only is None:
+                settle(manager.submit_join(), lambda: progress.show(manager.snapshot))
+            else:
+                settle(manager.submit_wait(only), lambda: progress.show(manager.snapshot))
+            progress.show(manager.snapshot)
+        finally:
+            progress.close()
+
+    @property
+    def _kernel(self) -> object | None:
+        return getattr(self._shell, "kernel", None)
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    def install(self) -> None:
+        """Takes the place of whatever answers to `%gguf`, and joins the completer."""
+        magics = self._shell.magics_manager
+        self._replaced = (magics.magics["line"].get(_NAME), magics.registry.get(type(self).__name__))
+        magics.register(self)
+        self._shell.Completer.custom_matchers.append(self._matcher)
+
+    def uninstall(self) -> None:
+        """Puts back what was there and closes the panel. Downloads go on."""
+        magics = self._shell.magics_manager
+        for table, name, before in zip(
+            (magics.magics["line"], magics.registry), (_NAME, type(self).__name__), self._replaced, strict=True
+        ):
+            table.pop(name, None)
+            if before is not None:
+                table[name] = before
+        with suppress(ValueError):
+            self._shell.Completer.custom_matchers.remove(self._matcher)
+        if self._panel is not None:
+            self._panel.close()
+
+    # Completion --------------------------------------------------------------------------------------------------
+
+    @context_matcher()
+    def _matcher(self, context: CompletionContext) -> SimpleMatcherResult:
+        before_cursor = context.text_until_cursor
+        if not completion.is_ours(before_cursor):
+            return SimpleMatcherResult(completions=[])
+        fragment, texts = completion.complete(before_cursor, self._known(before_cursor))
+        offered = [SimpleCompletion(text, type="gguf") for text in texts]
+        # Names of Python and of files in the folder are no words of this line.
+        return SimpleMatcherResult(completions=offered, matched_fragment=fragment, suppress=True, ordered=True)
+
+    def _known(self, before_cursor: str) -> completion.Known:
+        # Tab alone must not make a manager: that would adopt what another kernel left.
+        manager = self._manager
+        if manager is None:
+            return completion.Known(seen=self._recall.seen)
+        models = []
+        if completion.takes_models(before_cursor):
+            with suppress(CatalogError):
+                models = manager.models()
+        return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
+
+
+def _print(text: str) -> None:
+    print(text)  # noqa: T201 - a magic's answer
+
+
+def _show(answer: Answer) -> None:
+    if answer.html is None:
+        _print(answer.text)
+    else:
+        display(answer)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Renders what a person can mend in one line, with its class, attributes and cause kept."""
+    try:
+        yield
+    except arguments.GrammarError as error:
+        # Exactly this class: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
+        raise UsageError(str(error)) from None
+    except GglibError as error:
+        raise _in_one_line(error) from error.__cause__
+
+
+def _in_one_line(error: BaseException) -> BaseException:
+    """A copy that IPython shows as `Name: message`; a copy, since the queue keeps the errors of its failures."""
+    shown = copy.copy(error)
+    line = f"{type(error).__name__}: {printable(str(error))}"
+    vars(shown)["_render_traceback_"] = lambda: [line]
+    return shown
+
+
+def _after_interrupt(command: commands.Command) -> str:
+    match command:
+        case commands.Wait():
+            return "Stopped waiting; the downloads go on."
+        case commands.Queue() | commands.Plan() | commands.Search():
+            return "Interrupted; the request is void."
+        case _:
+            return "Interrupted; %gguf status shows how the queue is."
+
+
+def _manager_of_kernel() -> "DownloadManager":
+    from gglib_nb.manager.current import get_manager
+
+    return get_manager()
+
+
+def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" = _manager_of_kernel) -> None:
+    """Registers `%gguf`; twice is harmless. Starts nothing and prints nothing.
+
+    Args:
+        shell: The running IPython.
+        find_manager: Gives the manager at the first line that needs one.
+    """
+    if _loaded(shell) is None:
+        GgufMagics(shell, find_manager).install()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Puts back exactly what was there before `load`; without it, does nothing. Downloads go on."""
+    if (magics := _loaded(shell)) is not None:
+        magics.uninstall()
+
+
+def _loaded(shell: InteractiveShell) -> GgufMagics | None:
+    magics = shell.magics_manager.registry.get(GgufMagics.__name__)
+    return magics if isinstance(magics, GgufMagics) else None

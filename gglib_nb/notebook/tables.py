@@ -1,0 +1,202 @@
+"""Tables as aligned text and as static HTML, and the two plain ones: search results and registered models.
+
+Pure. Cells are text from anywhere: it is made printable, and escaped in HTML, here and nowhere else. The table of a plan
+stands in `plan_table`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.model import Model
+from gglib_nb.notebook import formats
+from gglib_nb.notebook.wording import printable
+
+_PADDING: Final = "padding:.25em .9em .25em 0"
+_CELL: Final = f"{_PADDING};border:0;vertical-align:top"
+_NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
+_WORD: Final = f"{_CELL};text-align:left"
+_HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
+# Shadows, not borders or background alone, so that the mark survives a page's own striped rows.
+_MARKED: Final = "background:rgba(46,125,50,.16);font-weight:600"
+_PLAIN_ROW: Final = "background:none"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        title: Its head.
+        is_number: Set to the right.
+        is_code: Set in a fixed pitch where there is HTML, since it is to be typed.
+    """
+
+    title: str
+    is_number: bool = False
+    is_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell that is more than its text.
+
+    Attributes:
+        text: What is shown.
+        rank: What it is sorted by where a page can sort; None sorts last.
+        color: CSS colour of the text; empty for the page's own.
+    """
+
+    text: str
+    rank: float | None = None
+    color: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row; a marked one stands out."""
+
+    cells: tuple[Cell, ...]
+    is_marked: bool = False
+
+
+def text_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """The table as lines of text; columns that are empty in every row are left out."""
+    kept = _filled(columns, rows)
+    lines = [[columns[at].title for at in kept], *[[printable(row.cells[at].text) for at in kept] for row in rows]]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(kept))]
+    marks = [" ", *("*" if row.is_marked else " " for row in rows)]
+    return "\n".join(
+        f"{mark} {_aligned(line, widths, [columns[at].is_number for at in kept])}".rstrip()
+        for mark, line in zip(marks, lines, strict=True)
+    )
+
+
+def html_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
+    """The table as HTML with its styles inline."""
+    kept = _filled(columns, rows)
+    heads = "".join(_html_head(columns[at]) for at in kept)
+    body = "".join(_html_row(row, columns, kept) for row in rows)
+    style = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
+    return f'<table style="{style}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    return [at for at in range(len(columns)) if any(row.cells[at].text for row in rows)]
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) -> str:
+    parts = zip(line, widths, numbers, strict=True)
+    return "  ".join(text.rjust(width) if is_number else text.ljust(width) for text, width, is_number in parts)
+
+
+def _html_head(column: Column) -> str:
+    return f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
+
+
+def _html_row(row: Row, columns: Sequence[Column], kept: Sequence[int]) -> str:
+    cells = "".join(_html_cell(row.cells[at], columns[at]) for at in kept)
+    return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{cells}</tr>'
+
+
+def _html_cell(cell: Cell, column: Column) -> str:
+    text = escape(printable(cell.text))
+    inside = f"<code>{text}</code>" if column.is_code and text else text
+    style = _NUMBER if column.is_number else _WORD
+    color = f";color:{cell.color}" if cell.color else ""
+    rank = "" if cell.rank is None else f' data-rank="{cell.rank:g}"'
+    return f'<td style="{style}{color}"{rank}>{inside}</td>'
+
+
+def row(*texts: str) -> Row:
+    """A row of plain texts."""
+    return Row(tuple(Cell(text) for text in texts))
+
+
+_SEARCH_COLUMNS: Final = (
+    Column("Row", is_number=True),
+    Column("Repository", is_code=True),
+    Column("Parameters", is_number=True),
+    Column("Downloads", is_number=True),
+    Column("Likes", is_number=True),
+    Column("Changed"),
+    Column("Access"),
+)
+_SEARCH_HINT: Final = "See what a row offers: %gguf plan ROW. Download it: %gguf queue ROW"
+
+
+def search_text(found: Sequence[RepoSummary]) -> str:
+    """Repositories that a search found, numbered."""
+    return f"{text_table(_SEARCH_COLUMNS, _search_rows(found))}\n{_SEARCH_HINT}"
+
+
+def search_html(found: Sequence[RepoSummary]) -> str:
+    """The same as HTML."""
+    return html_table(_SEARCH_COLUMNS, _search_rows(found)) + _hint(_SEARCH_HINT)
+
+
+def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
+    return [
+        row(
+            str(number),
+            repo.repo_id,
+            formats.count(repo.parameter_count),
+            formats.count(repo.downloads),
+            formats.count(repo.likes),
+            (repo.modified_at or formats.UNKNOWN)[:10],
+            "gated" if repo.gate else "",
+        )
+        for number, repo in enumerate(found, 1)
+    ]
+
+
+_MODEL_COLUMNS: Final = (
+    Column("Model", is_code=True),
+    Column("Size", is_number=True),
+    Column("Architecture"),
+    Column("Parameters", is_number=True),
+    Column("Context", is_number=True),
+    Column("SHA-256"),
+    Column("Path", is_code=True),
+)
+
+
+def models_text(models: Sequence[Model]) -> str:
+    """Registered models, the path of the first shard last."""
+    return text_table(_MODEL_COLUMNS, _model_rows(models))
+
+
+def models_html(models: Sequence[Model]) -> str:
+    """The same as HTML."""
+    return html_table(_MODEL_COLUMNS, _model_rows(models))
+
+
+def _model_rows(models: Sequence[Model]) -> list[Row]:
+    return [
+        row(
+            str(model.id),
+            formats.size(model.size_bytes),
+            _fact(model, "architecture"),
+            formats.count(_number(model, "parameter_count")),
+            _fact(model, "context_length"),
+            "verified" if model.is_verified else "unverified",
+            next(iter(model.paths), formats.UNKNOWN),
+        )
+        for model in models
+    ]
+
+
+def _fact(model: Model, name: str) -> str:
+    value = model.facts.get(name)
+    return formats.UNKNOWN if value is None else str(value)
+
+
+def _number(model: Model, name: str) -> int | None:
+    value = model.facts.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _hint(text: str) -> str:
+    return f'<div style="color:var(--jp-ui-font-color2,#6b6b6b)">{escape(text)}</div>'

@@ -1,0 +1,149 @@
+"""What each verb of `%gguf` does: asks the manager, waits for its answer, says in words what came of it.
+
+Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be interrupted; an interrupt while a
+request is being resolved voids the request.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.notebook import arguments, commands, formats, plan_table, tables, wording
+from gglib_nb.notebook.changes import change, find_item, standing
+from gglib_nb.notebook.markup import render_html
+from gglib_nb.notebook.recall import Recall
+from gglib_nb.notebook.targets import row_of
+from gglib_nb.notebook.text import render_text
+from gglib_nb.notebook.waiting import settle
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.port import DownloadManager
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a verb has to say.
+
+    Attributes:
+        text: For a terminal, and the `text/plain` of a notebook.
+        html: The same as static HTML; None where the text is all there is.
+    """
+
+    text: str
+    html: str | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str | None:
+        return self.html
+
+
+def perform(command: commands.Command, manager: "DownloadManager", recall: Recall) -> Answer:
+    """Does what a line asks for, and answers when it is done.
+
+    A live panel, the waiting of `Wait` and the value of `ModelPath` are the magic's own business; here they answer as
+    `Status` and `Models` do.
+
+    Raises:
+        GglibError: The answer is no; the queue is as it was.
+        KeyboardInterrupt: The waiting was interrupted.
+    """
+    match command:
+        case commands.Queue():
+            return _queue(command, manager, recall)
+        case commands.Plan():
+            return _plan(command, manager, recall)
+        case commands.Search():
+            return _search(command, manager, recall)
+        case commands.Models() | commands.ModelPath():
+            return _models(manager)
+        case commands.ShowPanel() | commands.Status() | commands.Wait():
+            return show_queue(manager)
+        case commands.Help():
+            return Answer(arguments.help_text(command.verb))
+        case _:
+            return Answer(change(command, manager))
+
+
+def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) -> Answer:
+    wanted = row_of(command.reference, recall.rows)
+    revision = command.revision or wanted.revision
+    request = DownloadRequest(
+        wanted.repo_id, wanted.quantization, revision, command.force, command.add_to_db, command.companions
+    )
+    before = {item.id for item in manager.snapshot.items}
+    id_ = _submit(request, manager, starts=command.starts)
+    recall.saw(id_)
+    item = find_item(id_, manager.snapshot)
+    is_new = id_ not in before
+    head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
+    why = f" {item.reason}" if is_new and item is not None and item.reason else ""
+    return Answer(wording.printable(f"{head}{why} {standing(item)}"))
+
+
+def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
+    if not starts:
+        return settle(manager.submit_queue_download(request))
+    place = manager.submit_queue_smart(
+        request.repo_id,
+        request.quantization,
+        revision=request.revision,
+        force=request.force,
+        companions=request.companions,
+        add_to_db=request.add_to_db,
+    )
+    return settle(place).id
+
+
+def _extent(item: QueuedDownload | None) -> str:
+    if item is None:
+        return ""
+    number = len(item.shards) + len(item.companions)
+    return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
+
+
+def _search(command: commands.Search, manager: "DownloadManager", recall: Recall) -> Answer:
+    found = settle(
+        manager.submit_search(
+            command.words, max_parameters=command.max_parameters, sort=command.sort, limit=command.limit
+        )
+    )
+    recall.showed(DownloadId(repo.repo_id) for repo in found)
+    if not found:
+        return Answer(f"No repository with GGUF files answers to {command.words!r}. Try fewer or other words.")
+    return Answer(tables.search_text(found), tables.search_html(found))
+
+
+def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall) -> Answer:
+    wanted = row_of(command.reference, recall.rows)
+    revision = command.revision or wanted.revision
+    plan = settle(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=revision, context=command.context))
+    recall.showed(DownloadId(plan.repo_id, variant.key, revision) for variant in plan.variants)
+    return Answer(plan_table.plan_text(plan), plan_table.plan_html(plan))
+
+
+def _models(manager: "DownloadManager") -> Answer:
+    models = manager.models()
+    if not models:
+        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
+    return Answer(tables.models_text(models), tables.models_html(models))
+
+
+def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:
+    """The path of a finished model that a program opens: of its first shard.
+
+    Raises:
+        ModelNotFoundError: No model answers to the reference.
+    """
+    return manager.catalog.find(command.reference).paths[0]
+
+
+def show_queue(manager: "DownloadManager") -> Answer:
+    """The queue as it is now."""
+    snapshot = manager.snapshot
+    return Answer(render_text(snapshot), render_html(snapshot))

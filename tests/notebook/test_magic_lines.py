@@ -1,0 +1,325 @@
+"""Lines of `%gguf` in a real IPython shell, over a manager that answers at once."""
+
+import signal
+import threading
+from concurrent.futures import Future
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
+
+from gglib_nb.domain.download import DownloadStatus, StoredFile
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import GatedRepoError, NetworkError, QueueFullError
+from gglib_nb.notebook import magic
+from tests.support.fake_manager import FakeManager
+from tests.support.queue_values import a_download, a_snapshot
+
+ACTIVE = a_download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING)
+FIRST = a_download("owner/first:Q8_0", position=1)
+SECOND = a_download("owner/second:Q8_0", position=2)
+FAILED = a_download("owner/failed:Q8_0", DownloadStatus.FAILED, error=NetworkError("Cut."), can_retry=True)
+FILE = StoredFile("/models/a/b/b.gguf", "b.gguf", "shard", 1024, "0" * 64, True, 1, False, {"architecture": "llama"})
+MODEL = Model(DownloadId("a/b", "Q8_0"), "c" * 40, "Q8_0", (FILE,), 1000.0)
+
+
+@pytest.fixture
+def shell():
+    # The singleton: `display` knows no other.
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    yield shell
+    magic.unload(shell)
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def manager(shell):
+    manager = FakeManager(ACTIVE, FIRST, SECOND, recent_failures=(FAILED,))
+    magic.load(shell, lambda: manager)
+    return manager
+
+
+def run(shell, line):
+    with capture_output() as captured:
+        shell.run_cell(f"%gguf {line}").raise_error()
+    shown = [output.data["text/plain"] for output in captured.outputs]
+    return (captured.stdout + "\n".join(shown)).rstrip("\n")
+
+
+def failure(shell, line):
+    with capture_output() as captured:
+        result = shell.run_cell(f"%gguf {line}")
+    return result.error_in_exec, (captured.stdout + captured.stderr).strip().splitlines()
+
+
+def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
+    assert run(shell, "queue owner/new") == (
+        "Queued owner/new:Q4_K_M (4.0 GiB). Q4_K_M is the first choice. It waits at position 3."
+    )
+
+
+def test_queue_passes_on_every_option(shell, manager):
+    run(shell, "queue owner/new@v1:Q8_0 --force --with mmproj --no-db")
+
+    options = {"revision": "v1", "force": True, "companions": ("mmproj",), "add_to_db": False}
+    assert manager.asked == [("queue_smart", "owner/new", "Q8_0", options)]
+
+
+def test_queue_joins_what_is_there(shell, manager):
+    assert run(shell, "queue owner/second:Q8_0") == (
+        "owner/second:Q8_0 is in the queue already. It waits at position 2."
+    )
+
+
+def test_queue_without_start_uses_the_operation_that_does_not_start(shell, manager):
+    run(shell, "queue owner/new:Q8_0 --no-start")
+
+    assert manager.asked[0][0] == "queue_download"
+
+
+def test_a_pasted_address_is_queued(shell, manager):
+    run(shell, "queue https://huggingface.co/owner/new/tree/main")
+
+    assert manager.asked[0][1:3] == ("owner/new", None)
+
+
+def test_a_python_variable_stands_for_a_repository(shell, manager):
+    shell.user_ns["repo"] = "owner/new"
+
+    run(shell, "queue {repo}")
+
+    assert manager.asked[0][1] == "owner/new"
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "said"),
+    [
+        (
+            "cancel active",
+            ("cancel_download", "owner/active:Q4_K_M", False),
+            "Cancelled owner/active:Q4_K_M; what was fetched is kept for a resume.",
+        ),
+        (
+            "cancel #2 --discard",
+            ("cancel_download", "owner/second:Q8_0", True),
+            "Cancelled owner/second:Q8_0; its partial files are deleted.",
+        ),
+        ("cancel --all", ("cancel_all",), "Cancelled 3 downloads; what was fetched is kept for a resume."),
+        ("remove 1", ("remove_from_queue", "owner/first:Q8_0"), "Removed owner/first:Q8_0 from the queue."),
+        ("move second top", ("reorder_queue", "owner/second:Q8_0", 1), "Moved owner/second:Q8_0 to position 1."),
+        ("move first down", ("reorder_queue", "owner/first:Q8_0", 2), "Moved owner/first:Q8_0 to position 2."),
+        (
+            "pause active",
+            ("pause", "owner/active:Q4_K_M"),
+            "Paused owner/active:Q4_K_M. Go on with: %gguf resume owner/active:Q4_K_M",
+        ),
+        ("resume first", ("resume", "owner/first:Q8_0"), "Resumed owner/first:Q8_0. It is next."),
+        ("retry failed", ("retry", "owner/failed:Q8_0"), "Queued owner/failed:Q8_0 again. It waits at position 3."),
+        ("retry --all", ("retry", "owner/failed:Q8_0"), "Queued 1 failed download again."),
+        ("clear-failed", ("clear_failed",), "Cleared 1 failed download."),
+        ("limit 25", ("set_max_queue_size", 25), "Up to 25 downloads may wait."),
+        ("bandwidth 5MB", ("set_bandwidth_limit", 5_000_000), "Transfers are limited to 5.0 MB/s."),
+        ("bandwidth off", ("set_bandwidth_limit", None), "Transfers are not limited."),
+    ],
+)
+def test_a_verb_asks_the_manager_and_says_in_one_line_what_is_so_now(shell, manager, line, asked, said):
+    assert run(shell, line) == said
+    assert manager.asked == [asked]
+
+
+@pytest.mark.parametrize("line", ["limit", "bandwidth", "status", "", "help", "models"])
+def test_a_verb_that_only_looks_changes_nothing(shell, manager, line):
+    assert run(shell, line)
+    assert manager.asked == []
+
+
+def test_status_is_text_and_html_in_one_bundle(shell, manager):
+    with capture_output() as captured:
+        shell.run_cell("%gguf status").raise_error()
+
+    assert set(captured.outputs[0].data) == {"text/plain", "text/html"}
+
+
+def test_without_a_kernel_the_panel_is_text(shell, manager):
+    assert run(shell, "").splitlines()[0] == "1 active, 2 waiting, room for 8"
+
+
+def test_path_is_a_value(shell, manager):
+    manager.registered = [MODEL]
+
+    shell.run_cell("p = %gguf path a/b").raise_error()
+
+    assert shell.user_ns["p"] == "/models/a/b/b.gguf"
+
+
+def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
+    manager.found = [
+        RepoSummary("x/one-GGUF", 12345, 10, 8_000_000_000, "llama", None, "2025-01-01T00:00:00Z"),
+        RepoSummary("x/two-GGUF", None, None, None, None, "manual", None),
+    ]
+    shown = run(shell, "search one two")
+
+    run(shell, "queue 2")
+
+    assert "8.0 B" in shown
+    assert "gated" in shown
+    assert manager.asked[-1][1] == "x/two-GGUF"
+
+
+def test_a_search_without_result_says_so(shell, manager):
+    assert "No repository" in run(shell, "search nothing")
+
+
+# Mistakes and refusals
+
+
+def test_a_grammar_mistake_is_one_line_and_exactly_a_usage_error(shell, manager):
+    error, lines = failure(shell, "queu owner/new")
+
+    assert type(error) is UsageError
+    assert lines == ["UsageError: 'queu' is not a verb. Did you mean %gguf queue?"]
+
+
+def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
+    manager.refusal = QueueFullError("The queue is full. Raise it: %gguf limit 20", max_size=10)
+
+    error, lines = failure(shell, "queue owner/new")
+
+    assert lines == ["QueueFullError: The queue is full. Raise it: %gguf limit 20"]
+    assert isinstance(error, QueueFullError)
+    assert error.max_size == 10
+
+
+def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager):
+    manager.refusal = GatedRepoError("Accept first.", accept_url="https://x/y")
+    manager.refusal.__cause__ = OSError("403")
+
+    error, _ = failure(shell, "queue owner/new")
+
+    assert error.__cause__ is manager.refusal.__cause__
+    assert vars(manager.refusal) == {"accept_url": "https://x/y"}
+
+
+def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
+    _, lines = failure(shell, "cancel owner/unknown")
+
+    assert lines == ["NotInQueueError: No download answers to 'owner/unknown'. %gguf status shows what is there."]
+    assert manager.asked == []
+
+
+def test_a_bug_keeps_its_traceback(shell, manager):
+    manager.refusal = ZeroDivisionError("a bug")
+
+    _, lines = failure(shell, "queue owner/new")
+
+    assert len(lines) > 5
+
+
+# Waiting and interrupts
+
+
+def interrupt_once_waiting(manager):
+    """Sends this process the signal of the interrupt button once the magic waits for the manager."""
+
+    def send():
+        while not manager.asked:
+            threading.Event().wait(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
+    manager.pending = Future()
+    thread = interrupt_once_waiting(manager)
+
+    error, lines = failure(shell, "queue owner/slow")
+    thread.join()
+
+    assert isinstance(error, KeyboardInterrupt)
+    assert lines == ["KeyboardInterrupt: Interrupted; the request is void."]
+    assert manager.pending.cancelled()
+
+
+def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
+    manager.pending = Future()
+    thread = interrupt_once_waiting(manager)
+
+    error, lines = failure(shell, "wait active")
+    thread.join()
+
+    assert isinstance(error, KeyboardInterrupt)
+    assert lines[-1] == "KeyboardInterrupt: Stopped waiting; the downloads go on."
+    assert manager.asked == [("wait", "owner/active:Q4_K_M")]
+
+
+def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
+    done = a_download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
+    manager.pending = Future()
+
+    def finish():
+        while not manager.asked:
+            threading.Event().wait(0.01)
+        manager.snapshot = a_snapshot(recent_completed=(done,))
+        manager.pending.set_result(None)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    said = run(shell, "wait active")
+    thread.join()
+
+    assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
+
+
+def test_a_download_that_fails_while_waited_for_raises_its_own_error(shell, manager):
+    manager.refusal = NetworkError("The line was cut. %gguf retry goes on.")
+
+    error, lines = failure(shell, "wait active")
+
+    assert isinstance(error, NetworkError)
+    assert lines[-1] == "NetworkError: The line was cut. %gguf retry goes on."
+
+
+# Loading
+
+
+def test_loading_asks_nothing_and_prints_nothing(shell):
+    def never():
+        raise AssertionError("a manager was made")
+
+    with capture_output() as captured:
+        magic.load(shell, never)
+
+    assert captured.stdout + captured.stderr == ""
+
+
+def test_unloading_puts_back_exactly_what_was_there(shell):
+    def before(line):
+        return "before"
+
+    shell.register_magic_function(before, magic_name="gguf")
+    tables = dict(shell.magics_manager.magics["line"]), dict(shell.magics_manager.registry)
+    matchers = list(shell.Completer.custom_matchers)
+
+    magic.load(shell, FakeManager)
+    magic.load(shell, FakeManager)
+    magic.unload(shell)
+
+    assert (dict(shell.magics_manager.magics["line"]), dict(shell.magics_manager.registry)) == tables
+    assert shell.Completer.custom_matchers == matchers
+
+
+def test_unloading_twice_is_harmless(shell):
+    magic.load(shell, FakeManager)
+
+    magic.unload(shell)
+    magic.unload(shell)
+
+    assert "gguf" not in shell.magics_manager.magics["line"]

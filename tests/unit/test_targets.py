@@ -1,0 +1,71 @@
+"""What a person may type to name a download."""
+
+import pytest
+
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
+from gglib_nb.notebook.targets import find_download, row_of
+from tests.support.queue_values import a_download, a_snapshot
+
+ACTIVE = a_download("bart/Qwen3-8B-GGUF:Q4_K_M", DownloadStatus.DOWNLOADING)
+FIRST = a_download("bart/Qwen3-8B-GGUF:Q8_0", position=1)
+SECOND = a_download("unsloth/gemma-3-GGUF:UD-Q4_K_XL", position=2)
+FAILED = a_download("bart/Qwen3-8B-GGUF:Q6_K", DownloadStatus.FAILED)
+DONE = a_download("bart/Phi-4-GGUF:Q4_K_M", DownloadStatus.COMPLETED)
+SNAPSHOT = a_snapshot(ACTIVE, FIRST, SECOND, recent_failures=(FAILED,), recent_completed=(DONE,))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("bart/Qwen3-8B-GGUF:Q8_0", FIRST),
+        ("bart/qwen3-8b-gguf:q8_0", FIRST),
+        ("#1", FIRST),
+        ("2", SECOND),
+        ("unsloth", SECOND),
+        (":q8_0", FIRST),
+        ("gemma", SECOND),
+        ("Q6_K", FAILED),
+        ("phi", DONE),
+        ("8B-GGUF:Q4", ACTIVE),
+    ],
+)
+def test_a_download_is_found(text, found):
+    assert find_download(text, SNAPSHOT) == found.id
+
+
+def test_a_retry_looks_among_the_failures_first():
+    assert find_download("qwen3", SNAPSHOT, failed_first=True) == FAILED.id
+
+
+def test_a_part_that_several_have_is_refused_with_their_names():
+    with pytest.raises(NotInQueueError, match="bart/Qwen3-8B-GGUF:Q4_K_M, bart/Qwen3-8B-GGUF:Q8_0"):
+        find_download("bart", SNAPSHOT)
+
+
+def test_a_near_miss_suggests():
+    with pytest.raises(NotInQueueError, match=r"Did you mean unsloth/gemma-3-GGUF:UD-Q4_K_XL\?"):
+        find_download("unslot/gema-3-GGUF:UD-Q4_K_XL", SNAPSHOT)
+
+
+def test_a_position_that_is_not_there_says_how_many_wait():
+    with pytest.raises(NotInQueueError, match="no position 3 in the queue: 2 wait"):
+        find_download("#3", SNAPSHOT)
+
+
+ROWS = (DownloadId("a/b"), DownloadId("c/d", "Q8_0"))
+
+
+def test_a_number_is_a_row_of_the_last_table():
+    assert row_of("2", ROWS) == DownloadId("c/d", "Q8_0")
+
+
+def test_anything_else_is_an_id_or_a_pasted_address():
+    assert row_of("https://huggingface.co/e/f/tree/v1", ROWS) == DownloadId("e/f", None, "v1")
+
+
+@pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2 rows"), ((), "No search or plan")])
+def test_a_row_that_is_not_there_is_refused(rows, says):
+    with pytest.raises(InvalidRepoIdError, match=says):
+        row_of("9", rows)
