@@ -19,7 +19,7 @@ _COLUMNS: Final = (
     Column("Bits/weight", is_number=True),
     Column("Memory", is_number=True),
     Column("Fits"),
-    Column("To fetch", is_number=True),
+    Column("Here"),
     Column("Free after", is_number=True),
     Column("Note"),
 )
@@ -42,12 +42,16 @@ _SORT_SCRIPT: Final = """<script>
   [...table.tHead.rows[0].cells].forEach((head, at) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.textContent = head.textContent;
+    button.textContent = button.dataset.title = head.textContent;
     button.style.cssText = "all:unset;cursor:pointer;outline:revert";
     button.addEventListener("click", () => {
       const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      for (const other of table.tHead.rows[0].cells) {
+        other.removeAttribute("aria-sort");
+        other.lastChild.textContent = other.lastChild.dataset.title;
+      }
       head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
+      button.textContent += turn === 1 ? " ▲" : " ▼";
       const rows = [...table.tBodies[0].rows];
       rows.sort((a, b) => turn * compare(rank(a, at), rank(b, at)));
       table.tBodies[0].append(...rows);
@@ -60,7 +64,7 @@ _SORT_SCRIPT: Final = """<script>
 
 def plan_text(plan: RepoPlan) -> str:
     """The plan as lines of text."""
-    lines = [_title(plan), *_warnings(plan), text_table(_COLUMNS, _rows(plan)), *_companions(plan), *_below(plan)]
+    lines = [_title(plan), *_warnings(plan), *_advice(plan), text_table(_COLUMNS, _rows(plan)), *_below(plan)]
     return "\n".join(_printable_lines(lines))
 
 
@@ -68,8 +72,9 @@ def plan_html(plan: RepoPlan) -> str:
     """The plan as HTML; sorts by a click on a head where scripts may run."""
     parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>"]
     parts += [_line(text, _BAD) for text in _warnings(plan)]
+    parts += [f"<div>{escape(printable(text))}</div>" for text in _advice(plan)]
     parts += [f'<div style="overflow-x:auto">{html_table(_COLUMNS, _rows(plan))}</div>', _SORT_SCRIPT]
-    parts += [_line(text, _MUTED) for text in (*_companions(plan), *_below(plan))]
+    parts += [_line(text, _MUTED) for text in _below(plan)]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
@@ -115,7 +120,7 @@ def _cells(number: int, variant: VariantPlan) -> tuple[Cell, ...]:
         Cell("" if bits is None else f"{bits:.1f}", bits),
         Cell("" if needed is None else about + formats.size(needed), needed),
         _fits(variant),
-        _to_fetch(variant),
+        _here(variant),
         _free_after(variant),
         Cell(_note(variant)),
     )
@@ -136,10 +141,13 @@ def _fits(variant: VariantPlan) -> Cell:
     return Cell("")
 
 
-def _to_fetch(variant: VariantPlan) -> Cell:
+def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
-        return Cell("here", 0, _GOOD)
-    return Cell(formats.size(variant.bytes_to_go), variant.bytes_to_go)
+        return Cell("all of it", 1, _GOOD)
+    if not variant.present_bytes:
+        return Cell("")
+    share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
+    return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} to go", share)
 
 
 def _free_after(variant: VariantPlan) -> Cell:
@@ -150,7 +158,7 @@ def _free_after(variant: VariantPlan) -> Cell:
 
 
 def _note(variant: VariantPlan) -> str:
-    parts = ["recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
+    parts = ["★ recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
     if variant.missing:
         parts.append(f"incomplete: {len(variant.missing)} of {variant.shard_count} files are missing")
     elif variant.shard_count > 1:
@@ -160,22 +168,22 @@ def _note(variant: VariantPlan) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _companions(plan: RepoPlan) -> list[str]:
-    fetchable = [companion for companion in plan.companions if companion.can_fetch]
-    kinds = dict.fromkeys(companion.kind for companion in fetchable)
-    sizes = {kind: [one.size_bytes for one in fetchable if one.kind == kind] for kind in kinds}
-    return [
-        f"With it goes {kind} ({', '.join(map(formats.size, sizes[kind]))}): add --with {kind} to %gguf queue"
-        for kind in kinds
-    ]
+def _advice(plan: RepoPlan) -> list[str]:
+    best = plan.recommended
+    return [f"Recommended: {best.why}"] if best is not None and best.why else []
 
 
 def _below(plan: RepoPlan) -> list[str]:
-    lines = []
-    if plan.recommended is not None and plan.recommended.why:
-        lines.append(f"Recommended: {plan.recommended.key}. {plan.recommended.why}")
+    lines = [
+        _companion_line(plan, kind) for kind in dict.fromkeys(one.kind for one in plan.companions if one.can_fetch)
+    ]
     if plan.context_tokens is not None:
         rough = any(variant.memory is not None and variant.memory.is_rough for variant in plan.variants)
-        about = " Roughly (~): this architecture's cache is not known exactly." if rough else ""
-        lines.append(f"Memory is for {plan.context_tokens} tokens of context.{about}")
+        about = " It is rough (~): what this architecture keeps is not known exactly." if rough else ""
+        lines.append(f"Memory is for {plan.context_tokens} tokens of context; --context changes that.{about}")
     return [*lines, "Download a row: %gguf queue ROW"]
+
+
+def _companion_line(plan: RepoPlan, kind: str) -> str:
+    sizes = ", ".join(formats.size(one.size_bytes) for one in plan.companions if one.kind == kind)
+    return f"With it goes {kind} ({sizes}): add --with {kind} to %gguf queue"

@@ -19,8 +19,7 @@ _CELL: Final = f"{_PADDING};border:0;vertical-align:top"
 _NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
 _WORD: Final = f"{_CELL};text-align:left"
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
-# Shadows, not borders or background alone, so that the mark survives a page's own striped rows.
-_MARKED: Final = "background:rgba(46,125,50,.16);font-weight:600"
+_MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
 _PLAIN_ROW: Final = "background:none"
 
 
