@@ -1,0 +1,221 @@
+"""What the header of a GGUF file says: versions 2 and 3, from any source of bytes, in bounded time and memory.
+
+Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values that only an inference program needs, such
+as a vocabulary, are counted and passed over. Nothing here knows files or the network: the caller reads.
+"""
+
+import struct
+from math import prod
+from types import MappingProxyType
+from typing import Final
+
+from gglib_nb.domain.gguf_header import GgufHeader, Scalar, header_facts
+from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window
+from gglib_nb.errors import GgufError
+
+__all__ = ["GgufHeader", "header_facts", "read_header"]
+
+_MAGIC: Final = b"GGUF"
+_LFS_POINTER: Final = b"vers"
+_VERSIONS: Final = (2, 3)
+_U32: Final = struct.Struct("<I")
+_U64: Final = struct.Struct("<Q")
+_COUNTS: Final = struct.Struct("<QQ")
+_ARRAY_HEAD: Final = struct.Struct("<IQ")
+_TENSOR_TAIL: Final = struct.Struct("<IQ")
+# Value types by their number (enum gguf_type).
+_STRING: Final = 8
+_ARRAY: Final = 9
+_BOOL: Final = 7
+_LAYOUTS: Final = {
+    number: struct.Struct(f"<{code}")
+    for number, code in {
+        0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d",
+    }.items()
+}  # fmt: skip
+# Keys have at most 2**16 - 1 bytes by the format; tensors four dimensions in ggml (GGML_MAX_DIMS).
+_LONGEST_KEY_BYTES: Final = 65_535
+_MOST_DIMENSIONS: Final = 4
+_DEEPEST_ARRAY: Final = 4
+# What is kept: strings for a person (chat templates are longer and only noticed), arrays with a value per layer.
+_LONGEST_TEXT_BYTES: Final = 4_096
+_LONGEST_KEPT_ARRAY: Final = 1_024
+# Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused.
+_MOST_KEPT_BYTES: Final = 2 * 1024**2
+# The fewest bytes that a key with its value and a tensor's description can take.
+_SHORTEST_PAIR_BYTES: Final = 13
+_SHORTEST_TENSOR_BYTES: Final = 24
+# Thousands of tensors are the most that a real file describes.
+_MOST_TENSORS: Final = 200_000
+_MOST_INNER_ARRAYS: Final = 100_000
+_DEFAULT_ALIGNMENT: Final = 32
+_FILE_WINDOW_BYTES: Final = 256 * 1024
+
+
+def read_header(
+    read: ReadBytes, size_bytes: int, *, limit_bytes: int | None = None, window_bytes: int = _FILE_WINDOW_BYTES
+) -> GgufHeader:
+    """Reads the header of a GGUF file.
+
+    Args:
+        read: Called with offset and length, in growing order; fewer bytes mean that the file ends there.
+        size_bytes: Of the file, or of the first part of a byte split. Nothing is read beyond it.
+        limit_bytes: How much may be read in all. A header that goes on is given as far as it was read: what an
+            estimate of memory needs stands before the vocabulary. None: to its end.
+        window_bytes: How much to ask for at once.
+
+    Raises:
+        GgufError: These bytes are no header that can be read; the text names what is wrong.
+    """
+    return _Reader(Window(read, size_bytes, window_bytes, limit_bytes)).header()
+
+
+class _Reader:
+    """Collects what one header says, in the order of the format."""
+
+    def __init__(self, window: Window) -> None:
+        self._window: Final = window
+        self._metadata: dict[str, Scalar] = {}
+        self._array_lengths: dict[str, int] = {}
+        self._layer_values: dict[str, tuple[int, ...]] = {}
+        self._has_chat_template: bool = False
+        self._key_bytes: int = 0
+        self._kept_bytes: int = 0
+        self._inner_arrays: int = 0
+
+    def header(self) -> GgufHeader:
+        version = self._version()
+        tensor_count, pair_count = self._window.unpack(_COUNTS)
+        self._check_count(pair_count, _SHORTEST_PAIR_BYTES, "keys")
+        self._check_count(tensor_count, _SHORTEST_TENSOR_BYTES, "tensors")
+        parameters: int | None = None
+        header_bytes: int | None = None
+        try:
+            for _ in range(pair_count):
+                self._pair()
+            parameters = sum(self._tensor_parameters() for _ in range(tensor_count))
+            header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
+        except ReadLimitError:
+            pass  # the rest stays unknown, as the caller wanted
+        return GgufHeader(
+            version,
+            tensor_count,
+            MappingProxyType(self._metadata),
+            MappingProxyType(self._array_lengths),
+            MappingProxyType(self._layer_values),
+            self._has_chat_template,
+            parameters,
+            header_bytes,
+        )
+
+    def _version(self) -> int:
+        magic = self._window.take(len(_MAGIC))
+        if magic == _LFS_POINTER:
+            raise GgufError("This is a pointer of Git LFS and not the model itself. Download the file from the Hub.")
+        if magic != _MAGIC:
+            raise GgufError(f"This is no GGUF file: it begins with {magic!r} and not with {_MAGIC!r}.")
+        (version,) = self._window.unpack(_U32)
+        if version in _VERSIONS:
+            return int(version)
+        if version == 1:
+            raise GgufError(
+                "This GGUF file has version 1, which no program loads any more. Ask for a newer conversion."
+            )
+        if int.from_bytes(version.to_bytes(4, "little"), "big") in (1, *_VERSIONS):
+            raise GgufError("This GGUF file was built for big-endian machines. Choose the one for little-endian.")
+        raise GgufError(f"This GGUF file has version {version}; versions 2 and 3 can be read. Update gglib_nb.")
+
+    def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
+        if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
+            raise GgufError(f"The GGUF header is broken: it announces {count} {what}. Fetch the file again.")
+
+    def _pair(self) -> None:
+        key = self._key()
+        if key in self._metadata or key in self._array_lengths:
+            raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Fetch the file again.")
+        self._key_bytes += len(key)
+        if self._key_bytes > _MOST_KEPT_BYTES:
+            raise GgufError("The GGUF header is broken: its keys are megabytes long. Fetch the file again.")
+        (kind,) = self._window.unpack(_U32)
+        self._has_chat_template |= key == "tokenizer.chat_template"
+        if kind == _ARRAY:
+            self._array(key, _DEEPEST_ARRAY)
+        elif (value := self._scalar(kind)) is not None:
+            self._metadata[key] = value
+
+    def _key(self) -> str:
+        (length,) = self._window.unpack(_U64)
+        if length > _LONGEST_KEY_BYTES:
+            raise GgufError(f"The GGUF header is broken: a name of {length} bytes. Fetch the file again.")
+        return self._window.take(length).decode(errors="replace")
+
+    def _scalar(self, kind: int) -> Scalar | None:
+        """A single value; None for a text that is too long to keep."""
+        if kind == _STRING:
+            (length,) = self._window.unpack(_U64)
+            if length > _LONGEST_TEXT_BYTES or not self._may_keep(length):
+                self._window.skip(length)
+                return None
+            return self._window.take(length).decode(errors="replace")
+        value: int | float = self._window.unpack(self._layout(kind))[0]
+        return bool(value) if kind == _BOOL else value
+
+    def _layout(self, kind: int) -> struct.Struct:
+        layout = _LAYOUTS.get(kind)
+        if layout is None:
+            raise GgufError(f"The GGUF header is broken: no value has the type {kind}. Fetch the file again.")
+        return layout
+
+    def _array(self, key: str, depth: int) -> None:
+        """Passes over an array; keeps its length, and the values where there may be one per layer."""
+        kind, count = self._window.unpack(_ARRAY_HEAD)
+        if key:  # before the values, as the reading may end within them
+            self._array_lengths[key] = count
+        if kind == _STRING:
+            self._check_length(count, _U64.size)
+            self._window.skip_strings(count)
+        elif kind == _ARRAY:
+            self._nested(key, count, depth)
+        else:
+            self._values(key, self._layout(kind), count)
+
+    def _nested(self, key: str, count: int, depth: int) -> None:
+        self._inner_arrays += count
+        if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
+            raise GgufError(
+                f"The GGUF header is broken: {key[:80]!r} nests its arrays beyond reason. Fetch the file again."
+            )
+        self._check_length(count, _ARRAY_HEAD.size)
+        for _ in range(count):
+            self._array("", depth - 1)
+
+    def _values(self, key: str, layout: struct.Struct, count: int) -> None:
+        is_wanted = key and layout.format[-1] not in "fd" and count <= _LONGEST_KEPT_ARRAY
+        if not is_wanted or not self._may_keep(count * _U64.size):
+            self._window.skip(count * layout.size)
+            return
+        values = struct.unpack(f"<{count}{layout.format[-1]}", self._window.take(count * layout.size))
+        self._layer_values[key] = values
+
+    def _may_keep(self, length_bytes: int) -> bool:
+        self._kept_bytes += length_bytes
+        return self._kept_bytes <= _MOST_KEPT_BYTES
+
+    def _check_length(self, count: int, shortest_bytes: int) -> None:
+        if count * shortest_bytes > self._window.left_bytes:
+            raise GgufError(f"The GGUF header is broken: it announces {count} values. Fetch the file again.")
+
+    def _tensor_parameters(self) -> int:
+        self._key()
+        (dimensions,) = self._window.unpack(_U32)
+        if dimensions > _MOST_DIMENSIONS:
+            raise GgufError(f"The GGUF header is broken: a tensor of {dimensions} dimensions. Fetch the file again.")
+        sizes = [self._window.unpack(_U64)[0] for _ in range(dimensions)]
+        self._window.unpack(_TENSOR_TAIL)
+        return prod(sizes)
+
+
+def _aligned(position: int, alignment: Scalar) -> int:
+    if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
+        raise GgufError(f"The GGUF header is broken: an alignment of {alignment}. Fetch the file again.")
+    return -(-position // alignment) * alignment

@@ -1,0 +1,103 @@
+"""A window that moves once over the bytes of a GGUF header, from a file or from a hub, and never looks back.
+
+It asks for bytes as they are needed, jumps over what is skipped, and refuses lengths that cannot be: so time
+and memory stay bounded whatever the bytes say. What they mean stands in `gglib_nb.domain.gguf`.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from gglib_nb.errors import GgufError
+
+ReadBytes = Callable[[int, int], bytes]
+"""Reads (offset, length); fewer bytes than asked for mean that the file ends there."""
+
+# The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
+_LONGEST_HEADER_BYTES: Final = 64 * 1024**2
+_U64: Final = struct.Struct("<Q")
+
+
+class ReadLimitError(GgufError):
+    """The header goes on beyond the bytes that may be read; what was read so far is right."""
+
+
+class Window:
+    """Takes and skips bytes from the front.
+
+    Args:
+        read: Where they come from.
+        size_bytes: Of the whole file; nothing is asked for beyond it.
+        window_bytes: How much to ask for at once, at least.
+        limit_bytes: How much may be asked for in all; None is no limit but that of a header.
+    """
+
+    def __init__(self, read: ReadBytes, size_bytes: int, window_bytes: int, limit_bytes: int | None) -> None:
+        self.position: int = 0
+        self._read: Final = read
+        self._size_bytes: Final = size_bytes
+        self._window_bytes: Final = window_bytes
+        self._allowance: int | None = limit_bytes
+        self._start: int = 0
+        self._buffer: bytes = b""
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes between the position and the end of what may be a header."""
+        return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
+
+    def take(self, length: int) -> bytes:
+        """The next bytes."""
+        self._require(length)
+        at = self.position - self._start
+        self.position += length
+        return self._buffer[at : at + length]
+
+    def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """The next values of a fixed layout."""
+        self._require(layout.size)
+        values = layout.unpack_from(self._buffer, self.position - self._start)
+        self.position += layout.size
+        return values
+
+    def skip(self, length: int) -> None:
+        """Passes over bytes without asking for them."""
+        self._check(length)
+        self.position += length
+
+    def skip_strings(self, count: int) -> None:
+        """Passes over strings, each behind its length. A vocabulary is a quarter of a million of them."""
+        unpack = _U64.unpack_from
+        while count:
+            self._require(_U64.size)
+            at, last = self.position - self._start, len(self._buffer) - _U64.size
+            while count and at <= last:
+                at += _U64.size + unpack(self._buffer, at)[0]
+                count -= 1
+            self.skip(self._start + at - self.position)
+
+    def _check(self, length: int) -> None:
+        if length > self.left_bytes:
+            raise GgufError(
+                f"The GGUF header is broken: at byte {self.position} it announces {length} bytes more and only "
+                f"{max(0, self.left_bytes)} can follow. Fetch the file again."
+            )
+
+    def _require(self, length: int) -> None:
+        """Sees to it that the next bytes are in the buffer."""
+        self._check(length)
+        if self.position + length <= self._start + len(self._buffer):
+            return
+        kept = self._buffer[self.position - self._start :]  # empty where a skip went beyond it
+        wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
+        self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
+        if len(self._buffer) < length:
+            if self._allowance == 0:
+                raise ReadLimitError("The GGUF header goes on beyond the bytes that may be read of it.")
+            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
+
+    def _ask(self, offset: int, length: int) -> bytes:
+        if self._allowance is not None:
+            length = min(length, self._allowance)
+            self._allowance -= length
+        return self._read(offset, length) if length else b""

@@ -1,0 +1,215 @@
+"""The memory estimate against what llama.cpp prints for known models, and what it says where it does not know."""
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from gglib_nb.domain.gguf_header import GgufHeader, Scalar
+from gglib_nb.domain.memory import estimate_memory
+
+MIB = 1024**2
+
+
+def header(
+    architecture: str, vocabulary: int | None = None, layers: dict[str, tuple[int, ...]] | None = None, **keys: Any
+) -> GgufHeader:
+    """A header with the architecture's own keys; `__` stands for a dot."""
+    own = {f"{architecture}.{key.replace('__', '.')}": value for key, value in keys.items()}
+    return GgufHeader(
+        version=3,
+        tensor_count=0,
+        metadata=MappingProxyType({"general.architecture": architecture} | own),
+        array_lengths={} if vocabulary is None else {"tokenizer.ggml.tokens": vocabulary},
+        layer_values={f"{architecture}.{key}": values for key, values in (layers or {}).items()},
+        has_chat_template=False,
+        tensor_parameters=None,
+        header_bytes=None,
+    )
+
+
+LLAMA_3_8B = header(
+    "llama",
+    vocabulary=128_256,
+    block_count=32,
+    embedding_length=4096,
+    context_length=8192,
+    attention__head_count=32,
+    attention__head_count_kv=8,
+)
+
+
+def test_llama_3_8b_takes_what_llama_cpp_prints() -> None:
+    estimate = estimate_memory(LLAMA_3_8B, 4_920_734_272, 2048)
+
+    assert estimate.kv_cache_bytes == 256 * MIB
+    assert estimate.overhead_bytes / MIB == pytest.approx(258.50 + 12.01, abs=0.02)
+    assert estimate.total_bytes == 4_920_734_272 + estimate.kv_cache_bytes + estimate.overhead_bytes
+    assert (estimate.is_rough, estimate.notes) == (False, ())
+
+
+def test_qwen_2_5_7b_takes_what_llama_cpp_prints() -> None:
+    qwen = header(
+        "qwen2",
+        152_064,
+        block_count=28,
+        embedding_length=3584,
+        attention__head_count=28,
+        attention__head_count_kv=4,
+    )
+
+    estimate = estimate_memory(qwen, 0, 4096)
+    assert estimate.kv_cache_bytes == 224 * MIB
+    assert estimate.overhead_bytes / MIB == 304 + 7 + 8  # the graph's buffer, and on the host an input and the mask
+
+
+def test_without_grouped_queries_every_head_has_its_own() -> None:
+    llama_2_7b = header("llama", 32_000, block_count=32, embedding_length=4096, attention__head_count=32)
+
+    assert estimate_memory(llama_2_7b, 0, 4096).kv_cache_bytes == 2048 * MIB
+
+
+def test_widths_of_heads_are_taken_from_the_header() -> None:
+    qwen_3_4b = header(
+        "qwen3",
+        block_count=36,
+        embedding_length=2560,
+        attention__head_count=32,
+        attention__head_count_kv=8,
+        attention__key_length=128,
+        attention__value_length=128,
+    )
+
+    assert estimate_memory(qwen_3_4b, 0, 4096).kv_cache_bytes == 576 * MIB
+
+
+def test_layers_with_a_sliding_window_keep_only_the_window() -> None:
+    gemma_3_4b = header(
+        "gemma3",
+        block_count=34,
+        embedding_length=2560,
+        attention__head_count=8,
+        attention__head_count_kv=4,
+        attention__key_length=256,
+        attention__value_length=256,
+        attention__sliding_window=1024,
+    )
+
+    # 5 layers with 32,768 cells and 29 with 1,536: the window and a batch.
+    assert estimate_memory(gemma_3_4b, 0, 32_768).kv_cache_bytes == (640 + 174) * MIB
+    assert estimate_memory(gemma_3_4b, 0, 512).kv_cache_bytes == 68 * MIB
+
+
+def test_a_flag_for_each_layer_tells_which_have_the_window() -> None:
+    model = header(
+        "gemma4",
+        layers={"attention.sliding_window_pattern": (1, 0), "attention.head_count_kv": (8, 2)},
+        block_count=2,
+        attention__head_count=8,
+        attention__key_length=512,
+        attention__value_length=512,
+        attention__key_length_swa=256,
+        attention__value_length_swa=256,
+        attention__sliding_window=512,
+    )
+
+    windowed, full = 1024 * 8 * 512 * 2, 8192 * 2 * 1024 * 2
+    assert estimate_memory(model, 0, 8192).kv_cache_bytes == windowed + full
+
+
+def test_layers_that_share_a_cache_are_counted_once() -> None:
+    keys: dict[str, Any] = {"block_count": 10, "embedding_length": 1024, "attention__head_count": 8}
+
+    assert estimate_memory(header("gemma3", **keys, attention__shared_kv_layers=5), 0, 1024).kv_cache_bytes == 20 * MIB
+
+
+def test_layers_without_attention_keep_nothing() -> None:
+    model = header(
+        "granitehybrid",
+        layers={"attention.head_count_kv": (0, 0, 0, 4)},
+        block_count=4,
+        embedding_length=1024,
+        attention__head_count=8,
+        ssm__state_size=128,
+    )
+
+    estimate = estimate_memory(model, 0, 1024)
+    assert estimate.kv_cache_bytes == 2 * MIB
+    assert estimate.notes == ("Layers with a state of fixed size are not counted.",)
+
+
+def test_linear_attention_between_full_layers_is_rough() -> None:
+    model = header(
+        "qwen3next",
+        block_count=8,
+        embedding_length=1024,
+        attention__head_count=8,
+        attention__head_count_kv=2,
+        attention__key_length=256,
+        attention__value_length=256,
+        full_attention_interval=4,
+    )
+
+    estimate = estimate_memory(model, 0, 1024)
+    assert (estimate.kv_cache_bytes, estimate.is_rough) == (4 * MIB, True)
+
+
+def test_latent_attention_keeps_one_vector_and_is_rough() -> None:
+    deepseek = header(
+        "deepseek2",
+        block_count=61,
+        embedding_length=7168,
+        attention__head_count=128,
+        attention__head_count_kv=1,
+        attention__key_length=576,
+        attention__value_length=512,
+        attention__key_length_mla=192,
+        attention__kv_lora_rank=512,
+    )
+
+    estimate = estimate_memory(deepseek, 0, 4096)
+    assert (estimate.kv_cache_bytes, estimate.is_rough) == (61 * 4096 * 576 * 2, True)
+
+
+def test_an_encoder_has_no_cache() -> None:
+    bert = header(
+        "bert", 30_522, block_count=12, embedding_length=384, attention__head_count=12, attention__causal=False
+    )
+
+    assert estimate_memory(bert, 0, 512).kv_cache_bytes == 0
+
+
+def test_what_the_header_leaves_out_is_unknown_and_not_zero() -> None:
+    estimate = estimate_memory(header("llama"), 100, 4096)
+
+    assert estimate.kv_cache_bytes is None
+    assert estimate.is_rough
+    assert estimate.total_bytes == 100 + estimate.overhead_bytes
+
+
+def test_an_unclear_window_is_not_assumed() -> None:
+    keys: dict[str, Any] = {"block_count": 2, "embedding_length": 1024, "attention__head_count": 8}
+
+    estimate = estimate_memory(header("llama", **keys, attention__sliding_window=512), 0, 65_536)
+    assert estimate.kv_cache_bytes == 512 * MIB
+    assert estimate.notes == ("The header does not tell which layers have a sliding window; none is assumed.",)
+
+
+@pytest.mark.parametrize("block_count", [10**12, "many", -3])
+def test_a_hostile_number_of_layers_is_no_number(block_count: Scalar) -> None:
+    model = header("llama", block_count=block_count, embedding_length=1024, attention__head_count=8)
+
+    assert estimate_memory(model, 0, 4096).kv_cache_bytes is None
+
+
+def test_more_context_than_trained_for_is_said_and_not_rough() -> None:
+    estimate = estimate_memory(LLAMA_3_8B, 0, 16_384)
+
+    assert estimate.notes == ("The model was trained for 8192 tokens.",)
+    assert not estimate.is_rough
+
+
+def test_an_unheard_of_architecture_is_rough() -> None:
+    model = header("novel", block_count=4, embedding_length=1024, attention__head_count=8)
+
+    assert estimate_memory(model, 0, 1024).notes == ("The architecture novel may keep more state.",)
