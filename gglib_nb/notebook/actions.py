@@ -1,0 +1,208 @@
+"""What each request of the panel's page asks of the manager.
+
+Turns a parsed request into one future whose result can be sent as JSON. Knows no widget and no thread: the manager's
+`submit_…` calls return at once, on whatever thread they are made.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any, Final, Protocol, TypeVar
+
+from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.plan import RepoPlan, VariantPlan
+from gglib_nb.domain.references import parse_pasted
+from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList
+
+_Given = TypeVar("_Given")
+_MOST_SUGGESTIONS: Final = 8
+
+
+class PanelManager(Protocol):
+    """What the panel needs of a manager. Every `submit_…` may be called on any thread."""
+
+    @property
+    def snapshot(self) -> QueueSnapshot:
+        """The queue as it is now."""
+
+    def subscribe(self, listener: Callable[[QueueSnapshot], None], /) -> Callable[[], None]:
+        """Calls the listener at most 10 times a second, and once for the last change. Returns what ends it."""
+
+    def submit_queue_smart(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        companions: tuple[str, ...] = (),
+    ) -> Future[Any]:
+        """Chooses, queues and runs. The result has `.id` and `.position`."""
+
+    def submit_plan(
+        self, repo_id: str, quantization: str | None = None, *, revision: str | None = None
+    ) -> Future[RepoPlan]:
+        """What a repository offers, queueing nothing."""
+
+    def submit_search(self, words: str, *, limit: int) -> Future[list[RepoSummary]]:
+        """Repositories with GGUF files that answer to the words."""
+
+    def submit_cancel_download(self, download_id: str, /) -> Future[Any]:
+        """Cancels one, keeping its bytes."""
+
+    def submit_cancel_all(self) -> Future[Any]:
+        """Cancels everything active and queued."""
+
+    def submit_remove_from_queue(self, download_id: str, /) -> Future[Any]:
+        """Takes a pending one out."""
+
+    def submit_reorder_queue(self, download_id: str, new_position: int, /) -> Future[Any]:
+        """Moves a pending one; 1 is next to run."""
+
+    def submit_pause(self, download_id: str, /) -> Future[Any]:
+        """Pauses one."""
+
+    def submit_resume(self, download_id: str, /) -> Future[Any]:
+        """Resumes a paused one."""
+
+    def submit_retry(self, download_id: str, /) -> Future[Any]:
+        """Queues a failed one again."""
+
+    def submit_clear_failed(self) -> Future[Any]:
+        """Empties the failures."""
+
+    def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
+        """How many may wait."""
+
+    def submit_set_bandwidth_limit(self, n: int | None, /) -> Future[Any]:
+        """Bytes per second for all together; None lifts it."""
+
+
+def start(manager: PanelManager, request: Request) -> Future[Any]:
+    """Does what the request asks for.
+
+    Returns:
+        Settled when the manager has answered: with what the reply carries (JSON values), or with its error.
+    """
+    return _ACTIONS[request["kind"]](manager, request)
+
+
+def _about(operation: Callable[[PanelManager, str], Future[Any]]) -> Callable[[PanelManager, Any], Future[Any]]:
+    return lambda manager, request: _mapped(operation(manager, request["id"]), _nothing)
+
+
+def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
+    future = manager.submit_queue_smart(
+        request["repo_id"],
+        request.get("quantization"),
+        revision=request.get("revision"),
+        companions=tuple(request.get("companions", ())),
+    )
+    return _mapped(future, lambda place: {"id": str(place.id), "position": place.position})
+
+
+def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
+    wanted = parse_pasted(request["repo_id"])
+    return _mapped(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
+
+
+def _variant_list(plan: RepoPlan) -> VariantList:
+    kinds = {companion.kind: companion.size_bytes for companion in plan.companions if companion.can_fetch}
+    return {
+        "repo_id": plan.repo_id,
+        "revision": plan.revision,
+        "free_bytes": plan.free_bytes,
+        "context_tokens": plan.context_tokens,
+        "accept_url": None if plan.has_access else plan.accept_url,
+        "variants": [_variant_choice(variant) for variant in plan.variants],
+        "companions": [{"kind": kind, "size_bytes": size} for kind, size in kinds.items()],
+    }
+
+
+def _variant_choice(variant: VariantPlan) -> VariantChoice:
+    return {
+        "key": variant.key,
+        "label": variant.label,
+        "size_bytes": variant.size_bytes,
+        "bytes_to_go": variant.bytes_to_go,
+        "free_bytes_after": variant.free_bytes_after,
+        "bits_per_weight": variant.bits_per_weight,
+        "file_count": variant.shard_count,
+        "ram_fit": variant.ram_fit,
+        "vram_fit": variant.vram_fit,
+        "is_complete": variant.is_complete,
+        "is_present": variant.is_present,
+        "is_queued": variant.is_queued,
+        "is_recommended": variant.is_recommended,
+        "why": variant.why,
+    }
+
+
+def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
+    return [
+        {"repo_id": repo.repo_id, "downloads": repo.downloads, "parameter_count": repo.parameter_count}
+        for repo in found
+    ]
+
+
+def _nothing(_result: object) -> None:
+    return None
+
+
+_ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
+    "queue": _queue,
+    "variants": _variants,
+    "suggest": lambda manager, request: _mapped(
+        manager.submit_search(request["text"], limit=_MOST_SUGGESTIONS), _suggestions
+    ),
+    "cancel": _about(lambda manager, name: manager.submit_cancel_download(name)),
+    "remove": _about(lambda manager, name: manager.submit_remove_from_queue(name)),
+    "pause": _about(lambda manager, name: manager.submit_pause(name)),
+    "resume": _about(lambda manager, name: manager.submit_resume(name)),
+    "retry": _about(lambda manager, name: manager.submit_retry(name)),
+    "retry_all": lambda manager, _: _all_of(
+        [manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]
+    ),
+    "move": lambda manager, request: _mapped(
+        manager.submit_reorder_queue(request["id"], request["position"]), _nothing
+    ),
+    "cancel_all": lambda manager, _: _mapped(manager.submit_cancel_all(), _nothing),
+    "clear_failed": lambda manager, _: _mapped(manager.submit_clear_failed(), _nothing),
+    "limit": lambda manager, request: _mapped(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
+    "bandwidth": lambda manager, request: _mapped(
+        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), _nothing
+    ),
+}
+
+
+def _mapped(source: Future[_Given], convert: Callable[[_Given], object]) -> Future[Any]:
+    answer: Future[Any] = Future()
+
+    def settle(done: Future[_Given]) -> None:
+        try:
+            answer.set_result(convert(done.result()))
+        except Exception as error:  # noqa: BLE001 - handed on to who waits for the answer
+            answer.set_exception(error)
+
+    source.add_done_callback(settle)
+    return answer
+
+
+def _all_of(sources: list[Future[Any]]) -> Future[None]:
+    """Settled when all are; with the first error, where there is one."""
+    answer: Future[None] = Future()
+    waiting, counting = set(sources), Lock()
+
+    def settle(done: Future[Any]) -> None:
+        with counting:
+            waiting.discard(done)
+            is_last = not waiting
+        if is_last:
+            errors = [error for source in sources if (error := source.exception())]
+            answer.set_exception(errors[0]) if errors else answer.set_result(None)
+
+    for source in sources:
+        source.add_done_callback(settle)
+    if not sources:
+        answer.set_result(None)
+    return answer

@@ -1,0 +1,283 @@
+"""What crosses between the panel's page and the kernel: the shapes of both directions, and one parser.
+
+Shapes only: what a request does stands in `panel`, how a state looks on the screen in `static/panel.js`, whose
+typedefs have the same names and fields (a test compares them). Numbers are raw; the page formats them.
+No message carries a token.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NotRequired, TypedDict, get_args, get_type_hints
+
+from gglib_nb.errors import RequestError
+
+
+class ShardState(TypedDict):
+    """One file's bar."""
+
+    path: str
+    kind: str
+    size_bytes: int | None
+    downloaded_bytes: int
+    status: str
+
+
+class ItemState(TypedDict):
+    """One download's row. `shards` are the model's files, then its companions."""
+
+    id: str
+    repo_id: str
+    name: str
+    quantization: str | None
+    revision: str | None
+    status: str
+    position: int
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+    notice_kind: str | None
+    error: str | None
+    help_url: str | None
+    can_retry: bool
+    reason: str
+    path: str | None
+    is_verified: bool | None
+    was_present: bool
+    started_at_s: float | None
+    ended_at_s: float | None
+    shards: list[ShardState]
+
+
+class RunState(TypedDict):
+    """What the last run came to. `completed_bytes` is None where one size is unknown."""
+
+    started_at_s: float
+    ended_at_s: float
+    models_completed: int
+    models_failed: int
+    models_cancelled: int
+    completed_bytes: int | None
+
+
+class QueueState(TypedDict):
+    """What the header shows."""
+
+    pending_count: int
+    active_count: int
+    max_size: int
+    bandwidth_limit_bytes_per_second: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    resolving: list[str]
+    last_run: RunState | None
+
+
+class PanelState(TypedDict):
+    """Everything: the `snapshot` trait, and the answer to `sync`.
+
+    `rev` is the queue's own version, `seq` the number of the last delta that is in it.
+    """
+
+    rev: int
+    seq: int
+    queue: QueueState
+    order: list[str]
+    items: dict[str, ItemState]
+
+
+class ItemPatch(TypedDict):
+    """What changed of one row: new values of its fields, and `[index, downloaded_bytes, status]` of its bars.
+
+    A row the page has not seen, or whose list of files is another one, comes with all its fields.
+    """
+
+    fields: dict[str, Any]
+    bars: list[tuple[int, int, str]]
+
+
+class Delta(TypedDict):
+    """What changed since the delta before; `order` only where it did. Rows not in the order are gone."""
+
+    kind: Literal["delta"]
+    rev: int
+    seq: int
+    queue: dict[str, Any]
+    order: NotRequired[list[str]]
+    items: dict[str, ItemPatch]
+
+
+class Reply(TypedDict):
+    """The answer every request gets: `result` where it worked, `error` in words where not."""
+
+    kind: Literal["reply"]
+    cid: str
+    ok: bool
+    result: NotRequired[Any]
+    error: NotRequired[str]
+
+
+class VariantChoice(TypedDict):
+    """One line of the list of variants; the fields are those of `domain.plan.VariantPlan`."""
+
+    key: str
+    label: str | None
+    size_bytes: int | None
+    bytes_to_go: int | None
+    free_bytes_after: int | None
+    bits_per_weight: float | None
+    file_count: int
+    ram_fit: str
+    vram_fit: str
+    is_complete: bool
+    is_present: bool
+    is_queued: bool
+    is_recommended: bool
+    why: str
+
+
+class CompanionChoice(TypedDict):
+    """A kind of file that can be fetched along, and the size of one of that kind."""
+
+    kind: str
+    size_bytes: int | None
+
+
+class VariantList(TypedDict):
+    """The answer to `variants`. `accept_url` is set where terms have to be accepted before anything can be fetched."""
+
+    repo_id: str
+    revision: str | None
+    free_bytes: int | None
+    context_tokens: int | None
+    accept_url: str | None
+    variants: list[VariantChoice]
+    companions: list[CompanionChoice]
+
+
+class Suggestion(TypedDict):
+    """One repository found by `suggest`."""
+
+    repo_id: str
+    downloads: int | None
+    parameter_count: int | None
+
+
+class PlainRequest(TypedDict):
+    """A request that is about the whole queue."""
+
+    cid: str
+    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync"]
+
+
+class DownloadAction(TypedDict):
+    """A request that is about one download."""
+
+    cid: str
+    kind: Literal["cancel", "remove", "pause", "resume", "retry"]
+    id: str
+
+
+class MoveRequest(TypedDict):
+    """To another place in the queue; 1 is next to run."""
+
+    cid: str
+    kind: Literal["move"]
+    id: str
+    position: int
+
+
+class QueueRequest(TypedDict):
+    """Add a download and run it."""
+
+    cid: str
+    kind: Literal["queue"]
+    repo_id: str
+    quantization: NotRequired[str | None]
+    revision: NotRequired[str | None]
+    companions: NotRequired[list[str]]
+
+
+class VariantsRequest(TypedDict):
+    """What does this repository offer? `repo_id` may be the address of its page."""
+
+    cid: str
+    kind: Literal["variants"]
+    repo_id: str
+
+
+class SuggestRequest(TypedDict):
+    """Which repositories answer to these words?"""
+
+    cid: str
+    kind: Literal["suggest"]
+    text: str
+
+
+class LimitRequest(TypedDict):
+    """How many downloads may wait."""
+
+    cid: str
+    kind: Literal["limit"]
+    max_size: int
+
+
+class BandwidthRequest(TypedDict):
+    """How fast all downloads together may be; None lifts the limit."""
+
+    cid: str
+    kind: Literal["bandwidth"]
+    bytes_per_second: int | None
+
+
+Request = (
+    PlainRequest
+    | DownloadAction
+    | MoveRequest
+    | QueueRequest
+    | VariantsRequest
+    | SuggestRequest
+    | LimitRequest
+    | BandwidthRequest
+)
+
+
+def _hints_by_kind() -> dict[str, dict[str, tuple[Any, bool]]]:
+    found: dict[str, dict[str, tuple[Any, bool]]] = {}
+    for shape in get_args(Request):
+        hints = get_type_hints(shape)
+        optional = shape.__optional_keys__
+        fields = {name: (hint, name in optional) for name, hint in hints.items() if name != "kind"}
+        found |= dict.fromkeys(get_args(hints["kind"]), fields)
+    return found
+
+
+_FIELDS: Final[Mapping[str, Mapping[str, tuple[Any, bool]]]] = _hints_by_kind()
+
+
+def parse_request(content: object) -> Request:
+    """Reads what a page sent.
+
+    Raises:
+        RequestError: It is none of the requests, or a field is missing, unknown or of another type.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        raise RequestError("The panel sent something that is no request. Reload the page.")
+    kind = content["kind"]
+    if kind not in _FIELDS:
+        raise RequestError(f"This kernel does not know the request {kind!r}. Reload the page.")
+    fields = _FIELDS[kind]
+    wrong = [name for name, (hint, optional) in fields.items() if not _fits(content, name, hint, optional)]
+    wrong += [str(name) for name in content if name != "kind" and name not in fields]
+    if wrong:
+        raise RequestError(f"The request {kind!r} came with a wrong {', '.join(wrong)}. Reload the page.")
+    return content  # type: ignore[return-value]  # just checked, field by field
+
+
+def _fits(content: Mapping[str, object], name: str, hint: type, optional: bool) -> bool:
+    if name not in content:
+        return optional
+    value = content[name]
+    if hint == list[str]:
+        return isinstance(value, list) and all(isinstance(part, str) for part in value)
+    return isinstance(value, hint) and not isinstance(value, bool)

@@ -1,0 +1,259 @@
+"""What a person does on the panel is what the manager is asked for, and what comes back is said where it was asked."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.errors import NotInQueueError, QueueFullError
+from tests.support import scenes
+from tests.support.fakemanager import FakeManager
+from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.snapshots import GIB, download
+
+pytestmark = pytest.mark.browser
+
+MODEL = "owner/model-GGUF:Q4_K_M"
+FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second", "third"))
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("status", "label", "asked"),
+    [
+        ("downloading", "Pause", ("pause", MODEL)),
+        ("downloading", "Cancel", ("cancel_download", MODEL)),
+        ("queued", "Pause", ("pause", MODEL)),
+        ("queued", "Remove", ("remove_from_queue", MODEL)),
+        ("paused", "Resume", ("resume", MODEL)),
+        ("failed", "Retry", ("retry", MODEL)),
+    ],
+)
+def test_a_button_asks_for_what_it_says(open_panel, status, label, asked):
+    panel = open_panel(FakeManager(download(MODEL, status)))
+
+    panel.press(f"{label} model-GGUF Q4_K_M")
+
+    assert panel.asked() == [asked]
+
+
+def test_a_button_is_pending_until_the_kernel_has_answered(open_panel):
+    manager = FakeManager(download(MODEL, "downloading"))
+    pausing = manager.answers["pause"] = Future()
+    panel = open_panel(manager)
+    button = panel.button("Pause model-GGUF Q4_K_M")
+
+    panel.press("Pause model-GGUF Q4_K_M")
+    expect(button).to_have_attribute("aria-busy", "true")
+    pausing.set_result(None)
+    panel.pump()
+
+    expect(button).not_to_have_attribute("aria-busy", "true")
+
+
+def test_a_second_press_of_a_pending_button_asks_for_nothing(open_panel):
+    manager = FakeManager(download(MODEL, "downloading"))
+    manager.answers["pause"] = scenes.never()
+    panel = open_panel(manager)
+
+    panel.press("Pause model-GGUF Q4_K_M")
+    panel.press("Pause model-GGUF Q4_K_M")
+
+    assert panel.asked() == [("pause", MODEL)]
+
+
+def test_a_refusal_is_said_in_the_row_where_it_was_asked_for(open_panel):
+    manager = FakeManager(download(MODEL, "downloading"), download(FIRST))
+    manager.answers["cancel_download"] = NotInQueueError("It has just finished; there is nothing to cancel.")
+    panel = open_panel(manager)
+
+    panel.press("Cancel model-GGUF Q4_K_M")
+
+    expect(panel.row("model-GGUF")).to_contain_text("It has just finished")
+    expect(panel.row("first-GGUF")).not_to_contain_text("It has just finished")
+
+
+def test_a_click_that_waits_for_a_cell_says_so(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading")))
+    panel.is_answering = False
+
+    panel.press("Pause model-GGUF Q4_K_M")
+    panel.sees("Waiting for the kernel")
+    panel.answer()
+
+    expect(panel.row("model-GGUF")).not_to_contain_text("Waiting for the kernel")
+    assert panel.asked() == [("pause", MODEL)]
+
+
+def test_cancel_all_asks_once(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST)))
+
+    panel.press("Cancel all")
+    panel.sees("Cancel 2 downloads?")
+    asked_before = panel.asked()
+    panel.press("Yes, cancel all")
+
+    assert (asked_before, panel.asked()) == ([], [("cancel_all",)])
+
+
+def test_cancel_all_can_be_thought_better_of(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading")))
+
+    panel.press("Cancel all")
+    panel.press("Keep them")
+
+    assert panel.asked() == []
+    expect(panel.button("Cancel all")).to_be_focused()
+
+
+@pytest.mark.parametrize(("label", "position"), [("Move to top", 1), ("Move up", 1), ("Move down", 3)])
+def test_the_buttons_of_a_waiting_row_move_it(open_panel, label, position):
+    panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
+    panel.row("second-GGUF").hover()
+
+    panel.press(f"{label} second-GGUF Q8_0")
+
+    assert panel.asked() == [("reorder_queue", SECOND, position)]
+
+
+def test_alt_and_an_arrow_key_move_the_row_that_has_the_focus(open_panel):
+    panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
+
+    panel.button("Pause second-GGUF Q8_0").focus()
+    panel.page.keyboard.press("Alt+ArrowDown")
+    panel.pump()
+
+    assert panel.asked() == [("reorder_queue", SECOND, 3)]
+
+
+def test_the_focus_stays_on_a_row_that_moves(open_panel):
+    panel = open_panel(FakeManager(download(FIRST), download(SECOND)))
+
+    panel.button("Pause second-GGUF Q8_0").focus()
+    panel.show_queue(download(SECOND), download(FIRST))
+
+    assert panel.rows() == ["second-GGUF", "first-GGUF"]
+    expect(panel.button("Pause second-GGUF Q8_0")).to_be_focused()
+
+
+def test_a_row_is_dragged_to_its_new_place(open_panel):
+    panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
+    grip = panel.row("third-GGUF").locator(".gglib-grip").bounding_box()
+    goal = panel.row("first-GGUF").bounding_box()
+    mouse = panel.page.mouse
+
+    mouse.move(grip["x"] + 10, grip["y"] + 10)
+    mouse.down()
+    mouse.move(goal["x"] + 20, goal["y"] + 5, steps=8)
+    mouse.up()
+    panel.pump()
+
+    assert panel.asked() == [("reorder_queue", THIRD, 1)]
+
+
+def test_a_drag_that_is_given_up_moves_nothing(open_panel):
+    panel = open_panel(FakeManager(download(FIRST), download(SECOND)))
+    grip = panel.row("second-GGUF").locator(".gglib-grip").bounding_box()
+
+    panel.page.mouse.move(grip["x"] + 10, grip["y"] + 10)
+    panel.page.mouse.down()
+    panel.page.mouse.move(grip["x"] + 10, grip["y"] - 90, steps=5)
+    panel.page.keyboard.press("Escape")
+    panel.page.mouse.up()
+    panel.pump()
+
+    assert panel.asked() == []
+
+
+def test_nothing_moves_under_the_pointer(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST)))
+    panel.row("first-GGUF").hover()
+
+    panel.show_queue(download(FIRST, "downloading"), download(MODEL, "failed"))
+    while_inside = panel.rows()
+    panel.page.mouse.move(2, 2)
+    panel.pump()
+
+    assert while_inside == ["model-GGUF", "first-GGUF"]
+    assert panel.rows() == ["first-GGUF", "model-GGUF"]
+
+
+def test_the_failed_can_be_tried_again_together_or_cleared(open_panel):
+    panel = open_panel(scenes.errors())
+
+    panel.press("Retry all")
+    panel.press("Clear")
+
+    assert [operation for operation, *_ in panel.asked()] == ["retry", "retry", "retry", "clear_failed"]
+
+
+def test_the_limits_are_set_and_lifted(open_panel):
+    panel = open_panel(FakeManager(bandwidth_limit_bytes_per_second=5_000_000))
+    panel.press("Limits")
+
+    panel.page.get_by_label("Downloads that may wait").fill("25")
+    panel.page.get_by_label("Speed limit in MB/s").fill("2.5")
+    panel.page.get_by_label("Speed limit in MB/s").fill("")
+    panel.page.keyboard.press("Tab")
+    panel.pump()
+
+    assert panel.asked() == [("set_max_queue_size", 25), ("set_bandwidth_limit", None)]
+
+
+def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
+    panel = open_panel(scenes.choosing())
+
+    panel.page.get_by_role("combobox").fill("llama")
+    panel.hear("suggest")
+    panel.page.keyboard.press("ArrowDown")
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+    panel.page.get_by_label("Fetch mmproj along").check()
+    panel.press("Download Q4_K_M")
+
+    assert panel.manager.asked == [
+        ("search", ("llama",), {"limit": 8}),
+        ("plan", ("bartowski/Llama-3.2-3B-Instruct-GGUF", None), {"revision": None}),
+        ("queue_smart", ("ggml-org/gemma-3-12b-it-GGUF", "Q4_K_M"), {"revision": None, "companions": ("mmproj",)}),
+    ]
+
+
+def test_what_cannot_be_queued_says_why_beside_its_button(open_panel):
+    manager = scenes.choosing()
+    manager.answers["queue_smart"] = QueueFullError("The queue is full (10 wait). Remove one, or raise the limit.")
+    panel = open_panel(manager)
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+
+    panel.press("Download Q8_0")
+
+    expect(panel.row("Q8_0")).to_contain_text("The queue is full")
+
+
+def test_an_incomplete_variant_cannot_be_asked_for(open_panel):
+    panel = open_panel(scenes.choosing())
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+
+    expect(panel.button("Download F32")).to_be_disabled()
+
+
+def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
+    panel = open_panel(scenes.done(), permissions=["clipboard-read", "clipboard-write"])
+    title = "Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
+
+    panel.press(f"Copy the code that loads {title}")
+
+    assert panel.page.evaluate("navigator.clipboard.readText()").startswith("from llama_cpp import Llama\nllm = Llama(")
+
+
+def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "paused", done=GIB)))
+
+    expect(panel.row("model-GGUF")).to_contain_text("1.0 GiB of 4.0 GiB")

@@ -1,0 +1,199 @@
+"""The panel without a page and without a kernel: what it sends, what it answers, what it shows to those without widgets."""
+
+from concurrent.futures import Future
+
+import comm
+import pytest
+
+from gglib_nb.errors import QueueFullError
+from gglib_nb.notebook.panel import Panel
+from tests.support.fakemanager import FakeManager
+from tests.support.snapshots import GIB, completed, download
+
+MODEL = "owner/model-GGUF:Q4_K_M"
+
+
+class RecordingComm(comm.base_comm.BaseComm):
+    """Keeps what is sent instead of sending it."""
+
+    def __init__(self, *given, **named):
+        self.messages = []
+        super().__init__(*given, **named)
+
+    def publish_msg(self, msg_type, data=None, **_rest):
+        if msg_type == "comm_msg":
+            self.messages.append(data)
+
+
+@pytest.fixture
+def panel_of(monkeypatch):
+    """Makes panels whose messages are kept; closes them at the end."""
+    monkeypatch.setattr(comm, "create_comm", RecordingComm)
+    made = []
+
+    def make(manager):
+        made.append(Panel(manager))
+        return made[-1]
+
+    yield make
+    for panel in made:
+        panel.close()
+
+
+def custom(panel):
+    return [data["content"] for data in panel.comm.messages if data["method"] == "custom"]
+
+
+def ask(panel, **content):
+    panel._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+    return custom(panel)[-1]
+
+
+def test_the_state_of_a_page_that_opens_is_the_queue_of_now(panel_of):
+    manager = FakeManager(download(MODEL))
+    panel = panel_of(manager)
+
+    manager.show(download(MODEL, "downloading", done=GIB))
+
+    assert panel.get_state()["snapshot"]["items"][MODEL]["downloaded_bytes"] == GIB
+
+
+def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
+    still = download("owner/other-GGUF:Q8_0", position=1)
+    manager = FakeManager(download(MODEL, "downloading", done=GIB), still)
+    panel = panel_of(manager)
+
+    manager.show(download(MODEL, "downloading", done=2 * GIB), still)
+
+    assert custom(panel) == [
+        {
+            "kind": "delta",
+            "rev": 2,
+            "seq": 1,
+            "queue": {},
+            "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GIB}, "bars": [(0, 2 * GIB, "downloading")]}},
+        }
+    ]
+
+
+def test_nothing_is_sent_where_nothing_shows(panel_of):
+    item = download(MODEL, position=1)
+    manager = FakeManager(item)
+    panel = panel_of(manager)
+
+    manager.show(item)
+
+    assert custom(panel) == []
+
+
+def test_an_id_that_ended_before_and_runs_again_is_one_row(panel_of):
+    panel = panel_of(FakeManager(download(MODEL, "downloading"), completed(MODEL)))
+
+    assert panel.state["order"] == [MODEL]
+    assert panel.state["items"][MODEL]["status"] == "downloading"
+
+
+def test_a_request_is_answered_when_the_manager_has_answered(panel_of):
+    manager = FakeManager(download(MODEL, "downloading"))
+    cancelling = manager.answers["cancel_download"] = Future()
+    panel = panel_of(manager)
+    ask_nothing_yet = len(custom(panel))
+
+    panel._handle_msg(
+        {
+            "content": {"data": {"method": "custom", "content": {"cid": "7", "kind": "cancel", "id": MODEL}}},
+            "buffers": [],
+        }
+    )
+    unanswered = custom(panel)[ask_nothing_yet:]
+    cancelling.set_result(None)
+
+    assert unanswered == []
+    assert custom(panel)[-1] == {"kind": "reply", "cid": "7", "ok": True, "result": None}
+    assert manager.asked == [("cancel_download", (MODEL,), {})]
+
+
+def test_a_refusal_carries_the_words_of_the_error(panel_of):
+    manager = FakeManager()
+    manager.answers["queue_smart"] = QueueFullError("The queue is full.", max_size=10)
+
+    reply = ask(panel_of(manager), cid="1", kind="queue", repo_id="owner/repo")
+
+    assert reply == {"kind": "reply", "cid": "1", "ok": False, "error": "The queue is full."}
+
+
+def test_a_fault_of_ours_is_answered_without_its_text(panel_of, caplog):
+    manager = FakeManager()
+    manager.answers["pause"] = RuntimeError("Authorization: Bearer hf_secret")
+
+    reply = ask(panel_of(manager), cid="1", kind="pause", id=MODEL)
+
+    assert reply["ok"] is False
+    assert "RuntimeError" in reply["error"]
+    assert "hf_secret" not in reply["error"]
+
+
+def test_an_unknown_kind_gets_an_error_and_not_silence(panel_of):
+    reply = ask(panel_of(FakeManager()), cid="1", kind="explode")
+
+    assert (reply["ok"], "explode" in reply["error"]) == (False, True)
+
+
+def test_sync_answers_with_the_whole_state(panel_of):
+    panel = panel_of(FakeManager(download(MODEL)))
+
+    reply = ask(panel, cid="1", kind="sync")
+
+    assert reply["result"] == panel.get_state()["snapshot"]
+
+
+def test_retry_all_says_the_first_refusal_after_all_were_asked(panel_of):
+    manager = FakeManager(*(download(f"owner/m{number}-GGUF:Q8_0", "failed") for number in range(3)))
+    manager.answers["retry"] = QueueFullError("The queue is full.")
+
+    reply = ask(panel_of(manager), cid="1", kind="retry_all")
+
+    assert [operation for operation, _, _ in manager.asked] == ["retry", "retry", "retry"]
+    assert reply["error"] == "The queue is full."
+
+
+def test_what_a_page_sends_back_as_state_changes_nothing(panel_of):
+    panel = panel_of(FakeManager(download(MODEL)))
+
+    panel._handle_msg({"content": {"data": {"method": "update", "state": {"snapshot": {"order": []}}}}, "buffers": []})
+
+    assert panel.get_state()["snapshot"]["order"] == [MODEL]
+
+
+def test_a_closed_panel_hears_no_more(panel_of):
+    manager = FakeManager()
+    panel = panel_of(manager)
+
+    panel.close()
+    manager.show(download(MODEL))
+
+    assert panel.state["order"] == []
+
+
+def test_readers_without_widgets_get_text_and_html_beside_the_view(panel_of):
+    data, _ = panel_of(FakeManager(download(MODEL)))._repr_mimebundle_()
+
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert MODEL in data["text/plain"]
+    assert MODEL in data["text/html"]
+
+
+def test_clicks_stay_on_the_subshell_that_the_page_chose(monkeypatch):
+    from ipykernel.comm.comm import BaseComm
+
+    if not hasattr(BaseComm, "_reply_subshell_for"):
+        pytest.skip("this ipykernel leaves messages on their subshell by itself")
+    monkeypatch.setattr(comm, "create_comm", BaseComm)
+    monkeypatch.setattr(BaseComm, "publish_msg", lambda *_given, **_named: None)
+    panel = Panel(FakeManager())
+    panel.comm._reply_subshell_id = None
+
+    routed = panel.comm._reply_subshell_for({"content": {"kind": "cancel"}}, "subshell-1")
+
+    panel.close()
+    assert routed == "subshell-1"

@@ -1,0 +1,147 @@
+"""A light host: a real widget in this process, joined to a real page in Chromium, without Jupyter between them.
+
+It does what a front end does for an anywidget (one model, any number of views, custom messages both ways), so most of
+what the panel is to a person can be tested in milliseconds. What Jupyter itself adds is tested in Jupyter.
+"""
+
+import json
+import queue
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
+import comm
+from comm.base_comm import BaseComm
+from playwright.sync_api import Page
+
+_HOST = """
+class Model {
+  constructor(state) { this.state = state; this.handlers = {}; this.saves = 0; this.widget_manager = {}; }
+  get(name) { return this.state[name]; }
+  set(name, value) { this.state[name] = value; this.emit("change:" + name, value); }
+  save_changes() { this.saves += 1; }
+  send(content) { window.toKernel(JSON.stringify({ method: "custom", content })); }
+  on(event, handler) { (this.handlers[event] ??= []).push(handler); }
+  off(event, handler) { this.handlers[event] = (this.handlers[event] ?? []).filter((known) => handler && known !== handler); }
+  emit(event, ...values) { for (const handler of this.handlers[event] ?? []) handler(...values); }
+}
+window.mount = async (module, css, state) => {
+  const style = document.head.appendChild(document.createElement("style"));
+  style.textContent = css;
+  const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
+  window.widget = (await import(url)).default;
+  window.model = new Model(state);
+  await window.widget.initialize?.({ model: window.model, signal: new AbortController().signal });
+};
+window.show = async () => {
+  const el = document.body.appendChild(document.createElement("div"));
+  const closing = new AbortController();
+  await window.widget.render({ model: window.model, el, signal: closing.signal });
+  (window.views ??= []).push(() => { closing.abort(); el.remove(); });
+};
+window.fromKernel = (message) => {
+  if (message.method === "custom") window.model.emit("msg:custom", message.content, []);
+  else for (const [name, value] of Object.entries(message.state)) window.model.set(name, value);
+};
+"""
+
+
+class _BridgeComm(BaseComm):  # type: ignore[misc]  # untyped
+    """Carries the widget's messages to the host instead of to a kernel's socket."""
+
+    outbox: "queue.SimpleQueue[dict[str, Any]] | None" = None
+
+    def publish_msg(self, msg_type: str, data: Any = None, **_rest: Any) -> None:
+        if self.outbox is not None and msg_type == "comm_msg":
+            self.outbox.put(json.loads(json.dumps(data)))
+
+
+class LightHost:
+    """One widget on one page.
+
+    Attributes:
+        widget: The real widget.
+        page: The real page.
+        sent: Every custom message the page has sent.
+        received: Every custom message the page was given.
+        is_answering: While False, what the page sends stays unread, as when a cell blocks the kernel.
+    """
+
+    def __init__(self, page: Page, make: Callable[[], anywidget.AnyWidget]) -> None:
+        self.page = page
+        self.sent: list[dict[str, Any]] = []
+        self.received: list[dict[str, Any]] = []
+        self.is_answering = True
+        self._unread: list[dict[str, Any]] = []
+        self._outbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self.widget = _with_bridge(make)
+        self.widget.comm.outbox = self._outbox
+        # A real address, since a clipboard and a base for links are there only in a page that has one.
+        page.route("http://light.host/", lambda route: route.fulfill(body="<!doctype html><title>host</title><body>"))
+        page.goto("http://light.host/")
+        page.expose_function("toKernel", self._from_page)
+        page.add_script_tag(content=_HOST)
+        state = self.widget.get_state()
+        page.evaluate("([esm, css, state]) => mount(esm, css, state)", [state.pop("_esm"), state.pop("_css"), state])
+        self.show()
+
+    def show(self) -> None:
+        """Opens one more view of the model."""
+        self.page.evaluate("show()")
+        self.pump()
+
+    def pump(self) -> None:
+        """Brings the page what the widget has sent, until there is nothing more on the way."""
+        # Exposed functions run on this thread whenever Playwright does; a round trip lets what is under way arrive.
+        while self.page.evaluate("1") and not self._outbox.empty():
+            message = self._outbox.get_nowait()
+            if message["method"] == "custom":
+                self.received.append(message["content"])
+            self.page.evaluate("message => fromKernel(message)", message)
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def hear(self, kind: str, deadline_s: float = 5.0) -> None:
+        """Waits until the page has sent a request of this kind, and brings it the answer."""
+        until = time.monotonic() + deadline_s
+        while not any(message["kind"] == kind for message in self.sent):
+            assert time.monotonic() < until, f"the page has not sent {kind!r}"
+            self.page.evaluate("new Promise(requestAnimationFrame)")
+        self.pump()
+
+    def answer(self) -> None:
+        """The cell is over: handles what the page has sent meanwhile."""
+        self.is_answering = True
+        unread, self._unread = self._unread, []
+        for data in unread:
+            self._handle(data)
+        self.pump()
+
+    def disconnect(self) -> None:
+        """What JupyterLab does to a widget when the kernel goes: a class on the view, and an event."""
+        self.page.evaluate(
+            """() => {
+              for (const panel of document.querySelectorAll(".gglib-panel")) panel.parentElement.classList.add("jupyter-widgets-disconnected");
+              model.emit("comm_live_update");
+            }"""
+        )
+        self.pump()
+
+    def _from_page(self, text: str) -> None:
+        data = json.loads(text)
+        self.sent.append(data["content"])
+        if self.is_answering:
+            self._handle(data)
+        else:
+            self._unread.append(data)
+
+    def _handle(self, data: dict[str, Any]) -> None:
+        self.widget._handle_msg({"content": {"data": data}, "buffers": []})
+
+
+def _with_bridge(make: Callable[[], anywidget.AnyWidget]) -> Any:
+    create, comm.create_comm = comm.create_comm, _BridgeComm
+    try:
+        return make()
+    finally:
+        comm.create_comm = create

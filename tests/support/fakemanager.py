@@ -1,0 +1,51 @@
+"""A manager that does nothing but remember: what the panel asked for, and the snapshot it is told to have."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from gglib_nb.domain.download import QueueSnapshot
+from tests.support.snapshots import snapshot
+
+
+class FakeManager:
+    """Stands where the panel expects a manager.
+
+    Attributes:
+        snapshot: What it shows; change it with `show`.
+        asked: `(operation, arguments, keywords)` of every submit, in order.
+        answers: What an operation's future holds: a value, an exception, or a future to be settled by the test.
+    """
+
+    def __init__(self, *items: Any, **fields: Any) -> None:
+        self.snapshot: QueueSnapshot = snapshot(*items, **fields)
+        self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+        self._listeners: list[Callable[[QueueSnapshot], None]] = []
+
+    def show(self, *items: Any, **fields: Any) -> None:
+        """Becomes another queue, and tells the listeners."""
+        self.snapshot = snapshot(*items, version=self.snapshot.version + 1, **fields)
+        for listener in list(self._listeners):
+            listener(self.snapshot)
+
+    def subscribe(self, listener: Callable[[QueueSnapshot], None]) -> Callable[[], object]:
+        self._listeners.append(listener)
+        return lambda: listener in self._listeners and self._listeners.remove(listener)
+
+    def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
+        if not name.startswith("submit_"):
+            raise AttributeError(name)
+        return lambda *arguments, **keywords: self._submit(name.removeprefix("submit_"), arguments, keywords)
+
+    def _submit(self, operation: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
+        self.asked.append((operation, arguments, keywords))
+        answer = self.answers.get(operation)
+        if isinstance(answer, Future):
+            return answer
+        future: Future[Any] = Future()
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        return future

@@ -1,0 +1,158 @@
+"""Queues as people meet them, for screenshots and for tests of what the panel looks like."""
+
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError
+from tests.support.fakemanager import FakeManager
+from tests.support.snapshots import GIB, NOW_S, completed, download, run_summary, shards
+
+MIB = 1024**2
+
+
+def _sharded() -> QueuedDownload:
+    sizes, done = [5 * GIB, 5 * GIB, 5 * GIB, 2 * GIB], [5 * GIB, 3 * GIB + 210 * MIB, GIB + 77 * MIB, 0]
+    return download(
+        "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL",
+        "downloading",
+        size=17 * GIB,
+        done=sum(done),
+        shards=shards("UD-Q4_K_XL/Qwen3-30B-A3B-Instruct-2507-UD-Q4_K_XL", sizes, done),
+        bytes_per_second=58.4e6,
+        eta_seconds=141.0,
+        started_at_s=NOW_S,
+    )
+
+
+def _vision() -> QueuedDownload:
+    item = download(
+        "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", "downloading", size=7 * GIB, done=900 * MIB, bytes_per_second=0.0
+    )
+    projector = ShardProgress(2, "mmproj-model-f16.gguf", "mmproj", 815 * MIB, 0, ShardStatus.QUEUED)
+    notice = "stalled for 12 s"
+    return replace(item, companions=(projector,), notice=notice, notice_kind="stalled", started_at_s=NOW_S)
+
+
+def busy() -> FakeManager:
+    """A working day: two run, some wait, one failed, two are there."""
+    return FakeManager(
+        _sharded(),
+        _vision(),
+        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", size=int(2.5 * GIB)),
+        download("Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M", "paused", size=int(4.4 * GIB), done=int(1.2 * GIB)),
+        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", size=int(11.9 * GIB)),
+        _disk_full(),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", size=int(1.8 * GIB), seconds=42),
+        bytes_per_second=58.4e6,
+        eta_seconds=512.0,
+    )
+
+
+def _disk_full() -> QueuedDownload:
+    text = "The disk of /home/ada/models has 3.1 GiB free, and 24.9 GiB are still to come. Free some space and retry."
+    return download(
+        "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF:Q4_K_M",
+        "failed",
+        size=40 * GIB,
+        done=int(15.1 * GIB),
+        error=DiskFullError(text),
+        can_retry=True,
+    )
+
+
+def errors() -> FakeManager:
+    """Three that failed, each for another reason, and the summary of a run that brought nothing."""
+    gated = GatedRepoError(
+        "google/gemma-3-27b-it-qat-q4_0-gguf is gated. Accept its terms on its page, then retry.",
+        accept_url="https://huggingface.co/google/gemma-3-27b-it-qat-q4_0-gguf",
+    )
+    wrong = IntegrityError(
+        "The file is not what the Hub states (SHA-256 differs), also the second time. Retry later, or try a mirror."
+    )
+    return FakeManager(
+        _disk_full(),
+        download("google/gemma-3-27b-it-qat-q4_0-gguf:Q4_0", "failed", size=16 * GIB, error=gated, can_retry=True),
+        download("example/Broken-7B-GGUF:Q5_K_M", "failed", size=5 * GIB, error=wrong, can_retry=True),
+        last_run=run_summary(failed=3),
+    )
+
+
+def done() -> FakeManager:
+    """All is there."""
+    return FakeManager(
+        completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", size=17 * GIB, seconds=311),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", size=int(1.8 * GIB), seconds=42),
+        replace(completed("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", size=int(2.5 * GIB)), was_present=True),
+        download("Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M", "cancelled", size=int(4.4 * GIB), done=int(1.2 * GIB)),
+        last_run=replace(run_summary(completed=3, cancelled=1), ended_at_s=NOW_S + 353),
+    )
+
+
+def many(rows: int = 50) -> FakeManager:
+    """More than fits on a screen."""
+    waiting = [
+        download(f"owner-{number % 7}/Model-{number:03}-Instruct-GGUF:Q4_K_M", size=(number % 9 + 1) * GIB)
+        for number in range(1, rows)
+    ]
+    return FakeManager(_sharded(), *waiting, bytes_per_second=58.4e6, eta_seconds=9_000.0, max_size=rows + 10)
+
+
+def empty() -> FakeManager:
+    """Nothing yet."""
+    return FakeManager()
+
+
+def choosing() -> FakeManager:
+    """A manager that knows one repository's variants."""
+    manager = FakeManager()
+    manager.answers["plan"] = offered()
+    manager.answers["search"] = [
+        RepoSummary("bartowski/Llama-3.2-3B-Instruct-GGUF", 412_000, 310, 3_212_749_888, "llama", None, None),
+        RepoSummary("unsloth/Llama-3.2-3B-Instruct-GGUF", 87_200, 120, 3_212_749_888, "llama", None, None),
+        RepoSummary("hugging-quants/Llama-3.2-3B-Instruct-Q8_0-GGUF", 9_950, 44, None, "llama", None, None),
+    ]
+    return manager
+
+
+def offered() -> RepoPlan:
+    """What a repository offers, with every kind of line there is."""
+    free = 118 * GIB
+
+    def variant(label: str, gib: float, bits: float, ram_fit: Fit, **fields: Any) -> VariantPlan:
+        size = int(gib * GIB)
+        plain = VariantPlan(label, label, size, 1, bits, 0, free - size, None, ram_fit, "unknown")
+        return replace(plain, **fields)
+
+    return RepoPlan(
+        repo_id="ggml-org/gemma-3-12b-it-GGUF",
+        revision=None,
+        commit_sha="0" * 40,
+        gate=None,
+        has_access=True,
+        accept_url=None,
+        is_private=False,
+        variants=(
+            variant("IQ4_XS", 6.1, 4.4, "fits"),
+            variant("Q4_K_M", 6.8, 4.9, "fits", is_recommended=True),
+            variant("Q5_K_M", 7.9, 5.7, "fits", present_bytes=3 * GIB),
+            variant("Q8_0", 11.7, 8.5, "tight", present_bytes=12 * GIB),
+            variant("BF16", 21.9, 16.0, "too large", shard_count=2),
+            variant("F32", 43.8, 32.0, "too large", shard_count=4, missing=(3,)),
+        ),
+        companions=(PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MIB, can_fetch=True),),
+        context_tokens=8192,
+        models_directory="/home/ada/models",
+        free_bytes=free,
+        queued_bytes=0,
+        ram_bytes=16 * GIB,
+        vram_bytes=None,
+    )
+
+
+def never() -> Future[Any]:
+    """An answer that does not come."""
+    return Future()

@@ -1,0 +1,104 @@
+"""Real snapshots of an invented queue, for what shows them: short to write, complete, and the same on every run."""
+
+from dataclasses import replace
+from typing import Any
+
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    QueuedDownload,
+    QueueRunSummary,
+    QueueSnapshot,
+    ShardProgress,
+    ShardStatus,
+)
+from gglib_nb.domain.references import DownloadId
+
+GIB = 1024**3
+NOW_S = 1_760_000_000.0
+
+
+def shards(stem: str, sizes: list[int], downloaded: list[int]) -> tuple[ShardProgress, ...]:
+    """The bars of a model in as many files as there are sizes."""
+    pairs = zip(sizes, downloaded, strict=True)
+    return tuple(_shard(stem, number, len(sizes), *pair) for number, pair in enumerate(pairs, start=1))
+
+
+def _shard(stem: str, number: int, total: int, size: int, downloaded: int) -> ShardProgress:
+    name = f"{stem}.gguf" if total == 1 else f"{stem}-{number:05}-of-{total:05}.gguf"
+    status = ShardStatus.QUEUED if downloaded == 0 else ShardStatus.DOWNLOADING
+    return ShardProgress(
+        number, name, "shard", size, downloaded, ShardStatus.FINISHED if downloaded >= size else status
+    )
+
+
+def download(text: str, status: str = "queued", *, size: int = 4 * GIB, done: int = 0, **fields: Any) -> QueuedDownload:
+    """One download: its id, its status, and whatever else differs from one that has just been queued."""
+    id_ = DownloadId.parse(text)
+    stem = f"{id_.repo_id.rpartition('/')[2].removesuffix('-GGUF')}-{id_.quantization}"
+    plain = QueuedDownload(
+        id=id_,
+        status=DownloadStatus(status),
+        position=0,
+        downloaded_bytes=done,
+        total_bytes=size,
+        bytes_per_second=None,
+        eta_seconds=None,
+        shards=shards(stem, [size], [done]),
+        companions=(),
+        notice=None,
+        notice_kind=None,
+        error=None,
+        can_retry=False,
+        reason="",
+        commit_sha="0" * 40,
+        label=id_.quantization,
+        paths=(),
+        is_verified=None,
+        was_present=False,
+        queued_at_s=NOW_S,
+        started_at_s=None,
+        ended_at_s=None,
+    )
+    return replace(plain, **fields)
+
+
+def completed(text: str, *, size: int = 4 * GIB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
+    """One that arrived and was verified."""
+    repo_id = DownloadId.parse(text).repo_id
+    item = download(text, "completed", size=size, done=size, is_verified=True, started_at_s=NOW_S, **fields)
+    path = f"/home/ada/models/{repo_id}/{item.shards[0].path_in_repo}"
+    return replace(item, paths=(path,), ended_at_s=NOW_S + seconds, bytes_per_second=size / seconds)
+
+
+def snapshot(*items: QueuedDownload, version: int = 1, max_size: int = 10, **fields: Any) -> QueueSnapshot:
+    """A queue of these downloads, sorted into its lists by status, the pending ones numbered."""
+    live = [item for item in items if item.status.is_active]
+    pending = [item for item in items if item.status.is_pending]
+    numbered = [item if item.position else replace(item, position=at) for at, item in enumerate(pending, start=1)]
+    plain = QueueSnapshot(
+        version=version,
+        items=(*live, *numbered),
+        recent_completed=_of(items, DownloadStatus.COMPLETED),
+        recent_failures=_of(items, DownloadStatus.FAILED),
+        recent_cancelled=_of(items, DownloadStatus.CANCELLED),
+        resolving=(),
+        max_size=max_size,
+        max_concurrent=1,
+        is_processing=bool(live),
+        bandwidth_limit_bytes_per_second=None,
+        bytes_per_second=None,
+        eta_seconds=None,
+        last_run=None,
+    )
+    return replace(plain, **fields)
+
+
+def run_summary(*, completed: int = 0, failed: int = 0, cancelled: int = 0) -> QueueRunSummary:
+    """A run of four minutes."""
+    return QueueRunSummary(
+        NOW_S, NOW_S + 240, completed, failed, cancelled, completed, failed, cancelled, items=(), is_truncated=False
+    )
+
+
+def _of(items: tuple[QueuedDownload, ...], status: DownloadStatus) -> tuple[QueuedDownload, ...]:
+    return tuple(item for item in items if item.status is status)
