@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.environment import scrubbed
 
-pytest_plugins = ["tests.support.hub_fixtures"]
+pytest_plugins = ["tests.support.hub_fixtures", "tests.support.manager_fixtures"]
 
 # huggingface_hub reads its variables once, at import: they have to be right before any test module is.
 _hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")

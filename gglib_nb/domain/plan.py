@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from gglib_nb.domain.listing import Gate
+from gglib_nb.domain.memory import MemoryEstimate
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
 # Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
@@ -28,28 +29,6 @@ class PlannedCompanion:
     kind: str
     size_bytes: int | None
     can_fetch: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryNeed:
-    """An estimate of what a loaded model takes.
-
-    Attributes:
-        weight_bytes: The model itself.
-        cache_bytes: Keys and values of the context; None where the header does not tell.
-        overhead_bytes: Compute buffers and the like.
-        is_rough: The architecture is not one whose formula is known.
-    """
-
-    weight_bytes: int
-    cache_bytes: int | None
-    overhead_bytes: int
-    is_rough: bool
-
-    @property
-    def total_bytes(self) -> int:
-        """All together; without the cache where that is unknown."""
-        return self.weight_bytes + (self.cache_bytes or 0) + self.overhead_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +60,7 @@ class VariantPlan:
     bits_per_weight: float | None
     present_bytes: int
     free_bytes_after: int | None
-    memory: MemoryNeed | None
+    memory: MemoryEstimate | None
     ram_fit: Fit
     vram_fit: Fit
     missing: tuple[int, ...] = ()

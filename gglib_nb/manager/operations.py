@@ -20,11 +20,15 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.present import present_bytes
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.hands import EngineAndCatalog
+from gglib_nb.manager.machine_memory import machine_memory
+from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.workers import Workers
@@ -116,6 +120,7 @@ class Operations:
         self._resolver: Final = Resolver(
             self.hub, self.catalog, self.settings.models_directory, psutil.virtual_memory().total
         )
+        self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
         _abandon_in_forks(self)
 
     # Queueing ----------------------------------------------------------------------------------------------------
@@ -146,16 +151,23 @@ class Operations:
         number = next(self._requests)
         answer: Future[QueuePosition] = Future()
 
-        def drop() -> None:
-            self._thread.post(on.RequestDropped(number))
+        def resolve(_none: None) -> None:
+            self._ask_hub(lambda: self._resolve(request)).add_done_callback(enqueue)
 
-        def enqueue(plan: PlannedDownload) -> None:
-            event = on.PlanResolved(number, plan, starts, joins, time.time())
-            _follow(self._thread.post(event), answer.set_result, answer)
+        def enqueue(resolving: "Future[PlannedDownload]") -> None:
+            error = resolving.exception()
+            if error is None:
+                event = on.PlanResolved(number, resolving.result(), starts, joins, time.time())
+                _follow(self._thread.post(event), answer.set_result, answer)
+            else:  # whoever gets the error finds the queue as it was
+                _follow(self._thread.post(on.RequestDropped(number)), lambda _none: answer.set_exception(error), answer)
 
-        received = self._thread.post(on.RequestReceived(number, str(request.id)))
-        _follow(received, lambda _none: _follow(self._ask_hub(lambda: self._resolve(request)), enqueue, answer), answer)
-        answer.add_done_callback(lambda done: drop() if done.cancelled() or done.exception() else None)
+        def forget(done: "Future[QueuePosition]") -> None:
+            if done.cancelled():
+                self._thread.post(on.RequestDropped(number))
+
+        _follow(self._thread.post(on.RequestReceived(number, str(request.id))), resolve, answer)
+        answer.add_done_callback(forget)
         return answer
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
@@ -267,15 +279,33 @@ class Operations:
         """
         return self.catalog.models()
 
+    def submit_plan(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        context: int | None = None,
+    ) -> "Future[RepoPlan]":
+        """What a repository offers and what each choice would cost; queues nothing.
+
+        Args:
+            repo_id: `owner/name`.
+            quantization: Only this variant; None shows them all.
+            revision: Branch, tag or commit; None is the default branch.
+            context: Tokens for which memory is estimated; None is 8192.
+        """
+        return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
+
+    def submit_search(
+        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+    ) -> "Future[list[RepoSummary]]":
+        """The Hub's repositories with GGUF files that answer to the words."""
+        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
     def submit_suggest(self, text: str, limit: int = 8) -> "Future[list[str]]":
         """Names of the Hub's GGUF repositories that go with what was typed so far."""
         return self._ask_hub(lambda: self.hub.suggest(text, limit=limit))
-
-    def submit_search(
-        self, words: str, *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
-    ) -> "Future[list[RepoSummary]]":
-        """Repositories with GGUF files; see `HubClient.search`."""
-        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
 
     # The end -----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, QueueSnapshot
 from gglib_nb.domain.events import QueueEvent
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.event_stream import EventStream
@@ -234,6 +236,39 @@ class DownloadManager(Operations):
         super().close(timeout_s)
         for stream in list(self._streams):
             stream.end()
+
+    async def plan(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        context: int | None = None,
+    ) -> RepoPlan:
+        """What a repository offers and what each choice would cost; queues nothing.
+
+        Args:
+            repo_id: `owner/name`.
+            quantization: Only this variant; None shows them all.
+            revision: Branch, tag or commit; None is the default branch.
+            context: Tokens for which memory is estimated; None is 8192.
+
+        Raises:
+            RequestError: The quantization names no variant, or several.
+            HubError: The Hub's answer is no, or there is none.
+        """
+        return await _result(self.submit_plan(repo_id, quantization, revision=revision, context=context))
+
+    async def search(
+        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+    ) -> list[RepoSummary]:
+        """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        Raises:
+            RequestError: There is no such order.
+            HubError: The Hub's answer is no, or there is none.
+        """
+        return await _result(self.submit_search(words, max_parameters=max_parameters, sort=sort, limit=limit))
 
     async def aclose(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

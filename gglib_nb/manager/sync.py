@@ -12,6 +12,8 @@ from gglib_nb.domain.download import DownloadRequest, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 
 if TYPE_CHECKING:
+    from gglib_nb.domain.listing import RepoSummary
+    from gglib_nb.domain.plan import RepoPlan
     from gglib_nb.manager.operations import FinishedDownload, IdLike, Operations, SmartQueueResult
 
 _Result = TypeVar("_Result")
@@ -144,6 +146,24 @@ class SyncOperations:
             repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
         )
         return self.wait(queued.id).paths[0]
+
+    def plan(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        context: int | None = None,
+    ) -> "RepoPlan":
+        """See `DownloadManager.plan`."""
+        return result_of(self._operations.submit_plan(repo_id, quantization, revision=revision, context=context))
+
+    def search(
+        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+    ) -> "list[RepoSummary]":
+        """See `DownloadManager.search`."""
+        future = self._operations.submit_search(words, max_parameters=max_parameters, sort=sort, limit=limit)
+        return result_of(future)
 
     def close(self) -> None:
         """See `DownloadManager.aclose`."""

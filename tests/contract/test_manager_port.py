@@ -1,0 +1,471 @@
+"""Every operation of the download port, against the embedded hub: what it does, answers and refuses."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import (
+    AlreadyQueuedError,
+    AmbiguousQuantizationError,
+    DownloadCancelledError,
+    DownloadCompleted,
+    DownloadId,
+    DownloadManager,
+    DownloadRequest,
+    DownloadStarted,
+    DownloadStatus,
+    GatedRepoError,
+    InvalidConfigError,
+    InvalidQuantizationError,
+    InvalidTokenError,
+    NotInQueueError,
+    QueueFullError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+    RunSummarized,
+    SnapshotChanged,
+)
+from gglib_nb.demo import GRANTED_TOKEN, DemoHub
+from tests.support.hub import make_repository
+
+SMALL = "demo/small-GGUF"
+SPLIT = "demo/split-GGUF"
+VISION = "demo/vision-GGUF"
+
+
+@pytest.fixture
+def held(hub: DemoHub) -> Iterator[DemoHub]:
+    """The hub with a line on which nothing comes until its speed is set."""
+    hub.set_speed(bytes_per_second=0)
+    yield hub
+    hub.set_speed()
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_at(hub: DemoHub, repo_id: str, path: str) -> str:
+    files = hub.repositories[repo_id].commit("main").files
+    return files[path].content.sha256
+
+
+# Queueing
+
+
+async def test_queue_download_adds_and_starts_nothing(manager: DownloadManager) -> None:
+    id_ = await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+
+    snapshot = await manager.get_queue_snapshot()
+
+    assert str(id_) == "demo/small-GGUF:Q4_K_M"
+    assert [(item.status, item.position) for item in snapshot.items] == [(DownloadStatus.QUEUED, 1)]
+    assert not snapshot.is_processing
+    assert manager.engine_pid is None
+
+
+async def test_queue_and_process_fetches_the_verified_file(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    id_ = await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
+
+    finished = await manager.wait(id_)
+
+    assert finished.paths == (tmp_path / "models" / "demo" / "small-GGUF" / "small-Q4_K_M.gguf",)
+    assert sha256_of(finished.paths[0]) == digest_at(hub, SMALL, "small-Q4_K_M.gguf")
+    assert finished.is_verified
+
+
+async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    first = await manager.queue_smart(SMALL, "Q4_K_M")
+    second = await manager.queue_smart(SPLIT)
+
+    assert first == (0, 1)
+    assert second == (1, 3)
+    assert second.id == DownloadId(SPLIT, "Q4_K_M")
+
+
+async def test_queue_smart_without_a_quantization_says_why_it_chose(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SMALL)
+
+    assert queued.id.quantization == "Q4_K_M"
+    assert "Q4_K_M" in queued.reason
+
+
+async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    joined_active = await manager.queue_smart(SMALL, "q4_k_m")
+    joined_pending = await manager.queue_smart(SMALL, "Q8_0", revision="main")
+
+    assert (joined_active.position, joined_active.is_new) == (0, False)
+    assert (joined_pending.position, joined_pending.is_new) == (1, False)
+    assert await manager.active_count() == 1
+    assert await manager.pending_count() == 1
+
+
+async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+
+    with pytest.raises(AlreadyQueuedError) as refusal:
+        await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+
+    assert refusal.value.other_id == "demo/small-GGUF:Q4_K_M"
+
+
+async def test_a_full_queue_refuses_and_stays_as_it_was(
+    make_manager: Callable[..., DownloadManager], held: DemoHub
+) -> None:
+    manager = make_manager(max_queue_size=1)
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    with pytest.raises(QueueFullError) as refusal:
+        await manager.queue_smart(SPLIT)
+
+    assert refusal.value.max_size == 1
+    assert [str(item.id) for item in manager.snapshot.items] == ["demo/small-GGUF:Q4_K_M", "demo/small-GGUF:Q8_0"]
+
+
+async def test_a_model_of_twelve_shards_fits_a_queue_of_ten(manager: DownloadManager, hub: DemoHub) -> None:
+    shards = {f"big-Q8_0-{number:05}-of-00012.gguf": 20_000 for number in range(1, 13)}
+    hub.add_repository(make_repository("demo/big-GGUF", shards))
+
+    queued = await manager.queue_smart("demo/big-GGUF")
+    finished = await manager.wait(queued.id)
+
+    assert queued.shard_count == 12
+    assert [path.name for path in finished.paths] == sorted(shards)
+
+
+# What is asked for and cannot be had
+
+
+async def test_an_unknown_repository_is_named(manager: DownloadManager) -> None:
+    with pytest.raises(RepoNotFoundError, match="demo/nothing"):
+        await manager.queue_smart("demo/nothing")
+
+    assert manager.snapshot.items == ()
+    assert manager.snapshot.resolving == ()
+
+
+async def test_an_unknown_revision_is_named(manager: DownloadManager) -> None:
+    with pytest.raises(RevisionNotFoundError, match="nowhere"):
+        await manager.queue_smart(SMALL, "Q4_K_M", revision="nowhere")
+
+
+async def test_an_unknown_quantization_names_the_choices(manager: DownloadManager) -> None:
+    with pytest.raises(InvalidQuantizationError) as refusal:
+        await manager.queue_smart(SMALL, "Q2_K")
+
+    assert set(refusal.value.choices) == {"Q4_K_M", "Q8_0"}
+
+
+async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.add_repository(make_repository("demo/odd-GGUF", {"odd-F16.gguf": 10_000, "odd-F32.gguf": 20_000}))
+
+    with pytest.raises(AmbiguousQuantizationError) as refusal:
+        await manager.queue_smart("demo/odd-GGUF")
+
+    assert set(refusal.value.choices) == {"F16", "F32"}
+
+
+async def test_a_gated_repository_is_refused_before_it_is_queued(manager: DownloadManager, hub: DemoHub) -> None:
+    with pytest.raises(GatedRepoError) as refusal:
+        await manager.queue_smart("demo/gated-GGUF")
+
+    assert refusal.value.accept_url == f"{hub.url}/demo/gated-GGUF"
+    assert manager.snapshot.items == ()
+
+
+async def test_a_granted_token_opens_a_gated_repository(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(hf_token=GRANTED_TOKEN)
+
+    path = await manager.download("demo/gated-GGUF")
+
+    assert path.stat().st_size == 50_000
+
+
+async def test_a_wrong_token_is_said_to_be_wrong(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(hf_token="hf_not_a_token")
+
+    with pytest.raises(InvalidTokenError):
+        await manager.queue_smart(SMALL, "Q4_K_M")
+
+
+# Cancelling and removing
+
+
+async def test_cancelling_an_active_download_stops_all_its_shards(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SPLIT)
+
+    await manager.cancel_download(queued.id)
+
+    assert [item.status for item in manager.snapshot.recent_cancelled] == [DownloadStatus.CANCELLED]
+    assert await manager.active_count() == 0
+    assert await manager.pending_count() == 0
+
+
+async def test_cancelling_a_queued_download_leaves_the_others(manager: DownloadManager, held: DemoHub) -> None:
+    active = await manager.queue_smart(SMALL, "Q4_K_M")
+    queued = await manager.queue_smart(SMALL, "Q8_0")
+
+    await manager.cancel_download(str(queued.id))
+
+    assert [item.id for item in manager.snapshot.items] == [active.id]
+
+
+async def test_cancel_group_takes_the_text_of_the_id(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SPLIT)
+    group_id = manager.snapshot.items[0].group_id
+
+    await manager.cancel_group(group_id)
+
+    assert group_id == str(queued.id)
+    assert manager.snapshot.items == ()
+
+
+@pytest.mark.parametrize(
+    "operation", ["cancel_download", "cancel_group", "remove_from_queue", "pause", "resume", "retry"]
+)
+async def test_an_unknown_id_is_refused(manager: DownloadManager, operation: str) -> None:
+    with pytest.raises(NotInQueueError, match="demo/nothing:Q4_K_M"):
+        await getattr(manager, operation)("demo/nothing:Q4_K_M")
+
+
+async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: DownloadManager, held: DemoHub) -> None:
+    first = await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+    waiting = manager.submit_wait(first.id)
+
+    await manager.cancel_all()
+
+    assert manager.snapshot.items == ()
+    with pytest.raises(DownloadCancelledError):
+        waiting.result(timeout=0)
+
+
+async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    hub.set_speed(bytes_per_second=200_000)
+    queued = await manager.queue_smart(SMALL, "Q8_0")
+    hub.wait_for(lambda _records: hub.bytes_sent("small-Q8_0.gguf") > 65_536)
+    ended = manager.submit_wait(queued.id)
+    folder = tmp_path / "models" / "demo" / "small-GGUF"
+
+    await manager.cancel_download(queued.id)
+    ended.exception(timeout=10)
+    kept = [file.name for file in folder.iterdir()]
+    await manager.queue_download(DownloadRequest(SMALL, "Q8_0"))
+    await manager.cancel_download(queued.id, discard=True)
+    hub.set_speed()
+    await manager.download(SMALL, "Q4_K_M")
+
+    assert any(name.startswith("small-Q8_0.gguf") for name in kept)
+    assert [file.name for file in folder.iterdir()] == ["small-Q4_K_M.gguf"]
+
+
+async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: DemoHub) -> None:
+    active = await manager.queue_smart(SMALL, "Q4_K_M")
+    pending = await manager.queue_smart(SMALL, "Q8_0")
+
+    await manager.remove_from_queue(pending.id)
+    with pytest.raises(NotInQueueError, match="cancel"):
+        await manager.remove_from_queue(active.id)
+
+    assert [item.id for item in manager.snapshot.items] == [active.id]
+
+
+# Order and limits
+
+
+async def test_reorder_gives_position_one_to_the_next_and_clamps(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    second = await manager.queue_smart(SMALL, "Q8_0")
+    third = await manager.queue_smart(SPLIT)
+
+    given = [await manager.reorder_queue(third.id, 1), await manager.reorder_queue(third.id, 99)]
+
+    assert given == [1, 2]
+    assert [item.id for item in manager.snapshot.items if item.position] == [second.id, third.id]
+
+
+async def test_an_active_download_has_no_position_to_change(manager: DownloadManager, held: DemoHub) -> None:
+    active = await manager.queue_smart(SMALL, "Q4_K_M")
+
+    with pytest.raises(NotInQueueError, match="position"):
+        await manager.reorder_queue(active.id, 1)
+
+
+async def test_the_queue_limit_changes_live_and_evicts_nothing(manager: DownloadManager) -> None:
+    await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+    await manager.queue_download(DownloadRequest(SMALL, "Q8_0"))
+
+    await manager.set_max_queue_size(1)
+
+    assert await manager.get_max_queue_size() == 1
+    assert await manager.pending_count() == 2
+    with pytest.raises(QueueFullError):
+        await manager.queue_download(DownloadRequest(SPLIT))
+
+
+async def test_a_limit_below_one_is_refused(manager: DownloadManager) -> None:
+    with pytest.raises(InvalidConfigError):
+        await manager.set_max_queue_size(0)
+
+    assert await manager.get_max_queue_size() == 10
+
+
+async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadManager], held: DemoHub) -> None:
+    manager = make_manager(max_concurrent=2)
+
+    for repo_id in (SMALL, SPLIT, VISION):
+        await manager.queue_smart(repo_id)
+
+    assert await manager.active_count() == 2
+    assert await manager.pending_count() == 1
+
+
+async def test_has_download_knows_pending_and_active_ones_only(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+    pending = await manager.has_download("demo/small-GGUF:q4_k_m")
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.join()
+
+    assert pending
+    assert not await manager.has_download("demo/small-GGUF:Q4_K_M")
+
+
+# Pausing and retrying
+
+
+async def test_a_paused_active_download_becomes_pending_at_position_one(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    paused = await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    await manager.pause(paused.id)
+
+    row = next(item for item in manager.snapshot.items if item.id == paused.id)
+    assert (row.status, row.position) == (DownloadStatus.PAUSED, 1)
+
+
+async def test_join_does_not_wait_for_a_paused_download(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+    await manager.pause("demo/small-GGUF:Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    await manager.join()
+
+    assert [item.status for item in manager.snapshot.items] == [DownloadStatus.PAUSED]
+
+
+async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.set_speed(bytes_per_second=0)
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.pause(queued.id)
+    hub.set_speed()
+
+    await manager.resume(queued.id)
+
+    assert (await manager.wait(queued.id)).paths[0].stat().st_size == 300_000
+
+
+async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    waiting = manager.submit_wait(queued.id)
+
+    await manager.cancel_download(queued.id)
+
+    with pytest.raises(DownloadCancelledError):
+        waiting.result(timeout=10)
+
+
+async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.set_speed(bytes_per_second=0)
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    awaiter = manager.submit_wait(queued.id)
+
+    awaiter.cancel()
+    hub.set_speed()
+
+    assert (await manager.wait(queued.id)).is_verified
+
+
+# Listening
+
+
+async def test_events_tell_the_life_of_a_download(manager: DownloadManager) -> None:
+    seen: list[object] = []
+    queued = manager.submit_queue_smart(SMALL, "Q4_K_M")
+
+    async for event in manager.events():
+        seen.append(event)
+        if isinstance(event, RunSummarized):
+            break
+
+    kinds = [type(event) for event in seen]
+    completed = next(event for event in seen if isinstance(event, DownloadCompleted))
+    assert kinds[0] is SnapshotChanged
+    assert kinds.index(DownloadStarted) < kinds.index(DownloadCompleted) < kinds.index(RunSummarized)
+    assert completed.download.id == queued.result().id
+
+
+async def test_a_run_in_which_nothing_succeeded_is_summarized_too(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.cancel_download(queued.id)
+
+    await manager.join()
+
+    summary = manager.snapshot.last_run
+    assert summary is not None
+    assert (summary.attempts_completed, summary.attempts_cancelled) == (0, 1)
+
+
+# The catalog
+
+
+async def test_a_finished_download_is_registered_with_its_commit_and_digests(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    await manager.download(SPLIT)
+
+    [model] = manager.models()
+    assert (str(model.id), model.label) == ("demo/split-GGUF:Q4_K_M", "Q4_K_M")
+    assert model.commit_sha == hub.repositories[SPLIT].commit("main").sha
+    assert [file.size_bytes for file in model.files] == [100_001, 100_002, 100_003]
+    assert model.facts["architecture"] == "llama"
+
+
+async def test_a_download_that_shall_not_be_registered_is_not(manager: DownloadManager) -> None:
+    await manager.download(SMALL, "Q4_K_M", add_to_db=False)
+
+    assert manager.models() == []
+
+
+async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.download(SMALL, "Q4_K_M")
+    before = hub.bytes_sent("small-Q4_K_M.gguf")
+
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    finished = await manager.wait(queued.id)
+
+    assert finished.was_present
+    assert hub.bytes_sent("small-Q4_K_M.gguf") == before
+
+
+async def test_the_matching_mmproj_comes_along_and_is_no_shard(manager: DownloadManager, tmp_path: Path) -> None:
+    queued = await manager.queue_smart(VISION, companions=("mmproj",))
+
+    finished = await manager.wait(queued.id)
+
+    assert queued.shard_count == 1
+    assert [path.name for path in finished.paths] == ["vision-Q4_K_M.gguf"]
+    assert (tmp_path / "models" / "demo" / "vision-GGUF" / "mmproj-vision-F16.gguf").stat().st_size == 20_000
