@@ -78,8 +78,8 @@ class LightHost:
         self.widget = _with_bridge(make)
         self.widget.comm.outbox = self._outbox
         # A real address, since a clipboard and a base for links are there only in a page that has one.
-        page.route("http://light.host/", lambda route: route.fulfill(body="<!doctype html><title>host</title><body>"))
-        page.goto("http://light.host/")
+        page.route("http://localhost/", lambda route: route.fulfill(body="<!doctype html><title>host</title><body>"))
+        page.goto("http://localhost/")
         page.expose_function("toKernel", self._from_page)
         page.add_script_tag(content=_HOST)
         state = self.widget.get_state()

@@ -1053,7 +1053,8 @@ class Header {
     mark(this.graph, "class", "gglib-graph");
     mark(this.graph, "aria-hidden", "true");
     const path = () => this.graph.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-    [this.area, this.curve] = [path(), path()];
+    this.area = path();
+    this.curve = path();
     this.limits = this.#limits();
     const opener = h("button", { type: "button", class: "gglib-button", "aria-expanded": "false" }, icon("limits"), "Limits");
     opener.addEventListener("click", () => mark(opener, "aria-expanded", String(!(this.limits.hidden = !this.limits.hidden))));
