@@ -48,6 +48,8 @@ _SHORTEST_TENSOR_BYTES: Final = 24
 # Thousands of tensors are the most that a real file describes.
 _MOST_TENSORS: Final = 200_000
 _MOST_INNER_ARRAYS: Final = 100_000
+# The largest vocabularies have a quarter of a million tokens and twice as many merges.
+_MOST_STRINGS: Final = 2_000_000
 _DEFAULT_ALIGNMENT: Final = 32
 _FILE_WINDOW_BYTES: Final = 256 * 1024
 
@@ -82,6 +84,7 @@ class _Reader:
         self._key_bytes: int = 0
         self._kept_bytes: int = 0
         self._inner_arrays: int = 0
+        self._strings: int = 0
 
     def header(self) -> GgufHeader:
         version = self._version()
@@ -172,7 +175,9 @@ class _Reader:
         if key:  # before the values, as the reading may end within them
             self._array_lengths[key] = count
         if kind == _STRING:
-            self._check_length(count, _U64.size)
+            self._strings += count
+            if self._strings > _MOST_STRINGS:
+                raise GgufError(f"The GGUF header is broken: it announces {count} texts. Fetch the file again.")
             self._window.skip_strings(count)
         elif kind == _ARRAY:
             self._nested(key, count, depth)

@@ -276,7 +276,7 @@ def test_the_window_changes_nothing(shared_data: Path, window_bytes: int) -> Non
         (file_of(struct.pack("<Q", 2**20) + bytes(2**20 + 5)), "a name of 1048576 bytes"),
         (file_of(pair("k", 13, b"") + bytes(9)), "type 13"),
         (file_of(pair("k", ARRAY, array(13, 1)) + bytes(9)), "type 13"),
-        (file_of(pair("k", ARRAY, array(STRING, 2**60))), "1152921504606846976 values"),
+        (file_of(pair("k", ARRAY, array(STRING, 2**60))), "1152921504606846976 texts"),
         (file_of(pair("k", ARRAY, array(F32, 2**61))), "announces"),
         (file_of(pair("k", ARRAY, array(ARRAY, 1) * 9 + bytes(99))), "beyond reason"),
         (file_of(pair("k", ARRAY, array(ARRAY, 150_000, array(U8, 0) * 150_000))), "beyond reason"),
