@@ -1,0 +1,121 @@
+"""`%gguf` in a real kernel, with the real manager, in front of a hub on loopback."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.hub import make_repository
+from tests.support.kernel import Kernel, wait_until
+
+MB = 1_000_000
+FILES = {"model-Q2_K.gguf": MB, "model-Q4_K_M.gguf": 2 * MB, "mmproj-F16.gguf": MB}
+LARGE = {"large-Q4_K_M.gguf": 400 * MB}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[DemoHub]:
+    with DemoHub([make_repository("demo/small", FILES), make_repository("demo/large", LARGE)]) as hub:
+        hub.set_speed(10 * MB)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
+        kernel.run("%load_ext gglib_nb")
+        kernel.run("import gglib_nb")
+        yield kernel
+
+
+def _bytes_sent(hub: DemoHub) -> int:
+    return sum(size for _, size in hub.flow())
+
+
+def test_queue_says_what_was_chosen_and_why(kernel: Kernel) -> None:
+    cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
+
+    first, *milestones = cell.text.splitlines()
+    assert first.startswith("Queued demo/small:Q4_K_M (2.9 MiB, 2 files). Q4_K_M is the usual choice.")
+    assert "demo/small:Q4_K_M finished: 2.9 MiB" in milestones[-1]
+    assert "SHA-256 verified" in milestones[-1]
+
+
+def test_a_log_gets_lines_and_no_display(kernel: Kernel) -> None:
+    cell = kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
+
+    assert {output["type"] for output in cell.outputs} == {"stream"}
+
+
+def test_path_opens_what_came(kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\np = %gguf path demo/small:Q2_K")
+
+    assert kernel.value("p").endswith("demo/small/model-Q2_K.gguf")
+
+
+def test_an_interrupted_wait_leaves_the_download_alone(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/large")
+    cell = kernel.submit("%gguf wait large")
+    kernel.wait_for_output(cell)
+
+    kernel.interrupt()
+    kernel.wait(cell)
+
+    assert cell.error is not None
+    assert cell.error["traceback"] == ["KeyboardInterrupt: Stopped waiting; the downloads go on."]
+    served = _bytes_sent(hub)
+    wait_until(lambda: _bytes_sent(hub) > served + MB, 10, "bytes after the interrupt")
+    kernel.run("%gguf cancel large --discard")
+
+
+def test_plan_queues_nothing_and_a_row_can_be_queued(kernel: Kernel) -> None:
+    plan = kernel.run("%gguf plan demo/small")
+
+    assert set(plan.outputs[0]["data"]) == {"text/plain", "text/html"}
+    assert "★ recommended" in plan.text
+    assert "add --with mmproj" in plan.text
+    assert kernel.value("len(gglib_nb.get_manager().snapshot.items)") == "0"
+    assert "demo/small:Q2_K" in kernel.run("%gguf queue 1").text
+
+
+def test_search_rows_can_be_planned_by_number(kernel: Kernel) -> None:
+    found = kernel.run("%gguf search small")
+
+    assert "demo/small" in found.text
+    assert "demo/small · 2 variants" in kernel.run("%gguf plan 1").text
+
+
+def test_models_lists_what_came(kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
+
+    assert "demo/small:Q2_K" in kernel.run("%gguf models").text
+
+
+def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:
+    data = kernel.run("%gguf").outputs[0]["data"]
+
+    assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(data)
+
+
+def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%gguf plan demo/small")
+    asked = len(hub.requests)
+
+    assert kernel.completions("%gguf sta") == ["status"]
+    assert kernel.completions("%gguf queue --no") == ["--no-db", "--no-start"]
+    assert kernel.completions("x = 1\n%gguf queue demo/s") == ["demo/small"]
+    assert kernel.completions("%gguf queue demo/small:q4") == ["demo/small:Q4_K_M"]
+    assert kernel.completions("p = %gguf path demo/small:Q2") == ["demo/small:Q2_K"]
+    assert len(hub.requests) == asked
+
+
+def test_tab_elsewhere_is_as_before(kernel: Kernel) -> None:
+    assert "gglib_nb" in kernel.completions("gglib_n")
+
+
+def test_unloading_takes_the_magic_away_and_leaves_the_rest(kernel: Kernel) -> None:
+    cell = kernel.run("%unload_ext gglib_nb\n%gguf status")
+    kernel.run("%load_ext gglib_nb")
+
+    assert "not found" in cell.text
+    assert kernel.run("%gguf status").status == "ok"
