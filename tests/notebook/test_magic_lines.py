@@ -3,6 +3,8 @@
 import signal
 import threading
 from concurrent.futures import Future
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from IPython.core.error import UsageError
@@ -276,6 +278,28 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     thread.join()
 
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
+
+
+def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
+    shell.kernel = SimpleNamespace(_allow_stdin=True)
+    manager.pending = Future()
+
+    def finish():
+        while not manager.asked:
+            threading.Event().wait(0.01)
+        manager.snapshot = replace(a_snapshot(FIRST, SECOND), version=2)
+        manager.pending.set_result(None)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    with capture_output() as captured:
+        shell.run_cell("%gguf wait second").raise_error()
+    thread.join()
+
+    assert captured.stdout == ""
+    assert [set(output.data) for output in captured.outputs] == [{"text/plain", "text/html"}]
+    assert "owner/second:Q8_0" in captured.outputs[0].data["text/plain"]
+    assert "owner/first:Q8_0" not in captured.outputs[0].data["text/plain"]
 
 
 def test_a_download_that_fails_while_waited_for_raises_its_own_error(shell, manager):
