@@ -91,6 +91,9 @@ class GgufMagics(Magics):
 
     def _wait(self, command: commands.Wait, manager: "DownloadManager") -> None:
         only = None if command.reference is None else find_download(command.reference, manager.snapshot)
+        if only is None and not (manager.snapshot.items or manager.snapshot.resolving):
+            _print("Nothing is queued or active.")
+            return
         progress: ProgressText | ProgressDisplay
         # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
         if getattr(self._kernel, "_allow_stdin", False):

@@ -280,6 +280,12 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
 
 
+def test_wait_with_nothing_to_wait_for_says_so(shell, manager):
+    manager.snapshot = a_snapshot()
+
+    assert run(shell, "wait") == "Nothing is queued or active."
+
+
 def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
     shell.kernel = SimpleNamespace(_allow_stdin=True)
     manager.pending = Future()
