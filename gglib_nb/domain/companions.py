@@ -150,7 +150,7 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
     """`imatrix` leads or ends the name of an importance matrix; beside a label it says how a model was made.
 
     bartowski: `X-imatrix.gguf`; mradermacher: `X.imatrix.gguf`; unsloth: `imatrix_unsloth.gguf`; but Lewdiculous:
-    `X-Q4_K_M-imat.gguf`. Quantizing to a float uses no matrix, so `X-F16-imatrix` is the matrix of X in F16.
+    `X-Q4_K_M-imat.gguf`. Quantizing to a float uses no matrix, so `X-F16-imatrix` is the matrix that X in F16 gave.
     """
     leads = file.words[:1] == ("imatrix",) or "imatrix" in file.folders
     if not leads and not {"imatrix", "imat"}.intersection(file.words[-1:]):
@@ -159,7 +159,9 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
         return False
     if leads:
         return True
-    return file.label in _FLOATS if file.label else not _STATES_BITS.search(file.stem)
+    if file.label:
+        return file.label in _FLOATS and file.words[-1] == "imatrix"
+    return not _STATES_BITS.search(file.stem)
 
 
 def _is_adapter(file: FileName, listing: _Listing) -> bool:

@@ -29,14 +29,23 @@ _PIECE: Final = (
 )
 _START: Final = r"(?<![A-Z0-9])"
 _END: Final = r"(?![A-Z0-9])"
-_BLOCK: Final = re.compile(
-    rf"{_START}(?:UD[-_.])?"
-    rf"(?:[A-Z]?Q[1-9]{_PIECE}+|(?:MX|NV)FP[1-9]{_PIECE}*(?:_(?:BF16|F16|F32|Q8_0)(?![A-Z0-9]))*|Q[2-8]-K(?:-[SML])?|Q[1-9]-[01](?![.]\d)){_END}",
-    re.IGNORECASE,
+_BLOCK_TYPES: Final = (
+    rf"[A-Z]?Q[1-9]{_PIECE}+",  # Q4_K_M, IQ2_XXS, TQ1_0 and whatever letter comes next
+    rf"(?:MX|NV)FP[1-9]{_PIECE}*(?:_(?:BF16|F16|F32|Q8_0){_END})*",  # MXFP4_MOE_BF16: noctrex names the rest's type
+    r"Q[2-8]-K(?:-[SML])?",  # dashes instead of underscores
+    r"Q[1-9]-[01](?![.]\d)",  # likewise, but not the version of Q3-1.7B
+    r"I[1-8]_S|TL[12]",  # bitnet.cpp
 )
-_BARE: Final = re.compile(rf"{_START}(?:UD[-_.])?[A-Z]?Q[1-9]{_END}(?![.]\d)", re.IGNORECASE)
-_FLOAT: Final = re.compile(rf"{_START}(?:BF16|FP?(?:16|32|64)){_END}", re.IGNORECASE)
-_CHECKPOINT: Final = re.compile(rf"{_START}(?:F[PN]?[48]|NF4|INT[1-8]){_END}", re.IGNORECASE)
+
+
+def _labels_like(*spellings: str) -> re.Pattern[str]:
+    return re.compile(rf"{_START}(?:{'|'.join(spellings)}){_END}", re.IGNORECASE | re.ASCII)
+
+
+_BLOCK: Final = _labels_like(*(rf"(?:UD[-_.])?(?:{spelling})" for spelling in _BLOCK_TYPES))
+_BARE: Final = _labels_like(rf"(?:UD[-_.])?[A-Z]?Q[1-9]{_END}(?![.]\d)")
+_FLOAT: Final = _labels_like(r"BF16(?:_R\d+)?", r"FP?(?:16|32|64)")
+_CHECKPOINT: Final = _labels_like(r"F[PN]?[48]", "NF4", "INT[1-8]")
 _TRAINED_FOR: Final = re.compile(r"QAT[-_.]$", re.IGNORECASE)
 _DYNAMIC: Final = "UD-"
 

@@ -33,6 +33,9 @@ from gglib_nb.domain.quantization import Quantization, read_label
         ("model-q4-k-m", "Q4_K_M"),
         ("Q8_0.gguf", "Q8_0"),
         ("devstral-fp8", "FP8"),
+        ("ggml-model-i2_s.gguf", "I2_S"),
+        ("sd3.5_large_turbo-q4_k_5_0", "Q4_K_5_0"),
+        ("Model-DQ4_K", "DQ4_K"),
     ],
 )
 def test_a_label_is_read_in_its_canonical_spelling(name: str, label: str) -> None:
