@@ -20,6 +20,7 @@ _MMPROJ: Final = re.compile(r"mm[-_]?proj|multi[-_]?modal[-_.]?proj", re.IGNOREC
 _ENCODER: Final = re.compile(
     r"(?:^|[-_.])(?:vision|visual|image|audio)[-_.]?(?:encoder|tower|projector|proj|adapter)(?:[-_.]|$)", re.IGNORECASE
 )
+_ENCODER_WORDS: Final = frozenset({"vision", "visual", "clip", "vit", "projector", "audio"})
 _ENCODER_FOLDERS: Final = frozenset({"vision", "visual", "audio", "vision_encoder", "audio_encoder", "image_encoder"})
 # Parts of speech and image pipelines that are shipped beside the model that uses them. A projector in here is
 # the pipeline's own, not llama.cpp's.
@@ -97,6 +98,8 @@ def _kind(file: FileName, listing: _Listing) -> CompanionKind | None:
         return kind
     if _is_imatrix(file, listing):
         return "imatrix"
+    if _is_encoder(file, listing):
+        return "mmproj"
     if _is_adapter(file, listing):
         return "adapter"
     return "draft" if _is_head(file, listing) else None
@@ -162,6 +165,14 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
     if file.label:
         return file.label in _FLOATS and file.words[-1] == "imatrix"
     return not _STATES_BITS.search(file.stem)
+
+
+def _is_encoder(file: FileName, listing: _Listing) -> bool:
+    """`X-vision-F16` beside an X: the encoder of X under its older names. `X-Vision-Instruct` is a model."""
+    base = file.base_words
+    if not base or base[-1] not in _ENCODER_WORDS or file.label not in (None, *_FLOATS, "Q8_0"):
+        return False
+    return any(other.base_words == base[:-1] for other in listing.files)
 
 
 def _is_adapter(file: FileName, listing: _Listing) -> bool:

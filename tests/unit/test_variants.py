@@ -155,6 +155,8 @@ def test_a_name_of_many_gigabytes_is_no_importance_matrix() -> None:
         "mmproj/M-F16.gguf",
         "vision/M-vision-F16.gguf",
         "M-vision_encoder-f16.gguf",
+        "M-vision-f16.gguf",
+        "M-clip.gguf",
         "projector-fp16.gguf",
     ],
 )
