@@ -160,7 +160,7 @@ export function heldOrder(shown, next) {
 export function windowOf(heights, top, height) {
   let above = 0;
   let first = 0;
-  while (first < heights.length - 1 && above + /** @type {number} */ (heights[first]) < top) {
+  while (first < heights.length - 1 && above + /** @type {number} */ (heights[first]) <= top) {
     above += /** @type {number} */ (heights[first++]);
   }
   let last = first;
@@ -173,13 +173,22 @@ export function windowOf(heights, top, height) {
 /** @param {ItemState} item */
 export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
 
+/** @param {number|null} seconds */
+const left = (seconds) => (seconds === null ? UNKNOWN : `${duration(seconds)} left`);
+
+/** The number at a row's right end: how far it is, or how much it will be. @param {ItemState} item */
+export function measureOf({ status, downloaded_bytes, total_bytes }) {
+  if (ACTIVE.includes(status)) return percent(fraction(downloaded_bytes, total_bytes));
+  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : "";
+}
+
 /** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
 export function factsOf(item) {
   const { downloaded_bytes: done, total_bytes: total } = item;
   const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
   switch (item.status) {
     case "downloading":
-      return [`${size(done)} of ${size(total)}`, rate(item.bytes_per_second), `${duration(item.eta_seconds)} left`];
+      return [`${size(done)} of ${size(total)}`, rate(item.bytes_per_second), left(item.eta_seconds)];
     case "completed": {
       if (item.was_present) return [size(total), "was here already"];
       const { started_at_s: start, ended_at_s: end, bytes_per_second: mean } = item;
@@ -189,6 +198,8 @@ export function factsOf(item) {
     case "failed":
     case "cancelled":
       return [done === 0 ? size(total) : `${amount} kept`];
+    case "queued":
+      return done === 0 ? [] : [amount];
     default:
       return [amount];
   }
@@ -511,7 +522,7 @@ class Row {
     this.title = titleOf(item);
     this.grip = iconButton("grip", `Reorder ${this.title}: drag, or press Alt with an arrow key`, "gglib-act gglib-grip");
     this.badge = h("span", { class: "gglib-badge" });
-    this.percent = h("span", { class: "gglib-percent" });
+    this.measure = h("span", { class: "gglib-measure" });
     this.bar = progressBar(`Progress of ${this.title}`);
     this.facts = h("span", { class: "gglib-facts" });
     this.note = h("span", { class: "gglib-note" });
@@ -525,6 +536,7 @@ class Row {
     this.opener.addEventListener("click", () => toggled(!this.isOpen));
     this.isOpen = isOpen;
     this.buttons = ACTIONS.map((action) => this.#button(action));
+    const moves = h("span", { class: "gglib-moves" }, ...this.buttons.slice(0, 3));
     const chip = item.quantization ? [h("span", { class: "gglib-chip" }, item.quantization)] : [];
     const owner = h("span", { class: "gglib-owner" }, item.repo_id.slice(0, item.repo_id.indexOf("/")));
     this.element = h(
@@ -532,8 +544,8 @@ class Row {
       { class: "gglib-row", role: "listitem", "data-key": item.id },
       h("div", { class: "gglib-lead" }, this.badge, this.grip),
       h("div", { class: "gglib-title" }, h("span", { class: "gglib-name", title: item.id }, item.name), ...chip, owner),
-      this.percent,
-      h("div", { class: "gglib-actions" }, ...this.buttons, this.opener),
+      this.measure,
+      h("div", { class: "gglib-actions" }, moves, ...this.buttons.slice(3), this.opener),
       this.bar,
       h("div", { class: "gglib-line" }, this.facts, this.verified, this.note, this.link),
       this.path,
@@ -577,7 +589,7 @@ class Row {
     mark(this.element, "data-status", item.status);
     mark(this.element, "data-notice", isActive ? item.notice_kind : null);
     this.#lead(item, isPending);
-    say(this.percent, isActive ? percent(part) : "");
+    say(this.measure, measureOf(item));
     this.bar.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
     setBar(this.bar, part);
     this.#facts(factsOf(item));
@@ -610,8 +622,7 @@ class Row {
   #path({ path, status }) {
     if (status !== "completed" || path === null) this.path.replaceChildren();
     else if (!this.path.firstChild) {
-      const cut = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
-      const text = h("code", { title: path }, h("span", {}, path.slice(0, cut)), h("span", {}, path.slice(cut)));
+      const text = h("code", { title: path }, ...cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1));
       this.path.append(text, copyButton(`Copy the path of ${this.title}`, () => this.item.path ?? ""));
     }
   }
@@ -619,6 +630,7 @@ class Row {
   /** @param {ItemState} item */
   #showDetails(item) {
     mark(this.opener, "aria-expanded", String(this.isOpen));
+    this.element.classList.toggle("is-open", this.isOpen);
     this.details.hidden = !this.isOpen;
     if (!this.isOpen) return;
     const built = `${item.shards.length} ${item.status === "completed"} ${item.reason}`;
@@ -641,6 +653,9 @@ function codeBlock(title, path) {
   return h("div", { class: "gglib-code" }, pre, copyButton(`Copy the code that loads ${title}`, () => code));
 }
 
+/** A name whose end stays in sight where it does not fit. @param {string} name @param {number} at */
+const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
+
 /** @param {ShardState} shard */
 function shardLine(shard) {
   const name = shard.path.slice(shard.path.lastIndexOf("/") + 1);
@@ -648,7 +663,7 @@ function shardLine(shard) {
   return h(
     "div",
     { class: "gglib-shard" },
-    h("span", { class: "gglib-file", title: shard.path }, name, ...kind),
+    h("span", { class: "gglib-file", title: shard.path }, ...cutName(name, Math.max(0, name.length - 21)), ...kind),
     progressBar(`Progress of ${name}`),
     h("span", { class: "gglib-amount" }),
     h("span", { class: "gglib-state" }),
@@ -668,7 +683,7 @@ function updateShard(line, { status, size_bytes, downloaded_bytes }) {
 
 // ---------------------------------------------------------------------------------------------- the list
 
-const ROW_HEIGHT = 74;
+const LIKELY_HEIGHT = 48;
 const OVERSCAN = 320;
 
 /** A section's title, with what can be done to all of it. */
@@ -731,7 +746,7 @@ class List {
     const isHeld = this.#isHeld && performance.now() > this.#freeUntil;
     this.#shown = isHeld ? heldOrder(this.#shown, next) : next;
     const newest = next.find((entry) => "item" in entry && entry.item.status === "completed")?.key;
-    const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? ROW_HEIGHT);
+    const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? LIKELY_HEIGHT);
     const { scrollTop, clientHeight } = this.element;
     const sight = windowOf(heights, scrollTop - OVERSCAN, (clientHeight || 640) + 2 * OVERSCAN);
     const entries = this.#shown.slice(sight.first, sight.last);
@@ -893,7 +908,7 @@ class Adder {
       type: "text",
       id,
       class: "gglib-field gglib-act",
-      placeholder: "owner/repo, words to search for, or a link",
+      placeholder: "owner/repo, a link, or words to search for",
       autocomplete: "off",
       spellcheck: false,
       role: "combobox",
@@ -1122,7 +1137,7 @@ class Header {
     const limit = queue.bandwidth_limit_bytes_per_second;
     say(this.rate, isBusy ? rate(queue.bytes_per_second) : "");
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
-    say(this.eta, [isBusy ? `${duration(queue.eta_seconds)} left` : "", isLimited].filter(Boolean).join(" · "));
+    say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
     if (this.confirm.hidden) this.cancel.hidden = !isBusy && !queue.pending_count;
     this.#keep(this.size, String(queue.max_size));
     this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
@@ -1140,7 +1155,7 @@ class Header {
     const most = Math.max(...this.#rates, 1);
     const start = SAMPLES - this.#rates.length;
     const points = this.#rates.map((one, index) => `${start + index} ${(19 - (one / most) * 17).toFixed(1)}`);
-    const line = this.#rates.some((one) => one > 0) ? `M${points.join("L")}` : "";
+    const line = this.#rates.length > 2 && this.#rates.some((one) => one > 0) ? `M${points.join("L")}` : "";
     mark(this.curve, "d", line);
     mark(this.area, "d", line && `${line}L${SAMPLES - 1} 20L${start} 20Z`);
   }

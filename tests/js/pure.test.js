@@ -1,0 +1,182 @@
+// The panel's pure functions: numbers, deltas, order, what is in sight, what is said.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import * as panel from "../../gglib_nb/notebook/static/panel.js";
+
+const cases = JSON.parse(readFileSync(new URL("../unit/format_cases.json", import.meta.url), "utf-8"));
+
+const item = (id, fields = {}) => ({
+  id,
+  repo_id: id.split(":")[0],
+  name: id.split(":")[0].split("/")[1],
+  quantization: id.split(":")[1] ?? null,
+  revision: null,
+  status: "queued",
+  position: 0,
+  downloaded_bytes: 0,
+  total_bytes: 4096,
+  bytes_per_second: null,
+  eta_seconds: null,
+  notice: null,
+  notice_kind: null,
+  error: null,
+  help_url: null,
+  can_retry: false,
+  reason: "",
+  path: null,
+  is_verified: null,
+  was_present: false,
+  started_at_s: null,
+  ended_at_s: null,
+  shards: [],
+  ...fields,
+});
+
+const queue = {
+  pending_count: 0,
+  active_count: 0,
+  max_size: 10,
+  bandwidth_limit_bytes_per_second: null,
+  bytes_per_second: null,
+  eta_seconds: null,
+  resolving: [],
+  last_run: null,
+};
+
+const stateOf = (...items) => ({
+  rev: 1,
+  seq: 0,
+  queue,
+  order: items.map(({ id }) => id),
+  items: Object.fromEntries(items.map((one) => [one.id, one])),
+});
+
+for (const [name, rows] of Object.entries(cases)) {
+  test(`every ${name} reads as the table shared with Python says`, () => {
+    for (const [value, text] of rows) assert.equal(panel[name](value), text, `${name}(${value})`);
+  });
+}
+
+test("a delta changes its fields and bars and leaves the old state as it was", () => {
+  const shards = [
+    { path: "a-1.gguf", kind: "shard", size_bytes: 9, downloaded_bytes: 1, status: "downloading" },
+    { path: "a-2.gguf", kind: "shard", size_bytes: 9, downloaded_bytes: 0, status: "queued" },
+  ];
+  const before = stateOf(item("o/a", { shards }));
+
+  const after = panel.applyDelta(before, {
+    kind: "delta",
+    rev: 2,
+    seq: 1,
+    queue: { active_count: 1 },
+    items: { "o/a": { fields: { downloaded_bytes: 12 }, bars: [[1, 3, "downloading"]] } },
+  });
+
+  assert.equal(after.items["o/a"].downloaded_bytes, 12);
+  assert.deepEqual(after.items["o/a"].shards[1], { ...shards[1], downloaded_bytes: 3, status: "downloading" });
+  assert.equal(after.items["o/a"].shards[0], shards[0]);
+  assert.equal(after.queue.active_count, 1);
+  assert.equal(before.items["o/a"].shards[1].downloaded_bytes, 0);
+});
+
+test("a delta that was seen before changes nothing, and one after a gap is refused", () => {
+  const state = { ...stateOf(), seq: 5 };
+  const delta = (seq) => ({ kind: "delta", rev: 9, seq, queue: {}, items: {} });
+
+  assert.equal(panel.applyDelta(state, delta(5)), state);
+  assert.equal(panel.applyDelta(state, delta(7)), null);
+});
+
+test("what is no longer in the order is forgotten", () => {
+  const state = stateOf(item("o/a"), item("o/b"));
+
+  const after = panel.applyDelta(state, { kind: "delta", rev: 2, seq: 1, queue: {}, order: ["o/b"], items: {} });
+
+  assert.deepEqual(Object.keys(after.items), ["o/b"]);
+});
+
+test("rows stand in sections: active, next, failed, done, cancelled", () => {
+  const state = stateOf(
+    item("o/done", { status: "completed" }),
+    item("o/next"),
+    item("o/bad", { status: "failed" }),
+    item("o/now", { status: "downloading" }),
+  );
+  state.queue = { ...queue, resolving: ["o/asked"] };
+
+  const shown = panel.entriesOf(state).map((entry) => entry.title ?? entry.text ?? entry.item.name);
+
+  assert.deepEqual(shown, ["now", "Up next", "next", "o/asked", "Failed", "bad", "Done", "done"]);
+});
+
+test("while the pointer is on the list nothing moves, and what is new comes last", () => {
+  const entries = (...keys) => keys.map((key) => ({ key, item: item(key) }));
+
+  const held = panel.heldOrder(entries("o/a", "o/b", "o/c"), entries("o/c", "o/new", "o/a"));
+
+  assert.deepEqual(
+    held.map(({ key }) => key),
+    ["o/a", "o/c", "o/new"],
+  );
+});
+
+test("only the rows in sight are asked for, and the rest keeps its height", () => {
+  const sight = panel.windowOf(Array(500).fill(50), 1000, 200);
+
+  assert.deepEqual(sight, { first: 20, last: 24, above: 1000, below: 476 * 50 });
+});
+
+test("a list that fits is in sight as a whole", () => {
+  assert.deepEqual(panel.windowOf([50, 80], -300, 1200), { first: 0, last: 2, above: 0, below: 0 });
+});
+
+test("starts, ends and failures are spoken; ticks are not", () => {
+  const before = stateOf(item("o/a:Q4", { status: "downloading" }), item("o/b:Q4"), item("o/c:Q4", { status: "downloading" }));
+  const after = stateOf(
+    item("o/a:Q4", { status: "completed" }),
+    item("o/b:Q4", { status: "downloading" }),
+    item("o/c:Q4", { status: "downloading", downloaded_bytes: 7 }),
+    item("o/d:Q4", { status: "completed" }),
+  );
+
+  assert.deepEqual(panel.announcementsOf(before, after), ["a Q4 is complete.", "b Q4 started."]);
+});
+
+test("an unknown rate is a dash and a stall is zero", () => {
+  const moving = { status: "downloading", downloaded_bytes: 1024 };
+
+  assert.deepEqual(panel.factsOf(item("o/a", moving)), ["1.0 KiB of 4.0 KiB", "—", "—"]);
+  assert.deepEqual(panel.factsOf(item("o/a", { ...moving, bytes_per_second: 0 }))[1], "0 B/s");
+});
+
+test("a finished row says size, time and mean rate, or that it was here", () => {
+  const done = { status: "completed", downloaded_bytes: 4096, started_at_s: 100, ended_at_s: 142, bytes_per_second: 97.5 };
+
+  assert.deepEqual(panel.factsOf(item("o/a", done)), ["4.0 KiB", "42 s", "98 B/s"]);
+  assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true })), ["4.0 KiB", "was here already"]);
+});
+
+test("a run in which everything failed is summed up too", () => {
+  const run = { started_at_s: 0, ended_at_s: 61, models_completed: 0, models_failed: 2, models_cancelled: 0, completed_bytes: 0 };
+
+  assert.deepEqual(panel.runSummary(run), { text: "Nothing arrived: 2 failed after 1 min 01 s.", mood: "bad" });
+});
+
+test("a run says what it brought", () => {
+  const run = { started_at_s: 0, ended_at_s: 90, models_completed: 2, models_failed: 1, models_cancelled: 0, completed_bytes: 2 ** 30 };
+
+  assert.deepEqual(panel.runSummary(run), {
+    text: "Finished in 1 min 30 s: 2 models complete, 1.0 GiB, 1 failed.",
+    mood: "mixed",
+  });
+});
+
+test("the loading code is Python, whatever stands in the path", () => {
+  assert.equal(
+    panel.loadingCode('C:\\models\\a "b".gguf').split("\n")[1],
+    'llm = Llama(model_path="C:\\\\models\\\\a \\"b\\".gguf")',
+  );
+});

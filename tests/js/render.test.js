@@ -1,0 +1,166 @@
+// The widget on a document that is none (happy-dom): what is built, and that nothing from outside becomes markup.
+
+import assert from "node:assert/strict";
+import { after, before, beforeEach, test } from "node:test";
+
+import { Window } from "happy-dom";
+
+const window = new Window({ url: "http://localhost/" });
+const globals = ["document", "Element", "HTMLElement", "HTMLInputElement", "MutationObserver", "ResizeObserver", "matchMedia", "navigator"];
+let panel;
+
+class Model {
+  constructor(snapshot) {
+    this.snapshot = snapshot;
+    this.handlers = new Map();
+    this.sent = [];
+    this.saved = 0;
+  }
+  get() {
+    return this.snapshot;
+  }
+  set(_name, value) {
+    this.snapshot = value;
+    this.emit("change:snapshot");
+  }
+  save_changes() {
+    this.saved += 1;
+  }
+  send(content) {
+    this.sent.push(content);
+  }
+  on(event, handler) {
+    this.handlers.set(event, [...(this.handlers.get(event) ?? []), handler]);
+  }
+  off(event, handler) {
+    this.handlers.set(event, (this.handlers.get(event) ?? []).filter((known) => known !== handler));
+  }
+  emit(event, ...values) {
+    for (const handler of this.handlers.get(event) ?? []) handler(...values);
+  }
+}
+
+const state = (items = {}, fields = {}) => ({
+  rev: 1,
+  seq: 0,
+  queue: {
+    pending_count: 0,
+    active_count: 0,
+    max_size: 10,
+    bandwidth_limit_bytes_per_second: null,
+    bytes_per_second: null,
+    eta_seconds: null,
+    resolving: [],
+    last_run: null,
+  },
+  order: Object.keys(items),
+  items,
+  ...fields,
+});
+
+const evil = '<img src=x onerror="window.hacked = true">';
+const item = (id, fields) => ({
+  id,
+  repo_id: `owner/${evil}`,
+  name: evil,
+  quantization: evil,
+  revision: null,
+  status: "failed",
+  position: 0,
+  downloaded_bytes: 0,
+  total_bytes: null,
+  bytes_per_second: null,
+  eta_seconds: null,
+  notice: evil,
+  notice_kind: null,
+  error: evil,
+  help_url: "javascript:window.hacked = true",
+  can_retry: true,
+  reason: evil,
+  path: null,
+  is_verified: null,
+  was_present: false,
+  started_at_s: null,
+  ended_at_s: null,
+  shards: [{ path: evil, kind: evil, size_bytes: 1, downloaded_bytes: 0, status: evil }],
+  ...fields,
+});
+
+before(async () => {
+  for (const name of globals) Object.defineProperty(globalThis, name, { value: window[name], configurable: true, writable: true });
+  Object.assign(globalThis, { window, requestAnimationFrame: (paint) => setImmediate(paint), cancelAnimationFrame: clearImmediate });
+  panel = (await import("../../gglib_nb/notebook/static/panel.js")).default;
+});
+beforeEach(() => window.document.body.replaceChildren());
+after(() => window.happyDOM.abort());
+
+function show(snapshot) {
+  const model = new Model(snapshot);
+  const closing = new AbortController();
+  const el = window.document.body.appendChild(window.document.createElement("div"));
+  panel.initialize({ model, signal: closing.signal });
+  panel.render({ model, el, signal: closing.signal });
+  return { model, el, close: () => closing.abort() };
+}
+
+const painted = () => new Promise((done) => setImmediate(() => setImmediate(done)));
+
+test("text from outside stays text", () => {
+  const { el, close } = show(state({ a: item("a") }));
+
+  el.querySelector('[aria-label^="Details"]').click();
+
+  assert.equal(el.querySelectorAll("img").length, 0);
+  assert.match(el.textContent, /<img src=x/);
+  close();
+});
+
+test("only a web address becomes a link", () => {
+  const { el, close } = show(state({ a: item("a") }));
+
+  assert.equal(el.querySelector("a").getAttribute("href"), null);
+  close();
+});
+
+test("a gap in the deltas makes the page ask for everything", async () => {
+  const { model, close } = show(state());
+  model.sent.length = 0;
+
+  model.emit("msg:custom", { kind: "delta", rev: 9, seq: 4, queue: {}, items: {} });
+  const [asked] = model.sent;
+  const current = state({ b: item("b", { status: "queued" }) }, { rev: 9, seq: 4 });
+  model.emit("msg:custom", { kind: "reply", cid: asked.cid, ok: true, result: current });
+  await painted();
+
+  assert.equal(asked.kind, "sync");
+  assert.equal(model.snapshot, current);
+  close();
+});
+
+test("the page never saves changes", async () => {
+  const { model, el, close } = show(state());
+
+  model.emit("msg:custom", { kind: "delta", rev: 2, seq: 1, queue: { active_count: 1 }, items: {} });
+  await painted();
+
+  assert.match(el.textContent, /1 active/);
+  assert.equal(model.saved, 0);
+  close();
+});
+
+test("a closed view leaves no listener behind", () => {
+  const { model, el, close } = show(state());
+
+  close();
+
+  assert.equal(el.childElementCount, 0);
+  assert.equal((model.handlers.get("change:snapshot") ?? []).length, 0);
+  assert.equal((model.handlers.get("msg:custom") ?? []).length, 0);
+});
+
+test("an empty panel teaches the first command", () => {
+  const { el, close } = show(state());
+
+  assert.match(el.querySelector(".gglib-empty").textContent, /%gguf queue owner\/repo/);
+  close();
+});
