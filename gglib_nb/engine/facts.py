@@ -1,0 +1,52 @@
+"""What the GGUF headers of stored files say, and whether a split set is whole.
+
+A file that is no GGUF has no facts; that is not an error of a transfer, whose promise is the bytes.
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.errors import GgufError, IncompleteShardSetError
+
+Facts = dict[str, str | int | float | bool | None]
+
+
+def read_facts(path: Path) -> Facts:
+    """The header's facts; empty where the file is no GGUF that can be read."""
+    from gglib_nb.domain.gguf import header_facts, read_header
+
+    with contextlib.suppress(OSError, GgufError), path.open("rb", buffering=0) as file:
+        descriptor = file.fileno()
+        header = read_header(lambda offset, length: os.pread(descriptor, length, offset), path.stat().st_size)
+        return header_facts(header)
+    return {}
+
+
+def check_split_set(files: Sequence[StoredFile]) -> None:
+    """Whether the shards are one split model, by `split.no`, `split.count` and `split.tensors.count` of their headers.
+
+    Raises:
+        IncompleteShardSetError: One is missing, or belongs to another set.
+    """
+    shards = [file for file in files if file.kind == "shard" and _number(file, "split_count") > 1]
+    if not shards:
+        return
+    counts = {_number(shard, "split_count") for shard in shards}
+    expected = range(max(counts))
+    numbers = [_number(shard, "split_no") for shard in shards]
+    missing = tuple(number + 1 for number in expected if number not in numbers)
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise IncompleteShardSetError(f"Shards {names} of {len(expected)} are missing.", missing=missing)
+    tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
+    is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1
+    if not is_one_set or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)}):
+        raise IncompleteShardSetError("The shards belong to different models by their headers; queue another variant.")
+
+
+def _number(file: StoredFile, name: str) -> int:
+    value = file.facts.get(name)
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,110 @@
+"""The digest keeps up with the bytes: from the buffer where they are at hand, from the disk where not.
+
+Two kinds of threads feed one `FrontDigest`, each only under its lock. A connection thread that has just
+written the bytes at the front hashes them from its buffer; it never waits for the lock. The follower's own
+thread reads again what arrived out of order (or in an earlier run), as far as the coordinator allowed. Both
+hash bytes that are already written, in order, each once.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from gglib_nb.engine.digest import FrontDigest
+from gglib_nb.engine.ranges import MIB
+
+# A connection that is so little ahead of the front reads the gap again and takes the front over.
+_TAKE_OVER_BYTES: Final = 4 * MIB
+
+
+class Follower:
+    """Hashes one partial file while it grows.
+
+    Attributes:
+        digest: Read by anyone; fed only here.
+    """
+
+    def __init__(self, fd: int, digest: FrontDigest, on_part: Callable[[], None]) -> None:
+        """Start the thread.
+
+        Args:
+            fd: The partial file, open for reading until `stop` has returned.
+            digest: At the front where to begin.
+            on_part: Called by whichever thread ends a part; must not block.
+        """
+        self.digest = digest
+        self._fd = fd
+        self._on_part = on_part
+        self._changed = threading.Condition()
+        self._reach = 0
+        self._is_stopped = False
+        self._thread = threading.Thread(target=self._run, name="gglib-digest", daemon=True)
+        self._thread.start()
+
+    def allow(self, reach: int) -> None:
+        """Everything before this offset is written; called by the coordinator."""
+        if reach > self._reach:
+            with self._changed:
+                self._reach = reach
+                self._changed.notify()
+
+    def offer(self, range_start: int, offset: int, view: memoryview) -> None:
+        """Hash bytes that were just written, if they are at the front; called by connection threads.
+
+        Args:
+            range_start: Everything from here to `offset` was written by the same thread.
+            offset: Where the bytes stand.
+            view: The bytes.
+        """
+        front = self.digest.front
+        if not range_start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
+            return
+        if not self._changed.acquire(blocking=False):
+            return
+        try:
+            if not self._is_stopped and range_start <= self.digest.front <= offset:
+                if self.digest.front < offset:
+                    self._feed(memoryview(os.pread(self._fd, offset - self.digest.front, self.digest.front)))
+                if self.digest.front == offset:
+                    self._feed(view)
+        finally:
+            self._changed.release()
+
+    def rewind(self, part: int, reach: int) -> None:
+        """Hash this part and what follows again; `reach` is what is still right."""
+        with self._changed:
+            self.digest.rewind(part)
+            self._reach = reach
+
+    def close_at(self, end: int) -> None:
+        """The file turned out to end here."""
+        with self._changed:
+            self.digest.close_at(end)
+        self._on_part()
+
+    def stop(self) -> None:
+        """Hash no more; when it returns, the file is not read any more."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()
+
+    def _run(self) -> None:
+        buffer = memoryview(bytearray(MIB))
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_stopped or self.digest.front < self._reach)
+                if self._is_stopped:
+                    return
+                wanted = min(len(buffer), self._reach - self.digest.front)
+                count = os.preadv(self._fd, [buffer[:wanted]], self.digest.front)
+                if count == 0:
+                    # Somebody cut the file short; the digest stays behind, which its owner notices.
+                    self._reach = self.digest.front
+                self._feed(buffer[:count])
+
+    def _feed(self, view: memoryview) -> None:
+        parts = len(self.digest.digests)
+        self.digest.feed(view)
+        if len(self.digest.digests) != parts:
+            self._on_part()

@@ -1,0 +1,73 @@
+"""What a transfer's progress says besides its bytes: one notice, the most useful one.
+
+Reads the state of the targets and changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gglib_nb.engine.policy import STALLED
+from gglib_nb.engine.protocol import NoticeKind
+from gglib_nb.engine.target import Phase, Target
+
+# A line that gives nothing for so long is called stalled; connections are made anew later than that.
+_SILENT_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is going on.
+
+    Attributes:
+        kind: None when bytes just flow.
+        seconds: What goes with it; None without.
+        text: In words; empty without.
+        is_finalizing: All bytes are here.
+    """
+
+    kind: NoticeKind | None
+    seconds: float | None = None
+    text: str = ""
+    is_finalizing: bool = False
+
+
+def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int) -> Notice:
+    """The notice of a transfer.
+
+    Args:
+        targets: All of it.
+        now_s: The coordinator's clock.
+        moved_s: When the last byte came.
+        received_bytes: In this attempt; 0 before the first.
+    """
+    if _has_all_bytes(targets):
+        is_hashing = any(target.phase is Phase.FETCHING for target in targets)
+        return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)
+    preparations = [one.preparation for one in targets if one.phase is Phase.PREPARING and one.preparation]
+    if any(one.owner_bytes is not None for one in preparations):
+        return Notice("waiting", text="another process downloads this file")
+    if any(target.jobs for target in targets):
+        return _of_line(now_s - moved_s, received_bytes)
+    waiting = [part for target in targets if target.phase is Phase.FETCHING for part in target.parts if part.trouble]
+    if waiting:
+        part = min(waiting, key=lambda one: one.retry_at_s)
+        if part.trouble == STALLED:
+            return Notice("stalled", now_s - moved_s)
+        return Notice("retrying", max(0.0, part.retry_at_s - now_s), part.trouble)
+    if any(one.hashed_bytes is not None for one in preparations):
+        return Notice("verifying")
+    return Notice("connecting")
+
+
+def _has_all_bytes(targets: Sequence[Target]) -> bool:
+    complete = (Phase.FINISHING, Phase.DONE)
+    return all(
+        target.phase in complete or (target.phase is Phase.FETCHING and target.has_all_bytes) for target in targets
+    )
+
+
+def _of_line(silent_s: float, received_bytes: int) -> Notice:
+    if silent_s >= _SILENT_S:
+        return Notice("stalled", silent_s)
+    return Notice(None if received_bytes else "connecting")

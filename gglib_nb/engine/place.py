@@ -1,0 +1,118 @@
+"""What is done to the folder and its filesystem: room, names, renames, links.
+
+Order at the end of a file: its bytes are synced before it is renamed, the folder is synced after, so a
+power cut leaves either the partial or the whole. Nothing here knows the hub.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from gglib_nb.errors import DiskFullError, StorageError, TransferError
+
+# What filesystems say that have no cheap allocation, or none of this form.
+_NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def part_path(target: Path) -> Path:
+    """The partial file of a target."""
+    return target.with_name(target.name + ".part")
+
+
+def journal_path(target: Path) -> Path:
+    """The journal of its partial file."""
+    return target.with_name(target.name + ".part.journal")
+
+
+def lease_path(target: Path) -> Path:
+    """The lease of its partial file."""
+    return target.with_name(target.name + ".part.lease")
+
+
+def free_bytes(folder: Path) -> int:
+    """What a user may still write on the filesystem of a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def storage_error(error: OSError, path: Path) -> TransferError:
+    """What a failed write means: a full disk, or something a person has to look at."""
+    if error.errno in _FULL:
+        with contextlib.suppress(OSError):
+            return disk_full(path.parent, None, free_bytes(path.parent))
+        return disk_full(path.parent, None, None)
+    return StorageError(f"{path} cannot be written: {error.strerror or error}. Look at the folder, then retry.")
+
+
+def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
+    """The error that says what is missing."""
+    needed = "" if needed_bytes is None else f" {_amount(needed_bytes)} more are needed"
+    left = "" if left_bytes is None else f", {_amount(left_bytes)} are free"
+    detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
+    return DiskFullError(
+        f"The disk of {folder} is full{detail}. Make room, then retry; what is there is kept.",
+        needed_bytes=needed_bytes,
+        free_bytes=left_bytes,
+    )
+
+
+def _amount(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Linux's own call: `posix_fallocate` of glibc writes every block where the filesystem has no allocation."""
+    function: Any = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    typed: Callable[[int, int, int, int], int] | None = function
+    return typed
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Reserve the room of a file where that is cheap, and give it its size in any case.
+
+    Raises:
+        OSError: The disk is full, or the file cannot be written.
+    """
+    if os.fstat(fd).st_size == size_bytes:
+        return
+    function = _fallocate()
+    if function is not None and size_bytes > 0 and function(fd, 0, 0, size_bytes) != 0:
+        code = ctypes.get_errno()
+        if code not in _NO_ALLOCATION:
+            raise OSError(code, os.strerror(code))
+    os.ftruncate(fd, size_bytes)
+
+
+def allocated_bytes(path: Path) -> int:
+    """What a file takes on its filesystem; 0 without one."""
+    try:
+        return path.stat().st_blocks * 512
+    except OSError:
+        return 0
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk; filesystems that cannot are left in peace."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def discard(target: Path) -> None:
+    """Delete what a partial download of the target left; the target itself stays."""
+    for path in (part_path(target), journal_path(target), lease_path(target)):
+        path.unlink(missing_ok=True)

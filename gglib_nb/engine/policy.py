@@ -1,0 +1,100 @@
+"""What follows from a failed exchange: wait, ask the hub again, or give up with an error a person can use.
+
+Works on the bookkeeping of a part and nothing else; what has to be done to files and connections is
+left to `engine.transfer`.
+"""
+
+import random
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urljoin
+
+from gglib_nb.engine.retry import BusyError, ExchangeError, ExpiredUrlError, LineError, MovedError, Patience
+from gglib_nb.engine.target import Part
+from gglib_nb.errors import (
+    GglibError,
+    HubUnavailableError,
+    IntegrityError,
+    NetworkError,
+    RateLimitedError,
+    StalledError,
+)
+
+STALLED: Final = "stalled"
+# A lost connection of several is made anew after so long, without counting as a failure.
+_SOON_S: Final = 0.2
+
+_RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
+
+
+def can_retry(error: GglibError) -> bool:
+    """Whether trying again can help without anybody changing anything."""
+    return isinstance(error, _RETRYABLE)
+
+
+def after_failure(part: Part, error: ExchangeError, now_s: float, patience: Patience, *, others_flow: bool) -> None:
+    """Decide when and how the part is tried again.
+
+    Args:
+        part: Its bookkeeping is brought up to date.
+        error: What the exchange ended with.
+        now_s: The coordinator's clock.
+        patience: How often and how long.
+        others_flow: Other connections of the transfer bring bytes, so the line is fine.
+
+    Raises:
+        GglibError: It was tried often enough.
+    """
+    match error:
+        case MovedError():
+            _follow(part, error, patience)
+        case ExpiredUrlError():
+            _resolve_again(part, error, now_s, patience)
+        case BusyError():
+            _wait(part, error, now_s, patience, error.wait_s)
+        case LineError() if others_flow:
+            part.retry_at_s = max(part.retry_at_s, now_s + _SOON_S)
+        case LineError():
+            _wait(part, error, now_s, patience, None)
+        case _:
+            part.remote = None
+            _wait(part, error, now_s, patience, None)
+
+
+def _wait(part: Part, error: ExchangeError, now_s: float, patience: Patience, asked_s: float | None) -> None:
+    if now_s < part.retry_at_s:
+        return  # several connections met the same trouble; it counts once
+    if part.failures + 1 >= patience.tries:
+        raise _final(part, error)
+    part.wait(now_s, patience, random.random(), asked_s, str(error))  # noqa: S311  # spreads load, guards nothing
+
+
+def _follow(part: Part, error: MovedError, patience: Patience) -> None:
+    part.refusals += 1
+    if part.refusals > patience.resolves or part.remote is None:
+        raise HubUnavailableError(f"{part.planned.path_in_repo} is redirected in circles; try again later.")
+    part.remote = replace(part.remote, url=urljoin(part.remote.url, error.location))
+
+
+def _resolve_again(part: Part, error: ExpiredUrlError, now_s: float, patience: Patience) -> None:
+    part.refusals += 1
+    if part.refusals > patience.resolves:
+        raise HubUnavailableError(
+            f"The CDN refuses {part.planned.path_in_repo} again and again ({error}); try again later."
+        )
+    part.remote = None
+    if part.refusals > 1:
+        part.wait(now_s, patience, random.random(), None, str(error))  # noqa: S311
+
+
+def _final(part: Part, error: ExchangeError) -> GglibError:
+    name = part.planned.path_in_repo
+    if isinstance(error, BusyError) and error.status == 429:
+        return RateLimitedError(f"The Hub asks to wait ({name}); retry later.", retry_after_s=error.wait_s)
+    if isinstance(error, BusyError):
+        return HubUnavailableError(f"The Hub cannot serve {name} now ({error}); try again later.")
+    if not isinstance(error, LineError):
+        return HubUnavailableError(f"What the Hub sends for {name} cannot be used ({error}); try again later.")
+    if str(error) == STALLED:
+        return StalledError(f"Nothing comes for {name} although the connection stands; retry when the line is better.")
+    return NetworkError(f"The connection for {name} fails again and again ({error}); look at the network, then retry.")

@@ -1,0 +1,78 @@
+"""Room on the disk for everything that runs: checked before the first byte, against all that is still to come.
+
+What a partial file has allocated is gone from the free space already, so only the rest of each file counts.
+"""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gglib_nb.engine.place import allocated_bytes, disk_full, free_bytes, part_path
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One file that will be written.
+
+    Attributes:
+        target: Its final path.
+        size_bytes: Its size.
+    """
+
+    target: Path
+    size_bytes: int
+
+    @property
+    def device(self) -> int:
+        """The filesystem it will stand on."""
+        folder = self.target.parent
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return folder.stat().st_dev
+
+    @property
+    def missing_bytes(self) -> int:
+        """What it will still take."""
+        return max(0, self.size_bytes - allocated_bytes(part_path(self.target)))
+
+
+class Room:
+    """The claims of all transfers; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._claims: dict[int, tuple[Claim, ...]] = {}
+
+    def claim(self, attempt: int, claims: Iterable[Claim]) -> None:
+        """State what the attempt will still write, in the place of what it stated before.
+
+        Raises:
+            DiskFullError: That does not fit beside what the others will write.
+        """
+        own = tuple(claims)
+        with self._lock:
+            self._claims[attempt] = own
+            by_device: dict[int, list[Claim]] = {}
+            for claim in own:
+                by_device.setdefault(claim.device, []).append(claim)
+            for device, mine in by_device.items():
+                self._check(attempt, device, mine)
+
+    def leave(self, attempt: int) -> None:
+        """The attempt ended."""
+        with self._lock:
+            self._claims.pop(attempt, None)
+
+    def _check(self, attempt: int, device: int, mine: list[Claim]) -> None:
+        needed = sum(claim.missing_bytes for claim in mine)
+        others = sum(
+            claim.missing_bytes
+            for other, claims in self._claims.items()
+            if other != attempt
+            for claim in claims
+            if claim.device == device
+        )
+        left = max(0, free_bytes(mine[0].target.parent) - others)
+        if needed > left:
+            raise disk_full(mine[0].target.parent, needed, left)

@@ -1,0 +1,251 @@
+"""One file on the disk that a transfer is about: its parts, its partial file, what is under way for it.
+
+State and arithmetic only; the coordinator's thread is the only one that touches it. What an error means, and
+which connection does what, is decided in `engine.transfer`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.engine.fetch import Job, Source
+from gglib_nb.engine.journal import PartIdentity
+from gglib_nb.engine.partial import SYNC_BYTES, SYNC_S, Partial
+from gglib_nb.engine.prepare import Preparation
+from gglib_nb.engine.protocol import FileProgress
+from gglib_nb.engine.ranges import RangeSet, next_range
+from gglib_nb.engine.resolve import FileAddress, Remote
+from gglib_nb.engine.retry import Patience, backoff_s
+
+
+class Phase(Enum):
+    """Where a target is."""
+
+    PENDING = auto()
+    PREPARING = auto()
+    FETCHING = auto()
+    FINISHING = auto()
+    DONE = auto()
+
+
+@dataclass(eq=False)
+class Part:
+    """One remote file of the target; most targets have one.
+
+    Attributes:
+        planned: As told.
+        address: Its name on the hub.
+        start: Where it begins in the target.
+        end: Where it ends there; None where its size is unknown.
+        remote: Where its bytes are; None where that has to be asked (again).
+        is_resolving: The hub is being asked.
+        is_sequential: The server sends the whole only.
+        is_refetched: It was wrong once.
+        failures: In a row without a new byte.
+        refusals: Signed URLs refused in a row without a new byte.
+        retry_at_s: Nothing is asked before.
+        trouble: What the present wait is for, in words; empty without.
+    """
+
+    planned: PlannedFile
+    address: FileAddress
+    start: int
+    end: int | None
+    remote: Remote | None = None
+    is_resolving: bool = False
+    is_sequential: bool = False
+    is_refetched: bool = False
+    failures: int = 0
+    refusals: int = 0
+    retry_at_s: float = 0.0
+    trouble: str = ""
+
+    @property
+    def sha256(self) -> str | None:
+        """What it must hash to; None where nobody says."""
+        return self.planned.sha256 or (None if self.remote is None else self.remote.sha256)
+
+    def succeeded(self) -> None:
+        """A byte came: what failed before is forgiven."""
+        self.failures = self.refusals = 0
+        self.trouble = ""
+
+    def wait(self, now_s: float, patience: Patience, chance: float, asked_s: float | None, trouble: str) -> None:
+        """Ask nothing for a while, longer with every failure in a row."""
+        self.failures += 1
+        own_s = backoff_s(self.failures, patience, chance)
+        self.retry_at_s = now_s + (own_s if asked_s is None else max(asked_s, 0.1))
+        self.trouble = trouble
+
+    def source(self) -> Source:
+        """Where to fetch it from; only while `remote` is known."""
+        assert self.remote is not None  # noqa: S101  # the caller's promise
+        size = None if self.end is None else self.end - self.start
+        is_odd = self.remote.has_encoding or size is None
+        return Source(self.remote.url, size, is_whole=self.is_sequential, by_client=is_odd)
+
+
+class Target:
+    """One file on the disk.
+
+    Attributes:
+        path: Its final path.
+        parts: Its remote files in order.
+        indexes: Their places in the command's list.
+        phase: Where it is.
+        preparation: What goes before the first byte; None while pending.
+        partial: Open while fetching and finishing.
+        jobs: Ranges under way.
+        stored: Set when done.
+        proven_parts: How many parts hashed right.
+        is_syncing: A sync is under way.
+    """
+
+    def __init__(self, files: list[tuple[int, PlannedFile]], repo: Callable[[str], FileAddress]) -> None:
+        self.indexes = [index for index, _ in files]
+        self.parts = [
+            Part(
+                planned,
+                repo(planned.path_in_repo),
+                planned.offset_bytes,
+                None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes,
+            )
+            for _, planned in files
+        ]
+        self.path = Path(files[0][1].target)
+        self.phase = Phase.PENDING
+        self.preparation: Preparation | None = None
+        self.partial: Partial | None = None
+        self.jobs: list[Job] = []
+        self.stored: StoredFile | None = None
+        self.proven_parts = 0
+        self.is_syncing = False
+        self._synced_s = time.monotonic()
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the whole; None unknown."""
+        return self.parts[-1].end
+
+    @property
+    def identities(self) -> tuple[PartIdentity, ...]:
+        """What its journal says it is."""
+        return tuple(
+            PartIdentity(
+                part.planned.path_in_repo,
+                part.start,
+                0 if part.end is None else part.end - part.start,
+                part.sha256 or f"commit {part.address.commit_sha}",
+            )
+            for part in self.parts
+        )
+
+    @property
+    def done(self) -> RangeSet:
+        """The bytes that are on the disk."""
+        return RangeSet() if self.partial is None else self.partial.done
+
+    @property
+    def missing_bytes(self) -> int:
+        """What has to come before it can be verified; 0 where the size is unknown."""
+        if self.phase in (Phase.FINISHING, Phase.DONE):
+            return 0
+        return max(0, (self.size_bytes or 0) - self.done.total_bytes)
+
+    @property
+    def has_all_bytes(self) -> bool:
+        """Whether every byte is on the disk."""
+        size = self.size_bytes
+        return size is not None and self.done.reach(0) >= size
+
+    def take_note(self) -> None:
+        """Bring `done` up to what the connections have written, and let the digest follow."""
+        if self.partial is None:
+            return
+        for job in self.jobs:
+            self.partial.done.add(job.start, job.position)
+        follower = self.partial.follower
+        follower.allow(self.partial.done.reach(follower.digest.front))
+
+    def waiting_parts(self, now_s: float) -> Iterator[Part]:
+        """Parts whose bytes are missing and whose wait, if any, is over."""
+        for part in self.parts[self.proven_parts :]:
+            is_there = part.end is not None and self.done.reach(part.start) >= part.end
+            if not is_there and now_s >= part.retry_at_s:
+                yield part
+
+    def next_job(self, now_s: float, length_bytes: int) -> Job | None:
+        """The next range that nobody fetches; None without any that can be asked for now."""
+        if self.partial is None:
+            return None
+        for part in self.waiting_parts(now_s):
+            if part.remote is not None and (found := self._free_range(part, length_bytes)) is not None:
+                job = Job(part.source(), self.partial, part.start, *found)
+                self.jobs.append(job)
+                return job
+        return None
+
+    def split_job(self, job: Job, at: int) -> Job | None:
+        """The tail of a running job as a new one; None where the old one is beyond that by now."""
+        end = job.end
+        if self.partial is None or end is None or not job.cut(at):
+            return None
+        tail = Job(job.source, self.partial, job.part_offset, at, end)
+        self.jobs.append(tail)
+        return tail
+
+    def part_of(self, job: Job) -> Part:
+        """The part that a job belongs to."""
+        return next(part for part in self.parts if part.start == job.part_offset)
+
+    def drop(self, job: Job) -> None:
+        """The job is over, one way or the other: keep what it wrote."""
+        job.revoke()
+        self.jobs.remove(job)
+        self.done.add(job.start, job.position)
+
+    def sync_is_due(self, now_s: float) -> bool:
+        """Whether enough was written since the last sync to begin another."""
+        if self.partial is None or self.is_syncing:
+            return False
+        new = self.partial.done.total_bytes - self.partial.synced.total_bytes
+        return new >= SYNC_BYTES or (new > 0 and now_s - self._synced_s >= SYNC_S)
+
+    def begin_sync(self, now_s: float) -> None:
+        """A sync starts now."""
+        self.is_syncing = True
+        self._synced_s = now_s
+
+    def progress(self) -> list[FileProgress]:
+        """One for each part."""
+        return [FileProgress(*self._part_progress(part)) for part in self.parts]
+
+    def _free_range(self, part: Part, length_bytes: int) -> tuple[int, int | None] | None:
+        mine = [job for job in self.jobs if job.part_offset == part.start]
+        if part.is_sequential:
+            return None if mine else (part.start, part.end)
+        if part.end is None:
+            return None
+        taken = [(job.start, job.end) for job in mine if job.end is not None]
+        return next_range(self.done, taken, part.start, part.end, length_bytes)
+
+    def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
+        size = None if part.end is None else part.end - part.start
+        if self.phase is Phase.DONE:
+            return size or 0, ShardStatus.FINISHED
+        if self.phase is Phase.PREPARING and self.preparation is not None:
+            return self._preparation_progress(self.preparation, part, size)
+        if self.phase is Phase.PENDING:
+            return 0, ShardStatus.QUEUED
+        count = self.done.bytes_within(part.start, part.end or self.done.last_end)
+        return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
+
+    def _preparation_progress(self, preparation: Preparation, part: Part, size: int | None) -> tuple[int, ShardStatus]:
+        hashed, owners = preparation.hashed_bytes, preparation.owner_bytes
+        reached = hashed if hashed is not None else owners or 0
+        count = max(0, reached - part.start)
+        status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
+        return (count if size is None else min(count, size)), status

@@ -1,0 +1,350 @@
+"""Everything a hub and its CDN can do wrong: the right file comes out, or an error that says what to do."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import (
+    GRANTED_TOKEN,
+    BareEtag,
+    Cut,
+    Direct,
+    ExpiredUrl,
+    Gzipped,
+    HangUp,
+    IgnoreRange,
+    LongBody,
+    NoContentLength,
+    NoLinkedHeaders,
+    RangeNotSatisfiable,
+    RateLimited,
+    Redirect,
+    ShortBody,
+    Stall,
+    Status,
+    WrongBytes,
+    WrongContentRange,
+)
+from gglib_nb.engine.protocol import TransferFinished
+from gglib_nb.errors import (
+    GatedRepoError,
+    HubUnavailableError,
+    IntegrityError,
+    InvalidTokenError,
+    NetworkError,
+    RateLimitedError,
+    RemoteChangedError,
+    RepoNotFoundError,
+    StalledError,
+)
+from tests.support.engine import LocalEngine, planned
+from tests.support.hub import make_repository
+
+REPO = "demo/model"
+NAME = "model.gguf"
+SIZE = 3_000_000
+
+
+@pytest.fixture
+def hub(make_hub):
+    repository = make_repository(REPO, {NAME: SIZE, "README.md": b"# text\n" * 50, "empty.bin": b""})
+    gated = make_repository("demo/gated", {NAME: 10_000}, gated="manual")
+    return make_hub([repository, gated])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path)
+    yield local
+    local.close()
+
+
+def is_right(hub, end, path: str = NAME, repo_id: str = REPO) -> bool:
+    content = hub.repositories[repo_id].commit().files[path].content
+    (stored,) = end.files
+    return hashlib.sha256(Path(stored.target).read_bytes()).hexdigest() == content.sha256
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*.part*"))
+
+
+CDN_FAULTS = {
+    "cut": Cut(after_bytes=1_000_000),
+    "reset": Cut(after_bytes=1_500_000, is_reset=True),
+    "cut before the first byte": Cut(after_bytes=0),
+    "hang up": HangUp(),
+    "stall": Stall(after_bytes=700_000),
+    "stall before the first byte": Stall(),
+    "wrong start": WrongContentRange(start_shift=7),
+    "wrong total": WrongContentRange(total_shift=9),
+    "416 with a size": RangeNotSatisfiable(),
+    "416 without a size": RangeNotSatisfiable(has_content_range=False),
+    "no length": NoContentLength(),
+    "chunked": NoContentLength(framing="chunked"),
+    "short body": ShortBody(missing_bytes=1000),
+    "long body": LongBody(extra_bytes=1000),
+    "gzip where allowed": Gzipped(),
+    "expired URL": ExpiredUrl(),
+    "403": Status(403),
+    "429": RateLimited(0, told_by="retry-after"),
+    "429 without a word": RateLimited(0, told_by="nothing"),
+    "429 by date": RateLimited(0, told_by="http-date"),
+    "500": Status(500),
+    "503": Status(503),
+    "range ignored": IgnoreRange(),
+    "one wrong byte": WrongBytes(at_byte=2_000_000),
+}
+
+
+@pytest.mark.parametrize("fault", CDN_FAULTS.values(), ids=CDN_FAULTS)
+def test_a_fault_of_the_cdn_that_passes_is_survived(hub, engine, fault) -> None:
+    hub.faults.add(fault, path=NAME, origin="cdn", times=1)
+
+    end = engine.fetch(REPO, NAME)
+
+    assert is_right(hub, end)
+    assert leftovers(engine.folder) == []
+
+
+HUB_FAULTS = {
+    "hang up": HangUp(),
+    "429": RateLimited(0),
+    "429 by Retry-After": RateLimited(0, told_by="ratelimit-not-exhausted"),
+    "500": Status(500),
+    "503": Status(503),
+    "bare ETag": BareEtag(),
+}
+
+
+@pytest.mark.parametrize("fault", HUB_FAULTS.values(), ids=HUB_FAULTS)
+def test_a_fault_of_the_hub_that_passes_is_survived(hub, engine, fault) -> None:
+    hub.faults.add(fault, path=NAME, origin="hub", times=1)
+
+    end = engine.fetch(REPO, NAME)
+
+    assert is_right(hub, end)
+    assert end.files[0].is_verified
+
+
+OTHER_HUBS = {
+    "ranges from the hub itself": [Direct()],
+    "with the linked headers": [Direct(is_linked=True, is_bare=False)],
+    "the whole from the hub itself": [Direct(), IgnoreRange()],
+    "without a length": [Direct(), IgnoreRange(), NoContentLength(framing="chunked")],
+}
+
+
+@pytest.mark.parametrize("faults", OTHER_HUBS.values(), ids=OTHER_HUBS)
+def test_hubs_of_another_make_are_understood(hub, engine, faults) -> None:
+    for fault in faults:
+        hub.faults.add(fault, path=NAME, origin="hub", times=None)
+
+    end = engine.fetch(REPO, NAME, sha256=None, size_bytes=None)
+
+    assert is_right(hub, end)
+    assert end.files[0].is_verified
+
+
+def test_a_cut_costs_only_the_bytes_that_did_not_come(hub, engine) -> None:
+    hub.faults.add(Cut(after_bytes=1_000_000), path=NAME, origin="cdn")
+
+    engine.fetch(REPO, NAME)
+
+    assert hub.ranges(NAME) == [(0, SIZE - 1), (1_000_000, SIZE - 1)]
+
+
+def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> None:
+    hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
+    hub.faults.add(Cut(after_bytes=100_000), path=NAME, origin="cdn")
+
+    end = engine.fetch(REPO, NAME)
+
+    assert is_right(hub, end)
+    assert hub.ranges(NAME)[-1] is None
+
+
+def test_wrong_bytes_twice_are_an_integrity_error_and_nothing_stays(hub, engine) -> None:
+    hub.faults.add(WrongBytes(at_byte=5), path=NAME, origin="cdn", times=None)
+
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, IntegrityError)
+    assert error.expected == hub.repositories[REPO].commit().files[NAME].content.sha256
+    assert error.actual not in ("", error.expected)
+    assert len(hub.ranges(NAME)) == 2
+    assert not engine.target(REPO, NAME).exists()
+
+
+def test_an_expired_url_is_resolved_again_and_the_download_continues(hub, engine) -> None:
+    hub.faults.add(Cut(after_bytes=1_000_000), path=NAME, origin="cdn")
+    hub.faults.add(ExpiredUrl(), path=NAME, origin="cdn", skip=1)
+
+    engine.fetch(REPO, NAME)
+
+    resolves = [one for one in hub.requests if one.origin == "hub" and one.path_in_repo == NAME]
+    assert len(resolves) == 2
+    assert hub.ranges(NAME)[-1] == (1_000_000, SIZE - 1)
+
+
+def test_signed_urls_that_are_always_refused_end_in_a_clear_error(hub, engine) -> None:
+    hub.faults.add(ExpiredUrl(), path=NAME, origin="cdn", times=None)
+
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, HubUnavailableError)
+    assert "CDN refuses" in str(error)
+
+
+def test_a_line_that_always_breaks_is_a_network_error_and_keeps_what_came(hub, engine) -> None:
+    hub.faults.add(Cut(after_bytes=500_000), path=NAME, origin="cdn")
+    hub.faults.add(HangUp(), path=NAME, origin="cdn", times=None, skip=1)
+
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, NetworkError)
+    hub.faults.clear()
+    engine.fetch(REPO, NAME)
+    assert hub.ranges(NAME)[-1] == (500_000, SIZE - 1)
+
+
+def test_a_line_that_always_stalls_is_told_with_seconds_and_then_an_error(hub, engine) -> None:
+    stall = Stall(after_bytes=500_000)
+    hub.faults.add(stall, path=NAME, origin="cdn")
+    hub.faults.add(Stall(), path=NAME, origin="cdn", times=None, skip=1)
+
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, StalledError)
+    seconds = [one.notice_s for one in engine.log.progress_of(1) if one.notice_kind == "stalled"]
+    assert seconds
+    assert all(earlier <= later for earlier, later in pairwise(seconds))
+
+
+def test_a_rate_limit_is_waited_for_and_told(hub, engine) -> None:
+    hub.faults.add(RateLimited(0), path=NAME, origin="hub")
+
+    attempt = engine.begin(REPO, NAME)
+    told = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "retrying")
+
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+    assert told.notice_text == "HTTP 429"
+    assert 0 < told.notice_s <= 1
+
+
+def test_a_rate_limit_that_never_ends_is_an_error_with_its_seconds(hub, engine) -> None:
+    hub.faults.add(RateLimited(0, told_by="retry-after"), path=NAME, origin="hub", times=None)
+
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after_s == 0
+
+
+def test_another_file_under_the_planned_name_is_refused(hub, engine) -> None:
+    error = engine.failure(REPO, NAME, sha256="0" * 64)
+
+    assert isinstance(error, RemoteChangedError)
+    assert hub.ranges(NAME) == []
+
+
+def test_without_a_digest_the_file_is_stored_as_unverified(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub")
+
+    end = engine.fetch(REPO, NAME, sha256=None)
+
+    assert is_right(hub, end)
+    assert not end.files[0].is_verified
+
+
+def test_the_etag_of_the_cdn_is_never_taken_for_a_digest(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+
+    end = engine.fetch(REPO, NAME, sha256=None, size_bytes=None)
+
+    assert is_right(hub, end)
+    assert not end.files[0].is_verified
+
+
+def test_a_small_file_comes_by_way_of_the_resolve_cache(hub, engine) -> None:
+    end = engine.fetch(REPO, "README.md", sha256=None, size_bytes=None)
+
+    assert is_right(hub, end, "README.md")
+
+
+def test_an_empty_file_is_a_file(hub, engine) -> None:
+    end = engine.fetch(REPO, "empty.bin")
+
+    assert is_right(hub, end, "empty.bin")
+
+
+def test_a_renamed_repository_is_followed_with_the_token(make_hub, tmp_path) -> None:
+    hub = make_hub([make_repository("demo/new", {NAME: 10_000}, renamed_from=("demo/old",), gated="manual")])
+    engine = LocalEngine(hub, tmp_path, token=GRANTED_TOKEN)
+    commit = hub.repositories["demo/new"].commit().sha
+
+    from gglib_nb.engine.protocol import StartTransfer
+
+    engine.send(StartTransfer(1, "demo/old", commit, planned(hub, "demo/new", NAME, folder=tmp_path), force=False))
+
+    assert is_right(hub, engine.log.end_of(1), repo_id="demo/new")
+    engine.close()
+
+
+def test_an_absolute_redirect_within_the_hub_is_followed(hub, engine) -> None:
+    hub.faults.add(Redirect(), path=NAME, origin="hub")
+
+    assert is_right(hub, engine.fetch(REPO, NAME))
+
+
+def test_a_redirect_of_the_cdn_is_followed(hub, engine) -> None:
+    hub.faults.add(Redirect(), path=NAME, origin="cdn")
+
+    assert is_right(hub, engine.fetch(REPO, NAME))
+
+
+def test_redirects_in_circles_end_in_an_error(hub, engine) -> None:
+    hub.faults.add(Redirect(), path=NAME, origin="hub", times=None)
+
+    assert isinstance(engine.failure(REPO, NAME), HubUnavailableError)
+
+
+def test_the_token_goes_to_the_hub_and_never_to_the_cdn(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path, token=GRANTED_TOKEN)
+
+    engine.fetch("demo/gated", NAME)
+
+    with_token = {one.origin for one in hub.requests if "authorization" in one.headers}
+    assert with_token == {"hub"}
+    assert {one.headers["accept-encoding"] for one in hub.requests} == {"identity"}
+    engine.close()
+
+
+def test_every_url_names_the_commit(hub, engine) -> None:
+    engine.fetch(REPO, NAME)
+
+    commit = hub.repositories[REPO].commit().sha
+    assert all(commit in one.path for one in hub.requests if one.origin == "hub")
+
+
+def test_a_gated_repository_names_the_page_on_which_to_accept(hub, engine) -> None:
+    error = engine.failure("demo/gated", NAME)
+
+    assert isinstance(error, GatedRepoError)
+    assert error.accept_url == f"{hub.url}/demo/gated"
+
+
+def test_a_token_that_is_not_accepted_is_its_own_error(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path, token="hf_wrong")
+
+    assert isinstance(engine.failure(REPO, NAME), InvalidTokenError)
+    engine.close()
+
+
+def test_a_repository_that_is_gone_is_its_own_error(hub, engine) -> None:
+    hub.faults.add(Status(404, "RepoNotFound"), origin="hub", times=None)
+
+    assert isinstance(engine.failure(REPO, NAME), RepoNotFoundError)

@@ -1,0 +1,197 @@
+"""Engines for tests: in this process with real sockets and files, or as the real process; events are kept and waited on."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.client import EngineClient, EngineLost
+from gglib_nb.engine.protocol import (
+    Command,
+    Configure,
+    Event,
+    Progress,
+    StartTransfer,
+    StopTransfer,
+    TransferFailed,
+    TransferFinished,
+    TransferStopped,
+)
+from gglib_nb.engine.retry import Patience
+from gglib_nb.engine.worker import Worker
+from gglib_nb.errors import GglibError, from_wire
+
+HASTY = Patience(
+    connect_s=2,
+    answer_s=2,
+    stall_s=0.4,
+    first_delay_s=0.02,
+    longest_delay_s=0.1,
+    tries=4,
+    resolves=3,
+    lease_s=1.5,
+)
+ENDS = (TransferFinished, TransferFailed, TransferStopped)
+
+
+def configured(hub: DemoHub, **changes: Any) -> Configure:
+    fields: dict[str, Any] = {
+        "endpoint": hub.url,
+        "token": None,
+        "bandwidth_limit_bytes_per_second": None,
+        "max_connections": 16,
+        "link_folders": (),
+        "user_agent": "gglib-nb/test",
+    }
+    return Configure(**fields | changes)
+
+
+def planned(
+    hub: DemoHub, repo_id: str, *paths: str, folder: Path, kind: str = "shard", **changes: Any
+) -> tuple[PlannedFile, ...]:
+    """The files as a listing would plan them, at their usual places below `folder`."""
+    commit = hub.repositories[repo_id].commit("main")
+    assert commit is not None
+    return tuple(
+        PlannedFile(
+            **{
+                "path_in_repo": path,
+                "size_bytes": commit.files[path].size_bytes,
+                "sha256": commit.files[path].content.sha256,
+                "target": str(folder / repo_id / path),
+                "kind": kind,
+            }
+            | changes
+        )
+        for path in paths
+    )
+
+
+class EventLog:
+    """Events in the order in which they came; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.events: list[Event | EngineLost] = []
+
+    def add(self, event: Event | EngineLost) -> None:
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def wait_for(self, look: Callable[[list[Event | EngineLost]], Any], timeout_s: float = 20) -> Any:
+        """What `look` finds in the events, looked for after each one."""
+        with self._changed:
+            found = None
+
+            def has_found() -> bool:
+                nonlocal found
+                found = look(self.events)
+                return bool(found)
+
+            assert self._changed.wait_for(has_found, timeout_s), f"not within {timeout_s} s: {self.events[-3:]}"
+            return found
+
+    def end_of(self, attempt: int, timeout_s: float = 20) -> Any:
+        """The event with which the attempt ended."""
+        return self.wait_for(
+            lambda events: next((one for one in events if isinstance(one, ENDS) and one.attempt == attempt), None),
+            timeout_s,
+        )
+
+    def progress_of(self, attempt: int) -> list[Progress]:
+        return [one for one in list(self.events) if isinstance(one, Progress) and one.attempt == attempt]
+
+    def wait_for_progress(self, attempt: int, condition: Callable[[Progress], bool], timeout_s: float = 20) -> Progress:
+        return self.wait_for(
+            lambda events: next(
+                (one for one in events if isinstance(one, Progress) and one.attempt == attempt and condition(one)), None
+            ),
+            timeout_s,
+        )
+
+    def notices_of(self, attempt: int) -> list[str]:
+        """Kinds of notices in their order, each once."""
+        return list(dict.fromkeys(one.notice_kind for one in self.progress_of(attempt) if one.notice_kind))
+
+
+class Engine:
+    """What runs attempts: a worker in this process, or the real one behind a client."""
+
+    def __init__(self, hub: DemoHub, folder: Path) -> None:
+        self.hub = hub
+        self.folder = folder
+        self.log = EventLog()
+        self._attempts = 0
+
+    def send(self, command: Command) -> None:
+        raise NotImplementedError
+
+    def begin(
+        self, repo_id: str, *paths: str, force: bool = False, files: tuple[PlannedFile, ...] = (), **changes: Any
+    ) -> int:
+        """Start an attempt for the files and return its number."""
+        self._attempts += 1
+        repository = self.hub.repositories[repo_id]
+        commit = repository.commit("main")
+        assert commit is not None
+        files = files or planned(self.hub, repo_id, *paths, folder=self.folder, **changes)
+        self.send(StartTransfer(self._attempts, repo_id, commit.sha, files, force))
+        return self._attempts
+
+    def fetch(self, repo_id: str, *paths: str, **options: Any) -> TransferFinished:
+        """Run an attempt to its good end."""
+        end = self.log.end_of(self.begin(repo_id, *paths, **options))
+        assert isinstance(end, TransferFinished), end
+        return end
+
+    def failure(self, repo_id: str, *paths: str, **options: Any) -> GglibError:
+        """Run an attempt to its failure and return the error."""
+        end = self.log.end_of(self.begin(repo_id, *paths, **options))
+        assert isinstance(end, TransferFailed), end
+        return from_wire(end.error)
+
+    def stop(self, attempt: int, *, discard: bool = False) -> tuple[Any, float]:
+        """Stop an attempt; returns its end and the seconds it took."""
+        began_s = time.monotonic()
+        self.send(StopTransfer(attempt, discard))
+        end = self.log.end_of(attempt)
+        return end, time.monotonic() - began_s
+
+    def target(self, repo_id: str, path: str) -> Path:
+        return self.folder / repo_id / path
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class LocalEngine(Engine):
+    """The worker in this process: real sockets, files and threads, and short waits."""
+
+    def __init__(self, hub: DemoHub, folder: Path, patience: Patience = HASTY, **changes: Any) -> None:
+        super().__init__(hub, folder)
+        self._worker = Worker(self.log.add, patience)
+        self.send(configured(hub, **changes))
+
+    def send(self, command: Command) -> None:
+        self._worker.handle(command)
+
+    def close(self) -> None:
+        self._worker.shut_down()
+
+
+class EngineProcess(Engine):
+    """The real process behind its client."""
+
+    def __init__(self, hub: DemoHub, folder: Path, log_folder: Path, **changes: Any) -> None:
+        super().__init__(hub, folder)
+        self.client = EngineClient(configured(hub, **changes), log_folder=log_folder, on_event=self.log.add)
+
+    def send(self, command: Command) -> None:
+        self.client.send(command)
+
+    def close(self) -> None:
+        self.client.close()
