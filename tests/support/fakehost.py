@@ -101,6 +101,11 @@ class LightHost:
             self.page.evaluate("message => fromKernel(message)", message)
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
+    def lose(self) -> None:
+        """Drops what is on the way to the page, as a server does that is sent too much."""
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+
     def hear(self, kind: str, deadline_s: float = 5.0) -> None:
         """Waits until the page has sent a request of this kind, and brings it the answer."""
         until = time.monotonic() + deadline_s

@@ -1,0 +1,201 @@
+"""The panel tells the truth: after a reload, in a second view, after lost messages, without a kernel, in any number."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support import scenes
+from tests.support.fakemanager import FakeManager
+from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.snapshots import GIB, completed, download, run_summary
+
+pytestmark = pytest.mark.browser
+
+MODEL = "owner/model-GGUF:Q4_K_M"
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as opened:
+        yield opened
+
+
+def test_progress_is_shown_as_it_comes(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+
+    panel.show_queue(download(MODEL, "downloading", done=3 * GIB, bytes_per_second=45.2e6, eta_seconds=22.0))
+
+    row = panel.row("model-GGUF")
+    expect(row.get_by_role("progressbar", name="Progress of model-GGUF Q4_K_M")).to_have_attribute(
+        "aria-valuenow", "75"
+    )
+    expect(row).to_contain_text("3.0 GiB of 4.0 GiB")
+    expect(row).to_contain_text("45.2 MB/s")
+    expect(row).to_contain_text("22 s left")
+
+
+def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
+    stalled = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB, **stalled)))
+
+    expect(panel.row("model-GGUF")).to_contain_text("stalled for 12 s")
+    expect(panel.row("model-GGUF")).to_contain_text("0 B/s")
+
+
+@pytest.mark.parametrize(
+    ("status", "notice"),
+    [
+        ("downloading", "waiting for another kernel"),
+        ("downloading", "retrying in 8 s (429)"),
+        ("finalizing", "verifying"),
+        ("registering", "registering"),
+    ],
+)
+def test_what_goes_on_is_said_in_words(open_panel, status, notice):
+    panel = open_panel(FakeManager(download(MODEL, status, done=GIB, notice=notice, notice_kind="any")))
+
+    expect(panel.row("model-GGUF")).to_contain_text(notice)
+
+
+def test_a_request_whose_files_are_still_listed_is_shown(open_panel):
+    panel = open_panel(FakeManager(resolving=("owner/asked",)))
+
+    expect(panel.row("owner/asked")).to_contain_text("resolving")
+
+
+def test_an_open_row_has_a_bar_for_every_file(open_panel):
+    panel = open_panel(scenes.busy())
+
+    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
+
+    row = panel.row("Qwen3-30B-A3B")
+    assert row.locator(".gglib-shard .gglib-state").all_inner_texts() == [
+        "finished",
+        "downloading",
+        "downloading",
+        "queued",
+    ]
+    expect(row.get_by_role("progressbar", name="00002-of-00004")).to_have_attribute("aria-valuenow", "64")
+
+
+def test_an_opened_row_stays_open_while_it_moves(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+    panel.press("Details of model-GGUF Q4_K_M")
+
+    panel.show_queue(download(MODEL, "downloading", done=2 * GIB))
+
+    expect(panel.row("model-GGUF").locator(".gglib-shard")).to_contain_text("2.0 GiB of 4.0 GiB")
+
+
+def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+    panel.show_queue(download(MODEL, "downloading", done=2 * GIB))
+
+    panel.show()
+    panel.show_queue(download(MODEL, "downloading", done=3 * GIB))
+
+    views = panel.page.locator(".gglib-panel")
+    for number in range(2):
+        expect(views.nth(number)).to_contain_text("3.0 GiB of 4.0 GiB")
+
+
+def test_a_lost_message_is_asked_for_again(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+    panel.manager.show(download(MODEL, "paused", done=2 * GIB))
+    panel.lose()
+
+    panel.show_queue(download(MODEL, "paused", done=2 * GIB), max_size=12)
+
+    assert panel.sent[-1]["kind"] == "sync"
+    expect(panel.row("model-GGUF")).to_contain_text("2.0 GiB of 4.0 GiB")
+    panel.sees("room for 11")
+
+
+def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(open_panel):
+    panel = open_panel(scenes.busy())
+    sent = len(panel.sent)
+
+    panel.disconnect()
+    panel.sees("The kernel is gone")
+    panel.button("Pause Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL").click(force=True)
+    panel.pump()
+
+    assert len(panel.sent) == sent
+    expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GiB of 17.0 GiB")
+
+
+def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_panel):
+    manager = FakeManager(download(MODEL, "downloading"))
+    manager.answers["pause"] = scenes.never()
+    panel = open_panel(manager)
+    panel.press("Pause model-GGUF Q4_K_M")
+
+    panel.disconnect()
+
+    expect(panel.row("model-GGUF")).to_contain_text("The kernel stopped before it answered")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ({"completed": 2}, "Finished in 4 min 00 s: 2 models complete"),
+        ({"completed": 1, "failed": 1}, "1 failed"),
+        ({"failed": 2}, "Nothing arrived: 2 failed after 4 min 00 s."),
+    ],
+)
+def test_a_run_that_is_over_is_summed_up_also_when_all_failed(open_panel, outcome, words):
+    panel = open_panel(FakeManager(completed(MODEL), last_run=run_summary(**outcome)))
+
+    panel.sees(words)
+
+
+def test_the_failed_row_says_what_to_do_and_where(open_panel):
+    panel = open_panel(scenes.errors())
+
+    row = panel.row("gemma-3-27b")
+    expect(row).to_contain_text("Accept its terms on its page, then retry.")
+    expect(row.get_by_role("link")).to_have_attribute(
+        "href", "https://huggingface.co/google/gemma-3-27b-it-qat-q4_0-gguf"
+    )
+
+
+def test_the_done_row_offers_path_code_size_time_rate_and_digest(open_panel):
+    panel = open_panel(FakeManager(completed(MODEL, seconds=80)))
+
+    row = panel.row("model-GGUF")
+    for words in ("4.0 GiB", "1 min 20 s", "53.7 MB/s", "SHA-256 verified", "/home/ada/models/owner/model-GGUF/"):
+        expect(row).to_contain_text(words)
+    expect(row).to_contain_text("from llama_cpp import Llama")
+
+
+def test_a_file_without_a_digest_is_not_called_verified(open_panel):
+    panel = open_panel(FakeManager(replace(completed(MODEL), is_verified=False)))
+
+    expect(panel.row("model-GGUF")).to_contain_text("unverified: the Hub states no SHA-256")
+
+
+def test_of_500_rows_only_those_in_sight_are_in_the_document(open_panel):
+    panel = open_panel(scenes.many(500))
+    first = panel.rows()
+
+    panel.page.locator(".gglib-list").evaluate("list => list.scrollTo(0, list.scrollHeight)")
+    panel.pump()
+
+    assert 5 < len(first) < 45
+    assert len(panel.rows()) < 45
+    assert panel.rows()[-1] == "Model-499-Instruct-GGUF"
+
+
+def test_a_scrolled_list_stays_where_it_is_when_the_queue_changes(open_panel):
+    panel = open_panel(scenes.many(200))
+    scroller = panel.page.locator(".gglib-list")
+    scroller.evaluate("list => list.scrollTo(0, 3000)")
+    panel.pump()
+    before = panel.row("Model-070").bounding_box()
+
+    items = (*panel.manager.snapshot.items, download("owner/one-more-GGUF:Q8_0"))
+    panel.show_queue(*items, max_size=300)
+
+    assert panel.row("Model-070").bounding_box()["y"] == pytest.approx(before["y"], abs=1)
