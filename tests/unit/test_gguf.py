@@ -203,6 +203,12 @@ def test_a_shard_does_not_claim_the_parameters_of_the_whole_model() -> None:
     assert header_of(labelled).parameter_count == 30_000_000_000
 
 
+def test_a_stated_number_of_parameters_counts_before_the_tensors() -> None:
+    stated = pair("general.parameter_count", 10, struct.pack("<Q", 671_000_000_000))
+
+    assert header_of(file_of(stated, tensor("w", 4, 8), tensors=1)).parameter_count == 671_000_000_000
+
+
 def test_a_value_of_another_type_than_expected_is_unknown() -> None:
     header = header_of(
         file_of(

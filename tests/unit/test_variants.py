@@ -87,7 +87,9 @@ def test_a_raw_part_alone_lacks_the_next() -> None:
     assert variant.missing == (2,)
 
 
-@pytest.mark.parametrize("name", ["m.gguf.xz", "m.gguf.md", "m.gguf.json", "README.md", ".gguf", "m.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["m.gguf.xz", "m.gguf.md", "m.gguf.part3of2", "m.gguf.json", "README.md", ".gguf", "m.safetensors"]
+)
 def test_other_files_are_left_out(name: str) -> None:
     assert variants_of([name]) == Variants((), ())
 
