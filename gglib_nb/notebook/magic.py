@@ -144,7 +144,7 @@ class GgufMagics(Magics):
         if not completion.is_ours(before_cursor):
             return SimpleMatcherResult(completions=[])
         fragment, texts = completion.complete(before_cursor, self._known(before_cursor))
-        offered = [SimpleCompletion(text, type="gguf") for text in texts]
+        offered = [SimpleCompletion(text, type="keyword") for text in texts]
         # Names of Python and of files in the folder are no words of this line.
         return SimpleMatcherResult(completions=offered, matched_fragment=fragment, suppress=True, ordered=True)
 

@@ -1,0 +1,63 @@
+"""Lines of `%gguf` in a real JupyterLab: a plan that sorts, a wait that moves, and what Tab offers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.demo import DemoHub
+from tests.support.hub import make_repository
+from tests.support.jlab import JupyterLab, NotebookPage
+
+MB = 1_000_000
+SIZES = {"Q2_K": 1, "Q3_K_M": 2, "Q4_K_M": 3, "Q5_K_M": 4, "Q8_0": 40}
+CELLS = ("%load_ext gglib_nb", "%gguf plan demo/model", "%gguf queue demo/model:Q8_0", "%gguf wait Q8_0", "%gguf canc")
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
+    """One notebook for all of them, its extension loaded and its plan shown."""
+    folder: Path = tmp_path_factory.mktemp("lab")
+    files = {f"model-{label}.gguf": size * MB for label, size in SIZES.items()}
+    with DemoHub([make_repository("demo/model", files)]) as hub, JupyterLab(folder, hub.url) as lab:
+        hub.set_speed(8 * MB)
+        lab.write_notebook("lines.ipynb", CELLS)
+        with NotebookPage(browser, lab, "lines.ipynb") as page:
+            page.run(0)
+            page.run(1)
+            yield page
+
+
+def test_a_plan_sorts_by_a_click_on_a_head(page: NotebookPage) -> None:
+    rows = page.page.locator(".jp-OutputArea tbody tr")
+    expect(rows.first).to_contain_text("Q2_K")
+
+    page.page.get_by_role("button", name="Size").click()
+    page.page.get_by_role("button", name="Size").click()
+
+    expect(rows.first).to_contain_text("Q8_0")
+
+
+def test_a_wait_before_a_person_is_one_output_that_moves(page: NotebookPage) -> None:
+    page.run(2)
+    page.start(3)
+    moving = page.page.locator(".jp-CodeCell").nth(3).locator(".jp-OutputArea-output")
+
+    expect(moving).to_contain_text("MB/s", timeout=20_000)
+    expect(moving).to_contain_text("SHA-256 verified", timeout=30_000)
+    assert len(page.outputs(3)) == 1
+
+
+def test_tab_completes_a_verb(page: NotebookPage) -> None:
+    editor = page.page.locator(".jp-CodeCell").nth(4).locator(".cm-content")
+    editor.click()
+    page.page.keyboard.press("End")
+
+    page.page.keyboard.press("Tab")
+    expect(page.page.locator(".jp-Completer")).to_contain_text("cancel")
+    page.page.keyboard.press("Enter")
+
+    expect(editor).to_have_text("%gguf cancel")
