@@ -1,0 +1,170 @@
+"""Everybody can use the panel: axe finds no violation in any state or theme, the keyboard reaches all, nothing overflows."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support import scenes
+from tests.support.fakemanager import FakeManager
+from tests.support.panelpage import DARK, OpenPanel, PanelPage, panel_pages
+from tests.support.snapshots import GIB, download
+
+pytestmark = pytest.mark.browser
+
+MODEL = "owner/model-GGUF:Q4_K_M"
+TITLE = "model-GGUF Q4_K_M"
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    if not AXE.is_file() and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
+        pytest.fail("axe-core is not there, and this run requires it: npm ci")
+    if not AXE.is_file():
+        pytest.skip("axe-core is not there: npm ci")
+    return AXE.read_text(encoding="utf-8")
+
+
+def choose(panel: PanelPage) -> None:
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+
+
+def look_around(panel: PanelPage) -> None:
+    panel.press("Limits")
+    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
+    panel.press("Cancel all")
+
+
+def suggest(panel: PanelPage) -> None:
+    panel.page.get_by_role("combobox").fill("llama")
+    panel.hear("suggest")
+
+
+STATES: dict[str, tuple[Callable[[], FakeManager], Callable[[PanelPage], None]]] = {
+    "empty": (scenes.empty, lambda panel: None),
+    "busy": (scenes.busy, look_around),
+    "errors": (scenes.errors, lambda panel: None),
+    "done": (scenes.done, lambda panel: None),
+    "choosing": (scenes.choosing, choose),
+    "suggesting": (scenes.choosing, suggest),
+    "no kernel": (scenes.busy, lambda panel: panel.disconnect()),
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_no_violation(open_panel, axe, state, theme):
+    make, act = STATES[state]
+    panel = open_panel(make(), reduced_motion="reduce")
+    if theme == "dark":
+        panel.page.add_style_tag(content=DARK)
+    act(panel)
+
+    panel.page.evaluate(axe)
+    found = panel.page.evaluate("axe.run('.gglib-panel', {resultTypes: ['violations']})")
+
+    assert [
+        (fault["id"], [(node["html"][:120], node["failureSummary"]) for node in fault["nodes"]])
+        for fault in found["violations"]
+    ] == []
+
+
+@pytest.mark.parametrize("width", [360, 400, 560, 900, 1400])
+@pytest.mark.parametrize("scene", ["busy", "errors", "done", "choosing"])
+def test_nothing_is_wider_than_the_panel(open_panel, scene, width):
+    panel = open_panel(getattr(scenes, scene)(), width=width)
+    if scene == "choosing":
+        choose(panel)
+
+    wider = panel.page.evaluate(
+        """() => {
+          const edge = document.querySelector(".gglib-panel").getBoundingClientRect().right + 0.5;
+          return [...document.querySelectorAll(".gglib-panel *")]
+            .filter((node) => node.getBoundingClientRect().right > edge && !node.closest("pre, .gglib-bar"))
+            .map((node) => node.className + " " + node.textContent);
+        }"""
+    )
+
+    assert wider == []
+
+
+def test_digits_that_change_move_nothing(open_panel):
+    panel = open_panel(
+        FakeManager(download(MODEL, "downloading", done=GIB, bytes_per_second=9.9e6, eta_seconds=9.0, size=9 * GIB))
+    )
+    note = "document.querySelector('.gglib-facts > :nth-child(3)').getBoundingClientRect().x"
+    before = panel.page.evaluate(note)
+
+    moved = {"done": int(8.88 * GIB), "bytes_per_second": 888.8e6, "eta_seconds": 3599.0, "size": 9 * GIB}
+    panel.show_queue(download(MODEL, "downloading", **moved))
+
+    assert panel.page.evaluate(note) == before
+
+
+def test_every_control_of_a_row_is_reached_by_tab_and_shows_it(open_panel):
+    panel = open_panel(
+        FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL), download("owner/last-GGUF:Q8_0"))
+    )
+    panel.button("Details of first-GGUF Q8_0").focus()
+
+    reached = []
+    for _ in range(7):
+        panel.page.keyboard.press("Tab")
+        reached.append(
+            panel.page.evaluate("[document.activeElement.title, getComputedStyle(document.activeElement).outlineStyle]")
+        )
+
+    grip = f"Reorder {TITLE}: drag, or press Alt with an arrow key"
+    names = [grip, "Move to top", "Move up", "Move down", "Pause", "Remove", f"Details of {TITLE}"]
+    assert reached == [[name, "solid"] for name in names]
+
+
+def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_panel):
+    panel = open_panel(scenes.choosing())
+    suggest(panel)
+    field = panel.page.get_by_role("combobox")
+
+    panel.page.keyboard.press("ArrowDown")
+    expect(panel.page.get_by_role("option").first).to_have_attribute("aria-selected", "true")
+    panel.page.keyboard.press("Escape")
+
+    expect(field).to_have_attribute("aria-expanded", "false")
+    expect(field).to_be_focused()
+
+
+def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
+    panel = open_panel(FakeManager(download(MODEL)))
+    live = panel.page.locator("[aria-live=polite]")
+
+    panel.show_queue(download(MODEL, "downloading"))
+    expect(live).to_have_text(f"{TITLE} started.")
+    panel.show_queue(download(MODEL, "downloading", done=GIB))
+
+    expect(live).to_have_text(f"{TITLE} started.")
+
+
+def test_reduced_motion_is_respected(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)), reduced_motion="reduce")
+
+    assert panel.page.locator(".gglib-fill").first.evaluate("fill => getComputedStyle(fill).transitionDuration") in (
+        "0s",
+        "auto",
+    )
+
+
+def test_high_contrast_keeps_the_bars(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)), forced_colors="active")
+
+    border = panel.page.locator(".gglib-bar").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
+
+    assert border == "1px"
