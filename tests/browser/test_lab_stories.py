@@ -17,7 +17,11 @@ from tests.support.models import MB, one_model
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 ACTS_WITHIN_S = 1.0
-SUBSHELLS_OFF = {"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}
+# What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
+OTHER_SETTINGS = {
+    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
+    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
+}
 OpenNotebook = Callable[..., NotebookPage]
 
 
@@ -32,6 +36,13 @@ def hub() -> Iterator[DemoHub]:
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
     """One server for all stories; asks for the browser first, which may skip."""
     with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def lab_with_other_settings(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    """A second server, for what hangs on a setting."""
+    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", OTHER_SETTINGS) as lab:
         yield lab
 
 
@@ -138,6 +149,7 @@ def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNote
     assert re.findall(r"demo/(\w+):", page.run(3)) == ["first", "third", "second"]
 
 
+@pytest.mark.slow
 def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNotebook, hub: DemoHub) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf")
     page.run(1)
@@ -156,33 +168,29 @@ def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNoteb
     expect(row).to_have_attribute("data-status", "cancelled")
 
 
-def test_without_its_kernel_the_saved_notebook_still_says_what_happened(opened: OpenNotebook, lab: JupyterLab) -> None:
-    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf")
+@pytest.mark.slow
+def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_are_off(
+    opened: OpenNotebook, lab_with_other_settings: JupyterLab
+) -> None:
+    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf", at=lab_with_other_settings)
     page.run(1)
     page.run(2)
     expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
     page.save()
-    lab.shut_down_kernels()
+    lab_with_other_settings.shut_down_kernels()
 
     page.reload()
-    output = page.page.locator(".jp-OutputArea").nth(-1)
+    panel = page.page.locator(".gglib-panel")
 
-    expect(output).to_contain_text("tiny-llama-GGUF", timeout=20_000)
-    expect(output).to_contain_text("Q2_K")
-    assert [button for button in output.get_by_role("button").all() if button.is_enabled()] == []
-
-
-@pytest.fixture(scope="session")
-def lab_without_subshells(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", SUBSHELLS_OFF) as lab:
-        yield lab
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=20_000)
+    expect(panel.get_by_role("button", name="Show variants")).to_be_disabled()
 
 
 @pytest.mark.slow
 def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
-    opened: OpenNotebook, lab_without_subshells: JupyterLab, hub: DemoHub
+    opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: DemoHub
 ) -> None:
-    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", at=lab_without_subshells)
+    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", at=lab_with_other_settings)
     page.run(1)
     page.run(2)
     hub.wait_for(bytes_flow)
@@ -196,6 +204,7 @@ def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
     hub.wait_for(nothing_flows, ACTS_WITHIN_S)
 
 
+@pytest.mark.slow
 def test_the_page_asks_nothing_of_the_network_but_its_own_server(opened: OpenNotebook, lab: JupyterLab) -> None:
     asked: list[Any] = []
     page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf")
