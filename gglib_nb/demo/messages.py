@@ -163,7 +163,8 @@ def read_request(stream: BinaryIO, origin: Origin, connection_id: int) -> Reques
     while (line := stream.readline(_LONGEST_LINE).decode("latin-1").rstrip("\r\n")) != "":
         name, _, value = line.partition(":")
         headers[name.strip().lower()] = value.strip()
-    body = stream.read(int(headers.get("content-length") or 0))
+    length = headers.get("content-length", "")
+    body = stream.read(int(length)) if length.isascii() and length.isdigit() else b""
     return Request(
         origin=origin, method=words[0], target=words[1], headers=headers, body=body, connection_id=connection_id
     )

@@ -6,7 +6,6 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from gglib_nb.demo.messages import Request
-from gglib_nb.demo.refusals import RefusedError, refusal
 
 Row = TypeVar("Row")
 
@@ -20,21 +19,14 @@ def page_of(
         The rows, and the headers to send: `Link` with the absolute URL of the next page unless this is the last.
 
     Raises:
-        RefusedError: the cursor is none of ours.
+        ValueError: the limit is no number, or the cursor none of ours.
     """
     query = request.query
     limit = min(page_size, int(query["limit"][0])) if "limit" in query else page_size
-    start = _offset(query["cursor"][0]) if "cursor" in query else 0
+    start = int(urlsafe_b64decode(query["cursor"][0])) if "cursor" in query else 0
     end = start + max(1, limit)
     if end >= len(rows):
         return rows[start:end], {}
     cursor = urlsafe_b64encode(str(end).encode()).decode()
     following = urlencode({**query, "cursor": [cursor]}, doseq=True)
     return rows[start:end], {"Link": f'<{origin_url}{request.path}?{following}>; rel="next"'}
-
-
-def _offset(cursor: str) -> int:
-    try:
-        return int(urlsafe_b64decode(cursor))
-    except ValueError as error:
-        raise RefusedError(refusal(400, None, "Invalid cursor")) from error

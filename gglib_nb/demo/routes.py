@@ -63,6 +63,8 @@ class Hub:
             response = self._route(request)
         except RefusedError as refused:
             response = refused.response
+        except ValueError as error:
+            response = refusal(400, None, f"Bad request: {error}")
         bucket, quota = ("resolvers", 3000) if "/resolve" in request.path else ("api", 500)
         left = quota - 1 - next(self._answered) % (quota // 2)
         return response.having(

@@ -91,7 +91,7 @@ class OriginServer:
         connection_id = next(_CONNECTION_IDS)
         line = Line(connected, *self._limits())
         # A client may leave at any moment; that ends its connection and is nobody's error.
-        with contextlib.suppress(OSError, ValueError), connected, connected.makefile("rb") as stream:
+        with contextlib.suppress(OSError), connected, connected.makefile("rb") as stream:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while (request := read_request(stream, self._origin, connection_id)) is not None:
                 if not self._exchange(line, request):

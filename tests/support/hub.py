@@ -1,14 +1,17 @@
-"""Repositories for tests, made of nothing.
+"""Repositories for tests, made of nothing, and the plainest client for the hub that serves them.
 
 Files ending in `.gguf` are valid GGUF of exactly the size asked for, shards with their split numbers.
 """
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from gglib_nb.demo import Content, DemoFile, DemoRepository, bytes_content, file_content, noise_content
+from gglib_nb.demo import Content, DemoFile, DemoHub, DemoRepository, bytes_content, file_content, noise_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.demo.llama import split_metadata
@@ -50,6 +53,36 @@ def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
     padded = gguf_content(metadata, [Tensor(name, ((size_bytes - header_bytes) // 32 * 32,), "I8")], seed or path)
     tail = bytes_content(b"\0" * (size_bytes - padded.size_bytes))
     return joined_content([padded, tail])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as a plain HTTP client sees it."""
+
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+
+def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+    """Send one request on a connection of its own, following nothing, and read the whole answer.
+
+    Raises:
+        http.client.IncompleteRead: the body ended before its length.
+    """
+    parts = urlsplit(url)
+    connection = HTTPConnection("127.0.0.1", parts.port, timeout=10)
+    try:
+        connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers or {})
+        answer = connection.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    finally:
+        connection.close()
+
+
+def signed_url(hub: DemoHub, repo_id: str, path_in_repo: str) -> str:
+    """Resolve a file of the branch `main` and return the URL of its bytes at the CDN."""
+    return ask(f"{hub.url}/{repo_id}/resolve/main/{path_in_repo}", "HEAD").headers["Location"]
 
 
 def _content(path: str, source: bytes | int | Path | Content) -> Content:
