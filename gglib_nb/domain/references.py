@@ -76,7 +76,7 @@ def _split_tail(text: str) -> tuple[str, str | None]:
 
 
 def parse_pasted(text: str) -> DownloadId:
-    """Reads what a person pastes: an id, or the address of a repository's page on the Hub.
+    """Reads what a person pastes: an id, or the address of a repository, or of a file in it, on the Hub.
 
     The page of a file or a folder asks for the variant of that name.
 

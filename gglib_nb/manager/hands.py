@@ -54,6 +54,10 @@ class EngineAndCatalog(Hands):
         """The engine's process id; None while it does not run."""
         return self._engine.pid
 
+    def warm_up(self) -> None:
+        """Has the engine started if it does not run; costs nothing if it does."""
+        self._engine.start()
+
     @override
     def start(self, effect: do.StartTransfer) -> None:
         plan = effect.plan

@@ -31,7 +31,8 @@ from gglib_nb.manager.machine_memory import machine_memory
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
-from gglib_nb.manager.workers import Workers
+from gglib_nb.manager.submission import Submission
+from gglib_nb.manager.workers import Workers, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -148,27 +149,15 @@ class Operations:
         return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
-        number = next(self._requests)
-        answer: Future[QueuePosition] = Future()
+        if starts:
+            self._hands.warm_up()  # the engine is ready when the files are known
 
-        def resolve(_none: None) -> None:
-            self._ask_hub(lambda: self._resolve(request)).add_done_callback(enqueue)
+        def resolve() -> "Future[PlannedDownload]":
+            return self._ask_hub(lambda: self._resolve(request))
 
-        def enqueue(resolving: "Future[PlannedDownload]") -> None:
-            error = resolving.exception()
-            if error is None:
-                event = on.PlanResolved(number, resolving.result(), starts, joins, time.time())
-                _follow(self._thread.post(event), answer.set_result, answer)
-            else:  # whoever gets the error finds the queue as it was
-                _follow(self._thread.post(on.RequestDropped(number)), lambda _none: answer.set_exception(error), answer)
-
-        def forget(done: "Future[QueuePosition]") -> None:
-            if done.cancelled():
-                self._thread.post(on.RequestDropped(number))
-
-        _follow(self._thread.post(on.RequestReceived(number, str(request.id))), resolve, answer)
-        answer.add_done_callback(forget)
-        return answer
+        submission = Submission(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
+        submission.begin(str(request.id))
+        return submission.answer
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
         plan = self._resolver.resolve(request)
@@ -213,7 +202,8 @@ class Operations:
         position: Future[int] = Future()
 
         def retry(_none: None) -> None:
-            _follow(self._thread.post(on.RetryRequested(_id(id), time.time())), position.set_result, position)
+            retrying = self._thread.post(on.RetryRequested(_id(id), time.time()))
+            _follow(retrying, lambda given: succeed(position, given), position)
 
         # Somebody may have logged in since it failed.
         _follow(self._ask_hub(lambda: self._hands.use_token(self.hub.token)), retry, position)
@@ -353,13 +343,11 @@ def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], targe
     """Goes on with the result of `source`; its error, or its end without one, becomes that of `target`."""
 
     def arrived(done: "Future[_Result]") -> None:
-        if target.done():
-            return
         if done.cancelled():
             target.cancel()
         elif (error := done.exception()) is not None:
-            target.set_exception(error)
-        else:
+            fail(target, error)
+        elif not target.done():
             go_on(done.result())
 
     source.add_done_callback(arrived)
@@ -368,7 +356,7 @@ def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], targe
 def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> "Future[_Other]":
     """A future of the transformed result; cancelling it cancels `source`."""
     target: Future[_Other] = Future()
-    _follow(source, lambda result: target.set_result(transform(result)), target)
+    _follow(source, lambda result: succeed(target, transform(result)), target)
     target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
     return target
 

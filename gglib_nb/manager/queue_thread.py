@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar, assert_never
 
@@ -24,6 +24,7 @@ from gglib_nb.errors import (
     ManagerClosedError,
     NotInQueueError,
 )
+from gglib_nb.manager.workers import fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -131,7 +132,7 @@ class QueueThread:
             try:
                 attempts = self._take(on.AllCancelRequested(at_s))
             except GglibError as error:
-                _fail(done, error)
+                fail(done, error)
             else:
                 self._drains.append(_Drain(attempts, time.monotonic() + timeout_s, done))
 
@@ -148,7 +149,7 @@ class QueueThread:
             elif (download := self._machine.find_ended(id)) is not None:
                 _settle(ended, download)
             else:
-                _fail(ended, NotInQueueError(f"There is no download {id}. `status` shows what is there."))
+                fail(ended, NotInQueueError(f"There is no download {id}. `status` shows what is there."))
 
         _pass_on_failure(self._put(act), ended)
         return ended
@@ -196,9 +197,7 @@ class QueueThread:
     def _put(self, work: on.Event | Callable[[], _Result]) -> "Future[Any]":
         future: Future[Any] = Future()
         if self._is_closed:
-            future.set_exception(
-                ManagerClosedError("This download manager is closed. `get_manager()` gives the live one.")
-            )
+            future.set_exception(ManagerClosedError(_FORKED if self._is_forked else _CLOSED))
         else:
             self._inbox.put(_Posted(work, future))
         return future
@@ -231,19 +230,20 @@ class QueueThread:
         try:
             value = posted.work() if callable(posted.work) else self._take(posted.work)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - it belongs to whoever posted; the thread must go on
-            _fail(posted.future, error)
+            fail(posted.future, error)
         else:
-            _succeed(posted.future, value)
+            succeed(posted.future, value)
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
-        for effect in self._machine.handle(event):
+        effects = self._machine.handle(event)
+        if not isinstance(event, on.TransferProgressed):
+            self._snapshot = self._machine.snapshot()  # whoever is told what happened finds it there
+        for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
             else:
                 self._run(effect)
-        if not isinstance(event, on.TransferProgressed):
-            self._snapshot = self._machine.snapshot()  # whoever gets the answer reads what it led to
         return reply
 
     def _run(
@@ -283,10 +283,10 @@ class QueueThread:
         for drain in list(self._drains):
             if now_s >= drain.deadline_s or not drain.attempts & self._machine.stopping:
                 self._drains.remove(drain)
-                _succeed(drain.future, None)
+                succeed(drain.future, None)
         if self._joiners and self._machine.is_drained:
             for future in self._joiners:
-                _succeed(future, None)
+                succeed(future, None)
             self._joiners.clear()
 
     def _machine_moved(self) -> bool:
@@ -305,13 +305,13 @@ class QueueThread:
     def _interrupt_waiters(self) -> None:
         for id_, futures in self._waiters.items():
             for future in futures:
-                _fail(
+                fail(
                     future, DownloadInterruptedError(f"{id_} was stopped with its manager; its partial files are kept.")
                 )
         for waiting in [*self._joiners, *(drain.future for drain in self._drains)]:
-            _fail(waiting, ManagerClosedError(_CLOSED))
+            fail(waiting, ManagerClosedError(_CLOSED))
         while not self._inbox.empty():
-            _fail(self._inbox.get().future, ManagerClosedError(_CLOSED))
+            fail(self._inbox.get().future, ManagerClosedError(_CLOSED))
 
 
 def _call(listener: Callable[[_Value], None], value: _Value) -> None:
@@ -323,30 +323,16 @@ def _call(listener: Callable[[_Value], None], value: _Value) -> None:
 
 def _settle(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
     if download.status is DownloadStatus.FAILED and download.error is not None:
-        _fail(future, download.error)
+        fail(future, download.error)
     elif download.status is DownloadStatus.CANCELLED:
-        _fail(future, DownloadCancelledError(f"{download.id} was cancelled; what was fetched is kept for a resume."))
+        fail(future, DownloadCancelledError(f"{download.id} was cancelled; what was fetched is kept for a resume."))
     else:
-        _succeed(future, download)
-
-
-def _succeed(future: "Future[_Result]", value: _Result) -> None:
-    try:
-        future.set_result(value)
-    except InvalidStateError:
-        return  # whoever waited gave up
-
-
-def _fail(future: "Future[Any]", error: BaseException) -> None:
-    try:
-        future.set_exception(error)
-    except InvalidStateError:
-        return  # whoever waited gave up
+        succeed(future, download)
 
 
 def _pass_on_failure(source: "Future[Any]", target: "Future[Any]") -> None:
     def pass_on(done: "Future[Any]") -> None:
         if (error := done.exception()) is not None:
-            _fail(target, error)
+            fail(target, error)
 
     source.add_done_callback(pass_on)

@@ -7,11 +7,24 @@ able to end while a request hangs.
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 _Result = TypeVar("_Result")
 _Job = tuple[Callable[[], Any], "Future[Any]"]
+
+
+def succeed(future: "Future[_Result]", value: _Result) -> None:
+    """Gives a future its result, unless whoever waited has given up."""
+    with suppress(InvalidStateError):
+        future.set_result(value)
+
+
+def fail(future: "Future[Any]", error: BaseException) -> None:
+    """Gives a future its error, unless whoever waited has given up."""
+    with suppress(InvalidStateError):
+        future.set_exception(error)
 
 
 class Workers:

@@ -1,0 +1,224 @@
+"""A manager's life: engines that die, failures and retries, forks, the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import (
+    DownloadInterruptedError,
+    DownloadManager,
+    DownloadStatus,
+    GglibError,
+    IntegrityError,
+    ManagerClosedError,
+)
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.fault_kinds import WrongBytes
+from tests.support.environment import isolated
+from tests.support.hub import make_repository
+
+SMALL = "demo/small-GGUF"
+SPLIT = "demo/split-GGUF"
+
+
+@pytest.mark.slow
+async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(bytes_per_second=8_000_000)
+    queued = await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 30_000_000, timeout_s=20)
+    first_engine = manager.engine_pid
+    assert first_engine is not None
+
+    os.kill(first_engine, signal.SIGKILL)
+    finished = await manager.wait(queued.id)
+
+    assert finished.is_verified
+    assert manager.engine_pid != first_engine
+    assert hub.bytes_sent("large-Q8_0.gguf") < 40_000_000 + 2 * 8_000_000
+
+
+async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=None)
+    queued = await manager.queue_smart(SPLIT)
+
+    with pytest.raises(IntegrityError) as failure:
+        await manager.wait(queued.id)
+
+    [row] = manager.snapshot.recent_failures
+    assert failure.value.expected != failure.value.actual
+    assert (row.status, row.error) == (DownloadStatus.FAILED, failure.value)
+    assert manager.snapshot.items == ()
+    assert not (tmp_path / "models/demo/split-GGUF/Q4_K_M/split-Q4_K_M-00002-of-00003.gguf").exists()
+
+
+async def test_a_retry_fetches_only_what_was_wrong(manager: DownloadManager, hub: DemoHub) -> None:
+    fault = hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=2)
+    queued = await manager.queue_smart(SPLIT)
+    with pytest.raises(IntegrityError):
+        await manager.wait(queued.id)
+    hub.faults.clear()
+    before = hub.bytes_sent()
+
+    position = await manager.retry(queued.id)
+    finished = await manager.wait(queued.id)
+
+    assert fault is not None
+    assert position == 0
+    assert finished.is_verified
+    assert hub.bytes_sent() - before == 100_002
+    assert manager.snapshot.recent_failures == ()
+
+
+async def test_queueing_a_failure_again_removes_it(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    with pytest.raises(GglibError):
+        await manager.wait(queued.id)
+    hub.faults.clear()
+
+    again = await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.wait(again.id)
+
+    assert manager.snapshot.recent_failures == ()
+
+
+async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    with pytest.raises(GglibError):
+        await manager.wait(queued.id)
+
+    await manager.clear_failed()
+
+    assert manager.snapshot.recent_failures == ()
+
+
+async def test_a_file_of_another_commit_is_replaced_only_with_force(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    target = tmp_path / "models/demo/moving-GGUF/moving-Q4_K_M.gguf"
+    repository = hub.add_repository(make_repository("demo/moving-GGUF", {"moving-Q4_K_M.gguf": 40_000}))
+    await manager.download("demo/moving-GGUF")
+    files = make_repository("demo/other-GGUF", {"moving-Q4_K_M.gguf": 50_000}).commit("main")
+    assert files is not None
+    hub.move_branch(repository.repo_id, "main", files.files.values())
+
+    with pytest.raises(GglibError, match="force"):
+        await manager.download("demo/moving-GGUF")
+    kept = target.stat().st_size
+    await manager.download("demo/moving-GGUF", force=True)
+
+    assert kept == 40_000
+    assert target.stat().st_size == 50_000
+
+
+async def test_closing_interrupts_who_waits_and_keeps_the_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.set_speed(bytes_per_second=0)
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    waiting = manager.submit_wait(queued.id)
+
+    await manager.aclose()
+
+    with pytest.raises(DownloadInterruptedError):
+        waiting.result(timeout=5)
+    with pytest.raises(ManagerClosedError):
+        await manager.queue_smart(SMALL)
+
+
+async def test_the_event_stream_ends_with_the_manager(make_manager: Callable[..., DownloadManager]) -> None:
+    async with make_manager() as manager:
+        events = manager.events()
+        await anext(events)
+
+    assert [event async for event in events] == []
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import os, sys, time
+    import gglib_nb
+
+    manager = gglib_nb.get_manager()
+    queued = manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
+    {rest}
+    """
+)
+
+
+def run_script(rest: str, hub: DemoHub, folder: Path) -> subprocess.CompletedProcess[str]:
+    code = SCRIPT.format(rest=textwrap.indent(textwrap.dedent(rest), "").strip())
+    environment = isolated(os.environ, folder, hub.url)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: DemoHub, tmp_path: Path) -> None:
+    hub.set_speed(bytes_per_second=0)
+
+    ended = run_script("print('over', flush=True)", hub, tmp_path)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
+
+
+def test_a_forked_child_is_refused_and_the_parent_goes_on(hub: DemoHub, tmp_path: Path) -> None:
+    ended = run_script(
+        """
+child = os.fork()
+if child == 0:
+    try:
+        gglib_nb.get_manager().sync.queue_smart("demo/small-GGUF", "Q8_0")
+    except gglib_nb.ManagerClosedError as error:
+        print("child:", error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print("parent:", manager.sync.wait(queued.id).paths[0].name)
+""",
+        hub,
+        tmp_path,
+    )
+
+    assert "child: Downloads belong to the process that this one was forked from" in ended.stdout
+    assert ended.stdout.endswith("parent: small-Q4_K_M.gguf\n")
+    assert ended.stderr == ""
+
+
+def test_the_token_is_in_no_file_no_log_and_no_command_line(hub: DemoHub, tmp_path: Path) -> None:
+    code = textwrap.dedent(
+        """
+        import os
+        from pathlib import Path
+        import gglib_nb
+        from gglib_nb import DownloadManager, DownloadManagerConfig
+
+        config = DownloadManagerConfig(models_directory=Path(os.environ["GGLIB_MODELS_DIR"]), hf_token=input(),
+            state_directory=Path(os.environ["GGLIB_STATE_DIR"]), endpoint=os.environ["HF_ENDPOINT"])
+        manager = DownloadManager(config)
+        manager.sync.download("demo/gated-GGUF")
+        pid = manager.engine_pid
+        print(repr(config), repr(manager.settings), Path(f"/proc/{pid}/cmdline").read_text())
+        print(Path(f"/proc/{pid}/environ").read_text())
+        manager.close()
+        """
+    )
+    environment = isolated(os.environ, tmp_path, hub.url)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment, input="hf_demo_granted\n", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_demo_granted" in path.read_bytes()]
+    assert ended.returncode == 0, ended.stderr
+    assert "hf_demo_granted" not in ended.stdout + ended.stderr
+    assert written == []
+    assert {record.headers.get("Authorization") for record in hub.requests if record.origin == "cdn"} == {None}

@@ -1,0 +1,96 @@
+"""The synchronous twins: the same operations without a loop, and none is forgotten."""
+
+import inspect
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadRequest, NotInQueueError, QueueFullError
+from gglib_nb.demo import DemoHub
+from gglib_nb.manager.sync import SyncOperations
+
+SMALL = "demo/small-GGUF"
+SPLIT = "demo/split-GGUF"
+
+
+def public_coroutines() -> dict[str, inspect.Signature]:
+    members = inspect.getmembers(DownloadManager, inspect.iscoroutinefunction)
+    return {name: inspect.signature(member) for name, member in members if not name.startswith("_")}
+
+
+def test_every_coroutine_of_the_port_has_a_twin_with_the_same_arguments() -> None:
+    twins = {name: inspect.signature(getattr(SyncOperations, name)) for name in public_coroutines() if name != "aclose"}
+
+    expected = {name: list(signature.parameters) for name, signature in public_coroutines().items() if name != "aclose"}
+    assert {name: list(signature.parameters) for name, signature in twins.items()} == expected
+
+
+def test_a_script_downloads_without_a_loop(manager: DownloadManager) -> None:
+    path = manager.sync.download(SMALL, "Q4_K_M")
+
+    assert path.stat().st_size == 300_000
+
+
+def test_a_script_queues_looks_moves_and_cancels(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.set_speed(bytes_per_second=0)
+    manager.sync.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
+    manager.sync.queue_download(DownloadRequest(SMALL, "Q8_0"))
+    last = manager.sync.queue_smart(SPLIT)
+
+    position = manager.sync.reorder_queue(last.id, 1)
+    order = [str(item.id) for item in manager.sync.get_queue_snapshot().items]
+    manager.sync.remove_from_queue(last.id)
+    manager.sync.cancel_group("demo/small-GGUF:Q8_0")
+    manager.sync.cancel_all()
+
+    assert position == 1
+    assert order == ["demo/small-GGUF:Q4_K_M", "demo/split-GGUF:Q4_K_M", "demo/small-GGUF:Q8_0"]
+    assert (manager.sync.active_count(), manager.sync.pending_count()) == (0, 0)
+
+
+def test_a_script_changes_limits_pauses_and_resumes(manager: DownloadManager) -> None:
+    manager.sync.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+    manager.sync.set_max_queue_size(1)
+    with pytest.raises(QueueFullError):
+        manager.sync.queue_download(DownloadRequest(SPLIT))
+    manager.sync.pause("demo/small-GGUF:Q4_K_M")
+    manager.sync.set_bandwidth_limit(50_000_000)
+    manager.sync.resume("demo/small-GGUF:Q4_K_M")
+    manager.sync.join()
+
+    assert manager.sync.get_max_queue_size() == 1
+    assert manager.snapshot.bandwidth_limit_bytes_per_second == 50_000_000
+    assert not manager.sync.has_download("demo/small-GGUF:Q4_K_M")
+    with pytest.raises(NotInQueueError):
+        manager.sync.retry("demo/small-GGUF:Q4_K_M")
+
+
+def test_plan_and_search_queue_nothing(manager: DownloadManager) -> None:
+    plan = manager.sync.plan(SMALL)
+    found = manager.sync.search("small")
+
+    assert [variant.key for variant in plan.variants] == ["Q4_K_M", "Q8_0"]
+    assert plan.recommended is not None
+    assert plan.recommended.key == "Q4_K_M"
+    assert [row.repo_id for row in found] == [SMALL]
+    assert manager.snapshot.items == ()
+
+
+def test_threads_share_one_manager(make_manager: Callable[..., DownloadManager], tmp_path: Path) -> None:
+    manager = make_manager(max_concurrent=2)
+    paths: list[Path] = []
+    wanted = [(SMALL, "Q4_K_M"), (SMALL, "Q8_0"), (SPLIT, "Q4_K_M")]
+    threads = [threading.Thread(target=lambda one=one: paths.append(manager.sync.download(*one))) for one in wanted]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(path.name for path in paths) == [
+        "small-Q4_K_M.gguf",
+        "small-Q8_0.gguf",
+        "split-Q4_K_M-00001-of-00003.gguf",
+    ]
