@@ -119,15 +119,13 @@ class Crew:
             if (job := member.job) is not None and job.end is not None and not job.source.is_whole
         ]
 
-    def watch(self, now_s: float) -> None:
-        """Sample everybody and decide anew how many are wanted."""
+    def watch(self, now_s: float, *, has_work: bool) -> None:
+        """Sample everybody and decide anew how many are wanted; without work for them only one."""
         for member in self._members:
-            if (new := member.sample(now_s)) > 0:
-                self.received_bytes += new
-                self.moved_s = now_s
+            self._sample(member, now_s)
         flowing = sum(now_s - member.moved_s < 0.3 and member.received_bytes > 0 for member in self.busy)
         self._adaptation.observe(now_s, self.received_bytes, flowing, self.is_limited)
-        self._share = self._budget.share(self._attempt, self._adaptation.wanted)
+        self._share = self._budget.share(self._attempt, self._adaptation.wanted if has_work else 1)
         for member in [member for member in self._members if member.job is None][: self._surplus()]:
             self.dismiss(member)
 
@@ -192,7 +190,7 @@ class Crew:
         member = next((member for member in self._members if member.fetcher is fetcher), None)
         if member is None:
             return None
-        self.received_bytes += member.sample(now_s)
+        self._sample(member, now_s)
         member.end_job()
         if member.is_to_be_replaced:
             self.dismiss(member)
@@ -215,6 +213,11 @@ class Crew:
         for member in list(self._members):
             self.dismiss(member)
         self._budget.leave(self._attempt)
+
+    def _sample(self, member: Member, now_s: float) -> None:
+        if (new := member.sample(now_s)) > 0:
+            self.received_bytes += new
+            self.moved_s = now_s
 
     def _surplus(self) -> int:
         return len(self._members) - self._share

@@ -22,7 +22,6 @@ from gglib_nb.engine.retry import (
     EXPIRED_STATUSES,
     TRANSIENT_STATUSES,
     BusyError,
-    ExchangeError,
     ExpiredUrlError,
     LineError,
     MovedError,
@@ -32,7 +31,7 @@ from gglib_nb.engine.retry import (
 )
 from gglib_nb.engine.throttle import Throttle
 from gglib_nb.engine.web import Web
-from gglib_nb.errors import GglibError, RemoteChangedError
+from gglib_nb.errors import RemoteChangedError
 
 # The slice that is read at once grows and shrinks so that it takes about so long: a stop is seen soon, a kill loses
 # little, and a fast line still fills the whole buffer.
@@ -133,12 +132,12 @@ class JobEnded:
     Attributes:
         fetcher: Which one.
         job: What it had to do; its `position` says how far it came.
-        error: Why it is not complete; None when it is.
+        error: What went wrong; None when it is complete, or when its rest should be given out anew.
     """
 
     fetcher: "Fetcher"
     job: Job
-    error: ExchangeError | GglibError | None
+    error: Exception | None
 
 
 class Fetcher:
@@ -178,10 +177,10 @@ class Fetcher:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None and not self._stop.is_set():
-            error: ExchangeError | GglibError | None = None
+            error: Exception | None = None
             try:
                 self._fetch(job)
-            except (ExchangeError, GglibError) as raised:
+            except Exception as raised:  # noqa: BLE001  # the coordinator sorts them, and a bug must reach it too
                 error = raised
                 self._drop_connection()
             self._report(JobEnded(self, job, error))
@@ -191,6 +190,7 @@ class Fetcher:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+            self._narrowed_to = None
 
     def _fetch(self, job: Job) -> None:
         connection = self._connection_for(job.source)
@@ -206,14 +206,15 @@ class Fetcher:
 
     def _connection_for(self, source: Source) -> Connection:
         kind = ClientConnection if source.by_client or self._web.is_proxied(source.url) else DirectConnection
+        if self._is_narrowed_in_vain:
+            self._drop_connection()
         if not isinstance(self._connection, kind):
             self._drop_connection()
             self._connection = kind(self._web)
-            self._narrowed_to = None
         return self._connection
 
     def _read(self, connection: Connection, answer: Answer, job: Job) -> None:
-        while not job.is_over:
+        while not job.is_over and not self._is_narrowed_in_vain:
             self._narrow(connection)
             wanted = self._slice_bytes if job.end is None else min(self._slice_bytes, job.end - job.position)
             began_s = time.monotonic()
@@ -246,6 +247,11 @@ class Fetcher:
         if limit != self._narrowed_to:
             connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * _SLICE_S))))
             self._narrowed_to = limit
+
+    @property
+    def _is_narrowed_in_vain(self) -> bool:
+        """The connection was made slow for a limit that is gone, and cannot be made fast again."""
+        return self._narrowed_to is not None and self._throttle.bytes_per_second is None
 
     def _pay(self, count: int) -> None:
         self.is_paying = True

@@ -1,6 +1,6 @@
 """The last step of a file: bytes to the disk, name to the final one, folder to the disk.
 
-Runs in a thread of its own, since an fsync may take long. A stop and a rename meet at the `Gate`: whichever comes
+Meant for a thread of its own, since an fsync may take long. A stop and a rename meet at the `Gate`: whichever comes
 first wins, and each knows which it was.
 """
 
@@ -43,7 +43,7 @@ class Gate:
 
 
 class Finish:
-    """The last step of one target; from `start` on the partial file is its own, and it closes it.
+    """The last step of one target; the partial file is its own now, and it closes it.
 
     Attributes:
         is_renamed: Whether the file has its final name; certain once the gate is closed.
@@ -66,11 +66,8 @@ class Finish:
         self._gate = gate
         self._may_replace = may_replace
 
-    def start(self, report: Callable[[FinishOutcome], None]) -> None:
-        """Do it in a thread; the outcome is reported once."""
-        threading.Thread(target=lambda: report(self._outcome()), name="gglib-finish", daemon=True).start()
-
-    def _outcome(self) -> FinishOutcome:
+    def outcome(self) -> FinishOutcome:
+        """Do it; takes as long as the disk takes."""
         target = Path(self._stored.target)
         try:
             return self._run(target)

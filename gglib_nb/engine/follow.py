@@ -6,6 +6,7 @@ thread reads again what arrived out of order (or in an earlier run), as far as t
 hash bytes that are already written, in order, each once.
 """
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ class Follower:
 
     Attributes:
         digest: Read by anyone; fed only here.
+        error: Why the file could not be read; None while all is well.
     """
 
     def __init__(self, fd: int, digest: FrontDigest, on_part: Callable[[], None]) -> None:
@@ -34,13 +36,13 @@ class Follower:
             on_part: Called by whichever thread ends a part; must not block.
         """
         self.digest = digest
+        self.error: OSError | None = None
         self._fd = fd
         self._on_part = on_part
         self._changed = threading.Condition()
         self._reach = 0
         self._is_stopped = False
-        self._thread = threading.Thread(target=self._run, name="gglib-digest", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
 
     def allow(self, reach: int) -> None:
         """Everything before this offset is written; called by the coordinator."""
@@ -68,6 +70,9 @@ class Follower:
                     self._feed(memoryview(os.pread(self._fd, offset - self.digest.front, self.digest.front)))
                 if self.digest.front == offset:
                     self._feed(view)
+        except OSError as error:
+            self.error = error
+            self._on_part()
         finally:
             self._changed.release()
 
@@ -90,6 +95,13 @@ class Follower:
             self._changed.notify()
 
     def _run(self) -> None:
+        try:
+            self._catch_up()
+        except OSError as error:
+            self.error = error
+            self._on_part()
+
+    def _catch_up(self) -> None:
         buffer = memoryview(bytearray(MIB))
         while True:
             with self._changed:
@@ -99,8 +111,7 @@ class Follower:
                 wanted = min(len(buffer), self._reach - self.digest.front)
                 count = os.preadv(self._fd, [buffer[:wanted]], self.digest.front)
                 if count == 0:
-                    # Somebody cut the file short; the digest stays behind, which its owner notices.
-                    self._reach = self.digest.front
+                    raise OSError(errno.EIO, "somebody cut the partial file short")
                 self._feed(buffer[:count])
 
     def _feed(self, view: memoryview) -> None:

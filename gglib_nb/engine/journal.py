@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from gglib_nb.engine.place import sync_data
 from gglib_nb.engine.ranges import Range, RangeSet
 
 # Beyond this the journal is begun anew with its last state alone.
@@ -141,7 +142,7 @@ class Journal:
         """What the journal there says; None without one that can be read."""
         try:
             return read_state(path.read_bytes(), boot_id())
-        except OSError:
+        except (OSError, ValueError, KeyError, TypeError):  # gone, or of another version
             return None
 
     def begin(self, done: Iterable[Range], synced: Iterable[Range]) -> None:
@@ -175,7 +176,7 @@ class Journal:
 
     def sync(self) -> None:
         """Bring its lines to the disk itself."""
-        os.fdatasync(self._fd)
+        sync_data(self._fd)
 
     def close(self) -> None:
         """Let go of the file; it stays."""

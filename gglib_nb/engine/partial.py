@@ -15,7 +15,7 @@ from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.follow import Follower
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease
-from gglib_nb.engine.place import allocate, journal_path, part_path
+from gglib_nb.engine.place import allocate, discard, journal_path, lease_path, part_path, sync_data
 from gglib_nb.engine.ranges import MIB, RangeSet
 from gglib_nb.engine.retry import LeaseLostError
 
@@ -127,7 +127,7 @@ class Partial:
 
         def sync() -> None:
             try:
-                os.fdatasync(fd)
+                sync_data(fd)
             finally:
                 os.close(fd)
 
@@ -170,3 +170,16 @@ class Partial:
         self._journal.begin(self.done, self.synced)
         if self._size_bytes is not None:
             allocate(self._fd, self._size_bytes)
+
+
+def discard_unowned(target: Path, lease_s: float) -> None:
+    """Delete what a partial download of the target left, unless a process is at it.
+
+    Raises:
+        OSError: It cannot be deleted.
+    """
+    if part_path(target).exists() or journal_path(target).exists():
+        lease = Lease(lease_path(target), lease_s)
+        if lease.try_acquire() is None:
+            discard(target)
+            lease.release()

@@ -102,6 +102,11 @@ def allocated_bytes(path: Path) -> int:
         return 0
 
 
+def sync_data(fd: int) -> None:
+    """Bring a file's bytes to the disk; where the system has no call for the data alone (macOS), all of it."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk; filesystems that cannot are left in peace."""
     with contextlib.suppress(OSError):

@@ -1,13 +1,13 @@
 """Before the first byte: is the file here already, is another process at it, does an identical one lie about.
 
-Runs in a thread of its own for each target, since hashing and waiting take long; it tells how far it is by
-plain attributes of a `Preparation` and says the outcome once.
+Meant for a thread of its own for each target, since hashing and waiting take long; it tells how far it is by
+plain attributes of a `Preparation`.
 """
 
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -71,18 +71,14 @@ class Preparation:
         self._link_folders = link_folders
         self._stop = stop
 
-    def start(self, report: Callable[[Prepared | GglibError | StoppedError], None]) -> None:
-        """Do it in a thread; the outcome is reported once."""
-
-        def run() -> None:
-            try:
-                report(self._run())
-            except (GglibError, StoppedError) as error:
-                report(error)
-            except OSError as error:
-                report(storage_error(error, self.target))
-
-        threading.Thread(target=run, name="gglib-prepare", daemon=True).start()
+    def outcome(self) -> Prepared | GglibError | StoppedError:
+        """Do it; takes as long as hashing and waiting take."""
+        try:
+            return self._run()
+        except (GglibError, StoppedError) as error:
+            return error
+        except OSError as error:
+            return storage_error(error, self.target)
 
     def _run(self) -> Prepared:
         if (present := self._present()) is not None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
@@ -15,7 +16,7 @@ from gglib_nb.engine.fetch import Job, Source
 from gglib_nb.engine.journal import PartIdentity
 from gglib_nb.engine.partial import SYNC_BYTES, SYNC_S, Partial
 from gglib_nb.engine.prepare import Preparation
-from gglib_nb.engine.protocol import FileProgress
+from gglib_nb.engine.protocol import FileProgress, StartTransfer
 from gglib_nb.engine.ranges import RangeSet, next_range
 from gglib_nb.engine.resolve import FileAddress, Remote
 from gglib_nb.engine.retry import Patience, backoff_s
@@ -138,7 +139,7 @@ class Target:
                 part.planned.path_in_repo,
                 part.start,
                 0 if part.end is None else part.end - part.start,
-                part.sha256 or f"commit {part.address.commit_sha}",
+                part.planned.sha256 or f"commit {part.address.commit_sha}",
             )
             for part in self.parts
         )
@@ -249,3 +250,13 @@ class Target:
         count = max(0, reached - part.start)
         status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
         return (count if size is None else min(count, size)), status
+
+
+def targets_of(command: StartTransfer, endpoint: str) -> Iterator[Target]:
+    """The files of a command by target, in the order of their first part."""
+    by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
+    for index, file in enumerate(command.files):
+        by_target.setdefault(file.target, []).append((index, file))
+    address = partial(FileAddress, endpoint, command.repo_id, command.commit_sha)
+    for files in by_target.values():
+        yield Target(sorted(files, key=lambda item: item[1].offset_bytes), address)

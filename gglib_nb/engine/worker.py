@@ -3,13 +3,14 @@
 Called by the command loop's thread only. No queue and no policy: what is started runs at once.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from gglib_nb.engine.budget import ConnectionBudget
-from gglib_nb.engine.place import discard
+from gglib_nb.engine.partial import discard_unowned
 from gglib_nb.engine.protocol import (
     Command,
     Configure,
@@ -18,10 +19,11 @@ from gglib_nb.engine.protocol import (
     StartTransfer,
     StopTransfer,
 )
+from gglib_nb.engine.resources import Resources
 from gglib_nb.engine.retry import Patience
 from gglib_nb.engine.room import Room
 from gglib_nb.engine.throttle import Throttle
-from gglib_nb.engine.transfer import Resources, Transfer
+from gglib_nb.engine.transfer import Transfer
 from gglib_nb.engine.web import Web
 
 # How long all transfers together may take to stop when the engine ends.
@@ -58,7 +60,7 @@ class Worker:
                 self._stop(command)
             case DiscardPartials():
                 for target in command.targets:
-                    discard(Path(target))
+                    self._discard(Path(target))
 
     def shut_down(self) -> None:
         """Stop everything, leaving what can be resumed; takes about a second at most."""
@@ -69,6 +71,12 @@ class Worker:
             transfer.join(max(0.0, deadline_s - time.monotonic()))
         if self._resources is not None:
             self._resources.web.close()
+
+    def _discard(self, target: Path) -> None:
+        try:
+            discard_unowned(target, self._patience.lease_s)
+        except OSError as error:
+            sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
     def _configured(self, command: Configure) -> None:
         self._throttle.set_limit(command.bandwidth_limit_bytes_per_second)
