@@ -3,6 +3,7 @@
     python tools/demo.py             JupyterLab on the first notebook, until Ctrl-C
     python tools/demo.py --headless  runs it to its end without a browser and says what landed where
     python tools/demo.py --check     runs every notebook and compares with the outputs stored in it
+    python tools/demo.py --store     runs every notebook and stores its outputs
     python tools/demo.py --repo ID   the real Hub, with a repository of one's own
 
 With the embedded hub everything is written below `.demo`; with the real one where gglib_nb always writes.
@@ -15,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,27 +35,29 @@ LONGEST_CELL_S = 24 * 3600
 
 
 def main() -> int:
-    """Runs one of the four; returns the exit status."""
+    """Runs one of these; returns the exit status."""
     options = _options()
+    is_watched = not (options.headless or options.check or options.store)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one in the home folder
     with ExitStack() as stack:
         hub = None
         if options.repo is None:
-            hub = stack.enter_context(_embedded_hub(is_watched=not (options.headless or options.check)))
-            _point_at(hub, ROOT / ".demo" / ("run" if options.headless or options.check else "lab"))
+            hub = stack.enter_context(_embedded_hub(is_watched=is_watched))
+            _point_at(hub, ROOT / ".demo" / ("lab" if is_watched else "run"))
         else:
             os.environ["DEMO_REPO"] = options.repo
         if options.check:
             return _check()
-        if options.headless:
-            return _headless(hub)
-        return _lab()
+        if options.store:
+            return _store()
+        return _lab() if is_watched else _headless(hub)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="gglib_nb at work, in a notebook.")
     parser.add_argument("--headless", action="store_true", help="without a browser, to its end")
     parser.add_argument("--check", action="store_true", help="compare every notebook with its stored outputs")
+    parser.add_argument("--store", action="store_true", help="run every notebook and store its outputs")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="a repository of the real Hub, in place of the demo's")
     return parser.parse_args()
 
@@ -92,22 +96,28 @@ def _lab() -> int:
 
 
 def _headless(hub: DemoHub | None) -> int:
-    notebook = nbformat.read(FIRST, as_version=4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(
-        notebook,
-        timeout=LONGEST_CELL_S,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-        on_cell_executed=_print_cell,
-    )
-    client.execute()
+    _run(FIRST, _print_cell)
     return _print_landed(hub, Path(os.environ["GGLIB_MODELS_DIR"])) if hub else 0
+
+
+def _run(path: Path, on_cell_executed: Callable[..., None] | None = None) -> nbformat.NotebookNode:
+    """Runs a notebook to its end and returns it with its outputs."""
+    notebook: nbformat.NotebookNode = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=LONGEST_CELL_S,
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it would warn of its plain TCP on loopback
+        on_cell_executed=on_cell_executed,
+    ).execute()
+    return notebook
 
 
 def _print_cell(cell: nbformat.NotebookNode, **_: object) -> None:
     print("\n".join(f">>> {line}" for line in cell.source.splitlines()))
     for output in cell.get("outputs", []):
-        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        text = output.get("text") or output.get("data", {}).get("text/plain", "") or output.get("evalue", "")
         print(text.rstrip("\n"), flush=True)
 
 
@@ -132,10 +142,36 @@ def _print_landed(hub: DemoHub, models: Path) -> int:
     return 0 if is_right else 1
 
 
+def _store() -> int:
+    """Stores outputs as a reader sees them: without this machine's paths, and without widgets that no kernel answers."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        notebook = _run(path)
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+        notebook.metadata.pop("widgets", None)
+        text = nbformat.writes(notebook)  # type: ignore[no-untyped-call]
+        path.write_text(text.replace(os.environ["GGLIB_MODELS_DIR"], "/models") + "\n")
+    return 0
+
+
 def _check() -> int:
     command = [
-        *(sys.executable, "-m", "pytest", "-p", "nbval.plugin", "-p", "timeout", "--nbval", "--nbval-current-env"),
-        *("--nbval-sanitize-with", str(NOTEBOOKS / "sanitize.cfg"), "-o", "anyio_mode=", str(NOTEBOOKS)),
+        *(
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "nbval.plugin",
+            "-p",
+            "anyio",
+            "-p",
+            "timeout",
+            "--nbval",
+            "--nbval-current-env",
+        ),
+        *("--nbval-sanitize-with", str(NOTEBOOKS / "sanitize.cfg"), str(NOTEBOOKS)),
     ]
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.call(command, cwd=ROOT, env=environment)  # noqa: S603  # our own words only
