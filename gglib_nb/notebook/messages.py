@@ -1,6 +1,6 @@
 """What crosses between the panel's page and the kernel: the shapes of both directions, and one parser.
 
-Shapes only: what a request does stands in `panel`, how a state looks on the screen in `static/panel.js`, whose
+Shapes only: what a request does stands in `panel`, how a state looks on the screen in `static/*.js`, whose
 typedefs have the same names and fields (a test compares them). Numbers are raw; the page formats them.
 No message carries a token.
 """

@@ -18,6 +18,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.notebook import actions
+from gglib_nb.notebook.esm import joined
 from gglib_nb.notebook.feed import Feed
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.messages import PanelState, Reply, parse_request
@@ -38,7 +39,7 @@ class Panel(anywidget.AnyWidget):
         snapshot: What a page gets when it opens or reloads, worked out at that moment; the trait itself stays None.
     """
 
-    _esm = _STATIC / "panel.js"
+    _esm = joined(_STATIC / "panel.js")
     _css = _STATIC / "panel.css"
 
     snapshot = traitlets.Any(None).tag(

@@ -4,7 +4,11 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import * as panel from "../../gglib_nb/notebook/static/panel.js";
+import * as formats from "../../gglib_nb/notebook/static/formats.js";
+import * as state from "../../gglib_nb/notebook/static/state.js";
+import * as words from "../../gglib_nb/notebook/static/words.js";
+
+const panel = { ...formats, ...state, ...words };
 
 const cases = JSON.parse(readFileSync(new URL("../unit/format_cases.json", import.meta.url), "utf-8"));
 
@@ -134,7 +138,11 @@ test("a list that fits is in sight as a whole", () => {
 });
 
 test("starts, ends and failures are spoken; ticks are not", () => {
-  const before = stateOf(item("o/a:Q4", { status: "downloading" }), item("o/b:Q4"), item("o/c:Q4", { status: "downloading" }));
+  const before = stateOf(
+    item("o/a:Q4", { status: "downloading" }),
+    item("o/b:Q4"),
+    item("o/c:Q4", { status: "downloading" }),
+  );
   const after = stateOf(
     item("o/a:Q4", { status: "completed" }),
     item("o/b:Q4", { status: "downloading" }),
@@ -153,20 +161,40 @@ test("an unknown rate is a dash and a stall is zero", () => {
 });
 
 test("a finished row says size, time and mean rate, or that it was here", () => {
-  const done = { status: "completed", downloaded_bytes: 4096, started_at_s: 100, ended_at_s: 142, bytes_per_second: 97.5 };
+  const done = {
+    status: "completed",
+    downloaded_bytes: 4096,
+    started_at_s: 100,
+    ended_at_s: 142,
+    bytes_per_second: 97.5,
+  };
 
   assert.deepEqual(panel.factsOf(item("o/a", done)), ["4.0 KiB", "42 s", "98 B/s"]);
   assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true })), ["4.0 KiB", "was here already"]);
 });
 
 test("a run in which everything failed is summed up too", () => {
-  const run = { started_at_s: 0, ended_at_s: 61, models_completed: 0, models_failed: 2, models_cancelled: 0, completed_bytes: 0 };
+  const run = {
+    started_at_s: 0,
+    ended_at_s: 61,
+    models_completed: 0,
+    models_failed: 2,
+    models_cancelled: 0,
+    completed_bytes: 0,
+  };
 
   assert.deepEqual(panel.runSummary(run), { text: "Nothing arrived: 2 failed after 1 min 01 s.", mood: "bad" });
 });
 
 test("a run says what it brought", () => {
-  const run = { started_at_s: 0, ended_at_s: 90, models_completed: 2, models_failed: 1, models_cancelled: 0, completed_bytes: 2 ** 30 };
+  const run = {
+    started_at_s: 0,
+    ended_at_s: 90,
+    models_completed: 2,
+    models_failed: 1,
+    models_cancelled: 0,
+    completed_bytes: 2 ** 30,
+  };
 
   assert.deepEqual(panel.runSummary(run), {
     text: "Finished in 1 min 30 s: 2 models complete, 1.0 GiB, 1 failed.",

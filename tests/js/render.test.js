@@ -6,7 +6,16 @@ import { after, before, beforeEach, test } from "node:test";
 import { Window } from "happy-dom";
 
 const window = new Window({ url: "http://localhost/" });
-const globals = ["document", "Element", "HTMLElement", "HTMLInputElement", "MutationObserver", "ResizeObserver", "matchMedia", "navigator"];
+const globals = [
+  "document",
+  "Element",
+  "HTMLElement",
+  "HTMLInputElement",
+  "MutationObserver",
+  "ResizeObserver",
+  "matchMedia",
+  "navigator",
+];
 let panel;
 
 class Model {
@@ -33,7 +42,10 @@ class Model {
     this.handlers.set(event, [...(this.handlers.get(event) ?? []), handler]);
   }
   off(event, handler) {
-    this.handlers.set(event, (this.handlers.get(event) ?? []).filter((known) => known !== handler));
+    this.handlers.set(
+      event,
+      (this.handlers.get(event) ?? []).filter((known) => known !== handler),
+    );
   }
   emit(event, ...values) {
     for (const handler of this.handlers.get(event) ?? []) handler(...values);
@@ -87,8 +99,13 @@ const item = (id, fields) => ({
 });
 
 before(async () => {
-  for (const name of globals) Object.defineProperty(globalThis, name, { value: window[name], configurable: true, writable: true });
-  Object.assign(globalThis, { window, requestAnimationFrame: (paint) => setImmediate(paint), cancelAnimationFrame: clearImmediate });
+  for (const name of globals)
+    Object.defineProperty(globalThis, name, { value: window[name], configurable: true, writable: true });
+  Object.assign(globalThis, {
+    window,
+    requestAnimationFrame: (paint) => setImmediate(paint),
+    cancelAnimationFrame: clearImmediate,
+  });
   panel = (await import("../../gglib_nb/notebook/static/panel.js")).default;
 });
 beforeEach(() => window.document.body.replaceChildren());

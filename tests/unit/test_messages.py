@@ -13,7 +13,7 @@ from gglib_nb.errors import RequestError
 from gglib_nb.notebook import messages
 from gglib_nb.notebook.messages import parse_request
 
-PANEL_JS = (Path(messages.__file__).parent / "static" / "panel.js").read_text(encoding="utf-8")
+TYPEDEFS = (Path(messages.__file__).parent / "static" / "messages.js").read_text(encoding="utf-8")
 REQUESTS = get_args(messages.Request)
 SHAPES = [shape for shape in vars(messages).values() if is_typeddict(shape) and shape not in REQUESTS]
 
@@ -24,9 +24,9 @@ json_values = st.recursive(
 
 
 def fields_in_javascript(name: str) -> set[str]:
-    """The property names of a typedef in the panel's script."""
-    found = re.search(r"@typedef \{\{((?:[^@])*?)\}\} " + name + r"\b", PANEL_JS)
-    assert found, f"panel.js has no typedef {name}"
+    """The property names of a typedef of the page."""
+    found = re.search(r"@typedef \{\{((?:[^@])*?)\}\} " + name + r"\b", TYPEDEFS)
+    assert found, f"messages.js has no typedef {name}"
     return set(re.findall(r"(?:^|[,{\s*])(\w+)\??:", found.group(1)))
 
 

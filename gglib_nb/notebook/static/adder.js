@@ -1,0 +1,192 @@
+/**
+ * Adding: the field for a repository, what the Hub suggests, and the list of what a repository offers.
+ */
+
+import { h, icon, iconButton, mark, pageLink } from "./dom.js";
+import { count, size } from "./formats.js";
+import { press } from "./kernel.js";
+import { tagsOf, variantFacts } from "./words.js";
+
+/** @import { View } from "./kernel.js" */
+/** @import { Suggestion, VariantChoice, VariantList } from "./messages.js" */
+
+/** The field for a repository, its suggestions, and the list of what the repository offers. */
+export class Adder {
+  #asked = 0;
+  #timer = 0;
+  #selected = -1;
+
+  /** @param {View} view */
+  constructor(view) {
+    this.view = view;
+    const id = `gglib-${Math.random().toString(36).slice(2)}`;
+    this.input = h("input", {
+      type: "text",
+      id,
+      class: "gglib-field gglib-act",
+      placeholder: "owner/repo, a link, or words to search for",
+      autocomplete: "off",
+      spellcheck: false,
+      role: "combobox",
+      "aria-label": "Repository on the Hub",
+      "aria-autocomplete": "list",
+      "aria-expanded": "false",
+      "aria-controls": `${id}-list`,
+    });
+    this.submit = h("button", { type: "submit", class: "gglib-button gglib-primary gglib-act" }, "Show variants");
+    this.options = h("ul", {
+      id: `${id}-list`,
+      class: "gglib-options",
+      role: "listbox",
+      "aria-label": "Repositories found",
+      hidden: true,
+    });
+    this.message = h("p", { class: "gglib-message", role: "status" });
+    this.offer = h("section", { class: "gglib-offer", hidden: true });
+    const box = h("div", { class: "gglib-search" }, icon("search"), this.input, this.options);
+    const form = h("form", { class: "gglib-add" }, box, this.submit);
+    this.element = h("div", {}, form, this.message, this.offer);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.#show();
+    });
+    this.input.addEventListener("input", () => this.#typed());
+    this.input.addEventListener("keydown", (event) => this.#key(event));
+    this.input.addEventListener("blur", () => this.#suggest([]));
+  }
+
+  #typed() {
+    clearTimeout(this.#timer);
+    const text = this.input.value.trim();
+    if (text.length < 2) this.#suggest([]);
+    else this.#timer = setTimeout(() => void this.#search(text), 300);
+  }
+
+  /** @param {string} text */
+  async #search(text) {
+    const asked = (this.#asked += 1);
+    // Suggestions are a courtesy: where there are none to be had, the field works without.
+    const found = await this.view.kernel.ask("suggest", { text }).catch(() => []);
+    if (asked === this.#asked) this.#suggest(found);
+  }
+
+  /** @param {Suggestion[]} found */
+  #suggest(found) {
+    this.#selected = -1;
+    const nodes = found.map((repo, index) => {
+      const parts = [
+        repo.parameter_count === null ? "" : `${count(repo.parameter_count)} parameters`,
+        repo.downloads === null ? "" : `${count(repo.downloads)} downloads`,
+      ];
+      const facts = h("span", { class: "gglib-owner" }, parts.filter(Boolean).join(" · "));
+      const option = h(
+        "li",
+        { id: `${this.input.id}-${index}`, role: "option", "aria-selected": "false" },
+        h("span", {}, repo.repo_id),
+        facts,
+      );
+      option.addEventListener("pointerdown", (event) => {
+        event.preventDefault();
+        this.#pick(repo.repo_id);
+      });
+      option.dataset.repo = repo.repo_id;
+      return option;
+    });
+    this.options.replaceChildren(...nodes);
+    this.options.hidden = !nodes.length;
+    mark(this.input, "aria-expanded", String(nodes.length > 0));
+    mark(this.input, "aria-activedescendant", null);
+  }
+
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const options = /** @type {HTMLElement[]} */ ([...this.options.children]);
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const chosen = options[this.#selected];
+    if (step && options.length) {
+      event.preventDefault();
+      this.#selected = (this.#selected + step + options.length) % options.length;
+      options.forEach((option, index) => mark(option, "aria-selected", String(index === this.#selected)));
+      mark(this.input, "aria-activedescendant", options[this.#selected]?.id ?? null);
+    } else if (event.key === "Enter" && chosen) {
+      event.preventDefault();
+      this.#pick(chosen.dataset.repo ?? "");
+    } else if (event.key === "Escape") this.#suggest([]);
+  }
+
+  /** @param {string} repo */
+  #pick(repo) {
+    this.input.value = repo;
+    void this.#show();
+  }
+
+  async #show() {
+    clearTimeout(this.#timer);
+    this.#asked += 1;
+    this.#suggest([]);
+    const repo_id = this.input.value.trim();
+    if (!repo_id) return;
+    /** @type {VariantList|undefined} */
+    const list = await press(this.view, this.submit, this.message, "variants", { repo_id });
+    if (list) this.#offer(list);
+  }
+
+  /** @param {VariantList} list */
+  #offer(list) {
+    const close = iconButton("cancel", "Close the list of variants", "");
+    close.addEventListener("click", () => {
+      this.offer.hidden = true;
+      this.input.focus();
+    });
+    const free = list.free_bytes === null ? "" : `${size(list.free_bytes)} free on the disk`;
+    const head = h("header", {}, h("strong", {}, list.repo_id), h("span", { class: "gglib-owner" }, free), close);
+    const terms =
+      list.accept_url === null
+        ? []
+        : [h("p", { class: "gglib-gate" }, "Its terms have to be accepted first. ", pageLink(list.accept_url))];
+    const boxes = list.companions.map(({ kind, size_bytes }) => {
+      const box = h("input", { type: "checkbox", value: kind, class: "gglib-act" });
+      return h("label", { class: "gglib-companion" }, box, `Fetch ${kind} along (${size(size_bytes)})`);
+    });
+    const wanted = () =>
+      boxes.flatMap((label) => (label.querySelector("input")?.checked ? label.querySelector("input")?.value : []));
+    const lines = list.variants.map((variant) => this.#variant(list, variant, wanted));
+    this.offer.replaceChildren(
+      head,
+      ...terms,
+      ...boxes,
+      h("ul", { class: "gglib-variants", tabIndex: 0, "aria-label": `Variants of ${list.repo_id}` }, ...lines),
+    );
+    this.offer.hidden = false;
+    this.view.changed();
+  }
+
+  /** @param {VariantList} list @param {VariantChoice} variant @param {() => (string|undefined)[]} wanted */
+  #variant({ repo_id, revision }, variant, wanted) {
+    const name = variant.label ?? variant.key;
+    const message = h("p", { class: "gglib-message", role: "status" });
+    const kind = variant.is_recommended ? "gglib-primary" : "";
+    const button = h(
+      "button",
+      { type: "button", class: `gglib-button gglib-act ${kind}`, "aria-label": `Download ${name}` },
+      "Download",
+    );
+    button.disabled = !variant.is_complete;
+    button.addEventListener("click", async () => {
+      const fields = { repo_id, quantization: variant.key, revision, companions: wanted() };
+      if (await press(this.view, button, message, "queue", fields))
+        button.replaceChildren(icon("check"), "In the queue");
+    });
+    const tags = tagsOf(variant).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
+    const facts = variantFacts(variant);
+    return h(
+      "li",
+      {},
+      h("span", { class: "gglib-name", title: variant.key }, name),
+      h("span", { class: "gglib-amount" }, size(variant.size_bytes)),
+      h("span", { class: "gglib-tags" }, ...tags, h("span", { class: "gglib-owner" }, facts)),
+      button,
+      message,
+    );
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * The panel's head: totals, limits, cancel all, and the rate of the last minute and a half as a line.
+ */
+
+import { h, icon, mark, say } from "./dom.js";
+import { plural, rate } from "./formats.js";
+import { press } from "./kernel.js";
+import { left } from "./words.js";
+
+/** @import { View } from "./kernel.js" */
+/** @import { PanelState } from "./messages.js" */
+
+const SAMPLES = 90;
+
+/** Totals, limits, cancel all, and the rate of the last minute and a half as a line. */
+export class Header {
+  #rates = /** @type {number[]} */ ([]);
+
+  /** @param {View} view */
+  constructor(view) {
+    this.view = view;
+    this.counts = h("span", { class: "gglib-counts" });
+    this.rate = h("span", { class: "gglib-rate" });
+    this.eta = h("span", { class: "gglib-eta" });
+    this.message = h("p", { class: "gglib-message", role: "status" });
+    this.graph = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    mark(this.graph, "viewBox", `0 0 ${SAMPLES - 1} 20`);
+    mark(this.graph, "preserveAspectRatio", "none");
+    mark(this.graph, "class", "gglib-graph");
+    mark(this.graph, "aria-hidden", "true");
+    const path = () => this.graph.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+    this.area = path();
+    this.curve = path();
+    this.limits = this.#limits();
+    const opener = h(
+      "button",
+      { type: "button", class: "gglib-button", "aria-expanded": "false" },
+      icon("limits"),
+      "Limits",
+    );
+    opener.addEventListener("click", () =>
+      mark(opener, "aria-expanded", String(!(this.limits.hidden = !this.limits.hidden))),
+    );
+    this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
+    this.confirm = this.#confirm();
+    this.cancel.addEventListener("click", () => this.#ask(true));
+    this.element = h(
+      "header",
+      { class: "gglib-header" },
+      h(
+        "div",
+        { class: "gglib-totals" },
+        h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
+        this.counts,
+      ),
+      this.graph,
+      h("div", { class: "gglib-pace" }, this.rate, this.eta),
+      h("div", { class: "gglib-actions" }, opener, this.cancel, this.confirm),
+      this.limits,
+      this.message,
+    );
+  }
+
+  #confirm() {
+    this.question = h("span", {});
+    const yes = h("button", { type: "button", class: "gglib-button gglib-danger gglib-act" }, "Yes, cancel all");
+    const no = h("button", { type: "button", class: "gglib-button" }, "Keep them");
+    yes.addEventListener("click", async () => {
+      await press(this.view, yes, this.message, "cancel_all");
+      this.#ask(false);
+    });
+    no.addEventListener("click", () => this.#ask(false));
+    const box = h(
+      "span",
+      { class: "gglib-confirm", role: "group", "aria-label": "Cancel all downloads?", hidden: true },
+      this.question,
+      yes,
+      no,
+    );
+    box.addEventListener("keydown", (event) => event.key === "Escape" && this.#ask(false));
+    return box;
+  }
+
+  /** @param {boolean} isAsking */
+  #ask(isAsking) {
+    const { active_count, pending_count } = this.view.state().queue;
+    if (this.question)
+      say(this.question, `Cancel ${plural(active_count + pending_count, "download")}? What arrived is kept.`);
+    this.confirm.hidden = !isAsking;
+    this.cancel.hidden = isAsking;
+    if (isAsking) this.confirm.querySelector("button")?.focus();
+    else this.cancel.focus();
+  }
+
+  #limits() {
+    this.size = h("input", { type: "number", min: "1", step: "1", class: "gglib-field gglib-act" });
+    this.speed = h("input", {
+      type: "number",
+      min: "0",
+      step: "any",
+      placeholder: "none",
+      class: "gglib-field gglib-act",
+    });
+    const { size: most, speed } = this;
+    const ask = (
+      /** @type {HTMLInputElement} */ input,
+      /** @type {string} */ kind,
+      /** @type {() => object} */ fields,
+    ) => {
+      input.addEventListener(
+        "change",
+        () => input.reportValidity() && press(this.view, input, this.message, kind, fields()),
+      );
+    };
+    ask(most, "limit", () => ({ max_size: Math.round(Number(most.value)) }));
+    ask(speed, "bandwidth", () => ({
+      bytes_per_second: Number(speed.value) > 0 ? Math.round(Number(speed.value) * 1e6) : null,
+    }));
+    return h(
+      "div",
+      { class: "gglib-limits", role: "group", "aria-label": "Limits", hidden: true },
+      h("label", {}, "Downloads that may wait", most),
+      h("label", {}, "Speed limit in MB/s", speed),
+    );
+  }
+
+  /** @param {PanelState} state */
+  update({ queue }) {
+    const room = Math.max(0, queue.max_size - queue.pending_count);
+    const isBusy = queue.active_count > 0;
+    say(this.counts, `${queue.active_count} active · ${queue.pending_count} waiting · room for ${room}`);
+    const limit = queue.bandwidth_limit_bytes_per_second;
+    say(this.rate, isBusy ? rate(queue.bytes_per_second) : "");
+    const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
+    say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
+    if (this.confirm.hidden) this.cancel.hidden = !isBusy && !queue.pending_count;
+    this.#keep(this.size, String(queue.max_size));
+    this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
+  }
+
+  /** A field shows what holds, unless a person is typing in it. @param {HTMLInputElement|undefined} input @param {string} value */
+  #keep(input, value) {
+    if (
+      input &&
+      input !== /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement &&
+      input.value !== value
+    )
+      input.value = value;
+  }
+
+  /** Once a second. */
+  sample() {
+    const { bytes_per_second, active_count } = this.view.state().queue;
+    this.#rates = [...this.#rates, active_count ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
+    const most = Math.max(...this.#rates, 1);
+    const start = SAMPLES - this.#rates.length;
+    const points = this.#rates.map((one, index) => `${start + index} ${(19 - (one / most) * 17).toFixed(1)}`);
+    const line = this.#rates.length > 2 && this.#rates.some((one) => one > 0) ? `M${points.join("L")}` : "";
+    mark(this.curve, "d", line);
+    mark(this.area, "d", line && `${line}L${SAMPLES - 1} 20L${start} 20Z`);
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Asking the kernel: requests, their answers, and what a person is told while one is on its way.
+ */
+
+import { mark, say } from "./dom.js";
+
+/** @import { Model, PanelState, Reply } from "./messages.js" */
+
+/** Asks the kernel; every question is answered, refused, or still waiting. */
+export class Kernel {
+  #waiting = /** @type {Map<string, {resolve: (result: any) => void, reject: (error: Error) => void}>} */ (new Map());
+  #prefix = Math.random().toString(36).slice(2);
+  #count = 0;
+
+  /** @param {Model} model @param {AbortSignal} signal */
+  constructor(model, signal) {
+    this.model = model;
+    const receive = (/** @type {Reply} */ message) => message.kind === "reply" && this.#settle(message);
+    model.on("msg:custom", receive);
+    signal.addEventListener("abort", () => model.off("msg:custom", receive));
+  }
+
+  /** @param {string} kind @param {object} fields @returns {Promise<any>} */
+  ask(kind, fields = {}) {
+    const cid = `${this.#prefix}-${(this.#count += 1)}`;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(cid, { resolve, reject });
+      this.model.send({ cid, kind, ...fields });
+    });
+  }
+
+  /** Brings the model up to date, unless a delta has been faster. */
+  async sync() {
+    const state = /** @type {PanelState} */ (await this.ask("sync"));
+    const known = this.model.get("snapshot");
+    if (state.seq >= known.seq || state.rev >= known.rev) this.model.set("snapshot", state);
+  }
+
+  /** The kernel is gone: nothing that waits will be answered. */
+  abandon() {
+    for (const { reject } of this.#waiting.values()) reject(new Error("The kernel stopped before it answered."));
+    this.#waiting.clear();
+  }
+
+  /** @param {Reply} reply */
+  #settle({ cid, ok, result, error }) {
+    const asked = this.#waiting.get(cid);
+    this.#waiting.delete(cid);
+    if (ok) asked?.resolve(result);
+    else asked?.reject(new Error(error));
+  }
+}
+
+/**
+ * What the parts of one view share.
+ * @typedef {{kernel: Kernel, isLive: boolean, state: () => PanelState, changed: () => void, asked: () => void}} View
+ */
+
+/**
+ * Presses a button: pending until the kernel has answered, and a refusal is said right here.
+ * @param {View} view @param {HTMLElement} button @param {HTMLElement} message @param {string} kind @param {object} fields
+ */
+export async function press(view, button, message, kind, fields = {}) {
+  if (button.getAttribute("aria-busy") === "true") return undefined;
+  mark(button, "aria-busy", "true");
+  const tell = (/** @type {string} */ text, /** @type {string} */ mood) => {
+    say(message, text);
+    mark(message, "data-mood", mood);
+    view.changed();
+  };
+  tell("", "waiting");
+  const slow = setTimeout(() => tell("Waiting for the kernel. A running cell can hold this up.", "waiting"), 1500);
+  try {
+    const result = await view.kernel.ask(kind, fields);
+    tell("", "");
+    view.asked();
+    return result ?? true;
+  } catch (error) {
+    tell(/** @type {Error} */ (error).message, "refused");
+    return undefined;
+  } finally {
+    clearTimeout(slow);
+    mark(button, "aria-busy", null);
+  }
+}

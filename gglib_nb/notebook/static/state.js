@@ -1,0 +1,86 @@
+/**
+ * The one copy of the queue's state that the page holds: brought up to date by deltas, put into the order of the list.
+ * Pure: no document, no clock.
+ */
+
+/** @import { Delta, ItemPatch, ItemState, PanelState, ShardState } from "./messages.js" */
+/** @typedef {{key: string, title: string, count: number} | {key: string, item: ItemState} | {key: string, text: string}} Entry */
+
+/**
+ * The next state; the same object for a delta that is in it already, null where one is missing in between.
+ * @param {PanelState} state @param {Delta} delta @returns {PanelState|null}
+ */
+export function applyDelta(state, delta) {
+  if (delta.seq <= state.seq) return state;
+  if (delta.seq !== state.seq + 1) return null;
+  const order = delta.order ?? state.order;
+  const items = { ...state.items };
+  for (const [id, patch] of Object.entries(delta.items)) items[id] = patched(items[id], patch);
+  if (delta.order) for (const id of Object.keys(items)) if (!order.includes(id)) delete items[id];
+  return { rev: delta.rev, seq: delta.seq, queue: { ...state.queue, ...delta.queue }, order, items };
+}
+
+/** @param {ItemState|undefined} item @param {ItemPatch} patch */
+function patched(item, patch) {
+  const next = /** @type {ItemState} */ ({ ...item, ...patch.fields });
+  if (patch.bars.length) next.shards = next.shards.slice();
+  for (const [index, downloaded_bytes, status] of patch.bars) {
+    next.shards[index] = { .../** @type {ShardState} */ (next.shards[index]), downloaded_bytes, status };
+  }
+  return next;
+}
+
+export const ACTIVE = ["downloading", "finalizing", "registering"];
+export const PENDING = ["queued", "paused"];
+
+/** @type {[string, string, string[]][]} */
+const SECTIONS = [
+  ["active", "", ACTIVE],
+  ["pending", "Up next", PENDING],
+  ["failed", "Failed", ["failed"]],
+  ["completed", "Done", ["completed"]],
+  ["cancelled", "Cancelled", ["cancelled"]],
+];
+
+/** What the list shows, from top to bottom. @param {PanelState} state @returns {Entry[]} */
+export function entriesOf(state) {
+  const items = state.order.flatMap((id) => state.items[id] ?? []);
+  return SECTIONS.flatMap(([name, title, statuses]) => {
+    const rows = /** @type {Entry[]} */ (
+      items.filter((item) => statuses.includes(item.status)).map((item) => ({ key: item.id, item }))
+    );
+    if (name === "pending") {
+      rows.push(...state.queue.resolving.map((text, index) => ({ key: `§resolving ${index} ${text}`, text })));
+    }
+    const heading = rows.length && title ? [{ key: `§${name}`, title, count: rows.length }] : [];
+    return [...heading, ...rows];
+  });
+}
+
+/**
+ * The entries in the order a person has under the pointer: nothing moves, headings stay, what is new comes last.
+ * @param {Entry[]} shown @param {Entry[]} next @returns {Entry[]}
+ */
+export function heldOrder(shown, next) {
+  const fresh = new Map(next.map((entry) => [entry.key, entry]));
+  const kept = shown.flatMap((old) => fresh.get(old.key) ?? ("title" in old ? { ...old, count: 0 } : []));
+  const known = new Set(kept.map((entry) => entry.key));
+  return [...kept, ...next.filter((entry) => !known.has(entry.key))];
+}
+
+/**
+ * Which rows are in sight: `[first, last)`, and the height of what is left out above and below.
+ * @param {number[]} heights @param {number} top @param {number} height
+ */
+export function windowOf(heights, top, height) {
+  let above = 0;
+  let first = 0;
+  while (first < heights.length - 1 && above + /** @type {number} */ (heights[first]) <= top) {
+    above += /** @type {number} */ (heights[first++]);
+  }
+  let last = first;
+  let end = above;
+  while (last < heights.length && end < top + height) end += /** @type {number} */ (heights[last++]);
+  const below = heights.slice(last).reduce((sum, part) => sum + part, 0);
+  return { first, last, above, below };
+}

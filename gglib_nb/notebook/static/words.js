@@ -1,0 +1,108 @@
+/**
+ * What is said of a download, a variant and a run, in words and numbers. Pure; computes no rate.
+ */
+
+import { duration, fraction, percent, plural, rate, size, UNKNOWN } from "./formats.js";
+import { ACTIVE } from "./state.js";
+
+/** @import { ItemState, PanelState, RunState, VariantChoice } from "./messages.js" */
+
+/** @param {ItemState} item */
+export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
+
+/** @param {number|null} seconds */
+export const left = (seconds) => (seconds === null ? UNKNOWN : `${duration(seconds)} left`);
+
+/** The number at a row's right end: how far it is, or how much it will be. @param {ItemState} item */
+export function measureOf({ status, downloaded_bytes, total_bytes }) {
+  if (ACTIVE.includes(status)) return percent(fraction(downloaded_bytes, total_bytes));
+  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : "";
+}
+
+/** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
+export function factsOf(item) {
+  const { downloaded_bytes: done, total_bytes: total } = item;
+  const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
+  switch (item.status) {
+    case "downloading":
+      return [`${size(done)} of ${size(total)}`, rate(item.bytes_per_second), left(item.eta_seconds)];
+    case "completed": {
+      if (item.was_present) return [size(total), "was here already"];
+      const { started_at_s: start, ended_at_s: end, bytes_per_second: mean } = item;
+      const time = start === null || end === null ? [] : [duration(end - start)];
+      return [size(total), ...time, ...(mean === null ? [] : [rate(mean)])];
+    }
+    case "failed":
+    case "cancelled":
+      return [done === 0 ? size(total) : `${amount} kept`];
+    case "queued":
+      return done === 0 ? [] : [amount];
+    default:
+      return [amount];
+  }
+}
+
+/** What goes on with it, in words; empty where the numbers say it all. @param {ItemState} item */
+export function noteOf(item) {
+  if (item.status === "failed") return item.error ?? "It failed for an unknown reason.";
+  if (item.status === "completed") return "";
+  if (item.notice) return item.notice;
+  return item.status === "downloading" || item.status === "queued" || item.status === "cancelled" ? "" : item.status;
+}
+
+/** @param {ItemState} item */
+export function digestOf(item) {
+  if (item.status !== "completed" || item.is_verified === null) return "";
+  return item.is_verified ? "SHA-256 verified" : "unverified: the Hub states no SHA-256";
+}
+
+/** @param {RunState} run @returns {{text: string, mood: "good"|"mixed"|"bad"}} */
+export function runSummary(run) {
+  const { models_completed: done, models_failed: failed, models_cancelled: cancelled } = run;
+  const time = duration(run.ended_at_s - run.started_at_s);
+  const bytes = run.completed_bytes ? `, ${size(run.completed_bytes)}` : "";
+  const parts = [`${plural(done, "model")} complete${bytes}`];
+  if (failed) parts.push(`${failed} failed`);
+  if (cancelled) parts.push(`${cancelled} cancelled`);
+  if (!done && failed) return { text: `Nothing arrived: ${parts.slice(1).join(", ")} after ${time}.`, mood: "bad" };
+  if (!done) return { text: `Stopped after ${time}: ${parts.slice(1).join(", ") || "nothing ended"}.`, mood: "mixed" };
+  return { text: `Finished in ${time}: ${parts.join(", ")}.`, mood: failed ? "mixed" : "good" };
+}
+
+/** What speaks for and against a variant, with its mood. @param {VariantChoice} variant @returns {[string, string][]} */
+export function tagsOf(variant) {
+  /** @type {[string, string, boolean][]} */
+  const tags = [
+    ["recommended", "good", variant.is_recommended],
+    ["here already", "good", variant.is_present],
+    ["in the queue", "plain", variant.is_queued],
+    ["incomplete on the Hub", "bad", !variant.is_complete],
+    ["disk too full", "bad", variant.free_bytes_after !== null && variant.free_bytes_after < 0],
+    ["fits the GPU", "good", variant.vram_fit === "fits"],
+    ["fits", "good", variant.vram_fit !== "fits" && variant.ram_fit === "fits"],
+    ["tight in memory", "warn", variant.ram_fit === "tight"],
+    ["too large for memory", "bad", variant.ram_fit === "too large"],
+  ];
+  return tags.flatMap(([text, mood, holds]) => (holds ? [[text, mood]] : []));
+}
+
+/** @param {VariantChoice} variant */
+export function variantFacts({ bits_per_weight: bits, file_count: files, bytes_to_go: rest, size_bytes: all, why }) {
+  const facts = [bits === null ? "" : `${bits.toFixed(1)} bits`, files > 1 ? plural(files, "file") : ""];
+  return [...facts, rest && rest !== all ? `${size(rest)} to go` : "", why].filter(Boolean).join(" · ");
+}
+
+/** The two lines that open a model. A JSON string is a Python string too. @param {string} path */
+export const loadingCode = (path) => `from llama_cpp import Llama\nllm = Llama(model_path=${JSON.stringify(path)})`;
+
+/** What a screen reader is told between two states: starts and ends, not ticks. @param {PanelState} before @param {PanelState} after */
+export function announcementsOf(before, after) {
+  return Object.values(after.items).flatMap((item) => {
+    const old = before.items[item.id]?.status;
+    if (old === item.status || (old === undefined && !ACTIVE.includes(item.status))) return [];
+    if (item.status === "downloading") return `${titleOf(item)} started.`;
+    if (item.status === "completed") return `${titleOf(item)} is complete.`;
+    if (item.status === "failed") return `${titleOf(item)} failed: ${item.error}`;
+    return item.status === "cancelled" ? `${titleOf(item)} was cancelled.` : [];
+  });
+}
