@@ -11,7 +11,7 @@ from tests.support.models import MB, one_model
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[DemoHub]:
-    gated = one_model("demo/gated", MB)
+    gated = one_model("demo/gated", 10_000)
     gated.gated = "manual"
     empty = DemoRepository(repo_id="demo/empty", files=[])
     with DemoHub([one_model("demo/model", 500 * MB), one_model("demo/other", 500 * MB), gated, empty]) as hub:
@@ -45,14 +45,14 @@ def one_line_of(cell: Cell) -> str:
     [
         pytest.param("queue demo/nowhere", "demo/nowhere", "check", id="unknown repository"),
         pytest.param("queue demo/gated", "gated", "/demo/gated", id="gated repository"),
-        pytest.param("queue demo/empty", "demo/empty", "gguf", id="repository without GGUF"),
+        pytest.param("queue demo/empty", "no gguf file", "search", id="repository without GGUF"),
         pytest.param("queue demo/model:Q9_9", "Q9_9", "Q4_K_M", id="a quantization that is not there"),
         pytest.param("queue demo/model@v9", "v9", "revision", id="a revision that is not there"),
         pytest.param("queue nonsense", "nonsense", "owner/name", id="not a repository's id"),
         pytest.param("cancel demo/unknown", "demo/unknown", "status", id="cancel of an unknown id"),
         pytest.param("move demo/unknown 1", "demo/unknown", "status", id="move of an unknown id"),
         pytest.param("retry demo/unknown", "demo/unknown", "status", id="retry of an unknown id"),
-        pytest.param("path demo/unknown", "demo/unknown", "models", id="path of an unknown model"),
+        pytest.param("path demo/unknown", "demo/unknown", "%gguf queue", id="path of an unknown model"),
         pytest.param("remove demo/model", "demo/model", "cancel", id="remove of an active download"),
         pytest.param("fly", "fly", "queue", id="a bad verb"),
         pytest.param("queue", "queue", "repo", id="queue without a repository"),

@@ -71,6 +71,7 @@ def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: DemoHub, 
     kernel.run("%gguf queue demo/model")
     hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > 10 * MB)
     engine_pid = kernel.engine_pid
+    assert engine_pid is not None
 
     sleeping = kernel.submit("import time; print('asleep', flush=True); time.sleep(60)")
     kernel.wait_for_output(sleeping)
@@ -82,4 +83,5 @@ def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: DemoHub, 
     assert sleeping.error["ename"] == "KeyboardInterrupt"
     assert waited.status == "ok", waited.text
     assert kernel.engine_pid == engine_pid
-    assert hub.bytes_sent() == only_file(repository).size_bytes
+    file = only_file(repository)
+    assert sha256_of(kernel.models / "demo/model" / file.path) == file.content.sha256

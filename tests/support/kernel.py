@@ -191,7 +191,8 @@ def processes_gone(*pids: int) -> Iterator[None]:
 def is_engine(process: psutil.Process) -> bool:
     """Whether a process is an engine; one that is ending is none."""
     try:
-        return "gglib_nb.engine" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        is_one = any("gglib_nb.engine" in argument for argument in process.cmdline())
+        return is_one and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
