@@ -1,0 +1,147 @@
+"""Plays the queue machine in a few words: a clock, a fake engine's reports by id, and what the queue then shows."""
+
+from itertools import count
+
+from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import NetworkError
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from tests.support.plans import stored
+
+TIMEOUT = NetworkError("The line was cut. `retry` continues.")
+
+
+class QueueDriver:
+    """One machine; every step checks its invariants.
+
+    `attempts` holds the newest attempt of each download by its id's text, `plans` the plan of each attempt.
+    """
+
+    def __init__(self, **config):
+        self.machine = QueueMachine(**config)
+        self.now_s = 1000.0
+        self.effects = []
+        self.attempts = {}
+        self.plans = {}
+        self._requests = count(1)
+
+    def send(self, event):
+        self.effects = []
+        try:
+            self.effects = self.machine.handle(event)
+        finally:
+            self.machine.check_invariants()
+        for effect in self.of(do.StartTransfer):
+            self.attempts[str(effect.plan.id)] = effect.attempt
+            self.plans[effect.attempt] = effect.plan
+        return next((effect.value for effect in self.of(do.Reply)), None)
+
+    def of(self, kind):
+        """The effects of the last step that are of one kind."""
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def told(self, kind):
+        """The announcements of the last step that are of one kind."""
+        return [effect.event for effect in self.of(do.Announce) if isinstance(effect.event, kind)]
+
+    # Requests
+
+    def receive(self, text="owner/model"):
+        number = next(self._requests)
+        self.send(on.RequestReceived(number, text))
+        return number
+
+    def resolve(self, request, plan, *, starts=True, joins=True):
+        return self.send(on.PlanResolved(request, plan, starts, joins, self.now_s))
+
+    def drop(self, request):
+        self.send(on.RequestDropped(request))
+
+    def queue(self, plan, *, starts=True, joins=True):
+        """Asks and resolves; a refused request is dropped, as the queue thread does."""
+        request = self.receive(str(plan.id))
+        try:
+            return self.resolve(request, plan, starts=starts, joins=joins)
+        except Exception:
+            self.drop(request)
+            raise
+
+    def cancel(self, text, *, discards=False):
+        self.send(on.CancelRequested(DownloadId.parse(text), discards, self.now_s))
+
+    def cancel_all(self):
+        return self.send(on.AllCancelRequested(self.now_s))
+
+    def remove(self, text):
+        self.send(on.RemovalRequested(DownloadId.parse(text), self.now_s))
+
+    def move(self, text, position):
+        return self.send(on.MoveRequested(DownloadId.parse(text), position))
+
+    def pause(self, text):
+        self.send(on.PauseRequested(DownloadId.parse(text), self.now_s))
+
+    def resume(self, text):
+        self.send(on.ResumeRequested(DownloadId.parse(text), self.now_s))
+
+    def retry(self, text):
+        return self.send(on.RetryRequested(DownloadId.parse(text), self.now_s))
+
+    # Reports; a download is named by its id, an old attempt by its number
+
+    def _attempt(self, which):
+        return which if isinstance(which, int) else self.attempts[which]
+
+    def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False):
+        """`downloaded` are the bytes on the disk, file by file; of files that are not named there are none."""
+        attempt = self._attempt(which)
+        bytes_of_files = (*downloaded, *(0 for _ in self.plans[attempt].files[len(downloaded) :]))
+        files = tuple(on.FileProgressed(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
+        kind, seconds, text = notice or (None, None, "")
+        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing))
+
+    def finish(self, which, **how):
+        attempt = self._attempt(which)
+        self.send(on.TransferFinished(attempt, stored(self.plans[attempt], **how), self.now_s))
+
+    def fail(self, which, error=TIMEOUT, *, can_retry=True):
+        self.send(on.TransferFailed(self._attempt(which), error, can_retry, self.now_s))
+
+    def stopped(self, which):
+        self.send(on.TransferStopped(self._attempt(which), self.now_s))
+
+    def lose_engine(self):
+        self.send(on.EngineLost(self.now_s))
+
+    def registered(self, which):
+        self.send(on.ModelRegistered(self._attempt(which), self.now_s))
+
+    def registration_failed(self, which, error=TIMEOUT):
+        self.send(on.RegistrationFailed(self._attempt(which), error, self.now_s))
+
+    def complete(self, which):
+        """The engine finishes and the catalog writes."""
+        attempt = self._attempt(which)
+        self.finish(attempt)
+        self.registered(attempt)
+
+    # What the queue shows
+
+    @property
+    def snapshot(self):
+        return self.machine.snapshot()
+
+    @property
+    def rows(self):
+        """`id status position` of everything live, as the queue shows it."""
+        return [f"{item.id} {item.status} {item.position}" for item in self.snapshot.items]
+
+    @property
+    def failures(self):
+        return [str(item.id) for item in self.snapshot.recent_failures]
+
+    def item(self, text):
+        """One live download as it shows itself."""
+        return next(item for item in self.snapshot.items if str(item.id) == text)

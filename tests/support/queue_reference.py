@@ -1,0 +1,279 @@
+"""A second, plain telling of the queue's rules: lists and dictionaries, no effects, no views.
+
+The random test plays the same events to this model and to the machine, and compares. Every operation either raises
+`RefusedError` before it changes anything, or changes the lists and notes what it expects to be told.
+"""
+
+from dataclasses import dataclass, field
+
+from gglib_nb import errors
+from gglib_nb.domain.download import PlannedDownload
+
+
+class RefusedError(Exception):
+    def __init__(self, kind):
+        super().__init__(kind)
+        self.kind = kind
+
+
+@dataclass(eq=False)
+class Item:
+    plan: PlannedDownload
+    status: str = "queued"
+    aliases: set = field(default_factory=set)
+    losses: int = 0
+    received: int = 0
+
+    def answers(self, id_):
+        return id_ in self.aliases or str(id_).lower() == str(self.plan.id).lower()
+
+    def is_same(self, plan):
+        return self.plan.identity == plan.identity or self.answers(plan.id)
+
+
+def collide(one, other):
+    """Whether two plans write one file, and it is not an identical companion of both."""
+    for mine in one.files:
+        for theirs in other.files:
+            is_companion = mine.kind != "shard" and theirs.kind != "shard"
+            is_equal = (mine.sha256, mine.size_bytes) == (theirs.sha256, theirs.size_bytes)
+            if mine.target == theirs.target and not (is_companion and is_equal):
+                return True
+    return False
+
+
+class Reference:
+    def __init__(self, max_size, max_concurrent):
+        self.max_size, self.max_concurrent = max_size, max_concurrent
+        self.requests = set()
+        self.pending = []
+        self.active = {}  # attempt -> Item
+        self.stopping = {}  # attempt -> (Item, the plan of the attempt)
+        self.ended = []
+        self.is_processing = False
+        self.run = None
+        self.last_attempt = 0
+        self.expect_nothing()
+
+    def expect_nothing(self):
+        self.starts, self.stops, self.ends, self.runs = [], [], [], []
+
+    # What is where
+
+    def live(self):
+        return [*self.active.values(), *self.pending]
+
+    def find(self, id_):
+        for item in self.live():
+            if item.answers(id_):
+                return item
+        raise RefusedError(errors.NotInQueueError)
+
+    def attempt_of(self, item):
+        return next((attempt for attempt, other in self.active.items() if other is item), None)
+
+    def position(self, item):
+        return self.pending.index(item) + 1 if item in self.pending else 0
+
+    def running(self):
+        return {a: item for a, item in self.active.items() if item.status in ("downloading", "finalizing")}
+
+    def held(self):
+        plans = [item.plan for item in self.running().values()] + [plan for _item, plan in self.stopping.values()]
+        return {target for plan in plans for target in plan.targets}
+
+    def is_drained(self):
+        return not self.active and not self.stopping and all(item.status == "paused" for item in self.pending)
+
+    def failures(self):
+        return [item for item in reversed(self.ended) if item.status == "failed"]
+
+    # Requests
+
+    def resolve(self, request, plan, *, starts, joins):
+        """Returns the download and whether it is new."""
+        if request not in self.requests:
+            raise RefusedError(errors.DownloadCancelledError)
+        item = next((item for item in self.live() if item.is_same(plan)), None)
+        if item is not None:
+            if not joins or set(plan.companions) - set(item.plan.companions):
+                raise RefusedError(errors.AlreadyQueuedError)
+            item.aliases.add(plan.id)
+        else:
+            self.check(plan)
+            admitted = self.admit(plan)
+        self.requests.discard(request)
+        self.is_processing = self.is_processing or starts
+        return (item, False) if item is not None else (admitted, True)
+
+    def check(self, plan):
+        if len(self.pending) >= self.max_size:
+            raise RefusedError(errors.QueueFullError)
+        if any(item.status != "registering" and collide(item.plan, plan) for item in self.live()):
+            raise RefusedError(errors.AlreadyQueuedError)
+
+    def admit(self, plan):
+        item = next((item for item, _plan in self.stopping.values() if item.is_same(plan)), None)
+        self.ended = [other for other in self.ended if not other.is_same(plan)]
+        if item is None:
+            item = Item(plan)
+        else:
+            self.note_end(item)
+            item.plan, item.status, item.losses = plan, "queued", 0
+        self.pending.append(item)
+        return item
+
+    def cancel(self, id_):
+        item = self.find(id_)
+        if item.status == "registering":
+            raise RefusedError(errors.NotInQueueError)
+        self.cancel_item(item)
+
+    def cancel_item(self, item):
+        self.take_off(item)
+        self.end(item, "cancelled", is_told=not any(stopping is item for stopping, _plan in self.stopping.values()))
+
+    def cancel_all(self):
+        """Returns the attempts that have yet to stop."""
+        self.requests.clear()
+        for item in self.live():
+            if item.status != "registering":
+                self.cancel_item(item)
+        return frozenset(self.stopping)
+
+    def take_off(self, item):
+        if (attempt := self.attempt_of(item)) is None:
+            self.pending.remove(item)
+            return
+        del self.active[attempt]
+        self.stopping[attempt] = (item, item.plan)
+        self.stops.append(attempt)
+
+    def remove(self, id_):
+        item = self.find(id_)
+        if item not in self.pending:
+            raise RefusedError(errors.NotInQueueError)
+        self.cancel_item(item)
+
+    def move(self, id_, position):
+        """Returns the position given."""
+        item = self.find(id_)
+        if item not in self.pending:
+            raise RefusedError(errors.NotInQueueError)
+        others = [other for other in self.pending if other is not item]
+        given = min(max(position, 1), len(self.pending))
+        self.pending = [*others[: given - 1], item, *others[given - 1 :]]
+        return given
+
+    def pause(self, id_):
+        item = self.find(id_)
+        if item.status == "registering":
+            raise RefusedError(errors.NotInQueueError)
+        if item not in self.pending:
+            self.take_off(item)
+            self.pending = [item, *self.pending]
+        item.status = "paused"
+
+    def resume(self, id_):
+        item = self.find(id_)
+        if item.status == "paused":
+            item.status = "queued"
+        self.is_processing = True
+
+    def retry(self, id_):
+        """Returns the download that is back."""
+        item = next((item for item in self.failures() if item.answers(id_)), None)
+        if item is None:
+            raise RefusedError(errors.NotInQueueError)
+        self.check(item.plan)
+        self.ended.remove(item)
+        self.pending.append(item)
+        item.status, item.losses, self.is_processing = "queued", 0, True
+        return item
+
+    def clear_failures(self):
+        self.ended = [item for item in self.ended if item.status != "failed"]
+
+    # Reports
+
+    def progress(self, attempt, received, *, is_finalizing):
+        if (item := self.running().get(attempt)) is None:
+            return
+        item.losses = 0 if received > item.received else item.losses
+        item.received = received
+        item.status = "finalizing" if is_finalizing else "downloading"
+
+    def finish(self, attempt):
+        if attempt in self.stopping:
+            item, plan = self.stopping[attempt]
+            shelf = self.pending if item in self.pending else self.ended
+            if item.plan != plan or item not in shelf:
+                self.stop(attempt)
+                return
+            del self.stopping[attempt]
+            shelf.remove(item)
+            self.active[attempt] = item
+        item = self.active[attempt]
+        item.status = "registering"
+        if not item.plan.add_to_db:
+            self.register(attempt)
+
+    def fail(self, attempt):
+        if attempt in self.stopping:
+            self.stop(attempt)
+        else:
+            self.end(self.active.pop(attempt), "failed")
+
+    def stop(self, attempt):
+        item, _plan = self.stopping.pop(attempt)
+        if item.status == "cancelled":
+            self.note_end(item)
+
+    def register(self, attempt):
+        self.end(self.active.pop(attempt), "completed")
+
+    def lose_engine(self):
+        for attempt in list(self.stopping):
+            self.stop(attempt)
+        for attempt, item in self.running().items():
+            del self.active[attempt]
+            item.losses += 1
+            if item.losses > 3:
+                self.end(item, "failed")
+            else:
+                self.begin(item)
+
+    # Steps
+
+    def end(self, item, status, *, is_told=True):
+        item.status = status
+        self.ended.append(item)
+        if is_told:
+            self.note_end(item)
+
+    def note_end(self, item):
+        self.ends.append((item.plan.id, item.status))
+        if self.run is not None:
+            self.run.append((item.plan.id, item.status))
+
+    def begin(self, item):
+        self.last_attempt += 1
+        item.status, item.received = "downloading", 0
+        self.active[self.last_attempt] = item
+        self.starts.append((self.last_attempt, item.plan))
+
+    def settle(self):
+        """What has to follow every event: free slots are taken in order, and a drained queue says so."""
+        while self.is_processing and len(self.running()) + len(self.stopping) < self.max_concurrent:
+            held = self.held()
+            ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
+            if not ready:
+                break
+            self.pending.remove(ready[0])
+            self.run = [] if self.run is None else self.run
+            self.begin(ready[0])
+        if self.is_processing and self.is_drained():
+            self.is_processing = False
+            if self.run:
+                self.runs.append(self.run)
+            self.run = None

@@ -1,0 +1,371 @@
+"""What fails, what is retried, what a lost engine costs, and what comes too late to matter."""
+
+import pytest
+
+from gglib_nb.domain.download import ShardStatus
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    CatalogError,
+    EngineLostError,
+    IntegrityError,
+    NotInQueueError,
+    QueueFullError,
+)
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from tests.support.plans import a_file, a_plan, an_mmproj, shards
+from tests.support.queue_driver import TIMEOUT, QueueDriver
+
+A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
+
+
+@pytest.fixture
+def queue():
+    """A, of twelve shards, runs; B waits."""
+    queue = QueueDriver()
+    queue.queue(a_plan(A, *shards("a", 12)))
+    queue.queue(a_plan(B))
+    return queue
+
+
+def failure(queue):
+    return queue.snapshot.recent_failures[0]
+
+
+def test_a_failed_group_leaves_no_siblings_and_the_next_one_starts(queue):
+    queue.fail(A)
+
+    assert queue.rows == [f"{B} downloading 0"]
+    assert queue.failures == [A]
+
+
+def test_a_failure_carries_time_bytes_error_and_whether_a_retry_can_help(queue):
+    error = IntegrityError("The file is not the Hub's. Tell the publisher.", "a" * 64, "b" * 64)
+    queue.progress(A, 100, 30)
+    queue.now_s = 1060.0
+
+    queue.fail(A, error, can_retry=False)
+
+    row = failure(queue)
+    assert (row.ended_at_s, row.downloaded_bytes, row.error, row.can_retry) == (1060.0, 130, error, False)
+
+
+def test_the_newest_failure_comes_first(queue):
+    queue.fail(A)
+    queue.fail(B)
+
+    assert queue.failures == [B, A]
+
+
+def test_clearing_empties_the_failures_and_nothing_else(queue):
+    queue.queue(a_plan(C))
+    queue.fail(A)
+    queue.complete(B)
+
+    queue.send(on.FailuresCleared())
+
+    assert queue.failures == []
+    assert [str(item.id) for item in queue.snapshot.recent_completed] == [B]
+    assert queue.rows == [f"{C} downloading 0"]
+
+
+def test_queueing_again_removes_the_failure(queue):
+    queue.fail(A)
+
+    queue.queue(a_plan(A, *shards("a", 12)))
+
+    assert queue.failures == []
+
+
+def test_queueing_again_under_another_name_removes_the_failure_too(queue):
+    queue.fail(A)
+
+    queue.queue(a_plan("owner/a@main:Q4_K_M", *shards("a", 12)))
+
+    assert queue.failures == []
+
+
+# Retrying
+
+
+def test_a_retry_brings_all_shards_back_as_one_and_gives_the_position(queue):
+    queue.fail(A)
+
+    position = queue.retry(A)
+
+    assert position == 1
+    assert queue.failures == []
+    assert queue.rows == [f"{B} downloading 0", f"{A} queued 1"]
+    assert len(queue.item(A).shards) == 12
+
+
+def test_a_retry_is_a_new_attempt_of_the_same_files(queue):
+    queue.fail(A)
+    queue.retry(A)
+    queue.finish(B)
+
+    assert queue.of(do.StartTransfer)[0] == do.StartTransfer(3, a_plan(A, *shards("a", 12)))
+
+
+def test_a_retry_that_can_start_at_once_has_position_0_and_starts_the_processor(queue):
+    queue.fail(A)
+    queue.complete(B)
+
+    assert queue.retry(A) == 0
+    assert queue.snapshot.is_processing
+
+
+def test_a_retry_keeps_the_bars_and_forgets_what_went_wrong(queue):
+    queue.progress(A, 100, 30)
+    queue.fail(A)
+    queue.retry(A)
+
+    row = queue.item(A)
+    assert (row.downloaded_bytes, row.error, row.can_retry, row.ended_at_s) == (130, None, False, None)
+
+
+def test_a_retry_on_a_full_queue_is_refused_and_the_failure_stays(queue):
+    queue.fail(A)
+    queue.queue(a_plan(C))
+    queue.send(on.QueueLimitChanged(1))
+
+    with pytest.raises(QueueFullError):
+        queue.retry(A)
+    assert queue.failures == [A]
+
+
+def test_a_retry_whose_target_another_download_writes_is_refused_and_names_it():
+    queue = QueueDriver()
+    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))
+    queue.fail("owner/a:Q4")
+    queue.queue(a_plan("owner/a@v1:Q4", a_file("a.gguf"), commit_sha="1" * 40))
+
+    with pytest.raises(AlreadyQueuedError) as refusal:
+        queue.retry("owner/a:Q4")
+    assert refusal.value.other_id == "owner/a@v1:Q4"
+    assert queue.failures == ["owner/a:Q4"]
+
+
+def test_only_a_failed_download_can_be_retried(queue):
+    with pytest.raises(NotInQueueError, match="owner/a:Q4_K_M is downloading; only a failed download can be retried"):
+        queue.retry(A)
+
+
+def test_retrying_an_unknown_id_says_what_would_start_it(queue):
+    with pytest.raises(NotInQueueError, match=r"There is no failed download owner/nobody:Q4. `queue` starts one anew"):
+        queue.retry("owner/nobody:Q4")
+
+
+# Registering
+
+
+def test_a_slow_registration_never_blocks_the_next_start(queue):
+    queue.finish(A)
+
+    assert queue.rows == [f"{A} registering 0", f"{B} downloading 0"]
+    assert not queue.machine.is_drained
+
+
+def test_a_download_is_completed_only_when_its_row_is_written(queue):
+    queue.finish(A)
+    assert queue.snapshot.recent_completed == ()
+
+    queue.registered(A)
+
+    assert [str(item.id) for item in queue.snapshot.recent_completed] == [A]
+
+
+def test_a_failed_registration_is_a_failure_that_can_be_retried(queue):
+    error = CatalogError("The models database is locked. Close the other program.")
+    queue.finish(A)
+
+    queue.registration_failed(A, error)
+
+    assert (failure(queue).error, failure(queue).can_retry) == (error, True)
+    assert queue.retry(A) == 1
+
+
+def test_without_add_to_db_a_finished_download_is_completed_at_once():
+    queue = QueueDriver()
+    queue.queue(a_plan(A, add_to_db=False))
+    queue.queue(a_plan(B))
+
+    queue.finish(A)
+
+    assert queue.of(do.RegisterModel) == []
+    assert queue.rows == [f"{B} downloading 0"]
+
+
+def test_the_catalog_gets_the_plan_the_files_and_the_time(queue):
+    queue.now_s = 1060.0
+
+    queue.finish(A)
+
+    registration = queue.of(do.RegisterModel)[0]
+    assert (registration.attempt, str(registration.plan.id), registration.at_s) == (1, A, 1060.0)
+    assert [file.target for file in registration.files][:2] == [
+        "/models/a-00001-of-00012.gguf",
+        "/models/a-00002-of-00012.gguf",
+    ]
+
+
+# A lost engine
+
+
+def test_a_lost_engine_starts_the_download_again_by_itself(queue):
+    queue.lose_engine()
+
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, A)]
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
+
+
+def test_three_restarts_without_a_byte_fail_the_download(queue):
+    for _loss in range(3):
+        queue.lose_engine()
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
+
+    queue.lose_engine()
+
+    assert queue.rows == [f"{B} downloading 0"]
+    assert isinstance(failure(queue).error, EngineLostError)
+    assert failure(queue).can_retry
+
+
+def test_a_new_byte_makes_the_count_of_restarts_start_over(queue):
+    for _loss in range(3):
+        queue.lose_engine()
+    queue.progress(A, received=1)
+
+    for _loss in range(3):
+        queue.lose_engine()
+
+    assert queue.rows[0] == f"{A} downloading 0"
+
+
+def test_what_lay_on_the_disk_is_not_a_new_byte(queue):
+    for _loss in range(4):
+        queue.progress(A, 100, 50, received=0)
+        queue.lose_engine()
+
+    assert queue.failures == [A]
+
+
+def test_a_retry_makes_the_count_of_restarts_start_over(queue):
+    for _loss in range(4):
+        queue.lose_engine()
+    queue.complete(B)
+    queue.retry(A)
+
+    for _loss in range(3):
+        queue.lose_engine()
+
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_a_lost_engine_counts_as_the_stop_that_was_waited_for(queue):
+    queue.cancel(A)
+
+    queue.lose_engine()
+
+    assert queue.rows == [f"{B} downloading 0"]
+    assert queue.machine.stopping == frozenset()
+
+
+def test_what_starts_because_of_a_lost_engine_is_started_once(queue):
+    queue.cancel(A)
+
+    queue.lose_engine()
+
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, B)]
+
+
+def test_what_ran_goes_on_before_what_waited():
+    queue = QueueDriver(max_concurrent=2)
+    for name in (A, B, C):
+        queue.queue(a_plan(name))
+    queue.cancel(A)
+
+    queue.lose_engine()
+
+    assert [str(effect.plan.id) for effect in queue.of(do.StartTransfer)] == [B, C]
+
+
+def test_a_registration_does_not_need_the_engine(queue):
+    queue.finish(A)
+    queue.lose_engine()
+
+    assert queue.rows == [f"{A} registering 0", f"{B} downloading 0"]
+
+
+def test_a_lost_engine_while_nothing_ran_costs_nothing():
+    queue = QueueDriver()
+
+    queue.lose_engine()
+
+    assert queue.effects == []
+
+
+# Stale events
+
+
+@pytest.mark.parametrize("report", ["progress", "finish", "fail", "stopped"])
+def test_a_report_of_an_old_attempt_changes_nothing(queue, report):
+    queue.lose_engine()
+    before = queue.snapshot.items
+
+    getattr(queue, report)(1)
+
+    assert queue.effects == []
+    assert queue.snapshot.items == before
+
+
+@pytest.mark.parametrize("report", ["progress", "finish", "fail", "stopped"])
+def test_an_attempt_that_finished_has_nothing_more_to_say(queue, report):
+    queue.finish(A)
+
+    getattr(queue, report)(A)
+
+    assert queue.effects == []
+    assert queue.rows == [f"{A} registering 0", f"{B} downloading 0"]
+
+
+@pytest.mark.parametrize("report", ["registered", "registration_failed"])
+def test_only_a_download_that_is_being_registered_can_be_registered(queue, report):
+    getattr(queue, report)(A)
+
+    assert queue.effects == []
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
+
+
+def test_progress_of_an_attempt_that_was_told_to_stop_is_not_shown(queue):
+    queue.pause(A)
+
+    queue.progress(A, 50, received=50)
+
+    assert queue.effects == []
+    assert queue.item(A).downloaded_bytes == 0
+
+
+def test_a_file_that_has_to_be_fetched_again_leads_back_to_downloading(queue):
+    queue.progress(A, 100, is_finalizing=True)
+    assert queue.item(A).status == "finalizing"
+
+    queue.progress(A, 0, is_finalizing=False)
+
+    assert queue.item(A).status == "downloading"
+
+
+def test_a_stored_download_shows_every_file_finished():
+    queue = QueueDriver()
+    queue.queue(a_plan(A, a_file("a.gguf"), an_mmproj()))
+    queue.finish(A)
+
+    row = queue.item(A)
+    assert [file.status for file in (*row.shards, *row.companions)] == [ShardStatus.FINISHED] * 2
+    assert row.progress == 1.0
+
+
+def test_an_error_says_what_to_do_next(queue):
+    queue.fail(A, TIMEOUT)
+
+    assert str(failure(queue).error) == "The line was cut. `retry` continues."

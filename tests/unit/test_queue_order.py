@@ -1,0 +1,224 @@
+"""The order of running: reordering, pausing, resuming, and who is passed over."""
+
+import pytest
+
+from gglib_nb.errors import NotInQueueError
+from gglib_nb.queue import effects as do
+from tests.support.plans import a_plan, shards
+from tests.support.queue_driver import QueueDriver
+
+A, B, C, D = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K", "owner/d:Q5_K_M"
+
+
+@pytest.fixture
+def queue():
+    """A runs; B, C and D wait."""
+    queue = QueueDriver()
+    for name in (A, B, C, D):
+        queue.queue(a_plan(name, *shards(name[6], 3)))
+    return queue
+
+
+def waiting(queue):
+    return [str(item.id) for item in queue.snapshot.items if item.position]
+
+
+def test_moving_to_1_makes_it_the_next_to_run(queue):
+    assert queue.move(D, 1) == 1
+    assert waiting(queue) == [D, B, C]
+
+    queue.complete(A)
+
+    assert queue.rows == [f"{D} downloading 0", f"{B} queued 1", f"{C} queued 2"]
+
+
+def test_moving_down_gives_the_position_asked_for(queue):
+    assert queue.move(B, 2) == 2
+    assert waiting(queue) == [C, B, D]
+
+
+@pytest.mark.parametrize(("asked", "given"), [(0, 1), (-5, 1), (4, 3), (99, 3)])
+def test_a_position_out_of_range_is_clamped(queue, asked, given):
+    assert queue.move(C, asked) == given
+
+
+def test_a_download_moves_with_all_its_shards_and_never_lands_inside_another(queue):
+    queue.move(D, 2)
+
+    assert [len(item.shards) for item in queue.snapshot.items] == [3, 3, 3, 3]
+    assert waiting(queue) == [B, D, C]
+
+
+def test_moving_to_where_it_stands_changes_nothing(queue):
+    assert queue.move(C, 2) == 2
+    assert waiting(queue) == [B, C, D]
+
+
+def test_an_active_download_cannot_be_moved(queue):
+    with pytest.raises(NotInQueueError, match="owner/a:Q4_K_M is downloading; only waiting downloads have a position"):
+        queue.move(A, 1)
+
+
+def test_a_paused_download_moves_like_any_other(queue):
+    queue.pause(D)
+
+    assert queue.move(D, 1) == 1
+    assert waiting(queue) == [D, B, C]
+
+
+# Pausing
+
+
+def test_a_paused_download_keeps_its_place_and_is_passed_over(queue):
+    queue.pause(B)
+
+    queue.complete(A)
+
+    assert queue.rows == [f"{C} downloading 0", f"{B} paused 1", f"{D} queued 2"]
+
+
+def test_an_active_download_that_is_paused_shows_at_position_1_at_once(queue):
+    queue.pause(A)
+
+    assert queue.rows == [f"{A} paused 1", f"{B} queued 2", f"{C} queued 3", f"{D} queued 4"]
+    assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
+
+
+def test_a_paused_active_download_holds_its_slot_until_it_stopped(queue):
+    queue.pause(A)
+
+    assert queue.of(do.StartTransfer) == []
+
+    queue.stopped(A)
+
+    assert queue.rows == [f"{B} downloading 0", f"{A} paused 1", f"{C} queued 2", f"{D} queued 3"]
+
+
+def test_a_download_being_finalized_can_be_paused(queue):
+    queue.progress(A, 100, 100, 100, is_finalizing=True)
+
+    queue.pause(A)
+
+    assert queue.item(A).status == "paused"
+
+
+def test_pausing_twice_is_pausing_once(queue):
+    queue.pause(A)
+    queue.pause(A)
+
+    assert queue.effects == []
+    assert queue.item(A).status == "paused"
+
+
+def test_pausing_keeps_the_bars_and_clears_rate_and_notice(queue):
+    queue.progress(A, 60, 20)
+
+    queue.pause(A)
+
+    row = queue.item(A)
+    assert (row.downloaded_bytes, row.bytes_per_second, row.eta_seconds, row.notice) == (80, None, None, None)
+
+
+def test_a_download_that_is_being_registered_cannot_be_paused(queue):
+    queue.finish(A)
+
+    with pytest.raises(NotInQueueError, match="complete and being registered; nothing is left to stop"):
+        queue.pause(A)
+
+
+def test_a_paused_download_that_resumes_runs_in_its_turn(queue):
+    queue.pause(B)
+    queue.resume(B)
+
+    queue.complete(A)
+
+    assert queue.rows[0] == f"{B} downloading 0"
+
+
+def test_resuming_sets_the_processor_going():
+    queue = QueueDriver()
+    queue.queue(a_plan(A), starts=False)
+    queue.pause(A)
+
+    queue.resume(A)
+
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_resuming_a_download_that_only_waits_sets_the_processor_going():
+    queue = QueueDriver()
+    queue.queue(a_plan(A), starts=False)
+
+    queue.resume(A)
+
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_resuming_an_active_download_changes_nothing(queue):
+    queue.resume(A)
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2", f"{D} queued 3"]
+
+
+def test_a_download_resumed_before_it_stopped_starts_only_after_it_stopped(queue):
+    queue.pause(A)
+    queue.resume(A)
+
+    assert queue.item(A).status == "queued"
+    assert queue.of(do.StartTransfer) == []
+
+    queue.stopped(A)
+
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, A)]
+
+
+def test_pausing_the_last_download_leaves_the_queue_drained():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.pause(A)
+
+    assert not queue.machine.is_drained
+
+    queue.stopped(A)
+
+    assert queue.machine.is_drained
+    assert not queue.snapshot.is_processing
+
+
+def test_an_attempt_that_failed_while_it_was_being_paused_is_paused(queue):
+    queue.pause(A)
+    queue.fail(A)
+
+    assert queue.item(A).status == "paused"
+    assert queue.failures == []
+
+
+def test_an_attempt_that_failed_after_pause_and_resume_runs_again(queue):
+    queue.pause(A)
+    queue.resume(A)
+    queue.fail(A)
+
+    assert queue.item(A).status == "downloading"
+
+
+def test_a_rename_already_done_wins_over_pause(queue):
+    queue.pause(A)
+    queue.finish(A)
+
+    assert queue.rows == [f"{A} registering 0", f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
+
+
+def test_a_rename_already_done_wins_over_pause_and_resume(queue):
+    queue.pause(A)
+    queue.resume(A)
+    queue.finish(A)
+
+    assert queue.rows[:2] == [f"{A} registering 0", f"{B} downloading 0"]
+
+
+@pytest.mark.parametrize("step", ["pause", "resume"])
+def test_an_id_that_is_not_there_is_refused_with_where_to_look(queue, step):
+    with pytest.raises(
+        NotInQueueError, match=r"no download owner/nobody:Q4 in the queue. `status` shows what is there"
+    ):
+        getattr(queue, step)("owner/nobody:Q4")

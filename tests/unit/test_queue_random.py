@@ -1,0 +1,412 @@
+"""Any order of events: the machine does what a plain model of the rules does, and always drains in the end.
+
+Three witnesses look at every step: the machine's own invariants, the reference model, and a fake engine that knows
+nothing of queues but which attempts it was told to run, and is indignant when two of them would write one file.
+"""
+
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gglib_nb.domain import events as told
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import NetworkError
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
+from tests.support.queue_reference import Reference, RefusedError
+
+ERROR = NetworkError("The line was cut. `retry` continues.")
+EMBEDDED = a_file("owner/a/q4.gguf", sha256="1" * 64)
+
+
+def _plans():
+    """Downloads that share ids, commits, targets and companions in every way the rules tell apart."""
+    return (
+        a_plan("owner/a:Q4", EMBEDDED),
+        a_plan("owner/a@main:Q4", EMBEDDED),  # the same download under another name
+        a_plan("owner/a:Q4", EMBEDDED, force=True),  # wanted in another way
+        a_plan("owner/a:Q4", a_file("owner/a/q4.gguf", sha256="2" * 64), commit_sha="d" * 40),  # the branch moved
+        a_plan("owner/a:Q4", a_file("owner/a/new-q4.gguf"), commit_sha="f" * 40),  # and its file was renamed
+        a_plan("owner/a@v1:Q4", a_file("owner/a/q4.gguf", sha256="3" * 64), commit_sha="b" * 40),  # same target only
+        a_plan("owner/v:Q8", *shards("v-q8", 12), an_mmproj(), companions=("mmproj",)),
+        a_plan("owner/v:Q5", *shards("v-q5", 2), an_mmproj(), companions=("mmproj",), add_to_db=False),
+        a_plan("owner/v:Q5", *shards("v-q5", 2), add_to_db=False),
+        a_plan("owner/x:Q2", a_file("x-q2.gguf"), an_mmproj(sha256="9" * 64), companions=("mmproj",)),
+        a_plan(
+            "owner/b:Q6",
+            a_file("b.gguf.part1of2", target="/models/b.gguf"),
+            a_file("b.gguf.part2of2", target="/models/b.gguf", offset_bytes=100, size_bytes=None),
+        ),
+        a_plan("owner/c:Q4"),
+    )
+
+
+PLANS = st.integers(0, len(_plans()) - 1).map(lambda index: _plans()[index])  # equal, never the same object
+PICKS = st.integers(0, 11)
+STRAY_IDS = (DownloadId("owner/nobody", "Q4"), DownloadId("OWNER/c", "q4"), DownloadId("owner/a", "Q4", "main"))
+OUTCOMES = {
+    told.DownloadCompleted: DownloadStatus.COMPLETED,
+    told.DownloadFailed: DownloadStatus.FAILED,
+    told.DownloadCancelled: DownloadStatus.CANCELLED,
+}
+
+
+class FakeEngine:
+    """Which attempts run, and that each is started once, stopped once at most, and answered once."""
+
+    def __init__(self):
+        self.running = {}
+        self.told_to_stop = set()
+        self.answered = {}
+
+    def start(self, attempt, plan):
+        assert attempt not in self.running
+        assert attempt not in self.answered
+        for other in self.running.values():
+            assert not other.targets & plan.targets
+        self.running[attempt] = plan
+
+    def stop(self, attempt):
+        assert attempt in self.running
+        assert attempt not in self.told_to_stop
+        self.told_to_stop.add(attempt)
+
+    def discard(self, targets):
+        for plan in self.running.values():
+            assert not plan.targets & set(targets)
+
+    def answer(self, attempt):
+        self.answered[attempt] = self.running.pop(attempt)
+        self.told_to_stop.discard(attempt)
+
+    def die(self):
+        for attempt in list(self.running):
+            self.answer(attempt)
+
+
+class QueueRules(RuleBasedStateMachine):
+    @initialize(max_size=st.integers(1, 4), max_concurrent=st.integers(1, 3))
+    def begin(self, max_size, max_concurrent):
+        self.machine = QueueMachine(max_size=max_size, max_concurrent=max_concurrent)
+        self.model = Reference(max_size, max_concurrent)
+        self.engine = FakeEngine()
+        self.registering = {}
+        self.last_request = 0
+        self.now_s = 1000.0
+
+    # Requests ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.model.requests) < 3)
+    @rule()
+    def receive(self):
+        self.last_request += 1
+        self.play(on.RequestReceived(self.last_request, "owner/a"), lambda: self.model.requests.add(self.last_request))
+
+    @precondition(lambda self: self.model.requests)
+    @rule(pick=PICKS)
+    def drop_any(self, pick):
+        self.drop(self.one_of(sorted(self.model.requests), pick))
+
+    def drop(self, number):
+        self.play(on.RequestDropped(number), lambda: self.model.requests.discard(number))
+
+    @precondition(lambda self: self.last_request)
+    @rule(pick=PICKS, plan=PLANS, starts=st.booleans(), joins=st.booleans())
+    def resolve_any(self, pick, plan, starts, joins):
+        self.resolve(self.one_of([*sorted(self.model.requests), 1, 2], pick), plan, starts, joins)
+
+    @rule(plan=PLANS)
+    def queue(self, plan):
+        self.receive()
+        self.resolve(self.last_request, plan, starts=True, joins=True)
+
+    @rule(plans=st.lists(PLANS, min_size=2, max_size=4), starts=st.booleans())
+    def queue_several(self, plans, starts):
+        for plan in plans:
+            self.receive()
+            self.resolve(self.last_request, plan, starts=starts, joins=False)
+
+    def resolve(self, number, plan, starts, joins):
+        event = on.PlanResolved(number, plan, starts, joins, self.now_s)
+        found = self.play(event, lambda: self.model.resolve(number, plan, starts=starts, joins=joins))
+        if found is not None:
+            item, is_new = found
+            position = self.model.position(item)
+            assert self.reply == do.QueuePosition(item.plan.id, position, plan.shard_count, is_new, "")
+
+    @precondition(lambda self: self.model.live())
+    @rule(pick=PICKS, discards=st.booleans())
+    def cancel(self, pick, discards):
+        id_ = self.live_or_stray(pick)
+        self.play(on.CancelRequested(id_, discards, self.now_s), lambda: self.model.cancel(id_))
+
+    @precondition(lambda self: len(self.model.live()) > 1)
+    @rule()
+    def cancel_all(self):
+        stopping = self.play(on.AllCancelRequested(self.now_s), self.model.cancel_all)
+        assert self.reply == stopping == self.machine.stopping
+
+    @precondition(lambda self: self.model.live())
+    @rule(pick=PICKS)
+    def remove(self, pick):
+        id_ = self.live_or_stray(pick)
+        self.play(on.RemovalRequested(id_, self.now_s), lambda: self.model.remove(id_))
+
+    @precondition(lambda self: self.model.live())
+    @rule(pick=PICKS, position=st.integers(-2, 7))
+    def move(self, pick, position):
+        id_ = self.live_or_stray(pick)
+        given = self.play(on.MoveRequested(id_, position), lambda: self.model.move(id_, position))
+        assert self.reply == given
+
+    @precondition(lambda self: self.model.live())
+    @rule(pick=PICKS)
+    def pause(self, pick):
+        id_ = self.live_or_stray(pick)
+        self.play(on.PauseRequested(id_, self.now_s), lambda: self.model.pause(id_))
+
+    @precondition(lambda self: self.model.live())
+    @rule(pick=PICKS)
+    def resume_any(self, pick):
+        self.resume(self.live_or_stray(pick))
+
+    def resume(self, id_):
+        self.play(on.ResumeRequested(id_, self.now_s), lambda: self.model.resume(id_))
+
+    @precondition(lambda self: self.model.failures())
+    @rule(pick=PICKS)
+    def retry(self, pick):
+        failed = [item.plan.id for item in self.model.failures()]
+        id_ = self.one_of([*failed, *self.live_and_stray()], pick)
+        item = self.play(on.RetryRequested(id_, self.now_s), lambda: self.model.retry(id_))
+        assert self.reply == (None if item is None else self.model.position(item))
+
+    @precondition(lambda self: self.model.failures())
+    @rule()
+    def clear_failures(self):
+        self.play(on.FailuresCleared(), self.model.clear_failures)
+
+    @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
+    def limit(self, max_size, bytes_per_second):
+        self.play(on.QueueLimitChanged(max_size), lambda: setattr(self.model, "max_size", max_size))
+        self.play(on.BandwidthLimitChanged(bytes_per_second), lambda: None)
+        assert self.of(do.LimitBandwidth) == [do.LimitBandwidth(bytes_per_second)]
+
+    # Reports -------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.engine.running)
+    @rule(
+        pick=PICKS, received=st.integers(0, 100), is_finalizing=st.booleans(), kind=st.sampled_from([None, "stalled"])
+    )
+    def progress(self, pick, received, is_finalizing, kind):
+        attempt = self.one_of(self.engine.running, pick)
+        event = self.sample(attempt, self.engine.running[attempt], received, is_finalizing, kind)
+        self.play(event, lambda: self.model.progress(attempt, received, is_finalizing=is_finalizing))
+
+    @precondition(lambda self: self.engine.running)
+    @rule(pick=PICKS)
+    def finish(self, pick):
+        attempt = self.one_of(self.engine.running, pick)
+        files = stored(self.engine.running[attempt])
+        self.engine.answer(attempt)
+        self.play(on.TransferFinished(attempt, files, self.now_s), lambda: self.model.finish(attempt))
+
+    @precondition(lambda self: self.engine.running)
+    @rule(pick=PICKS, can_retry=st.booleans())
+    def fail(self, pick, can_retry):
+        attempt = self.one_of(self.engine.running, pick)
+        self.engine.answer(attempt)
+        self.play(on.TransferFailed(attempt, ERROR, can_retry, self.now_s), lambda: self.model.fail(attempt))
+
+    @precondition(lambda self: self.engine.told_to_stop)
+    @rule(pick=PICKS)
+    def stop(self, pick):
+        attempt = self.one_of(sorted(self.engine.told_to_stop), pick)
+        self.engine.answer(attempt)
+        self.play(on.TransferStopped(attempt, self.now_s), lambda: self.model.stop(attempt))
+
+    @precondition(lambda self: self.engine.running)
+    @rule()
+    def lose_engine(self):
+        self.engine.die()
+        self.play(on.EngineLost(self.now_s), self.model.lose_engine)
+
+    @precondition(lambda self: self.registering)
+    @rule(pick=PICKS)
+    def register(self, pick):
+        attempt = self.one_of(self.registering, pick)
+        del self.registering[attempt]
+        self.play(on.ModelRegistered(attempt, self.now_s), lambda: self.model.register(attempt))
+
+    @precondition(lambda self: self.registering)
+    @rule(pick=PICKS)
+    def fail_to_register(self, pick):
+        attempt = self.one_of(self.registering, pick)
+        del self.registering[attempt]
+        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.fail(attempt))
+
+    @precondition(lambda self: self.engine.answered)
+    @rule(pick=PICKS, which=st.integers(0, 3))
+    def report_of_an_old_attempt(self, pick, which):
+        attempt = self.one_of(self.engine.answered, pick)
+        plan = self.engine.answered[attempt]
+        reports = (
+            self.sample(attempt, plan, 7, is_finalizing=True, kind=None),
+            on.TransferFinished(attempt, stored(plan), self.now_s),
+            on.TransferFailed(attempt, ERROR, True, self.now_s),
+            on.TransferStopped(attempt, self.now_s),
+        )
+        self.play_stale(reports[which])
+
+    @rule(attempt=PICKS, is_failure=st.booleans())
+    def report_of_a_row_that_nobody_writes(self, attempt, is_failure):
+        if attempt not in self.registering:
+            failure = on.RegistrationFailed(attempt, ERROR, self.now_s)
+            self.play_stale(failure if is_failure else on.ModelRegistered(attempt, self.now_s))
+
+    # Witnesses -----------------------------------------------------------------------------------------------
+
+    def play(self, event, predict):
+        """Plays an event to the model and to the machine; returns what the model's operation did."""
+        self.model.expect_nothing()
+        self.now_s += 1.0
+        self.effects, self.reply = [], None
+        before = self.machine.snapshot()
+        try:
+            predicted = predict()
+        except RefusedError as refused:
+            with pytest.raises(refused.kind):
+                self.machine.handle(event)
+            assert self.machine.snapshot() == before
+            return None
+        self.effects = self.machine.handle(event)
+        self.reply = next((effect.value for effect in self.of(do.Reply)), None)
+        self.model.settle()
+        self.obey()
+        self.compare_told()
+        self.compare_objects(before)
+        return predicted
+
+    def play_stale(self, event):
+        before = self.machine.snapshot()
+        assert self.machine.handle(event) == []
+        after = self.machine.snapshot()
+        assert all(new is old for new, old in zip(after.items, before.items, strict=True))
+
+    def obey(self):
+        """The fake engine and the fake catalog do what they are told, in the order in which they are told."""
+        for effect in self.effects:
+            match effect:
+                case do.StartTransfer(attempt, plan):
+                    self.engine.start(attempt, plan)
+                case do.StopTransfer(attempt):
+                    self.engine.stop(attempt)
+                case do.DiscardPartials(targets):
+                    self.engine.discard(targets)
+                case do.RegisterModel(attempt, plan):
+                    assert plan == self.engine.answered[attempt]
+                    self.registering[attempt] = plan
+                case _:
+                    pass
+
+    def compare_told(self):
+        assert [(effect.attempt, effect.plan) for effect in self.of(do.StartTransfer)] == self.model.starts
+        assert [effect.attempt for effect in self.of(do.StopTransfer)] == self.model.stops
+        events = [effect.event for effect in self.of(do.Announce)]
+        assert [(e.download.id, OUTCOMES[type(e)]) for e in events if type(e) in OUTCOMES] == self.model.ends
+        runs = [event.summary for event in events if isinstance(event, told.RunSummarized)]
+        assert [self.counts(run) for run in runs] == [self.expected_counts(run) for run in self.model.runs]
+
+    def counts(self, run):
+        attempts = (run.attempts_completed, run.attempts_failed, run.attempts_cancelled)
+        return attempts, (run.models_completed, run.models_failed, run.models_cancelled), run.items[0].id
+
+    def expected_counts(self, run):
+        outcomes = ("completed", "failed", "cancelled")
+        attempts, models = Counter(status for _id, status in run), Counter(dict(run).values())
+        return tuple(attempts[one] for one in outcomes), tuple(models[one] for one in outcomes), run[-1][0]
+
+    def compare_objects(self, before):
+        def rows(snapshot):
+            return (
+                *snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled
+            )  # fmt: skip
+
+        old = {(row.id, row.queued_at_s, row.ended_at_s): row for row in rows(before)}
+        for row in rows(self.machine.snapshot()):
+            same = old.get((row.id, row.queued_at_s, row.ended_at_s))
+            assert row is same or row != same
+
+    def of(self, kind):
+        return [effect for effect in self.effects if isinstance(effect, kind)]
+
+    def one_of(self, choices, pick):
+        return list(choices)[pick % len(choices)]
+
+    def live_and_stray(self):
+        live = [item.plan.id for item in self.model.live()]
+        return [*live, *(item.plan.id for item in self.model.failures()[:1]), *STRAY_IDS]
+
+    def live_or_stray(self, pick):
+        return self.one_of(self.live_and_stray(), pick)
+
+    def sample(self, attempt, plan, received, is_finalizing, kind):
+        files = tuple(on.FileProgressed(received, ShardStatus.DOWNLOADING) for _file in plan.files)
+        return on.TransferProgressed(attempt, self.now_s, files, received, kind, None, "", is_finalizing)
+
+    @invariant()
+    def nothing_that_always_holds_is_broken(self):
+        self.machine.check_invariants()
+
+    @invariant()
+    def the_queue_shows_what_the_model_holds(self):
+        snapshot, model = self.machine.snapshot(), self.model
+        active = [(item.plan.id, item.status, 0) for item in model.active.values()]
+        pending = [(item.plan.id, item.status, place) for place, item in enumerate(model.pending, start=1)]
+        assert [(row.id, row.status, row.position) for row in snapshot.items] == active + pending
+        assert [row.id for row in snapshot.recent_failures] == [item.plan.id for item in model.failures()]
+        assert (snapshot.active_count, snapshot.pending_count) == (len(active), len(pending))
+        assert snapshot.is_processing == model.is_processing
+        assert snapshot.max_size == model.max_size
+        assert len(snapshot.resolving) == len(model.requests)
+        assert self.machine.is_drained == (model.is_drained() and not model.requests)
+
+    @invariant()
+    def every_attempt_is_accounted_for(self):
+        assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
+        assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
+        assert len(self.engine.running) <= self.model.max_concurrent
+        assert set(self.registering) == set(self.model.active) - set(self.model.running())
+
+    # The end -------------------------------------------------------------------------------------------------
+
+    def teardown(self):
+        """From wherever it is the queue drains, as soon as everybody answers and nothing is held back."""
+        for number in list(self.model.requests):
+            self.drop(number)
+        for row in self.machine.snapshot().items:
+            self.resume(row.id)
+        for _round in range(100):
+            self.answer_everything()
+        snapshot = self.machine.snapshot()
+        assert snapshot.items == ()
+        assert not snapshot.is_processing
+        assert self.machine.is_drained
+
+    def answer_everything(self):
+        if self.engine.told_to_stop:
+            self.stop(0)
+        elif self.engine.running:
+            self.finish(0)
+        elif self.registering:
+            self.register(0)
+
+
+TestQueue = QueueRules.TestCase
+TestQueue.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True, database=None)

@@ -1,0 +1,361 @@
+"""Getting into the queue: positions, joining, duplicates, targets, the limit, requests that are still being listed."""
+
+import pytest
+
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    DownloadCancelledError,
+    InvalidConfigError,
+    NotInQueueError,
+    QueueFullError,
+)
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from tests.support.plans import a_file, a_plan, an_mmproj, shards
+from tests.support.queue_driver import QueueDriver
+
+A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
+
+
+@pytest.fixture
+def queue():
+    return QueueDriver()
+
+
+def test_a_download_that_starts_at_once_has_position_0(queue):
+    assert queue.queue(a_plan(A)).position == 0
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_position_1_is_next_to_run(queue):
+    queue.queue(a_plan(A))
+
+    assert queue.queue(a_plan(B)).position == 1
+    assert queue.queue(a_plan(C)).position == 2
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
+
+
+def test_queueing_without_starting_leaves_the_processor_where_it_is(queue):
+    queue.queue(a_plan(A), starts=False)
+
+    assert queue.of(do.StartTransfer) == []
+    assert queue.rows == [f"{A} queued 1"]
+    assert not queue.snapshot.is_processing
+
+
+def test_a_download_queued_without_starting_runs_too_once_the_processor_does(queue):
+    queue.queue(a_plan(A), starts=False)
+    queue.queue(a_plan(B), starts=True)
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
+
+
+def test_a_running_processor_takes_what_is_queued_without_starting(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B), starts=False)
+    queue.complete(A)
+
+    assert queue.rows == [f"{B} downloading 0"]
+
+
+def test_the_answer_names_id_position_shards_and_why_this_variant(queue):
+    plan = a_plan(A, *shards("a", 3), an_mmproj(), companions=("mmproj",), reason="Q4_K_M is the usual choice.")
+
+    answer = queue.queue(plan)
+
+    assert answer == do.QueuePosition(DownloadId("owner/a", "Q4_K_M"), 0, 3, True, "Q4_K_M is the usual choice.")
+
+
+def test_max_concurrent_is_obeyed():
+    queue = QueueDriver(max_concurrent=2)
+
+    for name in (A, B, C):
+        queue.queue(a_plan(name))
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} downloading 0", f"{C} queued 1"]
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_a_12_shard_model_fits_into_a_queue_of_10(queue, starts):
+    answer = queue.queue(a_plan(A, *shards("a", 12)), starts=starts)
+
+    assert answer.shard_count == 12
+
+
+def test_a_12_shard_model_is_one_start_with_all_its_files(queue):
+    queue.queue(a_plan(A, *shards("a", 12)))
+
+    assert [len(effect.plan.files) for effect in queue.of(do.StartTransfer)] == [12]
+
+
+# The same download
+
+
+def test_joining_gives_the_present_position_of_a_pending_download(queue):
+    for name in (A, B, C):
+        queue.queue(a_plan(name))
+
+    answer = queue.queue(a_plan(C))
+
+    assert (answer.position, answer.is_new) == (2, False)
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
+
+
+def test_joining_an_active_download_gives_position_0(queue):
+    queue.queue(a_plan(A))
+
+    answer = queue.queue(a_plan(A))
+
+    assert (answer.position, answer.is_new) == (0, False)
+
+
+def test_a_download_that_is_being_registered_is_joined_too(queue):
+    queue.queue(a_plan(A))
+    queue.finish(A)
+
+    assert queue.queue(a_plan(A)).is_new is False
+
+
+def test_joining_starts_the_processor(queue):
+    queue.queue(a_plan(A), starts=False)
+
+    assert queue.queue(a_plan(A), starts=True).position == 0
+
+
+def test_without_joining_the_same_download_is_already_queued(queue):
+    queue.queue(a_plan(A))
+
+    with pytest.raises(AlreadyQueuedError, match="owner/a:Q4_K_M is downloading already") as refusal:
+        queue.queue(a_plan(A), joins=False)
+    assert refusal.value.other_id == A
+
+
+def test_ids_that_come_to_the_same_commit_and_variant_are_the_same_download(queue):
+    queue.queue(a_plan("owner/a:Q4_K_M"))
+
+    answer = queue.queue(a_plan("owner/a@main:Q4_K_M"))
+
+    assert (str(answer.id), answer.is_new) == ("owner/a:Q4_K_M", False)
+
+
+def test_a_joined_download_answers_to_both_ids(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan("owner/b:Q4"))
+    queue.queue(a_plan("owner/b@main:Q4", a_file("owner/b/Q4.gguf")))
+
+    queue.remove("owner/b@main:Q4")
+
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_an_id_is_live_once_even_where_its_branch_moved_meanwhile(queue):
+    queue.queue(a_plan(A, a_file("old.gguf"), commit_sha="1" * 40))
+
+    answer = queue.queue(a_plan(A, a_file("new.gguf"), commit_sha="2" * 40))
+
+    assert answer.is_new is False
+    assert queue.rows == [f"{A} downloading 0"]
+
+
+def test_a_companion_that_the_live_download_does_not_fetch_cannot_be_joined(queue):
+    queue.queue(a_plan(A))
+
+    with pytest.raises(AlreadyQueuedError, match=r"without its mmproj. Queue it again later"):
+        queue.queue(a_plan(A, a_file("owner/a/Q4_K_M.gguf"), an_mmproj(), companions=("mmproj",)))
+
+
+def test_the_case_of_a_quantization_does_not_matter(queue):
+    queue.queue(a_plan(A))
+
+    queue.cancel("owner/a:q4_k_m")
+
+    assert queue.rows == []
+
+
+# Targets
+
+
+def test_two_live_downloads_never_share_a_target_and_the_refusal_names_the_other(queue):
+    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))
+
+    with pytest.raises(AlreadyQueuedError, match="owner/a:Q4 is downloading and writes the same files") as refusal:
+        queue.queue(a_plan("owner/a@v1:Q4", a_file("a.gguf"), commit_sha="1" * 40))
+    assert refusal.value.other_id == "owner/a:Q4"
+
+
+def test_one_companion_of_two_quantizations_is_not_a_conflict_but_is_written_by_one_at_a_time():
+    queue = QueueDriver(max_concurrent=3)
+    queue.queue(a_plan(A, a_file("q4.gguf"), an_mmproj()))
+    queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj()))
+    queue.queue(a_plan(C))
+
+    assert queue.rows == [f"{A} downloading 0", f"{C} downloading 0", f"{B} queued 1"]
+
+    queue.finish(A)
+
+    assert queue.of(do.StartTransfer)[0].plan.id == DownloadId.parse(B)
+
+
+def test_companions_of_one_name_and_different_content_are_a_conflict(queue):
+    queue.queue(a_plan(A, a_file("q4.gguf"), an_mmproj(sha256="1" * 64)))
+
+    with pytest.raises(AlreadyQueuedError):
+        queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj(sha256="2" * 64)))
+
+
+def test_a_model_and_a_companion_of_one_name_are_a_conflict(queue):
+    queue.queue(a_plan(A, a_file("x.gguf", sha256="1" * 64)))
+
+    with pytest.raises(AlreadyQueuedError):
+        queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj("x.gguf", sha256="1" * 64)))
+
+
+def test_a_target_whose_file_is_in_its_place_can_be_wanted_again(queue):
+    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))
+    queue.finish("owner/a:Q4")
+
+    queue.queue(a_plan("owner/a@v1:Q4", a_file("a.gguf"), commit_sha="1" * 40, force=True))
+
+    assert queue.rows == ["owner/a:Q4 registering 0", "owner/a@v1:Q4 downloading 0"]
+
+
+# The limit
+
+
+def test_the_limit_counts_waiting_downloads_and_not_the_active_one():
+    queue = QueueDriver(max_size=2)
+    for name in (A, B, C):
+        queue.queue(a_plan(name))
+
+    with pytest.raises(QueueFullError, match="2 of 2 downloads wait, so owner/d:Q4 was not added") as refusal:
+        queue.queue(a_plan("owner/d:Q4"))
+    assert refusal.value.max_size == 2
+
+
+def test_paused_downloads_count_as_waiting():
+    queue = QueueDriver(max_size=1)
+    queue.queue(a_plan(A))
+    queue.pause(A)
+
+    with pytest.raises(QueueFullError):
+        queue.queue(a_plan(B))
+
+
+def test_joining_needs_no_room():
+    queue = QueueDriver(max_size=1)
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+
+    assert queue.queue(a_plan(B)).position == 1
+
+
+def test_a_lower_limit_never_evicts(queue):
+    for name in (A, B, C):
+        queue.queue(a_plan(name))
+
+    queue.send(on.QueueLimitChanged(1))
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
+    assert queue.snapshot.max_size == 1
+
+
+def test_a_higher_limit_counts_at_once():
+    queue = QueueDriver(max_size=1)
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+
+    queue.send(on.QueueLimitChanged(2))
+
+    assert queue.queue(a_plan(C)).position == 2
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 2.5, "3"])
+def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
+    with pytest.raises(InvalidConfigError, match="max_queue_size has to be a whole number of at least 1"):
+        queue.send(on.QueueLimitChanged(limit))
+    assert queue.snapshot.max_size == 10
+
+
+@pytest.mark.parametrize("config", [{"max_size": 0}, {"max_concurrent": 0}])
+def test_a_machine_that_could_hold_or_run_nothing_is_refused(config):
+    with pytest.raises(InvalidConfigError):
+        QueueMachine(**config)
+
+
+# Bandwidth
+
+
+def test_a_bandwidth_limit_is_passed_on_and_shown(queue):
+    queue.send(on.BandwidthLimitChanged(5_000_000))
+
+    assert queue.effects == [do.LimitBandwidth(5_000_000)]
+    assert queue.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
+
+
+def test_no_bandwidth_limit_is_none(queue):
+    queue.send(on.BandwidthLimitChanged(5_000_000))
+    queue.send(on.BandwidthLimitChanged(None))
+
+    assert queue.effects == [do.LimitBandwidth(None)]
+    assert queue.snapshot.bandwidth_limit_bytes_per_second is None
+
+
+def test_a_bandwidth_of_0_is_refused_since_it_would_stop_everything(queue):
+    with pytest.raises(InvalidConfigError, match="bandwidth limit in bytes per second"):
+        queue.send(on.BandwidthLimitChanged(0))
+
+
+# While files are being listed
+
+
+def test_a_request_shows_while_its_files_are_listed(queue):
+    queue.receive("owner/a")
+
+    assert queue.snapshot.resolving == ("owner/a",)
+    assert not queue.machine.is_drained
+
+
+def test_a_request_that_was_given_up_is_gone(queue):
+    request = queue.receive("owner/a")
+
+    queue.drop(request)
+
+    assert queue.snapshot.resolving == ()
+    assert queue.machine.is_drained
+
+
+def test_giving_up_twice_is_harmless(queue):
+    request = queue.receive("owner/a")
+
+    queue.drop(request)
+    queue.drop(request)
+
+    assert queue.snapshot.resolving == ()
+
+
+def test_cancel_all_voids_requests_that_are_still_being_listed(queue):
+    request = queue.receive("owner/a")
+
+    queue.cancel_all()
+
+    assert queue.snapshot.resolving == ()
+    with pytest.raises(DownloadCancelledError, match="was cancelled while its files were being listed"):
+        queue.resolve(request, a_plan(A))
+    assert queue.rows == []
+
+
+def test_what_is_refused_changes_nothing(queue):
+    queue.send(on.QueueLimitChanged(1))
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    request = queue.receive("owner/c")
+    before = queue.snapshot
+
+    with pytest.raises(QueueFullError):
+        queue.resolve(request, a_plan(C))
+    with pytest.raises(NotInQueueError):
+        queue.cancel("owner/nobody:Q4")
+
+    assert queue.snapshot == before

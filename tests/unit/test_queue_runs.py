@@ -1,0 +1,158 @@
+"""What a run comes to: from the first start to the moment nothing is left to do."""
+
+import pytest
+
+from gglib_nb.domain import events as told
+from gglib_nb.domain.download import DownloadStatus
+from tests.support.plans import a_plan
+from tests.support.queue_driver import QueueDriver
+
+A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
+
+
+@pytest.fixture
+def queue():
+    return QueueDriver()
+
+
+def summaries(queue):
+    return [event.summary for event in queue.told(told.RunSummarized)]
+
+
+def attempts(run):
+    return run.attempts_completed, run.attempts_failed, run.attempts_cancelled
+
+
+def models(run):
+    return run.models_completed, run.models_failed, run.models_cancelled
+
+
+def test_a_drained_queue_sums_up_its_run(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    queue.now_s = 1060.0
+    queue.complete(A)
+    assert summaries(queue) == []
+
+    queue.now_s = 1090.0
+    queue.complete(B)
+
+    run = summaries(queue)[0]
+    assert (run.started_at_s, run.ended_at_s) == (1000.0, 1090.0)
+    assert (attempts(run), models(run)) == ((2, 0, 0), (2, 0, 0))
+    assert queue.snapshot.last_run == run
+    assert not queue.snapshot.is_processing
+
+
+def test_a_run_is_summed_up_also_when_everything_failed(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    queue.fail(A)
+    queue.fail(B)
+
+    run = summaries(queue)[0]
+    assert (attempts(run), models(run)) == ((0, 2, 0), (0, 2, 0))
+
+
+def test_a_run_is_summed_up_also_when_everything_was_cancelled(queue):
+    queue.queue(a_plan(A))
+    queue.cancel_all()
+    queue.stopped(1)
+
+    assert attempts(summaries(queue)[0]) == (0, 0, 1)
+
+
+def test_attempts_are_counted_by_outcome_and_models_by_their_last_one(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    queue.fail(A)
+    queue.retry(A)
+    queue.cancel(B)
+    queue.stopped(B)
+    queue.complete(A)
+
+    run = summaries(queue)[0]
+    assert attempts(run) == (1, 1, 1)
+    assert models(run) == (1, 0, 1)
+
+
+def test_the_newest_item_comes_first_and_says_what_it_came_to(queue):
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    queue.complete(A)
+    queue.now_s = 1090.0
+    queue.fail(B)
+
+    newest, oldest = summaries(queue)[0].items
+    assert (str(newest.id), newest.outcome, newest.ended_at_s) == (B, DownloadStatus.FAILED, 1090.0)
+    assert (newest.total_bytes, newest.message) == (100, "The line was cut. `retry` continues.")
+    assert (str(oldest.id), oldest.outcome, oldest.message) == (A, DownloadStatus.COMPLETED, "")
+
+
+def test_twenty_items_are_shown_and_all_are_counted():
+    queue = QueueDriver(max_size=30)
+    names = [f"owner/m{number}:Q4" for number in range(23)]
+    for name in names:
+        queue.queue(a_plan(name))
+    for name in names:
+        queue.complete(name)
+
+    run = summaries(queue)[0]
+    assert attempts(run) == (23, 0, 0)
+    assert (len(run.items), run.is_truncated) == (20, True)
+    assert (str(run.items[0].id), str(run.items[-1].id)) == ("owner/m22:Q4", "owner/m3:Q4")
+
+
+def test_a_run_that_is_not_truncated_says_so(queue):
+    queue.queue(a_plan(A))
+    queue.complete(A)
+
+    assert not queue.snapshot.last_run.is_truncated
+
+
+def test_a_run_in_which_nothing_ended_is_not_summed_up(queue):
+    queue.queue(a_plan(A))
+    queue.pause(A)
+    queue.stopped(A)
+
+    assert summaries(queue) == []
+    assert queue.snapshot.last_run is None
+    assert not queue.snapshot.is_processing
+
+
+def test_a_run_waits_for_the_registration(queue):
+    queue.queue(a_plan(A))
+
+    queue.finish(A)
+    assert summaries(queue) == []
+
+    queue.registered(A)
+    assert len(summaries(queue)) == 1
+
+
+def test_a_run_waits_for_the_last_attempt_to_stop(queue):
+    queue.queue(a_plan(A))
+
+    queue.cancel(A)
+    assert summaries(queue) == []
+
+    queue.stopped(A)
+    assert len(summaries(queue)) == 1
+
+
+def test_what_ends_between_runs_belongs_to_none(queue):
+    queue.queue(a_plan(A), starts=False)
+    queue.remove(A)
+
+    assert queue.snapshot.last_run is None
+
+
+def test_the_next_run_starts_from_nothing(queue):
+    queue.queue(a_plan(A))
+    queue.fail(A)
+    queue.now_s = 2000.0
+    queue.queue(a_plan(B))
+    queue.complete(B)
+
+    run = summaries(queue)[0]
+    assert (run.started_at_s, attempts(run)) == (2000.0, (1, 0, 0))

@@ -1,0 +1,340 @@
+"""What the queue shows: rows, rates, notices, events, and that unchanged rows are the very same objects."""
+
+from dataclasses import replace
+
+import pytest
+
+from gglib_nb.domain import events as told
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.queue.entry import Entry
+from gglib_nb.queue.notices import notice_of
+from gglib_nb.queue.roster import Roster
+from tests.support.plans import a_file, a_plan, an_mmproj, shards
+from tests.support.queue_driver import QueueDriver
+
+A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
+
+
+@pytest.fixture
+def queue():
+    """A, of two shards and an mmproj, runs; B waits."""
+    queue = QueueDriver()
+    queue.queue(a_plan(A, *shards("a", 2), an_mmproj(), companions=("mmproj",), reason="It is the usual choice."))
+    queue.queue(a_plan(B))
+    return queue
+
+
+def flow(queue, text, *, rate, seconds, start_s=0.0):
+    """Samples twice a second while `rate` bytes a second come."""
+    for half in range(2 * seconds + 1):
+        queue.progress(text, received=rate * half // 2, at_s=start_s + half / 2)
+
+
+# Rows
+
+
+def test_a_row_has_a_bar_for_every_shard_and_its_companions_apart(queue):
+    queue.progress(A, 100, 40, 10)
+
+    row = queue.item(A)
+    assert [(bar.number, bar.path_in_repo, bar.downloaded_bytes) for bar in row.shards] == [
+        (1, "a-00001-of-00002.gguf", 100),
+        (2, "a-00002-of-00002.gguf", 40),
+    ]
+    assert [(bar.kind, bar.downloaded_bytes, bar.size_bytes) for bar in row.companions] == [("mmproj", 10, 30)]
+    assert (row.shard_count, row.downloaded_bytes, row.total_bytes) == (2, 150, 230)
+
+
+def test_a_row_says_which_variant_of_which_commit_and_why(queue):
+    row = queue.item(A)
+
+    assert (row.label, row.commit_sha, row.reason) == ("Q4_K_M", "c" * 40, "It is the usual choice.")
+    assert (row.group_id, row.display_name) == (A, "a")
+
+
+def test_times_are_of_the_request_the_first_start_and_the_end(queue):
+    queue.now_s = 1050.0
+    queue.complete(A)
+    queue.now_s = 1060.0
+    queue.fail(B)
+    queue.now_s = 1070.0
+    queue.retry(B)
+    queue.now_s = 1080.0
+    queue.complete(B)
+
+    row = queue.snapshot.recent_completed[0]
+    assert (row.queued_at_s, row.started_at_s, row.ended_at_s) == (1070.0, 1050.0, 1080.0)
+
+
+def test_a_download_that_started_at_the_epoch_started(queue):
+    queue = QueueDriver()
+    queue.now_s = 0.0
+    queue.queue(a_plan(A))
+    queue.now_s = 5.0
+    queue.lose_engine()
+
+    assert queue.item(A).started_at_s == 0.0
+
+
+def test_only_a_completed_row_has_paths_in_shard_order(queue):
+    assert queue.item(A).paths == ()
+
+    queue.complete(A)
+
+    row = queue.snapshot.recent_completed[0]
+    assert row.paths == ("/models/a-00001-of-00002.gguf", "/models/a-00002-of-00002.gguf")
+
+
+def test_joined_parts_are_one_path():
+    queue = QueueDriver()
+    parts = (
+        a_file("b.gguf.part1of2", target="/models/b.gguf"),
+        a_file("b.gguf.part2of2", target="/models/b.gguf", offset_bytes=100),
+    )
+    queue.queue(a_plan(B, *parts))
+    queue.complete(B)
+
+    assert queue.snapshot.recent_completed[0].paths == ("/models/b.gguf",)
+
+
+def test_an_unknown_size_is_none_and_never_0(queue):
+    queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
+
+    row = queue.item(C)
+    assert (row.total_bytes, row.progress) == (None, None)
+
+
+def test_the_limit_and_the_counts_are_of_whole_downloads(queue):
+    queue.queue(a_plan(C, *shards("c", 12)))
+
+    snapshot = queue.snapshot
+    assert (snapshot.active_count, snapshot.pending_count, snapshot.max_size) == (1, 2, 10)
+
+
+def test_a_download_is_found_by_id_live_or_ended(queue):
+    queue.complete(A)
+
+    machine = queue.machine
+    assert machine.find(DownloadId.parse(A)) is None
+    assert machine.find_ended(DownloadId.parse(A)).status == "completed"
+    assert machine.find(DownloadId.parse(B)).position == 0
+    assert machine.find_ended(DownloadId.parse(B)) is None
+
+
+def test_of_what_ended_the_newest_200_are_kept_and_every_failure():
+    roster = Roster()
+    failed = Entry(a_plan("owner/bad:Q4"), queued_at_s=0.0, status=DownloadStatus.FAILED)
+    completed = [Entry(a_plan(), queued_at_s=number, status=DownloadStatus.COMPLETED) for number in range(202)]
+
+    for entry in (failed, *completed):
+        roster.keep_ended(entry)
+
+    assert roster.ended == [failed, *completed[2:]]
+
+
+# Rates
+
+
+def test_a_rate_is_unknown_before_it_was_seen_for_a_second_and_a_half(queue):
+    flow(queue, A, rate=10, seconds=1)
+    assert queue.item(A).bytes_per_second is None
+
+    flow(queue, A, rate=10, seconds=2)
+    assert queue.item(A).bytes_per_second == pytest.approx(10.0)
+
+
+def test_the_total_rate_is_that_of_all_active_downloads():
+    queue = QueueDriver(max_concurrent=2)
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    assert queue.snapshot.bytes_per_second is None
+
+    flow(queue, A, rate=10, seconds=2)
+    flow(queue, B, rate=30, seconds=2)
+
+    assert queue.snapshot.bytes_per_second == pytest.approx(40.0)
+
+
+def test_the_total_eta_counts_what_waits_but_not_what_is_paused(queue):
+    queue.queue(a_plan(C))
+    queue.pause(C)
+
+    flow(queue, A, rate=10, seconds=2)
+
+    assert queue.snapshot.eta_seconds == pytest.approx((230 + 100) / 10)
+
+
+def test_the_total_eta_is_unknown_where_a_size_is(queue):
+    queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
+
+    flow(queue, A, rate=10, seconds=2)
+
+    assert queue.snapshot.eta_seconds is None
+
+
+def test_while_stalled_the_rate_is_0_and_there_is_no_eta(queue):
+    flow(queue, A, rate=10, seconds=2)
+
+    queue.progress(A, received=20, at_s=3.0, notice=("stalled", 1.0, ""))
+
+    row = queue.item(A)
+    assert (row.bytes_per_second, row.eta_seconds) == (0.0, None)
+    assert queue.snapshot.eta_seconds is None
+
+
+def test_while_finalizing_there_is_no_rate(queue):
+    flow(queue, A, rate=10, seconds=2)
+
+    queue.progress(A, 100, 100, 30, received=21, at_s=3.0, is_finalizing=True)
+
+    row = queue.item(A)
+    assert (row.status, row.bytes_per_second, row.eta_seconds) == ("finalizing", None, None)
+
+
+def test_an_attempt_starts_with_an_unknown_rate(queue):
+    flow(queue, A, rate=10, seconds=2)
+
+    queue.lose_engine()
+
+    assert queue.item(A).bytes_per_second is None
+
+
+# Notices
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "text", "notice"),
+    [
+        (None, None, "", None),
+        ("connecting", None, "", ("connecting", "connecting")),
+        ("stalled", None, "", ("stalled", "stalled")),
+        ("stalled", 24.6, "", ("stalled", "stalled for 25 s")),
+        ("retrying", 0.2, "", ("retrying", "retrying in 1 s")),
+        ("retrying", 30.0, "429", ("retrying", "retrying in 30 s (429)")),
+        ("retrying", None, "connection reset", ("retrying", "retrying in a moment (connection reset)")),
+        ("verifying", None, "", ("verifying", "verifying")),
+        ("finalizing", None, "", ("finalizing", "finalizing")),
+        ("waiting", None, "", ("waiting", "waiting for another kernel")),
+        ("linked", None, "linked to the Hugging Face cache", ("linked", "linked to the Hugging Face cache")),
+        ("of tomorrow", None, "something new", ("of tomorrow", "something new")),
+        ("of tomorrow", None, "", ("of tomorrow", "of tomorrow")),
+    ],
+)
+def test_a_notice_is_one_line_in_words(kind, seconds, text, notice):
+    assert notice_of(kind, seconds, text) == notice
+
+
+def test_a_notice_is_told_when_it_comes_and_when_it_goes(queue):
+    queue.progress(A, notice=("stalled", 3.0, ""))
+    assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), "stalled for 3 s")]
+
+    queue.progress(A)
+    assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), None)]
+
+
+def test_a_download_that_was_there_already_says_so(queue):
+    queue.finish(A, was_present=True)
+    queue.registered(A)
+
+    row = queue.snapshot.recent_completed[0]
+    assert (row.notice_kind, row.was_present, row.is_verified) == ("already_present", True, True)
+
+
+def test_a_download_without_a_digest_is_unverified_and_says_so(queue):
+    queue.finish(A, is_verified=False)
+    queue.registered(A)
+
+    row = queue.snapshot.recent_completed[0]
+    assert (row.notice_kind, row.is_verified) == ("unverified", False)
+
+
+def test_a_verified_download_needs_no_words(queue):
+    queue.complete(A)
+
+    assert queue.snapshot.recent_completed[0].notice is None
+
+
+# Events
+
+
+def test_the_life_of_a_download_is_told_in_order():
+    queue = QueueDriver()
+    heard = []
+    for step in (
+        lambda: queue.queue(a_plan(A)),
+        lambda: queue.progress(A, 100, received=100, is_finalizing=True),
+        lambda: queue.finish(A),
+        lambda: queue.registered(A),
+    ):
+        step()
+        heard += [type(event).__name__ for event in queue.told(object)]
+
+    assert heard == [
+        "StatusChanged",
+        "DownloadStarted",
+        "StatusChanged",
+        "StatusChanged",
+        "ShardProgressed",
+        "NoticeChanged",
+        "DownloadProgressed",
+        "StatusChanged",
+        "StatusChanged",
+        "DownloadCompleted",
+        "RunSummarized",
+    ]
+
+
+def test_only_the_files_that_changed_are_told(queue):
+    queue.progress(A, 10)
+    queue.progress(A, 10, 20)
+
+    assert [(event.shard.number, event.shard.downloaded_bytes) for event in queue.told(told.ShardProgressed)] == [
+        (2, 20)
+    ]
+
+
+def test_a_sample_that_brings_nothing_new_is_not_told(queue):
+    queue.progress(A, at_s=1.0, notice=("stalled", 3.0, ""))
+    before = queue.item(A)
+
+    queue.progress(A, at_s=1.1, notice=("stalled", 3.1, ""))
+
+    assert queue.effects == []
+    assert queue.item(A) is before
+
+
+def test_a_row_that_did_not_change_is_the_same_object(queue):
+    queue.fail(A)
+    queue.queue(a_plan(A, *shards("a", 2)))
+    before = queue.snapshot
+
+    queue.progress(B, 10)
+
+    after = queue.snapshot
+    assert after.items[1] is before.items[1]
+    assert after.items[0] is not before.items[0]
+
+
+def test_a_row_whose_position_changed_is_a_new_object(queue):
+    queue.queue(a_plan(C))
+    before = queue.item(C)
+
+    queue.move(C, 1)
+
+    assert queue.item(C) == replace(before, position=1)
+
+
+def test_the_version_grows_with_every_event_that_was_taken(queue):
+    before = queue.machine.version
+
+    queue.pause(B)
+    queue.resume(B)
+
+    assert queue.machine.version == queue.snapshot.version == before + 2
+
+
+def test_a_file_shows_where_it_is(queue):
+    queue.finish(A)
+
+    assert {bar.status for bar in queue.item(A).shards} == {ShardStatus.FINISHED}

@@ -1,0 +1,76 @@
+"""The table of statuses, and the invariants that watch over it."""
+
+import pytest
+
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.queue.machine import QueueMachine
+from gglib_nb.queue.transitions import TRANSITIONS, Cause, as_mermaid, following
+from tests.support.plans import a_plan
+from tests.support.queue_driver import QueueDriver
+
+
+def test_every_status_can_be_reached_and_every_cause_is_used():
+    reached = {DownloadStatus.QUEUED, *TRANSITIONS.values()}
+
+    assert reached == set(DownloadStatus)
+    assert {cause for _status, cause in TRANSITIONS} == set(Cause)
+
+
+def test_from_every_status_but_completed_there_is_a_way_on():
+    left = {status for status, _cause in TRANSITIONS}
+
+    assert set(DownloadStatus) - left == {DownloadStatus.COMPLETED}
+
+
+def test_nothing_that_is_registering_can_be_stopped():
+    causes = {cause for status, cause in TRANSITIONS if status is DownloadStatus.REGISTERING}
+
+    assert causes == {Cause.REGISTERED, Cause.FAILED}
+
+
+def test_a_step_that_the_table_does_not_have_is_refused_by_name():
+    with pytest.raises(AssertionError, match="a download that is completed cannot be paused"):
+        following(DownloadStatus.COMPLETED, Cause.PAUSED)
+
+
+def test_the_picture_has_a_line_for_every_step():
+    lines = as_mermaid().splitlines()
+
+    assert lines[:3] == ["stateDiagram-v2", "    [*] --> queued", "    queued --> downloading: started"]
+    assert len(lines) == 2 + len(TRANSITIONS)
+
+
+def test_the_machine_notices_a_free_slot_that_nobody_takes():
+    queue = QueueDriver()
+    queue.queue(a_plan(), starts=False)
+    queue.machine._is_processing = True
+
+    with pytest.raises(AssertionError, match="a slot is free and a download waits for it"):
+        queue.machine.check_invariants()
+
+
+def test_the_machine_notices_a_download_that_runs_without_a_processor():
+    queue = QueueDriver()
+    queue.queue(a_plan())
+    queue.machine._is_processing = False
+
+    with pytest.raises(AssertionError, match="a download runs without a processor"):
+        queue.machine.check_invariants()
+
+
+def test_the_machine_notices_a_download_in_two_places():
+    queue = QueueDriver()
+    queue.queue(a_plan(), starts=False)
+    queue.machine._roster.pending *= 2
+
+    with pytest.raises(AssertionError, match="a download is live twice"):
+        queue.machine.check_invariants()
+
+
+def test_an_empty_machine_is_drained():
+    assert QueueMachine().is_drained
+
+
+def test_an_event_that_nobody_declared_is_a_bug_and_not_ignored():
+    with pytest.raises(AssertionError, match="unreachable"):
+        QueueMachine().handle("something happened")
