@@ -41,6 +41,8 @@ def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_
         moved_s: When the last byte came.
         received_bytes: In this attempt; 0 before the first.
     """
+    if any(target.is_linked for target in targets) and all(target.phase is Phase.DONE for target in targets):
+        return Notice("linked", is_finalizing=True)
     if _has_all_bytes(targets):
         is_hashing = any(target.phase is Phase.FETCHING for target in targets)
         return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)

@@ -101,6 +101,7 @@ class Target:
         partial: Open while fetching and finishing.
         jobs: Ranges under way.
         stored: Set when done.
+        is_linked: It was linked from elsewhere on this machine.
         proven_parts: How many parts hashed right.
         is_syncing: A sync is under way.
     """
@@ -122,6 +123,7 @@ class Target:
         self.partial: Partial | None = None
         self.jobs: list[Job] = []
         self.stored: StoredFile | None = None
+        self.is_linked = False
         self.proven_parts = 0
         self.is_syncing = False
         self._synced_s = time.monotonic()

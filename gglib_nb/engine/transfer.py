@@ -202,6 +202,7 @@ class Transfer:
             raise outcome
         if isinstance(outcome, StoppedError):
             return
+        target.is_linked = outcome.is_linked
         if outcome.stored is not None:
             self._done(target, outcome.stored)
             return
