@@ -32,6 +32,7 @@ from gglib_nb.demo.fault_kinds import (
     WrongBytes,
     WrongContentRange,
 )
+from gglib_nb.demo.faults import Fault, PlacedFault
 from gglib_nb.demo.generated import generated_repositories
 from gglib_nb.demo.hub import GRANTED_TOKEN, PLAIN_TOKEN, DemoHub, edge_lottery
 from gglib_nb.demo.repositories import DemoFile, DemoRepository, repositories_from_folder, repository_from_folder
@@ -51,6 +52,7 @@ __all__ = [
     "Direct",
     "Disabled",
     "ExpiredUrl",
+    "Fault",
     "Gzipped",
     "HangUp",
     "IgnoreRange",
@@ -59,6 +61,7 @@ __all__ = [
     "MaskedXetHash",
     "NoContentLength",
     "NoLinkedHeaders",
+    "PlacedFault",
     "RangeNotSatisfiable",
     "RateLimited",
     "Redirect",

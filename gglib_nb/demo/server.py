@@ -46,6 +46,7 @@ class OriginServer:
         self._sockets: set[socket.socket] = set()
         self._is_stopped = False
         self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
+        self._acceptor = Thread(target=self._accept, name=f"demo-{origin}", daemon=True)
         self.port: int = self._listener.getsockname()[1]
 
     @property
@@ -55,7 +56,7 @@ class OriginServer:
 
     def start(self) -> None:
         """Accept connections in a background thread."""
-        Thread(target=self._accept, name=f"demo-{self._origin}", daemon=True).start()
+        self._acceptor.start()
 
     def stop(self) -> None:
         """Stop listening and close all connections at once."""
@@ -64,6 +65,8 @@ class OriginServer:
         # A connection of our own wakes `accept` on every system; closing the listener does not.
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        if self._acceptor.is_alive():
+            self._acceptor.join(1)
         self._listener.close()
         self.drop_connections()
 

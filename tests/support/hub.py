@@ -64,14 +64,14 @@ class Answer:
     body: bytes
 
 
-def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> Answer:
     """Send one request on a connection of its own, following nothing, and read the whole answer.
 
     Raises:
         http.client.IncompleteRead: the body ended before its length.
     """
     parts = urlsplit(url)
-    connection = HTTPConnection("127.0.0.1", parts.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", parts.port, timeout=timeout_s)
     try:
         connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, headers=headers or {})
         answer = connection.getresponse()
