@@ -41,3 +41,5 @@ fi
 echo "Installing gglib-nb[$extra] into .venv"
 .venv/bin/python -m pip install -qq --disable-pip-version-check --editable ".[$extra]" </dev/null
 touch ".venv/ready-$extra"
+# What development needs includes what the demonstration needs.
+[ "$extra" != dev ] || touch .venv/ready-demo
