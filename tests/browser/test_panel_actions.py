@@ -84,10 +84,10 @@ def test_a_click_that_waits_for_a_cell_says_so(open_panel):
     panel.is_answering = False
 
     panel.press("Pause model-GGUF Q4_K_M")
-    panel.sees("Waiting for the kernel")
+    panel.sees("waiting for the kernel")
     panel.answer()
 
-    expect(panel.row("model-GGUF")).not_to_contain_text("Waiting for the kernel")
+    expect(panel.row("model-GGUF")).not_to_contain_text("waiting for the kernel")
     assert panel.asked() == [("pause", MODEL)]
 
 

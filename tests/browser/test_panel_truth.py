@@ -126,6 +126,18 @@ def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(op
     expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GiB of 17.0 GiB")
 
 
+def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent(open_panel):
+    panel = open_panel(FakeManager(download(MODEL)))
+    panel.is_answering = False
+    panel.show()
+    silent = panel.page.get_by_text("The kernel has not answered yet")
+
+    expect(silent).to_be_visible()
+    panel.answer()
+
+    expect(silent).to_be_hidden()
+
+
 def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_panel):
     manager = FakeManager(download(MODEL, "downloading"))
     manager.answers["pause"] = scenes.never()

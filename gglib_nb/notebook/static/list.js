@@ -2,7 +2,8 @@
  * The list of all downloads: only rows in sight are in the document, and nothing moves under the pointer.
  */
 
-import { h, mark, say } from "./dom.js";
+import { h, say } from "./dom.js";
+import { dragged } from "./drag.js";
 import { press } from "./kernel.js";
 import { move, Row } from "./row.js";
 import { entriesOf, heldOrder, windowOf } from "./state.js";
@@ -13,6 +14,9 @@ import { entriesOf, heldOrder, windowOf } from "./state.js";
 
 const LIKELY_HEIGHT = 48;
 const OVERSCAN = 320;
+
+/** @param {HTMLElement} element */
+const topOf = (element) => (element.isConnected ? element.getBoundingClientRect().top : NaN);
 
 /** A section's title, with what can be done to all of it. */
 class Heading {
@@ -41,6 +45,12 @@ class Heading {
   }
 }
 
+/** A request whose files are still being listed. @param {string} text */
+function resolvingRow(text) {
+  const parts = [h("span", { class: "gglib-name" }, text), h("span", { class: "gglib-note" }, "resolving")];
+  return h("div", { class: "gglib-row", role: "listitem", "data-status": "resolving" }, ...parts);
+}
+
 /** All rows, of which only those in sight are in the document. */
 export class List {
   #rows = /** @type {Map<string, Row|Heading|{element: HTMLElement}>} */ (new Map());
@@ -49,6 +59,7 @@ export class List {
   #shown = /** @type {Entry[]} */ ([]);
   #painted = "";
   #isHeld = false;
+  #isDragging = false;
   #freeUntil = 0;
   #above = h("div", { role: "presentation" });
   #below = h("div", { role: "presentation" });
@@ -77,7 +88,7 @@ export class List {
   /** @param {PanelState} state */
   update(state) {
     const next = entriesOf(state);
-    const isHeld = this.#isHeld && performance.now() > this.#freeUntil;
+    const isHeld = this.#isDragging || (this.#isHeld && performance.now() > this.#freeUntil);
     this.#shown = isHeld ? heldOrder(this.#shown, next) : next;
     const newest = next.find((entry) => "item" in entry && entry.item.status === "completed")?.key;
     const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? LIKELY_HEIGHT);
@@ -96,19 +107,12 @@ export class List {
     if ("item" in entry) {
       const isOpen = this.#chosen.get(entry.key) ?? entry.key === newest;
       const row = known instanceof Row ? known : this.#add(entry.key, this.#newRow(entry.item, isOpen));
-      if (row.item !== entry.item || row.isOpen !== isOpen || row.pending !== pending)
-        row.update(entry.item, isOpen, pending);
+      const isSame = row.item === entry.item && row.isOpen === isOpen && row.pending === pending;
+      if (!isSame) row.update(entry.item, isOpen, pending);
     } else if ("title" in entry) {
       (known instanceof Heading ? known : this.#add(entry.key, new Heading(this.view, entry))).update(entry);
     } else if (!known) {
-      const text = h("span", { class: "gglib-name" }, entry.text);
-      const row = h(
-        "div",
-        { class: "gglib-row", role: "listitem", "data-status": "resolving" },
-        text,
-        h("span", { class: "gglib-note" }, "resolving"),
-      );
-      this.#add(entry.key, { element: row });
+      this.#add(entry.key, { element: resolvingRow(entry.text) });
     }
   }
 
@@ -134,12 +138,7 @@ export class List {
     if (keys.join("\n") === this.#painted) return;
     const focused = /** @type {Document|ShadowRoot} */ (this.element.getRootNode()).activeElement;
     const hadFocus = this.element.contains(focused);
-    const before = new Map(
-      [...this.#rows].map(([key, row]) => [
-        key,
-        row.element.isConnected ? row.element.getBoundingClientRect().top : null,
-      ]),
-    );
+    const before = new Map([...this.#rows.values()].map(({ element }) => [element, topOf(element)]));
     const wanted = new Set(keys);
     for (const [key, row] of this.#rows) if (!wanted.has(key)) this.#drop(key, row.element);
     let cursor = this.#above.nextElementSibling;
@@ -149,21 +148,17 @@ export class List {
       else this.element.insertBefore(element, cursor);
     }
     this.#painted = keys.join("\n");
-    if (hadFocus && focused instanceof HTMLElement)
-      (focused.isConnected ? focused : this.element).focus({ preventScroll: true });
+    const heir = focused?.isConnected && focused instanceof HTMLElement ? focused : this.element;
+    if (hadFocus) heir.focus({ preventScroll: true });
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#glide(before);
   }
 
-  /** @param {Map<string, number|null>} before */
+  /** @param {Map<HTMLElement, number>} before */
   #glide(before) {
-    for (const [key, { element }] of this.#rows) {
-      const from = before.get(key);
-      const way = typeof from === "number" ? from - element.getBoundingClientRect().top : 0;
-      if (Math.abs(way) > 1)
-        element.animate?.([{ transform: `translateY(${way}px)` }, { transform: "none" }], {
-          duration: 160,
-          easing: "ease-out",
-        });
+    for (const { element } of this.#rows.values()) {
+      const way = (before.get(element) ?? NaN) - topOf(element);
+      const steps = [{ transform: `translateY(${way}px)` }, { transform: "none" }];
+      if (Math.abs(way) > 1) element.animate(steps, { duration: 160, easing: "ease-out" });
     }
   }
 
@@ -186,61 +181,19 @@ export class List {
   }
 
   /** @param {PointerEvent} event */
-  #drag(event) {
-    const grip = /** @type {Element} */ (event.target).closest?.(".gglib-grip");
-    const key = grip?.closest(".gglib-row")?.getAttribute("data-key") ?? "";
-    const row = this.#rows.get(key);
+  async #drag(event) {
+    const grip = /** @type {Element} */ (event.target).closest(".gglib-grip");
+    const row = this.#rows.get(grip?.closest(".gglib-row")?.getAttribute("data-key") ?? "");
     if (!(row instanceof Row) || !this.view.isLive) return;
     event.preventDefault();
-    row.grip.focus();
-    row.grip.setPointerCapture(event.pointerId);
-    const pointing = new AbortController();
-    const wasHeld = this.#isHeld;
-    this.#isHeld = true;
-    let position = row.item.position;
-    const stop = () => {
-      pointing.abort();
-      this.#isHeld = wasHeld;
-      row.element.style.transform = "";
-      row.element.classList.remove("is-dragged");
-      this.#target(0, null);
-    };
-    const follow = (/** @type {PointerEvent} */ { clientY }) => {
-      const box = this.element.getBoundingClientRect();
-      this.element.scrollTop += clientY < box.top + 24 ? -12 : clientY > box.bottom - 24 ? 12 : 0;
-      row.element.classList.add("is-dragged");
-      row.element.style.transform = `translateY(${clientY - event.clientY}px)`;
-      position = this.#target(clientY, row);
-    };
-    const drop = () => {
-      stop();
-      if (position !== row.item.position) void press(this.view, row.grip, row.message, ...move(row.item, position));
-    };
-    const { signal } = pointing;
-    row.grip.addEventListener("pointermove", follow, { signal });
-    row.grip.addEventListener("pointerup", drop, { signal });
-    row.grip.addEventListener("pointercancel", stop, { signal });
-    row.grip.addEventListener("keydown", (press) => press.key === "Escape" && stop(), { signal });
+    this.#isDragging = true;
+    const position = await dragged(event, row, () => this.#waiting(), this.element);
+    this.#isDragging = false;
+    if (position !== null) await press(this.view, row.grip, row.message, ...move(row.item, position));
   }
 
-  /** Marks where a dragged row would land; returns that position. @param {number} y @param {Row|null} dragged */
-  #target(y, dragged) {
-    let position = dragged?.item.position ?? 0;
-    for (const row of this.#rows.values()) {
-      if (!(row instanceof Row) || row === dragged) continue;
-      const { position: own } = row.item;
-      const box = row.element.getBoundingClientRect();
-      const isPassed =
-        dragged !== null &&
-        own > 0 &&
-        (own < dragged.item.position ? y < (box.top + box.bottom) / 2 : y > (box.top + box.bottom) / 2);
-      if (isPassed) position = own < (dragged?.item.position ?? 0) ? Math.min(position, own) : Math.max(position, own);
-    }
-    for (const row of this.#rows.values()) {
-      if (!(row instanceof Row)) continue;
-      const isHere = dragged !== null && row !== dragged && row.item.position === position;
-      mark(row.element, "data-drop", isHere ? (position < (dragged?.item.position ?? 0) ? "before" : "after") : null);
-    }
-    return position;
+  /** Rows that have a place in the queue. */
+  #waiting() {
+    return [...this.#rows.values()].flatMap((row) => (row instanceof Row && row.item.position > 0 ? row : []));
   }
 }
