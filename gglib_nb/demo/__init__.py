@@ -34,7 +34,8 @@ from gglib_nb.demo.fault_kinds import (
 )
 from gglib_nb.demo.faults import Fault, PlacedFault
 from gglib_nb.demo.generated import generated_repositories
-from gglib_nb.demo.hub import GRANTED_TOKEN, PLAIN_TOKEN, DemoHub, edge_lottery
+from gglib_nb.demo.hub import DemoHub, edge_lottery
+from gglib_nb.demo.refusals import GRANTED_TOKEN, PLAIN_TOKEN
 from gglib_nb.demo.repositories import DemoFile, DemoRepository, repositories_from_folder, repository_from_folder
 from gglib_nb.demo.request_log import RequestRecord
 

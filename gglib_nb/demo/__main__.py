@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gglib_nb.demo.control import ControlServer
 from gglib_nb.demo.generated import generated_repositories
-from gglib_nb.demo.hub import GRANTED_TOKEN, DemoHub
+from gglib_nb.demo.hub import DemoHub
+from gglib_nb.demo.listing import page_lines
 from gglib_nb.demo.repositories import DemoRepository, repositories_from_folder
 
 _MEGABYTE = 1_000_000
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         repositories = repositories_from_folder(options.folder) if options.folder else generated_repositories()
+        _hash_all(repositories)
         hub = _hub(options, repositories)
     except OSError as error:
         print(f"The embedded hub cannot start: {error}", file=sys.stderr)  # noqa: T201
@@ -76,14 +78,16 @@ def _write_urls(path: Path, urls: Sequence[str]) -> None:
 
 
 def _description(urls: Sequence[str], hub: DemoHub) -> list[str]:
-    lines = [f"HF_ENDPOINT={urls[0]}"]
-    lines += [f"control at {url}" for url in urls[1:]]
-    for repo_id, repository in hub.repositories.items():
+    control = [f"control at {url}" for url in urls[1:]]
+    return [f"HF_ENDPOINT={urls[0]}", *control, *page_lines(hub.repositories.values()), "Stop it with Ctrl-C."]
+
+
+def _hash_all(repositories: Sequence[DemoRepository]) -> None:
+    """Compute every SHA-256 now (about 1 s per GiB), so that no client waits for it within its timeout."""
+    for repository in repositories:
         commit = repository.commit()
-        sizes = [file.size_bytes for file in commit.files.values()] if commit else []
-        gated = f", gated: token {GRANTED_TOKEN}" if repository.gated else ""
-        lines.append(f"  {repo_id}  {len(sizes)} files, {sum(sizes) / _MEGABYTE:.1f} MB{gated}")
-    return [*lines, "Stop it with Ctrl-C."]
+        for file in commit.files.values() if commit else ():
+            file.blob_id  # noqa: B018  # computed on first use, then kept
 
 
 if __name__ == "__main__":

@@ -13,16 +13,12 @@ from weakref import WeakSet
 from gglib_nb.demo.cdn import Cdn
 from gglib_nb.demo.faults import Faults
 from gglib_nb.demo.messages import ByteRange, Request, Response
-from gglib_nb.demo.refusals import EVERYTHING, Access
+from gglib_nb.demo.refusals import DEFAULT_TOKENS, Access
 from gglib_nb.demo.repositories import DemoFile, DemoRepository
 from gglib_nb.demo.request_log import Predicate, RequestLog, RequestRecord
 from gglib_nb.demo.routes import Hub
 from gglib_nb.demo.server import OriginServer
 from gglib_nb.demo.throttle import Throttle
-
-GRANTED_TOKEN = "hf_demo_granted"  # noqa: S105  # opens made-up repositories on loopback only
-PLAIN_TOKEN = "hf_demo_plain"  # noqa: S105
-DEFAULT_TOKENS: Mapping[str, Collection[str]] = {GRANTED_TOKEN: (EVERYTHING,), PLAIN_TOKEN: ()}
 
 EdgeLottery = Callable[[], float | None]
 

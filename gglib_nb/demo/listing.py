@@ -1,4 +1,4 @@
-"""The JSON the Hub's listing routes answer with: model info, tree entries, references, search rows.
+"""What the Hub's listing routes answer with: model info, tree entries, references, search rows, pages for people.
 
 Pure functions of repositories and queries. Knows nothing of sockets, tokens or pages of results. One trap is
 the Hub's own: the SHA-256 is called `sha256` in `siblings` and `oid` in tree entries.
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha1
 from pathlib import PurePosixPath
 
+from gglib_nb.demo.refusals import GRANTED_TOKEN
 from gglib_nb.demo.repositories import Commit, DemoFile, DemoRepository
 
 Row = dict[str, object]
@@ -114,6 +115,17 @@ def references(repository: DemoRepository) -> dict[str, list[Row]]:
             kind, ref = "branches", f"refs/heads/{name}"
         answer[kind].append({"name": name, "ref": ref, "targetCommit": sha})
     return answer
+
+
+def page_lines(repositories: Iterable[DemoRepository]) -> Iterator[str]:
+    """The text a browser shows in the place of the Hub's pages."""
+    for repository in repositories:
+        commit = repository.commit()
+        files = list(commit.files.values()) if commit else []
+        yield f"{repository.repo_id}: {len(files)} files, {sum(file.size_bytes for file in files) / 1e6:.1f} MB"
+        if repository.gated:
+            yield f"  gated: the token {GRANTED_TOKEN} opens it"
+        yield from (f"  {file.path}  {file.size_bytes / 1e6:.1f} MB" for file in files)
 
 
 def _fields(repository: DemoRepository, commit: Commit) -> Row:

@@ -13,6 +13,9 @@ from gglib_nb.demo.repositories import DemoRepository
 BAD_TOKEN_MESSAGE = "Invalid credentials in Authorization header"  # noqa: S105  # a message, not a secret
 DISABLED_MESSAGE = "Access to this resource is disabled."
 EVERYTHING = "*"
+GRANTED_TOKEN = "hf_demo_granted"  # noqa: S105  # opens made-up repositories on loopback only
+PLAIN_TOKEN = "hf_demo_plain"  # noqa: S105
+DEFAULT_TOKENS: Mapping[str, Collection[str]] = {GRANTED_TOKEN: (EVERYTHING,), PLAIN_TOKEN: ()}
 
 
 class RefusedError(Exception):

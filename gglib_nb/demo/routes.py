@@ -77,6 +77,8 @@ class Hub:
         match request.segments:
             case ("api", "whoami-v2"):
                 return self._whoami(request)
+            case ("",):
+                return text_response(200, "\n".join(listing.page_lines(self._repositories.values())))
             case ("api", "models"):
                 return self._search(request)
             case ("api", "models", owner, name, *rest):
@@ -84,6 +86,9 @@ class Hub:
             case ("api", "resolve-cache", "models", owner, name, sha, *path):
                 repository, commit = self._visible(request, f"{owner}/{name}", sha)
                 return self._small_file(request, self._located(repository, commit, "/".join(path)))
+            case (owner, name):
+                repository, _ = self._visible(request, f"{owner}/{name}", "main")
+                return text_response(200, "\n".join(listing.page_lines([repository])))
             case (owner, name, "resolve", revision, *path):
                 moved = self._renamed(request, f"{owner}/{name}")
                 return moved or self._resolve(request, f"{owner}/{name}", revision, "/".join(path))
