@@ -118,9 +118,9 @@ class Lease:
         if self._create():
             return None
         state = read_lease(self._path)
+        is_silent = state == self._seen and clock_s() - self._seen_s > self._lease_s
         if state != self._seen:
             self._seen, self._seen_s = state, clock_s()
-        is_silent = clock_s() - self._seen_s > self._lease_s
         is_dead = state is not None and state.is_owner_dead()
         if (is_dead or is_silent) and self._take_over(state):
             return None

@@ -64,6 +64,8 @@ class RangeSet:
 
     def remove(self, start: int, end: int) -> None:
         """Take the bytes out; those that are not in do not matter."""
+        if start >= end:
+            return
         kept = [piece for old in self for piece in _without(old, start, end)]
         self._starts = [piece[0] for piece in kept]
         self._ends = [piece[1] for piece in kept]

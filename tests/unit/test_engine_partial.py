@@ -1,0 +1,213 @@
+"""Bytes that come in any order, pieces, losses and repetitions make the same file and the same digest."""
+
+import errno
+import hashlib
+import random
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gglib_nb.engine.fetch import Job, Source
+from gglib_nb.engine.journal import PartIdentity
+from gglib_nb.engine.lease import Lease
+from gglib_nb.engine.partial import Partial
+from gglib_nb.engine.place import allocate, lease_path, part_path, storage_error
+from gglib_nb.engine.ranges import next_range
+from gglib_nb.engine.retry import LeaseLostError
+from gglib_nb.errors import DiskFullError, StorageError
+
+SIZE = 6_000
+DATA = random.Random(1).randbytes(SIZE)
+SOURCE = Source("http://cdn/x", SIZE, is_whole=False, by_client=False)
+
+
+class Folder:
+    """One partial file that is opened, written by jobs, closed and opened again."""
+
+    def __init__(self, folder: Path, ends: tuple[int, ...] = (SIZE,)) -> None:
+        self.target = folder / "model.gguf"
+        starts = (0, *ends[:-1])
+        self.parts = tuple(
+            PartIdentity(f"part{index}", start, end - start, "a" * 64)
+            for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+        )
+        self.lease = Lease(lease_path(self.target), 60)
+        self.lease.try_acquire()
+        self.hashed = threading.Event()
+        self.open()
+
+    def open(self) -> None:
+        self.hashed.clear()
+        self.partial = Partial(self.target, self.parts, SIZE, self.lease, self.hashed.set)
+
+    def reopen(self) -> None:
+        self.partial.record()
+        self.partial.close(is_ours=True)
+        self.open()
+
+    def job(self, start: int, end: int) -> Job:
+        return Job(SOURCE, self.partial, 0, start, end)
+
+    def take_back(self, job: Job) -> None:
+        job.revoke()
+        self.partial.done.add(job.start, job.position)
+        self.partial.follower.allow(self.partial.done.reach(self.partial.follower.digest.front))
+
+    def wait_for_digest(self) -> None:
+        while not self.partial.follower.digest.is_complete:
+            assert self.hashed.wait(5)
+            self.hashed.clear()
+
+    def close(self) -> None:
+        self.partial.close(is_ours=True)
+        self.lease.release()
+
+
+def feed(job: Job, length: int) -> None:
+    """What a connection does: put the next bytes of the file."""
+    job.put(memoryview(DATA[job.position : job.position + length]))
+
+
+class Play:
+    """What can happen to a download, one step at a time; `number` says which range and how much."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.running: list[Job] = []
+
+    def give(self, number: int) -> None:
+        taken = [(job.start, job.end) for job in self.running]
+        found = next_range(self.folder.partial.done, taken, 0, SIZE, 1 + number % 2_000)
+        self.running += [] if found is None else [self.folder.job(*found)]
+
+    def feed(self, number: int) -> None:
+        for job in self.running[number % 3 :][:1]:
+            feed(job, 1 + number % 1_000)
+
+    def lose(self, number: int) -> None:
+        for job in self.running[number % 3 :][:1]:
+            self.running.remove(job)
+            self.folder.take_back(job)
+
+    def cut(self, number: int) -> None:
+        for job in self.running[number % 3 :][:1]:
+            job.cut(job.position + number % (job.end - job.position + 1))
+
+    def repeat(self, number: int) -> None:
+        job = self.folder.job(number % SIZE, SIZE)
+        feed(job, 1 + number % 500)
+        self.folder.take_back(job)
+
+    def restart(self, _number: int) -> None:
+        while self.running:
+            self.lose(0)
+        self.folder.reopen()
+
+    def finish(self) -> None:
+        self.restart(0)
+        while (found := next_range(self.folder.partial.done, [], 0, SIZE, 1_700)) is not None:
+            job = self.folder.job(*found)
+            feed(job, SIZE)
+            self.folder.take_back(job)
+        self.folder.wait_for_digest()
+
+
+STEPS = st.sampled_from([Play.give, Play.feed, Play.feed, Play.lose, Play.cut, Play.repeat, Play.restart])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(STEPS, st.integers(0, 10**6)), max_size=40), st.sets(st.integers(1, SIZE - 1), max_size=2))
+def test_any_partition_order_loss_and_repetition_gives_the_same_bytes_and_digest(steps, cuts) -> None:
+    ends = (*sorted(cuts), SIZE)
+    with tempfile.TemporaryDirectory() as name:
+        play = Play(Folder(Path(name), ends))
+
+        for step, number in steps:
+            step(play, number)
+        play.finish()
+
+        digest = play.folder.partial.follower.digest
+        play.folder.close()
+        assert part_path(play.folder.target).read_bytes() == DATA
+        assert digest.whole == hashlib.sha256(DATA).hexdigest()
+        parts = zip((0, *ends[:-1]), ends, strict=True)
+        assert digest.digests == [hashlib.sha256(DATA[start:end]).hexdigest() for start, end in parts]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = Folder(tmp_path)
+    yield folder
+    folder.close()
+
+
+def test_a_revoked_job_writes_nothing_more(folder) -> None:
+    job = folder.job(0, SIZE)
+    feed(job, 100)
+
+    job.revoke()
+    feed(job, 100)
+
+    assert job.position == 100
+    assert part_path(folder.target).read_bytes()[100:200] == b"\0" * 100
+
+
+def test_a_job_writes_nothing_beyond_an_end_that_was_pulled_in(folder) -> None:
+    job = folder.job(0, 1_000)
+    feed(job, 100)
+
+    assert job.cut(150)
+    feed(job, 900)
+
+    assert (job.position, job.is_over) == (150, True)
+    assert part_path(folder.target).read_bytes()[150:1_000] == b"\0" * 850
+
+
+def test_an_end_cannot_be_pulled_behind_what_is_written(folder) -> None:
+    job = folder.job(0, 1_000)
+    feed(job, 500)
+
+    assert not job.cut(400)
+
+
+def test_nothing_is_written_when_the_lease_was_not_renewed_in_time(tmp_path) -> None:
+    folder = Folder(tmp_path)
+    folder.lease._beaten_s -= 100
+
+    with pytest.raises(LeaseLostError):
+        feed(folder.job(0, SIZE), 100)
+    folder.close()
+
+
+def test_its_whole_length_is_allocated_from_the_beginning(folder) -> None:
+    assert part_path(folder.target).stat().st_size == SIZE
+
+
+def test_a_filesystem_without_allocation_gets_its_length_all_the_same(tmp_path, monkeypatch) -> None:
+    import ctypes
+
+    from gglib_nb.engine import place
+
+    def refuses(*_: int) -> int:
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+    monkeypatch.setattr(place, "_fallocate", lambda: refuses)
+    with (tmp_path / "file").open("wb") as file:
+        allocate(file.fileno(), 12_345)
+
+    assert (tmp_path / "file").stat().st_size == 12_345
+
+
+def test_a_full_disk_is_told_apart_from_other_trouble(tmp_path) -> None:
+    full = storage_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "model.gguf")
+    other = storage_error(OSError(errno.EACCES, "Permission denied"), tmp_path / "model.gguf")
+
+    assert isinstance(full, DiskFullError)
+    assert full.free_bytes > 0
+    assert isinstance(other, StorageError)
+    assert "Permission denied" in str(other)
