@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.environment import scrubbed
 
@@ -15,6 +16,12 @@ _hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")
 _clean = scrubbed(os.environ)
 os.environ.clear()
 os.environ.update(_clean, HF_HOME=_hub_home.name)
+
+# The same examples every time, and no verdict on how fast the machine is. `--hypothesis-profile=deep` looks for more.
+_plain = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("suite", _plain, derandomize=True, max_examples=60, stateful_step_count=40)
+settings.register_profile("deep", _plain, max_examples=3000, stateful_step_count=60)
+settings.load_profile("suite")
 
 
 def pytest_unconfigure() -> None:

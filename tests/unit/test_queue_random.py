@@ -7,7 +7,6 @@ nothing of queues but which attempts it was told to run, and is indignant when t
 from collections import Counter
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -409,4 +408,3 @@ class QueueRules(RuleBasedStateMachine):
 
 
 TestQueue = QueueRules.TestCase
-TestQueue.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True, database=None)

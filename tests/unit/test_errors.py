@@ -1,0 +1,111 @@
+"""Every error crosses the pipe whole, and the drawn tree is the real one."""
+
+import json
+import pickle
+import re
+
+import pytest
+
+from gglib_nb import errors
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    DiskFullError,
+    GatedRepoError,
+    GglibError,
+    IncompleteShardSetError,
+    IntegrityError,
+    NetworkError,
+    QueueFullError,
+    RateLimitedError,
+    from_wire,
+    to_wire,
+)
+
+CLASSES = [
+    kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, GglibError) and not name.startswith("_")
+]
+WITH_ATTRIBUTES = [
+    AmbiguousQuantizationError("Two answer.", ("a-Q4_K_M", "b-Q4_K_M")),
+    IncompleteShardSetError("One is missing.", (2, 3)),
+    QueueFullError("Full.", 10),
+    errors.AlreadyQueuedError("There.", "owner/a:Q4_K_M"),
+    GatedRepoError("Accept first.", "https://huggingface.co/owner/a"),
+    RateLimitedError("Wait.", 12.5),
+    RateLimitedError("Wait.", None),
+    IntegrityError("Wrong.", "a" * 64, "b" * 64),
+    DiskFullError("Full.", 10**12, 5),
+]
+
+
+def through_the_pipe(error):
+    return from_wire(json.loads(json.dumps(to_wire(error))))
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_crosses_the_pipe_with_its_class_and_its_text(kind):
+    arrived = through_the_pipe(kind("What happened. What to do next."))
+
+    assert type(arrived) is kind
+    assert str(arrived) == "What happened. What to do next."
+
+
+@pytest.mark.parametrize("error", WITH_ATTRIBUTES, ids=lambda error: type(error).__name__)
+def test_every_attribute_crosses_the_pipe_with_its_type(error):
+    arrived = through_the_pipe(error)
+
+    assert vars(arrived) == vars(error)
+    assert {name: type(value) for name, value in vars(arrived).items()} == {
+        name: type(value) for name, value in vars(error).items()
+    }
+
+
+def test_every_error_with_attributes_is_among_those_tested():
+    own = {kind for kind in CLASSES if "__init__" in vars(kind)}
+
+    assert own <= {type(error) for error in WITH_ATTRIBUTES}
+
+
+@pytest.mark.parametrize("error", WITH_ATTRIBUTES, ids=lambda error: type(error).__name__)
+def test_every_error_can_be_pickled(error):
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+
+
+def test_an_error_of_another_version_is_still_an_error():
+    arrived = from_wire({"code": "ErrorOfTomorrow", "message": "It broke.", "fields": {"when": 1}})
+
+    assert (type(arrived), str(arrived)) == (GglibError, "It broke.")
+
+
+def test_notes_on_an_error_stay_where_they_are():
+    error = NetworkError("The line was cut.")
+    error.add_note("seen in a test")
+
+    assert to_wire(error) == {"code": "NetworkError", "message": "The line was cut.", "fields": {}}
+    assert str(through_the_pipe(error)) == "The line was cut."
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_name_ends_in_error_and_every_class_says_what_it_means(kind):
+    assert kind.__name__.endswith("Error")
+    assert kind.__doc__
+
+
+def test_the_tree_in_the_header_is_the_tree_of_classes():
+    drawn = set(re.findall(r"^ {4}[│├└─ ]*(\w+Error)\b", errors.__doc__, re.MULTILINE))
+
+    assert drawn == {kind.__name__ for kind in CLASSES}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_every_error_stands_in_the_tree_under_its_parent(kind):
+    depth_of = {
+        match[2]: len(match[1]) // 4
+        for match in re.finditer(r"^    ([│├└─ ]*)(\w+Error)\b", errors.__doc__, re.MULTILINE)
+    }
+    parents = [parent for parent in kind.__mro__[1:] if parent in CLASSES]
+
+    assert depth_of[kind.__name__] == len(parents)

@@ -1,0 +1,148 @@
+"""The lines between kernel and engine: every message survives them, and garbage is a `ValueError` and nothing else."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.engine import protocol
+from gglib_nb.engine.protocol import Configure, StartTransfer, StopTransfer, TransferFailed, decode, encode
+from gglib_nb.errors import NetworkError, from_wire, to_wire
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+st.register_type_strategy(StoredFile, st.builds(StoredFile, facts=st.dictionaries(st.text(), SCALARS, max_size=3)))
+
+COMMANDS = [Configure, StartTransfer, StopTransfer, protocol.DiscardPartials]
+EVENTS = [
+    protocol.Ready,
+    protocol.Progress,
+    protocol.TransferFinished,
+    TransferFailed,
+    protocol.TransferStopped,
+]
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def messages(kind):
+    if kind is TransferFailed:
+        errors = st.text().map(NetworkError).map(to_wire)
+        return st.builds(kind, error=errors)
+    if kind is protocol.Progress:
+        return st.builds(kind, sampled_s=FINITE, notice_s=st.none() | FINITE)
+    return st.builds(kind)
+
+
+@pytest.mark.parametrize("kind", [*COMMANDS, *EVENTS], ids=lambda kind: kind.__name__)
+@given(data=st.data())
+def test_every_message_survives_the_pipe_in_one_line(kind, data):
+    message = data.draw(messages(kind))
+
+    line = encode(message)
+
+    assert decode(line) == message
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+
+
+def test_a_message_is_an_object_with_its_class_in_type():
+    assert encode(StopTransfer(7)) == b'{"type":"StopTransfer","attempt":7,"discard":false}\n'
+
+
+def test_files_arrive_as_values_and_not_as_dictionaries():
+    start = StartTransfer(1, "o/r", "c" * 40, (PlannedFile("a.gguf", None, None, "/m/a.gguf"),), force=False)
+    progress = protocol.Progress(1, 2.0, (protocol.FileProgress(5, ShardStatus.VERIFYING),), 5)
+
+    assert decode(encode(start)).files[0].size_bytes is None
+    assert decode(encode(progress)).files[0].status is ShardStatus.VERIFYING
+
+
+def test_an_error_arrives_as_the_error_that_was_sent():
+    failed = TransferFailed(1, to_wire(NetworkError("The line was cut.")), can_retry=True)
+
+    error = from_wire(decode(encode(failed)).error)
+
+    assert (type(error), str(error)) == (NetworkError, "The line was cut.")
+
+
+def test_every_message_has_a_place_among_the_tested():
+    assert set(protocol._MESSAGES.values()) == {*COMMANDS, *EVENTS}
+
+
+# Garbage
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_a_value_error(line):
+    with pytest.raises(ValueError, match="not a message of the engine's protocol"):
+        decode(line)
+
+
+JSON = st.recursive(SCALARS, lambda children: st.lists(children) | st.dictionaries(st.text(), children), max_leaves=8)
+FIELDS = st.sampled_from(["attempt", "files", "targets", "link_folders", "error", "pid", "token", "received_bytes"])
+
+
+@given(st.sampled_from([kind.__name__ for kind in (*COMMANDS, *EVENTS)]), st.dictionaries(FIELDS, JSON, max_size=6))
+def test_any_object_is_a_message_or_a_value_error(kind, fields):
+    line = json.dumps({"type": kind, **fields}).encode()
+
+    try:
+        message = decode(line)
+    except ValueError:
+        return
+    assert type(message).__name__ == kind
+
+
+@given(messages(StartTransfer), st.data())
+def test_a_line_that_broke_off_is_a_value_error(message, data):
+    line = encode(message)
+    end = data.draw(st.integers(0, len(line) - 2))
+
+    with pytest.raises(ValueError, match="not a message"):
+        decode(line[:end])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"null",
+        b"7",
+        b"[]",
+        b'"StopTransfer"',
+        b"{}",
+        b'{"type":"Unheard"}',
+        b'{"type":["StopTransfer"]}',
+        b'{"type":"StopTransfer"}',
+        b'{"type":"StopTransfer","attempt":1,"more":2}',
+        b'{"type":"StartTransfer","attempt":1,"repo_id":"o/r","commit_sha":"c","files":[7],"force":false}',
+        b'{"type":"Progress","attempt":1,"sampled_s":1,"files":[{"downloaded_bytes":1,"status":"odd"}],"received_bytes":1}',
+        b"\xff\xfe",
+        b"9" * 5000,
+        b"[" * 100_000,
+    ],
+    ids=lambda line: repr(line[:30]),
+)
+def test_garbage_is_a_value_error(line):
+    with pytest.raises(ValueError, match="not a message of the engine's protocol"):
+        decode(line)
+
+
+# The token
+
+
+def test_the_token_is_in_no_repr():
+    configure = Configure("https://huggingface.co", "hf_secret", None, 16, (), "gglib-nb")
+
+    assert "hf_secret" not in repr(configure)
+
+
+def test_a_broken_line_is_not_quoted_since_it_may_hold_the_token():
+    line = encode(Configure("https://huggingface.co", "hf_secret", None, 16, (), "gglib-nb"))
+
+    with pytest.raises(ValueError, match="not a message") as refusal:
+        decode(line[:-3])
+    assert "hf_secret" not in str(refusal.value)
+    assert "hf_secret" not in str(refusal.value.__cause__)

@@ -1,0 +1,134 @@
+"""How a download is named: text to id and back, and what a person may paste."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.references import DownloadId, check_repo_id, parse_pasted
+from gglib_nb.errors import InvalidRepoIdError
+
+NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,20}[A-Za-z0-9_])?", fullmatch=True)
+REPO_IDS = st.tuples(NAMES, NAMES).map("/".join)
+TAILS = st.text(st.characters(exclude_characters="/:", exclude_categories=["C"]), min_size=1, max_size=30)
+REVISIONS = st.from_regex(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,2}", fullmatch=True)
+IDS = st.builds(DownloadId, REPO_IDS, st.none() | TAILS, st.none() | REVISIONS)
+
+
+@given(IDS)
+def test_the_text_of_an_id_parses_to_the_id(id_):
+    assert DownloadId.parse(str(id_)) == id_
+
+
+@given(st.text(max_size=60))
+def test_every_text_parses_and_its_text_form_is_stable(text):
+    parsed = DownloadId.parse(text)
+
+    assert DownloadId.parse(str(parsed)) == parsed
+
+
+@given(st.text(max_size=60))
+def test_what_was_read_as_quantization_is_not_empty_and_has_no_slash(text):
+    tail = DownloadId.parse(text).quantization
+
+    assert tail is None or (tail and "/" not in tail)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("owner/repo", DownloadId("owner/repo")),
+        ("owner/repo:Q4_K_M", DownloadId("owner/repo", "Q4_K_M")),
+        ("owner/repo@v1.0:Q4_K_M", DownloadId("owner/repo", "Q4_K_M", "v1.0")),
+        ("owner/repo@refs/pr/1", DownloadId("owner/repo", None, "refs/pr/1")),
+        ("owner/repo@refs/pr/1:Q8_0", DownloadId("owner/repo", "Q8_0", "refs/pr/1")),
+        ("owner/repo:model@v2-Q4_K_M", DownloadId("owner/repo", "model@v2-Q4_K_M")),
+        # The last colon whose tail is non-empty and has no slash.
+        ("a/b:c:Q4", DownloadId("a/b:c", "Q4")),
+        ("a/b:", DownloadId("a/b:")),
+        ("a:b/c", DownloadId("a:b/c")),
+        ("a/b:Q4:", DownloadId("a/b", "Q4:")),
+        ("owner/repo@", DownloadId("owner/repo")),
+        ("", DownloadId("")),
+    ],
+)
+def test_an_id_is_read_as_repository_revision_and_quantization(text, parsed):
+    assert DownloadId.parse(text) == parsed
+
+
+def test_the_group_id_is_the_text_of_the_id():
+    assert DownloadId("owner/repo", "Q4_K_M", "v1").group_id == "owner/repo@v1:Q4_K_M"
+
+
+# What a person pastes
+
+
+@given(IDS)
+def test_an_id_can_be_pasted(id_):
+    if id_.repo_id.count("--") == id_.repo_id.count("..") == 0:
+        assert parse_pasted(f" {id_}\n") == id_
+
+
+@pytest.mark.parametrize(
+    ("pasted", "text"),
+    [
+        ("https://huggingface.co/owner/repo", "owner/repo"),
+        ("http://www.huggingface.co/owner/repo/", "owner/repo"),
+        ("HuggingFace.co/owner/repo", "owner/repo"),
+        ("hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        ("hf.co/owner/repo@v1:Q4_K_M", "owner/repo@v1:Q4_K_M"),
+        ("https://huggingface.co/owner/repo/tree/main", "owner/repo"),
+        ("https://huggingface.co/owner/repo/tree/v1.0", "owner/repo@v1.0"),
+        ("https://huggingface.co/owner/repo/tree/refs%2Fpr%2F1", "owner/repo@refs/pr/1"),
+        ("https://huggingface.co/owner/repo/tree/main/UD-Q4_K_XL", "owner/repo:UD-Q4_K_XL"),
+        ("https://huggingface.co/owner/repo/blob/main/repo-Q4_K_M.gguf", "owner/repo:repo-Q4_K_M.gguf"),
+        ("https://huggingface.co/owner/repo/resolve/v1/Q8/a%20b.gguf?download=true", "owner/repo@v1:a b.gguf"),
+        ("https://huggingface.co/owner/repo/discussions/3#a", "owner/repo"),
+        ("https://huggingface.co/owner/repo?library=gguf", "owner/repo"),
+    ],
+)
+def test_the_address_of_a_page_names_its_repository_revision_and_file(pasted, text):
+    assert str(parse_pasted(pasted)) == text
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "",
+        "repo",
+        "owner/",
+        "/repo",
+        "owner/repo/file.gguf",
+        "https://huggingface.co/",
+        "https://huggingface.co/owner",
+        "https://example.org/owner/repo",
+        "https://huggingface.co/owner/repo/tree/a:b/c",
+        "../../etc/passwd",
+        "owner/re po",
+        "owner/repo\x00",
+    ],
+)
+def test_what_names_no_repository_is_refused_with_the_form_it_should_have(pasted):
+    with pytest.raises(InvalidRepoIdError, match=r"is not a repository id. Write owner/name"):
+        parse_pasted(pasted)
+
+
+@given(st.text(max_size=80))
+def test_whatever_is_pasted_is_an_id_or_refused(text):
+    try:
+        check_repo_id(parse_pasted(text).repo_id)
+    except InvalidRepoIdError:
+        return
+
+
+@pytest.mark.parametrize("repo_id", ["a/b", "TheBloke/Llama-2-7B-GGUF", "_o/r_", "o/r.v1.5", f"{'o' * 45}/{'r' * 50}"])
+def test_a_repository_id_is_owner_and_name(repo_id):
+    check_repo_id(repo_id)
+
+
+@pytest.mark.parametrize(
+    "repo_id",
+    ["b", "a/b/c", "a/..", "a/b..c", "a/b--c", "-a/b", "a/b-", ".a/b", "a/b.", f"{'o' * 46}/{'r' * 50}", "a/b\n"],
+)
+def test_what_the_hub_would_not_take_as_an_id_is_refused_before_it_is_asked(repo_id):
+    with pytest.raises(InvalidRepoIdError):
+        check_repo_id(repo_id)
