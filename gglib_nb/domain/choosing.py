@@ -44,7 +44,13 @@ class Choice:
     why: str
 
 
-def choose(variants: Variants, requested: str | None = None, memory_bytes: int | None = None) -> Choice:
+def choose(
+    variants: Variants,
+    requested: str | None = None,
+    memory_bytes: int | None = None,
+    *,
+    repository: str = "The repository",
+) -> Choice:
     """Takes one variant.
 
     What was requested must exist: a label, a variant's key, a file name or a path, in any case. Where nothing was
@@ -55,6 +61,7 @@ def choose(variants: Variants, requested: str | None = None, memory_bytes: int |
         variants: What the repository offers.
         requested: As typed; None or empty leaves it to the rule.
         memory_bytes: Memory for the model; None where unknown, then everything fits.
+        repository: What an error's text calls the repository, at the beginning of a sentence.
 
     Raises:
         NoGgufFilesError: The repository has no model.
@@ -63,28 +70,28 @@ def choose(variants: Variants, requested: str | None = None, memory_bytes: int |
         IncompleteShardSetError: It lacks files.
     """
     if not variants.variants:
-        raise NoGgufFilesError(_nothing_there(variants))
+        raise NoGgufFilesError(_nothing_there(variants, repository))
     if requested and requested.strip():
-        variant = _requested(variants, requested.strip())
-        return Choice(_whole(variant), "requested", f"{variant.key} was asked for.")
-    return _by_rule(variants.variants, memory_bytes)
+        variant = _requested(variants, requested.strip(), repository)
+        return Choice(_whole(variant, repository), "requested", f"{variant.key} was asked for.")
+    return _by_rule(variants.variants, memory_bytes, repository)
 
 
-def _nothing_there(variants: Variants) -> str:
+def _nothing_there(variants: Variants, repository: str) -> str:
     if not variants.companions:
-        return "The repository holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
+        return f"{repository} holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
     kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
-    return f"The repository holds no model in GGUF, only files that go with one ({kinds}). Look for the model's own."
+    return f"{repository} holds no model in GGUF, only files that go with one ({kinds}). Look for the model's own."
 
 
-def _whole(variant: Variant) -> Variant:
+def _whole(variant: Variant, repository: str) -> Variant:
     if variant.is_complete:
         return variant
     missing = variant.missing
     named = ", ".join(str(number) for number in missing[:_MOST_CHOICES_NAMED])
     more = f" and {len(missing) - _MOST_CHOICES_NAMED} more" if len(missing) > _MOST_CHOICES_NAMED else ""
     raise IncompleteShardSetError(
-        f"{variant.key} lacks {len(missing)} of its {variant.shards_expected} files on the Hub (number {named}{more}), "
+        f"{repository} lacks {len(missing)} of the {variant.shards_expected} files of {variant.key} (number {named}{more}), "
         "so nothing could load it. Choose another quantization, or tell the publisher.",
         missing,
     )
@@ -93,7 +100,7 @@ def _whole(variant: Variant) -> Variant:
 # What was asked for
 
 
-def _requested(variants: Variants, requested: str) -> Variant:
+def _requested(variants: Variants, requested: str, repository: str) -> Variant:
     if (variant := variants.by_key(requested)) is not None:
         return variant
     for rule in (_labelled, _named, _ending_in):
@@ -101,8 +108,8 @@ def _requested(variants: Variants, requested: str) -> Variant:
         if len(found) == 1:
             return found[0]
         if found:
-            raise _ambiguous(f"{requested} names {len(found)} variants of this repository.", found)
-    raise _unknown(variants.variants, requested)
+            raise _ambiguous(f"{repository} has {len(found)} variants named {requested}.", found)
+    raise _unknown(variants.variants, requested, repository)
 
 
 def _labelled(variants: Iterable[Variant], requested: str) -> list[Variant]:
@@ -141,13 +148,13 @@ def _ending_in(variants: Iterable[Variant], requested: str) -> list[Variant]:
     return [variant for variant in variants if variant.stem.casefold().endswith(endings)]
 
 
-def _unknown(variants: tuple[Variant, ...], requested: str) -> InvalidQuantizationError:
+def _unknown(variants: tuple[Variant, ...], requested: str, repository: str) -> InvalidQuantizationError:
     choices = _best_first(variants)
     near = _near_miss(requested, _keys(choices))
     question = f"Did you mean {near}? " if near else ""
     choices.sort(key=lambda variant: variant.key != near)
     return InvalidQuantizationError(
-        f"This repository has no {requested}. {question}It offers: {_listed(choices)}.", _keys(choices)
+        f"{repository} has no {requested}. {question}It offers: {_listed(choices)}.", _keys(choices)
     )
 
 
@@ -169,22 +176,24 @@ def _squeeze(text: str) -> str:
 # Nothing was asked for
 
 
-def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None) -> Choice:
+def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository: str) -> Choice:
     if len(variants) == 1:
-        return Choice(_whole(variants[0]), "only", f"{variants[0].key} is the only variant.")
+        return Choice(_whole(variants[0], repository), "only", f"{variants[0].key} is the only variant.")
     usable = [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
     if len(usable) == 1:
         return Choice(usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs here.")
     for label in PREFERRED_LABELS:
         if alike := preferred(variant for variant in usable if variant.quantization == label):
-            return Choice(_single(alike, label), "preferred", _why_preferred(label, memory_bytes, alike[0]))
-    return _nearest(usable, variants, memory_bytes)
+            return Choice(_single(alike, label, repository), "preferred", _why_preferred(label, memory_bytes, alike[0]))
+    if not usable:
+        raise _ambiguous(f"{repository} offers {len(variants)} variants and none is complete and runs here.", variants)
+    return _nearest(usable, memory_bytes, repository)
 
 
-def _single(alike: list[Variant], label: str) -> Variant:
+def _single(alike: list[Variant], label: str, repository: str) -> Variant:
     if len(alike) == 1:
         return alike[0]
-    raise _ambiguous(f"The repository holds {len(alike)} variants with the label {label}.", alike)
+    raise _ambiguous(f"{repository} holds {len(alike)} variants with the label {label}.", alike)
 
 
 def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> str:
@@ -194,15 +203,14 @@ def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> st
     return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than the memory here."
 
 
-def _nearest(usable: list[Variant], variants: tuple[Variant, ...], memory_bytes: int | None) -> Choice:
+def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -> Choice:
     """Unsloth's dynamic labels and llama.cpp's IQ types; distance in bits, the smaller file on a tie."""
     candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
     if not candidates:
-        situation = f"The repository offers {len(variants)} variants and none is the usual choice."
-        raise _ambiguous(situation, usable or variants)
+        raise _ambiguous(f"{repository} offers {len(usable)} variants and none is the usual choice.", usable)
     best = min(candidates, key=_distance)
     alike = preferred(variant for variant in candidates if variant.quantization == best.quantization)
-    variant = _single(alike, best.quantization or best.key)
+    variant = _single(alike, best.quantization or best.key, repository)
     fits = " that fits the memory" if memory_bytes is not None else ""
     return Choice(variant, "nearest", f"{variant.quantization} is the nearest to Q4_K_M{fits}.")
 

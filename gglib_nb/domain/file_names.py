@@ -75,6 +75,13 @@ class FileName:
                 return label
         return None
 
+    @property
+    def place(self) -> str:
+        """The path under which it is stored: a part of a byte split under that of the file it is joined to."""
+        if self.split is None or self.split.kind != "bytes":
+            return self.path
+        return "/".join(filter(None, (self.folder, f"{self.stem}.gguf")))
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words of the stem in small letters."""

@@ -50,7 +50,8 @@ class VariantPlan:
         missing: 1-based numbers of files that the Hub lacks; a variant with some is refused.
         is_queued: In the queue now.
         is_recommended: What `%gguf queue owner/repo` would take.
-        why: Why it is recommended, or what speaks against it; empty where there is nothing to say.
+        why: Why it is recommended; empty where it is not.
+        companions: What `--with` takes along with it, one of a kind.
     """
 
     key: str
@@ -67,6 +68,7 @@ class VariantPlan:
     is_queued: bool = False
     is_recommended: bool = False
     why: str = ""
+    companions: tuple[PlannedCompanion, ...] = ()
 
     @property
     def bytes_to_go(self) -> int | None:
@@ -94,16 +96,18 @@ class RepoPlan:
         commit_sha: What that is.
         gate: How access is granted; None: open to all.
         has_access: Whether the files may be fetched with the token at hand.
-        accept_url: The page on which to accept the terms; None where there are none.
+        accept_url: The page on which to accept the terms; None where nothing is to be accepted.
         is_private: Only a token shows it.
         variants: The smallest first.
-        companions: What goes with them.
+        companions: Every file that goes with them.
         context_tokens: What the memory was estimated for; None where it was not.
         models_directory: Where it would go.
-        free_bytes: Free there now; None unknown.
-        queued_bytes: What the queue has still to write there.
+        free_bytes: Free on the filesystem of the repository's folder there now; None unknown.
+        queued_bytes: What the queue will still write on that filesystem.
         ram_bytes: The machine's memory; None unknown.
         vram_bytes: The largest GPU's; None without one, or where it cannot be asked.
+        refusal: Why the files may not be fetched and what to do about it; empty where they may.
+        undecided: Why the rule takes none; empty where it does.
     """
 
     repo_id: str
@@ -121,6 +125,8 @@ class RepoPlan:
     queued_bytes: int
     ram_bytes: int | None
     vram_bytes: int | None
+    refusal: str = ""
+    undecided: str = ""
 
     @property
     def recommended(self) -> VariantPlan | None:

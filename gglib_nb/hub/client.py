@@ -29,6 +29,7 @@ _RECURSIVE: Final = (("recursive", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _TYPING: Final = Patience(tries=1, timeout_s=5.0)  # nobody waits for a suggestion
+_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
 
 
 class HubClient:
@@ -39,7 +40,7 @@ class HubClient:
         token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
             own origin only, and into no `repr`, message or log.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
-        patience: Timeouts and retries of every call.
+        patience: Timeouts and retries of every call; None suits each call.
 
     Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`,
     `HubUnavailableError`, `NetworkError`, `OfflineError`, `InvalidConfigError` (proxy, certificate), and
@@ -55,6 +56,7 @@ class HubClient:
         patience: Patience | None = None,
     ) -> None:
         self._transport = Transport(endpoint, token, is_offline=is_offline, patience=patience or Patience())
+        self._looking = Transport(endpoint, token, is_offline=is_offline, patience=patience or _LOOKING)
         self._hurried = Transport(endpoint, token, is_offline=is_offline, patience=_TYPING)
 
     @property
@@ -78,8 +80,8 @@ class HubClient:
 
     def close(self) -> None:
         """Lets calls that wait for a retry end with `ManagerClosedError`, and refuses later ones."""
-        self._transport.close()
-        self._hurried.close()
+        for transport in (self._transport, self._looking, self._hurried):
+            transport.close()
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision means now.
@@ -178,7 +180,7 @@ class HubClient:
             raise HubError(f"Only the first {_LARGEST_RANGE_BYTES >> 20} MiB of a file are read before a download.")
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
         route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
-        return read_range(self._transport, route, asked, offset, length)
+        return read_range(self._looking, route, asked, offset, length)
 
     def _check_access(self, repo_id: str) -> None:
         self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id))

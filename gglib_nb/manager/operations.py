@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
-import psutil
-
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
@@ -27,7 +25,7 @@ from gglib_nb.engine.protocol import Configure
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.hands import EngineAndCatalog
-from gglib_nb.manager.machine_memory import machine_memory
+from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
@@ -118,9 +116,7 @@ class Operations:
         self._hands.connect(self._thread.post)
         self._workers: Final = Workers("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
-        self._resolver: Final = Resolver(
-            self.hub, self.catalog, self.settings.models_directory, psutil.virtual_memory().total
-        )
+        self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
         self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
         _abandon_in_forks(self)
 

@@ -4,38 +4,32 @@ Asks the Hub (a listing, and the first bytes of a GGUF header for each model), t
 worker thread.
 """
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
 from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import GgufHeader, read_header
+from gglib_nb.domain.gguf import GgufHeader
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.memory import MemoryEstimate, estimate_memory
-from gglib_nb.domain.places import target_path
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
-from gglib_nb.domain.references import DownloadId, check_repo_id
-from gglib_nb.domain.variants import Variant, Variants, variants_of
-from gglib_nb.errors import AmbiguousQuantizationError, GatedRepoError, GgufError
+from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
+from gglib_nb.errors import AmbiguousQuantizationError, GatedRepoError, IncompleteShardSetError
+from gglib_nb.manager.disk_room import DiskRoom, bytes_to_write, files_of, queued_files, room_at
 from gglib_nb.manager.machine_memory import MachineMemory
+from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
 from gglib_nb.manager.resolving import COMPANION_KINDS, Hub
 
-_HEADER_BYTES: Final = 2 * 1024**2
-"""What is read of a header at most: all that the estimate needs stands before the vocabulary."""
-_HEADER_WINDOW_BYTES: Final = 256 * 1024
-_MOST_HEADERS: Final = 4
-"""Repositories with more than one model are rare, and each further model costs a request."""
 DEFAULT_CONTEXT_TOKENS: Final = 8192
 
 
-class ReadingHub(Hub, Protocol):
-    """What is asked of a hub beyond its listing."""
-
-    def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
-        """A part of a file."""
+class ReadingHub(Hub, RangeReader, Protocol):
+    """What is asked of a hub: listings, access, and parts of files."""
 
 
 class Planner:
@@ -53,7 +47,7 @@ class Planner:
         Args:
             hub: The hub.
             models_directory: Where downloads go.
-            memory: Asks the machine; takes its time.
+            memory: Asks the machine, at the first plan; takes its time.
             present_bytes: How much of a file of that many bytes is on the disk, finished or partial.
         """
         self._hub: Final = hub
@@ -72,43 +66,32 @@ class Planner:
         """The plan of a repository; of one variant where a quantization is given.
 
         Raises:
-            RequestError: The quantization names no variant, or several.
+            RequestError: The quantization names no variant, several, or an incomplete one; or there is no model.
             HubError: The Hub's answer is no, or there is none.
         """
         check_repo_id(repo_id)
         listing = self._hub.list_files(repo_id, revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        machine = self._memory()
-        choice = _choice(variants, quantization, machine.ram_bytes)
+        choice, undecided = _choice(listing, variants, quantization, self._machine.ram_bytes)
         shown = variants.variants if quantization is None or choice is None else (choice.variant,)
         gate = self._gate(listing)
+        headers = read_headers(self._hub, listing, shown) if gate is None else {}
         context = context_tokens or DEFAULT_CONTEXT_TOKENS
-        headers = self._headers(listing, shown) if gate is None else {}
-        free_bytes, queued_bytes = self._free_bytes(), _queued_bytes(snapshot)
-        queued = {item.id for item in snapshot.items}
-
-        def row(variant: Variant) -> VariantPlan:
-            present = self._present(listing.repo_id, variant)
-            to_go = None if variant.size_bytes is None else max(0, variant.size_bytes - present)
-            need = _need(variant, headers.get(_model_of(variant)), context)
-            is_chosen = choice is not None and variant is choice.variant
-            return VariantPlan(
-                key=variant.key,
-                label=variant.quantization,
-                size_bytes=variant.size_bytes,
-                shard_count=variant.shards_expected,
-                bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
-                present_bytes=present,
-                free_bytes_after=None if None in (free_bytes, to_go) else free_bytes - queued_bytes - to_go,  # type: ignore[operator]
-                memory=need,
-                ram_fit=fit_of(need.total_bytes if need else None, machine.ram_bytes),
-                vram_fit=fit_of(need.total_bytes if need else None, machine.vram_bytes),
-                missing=variant.missing,
-                is_queued=DownloadId(listing.repo_id, variant.key, revision) in queued,
-                is_recommended=is_chosen,
-                why=choice.why if choice is not None and is_chosen else "",
-            )
-
+        room = room_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
+        queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, room.device))
+        view = _View(
+            listing=listing,
+            variants=variants,
+            choice=choice,
+            headers=headers,
+            context_tokens=context,
+            machine=self._machine,
+            room=room,
+            queued_bytes=queued_bytes,
+            queued_keys=_queued_keys(listing, snapshot),
+            models_directory=self._models_directory,
+            present_bytes=self._present_bytes,
+        )
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,
@@ -117,15 +100,21 @@ class Planner:
             has_access=gate is None,
             accept_url=gate.accept_url if gate is not None else None,
             is_private=listing.is_private,
-            variants=tuple(sorted(map(row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
-            companions=_companions(variants),
+            variants=tuple(sorted(map(view.row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
+            companions=tuple(map(_planned, variants.companions)),
             context_tokens=context if headers else None,
             models_directory=str(self._models_directory),
-            free_bytes=free_bytes,
+            free_bytes=room.free_bytes,
             queued_bytes=queued_bytes,
-            ram_bytes=machine.ram_bytes,
-            vram_bytes=machine.vram_bytes,
+            ram_bytes=self._machine.ram_bytes,
+            vram_bytes=self._machine.vram_bytes,
+            refusal=str(gate) if gate is not None else "",
+            undecided=undecided,
         )
+
+    @cached_property
+    def _machine(self) -> MachineMemory:
+        return self._memory()
 
     def _gate(self, listing: RepoListing) -> GatedRepoError | None:
         try:
@@ -134,73 +123,82 @@ class Planner:
             return error
         return None
 
-    def _headers(self, listing: RepoListing, variants: Iterable[Variant]) -> dict[object, GgufHeader]:
-        """One header a model: its quantizations differ in the weights only."""
-        smallest = {_model_of(variant): variant for variant in sorted(variants, key=lambda v: -(v.size_bytes or 0))}
-        headers = {}
-        for model, variant in list(smallest.items())[:_MOST_HEADERS]:
-            if (header := self._header(listing, variant)) is not None:
-                headers[model] = header
-        return headers
 
-    def _header(self, listing: RepoListing, variant: Variant) -> GgufHeader | None:
-        path, size = variant.files[0], variant.sizes[0]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """Everything that was found out; makes the rows of it."""
 
-        def read(offset: int, length: int) -> bytes:
-            return self._hub.read_range(listing.repo_id, listing.commit_sha, path, offset, length)
+    listing: RepoListing
+    variants: Variants
+    choice: Choice | None
+    headers: Mapping[Model, GgufHeader]
+    context_tokens: int
+    machine: MachineMemory
+    room: DiskRoom
+    queued_bytes: int
+    queued_keys: frozenset[str]
+    models_directory: Path
+    present_bytes: Callable[[Path, int], int]
 
-        if size is None:
-            return None
-        try:
-            return read_header(read, size, limit_bytes=_HEADER_BYTES, window_bytes=_HEADER_WINDOW_BYTES)
-        except GgufError:
-            return None  # the plan goes without an estimate; whether a program can load it is not ours to say
-
-    def _present(self, repo_id: str, variant: Variant) -> int:
-        if variant.split == "bytes":
-            whole = "/".join(filter(None, (variant.folder, f"{variant.stem}.gguf")))
-            return self._present_bytes(target_path(self._models_directory, repo_id, whole), variant.size_bytes or 0)
-        pairs = zip(variant.files, variant.sizes, strict=True)
-        return sum(
-            self._present_bytes(target_path(self._models_directory, repo_id, path), size or 0) for path, size in pairs
+    def row(self, variant: Variant) -> VariantPlan:
+        """What one variant would cost."""
+        files = files_of(self.models_directory, self.listing.repo_id, zip(variant.files, variant.sizes, strict=True))
+        memory = self._memory(variant)
+        needed = memory.total_bytes if memory else None
+        is_queued = variant.key in self.queued_keys
+        is_chosen = self.choice is not None and variant is self.choice.variant
+        return VariantPlan(
+            key=variant.key,
+            label=variant.quantization,
+            size_bytes=variant.size_bytes,
+            shard_count=variant.shards_expected,
+            bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
+            present_bytes=sum(self.present_bytes(target, size) for target, size in files.items()),
+            free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
+            memory=memory,
+            ram_fit=fit_of(needed, self.machine.ram_bytes),
+            vram_fit=fit_of(needed, self.machine.vram_bytes),
+            missing=variant.missing,
+            is_queued=is_queued,
+            is_recommended=is_chosen,
+            why=self.choice.why if self.choice is not None and is_chosen else "",
+            companions=self._companions(variant),
         )
 
-    def _free_bytes(self) -> int | None:
-        """Free on the filesystem of the models folder, also before that folder exists."""
-        folders = (self._models_directory, *self._models_directory.parents)
-        try:
-            return shutil.disk_usage(next(folder for folder in folders if folder.exists())).free
-        except (OSError, StopIteration):
+    def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
+        """Free once all that is queued and this are there; what is queued itself is counted already."""
+        if self.room.free_bytes is None or variant.size_bytes is None:
             return None
+        return self.room.free_bytes - self.queued_bytes - own_bytes
+
+    def _memory(self, variant: Variant) -> MemoryEstimate | None:
+        header = self.headers.get(model_of(variant))
+        if header is None or variant.size_bytes is None:
+            return None
+        return estimate_memory(header, variant.size_bytes, self.context_tokens)
+
+    def _companions(self, variant: Variant) -> tuple[PlannedCompanion, ...]:
+        found = (companion_for(self.variants, variant, kind) for kind in COMPANION_KINDS)
+        return tuple(_planned(companion) for companion in found if companion is not None)
 
 
-def _choice(variants: Variants, quantization: str | None, ram_bytes: int) -> Choice | None:
-    """What the rule takes; None where nothing was asked for and no rule decides."""
+def _choice(
+    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int
+) -> tuple[Choice | None, str]:
+    """What the rule takes; None, and why, where nothing was asked for and the rule takes nothing."""
     try:
-        return choose(variants, quantization, ram_bytes)
-    except AmbiguousQuantizationError:
+        return choose(variants, quantization, ram_bytes, repository=listing.repo_id), ""
+    except (AmbiguousQuantizationError, IncompleteShardSetError) as error:
         if quantization is not None:
             raise
-        return None
+        return None, str(error)
 
 
-def _model_of(variant: Variant) -> object:
-    """What the variants of one model have in common."""
-    return parse_path(variant.files[0]).base_words
+def _queued_keys(listing: RepoListing, snapshot: QueueSnapshot) -> frozenset[str]:
+    """The variants of this commit that are in the queue, under whatever revision they were asked for."""
+    here = (listing.repo_id, listing.commit_sha)
+    return frozenset(item.id.quantization or "" for item in snapshot.items if (item.repo_id, item.commit_sha) == here)
 
 
-def _need(variant: Variant, header: GgufHeader | None, context_tokens: int) -> MemoryEstimate | None:
-    if header is None or variant.size_bytes is None:
-        return None
-    return estimate_memory(header, variant.size_bytes, context_tokens)
-
-
-def _queued_bytes(snapshot: QueueSnapshot) -> int:
-    """What the queue has still to write; where a size is unknown it does not count."""
-    return sum(max(0, (item.total_bytes or 0) - item.downloaded_bytes) for item in snapshot.items)
-
-
-def _companions(variants: Variants) -> tuple[PlannedCompanion, ...]:
-    return tuple(
-        PlannedCompanion(one.path, one.kind, one.size_bytes, one.kind in COMPANION_KINDS) for one in variants.companions
-    )
+def _planned(companion: Companion) -> PlannedCompanion:
+    return PlannedCompanion(companion.path, companion.kind, companion.size_bytes, companion.kind in COMPANION_KINDS)

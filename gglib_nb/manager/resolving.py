@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.domain.companions import CompanionKind
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
+from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import HubUnavailableError, RequestError
 
-COMPANION_KINDS: Final = ("mmproj",)
+COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj",)
 """Kinds that can be fetched along. The others (imatrix, adapters, drafts) are for other programs than a loader."""
 
 
@@ -73,7 +75,7 @@ class Resolver:
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice = choose(variants, request.quantization, self._memory_bytes)
+        choice = choose(variants, request.quantization, self._memory_bytes, repository=listing.repo_id)
         if listing.gate is not None:
             self._hub.check_access(listing)
         return self.plan(request, listing, variants, choice)
@@ -97,11 +99,10 @@ class Resolver:
 
     def _shards(self, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
         if variant.split != "bytes":
-            return [self._file(listing, path, path, "shard") for path in variant.files]
-        whole = "/".join(filter(None, (variant.folder, f"{variant.stem}.gguf")))
+            return [self._file(listing, path, "shard") for path in variant.files]
         parts, offset = [], 0
         for path in variant.files:
-            parts.append(self._file(listing, path, whole, "shard", offset))
+            parts.append(self._file(listing, path, "shard", offset))
             size = parts[-1].size_bytes
             if size is None:
                 raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
@@ -112,17 +113,18 @@ class Resolver:
         self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
     ) -> list[PlannedFile]:
         files = []
-        for kind in request.companions:
-            if kind not in COMPANION_KINDS:
-                raise RequestError(f"{kind!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
-            if (companion := companion_for(variants, variant, "mmproj")) is None:
+        for wanted in dict.fromkeys(request.companions):
+            kind = next((one for one in COMPANION_KINDS if one == wanted), None)
+            if kind is None:
+                raise RequestError(f"{wanted!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
+            if (companion := companion_for(variants, variant, kind)) is None:
                 raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
-            files.append(self._file(listing, companion.path, companion.path, kind))
+            files.append(self._file(listing, companion.path, kind))
         return files
 
-    def _file(self, listing: RepoListing, path: str, place: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
+    def _file(self, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
         file = listing.file(path)
-        target = target_path(self._models_directory, listing.repo_id, place)
+        target = target_path(self._models_directory, listing.repo_id, parse_path(path).place)
         return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:

@@ -11,6 +11,7 @@ from gglib_nb.errors import (
     IncompleteShardSetError,
     InvalidQuantizationError,
     NoGgufFilesError,
+    RequestError,
 )
 
 
@@ -61,7 +62,7 @@ def test_an_unknown_label_is_answered_with_the_choices() -> None:
     with pytest.raises(InvalidQuantizationError) as caught:
         pick("Q8_0 Q4_K_M IQ2_M", "NVFP4")
 
-    assert str(caught.value) == "This repository has no NVFP4. It offers: Q4_K_M, Q8_0, IQ2_M."
+    assert str(caught.value) == "The repository has no NVFP4. It offers: Q4_K_M, Q8_0, IQ2_M."
     assert caught.value.choices == ("Q4_K_M", "Q8_0", "IQ2_M")
 
 
@@ -109,7 +110,7 @@ def test_a_big_endian_build_is_taken_only_by_name() -> None:
 def test_an_incomplete_set_is_refused_by_name() -> None:
     listing = variants_of(["m-Q8_0-00002-of-00003.gguf", "m-Q4_0.gguf"])
 
-    with pytest.raises(IncompleteShardSetError, match=r"Q8_0 lacks 2 of its 3 files .*number 1, 3\)") as caught:
+    with pytest.raises(IncompleteShardSetError, match=r"lacks 2 of the 3 files of Q8_0 \(number 1, 3\)") as caught:
         choose(listing, "q8_0")
     assert caught.value.missing == (1, 3)
 
@@ -125,11 +126,35 @@ def test_a_repository_with_an_incomplete_set_alone_is_refused() -> None:
         choose(variants_of(["m-Q4_K_M-00001-of-00002.gguf"]))
 
 
+def test_of_incomplete_sets_alone_the_rule_takes_none() -> None:
+    files = ["m-UD-Q4_K_XL-00001-of-00002.gguf", "m-IQ4_XS-00002-of-00002.gguf"]
+
+    with pytest.raises(AmbiguousQuantizationError, match="2 variants and none is complete"):
+        choose(variants_of(files))
+
+
 def test_a_repository_without_a_model_is_refused() -> None:
     with pytest.raises(NoGgufFilesError, match="no GGUF file"):
         choose(variants_of(["README.md"]))
     with pytest.raises(NoGgufFilesError, match=r"only files that go with one \(mmproj\)"):
         choose(variants_of(["mmproj-F16.gguf"]))
+
+
+@pytest.mark.parametrize(
+    ("files", "requested"),
+    [
+        ([], None),
+        (["mmproj-F16.gguf"], None),
+        (["m-Q8_0-00002-of-00003.gguf"], None),
+        (["m-F16.gguf", "m-F32.gguf"], None),
+        (["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"], None),
+        (["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"], "Q4_K_M"),
+        (["a-Q4_K_M.gguf"], "Q9_9"),
+    ],
+)
+def test_every_refusal_names_the_repository(files: list[str], requested: str | None) -> None:
+    with pytest.raises(RequestError, match=r"^owner/name "):
+        choose(variants_of(files), requested, repository="owner/name")
 
 
 def test_the_only_variant_is_taken() -> None:
