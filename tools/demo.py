@@ -84,7 +84,10 @@ def _point_at(hub: DemoHub, folder: Path) -> None:
 
 
 def _lab() -> int:
-    command = [sys.executable, "-m", "jupyterlab", str(FIRST), "--ServerApp.answer_yes=True", "--LabApp.news_url="]
+    command = [
+        *(sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}"),
+        *(f"--LabApp.default_url=/lab/tree/{FIRST.name}", "--ServerApp.answer_yes=True", "--LabApp.news_url="),
+    ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     lab = subprocess.Popen(command, cwd=ROOT)  # noqa: S603  # our own words only
