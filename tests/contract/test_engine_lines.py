@@ -1,0 +1,200 @@
+"""What the engine makes of a line: how many connections, which ones, what it says when nothing comes."""
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import Stall, edge_lottery
+from gglib_nb.engine.protocol import TransferFinished
+from tests.support.engine import HASTY, LocalEngine, configured
+from tests.support.hub import make_repository
+
+REPO = "demo/model"
+NAME = "model.gguf"
+SMALL = "small.gguf"
+SIZE = 120_000_000
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub([make_repository(REPO, {NAME: SIZE, SMALL: 20_000_000})])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path)
+    yield local
+    local.close()
+
+
+def bytes_by_connection(hub) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for record in hub.requests:
+        if record.origin == "cdn":
+            counts[record.connection_id] += record.bytes_sent
+    return counts
+
+
+def test_a_line_that_limits_each_connection_gets_as_many_as_are_allowed(hub, engine) -> None:
+    hub.set_speed(per_connection=4_000_000)
+
+    engine.fetch(REPO, NAME)
+
+    running = [one for one in hub.requests if one.origin == "cdn"]
+    assert 12 <= len({one.connection_id for one in running}) <= 20
+
+
+def test_connections_are_kept_from_range_to_range(hub, engine) -> None:
+    engine.fetch(REPO, NAME)
+
+    requests = [one for one in hub.requests if one.origin == "cdn"]
+    assert len(requests) > len({one.connection_id for one in requests})
+
+
+def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
+    hub.set_speed(per_connection=10_000_000)
+    engine = LocalEngine(hub, tmp_path, max_connections=3)
+
+    engine.fetch(REPO, NAME)
+
+    requests = [one for one in hub.requests if one.origin == "cdn"]
+    for one in requests:
+        # One that is being closed may still look open to the server.
+        assert sum(other.started_s <= one.started_s < (other.ended_s or 0) for other in requests) <= 3 + 1
+    engine.close()
+
+
+def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) -> None:
+    hub.set_speed(per_connection=5_000_000)
+
+    engine.fetch(REPO, SMALL)
+
+    assert hub.ranges(SMALL)[0] == (0, 19_999_999)
+    assert len(bytes_by_connection(hub)) >= 3
+
+
+def test_slow_edges_are_drawn_again_and_fast_ones_kept(hub, engine) -> None:
+    hub.set_edge_lottery(edge_lottery([(0.5, 1_000_000), (0.5, 12_000_000)], seed=3))
+
+    engine.fetch(REPO, NAME)
+
+    counts = bytes_by_connection(hub)
+    assert len(counts) > 16
+    assert sum(sorted(counts.values(), reverse=True)[:16]) > 0.8 * SIZE
+
+
+def test_silence_is_told_with_its_seconds_before_anything_is_done_about_it(hub, tmp_path) -> None:
+    stall = Stall(after_bytes=1_000_000)
+    hub.faults.add(stall, path=SMALL, origin="cdn", times=None)
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=60, answer_s=60))
+    attempt = engine.begin(REPO, SMALL)
+
+    told = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "stalled" and one.notice_s > 2.5)
+    stall.release()
+
+    assert told.notice_s < 4
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+    engine.close()
+
+
+@pytest.mark.slow
+def test_a_bandwidth_limit_is_exact_to_five_percent_over_ten_seconds(hub, engine) -> None:
+    limit = 3_000_000
+    engine.send(configured(hub, bandwidth_limit_bytes_per_second=limit))
+    attempts = [engine.begin(REPO, NAME), engine.begin(REPO, SMALL)]
+
+    engine.log.wait_for(lambda _: all(len(engine.log.progress_of(one)) > 125 for one in attempts), timeout_s=40)
+    reports = [engine.log.progress_of(attempt) for attempt in attempts]
+    began, ended = [[one[index] for one in reports] for index in (20, 120)]
+    rates = [
+        (last.received_bytes - first.received_bytes) / (last.sampled_s - first.sampled_s)
+        for first, last in zip(began, ended, strict=True)
+    ]
+
+    assert sum(rates) == pytest.approx(limit, rel=0.05)
+    assert min(rates) > limit / 4
+    for attempt in attempts:
+        engine.stop(attempt)
+
+
+def test_a_limit_that_is_lifted_leaves_no_slow_connection_behind(hub, engine) -> None:
+    engine.send(configured(hub, bandwidth_limit_bytes_per_second=2_000_000))
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_000_000)
+    before = {one.connection_id for one in hub.requests if one.origin == "cdn"}
+
+    engine.send(configured(hub))
+
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+    carried = bytes_by_connection(hub)
+    assert sum(carried[one] for one in carried if one not in before) > SIZE / 2
+
+
+class Proxy:
+    """A forward proxy for plain HTTP that counts what passes and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, client.makefile("rb") as lines:
+            head = [lines.readline()]
+            while head[-1] not in (b"\r\n", b""):
+                head.append(lines.readline())
+            self.heads.append(head[0])
+            method, url, version = head[0].split(b" ")
+            host, _, path = url.removeprefix(b"http://").partition(b"/")
+            name, _, port = host.partition(b":")
+            with socket.create_connection((name.decode(), int(port))) as server:
+                kept = [line for line in head[1:-1] if not line.lower().startswith(b"connection")]
+                server.sendall(
+                    b" ".join((method, b"/" + path, version)) + b"".join(kept) + b"Connection: close\r\n\r\n"
+                )
+                while data := server.recv(1 << 16):
+                    client.sendall(data)
+
+
+def test_a_proxy_of_the_environment_is_used_for_the_hub_and_the_bytes(hub, tmp_path, monkeypatch) -> None:
+    proxy = Proxy()
+    monkeypatch.setenv("http_proxy", proxy.url)
+    engine = LocalEngine(hub, tmp_path)
+
+    engine.fetch(REPO, SMALL)
+
+    assert any(hub.url.encode() in head for head in proxy.heads)
+    assert any(hub.cdn_url.encode() in head for head in proxy.heads)
+    engine.close()
+    proxy.close()
+
+
+def test_hosts_that_need_no_proxy_are_reached_directly(hub, tmp_path, monkeypatch) -> None:
+    proxy = Proxy()
+    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    engine = LocalEngine(hub, tmp_path)
+
+    engine.fetch(REPO, SMALL)
+
+    assert proxy.heads == []
+    engine.close()
+    proxy.close()
