@@ -135,8 +135,11 @@ class Crew:
         return self._throttle.bytes_per_second is not None
 
     def candidate_to_drop(self, now_s: float) -> Member | None:
-        """A busy member that should leave at once: above our share, or far slower than the best."""
-        busy = self.busy
+        """A busy member that should leave at once: above our share, or far slower than the best.
+
+        Not one that brings a file as a whole, since that would begin again.
+        """
+        busy = [member for member in self.busy if member.job is not None and not member.job.source.is_whole]
         if self._surplus() > 0 and busy:
             return min(busy, key=lambda member: member.pace(now_s).bytes_per_second)
         if self.is_limited or len(busy) < 2:

@@ -13,7 +13,9 @@ Order of writes and syncs, and why it is enough:
   called from time to time, and only after it returns the ranges that were written before it was called
   are recorded as `synced`. The first line carries the boot's id: in the same boot `written` is believed,
   in another one (or on another machine, or where the id is unknown) only `synced` is.
-* A journal is begun by writing it whole under another name and renaming it, so there is never half a first line.
+* A `synced` line itself reaches the disk with the next sync; until then a power cut costs only what it said.
+* A journal is begun by writing it whole under another name, `fdatasync` and a rename: there is never half a first
+  line, and a power cut during a resume finds the old journal or the new one.
 * At the end: `fsync` of the partial file, then the line `verified` with size, digest and modification time,
   then the rename of the partial file, then `fsync` of the folder. A final file beside a journal whose
   `verified` fits it need not be hashed again.
@@ -25,12 +27,12 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from gglib_nb.engine.place import sync_data
+from gglib_nb.engine.place import sync_data, syncer_of
 from gglib_nb.engine.ranges import Range, RangeSet
 
 # Beyond this the journal is begun anew with its last state alone.
@@ -156,7 +158,10 @@ class Journal:
         self._seed = zlib.crc32(first[:-1])
         fresh = self.path.with_name(self.path.name + ".new")
         content = first + self._state_line(done, synced, None)
-        fresh.write_bytes(content)
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            sync_data(file.fileno())
         self.close()
         fresh.replace(self.path)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -174,9 +179,9 @@ class Journal:
         os.write(self._fd, line)
         self._length += len(line)
 
-    def sync(self) -> None:
-        """Bring its lines to the disk itself."""
-        sync_data(self._fd)
+    def syncer(self) -> Callable[[], None]:
+        """A function that brings the lines written so far to the disk; it may run in any thread, also after `close`."""
+        return syncer_of(self._fd)
 
     def close(self) -> None:
         """Let go of the file; it stays."""

@@ -15,7 +15,7 @@ from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.follow import Follower
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease
-from gglib_nb.engine.place import allocate, discard, journal_path, lease_path, part_path, sync_data
+from gglib_nb.engine.place import allocate, discard, journal_path, lease_path, part_path, syncer_of
 from gglib_nb.engine.ranges import MIB, RangeSet
 from gglib_nb.engine.retry import LeaseLostError
 
@@ -100,7 +100,7 @@ class Partial:
         """Write down what has reached the disk itself."""
         self.synced = synced
         self._journal.record(self.done, self.synced)
-        self._journal.sync()
+        self._recorded_bytes = self.done.total_bytes
 
     def record_verified(self, verified: Verified) -> None:
         """Write down that the whole was found right."""
@@ -123,13 +123,13 @@ class Partial:
 
     def syncer(self) -> Callable[[], None]:
         """A function that brings what is written now to the disk; it may run in any thread, also after `close`."""
-        fd = os.dup(self._fd)
+        sync_bytes, sync_lines = syncer_of(self._fd), self._journal.syncer()
 
         def sync() -> None:
             try:
-                sync_data(fd)
+                sync_bytes()
             finally:
-                os.close(fd)
+                sync_lines()
 
         return sync
 

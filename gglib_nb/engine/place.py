@@ -107,6 +107,19 @@ def sync_data(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
 
 
+def syncer_of(fd: int) -> Callable[[], None]:
+    """A function that syncs what the file holds now; it has a descriptor of its own and must be called once."""
+    own = os.dup(fd)
+
+    def sync() -> None:
+        try:
+            sync_data(own)
+        finally:
+            os.close(own)
+
+    return sync
+
+
 def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk; filesystems that cannot are left in peace."""
     with contextlib.suppress(OSError):

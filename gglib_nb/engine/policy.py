@@ -64,7 +64,7 @@ def after_failure(part: Part, error: ExchangeError, now_s: float, patience: Pati
 def _wait(part: Part, error: ExchangeError, now_s: float, patience: Patience, asked_s: float | None) -> None:
     if now_s < part.retry_at_s:
         return  # several connections met the same trouble; it counts once
-    if part.failures + 1 >= patience.tries:
+    if part.failures + 1 >= patience.tries or (asked_s or 0) > patience.longest_asked_s:
         raise _final(part, error)
     part.wait(now_s, patience, random.random(), asked_s, str(error))  # noqa: S311  # spreads load, guards nothing
 

@@ -77,6 +77,7 @@ class Patience:
         stall_s: Without a byte on a connection before it is made anew.
         first_delay_s: Before the second try.
         longest_delay_s: Between two tries, unless the server asks for more.
+        longest_asked_s: A server that asks to wait longer ends the transfer.
         tries: Failures in a row without a new byte before the transfer fails.
         resolves: Refused signed URLs in a row without a new byte before the transfer fails.
         lease_s: Without a sign of life before another process's lease is taken over.
@@ -87,7 +88,8 @@ class Patience:
     stall_s: float = 5.0
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
-    tries: int = 8
+    longest_asked_s: float = 900.0
+    tries: int = 12
     resolves: int = 4
     lease_s: float = 15.0
 

@@ -4,6 +4,7 @@ State and arithmetic only; the coordinator's thread is the only one that touches
 which connection does what, is decided in `engine.transfer`.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from pathlib import Path
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 from gglib_nb.engine.fetch import Job, Source
-from gglib_nb.engine.journal import PartIdentity
+from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.partial import SYNC_BYTES, SYNC_S, Partial
+from gglib_nb.engine.place import journal_path, part_path
 from gglib_nb.engine.prepare import Preparation
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
 from gglib_nb.engine.ranges import RangeSet, next_range
@@ -101,6 +103,7 @@ class Target:
         partial: Open while fetching and finishing.
         jobs: Ranges under way.
         stored: Set when done.
+        left: What earlier runs left of it, as far as can be told without reading it.
         is_linked: It was linked from elsewhere on this machine.
         proven_parts: How many parts hashed right.
         is_syncing: A sync is under way.
@@ -123,6 +126,7 @@ class Target:
         self.partial: Partial | None = None
         self.jobs: list[Job] = []
         self.stored: StoredFile | None = None
+        self.left = RangeSet()
         self.is_linked = False
         self.proven_parts = 0
         self.is_syncing = False
@@ -163,6 +167,19 @@ class Target:
         """Whether every byte is on the disk."""
         size = self.size_bytes
         return size is not None and self.done.reach(0) >= size
+
+    def look(self, *, force: bool) -> None:
+        """See what is there, so that its bytes count before it is this target's turn."""
+        size = self.size_bytes
+        if size is None:
+            return
+        with contextlib.suppress(OSError):
+            if not force and self.path.stat().st_size == size:
+                self.left.add(0, size)
+                return
+        state = Journal.read(journal_path(self.path))
+        if state is not None and state.parts == self.identities and part_path(self.path).exists():
+            self.left = state.done
 
     def take_note(self) -> None:
         """Bring `done` up to what the connections have written, and let the digest follow."""
@@ -242,14 +259,19 @@ class Target:
         if self.phase is Phase.PREPARING and self.preparation is not None:
             return self._preparation_progress(self.preparation, part, size)
         if self.phase is Phase.PENDING:
-            return 0, ShardStatus.QUEUED
-        count = self.done.bytes_within(part.start, part.end or self.done.last_end)
+            return self._left_bytes(part), ShardStatus.QUEUED
+        if self.partial is None:
+            return self._left_bytes(part), ShardStatus.DOWNLOADING
+        count = self.done.bytes_within(part.start, self.done.last_end if part.end is None else part.end)
         return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
+
+    def _left_bytes(self, part: Part) -> int:
+        return self.left.bytes_within(part.start, part.start if part.end is None else part.end)
 
     def _preparation_progress(self, preparation: Preparation, part: Part, size: int | None) -> tuple[int, ShardStatus]:
         hashed, owners = preparation.hashed_bytes, preparation.owner_bytes
-        reached = hashed if hashed is not None else owners or 0
-        count = max(0, reached - part.start)
+        reached = hashed if hashed is not None else owners
+        count = self._left_bytes(part) if reached is None else max(0, reached - part.start)
         status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
         return (count if size is None else min(count, size)), status
 

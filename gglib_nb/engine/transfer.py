@@ -28,7 +28,7 @@ from gglib_nb.engine.fetch import Job, JobEnded
 from gglib_nb.engine.finish import Finish, FinishOutcome, Gate
 from gglib_nb.engine.notices import notice_of
 from gglib_nb.engine.partial import Partial, discard_unowned
-from gglib_nb.engine.place import discard, journal_path, storage_error
+from gglib_nb.engine.place import discard, disk_full, free_bytes, journal_path, storage_error
 from gglib_nb.engine.policy import STALLED, after_failure, can_retry
 from gglib_nb.engine.prepare import Preparation, Prepared, StoppedError
 from gglib_nb.engine.protocol import (
@@ -45,7 +45,7 @@ from gglib_nb.engine.resources import Resources
 from gglib_nb.engine.retry import BusyError, ExchangeError, LeaseLostError, LineError, RangeIgnoredError
 from gglib_nb.engine.room import Claim
 from gglib_nb.engine.target import Part, Phase, Target, targets_of
-from gglib_nb.errors import GglibError, IntegrityError, StorageError, to_wire
+from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, StorageError, to_wire
 
 Outcome = TypeVar("Outcome")
 
@@ -101,6 +101,9 @@ class Transfer:
     def _main(self) -> None:
         try:
             end = self._run()
+        except DiskFullError as error:
+            full = error if error.needed_bytes is not None else self._disk_full()
+            end = TransferFailed(self._command.attempt, to_wire(full), can_retry(full))
         except GglibError as error:
             end = TransferFailed(self._command.attempt, to_wire(error), can_retry(error))
         except OSError as error:
@@ -117,7 +120,14 @@ class Transfer:
                 journal_path(target.path).unlink(missing_ok=True)
         self._emit(end)
 
+    def _disk_full(self) -> DiskFullError:
+        """The error with what is still missing."""
+        folder = self._targets[0].path.parent
+        return disk_full(folder, sum(target.missing_bytes for target in self._targets), free_bytes(folder))
+
     def _run(self) -> Event:
+        for target in self._targets:
+            target.look(force=self._command.force)
         while True:
             now_s = time.monotonic()
             self._open_targets()
@@ -214,6 +224,9 @@ class Transfer:
         """Make the partial file, once it is known how long it will be, or that nobody says."""
         preparation = target.preparation
         if target.partial is not None or preparation is None:
+            return
+        if not preparation.lease.is_ours():
+            self._start_over(target)
             return
         self._shared.room.claim(
             self._command.attempt,
