@@ -35,7 +35,7 @@ js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs
 notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
 	@$(BIN)/python tools/demo.py --check
 
-bench: .venv/ready-dev  ## Benchmarks, peers beside us
+bench: .venv/ready-bench  ## Benchmarks, peers beside us; needs nginx, curl, aria2 and openssl
 	@$(BIN)/python -m benchmarks.run
 
 clean:  ## Removes what the other targets made

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes .venv with this checkout and one of its extras installed: tools/environment.sh demo|dev
+# Makes .venv with this checkout and one of its extras installed: tools/environment.sh demo|dev|bench
 #
 # Looks for a Python >= 3.11 that can make virtual environments; Debian's needs the package python3-venv, which
 # is installed here where we may (root and apt), and named where we may not. $PYTHON goes first where it is set.

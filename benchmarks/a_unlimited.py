@@ -1,0 +1,44 @@
+"""A: one file over TLS as fast as it goes, verified.
+
+python -m benchmarks.a_unlimited
+"""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.contenders import CURL, OURS, OURS_RUNNING, VERIFIED_PEERS, contenders, missing
+from benchmarks.origin import Origin
+from benchmarks.report import USAGE_HEAD, Bar, Findings, cpu, ratio, usage_rows, wall
+from benchmarks.scenario import Options, measure_in_turn, measure_once, run_alone
+
+
+def measure(options: Options) -> Findings:
+    """1 GiB, TLS, unlimited."""
+    with options.work_folder() as folder, Origin(folder, [options.mib(1024, 64)]) as origin:
+        names = (OURS, OURS_RUNNING, *VERIFIED_PEERS)
+        usages = measure_in_turn(
+            contenders(*names), options.rounds, lambda contender, _: measure_once(contender, origin, folder)
+        )
+        with tempfile.TemporaryDirectory(prefix="gglib-bench-") as disk:
+            on_disk = measure_in_turn(
+                contenders(OURS_RUNNING), options.rounds, lambda one, _: measure_once(one, origin, Path(disk))
+            )
+    peers = [usages[name] for name in VERIFIED_PEERS if name in usages]
+    best = min(wall(runs) for runs in peers)
+    findings = Findings("A", f"{origin.size_bytes / 2**30:.2f} GiB, TLS, unlimited, verified", USAGE_HEAD)
+    findings.rows = usage_rows({**usages, f"{OURS_RUNNING}, in {tempfile.gettempdir()}": on_disk[OURS_RUNNING]})
+    for name in (OURS_RUNNING, OURS):
+        runs = usages[name]
+        findings.bars.append(Bar(f"CPU of {name} / (curl + openssl)", ratio(cpu(runs), cpu(usages[CURL])), 1.25))
+        findings.bars.append(Bar(f"wall of {name} / best verified peer", ratio(wall(runs), best), 1.05))
+    findings.notes = [
+        f"`{OURS}` is a new Python process that starts its engine and ends it; `{OURS_RUNNING}` is what a download "
+        "costs a kernel that has had one before, both processes counted (its peak memory includes the start).",
+        "gglib_nb syncs the file to the disk before it says done, peers do not; the last row shows that on a disk.",
+        *(f"{name} is not installed and was left out." for name in missing(*names)),
+    ]
+    return findings
+
+
+if __name__ == "__main__":
+    run_alone(measure)
