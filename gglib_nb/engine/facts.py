@@ -40,7 +40,10 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     missing = tuple(number + 1 for number in expected if number not in numbers)
     if missing:
         names = ", ".join(map(str, missing))
-        raise IncompleteShardSetError(f"Shards {names} of {len(expected)} are missing.", missing=missing)
+        raise IncompleteShardSetError(
+            f"Shards {names} of {len(expected)} are missing, by the headers of the others; queue the whole set.",
+            missing=missing,
+        )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
     is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1
     if not is_one_set or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)}):

@@ -1,4 +1,4 @@
-"""What a transfer's progress says besides its bytes: one notice, the most useful one.
+"""How far a transfer is, as the kernel is told: bytes, and one notice, the most useful one.
 
 Reads the state of the targets and changes nothing.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gglib_nb.engine.policy import STALLED
-from gglib_nb.engine.protocol import NoticeKind
+from gglib_nb.engine.protocol import NoticeKind, Progress
 from gglib_nb.engine.target import Phase, Target
 
 # A line that gives nothing for so long is called stalled; connections are made anew later than that.
@@ -30,6 +30,24 @@ class Notice:
     seconds: float | None = None
     text: str = ""
     is_finalizing: bool = False
+
+
+def progress_of(attempt: int, targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int) -> Progress:
+    """The whole of it; arguments as for `notice_of`."""
+    files = {
+        index: progress for target in targets for index, progress in zip(target.indexes, target.progress(), strict=True)
+    }
+    notice = notice_of(targets, now_s, moved_s, received_bytes)
+    return Progress(
+        attempt=attempt,
+        sampled_s=now_s,
+        files=tuple(files[index] for index in range(len(files))),
+        received_bytes=received_bytes,
+        notice_kind=notice.kind,
+        notice_s=notice.seconds,
+        notice_text=notice.text,
+        is_finalizing=notice.is_finalizing,
+    )
 
 
 def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int) -> Notice:

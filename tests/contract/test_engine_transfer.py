@@ -1,8 +1,10 @@
 """What an attempt does with files: resuming, joining, linking, replacing, sharing the line and the folder."""
 
+import contextlib
 import hashlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from gglib_nb.domain.download import PlannedFile, ShardStatus
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.place import journal_path, part_path
 from gglib_nb.engine.protocol import DiscardPartials, TransferFinished, TransferStopped
-from gglib_nb.errors import DiskFullError, IncompleteShardSetError, IntegrityError, StorageError
+from gglib_nb.errors import DiskFullError, IncompleteShardSetError, IntegrityError, StorageError, from_wire
 from tests.support.engine import EngineProcess, LocalEngine, configured, planned
 from tests.support.hub import make_repository, small_gguf
 
@@ -467,3 +469,77 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(hub, engine) 
 
     assert isinstance(error, StorageError)
     assert "models/demo" in str(error)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A filesystem of 64 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a filesystem can be mounted by root only: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing(
+    hub, small_disk, monkeypatch
+) -> None:
+    monkeypatch.setattr("gglib_nb.engine.place._fallocate", lambda: None)
+    engine = LocalEngine(hub, small_disk)
+    attempt = begin_slowly(engine)
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb") as filler:
+        while True:
+            filler.write(bytes(100_000))
+
+    end = engine.log.end_of(attempt)
+    error = from_wire(end.error)
+    assert isinstance(error, DiskFullError)
+    assert 0 < error.needed_bytes <= SIZE - 4_000_000
+    assert not end.can_retry
+
+    (small_disk / "filler").unlink()
+    hub.set_speed()
+    engine.fetch(REPO, NAME)
+    assert engine.log.progress_of(2)[-1].received_bytes <= SIZE - 4_000_000
+    engine.close()
+
+
+def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_disk, monkeypatch) -> None:
+    monkeypatch.setattr("gglib_nb.engine.place._fallocate", lambda: None)
+    engine = LocalEngine(hub, small_disk)
+    begin_slowly(engine)
+
+    error = engine.failure(REPO, "other.gguf")
+
+    assert isinstance(error, DiskFullError)
+    engine.close()
+
+
+def test_bytes_of_an_earlier_run_count_before_it_is_a_shards_turn(hub, engine) -> None:
+    engine.failure(REPO, SHARDS[2])  # alone it is no model, and stays all the same
+    hub.faults.add(Status(503), path=SHARDS[0], origin="hub", times=None)
+
+    attempt = engine.begin(REPO, *SHARDS)
+    first = engine.log.wait_for_progress(attempt, lambda _: True)
+    engine.stop(attempt)
+
+    assert [one.downloaded_bytes for one in first.files] == [0, 0, 400_002]
+
+
+def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine, tmp_path) -> None:
+    first = EngineProcess(hub, engine.folder, tmp_path / "state")
+    theirs = begin_slowly(first)
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
+
+    end, took_s = engine.stop(attempt, discard=True)
+    hub.set_speed()
+
+    assert isinstance(end, TransferStopped)
+    assert took_s < 1
+    assert isinstance(first.log.end_of(theirs), TransferFinished)
+    first.close()
