@@ -4,8 +4,8 @@ Pure: no widget, no thread, no clock. Relies on the promise of `QueueSnapshot` t
 not change is the very same object as before, so that a tick costs what changed and not what there is.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -15,7 +15,16 @@ from gglib_nb.domain.download import (
     ShardProgress,
 )
 from gglib_nb.errors import GatedRepoError
-from gglib_nb.notebook.messages import Delta, ItemPatch, ItemState, PanelState, QueueState, RunState, ShardState
+from gglib_nb.notebook.messages import (
+    BarPatch,
+    Delta,
+    ItemPatch,
+    ItemState,
+    PanelState,
+    QueueState,
+    RunState,
+    ShardState,
+)
 
 _Rows = dict[str, QueuedDownload]
 
@@ -27,56 +36,64 @@ class Feed:
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
-        rows = _rows(snapshot)
-        self._rows = rows
-        self._state: PanelState = {
-            "rev": snapshot.version,
-            "seq": 0,
-            "queue": _queue_state(snapshot),
-            "order": list(rows),
-            "items": {key: _item_state(item) for key, item in rows.items()},
-        }
+        self._told = _Told(0, snapshot)
+        self._rows = _rows(snapshot)
+        self._fields = {key: _fields(item) for key, item in self._rows.items()}
+        self._queue = _queue_state(snapshot)
 
     @property
     def state(self) -> PanelState:
-        """The state as of the last delta: what follows applies to it. Never changed in place."""
-        return self._state
+        """The state as of the last delta: what follows applies to it."""
+        told = self._told
+        rows = _rows(told.snapshot)
+        return {
+            "rev": told.snapshot.version,
+            "seq": told.seq,
+            "queue": _queue_state(told.snapshot),
+            "order": list(rows),
+            "items": {key: _item_state(item) for key, item in rows.items()},
+        }
 
     def advance(self, snapshot: QueueSnapshot) -> Delta | None:
         """Takes the next snapshot; returns what the page has to be told, or None where nothing shows.
 
         A snapshot that is not newer than the one before is ignored.
         """
-        before = self._state
-        if snapshot.version <= before["rev"]:
+        told = self._told
+        if snapshot.version <= told.snapshot.version:
             return None
-        rows, queue = _rows(snapshot), _queue_state(snapshot)
-        items, patches = self._patched(rows)
-        order = list(rows)
-        changed = {name: value for name, value in queue.items() if value != before["queue"].get(name)}
-        if not patches and not changed and order == before["order"]:
+        before, rows, queue_state = self._rows, _rows(snapshot), _queue_state(snapshot)
+        queue = _changes(self._queue, queue_state)
+        patches = {key: patch for key, item in rows.items() if (patch := self._patch(key, item))}
+        is_reordered = list(rows) != list(before)
+        if not patches and not queue and not is_reordered:
             return None
-        seq = before["seq"] + 1
-        self._rows = rows
-        self._state = {"rev": snapshot.version, "seq": seq, "queue": queue, "order": order, "items": items}
-        delta: Delta = {"kind": "delta", "rev": snapshot.version, "seq": seq, "queue": changed, "items": patches}
-        return delta if order == before["order"] else {**delta, "order": order}
+        self._rows, self._queue, self._told = rows, queue_state, _Told(told.seq + 1, snapshot)
+        for key in before.keys() - rows.keys():
+            del self._fields[key]
+        delta: Delta = {
+            "kind": "delta",
+            "rev": snapshot.version,
+            "seq": told.seq + 1,
+            "queue": queue,
+            "items": patches,
+        }
+        return {**delta, "order": list(rows)} if is_reordered else delta
 
-    def _patched(self, rows: _Rows) -> tuple[dict[str, ItemState], dict[str, ItemPatch]]:
-        items, patches = {}, {}
-        told = self._state["items"]
-        for key, item in rows.items():
-            old = self._rows.get(key)
-            if old is item:
-                items[key] = told[key]
-            elif old is None or _paths(old) != _paths(item):
-                items[key] = state = _item_state(item)
-                patches[key] = ItemPatch(fields=dict(state), bars=[])
-            else:
-                items[key] = state = _item_state(item, old, told[key])
-                if patch := _patch(told[key], state):
-                    patches[key] = patch
-        return items, patches
+    def _patch(self, key: str, item: QueuedDownload) -> ItemPatch | None:
+        old = self._rows.get(key)
+        if old is item:
+            return None
+        told, self._fields[key] = self._fields.get(key), _fields(item)
+        if old is None or told is None or not _has_same_files(old, item):
+            return {"fields": dict(_item_state(item)), "bars": []}
+        fields, bars = _changes(told, self._fields[key]), _bar_changes(_bars(old), _bars(item))
+        return {"fields": fields, "bars": bars} if fields or bars else None
+
+
+class _Told(NamedTuple):
+    seq: int
+    snapshot: QueueSnapshot
 
 
 def _rows(snapshot: QueueSnapshot) -> _Rows:
@@ -115,7 +132,12 @@ def _run_state(run: QueueRunSummary) -> RunState:
     }
 
 
-def _item_state(item: QueuedDownload, before: QueuedDownload | None = None, told: ItemState | None = None) -> ItemState:
+def _item_state(item: QueuedDownload) -> ItemState:
+    shards = [_shard_state(bar) for bar in _bars(item)]
+    return {**_fields(item), "shards": shards}  # type: ignore[typeddict-item]  # a test compares the names
+
+
+def _fields(item: QueuedDownload) -> dict[str, Any]:
     return {
         "id": str(item.id),
         "repo_id": item.repo_id,
@@ -139,17 +161,7 @@ def _item_state(item: QueuedDownload, before: QueuedDownload | None = None, told
         "was_present": item.was_present,
         "started_at_s": item.started_at_s,
         "ended_at_s": item.ended_at_s,
-        "shards": _shard_states(_bars(item), _bars(before) if before else (), told["shards"] if told else []),
     }
-
-
-def _shard_states(
-    bars: tuple[ShardProgress, ...], before: tuple[ShardProgress, ...], told: list[ShardState]
-) -> list[ShardState]:
-    if not before:
-        return [_shard_state(bar) for bar in bars]
-    pairs = zip(bars, before, told, strict=True)
-    return [state if bar is old else _shard_state(bar) for bar, old, state in pairs]
 
 
 def _shard_state(bar: ShardProgress) -> ShardState:
@@ -162,19 +174,24 @@ def _shard_state(bar: ShardProgress) -> ShardState:
     }
 
 
-def _patch(old: ItemState, new: ItemState) -> ItemPatch | None:
-    fields = {name: value for name, value in new.items() if name != "shards" and value != old.get(name)}
-    bars = [
-        (index, bar["downloaded_bytes"], bar["status"])
-        for index, (bar, told) in enumerate(zip(new["shards"], old["shards"], strict=True))
-        if bar is not told
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in new.items() if value != old[name]}
+
+
+def _bar_changes(old: tuple[ShardProgress, ...], new: tuple[ShardProgress, ...]) -> list[BarPatch]:
+    return [
+        (index, bar.downloaded_bytes)
+        if bar.status is before.status
+        else (index, bar.downloaded_bytes, bar.status.value)
+        for index, (before, bar) in enumerate(zip(old, new, strict=True))
+        if bar is not before
     ]
-    return {"fields": fields, "bars": bars} if fields or bars else None
 
 
 def _bars(item: QueuedDownload) -> tuple[ShardProgress, ...]:
     return (*item.shards, *item.companions)
 
 
-def _paths(item: QueuedDownload) -> Iterable[Any]:
-    return [(bar.path_in_repo, bar.size_bytes) for bar in _bars(item)]
+def _has_same_files(old: QueuedDownload, new: QueuedDownload) -> bool:
+    # The commit and the id name the shards; companions come with their number.
+    return old.commit_sha == new.commit_sha and len(_bars(old)) == len(_bars(new))

@@ -86,14 +86,18 @@ class PanelState(TypedDict):
     items: dict[str, ItemState]
 
 
+BarPatch = tuple[int, int] | tuple[int, int, str]
+"""Index of a bar, its bytes, and its status where that is another one."""
+
+
 class ItemPatch(TypedDict):
-    """What changed of one row: new values of its fields, and `[index, downloaded_bytes, status]` of its bars.
+    """What changed of one row: new values of its fields, and of its bars.
 
     A row the page has not seen, or whose list of files is another one, comes with all its fields.
     """
 
     fields: dict[str, Any]
-    bars: list[tuple[int, int, str]]
+    bars: list[BarPatch]
 
 
 class Delta(TypedDict):

@@ -6,6 +6,7 @@ import comm
 import pytest
 
 from gglib_nb.errors import QueueFullError
+from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
 from tests.support.fakemanager import FakeManager
 from tests.support.snapshots import GIB, completed, download
@@ -71,9 +72,36 @@ def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
             "rev": 2,
             "seq": 1,
             "queue": {},
-            "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GIB}, "bars": [(0, 2 * GIB, "downloading")]}},
+            "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GIB}, "bars": [(0, 2 * GIB)]}},
         }
     ]
+
+
+def test_every_field_of_a_row_is_sent(panel_of):
+    panel = panel_of(FakeManager(download(MODEL)))
+
+    assert set(panel.state["items"][MODEL]) == set(ItemState.__annotations__)
+
+
+def test_a_row_whose_files_are_others_than_before_is_sent_whole(panel_of):
+    manager = FakeManager(download(MODEL))
+    panel = panel_of(manager)
+
+    manager.show(download(MODEL, commit_sha="1" * 40))
+
+    patch = custom(panel)[0]["items"][MODEL]
+    assert set(patch["fields"]) == set(ItemState.__annotations__)
+
+
+def test_deltas_bring_a_state_to_where_the_kernel_is(panel_of):
+    manager = FakeManager(download(MODEL, "downloading", done=GIB), download("owner/other-GGUF:Q8_0"))
+    panel = panel_of(manager)
+
+    manager.show(download(MODEL, "finalizing", done=4 * GIB), completed("owner/other-GGUF:Q8_0"))
+
+    (delta,) = custom(panel)
+    assert (delta["seq"], delta["rev"]) == (panel.state["seq"], panel.state["rev"])
+    assert delta["items"][MODEL]["bars"] == [(0, 4 * GIB, "finished")]
 
 
 def test_nothing_is_sent_where_nothing_shows(panel_of):

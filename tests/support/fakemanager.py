@@ -25,9 +25,13 @@ class FakeManager:
 
     def show(self, *items: Any, **fields: Any) -> None:
         """Becomes another queue, and tells the listeners."""
-        self.snapshot = snapshot(*items, version=self.snapshot.version + 1, **fields)
+        self.tell(snapshot(*items, version=self.snapshot.version + 1, **fields))
+
+    def tell(self, news: QueueSnapshot) -> None:
+        """Tells the listeners of a snapshot that was made before."""
+        self.snapshot = news
         for listener in list(self._listeners):
-            listener(self.snapshot)
+            listener(news)
 
     def subscribe(self, listener: Callable[[QueueSnapshot], None]) -> Callable[[], object]:
         self._listeners.append(listener)

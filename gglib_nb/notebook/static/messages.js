@@ -16,7 +16,7 @@
  *   bandwidth_limit_bytes_per_second: number|null, bytes_per_second: number|null, eta_seconds: number|null,
  *   resolving: string[], last_run: RunState|null}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
-/** @typedef {{fields: Partial<ItemState>, bars: [number, number, string][]}} ItemPatch */
+/** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?][]}} ItemPatch */
 /** @typedef {{kind: "delta", rev: number, seq: number, queue: Partial<QueueState>, order?: string[],
  *   items: Record<string, ItemPatch>}} Delta */
 /** @typedef {{kind: "reply", cid: string, ok: boolean, result?: any, error?: string}} Reply */

@@ -25,7 +25,8 @@ function patched(item, patch) {
   const next = /** @type {ItemState} */ ({ ...item, ...patch.fields });
   if (patch.bars.length) next.shards = next.shards.slice();
   for (const [index, downloaded_bytes, status] of patch.bars) {
-    next.shards[index] = { .../** @type {ShardState} */ (next.shards[index]), downloaded_bytes, status };
+    const bar = /** @type {ShardState} */ (next.shards[index]);
+    next.shards[index] = { ...bar, downloaded_bytes, status: status ?? bar.status };
   }
   return next;
 }
