@@ -1,6 +1,7 @@
 """What every test shares: a scrubbed environment, the asynchronous backend, and the folder of real input."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,9 @@ _hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")
 _clean = scrubbed(os.environ)
 os.environ.clear()
 os.environ.update(_clean, HF_HOME=_hub_home.name)
+
+# A shell that runs us in the background has SIGINT ignored, and that is inherited; the interrupt button is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, and no verdict on how fast the machine is. `--hypothesis-profile=deep` looks for more.
 _plain = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
