@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from gglib_nb.engine.retry import LineError
 from gglib_nb.engine.web import Web, origin_of
+from gglib_nb.errors import NetworkError
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -74,7 +75,7 @@ class _DirectAnswer:
         try:
             return self._response.readinto(view)
         except (OSError, http.client.HTTPException) as error:
-            raise LineError(_describe(error)) from error
+            raise line_error(error, "") from error
 
     def finish(self) -> None:
         if not self._response.isclosed():
@@ -104,7 +105,7 @@ class DirectConnection:
             return self._exchange(self._connect(origin), path, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise LineError(_describe(error)) from error
+            raise line_error(error, url) from error
 
     def abort(self) -> None:
         """End what is under way; the reading thread meets the end of the stream."""
@@ -163,7 +164,7 @@ class _ClientAnswer:
         except StopIteration:
             return 0
         except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise LineError(_describe(error)) from error
+            raise line_error(error, "") from error
         count = min(len(view), len(self._rest))
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
@@ -189,7 +190,7 @@ class ClientConnection:
         try:
             self._response = client.send(client.build_request("GET", url, headers=dict(headers)), stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise LineError(_describe(error)) from error
+            raise line_error(error, url) from error
         return _ClientAnswer(self._response)
 
     def abort(self) -> None:
@@ -208,9 +209,17 @@ class ClientConnection:
             self._response = None
 
 
-def _describe(error: Exception) -> str:
-    """A few words about what broke, without URLs: those may be signed."""
-    if isinstance(error, TimeoutError):
-        return "timed out"
+def line_error(error: Exception, url: str) -> LineError | NetworkError:
+    """What a broken exchange means, in a few words without the URL, which may be signed.
+
+    A certificate that is not trusted does not pass by itself, so that ends the transfer.
+    """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.split("\n", 1)[0][:120] or type(error).__name__
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return NetworkError(
+            f"The certificate of {urlsplit(url).hostname} is not trusted. "
+            "Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart."
+        )
+    if isinstance(error, TimeoutError):
+        return LineError("timed out")
+    return LineError(text.split("\n", 1)[0][:120] or type(error).__name__)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urljoin
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.retry import TRANSIENT_STATUSES, BusyError, LineError, asked_wait_s
+from gglib_nb.engine.connection import line_error
+from gglib_nb.engine.retry import TRANSIENT_STATUSES, BusyError, asked_wait_s
 from gglib_nb.engine.web import Web
 from gglib_nb.errors import (
     GatedRepoError,
@@ -110,7 +111,7 @@ def _ask(web: Web, url: str) -> "httpx.Response":
         finally:
             response.close()
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-        raise LineError(str(error).split("\n", 1)[0][:120] or type(error).__name__) from error
+        raise line_error(error, url) from error
     return response
 
 
