@@ -7,7 +7,7 @@ from typing import Any
 from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
-from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError
+from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fakemanager import FakeManager
 from tests.support.snapshots import GIB, NOW_S, completed, download, run_summary, shards
 
@@ -151,6 +151,11 @@ def offered() -> RepoPlan:
         ram_bytes=16 * GIB,
         vram_bytes=None,
     )
+
+
+def queue_full() -> QueueFullError:
+    """The refusal of a queue that has no room."""
+    return QueueFullError("The queue is full: 10 downloads wait. Remove one, or raise the limit.", max_size=10)
 
 
 def never() -> Future[Any]:

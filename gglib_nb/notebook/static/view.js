@@ -112,6 +112,7 @@ export class PanelView {
   /** JupyterLab marks the views of a widget whose kernel is gone with a class. */
   #checkLife() {
     this.isLive = !this.el.closest(".jupyter-widgets-disconnected");
+    mark(this.root, "data-live", String(this.isLive));
     if (!this.isLive) this.kernel.abandon();
     this.#warn(this.isLive ? "" : GONE);
     this.#enable(this.isLive);

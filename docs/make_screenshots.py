@@ -1,0 +1,131 @@
+"""Makes the pictures of the panel in this folder.
+
+    python -m docs.make_screenshots [name ...]
+
+From invented queues (tests/support/scenes.py) on a page without Jupyter, so that they show the same on every run.
+"""
+
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.support import scenes
+from tests.support.fakemanager import FakeManager
+from tests.support.panelpage import DARK, PanelPage
+
+FOLDER = Path(__file__).parent
+SECONDS_OF_RATE = 90
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        name: Its file is `panel-<name>.png`.
+        scene: The queue it shows.
+        act: What a person does before it is taken.
+        width: Of the window, in CSS pixels.
+        is_dark: JupyterLab's dark theme.
+        options: More of the browser's context, such as forced colours.
+    """
+
+    name: str
+    scene: Callable[[], FakeManager]
+    act: Callable[[PanelPage], None] = lambda _panel: None
+    width: int = 880
+    is_dark: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def draw_rate(panel: PanelPage) -> None:
+    """Lets a minute and a half of rates pass, in no time."""
+    for second in range(SECONDS_OF_RATE):
+        snapshot = panel.manager.snapshot
+        ended = (*snapshot.recent_failures, *snapshot.recent_completed)
+        panel.manager.show(*snapshot.items, *ended, bytes_per_second=_rate(second), eta_seconds=512.0)
+        panel.pump()
+        panel.page.clock.run_for(1000)
+
+
+def _rate(second: int) -> float:
+    # A line that starts, sags in the middle and comes back, never quite even.
+    left = SECONDS_OF_RATE - 1 - second
+    uneven = math.sin(second / 2.3) * 0.03 + math.sin(second / 5.1 + 1) * 0.06
+    sag = 0.45 * math.exp(-(((second - 52) / 7) ** 2))
+    rise = 1 - math.exp(-second / 3)
+    return 58.4e6 * (1.0 if left == 0 else rise * (0.97 + uneven - sag))
+
+
+def open_files(panel: PanelPage) -> None:
+    """Opens the row of a model in four files."""
+    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
+    panel.page.mouse.move(0, 0)
+
+
+def busy(panel: PanelPage) -> None:
+    """A while later, with a row open."""
+    draw_rate(panel)
+    open_files(panel)
+
+
+def choose(panel: PanelPage) -> None:
+    """Asks what a repository offers."""
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+
+
+def refuse(panel: PanelPage) -> None:
+    """Tries again what the queue has no room for."""
+    panel.manager.answers["retry"] = scenes.queue_full()
+    panel.press("Retry DeepSeek-R1-Distill-Llama-70B-GGUF Q4_K_M")
+
+
+PICTURES = (
+    Picture("light", scenes.busy, busy),
+    Picture("dark", scenes.busy, busy, is_dark=True),
+    Picture("narrow", scenes.busy, open_files, width=400),
+    Picture("wide", scenes.busy, busy, width=1400),
+    Picture("50-rows", scenes.many),
+    Picture("variants", scenes.choosing, choose),
+    Picture("errors", scenes.errors, refuse),
+    Picture("done", scenes.done),
+    Picture("empty", scenes.empty),
+    Picture("no-kernel", scenes.busy, lambda panel: panel.disconnect()),
+    Picture("high-contrast", scenes.busy, options=(("forced_colors", "active"), ("color_scheme", "dark"))),
+)
+
+
+def take(browser: Browser, picture: Picture) -> None:
+    """Opens the panel in a window of its own and writes the file."""
+    context = browser.new_context(
+        viewport={"width": picture.width, "height": 1100}, device_scale_factor=1.5, **dict(picture.options)
+    )
+    page = context.new_page()
+    page.clock.install()
+    panel = PanelPage(page, picture.scene())
+    page.add_style_tag(content="body { margin: 8px; }" + (DARK if picture.is_dark else ""))
+    picture.act(panel)
+    panel.pump()
+    page.locator(".gglib-panel").screenshot(path=FOLDER / f"panel-{picture.name}.png", animations="disabled")
+    context.close()
+
+
+def main(names: list[str]) -> None:
+    """Takes the pictures of these names, or all."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for picture in PICTURES:
+            if not names or picture.name in names:
+                take(browser, picture)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
