@@ -1,7 +1,7 @@
 # The table of contents of development. `make demo` and `make test` need Python >= 3.11 and make, nothing else.
 
 BIN := .venv/bin
-SOURCES := $(wildcard gglib_nb tests tools notebooks benchmarks)
+SOURCES := $(wildcard gglib_nb tests tools docs notebooks benchmarks)
 # Plugins by name, so that nothing else that happens to be installed takes part.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p timeout -p hypothesispytest
 # SLOW=1 adds what takes more than two seconds a test.

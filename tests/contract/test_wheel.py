@@ -35,6 +35,12 @@ def test_the_wheel_contains(wheel_names: set[str], path: str) -> None:
     assert path in wheel_names
 
 
+def test_the_wheel_contains_every_file_of_the_package(wheel_names: set[str]) -> None:
+    files = (path for path in (ROOT / "gglib_nb").rglob("*") if path.is_file() and path.parent.name != "__pycache__")
+
+    assert {path.relative_to(ROOT).as_posix() for path in files} - wheel_names == set()
+
+
 def test_the_wheel_contains_the_licence(wheel_names: set[str]) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in wheel_names)
 
