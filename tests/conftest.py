@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ os.environ.update(_clean, HF_HOME=_hub_home.name)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, and no verdict on how fast the machine is. `--hypothesis-profile=deep` looks for more.
-_plain = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+_plain = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", _plain, derandomize=True, max_examples=60, stateful_step_count=40)
 settings.register_profile("deep", _plain, max_examples=3000, stateful_step_count=60)
 settings.load_profile("suite")
@@ -44,3 +45,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared test data is not there: {folder}")
     return folder
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on another filesystem than the test's own."""
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second filesystem here")
+    with tempfile.TemporaryDirectory(dir=shared_memory) as folder:
+        yield Path(folder)

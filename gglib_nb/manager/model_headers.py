@@ -13,7 +13,7 @@ from gglib_nb.domain.gguf import GgufHeader, read_header
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.memory import estimate_memory
 from gglib_nb.domain.variants import Variant
-from gglib_nb.errors import GgufError, HubError
+from gglib_nb.errors import GgufError, HubError, InvalidConfigError, TransferError
 from gglib_nb.manager.workers import Workers
 
 Model = tuple[str, ...]
@@ -71,7 +71,7 @@ def _header(hub: RangeReader, listing: RepoListing, variant: Variant) -> GgufHea
         return hub.read_range(listing.repo_id, listing.commit_sha, path, offset, length)
 
     header: GgufHeader | None = None
-    with suppress(GgufError, HubError):
+    with suppress(GgufError, HubError, TransferError, InvalidConfigError):
         for limit_bytes, window_bytes in _LOOKS:
             header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
             if header.is_whole or _tells_enough(header):

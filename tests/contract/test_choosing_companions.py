@@ -1,0 +1,127 @@
+"""`--with mmproj`: the matching projector comes along with a bar and bytes of its own and is no part of the model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import AlreadyQueuedError, DownloadManager
+from gglib_nb.demo import DemoHub
+from tests.support.hub import make_repository
+
+VISION = "demo/vision-GGUF"
+PROJECTOR = "mmproj-vision-F16.gguf"
+BOTH = "demo/both-GGUF"
+
+
+@pytest.fixture(autouse=True)
+def repositories(hub: DemoHub) -> None:
+    hub.add_repository(
+        make_repository(
+            BOTH,
+            {
+                "m-Q4_K_M.gguf": 60_000,
+                "m-Q8_0-00001-of-00002.gguf": 50_000,
+                "m-Q8_0-00002-of-00002.gguf": 40_000,
+                "mmproj-m-F16.gguf": 20_000,
+                "mmproj-m-F32.gguf": 30_000,
+            },
+        )
+    )
+
+
+async def test_it_has_its_own_bar_and_bytes_and_is_no_shard(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    hub.set_speed(bytes_per_second=0)
+    queued = await manager.queue_smart(BOTH, "Q8_0", companions=("mmproj",))
+    [item] = (await manager.get_queue_snapshot()).items
+    hub.set_speed()
+
+    finished = await manager.wait(queued.id)
+
+    assert queued.shard_count == 2
+    assert [(bar.kind, bar.path_in_repo, bar.size_bytes) for bar in item.companions] == [
+        ("mmproj", "mmproj-m-F16.gguf", 20_000)
+    ]
+    assert [bar.kind for bar in item.shards] == ["shard", "shard"]
+    assert item.total_bytes == 110_000
+    assert [path.name for path in finished.paths] == ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"]
+    assert (tmp_path / "models" / BOTH / "mmproj-m-F16.gguf").stat().st_size == 20_000
+    assert not (tmp_path / "models" / BOTH / "mmproj-m-F32.gguf").exists()
+
+
+async def test_without_being_asked_for_it_does_not_come(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.download(VISION)
+
+    assert hub.bytes_sent(PROJECTOR) == 0
+
+
+async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: DemoHub) -> None:
+    path = await manager.download(VISION, companions=("mmproj", "mmproj"))
+
+    assert path.name == "vision-Q4_K_M.gguf"
+    assert hub.bytes_sent(PROJECTOR) == 20_000
+
+
+@pytest.mark.parametrize("max_concurrent", [1, 2])
+async def test_two_quantizations_queued_at_once_share_one_projector(
+    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, max_concurrent: int
+) -> None:
+    manager = make_manager(max_concurrent=max_concurrent)
+    hub.set_speed(bytes_per_second=0)
+    first = await manager.queue_smart(BOTH, "Q4_K_M", companions=("mmproj",))
+    second = await manager.queue_smart(BOTH, "Q8_0", companions=("mmproj",))
+    hub.set_speed()
+
+    paths = [(await manager.wait(queued.id)).paths for queued in (first, second)]
+
+    assert [len(each) for each in paths] == [1, 2]
+    assert hub.bytes_sent("mmproj-m-F16.gguf") == 20_000
+    registered = {str(model.id): [file.kind for file in model.files] for model in manager.models()}
+    assert registered == {f"{BOTH}:Q4_K_M": ["shard", "mmproj"], f"{BOTH}:Q8_0": ["shard", "shard", "mmproj"]}
+
+
+async def test_cancelling_one_leaves_the_projector_to_the_other(
+    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path
+) -> None:
+    manager = make_manager(max_concurrent=2)
+    hub.set_speed(bytes_per_second=0)
+    first = await manager.queue_smart(BOTH, "Q4_K_M", companions=("mmproj",))
+    second = await manager.queue_smart(BOTH, "Q8_0", companions=("mmproj",))
+
+    await manager.cancel_download(first.id, discard=True)
+    hub.set_speed()
+    await manager.wait(second.id)
+
+    assert (tmp_path / "models" / BOTH / "mmproj-m-F16.gguf").stat().st_size == 20_000
+    assert not (tmp_path / "models" / BOTH / "m-Q4_K_M.gguf").exists()
+
+
+async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.download(VISION)
+    before = hub.bytes_sent("vision-Q4_K_M.gguf")
+
+    await manager.download(VISION, companions=("mmproj",))
+
+    assert hub.bytes_sent("vision-Q4_K_M.gguf") == before
+    assert hub.bytes_sent(PROJECTOR) == 20_000
+
+
+async def test_a_running_download_without_it_is_not_joined_silently(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.set_speed(bytes_per_second=0)
+    await manager.queue_smart(VISION)
+
+    with pytest.raises(AlreadyQueuedError, match="without its mmproj"):
+        await manager.queue_smart(VISION, companions=("mmproj",))
+    hub.set_speed()
+
+
+async def test_a_plan_offers_the_one_that_matches(manager: DownloadManager) -> None:
+    plan = await manager.plan(BOTH)
+
+    assert [(one.path, one.can_fetch) for one in plan.companions] == [
+        ("mmproj-m-F16.gguf", True),
+        ("mmproj-m-F32.gguf", True),
+    ]
+    assert [[one.path for one in variant.companions] for variant in plan.variants] == [["mmproj-m-F16.gguf"]] * 2

@@ -1,0 +1,335 @@
+"""A plan's numbers, through the manager: exact, cheap to find out, and there also when something cannot be found out."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
+from gglib_nb.demo import Content, Cut, DemoHub, HangUp, Stall, Status
+from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
+from gglib_nb.domain.plan import RepoPlan, VariantPlan
+from tests.support.hub import make_repository
+from tests.support.pieces import cut, gguf_bytes
+from tests.support.vocabulary import large_gguf
+
+SMALL = "demo/small-GGUF"
+LARGE = "demo/large-GGUF"
+MIB = 1024**2
+LABELS = [
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "Q2_K", "Q2_K_L", "IQ3_XXS", "IQ3_XS", "IQ3_S", "IQ3_M"),
+    *("Q3_K_S", "Q3_K_M", "Q3_K_L", "IQ4_XS", "IQ4_NL", "Q4_0", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "Q8_0"),
+    "BF16",
+]
+
+
+def row(plan: RepoPlan, key: str) -> VariantPlan:
+    return next(variant for variant in plan.variants if variant.key == key)
+
+
+# Sizes and bytes that are here
+
+
+async def test_sizes_and_files_are_exact_and_the_smallest_comes_first(manager: DownloadManager, hub: DemoHub) -> None:
+    plan = await manager.plan("demo/split-GGUF")
+    both = await manager.plan(SMALL)
+
+    assert [(one.key, one.size_bytes, one.shard_count) for one in plan.variants] == [("Q4_K_M", 300_006, 3)]
+    assert [(one.key, one.size_bytes) for one in both.variants] == [("Q4_K_M", 300_000), ("Q8_0", 500_000)]
+    commit = hub.repositories[SMALL].commit()
+    assert commit is not None
+    assert both.commit_sha == commit.sha
+
+
+async def test_what_is_recommended_is_what_is_queued_and_for_the_same_reason(manager: DownloadManager) -> None:
+    plan = await manager.plan(SMALL)
+    queued = await manager.queue_smart(SMALL)
+
+    assert plan.recommended is not None
+    assert (plan.recommended.key, plan.recommended.why) == (queued.id.quantization, queued.reason)
+
+
+async def test_a_plan_of_one_variant_shows_it_alone(manager: DownloadManager) -> None:
+    plan = await manager.plan(SMALL, "q8_0")
+
+    assert [variant.key for variant in plan.variants] == ["Q8_0"]
+    with pytest.raises(InvalidQuantizationError, match=r"^demo/small-GGUF has no Q2_K\."):
+        await manager.plan(SMALL, "Q2_K")
+
+
+async def test_nothing_is_queued(manager: DownloadManager) -> None:
+    await manager.plan(SMALL)
+
+    snapshot = await manager.get_queue_snapshot()
+    assert (snapshot.items, snapshot.resolving) == ((), ())
+    assert manager.engine_pid is None
+
+
+async def test_a_finished_file_is_here_and_takes_nothing_more(manager: DownloadManager) -> None:
+    await manager.download(SMALL, "Q4_K_M")
+
+    here = row(await manager.plan(SMALL), "Q4_K_M")
+
+    assert (here.present_bytes, here.bytes_to_go, here.is_present) == (300_000, 0, True)
+
+
+async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: DemoHub) -> None:
+    parts = cut(gguf_bytes(), [f"m-Q8_0.gguf.part{number}of2" for number in (1, 2)])
+    hub.add_repository(make_repository("demo/cut-GGUF", parts))
+    before = row(await manager.plan("demo/cut-GGUF"), "Q8_0")
+    await manager.download("demo/cut-GGUF")
+
+    here = row(await manager.plan("demo/cut-GGUF"), "Q8_0")
+
+    assert (before.present_bytes, before.bytes_to_go) == (0, 200_000)
+    assert (here.present_bytes, here.is_present) == (200_000, True)
+
+
+async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
+    hub.set_speed(bytes_per_second=2 * MIB)
+    queued = await manager.queue_smart("demo/slow-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("m-Q8_0.gguf") > 2 * MIB)
+    ended = manager.submit_wait(queued.id)
+    await manager.cancel_download(queued.id)
+    ended.exception(timeout=10)
+    await manager.join()
+    hub.set_speed()
+
+    here = row(await manager.plan("demo/slow-GGUF"), "Q8_0")
+
+    assert MIB < here.present_bytes < 4 * MIB
+    assert here.bytes_to_go == 4 * MIB - here.present_bytes
+    assert not here.is_present
+
+
+# The disk
+
+
+async def test_what_is_free_is_counted_after_all_that_is_queued(manager: DownloadManager) -> None:
+    await manager.queue_download(DownloadRequest("demo/split-GGUF"))
+    await manager.queue_download(DownloadRequest("demo/vision-GGUF", companions=("mmproj",)))
+    await manager.pause("demo/split-GGUF:Q4_K_M")
+
+    plan = await manager.plan(SMALL)
+
+    assert plan.queued_bytes == 300_006 + 80_000
+    assert plan.free_bytes is not None
+    assert [variant.free_bytes_after for variant in plan.variants] == [
+        plan.free_bytes - 380_006 - 300_000,
+        plan.free_bytes - 380_006 - 500_000,
+    ]
+
+
+async def test_a_variant_that_is_queued_itself_is_not_counted_twice(manager: DownloadManager) -> None:
+    await manager.queue_download(DownloadRequest(SMALL, "Q8_0", revision="main"))
+
+    queued = row(await manager.plan(SMALL), "Q8_0")
+    plan = await manager.plan(SMALL)
+
+    assert queued.is_queued
+    assert plan.free_bytes is not None
+    assert row(plan, "Q8_0").free_bytes_after == plan.free_bytes - 500_000
+    assert row(plan, "Q4_K_M").free_bytes_after == plan.free_bytes - 800_000
+    assert not row(plan, "Q4_K_M").is_queued
+
+
+async def test_a_projector_that_two_downloads_share_is_counted_once(manager: DownloadManager, hub: DemoHub) -> None:
+    files = {"m-Q4_K_M.gguf": 60_000, "m-Q8_0.gguf": 90_000, "mmproj-F16.gguf": 20_000}
+    hub.add_repository(make_repository("demo/both-GGUF", files))
+    for label in ("Q4_K_M", "Q8_0"):
+        await manager.queue_download(DownloadRequest("demo/both-GGUF", label, companions=("mmproj",)))
+
+    assert (await manager.plan(SMALL)).queued_bytes == 170_000
+
+
+async def test_what_a_running_download_has_allocated_is_gone_from_the_free_space_already(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 8 * MIB}))
+    stall = Stall(after_bytes=100_000)
+    hub.faults.add(stall, path="*/m-Q8_0.gguf", origin="cdn", times=None)
+    await manager.queue_smart("demo/slow-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("m-Q8_0.gguf") > 0)
+
+    plan = await manager.plan(SMALL)
+
+    [partial] = (tmp_path / "models").rglob("*.part")
+    assert plan.queued_bytes == max(0, 8 * MIB - partial.stat().st_blocks * 512)
+    stall.release()
+
+
+async def test_the_filesystem_is_that_of_the_folder_behind_a_link(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path, other_disk: Path
+) -> None:
+    link = tmp_path / "models"
+    link.symlink_to(other_disk / "not" / "there yet")
+    here = await make_manager(models_directory=tmp_path / "elsewhere").plan(SMALL)
+
+    there = await make_manager(models_directory=link).plan(SMALL)
+
+    assert here.free_bytes != there.free_bytes
+    assert there.free_bytes == pytest.approx(_free(other_disk), rel=0.01)
+
+
+async def test_a_folder_that_does_not_exist_is_on_the_filesystem_it_will_be_on(
+    make_manager: Callable[..., DownloadManager], other_disk: Path
+) -> None:
+    plan = await make_manager(models_directory=other_disk / "a" / "b").plan(SMALL)
+
+    assert plan.free_bytes == pytest.approx(_free(other_disk), rel=0.01)
+    assert not (other_disk / "a").exists()
+
+
+async def test_a_queue_on_another_filesystem_takes_nothing_of_this_one(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path, other_disk: Path
+) -> None:
+    hub.add_repository(make_repository("other/small-GGUF", {"m-Q4_K_M.gguf": 40_000}))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "other").symlink_to(other_disk)
+    await manager.queue_download(DownloadRequest("other/small-GGUF"))
+    await manager.queue_download(DownloadRequest(SMALL, "Q8_0"))
+
+    assert (await manager.plan(SMALL)).queued_bytes == 500_000
+    assert (await manager.plan("other/small-GGUF")).queued_bytes == 40_000
+
+
+# The header
+
+
+async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobytes(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
+
+    plan = await manager.plan(LARGE, context=4096)
+
+    assert sum(record.bytes_sent for record in hub.requests) < 300_000
+    memory = plan.variants[0].memory
+    assert memory is not None
+    assert (memory.weights_bytes, memory.kv_cache_bytes, memory.is_rough) == (8_000_000, 224 * MIB, False)
+
+
+async def test_a_shape_behind_the_vocabulary_costs_less_than_4_mb_and_is_marked_as_rough(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape="last")}))
+
+    plan = await manager.plan(LARGE)
+
+    assert sum(record.bytes_sent for record in hub.requests) < 4_000_000
+    memory = plan.variants[0].memory
+    assert memory is not None
+    assert (memory.kv_cache_bytes, memory.is_rough) == (None, True)
+
+
+async def test_25_variants_of_one_model_cost_four_requests(manager: DownloadManager, hub: DemoHub) -> None:
+    sizes = {f"m-{label}.gguf": 8_000_000 + 1000 * number for number, label in enumerate(LABELS)}
+    hub.add_repository(make_repository(LARGE, {path: large_gguf(path, size) for path, size in sizes.items()}))
+
+    plan = await manager.plan(LARGE)
+
+    assert len(hub.requests) == 4
+    assert sum(record.bytes_sent for record in hub.requests) < 300_000
+    assert [variant.key for variant in plan.variants] == LABELS
+    assert all(variant.memory is not None for variant in plan.variants)
+
+
+async def test_each_of_several_models_has_its_own_header(manager: DownloadManager, hub: DemoHub) -> None:
+    files: dict[str, Content | int] = {
+        "a-Q8_0.gguf": large_gguf("a", 8_000_000),
+        "b-Q8_0.gguf": 20_000,
+        "b-Q4_0.gguf": 10_000,
+    }
+    hub.add_repository(make_repository(LARGE, files))
+
+    plan = await manager.plan(LARGE, context=4096)
+
+    caches = {variant.key: variant.memory.kv_cache_bytes for variant in plan.variants if variant.memory}
+    assert caches["a-Q8_0"] == 224 * MIB
+    assert caches["b-Q8_0"] == caches["Q4_0"] != 224 * MIB
+
+
+async def test_more_context_takes_more_memory_and_beyond_the_training_that_is_said(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
+
+    usual, longer = await manager.plan(LARGE), await manager.plan(LARGE, context=65_536)
+
+    assert (usual.context_tokens, longer.context_tokens) == (8192, 65_536)
+    assert usual.variants[0].memory is not None
+    assert longer.variants[0].memory is not None
+    assert longer.variants[0].memory.kv_cache_bytes == 8 * (usual.variants[0].memory.kv_cache_bytes or 0)
+    assert longer.variants[0].memory.notes == ("The model was trained for 32768 tokens.",)
+
+
+async def test_an_architecture_that_nobody_knows_is_rough(manager: DownloadManager, hub: DemoHub) -> None:
+    shape: dict[str, Value] = {
+        "general.architecture": "novel",
+        "novel.block_count": 4,
+        "novel.embedding_length": 1024,
+        "novel.attention.head_count": 8,
+    }
+    hub.add_repository(make_repository(LARGE, {"m-Q8_0.gguf": gguf_content(shape, [Tensor("w", (4096,), "I8")], "m")}))
+
+    memory = (await manager.plan(LARGE)).variants[0].memory
+
+    assert memory is not None
+    assert memory.is_rough
+    assert memory.notes == ("The architecture novel may keep more state.",)
+
+
+FAULTS = [Status(403), Status(404), Status(500), Status(429), HangUp()]
+
+
+@pytest.mark.parametrize(
+    ("origin", "fault"), [("cdn", Cut(after_bytes=10)), *itertools.product(["hub", "cdn"], FAULTS)], ids=str
+)
+async def test_a_header_that_does_not_come_costs_the_estimate_and_not_the_plan(
+    manager: DownloadManager, hub: DemoHub, origin: Literal["hub", "cdn"], fault: Status
+) -> None:
+    hub.faults.add(fault, path="*.gguf", origin=origin, times=None)
+    began_s = time.monotonic()
+
+    plan = await manager.plan(SMALL)
+
+    assert [variant.memory for variant in plan.variants] == [None, None]
+    assert plan.context_tokens is None
+    assert plan.recommended is not None
+    assert time.monotonic() - began_s < 5
+
+
+@pytest.mark.slow
+async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: DownloadManager, hub: DemoHub) -> None:
+    stall = Stall()
+    hub.faults.add(stall, path="*.gguf", origin="cdn", times=None)
+    began_s = time.monotonic()
+
+    plan = await manager.plan(SMALL)
+    stall.release()
+
+    assert plan.variants[0].memory is None
+    assert time.monotonic() - began_s < 15
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a model at all" * 100, b"GGUF" + bytes(1000), b"version https://git-lfs.github.com/spec/v1\n" * 9]
+)
+async def test_a_file_that_is_no_gguf_costs_the_estimate_and_not_the_plan(
+    manager: DownloadManager, hub: DemoHub, content: bytes
+) -> None:
+    hub.add_repository(make_repository(LARGE, {"m-Q8_0.gguf": content}))
+
+    plan = await manager.plan(LARGE)
+
+    assert [(variant.size_bytes, variant.memory) for variant in plan.variants] == [(len(content), None)]
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,79 @@
+"""Which filesystem a folder will be on, and what of it the queue will take."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.errors import RequestError
+from gglib_nb.manager.disk_room import bytes_to_write, files_of, queued_files, room_at
+from tests.support.snapshots import download, snapshot
+
+KIB = 1024
+
+
+def test_a_folder_that_is_not_there_is_on_the_filesystem_above_it(tmp_path: Path) -> None:
+    room = room_at(tmp_path / "a" / "b")
+
+    assert room.device == tmp_path.stat().st_dev
+    assert room.free_bytes
+
+
+def test_a_link_counts_as_where_it_leads_also_when_that_is_not_there_yet(tmp_path: Path, other_disk: Path) -> None:
+    link = tmp_path / "models"
+    link.symlink_to(other_disk / "not there yet")
+
+    assert room_at(link / "owner").device == other_disk.stat().st_dev
+
+
+def test_links_in_a_circle_end_somewhere(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+
+    assert room_at(tmp_path / "a").device == tmp_path.stat().st_dev
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_may_not_be_looked_at_is_asked_above(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+
+    assert room_at(closed / "models").device == tmp_path.stat().st_dev
+
+
+def test_parts_of_a_byte_split_become_one_file(tmp_path: Path) -> None:
+    files = files_of(tmp_path, "o/r", [("d/m.gguf.part1of2", 10), ("d/m.gguf.part2of2", 5), ("x.gguf", None)])
+
+    assert files == {tmp_path / "o" / "r" / "d" / "m.gguf": 15}
+
+
+def test_a_name_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError):
+        files_of(tmp_path, "o/r", [("../m.gguf", 10)])
+
+
+def test_a_finished_file_takes_nothing_more_and_a_partial_one_its_rest(tmp_path: Path) -> None:
+    (tmp_path / "finished.gguf").write_bytes(bytes(40 * KIB))
+    (tmp_path / "begun.gguf.part").write_bytes(os.urandom(64 * KIB))
+    taken = (tmp_path / "begun.gguf.part").stat().st_blocks * 512
+
+    assert bytes_to_write({tmp_path / "finished.gguf": 40 * KIB}) == 0
+    assert bytes_to_write({tmp_path / "begun.gguf": 1024 * KIB}) == 1024 * KIB - taken
+    assert bytes_to_write({tmp_path / "new.gguf": 10 * KIB}) == 10 * KIB
+
+
+def test_another_file_at_the_target_saves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(bytes(10))
+
+    assert bytes_to_write({tmp_path / "m.gguf": 40 * KIB}) == 40 * KIB
+
+
+def test_the_files_of_the_queue_are_counted_on_their_own_filesystem(tmp_path: Path, other_disk: Path) -> None:
+    (tmp_path / "far").symlink_to(other_disk)
+    queue = snapshot(download("near/m:Q8_0", size=100), download("far/m:Q8_0", size=50))
+
+    near = queued_files(queue, tmp_path, tmp_path.stat().st_dev)
+    far = queued_files(queue, tmp_path, other_disk.stat().st_dev)
+
+    assert bytes_to_write(near) == 100
+    assert bytes_to_write(far) == 50
