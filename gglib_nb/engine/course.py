@@ -327,6 +327,7 @@ class Course:
         target = self._dispatcher.take_back(ended, now_s)
         if target is None:
             return
+        target.take_note()  # the digest should not wait for the next tick
         job, part = ended.job, target.part_of(ended.job)
         if job.position - job.start >= _WORTH_BYTES or job.position == job.end:
             part.succeeded()

@@ -85,8 +85,10 @@ class Dispatcher:
 
     def _next_job(self, now_s: float) -> Job | None:
         rate = self.crew.typical_rate(now_s)
+        free_bytes = sum(target.missing_bytes for target in self._targets) - self.under_way_bytes
+        length_bytes = range_bytes(rate, free_bytes, self.crew.share)
         for target in self._targets:
-            if target.phase is Phase.FETCHING and (job := target.next_job(now_s, range_bytes(rate))) is not None:
+            if target.phase is Phase.FETCHING and (job := target.next_job(now_s, length_bytes)) is not None:
                 self._target_of[job] = target
                 return job
         is_more_coming = any(target.phase in (Phase.PENDING, Phase.PREPARING) for target in self._targets)

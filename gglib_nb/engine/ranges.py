@@ -14,6 +14,8 @@ MIB: Final = 1024 * 1024
 # Ranges of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection.
 SMALLEST_RANGE_BYTES: Final = 16 * MIB
 LARGEST_RANGE_BYTES: Final = 64 * MIB
+# Towards the end they get shorter, so that little arrives out of order, which the digest would have to wait for.
+SHORTEST_RANGE_BYTES: Final = 8 * MIB
 # About so long a connection stays with one range: a lost one then costs little, a round trip per range little too.
 RANGE_S: Final = 2.0
 
@@ -99,14 +101,18 @@ def _without(piece: Range, start: int, end: int) -> Iterator[Range]:
         yield max(its_start, end), its_end
 
 
-def range_bytes(bytes_per_second: float | None) -> int:
+def range_bytes(bytes_per_second: float | None, free_bytes: int, connections: int) -> int:
     """How long the next range of a connection should be.
 
     Args:
-        bytes_per_second: Of this connection lately; None where it has moved nothing yet.
+        bytes_per_second: Of a connection lately; None where none has moved anything yet.
+        free_bytes: What nobody fetches yet.
+        connections: How many there are.
     """
-    wanted = 0 if bytes_per_second is None else int(bytes_per_second * RANGE_S) // MIB * MIB
-    return max(SMALLEST_RANGE_BYTES, min(LARGEST_RANGE_BYTES, wanted))
+    wanted = 0 if bytes_per_second is None else int(bytes_per_second * RANGE_S)
+    usual = max(SMALLEST_RANGE_BYTES, min(LARGEST_RANGE_BYTES, wanted))
+    fair = max(SHORTEST_RANGE_BYTES, free_bytes // (2 * max(1, connections)))
+    return min(usual, fair) // MIB * MIB
 
 
 def next_range(done: RangeSet, taken: Iterable[Range], start: int, end: int, length_bytes: int) -> Range | None:

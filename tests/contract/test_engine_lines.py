@@ -1,5 +1,6 @@
 """What the engine makes of a line: how many connections, which ones, what it says when nothing comes."""
 
+import contextlib
 import socket
 import threading
 from collections import Counter
@@ -17,12 +18,13 @@ from tests.support.hub import make_repository
 REPO = "demo/model"
 NAME = "model.gguf"
 SMALL = "small.gguf"
+TINY = "tiny.gguf"
 SIZE = 120_000_000
 
 
 @pytest.fixture
 def hub(make_hub):
-    return make_hub([make_repository(REPO, {NAME: SIZE, SMALL: 20_000_000})])
+    return make_hub([make_repository(REPO, {NAME: SIZE, SMALL: 20_000_000, TINY: 8_000_000})])
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def test_a_line_that_limits_each_connection_gets_as_many_as_are_allowed(hub, eng
     engine.fetch(REPO, NAME)
 
     running = [one for one in hub.requests if one.origin == "cdn"]
-    assert 12 <= len({one.connection_id for one in running}) <= 20
+    assert len({one.connection_id for one in running}) >= 12
 
 
 def test_connections_are_kept_from_range_to_range(hub, engine) -> None:
@@ -70,11 +72,11 @@ def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
 
 
 def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) -> None:
-    hub.set_speed(per_connection=5_000_000)
+    hub.set_speed(per_connection=2_000_000)
 
-    engine.fetch(REPO, SMALL)
+    engine.fetch(REPO, TINY)
 
-    assert hub.ranges(SMALL)[0] == (0, 19_999_999)
+    assert hub.ranges(TINY)[0] == (0, 7_999_999)
     assert len(bytes_by_connection(hub)) >= 3
 
 
@@ -157,7 +159,8 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        with client, client.makefile("rb") as lines:
+        # A downloader may leave at any moment.
+        with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
             head = [lines.readline()]
             while head[-1] not in (b"\r\n", b""):
                 head.append(lines.readline())

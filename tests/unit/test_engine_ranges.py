@@ -90,7 +90,15 @@ def test_a_short_rest_is_taken_along() -> None:
     [(None, 16 * MIB), (0.0, 16 * MIB), (1 * MIB, 16 * MIB), (12 * MIB, 24 * MIB), (900 * MIB, 64 * MIB)],
 )
 def test_a_range_lasts_about_two_seconds_within_its_bounds(bytes_per_second, length) -> None:
-    assert range_bytes(bytes_per_second) == length
+    assert range_bytes(bytes_per_second, 10**12, 4) == length
+
+
+@pytest.mark.parametrize(
+    ("free", "length"),
+    [(800 * MIB, 64 * MIB), (160 * MIB, 20 * MIB), (80 * MIB, 10 * MIB), (5 * MIB, 8 * MIB), (0, 8 * MIB)],
+)
+def test_ranges_get_shorter_towards_the_end(free, length) -> None:
+    assert range_bytes(900.0 * MIB, free, 4) == length
 
 
 def test_a_tail_is_split_so_that_both_end_together() -> None:
