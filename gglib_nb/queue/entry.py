@@ -10,6 +10,7 @@ from typing import Final
 from gglib_nb.domain.download import (
     DownloadStatus,
     PlannedDownload,
+    PlannedFile,
     QueuedDownload,
     ShardProgress,
     ShardStatus,
@@ -32,14 +33,12 @@ class Entry:
     Attributes:
         plan: What it fetches.
         queued_at_s: Unix time.
-        attempt: The attempt under way or the last one; None before the first.
         aliases: Ids that were found to mean this download.
     """
 
     plan: PlannedDownload
     queued_at_s: float
     status: DownloadStatus = DownloadStatus.QUEUED
-    attempt: int | None = None
     aliases: set[DownloadId] = field(default_factory=set)
     started_at_s: float | None = None
     ended_at_s: float | None = None
@@ -69,9 +68,8 @@ class Entry:
         self.status = following(self.status, cause)
         self._is_changed = True
 
-    def start(self, attempt: int, at_s: float) -> None:
+    def start(self, at_s: float) -> None:
         """Begins an attempt: the rate starts anew, and what went wrong before is past."""
-        self.attempt = attempt
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
@@ -97,8 +95,8 @@ class Entry:
         self.stored, self.ended_at_s = stored, None
         self._notice = ("registering", "registering")
         self._files = tuple(
-            _progressed(file, FileProgressed(file.size_bytes or file.downloaded_bytes, ShardStatus.FINISHED))
-            for file in self._files
+            _progressed(bar, FileProgressed(_arrived_bytes(planned, stored), ShardStatus.FINISHED))
+            for bar, planned in zip(self._files, self.plan.files, strict=True)
         )
 
     def settle(self, at_s: float) -> None:
@@ -203,6 +201,13 @@ class Entry:
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
         )
+
+
+def _arrived_bytes(planned: PlannedFile, stored: tuple[StoredFile, ...]) -> int:
+    """All of a file; where the hub did not say how much that is, what stands at its target is the whole file."""
+    if planned.size_bytes is not None:
+        return planned.size_bytes
+    return next(file.size_bytes for file in stored if file.target == planned.target)
 
 
 def _progressed(file: ShardProgress, sample: FileProgressed) -> ShardProgress:

@@ -90,17 +90,15 @@ class QueueMachine:
                 self._enqueue(event)
             case on.CancelRequested():
                 self._cancel(self._roster.stoppable(event.id), event.at_s, discards=event.discards)
-                self._go_on(event.at_s)
             case on.AllCancelRequested():
                 self._cancel_all(event.at_s)
             case on.RemovalRequested():
                 waiting = self._roster.waiting(event.id, "`cancel` stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
-                self._go_on(event.at_s)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
-                self._pause(self._roster.stoppable(event.id), event.at_s)
+                self._pause(self._roster.stoppable(event.id))
             case on.ResumeRequested():
                 self._resume(self._roster.known(event.id), event.at_s)
             case on.RetryRequested():
@@ -191,7 +189,6 @@ class QueueMachine:
         for entry in list(self._roster.live()):
             if entry.status is not DownloadStatus.REGISTERING:
                 self._cancel(entry, at_s, discards=False)
-        self._go_on(at_s)
         self._do(do.Reply(frozenset(self._roster.stopping)))
 
     def _move(self, event: on.MoveRequested) -> None:
@@ -202,7 +199,7 @@ class QueueMachine:
         pending.insert(index, entry)
         self._do(do.Reply(index + 1))
 
-    def _pause(self, entry: Entry, at_s: float) -> None:
+    def _pause(self, entry: Entry) -> None:
         if entry.status is DownloadStatus.PAUSED:
             return
         if entry.is_running:
@@ -210,7 +207,6 @@ class QueueMachine:
             self._roster.pending.insert(0, entry)
         self._step(entry, Cause.PAUSED)
         entry.hold()
-        self._go_on(at_s)
 
     def _resume(self, entry: Entry, at_s: float) -> None:
         if entry.status is DownloadStatus.PAUSED:
@@ -330,7 +326,10 @@ class QueueMachine:
     # Steps -------------------------------------------------------------------------------------------------------
 
     def _go_on(self, at_s: float) -> None:
-        """Starts what can start; says so when nothing is left to do."""
+        """Starts what can start; says so when nothing is left to do.
+
+        Not called where somebody is told to stop: that frees nothing, until the engine says that it did.
+        """
         while self._is_processing and (entry := self._next_start()) is not None:
             self._roster.pending.remove(entry)
             self._run = self._run or Run(at_s)
@@ -345,7 +344,7 @@ class QueueMachine:
 
     def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
         self._last_attempt += 1
-        entry.start(self._last_attempt, at_s)
+        entry.start(at_s)
         self._roster.active[self._last_attempt] = entry
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
         self._tell(told.DownloadStarted(entry.plan.id, self._last_attempt))

@@ -103,11 +103,16 @@ def test_twenty_items_are_shown_and_all_are_counted():
     assert (str(run.items[0].id), str(run.items[-1].id)) == ("owner/m22:Q4", "owner/m3:Q4")
 
 
-def test_a_run_that_is_not_truncated_says_so(queue):
-    queue.queue(a_plan(A))
-    queue.complete(A)
+def test_twenty_ended_downloads_are_not_truncated():
+    queue = QueueDriver(max_size=30)
+    names = [f"owner/m{number}:Q4" for number in range(20)]
+    for name in names:
+        queue.queue(a_plan(name))
+    for name in names:
+        queue.fail(name)
 
-    assert not queue.snapshot.last_run.is_truncated
+    run = summaries(queue)[0]
+    assert (len(run.items), run.is_truncated) == (20, False)
 
 
 def test_a_run_in_which_nothing_ended_is_not_summed_up(queue):
@@ -128,6 +133,14 @@ def test_a_run_waits_for_the_registration(queue):
 
     queue.registered(A)
     assert len(summaries(queue)) == 1
+
+
+def test_a_failed_registration_ends_the_run_too(queue):
+    queue.queue(a_plan(A))
+    queue.finish(A)
+    queue.registration_failed(A)
+
+    assert attempts(summaries(queue)[0]) == (0, 1, 0)
 
 
 def test_a_run_waits_for_the_last_attempt_to_stop(queue):

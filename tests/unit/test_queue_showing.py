@@ -7,10 +7,11 @@ import pytest
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.queue import events as on
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.notices import notice_of
 from gglib_nb.queue.roster import Roster
-from tests.support.plans import a_file, a_plan, an_mmproj, shards
+from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
 from tests.support.queue_driver import QueueDriver
 
 A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
@@ -49,6 +50,7 @@ def test_a_row_has_a_bar_for_every_shard_and_its_companions_apart(queue):
 def test_a_row_says_which_variant_of_which_commit_and_why(queue):
     row = queue.item(A)
 
+    assert (row.error, row.can_retry) == (None, False)
     assert (row.label, row.commit_sha, row.reason) == ("Q4_K_M", "c" * 40, "It is the usual choice.")
     assert (row.group_id, row.display_name) == (A, "a")
 
@@ -105,6 +107,16 @@ def test_an_unknown_size_is_none_and_never_0(queue):
     assert (row.total_bytes, row.progress) == (None, None)
 
 
+def test_a_file_of_unknown_size_is_as_large_as_what_arrived():
+    queue = QueueDriver()
+    queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
+    queue.progress(C, 70)
+
+    queue.send(on.TransferFinished(1, (replace(stored(a_plan(C, a_file("c.gguf")))[0], size_bytes=77),), 1000.0))
+
+    assert queue.item(C).downloaded_bytes == 77
+
+
 def test_the_limit_and_the_counts_are_of_whole_downloads(queue):
     queue.queue(a_plan(C, *shards("c", 12)))
 
@@ -142,6 +154,12 @@ def test_a_rate_is_unknown_before_it_was_seen_for_a_second_and_a_half(queue):
 
     flow(queue, A, rate=10, seconds=2)
     assert queue.item(A).bytes_per_second == pytest.approx(10.0)
+
+
+def test_a_download_says_how_long_it_will_take(queue):
+    flow(queue, A, rate=10, seconds=2)
+
+    assert queue.item(A).eta_seconds == pytest.approx(23.0, abs=0.5)
 
 
 def test_the_total_rate_is_that_of_all_active_downloads():
@@ -338,3 +356,9 @@ def test_a_file_shows_where_it_is(queue):
     queue.finish(A)
 
     assert {bar.status for bar in queue.item(A).shards} == {ShardStatus.FINISHED}
+
+
+def test_a_download_that_is_being_registered_says_so(queue):
+    queue.finish(A)
+
+    assert (queue.item(A).notice_kind, queue.item(A).notice) == ("registering", "registering")

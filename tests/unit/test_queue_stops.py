@@ -291,6 +291,14 @@ def test_cancel_all_takes_everything_and_starts_nothing(queue):
     assert set(cancelled(queue)) == {A, B, C}
 
 
+def test_cancel_all_keeps_the_partial_files(queue):
+    queue.cancel_all()
+    discarded = queue.of(do.DiscardPartials)
+    queue.stopped(1)
+
+    assert discarded + queue.of(do.DiscardPartials) == []
+
+
 def test_cancel_all_of_an_idle_queue_has_nothing_to_wait_for():
     assert QueueDriver().cancel_all() == frozenset()
 
