@@ -29,6 +29,7 @@ _FIRST_WINDOW_BYTES = 10 * 1460
 _LARGEST_WINDOW_BYTES = 4 * 1024**2
 _QUEUE_BYTES = 256 * 1024  # without a round trip: enough that a late wake-up leaves no gap
 _LARGEST_PIECE_BYTES = 256 * 1024
+_SYSTEM_BUFFER_BYTES = 256 * 1024  # what the system may hold of ours beyond that; by itself it would take megabytes
 _PIECE_S = 0.005
 
 
@@ -143,6 +144,8 @@ async def _carry(shape: Shape, near: socket.socket, address: tuple[str, int]) ->
     with near, far, contextlib.suppress(OSError, ExceptionGroup):
         for one in (near, far):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SYSTEM_BUFFER_BYTES)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SYSTEM_BUFFER_BYTES)
         await loop.sock_connect(far, address)
         up, down = Direction(shape, [], arrived_s), Direction(shape, [shape.draw(), shape.shared], 0.0)
         async with asyncio.TaskGroup() as tasks:

@@ -38,6 +38,15 @@ from benchmarks.scenario import Options, add_options, options_of
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _QUIET_LOAD = 0.5
+
+
+def _panel_cost(options: Options) -> Findings:
+    """The panel's own benchmark, which needs a browser: imported when it is its turn."""
+    from benchmarks import panel_cost
+
+    return panel_cost.measure(options.seconds(10, 2))
+
+
 _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "A": a_unlimited.measure,
     "B": b_per_connection.measure,
@@ -48,6 +57,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "F": f_memory.measure,
     "G": g_first_byte.measure,
     "H": h_resume.measure,
+    "P": _panel_cost,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (
@@ -83,7 +93,7 @@ def _findings(name: str, options: Options) -> Findings:
     start_s = time.monotonic()
     try:
         found = _SCENARIOS[name](options)
-    except (OSError, RuntimeError, ValueError, subprocess.SubprocessError, psutil.Error) as error:
+    except (ImportError, OSError, RuntimeError, ValueError, subprocess.SubprocessError, psutil.Error) as error:
         found = Findings(name, "did not run to its end", notes=[f"{type(error).__name__}: {error}"])
     print(f"{found.markdown()}\n\n({time.monotonic() - start_s:.0f} s)\n", flush=True)
     return found
