@@ -101,7 +101,7 @@ class Course:
         self._crew.watch(now_s, has_work=any(target.missing_bytes or target.jobs for target in self._fetching))
         for target in self._fetching:
             target.take_note()
-        for target, job in self._dispatcher.drop_stalled_ones(now_s, self._shared.patience.stall_s):
+        for target, job in self._dispatcher.drop_stalled_ones(now_s, self._shared.patience):
             self._job_failed(target, target.part_of(job), job, LineError(STALLED), now_s)
         self._dispatcher.drop_slow_ones(now_s)
         for target in self._books.keep(now_s):

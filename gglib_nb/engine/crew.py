@@ -14,6 +14,7 @@ from gglib_nb.engine.adapt import Adaptation, Pace, Replacement
 from gglib_nb.engine.budget import ConnectionBudget
 from gglib_nb.engine.fetch import Fetcher, Job, JobEnded
 from gglib_nb.engine.ranges import Runner
+from gglib_nb.engine.retry import Patience
 from gglib_nb.engine.throttle import Throttle
 from gglib_nb.engine.web import Web
 
@@ -46,6 +47,11 @@ class Member:
         """What it does; None while idle."""
         return self.fetcher.job
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its job has brought a byte."""
+        return self.job is not None and self.job.position > self.job.start
+
     def sample(self, now_s: float) -> int:
         """Take note of what came; returns the bytes since the last time."""
         job = self.job
@@ -68,8 +74,7 @@ class Member:
 
     def rate_of_job(self, now_s: float) -> float | None:
         """How fast its job goes; None while that has brought nothing."""
-        job = self.job
-        return None if job is None or job.position == job.start else self.pace(now_s).bytes_per_second
+        return self.pace(now_s).bytes_per_second if self.has_begun else None
 
     def pace(self, now_s: float) -> Pace:
         """How it does."""
@@ -153,9 +158,17 @@ class Crew:
             return None
         return busy[index]
 
-    def stalled(self, now_s: float, stall_s: float) -> list[Member]:
-        """Busy members that have brought nothing for so long and do not wait for the bandwidth limit."""
-        return [member for member in self.busy if now_s - member.moved_s > stall_s and not member.fetcher.is_paying]
+    def stalled(self, now_s: float, patience: Patience) -> list[Member]:
+        """Busy members that have brought nothing for too long and do not wait for the bandwidth limit.
+
+        The first byte of a range may take longer than the next: a CDN may have to fetch the file itself.
+        """
+        return [
+            member
+            for member in self.busy
+            if not member.fetcher.is_paying
+            and now_s - member.moved_s > (patience.stall_s if member.has_begun else patience.answer_s)
+        ]
 
     @property
     def has_room(self) -> bool:

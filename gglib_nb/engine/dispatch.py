@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gglib_nb.engine.crew import Crew, Member
 from gglib_nb.engine.fetch import Job, JobEnded
 from gglib_nb.engine.ranges import choose_split, range_bytes
+from gglib_nb.engine.retry import Patience
 from gglib_nb.engine.target import Phase, Target
 from gglib_nb.engine.web import Web
 
@@ -67,9 +68,9 @@ class Dispatcher:
         if member is not None and member.job is not None:
             self.abandon(member.job, now_s)
 
-    def drop_stalled_ones(self, now_s: float, stall_s: float) -> list[tuple[Target, Job]]:
+    def drop_stalled_ones(self, now_s: float, patience: Patience) -> list[tuple[Target, Job]]:
         """Take the jobs of members that bring nothing, and let those go; returns the jobs."""
-        return [self._drop(member, now_s) for member in self.crew.stalled(now_s, stall_s)]
+        return [self._drop(member, now_s) for member in self.crew.stalled(now_s, patience)]
 
     def close(self) -> None:
         """Take everything back and close all connections."""

@@ -152,7 +152,7 @@ class Lease:
 
     def _create(self) -> bool:
         try:
-            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
         except FileExistsError:
             return False
         self._own(fd)
@@ -160,7 +160,7 @@ class Lease:
 
     def _take_over(self, stale: LeaseState | None) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self._owner}")
-        self._own(os.open(mine, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644))
+        self._own(os.open(mine, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666))
         if read_lease(self._path) == stale:
             mine.replace(self._path)
             time.sleep(_SETTLE_S)

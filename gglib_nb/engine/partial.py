@@ -60,7 +60,7 @@ class Partial:
         self._size_bytes = size_bytes
         self._journal = Journal(journal_path(target), parts)
         self.done, self.synced = self._believed(parts)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._prepare()
         except OSError:

@@ -74,7 +74,7 @@ class Patience:
     Attributes:
         connect_s: For a connection to be made.
         answer_s: For the first byte of an answer.
-        stall_s: Without a byte on a connection before it is made anew.
+        stall_s: Without another byte on a connection before it is made anew.
         first_delay_s: Before the second try.
         longest_delay_s: Between two tries, unless the server asks for more.
         longest_asked_s: A server that asks to wait longer ends the transfer.

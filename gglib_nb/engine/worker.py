@@ -79,7 +79,7 @@ class Worker:
             sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
     def _configured(self, command: Configure) -> None:
-        self._throttle.set_limit(command.bandwidth_limit_bytes_per_second)
+        self._throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
         self._budget.set_max(command.max_connections)
         previous = self._configure
         self._configure = command

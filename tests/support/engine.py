@@ -26,7 +26,7 @@ from gglib_nb.errors import GglibError, from_wire
 
 HASTY = Patience(
     connect_s=2,
-    answer_s=2,
+    answer_s=0.8,
     stall_s=0.4,
     first_delay_s=0.02,
     longest_delay_s=0.1,

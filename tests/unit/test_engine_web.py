@@ -58,6 +58,15 @@ def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
     assert address.url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
 
 
+def test_every_error_of_httpx_is_of_a_kind_that_is_mapped() -> None:
+    from huggingface_hub.utils import httpx
+
+    errors = [one for one in vars(httpx).values() if isinstance(one, type) and issubclass(one, Exception)]
+
+    mapped = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+    assert {one.__name__ for one in errors if not issubclass(one, mapped)} <= {"CookieConflict"}
+
+
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
