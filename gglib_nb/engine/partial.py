@@ -71,6 +71,7 @@ class Partial:
             ends = [(0, UNKNOWN_END)]
         self.follower = Follower(self._fd, FrontDigest(ends), on_part)
         self._recorded_bytes = self.done.total_bytes
+        self._has_forgotten = False
 
     def write(self, offset: int, view: memoryview) -> None:
         """Put bytes where they belong; called by connection threads.
@@ -98,6 +99,8 @@ class Partial:
 
     def record_synced(self, synced: RangeSet) -> None:
         """Write down what has reached the disk itself."""
+        if self._has_forgotten:
+            return  # some of it was found wrong since that sync began
         self.synced = synced
         self._journal.record(self.done, self.synced)
         self._recorded_bytes = self.done.total_bytes
@@ -114,6 +117,7 @@ class Partial:
         """
         self.done.remove(start, end)
         self.synced.remove(start, end)
+        self._has_forgotten = True
         self._journal.begin(self.done, self.synced)
         self._recorded_bytes = self.done.total_bytes
 
@@ -123,6 +127,7 @@ class Partial:
 
     def syncer(self) -> Callable[[], None]:
         """A function that brings what is written now to the disk; it may run in any thread, also after `close`."""
+        self._has_forgotten = False
         sync_bytes, sync_lines = syncer_of(self._fd), self._journal.syncer()
 
         def sync() -> None:

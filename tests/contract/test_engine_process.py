@@ -1,7 +1,9 @@
 """The engine as a process: how it starts, what can disturb it, how it ends, what is left behind."""
 
+import hashlib
 import json
 import os
+import random
 import select
 import signal
 import subprocess
@@ -278,3 +280,20 @@ def test_a_line_that_is_no_command_ends_up_in_the_log_and_nowhere_else(hub, tmp_
     assert json.loads(out)["type"] == "Ready"
     assert b"not a message" in errors
     assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_any_moment_it_ends_with_the_right_file(hub, engine) -> None:
+    hub.set_speed(20_000_000)
+    moments = random.Random(7)
+    for _ in range(6):
+        attempt = engine.begin(REPO, NAME)
+        engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 0)
+        select.select([], [], [], moments.uniform(0, 0.7))
+        os.kill(engine.client.pid, signal.SIGKILL)
+        engine.log.wait_for(lambda events: isinstance(events[-1], EngineLost))
+
+    end = engine.fetch(REPO, NAME)
+
+    assert hashlib.sha256(Path(end.files[0].target).read_bytes()).hexdigest() == end.files[0].sha256
+    assert end.files[0].is_verified

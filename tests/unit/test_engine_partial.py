@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gglib_nb.engine.fetch import Job, Source
-from gglib_nb.engine.journal import PartIdentity
+from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import Partial
-from gglib_nb.engine.place import allocate, lease_path, part_path, storage_error
+from gglib_nb.engine.place import allocate, journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.ranges import next_range
 from gglib_nb.engine.retry import LeaseLostError
 from gglib_nb.errors import DiskFullError, StorageError
@@ -211,3 +211,30 @@ def test_a_full_disk_is_told_apart_from_other_trouble(tmp_path) -> None:
     assert full.free_bytes > 0
     assert isinstance(other, StorageError)
     assert "Permission denied" in str(other)
+
+
+def test_bytes_found_wrong_while_a_sync_was_under_way_are_not_written_down_as_synced(folder) -> None:
+    job = folder.job(0, SIZE)
+    feed(job, SIZE)
+    folder.take_back(job)
+    ranges, sync = folder.partial.done.copy(), folder.partial.syncer()
+    folder.wait_for_digest()
+
+    folder.partial.forget(0, SIZE)
+    sync()
+    folder.partial.record_synced(ranges)
+
+    assert list(folder.partial.synced) == []
+
+
+def test_what_was_synced_is_written_down_as_such(folder) -> None:
+    job = folder.job(0, 1_000)
+    feed(job, 1_000)
+    folder.take_back(job)
+    ranges, sync = folder.partial.done.copy(), folder.partial.syncer()
+
+    sync()
+    folder.partial.record_synced(ranges)
+
+    state = Journal.read(journal_path(folder.target))
+    assert list(state.synced) == [(0, 1_000)]
