@@ -1,33 +1,42 @@
 """What a repository offers, as a table: text, and HTML whose columns sort where a page lets scripts run.
 
-Pure. The smallest first, the recommended row marked, and one column that says whether it fits: a person with 25 variants
-before them looks for three things.
+Pure. A person with 25 variants before them asks which one to take, whether it fits, and what it costs. So the answer to the
+first stands above the table and its row is marked, the second is a word and a bar in the same colour, and what is for those
+who look closer is set back.
 """
 
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
+from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.tables import Cell, Column, Row, html_table, text_table
+from gglib_nb.notebook.tables import QUIET, Cell, Column, Row, html_table, text_table
 from gglib_nb.notebook.wording import printable
 
 _COLUMNS: Final = (
-    Column("Row", is_number=True),
+    Column("Row", is_number=True, is_quiet=True),
     Column("Variant", is_code=True),
     Column("Size", is_number=True),
-    Column("Bits/weight", is_number=True),
+    Column("Bits/weight", is_number=True, is_quiet=True),
     Column("Memory", is_number=True),
     Column("Fits"),
-    Column("Here"),
-    Column("Free after", is_number=True),
+    Column("On disk"),
+    Column("Free after", is_number=True, is_quiet=True),
     Column("Note"),
 )
 _GOOD: Final = "var(--jp-success-color0,#2e7d32)"
 _CLOSE: Final = "var(--jp-warn-color0,#b35900)"
+_SLOW: Final = "var(--jp-info-color0,#01579b)"
 _BAD: Final = "var(--jp-error-color1,#c62828)"
-_MUTED: Final = "var(--jp-ui-font-color2,#6b6b6b)"
-_SHORT: Final = 60
+_MOST_NOTES: Final = 3
+_IN_WORDS: Final = {
+    "GPU": "fits the GPU",
+    "GPU, tight": "fits the GPU tightly",
+    "RAM": "fits the RAM",
+    "RAM, tight": "fits the RAM tightly",
+    "too large": "too large for this machine",
+}
 
 # Where scripts are stripped (GitHub, untrusted notebooks) the heads stay plain text, so nothing looks clickable that is not.
 _SORT_SCRIPT: Final = """<script>
@@ -64,66 +73,100 @@ _SORT_SCRIPT: Final = """<script>
 
 def plan_text(plan: RepoPlan) -> str:
     """The plan as lines of text."""
-    lines = [_title(plan), *_warnings(plan), *_advice(plan), text_table(_COLUMNS, _rows(plan)), *_below(plan)]
-    return "\n".join(_printable_lines(lines))
+    table = text_table(_COLUMNS, _rows(plan))
+    lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
+    return "\n".join(_printable_lines(filter(None, lines)))
 
 
 def plan_html(plan: RepoPlan) -> str:
     """The plan as HTML; sorts by a click on a head where scripts may run."""
-    parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>"]
+    parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>", _line(_machine(plan), QUIET)]
     parts += [_line(text, _BAD) for text in _warnings(plan)]
-    parts += [f"<div>{escape(printable(text))}</div>" for text in _advice(plan)]
+    parts += [f"<div><strong>{escape(printable(text))}</strong></div>" for text in _advice(plan)]
     parts += [f'<div style="overflow-x:auto">{html_table(_COLUMNS, _rows(plan))}</div>', _SORT_SCRIPT]
-    parts += [_line(text, _MUTED) for text in _below(plan)]
+    parts += [_line(text, QUIET) for text in _below(plan)]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
-def _printable_lines(lines: list[str]) -> list[str]:
-    return [printable(line) for block in lines for line in block.split("\n")]
+def _printable_lines(blocks: Iterable[str]) -> list[str]:
+    return [printable(line) for block in blocks for line in block.split("\n")]
 
 
 def _line(text: str, color: str) -> str:
-    return f'<div style="color:{color}">{escape(printable(text))}</div>'
+    return f'<div style="color:{color}">{escape(printable(text))}</div>' if text else ""
 
 
 def _title(plan: RepoPlan) -> str:
     count = len(plan.variants)
-    parts = [f"{plan.repo_id}{f'@{plan.revision}' if plan.revision else ''}", f"{count} variant{'s'[: count != 1]}"]
-    if plan.free_bytes is not None:
-        parts.append(f"{formats.size(plan.free_bytes)} free")
-    if plan.ram_bytes is not None:
-        parts.append(f"{formats.size(plan.ram_bytes)} RAM")
-    if plan.vram_bytes is not None:
-        parts.append(f"{formats.size(plan.vram_bytes)} GPU")
-    return " · ".join(parts)
+    name = f"{plan.repo_id}@{plan.revision}" if plan.revision else plan.repo_id
+    parts = [name, f"{count} variant{'s'[: count != 1]}", "private" if plan.is_private else ""]
+    return " · ".join(filter(None, parts))
+
+
+def _machine(plan: RepoPlan) -> str:
+    """What there is; empty where nothing of it is known."""
+    parts = [
+        f"{formats.size(size)} {what}"
+        for size, what in ((plan.vram_bytes, "GPU"), (plan.ram_bytes, "RAM"), (plan.free_bytes, "free on the disk"))
+        if size is not None
+    ]
+    if plan.free_bytes is not None and plan.queued_bytes:
+        parts[-1] += f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue"
+    return f"This machine: {' · '.join(parts)}" if parts else ""
+
+
+def _left(size_bytes: int) -> str:
+    return f"{formats.size(-size_bytes)} short" if size_bytes < 0 else formats.size(size_bytes)
 
 
 def _warnings(plan: RepoPlan) -> list[str]:
-    if plan.has_access:
-        return []
-    page = plan.accept_url or f"https://huggingface.co/{plan.repo_id}"
-    return [f"Gated: accept the terms at {page} and log in with hf auth login, then queue it."]
+    return [] if plan.has_access else [f"{plan.refusal} Nothing of it can be downloaded before."]
+
+
+def _advice(plan: RepoPlan) -> list[str]:
+    for number, variant in enumerate(plan.variants, 1):
+        if variant.is_recommended:
+            how = f" Download it with: %gguf queue {number}" if plan.has_access else ""
+            return [f"★ {variant.why} {_in_short(variant)}{how}"]
+    return ["No row is recommended: choose one, and download it with: %gguf queue ROW"]
+
+
+def _in_short(variant: VariantPlan) -> str:
+    fits = _fits(variant).text
+    return f"{formats.size(variant.size_bytes)}{f', {_IN_WORDS[fits]}' if fits else ''}."
 
 
 def _rows(plan: RepoPlan) -> list[Row]:
-    return [Row(_cells(number, variant), variant.is_recommended) for number, variant in enumerate(plan.variants, 1)]
+    memory_bytes = max(plan.ram_bytes or 0, plan.vram_bytes or 0)
+    return [
+        Row(_cells(number, variant, memory_bytes), variant.is_recommended)
+        for number, variant in enumerate(plan.variants, 1)
+    ]
 
 
-def _cells(number: int, variant: VariantPlan) -> tuple[Cell, ...]:
-    bits, memory = variant.bits_per_weight, variant.memory
-    needed = None if memory is None else memory.total_bytes
-    about = "~" if memory is not None and memory.is_rough else ""
+def _cells(number: int, variant: VariantPlan, memory_bytes: int) -> tuple[Cell, ...]:
+    bits, fits = variant.bits_per_weight, _fits(variant)
     return (
         Cell(str(number), number),
         Cell(variant.key),
         Cell(formats.size(variant.size_bytes), variant.size_bytes),
         Cell("" if bits is None else f"{bits:.1f}", bits),
-        Cell("" if needed is None else about + formats.size(needed), needed),
-        _fits(variant),
+        _memory(variant, memory_bytes, fits.color),
+        fits,
         _here(variant),
         _free_after(variant),
-        Cell(_note(variant)),
+        Cell(_note(variant), color=_BAD if variant.missing else ""),
     )
+
+
+def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
+    """What it needs, with a bar as long as its part of the largest memory there is."""
+    memory = variant.memory
+    if memory is None:
+        return Cell("")
+    about = "~" if memory.is_rough else ""
+    bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
+    return Cell(about + formats.size(memory.total_bytes), memory.total_bytes, color, bar)
 
 
 def _fits(variant: VariantPlan) -> Cell:
@@ -131,7 +174,7 @@ def _fits(variant: VariantPlan) -> Cell:
     places: tuple[tuple[Fit, Fit, str, str], ...] = (
         (variant.vram_fit, "fits", "GPU", _GOOD),
         (variant.vram_fit, "tight", "GPU, tight", _CLOSE),
-        (variant.ram_fit, "fits", "RAM", _GOOD),
+        (variant.ram_fit, "fits", "RAM", _GOOD if variant.vram_fit == "unknown" else _SLOW),
         (variant.ram_fit, "tight", "RAM, tight", _CLOSE),
         (variant.ram_fit, "too large", "too large", _BAD),
     )
@@ -143,7 +186,7 @@ def _fits(variant: VariantPlan) -> Cell:
 
 def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
-        return Cell("all of it", 1, _GOOD)
+        return Cell("✓ all of it", 1, _GOOD)
     if not variant.present_bytes:
         return Cell("")
     share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
@@ -160,30 +203,30 @@ def _free_after(variant: VariantPlan) -> Cell:
 def _note(variant: VariantPlan) -> str:
     parts = ["★ recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
     if variant.missing:
-        parts.append(f"incomplete: {len(variant.missing)} of {variant.shard_count} files are missing")
+        parts.append(f"incomplete: lacks {len(variant.missing)} of {variant.shard_count} files")
     elif variant.shard_count > 1:
         parts.append(f"{variant.shard_count} files")
-    if len(variant.why) <= _SHORT and not variant.is_recommended:
-        parts.append(variant.why)
     return ", ".join(part for part in parts if part)
 
 
-def _advice(plan: RepoPlan) -> list[str]:
-    best = plan.recommended
-    return [f"Recommended: {best.why}"] if best is not None and best.why else []
-
-
 def _below(plan: RepoPlan) -> list[str]:
-    lines = [
-        _companion_line(plan, kind) for kind in dict.fromkeys(one.kind for one in plan.companions if one.can_fetch)
-    ]
+    offered = dict.fromkeys(companion for variant in plan.variants for companion in variant.companions)
+    lines = [_companion_line(companion) for companion in offered]
     if plan.context_tokens is not None:
-        rough = any(variant.memory is not None and variant.memory.is_rough for variant in plan.variants)
-        about = " It is rough (~): what this architecture keeps is not known exactly." if rough else ""
-        lines.append(f"Memory is for {plan.context_tokens} tokens of context; --context changes that.{about}")
-    return [*lines, "Download a row: %gguf queue ROW"]
+        lines.append(f"Memory is for {plan.context_tokens} tokens of context; --context changes that.{_caveats(plan)}")
+    elif plan.has_access:
+        lines.append("Memory is unknown: the model's GGUF header could not be read.")
+    return lines
 
 
-def _companion_line(plan: RepoPlan, kind: str) -> str:
-    sizes = ", ".join(formats.size(one.size_bytes) for one in plan.companions if one.kind == kind)
-    return f"With it goes {kind} ({sizes}): add --with {kind} to %gguf queue"
+def _companion_line(companion: PlannedCompanion) -> str:
+    size = formats.size(companion.size_bytes)
+    return f"With its {companion.kind} ({companion.path}, {size}): %gguf queue ROW --with {companion.kind}"
+
+
+def _caveats(plan: RepoPlan) -> str:
+    """What the estimates do not know, each once; behind a blank."""
+    memories = [variant.memory for variant in plan.variants if variant.memory is not None]
+    notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
+    about = ["~ is rough."] if any(memory.is_rough for memory in memories) else []
+    return "".join(f" {text}" for text in about + notes)

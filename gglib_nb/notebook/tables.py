@@ -14,13 +14,16 @@ from gglib_nb.domain.model import Model
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.wording import printable
 
-_PADDING: Final = "padding:.25em .9em .25em 0"
+_GAP: Final = ".9em"
+_PADDING: Final = f"padding:.25em {_GAP} .25em 0"
 _CELL: Final = f"{_PADDING};border:0;vertical-align:top"
 _NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
 _WORD: Final = f"{_CELL};text-align:left"
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
 _PLAIN_ROW: Final = "background:none"
+QUIET: Final = "var(--jp-ui-font-color2,#6b6b6b)"
+"""JupyterLab's colour of what is said beside the point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,13 @@ class Column:
         title: Its head.
         is_number: Set to the right.
         is_code: Set in a fixed pitch where there is HTML, since it is to be typed.
+        is_quiet: Set back where there is HTML: for those who look closer.
     """
 
     title: str
     is_number: bool = False
     is_code: bool = False
+    is_quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,14 @@ class Cell:
     Attributes:
         text: What is shown.
         rank: What it is sorted by where a page can sort; None sorts last.
-        color: CSS colour of the text; empty for the page's own.
+        color: CSS colour of the text, and of the bar; empty for the page's own.
+        bar: Length of a bar behind the text where there is HTML, 0 to 1; None without one.
     """
 
     text: str
     rank: float | None = None
     color: str = ""
+    bar: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +103,28 @@ def _html_head(column: Column) -> str:
 
 
 def _html_row(row: Row, columns: Sequence[Column], kept: Sequence[int]) -> str:
-    cells = "".join(_html_cell(row.cells[at], columns[at]) for at in kept)
+    cells = "".join(_html_cell(row.cells[at], columns[at], is_marked=row.is_marked) for at in kept)
     return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{cells}</tr>'
 
 
-def _html_cell(cell: Cell, column: Column) -> str:
+def _html_cell(cell: Cell, column: Column, *, is_marked: bool) -> str:
     text = escape(printable(cell.text))
     inside = f"<code>{text}</code>" if column.is_code and text else text
     style = _NUMBER if column.is_number else _WORD
-    color = f";color:{cell.color}" if cell.color else ""
-    rank = "" if cell.rank is None else f' data-rank="{cell.rank:g}"'
-    return f'<td style="{style}{color}"{rank}>{inside}</td>'
+    rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
+    color = cell.color or (QUIET if column.is_quiet and not is_marked else "")
+    return f'<td style="{style}{_bar(cell.bar, color) if cell.bar is not None else _ink(color)}"{rank}>{inside}</td>'
+
+
+def _ink(color: str) -> str:
+    return f";color:{color}" if color else ""
+
+
+def _bar(length: float, color: str) -> str:
+    """A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none."""
+    tint, share = f"color-mix(in srgb,{color} 22%,transparent)", max(0.0, min(1.0, length))
+    size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
+    return f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
 
 
 def row(*texts: str) -> Row:
@@ -198,4 +216,4 @@ def _number(model: Model, name: str) -> int | None:
 
 
 def _hint(text: str) -> str:
-    return f'<div style="color:var(--jp-ui-font-color2,#6b6b6b)">{escape(text)}</div>'
+    return f'<div style="color:{QUIET}">{escape(text)}</div>'

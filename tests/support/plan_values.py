@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from gglib_nb.domain.memory import MemoryEstimate
-from gglib_nb.domain.plan import RepoPlan, VariantPlan, fit_of
+from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.quantization import Quantization
 
 GIB = 1024**3
@@ -47,3 +47,81 @@ def a_plan(*variants, **fields):
         vram_bytes=VRAM_BYTES,
     )
     return replace(plain, **fields)
+
+
+LABELS_OF_25 = (
+    *(
+        "IQ1_S",
+        "IQ1_M",
+        "IQ2_XXS",
+        "IQ2_XS",
+        "IQ2_S",
+        "IQ2_M",
+        "Q2_K",
+        "Q2_K_L",
+        "IQ3_XXS",
+        "IQ3_XS",
+        "IQ3_M",
+        "Q3_K_S",
+    ),
+    *(
+        "Q3_K_M",
+        "Q3_K_L",
+        "IQ4_XS",
+        "IQ4_NL",
+        "Q4_0",
+        "Q4_K_S",
+        "Q4_K_M",
+        "Q5_K_S",
+        "Q5_K_M",
+        "Q6_K",
+        "Q8_0",
+        "F16",
+        "F32",
+    ),
+)
+_PARAMETERS = 8_030_261_248
+_RAM, _VRAM, _FREE, _QUEUED = 16 * GIB, 8 * GIB, 30 * GIB, 4 * GIB
+_MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 1024**2, can_fetch=True)
+
+
+def a_plan_of_25():
+    """What is said of a model of 8 billion parameters in 25 quantizations, with a projector."""
+    variants = sorted(map(_of_8b, LABELS_OF_25), key=lambda variant: variant.size_bytes)
+    return a_plan(
+        *variants,
+        repo_id="maker/model-8B-it-GGUF",
+        companions=(_MMPROJ,),
+        free_bytes=_FREE,
+        queued_bytes=_QUEUED,
+        ram_bytes=_RAM,
+        vram_bytes=_VRAM,
+    )
+
+
+def _of_8b(label):
+    bits = Quantization(label).bits_per_weight * (1.03 if label.endswith("_L") else 1)
+    size = int(_PARAMETERS * bits / 8)
+    memory = MemoryEstimate(size, GIB, 295 * 1024**2, is_rough=False)
+    special = {
+        "Q4_K_M": {"is_recommended": True, "why": "Q4_K_M is the usual choice."},
+        "Q2_K": {"present_bytes": size},
+        "Q6_K": {"present_bytes": size * 3 // 10},
+        "Q8_0": {"is_queued": True},
+        "F32": {"shard_count": 3, "missing": (2,)},
+        "F16": {"shard_count": 2},
+    }
+    fields = special.get(label, {})
+    left = 0 if label == "Q8_0" else size - fields.get("present_bytes", 0)
+    return VariantPlan(
+        key=label,
+        label=label,
+        size_bytes=size,
+        bits_per_weight=bits,
+        free_bytes_after=_FREE - _QUEUED - left,
+        memory=memory,
+        ram_fit=fit_of(memory.total_bytes, _RAM),
+        vram_fit=fit_of(memory.total_bytes, _VRAM),
+        companions=(_MMPROJ,),
+        **{"shard_count": 1, "present_bytes": 0} | fields,
+    )

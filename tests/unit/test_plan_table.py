@@ -1,13 +1,14 @@
 """What a repository offers, as a table in text and in HTML."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
 from gglib_nb.notebook.plan_table import plan_html, plan_text
-from tests.support.plan_values import GIB, a_plan, a_variant
+from tests.support.plan_values import GIB, a_plan, a_plan_of_25, a_variant
 
 
 def rows_of(text):
@@ -24,20 +25,50 @@ def test_a_row_says_size_bits_memory_fit_and_what_stays_free():
     assert cells_of(row) == ["1", "Q4_K_M", "5.0 GiB", "4.9", "6.5 GiB", "GPU", "55.0 GiB"]
 
 
-def test_the_title_says_what_there_is_of_disk_and_memory():
-    assert plan_text(a_plan(a_variant())).splitlines()[0] == (
-        "owner/model-GGUF · 1 variant · 60.0 GiB free · 32.0 GiB RAM · 12.0 GiB GPU"
+def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
+    plan = a_plan(a_variant(is_recommended=True, why="It is."), is_private=True, revision="v1", queued_bytes=4 * GIB)
+
+    assert plan_text(plan).splitlines()[:2] == [
+        "owner/model-GGUF@v1 · 1 variant · private",
+        "This machine: 12.0 GiB GPU · 32.0 GiB RAM · 60.0 GiB free on the disk, 56.0 GiB after the queue",
+    ]
+
+
+def test_a_queue_that_does_not_fit_the_disk_is_said_above():
+    assert "60.0 GiB free on the disk, 4.0 GiB short after the queue" in plan_text(
+        a_plan(a_variant(), queued_bytes=64 * GIB)
     )
 
 
-def test_the_recommended_row_is_marked_and_says_why():
+def test_a_machine_of_which_nothing_is_known_has_no_line():
+    plan = a_plan(a_variant(), free_bytes=None, ram_bytes=None, vram_bytes=None)
+
+    assert "This machine" not in plan_text(plan)
+
+
+def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
     plan = a_plan(a_variant("Q2_K", 3), a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice."))
 
     text = plan_text(plan)
 
     assert [row[0] for row in rows_of(text)] == [" ", "*"]
-    assert "Recommended: Q4_K_M is the usual choice." in text
+    assert (
+        "★ Q4_K_M is the usual choice. 5.0 GiB, fits the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
+    )
     assert plan_html(plan).count("★ recommended") == 1
+
+
+def test_where_the_rule_takes_none_the_person_is_asked_to():
+    text = plan_text(a_plan(a_variant("F16"), a_variant("F32"), undecided="owner/model-GGUF offers 2 variants ..."))
+
+    assert "No row is recommended: choose one, and download it with: %gguf queue ROW" in text
+
+
+def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_of_the_word():
+    [cell] = re.findall(r"<td[^>]*linear-gradient[^>]*>", plan_html(a_plan(a_variant("Q8_0", 14.5))))
+
+    assert "* 0.50)" in cell
+    assert "--jp-info-color0" in cell
 
 
 @pytest.mark.parametrize(
@@ -54,19 +85,28 @@ def test_a_rough_estimate_is_marked():
     text = plan_text(a_plan(rough))
 
     assert "~6.0 GiB" in text
-    assert "rough (~)" in text
+    assert "~ is rough." in text
 
 
-def test_without_an_estimate_there_is_no_column_for_it():
+def test_what_an_estimate_does_not_know_is_said_once():
+    memory = MemoryEstimate(5 * GIB, None, GIB, is_rough=True, notes=("The architecture novel may keep more state.",))
+
+    text = plan_text(a_plan(a_variant("Q4_0", memory=memory), a_variant("Q8_0", memory=memory)))
+
+    assert text.count("~ is rough. The architecture novel may keep more state.") == 1
+
+
+def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
     unknown = a_variant(memory=None, ram_fit="unknown", vram_fit="unknown")
 
     text = plan_text(a_plan(unknown, context_tokens=None))
 
-    assert "Memory" not in text
+    assert " Memory " not in text
     assert "Fits" not in text
+    assert text.splitlines()[-1] == "Memory is unknown: the model's GGUF header could not be read."
 
 
-@pytest.mark.parametrize(("present", "says"), [(5 * GIB, "all of it"), (GIB, "20 %, 4.0 GiB to go"), (0, "Q4_K_M")])
+@pytest.mark.parametrize(("present", "says"), [(5 * GIB, "✓ all of it"), (GIB, "20 %, 4.0 GiB to go"), (0, "Q4_K_M")])
 def test_what_is_here_already_is_said(present, says):
     assert says in rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5, present_bytes=present))))[0]
 
@@ -76,24 +116,33 @@ def test_a_disk_that_is_too_small_says_by_how_much():
 
 
 def test_an_incomplete_set_is_named():
-    assert "incomplete: 1 of 3 files are missing" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
+    assert "incomplete: lacks 1 of 3 files" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
 
 
 def test_a_gated_repository_names_the_page_and_the_login():
-    text = plan_text(a_plan(a_variant(), gate="manual", has_access=False, accept_url="https://hub/owner/model"))
-
-    assert text.splitlines()[1] == (
-        "Gated: accept the terms at https://hub/owner/model and log in with hf auth login, then queue it."
+    refusal = (
+        "owner/model-GGUF is gated: accept its terms on https://hub/owner/model, then log in with `hf auth login`."
     )
+    unknown = a_variant(memory=None, ram_fit="unknown", vram_fit="unknown")
+    best = replace(unknown, is_recommended=True, why="It is the usual choice.")
+    plan = a_plan(best, gate="manual", has_access=False, context_tokens=None, refusal=refusal)
+
+    text = plan_text(plan)
+
+    assert text.splitlines()[2] == f"{refusal} Nothing of it can be downloaded before."
+    assert "https://hub/owner/model" in plan_html(plan)
+    assert "could not be read" not in text
+    assert "Download it" not in text
 
 
-def test_a_companion_that_can_be_fetched_is_offered():
+def test_the_companion_that_would_come_along_is_offered_once():
     offered = PlannedCompanion("mmproj-F16.gguf", "mmproj", GIB, can_fetch=True)
     other = PlannedCompanion("x.imatrix", "imatrix", GIB, can_fetch=False)
+    variants = [a_variant(label, companions=(offered,)) for label in ("Q4_0", "Q8_0")]
 
-    text = plan_text(a_plan(a_variant(), companions=(offered, other)))
+    text = plan_text(a_plan(*variants, companions=(offered, other)))
 
-    assert "With it goes mmproj (1.0 GiB): add --with mmproj to %gguf queue" in text
+    assert text.count("With its mmproj (mmproj-F16.gguf, 1.0 GiB): %gguf queue ROW --with mmproj") == 1
     assert "imatrix" not in text
 
 
@@ -110,3 +159,11 @@ def test_html_from_outside_is_text():
 )
 def test_a_fit_leaves_something_to_the_rest_of_the_machine(needed, available, fit):
     assert fit_of(needed, available) == fit
+
+
+def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_five_lines():
+    text = plan_text(a_plan_of_25())
+
+    assert len(rows_of(text)) == 25
+    assert len(text.splitlines()) == 3 + 1 + 25 + 2
+    assert max(map(len, text.splitlines())) <= 130
