@@ -15,6 +15,7 @@ import pytest
 from gglib_nb.demo import Cut, Status, WrongBytes
 from gglib_nb.domain.download import PlannedFile, ShardStatus
 from gglib_nb.engine.journal import Journal
+from gglib_nb.engine.leftovers import leftovers
 from gglib_nb.engine.place import journal_path, part_path
 from gglib_nb.engine.protocol import DiscardPartials, TransferFinished, TransferStopped
 from gglib_nb.errors import DiskFullError, IncompleteShardSetError, IntegrityError, StorageError, from_wire
@@ -542,3 +543,17 @@ def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine
     assert took_s < 1
     assert isinstance(first.log.end_of(theirs), TransferFinished)
     first.close()
+
+
+def test_partial_files_that_lie_about_are_listed_with_what_they_hold(hub, engine) -> None:
+    attempt = begin_slowly(engine)
+    (running,) = leftovers(engine.folder)
+    engine.stop(attempt)
+    (left,) = leftovers(engine.folder)
+
+    assert (running.is_in_use, left.is_in_use) == (True, False)
+    assert left.target == str(engine.target(REPO, NAME))
+    assert left.size_bytes == SIZE
+    assert 4_000_000 <= left.downloaded_bytes < SIZE
+    assert 0 < left.disk_bytes <= SIZE
+    assert leftovers(engine.folder / "nothing") == []
