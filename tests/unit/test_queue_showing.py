@@ -270,7 +270,8 @@ def test_a_download_without_a_digest_is_unverified_and_says_so(queue):
 def test_a_verified_download_needs_no_words(queue):
     queue.complete(A)
 
-    assert queue.snapshot.recent_completed[0].notice is None
+    row = queue.snapshot.recent_completed[0]
+    assert (row.notice, row.was_present, row.is_verified) == (None, False, True)
 
 
 # Events
