@@ -5,7 +5,7 @@
 import { percent } from "./formats.js";
 
 /**
- * An element. Properties are set, `class`, `role`, `for`, `list` and what has a hyphen become attributes.
+ * An element. Properties are set; `class`, `role`, `for` and what has a hyphen become attributes.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag @param {Record<string, any>} properties @param {(Node|string)[]} children
  * @returns {HTMLElementTagNameMap[T]}
@@ -16,6 +16,8 @@ export function h(tag, properties = {}, ...children) {
     if (name.includes("-") || ["class", "role", "for"].includes(name)) node.setAttribute(name, value);
     else /** @type {any} */ (node)[name] = value;
   }
+  // Without the attribute JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
+  if (node.tabIndex >= 0 || "tabIndex" in properties) node.setAttribute("data-lm-suppress-shortcuts", "true");
   node.append(...children);
   return node;
 }

@@ -69,7 +69,10 @@ export async function press(view, button, message, kind, fields = {}) {
     view.changed();
   };
   tell("", "waiting");
-  const slow = setTimeout(() => tell("Still waiting for the kernel; a running cell can hold this up.", "waiting"), 1500);
+  const slow = setTimeout(
+    () => tell("Still waiting for the kernel; a running cell can hold this up.", "waiting"),
+    1500,
+  );
   try {
     const result = await view.kernel.ask(kind, fields);
     tell("", "");

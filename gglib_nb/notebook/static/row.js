@@ -6,7 +6,7 @@ import { copyButton, h, icon, iconButton, ICONS, mark, pageLink, aim, progressBa
 import { fraction, size } from "./formats.js";
 import { press } from "./kernel.js";
 import { ACTIVE, PENDING } from "./state.js";
-import { digestOf, factsOf, loadingCode, measureOf, noteOf, titleOf } from "./words.js";
+import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { ItemState, ShardState } from "./messages.js" */
@@ -77,7 +77,7 @@ export class Row {
     this.buttons = ACTIONS.map((action) => this.#button(action));
     const moves = h("span", { class: "gglib-moves" }, ...this.buttons.slice(0, 3));
     const chip = item.quantization ? [h("span", { class: "gglib-chip" }, item.quantization)] : [];
-    const owner = h("span", { class: "gglib-owner" }, item.repo_id.slice(0, item.repo_id.indexOf("/")));
+    const owner = h("span", { class: "gglib-owner" }, originOf(item));
     this.element = h(
       "div",
       { class: "gglib-row", role: "listitem", "data-key": item.id },

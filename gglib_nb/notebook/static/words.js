@@ -10,6 +10,12 @@ import { ACTIVE } from "./state.js";
 /** @param {ItemState} item */
 export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
 
+/** Whose it is, and of which revision where one was asked for. @param {ItemState} item */
+export function originOf({ repo_id, revision }) {
+  const owner = repo_id.slice(0, repo_id.indexOf("/"));
+  return revision === null ? owner : `${owner} @ ${revision}`;
+}
+
 /** @param {number|null} seconds */
 export const left = (seconds) => (seconds === null ? UNKNOWN : `${duration(seconds)} left`);
 

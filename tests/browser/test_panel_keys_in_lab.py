@@ -1,0 +1,30 @@
+"""JupyterLab has shortcuts of its own for nearly every key; on the panel the keys are the panel's."""
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.generated import generated_repositories
+from tests.support.jlab import JupyterLab, NotebookPage
+from tests.support.models import MB
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browser: Browser, tmp_path) -> None:
+    with DemoHub(generated_repositories(), bytes_per_second=MB) as hub, JupyterLab(tmp_path / "lab", hub.url) as lab:
+        lab.write_notebook("keys.ipynb", ["%load_ext gglib_nb", "%gguf queue demo/tiny-llama-GGUF:F16", "%gguf"])
+        with NotebookPage(browser, lab, "keys.ipynb") as page:
+            for cell in range(3):
+                page.run(cell)
+            row = page.page.locator('.gglib-panel [data-key="demo/tiny-llama-GGUF:F16"]')
+            cells = page.page.locator(".jp-Cell").count()
+            row.get_by_role("button", name="Pause").focus()
+
+            page.page.keyboard.press("b")
+            page.page.keyboard.press("Enter")
+
+            expect(row).to_have_attribute("data-status", "paused")
+            expect(row.get_by_role("button", name="Resume")).to_be_visible()
+            assert page.page.locator(".jp-Cell").count() == cells
+        lab.shut_down_kernels()
