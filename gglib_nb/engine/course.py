@@ -197,7 +197,7 @@ class Course:
         self._shared.room.claim(
             self._command.attempt,
             [
-                Claim(one.path, one.size_bytes)
+                Claim(one.path, one.size_bytes, may_be_there=not self._command.force)
                 for one in self.targets
                 if one.phase is not Phase.DONE and one.size_bytes is not None
             ],
@@ -329,7 +329,9 @@ class Course:
             return
         target.take_note()  # the digest should not wait for the next tick
         job, part = ended.job, target.part_of(ended.job)
-        if job.position - job.start >= _WORTH_BYTES or job.position == job.end:
+        # What a server that gives only the whole has sent is lost when it breaks off.
+        has_gained = job.position - job.start >= _WORTH_BYTES and not part.is_sequential
+        if has_gained or job.position == job.end:
             part.succeeded()
         if isinstance(ended.error, ExchangeError):
             self._job_failed(target, part, job, ended.error, now_s)

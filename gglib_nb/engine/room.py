@@ -3,6 +3,7 @@
 What a partial file has allocated is gone from the free space already, so only the rest of each file counts.
 """
 
+import contextlib
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ class Claim:
     Attributes:
         target: Its final path.
         size_bytes: Its size.
+        may_be_there: A file of that size at the target is taken for it, so that nothing more is written.
     """
 
     target: Path
     size_bytes: int
+    may_be_there: bool = True
 
     @property
     def device(self) -> int:
@@ -34,6 +37,9 @@ class Claim:
     @property
     def missing_bytes(self) -> int:
         """What it will still take."""
+        with contextlib.suppress(OSError):
+            if self.may_be_there and self.target.stat().st_size == self.size_bytes:
+                return 0
         return max(0, self.size_bytes - allocated_bytes(part_path(self.target)))
 
 

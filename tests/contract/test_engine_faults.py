@@ -167,6 +167,13 @@ def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> No
     assert hub.ranges(NAME)[-1] is None
 
 
+def test_a_server_that_gives_only_the_whole_and_never_to_its_end_is_given_up(hub, engine) -> None:
+    hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
+    hub.faults.add(Cut(after_bytes=2_000_000), path=NAME, origin="cdn", times=None)
+
+    assert isinstance(engine.failure(REPO, NAME), NetworkError)
+
+
 def test_wrong_bytes_twice_are_an_integrity_error_and_nothing_stays(hub, engine) -> None:
     hub.faults.add(WrongBytes(at_byte=5), path=NAME, origin="cdn", times=None)
 

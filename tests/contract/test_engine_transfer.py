@@ -519,6 +519,16 @@ def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_di
     engine.close()
 
 
+def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
+    engine = LocalEngine(hub, small_disk)
+    engine.fetch(REPO, NAME)
+
+    end = engine.fetch(REPO, "small.gguf", NAME)
+
+    assert [one.was_present for one in end.files] == [False, True]
+    engine.close()
+
+
 def test_bytes_of_an_earlier_run_count_before_it_is_a_shards_turn(hub, engine) -> None:
     engine.failure(REPO, SHARDS[2])  # alone it is no model, and stays all the same
     hub.faults.add(Status(503), path=SHARDS[0], origin="hub", times=None)
