@@ -253,22 +253,23 @@ async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: Do
 async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
     manager: DownloadManager, hub: DemoHub, tmp_path: Path
 ) -> None:
-    hub.set_speed(bytes_per_second=200_000)
-    queued = await manager.queue_smart(SMALL, "Q8_0")
-    hub.wait_for(lambda _records: hub.bytes_sent("small-Q8_0.gguf") > 65_536)
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(bytes_per_second=2_000_000)
+    queued = await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 2_000_000)
     ended = manager.submit_wait(queued.id)
-    folder = tmp_path / "models" / "demo" / "small-GGUF"
+    folder = tmp_path / "models" / "demo" / "large-GGUF"
 
     await manager.cancel_download(queued.id)
     ended.exception(timeout=10)
-    kept = [file.name for file in folder.iterdir()]
-    await manager.queue_download(DownloadRequest(SMALL, "Q8_0"))
+    kept = {file.name for file in folder.iterdir()}
+    await manager.queue_download(DownloadRequest("demo/large-GGUF"))
     await manager.cancel_download(queued.id, discard=True)
     hub.set_speed()
-    await manager.download(SMALL, "Q4_K_M")
+    await manager.download(SMALL, "Q4_K_M")  # the engine does one thing after the other
 
-    assert any(name.startswith("small-Q8_0.gguf") for name in kept)
-    assert [file.name for file in folder.iterdir()] == ["small-Q4_K_M.gguf"]
+    assert "large-Q8_0.gguf.part" in kept
+    assert list(folder.iterdir()) == []
 
 
 async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: DemoHub) -> None:
