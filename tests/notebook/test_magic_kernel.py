@@ -73,7 +73,7 @@ def test_plan_queues_nothing_and_a_row_can_be_queued(kernel: Kernel) -> None:
 
     assert set(plan.outputs[0]["data"]) == {"text/plain", "text/html"}
     assert "★ recommended" in plan.text
-    assert "add --with mmproj" in plan.text
+    assert "%gguf queue ROW --with mmproj" in plan.text
     assert kernel.value("len(gglib_nb.get_manager().snapshot.items)") == "0"
     assert "demo/small:Q2_K" in kernel.run("%gguf queue 1").text
 
