@@ -63,6 +63,21 @@ def test_qwen_2_5_7b_takes_what_llama_cpp_prints() -> None:
     assert estimate.overhead_bytes / MIB == 304 + 7 + 8  # the graph's buffer, and on the host an input and the mask
 
 
+def test_qwen_2_5_3b_takes_what_llama_cpp_prints() -> None:
+    qwen = header(
+        "qwen2",
+        151_936,
+        block_count=36,
+        embedding_length=2048,
+        attention__head_count=16,
+        attention__head_count_kv=2,
+    )
+
+    estimate = estimate_memory(qwen, 0, 4096)
+    assert estimate.kv_cache_bytes == 144 * MIB
+    assert estimate.overhead_bytes / MIB == pytest.approx(300.75 + 12.01, abs=0.02)
+
+
 def test_without_grouped_queries_every_head_has_its_own() -> None:
     llama_2_7b = header("llama", 32_000, block_count=32, embedding_length=4096, attention__head_count=32)
 
