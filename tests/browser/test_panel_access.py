@@ -79,6 +79,7 @@ def test_axe_finds_no_violation(open_panel, axe, state, theme):
     ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 400, 560, 900, 1400])
 @pytest.mark.parametrize("scene", ["busy", "errors", "done", "choosing"])
 def test_nothing_is_wider_than_the_panel(open_panel, scene, width):
