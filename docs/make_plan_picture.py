@@ -18,8 +18,8 @@ PICTURE = Path(__file__).parent / "plan.png"
 # An output cell of JupyterLab's light theme: its font, and the colours that the table asks for.
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 :root { --jp-ui-font-color1: rgba(0,0,0,.87); --jp-ui-font-color2: rgba(0,0,0,.54); --jp-layout-color1: #fff;
-  --jp-success-color0: #1b5e20; --jp-warn-color0: #b35900; --jp-error-color1: #d32f2f; --jp-border-color2: #e0e0e0; }
-body { margin: 0; background: #fff; }
+  --jp-success-color1: #388e3c; --jp-warn-color1: #f57c00; --jp-error-color1: #d32f2f; --jp-brand-color1: #1976d2; }
+body { margin: 0; background: var(--jp-layout-color1); }
 main { padding: 14px 18px; display: inline-block;
   font: 14px/1.3 system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; color: var(--jp-ui-font-color1); }
 table { font-size: 12.5px; } code { font-family: Menlo, Consolas, "DejaVu Sans Mono", monospace; }

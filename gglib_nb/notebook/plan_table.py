@@ -25,10 +25,11 @@ _COLUMNS: Final = (
     Column("Free after", is_number=True, is_quiet=True),
     Column("Note"),
 )
-_GOOD: Final = "var(--jp-success-color0,#2e7d32)"
-_CLOSE: Final = "var(--jp-warn-color0,#b35900)"
-_SLOW: Final = "var(--jp-info-color0,#01579b)"
-_BAD: Final = "var(--jp-error-color1,#c62828)"
+# JupyterLab's colours, mixed with the text's own so far that they can be read on its light and dark themes alike.
+_GOOD: Final = "color-mix(in srgb,var(--jp-success-color1,#2e7d32) 72%,currentcolor)"
+_CLOSE: Final = "color-mix(in srgb,var(--jp-warn-color1,#ef6c00) 60%,currentcolor)"
+_SLOW: Final = "color-mix(in srgb,var(--jp-brand-color1,#1976d2) 72%,currentcolor)"
+_BAD: Final = "color-mix(in srgb,var(--jp-error-color1,#c62828) 82%,currentcolor)"
 _MOST_NOTES: Final = 3
 _IN_WORDS: Final = {
     "GPU": "fits the GPU",

@@ -1,7 +1,7 @@
 """The rule that takes one variant, and what it says where it takes none."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.choosing import Choice, choose
@@ -227,7 +227,6 @@ def test_where_no_rule_decides_the_person_is_asked() -> None:
 LABELS = st.sampled_from(["Q4_K_M", "UD-Q4_K_XL", "IQ1_S", "F16", "i1-Q4_0", "x", "Q8_0-00001-of-00002"])
 
 
-@settings(deadline=None)
 @given(st.lists(LABELS, min_size=2, max_size=6, unique=True).filter(lambda labels: "Q4_K_M" not in labels))
 def test_every_choice_named_by_an_error_can_be_asked_for(labels: list[str]) -> None:
     listing = variants_of(f"m-{label}.gguf" for label in labels)

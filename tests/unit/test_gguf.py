@@ -329,7 +329,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("generated")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(values=st.dictionaries(KEYS, SCALARS | st.lists(st.integers(0, 99), min_size=1, max_size=5), max_size=8))
 def test_whatever_the_gguf_package_writes_is_read_as_written(folder: Path, values: dict[str, Any]) -> None:
     def fill(writer: gguf.GGUFWriter) -> None:
@@ -343,7 +343,7 @@ def test_whatever_the_gguf_package_writes_is_read_as_written(folder: Path, value
         assert kept == pytest.approx(value, nan_ok=True) if isinstance(value, float) else kept == value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_no_bytes_do_more_than_raise_a_gguf_error(data: st.DataObject) -> None:
     seed = file_of(

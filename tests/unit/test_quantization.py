@@ -1,7 +1,7 @@
 """Labels: what a name states, in which spelling, and about how many bits that is."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.quantization import Quantization, read_label
@@ -103,7 +103,6 @@ def test_bits_of_a_label_without_a_digit_are_unknown() -> None:
     assert Quantization("ternary").bits_per_weight is None
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="UDIQKFPBMXNSL0123456789_-.", max_size=12))
 def test_canonical_spelling_is_reached_in_one_step_and_whatever_the_case(text: str) -> None:
     label = Quantization(text)
@@ -112,7 +111,6 @@ def test_canonical_spelling_is_reached_in_one_step_and_whatever_the_case(text: s
     assert Quantization(text.lower()) == label
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_name_is_too_odd_to_be_read(name: str) -> None:
     label = read_label(name)

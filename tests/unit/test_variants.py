@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.references import DownloadId
@@ -301,7 +301,6 @@ PATHS = st.builds(str.__add__, NAMES, ENDINGS)
 LISTINGS = st.lists(PATHS, unique=True, max_size=12)
 
 
-@settings(deadline=None)
 @given(LISTINGS, st.randoms())
 def test_the_order_of_the_listing_does_not_matter(files: list[str], random: Random) -> None:
     shuffled = list(files)
@@ -310,7 +309,6 @@ def test_the_order_of_the_listing_does_not_matter(files: list[str], random: Rand
     assert variants_of(shuffled) == variants_of(files)
 
 
-@settings(deadline=None)
 @given(LISTINGS)
 def test_an_unrelated_model_moves_no_other_file(files: list[str]) -> None:
     before = variants_of([*files, "unrelated-7B-Q5_K_S.gguf"])
@@ -320,7 +318,6 @@ def test_an_unrelated_model_moves_no_other_file(files: list[str]) -> None:
     assert before.companions == after.companions
 
 
-@settings(deadline=None)
 @given(LISTINGS)
 def test_every_file_is_in_one_place(files: list[str]) -> None:
     listing = variants_of(files)
@@ -330,7 +327,6 @@ def test_every_file_is_in_one_place(files: list[str]) -> None:
     assert sorted(placed) == sorted(files)
 
 
-@settings(deadline=None)
 @given(LISTINGS)
 def test_every_variant_is_found_by_its_key_whatever_the_case_and_through_an_id(files: list[str]) -> None:
     listing = variants_of(files)
@@ -341,7 +337,6 @@ def test_every_variant_is_found_by_its_key_whatever_the_case_and_through_an_id(f
         assert listing.by_key(variant.key.swapcase()) == variant
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=30), max_size=8))
 def test_no_listing_is_too_odd_to_be_read(files: list[str]) -> None:
     listing = variants_of([f"{name}.gguf" for name in files])
