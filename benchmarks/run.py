@@ -1,7 +1,7 @@
 """Runs all scenarios and writes what they found to `benchmarks/RESULTS.md`.
 
-    python -m benchmarks.run                # about 20 minutes; keep the machine quiet
-    python -m benchmarks.run --quick        # two or three minutes; shows that everything works, writes nothing
+    python -m benchmarks.run                # 20 to 25 minutes; keep the machine quiet
+    python -m benchmarks.run --quick        # three or four minutes; shows that everything works, writes nothing
     python -m benchmarks.run --only B2 --only F
 
 A scenario that fails is reported as that, and the others go on.
