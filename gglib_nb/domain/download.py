@@ -29,7 +29,7 @@ class DownloadStatus(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """Holds a slot."""
+        """Runs, or is being registered."""
         return self in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING, DownloadStatus.REGISTERING)
 
 
@@ -207,7 +207,8 @@ class QueuedDownload:
         position: 1-based among pending downloads, 1 is next to run; 0 while active or ended.
         downloaded_bytes: Bytes on the disk, what an earlier run left included.
         total_bytes: None unknown.
-        bytes_per_second: Smoothed rate of the line; None until enough was seen, 0 while stalled.
+        bytes_per_second: Smoothed rate of the line; None until enough was seen, 0 while stalled. Of a completed
+            download the mean of its last attempt; None where no byte came.
         eta_seconds: Smoothed; None unknown.
         shards: A bar for every file of the model.
         companions: A bar for every companion.
@@ -369,7 +370,7 @@ class QueueSnapshot:
 
     @property
     def active_count(self) -> int:
-        """Downloads that hold a slot."""
+        """Downloads that run or are being registered."""
         return sum(item.status.is_active for item in self.items)
 
     @property

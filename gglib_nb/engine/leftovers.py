@@ -1,17 +1,19 @@
 """What partial downloads lie about in a models folder; for the kernel's side, which lists and deletes them.
 
-Looks at names, journals and leases and reads no content. Deleting is the engine's business (`DiscardPartials`), which
-spares those that a process is at.
+Looks at names, journals and leases and reads no content. Spares those that a process is at.
 """
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.lease import read_lease
-from gglib_nb.engine.place import allocated_bytes, journal_path, lease_path
+from gglib_nb.engine.partial import discard_unowned
+from gglib_nb.engine.place import allocated_bytes, journal_path, lease_path, part_path
+from gglib_nb.engine.retry import Patience
 
 _SUFFIX: Final = ".part"
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
@@ -42,6 +44,18 @@ class Leftover:
 def leftovers(models_directory: Path) -> list[Leftover]:
     """The partial files below a models folder, by path."""
     return sorted(_found(models_directory), key=lambda one: one.target)
+
+
+def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
+    """Deletes the partial files of these targets; the targets themselves stay.
+
+    Returns:
+        Those of which nothing is left: not the ones that a process is at, and not what cannot be deleted.
+    """
+    for target in targets:
+        with contextlib.suppress(OSError):
+            discard_unowned(Path(target), Patience().lease_s)
+    return frozenset(target for target in targets if not part_path(Path(target)).exists())
 
 
 def _found(folder: Path) -> Iterator[Leftover]:

@@ -8,7 +8,7 @@ import itertools
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.present import present_bytes
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.hub.client import HubClient
@@ -288,6 +289,25 @@ class Operations:
     ) -> "Future[list[RepoSummary]]":
         """The Hub's repositories with GGUF files that answer to the words."""
         return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
+    def submit_partials(self) -> "Future[list[Leftover]]":
+        """The partial downloads below the models folder, by path."""
+        return self._ask_hub(lambda: leftovers(self.settings.models_directory))
+
+    def submit_discard_partials(self, targets: Iterable[str]) -> "Future[frozenset[str]]":
+        """Deletes the partial files of these targets; those that are in the queue, or that a process is at, stay.
+
+        The future gets the targets whose partial files are gone.
+        """
+        unwanted = frozenset(targets)
+        gone: Future[frozenset[str]] = Future()
+
+        def delete(wanted: frozenset[str]) -> None:
+            deleting = self._ask_hub(lambda: discard_leftovers(unwanted - wanted))
+            _follow(deleting, lambda deleted: succeed(gone, deleted), gone)
+
+        _follow(self._thread.ask(lambda machine: machine.wanted_targets), delete, gone)
+        return gone
 
     def submit_suggest(self, text: str, limit: int = 8) -> "Future[list[str]]":
         """Names of the Hub's GGUF repositories that go with what was typed so far."""

@@ -6,7 +6,7 @@ cancelling the awaiter of a download does not touch the download.
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from gglib_nb.domain.events import QueueEvent
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.leftovers import Leftover
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.event_stream import EventStream
 from gglib_nb.manager.operations import CLOSE_TIMEOUT_S, FinishedDownload, IdLike, Operations, SmartQueueResult
@@ -258,6 +259,18 @@ class DownloadManager(Operations):
             HubError: The Hub's answer is no, or there is none.
         """
         return await _result(self.submit_plan(repo_id, quantization, revision=revision, context=context))
+
+    async def partials(self) -> list[Leftover]:
+        """The partial downloads that lie about in the models folder, by path."""
+        return await _result(self.submit_partials())
+
+    async def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
+        """Deletes the partial files of these targets; what is in the queue, or in use by a process, stays.
+
+        Returns:
+            The targets of which nothing partial is left.
+        """
+        return await _result(self.submit_discard_partials(targets))
 
     async def search(
         self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20

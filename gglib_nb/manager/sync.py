@@ -4,6 +4,7 @@ It waits on the calling thread and needs no loop, so it works in a cell while th
 interrupt ends the waiting, takes back a request that is still resolving, and leaves downloads alone.
 """
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -14,6 +15,7 @@ from gglib_nb.domain.references import DownloadId
 if TYPE_CHECKING:
     from gglib_nb.domain.listing import RepoSummary
     from gglib_nb.domain.plan import RepoPlan
+    from gglib_nb.engine.leftovers import Leftover
     from gglib_nb.manager.operations import FinishedDownload, IdLike, Operations, SmartQueueResult
 
 _Result = TypeVar("_Result")
@@ -157,6 +159,14 @@ class SyncOperations:
     ) -> "RepoPlan":
         """See `DownloadManager.plan`."""
         return result_of(self._operations.submit_plan(repo_id, quantization, revision=revision, context=context))
+
+    def partials(self) -> "list[Leftover]":
+        """See `DownloadManager.partials`."""
+        return result_of(self._operations.submit_partials())
+
+    def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
+        """See `DownloadManager.discard_partials`."""
+        return result_of(self._operations.submit_discard_partials(targets))
 
     def search(
         self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20

@@ -107,7 +107,8 @@ def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN4
 
 
 def _variant_list(plan: RepoPlan) -> VariantList:
-    kinds = {companion.kind: companion.size_bytes for companion in plan.companions if companion.can_fetch}
+    shown = plan.recommended or next(iter(plan.variants), None)
+    kinds = {companion.kind: companion.size_bytes for companion in shown.companions} if shown else {}
     return {
         "repo_id": plan.repo_id,
         "revision": plan.revision,

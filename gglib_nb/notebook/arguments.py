@@ -25,6 +25,7 @@ from gglib_nb.notebook.commands import (
     ModelPath,
     Models,
     Move,
+    Partials,
     Pause,
     Plan,
     Queue,
@@ -250,6 +251,20 @@ def _build_retry(given: SimpleNamespace) -> Command:
     return Retry(given.reference)
 
 
+def _declare_partials(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("part_of_path", metavar="TEXT", nargs="?")
+    parser.add_argument("--discard", action="store_true")
+    parser.add_argument("--all", action="store_true")
+
+
+def _build_partials(given: SimpleNamespace) -> Command:
+    if given.discard and given.all == (given.part_of_path is not None):
+        raise GrammarError("say which to delete: a part of their path, or --all")
+    if given.all and not given.discard:
+        raise GrammarError("--all goes with --discard; without both, all are listed")
+    return Partials(given.part_of_path, given.discard)
+
+
 def _declare_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", metavar="N", nargs="?", type=_typed(_count))
 
@@ -370,6 +385,13 @@ VERBS: Final[dict[str, Verb]] = {
         _reference("ID"),
         _about(ModelPath),
         "model",
+    ),
+    "partials": Verb(
+        "partials [TEXT] | partials --discard TEXT | partials --discard --all",
+        "List the partial downloads that lie about, or delete them.",
+        _declare_partials,
+        _build_partials,
+        explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),
     ),
     "help": Verb("help [VERB]", "Explain a verb.", _reference("VERB", optional=True), _build_help, "verb"),
 }

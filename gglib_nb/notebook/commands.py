@@ -170,6 +170,19 @@ class ModelPath:
 
 
 @dataclass(frozen=True, slots=True)
+class Partials:
+    """List the partial downloads that lie about, or delete some.
+
+    Attributes:
+        part_of_path: Those whose path holds this text; None: all of them.
+        discard: Delete them.
+    """
+
+    part_of_path: str | None
+    discard: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Help:
     """Explain one verb, or list them all where None."""
 
@@ -195,5 +208,6 @@ Command = (
     | Wait
     | Models
     | ModelPath
+    | Partials
     | Help
 )

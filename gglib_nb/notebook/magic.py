@@ -86,6 +86,8 @@ class GgufMagics(Magics):
         from gglib_nb.notebook.panel import Panel
 
         if self._panel is None or self._panel_manager is not manager:
+            if self._panel is not None:
+                self._panel.close()
             self._panel, self._panel_manager = Panel(manager), manager
         display(self._panel)
 

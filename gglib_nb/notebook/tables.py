@@ -1,4 +1,4 @@
-"""Tables as aligned text and as static HTML, and the two plain ones: search results and registered models.
+"""Tables as aligned text and as static HTML, and the plain ones: search results, registered models, partial downloads.
 
 Pure. Cells are text from anywhere: it is made printable, and escaped in HTML, here and nowhere else. The table of a plan
 stands in `plan_table`.
@@ -6,11 +6,13 @@ stands in `plan_table`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
+from gglib_nb.engine.leftovers import Leftover
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.wording import printable
 
@@ -202,6 +204,41 @@ def _model_rows(models: Sequence[Model]) -> list[Row]:
             next(iter(model.paths), formats.UNKNOWN),
         )
         for model in models
+    ]
+
+
+_PARTIAL_COLUMNS: Final = (
+    Column("Here", is_number=True),
+    Column("Of", is_number=True),
+    Column("On disk", is_number=True),
+    Column("Last byte"),
+    Column("In use"),
+    Column("File", is_code=True),
+)
+_PARTIAL_HINT: Final = "Queueing the same again goes on where it stopped. Delete: %gguf partials --discard TEXT"
+
+
+def partials_text(found: Sequence[Leftover]) -> str:
+    """Partial downloads that lie about."""
+    return f"{text_table(_PARTIAL_COLUMNS, _partial_rows(found))}\n{_PARTIAL_HINT}"
+
+
+def partials_html(found: Sequence[Leftover]) -> str:
+    """The same as HTML."""
+    return html_table(_PARTIAL_COLUMNS, _partial_rows(found)) + _hint(_PARTIAL_HINT)
+
+
+def _partial_rows(found: Sequence[Leftover]) -> list[Row]:
+    return [
+        row(
+            formats.size(one.downloaded_bytes),
+            formats.size(one.size_bytes),
+            formats.size(one.disk_bytes),
+            datetime.fromtimestamp(one.modified_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+            "yes" if one.is_in_use else "",
+            one.target,
+        )
+        for one in found
     ]
 
 

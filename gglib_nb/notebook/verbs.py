@@ -60,6 +60,8 @@ def perform(command: commands.Command, manager: "DownloadManager", recall: Recal
             return _plan(command, manager, recall)
         case commands.Search():
             return _search(command, manager, recall)
+        case commands.Partials():
+            return _partials(command, manager)
         case commands.Models() | commands.ModelPath():
             return _models(manager)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
@@ -132,6 +134,25 @@ def _models(manager: "DownloadManager") -> Answer:
     if not models:
         return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
     return Answer(tables.models_text(models), tables.models_html(models))
+
+
+def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+    found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
+    if not found:
+        return Answer(
+            "No partial download lies about." if command.part_of_path is None else "None has that in its path."
+        )
+    if not command.discard:
+        return Answer(tables.partials_text(found), tables.partials_html(found))
+    deleted = settle(manager.submit_discard_partials([one.target for one in found]))
+    freed = sum(one.disk_bytes for one in found if one.target in deleted)
+    kept = len(found) - len(deleted)
+    spared = f" {kept} in the queue or in use elsewhere stay." if kept else ""
+    return Answer(f"Deleted {_files(len(deleted))}; {formats.size(freed)} are free again.{spared}")
+
+
+def _files(number: int) -> str:
+    return f"{number} partial file{'' if number == 1 else 's'}"
 
 
 def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:

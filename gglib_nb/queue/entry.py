@@ -48,6 +48,8 @@ class Entry:
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _received_bytes: int = 0
+    _mean_rate: float | None = None
+    _attempt_at_s: float = 0.0
     _losses: int = 0
     _notice: tuple[str, str] | None = None
     _view: QueuedDownload | None = None
@@ -73,6 +75,7 @@ class Entry:
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
+        self._attempt_at_s, self._mean_rate = at_s, None
         self._is_changed = True
 
     def hold(self) -> None:
@@ -102,6 +105,8 @@ class Entry:
     def settle(self, at_s: float) -> None:
         """Complete: what remains to be said of how it came here."""
         self.end(at_s)
+        if self._received_bytes and at_s > self._attempt_at_s:
+            self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
         if self.was_present:
             self._notice = ("already_present", "on disk already")
         elif not self.is_verified:
@@ -153,7 +158,9 @@ class Entry:
 
     @property
     def bytes_per_second(self) -> float | None:
-        """The line's rate; None unless bytes are expected now."""
+        """The line's rate while bytes are expected, the last attempt's mean once complete; None otherwise."""
+        if self.status is DownloadStatus.COMPLETED:
+            return self._mean_rate
         return self._rate.bytes_per_second if self.status is DownloadStatus.DOWNLOADING else None
 
     @property

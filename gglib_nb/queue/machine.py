@@ -356,9 +356,7 @@ class QueueMachine:
 
     def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
         if discards:
-            wanted = {target for other in self._roster.live() for target in other.plan.targets}
-            unwanted = entry.plan.targets - wanted.union(self._roster.held_targets())
-            self._do(do.DiscardPartials(tuple(sorted(unwanted))))
+            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
         self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)
 
     def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
@@ -410,6 +408,12 @@ class QueueMachine:
     def stopping(self) -> frozenset[int]:
         """Attempts that were told to stop and have not said yet that they did."""
         return frozenset(self._roster.stopping)
+
+    @property
+    def wanted_targets(self) -> frozenset[str]:
+        """Every path that a live download, or an attempt that is stopping, writes or is going to write."""
+        live = (target for entry in self._roster.live() for target in entry.plan.targets)
+        return frozenset(live).union(self._roster.held_targets())
 
     @property
     def is_drained(self) -> bool:

@@ -272,6 +272,27 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
     assert list(folder.iterdir()) == []
 
 
+async def test_partials_that_nobody_wants_are_listed_and_deleted(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(bytes_per_second=4_000_000)
+    await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 6_000_000)
+    in_use = await manager.discard_partials([one.target for one in await manager.partials()])
+    await manager.cancel_all()
+
+    [left] = await manager.partials()
+    deleted = await manager.discard_partials([left.target])
+
+    assert in_use == frozenset()
+    assert left.target == str(tmp_path / "models/demo/large-GGUF/large-Q8_0.gguf")
+    assert left.size_bytes == 40_000_000
+    assert 0 < left.downloaded_bytes < 40_000_000
+    assert deleted == {left.target}
+    assert await manager.partials() == []
+
+
 async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: DemoHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     pending = await manager.queue_smart(SMALL, "Q8_0")

@@ -119,3 +119,15 @@ def test_unloading_takes_the_magic_away_and_leaves_the_rest(kernel: Kernel) -> N
 
     assert "not found" in cell.text
     assert kernel.run("%gguf status").status == "ok"
+
+
+def test_partials_are_listed_and_deleted_by_a_part_of_their_path(hub: DemoHub, kernel: Kernel) -> None:
+    before = _bytes_sent(hub)
+    kernel.run("%gguf queue demo/large")
+    hub.wait_for(lambda _records: _bytes_sent(hub) > before + 2 * MB)
+    listed = kernel.run("%gguf cancel --all\n%gguf partials large")
+    deleted = kernel.run("%gguf partials --discard large")
+
+    assert "large-Q4_K_M.gguf" in listed.text
+    assert deleted.text.startswith("Deleted 1 partial file; ")
+    assert kernel.run("%gguf partials large").text.strip() == "None has that in its path."

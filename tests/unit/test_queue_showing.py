@@ -363,3 +363,13 @@ def test_a_download_that_is_being_registered_says_so(queue):
     queue.finish(A)
 
     assert (queue.item(A).notice_kind, queue.item(A).notice) == ("registering", "registering")
+
+
+def test_a_completed_row_has_the_mean_rate_of_its_last_attempt(queue):
+    queue.now_s += 4
+    queue.progress(A, 1000, received=1000)
+    queue.finish(A)
+    queue.registered(A)
+
+    [row] = queue.snapshot.recent_completed
+    assert row.bytes_per_second == 250.0
