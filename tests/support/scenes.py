@@ -121,10 +121,13 @@ def choosing() -> FakeManager:
 def offered() -> RepoPlan:
     """What a repository offers, with every kind of line there is."""
     free = 118 * GIB
+    projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MIB, can_fetch=True)
 
     def variant(label: str, gib: float, bits: float, ram_fit: Fit, **fields: Any) -> VariantPlan:
         size = int(gib * GIB)
-        plain = VariantPlan(label, label, size, 1, bits, 0, free - size, None, ram_fit, "unknown")
+        plain = VariantPlan(
+            label, label, size, 1, bits, 0, free - size, None, ram_fit, "unknown", companions=(projector,)
+        )
         return replace(plain, **fields)
 
     return RepoPlan(
@@ -143,7 +146,7 @@ def offered() -> RepoPlan:
             variant("BF16", 21.9, 16.0, "too large", shard_count=2),
             variant("F32", 43.8, 32.0, "too large", shard_count=4, missing=(3,)),
         ),
-        companions=(PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MIB, can_fetch=True),),
+        companions=(projector,),
         context_tokens=8192,
         models_directory="/home/ada/models",
         free_bytes=free,
