@@ -97,7 +97,7 @@ class Pace:
     """How one connection does.
 
     Attributes:
-        flowing_s: For how long it has brought bytes.
+        flowing_s: For how long it has brought bytes, beside its warm-up.
         bytes_per_second: Lately.
     """
 

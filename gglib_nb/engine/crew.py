@@ -20,6 +20,15 @@ from gglib_nb.engine.web import Web
 
 # A connection's rate is that of about the last second.
 _RATE_S: Final = 1.0
+# Its rate says something about its range after so long.
+_KNOWN_AFTER_S: Final = 0.5
+# Closing a connection in the middle of a range loses what is on its way and the speed it has worked up to, so one
+# whose range ends within this time may end it.
+_SOON_S: Final = 2.0
+# A new connection on a long line is slow at first (TCP's slow start): not judged for so many times what its first byte
+# took beyond what is usual on a short line, seen ten times a second.
+_WARM_UP_ANSWERS: Final = 4.0
+_SHORT_ANSWER_S: Final = 0.15
 
 
 @dataclass(eq=False)
@@ -28,13 +37,15 @@ class Member:
 
     Attributes:
         fetcher: Its thread.
-        received_bytes: All it ever brought.
+        hired_s: When it was made.
         moved_s: When it last brought a byte or began.
+        received_bytes: All it ever brought.
         flowing_since_s: When it brought its first byte; None before.
         is_to_be_replaced: Its next range is to be fetched by a new connection.
     """
 
     fetcher: Fetcher
+    hired_s: float
     moved_s: float
     received_bytes: int = 0
     flowing_since_s: float | None = None
@@ -73,12 +84,21 @@ class Member:
             self.fetcher.job = None
 
     def rate_of_job(self, now_s: float) -> float | None:
-        """How fast its job goes; None while that has brought nothing."""
-        return self.pace(now_s).bytes_per_second if self.has_begun else None
+        """How fast its job goes; None while that has brought nothing or the connection is new."""
+        pace = self.pace(now_s)
+        return pace.bytes_per_second if self.has_begun and pace.flowing_s >= _KNOWN_AFTER_S else None
+
+    def is_soon_free(self, now_s: float) -> bool:
+        """Whether its job will end by itself in a moment."""
+        left = None if self.job is None or self.job.end is None else self.job.end - self.job.position
+        return left is not None and left <= self.pace(now_s).bytes_per_second * _SOON_S
 
     def pace(self, now_s: float) -> Pace:
         """How it does."""
-        flowing_s = 0.0 if self.flowing_since_s is None else now_s - self.flowing_since_s
+        flowing_s = 0.0
+        if self.flowing_since_s is not None:
+            long_s = max(0.0, self.flowing_since_s - self.hired_s - _SHORT_ANSWER_S)
+            flowing_s = max(0.0, now_s - self.flowing_since_s - long_s * _WARM_UP_ANSWERS)
         if len(self._samples) < 2:
             return Pace(flowing_s, 0.0)
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
@@ -145,8 +165,10 @@ class Crew:
         Not one that brings a file as a whole, since that would begin again.
         """
         busy = [member for member in self.busy if member.job is not None and not member.job.source.is_whole]
-        if self._surplus() > 0 and busy:
-            return min(busy, key=lambda member: member.pace(now_s).bytes_per_second)
+        staying = [member for member in busy if not member.is_to_be_replaced]
+        if self._surplus() > len(busy) - len(staying):
+            return min(staying, key=lambda member: member.pace(now_s).bytes_per_second, default=None)
+        busy = [member for member in staying if member.has_begun]  # one that waits for its answer is not slow
         if self.is_limited or len(busy) < 2:
             return None
         paces = [member.pace(now_s) for member in busy]
@@ -192,7 +214,7 @@ class Crew:
             return idle
         if len(self._members) >= self._share or not self._budget.acquire(self._attempt):
             return None
-        member = Member(Fetcher(web, self._throttle, self._report), now_s)
+        member = Member(Fetcher(web, self._throttle, self._report), now_s, now_s)
         self._members.append(member)
         return member
 

@@ -63,9 +63,13 @@ class Dispatcher:
             self.abandon(job, now_s)
 
     def drop_slow_ones(self, now_s: float) -> None:
-        """Take the job of a member that is above our share or far slower than the best, and let it go."""
+        """Let a member go that is above our share or far slower than the best: with its job, or at once if that is long."""
         member = self.crew.candidate_to_drop(now_s)
-        if member is not None and member.job is not None:
+        if member is None or member.job is None:
+            return
+        if member.is_soon_free(now_s):
+            member.is_to_be_replaced = True
+        else:
             self.abandon(member.job, now_s)
 
     def drop_stalled_ones(self, now_s: float, patience: Patience) -> list[tuple[Target, Job]]:
@@ -92,8 +96,7 @@ class Dispatcher:
             if target.phase is Phase.FETCHING and (job := target.next_job(now_s, length_bytes)) is not None:
                 self._target_of[job] = target
                 return job
-        is_more_coming = any(target.phase in (Phase.PENDING, Phase.PREPARING) for target in self._targets)
-        return None if is_more_coming else self._split(now_s, rate)
+        return None if any(target.is_about_to_give for target in self._targets) else self._split(now_s, rate)
 
     def _split(self, now_s: float, rate: float | None) -> Job | None:
         """The tail of the slowest range, when nothing else is left to give."""

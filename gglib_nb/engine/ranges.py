@@ -19,9 +19,10 @@ SHORTEST_RANGE_BYTES: Final = 8 * MIB
 # About so long a connection stays with one range: a lost one then costs little, a round trip per range little too.
 RANGE_S: Final = 2.0
 
-# A tail shorter than this, or sooner done than this, is not worth another connection's round trips.
+# A tail shorter than this is not worth another connection's round trips. Nor is one that saves less time: whoever loses
+# its tail is closed with the bytes on their way, up to several round trips' worth.
 SMALLEST_SPLIT_BYTES: Final = MIB
-SHORTEST_SPLIT_S: Final = 0.5
+SMALLEST_SAVING_S: Final = 0.6
 
 Range = tuple[int, int]
 
@@ -139,7 +140,7 @@ class Runner:
     Attributes:
         position: Next byte to be written.
         end: One past its last.
-        bytes_per_second: Lately; 0 where nothing comes any more, None where nothing came yet.
+        bytes_per_second: Lately; 0 where nothing comes any more, None where that cannot be said yet.
     """
 
     position: int
@@ -173,15 +174,20 @@ def choose_split(runners: Sequence[Runner], bytes_per_second: float | None) -> t
     worth = [
         index
         for index, runner in enumerate(runners)
-        if runner.remaining_bytes >= 2 * SMALLEST_SPLIT_BYTES and runner.remaining_s > SHORTEST_SPLIT_S
+        if runner.remaining_bytes >= 2 * SMALLEST_SPLIT_BYTES
+        and runner.remaining_s * _tail_share(runner, bytes_per_second) > SMALLEST_SAVING_S
     ]
     if not worth:
         return None
     index = max(worth, key=lambda one: (runners[one].remaining_s, runners[one].remaining_bytes))
     runner = runners[index]
-    its = runner.bytes_per_second or 0.0
-    own = its if bytes_per_second is None else bytes_per_second
-    share = own / (own + its) if own + its > 0 else 0.5
-    given = int(runner.remaining_bytes * share)
+    given = int(runner.remaining_bytes * _tail_share(runner, bytes_per_second))
     given = max(SMALLEST_SPLIT_BYTES, min(runner.remaining_bytes - SMALLEST_SPLIT_BYTES, given))
     return index, runner.end - given
+
+
+def _tail_share(runner: Runner, bytes_per_second: float | None) -> float:
+    """How much of what is left another connection should take; it is also the part of the time that this saves."""
+    its = runner.bytes_per_second or 0.0
+    own = its if bytes_per_second is None else bytes_per_second
+    return own / (own + its) if own + its > 0 else 0.5

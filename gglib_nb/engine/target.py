@@ -168,6 +168,12 @@ class Target:
         size = self.size_bytes
         return size is not None and self.done.reach(0) >= size
 
+    @property
+    def is_about_to_give(self) -> bool:
+        """Whether it will have a range to give as soon as it is prepared or the hub has answered."""
+        is_opening = self.phase in (Phase.PENDING, Phase.PREPARING)
+        return is_opening or (self.phase is Phase.FETCHING and any(part.is_resolving for part in self.parts))
+
     def look(self, *, force: bool) -> None:
         """See what is there, so that its bytes count before it is this target's turn."""
         size = self.size_bytes

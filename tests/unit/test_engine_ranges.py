@@ -119,6 +119,13 @@ def test_a_range_that_is_nearly_done_is_left_alone() -> None:
     assert choose_split([Runner(0, 4 * MIB, 10 * MIB), Runner(0, MIB, 1000.0)], 100 * MIB) is None
 
 
+def test_a_tail_is_left_where_another_connection_would_save_too_little() -> None:
+    ends_in_one_second = Runner(0, 10 * MIB, 10 * MIB)
+
+    assert choose_split([ends_in_one_second], 10 * MIB) is None
+    assert choose_split([ends_in_one_second], 90 * MIB) == (0, MIB)
+
+
 def test_a_range_that_has_brought_nothing_yet_is_left_alone() -> None:
     assert choose_split([Runner(0, 40 * MIB, None)], 100 * MIB) is None
 
