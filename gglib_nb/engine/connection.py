@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from gglib_nb.engine.retry import LineError
+from gglib_nb.engine.retry import STALLED, LineError
 from gglib_nb.engine.web import Web, origin_of
 from gglib_nb.errors import NetworkError
 
@@ -74,6 +74,8 @@ class _DirectAnswer:
     def readinto(self, view: memoryview) -> int:
         try:
             return self._response.readinto(view)
+        except TimeoutError as error:
+            raise LineError(STALLED) from error
         except (OSError, http.client.HTTPException) as error:
             raise line_error(error, "") from error
 
@@ -104,7 +106,10 @@ class DirectConnection:
             self._origin = origin
             return self._exchange(self._connect(origin), path, headers)
         except (OSError, http.client.HTTPException) as error:
+            is_connected = self._socket is not None
             self.close()
+            if is_connected and isinstance(error, TimeoutError):
+                raise LineError(STALLED) from error
             raise line_error(error, url) from error
 
     def abort(self) -> None:

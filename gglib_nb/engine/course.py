@@ -22,7 +22,7 @@ from gglib_nb.engine.mailbox import Mailbox
 from gglib_nb.engine.notices import progress_of
 from gglib_nb.engine.partial import Partial, discard_unowned
 from gglib_nb.engine.place import discard, storage_error
-from gglib_nb.engine.policy import STALLED, after_failure
+from gglib_nb.engine.policy import after_failure
 from gglib_nb.engine.prepare import Preparation, Prepared, StoppedError
 from gglib_nb.engine.protocol import (
     Progress,
@@ -31,7 +31,7 @@ from gglib_nb.engine.protocol import (
 from gglib_nb.engine.ranges import SMALLEST_RANGE_BYTES, RangeSet
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.resources import Resources
-from gglib_nb.engine.retry import BusyError, ExchangeError, LeaseLostError, LineError, RangeIgnoredError
+from gglib_nb.engine.retry import STALLED, BusyError, ExchangeError, LeaseLostError, LineError, RangeIgnoredError
 from gglib_nb.engine.room import Claim
 from gglib_nb.engine.target import Part, Phase, Target, targets_of
 from gglib_nb.errors import GglibError, IntegrityError

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gglib_nb.engine.policy import STALLED
 from gglib_nb.engine.protocol import NoticeKind, Progress
+from gglib_nb.engine.retry import STALLED
 from gglib_nb.engine.target import Phase, Target
 
 # A line that gives nothing for so long is called stalled; connections are made anew later than that.

@@ -9,7 +9,15 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin
 
-from gglib_nb.engine.retry import BusyError, ExchangeError, ExpiredUrlError, LineError, MovedError, Patience
+from gglib_nb.engine.retry import (
+    STALLED,
+    BusyError,
+    ExchangeError,
+    ExpiredUrlError,
+    LineError,
+    MovedError,
+    Patience,
+)
 from gglib_nb.engine.target import Part
 from gglib_nb.errors import (
     GglibError,
@@ -20,7 +28,6 @@ from gglib_nb.errors import (
     StalledError,
 )
 
-STALLED: Final = "stalled"
 # A lost connection of several is made anew after so long, without counting as a failure.
 _SOON_S: Final = 0.2
 

@@ -17,6 +17,10 @@ EXPIRED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
 _RATE_LIMIT: Final = re.compile(r'^\s*"[^"]*"\s*;\s*r=(\d+)\s*;\s*t=(\d+)\s*$')
 
 
+STALLED: Final = "stalled"
+"""Text of a `LineError`: the connection stands and nothing comes."""
+
+
 class ExchangeError(Exception):
     """One exchange did not bring what it should; whoever runs the transfer decides what follows."""
 
