@@ -92,7 +92,8 @@ def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
     return any(record.bytes_sent > MB for record in records if record.origin == "cdn")
 
 
-def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook) -> None:
+def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: DemoHub) -> None:
+    hub.set_speed(8 * MB)
     page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
     page.run(1)
     page.run(2)
@@ -115,7 +116,7 @@ def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: Op
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
-        "time.sleep(8)",
+        "time.sleep(5)",
         "print([str(item.id) for item in gglib_nb.get_manager().snapshot.recent_cancelled])",
     )
     page.run(1)

@@ -75,6 +75,7 @@ STATES: dict[str, tuple[Callable[[], FakeManager], Callable[[PanelPage], None]]]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_no_violation(open_panel, axe, state, theme):

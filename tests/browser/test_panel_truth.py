@@ -126,6 +126,7 @@ def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(op
     expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GiB of 17.0 GiB")
 
 
+@pytest.mark.slow
 def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent(open_panel):
     panel = open_panel(FakeManager(download(MODEL)))
     panel.is_answering = False

@@ -218,6 +218,7 @@ def test_a_line_that_always_breaks_is_a_network_error_and_keeps_what_came(hub, e
     assert hub.ranges(NAME)[-1] == (500_000, SIZE - 1)
 
 
+@pytest.mark.slow
 def test_a_line_that_always_stalls_is_told_with_seconds_and_then_an_error(hub, engine) -> None:
     stall = Stall(after_bytes=500_000)
     hub.faults.add(stall, path=NAME, origin="cdn")

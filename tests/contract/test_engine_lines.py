@@ -42,6 +42,7 @@ def bytes_by_connection(hub) -> Counter[int]:
     return counts
 
 
+@pytest.mark.slow
 def test_a_line_that_limits_each_connection_gets_as_many_as_are_allowed(hub, engine) -> None:
     hub.set_speed(per_connection=4_000_000)
 
@@ -58,6 +59,7 @@ def test_connections_are_kept_from_range_to_range(hub, engine) -> None:
     assert len(requests) > len({one.connection_id for one in requests})
 
 
+@pytest.mark.slow
 def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
     hub.set_speed(per_connection=10_000_000)
     engine = LocalEngine(hub, tmp_path, max_connections=3)
@@ -80,6 +82,7 @@ def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) 
     assert len(bytes_by_connection(hub)) >= 3
 
 
+@pytest.mark.slow
 def test_slow_edges_are_drawn_again_and_fast_ones_kept(hub, engine) -> None:
     hub.set_edge_lottery(edge_lottery([(0.5, 1_000_000), (0.5, 12_000_000)], seed=3))
 
@@ -90,6 +93,7 @@ def test_slow_edges_are_drawn_again_and_fast_ones_kept(hub, engine) -> None:
     assert sum(sorted(counts.values(), reverse=True)[:16]) > 0.8 * SIZE
 
 
+@pytest.mark.slow
 def test_silence_is_told_with_its_seconds_before_anything_is_done_about_it(hub, tmp_path) -> None:
     stall = Stall(after_bytes=1_000_000)
     hub.faults.add(stall, path=SMALL, origin="cdn", times=None)

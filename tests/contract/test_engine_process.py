@@ -132,6 +132,7 @@ def test_a_killed_engine_is_reported_and_the_next_command_starts_another(hub, en
     assert engine.client.pid != before
 
 
+@pytest.mark.slow
 def test_after_a_kill_only_the_missing_bytes_are_asked_for_again(hub, engine) -> None:
     begin_slowly(engine, hub, 20_000_000)
     os.kill(engine.client.pid, signal.SIGKILL)

@@ -367,6 +367,7 @@ def test_stopping_one_attempt_leaves_the_other_alone(hub, engine) -> None:
     assert isinstance(engine.log.end_of(second), TransferFinished)
 
 
+@pytest.mark.slow
 def test_a_bandwidth_limit_holds_for_all_attempts_together_and_can_be_changed(hub, engine) -> None:
     limit = 4_000_000
     engine.send(configured(hub, bandwidth_limit_bytes_per_second=limit))
@@ -389,6 +390,7 @@ def test_a_bandwidth_limit_holds_for_all_attempts_together_and_can_be_changed(hu
 # Other processes.
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_shows_the_firsts_progress_and_takes_its_file(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     begin_slowly(first)
@@ -406,6 +408,7 @@ def test_a_second_process_waits_shows_the_firsts_progress_and_takes_its_file(hub
     first.close()
 
 
+@pytest.mark.slow
 def test_a_second_process_takes_over_when_the_first_dies(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     begin_slowly(first, downloaded_bytes=20_000_000)
@@ -421,6 +424,7 @@ def test_a_second_process_takes_over_when_the_first_dies(hub, engine, tmp_path) 
     first.close()
 
 
+@pytest.mark.slow
 def test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lost(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     lost = begin_slowly(first)

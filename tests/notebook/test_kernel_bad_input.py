@@ -104,6 +104,7 @@ def test_a_wrong_token_is_named_and_never_shown(hub: DemoHub, tmp_path_factory: 
     assert queue == "[]"
 
 
+@pytest.mark.slow
 def test_a_granted_token_opens_the_gate(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": GRANTED_TOKEN}) as kernel:
         kernel.run("%load_ext gglib_nb")

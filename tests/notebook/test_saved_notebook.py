@@ -1,16 +1,15 @@
 """A notebook that was run and saved says what happened, wherever it is read without a kernel."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter, MarkdownExporter
 
-from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.demo import DemoHub
 from tests.support.environment import isolated
+from tests.support.hub import make_repository
 
 CELLS = (
     "%load_ext gglib_nb",
@@ -20,15 +19,14 @@ CELLS = (
 )
 
 
-@pytest.fixture
-def saved(
-    make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository], tmp_path: Path
-) -> nbformat.NotebookNode:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
     """The notebook after its run, as it would be on the disk."""
-    hub = make_hub(small_repositories)
+    shards = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": 100_000 for number in (1, 2, 3)}
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-    client.execute(env=isolated(os.environ, tmp_path, hub.url))
+    with DemoHub([make_repository("demo/split-GGUF", shards)]) as hub:
+        client.execute(env=isolated(os.environ, tmp_path_factory.mktemp("kernel"), hub.url))
     read: nbformat.NotebookNode = nbformat.reads(nbformat.writes(notebook), as_version=4)
     return read
 
