@@ -309,10 +309,6 @@ class Operations:
         _follow(self._thread.ask(lambda machine: machine.wanted_targets), delete, gone)
         return gone
 
-    def submit_suggest(self, text: str, limit: int = 8) -> "Future[list[str]]":
-        """Names of the Hub's GGUF repositories that go with what was typed so far."""
-        return self._ask_hub(lambda: self.hub.suggest(text, limit=limit))
-
     # The end -----------------------------------------------------------------------------------------------------
 
     @property

@@ -1,6 +1,7 @@
 """The grammar of `%gguf`: a line in, one frozen value out, or one line that says how to write it.
 
 Knows no IPython, no manager and no queue: what a reference such as `#2` names is looked up in `targets`.
+Its length is the table of verbs: a line of usage, a parser and a value for each of them, side by side.
 """
 
 import argparse

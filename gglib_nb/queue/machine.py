@@ -377,7 +377,7 @@ class QueueMachine:
 
     def _step(self, entry: Entry, cause: Cause) -> None:
         entry.move_on(cause)
-        self._tell(told.StatusChanged(entry.plan.id, entry.status))
+        self._tell_status(entry)
 
     def _tell_status(self, entry: Entry) -> None:
         self._tell(told.StatusChanged(entry.plan.id, entry.status))
