@@ -11,8 +11,10 @@ from typing import Final
 
 FEWEST_CONNECTIONS: Final = 4
 MOST_CONNECTIONS: Final = 16
-# More connections stay only if they bring so much more.
-_WORTHWHILE_GROWTH: Final = 1.10
+# A sharded model begins with a connection for each shard, up to so many.
+_MOST_AT_FIRST: Final = 8
+# Twice as many connections stay only if they bring so much more; a tenth is what two windows of a full line differ by.
+_WORTHWHILE_GROWTH: Final = 1.25
 
 # New connections settle for so long, then are measured for so long.
 _SETTLE_S: Final = 0.1
@@ -31,9 +33,14 @@ class Adaptation:
         wanted: The answer.
     """
 
-    def __init__(self) -> None:
-        self.wanted = FEWEST_CONNECTIONS
-        self._proven = FEWEST_CONNECTIONS
+    def __init__(self, files: int = 1) -> None:
+        """Begin.
+
+        Args:
+            files: How many the transfer is about.
+        """
+        self.wanted = min(max(FEWEST_CONNECTIONS, files), _MOST_AT_FIRST)
+        self._proven = self.wanted
         self._proven_rate: float | None = None
         self._window: tuple[float, int] | None = None
         self._hold_s = _FIRST_HOLD_S

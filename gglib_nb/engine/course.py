@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.engine.adapt import MOST_CONNECTIONS
 from gglib_nb.engine.books import Books
 from gglib_nb.engine.crew import Crew
 from gglib_nb.engine.dispatch import Dispatcher
@@ -28,7 +29,7 @@ from gglib_nb.engine.protocol import (
     Progress,
     StartTransfer,
 )
-from gglib_nb.engine.ranges import SMALLEST_RANGE_BYTES, RangeSet
+from gglib_nb.engine.ranges import LARGEST_RANGE_BYTES, RangeSet
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.resources import Resources
 from gglib_nb.engine.retry import STALLED, BusyError, ExchangeError, LeaseLostError, LineError, RangeIgnoredError
@@ -36,7 +37,7 @@ from gglib_nb.engine.room import Claim
 from gglib_nb.engine.target import Part, Phase, Target, targets_of
 from gglib_nb.errors import GglibError, IntegrityError
 
-_MOST_OPEN_TARGETS: Final = 8
+_MOST_OPEN_TARGETS: Final = MOST_CONNECTIONS
 # A connection that brought less before it broke counts as one that brought nothing.
 _WORTH_BYTES: Final = 64 * 1024
 
@@ -64,7 +65,8 @@ class Course:
         self._shared = shared
         self._mailbox = mailbox
         self._stop = stop
-        self._crew = Crew(command.attempt, shared.throttle, shared.budget, self._report_job)
+        files = len(self.targets)
+        self._crew = Crew(command.attempt, files, shared.throttle, shared.budget, self._report_job)
         self._dispatcher = Dispatcher(self._crew, self.targets)
         self._books = Books(self.targets, self._sync)
         self._finishes: dict[Target, Finish] = {}
@@ -159,7 +161,7 @@ class Course:
         fetching = self._fetching
         free = sum(target.missing_bytes for target in fetching) - self._dispatcher.under_way_bytes
         open_targets = sum(not target.has_all_bytes for target in fetching)
-        has_enough = free >= self._crew.share * SMALLEST_RANGE_BYTES
+        has_enough = free >= self._crew.share * LARGEST_RANGE_BYTES
         return not preparations and open_targets < _MOST_OPEN_TARGETS and not has_enough
 
     def _prepare(self, target: Target) -> None:

@@ -114,7 +114,7 @@ class Crew:
     """
 
     def __init__(
-        self, attempt: int, throttle: Throttle, budget: ConnectionBudget, report: Callable[[JobEnded], None]
+        self, attempt: int, files: int, throttle: Throttle, budget: ConnectionBudget, report: Callable[[JobEnded], None]
     ) -> None:
         now_s = time.monotonic()
         self.received_bytes = 0
@@ -124,7 +124,7 @@ class Crew:
         self._budget = budget
         self._report = report
         self._members: list[Member] = []
-        self._adaptation = Adaptation()
+        self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
         self._share = self._adaptation.wanted
 
@@ -206,6 +206,11 @@ class Crew:
         """The median rate of those that bring bytes; None where nobody does."""
         rates = sorted(rate for member in self.busy if (rate := member.pace(now_s).bytes_per_second) > 0)
         return rates[len(rates) // 2] if rates else None
+
+    @property
+    def answer_s(self) -> float | None:
+        """The shortest time that a request waits for the head of its answer; None before the first answer."""
+        return min((wait_s for one in self._members if (wait_s := one.fetcher.answer_s) is not None), default=None)
 
     def someone_idle(self, web: Web, now_s: float) -> Member | None:
         """A member that can take a job, hired if need be; None where all the share is busy."""

@@ -91,8 +91,9 @@ class Dispatcher:
     def _next_job(self, now_s: float) -> Job | None:
         rate = self.crew.typical_rate(now_s)
         free_bytes = sum(target.missing_bytes for target in self._targets) - self.under_way_bytes
-        length_bytes = range_bytes(rate, free_bytes, self.crew.share)
-        for target in self._targets:
+        length_bytes = range_bytes(rate, free_bytes, self.crew.share, self.crew.answer_s)
+        # A file that nobody is at comes first: what one connection brings in order need not be read again for its digest.
+        for target in sorted(self._targets, key=lambda one: bool(one.jobs)):
             if target.phase is Phase.FETCHING and (job := target.next_job(now_s, length_bytes)) is not None:
                 self._target_of[job] = target
                 return job

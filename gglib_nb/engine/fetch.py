@@ -145,12 +145,14 @@ class Fetcher:
 
     Attributes:
         job: What it does; None while idle. Only the coordinator touches it.
+        answer_s: What its last request took to the head of the answer, connecting included; None before the first.
         is_paying: Waits for the bandwidth limit, so that it does not stall.
     """
 
     def __init__(self, web: Web, throttle: Throttle, report: Callable[[JobEnded], None]) -> None:
         """Start the thread; it opens its connection with the first job."""
         self.job: Job | None = None
+        self.answer_s: float | None = None
         self.is_paying = False
         self._web = web
         self._throttle = throttle
@@ -199,7 +201,9 @@ class Fetcher:
         if not source.is_whole:
             last = "" if job.end is None else job.end - job.part_offset - 1
             headers["Range"] = f"bytes={job.start - job.part_offset}-{last}"
+        asked_s = time.monotonic()
         answer = connection.ask(source.url, headers)
+        self.answer_s = time.monotonic() - asked_s
         if not self._stop.is_set():
             check_answer(answer, source, job)
             self._read(connection, answer, job)

@@ -4,10 +4,14 @@ Two kinds of threads feed one `FrontDigest`, each only under its lock. A connect
 written the bytes at the front hashes them from its buffer; it never waits for the lock. The follower's own
 thread reads again what arrived out of order (or in an earlier run), as far as the coordinator allowed. Both
 hash bytes that are already written, in order, each once.
+
+The coordinator never waits for that lock: the follower's thread takes it again as soon as it has let go of it, so
+that others could wait for most of a second.
 """
 
 import errno
 import os
+import queue
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -39,7 +43,8 @@ class Follower:
         self.error: OSError | None = None
         self._fd = fd
         self._on_part = on_part
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
         self._is_stopped = False
         threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
@@ -47,9 +52,8 @@ class Follower:
     def allow(self, reach: int) -> None:
         """Everything before this offset is written; called by the coordinator."""
         if reach > self._reach:
-            with self._changed:
-                self._reach = reach
-                self._changed.notify()
+            self._reach = reach
+            self._news.put(None)
 
     def offer(self, range_start: int, offset: int, view: memoryview) -> None:
         """Hash bytes that were just written, if they are at the front; called by connection threads.
@@ -62,7 +66,7 @@ class Follower:
         front = self.digest.front
         if not range_start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
             return
-        if not self._changed.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return
         try:
             if not self._is_stopped and range_start <= self.digest.front <= offset:
@@ -74,25 +78,26 @@ class Follower:
             self.error = error
             self._on_part()
         finally:
-            self._changed.release()
+            self._lock.release()
 
     def rewind(self, part: int, reach: int) -> None:
         """Hash this part and what follows again; `reach` is what is still right."""
-        with self._changed:
+        with self._lock:
             self.digest.rewind(part)
             self._reach = reach
 
     def close_at(self, end: int) -> None:
         """The file turned out to end here."""
-        with self._changed:
+        with self._lock:
             self.digest.close_at(end)
         self._on_part()
 
     def stop(self) -> None:
         """Hash no more; when it returns, the file is not read any more."""
-        with self._changed:
-            self._is_stopped = True
-            self._changed.notify()
+        self._is_stopped = True
+        self._news.put(None)
+        with self._lock:  # whoever hashes is through with its bytes
+            pass
 
     def _run(self) -> None:
         try:
@@ -103,16 +108,22 @@ class Follower:
 
     def _catch_up(self) -> None:
         buffer = memoryview(bytearray(MIB))
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_stopped or self.digest.front < self._reach)
-                if self._is_stopped:
-                    return
-                wanted = min(len(buffer), self._reach - self.digest.front)
-                count = os.preadv(self._fd, [buffer[:wanted]], self.digest.front)
-                if count == 0:
-                    raise OSError(errno.EIO, "somebody cut the partial file short")
-                self._feed(buffer[:count])
+        while not self._is_stopped:
+            self._news.get()
+            while self._read_again(buffer):
+                pass
+
+    def _read_again(self, buffer: memoryview) -> bool:
+        """Hash one buffer from the disk; False where nothing is left that may be read."""
+        with self._lock:
+            wanted = min(len(buffer), self._reach - self.digest.front)
+            if self._is_stopped or wanted <= 0:
+                return False
+            count = os.preadv(self._fd, [buffer[:wanted]], self.digest.front)
+            if count == 0:
+                raise OSError(errno.EIO, "somebody cut the partial file short")
+            self._feed(buffer[:count])
+            return True
 
     def _feed(self, view: memoryview) -> None:
         parts = len(self.digest.digests)

@@ -18,6 +18,8 @@ LARGEST_RANGE_BYTES: Final = 64 * MIB
 SHORTEST_RANGE_BYTES: Final = 8 * MIB
 # About so long a connection stays with one range: a lost one then costs little, a round trip per range little too.
 RANGE_S: Final = 2.0
+# A connection is idle until its answer begins: a range is not so short that this is more than a tenth of its time.
+_ANSWERS_PER_RANGE: Final = 10
 
 # A tail shorter than this is not worth another connection's round trips. Nor is one that saves less time: whoever loses
 # its tail is closed with the bytes on their way, up to several round trips' worth.
@@ -102,17 +104,21 @@ def _without(piece: Range, start: int, end: int) -> Iterator[Range]:
         yield max(its_start, end), its_end
 
 
-def range_bytes(bytes_per_second: float | None, free_bytes: int, connections: int) -> int:
+def range_bytes(
+    bytes_per_second: float | None, free_bytes: int, connections: int, answer_s: float | None = None
+) -> int:
     """How long the next range of a connection should be.
 
     Args:
         bytes_per_second: Of a connection lately; None where none has moved anything yet.
         free_bytes: What nobody fetches yet.
         connections: How many there are.
+        answer_s: How long a request waits for the head of its answer; None where none has come yet.
     """
-    wanted = 0 if bytes_per_second is None else int(bytes_per_second * RANGE_S)
-    usual = max(SMALLEST_RANGE_BYTES, min(LARGEST_RANGE_BYTES, wanted))
-    fair = max(SHORTEST_RANGE_BYTES, free_bytes // (2 * max(1, connections)))
+    rate = bytes_per_second or 0.0
+    usual = max(SMALLEST_RANGE_BYTES, min(LARGEST_RANGE_BYTES, int(rate * RANGE_S)))
+    shortest = max(SHORTEST_RANGE_BYTES, int(rate * (answer_s or 0.0) * _ANSWERS_PER_RANGE))
+    fair = max(shortest, free_bytes // (2 * max(1, connections)))
     return min(usual, fair) // MIB * MIB
 
 

@@ -103,6 +103,13 @@ def test_it_has_a_session_of_its_own_so_that_an_interrupt_misses_it(engine) -> N
     assert os.getsid(engine.client.pid) == engine.client.pid
 
 
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system knows no niceness")
+def test_it_is_nicer_than_the_cells_of_the_user(engine) -> None:
+    engine.fetch(REPO, "small.gguf")
+
+    assert psutil.Process(engine.client.pid).nice() == min(19, psutil.Process().nice() + 5)
+
+
 def test_closing_its_input_ends_it_and_leaves_what_can_be_resumed(hub, engine) -> None:
     begin_slowly(engine, hub)
     pid = engine.client.pid

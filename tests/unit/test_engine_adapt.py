@@ -35,6 +35,18 @@ def test_where_four_fill_the_line_four_remain_most_of_the_time() -> None:
     assert counts.count(4) / len(counts) > 0.9
 
 
+@pytest.mark.parametrize(("files", "connections"), [(1, 4), (4, 4), (6, 6), (12, 8)])
+def test_a_sharded_model_begins_with_a_connection_for_each_shard_up_to_eight(files, connections) -> None:
+    assert Adaptation(files).wanted == connections
+
+
+def test_connections_that_bring_a_fifth_more_are_not_worth_twice_as_many() -> None:
+    _, counts = play(lambda _, connections: 100 * MB if connections <= 4 else 120 * MB, 60)
+
+    assert counts[-1] == 4
+    assert 16 not in counts
+
+
 def test_where_eight_fill_the_line_eight_remain() -> None:
     _, counts = play(lambda _, connections: min(connections, 8) * 10 * MB, 30)
 

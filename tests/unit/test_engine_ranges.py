@@ -101,6 +101,11 @@ def test_ranges_get_shorter_towards_the_end(free, length) -> None:
     assert range_bytes(900.0 * MIB, free, 4) == length
 
 
+@pytest.mark.parametrize(("answer_s", "length"), [(0.01, 8 * MIB), (0.08, 32 * MIB), (0.2, 64 * MIB)])
+def test_waiting_for_an_answer_is_a_tenth_of_a_ranges_time_also_towards_the_end(answer_s, length) -> None:
+    assert range_bytes(40.0 * MIB, 0, 4, answer_s) == length
+
+
 def test_a_tail_is_split_so_that_both_end_together() -> None:
     slow = Runner(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
 

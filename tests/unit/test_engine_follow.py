@@ -1,0 +1,76 @@
+"""The digest's thread: what it is told, and that nobody who tells it has to wait."""
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.engine.digest import FrontDigest
+from gglib_nb.engine.follow import Follower
+
+DATA = bytes(range(256)) * 4096
+
+
+class HeldDigest(FrontDigest):
+    """Hashes nothing before it is let go."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__([(0, size_bytes)])
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def feed(self, data: memoryview) -> None:
+        self.has_begun.set()
+        assert self.may_go_on.wait(10)
+        super().feed(data)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "model.gguf.part"
+    path.write_bytes(DATA)
+    with path.open("rb", buffering=0) as opened:
+        yield opened.fileno()
+
+
+def test_who_allows_more_never_waits_while_bytes_are_hashed(file) -> None:
+    digest, parts = HeldDigest(len(DATA)), queue.SimpleQueue[None]()
+    follower = Follower(file, digest, lambda: parts.put(None))
+    follower.allow(100)
+    assert digest.has_begun.wait(10)
+
+    teller = threading.Thread(target=lambda: follower.allow(len(DATA)))
+    teller.start()
+    teller.join(10)
+    assert not teller.is_alive()
+    digest.may_go_on.set()
+    parts.get(timeout=10)
+
+    follower.stop()
+    assert digest.digests == [hashlib.sha256(DATA).hexdigest()]
+
+
+def test_after_stop_has_returned_nothing_is_read_any_more(file) -> None:
+    digest = FrontDigest([(0, len(DATA))])
+    follower = Follower(file, digest, lambda: None)
+
+    follower.stop()
+    follower.allow(len(DATA))
+    follower.offer(0, 0, memoryview(DATA))
+
+    assert digest.front == 0
+
+
+def test_a_file_that_somebody_cut_short_is_an_error_and_no_digest(file) -> None:
+    parts = queue.SimpleQueue[None]()
+    follower = Follower(file, FrontDigest([(0, 2 * len(DATA))]), lambda: parts.put(None))
+
+    follower.allow(2 * len(DATA))
+    parts.get(timeout=10)
+
+    assert follower.error is not None
+    assert follower.digest.digests == []
+    follower.stop()
