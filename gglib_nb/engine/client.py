@@ -21,13 +21,23 @@ from typing import BinaryIO, Final
 from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
-# the standard library: a `queue.py` beside the notebook must not become the engine's. The package comes last.
-_BOOTSTRAP: Final = (
-    "import os, sys; "
-    "extra = os.environ.get('PYTHONPATH', '').split(os.pathsep); "
-    "sys.path[:] = [p for p in sys.path if p not in extra] + [p for p in extra if p] + [sys.argv[1]]; "
-    "from gglib_nb.engine.__main__ import main; main(int(sys.argv[2]))"
+# the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
+# comes last, for what is installed beside it. The package itself is loaded from its own folder and not looked up on
+# the path: another copy that is installed speaks another protocol, and a kernel may run a checkout.
+_BOOTSTRAP: Final = """
+import os, sys
+package, parent_pid = sys.argv[1:]
+extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+sys.path[:] = [p for p in sys.path if p not in extra] + [p for p in extra if p] + [os.path.dirname(package)]
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location(
+    "gglib_nb", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
 )
+sys.modules["gglib_nb"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["gglib_nb"])
+from gglib_nb.engine.__main__ import main
+main(int(parent_pid))
+"""
 _TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
@@ -173,11 +183,11 @@ class EngineClient:
                 process.stdin.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        package_folder = str(Path(__file__).resolve().parents[2])
+        package = str(Path(__file__).resolve().parents[1])
         environment = {name: value for name, value in os.environ.items() if name not in _TOKEN_VARIABLES}
         with self._open_log() as log:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
-                [sys.executable, "-P", "-c", _BOOTSTRAP, package_folder, str(os.getpid())],
+                [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

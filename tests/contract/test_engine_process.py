@@ -5,6 +5,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import gglib_nb
 from gglib_nb.engine.client import EngineLost
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
 from gglib_nb.engine.ranges import RangeSet
@@ -82,6 +84,48 @@ def test_files_of_the_standard_librarys_names_beside_the_notebook_do_no_harm(hub
 
     assert isinstance(end, TransferFinished)
     engine.close()
+
+
+OTHER_KERNEL = """
+import json, queue, sys  # the standard library's, as in any kernel
+sys.path.insert(0, {checkout!r})
+from pathlib import Path
+from gglib_nb.engine.client import EngineClient
+from gglib_nb.engine.protocol import Configure
+events = queue.SimpleQueue()
+client = EngineClient(Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=events.put)
+client.start()
+print(type(events.get(timeout=20)).__name__)
+client.close()
+"""
+
+
+def copy_of_the_package(folder: Path, says: str) -> Path:
+    """A folder for the path with a copy of the package whose engine says something when it is loaded."""
+    shutil.copytree(Path(gglib_nb.__file__).parent, folder / "gglib_nb", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "gglib_nb" / "engine" / "__init__.py").open("a") as file:
+        file.write(f"import sys\nprint({says!r}, file=sys.stderr)\n")
+    return folder
+
+
+def test_the_engine_is_that_of_the_kernels_own_copy_although_another_is_installed(hub, tmp_path) -> None:
+    installed = copy_of_the_package(tmp_path / "installed", "the installed copy")
+    checkout = copy_of_the_package(tmp_path / "checkout", "the checkout")
+    (checkout / "json.py").write_text("raise SystemExit('the wrong module')\n")
+    log = tmp_path / "state" / "engine.log"
+    script = OTHER_KERNEL.format(checkout=str(checkout), url=hub.url, log=str(log.parent))
+
+    kernel = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert log.read_text() == "the checkout\n"
+    assert kernel.stdout == "Ready\n"
 
 
 def test_the_token_is_in_neither_arguments_nor_environment_nor_log(hub, tmp_path, monkeypatch) -> None:
