@@ -15,6 +15,9 @@ from gglib_nb.domain.file_names import FileName
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
+COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj",)
+"""Kinds that can be fetched along. The others (imatrix, adapters, drafts) are for other programs than a loader."""
+
 # llama.cpp's `mmproj-` (tools/mtmd); before that name was settled people wrote `vision_encoder`, `mm_projector`.
 _MMPROJ: Final = re.compile(r"mm[-_]?proj|multi[-_]?modal[-_.]?proj", re.IGNORECASE)
 _ENCODER: Final = re.compile(

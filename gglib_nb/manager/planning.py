@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gglib_nb.domain.choosing import Choice, choose
-from gglib_nb.domain.companions import Companion
+from gglib_nb.domain.companions import COMPANION_KINDS, Companion
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.gguf import GgufHeader
 from gglib_nb.domain.listing import RepoListing
@@ -23,7 +23,7 @@ from gglib_nb.errors import AmbiguousQuantizationError, GatedRepoError, Incomple
 from gglib_nb.manager.disk_room import DiskRoom, bytes_to_write, files_of, queued_files, room_at
 from gglib_nb.manager.machine_memory import MachineMemory
 from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
-from gglib_nb.manager.resolving import COMPANION_KINDS, Hub
+from gglib_nb.manager.resolving import Hub
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
 

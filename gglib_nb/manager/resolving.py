@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gglib_nb.domain.choosing import Choice, choose
-from gglib_nb.domain.companions import CompanionKind
+from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
@@ -17,9 +17,6 @@ from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import HubUnavailableError, RequestError
-
-COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj",)
-"""Kinds that can be fetched along. The others (imatrix, adapters, drafts) are for other programs than a loader."""
 
 
 class Hub(Protocol):

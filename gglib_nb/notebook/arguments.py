@@ -15,6 +15,7 @@ from typing import Final, NoReturn, get_args
 
 from typing_extensions import override
 
+from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.notebook.commands import (
     Bandwidth,
     Cancel,
@@ -41,8 +42,6 @@ from gglib_nb.notebook.commands import (
 )
 from gglib_nb.notebook.wording import printable
 
-# What `gglib_nb.manager.resolving` can fetch along; the others are for other programs than a loader.
-COMPANION_KINDS: Final = ("mmproj",)
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000
 _UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}

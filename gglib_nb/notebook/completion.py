@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, get_args
 
+from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.arguments import COMPANION_KINDS, VERBS, options_of
+from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.notebook.commands import SortKey
 
 # Also behind an assignment: `p = %gguf path …`.
