@@ -28,7 +28,7 @@ _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _RECURSIVE: Final = (("recursive", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
-_TYPING: Final = Patience(tries=1, timeout_s=5.0)  # nobody waits for a suggestion
+_HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
 _LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
 
 
@@ -57,7 +57,7 @@ class HubClient:
     ) -> None:
         self._transport = Transport(endpoint, token, is_offline=is_offline, patience=patience or Patience())
         self._looking = Transport(endpoint, token, is_offline=is_offline, patience=patience or _LOOKING)
-        self._hurried = Transport(endpoint, token, is_offline=is_offline, patience=_TYPING)
+        self._hurried = Transport(endpoint, token, is_offline=is_offline, patience=_HINTING)
 
     @property
     def endpoint(self) -> str:
@@ -150,14 +150,6 @@ class HubClient:
         rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
         found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
-
-    def suggest(self, prefix: str, limit: int = 8) -> list[str]:
-        """Ids that go on with what somebody types, the most downloaded first; one try and no retries."""
-        if not prefix.strip():
-            return []
-        params = _search_params(prefix, "downloads", limit)
-        rows = self._hurried.pages("/api/models", Asked(self.endpoint), params)
-        return [answers.repo_summary(row).repo_id for row in islice(rows, limit)]
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
         """A part of a file, such as its GGUF header.

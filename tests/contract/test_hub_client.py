@@ -245,7 +245,7 @@ def test_offline_mode_asks_nothing(hub: DemoHub) -> None:
     with pytest.raises(OfflineError, match="HF_HUB_OFFLINE"):
         client.list_files("demo/small-GGUF")
     with pytest.raises(OfflineError):
-        client.suggest("demo")
+        client.search("demo")
     assert hub.requests == ()
 
 
@@ -306,20 +306,6 @@ def test_a_search_is_sorted_as_asked(library: DemoHub) -> None:
 def test_an_unknown_order_names_those_there_are(library: DemoHub) -> None:
     with pytest.raises(RequestError, match="downloads, likes, trending, created, modified"):
         HubClient(library.url).search("llama", sort="size")
-
-
-def test_suggestions_are_a_few_ids(library: DemoHub) -> None:
-    assert HubClient(library.url).suggest("demo/llama-2", limit=3) == [
-        "demo/llama-29B-GGUF",
-        "demo/llama-28B-GGUF",
-        "demo/llama-27B-GGUF",
-    ]
-    assert len(library.requests) == 1
-
-
-def test_nothing_typed_suggests_nothing(library: DemoHub) -> None:
-    assert HubClient(library.url).suggest(" ") == []
-    assert library.requests == ()
 
 
 # --- ranges ---

@@ -175,14 +175,6 @@ def test_a_hub_that_is_not_there_is_named() -> None:
         HubClient("http://127.0.0.1:9", patience=QUICK).list_files("demo/small-GGUF")
 
 
-def test_a_suggestion_is_tried_once(hub: DemoHub, client: HubClient) -> None:
-    hub.faults.add(Status(503), times=None)
-
-    with pytest.raises(HubUnavailableError):
-        client.suggest("demo")
-    assert len(hub.requests) == 1
-
-
 def test_a_search_at_a_server_that_is_no_hub_says_so(make_hub: Callable[..., DemoHub]) -> None:
     hub = make_hub()
 
