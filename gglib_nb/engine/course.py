@@ -21,7 +21,7 @@ from gglib_nb.engine.fetch import Job, JobEnded
 from gglib_nb.engine.finish import Finish, FinishOutcome, Gate
 from gglib_nb.engine.mailbox import Mailbox
 from gglib_nb.engine.notices import progress_of
-from gglib_nb.engine.partial import Partial, discard_unowned
+from gglib_nb.engine.partial import Partial
 from gglib_nb.engine.place import discard, storage_error
 from gglib_nb.engine.policy import after_failure
 from gglib_nb.engine.prepare import Preparation, Prepared, StoppedError
@@ -114,28 +114,26 @@ class Course:
         crew = self._crew
         return progress_of(self._command.attempt, self.targets, now_s, crew.moved_s, crew.received_bytes)
 
-    def let_go(self, *, discards: bool) -> None:
+    def let_go(self) -> None:
         """Stop all threads, write the journals, close the files, give the leases back. Harmless when done twice."""
         self._stop.set()
         self.gate.close()
         self._dispatcher.close()
         for target in self.targets:
             with contextlib.suppress(OSError):  # the attempt ends whatever the disk says
-                self._let_go_of(target, discards=discards)
+                self._let_go_of(target)
         self._shared.room.leave(self._command.attempt)
 
-    def _let_go_of(self, target: Target, *, discards: bool) -> None:
+    def _let_go_of(self, target: Target) -> None:
         preparation = target.preparation
         if preparation is not None and preparation.has_lease:
             is_ours = preparation.lease.is_ours()
             if target.partial is not None and target.phase is Phase.FETCHING:
                 target.partial.close(is_ours=is_ours)
-                if is_ours and (discards or not target.partial.done.total_bytes):
+                if is_ours and not target.partial.done.total_bytes:
                     discard(target.path)
                 target.partial = None
             preparation.lease.release()
-        if discards:
-            discard_unowned(target.path, self._shared.patience.lease_s)
 
     def _report_job(self, ended: JobEnded) -> None:
         self._mailbox.post(lambda: self._job_ended(ended))

@@ -60,10 +60,9 @@ class StartTransfer:
 
 @dataclass(frozen=True, slots=True)
 class StopTransfer:
-    """Stop the attempt within a second; keep its partial files unless `discard`."""
+    """Stop the attempt within a second; its partial files stay."""
 
     attempt: int
-    discard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,6 @@ class Transfer:
         self._stop_event = threading.Event()
         self._course = Course(command, shared, self._mailbox, self._stop_event)
         self._is_stopping = False
-        self._discards = False
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
 
     @property
@@ -55,18 +54,17 @@ class Transfer:
         """Begin."""
         self._thread.start()
 
-    def stop(self, *, discard_partials: bool) -> None:
+    def stop(self) -> None:
         """End within a second; the end is emitted."""
         self._stop_event.set()
-        self._mailbox.post(lambda: self._stop(discard_partials=discard_partials))
+        self._mailbox.post(self._stop)
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end."""
         self._thread.join(timeout_s)
 
-    def _stop(self, *, discard_partials: bool) -> None:
+    def _stop(self) -> None:
         self._is_stopping = True
-        self._discards = discard_partials
 
     def _main(self) -> None:
         try:
@@ -75,7 +73,7 @@ class Transfer:
             wrong = self._as_ours(error)
             end = TransferFailed(self._attempt, to_wire(wrong), can_retry(wrong))
         finally:
-            self._course.let_go(discards=self._discards)
+            self._course.let_go()
         if isinstance(end, TransferFinished):
             for target in self._course.targets:
                 journal_path(target.path).unlink(missing_ok=True)
@@ -115,7 +113,7 @@ class Transfer:
         return TransferFinished(self._attempt, stored)
 
     def _stopped(self) -> Event:
-        """Whatever was renamed already is done; all else is left for a resume, or deleted."""
+        """Whatever was renamed already is done; all else is left for a resume."""
         self._course.gate.close()
         deadline_s = time.monotonic() + _STOP_WAIT_S
         while self._course.is_renaming and (left_s := deadline_s - time.monotonic()) > 0:

@@ -65,7 +65,7 @@ class Worker:
     def shut_down(self) -> None:
         """Stop everything, leaving what can be resumed; takes about a second at most."""
         for transfer in self._transfers.values():
-            transfer.stop(discard_partials=False)
+            transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
         for transfer in self._transfers.values():
             transfer.join(max(0.0, deadline_s - time.monotonic()))
@@ -110,7 +110,7 @@ class Worker:
     def _stop(self, command: StopTransfer) -> None:
         # An attempt that has ended meanwhile has said so; nothing is left to stop.
         if (transfer := self._transfers.get(command.attempt)) is not None:
-            transfer.stop(discard_partials=command.discard)
+            transfer.stop()
 
 
 def _asks_otherwise(one: Configure, other: Configure) -> bool:

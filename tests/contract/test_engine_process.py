@@ -239,14 +239,6 @@ def test_a_cancelled_transfer_stops_within_a_second_and_keeps_its_partial_file(h
     ]
 
 
-def test_discarding_deletes_the_partial_file(hub, engine) -> None:
-    attempt = begin_slowly(engine, hub)
-
-    engine.stop(attempt, discard=True)
-
-    assert list(engine.target(REPO, NAME).parent.iterdir()) == []
-
-
 def test_partial_files_are_deleted_on_command(hub, engine) -> None:
     engine.stop(begin_slowly(engine, hub))
 

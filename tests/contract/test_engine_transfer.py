@@ -322,7 +322,7 @@ def test_a_stop_before_the_first_byte_leaves_no_trace_that_matters(hub, engine) 
     attempt = engine.begin(REPO, "small.gguf")
     engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "retrying")
 
-    end, took_s = engine.stop(attempt, discard=True)
+    end, took_s = engine.stop(attempt)
 
     assert isinstance(end, TransferStopped)
     assert took_s < 1
@@ -550,7 +550,7 @@ def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
 
-    end, took_s = engine.stop(attempt, discard=True)
+    end, took_s = engine.stop(attempt)
     hub.set_speed()
 
     assert isinstance(end, TransferStopped)

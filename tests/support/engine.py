@@ -154,10 +154,10 @@ class Engine:
         assert isinstance(end, TransferFailed), end
         return from_wire(end.error)
 
-    def stop(self, attempt: int, *, discard: bool = False) -> tuple[Any, float]:
+    def stop(self, attempt: int) -> tuple[Any, float]:
         """Stop an attempt; returns its end and the seconds it took."""
         began_s = time.monotonic()
-        self.send(StopTransfer(attempt, discard))
+        self.send(StopTransfer(attempt))
         end = self.log.end_of(attempt)
         return end, time.monotonic() - began_s
 

@@ -47,7 +47,7 @@ def test_every_message_survives_the_pipe_in_one_line(kind, data):
 
 
 def test_a_message_is_an_object_with_its_class_in_type():
-    assert encode(StopTransfer(7)) == b'{"type":"StopTransfer","attempt":7,"discard":false}\n'
+    assert encode(StopTransfer(7)) == b'{"type":"StopTransfer","attempt":7}\n'
 
 
 def test_files_arrive_as_values_and_not_as_dictionaries():
