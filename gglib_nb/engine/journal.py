@@ -30,8 +30,9 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
+from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.place import sync_data, syncer_of
 from gglib_nb.engine.ranges import Range, RangeSet
 
@@ -55,6 +56,11 @@ class PartIdentity:
     offset_bytes: int
     size_bytes: int
     digest: str
+
+    @classmethod
+    def of(cls, file: PlannedFile, size_bytes: int | None, commit_sha: str) -> Self:
+        """That of a file that is to be fetched, of that size (None: nobody says) and from that commit."""
+        return cls(file.path_in_repo, file.offset_bytes, size_bytes or 0, file.sha256 or f"commit {commit_sha}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,12 +141,7 @@ class Target:
     def identities(self) -> tuple[PartIdentity, ...]:
         """What its journal says it is."""
         return tuple(
-            PartIdentity(
-                part.planned.path_in_repo,
-                part.start,
-                0 if part.end is None else part.end - part.start,
-                part.planned.sha256 or f"commit {part.address.commit_sha}",
-            )
+            PartIdentity.of(part.planned, None if part.end is None else part.end - part.start, part.address.commit_sha)
             for part in self.parts
         )
 

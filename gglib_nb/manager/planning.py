@@ -4,7 +4,7 @@ Asks the Hub (a listing, and the first bytes of a GGUF header for each model), t
 worker thread.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,18 +12,23 @@ from typing import Final, Protocol
 
 from gglib_nb.domain.choosing import Choice, choose
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
-from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.download import PlannedFile, QueueSnapshot
 from gglib_nb.domain.gguf import GgufHeader
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.memory import MemoryEstimate, estimate_memory
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import AmbiguousQuantizationError, GatedRepoError, IncompleteShardSetError
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    GatedRepoError,
+    HubUnavailableError,
+    IncompleteShardSetError,
+)
 from gglib_nb.manager.disk_room import DiskRoom, bytes_to_write, files_of, queued_files, room_at
 from gglib_nb.manager.machine_memory import MachineMemory
 from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
-from gglib_nb.manager.resolving import Hub
+from gglib_nb.manager.resolving import Hub, shard_files
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
 
@@ -40,7 +45,7 @@ class Planner:
         hub: ReadingHub,
         models_directory: Path,
         memory: Callable[[], MachineMemory],
-        present_bytes: Callable[[Path, int], int],
+        present_bytes: Callable[[Sequence[PlannedFile], str], int],
     ) -> None:
         """Remembers whom to ask.
 
@@ -48,7 +53,7 @@ class Planner:
             hub: The hub.
             models_directory: Where downloads go.
             memory: Asks the machine, at the first plan; takes its time.
-            present_bytes: How much of a file of that many bytes is on the disk, finished or partial.
+            present_bytes: How much of these files of a commit is on the disk, finished or partial.
         """
         self._hub: Final = hub
         self._models_directory: Final = models_directory
@@ -138,7 +143,7 @@ class _View:
     queued_bytes: int
     queued_keys: frozenset[str]
     models_directory: Path
-    present_bytes: Callable[[Path, int], int]
+    present_bytes: Callable[[Sequence[PlannedFile], str], int]
 
     def row(self, variant: Variant) -> VariantPlan:
         """What one variant would cost."""
@@ -153,7 +158,7 @@ class _View:
             size_bytes=variant.size_bytes,
             shard_count=variant.shards_expected,
             bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
-            present_bytes=sum(self.present_bytes(target, size) for target, size in files.items()),
+            present_bytes=self._present(variant),
             free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
             memory=memory,
             ram_fit=fit_of(needed, self.machine.ram_bytes),
@@ -164,6 +169,13 @@ class _View:
             why=self.choice.why if self.choice is not None and is_chosen else "",
             companions=self._companions(variant),
         )
+
+    def _present(self, variant: Variant) -> int:
+        try:
+            files = shard_files(self.models_directory, self.listing, variant)
+        except HubUnavailableError:  # parts of unknown length: nothing of them can be there
+            return 0
+        return self.present_bytes(files, self.listing.commit_sha)
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
         """Free once all that is queued and this are there; what is queued itself is counted already."""

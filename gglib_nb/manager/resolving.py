@@ -82,7 +82,8 @@ class Resolver:
     ) -> PlannedDownload:
         """The plan for a variant that was chosen already."""
         variant = choice.variant
-        files = (*self._shards(listing, variant), *self._companions(request, listing, variants, variant))
+        shards = shard_files(self._models_directory, listing, variant)
+        files = (*shards, *self._companions(request, listing, variants, variant))
         return PlannedDownload(
             id=DownloadId(listing.repo_id, variant.key, request.revision),
             commit_sha=listing.commit_sha,
@@ -94,18 +95,6 @@ class Resolver:
             companions=request.companions,
         )
 
-    def _shards(self, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
-        if variant.split != "bytes":
-            return [self._file(listing, path, "shard") for path in variant.files]
-        parts, offset = [], 0
-        for path in variant.files:
-            parts.append(self._file(listing, path, "shard", offset))
-            size = parts[-1].size_bytes
-            if size is None:
-                raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
-            offset += size
-        return parts
-
     def _companions(
         self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
     ) -> list[PlannedFile]:
@@ -116,17 +105,37 @@ class Resolver:
                 raise RequestError(f"{wanted!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
             if (companion := companion_for(variants, variant, kind)) is None:
                 raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
-            files.append(self._file(listing, companion.path, kind))
+            files.append(_file(self._models_directory, listing, companion.path, kind))
         return files
-
-    def _file(self, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
-        file = listing.file(path)
-        target = target_path(self._models_directory, listing.repo_id, parse_path(path).place)
-        return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
         known = self._catalog.known_files({file.target for file in files})
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
+
+
+def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
+    """The files of a variant, in order; the parts of a byte split share a target.
+
+    Raises:
+        RequestError: A name that cannot be stored.
+        HubUnavailableError: The Hub does not say how long a part is, so nobody knows where the next one goes.
+    """
+    if variant.split != "bytes":
+        return [_file(models_directory, listing, path, "shard") for path in variant.files]
+    parts, offset = [], 0
+    for path in variant.files:
+        parts.append(_file(models_directory, listing, path, "shard", offset))
+        size = parts[-1].size_bytes
+        if size is None:
+            raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
+        offset += size
+    return parts
+
+
+def _file(models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
+    file = listing.file(path)
+    target = target_path(models_directory, listing.repo_id, parse_path(path).place)
+    return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
 
 
 def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:

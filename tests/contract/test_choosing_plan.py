@@ -13,7 +13,7 @@ from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
 from gglib_nb.demo import Content, Cut, DemoHub, HangUp, Stall, Status
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
-from tests.support.hub import make_repository
+from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.pieces import cut, gguf_bytes
 from tests.support.vocabulary import large_gguf
 
@@ -89,22 +89,44 @@ async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: DemoHub)
     assert (here.present_bytes, here.is_present) == (200_000, True)
 
 
-async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: DemoHub) -> None:
-    hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
+async def fetch_a_part(manager: DownloadManager, hub: DemoHub, repo_id: str, quantization: str) -> None:
+    """Cancels a download of 4 MiB when more than half of it was sent."""
     hub.set_speed(bytes_per_second=2 * MIB)
-    queued = await manager.queue_smart("demo/slow-GGUF")
-    hub.wait_for(lambda _records: hub.bytes_sent("m-Q8_0.gguf") > 2 * MIB)
+    queued = await manager.queue_smart(repo_id, quantization)
+    hub.wait_for(lambda _records: hub.bytes_sent(f"m-{quantization}.gguf") > 2 * MIB)
     ended = manager.submit_wait(queued.id)
     await manager.cancel_download(queued.id)
     ended.exception(timeout=10)
     await manager.join()
     hub.set_speed()
 
+
+async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
+    await fetch_a_part(manager, hub, "demo/slow-GGUF", "Q8_0")
+
     here = row(await manager.plan("demo/slow-GGUF"), "Q8_0")
 
     assert MIB < here.present_bytes < 4 * MIB
     assert here.bytes_to_go == 4 * MIB - here.present_bytes
     assert not here.is_present
+
+
+async def test_a_partial_file_counts_after_a_commit_that_left_the_file_as_it_was_and_not_after_one_that_changed_it(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    unchanged = make_files({"m-Q8_0.gguf": 4 * MIB, "README.md": b"Better words."})
+    changed = make_files({"m-Q8_0.gguf": small_gguf("m-Q8_0.gguf", 4 * MIB, seed="better weights")})
+    hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
+    await fetch_a_part(manager, hub, "demo/slow-GGUF", "Q8_0")
+
+    hub.move_branch("demo/slow-GGUF", "main", unchanged)
+    still_here = row(await manager.plan("demo/slow-GGUF"), "Q8_0")
+    hub.move_branch("demo/slow-GGUF", "main", changed)
+    to_go = row(await manager.plan("demo/slow-GGUF"), "Q8_0")
+
+    assert still_here.present_bytes > MIB
+    assert (to_go.present_bytes, to_go.bytes_to_go) == (0, 4 * MIB)
 
 
 # The disk
