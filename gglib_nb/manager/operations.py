@@ -206,9 +206,9 @@ class Operations:
         _follow(self._ask_hub(lambda: self._hands.use_token(self.hub.token)), retry, position)
         return position
 
-    def submit_clear_failed(self) -> "Future[None]":
-        """Empties the failures."""
-        return self._thread.post(on.FailuresCleared())
+    def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
+        """Forgets one failed download, or all of them where None."""
+        return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
         """Changes the limit of pending downloads; never evicts."""

@@ -148,9 +148,13 @@ class DownloadManager(Operations):
         """
         return await _result(self.submit_retry(id))
 
-    async def clear_failed(self) -> None:
-        """Empties the failures."""
-        await _result(self.submit_clear_failed())
+    async def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
+        """Empties the failures; or takes one out of them, and its partial files stay.
+
+        Raises:
+            NotInQueueError: No failed download answers to the id.
+        """
+        await _result(self.submit_clear_failed(id))
 
     async def set_max_queue_size(self, max_size: int) -> None:
         """Changes the limit of pending downloads; never evicts.

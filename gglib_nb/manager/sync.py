@@ -101,9 +101,9 @@ class SyncOperations:
         """See `DownloadManager.retry`."""
         return result_of(self._operations.submit_retry(id))
 
-    def clear_failed(self) -> None:
+    def clear_failed(self, id: "IdLike | None" = None) -> None:  # noqa: A002
         """See `DownloadManager.clear_failed`."""
-        result_of(self._operations.submit_clear_failed())
+        result_of(self._operations.submit_clear_failed(id))
 
     def set_max_queue_size(self, max_size: int) -> None:
         """See `DownloadManager.set_max_queue_size`."""

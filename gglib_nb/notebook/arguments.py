@@ -357,7 +357,14 @@ VERBS: Final[dict[str, Verb]] = {
         "failed",
         (_IDS,),
     ),
-    "clear-failed": Verb("clear-failed", "Empty the list of failures.", _nothing, lambda _: ClearFailed()),
+    "clear-failed": Verb(
+        "clear-failed [ID]",
+        "Empty the list of failures, or take one off it; what was fetched stays.",
+        _reference("ID", optional=True),
+        _about(ClearFailed),
+        "failed",
+        (_IDS,),
+    ),
     "limit": Verb(
         "limit [N]",
         "Show or set how many downloads may wait.",

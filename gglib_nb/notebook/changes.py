@@ -37,7 +37,7 @@ def change(command: Change, manager: "DownloadManager") -> str:
             return _cancel_all(manager)
         case commands.Retry(None):
             return _retry_all(manager)
-        case commands.ClearFailed():
+        case commands.ClearFailed(None):
             number = len(manager.snapshot.recent_failures)
             settle(manager.submit_clear_failed())
             return f"Cleared {_downloads(number, 'failed ')}."
@@ -48,11 +48,17 @@ def change(command: Change, manager: "DownloadManager") -> str:
 
 
 def _change_one(
-    command: commands.Cancel | commands.Remove | commands.Move | commands.Pause | commands.Resume | commands.Retry,
+    command: commands.Cancel
+    | commands.Remove
+    | commands.Move
+    | commands.Pause
+    | commands.Resume
+    | commands.Retry
+    | commands.ClearFailed,
     manager: "DownloadManager",
 ) -> str:
-    is_retry = isinstance(command, commands.Retry)
-    id_ = find_download(command.reference or "", manager.snapshot, failed_first=is_retry)
+    is_about_failures = isinstance(command, commands.Retry | commands.ClearFailed)
+    id_ = find_download(command.reference or "", manager.snapshot, failed_first=is_about_failures)
     match command:
         case commands.Cancel():
             settle(manager.submit_cancel_download(id_, discard=command.discard))
@@ -73,6 +79,9 @@ def _change_one(
         case commands.Retry():
             settle(manager.submit_retry(id_))
             return f"Queued {id_} again. {standing(find_item(id_, manager.snapshot))}"
+        case commands.ClearFailed():
+            settle(manager.submit_clear_failed(id_))
+            return f"Took {id_} off the failures; what was fetched is kept."
         case _:
             assert_never(command)
 

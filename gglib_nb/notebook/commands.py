@@ -127,7 +127,9 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class ClearFailed:
-    """Empty the list of failures."""
+    """Take a failed download off the list of failures; None: all of them."""
+
+    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,9 @@ class RetryRequested:
 
 @dataclass(frozen=True, slots=True)
 class FailuresCleared:
-    """Forget the failures."""
+    """Forget one failed download, or all of them where None."""
+
+    id: DownloadId | None
 
 
 @dataclass(frozen=True, slots=True)

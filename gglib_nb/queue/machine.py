@@ -102,9 +102,9 @@ class QueueMachine:
             case on.ResumeRequested():
                 self._resume(self._roster.known(event.id), event.at_s)
             case on.RetryRequested():
-                self._retry(self._roster.failure(event.id), event.at_s)
+                self._retry(self._roster.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
             case on.FailuresCleared():
-                self._roster.forget_failures()
+                self._forget_failures(event.id)
             case on.QueueLimitChanged():
                 _check_count("max_queue_size", event.max_size)
                 self._max_size = event.max_size
@@ -224,6 +224,12 @@ class QueueMachine:
         self._is_processing = True
         self._go_on(at_s)
         self._do(do.Reply(self._roster.position(entry)))
+
+    def _forget_failures(self, id: DownloadId | None) -> None:  # noqa: A002 - the event's word
+        if id is None:
+            self._roster.forget_failures()
+        else:
+            self._roster.ended.remove(self._roster.failure(id, "cleared", "`status` shows what is there."))
 
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
         if bytes_per_second is not None:

@@ -167,18 +167,19 @@ class Roster:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
         return entry
 
-    def failure(self, id: DownloadId) -> Entry:  # noqa: A002
+    def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`.
 
         Raises:
-            NotInQueueError: There is none.
+            NotInQueueError: There is none. One that is live cannot be `what` (`retried`); of an unknown one the text
+                ends with `otherwise`.
         """
         failures = (entry for entry in reversed(self.ended) if entry.status is DownloadStatus.FAILED)
         if (entry := _find(failures, id)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
-            raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be retried.")
-        raise NotInQueueError(f"There is no failed download {id}. `queue` starts one anew.")
+            raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be {what}.")
+        raise NotInQueueError(f"There is no failed download {id}. {otherwise}")
 
     # Who holds what ----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from gglib_nb import (
     GglibError,
     IntegrityError,
     ManagerClosedError,
+    NotInQueueError,
 )
 from gglib_nb.demo import DemoHub
 from gglib_nb.demo.fault_kinds import WrongBytes
@@ -100,6 +101,20 @@ async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: 
     await manager.clear_failed()
 
     assert manager.snapshot.recent_failures == ()
+
+
+async def test_one_failure_can_be_cleared_alone(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
+    for quantization in ("Q4_K_M", "Q8_0"):
+        queued = await manager.queue_smart(SMALL, quantization)
+        with pytest.raises(GglibError):
+            await manager.wait(queued.id)
+
+    await manager.clear_failed(f"{SMALL}:Q4_K_M")
+
+    assert [str(item.id) for item in manager.snapshot.recent_failures] == [f"{SMALL}:Q8_0"]
+    with pytest.raises(NotInQueueError):
+        await manager.clear_failed(f"{SMALL}:Q4_K_M")
 
 
 async def test_a_file_of_another_commit_is_replaced_only_with_force(

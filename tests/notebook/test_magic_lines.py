@@ -124,6 +124,11 @@ def test_a_python_variable_stands_for_a_repository(shell, manager):
         ("retry failed", ("retry", "owner/failed:Q8_0"), "Queued owner/failed:Q8_0 again. It waits at position 3."),
         ("retry --all", ("retry", "owner/failed:Q8_0"), "Queued 1 failed download again."),
         ("clear-failed", ("clear_failed",), "Cleared 1 failed download."),
+        (
+            "clear-failed failed",
+            ("clear_failed", "owner/failed:Q8_0"),
+            "Took owner/failed:Q8_0 off the failures; what was fetched is kept.",
+        ),
         ("limit 25", ("set_max_queue_size", 25), "Up to 25 downloads may wait."),
         ("bandwidth 5MB", ("set_bandwidth_limit", 5_000_000), "Transfers are limited to 5.0 MB/s."),
         ("bandwidth off", ("set_bandwidth_limit", None), "Transfers are not limited."),

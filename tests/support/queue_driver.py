@@ -89,6 +89,9 @@ class QueueDriver:
     def retry(self, text):
         return self.send(on.RetryRequested(DownloadId.parse(text), self.now_s))
 
+    def clear_failed(self, text=None):
+        self.send(on.FailuresCleared(None if text is None else DownloadId.parse(text)))
+
     # Reports; a download is named by its id, an old attempt by its number
 
     def _attempt(self, which):

@@ -191,6 +191,12 @@ class Reference:
         item.status, item.losses, self.is_processing = "queued", 0, True
         return item
 
+    def clear_failure(self, id_):
+        item = next((item for item in self.failures() if item.answers(id_)), None)
+        if item is None:
+            raise RefusedError(errors.NotInQueueError)
+        self.ended.remove(item)
+
     def clear_failures(self):
         self.ended = [item for item in self.ended if item.status != "failed"]
 

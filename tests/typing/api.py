@@ -61,6 +61,7 @@ async def own_manager() -> None:
         await manager.cancel_download(request.id, discard=True)
         await manager.cancel_all()
         await manager.clear_failed()
+        await manager.clear_failed("owner/name:Q4_K_M")
         await manager.join()
 
 

@@ -34,6 +34,7 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
         ("%gguf remove ", "", ["owner/first:Q8_0", "other/paused:Q8_0"]),
         ("%gguf resume ", "", ["other/paused:Q8_0"]),
         ("%gguf retry o", "o", ["owner/failed:Q6_K"]),
+        ("%gguf clear-failed ", "", ["owner/failed:Q6_K"]),
         ("%gguf move owner/first:Q8_0 ", "", ["top", "up", "down", "last"]),
         ("%gguf queue seen", "seen", ["seen/repo"]),
         ("%gguf queue seen/repo:", "seen/repo:", ["seen/repo:Q4_K_M", "seen/repo:Q8_0"]),

@@ -62,11 +62,37 @@ def test_clearing_empties_the_failures_and_nothing_else(queue):
     queue.fail(A)
     queue.complete(B)
 
-    queue.send(on.FailuresCleared())
+    queue.clear_failed()
 
     assert queue.failures == []
     assert [str(item.id) for item in queue.snapshot.recent_completed] == [B]
     assert queue.rows == [f"{C} downloading 0"]
+
+
+def test_one_failure_can_be_cleared_and_the_others_stay(queue):
+    queue.fail(A)
+    queue.fail(B)
+
+    queue.clear_failed("Owner/A:q4_k_m")
+
+    assert queue.failures == [B]
+    assert queue.effects == []
+
+
+@pytest.mark.parametrize(
+    ("other", "refusal"),
+    [
+        (B, f"{B} is downloading; only a failed download can be cleared."),
+        ("owner/nobody:Q4", "There is no failed download owner/nobody:Q4. `status` shows what is there."),
+    ],
+)
+def test_only_a_failed_download_can_be_cleared(queue, other, refusal):
+    queue.fail(A)
+
+    with pytest.raises(NotInQueueError) as refused:
+        queue.clear_failed(other)
+    assert str(refused.value) == refusal
+    assert queue.failures == [A]
 
 
 def test_queueing_again_removes_the_failure(queue):

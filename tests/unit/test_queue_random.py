@@ -181,15 +181,20 @@ class QueueRules(RuleBasedStateMachine):
     @precondition(lambda self: self.model.failures())
     @rule(pick=PICKS)
     def retry(self, pick):
-        failed = [item.plan.id for item in self.model.failures()]
-        id_ = self.one_of([*failed, *self.live_and_stray()], pick)
+        id_ = self.failed_or_other(pick)
         item = self.play(on.RetryRequested(id_, self.now_s), lambda: self.model.retry(id_))
         assert self.reply == (None if item is None else self.model.position(item))
 
     @precondition(lambda self: self.model.failures())
     @rule()
     def clear_failures(self):
-        self.play(on.FailuresCleared(), self.model.clear_failures)
+        self.play(on.FailuresCleared(None), self.model.clear_failures)
+
+    @precondition(lambda self: self.model.failures())
+    @rule(pick=PICKS)
+    def clear_failure(self, pick):
+        id_ = self.failed_or_other(pick)
+        self.play(on.FailuresCleared(id_), lambda: self.model.clear_failure(id_))
 
     @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
     def limit(self, max_size, bytes_per_second):
@@ -354,6 +359,10 @@ class QueueRules(RuleBasedStateMachine):
 
     def live_or_stray(self, pick):
         return self.one_of(self.live_and_stray(), pick)
+
+    def failed_or_other(self, pick):
+        failed = [item.plan.id for item in self.model.failures()]
+        return self.one_of([*failed, *self.live_and_stray()], pick)
 
     def sample(self, attempt, plan, received, is_finalizing, kind):
         files = tuple(on.FileProgressed(received, ShardStatus.DOWNLOADING) for _file in plan.files)
