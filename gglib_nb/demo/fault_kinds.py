@@ -163,11 +163,18 @@ class NoContentLength:
 
 @dataclass(frozen=True)
 class Gzipped:
-    """Where the client allows gzip, the whole file comes compressed, chunked, with a weak `ETag`, no range obeyed."""
+    """The whole file comes compressed, chunked, with a weak `ETag`, no range obeyed.
+
+    Attributes:
+        is_forced: also where the client does not allow gzip.
+    """
+
+    is_forced: bool = False
 
     def apply(self, request: Request, response: Response) -> Response:
         """Compress the answer."""
-        if "gzip" not in request.headers.get("accept-encoding", "") or response.status not in {200, 206}:
+        is_allowed = self.is_forced or "gzip" in request.headers.get("accept-encoding", "")
+        if not is_allowed or response.status not in {200, 206}:
             return response
         data = gzip.compress(b"".join(response.content.slices()))
         delivery = replace(response.delivery, framing="chunked")

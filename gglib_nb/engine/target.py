@@ -87,7 +87,8 @@ class Part:
         """Where to fetch it from; only while `remote` is known."""
         assert self.remote is not None  # noqa: S101  # the caller's promise
         size = None if self.end is None else self.end - self.start
-        is_odd = self.remote.has_encoding or size is None
+        # Who gives only the whole may also compress it, unasked: httpx undoes that.
+        is_odd = self.remote.has_encoding or size is None or self.is_sequential
         return Source(self.remote.url, size, is_whole=self.is_sequential, by_client=is_odd)
 
 

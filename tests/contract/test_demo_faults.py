@@ -223,6 +223,14 @@ def test_gzip_comes_only_where_it_is_allowed(hub: DemoHub, url: str, data: bytes
     assert (packed.headers["Content-Encoding"], packed.headers["ETag"][:3]) == ("gzip", 'W/"')
 
 
+def test_gzip_can_be_forced_upon_a_client_that_refuses_it(hub: DemoHub, url: str, data: bytes) -> None:
+    hub.faults.add(Gzipped(is_forced=True), origin="cdn")
+
+    packed = ask(url, headers=RANGE | {"Accept-Encoding": "identity"})
+
+    assert (packed.status, gzip.decompress(packed.body)) == (200, data)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 504])
 def test_a_status_comes_with_and_without_an_error_code(hub: DemoHub, status: int) -> None:
     hub.faults.add(Status(status, error_code="RepoNotFound", error_message="gone"))

@@ -88,6 +88,7 @@ CDN_FAULTS = {
     "short body": ShortBody(missing_bytes=1000),
     "long body": LongBody(extra_bytes=1000),
     "gzip where allowed": Gzipped(),
+    "gzip although refused": Gzipped(is_forced=True),
     "expired URL": ExpiredUrl(),
     "403": Status(403),
     "429": RateLimited(0, told_by="retry-after"),
@@ -165,6 +166,17 @@ def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> No
 
     assert is_right(hub, end)
     assert hub.ranges(NAME)[-1] is None
+
+
+@pytest.mark.parametrize("known", [{}, {"sha256": None}, {"sha256": None, "size_bytes": None}])
+def test_what_is_always_compressed_although_that_was_refused_is_unpacked(hub, engine, known) -> None:
+    hub.faults.add(Gzipped(is_forced=True), path=NAME, origin="cdn", times=None)
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+
+    end = engine.fetch(REPO, NAME, **known)
+
+    assert is_right(hub, end)
+    assert end.files[0].is_verified == (not known)
 
 
 def test_a_server_that_gives_only_the_whole_and_never_to_its_end_is_given_up(hub, engine) -> None:
