@@ -68,8 +68,8 @@ class PanelManager(Protocol):
     def submit_retry(self, download_id: str, /) -> Future[Any]:
         """Queues a failed one again."""
 
-    def submit_clear_failed(self) -> Future[Any]:
-        """Empties the failures."""
+    def submit_clear_failed(self, download_id: str | None = None, /) -> Future[Any]:
+        """Takes one off the failures; empties them where None."""
 
     def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
         """How many may wait."""
@@ -161,6 +161,7 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "pause": _about(lambda manager, name: manager.submit_pause(name)),
     "resume": _about(lambda manager, name: manager.submit_resume(name)),
     "retry": _about(lambda manager, name: manager.submit_retry(name)),
+    "dismiss": _about(lambda manager, name: manager.submit_clear_failed(name)),
     "retry_all": lambda manager, _: _all_of(
         [manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]
     ),

@@ -178,7 +178,7 @@ class DownloadAction(TypedDict):
     """A request that is about one download."""
 
     cid: str
-    kind: Literal["cancel", "remove", "pause", "resume", "retry"]
+    kind: Literal["cancel", "remove", "pause", "resume", "retry", "dismiss"]
     id: str
 
 

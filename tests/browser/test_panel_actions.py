@@ -33,6 +33,7 @@ def open_panel(browser: Browser) -> Iterator[OpenPanel]:
         ("queued", "Remove", ("remove_from_queue", MODEL)),
         ("paused", "Resume", ("resume", MODEL)),
         ("failed", "Retry", ("retry", MODEL)),
+        ("failed", "Dismiss", ("clear_failed", MODEL)),
     ],
 )
 def test_a_button_asks_for_what_it_says(open_panel, status, label, asked):

@@ -41,6 +41,7 @@ def test_both_languages_name_the_same_fields(shape):
         {"cid": "1", "kind": "sync"},
         {"cid": "1", "kind": "cancel_all"},
         {"cid": "1", "kind": "cancel", "id": "owner/repo:Q4_K_M"},
+        {"cid": "1", "kind": "dismiss", "id": "owner/repo:Q4_K_M"},
         {"cid": "1", "kind": "move", "id": "owner/repo:Q4_K_M", "position": 2},
         {"cid": "1", "kind": "queue", "repo_id": "owner/repo"},
         {"cid": "1", "kind": "queue", "repo_id": "owner/repo", "quantization": None, "companions": ["mmproj"]},

@@ -43,6 +43,12 @@ const ACTIONS = [
   },
   onStatus("cancel", "Cancel", ACTIVE),
   onStatus("remove", "Remove", PENDING),
+  {
+    name: "remove",
+    label: "Dismiss",
+    shown: (item) => item.status === "failed",
+    asks: ({ id }) => ["dismiss", { id }],
+  },
 ];
 
 /** @param {ItemState} item @param {number} position @returns {[string, object]} */
