@@ -132,6 +132,32 @@ test("text from outside stays text", () => {
   close();
 });
 
+test("what is queued again takes along what it took along before", async () => {
+  const shards = ["shard", "shard", "mmproj"].map((kind) => ({
+    path: kind,
+    kind,
+    size_bytes: 1,
+    downloaded_bytes: 0,
+    status: "queued",
+  }));
+  const { el, model, close } = show(
+    state({ a: item("a", { repo_id: "owner/a", quantization: "Q4_K_M", status: "cancelled", shards }) }),
+  );
+  await painted();
+
+  el.querySelector('[aria-label^="Queue again"]').click();
+
+  const { cid, ...asked } = model.sent.at(-1);
+  assert.deepEqual(asked, {
+    kind: "queue",
+    repo_id: "owner/a",
+    quantization: "Q4_K_M",
+    revision: null,
+    companions: ["mmproj"],
+  });
+  close();
+});
+
 test("only a web address becomes a link", () => {
   const { el, close } = show(state({ a: item("a") }));
 

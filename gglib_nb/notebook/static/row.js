@@ -39,7 +39,10 @@ const ACTIONS = [
     name: "again",
     label: "Queue again",
     shown: (item) => item.status === "cancelled",
-    asks: ({ repo_id, quantization, revision }) => ["queue", { repo_id, quantization, revision }],
+    asks: ({ repo_id, quantization, revision, shards }) => [
+      "queue",
+      { repo_id, quantization, revision, companions: companionsOf(shards) },
+    ],
   },
   onStatus("cancel", "Cancel", ACTIVE),
   onStatus("remove", "Remove", PENDING),
@@ -53,6 +56,9 @@ const ACTIONS = [
 
 /** @param {ItemState} item @param {number} position @returns {[string, object]} */
 export const move = (item, position) => ["move", { id: item.id, position }];
+
+/** The kinds that were fetched along. @param {ShardState[]} shards */
+const companionsOf = (shards) => [...new Set(shards.map(({ kind }) => kind).filter((kind) => kind !== "shard"))];
 
 /** One download. Built once, then patched: focus and selection survive a tick. */
 export class Row {
