@@ -1,0 +1,212 @@
+"""What an attempt does with files: names, sets, joining, what is there already, linking, replacing."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import Cut, WrongBytes
+from gglib_nb.domain.download import ShardStatus
+from gglib_nb.engine.protocol import TransferFinished
+from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
+from tests.support.engine import LocalEngine
+from tests.support.hub import small_gguf
+from tests.support.transfers import (
+    PARTS,
+    REPO,
+    SHARDS,
+    digest_of,
+    model_repository,
+    parts_of,
+    right_digest,
+)
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub([model_repository()])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path / "models")
+    yield local
+    local.close()
+
+
+# Names, facts and sets.
+
+
+def test_a_finished_file_stands_alone_in_its_folder_with_its_facts(hub, engine) -> None:
+    end = engine.fetch(REPO, "small.gguf")
+
+    (stored,) = end.files
+    path = engine.target(REPO, "small.gguf")
+    assert stored.target == str(path)
+    assert stored.sha256 == digest_of(path) == right_digest(hub, "small.gguf")
+    assert stored.mtime_ns == path.stat().st_mtime_ns
+    assert (stored.is_verified, stored.was_present) == (True, False)
+    assert stored.facts["architecture"] == "llama"
+    assert [one.name for one in path.parent.iterdir()] == ["small.gguf"]
+
+
+def test_the_shards_of_a_set_come_in_one_attempt_over_kept_connections(hub, engine) -> None:
+    end = engine.fetch(REPO, *SHARDS)
+
+    assert [Path(one.target).name for one in end.files] == [Path(name).name for name in SHARDS]
+    connections = {one.connection_id for one in hub.requests if one.origin == "cdn"}
+    assert len([one for one in hub.requests if one.origin == "cdn"]) == 3
+    assert len(connections) <= 3
+
+
+def test_a_set_that_lacks_a_shard_by_its_own_headers_is_refused(engine) -> None:
+    error = engine.failure(REPO, *SHARDS[:2])
+
+    assert isinstance(error, IncompleteShardSetError)
+    assert error.missing == (3,)
+
+
+def test_byte_splits_are_joined_and_each_part_is_verified(hub, engine, tmp_path) -> None:
+    target = tmp_path / "models" / "big.gguf"
+
+    end = engine.fetch(REPO, files=parts_of(hub, target))
+
+    (stored,) = end.files
+    assert stored.sha256 == digest_of(target)
+    assert stored.facts["architecture"] == "llama"
+    assert (stored.size_bytes, stored.is_verified) == (3_000_000, True)
+    assert [one.files[1].status for one in engine.log.progress_of(1)][-1] is ShardStatus.FINISHED
+
+
+def test_only_the_wrong_part_of_a_byte_split_is_fetched_again(hub, engine, tmp_path) -> None:
+    hub.faults.add(WrongBytes(at_byte=9), path=PARTS[1], origin="cdn")
+    target = tmp_path / "models" / "big.gguf"
+
+    engine.fetch(REPO, files=parts_of(hub, target))
+
+    assert digest_of(target) == hashlib.sha256(b"".join(small_gguf("big.gguf", 3_000_000).slices())).hexdigest()
+    assert [len(hub.ranges(name)) for name in PARTS] == [1, 2, 1]
+
+
+# What is there already.
+
+
+def test_a_file_the_catalog_knows_is_not_read_again(hub, engine) -> None:
+    path = engine.target(REPO, "small.gguf")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x" * 200_000)
+
+    end = engine.fetch(REPO, "small.gguf", known_mtime_ns=path.stat().st_mtime_ns)
+
+    assert end.files[0].was_present
+    assert end.files[0].sha256 == right_digest(hub, "small.gguf")
+    assert hub.requests == ()
+
+
+def test_a_file_nobody_knows_is_verified_and_kept(hub, engine) -> None:
+    engine.fetch(REPO, "small.gguf")
+    before = len(hub.requests)
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    assert (end.files[0].was_present, end.files[0].is_verified) == (True, True)
+    assert len(hub.requests) == before
+
+
+def test_another_file_at_the_target_is_refused_and_left_alone(engine) -> None:
+    path = engine.target(REPO, "small.gguf")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+
+    error = engine.failure(REPO, "small.gguf")
+
+    assert isinstance(error, StorageError)
+    assert "force" in str(error)
+    assert path.read_bytes() == b"mine"
+
+
+def test_force_replaces_another_file_only_after_the_new_one_is_verified(hub, engine) -> None:
+    path = engine.target(REPO, "small.gguf")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    wrong = hub.faults.add(WrongBytes(), path="small.gguf", origin="cdn", times=None)
+
+    error = engine.failure(REPO, "small.gguf", force=True)
+    assert isinstance(error, IntegrityError)
+    assert path.read_bytes() == b"mine"
+
+    hub.faults.remove(wrong)
+    engine.fetch(REPO, "small.gguf", force=True)
+    assert digest_of(path) == right_digest(hub, "small.gguf")
+
+
+def test_shards_that_were_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None:
+    hub.faults.add(Cut(after_bytes=0), path=SHARDS[2], origin="cdn", times=None)
+    attempt = engine.begin(REPO, *SHARDS)
+    engine.log.wait_for_progress(
+        attempt, lambda one: [file.status for file in one.files[:2]] == [ShardStatus.FINISHED] * 2
+    )
+    engine.stop(attempt)
+    hub.faults.clear()
+    for name in SHARDS[:2]:
+        path = engine.target(REPO, name)
+        stat = path.stat()
+        with path.open("r+b") as file:
+            file.seek(-10, os.SEEK_END)
+            file.write(b"x" * 10)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    end = engine.log.end_of(engine.begin(REPO, *SHARDS))
+
+    # They were not read, or their last bytes would have been found wrong.
+    assert isinstance(end, TransferFinished)
+    assert [one.was_present for one in end.files] == [True, True, False]
+
+
+def test_an_identical_blob_of_the_hugging_face_cache_is_linked(hub, tmp_path) -> None:
+    cache = tmp_path / "hub"
+    shared = cache / "blobs" / "ab" / "xet"
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
+    blob = cache / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(shared)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(cache),))
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    path = engine.target(REPO, "small.gguf")
+    assert path.samefile(shared)
+    assert end.files[0].is_verified
+    assert hub.requests == ()
+    assert "linked" in engine.log.notices_of(1)
+    engine.close()
+
+
+def test_a_blob_with_the_right_name_and_wrong_bytes_is_not_linked(hub, tmp_path) -> None:
+    blob = tmp_path / "hub" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"x" * 200_000)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "hub"),))
+
+    engine.fetch(REPO, "small.gguf")
+
+    assert not engine.target(REPO, "small.gguf").samefile(blob)
+    engine.close()
+
+
+def test_an_identical_file_elsewhere_in_the_models_folder_is_linked_unless_forced(hub, tmp_path) -> None:
+    models = tmp_path / "models"
+    twin = models / "someone" / "copy" / "small.gguf"
+    twin.parent.mkdir(parents=True)
+    twin.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
+    engine = LocalEngine(hub, models, link_folders=(str(models),))
+
+    engine.fetch(REPO, "small.gguf")
+    assert engine.target(REPO, "small.gguf").samefile(twin)
+
+    engine.fetch(REPO, "small.gguf", force=True)
+    assert not engine.target(REPO, "small.gguf").samefile(twin)
+    engine.close()
