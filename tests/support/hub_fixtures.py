@@ -39,3 +39,11 @@ def make_hub() -> Iterator[Callable[..., DemoHub]]:
 def hub(make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository]) -> DemoHub:
     """A running hub with the small repositories."""
     return make_hub(small_repositories)
+
+
+@pytest.fixture
+def held(hub: DemoHub) -> Iterator[DemoHub]:
+    """The hub with a line on which nothing comes until its speed is set."""
+    hub.set_speed(bytes_per_second=0)
+    yield hub
+    hub.set_speed()

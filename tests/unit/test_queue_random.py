@@ -17,6 +17,7 @@ from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
+from tests.support.fake_engine import FakeEngine
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
 from tests.support.queue_reference import Reference, RefusedError
 
@@ -54,39 +55,6 @@ OUTCOMES = {
     told.DownloadFailed: DownloadStatus.FAILED,
     told.DownloadCancelled: DownloadStatus.CANCELLED,
 }
-
-
-class FakeEngine:
-    """Which attempts run, and that each is started once, stopped once at most, and answered once."""
-
-    def __init__(self):
-        self.running = {}
-        self.told_to_stop = set()
-        self.answered = {}
-
-    def start(self, attempt, plan):
-        assert attempt not in self.running
-        assert attempt not in self.answered
-        for other in self.running.values():
-            assert not other.targets & plan.targets
-        self.running[attempt] = plan
-
-    def stop(self, attempt):
-        assert attempt in self.running
-        assert attempt not in self.told_to_stop
-        self.told_to_stop.add(attempt)
-
-    def discard(self, targets):
-        for plan in self.running.values():
-            assert not plan.targets & set(targets)
-
-    def answer(self, attempt):
-        self.answered[attempt] = self.running.pop(attempt)
-        self.told_to_stop.discard(attempt)
-
-    def die(self):
-        for attempt in list(self.running):
-            self.answer(attempt)
 
 
 class QueueRules(RuleBasedStateMachine):

@@ -1,0 +1,225 @@
+"""The port's ways into the queue, against the embedded hub: what is queued, refused, fetched and registered."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import (
+    AlreadyQueuedError,
+    AmbiguousQuantizationError,
+    DownloadId,
+    DownloadManager,
+    DownloadRequest,
+    DownloadStatus,
+    GatedRepoError,
+    InvalidQuantizationError,
+    InvalidTokenError,
+    QueueFullError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+from gglib_nb.demo import GRANTED_TOKEN, DemoHub
+from tests.support.hub import make_repository
+
+SMALL = "demo/small-GGUF"
+SPLIT = "demo/split-GGUF"
+VISION = "demo/vision-GGUF"
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def digest_at(hub: DemoHub, repo_id: str, path: str) -> str:
+    files = hub.repositories[repo_id].commit("main").files
+    return files[path].content.sha256
+
+
+# Queueing
+
+
+async def test_queue_download_adds_and_starts_nothing(manager: DownloadManager) -> None:
+    id_ = await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+
+    snapshot = await manager.get_queue_snapshot()
+
+    assert str(id_) == "demo/small-GGUF:Q4_K_M"
+    assert [(item.status, item.position) for item in snapshot.items] == [(DownloadStatus.QUEUED, 1)]
+    assert not snapshot.is_processing
+    assert manager.engine_pid is None
+
+
+async def test_queue_and_process_fetches_the_verified_file(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    id_ = await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
+
+    finished = await manager.wait(id_)
+
+    assert finished.paths == (tmp_path / "models" / "demo" / "small-GGUF" / "small-Q4_K_M.gguf",)
+    assert sha256_of(finished.paths[0]) == digest_at(hub, SMALL, "small-Q4_K_M.gguf")
+    assert finished.is_verified
+
+
+async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    first = await manager.queue_smart(SMALL, "Q4_K_M")
+    second = await manager.queue_smart(SPLIT)
+
+    assert first == (0, 1)
+    assert second == (1, 3)
+    assert second.id == DownloadId(SPLIT, "Q4_K_M")
+
+
+async def test_queue_smart_without_a_quantization_says_why_it_chose(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SMALL)
+
+    assert queued.id.quantization == "Q4_K_M"
+    assert "Q4_K_M" in queued.reason
+
+
+async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    joined_active = await manager.queue_smart(SMALL, "q4_k_m")
+    joined_pending = await manager.queue_smart(SMALL, "Q8_0", revision="main")
+
+    assert (joined_active.position, joined_active.is_new) == (0, False)
+    assert (joined_pending.position, joined_pending.is_new) == (1, False)
+    assert await manager.active_count() == 1
+    assert await manager.pending_count() == 1
+
+
+async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+
+    with pytest.raises(AlreadyQueuedError) as refusal:
+        await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+
+    assert refusal.value.other_id == "demo/small-GGUF:Q4_K_M"
+
+
+async def test_a_full_queue_refuses_and_stays_as_it_was(
+    make_manager: Callable[..., DownloadManager], held: DemoHub
+) -> None:
+    manager = make_manager(max_queue_size=1)
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    with pytest.raises(QueueFullError) as refusal:
+        await manager.queue_smart(SPLIT)
+
+    assert refusal.value.max_size == 1
+    assert [str(item.id) for item in manager.snapshot.items] == ["demo/small-GGUF:Q4_K_M", "demo/small-GGUF:Q8_0"]
+
+
+async def test_a_model_of_twelve_shards_fits_a_queue_of_ten(manager: DownloadManager, hub: DemoHub) -> None:
+    shards = {f"big-Q8_0-{number:05}-of-00012.gguf": 20_000 for number in range(1, 13)}
+    hub.add_repository(make_repository("demo/big-GGUF", shards))
+
+    queued = await manager.queue_smart("demo/big-GGUF")
+    finished = await manager.wait(queued.id)
+
+    assert queued.shard_count == 12
+    assert [path.name for path in finished.paths] == sorted(shards)
+
+
+# What is asked for and cannot be had
+
+
+async def test_an_unknown_repository_is_named(manager: DownloadManager) -> None:
+    with pytest.raises(RepoNotFoundError, match="demo/nothing"):
+        await manager.queue_smart("demo/nothing")
+
+    assert manager.snapshot.items == ()
+    assert manager.snapshot.resolving == ()
+
+
+async def test_an_unknown_revision_is_named(manager: DownloadManager) -> None:
+    with pytest.raises(RevisionNotFoundError, match="nowhere"):
+        await manager.queue_smart(SMALL, "Q4_K_M", revision="nowhere")
+
+
+async def test_an_unknown_quantization_names_the_choices(manager: DownloadManager) -> None:
+    with pytest.raises(InvalidQuantizationError) as refusal:
+        await manager.queue_smart(SMALL, "Q2_K")
+
+    assert set(refusal.value.choices) == {"Q4_K_M", "Q8_0"}
+
+
+async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.add_repository(make_repository("demo/odd-GGUF", {"odd-F16.gguf": 10_000, "odd-F32.gguf": 20_000}))
+
+    with pytest.raises(AmbiguousQuantizationError) as refusal:
+        await manager.queue_smart("demo/odd-GGUF")
+
+    assert set(refusal.value.choices) == {"F16", "F32"}
+
+
+async def test_a_gated_repository_is_refused_before_it_is_queued(manager: DownloadManager, hub: DemoHub) -> None:
+    with pytest.raises(GatedRepoError) as refusal:
+        await manager.queue_smart("demo/gated-GGUF")
+
+    assert refusal.value.accept_url == f"{hub.url}/demo/gated-GGUF"
+    assert manager.snapshot.items == ()
+
+
+async def test_a_granted_token_opens_a_gated_repository(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(hf_token=GRANTED_TOKEN)
+
+    path = await manager.download("demo/gated-GGUF")
+
+    assert path.stat().st_size == 50_000
+
+
+async def test_a_wrong_token_is_said_to_be_wrong(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(hf_token="hf_not_a_token")
+
+    with pytest.raises(InvalidTokenError):
+        await manager.queue_smart(SMALL, "Q4_K_M")
+
+
+# The catalog
+
+
+async def test_a_finished_download_is_registered_with_its_commit_and_digests(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    await manager.download(SPLIT)
+
+    [model] = manager.models()
+    assert (str(model.id), model.label) == ("demo/split-GGUF:Q4_K_M", "Q4_K_M")
+    assert model.commit_sha == hub.repositories[SPLIT].commit("main").sha
+    assert [file.size_bytes for file in model.files] == [100_001, 100_002, 100_003]
+    assert model.facts["architecture"] == "llama"
+
+
+async def test_a_download_that_shall_not_be_registered_is_not(manager: DownloadManager) -> None:
+    await manager.download(SMALL, "Q4_K_M", add_to_db=False)
+
+    assert manager.models() == []
+
+
+async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+    await manager.download(SMALL, "Q4_K_M")
+    before = hub.bytes_sent("small-Q4_K_M.gguf")
+
+    queued = await manager.queue_smart(SMALL, "Q4_K_M")
+    finished = await manager.wait(queued.id)
+
+    assert finished.was_present
+    assert hub.bytes_sent("small-Q4_K_M.gguf") == before
+
+
+async def test_the_matching_mmproj_comes_along_and_is_no_shard(manager: DownloadManager, tmp_path: Path) -> None:
+    queued = await manager.queue_smart(VISION, companions=("mmproj",))
+
+    finished = await manager.wait(queued.id)
+
+    assert queued.shard_count == 1
+    assert [path.name for path in finished.paths] == ["vision-Q4_K_M.gguf"]
+    assert (tmp_path / "models" / "demo" / "vision-GGUF" / "mmproj-vision-F16.gguf").stat().st_size == 20_000

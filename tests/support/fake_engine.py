@@ -1,0 +1,34 @@
+"""A fake engine for the random test of the queue: it fetches nothing, and is indignant at a command that makes no sense."""
+
+
+class FakeEngine:
+    """Which attempts run, and that each is started once, stopped once at most, and answered once."""
+
+    def __init__(self):
+        self.running = {}
+        self.told_to_stop = set()
+        self.answered = {}
+
+    def start(self, attempt, plan):
+        assert attempt not in self.running
+        assert attempt not in self.answered
+        for other in self.running.values():
+            assert not other.targets & plan.targets
+        self.running[attempt] = plan
+
+    def stop(self, attempt):
+        assert attempt in self.running
+        assert attempt not in self.told_to_stop
+        self.told_to_stop.add(attempt)
+
+    def discard(self, targets):
+        for plan in self.running.values():
+            assert not plan.targets & set(targets)
+
+    def answer(self, attempt):
+        self.answered[attempt] = self.running.pop(attempt)
+        self.told_to_stop.discard(attempt)
+
+    def die(self):
+        for attempt in list(self.running):
+            self.answer(attempt)
