@@ -21,7 +21,7 @@ from playwright.sync_api import CDPSession, sync_playwright
 from benchmarks.report import Bar, Findings
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.notebook.feed import Feed
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.kernel import Kernel
 from tests.support.panelpage import PanelPage
 from tests.support.snapshots import GIB, download, shards, snapshot
@@ -40,7 +40,7 @@ import threading, time
 from dataclasses import replace
 from benchmarks.panel_cost import HZ, moving
 from gglib_nb.notebook.panel import Panel
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 
 def cost(models, files, moving_models, seconds):
     ticks = list(moving(models, files, moving_models))

@@ -16,7 +16,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support import scenes
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import DARK, PanelPage
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support import scenes
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import DARK, OpenPanel, PanelPage, panel_pages
 from tests.support.snapshots import GIB, download
 

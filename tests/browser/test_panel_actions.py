@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from gglib_nb.errors import NotInQueueError, QueueFullError
 from tests.support import scenes
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, panel_pages
 from tests.support.snapshots import GIB, download
 

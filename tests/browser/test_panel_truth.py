@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.support import scenes
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, panel_pages
 from tests.support.snapshots import GIB, completed, download, run_summary
 

@@ -41,9 +41,41 @@ def shell():
 
 @pytest.fixture
 def manager(shell):
-    manager = FakeManager(ACTIVE, FIRST, SECOND, recent_failures=(FAILED,))
+    """One that queues what is asked for, behind what is there."""
+    manager = FakeManager(ACTIVE, FIRST, SECOND, FAILED)
+
+    def queue(id_, reason=""):
+        snapshot = manager.snapshot
+        if all(item.id != id_ for item in snapshot.items):
+            item = a_download(str(id_), position=snapshot.pending_count + 1, reason=reason)
+            failures = tuple(failed for failed in snapshot.recent_failures if failed.id != id_)
+            manager.snapshot = replace(snapshot, items=(*snapshot.items, item), recent_failures=failures)
+        return id_
+
+    def queue_smart(repo_id, quantization, *, revision, **_options):
+        id_ = DownloadId(repo_id, quantization or "Q4_K_M", revision)
+        return SimpleNamespace(id=queue(id_, "" if quantization else "Q4_K_M is the first choice."))
+
+    def limit(number):
+        manager.snapshot = replace(manager.snapshot, max_size=number)
+
+    manager.answers = {
+        "queue_smart": queue_smart,
+        "queue_download": lambda request: queue(request.id),
+        "retry": queue,
+        "reorder_queue": lambda _id, position: position,
+        "set_max_queue_size": limit,
+    }
     magic.load(shell, lambda: manager)
     return manager
+
+
+def asked(manager):
+    """What the manager was asked for: operation and arguments, an id as its text."""
+    return [
+        (operation, *(str(one) if isinstance(one, DownloadId) else one for one in (*arguments, *keywords.values())))
+        for operation, arguments, keywords in manager.asked
+    ]
 
 
 def run(shell, line):
@@ -69,7 +101,7 @@ def test_queue_passes_on_every_option(shell, manager):
     run(shell, "queue owner/new@v1:Q8_0 --force --with mmproj --no-db")
 
     options = {"revision": "v1", "force": True, "companions": ("mmproj",), "add_to_db": False}
-    assert manager.asked == [("queue_smart", "owner/new", "Q8_0", options)]
+    assert manager.asked == [("queue_smart", ("owner/new", "Q8_0"), options)]
 
 
 def test_queue_joins_what_is_there(shell, manager):
@@ -87,7 +119,7 @@ def test_queue_without_start_uses_the_operation_that_does_not_start(shell, manag
 def test_a_pasted_address_is_queued(shell, manager):
     run(shell, "queue https://huggingface.co/owner/new/tree/main")
 
-    assert manager.asked[0][1:3] == ("owner/new", None)
+    assert asked(manager)[0][1:3] == ("owner/new", None)
 
 
 def test_a_python_variable_stands_for_a_repository(shell, manager):
@@ -95,11 +127,11 @@ def test_a_python_variable_stands_for_a_repository(shell, manager):
 
     run(shell, "queue {repo}")
 
-    assert manager.asked[0][1] == "owner/new"
+    assert asked(manager)[0][1] == "owner/new"
 
 
 @pytest.mark.parametrize(
-    ("line", "asked", "said"),
+    ("line", "wanted", "said"),
     [
         (
             "cancel active",
@@ -134,9 +166,9 @@ def test_a_python_variable_stands_for_a_repository(shell, manager):
         ("bandwidth off", ("set_bandwidth_limit", None), "Transfers are not limited."),
     ],
 )
-def test_a_verb_asks_the_manager_and_says_in_one_line_what_is_so_now(shell, manager, line, asked, said):
+def test_a_verb_asks_the_manager_and_says_in_one_line_what_is_so_now(shell, manager, line, wanted, said):
     assert run(shell, line) == said
-    assert manager.asked == [asked]
+    assert asked(manager) == [wanted]
 
 
 @pytest.mark.parametrize("line", ["limit", "bandwidth", "status", "", "help", "models"])
@@ -165,7 +197,7 @@ def test_path_is_a_value(shell, manager):
 
 
 def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
-    manager.found = [
+    manager.answers["search"] = [
         RepoSummary("x/one-GGUF", 12345, 10, 8_000_000_000, "llama", None, "2025-01-01T00:00:00Z"),
         RepoSummary("x/two-GGUF", None, None, None, None, "manual", None),
     ]
@@ -175,10 +207,12 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
 
     assert "8.0 B" in shown
     assert "gated" in shown
-    assert manager.asked[-1][1] == "x/two-GGUF"
+    assert asked(manager)[-1][1] == "x/two-GGUF"
 
 
 def test_a_search_without_result_says_so(shell, manager):
+    manager.answers["search"] = []
+
     assert "No repository" in run(shell, "search nothing")
 
 
@@ -193,7 +227,7 @@ def test_a_grammar_mistake_is_one_line_and_exactly_a_usage_error(shell, manager)
 
 
 def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
-    manager.refusal = QueueFullError("The queue is full. Raise it: %gguf limit 20", max_size=10)
+    manager.answers["queue_smart"] = QueueFullError("The queue is full. Raise it: %gguf limit 20", max_size=10)
 
     error, lines = failure(shell, "queue owner/new")
 
@@ -203,13 +237,14 @@ def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
 
 
 def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager):
-    manager.refusal = GatedRepoError("Accept first.", accept_url="https://x/y")
-    manager.refusal.__cause__ = OSError("403")
+    refusal = GatedRepoError("Accept first.", accept_url="https://x/y")
+    refusal.__cause__ = OSError("403")
+    manager.answers["queue_smart"] = refusal
 
     error, _ = failure(shell, "queue owner/new")
 
-    assert error.__cause__ is manager.refusal.__cause__
-    assert vars(manager.refusal) == {"accept_url": "https://x/y"}
+    assert error.__cause__ is refusal.__cause__
+    assert vars(refusal) == {"accept_url": "https://x/y"}
 
 
 def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
@@ -220,7 +255,7 @@ def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
 
 
 def test_a_bug_keeps_its_traceback(shell, manager):
-    manager.refusal = ZeroDivisionError("a bug")
+    manager.answers["queue_smart"] = ZeroDivisionError("a bug")
 
     _, lines = failure(shell, "queue owner/new")
 
@@ -244,7 +279,7 @@ def interrupt_once_waiting(manager):
 
 
 def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
-    manager.pending = Future()
+    resolving = manager.answers["queue_smart"] = Future()
     thread = interrupt_once_waiting(manager)
 
     error, lines = failure(shell, "queue owner/slow")
@@ -252,11 +287,11 @@ def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
 
     assert isinstance(error, KeyboardInterrupt)
     assert lines == ["KeyboardInterrupt: Interrupted; the request is void."]
-    assert manager.pending.cancelled()
+    assert resolving.cancelled()
 
 
 def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
-    manager.pending = Future()
+    manager.answers["wait"] = Future()
     thread = interrupt_once_waiting(manager)
 
     error, lines = failure(shell, "wait active")
@@ -264,18 +299,18 @@ def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
 
     assert isinstance(error, KeyboardInterrupt)
     assert lines[-1] == "KeyboardInterrupt: Stopped waiting; the downloads go on."
-    assert manager.asked == [("wait", "owner/active:Q4_K_M")]
+    assert asked(manager) == [("wait", "owner/active:Q4_K_M")]
 
 
 def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     done = a_download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
-    manager.pending = Future()
+    waiting = manager.answers["wait"] = Future()
 
     def finish():
         while not manager.asked:
             threading.Event().wait(0.01)
         manager.snapshot = a_snapshot(recent_completed=(done,))
-        manager.pending.set_result(None)
+        waiting.set_result(None)
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -293,13 +328,13 @@ def test_wait_with_nothing_to_wait_for_says_so(shell, manager):
 
 def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
     shell.kernel = SimpleNamespace(_allow_stdin=True)
-    manager.pending = Future()
+    waiting = manager.answers["wait"] = Future()
 
     def finish():
         while not manager.asked:
             threading.Event().wait(0.01)
         manager.snapshot = replace(a_snapshot(FIRST, SECOND), version=2)
-        manager.pending.set_result(None)
+        waiting.set_result(None)
 
     thread = threading.Thread(target=finish)
     thread.start()
@@ -314,7 +349,7 @@ def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
 
 
 def test_a_download_that_fails_while_waited_for_raises_its_own_error(shell, manager):
-    manager.refusal = NetworkError("The line was cut. %gguf retry goes on.")
+    manager.answers["wait"] = NetworkError("The line was cut. %gguf retry goes on.")
 
     error, lines = failure(shell, "wait active")
 

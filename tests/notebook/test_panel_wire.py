@@ -8,7 +8,7 @@ import pytest
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.snapshots import GIB, completed, download
 
 MODEL = "owner/model-GGUF:Q4_K_M"

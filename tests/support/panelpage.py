@@ -7,8 +7,8 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, expect
 
 from gglib_nb.notebook.panel import Panel
+from tests.support.fake_manager import FakeManager
 from tests.support.fakehost import LightHost
-from tests.support.fakemanager import FakeManager
 
 OpenPanel = Callable[..., "PanelPage"]
 

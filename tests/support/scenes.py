@@ -8,7 +8,7 @@ from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
-from tests.support.fakemanager import FakeManager
+from tests.support.fake_manager import FakeManager
 from tests.support.snapshots import GIB, NOW_S, completed, download, run_summary, shards
 
 MIB = 1024**2
