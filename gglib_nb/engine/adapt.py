@@ -11,8 +11,6 @@ from typing import Final
 
 FEWEST_CONNECTIONS: Final = 4
 MOST_CONNECTIONS: Final = 16
-# A sharded model begins with a connection for each shard, up to so many.
-_MOST_AT_FIRST: Final = 8
 # Twice as many connections stay only if they bring so much more; a tenth is what two windows of a full line differ by.
 _WORTHWHILE_GROWTH: Final = 1.25
 
@@ -34,12 +32,12 @@ class Adaptation:
     """
 
     def __init__(self, files: int = 1) -> None:
-        """Begin.
+        """Begin with few, or with one for each file.
 
         Args:
             files: How many the transfer is about.
         """
-        self.wanted = min(max(FEWEST_CONNECTIONS, files), _MOST_AT_FIRST)
+        self.wanted = min(max(FEWEST_CONNECTIONS, files), MOST_CONNECTIONS)
         self._proven = self.wanted
         self._proven_rate: float | None = None
         self._window: tuple[float, int] | None = None

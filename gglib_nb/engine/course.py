@@ -93,6 +93,7 @@ class Course:
 
     def advance(self, now_s: float) -> None:
         """Do all that can be done now."""
+        self._crew.take_share(has_work=any(target.missing_bytes or target.jobs for target in self._fetching))
         self._open_targets()
         self._resolve_parts(now_s)
         self._prove_targets()
@@ -100,7 +101,7 @@ class Course:
 
     def watch(self, now_s: float) -> None:
         """Look at the connections and keep the books; ten times a second."""
-        self._crew.watch(now_s, has_work=any(target.missing_bytes or target.jobs for target in self._fetching))
+        self._crew.watch(now_s)
         for target in self._fetching:
             target.take_note()
         for target, job in self._dispatcher.drop_stalled_ones(now_s, self._shared.patience):

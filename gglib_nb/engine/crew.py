@@ -144,12 +144,15 @@ class Crew:
             if (job := member.job) is not None and job.end is not None and not job.source.is_whole
         ]
 
-    def watch(self, now_s: float, *, has_work: bool) -> None:
-        """Sample everybody and decide anew how many are wanted; without work for them only one."""
+    def watch(self, now_s: float) -> None:
+        """Sample everybody and decide anew how many are wanted."""
         for member in self._members:
             self._sample(member, now_s)
         flowing = sum(now_s - member.moved_s < 0.3 and member.received_bytes > 0 for member in self.busy)
         self._adaptation.observe(now_s, self.received_bytes, flowing, self.is_limited)
+
+    def take_share(self, *, has_work: bool) -> None:
+        """Ask for as many connections as are wanted, without work for them for one; idle ones above our share leave."""
         self._share = self._budget.share(self._attempt, self._adaptation.wanted if has_work else 1)
         for member in [member for member in self._members if member.job is None][: self._surplus()]:
             self.dismiss(member)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gglib_nb.engine.crew import Crew, Member
 from gglib_nb.engine.fetch import Job, JobEnded
-from gglib_nb.engine.ranges import choose_split, range_bytes
+from gglib_nb.engine.ranges import LARGEST_RANGE_BYTES, choose_split, range_bytes
 from gglib_nb.engine.retry import Patience
 from gglib_nb.engine.target import Phase, Target
 from gglib_nb.engine.web import Web
@@ -90,14 +90,19 @@ class Dispatcher:
 
     def _next_job(self, now_s: float) -> Job | None:
         rate = self.crew.typical_rate(now_s)
-        free_bytes = sum(target.missing_bytes for target in self._targets) - self.under_way_bytes
-        length_bytes = range_bytes(rate, free_bytes, self.crew.share, self.crew.answer_s)
+        length_bytes = self._length_bytes(rate)
         # A file that nobody is at comes first: what one connection brings in order need not be read again for its digest.
         for target in sorted(self._targets, key=lambda one: bool(one.jobs)):
             if target.phase is Phase.FETCHING and (job := target.next_job(now_s, length_bytes)) is not None:
                 self._target_of[job] = target
                 return job
         return None if any(target.is_about_to_give for target in self._targets) else self._split(now_s, rate)
+
+    def _length_bytes(self, rate: float | None) -> int:
+        missing = [target.missing_bytes for target in self._targets if target.missing_bytes]
+        if len(missing) >= self.crew.share:
+            return LARGEST_RANGE_BYTES  # each connection has a file for itself, in which nothing comes out of order
+        return range_bytes(rate, sum(missing) - self.under_way_bytes, self.crew.share, self.crew.answer_s)
 
     def _split(self, now_s: float, rate: float | None) -> Job | None:
         """The tail of the slowest range, when nothing else is left to give."""

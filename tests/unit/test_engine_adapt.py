@@ -35,8 +35,8 @@ def test_where_four_fill_the_line_four_remain_most_of_the_time() -> None:
     assert counts.count(4) / len(counts) > 0.9
 
 
-@pytest.mark.parametrize(("files", "connections"), [(1, 4), (4, 4), (6, 6), (12, 8)])
-def test_a_sharded_model_begins_with_a_connection_for_each_shard_up_to_eight(files, connections) -> None:
+@pytest.mark.parametrize(("files", "connections"), [(1, 4), (4, 4), (12, 12), (50, 16)])
+def test_a_sharded_model_begins_with_a_connection_for_each_shard_up_to_the_most(files, connections) -> None:
     assert Adaptation(files).wanted == connections
 
 
