@@ -78,8 +78,8 @@ class Contender:
     Attributes:
         name: as in the tables.
         commands: gives the commands that fetch a job's files and verify them.
-        measures_itself: it prints a JSON object with `wall_s` and `cpu_s` that stand for the whole run, since what
-            counts begins later than its process.
+        measures_itself: it prints a JSON object with `wall_s`, `cpu_s` and `ended_s` that stand for the whole run,
+            since what counts begins later than its process.
     """
 
     name: str

@@ -32,6 +32,7 @@ class Usage:
         peak_bytes: most resident memory, of all processes together.
         output: what was written to standard output.
         engine: the engine's part; `None` where no engine was seen.
+        ended_s: when it was through, on the monotonic clock; `None` where it does not say so itself.
     """
 
     wall_s: float
@@ -39,6 +40,7 @@ class Usage:
     peak_bytes: int
     output: str = ""
     engine: "EngineUsage | None" = None
+    ended_s: float | None = None
 
 
 @dataclass

@@ -31,6 +31,7 @@ from benchmarks import (
     f_memory,
     g_first_byte,
     h_resume,
+    i_last_byte,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -57,6 +58,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "F": f_memory.measure,
     "G": g_first_byte.measure,
     "H": h_resume.measure,
+    "I": i_last_byte.measure,
     "P": _panel_cost,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")

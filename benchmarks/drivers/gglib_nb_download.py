@@ -44,8 +44,9 @@ def main() -> None:
             manager.sync.download(options.warm_up, options.quantization)
             started_s, used_before_s = time.monotonic(), used_cpu_s(manager)
             manager.sync.download(options.repo_id, options.quantization)
+            ended_s = time.monotonic()
             used_s = used_cpu_s(manager) - used_before_s
-            print(json.dumps({"wall_s": time.monotonic() - started_s, "cpu_s": used_s}))
+            print(json.dumps({"wall_s": ended_s - started_s, "cpu_s": used_s, "ended_s": ended_s}))
     finally:
         manager.sync.close()
 
