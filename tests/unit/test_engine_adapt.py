@@ -40,8 +40,8 @@ def test_a_sharded_model_begins_with_a_connection_for_each_shard_up_to_the_most(
     assert Adaptation(files).wanted == connections
 
 
-def test_connections_that_bring_a_fifth_more_are_not_worth_twice_as_many() -> None:
-    _, counts = play(lambda _, connections: 100 * MB if connections <= 4 else 120 * MB, 60)
+def test_connections_that_bring_a_tenth_more_are_not_worth_twice_as_many() -> None:
+    _, counts = play(lambda _, connections: 100 * MB if connections <= 4 else 112 * MB, 60)
 
     assert counts[-1] == 4
     assert 16 not in counts
