@@ -119,11 +119,33 @@ def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(op
 
     panel.disconnect()
     panel.sees("The kernel is gone")
-    panel.button("Pause Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL").click(force=True)
+    panel.button("Pause Llama-3.2-3B-Instruct-GGUF Q6_K").click(force=True)
     panel.pump()
 
     assert len(panel.sent) == sent
     expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GiB of 17.0 GiB")
+
+
+def test_without_a_kernel_nothing_has_a_rate_or_an_end_in_sight(open_panel):
+    panel = open_panel(scenes.busy())
+
+    panel.disconnect()
+
+    expect(panel.row("Qwen3-30B-A3B")).to_contain_text("stopped with the kernel")
+    expect(panel.row("gemma-3-12b")).not_to_contain_text("stalled")
+    expect(panel.page.locator(".gglib-counts")).to_have_text("last seen: 2 active · 3 waiting")
+    expect(panel.page.locator(".gglib-pace")).to_have_text("")
+    expect(panel.row("Qwen3-30B-A3B").locator(".gglib-facts")).to_have_text("9.3 GiB of 17.0 GiB")
+
+
+def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
+    panel = open_panel(FakeManager(download(MODEL)))
+    panel.page.evaluate("() => { model.send = () => { throw new Error('Cannot send'); }; }")
+
+    panel.press("Pause model-GGUF Q4_K_M")
+
+    expect(panel.row("model-GGUF")).to_contain_text("The kernel stopped before it answered")
+    panel.sees("The kernel is gone and its downloads have stopped.")
 
 
 @pytest.mark.slow

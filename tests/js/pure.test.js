@@ -116,6 +116,29 @@ test("rows stand in sections: active, next, failed, done, cancelled", () => {
   assert.deepEqual(shown, ["now", "Up next", "next", "o/asked", "Failed", "bad", "Done", "done"]);
 });
 
+test("without a kernel what ran has stopped, in its old place, and what is over stays as it was", () => {
+  const shards = [
+    { path: "1", kind: "shard", size_bytes: 8, downloaded_bytes: 8, status: "finished" },
+    { path: "2", kind: "shard", size_bytes: 8, downloaded_bytes: 3, status: "downloading" },
+  ];
+  const now = item("o/now", { status: "downloading", downloaded_bytes: 11, total_bytes: 16, shards });
+  const state = stateOf(now, item("o/done", { status: "completed" }));
+
+  const last = panel.withoutKernel(state);
+
+  assert.deepEqual(
+    panel.entriesOf(last).map((entry) => entry.title ?? entry.item.status),
+    ["stopped", "Done", "completed"],
+  );
+  assert.deepEqual(
+    last.items["o/now"].shards.map(({ status }) => status),
+    ["finished", "stopped"],
+  );
+  assert.equal(panel.noteOf(last.items["o/now"]), "stopped with the kernel");
+  assert.equal(panel.factsOf(last.items["o/now"]).length, 1);
+  assert.equal(last.items["o/done"], state.items["o/done"]);
+});
+
 test("while the pointer is on the list nothing moves, and what is new comes last", () => {
   const entries = (...keys) => keys.map((key) => ({ key, item: item(key) }));
 

@@ -127,13 +127,15 @@ export class Header {
   /** @param {PanelState} state */
   update({ queue }) {
     const room = Math.max(0, queue.max_size - queue.pending_count);
-    const isBusy = queue.active_count > 0;
-    say(this.counts, `${queue.active_count} active · ${queue.pending_count} waiting · room for ${room}`);
+    const { isLive } = this.view;
+    const isBusy = queue.active_count > 0 && isLive;
+    const counts = `${queue.active_count} active · ${queue.pending_count} waiting`;
+    say(this.counts, isLive ? `${counts} · room for ${room}` : `last seen: ${counts}`);
     const limit = queue.bandwidth_limit_bytes_per_second;
     say(this.rate, isBusy ? rate(queue.bytes_per_second) : "");
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
     say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
-    if (this.confirm.hidden) this.cancel.hidden = !isBusy && !queue.pending_count;
+    if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
     this.#keep(this.size, String(queue.max_size));
     this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
   }
@@ -150,6 +152,7 @@ export class Header {
 
   /** Once a second. */
   sample() {
+    if (!this.view.isLive) return;
     const { bytes_per_second, active_count } = this.view.state().queue;
     this.#rates = [...this.#rates, active_count ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
     const most = Math.max(...this.#rates, 1);

@@ -12,9 +12,11 @@ export class Kernel {
   #prefix = Math.random().toString(36).slice(2);
   #count = 0;
 
-  /** @param {Model} model @param {AbortSignal} signal */
-  constructor(model, signal) {
+  /** @param {Model} model @param {AbortSignal} signal @param {() => void} lost Called when nothing can be sent any more. */
+  constructor(model, signal, lost = () => {}) {
     this.model = model;
+    this.lost = lost;
+    this.isLost = false;
     const receive = (/** @type {Reply} */ message) => message.kind === "reply" && this.#settle(message);
     model.on("msg:custom", receive);
     signal.addEventListener("abort", () => model.off("msg:custom", receive));
@@ -25,7 +27,14 @@ export class Kernel {
     const cid = `${this.#prefix}-${(this.#count += 1)}`;
     return new Promise((resolve, reject) => {
       this.#waiting.set(cid, { resolve, reject });
-      this.model.send({ cid, kind, ...fields });
+      try {
+        this.model.send({ cid, kind, ...fields });
+      } catch {
+        // A front end refuses to send to a kernel that was shut down or has died, and says so in no other way.
+        this.isLost = true;
+        this.abandon();
+        this.lost();
+      }
     });
   }
 

@@ -24,7 +24,6 @@ import { PanelView } from "./view.js";
  */
 function initialize({ model, signal }) {
   const kernel = new Kernel(model, signal);
-  let heard = performance.now();
   let isSyncing = false;
   const sync = async () => {
     if (isSyncing) return;
@@ -33,7 +32,6 @@ function initialize({ model, signal }) {
     isSyncing = false;
   };
   const receive = (/** @type {Delta} */ message) => {
-    heard = performance.now();
     if (message.kind !== "delta") return;
     const next = applyDelta(model.get("snapshot"), message);
     if (next) model.set("snapshot", next);
@@ -44,14 +42,7 @@ function initialize({ model, signal }) {
     kernel.abandon();
     isSyncing = false;
   });
-  // A server may drop the last message of a burst: then nothing later shows the gap.
-  const watch = setInterval(() => {
-    if (model.get("snapshot").queue.active_count && performance.now() - heard > 5000) void sync();
-  }, 5000);
-  signal.addEventListener("abort", () => {
-    clearInterval(watch);
-    model.off("msg:custom", receive);
-  });
+  signal.addEventListener("abort", () => model.off("msg:custom", receive));
 }
 
 /** @param {{model: Model, el: HTMLElement, signal: AbortSignal}} props */

@@ -33,15 +33,34 @@ function patched(item, patch) {
 
 export const ACTIVE = ["downloading", "finalizing", "registering"];
 export const PENDING = ["queued", "paused"];
+const STOPPED = "stopped";
 
 /** @type {[string, string, string[]][]} */
 const SECTIONS = [
-  ["active", "", ACTIVE],
+  ["active", "", [...ACTIVE, STOPPED]],
   ["pending", "Up next", PENDING],
   ["failed", "Failed", ["failed"]],
   ["completed", "Done", ["completed"]],
   ["cancelled", "Cancelled", ["cancelled"]],
 ];
+
+/**
+ * The last truth of a kernel that is gone: what ran has stopped, and has neither a rate nor an end in sight. The status is
+ * the page's own.
+ * @param {PanelState} state @returns {PanelState}
+ */
+export function withoutKernel(state) {
+  const items = Object.entries(state.items).map(([id, item]) => [id, ACTIVE.includes(item.status) ? ended(item) : item]);
+  return { ...state, items: Object.fromEntries(items) };
+}
+
+/** @param {ItemState} item @returns {ItemState} */
+function ended(item) {
+  const shards = item.shards.map((shard) =>
+    ["downloading", "verifying"].includes(shard.status) ? { ...shard, status: STOPPED } : shard,
+  );
+  return { ...item, status: STOPPED, notice: "stopped with the kernel", notice_kind: null, shards };
+}
 
 /** What the list shows, from top to bottom. @param {PanelState} state @returns {Entry[]} */
 export function entriesOf(state) {

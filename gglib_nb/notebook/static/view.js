@@ -7,19 +7,29 @@ import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
+import { ACTIVE, PENDING, withoutKernel } from "./state.js";
 import { announcementsOf, runSummary } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { Model, PanelState } from "./messages.js" */
 
-const GONE = "The kernel is gone. This is the last it said; run the cell again to go on.";
-const SILENT = "The kernel has not answered yet; a running cell can hold this up. What stands here may be old.";
+const GONE = "The kernel is gone. This is the last it said; run the cells again for a live panel.";
+const GONE_AT_WORK =
+  "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again to go on from there.";
+const SILENT =
+  "The kernel has not answered yet, and what stands here may be old. A running cell can hold this up; " +
+  "after a restart, run the cells again.";
 const SILENCE_MS = 3000;
+const QUIET_MS = 5000;
 
 /** @implements {View} */
 export class PanelView {
   #frame = 0;
   #spoken;
+  #heard = performance.now();
+  #asked = 0;
+  #patience = QUIET_MS;
+  #silence = 0;
 
   /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal */
   constructor(model, el, signal) {
@@ -27,7 +37,7 @@ export class PanelView {
     this.el = el;
     this.signal = signal;
     this.isLive = true;
-    this.kernel = new Kernel(model, signal);
+    this.kernel = new Kernel(model, signal, () => this.#checkLife());
     this.#spoken = model.get("snapshot");
     this.header = new Header(this);
     this.adder = new Adder(this);
@@ -43,9 +53,9 @@ export class PanelView {
   /** Shows it, until the signal. */
   open() {
     const { model, root, signal } = this;
-    const changed = () => this.changed();
+    const changed = () => this.#hear();
     const lived = () => this.#checkLife();
-    const second = setInterval(() => this.header.sample(), 1000);
+    const second = setInterval(() => this.#tick(), 1000);
     this.el.append(root);
     for (const event of ["click", "submit"]) {
       root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
@@ -54,6 +64,7 @@ export class PanelView {
     model.on("comm_live_update", lived);
     signal.addEventListener("abort", () => {
       clearInterval(second);
+      clearTimeout(this.#silence);
       cancelAnimationFrame(this.#frame);
       model.off("change:snapshot", changed);
       model.off(/** @type {any} */ ("comm_live_update"), lived);
@@ -65,7 +76,8 @@ export class PanelView {
   }
 
   state() {
-    return this.model.get("snapshot");
+    const state = this.model.get("snapshot");
+    return this.isLive ? state : withoutKernel(state);
   }
 
   changed() {
@@ -102,21 +114,49 @@ export class PanelView {
 
   /** The state of a notebook that was saved may be old: the kernel is asked, and its silence is said. */
   async #greet() {
-    const silence = setTimeout(() => this.isLive && this.#warn(SILENT), SILENCE_MS);
-    this.signal.addEventListener("abort", () => clearTimeout(silence));
+    this.#asked = performance.now();
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.isLive && this.#warn(SILENT), SILENCE_MS);
     await this.kernel.sync().catch(() => {});
-    clearTimeout(silence);
+    clearTimeout(this.#silence);
     if (this.isLive) this.#warn("");
   }
 
-  /** JupyterLab marks the views of a widget whose kernel is gone with a class. */
+  /** The state is the kernel's newest. */
+  #hear() {
+    this.#heard = performance.now();
+    this.#patience = QUIET_MS;
+    if (this.isLive) this.#warn("");
+    this.changed();
+  }
+
+  /**
+   * While something runs there is news every second. Without any, the last message of a burst was dropped by the server,
+   * or the kernel was ended from elsewhere: it is asked, and more and more rarely again, since a front end learns late
+   * that a kernel was shut down.
+   */
+  #tick() {
+    this.header.sample();
+    const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
+    if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
+    this.#patience *= 2;
+    void this.#greet();
+  }
+
+  /** JupyterLab marks the views of a widget whose kernel is gone with a class, and sends nothing to one that was ended. */
   #checkLife() {
-    this.isLive = !this.el.closest(".jupyter-widgets-disconnected");
+    this.isLive = !this.el.closest(".jupyter-widgets-disconnected") && !this.kernel.isLost;
     mark(this.root, "data-live", String(this.isLive));
     if (!this.isLive) this.kernel.abandon();
-    this.#warn(this.isLive ? "" : GONE);
+    this.#warn(this.isLive ? "" : this.#obituary());
     this.#enable(this.isLive);
     this.changed();
+  }
+
+  #obituary() {
+    const { order, items } = this.model.get("snapshot");
+    const hadWork = order.some((id) => [...ACTIVE, ...PENDING].includes(items[id]?.status ?? ""));
+    return hadWork ? GONE_AT_WORK : GONE;
   }
 
   /** @param {string} text */
