@@ -1,13 +1,30 @@
-"""A Chromium for the browser tests: skipped where there is none, failed where one is required."""
+"""What the browser tests share: a Chromium, and notebooks open in a real JupyterLab.
+
+Without a Chromium they are skipped, or fail where one is required.
+"""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.jlab import CHROMIUM_ARGUMENTS
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.generated import generated_repositories
+from tests.support.jlab import CHROMIUM_ARGUMENTS, JupyterLab, NotebookPage
+from tests.support.labpanel import OpenNotebook
+from tests.support.models import MB
+
+# What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
+_OTHER_SETTINGS = {
+    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
+    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
+}
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -29,3 +46,54 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def hub() -> Iterator[DemoHub]:
+    """The generated repositories, on a line slow enough to act upon."""
+    with DemoHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="session")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    """One server for all stories; asks for the browser first, which may skip."""
+    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def lab_with_other_settings(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
+    """A second server, for what hangs on a setting."""
+    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", _OTHER_SETTINGS) as lab:
+        yield lab
+
+
+@pytest.fixture
+def opened(
+    browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[OpenNotebook]:
+    """Opens a notebook of the given cells, `on` a server, behind a cell 0 that gives its kernel this test's hub and state.
+
+    Called without cells, it opens the test's notebook in one more tab. `options` are `NotebookPage`'s.
+    """
+    setup = (
+        "import os, time\n"
+        f"os.environ |= {{'HF_ENDPOINT': {hub.url!r}, 'GGLIB_MODELS_DIR': {str(tmp_path / 'models')!r},"
+        f" 'GGLIB_STATE_DIR': {str(tmp_path / 'state')!r}}}\n"
+        "import gglib_nb\n"
+        "%load_ext gglib_nb"
+    )
+    name = re.sub(r"\W+", "-", request.node.name) + ".ipynb"
+    with ExitStack() as stack:
+
+        def open_notebook(*cells: str, on: JupyterLab = lab, **options: Any) -> NotebookPage:
+            if not cells:
+                return stack.enter_context(NotebookPage(browser, on, name, **options))
+            on.write_notebook(name, [setup, *cells])
+            stack.callback(on.shut_down_kernels)
+            page = stack.enter_context(NotebookPage(browser, on, name, **options))
+            assert page.run(0) == ""
+            return page
+
+        yield open_notebook

@@ -1,95 +1,19 @@
 """User stories in a real JupyterLab: what a person does on the panel is what happens to the downloads."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import expect
 
-from gglib_nb.demo import DemoHub, RequestRecord
-from gglib_nb.demo.generated import generated_repositories
-from tests.support.jlab import JupyterLab, NotebookPage
+from gglib_nb.demo import DemoHub
+from tests.support.jlab import JupyterLab
+from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
 from tests.support.models import MB, one_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 ACTS_WITHIN_S = 1.0
-# What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
-OTHER_SETTINGS = {
-    "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
-    "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
-}
-OpenNotebook = Callable[..., NotebookPage]
-
-
-@pytest.fixture
-def hub() -> Iterator[DemoHub]:
-    """The generated repositories, on a line slow enough to act upon."""
-    with DemoHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
-        yield hub
-
-
-@pytest.fixture(scope="session")
-def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """One server for all stories; asks for the browser first, which may skip."""
-    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9") as lab:
-        yield lab
-
-
-@pytest.fixture(scope="session")
-def lab_with_other_settings(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """A second server, for what hangs on a setting."""
-    with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", OTHER_SETTINGS) as lab:
-        yield lab
-
-
-@pytest.fixture
-def opened(
-    browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[OpenNotebook]:
-    """Opens a notebook of the given cells whose kernel has this test's hub, models and state."""
-    setup = (
-        "import os, time\n"
-        f"os.environ |= {{'HF_ENDPOINT': {hub.url!r}, 'GGLIB_MODELS_DIR': {str(tmp_path / 'models')!r},"
-        f" 'GGLIB_STATE_DIR': {str(tmp_path / 'state')!r}}}\n"
-        "import gglib_nb\n"
-        "%load_ext gglib_nb"
-    )
-    with ExitStack() as stack:
-
-        def open_notebook(*cells: str, at: JupyterLab = lab) -> NotebookPage:
-            name = f"{request.node.name}.ipynb"
-            at.write_notebook(name, [setup, *cells])
-            stack.callback(at.shut_down_kernels)
-            page = stack.enter_context(NotebookPage(browser, at, name))
-            assert page.run(0) == ""
-            return page
-
-        yield open_notebook
-
-
-def row_of(page: NotebookPage, download_id: str) -> Locator:
-    return page.page.locator(f'.gglib-panel [role=listitem][data-key="{download_id}"]')
-
-
-def button_of(page: NotebookPage, download_id: str, name: str) -> Locator:
-    return row_of(page, download_id).get_by_role("button", name=name)
-
-
-def percents(bars: Locator) -> list[int]:
-    return [int(bar.get_attribute("aria-valuenow") or 0) for bar in bars.all()]
-
-
-def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
-    """No file's bytes are under way any more."""
-    return all(record.ended_s is not None for record in records if record.origin == "cdn")
-
-
-def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
-    return any(record.bytes_sent > MB for record in records if record.origin == "cdn")
 
 
 def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: DemoHub) -> None:
@@ -173,7 +97,7 @@ def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNoteb
 def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_are_off(
     opened: OpenNotebook, lab_with_other_settings: JupyterLab
 ) -> None:
-    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf", at=lab_with_other_settings)
+    page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf", on=lab_with_other_settings)
     page.run(1)
     page.run(2)
     expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
@@ -191,7 +115,7 @@ def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_
 def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
     opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: DemoHub
 ) -> None:
-    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", at=lab_with_other_settings)
+    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", on=lab_with_other_settings)
     page.run(1)
     page.run(2)
     hub.wait_for(bytes_flow)

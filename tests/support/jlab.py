@@ -1,4 +1,4 @@
-"""A real JupyterLab on a loopback port, and a page in Chromium that shows one of its notebooks.
+"""A real JupyterLab on a loopback port, and a page in Chromium that shows one of its notebooks, there or in Notebook 7.
 
 Configuration, data, settings and workspaces of the server lie under one folder; nothing of the user's is read.
 Knows nothing of gglib_nb.
@@ -43,16 +43,20 @@ _KERNEL_IS_CONNECTED = """() => {
     const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
     return kernel?.connectionStatus === 'connected' && ['idle', 'busy'].includes(kernel.status);
 }"""
+# The count is taken away first: a kernel that was restarted counts from one again.
 _RUN = """index => {
     const { content } = window.jupyterapp.shell.currentWidget;
     content.activeCellIndex = index;
+    content.activeCell.model.sharedModel.execution_count = null;
     window.jupyterapp.commands.execute('notebook:run-cell');
 }"""
-_COUNT = "index => window.jupyterapp.shell.currentWidget.content.widgets[index].model.sharedModel.execution_count"
-_HAS_RUN_SINCE = """([index, count]) => {
+_HAS_RUN = """index => {
     const { model } = window.jupyterapp.shell.currentWidget.content.widgets[index];
-    const now = model.sharedModel.execution_count;
-    return model.executionState !== 'running' && typeof now === 'number' && now !== count;
+    return model.executionState !== 'running' && typeof model.sharedModel.execution_count === 'number';
+}"""
+_EXECUTE = """command => {
+    window.isCommandOver = false;
+    window.jupyterapp.commands.execute(command).finally(() => { window.isCommandOver = true; });
 }"""
 _IS_RUNNING = """index =>
     window.jupyterapp.shell.currentWidget.content.widgets[index].model.executionState === 'running'
@@ -127,6 +131,7 @@ class JupyterLab:
             *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
             *(f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.notebooks}"),
             *("--ServerApp.terminals_enabled=False", "--LabApp.expose_app_in_browser=True"),
+            "--JupyterNotebookApp.expose_app_in_browser=True",
             *("--LabApp.extension_manager=readonly", "--LabApp.news_url="),
         ]
 
@@ -159,18 +164,27 @@ class JupyterLab:
 class NotebookPage:
     """One browser tab with one notebook, its kernel connected.
 
+    Args:
+        browser: Where the tab opens, with cookies and storage of its own.
+        lab: The server.
+        name: The notebook's file.
+        at: The server's path to a notebook's page: JupyterLab's, or `notebooks` for Notebook 7.
+        width: Of the window in pixels.
+
     Attributes:
         page: Playwright's page.
         problems: What the page wrote to the console as errors, and its uncaught exceptions.
     """
 
-    def __init__(self, browser: Browser, lab: JupyterLab, name: str, width: int = 1200) -> None:
+    def __init__(
+        self, browser: Browser, lab: JupyterLab, name: str, *, at: str = "doc/tree", width: int = 1200
+    ) -> None:
         self._context = browser.new_context(viewport={"width": width, "height": 900})
         self.page: Page = self._context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.goto(f"{lab.url}/doc/tree/{name}?token={lab.token}")
+        self.page.goto(f"{lab.url}/{at}/{name}?token={lab.token}")
         self.wait_for_kernel()
 
     def wait_for_kernel(self, timeout_s: float = START_TIMEOUT_S) -> None:
@@ -184,9 +198,8 @@ class NotebookPage:
 
     def run(self, index: int, timeout_s: float = 60.0) -> str:
         """Run a cell (0-based) to its end and return its text."""
-        before = self.page.evaluate(_COUNT, index)
         self.start(index)
-        self.page.wait_for_function(_HAS_RUN_SINCE, arg=[index, before], timeout=timeout_s * 1000)
+        self.page.wait_for_function(_HAS_RUN, arg=index, timeout=timeout_s * 1000)
         return self.text(index)
 
     def is_running(self, index: int) -> bool:
@@ -204,6 +217,17 @@ class NotebookPage:
     def save(self) -> None:
         """Save the notebook, as Ctrl+S does."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def command(self, name: str) -> None:
+        """Ask for one of the application's commands, as a menu does, without waiting for its end."""
+        self.page.evaluate(_EXECUTE, name)
+
+    def restart_kernel(self) -> None:
+        """Restart the kernel from the menu and confirm it."""
+        self.command("notebook:restart-kernel")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.wait_for_function("() => window.isCommandOver")
+        self.wait_for_kernel()
 
     def reload(self) -> None:
         """Load the page anew, as F5 does, and wait for the kernel."""

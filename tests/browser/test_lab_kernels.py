@@ -1,0 +1,171 @@
+"""What the panel shows while its kernel is interrupted, restarted, killed or shut down, and in a second tab.
+
+The rule behind all of them: a person never sees a download move that does not, and always reads what to do next.
+"""
+
+import re
+from collections.abc import Callable
+
+import psutil
+import pytest
+from playwright.sync_api import Locator, expect
+
+from gglib_nb.demo import DemoHub
+from tests.support.jlab import JupyterLab, NotebookPage
+from tests.support.kernel import is_engine, is_running, processes_gone, wait_until
+from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
+from tests.support.models import MB
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+
+MODEL = "demo/tiny-llama-GGUF:F16"
+FILE = "tiny-llama-F16.gguf"
+FILE_BYTES = 58_850_432
+# Two seconds of the hub's line, what is on its way through the sockets included.
+MOST_LOST_BYTES = 8 * MB
+QUEUE = f"%gguf queue {MODEL}"
+PID = "print(os.getpid())"
+ENGINE_GONE_WITHIN_S = 3.0
+# A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s later again.
+NOTICED_WITHIN_MS = 30_000
+STOPPED = "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again"
+
+
+def panel_of(page: NotebookPage) -> Locator:
+    return page.page.locator(".gglib-panel")
+
+
+def engine_of(kernel_pid: int) -> int:
+    return next(child.pid for child in psutil.Process(kernel_pid).children() if is_engine(child))
+
+
+def restart(page: NotebookPage, kernel_pid: int) -> None:
+    page.restart_kernel()
+
+
+def kill(page: NotebookPage, kernel_pid: int) -> None:
+    """`kill -9`; the server starts another, and JupyterLab says so in a dialog."""
+    psutil.Process(kernel_pid).kill()
+    page.page.locator(".jp-Dialog button").click(timeout=20_000)
+    page.wait_for_kernel()
+
+
+def says_that_it_has_stopped(panel: Locator) -> None:
+    expect(panel).to_contain_text(STOPPED, timeout=NOTICED_WITHIN_MS)
+    expect(row_of(panel, MODEL)).to_contain_text("stopped with the kernel")
+    expect(panel.get_by_role("button", name="Show variants")).to_be_disabled()
+    expect(button_of(panel, MODEL, "Cancel")).to_be_hidden()
+    expect(row_of(panel, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MiB of 56.1 MiB$"))
+    expect(panel.locator(".gglib-pace")).to_have_text("")
+
+
+@pytest.mark.parametrize("end", [restart, kill])
+def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
+    opened: OpenNotebook, hub: DemoHub, end: Callable[[NotebookPage, int], None]
+) -> None:
+    page = opened(QUEUE, "%gguf", PID)
+    page.run(1)
+    page.run(2)
+    kernel_pid = int(page.run(3))
+    engine_pid = engine_of(kernel_pid)
+    hub.wait_for(bytes_flow)
+
+    with processes_gone(engine_pid):
+        end(page, kernel_pid)
+
+        says_that_it_has_stopped(panel_of(page))
+        wait_until(lambda: not is_running(engine_pid), ENGINE_GONE_WITHIN_S, "the engine's end")
+    hub.wait_for(nothing_flows)
+
+
+@pytest.mark.parametrize("end", [restart, kill])
+def test_cells_run_again_show_a_live_panel_that_goes_on_with_what_is_missing(
+    opened: OpenNotebook, hub: DemoHub, end: Callable[[NotebookPage, int], None]
+) -> None:
+    page = opened(QUEUE, "%gguf", PID)
+    page.run(1)
+    page.run(2)
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > 20 * MB, timeout_s=20)
+    end(page, int(page.run(3)))
+    before_bytes = hub.bytes_sent(FILE)
+
+    assert page.run(0) == ""
+    page.run(1)
+    page.run(2)
+    expect(panel_of(page)).to_have_count(1)
+    bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
+    expect(bar).to_have_attribute("aria-valuenow", re.compile("^[2-9][0-9]$"))
+    hub.set_speed(None)
+
+    expect(row_of(page, MODEL)).to_have_attribute("data-status", "completed", timeout=30_000)
+    assert before_bytes > 20 * MB
+    assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
+
+
+def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: JupyterLab, hub: DemoHub) -> None:
+    page = opened(QUEUE, "%gguf")
+    page.run(1)
+    page.run(2)
+    hub.wait_for(bytes_flow)
+
+    lab.shut_down_kernels()
+
+    says_that_it_has_stopped(panel_of(page))
+
+
+def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: OpenNotebook, hub: DemoHub) -> None:
+    page = opened(QUEUE, "%gguf", "time.sleep(60)")
+    page.run(1)
+    page.run(2)
+    hub.wait_for(bytes_flow)
+    page.start(3)
+    page.page.wait_for_function(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
+    )
+    bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
+
+    page.command("notebook:interrupt-kernel")
+    expect(page.page.locator(".jp-CodeCell").nth(3)).to_contain_text("KeyboardInterrupt")
+    shown = percents(bar)[0]
+
+    expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
+    expect(panel_of(page)).to_contain_text("MB/s")
+    button_of(page, MODEL, "Pause").click()
+    expect(row_of(page, MODEL)).to_have_attribute("data-status", "paused")
+
+
+def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: OpenNotebook, hub: DemoHub) -> None:
+    first = opened(QUEUE, "%gguf")
+    first.run(1)
+    first.run(2)
+    hub.wait_for(bytes_flow)
+    hub.set_speed(MB)
+    first.save()
+
+    second = opened()
+    bar = row_of(second, MODEL).get_by_role("progressbar", name="Progress of")
+    expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
+    button_of(second, MODEL, "Pause").click()
+    expect(row_of(first, MODEL)).to_have_attribute("data-status", "paused")
+    expect(row_of(second, MODEL)).to_have_attribute("data-status", "paused")
+    amounts = [row_of(tab, MODEL).locator(".gglib-facts").inner_text() for tab in (first, second)]
+    button_of(first, MODEL, "Resume").click()
+
+    expect(row_of(second, MODEL)).to_have_attribute("data-status", "downloading")
+    expect(row_of(first, MODEL)).to_have_attribute("data-status", "downloading")
+    assert amounts[0] == amounts[1]
+
+
+def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(opened: OpenNotebook, hub: DemoHub) -> None:
+    first = opened(QUEUE, "%gguf")
+    first.run(1)
+    first.run(2)
+    hub.wait_for(bytes_flow)
+    hub.set_speed(MB)
+    first.save()
+    second = opened()
+    expect(row_of(second, MODEL)).to_be_visible()
+
+    first.restart_kernel()
+
+    expect(panel_of(second)).to_contain_text("run the cells again", timeout=NOTICED_WITHIN_MS)

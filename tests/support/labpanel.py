@@ -1,0 +1,37 @@
+"""A panel in a notebook that JupyterLab shows: how a person finds their way on it, and what its hub sees."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page
+
+from gglib_nb.demo import RequestRecord
+from tests.support.jlab import NotebookPage
+from tests.support.models import MB
+
+OpenNotebook = Callable[..., NotebookPage]
+
+
+def row_of(where: NotebookPage | Locator, download_id: str) -> Locator:
+    """The row of a download, in all views of the page or in one."""
+    root: Page | Locator = where.page if isinstance(where, NotebookPage) else where
+    return root.locator(f'.gglib-list [role=listitem][data-key="{download_id}"]')
+
+
+def button_of(where: NotebookPage | Locator, download_id: str, name: str) -> Locator:
+    """A button of a download's row."""
+    return row_of(where, download_id).get_by_role("button", name=name)
+
+
+def percents(bars: Locator) -> list[int]:
+    """How far the bars are."""
+    return [int(bar.get_attribute("aria-valuenow") or 0) for bar in bars.all()]
+
+
+def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
+    """No file's bytes are under way any more."""
+    return all(record.ended_s is not None for record in records if record.origin == "cdn")
+
+
+def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
+    """More than a megabyte has been sent in one answer."""
+    return any(record.bytes_sent > MB for record in records if record.origin == "cdn")
