@@ -184,14 +184,14 @@ class Crew:
         return busy[index]
 
     def stalled(self, now_s: float, patience: Patience) -> list[Member]:
-        """Busy members that have brought nothing for too long and do not wait for the bandwidth limit.
+        """Busy members that have brought nothing for too long and wait neither for the bandwidth limit nor for the digest.
 
         The first byte of a range may take longer than the next: a CDN may have to fetch the file itself.
         """
         return [
             member
             for member in self.busy
-            if not member.fetcher.is_paying
+            if not member.fetcher.is_waiting
             and now_s - member.moved_s > (patience.stall_s if member.has_begun else patience.answer_s)
         ]
 

@@ -40,6 +40,9 @@ _SMALLEST_SLICE_BYTES: Final = 4 * 1024
 _FIRST_SLICE_BYTES: Final = 64 * 1024
 BUFFER_BYTES: Final = MIB
 
+# Who waits for the digest looks so often whether it has caught up.
+_LOOK_S: Final = 0.01
+
 _CONTENT_RANGE: Final = re.compile(r"^bytes (\d+)-(\d+)/(\d+|\*)$")
 
 
@@ -85,6 +88,11 @@ class Job:
     def is_over(self) -> bool:
         """Whether nothing is left to fetch."""
         return self._is_revoked or self.position == self.end
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether the digest of the file should catch up before more is fetched."""
+        return not self.is_over and self._partial.follower.is_far_behind
 
     def put(self, view: memoryview) -> None:
         """Write the next bytes; what lies beyond the end is dropped. Called by the fetcher.
@@ -146,14 +154,14 @@ class Fetcher:
     Attributes:
         job: What it does; None while idle. Only the coordinator touches it.
         answer_s: What its last request took to the head of the answer, connecting included; None before the first.
-        is_paying: Waits for the bandwidth limit, so that it does not stall.
+        is_waiting: Waits for the bandwidth limit or the digest, so that it does not stall.
     """
 
     def __init__(self, web: Web, throttle: Throttle, report: Callable[[JobEnded], None]) -> None:
         """Start the thread; it opens its connection with the first job."""
         self.job: Job | None = None
         self.answer_s: float | None = None
-        self.is_paying = False
+        self.is_waiting = False
         self._web = web
         self._throttle = throttle
         self._report = report
@@ -228,7 +236,7 @@ class Fetcher:
                 break
             self._adapt_slice(count, time.monotonic() - began_s)
             job.put(self._buffer[:count])
-            self._pay(count)
+            self._wait(job, count)
         answer.finish()
 
     def _end_of_body(self, job: Job) -> None:
@@ -257,10 +265,12 @@ class Fetcher:
         """The connection was made slow for a limit that is gone, and cannot be made fast again."""
         return self._narrowed_to is not None and self._throttle.bytes_per_second is None
 
-    def _pay(self, count: int) -> None:
-        self.is_paying = True
+    def _wait(self, job: Job, count: int) -> None:
+        self.is_waiting = True
         self._throttle.pay(count, self._stop)
-        self.is_paying = False
+        while job.is_far_ahead and not self._stop.wait(_LOOK_S):
+            pass
+        self.is_waiting = False
 
 
 def check_answer(answer: Answer, source: Source, job: Job) -> None:

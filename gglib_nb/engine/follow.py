@@ -19,6 +19,8 @@ from typing import Final
 from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.ranges import MIB
 
+# Connections wait for a digest that is further behind: hashing then ends soon after the last byte.
+_FAR_BEHIND_BYTES: Final = 128 * MIB
 # A connection that is so little ahead of the front reads the gap again and takes the front over.
 _TAKE_OVER_BYTES: Final = 4 * MIB
 
@@ -31,18 +33,20 @@ class Follower:
         error: Why the file could not be read; None while all is well.
     """
 
-    def __init__(self, fd: int, digest: FrontDigest, on_part: Callable[[], None]) -> None:
+    def __init__(self, fd: int, digest: FrontDigest, on_part: Callable[[], None], left_end: int = 0) -> None:
         """Start the thread.
 
         Args:
             fd: The partial file, open for reading until `stop` has returned.
             digest: At the front where to begin.
             on_part: Called by whichever thread ends a part; must not block.
+            left_end: One past the last byte that an earlier run left.
         """
         self.digest = digest
         self.error: OSError | None = None
         self._fd = fd
         self._on_part = on_part
+        self._left_end = left_end
         self._lock = threading.Lock()
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
@@ -54,6 +58,12 @@ class Follower:
         if reach > self._reach:
             self._reach = reach
             self._news.put(None)
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether connections should wait for it; not while it reads what an earlier run left, which takes long."""
+        front = self.digest.front
+        return front >= self._left_end and self._reach - front > _FAR_BEHIND_BYTES
 
     def offer(self, range_start: int, offset: int, view: memoryview) -> None:
         """Hash bytes that were just written, if they are at the front; called by connection threads.

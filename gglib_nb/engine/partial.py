@@ -69,7 +69,7 @@ class Partial:
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         if size_bytes is None:
             ends = [(0, UNKNOWN_END)]
-        self.follower = Follower(self._fd, FrontDigest(ends), on_part)
+        self.follower = Follower(self._fd, FrontDigest(ends), on_part, self.done.last_end)
         self._recorded_bytes = self.done.total_bytes
         self._has_forgotten = False
 

@@ -53,6 +53,26 @@ def test_who_allows_more_never_waits_while_bytes_are_hashed(file) -> None:
     assert digest.digests == [hashlib.sha256(DATA).hexdigest()]
 
 
+@pytest.mark.parametrize(("left_end", "is_far_behind"), [(0, True), (100, True), (101, False)])
+def test_connections_wait_for_a_digest_far_behind_but_not_for_what_an_earlier_run_left(
+    file, left_end, is_far_behind
+) -> None:
+    digest = HeldDigest(10**9)
+    digest.may_go_on.set()
+    digest.feed(memoryview(DATA[:100]))
+    digest.may_go_on.clear()
+    follower = Follower(file, digest, lambda: None, left_end)
+    assert not follower.is_far_behind
+
+    follower.allow(100 + 128 * 1024**2)
+    assert not follower.is_far_behind
+    follower.allow(101 + 128 * 1024**2)
+
+    assert follower.is_far_behind == is_far_behind
+    digest.may_go_on.set()
+    follower.stop()
+
+
 def test_after_stop_has_returned_nothing_is_read_any_more(file) -> None:
     digest = FrontDigest([(0, len(DATA))])
     follower = Follower(file, digest, lambda: None)
