@@ -20,7 +20,7 @@ from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.ranges import MIB
 
 # Connections wait for a digest that is further behind: hashing then ends soon after the last byte.
-_FAR_BEHIND_BYTES: Final = 128 * MIB
+_FAR_BEHIND_BYTES: Final = 96 * MIB
 # A connection that is so little ahead of the front reads the gap again and takes the front over.
 _TAKE_OVER_BYTES: Final = 4 * MIB
 

@@ -64,9 +64,9 @@ def test_connections_wait_for_a_digest_far_behind_but_not_for_what_an_earlier_ru
     follower = Follower(file, digest, lambda: None, left_end)
     assert not follower.is_far_behind
 
-    follower.allow(100 + 128 * 1024**2)
+    follower.allow(100 + 96 * 1024**2)
     assert not follower.is_far_behind
-    follower.allow(101 + 128 * 1024**2)
+    follower.allow(101 + 96 * 1024**2)
 
     assert follower.is_far_behind == is_far_behind
     digest.may_go_on.set()
