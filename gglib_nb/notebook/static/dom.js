@@ -41,7 +41,7 @@ export const ICONS = {
   downloading: "M8 2.5v8M4.5 7.2L8 10.7l3.5-3.5M3 13.5h10",
   failed: "M8 3.5v5.5M8 12.3v.01",
   cancelled: "M3.5 8h9",
-  stopped: "M5 5h6v6H5z",
+  stopped: "M4.5 4.5h7v7h-7z",
   limits: "M2.5 5h7M12.5 5h1M2.5 11h1M6.5 11h7M9.5 3v4M3.5 9v4",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
