@@ -149,16 +149,20 @@ def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
 
 
 @pytest.mark.slow
-def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent(open_panel):
-    panel = open_panel(FakeManager(download(MODEL)))
+def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_no_rate(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", done=10**9, bytes_per_second=58.4e6)))
     panel.is_answering = False
     panel.show()
     silent = panel.page.get_by_text("The kernel has not answered yet")
+    paces = panel.page.get_by_text("58.4 MB/s")
+    expect(paces).to_have_count(2)
 
     expect(silent).to_be_visible()
+    expect(paces).to_have_count(1)
     panel.answer()
 
     expect(silent).to_be_hidden()
+    expect(paces).to_have_count(2)
 
 
 def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_panel):

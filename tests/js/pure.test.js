@@ -139,6 +139,18 @@ test("without a kernel what ran has stopped, in its old place, and what is over 
   assert.equal(last.items["o/done"], state.items["o/done"]);
 });
 
+test("of a kernel that does not answer nobody knows how fast it is, and what is over stays as it was", () => {
+  const now = item("o/now", { status: "downloading", downloaded_bytes: 1024, bytes_per_second: 5e6, eta_seconds: 9 });
+  const done = item("o/done", { status: "completed", bytes_per_second: 7e6, started_at_s: 0, ended_at_s: 2 });
+
+  const last = panel.withoutPace(stateOf(now, done));
+
+  assert.deepEqual(panel.factsOf(last.items["o/now"]), ["1.0 KiB of 4.0 KiB", "—", "—"]);
+  assert.deepEqual(panel.factsOf(last.items["o/done"]), ["4.0 KiB", "2 s", "7.0 MB/s"]);
+  assert.equal(last.queue.bytes_per_second, null);
+  assert.equal(last.queue.eta_seconds, null);
+});
+
 test("while the pointer is on the list nothing moves, and what is new comes last", () => {
   const entries = (...keys) => keys.map((key) => ({ key, item: item(key) }));
 

@@ -62,6 +62,19 @@ function ended(item) {
   return { ...item, status: STOPPED, notice: "stopped with the kernel", notice_kind: null, shards };
 }
 
+/**
+ * The last truth of a kernel that does not answer: how fast it is, and how long it will take, nobody knows.
+ * @param {PanelState} state @returns {PanelState}
+ */
+export function withoutPace(state) {
+  const pace = { bytes_per_second: null, eta_seconds: null };
+  const items = Object.entries(state.items).map(([id, item]) => [
+    id,
+    ACTIVE.includes(item.status) ? { ...item, ...pace } : item,
+  ]);
+  return { ...state, queue: { ...state.queue, ...pace }, items: Object.fromEntries(items) };
+}
+
 /** What the list shows, from top to bottom. @param {PanelState} state @returns {Entry[]} */
 export function entriesOf(state) {
   const items = state.order.flatMap((id) => state.items[id] ?? []);

@@ -7,7 +7,7 @@ import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
-import { ACTIVE, PENDING, withoutKernel } from "./state.js";
+import { ACTIVE, PENDING, withoutKernel, withoutPace } from "./state.js";
 import { announcementsOf, runSummary } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
@@ -30,6 +30,7 @@ export class PanelView {
   #asked = 0;
   #patience = QUIET_MS;
   #silence = 0;
+  #isSilent = false;
 
   /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal */
   constructor(model, el, signal) {
@@ -77,7 +78,8 @@ export class PanelView {
 
   state() {
     const state = this.model.get("snapshot");
-    return this.isLive ? state : withoutKernel(state);
+    if (!this.isLive) return withoutKernel(state);
+    return this.#isSilent ? withoutPace(state) : state;
   }
 
   changed() {
@@ -116,17 +118,25 @@ export class PanelView {
   async #greet() {
     this.#asked = performance.now();
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.isLive && this.#warn(SILENT), SILENCE_MS);
+    this.#silence = setTimeout(() => this.#fallSilent(true), SILENCE_MS);
     await this.kernel.sync().catch(() => {});
     clearTimeout(this.#silence);
-    if (this.isLive) this.#warn("");
+    this.#fallSilent(false);
+  }
+
+  /** @param {boolean} isSilent */
+  #fallSilent(isSilent) {
+    if (!this.isLive) return;
+    this.#isSilent = isSilent;
+    this.#warn(isSilent ? SILENT : "");
+    this.changed();
   }
 
   /** The state is the kernel's newest. */
   #hear() {
     this.#heard = performance.now();
     this.#patience = QUIET_MS;
-    if (this.isLive) this.#warn("");
+    this.#fallSilent(false);
     this.changed();
   }
 
@@ -136,7 +146,7 @@ export class PanelView {
    * that a kernel was shut down.
    */
   #tick() {
-    this.header.sample();
+    if (!this.#isSilent) this.header.sample();
     const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
     if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
     this.#patience *= 2;
