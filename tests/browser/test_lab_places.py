@@ -20,6 +20,7 @@ def panels_of(page: NotebookPage) -> Locator:
     return page.page.locator(".gglib-panel:visible")
 
 
+@pytest.mark.slow
 def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook, hub: DemoHub) -> None:
     page = opened(QUEUE, "%gguf", at="notebooks")
     page.run(1)
