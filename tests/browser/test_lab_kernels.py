@@ -26,8 +26,9 @@ MOST_LOST_BYTES = 8 * MB
 QUEUE = f"%gguf queue {MODEL}"
 PID = "print(os.getpid())"
 ENGINE_GONE_WITHIN_S = 3.0
-# A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s later again.
-NOTICED_WITHIN_MS = 30_000
+# A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s and 20 s
+# later again.
+NOTICED_WITHIN_MS = 60_000
 STOPPED = "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again"
 
 
