@@ -25,9 +25,10 @@ def _present_at(target: Path, parts: Sequence[PlannedFile], commit_sha: str) -> 
     sizes = [part.size_bytes for part in parts if part.size_bytes is not None]
     if len(sizes) < len(parts):
         return 0
+    size_bytes = sum(sizes)
     try:
-        if target.stat().st_size == sum(sizes):
-            return sum(sizes)
+        if target.stat().st_size == size_bytes:
+            return size_bytes
     except OSError:
         pass
     state = Journal.read(journal_path(target))

@@ -51,6 +51,17 @@ def kill(page: NotebookPage, kernel_pid: int) -> None:
     page.wait_for_kernel()
 
 
+def two_tabs(opened: OpenNotebook, hub: DemoHub) -> tuple[NotebookPage, NotebookPage]:
+    """The same notebook in two tabs, with a download that goes on for a minute."""
+    first = opened(QUEUE, "%gguf")
+    first.run(1)
+    first.run(2)
+    hub.wait_for(bytes_flow)
+    hub.set_speed(MB)
+    first.save()
+    return first, opened()
+
+
 def says_that_it_has_stopped(panel: Locator) -> None:
     expect(panel).to_contain_text(STOPPED, timeout=NOTICED_WITHIN_MS)
     expect(row_of(panel, MODEL)).to_contain_text("stopped with the kernel")
@@ -120,9 +131,7 @@ def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: 
     page.run(2)
     hub.wait_for(bytes_flow)
     page.start(3)
-    page.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
-    )
+    page.wait_until_busy()
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
 
     page.command("notebook:interrupt-kernel")
@@ -136,14 +145,7 @@ def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: 
 
 
 def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: OpenNotebook, hub: DemoHub) -> None:
-    first = opened(QUEUE, "%gguf")
-    first.run(1)
-    first.run(2)
-    hub.wait_for(bytes_flow)
-    hub.set_speed(MB)
-    first.save()
-
-    second = opened()
+    first, second = two_tabs(opened, hub)
     bar = row_of(second, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
     button_of(second, MODEL, "Pause").click()
@@ -158,15 +160,11 @@ def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: Ope
 
 
 def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(opened: OpenNotebook, hub: DemoHub) -> None:
-    first = opened(QUEUE, "%gguf")
-    first.run(1)
-    first.run(2)
-    hub.wait_for(bytes_flow)
-    hub.set_speed(MB)
-    first.save()
-    second = opened()
+    first, second = two_tabs(opened, hub)
     expect(row_of(second, MODEL)).to_be_visible()
 
     first.restart_kernel()
 
     expect(panel_of(second)).to_contain_text("run the cells again", timeout=NOTICED_WITHIN_MS)
+    expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MiB of 56.1 MiB——$"))
+    expect(panel_of(second).locator(".gglib-pace")).to_have_text("——")

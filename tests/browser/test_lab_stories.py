@@ -47,9 +47,7 @@ def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: Op
     page.run(2)
     hub.wait_for(bytes_flow)
     page.start(3)
-    page.page.wait_for_function(
-        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
-    )
+    page.wait_until_busy()
 
     button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
 

@@ -58,6 +58,7 @@ _EXECUTE = """command => {
     window.isCommandOver = false;
     window.jupyterapp.commands.execute(command).finally(() => { window.isCommandOver = true; });
 }"""
+_IS_BUSY = "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
 _IS_RUNNING = """index =>
     window.jupyterapp.shell.currentWidget.content.widgets[index].model.executionState === 'running'
 """
@@ -205,6 +206,10 @@ class NotebookPage:
     def is_running(self, index: int) -> bool:
         """Whether a cell (0-based) runs now."""
         return bool(self.page.evaluate(_IS_RUNNING, index))
+
+    def wait_until_busy(self) -> None:
+        """Wait until the page knows that the kernel is at work."""
+        self.page.wait_for_function(_IS_BUSY)
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """A cell's outputs as the notebook stores them."""

@@ -124,11 +124,12 @@ export class PanelView {
     this.#fallSilent(false);
   }
 
-  /** @param {boolean} isSilent */
+  /** What is shown while the kernel does not answer, and once it does again. @param {boolean} isSilent */
   #fallSilent(isSilent) {
-    if (!this.isLive) return;
-    this.#isSilent = isSilent;
-    this.#warn(isSilent ? SILENT : "");
+    if (this.isLive) {
+      this.#isSilent = isSilent;
+      this.#warn(isSilent ? SILENT : "");
+    }
     this.changed();
   }
 
@@ -137,7 +138,6 @@ export class PanelView {
     this.#heard = performance.now();
     this.#patience = QUIET_MS;
     this.#fallSilent(false);
-    this.changed();
   }
 
   /**

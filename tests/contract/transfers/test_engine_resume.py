@@ -1,8 +1,6 @@
 """What a stop leaves of a file, and what the next attempt believes of it."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +9,6 @@ from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.leftovers import leftovers
 from gglib_nb.engine.place import journal_path, part_path
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
-from tests.support.engine import LocalEngine
 from tests.support.transfers import (
     NAME,
     REPO,
@@ -19,21 +16,8 @@ from tests.support.transfers import (
     SIZE,
     begin_slowly,
     digest_of,
-    model_repository,
     right_digest,
 )
-
-
-@pytest.fixture
-def hub(make_hub):
-    return make_hub([model_repository()])
-
-
-@pytest.fixture
-def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
-    local = LocalEngine(hub, tmp_path / "models")
-    yield local
-    local.close()
 
 
 def test_a_resume_asks_for_nothing_that_is_there_and_counts_it_as_no_speed(hub, engine) -> None:

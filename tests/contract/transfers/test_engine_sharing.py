@@ -2,8 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,22 +14,8 @@ from tests.support.transfers import (
     SIZE,
     begin_slowly,
     digest_of,
-    model_repository,
     right_digest,
 )
-
-
-@pytest.fixture
-def hub(make_hub):
-    return make_hub([model_repository()])
-
-
-@pytest.fixture
-def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
-    local = LocalEngine(hub, tmp_path / "models")
-    yield local
-    local.close()
-
 
 # Several at once.
 

@@ -2,10 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from gglib_nb.demo import Cut, WrongBytes
 from gglib_nb.domain.download import ShardStatus
@@ -18,23 +15,9 @@ from tests.support.transfers import (
     REPO,
     SHARDS,
     digest_of,
-    model_repository,
     parts_of,
     right_digest,
 )
-
-
-@pytest.fixture
-def hub(make_hub):
-    return make_hub([model_repository()])
-
-
-@pytest.fixture
-def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
-    local = LocalEngine(hub, tmp_path / "models")
-    yield local
-    local.close()
-
 
 # Names, facts and sets.
 

@@ -14,20 +14,7 @@ from tests.support.transfers import (
     REPO,
     SIZE,
     begin_slowly,
-    model_repository,
 )
-
-
-@pytest.fixture
-def hub(make_hub):
-    return make_hub([model_repository()])
-
-
-@pytest.fixture
-def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
-    local = LocalEngine(hub, tmp_path / "models")
-    yield local
-    local.close()
 
 
 def test_too_little_room_is_told_before_the_first_byte(hub, engine) -> None:
