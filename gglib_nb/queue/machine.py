@@ -3,6 +3,7 @@
 Law of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
 no logging; times come inside events, and what has to be done is returned, in the order in which it has to be done.
 An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
+Its length is that of the list of events, a short method for each: cut in two, each half would need the other's state.
 
 Where a download is (`TRANSITIONS` says how it gets from status to status):
 
