@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
-from gglib_nb.engine.client import EngineClient, EngineLost
+from gglib_nb.engine.process.client import EngineClient, EngineLost
 from gglib_nb.errors import CatalogError, GglibError, from_wire
 from gglib_nb.manager.queue_thread import Hands
 from gglib_nb.manager.workers import Workers

@@ -20,9 +20,9 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.engine.leftovers import Leftover, discard_leftovers, leftovers
-from gglib_nb.engine.present import present_bytes
 from gglib_nb.engine.protocol import Configure
+from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
+from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.hands import EngineAndCatalog

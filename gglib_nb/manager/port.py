@@ -19,7 +19,7 @@ from gglib_nb.domain.events import QueueEvent
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.engine.leftovers import Leftover
+from gglib_nb.engine.storage.leftovers import Leftover
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.event_stream import EventStream
 from gglib_nb.manager.operations import CLOSE_TIMEOUT_S, FinishedDownload, IdLike, Operations, SmartQueueResult

@@ -15,7 +15,7 @@ from gglib_nb.domain.references import DownloadId
 if TYPE_CHECKING:
     from gglib_nb.domain.listing import RepoSummary
     from gglib_nb.domain.plan import RepoPlan
-    from gglib_nb.engine.leftovers import Leftover
+    from gglib_nb.engine.storage.leftovers import Leftover
     from gglib_nb.manager.operations import FinishedDownload, IdLike, Operations, SmartQueueResult
 
 _Result = TypeVar("_Result")

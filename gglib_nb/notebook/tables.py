@@ -12,7 +12,7 @@ from typing import Final
 
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
-from gglib_nb.engine.leftovers import Leftover
+from gglib_nb.engine.storage.leftovers import Leftover
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.wording import printable
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.client import EngineClient, EngineLost
+from gglib_nb.engine.process.client import EngineClient, EngineLost
+from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.protocol import (
     Command,
     Configure,
@@ -20,11 +21,10 @@ from gglib_nb.engine.protocol import (
     TransferFinished,
     TransferStopped,
 )
-from gglib_nb.engine.retry import Patience
-from gglib_nb.engine.worker import Worker
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
 
-HASTY = Patience(
+HASTY = Timeouts(
     connect_s=2,
     answer_s=0.8,
     stall_s=0.4,
@@ -171,16 +171,16 @@ class Engine:
 class LocalEngine(Engine):
     """The worker in this process: real sockets, files and threads, and short waits."""
 
-    def __init__(self, hub: DemoHub, folder: Path, patience: Patience = HASTY, **changes: Any) -> None:
+    def __init__(self, hub: DemoHub, folder: Path, timeouts: Timeouts = HASTY, **changes: Any) -> None:
         super().__init__(hub, folder)
-        self._worker = Worker(self.log.add, patience)
+        self._commands = CommandHandler(self.log.add, timeouts)
         self.send(configured(hub, **changes))
 
     def send(self, command: Command) -> None:
-        self._worker.handle(command)
+        self._commands.handle(command)
 
     def close(self) -> None:
-        self._worker.shut_down()
+        self._commands.shut_down()
 
 
 class EngineProcess(Engine):

@@ -1,22 +1,24 @@
-"""ARCHITECTURE.md cannot drift from the code: its picture of the queue is the transition table, drawn."""
+"""ARCHITECTURE.md cannot drift from the code: its pictures are the tables of the queue and of the engine, drawn."""
 
 import re
 from pathlib import Path
 
-from gglib_nb.queue.transitions import as_mermaid
+import pytest
 
-PAGE = (Path(__file__).resolve().parents[2] / "ARCHITECTURE.md").read_text()
+from gglib_nb.engine.transfer import stages
+from gglib_nb.queue import transitions
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
-def test_the_drawn_states_are_those_of_the_transition_table() -> None:
-    block = re.search(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
-
-    assert block is not None
-    assert block[1] == as_mermaid()
+@pytest.mark.parametrize("table", [transitions, stages])
+def test_the_drawn_states_are_those_of_the_table(table) -> None:
+    assert table.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_file_it_names_is_there() -> None:
-    root = Path(__file__).resolve().parents[2]
-    named = set(re.findall(r"`((?:gglib_nb|tests|tools|notebooks|benchmarks)/[\w./]+)`", PAGE))
+    pages = PAGE + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:gglib_nb|tests|tools|notebooks|benchmarks)/[\w./]+)`", pages))
 
-    assert sorted(name for name in named if not (root / name).exists()) == []
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []

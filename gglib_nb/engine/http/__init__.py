@@ -1,0 +1,1 @@
+"""One exchange with the hub or its CDN: where a file is, a connection, what an answer means. Knows no files."""

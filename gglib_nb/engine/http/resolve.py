@@ -1,0 +1,203 @@
+"""From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
+
+By hand, hop by hop: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`, the CDN's `ETag` does
+not (it is a Xet hash of the same shape, or an MD5), and a client that follows redirects loses the one
+and reads the other. So headers count only while the endpoint's own origin answers. A GET of one byte is
+asked for, since HEAD answers differently on some hubs; nothing of the CDN is asked here. Makes one try: whoever
+runs the transfer decides on another.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urljoin
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.http.answers import REDIRECT_STATUSES, TRANSIENT_STATUSES, asked_wait_s
+from gglib_nb.engine.http.connection import line_error
+from gglib_nb.engine.http.errors import BusyError
+from gglib_nb.engine.http.session import Session
+from gglib_nb.errors import (
+    GatedRepoError,
+    HubError,
+    HubUnavailableError,
+    InvalidTokenError,
+    RemoteChangedError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx
+
+# A renamed repository takes one, a small file another; more are a circle.
+HOP_LIMIT: Final = 6
+
+_SHA256: Final = re.compile(r'^"?([0-9a-f]{64})"?$')
+_TOTAL: Final = re.compile(r"^bytes (?:\d+-\d+|\*)/(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a file's bytes are and what is known of them.
+
+    Attributes:
+        url: Serves the bytes; signed, so it stands in no log.
+        size_bytes: None where nobody says.
+        sha256: None where the hub does not state it.
+        takes_ranges: False where the answer showed that it sends the whole only.
+        has_encoding: The hub compresses whatever is asked for.
+    """
+
+    url: str
+    size_bytes: int | None
+    sha256: str | None
+    takes_ranges: bool = True
+    has_encoding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """Names a file of a repository at a commit on a hub."""
+
+    endpoint: str
+    repo_id: str
+    commit_sha: str
+    path_in_repo: str
+
+    @property
+    def url(self) -> str:
+        """Its URL on the hub."""
+        return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit_sha, safe='')}/{quote(self.path_in_repo)}"
+
+
+def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Remote:
+    """Ask the hub where the file is.
+
+    Raises:
+        LineError: No answer came.
+        BusyError: The hub asks to come back later.
+        HubError: The hub's answer is no.
+        RemoteChangedError: It is not the file that was planned.
+    """
+    url = address.url
+    for _ in range(HOP_LIMIT):
+        response = _ask(session, url)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if response.status_code not in REDIRECT_STATUSES:
+            remote = _served_by_the_hub(url, response.status_code, headers, address)
+            return _as_planned(remote, planned)
+        url = urljoin(url, headers.get("location", ""))
+        if not url.startswith(("https://", "http://")):
+            raise HubUnavailableError(f"The hub redirects {address.path_in_repo} to no web address; try again later.")
+        if not session.is_hub(url):
+            linked = _linked(headers)
+            return _as_planned(Remote(url, linked.size_bytes, linked.sha256), planned)
+    raise HubUnavailableError(f"The hub sends {address.path_in_repo} in circles; try again later.")
+
+
+def _ask(session: Session, url: str) -> "httpx.Response":
+    from huggingface_hub.utils import httpx
+
+    client = session.client
+    request = client.build_request("GET", url, headers={**session.headers_for(url), "Range": "bytes=0-0"})
+    try:
+        response = client.send(request, stream=True)
+        try:
+            # The text of a redirect and the one byte of a range are read, so that the connection stays; a whole is not.
+            if response.status_code != 200:
+                response.read()
+        finally:
+            response.close()
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise line_error(error, url) from error
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    size_bytes: int | None
+    sha256: str | None
+
+
+def _linked(headers: Mapping[str, str]) -> _Linked:
+    size = headers.get("x-linked-size", "")
+    digest = _SHA256.match(headers.get("x-linked-etag", ""))
+    return _Linked(int(size) if size.isdigit() else None, digest[1] if digest else None)
+
+
+def _served_by_the_hub(url: str, status: int, headers: Mapping[str, str], address: FileAddress) -> Remote:
+    """What an answer of the endpoint's own origin says that is not a redirect."""
+    if status not in (200, 206, 416):
+        raise _refusal(status, headers, address)
+    linked = _linked(headers)
+    digest = _SHA256.match(headers.get("etag", ""))
+    has_encoding = headers.get("content-encoding", "identity") != "identity"
+    return Remote(
+        url=url,
+        size_bytes=linked.size_bytes if linked.size_bytes is not None else _size(status, headers),
+        sha256=linked.sha256 or (digest[1] if digest else None),
+        takes_ranges=status == 206,
+        has_encoding=has_encoding,
+    )
+
+
+def _size(status: int, headers: Mapping[str, str]) -> int | None:
+    total = _TOTAL.match(headers.get("content-range", ""))
+    if total is not None:
+        return int(total[1])
+    length = headers.get("content-length", "")
+    is_plain = status == 200 and "content-encoding" not in headers
+    return int(length) if is_plain and length.isdigit() else None
+
+
+def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
+    is_other_size = None not in (planned.size_bytes, remote.size_bytes) and planned.size_bytes != remote.size_bytes
+    is_other_file = None not in (planned.sha256, remote.sha256) and planned.sha256 != remote.sha256
+    if is_other_size or is_other_file:
+        raise RemoteChangedError(
+            f"The hub now serves another {planned.path_in_repo} than it listed; queue the download again."
+        )
+    return remote
+
+
+def _refusal(status: int, headers: Mapping[str, str], address: FileAddress) -> Exception:
+    """The error for an answer that is a no; codes as in huggingface_hub's `hf_raise_for_status`."""
+    if status in TRANSIENT_STATUSES:
+        return BusyError(status, asked_wait_s(status, headers))
+    code, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
+    if message == "Invalid credentials in Authorization header":
+        return InvalidTokenError("The Hub does not accept the token; log in again with a valid one.")
+    if code in _BY_CODE:
+        return _BY_CODE[code](address)
+    if status in (401, 404):
+        return _not_found(address)
+    return HubUnavailableError(
+        f"The hub answered {status} for {address.path_in_repo}: {message or 'no reason given'}. Try again later."
+    )
+
+
+def _not_found(address: FileAddress) -> HubError:
+    return RepoNotFoundError(f"There is no repository {address.repo_id}, or it is private and needs a token.")
+
+
+def _no_entry(address: FileAddress) -> HubError:
+    return HubUnavailableError(f"{address.repo_id} has no {address.path_in_repo} any more; queue the download again.")
+
+
+def _no_revision(address: FileAddress) -> HubError:
+    return RevisionNotFoundError(f"{address.repo_id} has no commit {address.commit_sha}; queue the download again.")
+
+
+def _gated(address: FileAddress) -> HubError:
+    page = f"{address.endpoint}/{address.repo_id}"
+    return GatedRepoError(f"{address.repo_id} is gated: accept its terms at {page}, then retry.", accept_url=page)
+
+
+_BY_CODE: Final = {
+    "RepoNotFound": _not_found,
+    "EntryNotFound": _no_entry,
+    "RevisionNotFound": _no_revision,
+    "GatedRepo": _gated,
+}

@@ -1,0 +1,119 @@
+"""What every request of the engine shares: origins, headers and the token, proxies, TLS, the httpx client.
+
+One TLS context serves httpx and `http.client` alike, made as httpx makes its own (`SSL_CERT_FILE`,
+`SSL_CERT_DIR`), with the bundle of `REQUESTS_CA_BUNDLE` added where that is set. The token goes to the
+endpoint's own origin only: scheme, host and port. Nothing here knows files or ranges.
+"""
+
+import os
+import ssl
+import threading
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from gglib_nb.engine.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin_of(url: SplitResult) -> tuple[str, str, int | None]:
+    """Scheme, host and port: what decides who may see a token."""
+    return url.scheme, url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+@cache
+def _tls_context(bundle: str | None) -> ssl.SSLContext:
+    """Made once: reading the certificates takes a tenth of a second."""
+    from huggingface_hub.utils import httpx
+
+    context = httpx.create_ssl_context()
+    if bundle:
+        is_folder = Path(bundle).is_dir()
+        context.load_verify_locations(capath=bundle if is_folder else None, cafile=None if is_folder else bundle)
+    return context
+
+
+class Session:
+    """One configuration's session with the hub and its CDN; safe to share between threads.
+
+    Attributes:
+        endpoint: The hub's base URL, without a slash at its end.
+        timeouts: How long to wait for a connection and an answer.
+    """
+
+    def __init__(self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            endpoint: The hub's base URL.
+            token: None: anonymous.
+            user_agent: Sent with every request.
+            timeouts: How long to wait.
+        """
+        self.endpoint = endpoint.rstrip("/")
+        self.timeouts = timeouts
+        self._token = token
+        self._user_agent = user_agent
+        self._origin = origin_of(urlsplit(self.endpoint))
+        self._lock = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Make the client in the background: importing httpx and reading the certificates takes a quarter of a second."""
+        threading.Thread(target=lambda: self.client, name="gglib-session", daemon=True).start()
+
+    def close(self) -> None:
+        """Close the client's connections, if there is a client."""
+        with self._lock:
+            if "_client" in vars(self):
+                self._client.close()
+
+    def is_hub(self, url: str) -> bool:
+        """Whether the URL is on the endpoint's own origin."""
+        return origin_of(urlsplit(url)) == self._origin
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """What every request to this URL carries; the token only to the hub itself."""
+        headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if self._token is not None and self.is_hub(url):
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
+
+    def is_proxied(self, url: str) -> bool:
+        """Whether the environment names a proxy for this URL."""
+        parts = urlsplit(url)
+        proxies = self._proxies
+        if parts.scheme not in proxies and "all" not in proxies:
+            return False
+        return not proxy_bypass(parts.hostname or "")
+
+    @cached_property
+    def _proxies(self) -> dict[str, str]:
+        return getproxies()
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """The TLS settings of every connection."""
+        with self._lock:
+            return _tls_context(os.environ.get("REQUESTS_CA_BUNDLE"))
+
+    @property
+    def client(self) -> "httpx.Client":
+        """The httpx client for the hub; redirects are never followed by it."""
+        with self._lock:
+            return self._client
+
+    @cached_property
+    def _client(self) -> "httpx.Client":
+        from huggingface_hub.utils import httpx
+
+        timeouts = self.timeouts
+        timeout = httpx.Timeout(timeouts.answer_s, connect=timeouts.connect_s)
+        return httpx.Client(
+            verify=_tls_context(os.environ.get("REQUESTS_CA_BUNDLE")), follow_redirects=False, timeout=timeout
+        )

@@ -1,0 +1,242 @@
+"""The kernel's end of the engine: starts the process, sends commands, hands events on.
+
+Sending never waits: a writer thread takes the commands in their order, so a stopped engine or a full pipe
+holds up nobody. A reader thread calls `on_event`. When the process ends by itself, everything that was sent
+to it is void, `EngineLost` is the last that is heard of it, and the next command starts another.
+"""
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
+
+# The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
+# the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
+# comes last, for what is installed beside it. The package itself is loaded from its own folder and not looked up on
+# the path: another copy that is installed speaks another protocol, and a kernel may run a checkout.
+_BOOTSTRAP: Final = """
+import os, sys
+package, parent_pid = sys.argv[1:]
+extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+sys.path[:] = [p for p in sys.path if p not in extra] + [p for p in extra if p] + [os.path.dirname(package)]
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location(
+    "gglib_nb", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+)
+sys.modules["gglib_nb"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["gglib_nb"])
+from gglib_nb.engine.process.main import main
+main(int(parent_pid))
+"""
+_TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_LOG_LIMIT_BYTES: Final = 256 * 1024
+_WAIT_AFTER_END_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLost:
+    """The engine ended although nobody closed it; all its attempts are void.
+
+    Attributes:
+        reason: How it ended, in words.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    command: Command | None
+    life: int
+
+
+class EngineClient:
+    """One engine at a time, started on first need. Methods may be called from any thread, unless they say otherwise."""
+
+    def __init__(
+        self, configure: Configure, *, log_folder: Path, on_event: Callable[[Event | EngineLost], None]
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            configure: Sent first to every process; a later `Configure` takes its place.
+            log_folder: Where the engine's standard error goes, in a file of limited size.
+            on_event: Called by the reader thread, in the order of events; must not block.
+        """
+        self._configure = configure
+        self._log_folder = log_folder
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._pipe_lock = threading.Lock()
+        self._commands: queue.SimpleQueue[_Sent | None] = queue.SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._writer: threading.Thread | None = None
+        self._life = 0
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running engine; None while there is none."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def start(self) -> None:
+        """Have the engine started if it does not run, so that it is ready when the first transfer comes."""
+        self._post(None)
+
+    def send(self, command: Command) -> None:
+        """Have the command sent; starts the engine if it is needed. Nothing happens after `close`."""
+        self._post(command)
+
+    def _post(self, command: Command | None) -> None:
+        with self._lock:
+            if self._is_closed:
+                return
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_all, name="gglib-engine-writer", daemon=True)
+                self._writer.start()
+            self._commands.put(_Sent(command, self._life))
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End the engine: close its input, wait, then kill it. No `EngineLost` is reported."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._lock:
+            self._is_closed = True
+        self._commands.put(None)
+        # A writer that is held up by a stopped engine is freed by the kill below.
+        self._join(self._writer, deadline_s - timeout_s / 2)
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.05, deadline_s - time.monotonic()))
+            if process.poll() is None:
+                process.kill()
+        self._join(self._writer, time.monotonic() + 1)
+        self._join(self._reader, time.monotonic() + 1)
+
+    def abandon(self) -> None:
+        """In a forked child: close our copies of the pipe's ends, so that the engine's input ends with the parent.
+
+        Touches no lock, since the fork may have copied one in its locked state.
+        """
+        process, self._process = self._process, None
+        self._is_closed = True
+        if process is not None:
+            process.returncode = 0  # it is not this process's child
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        os.close(stream.fileno())
+
+    @staticmethod
+    def _join(thread: threading.Thread | None, deadline_s: float) -> None:
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _write_all(self) -> None:
+        while (sent := self._commands.get()) is not None:
+            if isinstance(sent.command, Configure):
+                self._configure = sent.command
+            with self._lock:
+                process = self._process
+                is_void = sent.life != self._life or (process is None and self._is_closed)
+            if is_void:
+                continue
+            if process is None and not isinstance(sent.command, Configure | StopTransfer):
+                # (For the two, the newest `Configure` is sent at the start, and nothing is there to stop.)
+                process = self._start_with_configure()
+            if process is not None and sent.command is not None:
+                self._put(process, sent.command)
+        if self._process is not None:
+            self._close_input(self._process)
+
+    def _start_with_configure(self) -> subprocess.Popen[bytes] | None:
+        try:
+            process = self._start()
+        except OSError as error:
+            self._lost(f"it could not be started: {error}")
+            return None
+        self._put(process, self._configure)
+        return process
+
+    def _put(self, process: subprocess.Popen[bytes], command: Command) -> None:
+        data = memoryview(encode(command))
+        # A broken pipe is reported by the reader, which meets the end of the events.
+        with self._pipe_lock, contextlib.suppress(OSError, ValueError):
+            while data and process.stdin is not None:
+                data = data[process.stdin.write(data) or 0 :]
+
+    def _close_input(self, process: subprocess.Popen[bytes]) -> None:
+        with self._pipe_lock, contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        package = str(Path(__file__).resolve().parents[2])
+        environment = {name: value for name, value in os.environ.items() if name not in _TOKEN_VARIABLES}
+        with self._open_log() as log:
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
+                [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                env=environment,
+                start_new_session=True,
+            )
+        with self._lock:
+            self._process = process
+        self._reader = threading.Thread(target=self._read_all, args=(process,), name="gglib-engine-reader", daemon=True)
+        self._reader.start()
+        return process
+
+    def _open_log(self) -> BinaryIO:
+        self._log_folder.mkdir(parents=True, exist_ok=True)
+        path = self._log_folder / "engine.log"
+        if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
+            path.replace(path.with_name("engine.log.1"))
+        return path.open("ab")
+
+    def _read_all(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
+        rest = b""
+        with contextlib.suppress(OSError, ValueError):
+            while data := os.read(process.stdout.fileno(), 1 << 16):
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self._on_event(decode(line))  # type: ignore[arg-type]  # the engine sends events only
+        try:
+            code = process.wait(_WAIT_AFTER_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # it speaks no more, so it is of no use
+            code = process.wait()
+        self._close_input(process)
+        process.stdout.close()
+        self._lost(_reason(code))
+
+    def _lost(self, reason: str) -> None:
+        with self._lock:
+            self._process = None
+            self._life += 1
+            is_closed = self._is_closed
+        if not is_closed:
+            self._on_event(EngineLost(reason))
+
+
+def _reason(code: int) -> str:
+    if code >= 0:
+        return f"it ended with status {code}"
+    with contextlib.suppress(ValueError):
+        return f"it was ended by {signal.Signals(-code).name}"
+    return f"it was ended by signal {-code}"

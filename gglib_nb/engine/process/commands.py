@@ -1,0 +1,120 @@
+"""Carries out the kernel's commands: runs the attempts it is told to, shares the line among them.
+
+Called by the command loop's thread only. No queue and no policy: what is started runs at once.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.protocol import (
+    Command,
+    Configure,
+    DiscardPartials,
+    Event,
+    StartTransfer,
+    StopTransfer,
+)
+from gglib_nb.engine.storage.disk_space import DiskSpace
+from gglib_nb.engine.storage.partial_file import delete_unowned
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer.attempt import Attempt
+from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
+from gglib_nb.engine.transfer.resources import Resources
+from gglib_nb.engine.transfer.throttle import Throttle
+
+# How long all transfers together may take to stop when the engine ends.
+_SHUTDOWN_S: Final = 1.2
+
+
+class CommandHandler:
+    """All attempts of one engine."""
+
+    def __init__(self, emit: Callable[[Event], None], timeouts: Timeouts | None = None) -> None:
+        """Idle until the first `Configure`.
+
+        Args:
+            emit: Takes events, from any thread.
+            timeouts: None: the engine's own.
+        """
+        self._emit = emit
+        self._timeouts = timeouts or Timeouts()
+        self._throttle = Throttle()
+        self._budget = ConnectionBudget(1)
+        self._disk_space = DiskSpace()
+        self._configure: Configure | None = None
+        self._resources: Resources | None = None
+        self._attempts: dict[int, Attempt] = {}
+
+    def handle(self, command: Command) -> None:
+        """Do as told."""
+        match command:
+            case Configure():
+                self._configured(command)
+            case StartTransfer():
+                self._start(command)
+            case StopTransfer():
+                self._stop(command)
+            case DiscardPartials():
+                for target in command.targets:
+                    self._discard(Path(target))
+
+    def shut_down(self) -> None:
+        """Stop everything, leaving what can be resumed; takes about a second at most."""
+        for attempt in self._attempts.values():
+            attempt.stop()
+        deadline_s = time.monotonic() + _SHUTDOWN_S
+        for attempt in self._attempts.values():
+            attempt.join(max(0.0, deadline_s - time.monotonic()))
+        if self._resources is not None:
+            self._resources.session.close()
+
+    def _discard(self, target: Path) -> None:
+        try:
+            delete_unowned(target, self._timeouts.lease_s)
+        except OSError as error:
+            sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
+
+    def _configured(self, command: Configure) -> None:
+        self._throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
+        self._budget.set_max(command.max_connections)
+        previous = self._configure
+        self._configure = command
+        if self._resources is None or previous is None:
+            session = self._session(command)
+            session.warm_up()
+            self._resources = Resources(
+                session=session,
+                link_folders=command.link_folders,
+                throttle=self._throttle,
+                budget=self._budget,
+                disk_space=self._disk_space,
+                timeouts=self._timeouts,
+            )
+            return
+        self._resources.link_folders = command.link_folders
+        if _asks_otherwise(previous, command):
+            self._resources.session = self._session(command)
+
+    def _session(self, configure: Configure) -> Session:
+        return Session(configure.endpoint, configure.token, configure.user_agent, self._timeouts)
+
+    def _start(self, command: StartTransfer) -> None:
+        if self._resources is None:
+            raise ValueError("a transfer was started before the first Configure")
+        self._attempts = {number: one for number, one in self._attempts.items() if not one.is_over}
+        attempt = Attempt(command, self._resources, self._emit)
+        self._attempts[command.attempt] = attempt
+        attempt.start()
+
+    def _stop(self, command: StopTransfer) -> None:
+        # An attempt that has ended meanwhile has said so; nothing is left to stop.
+        if (attempt := self._attempts.get(command.attempt)) is not None:
+            attempt.stop()
+
+
+def _asks_otherwise(one: Configure, other: Configure) -> bool:
+    return (one.endpoint, one.token, one.user_agent) != (other.endpoint, other.token, other.user_agent)

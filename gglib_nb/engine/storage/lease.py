@@ -1,0 +1,187 @@
+"""Which process may write a partial file.
+
+A lease is a small file beside it that says who owns it, with a heartbeat: its content changes every second. Locks
+of the filesystem are not used, since `flock` does nothing on some network filesystems and huggingface_hub
+lost files to that (its issue 4196).
+
+* Taking: the file is created exclusively. Where it exists, its owner is known dead at once on the same
+  machine (and in the same process namespace); otherwise it is taken over after it has been silent for a
+  while by the watcher's own clock, so that the clocks of two machines need not agree.
+* Taking over: an own file is renamed over the old one, and counts after a moment if it is still there.
+* Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
+  file nobody reads. It looks at the path before every journal write and before the final rename.
+* Fencing: a process that was stopped and goes on finds its last heartbeat too old (`is_fresh`) and writes
+  nothing before it has looked again.
+"""
+
+import json
+import os
+import secrets
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.engine.storage.journal import boot_id
+
+# Padded to one length, so that a heartbeat replaces the whole of the one before.
+_LENGTH: Final = 512
+_SETTLE_S: Final = 0.2
+
+
+class LeaseLostError(Exception):
+    """Another process may own the partial file; nothing is written before that is known."""
+
+
+def clock_s() -> float:
+    """A clock that goes on while the machine sleeps, so that a lease runs out then, too."""
+    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(kind)
+
+
+def _place() -> str:
+    """Where process ids mean the same: machine, boot and process namespace."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()} {boot_id()} {namespace}"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        # A killed process that nobody has waited for yet still has its id.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseState:
+    """What a lease says.
+
+    Attributes:
+        owner: Unique to one holder at one time.
+        place: Machine, boot and process namespace of the owner.
+        pid: Its process.
+        beat: Grows with every sign of life.
+        downloaded_bytes: How far it is.
+    """
+
+    owner: str
+    place: str
+    pid: int
+    beat: int
+    downloaded_bytes: int
+
+    def is_owner_dead(self) -> bool:
+        """Whether the owner is known to be gone; False where that cannot be seen from here."""
+        return self.place == _place() and not _is_running(self.pid)
+
+
+def read_lease(path: Path) -> LeaseState | None:
+    """The lease there; None without one, or where it cannot be read."""
+    try:
+        return LeaseState(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class Lease:
+    """The lease of one partial file, as one process sees it."""
+
+    def __init__(self, path: Path, lease_s: float) -> None:
+        """Look at it, take nothing.
+
+        Args:
+            path: Of the lease file.
+            lease_s: Without a heartbeat for so long it may be taken over.
+        """
+        self._path = path
+        self._lease_s = lease_s
+        self._owner = secrets.token_hex(8)
+        self._fd = -1
+        self._beat = 0
+        self._renewed_s = 0.0
+        self._seen: LeaseState | None = None
+        self._seen_s = clock_s()
+
+    def try_acquire(self) -> LeaseState | None:
+        """Take it if it is free or its owner is gone.
+
+        Returns:
+            None when it is ours; otherwise what the present owner says.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        if self._create():
+            return None
+        state = read_lease(self._path)
+        is_silent = state == self._seen and clock_s() - self._seen_s > self._lease_s
+        if state != self._seen:
+            self._seen, self._seen_s = state, clock_s()
+        is_dead = state is not None and state.is_owner_dead()
+        if (is_dead or is_silent) and self._take_over(state):
+            return None
+        return state or LeaseState("", "", 0, 0, 0)
+
+    def is_ours(self) -> bool:
+        """Whether the lease at the path still names us; asks the filesystem."""
+        state = read_lease(self._path)
+        return state is not None and state.owner == self._owner
+
+    def is_fresh(self) -> bool:
+        """Whether the last heartbeat is recent enough that nobody can have taken it over; asks only the clock."""
+        return clock_s() - self._renewed_s < self._lease_s * 0.7
+
+    def renew(self, downloaded_bytes: int) -> bool:
+        """Give a sign of life; False when the lease is no longer ours."""
+        if not self.is_ours():
+            return False
+        self._write(downloaded_bytes)
+        return True
+
+    def release(self) -> None:
+        """Give it back, if it is ours."""
+        if self._fd >= 0:
+            if self.is_ours():
+                self._path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _create(self) -> bool:
+        try:
+            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            return False
+        self._own(fd)
+        return True
+
+    def _take_over(self, stale: LeaseState | None) -> bool:
+        mine = self._path.with_name(f"{self._path.name}.{self._owner}")
+        self._own(os.open(mine, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666))
+        if read_lease(self._path) == stale:
+            mine.replace(self._path)
+            time.sleep(_SETTLE_S)
+            self._write(0)
+        mine.unlink(missing_ok=True)
+        if self.is_ours():
+            return True
+        os.close(self._fd)
+        self._fd = -1
+        return False
+
+    def _own(self, fd: int) -> None:
+        self._fd = fd
+        self._write(0)
+
+    def _write(self, downloaded_bytes: int) -> None:
+        self._beat += 1
+        state = LeaseState(self._owner, _place(), os.getpid(), self._beat, downloaded_bytes)
+        os.pwrite(self._fd, json.dumps(asdict(state)).encode().ljust(_LENGTH), 0)
+        self._renewed_s = clock_s()

@@ -1,0 +1,190 @@
+"""The partial file: where bytes go while they arrive, and what survives of it.
+
+`<name>.part` beside the target, as long as the target will be, its journal (`storage.journal` reasons the
+order of writes and syncs) and its lease. The coordinator owns it; connection threads call `write` alone, and only
+while their request is not revoked, so the file is closed after the last of them.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.engine.storage.byte_ranges import MIB, RangeSet
+from gglib_nb.engine.storage.digest import FrontDigest
+from gglib_nb.engine.storage.filesystem import allocate, syncer_of
+from gglib_nb.engine.storage.hasher import Hasher
+from gglib_nb.engine.storage.journal import Journal, PartIdentity, Verified
+from gglib_nb.engine.storage.lease import Lease, LeaseLostError
+from gglib_nb.engine.storage.paths import delete_partial, journal_path, lease_path, part_path
+
+SYNC_BYTES: Final = 256 * MIB
+SYNC_S: Final = 5.0
+# The end of a file of unknown length, beyond anything that can come.
+UNKNOWN_END: Final = 1 << 62
+
+
+class PartialFile:
+    """An open partial file.
+
+    Attributes:
+        path: Of the partial file.
+        done: Bytes that are written, as far as the coordinator has taken note.
+        synced: Bytes that have reached the disk itself.
+        hasher: Hashes along.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        parts: tuple[PartIdentity, ...],
+        size_bytes: int | None,
+        lease: Lease,
+        on_part: Callable[[], None],
+    ) -> None:
+        """Open it, and continue what an earlier run left of the same file.
+
+        Args:
+            target: The final path.
+            parts: What it will hold.
+            size_bytes: Its final size; None where unknown: it then starts empty.
+            lease: Ours.
+            on_part: Called by another thread when a part's digest is there.
+
+        Raises:
+            OSError: The folder cannot be written or the disk is full.
+        """
+        self.path = part_path(target)
+        self._lease = lease
+        self._size_bytes = size_bytes
+        self._journal = Journal(journal_path(target), parts)
+        self.done, self.synced = self._believed(parts)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._prepare()
+        except OSError:
+            os.close(self._fd)
+            raise
+        ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
+        if size_bytes is None:
+            ends = [(0, UNKNOWN_END)]
+        self.hasher = Hasher(self._fd, FrontDigest(ends), on_part, self.done.last_end)
+        self._recorded_bytes = self.done.total_bytes
+        self._has_forgotten = False
+
+    def write(self, offset: int, view: memoryview) -> None:
+        """Put bytes where they belong; called by connection threads.
+
+        Raises:
+            LeaseLostError: Nobody has looked at the lease for too long.
+            OSError: They cannot be written.
+        """
+        if not self._lease.is_fresh():
+            raise LeaseLostError("the lease was not renewed in time")
+        while view:
+            count = os.pwrite(self._fd, view, offset)
+            offset += count
+            view = view[count:]
+
+    def record(self) -> None:
+        """Write down what is there, if that grew. The caller has just looked at the lease.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        if self.done.total_bytes != self._recorded_bytes:
+            self._journal.record(self.done, self.synced)
+            self._recorded_bytes = self.done.total_bytes
+
+    def record_synced(self, synced: RangeSet) -> None:
+        """Write down what has reached the disk itself."""
+        if self._has_forgotten:
+            return  # some of it was found wrong since that sync began
+        self.synced = synced
+        self._journal.record(self.done, self.synced)
+        self._recorded_bytes = self.done.total_bytes
+
+    def record_verified(self, verified: Verified) -> None:
+        """Write down that the whole was found right."""
+        self._journal.record(self.done, self.done, verified)
+
+    def forget(self, start: int, end: int) -> None:
+        """These bytes were wrong; they count as missing from now on.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        self.done.remove(start, end)
+        self.synced.remove(start, end)
+        self._has_forgotten = True
+        self._journal.begin(self.done, self.synced)
+        self._recorded_bytes = self.done.total_bytes
+
+    def sync(self) -> None:
+        """Bring everything that is written to the disk itself; only while the file is complete and open."""
+        os.fsync(self._fd)
+
+    def syncer(self) -> Callable[[], None]:
+        """A function that brings what is written now to the disk; it may run in any thread, also after `close`."""
+        self._has_forgotten = False
+        sync_bytes, sync_lines = syncer_of(self._fd), self._journal.syncer()
+
+        def sync() -> None:
+            try:
+                sync_bytes()
+            finally:
+                sync_lines()
+
+        return sync
+
+    def close_at(self, end: int) -> None:
+        """The length was unknown and turned out to be this."""
+        os.ftruncate(self._fd, end)
+        self.hasher.close_at(end)
+
+    def close(self, *, is_ours: bool) -> None:
+        """Let go of the file; all jobs are revoked before.
+
+        Args:
+            is_ours: Write the journal once more and give back the space of what never came. False where
+                another process may be at the file.
+        """
+        self.hasher.stop()
+        with contextlib.suppress(OSError):
+            if is_ours:
+                self.record()
+                if self._size_bytes is not None and self.done.last_end < self._size_bytes:
+                    os.ftruncate(self._fd, self.done.last_end)
+        os.close(self._fd)
+        self._journal.close()
+
+    def _believed(self, parts: tuple[PartIdentity, ...]) -> tuple[RangeSet, RangeSet]:
+        state = Journal.read(self._journal.path)
+        if state is None or state.parts != parts or self._size_bytes is None:
+            return RangeSet(), RangeSet()
+        try:
+            is_whole = self.path.stat().st_size >= state.done.last_end
+        except OSError:
+            is_whole = False
+        return (state.done, state.synced) if is_whole else (RangeSet(), RangeSet())
+
+    def _prepare(self) -> None:
+        if not self.done.total_bytes:
+            os.ftruncate(self._fd, 0)
+        self._journal.begin(self.done, self.synced)
+        if self._size_bytes is not None:
+            allocate(self._fd, self._size_bytes)
+
+
+def delete_unowned(target: Path, lease_s: float) -> None:
+    """Delete what a partial download of the target left, unless a process is at it.
+
+    Raises:
+        OSError: It cannot be deleted.
+    """
+    if part_path(target).exists() or journal_path(target).exists():
+        lease = Lease(lease_path(target), lease_s)
+        if lease.try_acquire() is None:
+            delete_partial(target)
+            lease.release()

@@ -1,0 +1,30 @@
+"""What all attempts of an engine share."""
+
+from dataclasses import dataclass
+
+from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.storage.disk_space import DiskSpace
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
+from gglib_nb.engine.transfer.throttle import Throttle
+
+
+@dataclass
+class Resources:
+    """Each part is safe to use from any thread; the fields are set by the command loop alone.
+
+    Attributes:
+        session: With the hub; replaced when the endpoint or the token changes.
+        link_folders: Where an identical file may lie.
+        throttle: The bandwidth limit.
+        budget: Who may hold how many connections.
+        disk_space: What each attempt will still write.
+        timeouts: How long to wait for what.
+    """
+
+    session: Session
+    link_folders: tuple[str, ...]
+    throttle: Throttle
+    budget: ConnectionBudget
+    disk_space: DiskSpace
+    timeouts: Timeouts

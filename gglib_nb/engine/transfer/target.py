@@ -1,0 +1,311 @@
+"""One file on the disk that a transfer is about: its parts, its partial file, what is under way for it.
+
+State and arithmetic only; the coordinator's thread is the only one that touches it. What an error means is decided in
+`transfer.range_results`, which connection fetches what in `transfer.scheduler`.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.engine.http.resolve import FileAddress, Remote
+from gglib_nb.engine.protocol import FileProgress, StartTransfer
+from gglib_nb.engine.storage.byte_ranges import RangeSet
+from gglib_nb.engine.storage.journal import Journal, PartIdentity
+from gglib_nb.engine.storage.lease import Lease
+from gglib_nb.engine.storage.partial_file import SYNC_BYTES, SYNC_S, PartialFile
+from gglib_nb.engine.storage.paths import journal_path, part_path
+from gglib_nb.engine.storage.target_check import TargetCheck
+from gglib_nb.engine.transfer.range_request import RangeRequest, Source
+from gglib_nb.engine.transfer.range_selection import next_range
+from gglib_nb.engine.transfer.stages import Cause, Stage, following
+
+
+@dataclass(eq=False)
+class Part:
+    """One remote file of the target; most targets have one.
+
+    Attributes:
+        planned: As told.
+        address: Its name on the hub.
+        start: Where it begins in the target.
+        end: Where it ends there; None where its size is unknown.
+        remote: Where its bytes are; None where that has to be asked (again).
+        is_resolving: The hub is being asked.
+        is_sequential: The server sends the whole only.
+        is_refetched: It was wrong once.
+        failures: In a row without a new byte.
+        refusals: Signed URLs refused in a row without a new byte.
+        retry_at_s: Nothing is asked before.
+        trouble: What the present wait is for, in words; empty without.
+    """
+
+    planned: PlannedFile
+    address: FileAddress
+    start: int
+    end: int | None
+    remote: Remote | None = None
+    is_resolving: bool = False
+    is_sequential: bool = False
+    is_refetched: bool = False
+    failures: int = 0
+    refusals: int = 0
+    retry_at_s: float = 0.0
+    trouble: str = ""
+
+    @property
+    def sha256(self) -> str | None:
+        """What it must hash to; None where nobody says."""
+        return self.planned.sha256 or (None if self.remote is None else self.remote.sha256)
+
+    def resolved(self, remote: Remote) -> None:
+        """The hub has said where its bytes are, and perhaps how many."""
+        self.remote = remote
+        if self.end is None and remote.size_bytes is not None:
+            self.end = self.start + remote.size_bytes
+        self.is_sequential = self.is_sequential or not remote.takes_ranges or self.end is None
+
+    def succeeded(self) -> None:
+        """A byte came: what failed before is forgiven."""
+        self.failures = self.refusals = 0
+        self.trouble = ""
+
+    def wait_until(self, retry_at_s: float, trouble: str) -> None:
+        """It failed once more: ask nothing before then."""
+        self.failures += 1
+        self.retry_at_s = retry_at_s
+        self.trouble = trouble
+
+    def source(self) -> Source:
+        """Where to fetch it from; only while `remote` is known."""
+        assert self.remote is not None  # noqa: S101  # the caller's promise
+        size = None if self.end is None else self.end - self.start
+        # Who gives only the whole may also compress it, unasked: httpx undoes that.
+        is_odd = self.remote.has_encoding or size is None or self.is_sequential
+        return Source(self.remote.url, size, is_whole=self.is_sequential, by_client=is_odd)
+
+
+class Target:
+    """One file on the disk.
+
+    Attributes:
+        path: Its final path.
+        parts: Its remote files in order.
+        indexes: Their places in the command's list.
+        check: What goes before the first byte; None while pending.
+        partial: Open while fetching and finishing.
+        requests: Ranges under way.
+        stored: Set when done.
+        left: What earlier runs left of it, as far as can be told without reading it.
+        is_linked: It was linked from elsewhere on this machine.
+        proven_parts: How many parts hashed right.
+        is_syncing: A sync is under way.
+    """
+
+    def __init__(self, files: list[tuple[int, PlannedFile]], repo: Callable[[str], FileAddress]) -> None:
+        self.indexes = [index for index, _ in files]
+        self.parts = [
+            Part(
+                planned,
+                repo(planned.path_in_repo),
+                planned.offset_bytes,
+                None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes,
+            )
+            for _, planned in files
+        ]
+        self.path = Path(files[0][1].target)
+        self.check: TargetCheck | None = None
+        self.partial: PartialFile | None = None
+        self.requests: list[RangeRequest] = []
+        self.stored: StoredFile | None = None
+        self.left = RangeSet()
+        self.is_linked = False
+        self.proven_parts = 0
+        self.is_syncing = False
+        self._stage = Stage.PENDING
+        self._synced_s = time.monotonic()
+
+    @property
+    def stage(self) -> Stage:
+        """Where it is; `advance` changes it."""
+        return self._stage
+
+    def advance(self, cause: Cause) -> None:
+        """Go on to the stage that the table of `transfer.stages` names."""
+        self._stage = following(self._stage, cause)
+
+    @property
+    def lease(self) -> Lease | None:
+        """Its lease once this process has acquired it; None before."""
+        return self.check.lease if self.check is not None and self.check.has_lease else None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the whole; None unknown."""
+        return self.parts[-1].end
+
+    @property
+    def identities(self) -> tuple[PartIdentity, ...]:
+        """What its journal says it is."""
+        return tuple(
+            PartIdentity.of(part.planned, None if part.end is None else part.end - part.start, part.address.commit_sha)
+            for part in self.parts
+        )
+
+    @property
+    def done(self) -> RangeSet:
+        """The bytes that are on the disk."""
+        return RangeSet() if self.partial is None else self.partial.done
+
+    @property
+    def missing_bytes(self) -> int:
+        """What has to come before it can be verified; 0 where the size is unknown."""
+        if self._stage in (Stage.FINALIZING, Stage.DONE):
+            return 0
+        return max(0, (self.size_bytes or 0) - self.done.total_bytes)
+
+    @property
+    def has_all_bytes(self) -> bool:
+        """Whether every byte is on the disk."""
+        size = self.size_bytes
+        return size is not None and self.done.reach(0) >= size
+
+    @property
+    def is_about_to_give(self) -> bool:
+        """Whether it will have a range to give as soon as it is checked or the hub has answered."""
+        is_opening = self._stage in (Stage.PENDING, Stage.CHECKING)
+        return is_opening or (self._stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
+
+    def scan(self, *, force: bool) -> None:
+        """See what earlier runs left, so that its bytes count before it is this target's turn."""
+        size = self.size_bytes
+        if size is None:
+            return
+        with contextlib.suppress(OSError):
+            if not force and self.path.stat().st_size == size:
+                self.left.add(0, size)
+                return
+        state = Journal.read(journal_path(self.path))
+        if state is not None and state.parts == self.identities and part_path(self.path).exists():
+            self.left = state.done
+
+    def update_done(self) -> None:
+        """Bring `done` up to what the connections have written, and let the hasher follow."""
+        if self.partial is None:
+            return
+        for request in self.requests:
+            self.partial.done.add(request.start, request.position)
+        hasher = self.partial.hasher
+        hasher.allow(self.partial.done.reach(hasher.digest.front))
+
+    def waiting_parts(self, now_s: float) -> Iterator[Part]:
+        """Parts whose bytes are missing and whose wait, if any, is over."""
+        for part in self.parts[self.proven_parts :]:
+            is_there = part.end is not None and self.done.reach(part.start) >= part.end
+            if not is_there and now_s >= part.retry_at_s:
+                yield part
+
+    def next_request(self, now_s: float, length_bytes: int) -> RangeRequest | None:
+        """The next range that nobody fetches; None without any that can be asked for now."""
+        if self.partial is None:
+            return None
+        for part in self.waiting_parts(now_s):
+            if part.remote is not None and (found := self._free_range(part, length_bytes)) is not None:
+                request = RangeRequest(part.source(), self.partial, part.start, *found)
+                self.requests.append(request)
+                return request
+        return None
+
+    def split(self, request: RangeRequest, at: int) -> RangeRequest | None:
+        """The tail of a running request as a new one; None where the connection is beyond that by now."""
+        end = request.end
+        if self.partial is None or end is None or not request.cut(at):
+            return None
+        tail = RangeRequest(request.source, self.partial, request.part_offset, at, end)
+        self.requests.append(tail)
+        return tail
+
+    def part_of(self, request: RangeRequest) -> Part:
+        """The part that a request belongs to."""
+        return next(part for part in self.parts if part.start == request.part_offset)
+
+    def end_request(self, request: RangeRequest) -> None:
+        """It is over, one way or the other: keep what it wrote."""
+        request.revoke()
+        self.requests.remove(request)
+        self.done.add(request.start, request.position)
+
+    def forget_part(self, index: int) -> None:
+        """The bytes of a part are wrong: count them as missing and hash it again; none of its requests runs any more.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        if self.partial is None:
+            return
+        part = self.parts[index]
+        self.partial.forget(part.start, self.done.last_end if part.end is None else part.end)
+        self.partial.hasher.rewind(index, part.start)
+        self.proven_parts = min(self.proven_parts, index)
+
+    def sync_is_due(self, now_s: float) -> bool:
+        """Whether enough was written since the last sync to begin another."""
+        if self.partial is None or self.is_syncing:
+            return False
+        new = self.partial.done.total_bytes - self.partial.synced.total_bytes
+        return new >= SYNC_BYTES or (new > 0 and now_s - self._synced_s >= SYNC_S)
+
+    def begin_sync(self, now_s: float) -> None:
+        """A sync starts now."""
+        self.is_syncing = True
+        self._synced_s = now_s
+
+    def progress(self) -> list[FileProgress]:
+        """One for each part."""
+        return [FileProgress(*self._part_progress(part)) for part in self.parts]
+
+    def _free_range(self, part: Part, length_bytes: int) -> tuple[int, int | None] | None:
+        mine = [request for request in self.requests if request.part_offset == part.start]
+        if part.is_sequential:
+            return None if mine else (part.start, part.end)
+        if part.end is None:
+            return None
+        taken = [(request.start, request.end) for request in mine if request.end is not None]
+        return next_range(self.done, taken, part.start, part.end, length_bytes)
+
+    def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
+        size = None if part.end is None else part.end - part.start
+        if self._stage is Stage.DONE:
+            return size or 0, ShardStatus.FINISHED
+        if self._stage is Stage.CHECKING and self.check is not None:
+            return self._check_progress(self.check, part, size)
+        if self._stage is Stage.PENDING:
+            return self._left_bytes(part), ShardStatus.QUEUED
+        if self.partial is None:
+            return self._left_bytes(part), ShardStatus.DOWNLOADING
+        count = self.done.bytes_within(part.start, self.done.last_end if part.end is None else part.end)
+        return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
+
+    def _left_bytes(self, part: Part) -> int:
+        return self.left.bytes_within(part.start, part.start if part.end is None else part.end)
+
+    def _check_progress(self, check: TargetCheck, part: Part, size: int | None) -> tuple[int, ShardStatus]:
+        hashed, owners = check.hashed_bytes, check.owner_bytes
+        reached = hashed if hashed is not None else owners
+        count = self._left_bytes(part) if reached is None else max(0, reached - part.start)
+        status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
+        return (count if size is None else min(count, size)), status
+
+
+def targets_of(command: StartTransfer, endpoint: str) -> Iterator[Target]:
+    """The files of a command by target, in the order of their first part."""
+    by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
+    for index, file in enumerate(command.files):
+        by_target.setdefault(file.target, []).append((index, file))
+    address = partial(FileAddress, endpoint, command.repo_id, command.commit_sha)
+    for files in by_target.values():
+        yield Target(sorted(files, key=lambda item: item[1].offset_bytes), address)

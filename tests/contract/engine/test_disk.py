@@ -1,0 +1,93 @@
+"""Disks that are full, fill up or cannot be written: it is said early, and what is there stays."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.errors import DiskFullError, StorageError, from_wire
+from tests.support.engine import LocalEngine
+from tests.support.transfers import (
+    NAME,
+    REPO,
+    SIZE,
+    begin_slowly,
+)
+
+
+def test_too_little_room_is_told_before_the_first_byte(hub, engine) -> None:
+    error = engine.failure(REPO, "small.gguf", size_bytes=10**16)
+
+    assert isinstance(error, DiskFullError)
+    assert error.needed_bytes == 10**16
+    assert error.free_bytes is not None
+    assert hub.ranges("small.gguf") == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(hub, engine) -> None:
+    engine.folder.mkdir()
+    (engine.folder / "demo").write_text("a file where a folder should be")
+
+    error = engine.failure(REPO, "small.gguf")
+
+    assert isinstance(error, StorageError)
+    assert "models/demo" in str(error)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A filesystem of 64 MB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]
+    mounted = subprocess.run(command, check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a filesystem can be mounted by root only: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing(
+    hub, small_disk, monkeypatch
+) -> None:
+    monkeypatch.setattr("gglib_nb.engine.storage.filesystem._fallocate", lambda: None)
+    engine = LocalEngine(hub, small_disk)
+    attempt = begin_slowly(engine)
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb") as filler:
+        while True:
+            filler.write(bytes(100_000))
+
+    end = engine.log.end_of(attempt)
+    error = from_wire(end.error)
+    assert isinstance(error, DiskFullError)
+    assert 0 < error.needed_bytes <= SIZE - 4_000_000
+    assert not end.can_retry
+
+    (small_disk / "filler").unlink()
+    hub.set_speed()
+    engine.fetch(REPO, NAME)
+    assert engine.log.progress_of(2)[-1].received_bytes <= SIZE - 4_000_000
+    engine.close()
+
+
+def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_disk, monkeypatch) -> None:
+    monkeypatch.setattr("gglib_nb.engine.storage.filesystem._fallocate", lambda: None)
+    engine = LocalEngine(hub, small_disk)
+    begin_slowly(engine)
+
+    error = engine.failure(REPO, "other.gguf")
+
+    assert isinstance(error, DiskFullError)
+    engine.close()
+
+
+def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
+    engine = LocalEngine(hub, small_disk)
+    engine.fetch(REPO, NAME)
+
+    end = engine.fetch(REPO, "small.gguf", NAME)
+
+    assert [one.was_present for one in end.files] == [False, True]
+    engine.close()

@@ -1,0 +1,343 @@
+"""The engine as a process: how it starts, what can disturb it, how it ends, what is left behind."""
+
+import hashlib
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import gglib_nb
+from gglib_nb.engine.process.client import EngineLost
+from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
+from gglib_nb.engine.storage.byte_ranges import RangeSet
+from tests.support.engine import EngineProcess
+from tests.support.hub import make_repository
+
+REPO = "demo/model"
+NAME = "model.gguf"
+SIZE = 40_000_000
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub([make_repository(REPO, {NAME: SIZE, "small.gguf": 100_000})])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[EngineProcess]:
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+    yield engine
+    engine.close()
+
+
+def begin_slowly(engine: EngineProcess, hub, downloaded_bytes: int = 4_000_000) -> int:
+    """Start the large file on a line of 10 MB/s and wait until so much of it is there."""
+    hub.set_speed(10_000_000)
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.files[0].downloaded_bytes >= downloaded_bytes)
+    return attempt
+
+
+def asked_bytes(hub, before: int) -> int:
+    """How many different bytes were asked of the CDN since so many requests (a tail that is split is asked twice)."""
+    return RangeSet((start, end + 1) for start, end in hub.ranges(NAME)[before:]).total_bytes
+
+
+def ended(pid: int, timeout_s: float = 5) -> bool:
+    """Whether the process is gone, or dead and not yet waited for by its parent, within the time."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        select.select([], [], [], 0.02)
+    return False
+
+
+def test_the_process_starts_with_the_first_transfer_and_not_before(engine) -> None:
+    assert engine.client.pid is None
+
+    engine.fetch(REPO, "small.gguf")
+
+    assert engine.client.pid == next(one.pid for one in engine.log.events if isinstance(one, Ready))
+
+
+def test_files_of_the_standard_librarys_names_beside_the_notebook_do_no_harm(hub, tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in ("queue", "json", "socket", "selectors", "types", "httpx2"):
+        (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}.")
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    assert isinstance(end, TransferFinished)
+    engine.close()
+
+
+OTHER_KERNEL = """
+import json, queue, sys  # the standard library's, as in any kernel
+sys.path.insert(0, {checkout!r})
+from pathlib import Path
+from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.protocol import Configure
+events = queue.SimpleQueue()
+client = EngineClient(Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=events.put)
+client.start()
+print(type(events.get(timeout=20)).__name__)
+client.close()
+"""
+
+
+def copy_of_the_package(folder: Path, says: str) -> Path:
+    """A folder for the path with a copy of the package whose engine says something when it is loaded."""
+    shutil.copytree(Path(gglib_nb.__file__).parent, folder / "gglib_nb", ignore=shutil.ignore_patterns("__pycache__"))
+    with (folder / "gglib_nb" / "engine" / "__init__.py").open("a") as file:
+        file.write(f"import sys\nprint({says!r}, file=sys.stderr)\n")
+    return folder
+
+
+def test_the_engine_is_that_of_the_kernels_own_copy_although_another_is_installed(hub, tmp_path) -> None:
+    installed = copy_of_the_package(tmp_path / "installed", "the installed copy")
+    checkout = copy_of_the_package(tmp_path / "checkout", "the checkout")
+    (checkout / "json.py").write_text("raise SystemExit('the wrong module')\n")
+    log = tmp_path / "state" / "engine.log"
+    script = OTHER_KERNEL.format(checkout=str(checkout), url=hub.url, log=str(log.parent))
+
+    kernel = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert log.read_text() == "the checkout\n"
+    assert kernel.stdout == "Ready\n"
+
+
+def test_the_token_is_in_neither_arguments_nor_environment_nor_log(hub, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_the_test")
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state", token="hf_secret_of_the_test")
+    engine.failure(REPO, "small.gguf")
+
+    process = psutil.Process(engine.client.pid)
+
+    assert not any("hf_secret_of_the_test" in text for text in process.cmdline())
+    assert "hf_secret_of_the_test" not in process.environ().values()
+    assert "hf_secret_of_the_test" not in (tmp_path / "state" / "engine.log").read_text()
+    engine.close()
+
+
+def test_it_has_a_session_of_its_own_so_that_an_interrupt_misses_it(engine) -> None:
+    engine.fetch(REPO, "small.gguf")
+
+    assert os.getsid(engine.client.pid) == engine.client.pid
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system knows no niceness")
+def test_it_is_nicer_than_the_cells_of_the_user(engine) -> None:
+    engine.fetch(REPO, "small.gguf")
+
+    assert psutil.Process(engine.client.pid).nice() == min(19, psutil.Process().nice() + 5)
+
+
+def test_closing_its_input_ends_it_and_leaves_what_can_be_resumed(hub, engine) -> None:
+    begin_slowly(engine, hub)
+    pid = engine.client.pid
+
+    engine.close()
+
+    assert ended(pid)
+    assert not any(isinstance(one, EngineLost) for one in engine.log.events)
+    hub.set_speed()
+    before = len(hub.ranges(NAME))
+    again = EngineProcess(hub, engine.folder, engine.folder.parent / "state")
+    again.fetch(REPO, NAME)
+    assert asked_bytes(hub, before) <= SIZE - 4_000_000
+    again.close()
+
+
+def test_a_killed_engine_is_reported_and_the_next_command_starts_another(hub, engine) -> None:
+    begin_slowly(engine, hub)
+    before = engine.client.pid
+    os.kill(before, signal.SIGKILL)
+    lost = engine.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineLost)), None))
+    hub.set_speed()
+
+    engine.fetch(REPO, NAME)
+
+    assert lost.reason == "it was ended by SIGKILL"
+    assert engine.client.pid != before
+
+
+@pytest.mark.slow
+def test_after_a_kill_only_the_missing_bytes_are_asked_for_again(hub, engine) -> None:
+    begin_slowly(engine, hub, 20_000_000)
+    os.kill(engine.client.pid, signal.SIGKILL)
+    engine.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
+    before = len(hub.ranges(NAME))
+    hub.set_speed()
+
+    engine.fetch(REPO, NAME)
+
+    # Not yet recorded: half a second between records, at 10 MB/s, and what a busy machine adds.
+    assert asked_bytes(hub, before) <= SIZE - 20_000_000 + 15_000_000
+
+
+def test_commands_sent_to_an_engine_that_died_are_void(hub, engine) -> None:
+    begin_slowly(engine, hub)
+    process = psutil.Process(engine.client.pid)
+    process.suspend()
+    engine.begin(REPO, "small.gguf")
+    process.kill()
+    engine.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    assert end.attempt == 3
+    assert not any(getattr(one, "attempt", None) == 2 for one in engine.log.events)
+
+
+def test_a_stopped_engine_does_not_hold_up_the_sender(hub, engine) -> None:
+    begin_slowly(engine, hub)
+    process = psutil.Process(engine.client.pid)
+    process.suspend()
+    began_s = time.monotonic()
+
+    for _ in range(5_000):
+        engine.send(StopTransfer(999))
+    took_s = time.monotonic() - began_s
+    engine.client.close(timeout_s=0.5)
+
+    assert took_s < 1
+    assert ended(process.pid)
+
+
+def test_a_cancelled_transfer_stops_within_a_second_and_keeps_its_partial_file(hub, engine) -> None:
+    attempt = begin_slowly(engine, hub)
+
+    end, took_s = engine.stop(attempt)
+
+    assert end == TransferStopped(attempt)
+    assert took_s < 1
+    assert sorted(path.name for path in engine.target(REPO, NAME).parent.iterdir()) == [
+        f"{NAME}.part",
+        f"{NAME}.part.journal",
+    ]
+
+
+def test_partial_files_are_deleted_on_command(hub, engine) -> None:
+    engine.stop(begin_slowly(engine, hub))
+
+    engine.send(DiscardPartials((str(engine.target(REPO, NAME)),)))
+    engine.fetch(REPO, "small.gguf")
+
+    assert [path.name for path in engine.target(REPO, NAME).parent.iterdir()] == ["small.gguf"]
+
+
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.protocol import Configure
+client = EngineClient(
+    Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=lambda event: None
+)
+client.start()
+while client.pid is None:
+    time.sleep(0.01)
+if os.fork() == 0:
+    time.sleep(60)
+    os._exit(0)
+print(client.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_ends_with_its_parent_even_while_a_fork_of_the_parent_holds_the_pipe(hub, tmp_path) -> None:
+    script = PARENT.format(url=hub.url, log=str(tmp_path))
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    children = psutil.Process(parent.pid).children(recursive=True)
+
+    parent.kill()
+    parent.wait()
+
+    try:
+        assert ended(pid, 3)
+    finally:
+        parent.stdout.close()
+        for child in children:
+            if child.is_running():
+                child.kill()
+
+
+def test_an_abandoned_client_of_a_forked_child_leaves_the_parents_engine_alone(hub, engine) -> None:
+    attempt = begin_slowly(engine, hub)
+    child = os.fork()
+    if child == 0:
+        engine.client.abandon()
+        os._exit(0)
+    os.waitpid(child, 0)
+    hub.set_speed()
+
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+
+
+def test_the_log_does_not_grow_without_end(hub, tmp_path) -> None:
+    log = tmp_path / "state" / "engine.log"
+    log.parent.mkdir()
+    log.write_bytes(b"x" * 1_000_000)
+    engine = EngineProcess(hub, tmp_path / "models", log.parent)
+
+    engine.fetch(REPO, "small.gguf")
+
+    assert log.stat().st_size < 1_000
+    assert (log.parent / "engine.log.1").stat().st_size == 1_000_000
+    engine.close()
+
+
+def test_a_line_that_is_no_command_ends_up_in_the_log_and_nowhere_else(hub, tmp_path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gglib_nb.engine"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(__file__).parents[3],
+    )
+
+    out, errors = process.communicate(b"nonsense\n", timeout=20)
+
+    assert json.loads(out)["type"] == "Ready"
+    assert b"not a message" in errors
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_any_moment_it_ends_with_the_right_file(hub, engine) -> None:
+    hub.set_speed(20_000_000)
+    moments = random.Random(7)
+    for _ in range(6):
+        attempt = engine.begin(REPO, NAME)
+        engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 0)
+        select.select([], [], [], moments.uniform(0, 0.7))
+        os.kill(engine.client.pid, signal.SIGKILL)
+        engine.log.wait_for(lambda events: isinstance(events[-1], EngineLost))
+
+    end = engine.fetch(REPO, NAME)
+
+    assert hashlib.sha256(Path(end.files[0].target).read_bytes()).hexdigest() == end.files[0].sha256
+    assert end.files[0].is_verified

@@ -1,0 +1,123 @@
+"""What a stop leaves of a file, and what the next attempt believes of it."""
+
+import os
+
+import pytest
+
+from gglib_nb.demo import Status
+from gglib_nb.engine.protocol import TransferFinished, TransferStopped
+from gglib_nb.engine.storage.journal import Journal
+from gglib_nb.engine.storage.leftovers import leftovers
+from gglib_nb.engine.storage.paths import journal_path, part_path
+from tests.support.transfers import (
+    NAME,
+    REPO,
+    SHARDS,
+    SIZE,
+    begin_slowly,
+    digest_of,
+    right_digest,
+)
+
+
+def test_a_resume_asks_for_nothing_that_is_there_and_counts_it_as_no_speed(hub, engine) -> None:
+    end, _ = engine.stop(begin_slowly(engine))
+    assert isinstance(end, TransferStopped)
+    state = Journal.read(journal_path(engine.target(REPO, NAME)))
+    hub.set_speed()
+
+    attempt = engine.begin(REPO, NAME)
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+
+    last = engine.log.progress_of(attempt)[-1]
+    assert last.received_bytes == SIZE - state.done.total_bytes
+    assert last.files[0].downloaded_bytes == SIZE
+    assert digest_of(engine.target(REPO, NAME)) == right_digest(hub, NAME)
+
+
+def test_a_partial_file_of_another_digest_is_not_continued(hub, engine) -> None:
+    engine.stop(begin_slowly(engine))
+    part_path(engine.target(REPO, NAME)).rename(part_path(engine.target(REPO, "other.gguf")))
+    journal_path(engine.target(REPO, NAME)).rename(journal_path(engine.target(REPO, "other.gguf")))
+    hub.set_speed()
+
+    attempt = engine.begin(REPO, "other.gguf")
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+
+    assert engine.log.progress_of(attempt)[-1].received_bytes == SIZE
+
+
+@pytest.mark.parametrize("damage", ["no journal", "torn journal", "shorter file", "no file"])
+def test_what_is_left_of_a_partial_file_is_believed_only_with_its_journal(hub, engine, damage) -> None:
+    engine.stop(begin_slowly(engine))
+    target = engine.target(REPO, NAME)
+    match damage:
+        case "no journal":
+            journal_path(target).unlink()
+        case "torn journal":
+            journal_path(target).write_bytes(journal_path(target).read_bytes()[:200])
+        case "shorter file":
+            os.truncate(part_path(target), 1_000)
+        case "no file":
+            part_path(target).unlink()
+    hub.set_speed()
+
+    engine.fetch(REPO, NAME)
+
+    assert digest_of(target) == right_digest(hub, NAME)
+
+
+def test_bytes_that_rot_in_a_partial_file_are_found_and_fetched_again(hub, engine) -> None:
+    engine.stop(begin_slowly(engine))
+    with part_path(engine.target(REPO, NAME)).open("r+b") as file:
+        file.write(b"rotten")
+    hub.set_speed()
+
+    engine.fetch(REPO, NAME)
+
+    assert digest_of(engine.target(REPO, NAME)) == right_digest(hub, NAME)
+
+
+def test_a_stop_before_the_first_byte_leaves_no_trace_that_matters(hub, engine) -> None:
+    hub.faults.add(Status(503), origin="hub", times=None)
+    attempt = engine.begin(REPO, "small.gguf")
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "retrying")
+
+    end, took_s = engine.stop(attempt)
+
+    assert isinstance(end, TransferStopped)
+    assert took_s < 1
+    assert list(engine.target(REPO, "small.gguf").parent.iterdir()) == []
+
+
+def test_the_room_of_what_never_came_is_given_back_at_a_stop(engine) -> None:
+    engine.stop(begin_slowly(engine, downloaded_bytes=1_000_000))
+
+    part = part_path(engine.target(REPO, NAME))
+    state = Journal.read(journal_path(engine.target(REPO, NAME)))
+    assert part.stat().st_size == state.done.last_end
+
+
+def test_bytes_of_an_earlier_run_count_before_it_is_a_shards_turn(hub, engine) -> None:
+    engine.failure(REPO, SHARDS[2])  # alone it is no model, and stays all the same
+    hub.faults.add(Status(503), path=SHARDS[0], origin="hub", times=None)
+
+    attempt = engine.begin(REPO, *SHARDS)
+    first = engine.log.wait_for_progress(attempt, lambda _: True)
+    engine.stop(attempt)
+
+    assert [one.downloaded_bytes for one in first.files] == [0, 0, 400_002]
+
+
+def test_partial_files_that_lie_about_are_listed_with_what_they_hold(hub, engine) -> None:
+    attempt = begin_slowly(engine)
+    (running,) = leftovers(engine.folder)
+    engine.stop(attempt)
+    (left,) = leftovers(engine.folder)
+
+    assert (running.is_in_use, left.is_in_use) == (True, False)
+    assert left.target == str(engine.target(REPO, NAME))
+    assert left.size_bytes == SIZE
+    assert 4_000_000 <= left.downloaded_bytes < SIZE
+    assert 0 < left.disk_bytes <= SIZE
+    assert leftovers(engine.folder / "nothing") == []

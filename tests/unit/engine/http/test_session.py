@@ -1,0 +1,136 @@
+"""Who may see the token, which certificates are trusted, how an address becomes a URL."""
+
+import ssl
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.http.connection import ClientConnection, DirectConnection
+from gglib_nb.engine.http.resolve import FileAddress, resolve
+from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.protocol import Configure
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import NetworkError
+
+
+def session(endpoint: str = "https://hub.example/", token: str | None = "hf_secret") -> Session:
+    return Session(endpoint, token, "gglib-nb/test", Timeouts(connect_s=2, answer_s=2))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hub.example/x",
+        "https://hub.example:443/x",
+        "https://HUB.example/x?y",
+    ],
+)
+def test_the_token_goes_to_the_hubs_own_origin(url) -> None:
+    assert session().headers_for(url)["Authorization"] == "Bearer hf_secret"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hub.example/x",
+        "https://hub.example:444/x",
+        "https://cdn.hub.example/x",
+        "https://hub.example.evil.org/x",
+        "https://hub.example@evil.org/x",
+    ],
+)
+def test_the_token_goes_nowhere_else(url) -> None:
+    assert "Authorization" not in session().headers_for(url)
+
+
+def test_the_token_is_in_no_repr() -> None:
+    assert "hf_secret" not in repr(Configure("https://hub.example", "hf_secret", None, 4, (), "x"))
+    assert "hf_secret" not in repr(session())
+
+
+def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
+    address = FileAddress("https://hub.example", "a/b", "c0ffee", "sub folder/müde#1?.gguf")
+
+    assert address.url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
+
+
+def test_every_error_of_httpx_is_of_a_kind_that_is_mapped() -> None:
+    from huggingface_hub.utils import httpx
+
+    errors = [one for one in vars(httpx).values() if isinstance(one, type) and issubclass(one, Exception)]
+
+    mapped = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
+    assert {one.__name__ for one in errors if not issubclass(one, mapped)} <= {"CookieConflict"}
+
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, its key beside it."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / "cert.pem"
+
+
+@pytest.fixture
+def tls_server(certificate):
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("kind", [DirectConnection, ClientConnection])
+def test_the_bundle_of_requests_ca_bundle_is_trusted_on_both_ways(tls_server, certificate, monkeypatch, kind) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    one = session(tls_server)
+    connection = kind(one)
+    buffer = memoryview(bytearray(10))
+
+    answer = connection.ask(f"{tls_server}/x", one.headers_for(tls_server))
+
+    assert answer.status == 200
+    assert bytes(buffer[: answer.readinto(buffer)]) == b"ok"
+    connection.close()
+    one.close()
+
+
+@pytest.mark.parametrize("kind", [DirectConnection, ClientConnection])
+def test_a_certificate_that_is_not_trusted_ends_the_transfer_with_what_to_do(tls_server, kind) -> None:
+    one = session(tls_server)
+
+    with pytest.raises(NetworkError, match="SSL_CERT_FILE"):
+        kind(one).ask(f"{tls_server}/x?Signature=secret", {})
+    one.close()
+
+
+def test_a_hub_whose_certificate_is_not_trusted_says_the_same(tls_server) -> None:
+    one = session(tls_server)
+    address = FileAddress(tls_server, "a/b", "c" * 40, "m.gguf")
+
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
+        resolve(one, address, PlannedFile("m.gguf", 1, None, "/m.gguf"))
+    one.close()

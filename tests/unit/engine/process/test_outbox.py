@@ -1,0 +1,85 @@
+"""Events to a kernel that reads slowly or not at all."""
+
+import contextlib
+import os
+import threading
+
+import pytest
+
+from gglib_nb.engine.process.outbox import Outbox
+from gglib_nb.engine.protocol import Progress, Ready, TransferFailed, TransferStopped, decode
+
+
+def progress(attempt: int, received_bytes: int) -> Progress:
+    return Progress(attempt, 0.0, (), received_bytes)
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def read_until(reader: int, count: int) -> list:
+    data = b""
+    while data.count(b"\n") < count:
+        data += os.read(reader, 1 << 16)
+    return [decode(line) for line in data.splitlines()]
+
+
+def fill(writer: int) -> int:
+    """Write until the pipe takes no more; returns how much."""
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, b"\n" * 4096)
+    os.set_blocking(writer, True)
+    return filled
+
+
+def test_events_are_written_in_their_order(pipe) -> None:
+    reader, writer = pipe
+    outbox = Outbox(writer, lambda: None)
+
+    outbox.post(Ready(7))
+    outbox.post(TransferStopped(1))
+    outbox.post(TransferFailed(2, {"code": "NetworkError", "message": "", "fields": {}}, True))
+
+    assert [type(one) for one in read_until(reader, 3)] == [Ready, TransferStopped, TransferFailed]
+
+
+def test_a_kernel_that_does_not_read_costs_one_progress_and_loses_no_end(pipe) -> None:
+    reader, writer = pipe
+    filled = fill(writer)
+    outbox = Outbox(writer, lambda: None)
+    outbox.post(Ready(7))
+
+    for received in range(1_000):
+        outbox.post(progress(1, received))
+        outbox.post(progress(2, received))
+    outbox.post(TransferStopped(1))
+
+    left = filled
+    while left:
+        left -= len(os.read(reader, left))
+    events = read_until(reader, 4)
+    assert events[0] == Ready(7)
+    assert progress(1, 999) in events
+    assert events.index(progress(1, 999)) < events.index(TransferStopped(1))
+    assert progress(2, 999) in events
+    assert len(events) == 4
+
+
+def test_nobody_reading_any_more_is_told_once(pipe) -> None:
+    reader, writer = pipe
+    lost = threading.Event()
+    os.close(reader)
+    outbox = Outbox(writer, lost.set)
+
+    outbox.post(Ready(7))
+
+    assert lost.wait(5)
