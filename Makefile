@@ -25,8 +25,8 @@ lint: .venv/ready-dev  ## Style and floors
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/lint-imports
 
-types: .venv/ready-dev  ## The library, and its public names as a user types them
-	@$(BIN)/mypy gglib_nb tests/typing
+types: .venv/ready-dev  ## The library, its public names as a user types them, what tests stand on
+	@$(BIN)/mypy gglib_nb tests/typing tests/support tests/browser
 
 js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs Node
 	@npm run --silent types

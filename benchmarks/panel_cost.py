@@ -79,7 +79,14 @@ def _model(number: int, files: int, tick: int, status: str) -> Any:
     done = [tick * 10_000_000 + index for index in range(files)] if tick else [0] * files
     fields = {"bytes_per_second": 2e7 + tick, "eta_seconds": 400.0 - tick, "position": number} if tick else {}
     bars = shards(f"model-{number}", sizes, done)
-    return download(f"o/model-{number}-GGUF:Q4_K_M", status, size=sum(sizes), done=sum(done), shards=bars, **fields)
+    return download(
+        f"o/model-{number}-GGUF:Q4_K_M",
+        status,
+        total_bytes=sum(sizes),
+        downloaded_bytes=sum(done),
+        shards=bars,
+        **fields,
+    )
 
 
 def in_kernel(cases: list[tuple[int, int, int]], seconds: float) -> list[tuple[float, float]]:

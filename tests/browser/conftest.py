@@ -6,7 +6,7 @@ Without a Chromium they are skipped, or fail where one is required.
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.labpanel import OpenNotebook
 from tests.support.models import MB
 
 # What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
-_OTHER_SETTINGS = {
+_OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
 }

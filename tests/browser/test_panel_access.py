@@ -112,13 +112,25 @@ def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, sce
 
 def test_digits_that_change_move_nothing(open_panel):
     panel = open_panel(
-        FakeManager(download(MODEL, "downloading", done=GIB, bytes_per_second=9.9e6, eta_seconds=9.0, size=9 * GIB))
+        FakeManager(
+            download(
+                MODEL, "downloading", downloaded_bytes=GIB, bytes_per_second=9.9e6, eta_seconds=9.0, total_bytes=9 * GIB
+            )
+        )
     )
     note = "document.querySelector('.gglib-facts > :nth-child(3)').getBoundingClientRect().x"
     before = panel.page.evaluate(note)
 
-    moved = {"done": int(8.88 * GIB), "bytes_per_second": 888.8e6, "eta_seconds": 3599.0, "size": 9 * GIB}
-    panel.show_queue(download(MODEL, "downloading", **moved))
+    panel.show_queue(
+        download(
+            MODEL,
+            "downloading",
+            downloaded_bytes=int(8.88 * GIB),
+            bytes_per_second=888.8e6,
+            eta_seconds=3599.0,
+            total_bytes=9 * GIB,
+        )
+    )
 
     assert panel.page.evaluate(note) == before
 
@@ -160,13 +172,13 @@ def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
 
     panel.show_queue(download(MODEL, "downloading"))
     expect(live).to_have_text(f"{TITLE} started.")
-    panel.show_queue(download(MODEL, "downloading", done=GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=GIB))
 
     expect(live).to_have_text(f"{TITLE} started.")
 
 
 def test_reduced_motion_is_respected(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)), reduced_motion="reduce")
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), reduced_motion="reduce")
 
     assert panel.page.locator(".gglib-fill").first.evaluate("fill => getComputedStyle(fill).transitionDuration") in (
         "0s",
@@ -175,7 +187,7 @@ def test_reduced_motion_is_respected(open_panel):
 
 
 def test_high_contrast_keeps_the_bars(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)), forced_colors="active")
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), forced_colors="active")
 
     border = panel.page.locator(".gglib-bar").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
 

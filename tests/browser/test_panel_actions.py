@@ -255,6 +255,6 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
 
 
 def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "paused", done=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GIB)))
 
     expect(panel.row("model-GGUF")).to_contain_text("1.0 GiB of 4.0 GiB")

@@ -1,5 +1,7 @@
 """JupyterLab has shortcuts of its own for nearly every key; on the panel the keys are the panel's."""
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -11,7 +13,7 @@ from tests.support.models import MB
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browser: Browser, tmp_path) -> None:
+def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browser: Browser, tmp_path: Path) -> None:
     with DemoHub(generated_repositories(), bytes_per_second=MB) as hub, JupyterLab(tmp_path / "lab", hub.url) as lab:
         lab.write_notebook("keys.ipynb", ["%load_ext gglib_nb", "%gguf queue demo/tiny-llama-GGUF:F16", "%gguf"])
         with NotebookPage(browser, lab, "keys.ipynb") as page:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -23,9 +24,11 @@ def open_panel(browser: Browser) -> Iterator[OpenPanel]:
 
 
 def test_progress_is_shown_as_it_comes(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
 
-    panel.show_queue(download(MODEL, "downloading", done=3 * GIB, bytes_per_second=45.2e6, eta_seconds=22.0))
+    panel.show_queue(
+        download(MODEL, "downloading", downloaded_bytes=3 * GIB, bytes_per_second=45.2e6, eta_seconds=22.0)
+    )
 
     row = panel.row("model-GGUF")
     expect(row.get_by_role("progressbar", name="Progress of model-GGUF Q4_K_M")).to_have_attribute(
@@ -37,8 +40,8 @@ def test_progress_is_shown_as_it_comes(open_panel):
 
 
 def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
-    stalled = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB, **stalled)))
+    stalled: dict[str, Any] = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB, **stalled)))
 
     expect(panel.row("model-GGUF")).to_contain_text("stalled for 12 s")
     expect(panel.row("model-GGUF")).to_contain_text("0 B/s")
@@ -54,7 +57,7 @@ def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     ],
 )
 def test_what_goes_on_is_said_in_words(open_panel, status, notice):
-    panel = open_panel(FakeManager(download(MODEL, status, done=GIB, notice=notice, notice_kind="any")))
+    panel = open_panel(FakeManager(download(MODEL, status, downloaded_bytes=GIB, notice=notice, notice_kind="any")))
 
     expect(panel.row("model-GGUF")).to_contain_text(notice)
 
@@ -81,20 +84,20 @@ def test_an_open_row_has_a_bar_for_every_file(open_panel):
 
 
 def test_an_opened_row_stays_open_while_it_moves(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
     panel.press("Details of model-GGUF Q4_K_M")
 
-    panel.show_queue(download(MODEL, "downloading", done=2 * GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GIB))
 
     expect(panel.row("model-GGUF").locator(".gglib-shard")).to_contain_text("2.0 GiB of 4.0 GiB")
 
 
 def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
-    panel.show_queue(download(MODEL, "downloading", done=2 * GIB))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GIB))
 
     panel.show()
-    panel.show_queue(download(MODEL, "downloading", done=3 * GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=3 * GIB))
 
     views = panel.page.locator(".gglib-panel")
     for number in range(2):
@@ -102,11 +105,11 @@ def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
 
 
 def test_a_lost_message_is_asked_for_again(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=GIB)))
-    panel.manager.show(download(MODEL, "paused", done=2 * GIB))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+    panel.manager.show(download(MODEL, "paused", downloaded_bytes=2 * GIB))
     panel.lose()
 
-    panel.show_queue(download(MODEL, "paused", done=2 * GIB), max_size=12)
+    panel.show_queue(download(MODEL, "paused", downloaded_bytes=2 * GIB), max_size=12)
 
     assert panel.sent[-1]["kind"] == "sync"
     expect(panel.row("model-GGUF")).to_contain_text("2.0 GiB of 4.0 GiB")
@@ -150,7 +153,7 @@ def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
 
 @pytest.mark.slow
 def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_no_rate(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", done=10**9, bytes_per_second=58.4e6)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=10**9, bytes_per_second=58.4e6)))
     panel.is_answering = False
     panel.show()
     silent = panel.page.get_by_text("The kernel has not answered yet")

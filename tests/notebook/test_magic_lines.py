@@ -19,12 +19,12 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError, QueueFullError
 from gglib_nb.notebook import magic
 from tests.support.fake_manager import FakeManager
-from tests.support.queue_values import a_download, a_snapshot
+from tests.support.snapshots import download, snapshot
 
-ACTIVE = a_download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING)
-FIRST = a_download("owner/first:Q8_0", position=1)
-SECOND = a_download("owner/second:Q8_0", position=2)
-FAILED = a_download("owner/failed:Q8_0", DownloadStatus.FAILED, error=NetworkError("Cut."), can_retry=True)
+ACTIVE = download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING)
+FIRST = download("owner/first:Q8_0", position=1)
+SECOND = download("owner/second:Q8_0", position=2)
+FAILED = download("owner/failed:Q8_0", DownloadStatus.FAILED, error=NetworkError("Cut."), can_retry=True)
 FILE = StoredFile("/models/a/b/b.gguf", "b.gguf", "shard", 1024, "0" * 64, True, 1, False, {"architecture": "llama"})
 MODEL = Model(DownloadId("a/b", "Q8_0"), "c" * 40, "Q8_0", (FILE,), 1000.0)
 
@@ -47,7 +47,7 @@ def manager(shell):
     def queue(id_, reason=""):
         snapshot = manager.snapshot
         if all(item.id != id_ for item in snapshot.items):
-            item = a_download(str(id_), position=snapshot.pending_count + 1, reason=reason)
+            item = download(str(id_), position=snapshot.pending_count + 1, reason=reason)
             failures = tuple(failed for failed in snapshot.recent_failures if failed.id != id_)
             manager.snapshot = replace(snapshot, items=(*snapshot.items, item), recent_failures=failures)
         return id_
@@ -303,13 +303,13 @@ def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
 
 
 def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
-    done = a_download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
+    done = download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
     waiting = manager.answers["wait"] = Future()
 
     def finish():
         while not manager.asked:
             threading.Event().wait(0.01)
-        manager.snapshot = a_snapshot(recent_completed=(done,))
+        manager.snapshot = snapshot(recent_completed=(done,))
         waiting.set_result(None)
 
     thread = threading.Thread(target=finish)
@@ -321,7 +321,7 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
 
 
 def test_wait_with_nothing_to_wait_for_says_so(shell, manager):
-    manager.snapshot = a_snapshot()
+    manager.snapshot = snapshot()
 
     assert run(shell, "wait") == "Nothing is queued or active."
 
@@ -333,7 +333,7 @@ def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
     def finish():
         while not manager.asked:
             threading.Event().wait(0.01)
-        manager.snapshot = replace(a_snapshot(FIRST, SECOND), version=2)
+        manager.snapshot = replace(snapshot(FIRST, SECOND), version=2)
         waiting.set_result(None)
 
     thread = threading.Thread(target=finish)

@@ -54,17 +54,17 @@ def test_the_state_of_a_page_that_opens_is_the_queue_of_now(panel_of):
     manager = FakeManager(download(MODEL))
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "downloading", done=GIB))
+    manager.show(download(MODEL, "downloading", downloaded_bytes=GIB))
 
     assert panel.get_state()["snapshot"]["items"][MODEL]["downloaded_bytes"] == GIB
 
 
 def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
     still = download("owner/other-GGUF:Q8_0", position=1)
-    manager = FakeManager(download(MODEL, "downloading", done=GIB), still)
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB), still)
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "downloading", done=2 * GIB), still)
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GIB), still)
 
     assert custom(panel) == [
         {
@@ -94,10 +94,10 @@ def test_a_row_whose_files_are_others_than_before_is_sent_whole(panel_of):
 
 
 def test_deltas_bring_a_state_to_where_the_kernel_is(panel_of):
-    manager = FakeManager(download(MODEL, "downloading", done=GIB), download("owner/other-GGUF:Q8_0"))
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB), download("owner/other-GGUF:Q8_0"))
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "finalizing", done=4 * GIB), completed("owner/other-GGUF:Q8_0"))
+    manager.show(download(MODEL, "finalizing", downloaded_bytes=4 * GIB), completed("owner/other-GGUF:Q8_0"))
 
     (delta,) = custom(panel)
     assert (delta["seq"], delta["rev"]) == (panel.state["seq"], panel.state["rev"])

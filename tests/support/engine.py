@@ -3,8 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
@@ -34,6 +37,7 @@ HASTY = Timeouts(
     resolves=3,
     lease_s=1.5,
 )
+_Found = TypeVar("_Found")
 ENDS = (TransferFinished, TransferFailed, TransferStopped)
 
 
@@ -55,19 +59,17 @@ def planned(
     """The files as a listing would plan them, at their usual places below `folder`."""
     commit = hub.repositories[repo_id].commit("main")
     assert commit is not None
-    return tuple(
+    plain = [
         PlannedFile(
-            **{
-                "path_in_repo": path,
-                "size_bytes": commit.files[path].size_bytes,
-                "sha256": commit.files[path].content.sha256,
-                "target": str(folder / repo_id / path),
-                "kind": kind,
-            }
-            | changes
+            path,
+            commit.files[path].size_bytes,
+            commit.files[path].content.sha256,
+            str(folder / repo_id / path),
+            kind=kind,
         )
         for path in paths
-    )
+    ]
+    return tuple(replace(file, **changes) for file in plain)
 
 
 class EventLog:
@@ -82,10 +84,10 @@ class EventLog:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait_for(self, look: Callable[[list[Event | EngineLost]], Any], timeout_s: float = 20) -> Any:
+    def wait_for(self, look: Callable[[list[Event | EngineLost]], _Found | None], timeout_s: float = 20) -> _Found:
         """What `look` finds in the events, looked for after each one."""
         with self._changed:
-            found = None
+            found: _Found | None = None
 
             def has_found() -> bool:
                 nonlocal found
@@ -93,6 +95,7 @@ class EventLog:
                 return bool(found)
 
             assert self._changed.wait_for(has_found, timeout_s), f"not within {timeout_s} s: {self.events[-3:]}"
+            assert found is not None
             return found
 
     def end_of(self, attempt: int, timeout_s: float = 20) -> Any:
@@ -176,9 +179,11 @@ class LocalEngine(Engine):
         self._commands = CommandHandler(self.log.add, timeouts)
         self.send(configured(hub, **changes))
 
+    @override
     def send(self, command: Command) -> None:
         self._commands.handle(command)
 
+    @override
     def close(self) -> None:
         self._commands.shut_down()
 
@@ -190,8 +195,10 @@ class EngineProcess(Engine):
         super().__init__(hub, folder)
         self.client = EngineClient(configured(hub, **changes), log_folder=log_folder, on_event=self.log.add)
 
+    @override
     def send(self, command: Command) -> None:
         self.client.send(command)
 
+    @override
     def close(self) -> None:
         self.client.close()

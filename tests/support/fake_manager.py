@@ -37,9 +37,14 @@ class FakeManager:
         for listener in list(self._listeners):
             listener(news)
 
-    def subscribe(self, listener: Callable[[QueueSnapshot], None]) -> Callable[[], object]:
+    def subscribe(self, listener: Callable[[QueueSnapshot], None], /) -> Callable[[], None]:
         self._listeners.append(listener)
-        return lambda: listener in self._listeners and self._listeners.remove(listener)
+
+        def unsubscribe() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return unsubscribe
 
     def models(self) -> list[Model]:
         return self.registered

@@ -14,6 +14,7 @@ import anywidget
 import comm
 from comm.base_comm import BaseComm
 from playwright.sync_api import Page
+from typing_extensions import override
 
 _HOST = """
 class Model {
@@ -47,12 +48,20 @@ window.fromKernel = (message) => {
 """
 
 
-class _BridgeComm(BaseComm):  # type: ignore[misc]  # untyped
+class _BridgeComm(BaseComm):
     """Carries the widget's messages to the host instead of to a kernel's socket."""
 
     outbox: "queue.SimpleQueue[dict[str, Any]] | None" = None
 
-    def publish_msg(self, msg_type: str, data: Any = None, **_rest: Any) -> None:
+    @override
+    def publish_msg(
+        self,
+        msg_type: str,
+        data: dict[str, Any] | None = None,
+        metadata: dict[str, Any] | None = None,
+        buffers: list[bytes] | None = None,
+        **keys: Any,
+    ) -> None:
         if self.outbox is not None and msg_type == "comm_msg":
             self.outbox.put(json.loads(json.dumps(data)))
 

@@ -1,6 +1,7 @@
 """Plans of repositories for tests: what a test does not name has a plain default."""
 
 from dataclasses import replace
+from typing import Any
 
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
@@ -87,7 +88,7 @@ _MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 1024**2, 
 
 def a_plan_of_25():
     """What is said of a model of 8 billion parameters in 25 quantizations, with a projector."""
-    variants = sorted(map(_of_8b, LABELS_OF_25), key=lambda variant: variant.size_bytes)
+    variants = sorted(map(_of_8b, LABELS_OF_25), key=lambda variant: variant.size_bytes or 0)
     return a_plan(
         *variants,
         repo_id="maker/model-8B-it-GGUF",
@@ -99,11 +100,13 @@ def a_plan_of_25():
     )
 
 
-def _of_8b(label):
-    bits = Quantization(label).bits_per_weight * (1.03 if label.endswith("_L") else 1)
+def _of_8b(label: str) -> VariantPlan:
+    bits_per_weight = Quantization(label).bits_per_weight
+    assert bits_per_weight is not None
+    bits = bits_per_weight * (1.03 if label.endswith("_L") else 1)
     size = int(_PARAMETERS * bits / 8)
     memory = MemoryEstimate(size, GIB, 295 * 1024**2, is_rough=False)
-    special = {
+    special: dict[str, dict[str, Any]] = {
         "Q4_K_M": {"is_recommended": True, "why": "Q4_K_M is the usual choice."},
         "Q2_K": {"present_bytes": size},
         "Q6_K": {"present_bytes": size * 3 // 10},

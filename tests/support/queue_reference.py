@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
+from gglib_nb.domain.references import DownloadId
 
 
 class RefusedError(Exception):
@@ -20,7 +21,7 @@ class RefusedError(Exception):
 class Item:
     plan: PlannedDownload
     status: str = "queued"
-    aliases: set = field(default_factory=set)
+    aliases: set[DownloadId] = field(default_factory=set)
     losses: int = 0
     received: int = 0
 
@@ -95,16 +96,17 @@ class Reference:
         if request not in self.requests:
             raise RefusedError(errors.DownloadCancelledError)
         item = next((item for item in self.live() if item.is_same(plan)), None)
+        is_new = item is None
         if item is not None:
             if not joins or set(plan.companions) - set(item.plan.companions):
                 raise RefusedError(errors.AlreadyQueuedError)
             item.aliases.add(plan.id)
         else:
             self.check(plan)
-            admitted = self.admit(plan)
+            item = self.admit(plan)
         self.requests.discard(request)
         self.is_processing = self.is_processing or starts
-        return (item, False) if item is not None else (admitted, True)
+        return item, is_new
 
     def check(self, plan):
         if len(self.pending) >= self.max_size:

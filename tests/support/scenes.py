@@ -19,8 +19,8 @@ def _sharded() -> QueuedDownload:
     return download(
         "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL",
         "downloading",
-        size=17 * GIB,
-        done=sum(done),
+        total_bytes=17 * GIB,
+        downloaded_bytes=sum(done),
         shards=shards("UD-Q4_K_XL/Qwen3-30B-A3B-Instruct-2507-UD-Q4_K_XL", sizes, done),
         bytes_per_second=58.4e6,
         eta_seconds=141.0,
@@ -30,7 +30,11 @@ def _sharded() -> QueuedDownload:
 
 def _vision() -> QueuedDownload:
     item = download(
-        "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", "downloading", size=7 * GIB, done=900 * MIB, bytes_per_second=0.0
+        "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M",
+        "downloading",
+        total_bytes=7 * GIB,
+        downloaded_bytes=900 * MIB,
+        bytes_per_second=0.0,
     )
     projector = ShardProgress(2, "mmproj-model-f16.gguf", "mmproj", 815 * MIB, 0, ShardStatus.QUEUED)
     notice = "stalled for 12 s"
@@ -42,11 +46,16 @@ def busy() -> FakeManager:
     return FakeManager(
         _sharded(),
         _vision(),
-        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", size=int(2.5 * GIB)),
-        download("Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M", "paused", size=int(4.4 * GIB), done=int(1.2 * GIB)),
-        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", size=int(11.9 * GIB)),
+        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)),
+        download(
+            "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
+            "paused",
+            total_bytes=int(4.4 * GIB),
+            downloaded_bytes=int(1.2 * GIB),
+        ),
+        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GIB)),
         _disk_full(),
-        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", size=int(1.8 * GIB), seconds=42),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
         bytes_per_second=58.4e6,
         eta_seconds=512.0,
     )
@@ -57,8 +66,8 @@ def _disk_full() -> QueuedDownload:
     return download(
         "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF:Q4_K_M",
         "failed",
-        size=40 * GIB,
-        done=int(15.1 * GIB),
+        total_bytes=40 * GIB,
+        downloaded_bytes=int(15.1 * GIB),
         error=DiskFullError(text),
         can_retry=True,
     )
@@ -75,8 +84,10 @@ def errors() -> FakeManager:
     )
     return FakeManager(
         _disk_full(),
-        download("google/gemma-3-27b-it-qat-q4_0-gguf:Q4_0", "failed", size=16 * GIB, error=gated, can_retry=True),
-        download("example/Broken-7B-GGUF:Q5_K_M", "failed", size=5 * GIB, error=wrong, can_retry=True),
+        download(
+            "google/gemma-3-27b-it-qat-q4_0-gguf:Q4_0", "failed", total_bytes=16 * GIB, error=gated, can_retry=True
+        ),
+        download("example/Broken-7B-GGUF:Q5_K_M", "failed", total_bytes=5 * GIB, error=wrong, can_retry=True),
         last_run=run_summary(failed=3),
     )
 
@@ -84,10 +95,15 @@ def errors() -> FakeManager:
 def done() -> FakeManager:
     """All is there."""
     return FakeManager(
-        completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", size=17 * GIB, seconds=311),
-        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", size=int(1.8 * GIB), seconds=42),
-        replace(completed("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", size=int(2.5 * GIB)), was_present=True),
-        download("Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M", "cancelled", size=int(4.4 * GIB), done=int(1.2 * GIB)),
+        completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", total_bytes=17 * GIB, seconds=311),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
+        replace(completed("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)), was_present=True),
+        download(
+            "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
+            "cancelled",
+            total_bytes=int(4.4 * GIB),
+            downloaded_bytes=int(1.2 * GIB),
+        ),
         last_run=replace(run_summary(completed=3, cancelled=1), ended_at_s=NOW_S + 353),
     )
 
@@ -95,7 +111,7 @@ def done() -> FakeManager:
 def many(rows: int = 50) -> FakeManager:
     """More than fits on a screen."""
     waiting = [
-        download(f"owner-{number % 7}/Model-{number:03}-Instruct-GGUF:Q4_K_M", size=(number % 9 + 1) * GIB)
+        download(f"owner-{number % 7}/Model-{number:03}-Instruct-GGUF:Q4_K_M", total_bytes=(number % 9 + 1) * GIB)
         for number in range(1, rows)
     ]
     return FakeManager(_sharded(), *waiting, bytes_per_second=58.4e6, eta_seconds=9_000.0, max_size=rows + 10)

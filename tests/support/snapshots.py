@@ -31,7 +31,27 @@ def _shard(stem: str, number: int, total: int, size: int, downloaded: int) -> Sh
     )
 
 
-def download(text: str, status: str = "queued", *, size: int = 4 * GIB, done: int = 0, **fields: Any) -> QueuedDownload:
+def shard(
+    number: int = 1,
+    *,
+    size_bytes: int | None = GIB,
+    downloaded_bytes: int = 0,
+    status: ShardStatus = ShardStatus.QUEUED,
+    kind: str = "shard",
+    path: str | None = None,
+) -> ShardProgress:
+    """One bar."""
+    return ShardProgress(number, path or f"model-{number:05}.gguf", kind, size_bytes, downloaded_bytes, status)
+
+
+def download(
+    text: str = "owner/model:Q4_K_M",
+    status: str = "queued",
+    *,
+    total_bytes: int = 4 * GIB,
+    downloaded_bytes: int = 0,
+    **fields: Any,
+) -> QueuedDownload:
     """One download: its id, its status, and whatever else differs from one that has just been queued."""
     id_ = DownloadId.parse(text)
     stem = f"{id_.repo_id.rpartition('/')[2].removesuffix('-GGUF')}-{id_.quantization}"
@@ -39,11 +59,11 @@ def download(text: str, status: str = "queued", *, size: int = 4 * GIB, done: in
         id=id_,
         status=DownloadStatus(status),
         position=0,
-        downloaded_bytes=done,
-        total_bytes=size,
+        downloaded_bytes=downloaded_bytes,
+        total_bytes=total_bytes,
         bytes_per_second=None,
         eta_seconds=None,
-        shards=shards(stem, [size], [done]),
+        shards=shards(stem, [total_bytes], [downloaded_bytes]),
         companions=(),
         notice=None,
         notice_kind=None,
@@ -62,12 +82,20 @@ def download(text: str, status: str = "queued", *, size: int = 4 * GIB, done: in
     return replace(plain, **fields)
 
 
-def completed(text: str, *, size: int = 4 * GIB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
+def completed(text: str, *, total_bytes: int = 4 * GIB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
     """One that arrived and was verified."""
     repo_id = DownloadId.parse(text).repo_id
-    item = download(text, "completed", size=size, done=size, is_verified=True, started_at_s=NOW_S, **fields)
+    item = download(
+        text,
+        "completed",
+        total_bytes=total_bytes,
+        downloaded_bytes=total_bytes,
+        is_verified=True,
+        started_at_s=NOW_S,
+        **fields,
+    )
     path = f"/home/ada/models/{repo_id}/{item.shards[0].path_in_repo}"
-    return replace(item, paths=(path,), ended_at_s=NOW_S + seconds, bytes_per_second=size / seconds)
+    return replace(item, paths=(path,), ended_at_s=NOW_S + seconds, bytes_per_second=total_bytes / seconds)
 
 
 def snapshot(*items: QueuedDownload, version: int = 1, max_size: int = 10, **fields: Any) -> QueueSnapshot:

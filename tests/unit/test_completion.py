@@ -5,13 +5,13 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook.completion import Known, complete
-from tests.support.queue_values import a_download, a_snapshot
+from tests.support.snapshots import download, snapshot
 
-SNAPSHOT = a_snapshot(
-    a_download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING),
-    a_download("owner/first:Q8_0", position=1),
-    a_download("other/paused:Q8_0", DownloadStatus.PAUSED, position=2),
-    recent_failures=(a_download("owner/failed:Q6_K", DownloadStatus.FAILED),),
+SNAPSHOT = snapshot(
+    download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING),
+    download("owner/first:Q8_0", position=1),
+    download("other/paused:Q8_0", DownloadStatus.PAUSED, position=2),
+    recent_failures=(download("owner/failed:Q6_K", DownloadStatus.FAILED),),
 )
 SEEN = (DownloadId("seen/repo"), DownloadId("seen/repo", "Q4_K_M"), DownloadId("seen/repo", "Q8_0"))
 KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))

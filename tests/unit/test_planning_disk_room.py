@@ -70,7 +70,7 @@ def test_another_file_at_the_target_saves_nothing(tmp_path: Path) -> None:
 
 def test_the_files_of_the_queue_are_counted_on_their_own_filesystem(tmp_path: Path, other_disk: Path) -> None:
     (tmp_path / "far").symlink_to(other_disk)
-    queue = snapshot(download("near/m:Q8_0", size=100), download("far/m:Q8_0", size=50))
+    queue = snapshot(download("near/m:Q8_0", total_bytes=100), download("far/m:Q8_0", total_bytes=50))
 
     near = queued_files(queue, tmp_path, tmp_path.stat().st_dev)
     far = queued_files(queue, tmp_path, other_disk.stat().st_dev)

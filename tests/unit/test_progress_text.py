@@ -9,28 +9,28 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
 from gglib_nb.notebook.progress_text import ProgressText
-from tests.support.queue_values import GIB, a_download, a_snapshot
+from tests.support.snapshots import GIB, download, snapshot
 
 ID = DownloadId.parse("owner/model:Q4_K_M")
-DONE = a_download(status=DownloadStatus.COMPLETED, downloaded_bytes=4 * GIB, paths=("/m/model.gguf",), is_verified=True)
-FAILED = a_download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut."), can_retry=True)
+DONE = download(status=DownloadStatus.COMPLETED, downloaded_bytes=4 * GIB, paths=("/m/model.gguf",), is_verified=True)
+FAILED = download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut."), can_retry=True)
 
 
 def at(percent):
-    return a_snapshot(a_download(status=DownloadStatus.DOWNLOADING, downloaded_bytes=-(-4 * GIB * percent // 100)))
+    return snapshot(download(status=DownloadStatus.DOWNLOADING, downloaded_bytes=-(-4 * GIB * percent // 100)))
 
 
 def written(snapshots, *, only=None, is_terminal=False, size=(80, 24)):
     stream = io.StringIO()
     progress = ProgressText(stream, only=only, is_terminal=is_terminal, screen=lambda: os.terminal_size(size))
-    for snapshot in snapshots:
-        progress.show(snapshot)
+    for one in snapshots:
+        progress.show(one)
     progress.close()
     return stream.getvalue()
 
 
 def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
-    snapshots = [at(0), at(10), at(26), at(27), at(51), at(80), a_snapshot(recent_completed=(DONE,))]
+    snapshots = [at(0), at(10), at(26), at(27), at(51), at(80), snapshot(recent_completed=(DONE,))]
 
     assert written(snapshots).splitlines() == [
         "owner/model:Q4_K_M started, 4.0 GiB",
@@ -42,7 +42,7 @@ def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
 
 
 def test_a_failure_in_a_log_says_what_to_type():
-    text = written([at(0), a_snapshot(recent_failures=(FAILED,))])
+    text = written([at(0), snapshot(recent_failures=(FAILED,))])
 
     assert text.splitlines()[-1] == (
         "owner/model:Q4_K_M failed: The line was cut. Try again: %gguf retry owner/model:Q4_K_M"
@@ -50,15 +50,15 @@ def test_a_failure_in_a_log_says_what_to_type():
 
 
 def test_what_ended_before_the_waiting_began_is_not_told():
-    assert written([a_snapshot(recent_completed=(DONE,))]) == ""
+    assert written([snapshot(recent_completed=(DONE,))]) == ""
 
 
 def test_the_download_waited_for_is_told_also_when_it_had_ended_before():
-    assert "finished" in written([a_snapshot(recent_completed=(DONE,))], only=ID)
+    assert "finished" in written([snapshot(recent_completed=(DONE,))], only=ID)
 
 
 def test_a_download_tried_again_is_told_from_its_start():
-    snapshots = [at(60), a_snapshot(recent_failures=(FAILED,)), at(60), a_snapshot(recent_completed=(DONE,))]
+    snapshots = [at(60), snapshot(recent_failures=(FAILED,)), at(60), snapshot(recent_completed=(DONE,))]
 
     words = [line.split()[1] for line in written(snapshots).splitlines()]
 
@@ -66,9 +66,9 @@ def test_a_download_tried_again_is_told_from_its_start():
 
 
 def test_others_are_not_told_while_one_is_waited_for():
-    other = a_download("owner/other:Q8_0", DownloadStatus.DOWNLOADING)
+    other = download("owner/other:Q8_0", DownloadStatus.DOWNLOADING)
 
-    assert written([a_snapshot(other)], only=ID) == ""
+    assert written([snapshot(other)], only=ID) == ""
 
 
 def test_a_terminal_is_redrawn_in_place():
@@ -85,15 +85,15 @@ def test_an_unchanged_terminal_is_not_written_to():
 
 
 def test_what_ended_stays_on_the_terminal():
-    text = written([at(10), a_snapshot(recent_completed=(DONE,))], is_terminal=True)
+    text = written([at(10), snapshot(recent_completed=(DONE,))], is_terminal=True)
 
     assert text.endswith("owner/model:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/model.gguf\n")
 
 
 def test_a_low_terminal_is_never_scrolled_by_its_bars():
-    items = [a_download(f"o/m{n}:Q8_0", DownloadStatus.DOWNLOADING) for n in range(9)]
+    items = [download(f"o/m{n}:Q8_0", DownloadStatus.DOWNLOADING) for n in range(9)]
 
-    assert written([a_snapshot(*items)], is_terminal=True, size=(80, 5)).count("\n") == 4
+    assert written([snapshot(*items)], is_terminal=True, size=(80, 5)).count("\n") == 4
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

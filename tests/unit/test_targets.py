@@ -6,14 +6,14 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
 from gglib_nb.notebook.targets import find_download, row_of
-from tests.support.queue_values import a_download, a_snapshot
+from tests.support.snapshots import download, snapshot
 
-ACTIVE = a_download("bart/Qwen3-8B-GGUF:Q4_K_M", DownloadStatus.DOWNLOADING)
-FIRST = a_download("bart/Qwen3-8B-GGUF:Q8_0", position=1)
-SECOND = a_download("unsloth/gemma-3-GGUF:UD-Q4_K_XL", position=2)
-FAILED = a_download("bart/Qwen3-8B-GGUF:Q6_K", DownloadStatus.FAILED)
-DONE = a_download("bart/Phi-4-GGUF:Q4_K_M", DownloadStatus.COMPLETED)
-SNAPSHOT = a_snapshot(ACTIVE, FIRST, SECOND, recent_failures=(FAILED,), recent_completed=(DONE,))
+ACTIVE = download("bart/Qwen3-8B-GGUF:Q4_K_M", DownloadStatus.DOWNLOADING)
+FIRST = download("bart/Qwen3-8B-GGUF:Q8_0", position=1)
+SECOND = download("unsloth/gemma-3-GGUF:UD-Q4_K_XL", position=2)
+FAILED = download("bart/Qwen3-8B-GGUF:Q6_K", DownloadStatus.FAILED)
+DONE = download("bart/Phi-4-GGUF:Q4_K_M", DownloadStatus.COMPLETED)
+SNAPSHOT = snapshot(ACTIVE, FIRST, SECOND, recent_failures=(FAILED,), recent_completed=(DONE,))
 
 
 @pytest.mark.parametrize(

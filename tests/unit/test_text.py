@@ -13,24 +13,22 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.text import render_text
-from tests.support.queue_values import GIB, a_download, a_shard, a_snapshot
+from tests.support.snapshots import GIB, download, shard, snapshot
 
-DOWNLOADING = a_download(
+DOWNLOADING = download(
     status=DownloadStatus.DOWNLOADING, downloaded_bytes=2 * GIB, bytes_per_second=45.3e6, eta_seconds=200.0
 )
-SHARDED = a_download(
+SHARDED = download(
     status=DownloadStatus.DOWNLOADING,
     downloaded_bytes=3 * GIB,
     shards=(
-        a_shard(1, size_bytes=2 * GIB, downloaded_bytes=2 * GIB, status=ShardStatus.FINISHED),
-        a_shard(2, size_bytes=2 * GIB, downloaded_bytes=GIB, status=ShardStatus.DOWNLOADING),
+        shard(1, size_bytes=2 * GIB, downloaded_bytes=2 * GIB, status=ShardStatus.FINISHED),
+        shard(2, size_bytes=2 * GIB, downloaded_bytes=GIB, status=ShardStatus.DOWNLOADING),
     ),
-    companions=(a_shard(3, kind="mmproj", path="mmproj.gguf"),),
+    companions=(shard(3, kind="mmproj", path="mmproj.gguf"),),
 )
-FAILED = a_download(
-    status=DownloadStatus.FAILED, error=NetworkError("The line was cut. Retry goes on."), can_retry=True
-)
-DONE = a_download(
+FAILED = download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut. Retry goes on."), can_retry=True)
+DONE = download(
     status=DownloadStatus.COMPLETED,
     downloaded_bytes=4 * GIB,
     paths=("/models/owner/model/model.gguf",),
@@ -41,19 +39,19 @@ DONE = a_download(
 
 
 def test_an_empty_queue_teaches_the_first_command():
-    assert render_text(a_snapshot()) == "Nothing is queued. Start with: %gguf queue owner/repo"
+    assert render_text(snapshot()) == "Nothing is queued. Start with: %gguf queue owner/repo"
 
 
 def test_the_first_line_says_how_many_how_fast_and_how_long():
-    waiting = a_download("owner/other:Q8_0")
+    waiting = download("owner/other:Q8_0")
 
-    text = render_text(a_snapshot(DOWNLOADING, waiting, bytes_per_second=45.3e6, eta_seconds=3720.0))
+    text = render_text(snapshot(DOWNLOADING, waiting, bytes_per_second=45.3e6, eta_seconds=3720.0))
 
     assert text.splitlines()[0] == "1 active, 1 waiting, room for 9 · 45.3 MB/s · 1 h 02 min left"
 
 
 def test_an_active_download_has_a_bar_with_amount_rate_and_remaining_time():
-    text = render_text(a_snapshot(DOWNLOADING), width=88)
+    text = render_text(snapshot(DOWNLOADING), width=88)
 
     bar = "█" * 13 + "░" * 13
     assert text.splitlines()[1:] == [
@@ -63,43 +61,43 @@ def test_an_active_download_has_a_bar_with_amount_rate_and_remaining_time():
 
 
 def test_a_download_of_several_files_has_a_bar_for_each():
-    lines = render_text(a_snapshot(SHARDED)).splitlines()[3:]
+    lines = render_text(snapshot(SHARDED)).splitlines()[3:]
 
     assert [line.split()[0] for line in lines] == ["1/2", "2/2", "mmproj"]
     assert [line.split()[-1] for line in lines] == ["finished", "downloading", "queued"]
 
 
 def test_fifty_files_are_told_by_those_that_move_and_a_count():
-    shards = tuple(a_shard(number, status=ShardStatus.FINISHED) for number in range(1, 50))
-    moving = a_shard(50, status=ShardStatus.DOWNLOADING)
-    item = a_download(status=DownloadStatus.DOWNLOADING, shards=(*shards, moving))
+    shards = tuple(shard(number, status=ShardStatus.FINISHED) for number in range(1, 50))
+    moving = shard(50, status=ShardStatus.DOWNLOADING)
+    item = download(status=DownloadStatus.DOWNLOADING, shards=(*shards, moving))
 
-    lines = render_text(a_snapshot(item)).splitlines()[3:]
+    lines = render_text(snapshot(item)).splitlines()[3:]
 
     assert [line.split()[0] for line in lines] == ["50/50", "49"]
 
 
 def test_a_stall_is_said_and_its_rate_is_zero():
-    item = a_download(
+    item = download(
         status=DownloadStatus.DOWNLOADING, downloaded_bytes=GIB, bytes_per_second=0.0, notice="stalled for 12 s"
     )
 
-    lines = render_text(a_snapshot(item)).splitlines()
+    lines = render_text(snapshot(item)).splitlines()
 
     assert lines[2].endswith("1.0 GiB of 4.0 GiB  0 B/s")
     assert lines[3] == "    stalled for 12 s"
 
 
 def test_a_pending_download_shows_its_position_and_whether_it_is_paused():
-    paused = a_download("owner/second:Q8_0", DownloadStatus.PAUSED, position=2, downloaded_bytes=GIB)
+    paused = download("owner/second:Q8_0", DownloadStatus.PAUSED, position=2, downloaded_bytes=GIB)
 
-    lines = render_text(a_snapshot(a_download(), paused)).splitlines()
+    lines = render_text(snapshot(download(), paused)).splitlines()
 
     assert lines[1:] == ["   #1 owner/model:Q4_K_M  4.0 GiB", "   #2 owner/second:Q8_0  1.0 GiB of 4.0 GiB  paused"]
 
 
 def test_a_failure_says_why_and_what_to_type():
-    lines = render_text(a_snapshot(recent_failures=(FAILED,))).splitlines()
+    lines = render_text(snapshot(recent_failures=(FAILED,))).splitlines()
 
     assert lines[1:] == [
         "Failed",
@@ -110,13 +108,13 @@ def test_a_failure_says_why_and_what_to_type():
 
 
 def test_a_failure_that_a_retry_cannot_help_offers_none():
-    gated = a_download(status=DownloadStatus.FAILED, error=GatedRepoError("Accept the terms first."))
+    gated = download(status=DownloadStatus.FAILED, error=GatedRepoError("Accept the terms first."))
 
-    assert "retry" not in render_text(a_snapshot(recent_failures=(gated,)))
+    assert "retry" not in render_text(snapshot(recent_failures=(gated,)))
 
 
 def test_a_finished_download_shows_its_path_and_that_it_was_verified():
-    lines = render_text(a_snapshot(recent_completed=(DONE,))).splitlines()
+    lines = render_text(snapshot(recent_completed=(DONE,))).splitlines()
 
     assert lines[1:] == [
         "Done",
@@ -128,20 +126,20 @@ def test_a_finished_download_shows_its_path_and_that_it_was_verified():
 def test_the_last_run_is_told_also_when_everything_failed():
     run = QueueRunSummary(0.0, 725.0, 0, 2, 0, 0, 2, 0, (), False)
 
-    assert render_text(a_snapshot(last_run=run)).splitlines()[-1] == "Last run: 2 failed in 12 min 05 s"
+    assert render_text(snapshot(last_run=run)).splitlines()[-1] == "Last run: 2 failed in 12 min 05 s"
 
 
 @pytest.mark.parametrize("width", [40, 60, 88, 200])
 def test_no_line_but_one_to_be_copied_is_wider_than_asked(width):
-    snapshot = a_snapshot(DOWNLOADING, SHARDED, a_download("owner/" + "long-" * 12 + "name:Q8_0"))
+    shown = snapshot(DOWNLOADING, SHARDED, download("owner/" + "long-" * 12 + "name:Q8_0"))
 
-    assert max(map(len, render_text(snapshot, width).splitlines())) <= width
+    assert max(map(len, render_text(shown, width).splitlines())) <= width
 
 
 def test_control_characters_from_outside_cannot_steer_the_terminal():
-    item = a_download("owner/model:\x1b[31mQ4\r\n", notice="\x1b]0;title\x07")
+    item = download("owner/model:\x1b[31mQ4\r\n", notice="\x1b]0;title\x07")
 
-    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", render_text(a_snapshot(item))) is None
+    assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", render_text(snapshot(item))) is None
 
 
 class _Texts(HTMLParser):
@@ -166,30 +164,30 @@ def parsed(html):
 
 @given(st.text(max_size=40))
 def test_html_from_outside_is_text(hostile):
-    item = a_download(f"<script>{hostile}", notice=f"<img src=x onerror=alert(1)>{hostile}")
-    failed = a_download("a/b", DownloadStatus.FAILED, error=NetworkError(f"<b>{hostile}"), can_retry=True)
+    item = download(f"<script>{hostile}", notice=f"<img src=x onerror=alert(1)>{hostile}")
+    failed = download("a/b", DownloadStatus.FAILED, error=NetworkError(f"<b>{hostile}"), can_retry=True)
 
-    page = parsed(render_html(a_snapshot(item, recent_failures=(failed,), resolving=(f"<i>{hostile}",))))
+    page = parsed(render_html(snapshot(item, recent_failures=(failed,), resolving=(f"<i>{hostile}",))))
 
     assert page.tags <= {"div", "strong", "table", "tr", "td", "code", "span", "details", "summary"}
     assert any(text.startswith("<script>") for text in page.texts)
 
 
 def test_the_html_says_everything_without_its_styles():
-    snapshot = a_snapshot(DOWNLOADING, SHARDED, recent_failures=(FAILED,), recent_completed=(DONE,))
+    shown = snapshot(DOWNLOADING, SHARDED, recent_failures=(FAILED,), recent_completed=(DONE,))
 
-    said = " ".join(parsed(render_html(snapshot, caption="As saved.")).texts)
+    said = " ".join(parsed(render_html(shown, caption="As saved.")).texts)
 
     for part in ("50 %", "45.3 MB/s", "3 files", "The line was cut.", "/models/owner/model/model.gguf", "As saved."):
         assert part in said
 
 
 def test_the_same_snapshot_renders_the_same():
-    first = a_snapshot(DOWNLOADING, recent_completed=(DONE,))
-    second = a_snapshot(DOWNLOADING, recent_completed=(DONE,))
+    first = snapshot(DOWNLOADING, recent_completed=(DONE,))
+    second = snapshot(DOWNLOADING, recent_completed=(DONE,))
 
     assert (render_text(first), render_html(first)) == (render_text(second), render_html(second))
 
 
 def test_the_values_of_the_tests_are_those_of_the_domain():
-    assert a_download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
+    assert download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
