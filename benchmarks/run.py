@@ -32,6 +32,7 @@ from benchmarks import (
     g_first_byte,
     h_resume,
     i_last_byte,
+    q_queue,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -60,6 +61,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "H": h_resume.measure,
     "I": i_last_byte.measure,
     "P": _panel_cost,
+    "Q": q_queue.measure,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (

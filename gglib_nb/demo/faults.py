@@ -1,4 +1,4 @@
-"""Where and how often faults strike, and the book that keeps them.
+"""Where and how often faults strike, and which are due.
 
 A fault turns the right answer into a wrong one; the kinds are in `fault_kinds`. Nothing here knows what a
 fault does or how answers are sent.

@@ -14,7 +14,7 @@ from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.memory import estimate_memory
 from gglib_nb.domain.variants import Variant
 from gglib_nb.errors import GgufError, HubError, InvalidConfigError, TransferError
-from gglib_nb.manager.workers import Workers
+from gglib_nb.manager.thread_pool import DaemonThreadPool
 
 Model = tuple[str, ...]
 """What the variants of one model have in common: the words of their names without the label."""
@@ -48,7 +48,7 @@ def read_headers(hub: RangeReader, listing: RepoListing, variants: Iterable[Vari
     """
     chosen = {model_of(variant): variant for variant in sorted(variants, key=_readability)}
     models = list(chosen)[:_MOST_MODELS]
-    workers = Workers("gglib-header", _AT_ONCE)
+    workers = DaemonThreadPool("gglib-header", _AT_ONCE)
     try:
         answers = [workers.submit(partial(_header, hub, listing, chosen[model])) for model in models]
         found = dict(zip(models, [answer.result() for answer in answers], strict=True))

@@ -25,13 +25,13 @@ from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, lefto
 from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
-from gglib_nb.manager.hands import EngineAndCatalog
+from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
-from gglib_nb.manager.submission import Submission
-from gglib_nb.manager.workers import Workers, fail, succeed
+from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -107,15 +107,15 @@ class Operations:
         self.catalog: Final = Catalog(self.settings.database_path)
         self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
         configure = _configure(self.settings, self.hub.user_agent)
-        self._hands: Final = EngineAndCatalog(configure, self.catalog, self.settings.log_directory)
+        self._runner: Final = EngineEffectRunner(configure, self.catalog, self.settings.log_directory)
         machine = QueueMachine(
             max_size=self.settings.max_queue_size,
             max_concurrent=self.settings.max_concurrent,
             bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
         )
-        self._thread: Final = QueueThread(machine, self._hands)
-        self._hands.connect(self._thread.post)
-        self._workers: Final = Workers("gglib-hub", _HUB_THREADS)
+        self._thread: Final = QueueThread(machine, self._runner)
+        self._runner.connect(self._thread.post)
+        self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
         self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
@@ -147,18 +147,18 @@ class Operations:
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
         if starts:
-            self._hands.warm_up()  # the engine is ready when the files are known
+            self._runner.warm_up()  # the engine is ready when the files are known
 
         def resolve() -> "Future[PlannedDownload]":
             return self._ask_hub(lambda: self._resolve(request))
 
-        submission = Submission(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
-        submission.begin(str(request.id))
-        return submission.answer
+        pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
+        pending.begin(str(request.id))
+        return pending.answer
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
         plan = self._resolver.resolve(request)
-        self._hands.use_token(self.hub.token)
+        self._runner.use_token(self.hub.token)
         return plan
 
     def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
@@ -203,7 +203,7 @@ class Operations:
             _follow(retrying, lambda given: succeed(position, given), position)
 
         # Somebody may have logged in since it failed.
-        _follow(self._ask_hub(lambda: self._hands.use_token(self.hub.token)), retry, position)
+        _follow(self._ask_hub(lambda: self._runner.use_token(self.hub.token)), retry, position)
         return position
 
     def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
@@ -228,7 +228,7 @@ class Operations:
     @property
     def engine_pid(self) -> int | None:
         """The engine's process id; None while it does not run."""
-        return self._hands.engine_pid
+        return self._runner.engine_pid
 
     def submit_get_queue_snapshot(self) -> "Future[QueueSnapshot]":
         """The queue as it is after everything that was asked before."""
@@ -320,14 +320,14 @@ class Operations:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
         self._thread.close(timeout_s)
         self._workers.close()
-        self._hands.close(timeout_s)
+        self._runner.close(timeout_s)
         self.hub.close()
         self.catalog.close()
 
     def abandon(self) -> None:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
         self._thread.abandon()
-        self._hands.abandon()
+        self._runner.abandon()
 
 
 def _configure(settings: Settings, user_agent: str) -> Configure:

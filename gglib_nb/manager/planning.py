@@ -25,7 +25,7 @@ from gglib_nb.errors import (
     HubUnavailableError,
     IncompleteShardSetError,
 )
-from gglib_nb.manager.disk_room import DiskRoom, bytes_to_write, files_of, queued_files, room_at
+from gglib_nb.manager.disk_space import DiskSpace, bytes_to_write, disk_space_at, files_of, queued_files
 from gglib_nb.manager.machine_memory import MachineMemory
 from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
 from gglib_nb.manager.resolving import Hub, shard_files
@@ -82,8 +82,8 @@ class Planner:
         gate = self._gate(listing)
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
         context = context_tokens or DEFAULT_CONTEXT_TOKENS
-        room = room_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
-        queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, room.device))
+        disk = disk_space_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
+        queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, disk.device))
         view = _View(
             listing=listing,
             variants=variants,
@@ -91,7 +91,7 @@ class Planner:
             headers=headers,
             context_tokens=context,
             machine=self._machine,
-            room=room,
+            disk=disk,
             queued_bytes=queued_bytes,
             queued_keys=_queued_keys(listing, snapshot),
             models_directory=self._models_directory,
@@ -109,7 +109,7 @@ class Planner:
             companions=tuple(map(_planned, variants.companions)),
             context_tokens=context if headers else None,
             models_directory=str(self._models_directory),
-            free_bytes=room.free_bytes,
+            free_bytes=disk.free_bytes,
             queued_bytes=queued_bytes,
             ram_bytes=self._machine.ram_bytes,
             vram_bytes=self._machine.vram_bytes,
@@ -139,7 +139,7 @@ class _View:
     headers: Mapping[Model, GgufHeader]
     context_tokens: int
     machine: MachineMemory
-    room: DiskRoom
+    disk: DiskSpace
     queued_bytes: int
     queued_keys: frozenset[str]
     models_directory: Path
@@ -179,9 +179,9 @@ class _View:
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
         """Free once all that is queued and this are there; what is queued itself is counted already."""
-        if self.room.free_bytes is None or variant.size_bytes is None:
+        if self.disk.free_bytes is None or variant.size_bytes is None:
             return None
-        return self.room.free_bytes - self.queued_bytes - own_bytes
+        return self.disk.free_bytes - self.queued_bytes - own_bytes
 
     def _memory(self, variant: Variant) -> MemoryEstimate | None:
         header = self.headers.get(model_of(variant))

@@ -24,7 +24,7 @@ from gglib_nb.errors import (
     ManagerClosedError,
     NotInQueueError,
 )
-from gglib_nb.manager.workers import fail, succeed
+from gglib_nb.manager.thread_pool import fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -43,8 +43,8 @@ Listener = Callable[[QueueSnapshot], None]
 EventListener = Callable[[told.QueueEvent], None]
 
 
-class Hands(Protocol):
-    """Those who do what the machine wants done; none of the calls may wait."""
+class EffectRunner(Protocol):
+    """Does what the machine wants done; none of the calls may wait."""
 
     def start(self, effect: do.StartTransfer) -> None:
         """Have the engine fetch."""
@@ -82,9 +82,9 @@ class _Drain:
 class QueueThread:
     """Runs a machine. Every method may be called from any thread."""
 
-    def __init__(self, machine: QueueMachine, hands: Hands) -> None:
+    def __init__(self, machine: QueueMachine, runner: EffectRunner) -> None:
         self._machine: Final = machine
-        self._hands: Final = hands
+        self._runner: Final = runner
         self._inbox: Final[queue.SimpleQueue[_Posted]] = queue.SimpleQueue()
         self._snapshot = machine.snapshot()
         self._published = self._snapshot
@@ -257,15 +257,15 @@ class QueueThread:
     ) -> None:
         match effect:
             case do.StartTransfer():
-                self._hands.start(effect)
+                self._runner.start(effect)
             case do.StopTransfer():
-                self._hands.stop(effect)
+                self._runner.stop(effect)
             case do.DiscardPartials():
-                self._hands.discard(effect)
+                self._runner.discard(effect)
             case do.LimitBandwidth():
-                self._hands.limit_bandwidth(effect)
+                self._runner.limit_bandwidth(effect)
             case do.RegisterModel():
-                self._hands.register(effect)
+                self._runner.register(effect)
             case do.Announce():
                 self._announce(effect.event)
             case _:

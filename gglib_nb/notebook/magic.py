@@ -204,7 +204,7 @@ def _after_interrupt(command: commands.Command) -> str:
 
 
 def _manager_of_kernel() -> "DownloadManager":
-    from gglib_nb.manager.current import get_manager
+    from gglib_nb.manager.default_manager import get_manager
 
     return get_manager()
 

@@ -4,7 +4,7 @@ Mutable, and changed by `gglib_nb.queue.machine` only. The view is built when so
 the same object again, so that a reader can tell by identity what is new.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gglib_nb.domain.download import (
@@ -175,10 +175,12 @@ class Entry:
 
     def view(self, position: int) -> QueuedDownload:
         """How it shows itself; the same object as before when nothing in it changed."""
-        if self._view is None or self._is_changed or self._view.position != position:
+        if self._view is None or self._is_changed:
             view = self._build_view(position)
             self._view = self._view if view == self._view else view
             self._is_changed = False
+        elif self._view.position != position:
+            self._view = replace(self._view, position=position)
         return self._view
 
     def _build_view(self, position: int) -> QueuedDownload:

@@ -7,14 +7,14 @@ Its length is that of the list of events, a short method for each: cut in two, e
 
 Where a download is (`TRANSITIONS` says how it gets from status to status):
 
-    queued, paused                          in `roster.pending`, whose order is the order of running
-    downloading, finalizing, registering    in `roster.active`, by attempt
-    completed, failed, cancelled            in `roster.ended`, the newest last
+    queued, paused                          in `downloads.pending`, whose order is the order of running
+    downloading, finalizing, registering    in `downloads.active`, by attempt
+    completed, failed, cancelled            in `downloads.ended`, the newest last
 
 What the table does not say:
 
 * Cancel and pause of a running download show at once, but its slot and its targets are held until the engine says
-  that the attempt stopped: it stands in `roster.stopping` as well. If the engine says "finished" instead, the rename was
+  that the attempt stopped: it stands in `downloads.stopping` as well. If the engine says "finished" instead, the rename was
   done before the stop arrived, and that wins.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
@@ -41,9 +41,9 @@ from gglib_nb.errors import (
 )
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Downloads, Stop
 from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry
-from gglib_nb.queue.roster import Roster, Stop
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
 
@@ -57,7 +57,7 @@ class QueueMachine:
         self._max_size = max_size
         self._max_concurrent: Final = max_concurrent
         self._bandwidth_limit = bandwidth_limit
-        self._roster: Final = Roster()
+        self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
         self._is_processing = False
         self._last_attempt = 0
@@ -90,20 +90,20 @@ class QueueMachine:
             case on.PlanResolved():
                 self._enqueue(event)
             case on.CancelRequested():
-                self._cancel(self._roster.stoppable(event.id), event.at_s, discards=event.discards)
+                self._cancel(self._downloads.stoppable(event.id), event.at_s, discards=event.discards)
             case on.AllCancelRequested():
                 self._cancel_all(event.at_s)
             case on.RemovalRequested():
-                waiting = self._roster.waiting(event.id, "`cancel` stops it.")
+                waiting = self._downloads.waiting(event.id, "`cancel` stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
-                self._pause(self._roster.stoppable(event.id))
+                self._pause(self._downloads.stoppable(event.id))
             case on.ResumeRequested():
-                self._resume(self._roster.known(event.id), event.at_s)
+                self._resume(self._downloads.known(event.id), event.at_s)
             case on.RetryRequested():
-                self._retry(self._roster.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
+                self._retry(self._downloads.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
             case on.FailuresCleared():
                 self._forget_failures(event.id)
             case on.QueueLimitChanged():
@@ -134,17 +134,17 @@ class QueueMachine:
         plan = event.plan
         if event.request not in self._resolving:
             raise DownloadCancelledError(f"{plan.id} was cancelled while its files were being listed.")
-        entry = self._roster.same(plan)
+        entry = self._downloads.same(plan)
         if is_new := entry is None:
             self._check_room(plan)
-            self._roster.check_targets(plan)
+            self._downloads.check_targets(plan)
             entry = self._admit(plan, event.at_s)
         else:
             self._join(entry, event)
         del self._resolving[event.request]
         self._is_processing |= event.starts
         self._go_on(event.at_s)
-        position = self._roster.position(entry)
+        position = self._downloads.position(entry)
         self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason)))
 
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
@@ -157,13 +157,13 @@ class QueueMachine:
             )
         if not event.joins:
             raise AlreadyQueuedError(f"{name} is {entry.status} already. `status` shows it.", name)
-        entry.aliases.add(event.plan.id)
+        self._downloads.add_alias(entry, event.plan.id)
 
     def _admit(self, plan: PlannedDownload, at_s: float) -> Entry:
-        self._roster.forget_ended(plan)
-        stop = self._roster.same_stopping(plan)
+        self._downloads.forget_ended(plan)
+        stop = self._downloads.same_stopping(plan)
         entry = Entry(plan, at_s) if stop is None else self._revive(stop, plan, at_s)
-        self._roster.pending.append(entry)
+        self._downloads.add_pending(entry)
         self._tell_status(entry)
         return entry
 
@@ -179,33 +179,29 @@ class QueueMachine:
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
         entry.end(at_s)
-        self._roster.keep_ended(entry)
-        if (stop := self._roster.stop_of(entry)) is not None:
+        self._downloads.add_ended(entry)
+        if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
         else:
             self._finish_cancel(entry, at_s, discards=discards)
 
     def _cancel_all(self, at_s: float) -> None:
         self._resolving.clear()
-        for entry in list(self._roster.live()):
+        for entry in list(self._downloads.live()):
             if entry.status is not DownloadStatus.REGISTERING:
                 self._cancel(entry, at_s, discards=False)
-        self._do(do.Reply(frozenset(self._roster.stopping)))
+        self._do(do.Reply(frozenset(self._downloads.stopping)))
 
     def _move(self, event: on.MoveRequested) -> None:
-        pending = self._roster.pending
-        entry = self._roster.waiting(event.id, "only waiting downloads have a position.")
-        pending.remove(entry)
-        index = min(max(event.position, 1) - 1, len(pending))
-        pending.insert(index, entry)
-        self._do(do.Reply(index + 1))
+        entry = self._downloads.waiting(event.id, "only waiting downloads have a position.")
+        self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
 
     def _pause(self, entry: Entry) -> None:
         if entry.status is DownloadStatus.PAUSED:
             return
         if entry.is_running:
             self._withdraw(entry)
-            self._roster.pending.insert(0, entry)
+            self._downloads.add_pending(entry, 0)
         self._step(entry, Cause.PAUSED)
         entry.hold()
 
@@ -217,20 +213,20 @@ class QueueMachine:
 
     def _retry(self, entry: Entry, at_s: float) -> None:
         self._check_room(entry.plan)
-        self._roster.check_targets(entry.plan)
-        self._roster.ended.remove(entry)
+        self._downloads.check_targets(entry.plan)
+        self._downloads.remove_ended(entry)
         entry.renew(entry.plan, at_s)
         self._step(entry, Cause.RETRIED)
-        self._roster.pending.append(entry)
+        self._downloads.add_pending(entry)
         self._is_processing = True
         self._go_on(at_s)
-        self._do(do.Reply(self._roster.position(entry)))
+        self._do(do.Reply(self._downloads.position(entry)))
 
     def _forget_failures(self, id: DownloadId | None) -> None:  # noqa: A002 - the event's word
         if id is None:
-            self._roster.forget_failures()
+            self._downloads.forget_failures()
         else:
-            self._roster.ended.remove(self._roster.failure(id, "cleared", "`status` shows what is there."))
+            self._downloads.remove_ended(self._downloads.failure(id, "cleared", "`status` shows what is there."))
 
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
         if bytes_per_second is not None:
@@ -241,7 +237,7 @@ class QueueMachine:
     # Reports -----------------------------------------------------------------------------------------------------
 
     def _progress(self, event: on.TransferProgressed) -> None:
-        if (entry := self._roster.at_work(event.attempt)) is None:
+        if (entry := self._downloads.at_work(event.attempt)) is None:
             return
         before = entry.view(0)
         changed = entry.progress(event)
@@ -258,12 +254,12 @@ class QueueMachine:
             self._tell(told.DownloadProgressed(now))
 
     def _store(self, event: on.TransferFinished) -> None:
-        if event.attempt in self._roster.stopping:
-            if (entry := self._roster.take_finished(event.attempt)) is None:
+        if event.attempt in self._downloads.stopping:
+            if (entry := self._downloads.take_finished(event.attempt)) is None:
                 self._confirm_stop(event.attempt, event.at_s)
                 return
-            self._roster.active[event.attempt] = entry
-        elif (entry := self._roster.at_work(event.attempt)) is None:
+            self._downloads.add_active(event.attempt, entry)
+        elif (entry := self._downloads.at_work(event.attempt)) is None:
             return
         self._step(entry, Cause.STORED)
         entry.keep(event.files)
@@ -274,34 +270,34 @@ class QueueMachine:
             self._complete(event.attempt, event.at_s)
 
     def _fail_transfer(self, event: on.TransferFailed) -> None:
-        if event.attempt in self._roster.stopping:
+        if event.attempt in self._downloads.stopping:
             self._confirm_stop(event.attempt, event.at_s)
-        elif self._roster.at_work(event.attempt) is not None:
+        elif self._downloads.at_work(event.attempt) is not None:
             self._fail(event.attempt, event.error, event.at_s, can_retry=event.can_retry)
             self._go_on(event.at_s)
 
     def _confirm_stop(self, attempt: int, at_s: float) -> None:
-        if attempt in self._roster.stopping:
+        if attempt in self._downloads.stopping:
             self._release(attempt, at_s)
             self._go_on(at_s)
 
     def _release(self, attempt: int, at_s: float) -> None:
-        stop = self._roster.stopping.pop(attempt)
+        stop = self._downloads.stopping.pop(attempt)
         if stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, at_s, discards=stop.discards)
 
     def _lose_engine(self, at_s: float) -> None:
         # Everything is put in order before anything new starts: what starts then was not lost.
-        for attempt in list(self._roster.stopping):
+        for attempt in list(self._downloads.stopping):
             self._release(attempt, at_s)
-        for attempt, entry in list(self._roster.active.items()):
+        for attempt, entry in list(self._downloads.active.items()):
             if entry.is_running:
                 self._restart(attempt, entry, at_s)
         self._go_on(at_s)
 
     def _restart(self, attempt: int, entry: Entry, at_s: float) -> None:
         if entry.lose_engine():
-            del self._roster.active[attempt]
+            self._downloads.remove_active(attempt)
             self._begin(entry, Cause.ENGINE_LOST, at_s)
             return
         error = EngineLostError(
@@ -311,21 +307,21 @@ class QueueMachine:
         self._fail(attempt, error, at_s, can_retry=True)
 
     def _complete(self, attempt: int, at_s: float) -> None:
-        if (entry := self._roster.registering(attempt)) is None:
+        if (entry := self._downloads.registering(attempt)) is None:
             return
-        del self._roster.active[attempt]
+        self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s)
         self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
         self._go_on(at_s)
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
-        if self._roster.registering(event.attempt) is not None:
+        if self._downloads.registering(event.attempt) is not None:
             self._fail(event.attempt, event.error, event.at_s, can_retry=True)
             self._go_on(event.at_s)
 
     def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
-        entry = self._roster.active.pop(attempt)
+        entry = self._downloads.remove_active(attempt)
         self._step(entry, Cause.FAILED)
         entry.fail(error, at_s, can_retry=can_retry)
         self._close(entry, told.DownloadFailed(entry.view(0)), at_s)
@@ -338,27 +334,27 @@ class QueueMachine:
         Not called where somebody is told to stop: that frees nothing, until the engine says that it did.
         """
         while self._is_processing and (entry := self._next_start()) is not None:
-            self._roster.pending.remove(entry)
+            self._downloads.remove_pending(entry)
             self._run = self._run or Run(at_s)
             self._begin(entry, Cause.STARTED, at_s)
-        if self._is_processing and self._roster.is_drained():
+        if self._is_processing and self._downloads.is_drained():
             self._is_processing = False
             self._summarize(at_s)
 
     def _next_start(self) -> Entry | None:
-        has_slot = self._roster.slots_held() < self._max_concurrent
-        return self._roster.next_ready() if has_slot else None
+        has_slot = self._downloads.slots_held() < self._max_concurrent
+        return self._downloads.next_ready() if has_slot else None
 
     def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
         self._last_attempt += 1
         entry.start(at_s)
-        self._roster.active[self._last_attempt] = entry
+        self._downloads.add_active(self._last_attempt, entry)
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
         self._tell(told.DownloadStarted(entry.plan.id, self._last_attempt))
         self._step(entry, cause)
 
     def _withdraw(self, entry: Entry) -> None:
-        if (attempt := self._roster.withdraw(entry)) is not None:
+        if (attempt := self._downloads.withdraw(entry)) is not None:
             self._do(do.StopTransfer(attempt))
 
     def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
@@ -367,7 +363,7 @@ class QueueMachine:
         self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)
 
     def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
-        self._roster.keep_ended(entry)
+        self._downloads.add_ended(entry)
         self._record(entry, event, at_s)
 
     def _record(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
@@ -396,7 +392,7 @@ class QueueMachine:
         self._effects.append(effect)
 
     def _check_room(self, plan: PlannedDownload) -> None:
-        waiting = len(self._roster.pending)
+        waiting = len(self._downloads.pending)
         if waiting >= self._max_size:
             raise QueueFullError(
                 f"The queue is full: {waiting} of {self._max_size} downloads wait, so {plan.id} was not added. "
@@ -414,41 +410,41 @@ class QueueMachine:
     @property
     def stopping(self) -> frozenset[int]:
         """Attempts that were told to stop and have not said yet that they did."""
-        return frozenset(self._roster.stopping)
+        return frozenset(self._downloads.stopping)
 
     @property
     def wanted_targets(self) -> frozenset[str]:
         """Every path that a live download, or an attempt that is stopping, writes or is going to write."""
-        live = (target for entry in self._roster.live() for target in entry.plan.targets)
-        return frozenset(live).union(self._roster.held_targets())
+        live = (target for entry in self._downloads.live() for target in entry.plan.targets)
+        return frozenset(live).union(self._downloads.held_targets())
 
     @property
     def is_drained(self) -> bool:
         """Nothing is queued, active, stopping or being listed; paused downloads do not count."""
-        return not self._resolving and self._roster.is_drained()
+        return not self._resolving and self._downloads.is_drained()
 
     def find(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
         """The pending or active download that answers to `id`; None where there is none."""
-        entry = self._roster.find_live(id)
-        return None if entry is None else entry.view(self._roster.position(entry))
+        entry = self._downloads.find_live(id)
+        return None if entry is None else entry.view(self._downloads.position(entry))
 
     def find_ended(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
         """The newest ended download that answers to `id`; None where there is none."""
-        entry = self._roster.find_ended(id)
+        entry = self._downloads.find_ended(id)
         return None if entry is None else entry.view(0)
 
     def snapshot(self) -> QueueSnapshot:
         """The whole queue as it is now; items that did not change are the same objects as last time."""
-        items = self._roster.views()
+        items = self._downloads.views()
         rates = [item.bytes_per_second for item in items if item.bytes_per_second is not None]
         rate = sum(rates) if rates else None
-        remaining = self._roster.remaining_bytes()
+        remaining = self._downloads.remaining_bytes()
         return QueueSnapshot(
             version=self._version,
             items=items,
-            recent_completed=self._roster.ended_views(DownloadStatus.COMPLETED),
-            recent_failures=self._roster.ended_views(DownloadStatus.FAILED),
-            recent_cancelled=self._roster.ended_views(DownloadStatus.CANCELLED),
+            recent_completed=self._downloads.ended_views(DownloadStatus.COMPLETED),
+            recent_failures=self._downloads.ended_views(DownloadStatus.FAILED),
+            recent_cancelled=self._downloads.ended_views(DownloadStatus.CANCELLED),
             resolving=tuple(self._resolving.values()),
             max_size=self._max_size,
             max_concurrent=self._max_concurrent,
@@ -461,10 +457,10 @@ class QueueMachine:
 
     def check_invariants(self) -> None:
         """Everything that holds between two events; raises `AssertionError` on the first that does not."""
-        self._roster.check_invariants()
+        self._downloads.check_invariants()
         if self._is_processing and self._next_start() is not None:
             raise AssertionError("a slot is free and a download waits for it")
-        if not self._is_processing and self._roster.running():
+        if not self._is_processing and self._downloads.running():
             raise AssertionError("a download runs without a processor")
 
 

@@ -8,9 +8,9 @@ from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.notices import notice_of
-from gglib_nb.queue.roster import Roster
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
 from tests.support.queue_driver import QueueDriver
 
@@ -135,14 +135,14 @@ def test_a_download_is_found_by_id_live_or_ended(queue):
 
 
 def test_of_what_ended_the_newest_200_are_kept_and_every_failure():
-    roster = Roster()
+    downloads = Downloads()
     failed = Entry(a_plan("owner/bad:Q4"), queued_at_s=0.0, status=DownloadStatus.FAILED)
     completed = [Entry(a_plan(), queued_at_s=number, status=DownloadStatus.COMPLETED) for number in range(202)]
 
     for entry in (failed, *completed):
-        roster.keep_ended(entry)
+        downloads.add_ended(entry)
 
-    assert roster.ended == [failed, *completed[2:]]
+    assert downloads.ended == [failed, *completed[2:]]
 
 
 # Rates

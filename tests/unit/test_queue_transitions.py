@@ -3,8 +3,8 @@
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.queue.downloads import Stop
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.queue.roster import Stop
 from gglib_nb.queue.transitions import TRANSITIONS, Cause, as_mermaid, following
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
@@ -62,7 +62,7 @@ def test_the_machine_notices_a_download_that_runs_without_a_processor():
 def test_the_machine_notices_a_download_in_two_places():
     queue = QueueDriver()
     queue.queue(a_plan(), starts=False)
-    queue.machine._roster.pending *= 2
+    queue.machine._downloads.pending *= 2
 
     with pytest.raises(AssertionError, match="a download is live twice"):
         queue.machine.check_invariants()
@@ -72,44 +72,60 @@ def running():
     """A machine whose one download runs, with its innards in reach."""
     queue = QueueDriver()
     queue.queue(a_plan())
-    return queue.machine, queue.machine._roster
+    return queue.machine, queue.machine._downloads
 
 
-def test_the_machine_notices_what_stands_on_the_wrong_shelf():
-    machine, roster = running()
-    roster.pending.append(roster.active.pop(1))
+def test_the_machine_notices_what_stands_in_the_wrong_place():
+    machine, downloads = running()
+    downloads.pending.append(downloads.active.pop(1))
 
     with pytest.raises(AssertionError, match="pending, with another status"):
         machine.check_invariants()
 
 
 def test_the_machine_notices_what_is_active_and_does_not_run():
-    machine, roster = running()
-    roster.active[1].status = DownloadStatus.QUEUED
+    machine, downloads = running()
+    downloads.active[1].status = DownloadStatus.QUEUED
 
     with pytest.raises(AssertionError, match="active, with another status"):
         machine.check_invariants()
 
 
 def test_the_machine_notices_what_ended_and_still_runs():
-    machine, roster = running()
-    roster.ended.append(roster.active.pop(1))
+    machine, downloads = running()
+    downloads.ended.append(downloads.active.pop(1))
 
     with pytest.raises(AssertionError, match="ended, with another status"):
         machine.check_invariants()
 
 
 def test_the_machine_notices_an_attempt_that_is_active_and_stopping_at_once():
-    machine, roster = running()
-    roster.stopping[1] = Stop(roster.active[1])
+    machine, downloads = running()
+    downloads.stopping[1] = Stop(downloads.active[1])
 
     with pytest.raises(AssertionError, match="active and stopping at once"):
         machine.check_invariants()
 
 
+def test_the_machine_notices_an_index_that_does_not_know_a_live_download():
+    machine, downloads = running()
+    downloads._live.remove(downloads.active[1])
+
+    with pytest.raises(AssertionError, match="the index of live downloads finds others"):
+        machine.check_invariants()
+
+
+def test_the_machine_notices_an_index_that_knows_an_ended_download_of_no_list():
+    machine, downloads = running()
+    downloads._over.add(downloads.active[1])
+
+    with pytest.raises(AssertionError, match="the index of ended downloads finds others"):
+        machine.check_invariants()
+
+
 def test_the_machine_notices_two_attempts_that_hold_one_target():
-    machine, roster = running()
-    roster.stopping[2] = Stop(roster.active[1])
+    machine, downloads = running()
+    downloads.stopping[2] = Stop(downloads.active[1])
 
     with pytest.raises(AssertionError, match="two attempts hold one target"):
         machine.check_invariants()

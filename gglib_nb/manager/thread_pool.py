@@ -27,7 +27,7 @@ def fail(future: "Future[Any]", error: BaseException) -> None:
         future.set_exception(error)
 
 
-class Workers:
+class DaemonThreadPool:
     """A few threads that take calls in the order in which they came; with one thread a FIFO."""
 
     def __init__(self, name: str, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Does what the queue machine wants done: tells the engine, writes to the catalog, and brings back what came of it.
+"""Runs the effects of the queue machine: tells the engine, writes to the catalog, and brings back what came of it.
 
 The only place that knows both the engine's protocol and the queue's events, which mirror each other.
 """
@@ -15,29 +15,29 @@ from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.process.client import EngineClient, EngineLost
 from gglib_nb.errors import CatalogError, GglibError, from_wire
-from gglib_nb.manager.queue_thread import Hands
-from gglib_nb.manager.workers import Workers
+from gglib_nb.manager.queue_thread import EffectRunner
+from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 
 Post = Callable[[on.Event], object]
 
 
-class Registry(Protocol):
+class ModelRegistry(Protocol):
     """What is asked of the catalog."""
 
     def register(self, model: Model) -> None:
         """Writes a model; one of the same id is replaced."""
 
 
-class EngineAndCatalog(Hands):
-    """The hands of a manager. No call waits: the engine's client and the writer have threads of their own."""
+class EngineEffectRunner(EffectRunner):
+    """The one of a manager. No call waits: the engine's client and the writer have threads of their own."""
 
-    def __init__(self, configure: wire.Configure, catalog: Registry, log_folder: Path) -> None:
+    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, log_folder: Path) -> None:
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
-        self._writer: Final = Workers("gglib-catalog", 1)
+        self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
         self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.errors import RequestError
-from gglib_nb.manager.disk_room import bytes_to_write, files_of, queued_files, room_at
+from gglib_nb.manager.disk_space import bytes_to_write, disk_space_at, files_of, queued_files
 from tests.support.snapshots import download, snapshot
 
 KIB = 1024
 
 
 def test_a_folder_that_is_not_there_is_on_the_filesystem_above_it(tmp_path: Path) -> None:
-    room = room_at(tmp_path / "a" / "b")
+    room = disk_space_at(tmp_path / "a" / "b")
 
     assert room.device == tmp_path.stat().st_dev
     assert room.free_bytes
@@ -23,14 +23,14 @@ def test_a_link_counts_as_where_it_leads_also_when_that_is_not_there_yet(tmp_pat
     link = tmp_path / "models"
     link.symlink_to(other_disk / "not there yet")
 
-    assert room_at(link / "owner").device == other_disk.stat().st_dev
+    assert disk_space_at(link / "owner").device == other_disk.stat().st_dev
 
 
 def test_links_in_a_circle_end_somewhere(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
 
-    assert room_at(tmp_path / "a").device == tmp_path.stat().st_dev
+    assert disk_space_at(tmp_path / "a").device == tmp_path.stat().st_dev
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
@@ -38,7 +38,7 @@ def test_a_folder_that_may_not_be_looked_at_is_asked_above(tmp_path: Path) -> No
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
 
-    assert room_at(closed / "models").device == tmp_path.stat().st_dev
+    assert disk_space_at(closed / "models").device == tmp_path.stat().st_dev
 
 
 def test_parts_of_a_byte_split_become_one_file(tmp_path: Path) -> None:

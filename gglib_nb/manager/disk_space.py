@@ -1,4 +1,4 @@
-"""How much room there is where downloads go, and how much of it the queue will take.
+"""How much disk space there is where downloads go, and how much of it the queue will take.
 
 Looks at the disk and changes nothing. What a partial file has allocated is gone from the free space already, so
 only the rest of each file counts; the engine, which refuses what does not fit, counts the same way.
@@ -22,7 +22,7 @@ Sizes = dict[Path, int]
 
 
 @dataclass(frozen=True, slots=True)
-class DiskRoom:
+class DiskSpace:
     """One filesystem.
 
     Attributes:
@@ -34,14 +34,14 @@ class DiskRoom:
     free_bytes: int | None
 
 
-def room_at(folder: Path) -> DiskRoom:
+def disk_space_at(folder: Path) -> DiskSpace:
     """The filesystem of a folder that need not exist yet; a link counts as where it leads, also when that is nothing yet."""
     real = Path(os.path.realpath(folder))
     there = next((path for path in (real, *real.parents) if os.path.exists(path)), None)  # noqa: PTH110 - never raises
     try:
-        return DiskRoom(None, None) if there is None else DiskRoom(there.stat().st_dev, shutil.disk_usage(there).free)
+        return DiskSpace(None, None) if there is None else DiskSpace(there.stat().st_dev, shutil.disk_usage(there).free)
     except OSError:
-        return DiskRoom(None, None)
+        return DiskSpace(None, None)
 
 
 def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:
@@ -72,7 +72,7 @@ def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | 
             found |= files_of(models_directory, item.repo_id, parts)
         except RequestError:
             continue  # it was refused when it was queued
-    return {target: size for target, size in found.items() if room_at(target.parent).device == device}
+    return {target: size for target, size in found.items() if disk_space_at(target.parent).device == device}
 
 
 def _bytes_to_write(target: Path, size_bytes: int) -> int:

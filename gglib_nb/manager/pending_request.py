@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.manager.queue_thread import QueueThread
-from gglib_nb.manager.workers import fail, succeed
+from gglib_nb.manager.thread_pool import fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 
@@ -21,7 +21,7 @@ class Resolve(Protocol):
         """Returns at once."""
 
 
-class Submission:
+class PendingRequest:
     """Brings one request into the queue.
 
     Attributes:

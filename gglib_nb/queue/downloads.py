@@ -1,16 +1,17 @@
-"""Where every download of the queue is: pending, active, stopping or ended; who answers to an id; who holds what.
+"""All downloads of the queue and where each is: pending, active, stopping or ended; who answers to an id; who holds what.
 
-A passive shelf: `gglib_nb.queue.machine` puts and takes, and is the only one to do so. Every refusal because of where
+Passive: `gglib_nb.queue.machine` adds and removes, and is the only one to do so. Every refusal because of where
 a download is stands here, so that its sentence stands once.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
+from gglib_nb.queue.index import EntryIndex
 
 _ENDED_KEPT: Final = 200
 """Ended downloads kept for show; a session of weeks must not grow without end. Failures are never dropped for it."""
@@ -33,7 +34,7 @@ class Stop:
         self.discards = False
 
 
-class Roster:
+class Downloads:
     """The four places in which a download can be.
 
     Attributes:
@@ -48,6 +49,8 @@ class Roster:
         self.active: dict[int, Entry] = {}
         self.stopping: dict[int, Stop] = {}
         self.ended: list[Entry] = []
+        self._live: Final = EntryIndex()
+        self._over: Final = EntryIndex()
 
     def live(self) -> Iterator[Entry]:
         """Active ones first, then the pending ones in their order."""
@@ -56,30 +59,73 @@ class Roster:
 
     def position(self, entry: Entry) -> int:
         """1-based among the pending ones; 0 where it is not one of them."""
-        return self.pending.index(entry) + 1 if entry in self.pending else 0
+        if not entry.status.is_pending:
+            return 0
+        # The last one is asked for most, by whoever has just queued it.
+        return len(self.pending) if self.pending[-1] is entry else self.pending.index(entry) + 1
 
-    def keep_ended(self, entry: Entry) -> None:
+    def add_pending(self, entry: Entry, index: int | None = None) -> None:
+        """Adds one that waits: as the last, or before the one at `index`."""
+        self.pending.insert(len(self.pending) if index is None else index, entry)
+        self._live.add(entry)
+
+    def remove_pending(self, entry: Entry) -> None:
+        """Removes one that waited."""
+        self.pending.remove(entry)
+        self._live.remove(entry)
+
+    def move_pending(self, entry: Entry, position: int) -> int:
+        """Gives one that waits another position, out of range the nearest; returns it."""
+        self.pending.remove(entry)
+        index = min(max(position, 1) - 1, len(self.pending))
+        self.pending.insert(index, entry)
+        return index + 1
+
+    def add_active(self, attempt: int, entry: Entry) -> None:
+        """Adds one that runs."""
+        self.active[attempt] = entry
+        self._live.add(entry)
+
+    def remove_active(self, attempt: int) -> Entry:
+        """Removes one that ran."""
+        entry = self.active.pop(attempt)
+        self._live.remove(entry)
+        return entry
+
+    def add_alias(self, entry: Entry, id: DownloadId) -> None:  # noqa: A002
+        """Has a live one answer to one more id."""
+        self._live.add_alias(entry, id)
+
+    def add_ended(self, entry: Entry) -> None:
         """Adds an ended download, and lets the oldest go where there are too many."""
         self.ended.append(entry)
+        self._over.add(entry)
         passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
         if len(passing) > _ENDED_KEPT:
-            self.ended.remove(passing[0])
+            self.remove_ended(passing[0])
+
+    def remove_ended(self, entry: Entry) -> None:
+        """Removes an ended download."""
+        self.ended.remove(entry)
+        self._over.remove(entry)
 
     def forget_ended(self, plan: PlannedDownload) -> None:
-        """Drops what earlier downloads of the same came to."""
-        self.ended = [entry for entry in self.ended if not _is_same(entry, plan)]
+        """Removes what earlier downloads of the same came to."""
+        for entry in self._over.same_as(plan):
+            self.remove_ended(entry)
 
     def forget_failures(self) -> None:
-        """Drops the failures."""
-        self.ended = [entry for entry in self.ended if entry.status is not DownloadStatus.FAILED]
+        """Removes the failures."""
+        for entry in [entry for entry in self.ended if entry.status is DownloadStatus.FAILED]:
+            self.remove_ended(entry)
 
     def withdraw(self, entry: Entry) -> int | None:
-        """Takes a live entry off its shelf; the attempt that has to be stopped for it, None where none runs."""
-        if entry in self.pending:
-            self.pending.remove(entry)
+        """Removes a live entry from its place; the attempt that has to be stopped for it, None where none runs."""
+        if entry.status.is_pending:
+            self.remove_pending(entry)
             return None
         attempt = next(attempt for attempt, active in self.active.items() if active is entry)
-        del self.active[attempt]
+        self.remove_active(attempt)
         self.stopping[attempt] = Stop(entry)
         return attempt
 
@@ -89,10 +135,13 @@ class Roster:
         None where it is wanted again with other files, or was forgotten meanwhile: then it counts as stopped.
         """
         stop = self.stopping[attempt]
-        shelf = self.pending if stop.entry in self.pending else self.ended
-        if stop.plan != stop.entry.plan or stop.entry not in shelf:
+        is_pending = stop.entry.status.is_pending
+        if stop.plan != stop.entry.plan or not (is_pending or stop.entry in self.ended):
             return None
-        shelf.remove(stop.entry)
+        if is_pending:
+            self.remove_pending(stop.entry)
+        else:
+            self.remove_ended(stop.entry)
         del self.stopping[attempt]
         return stop.entry
 
@@ -112,15 +161,15 @@ class Roster:
 
     def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The pending or active download meant by `id`."""
-        return _find(self.live(), id)
+        return self._first_live(self._live.answering_to(id))
 
     def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest ended download meant by `id`."""
-        return _find(reversed(self.ended), id)
+        return self._newest_ended(self._over.answering_to(id))
 
     def same(self, plan: PlannedDownload) -> Entry | None:
         """The live download that is the same one, or that answers to its id already."""
-        return next((entry for entry in self.live() if _is_same(entry, plan)), None)
+        return self._first_live(self._live.same_as(plan))
 
     def stop_of(self, entry: Entry) -> Stop | None:
         """The stop that is under way for an entry."""
@@ -163,7 +212,7 @@ class Roster:
             NotInQueueError: There is none, or it is active; then the text ends with `otherwise`.
         """
         entry = self.known(id)
-        if entry not in self.pending:
+        if not entry.status.is_pending:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
         return entry
 
@@ -174,8 +223,9 @@ class Roster:
             NotInQueueError: There is none. One that is live cannot be `what` (`retried`); of an unknown one the text
                 ends with `otherwise`.
         """
-        failures = (entry for entry in reversed(self.ended) if entry.status is DownloadStatus.FAILED)
-        if (entry := _find(failures, id)) is not None:
+        ended = self._over.answering_to(id)
+        failures = [entry for entry in ended if entry.status is DownloadStatus.FAILED]
+        if (entry := self._newest_ended(failures)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
             raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be {what}.")
@@ -213,13 +263,17 @@ class Roster:
         Raises:
             AlreadyQueuedError: It names the other one.
         """
-        for entry in self.live():
-            if entry.status is not DownloadStatus.REGISTERING and _collide(entry.plan, plan):
-                raise AlreadyQueuedError(
-                    f"{entry.plan.id} is {entry.status} and writes the same files as {plan.id}. "
-                    "Wait until it is done, or cancel it first.",
-                    str(entry.plan.id),
-                )
+        others = [
+            entry
+            for entry in self._live.sharing_targets(plan)
+            if entry.status is not DownloadStatus.REGISTERING and _collide(entry.plan, plan)
+        ]
+        if (other := self._first_live(others)) is not None:
+            raise AlreadyQueuedError(
+                f"{other.plan.id} is {other.status} and writes the same files as {plan.id}. "
+                "Wait until it is done, or cancel it first.",
+                str(other.plan.id),
+            )
 
     # Showing -----------------------------------------------------------------------------------------------------
 
@@ -248,17 +302,23 @@ class Roster:
         _hold(not set(self.active) & set(self.stopping), "active and stopping at once")
         held = self.held_targets()
         _hold(len(set(held)) == len(held), "two attempts hold one target")
-        shelved = [id(entry) for entry in (*self.live(), *self.ended)]
-        _hold(len(set(shelved)) == len(shelved), "one download in two places")
+        entries = [*self.live(), *self.ended]
+        _hold(len(set(entries)) == len(entries), "one download in two places")
+        _hold(not self._live.differs_from(self.live()), "the index of live downloads finds others")
+        _hold(not self._over.differs_from(self.ended), "the index of ended downloads finds others")
+
+    def _first_live(self, entries: Collection[Entry]) -> Entry | None:
+        """Of several, and there hardly ever are, the one that comes first."""
+        return next((entry for entry in self.live() if entry in entries) if len(entries) > 1 else iter(entries), None)
+
+    def _newest_ended(self, entries: Collection[Entry]) -> Entry | None:
+        newest_first = (entry for entry in reversed(self.ended) if entry in entries)
+        return next(newest_first if len(entries) > 1 else iter(entries), None)
 
 
 def _hold(condition: bool, broken: str) -> None:
     if not condition:
         raise AssertionError(broken)
-
-
-def _find(entries: Iterable[Entry], id: DownloadId) -> Entry | None:  # noqa: A002
-    return next((entry for entry in entries if entry.answers_to(id)), None)
 
 
 def _is_same(entry: Entry, plan: PlannedDownload) -> bool:
