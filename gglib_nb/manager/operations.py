@@ -1,6 +1,7 @@
 """Every operation of the download port as a call that returns a future at once, from any thread.
 
-The async port, its synchronous twins, the magics and the panel's buttons are all thin over this. A future that is
+Each operation is stated here, once: the async port and its synchronous twins are other forms of the same functions
+(`operation_forms`), the magics and the panel's buttons are thin over them. A future that is
 cancelled before it has its result takes back what it can: a request that is still resolving is dropped.
 """
 
@@ -124,11 +125,18 @@ class Operations:
     # Queueing ----------------------------------------------------------------------------------------------------
 
     def submit_queue_download(self, request: DownloadRequest) -> "Future[DownloadId]":
-        """Resolves the files and adds the download; starts nothing by itself."""
+        """Resolves the files and adds the download, without starting the processor.
+
+        Raises:
+            RequestError: The request names no variant, several, or one that cannot be fetched.
+            HubError: The Hub's answer is no, or there is none.
+            QueueFullError: As many downloads wait as may.
+            AlreadyQueuedError: The same download, or one that writes the same files, is pending or active.
+        """
         return _then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
 
     def submit_queue_and_process(self, request: DownloadRequest) -> "Future[DownloadId]":
-        """The same, and the processor runs."""
+        """Does what `queue_download` does, and lets the processor run."""
         return _then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
 
     def submit_queue_smart(
@@ -141,9 +149,38 @@ class Operations:
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
     ) -> "Future[SmartQueueResult]":
-        """Chooses, queues and starts; a download that is there already is joined."""
+        """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
+
+        A download that is pending or active already is joined: its present position comes back, 0 while active.
+
+        Raises:
+            RequestError: As for `queue_download`; the choices are named.
+            HubError: The Hub's answer is no, or there is none.
+            QueueFullError: As many downloads wait as may.
+            AlreadyQueuedError: Another download writes the same files.
+        """
         request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
         return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
+
+    def submit_download(
+        self,
+        repo_id: str,
+        quantization: str | None = None,
+        *,
+        revision: str | None = None,
+        force: bool = False,
+        add_to_db: bool = True,
+        companions: tuple[str, ...] = (),
+    ) -> "Future[Path]":
+        """Queues, waits, and returns the path that a program opens: the first shard's.
+
+        Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
+        """
+        queueing = self.submit_queue_smart(
+            repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
+        )
+        finishing = _chain(queueing, lambda queued: self.submit_wait(queued.id))
+        return _then(finishing, lambda finished: finished.paths[0])
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
         if starts:
@@ -171,11 +208,15 @@ class Operations:
         return self._thread.post(on.CancelRequested(_id(id), discard, time.time()))
 
     def submit_cancel_group(self, group_id: str) -> "Future[None]":
-        """Cancels all shards of one download."""
+        """Cancels all shards of one download; the group's id is `str(id)`.
+
+        Raises:
+            NotInQueueError: No pending or active download has that group.
+        """
         return self.submit_cancel_download(group_id)
 
     def submit_cancel_all(self) -> "Future[None]":
-        """Cancels everything; done when all of it has stopped, or after 5 s."""
+        """Cancels everything active, queued or being listed; waits up to 5 s for the active ones to stop."""
         return self._thread.cancel_all(time.time(), _DRAIN_S)
 
     def submit_remove_from_queue(self, id: IdLike) -> "Future[None]":  # noqa: A002
@@ -196,22 +237,20 @@ class Operations:
 
     def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
-        position: Future[int] = Future()
-
-        def retry(_none: None) -> None:
-            retrying = self._thread.post(on.RetryRequested(_id(id), time.time()))
-            _follow(retrying, lambda given: succeed(position, given), position)
-
         # Somebody may have logged in since it failed.
-        _follow(self._ask_hub(lambda: self._runner.use_token(self.hub.token)), retry, position)
-        return position
+        refreshing = self._ask_hub(lambda: self._runner.use_token(self.hub.token))
+        return _chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
 
     def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
         """Forgets one failed download, or all of them where None."""
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes the limit of pending downloads; never evicts."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
@@ -231,8 +270,20 @@ class Operations:
         return self._runner.engine_pid
 
     def submit_get_queue_snapshot(self) -> "Future[QueueSnapshot]":
-        """The queue as it is after everything that was asked before."""
+        """Queued, active and recently ended downloads, with shards, rates and notices."""
         return self._thread.ask(lambda machine: machine.snapshot())
+
+    def submit_active_count(self) -> "Future[int]":
+        """Downloads that hold a slot; whole downloads, not shards."""
+        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
+
+    def submit_pending_count(self) -> "Future[int]":
+        """Downloads that wait, paused ones included; whole downloads, not shards."""
+        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
+
+    def submit_get_max_queue_size(self) -> "Future[int]":
+        """The limit of pending downloads."""
+        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
 
     def submit_has_download(self, id: IdLike) -> "Future[bool]":  # noqa: A002
         """Whether a pending or active download answers to the id."""
@@ -244,7 +295,7 @@ class Operations:
         return _then(self._thread.wait(_id(id)), _finished)
 
     def submit_join(self) -> "Future[None]":
-        """Ends when nothing is queued or active; paused downloads do not count."""
+        """Waits until nothing is queued or active; paused downloads do not count."""
         return self._thread.join()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
@@ -281,33 +332,37 @@ class Operations:
             quantization: Only this variant; None shows them all.
             revision: Branch, tag or commit; None is the default branch.
             context: Tokens for which memory is estimated; None is 8192.
+
+        Raises:
+            RequestError: The quantization names no variant, or several.
+            HubError: The Hub's answer is no, or there is none.
         """
         return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
 
     def submit_search(
         self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
     ) -> "Future[list[RepoSummary]]":
-        """The Hub's repositories with GGUF files that answer to the words."""
+        """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        Raises:
+            RequestError: There is no such order.
+            HubError: The Hub's answer is no, or there is none.
+        """
         return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
 
     def submit_partials(self) -> "Future[list[Leftover]]":
-        """The partial downloads below the models folder, by path."""
+        """The partial downloads that lie about in the models folder, by path."""
         return self._ask_hub(lambda: leftovers(self.settings.models_directory))
 
     def submit_discard_partials(self, targets: Iterable[str]) -> "Future[frozenset[str]]":
-        """Deletes the partial files of these targets; those that are in the queue, or that a process is at, stay.
+        """Deletes the partial files of these targets; what is in the queue, or in use by a process, stays.
 
-        The future gets the targets whose partial files are gone.
+        Returns:
+            The targets of which nothing partial is left.
         """
         unwanted = frozenset(targets)
-        gone: Future[frozenset[str]] = Future()
-
-        def delete(wanted: frozenset[str]) -> None:
-            deleting = self._ask_hub(lambda: discard_leftovers(unwanted - wanted))
-            _follow(deleting, lambda deleted: succeed(gone, deleted), gone)
-
-        _follow(self._thread.ask(lambda machine: machine.wanted_targets), delete, gone)
-        return gone
+        asking = self._thread.ask(lambda machine: machine.wanted_targets)
+        return _chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -370,6 +425,25 @@ def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> 
     target: Future[_Other] = Future()
     _follow(source, lambda result: succeed(target, transform(result)), target)
     target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
+    return target
+
+
+def _chain(first: "Future[_Result]", go_on: Callable[[_Result], "Future[_Other]"]) -> "Future[_Other]":
+    """A future of what the second step comes to; cancelling it cancels the step that is under way."""
+    target: Future[_Other] = Future()
+    steps: list[Future[Any]] = [first]
+
+    def go_on_with(result: _Result) -> None:
+        second = go_on(result)
+        steps.append(second)
+        _follow(second, lambda outcome: succeed(target, outcome), target)
+
+    def take_back(done: "Future[_Other]") -> None:
+        if done.cancelled():
+            steps[-1].cancel()
+
+    _follow(first, go_on_with, target)
+    target.add_done_callback(take_back)
     return target
 
 

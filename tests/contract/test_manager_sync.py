@@ -9,6 +9,7 @@ import pytest
 
 from gglib_nb import DownloadManager, DownloadRequest, NotInQueueError, QueueFullError
 from gglib_nb.demo import DemoHub
+from gglib_nb.manager.operations import Operations
 from gglib_nb.manager.sync import SyncOperations
 
 SMALL = "demo/small-GGUF"
@@ -25,6 +26,18 @@ def test_every_coroutine_of_the_port_has_a_twin_with_the_same_arguments() -> Non
 
     expected = {name: list(signature.parameters) for name, signature in public_coroutines().items() if name != "aclose"}
     assert {name: list(signature.parameters) for name, signature in twins.items()} == expected
+
+
+@pytest.mark.parametrize("form", [DownloadManager, SyncOperations])
+@pytest.mark.parametrize("name", sorted(set(public_coroutines()) - {"aclose"}))
+def test_both_forms_of_an_operation_say_what_its_one_statement_says(name: str, form: type) -> None:
+    stated = getattr(Operations, f"submit_{name}")
+    said = getattr(form, name)
+
+    result = str(inspect.signature(stated).return_annotation)
+    assert inspect.getdoc(said) == inspect.getdoc(stated)
+    assert said.__name__ == name
+    assert f"Future[{inspect.signature(said).return_annotation}]" == result
 
 
 def test_a_script_downloads_without_a_loop(manager: DownloadManager) -> None:
