@@ -7,6 +7,20 @@ SortKey = Literal["downloads", "likes", "modified", "trending"]
 
 
 @dataclass(frozen=True, slots=True)
+class _AboutOne:
+    """`reference` is a person's word for a download or a model: an id, a part of one, or its number."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class _AboutOneOrAll:
+    """As `_AboutOne`; None: all of them."""
+
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ShowPanel:
     """`%gguf` alone, and `panel`."""
 
@@ -83,10 +97,8 @@ class CancelAll:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(_AboutOne):
     """Take a pending download out of the queue."""
-
-    reference: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +117,23 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(_AboutOne):
     """Let a download rest; it keeps its bytes."""
 
-    reference: str
-
 
 @dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(_AboutOne):
     """Let a paused download go on."""
 
-    reference: str
-
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(_AboutOneOrAll):
     """Queue a failed download again; None: all of them."""
 
-    reference: str | None
-
 
 @dataclass(frozen=True, slots=True)
-class ClearFailed:
+class ClearFailed(_AboutOneOrAll):
     """Take a failed download off the list of failures; None: all of them."""
-
-    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +157,8 @@ class Bandwidth:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(_AboutOneOrAll):
     """Wait for one download, or until nothing is queued or active where None."""
-
-    reference: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +167,8 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPath:
+class ModelPath(_AboutOne):
     """Give the path that a program opens."""
-
-    reference: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.events import FileProgressed, TransferProgressed
 from gglib_nb.queue.notices import notice_of
-from gglib_nb.queue.transitions import Cause, following
+from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _LOSSES_ALLOWED: Final = 3
 
@@ -67,7 +67,7 @@ class Entry:
 
     def move_on(self, cause: Cause) -> None:
         """Takes one step of the table."""
-        self.status = following(self.status, cause)
+        self.status = TRANSITIONS.following(self.status, cause)
         self._is_changed = True
 
     def start(self, at_s: float) -> None:

@@ -43,6 +43,12 @@ class PlanResolved:
 
 
 @dataclass(frozen=True, slots=True)
+class _AboutDownload:
+    id: DownloadId
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """Cancel one download with all its shards; `discards` deletes what was fetched."""
 
@@ -59,11 +65,8 @@ class AllCancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class RemovalRequested:
+class RemovalRequested(_AboutDownload):
     """Take a pending download out."""
-
-    id: DownloadId
-    at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +78,18 @@ class MoveRequested:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseRequested:
+class PauseRequested(_AboutDownload):
     """Hold a download back."""
 
-    id: DownloadId
-    at_s: float
-
 
 @dataclass(frozen=True, slots=True)
-class ResumeRequested:
+class ResumeRequested(_AboutDownload):
     """Let a paused download run again."""
 
-    id: DownloadId
-    at_s: float
-
 
 @dataclass(frozen=True, slots=True)
-class RetryRequested:
+class RetryRequested(_AboutDownload):
     """Bring a failure back to the queue. Replies with its position."""
-
-    id: DownloadId
-    at_s: float
 
 
 @dataclass(frozen=True, slots=True)

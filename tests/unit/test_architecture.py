@@ -14,7 +14,7 @@ PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 @pytest.mark.parametrize("table", [transitions, stages])
 def test_the_drawn_states_are_those_of_the_table(table) -> None:
-    assert table.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
+    assert table.TRANSITIONS.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_file_it_names_is_there() -> None:

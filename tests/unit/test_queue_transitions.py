@@ -5,40 +5,40 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.queue.downloads import Stop
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.queue.transitions import TRANSITIONS, Cause, as_mermaid, following
+from gglib_nb.queue.transitions import TRANSITIONS, Cause
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
 
 
 def test_every_status_can_be_reached_and_every_cause_is_used():
-    reached = {DownloadStatus.QUEUED, *TRANSITIONS.values()}
+    reached = {DownloadStatus.QUEUED, *TRANSITIONS.steps.values()}
 
     assert reached == set(DownloadStatus)
-    assert {cause for _status, cause in TRANSITIONS} == set(Cause)
+    assert {cause for _status, cause in TRANSITIONS.steps} == set(Cause)
 
 
 def test_from_every_status_but_completed_there_is_a_way_on():
-    left = {status for status, _cause in TRANSITIONS}
+    left = {status for status, _cause in TRANSITIONS.steps}
 
     assert set(DownloadStatus) - left == {DownloadStatus.COMPLETED}
 
 
 def test_nothing_that_is_registering_can_be_stopped():
-    causes = {cause for status, cause in TRANSITIONS if status is DownloadStatus.REGISTERING}
+    causes = {cause for status, cause in TRANSITIONS.steps if status is DownloadStatus.REGISTERING}
 
     assert causes == {Cause.REGISTERED, Cause.FAILED}
 
 
 def test_a_step_that_the_table_does_not_have_is_refused_by_name():
-    with pytest.raises(AssertionError, match="a download that is completed cannot be paused"):
-        following(DownloadStatus.COMPLETED, Cause.PAUSED)
+    with pytest.raises(AssertionError, match="a download that is completed has no step for: paused"):
+        TRANSITIONS.following(DownloadStatus.COMPLETED, Cause.PAUSED)
 
 
 def test_the_picture_has_a_line_for_every_step():
-    lines = as_mermaid().splitlines()
+    lines = TRANSITIONS.as_mermaid().splitlines()
 
     assert lines[:3] == ["stateDiagram-v2", "    [*] --> queued", "    queued --> downloading: started"]
-    assert len(lines) == 2 + len(TRANSITIONS)
+    assert len(lines) == 2 + len(TRANSITIONS.steps)
 
 
 def test_the_machine_notices_a_free_slot_that_nobody_takes():

@@ -22,7 +22,7 @@ from gglib_nb.engine.storage.paths import journal_path, part_path
 from gglib_nb.engine.storage.target_check import TargetCheck
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.range_selection import next_range
-from gglib_nb.engine.transfer.stages import Cause, Stage, following
+from gglib_nb.engine.transfer.stages import TRANSITIONS, Cause, Stage
 
 
 @dataclass(eq=False)
@@ -136,7 +136,7 @@ class Target:
 
     def advance(self, cause: Cause) -> None:
         """Go on to the stage that the table of `transfer.stages` names."""
-        self._stage = following(self._stage, cause)
+        self._stage = TRANSITIONS.following(self._stage, cause)
 
     @property
     def lease(self) -> Lease | None:

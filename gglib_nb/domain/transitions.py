@@ -1,0 +1,43 @@
+"""A life as a table: from which state, for which cause, to which state.
+
+Data, so that the picture in ARCHITECTURE.md is drawn from it. Applying it is the one thing done here, and the one
+place that refuses.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+_State = TypeVar("_State", bound=StrEnum)
+_Cause = TypeVar("_Cause", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionTable(Generic[_State, _Cause]):
+    """All steps there are.
+
+    Attributes:
+        noun: Whose life it is, in one word.
+        first: The state in which it begins.
+        steps: The state after each cause.
+    """
+
+    noun: str
+    first: _State
+    steps: Mapping[tuple[_State, _Cause], _State]
+
+    def following(self, state: _State, cause: _Cause) -> _State:
+        """The state after `cause`.
+
+        Raises:
+            AssertionError: The table has no such step; whoever asked has a bug.
+        """
+        if (state, cause) not in self.steps:
+            raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")
+        return self.steps[state, cause]
+
+    def as_mermaid(self) -> str:
+        """A Mermaid state diagram, one line a step."""
+        lines = [f"    {before} --> {after}: {cause}" for (before, cause), after in self.steps.items()]
+        return "\n".join(["stateDiagram-v2", f"    [*] --> {self.first}", *lines]) + "\n"
