@@ -7,7 +7,9 @@ from threading import Event
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.protocol import StartTransfer
+from gglib_nb.engine.storage.lease import Lease
 from gglib_nb.engine.storage.partial_file import PartialFile
+from gglib_nb.engine.storage.paths import lease_path
 from gglib_nb.engine.storage.target_check import TargetCheck
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.stages import Cause
@@ -33,7 +35,11 @@ def fetched(target: Target, mailbox: Mailbox) -> PartialFile:
     """Takes the target to `fetching`, with its lease and an open partial file."""
     target.advance(Cause.OPENED)
     target.check = TargetCheck(
-        tuple(part.planned for part in target.parts), force=False, link_folders=(), lease_s=60, stop=_NEVER
+        tuple(part.planned for part in target.parts),
+        force=False,
+        link_folders=(),
+        lease=Lease(lease_path(target.path), 60),
+        stop=_NEVER,
     )
     target.check.outcome()
     target.advance(Cause.LEASED)

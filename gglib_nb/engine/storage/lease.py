@@ -5,8 +5,9 @@ of the filesystem are not used, since `flock` does nothing on some network files
 lost files to that (its issue 4196).
 
 * Taking: the file is created exclusively. Where it exists, its owner is known dead at once on the same
-  machine (and in the same process namespace); otherwise it is taken over after it has been silent for a
-  while by the watcher's own clock, so that the clocks of two machines need not agree.
+  machine (and in the same process namespace), and where it is of an earlier boot of this machine; otherwise it is
+  taken over after it has been silent for a while by the watcher's own clock, so that the clocks of two machines need
+  not agree. One that says nothing readable is nobody's; it is only given the moment that writing it takes.
 * Taking over: an own file is renamed over the old one, and counts after a moment if it is still there.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file nobody reads. It looks at the path before every journal write and before the final rename.
@@ -14,6 +15,7 @@ lost files to that (its issue 4196).
   nothing before it has looked again.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -21,13 +23,15 @@ import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from gglib_nb.engine.storage.journal import boot_id
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
 _SETTLE_S: Final = 0.2
+# Longer than it takes to create a lease and to write it.
+_WRITING_S: Final = 1.0
 
 
 class LeaseLostError(Exception):
@@ -47,6 +51,17 @@ def _place() -> str:
     except OSError:
         namespace = ""
     return f"{socket.gethostname()} {boot_id()} {namespace}"
+
+
+def _is_of_earlier_boot(place: str, written_s: float) -> bool:
+    """Whether a lease was written on this machine before it was started.
+
+    Two machines may carry one name, so the time of the last write decides: a living owner, wherever it is, has
+    written since this boot.
+    """
+    host, boot, *_ = f"{place}  ".split(" ")
+    is_other_boot = host == socket.gethostname() and bool(boot) and bool(boot_id()) and boot != boot_id()
+    return is_other_boot and written_s < time.time() - clock_s()
 
 
 def _is_running(pid: int) -> bool:
@@ -91,15 +106,34 @@ def read_lease(path: Path) -> LeaseState | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class SeenLease:
+    """What a watcher saw.
+
+    Attributes:
+        state: What the lease said; None without one, or where it could not be read.
+        since_s: For how long it has said so, as `clock_s` at the first look.
+    """
+
+    state: LeaseState | None
+    since_s: float
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """What is to be seen there now."""
+        return cls(read_lease(path), clock_s())
+
+
 class Lease:
     """The lease of one partial file, as one process sees it."""
 
-    def __init__(self, path: Path, lease_s: float) -> None:
+    def __init__(self, path: Path, lease_s: float, seen: SeenLease | None = None) -> None:
         """Look at it, take nothing.
 
         Args:
             path: Of the lease file.
             lease_s: Without a heartbeat for so long it may be taken over.
+            seen: What was seen earlier, so that its silence since then counts; None: nothing.
         """
         self._path = path
         self._lease_s = lease_s
@@ -107,8 +141,8 @@ class Lease:
         self._fd = -1
         self._beat = 0
         self._renewed_s = 0.0
-        self._seen: LeaseState | None = None
-        self._seen_s = clock_s()
+        self._seen = seen or SeenLease(None, clock_s())
+        self._unreadable_s: float | None = None
 
     def try_acquire(self) -> LeaseState | None:
         """Take it if it is free or its owner is gone.
@@ -121,14 +155,34 @@ class Lease:
         """
         if self._create():
             return None
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{self._path} is a folder; move it away", str(self._path))
         state = read_lease(self._path)
-        is_silent = state == self._seen and clock_s() - self._seen_s > self._lease_s
-        if state != self._seen:
-            self._seen, self._seen_s = state, clock_s()
-        is_dead = state is not None and state.is_owner_dead()
-        if (is_dead or is_silent) and self._take_over(state):
+        is_free = self._is_long_unreadable() if state is None else self._is_silent(state) or self._is_dead(state)
+        if is_free and self._take_over(state):
             return None
         return state or LeaseState("", "", 0, 0, 0)
+
+    def _is_long_unreadable(self) -> bool:
+        """Whether it is not just being written."""
+        if self._unreadable_s is None:
+            self._unreadable_s = clock_s()
+            return False
+        return clock_s() - self._unreadable_s > min(self._lease_s, _WRITING_S)
+
+    def _is_silent(self, state: LeaseState) -> bool:
+        self._unreadable_s = None
+        if state != self._seen.state:
+            self._seen = SeenLease(state, clock_s())
+            return False
+        return clock_s() - self._seen.since_s > self._lease_s
+
+    def _is_dead(self, state: LeaseState) -> bool:
+        try:
+            written_s = self._path.stat().st_mtime
+        except OSError:
+            return False
+        return state.is_owner_dead() or _is_of_earlier_boot(state.place, written_s)
 
     def is_ours(self) -> bool:
         """Whether the lease at the path still names us; asks the filesystem."""

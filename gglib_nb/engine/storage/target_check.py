@@ -19,7 +19,7 @@ from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.lease import Lease
-from gglib_nb.engine.storage.paths import journal_path, lease_path
+from gglib_nb.engine.storage.paths import journal_path
 from gglib_nb.errors import GglibError, StorageError
 
 _LOOK_S: Final = 0.5
@@ -58,12 +58,12 @@ class TargetCheck:
         *,
         force: bool,
         link_folders: tuple[str, ...],
-        lease_s: float,
+        lease: Lease,
         stop: threading.Event,
     ) -> None:
         self.files = files
         self.target = Path(files[0].target)
-        self.lease = Lease(lease_path(self.target), lease_s)
+        self.lease = lease
         self.has_lease = False
         self.hashed_bytes: int | None = None
         self.owner_bytes: int | None = None

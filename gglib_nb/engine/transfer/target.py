@@ -16,9 +16,9 @@ from gglib_nb.engine.http.resolve import FileAddress, Remote
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
 from gglib_nb.engine.storage.byte_ranges import RangeSet
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
-from gglib_nb.engine.storage.lease import Lease
+from gglib_nb.engine.storage.lease import Lease, SeenLease
 from gglib_nb.engine.storage.partial_file import SYNC_BYTES, SYNC_S, PartialFile
-from gglib_nb.engine.storage.paths import journal_path, part_path
+from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
 from gglib_nb.engine.storage.target_check import TargetCheck
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.range_selection import next_range
@@ -127,6 +127,7 @@ class Target:
         self.proven_parts = 0
         self.is_syncing = False
         self._stage = Stage.PENDING
+        self._seen_lease: SeenLease | None = None
         self._synced_s = time.monotonic()
 
     @property
@@ -182,6 +183,7 @@ class Target:
 
     def scan(self, *, force: bool) -> None:
         """See what earlier runs left, so that its bytes count before it is this target's turn."""
+        self._seen_lease = SeenLease.at(lease_path(self.path))
         size = self.size_bytes
         if size is None:
             return
@@ -192,6 +194,11 @@ class Target:
         state = Journal.read(journal_path(self.path))
         if state is not None and state.parts == self.identities and part_path(self.path).exists():
             self.left = state.done
+
+    def take_seen_lease(self) -> SeenLease | None:
+        """What `scan` saw of its lease, once: all targets of an attempt are watched from its beginning."""
+        seen, self._seen_lease = self._seen_lease, None
+        return seen
 
     def update_done(self) -> None:
         """Bring `done` up to what the connections have written, and let the hasher follow."""

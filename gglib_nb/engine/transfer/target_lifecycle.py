@@ -16,9 +16,9 @@ from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.storage.disk_space import Reservation
 from gglib_nb.engine.storage.filesystem import storage_error
 from gglib_nb.engine.storage.finalizer import FinalizeOutcome, Finalizer, RenameGate
-from gglib_nb.engine.storage.lease import LeaseLostError
+from gglib_nb.engine.storage.lease import Lease, LeaseLostError
 from gglib_nb.engine.storage.partial_file import PartialFile
-from gglib_nb.engine.storage.paths import delete_partial
+from gglib_nb.engine.storage.paths import delete_partial, lease_path
 from gglib_nb.engine.storage.target_check import CheckResult, StoppedError, TargetCheck
 from gglib_nb.engine.transfer.adaptation import MOST_CONNECTIONS
 from gglib_nb.engine.transfer.mailbox import Mailbox
@@ -160,7 +160,7 @@ class TargetLifecycle:
             tuple(part.planned for part in target.parts),
             force=self._command.force,
             link_folders=self._resources.link_folders,
-            lease_s=self._resources.timeouts.lease_s,
+            lease=Lease(lease_path(target.path), self._resources.timeouts.lease_s, target.take_seen_lease()),
             stop=self._stop,
         )
         self._mailbox.in_background("check", check.outcome, lambda outcome: self._checked(target, outcome))

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.storage.lease import Lease, read_lease
+from gglib_nb.engine.storage.lease import Lease, SeenLease, clock_s, read_lease
 
 
 @pytest.fixture
@@ -92,6 +93,57 @@ def test_an_owner_that_does_not_beat_loses_it_by_the_watchers_clock(path) -> Non
 
     assert watcher.try_acquire() is None
     watcher.release()
+
+
+def an_earlier_boot(path: Path) -> str:
+    """The place of a process of this machine before it was started anew."""
+    host, _boot, namespace = read_lease(path).place.split(" ")
+    return f"{host} 00000000-0000-0000-0000-000000000000 {namespace}"
+
+
+def test_a_lease_of_an_earlier_boot_of_this_machine_is_taken_at_once(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place=an_earlier_boot(path), pid=os.getpid())
+    before_this_boot_s = time.time() - clock_s() - 60
+    os.utime(path, (before_this_boot_s, before_this_boot_s))
+    watcher = Lease(path, 10)
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+def test_another_machine_of_the_same_name_that_has_written_since_is_believed_alive(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place=an_earlier_boot(path))
+
+    assert Lease(path, 10).try_acquire().owner == "other"
+
+
+def test_silence_since_an_earlier_look_counts(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place="elsewhere")
+    seen = SeenLease(read_lease(path), clock_s() - 11)
+    watcher = Lease(path, 10, seen)
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+@pytest.mark.parametrize("content", ["", "half a li", '{"owner": 7}'])
+def test_a_lease_that_says_nothing_readable_is_nobodys_after_a_moment(path, content) -> None:
+    path.write_text(content)
+    watcher = Lease(path, 0.0)
+    assert watcher.try_acquire().owner == ""
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+def test_a_folder_in_the_place_of_a_lease_is_named(path) -> None:
+    path.mkdir()
+
+    with pytest.raises(IsADirectoryError, match="model.gguf.part.lease"):
+        Lease(path, 10).try_acquire()
 
 
 def test_an_owner_that_lost_it_notices_and_gives_back_nothing(path) -> None:
