@@ -9,7 +9,7 @@ thread uses a connection; only `abort` may be called from another.
 import contextlib
 import http.client
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -35,7 +35,13 @@ class Answer(Protocol):
     headers: Mapping[str, str]
 
     def readinto(self, view: memoryview) -> int:
-        """Read up to as many bytes as the view holds; 0 at the end. Raises `LineError`."""
+        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there. Raises `LineError`."""
+
+    def readinto1(self, view: memoryview) -> int:
+        """Read what has come, at most what the view holds, waiting for one byte; 0 at the end. Raises `LineError`.
+
+        Costs a copy more than `readinto`, so it is for lines on which a whole view takes long.
+        """
 
     def finish(self) -> None:
         """The caller has read all it wants; the connection is kept if the body is at its end."""
@@ -72,14 +78,23 @@ class _DirectAnswer:
         self._response = response
 
     def readinto(self, view: memoryview) -> int:
+        return self._read(self._response.readinto, view)
+
+    def readinto1(self, view: memoryview) -> int:
+        return self._read(self._response.readinto1, view)
+
+    @staticmethod
+    def _read(read: Callable[[memoryview], int], view: memoryview) -> int:
         try:
-            return self._response.readinto(view)
+            return read(view)
         except TimeoutError as error:
             raise LineError(STALLED) from error
         except (OSError, http.client.HTTPException) as error:
             raise line_error(error, "") from error
 
     def finish(self) -> None:
+        if self._response.length == 0:
+            self._response.close()  # `readinto1` leaves that to us, and only then the connection can be used again
         if not self._response.isclosed():
             self._connection.close()
 
@@ -161,6 +176,9 @@ class _ClientAnswer:
         self._rest = memoryview(b"")
 
     def readinto(self, view: memoryview) -> int:
+        return self.readinto1(view)  # its chunks are small
+
+    def readinto1(self, view: memoryview) -> int:
         from huggingface_hub.utils import httpx
 
         try:

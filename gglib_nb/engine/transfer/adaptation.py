@@ -23,6 +23,7 @@ _WINDOW_S: Final = 0.15
 _FIRST_HOLD_S: Final = 1.0
 _LONGEST_HOLD_S: Final = 30.0
 _REFUSED_HOLD_S: Final = 30.0
+_STALLED_HOLD_S: Final = 5.0
 
 
 class Adaptation:
@@ -66,6 +67,10 @@ class Adaptation:
     def refused(self, now_s: float, flowing: int) -> None:
         """The server does not want so many: stay with those that flow for a while."""
         self._settle_for(max(1, flowing), now_s, _REFUSED_HOLD_S)
+
+    def stalled(self, now_s: float) -> None:
+        """A connection stalled on a line that has little to give: half as many, for a moment."""
+        self._settle_for(max(1, self.wanted // 2), now_s, _STALLED_HOLD_S)
 
     def _measure(self, now_s: float, received_bytes: int, start_s: float, start_bytes: int) -> None:
         if start_bytes < 0:

@@ -30,6 +30,8 @@ _SOON_S: Final = 2.0
 # took beyond what is usual on a short line, seen ten times a second.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
+# Connections that bring less are starved by each other: a packet may come seconds after the one before.
+_THIN_BYTES_PER_SECOND: Final = 16 * 1024
 
 
 @dataclass(eq=False)
@@ -263,6 +265,12 @@ class ConnectionPool:
         flowing = sum(now_s - connection.moved_s < 1 for connection in self.busy)
         if flowing:
             self._adaptation.refused(now_s, flowing)
+
+    def note_stall(self, now_s: float) -> None:
+        """A connection brought nothing for too long: on a line that is thin for all of them, go on with fewer."""
+        rate = sum(connection.speed(now_s).bytes_per_second for connection in self.busy)
+        if rate < _THIN_BYTES_PER_SECOND * max(1, len(self.busy)):
+            self._adaptation.stalled(now_s)
 
     def close(self, connection: PooledConnection) -> None:
         """Close a connection's connection; its request, if any, must have been revoked."""

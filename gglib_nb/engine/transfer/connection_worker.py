@@ -19,7 +19,8 @@ from gglib_nb.engine.transfer.throttle import Throttle
 # little, and a fast line still fills the whole buffer.
 _SLICE_S: Final = 0.1
 _SMALLEST_SLICE_BYTES: Final = 4 * 1024
-_FIRST_SLICE_BYTES: Final = 64 * 1024
+# Below this a slice takes what has come and does not wait until it is full: at 3 KB/s that would look like a stall.
+_FILLED_SLICE_BYTES: Final = 128 * 1024
 BUFFER_BYTES: Final = MIB
 
 # Who waits for the hasher looks so often whether it has caught up.
@@ -62,7 +63,7 @@ class ConnectionWorker:
         self._stop = threading.Event()
         self._connection: Connection | None = None
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._slice_bytes = _FIRST_SLICE_BYTES
+        self._slice_bytes = _SMALLEST_SLICE_BYTES
         self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
@@ -121,7 +122,8 @@ class ConnectionWorker:
                 self._slice_bytes if request.end is None else min(self._slice_bytes, request.end - request.position)
             )
             began_s = time.monotonic()
-            count = answer.readinto(self._buffer[: max(1, wanted)])
+            read = answer.readinto if self._slice_bytes >= _FILLED_SLICE_BYTES else answer.readinto1
+            count = read(self._buffer[: max(1, wanted)])
             if count == 0 or self._stop.is_set():
                 self._end_of_body(request)
                 break

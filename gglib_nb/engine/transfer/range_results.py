@@ -17,8 +17,9 @@ from gglib_nb.engine.transfer.retry import after_failure
 from gglib_nb.engine.transfer.scheduler import Scheduler
 from gglib_nb.engine.transfer.target import Part, Target
 
-# A connection that brought less before it broke counts as one that brought nothing.
-_WORTH_BYTES: Final = 64 * 1024
+# A connection that brought less before it broke counts as one that brought nothing. Little enough that a line which is
+# slow and breaks off often is never given up while bytes come.
+_WORTH_BYTES: Final = 4 * 1024
 
 
 class RangeResults:
@@ -48,10 +49,7 @@ class RangeResults:
             return
         target.update_done()  # the hasher should not wait for the next tick
         request, part = ended.request, target.part_of(ended.request)
-        # What a server that gives only the whole has sent is lost when it breaks off.
-        has_gained = request.received_bytes >= _WORTH_BYTES and not part.is_sequential
-        if has_gained or request.position == request.end:
-            part.succeeded()
+        self._count(part, request)
         match ended.error:
             case None if part.end is None and request.end is not None:
                 _length_is_known(target, part, request.end)
@@ -72,7 +70,17 @@ class RangeResults:
             GglibError: It was tried often enough.
         """
         for target, request in self._scheduler.abandon_stalled(now_s, self._timeouts):
+            self._scheduler.pool.note_stall(now_s)
+            self._count(target.part_of(request), request)
             self._failed(target, target.part_of(request), request, LineError(STALLED), now_s)
+
+    @staticmethod
+    def _count(part: Part, request: RangeRequest) -> None:
+        """Forgive earlier failures where it brought something."""
+        # What a server that gives only the whole has sent is lost when it breaks off.
+        has_gained = request.received_bytes >= _WORTH_BYTES and not part.is_sequential
+        if has_gained or request.position == request.end:
+            part.succeeded()
 
     def _failed(self, target: Target, part: Part, request: RangeRequest, error: ExchangeError, now_s: float) -> None:
         if isinstance(error, RangeIgnoredError):

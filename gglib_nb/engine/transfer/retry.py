@@ -90,7 +90,8 @@ def _wait(part: Part, error: ExchangeError, now_s: float, timeouts: Timeouts, as
 
 def _back_off(part: Part, error: ExchangeError, now_s: float, timeouts: Timeouts, asked_s: float | None) -> None:
     own_s = backoff_s(part.failures + 1, timeouts, random.random())  # noqa: S311  # spreads load, guards nothing
-    part.wait_until(now_s + (own_s if asked_s is None else max(asked_s, 0.1)), str(error))
+    # What the server asks for is a floor: with `Retry-After: 0` it would be asked again at once until the tries are used up.
+    part.wait_until(now_s + max(own_s, asked_s or 0.0), str(error))
 
 
 def _follow(part: Part, error: MovedError, timeouts: Timeouts) -> None:

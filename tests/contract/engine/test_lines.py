@@ -205,3 +205,15 @@ def test_hosts_that_need_no_proxy_are_reached_directly(hub, tmp_path, monkeypatc
     assert proxy.heads == []
     engine.close()
     proxy.close()
+
+
+@pytest.mark.slow
+def test_a_line_that_is_slow_is_not_one_that_stalls(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=2, answer_s=3))
+    hub.set_speed(per_connection=3_000)
+
+    attempt = engine.begin(REPO, TINY)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 60_000)
+    engine.close()
+
+    assert {one.notice_kind for one in engine.log.progress_of(attempt)} <= {None, "connecting"}

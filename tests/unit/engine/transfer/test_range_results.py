@@ -24,8 +24,9 @@ class FakeScheduler:
     def __init__(self, target) -> None:
         self.refetched = []
         self.refused = 0
+        self.stalls = 0
         self.stalled = []
-        self.pool = SimpleNamespace(busy=[], moved_s=0.0, refused=self._refused)
+        self.pool = SimpleNamespace(busy=[], moved_s=0.0, refused=self._refused, note_stall=self._note_stall)
         self._target = target
 
     def take_back(self, ended, _now_s):
@@ -41,6 +42,9 @@ class FakeScheduler:
 
     def refetch_part(self, _target, part, _now_s) -> None:
         self.refetched.append(part)
+
+    def _note_stall(self, _now_s) -> None:
+        self.stalls += 1
 
     def _refused(self, _now_s) -> None:
         self.refused += 1
@@ -174,6 +178,7 @@ def test_a_stalled_range_is_a_failure_of_the_line(ranges) -> None:
     ranges.results.take_stalled(0.0)
 
     assert ranges.part.trouble == "stalled"
+    assert ranges.scheduler.stalls == 1
 
 
 def test_the_end_of_a_body_of_unknown_length_is_the_end_of_its_part(tmp_path) -> None:

@@ -69,6 +69,16 @@ def test_a_wait_that_the_server_asks_for_is_kept() -> None:
     assert part.retry_at_s == 177.0
 
 
+def test_a_server_that_asks_for_no_wait_at_all_still_gets_longer_ones() -> None:
+    part = a_part()
+
+    fail(part, BusyError(503, 0))
+    before_s = part.retry_at_s
+    after_failure(part, BusyError(503, 0), before_s, TIMEOUTS, others_flow=False)
+
+    assert part.retry_at_s - before_s >= 1
+
+
 def test_an_expired_url_is_asked_for_again_at_once_the_first_time_and_later_the_second() -> None:
     part = a_part()
 
