@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
-from gglib_nb.engine.process.client import EngineClient, EngineLost
+from gglib_nb.engine.process.client import EngineClient, EngineLost, EngineSilent, Report
 from gglib_nb.errors import CatalogError, GglibError, from_wire
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
@@ -113,12 +113,12 @@ class EngineEffectRunner(EffectRunner):
             return on.RegistrationFailed(effect.attempt, failure, time.time())
         return on.ModelRegistered(effect.attempt, time.time())
 
-    def _report(self, event: wire.Event | EngineLost) -> None:
+    def _report(self, event: Report) -> None:
         if (report := _as_queue_event(event, time.time())) is not None:
             self._post(report)
 
 
-def _as_queue_event(event: wire.Event | EngineLost, at_s: float) -> on.Event | None:
+def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
     match event:
         case wire.Progress():
             return on.TransferProgressed(
@@ -139,6 +139,8 @@ def _as_queue_event(event: wire.Event | EngineLost, at_s: float) -> on.Event | N
             return on.TransferStopped(event.attempt, at_s)
         case EngineLost():
             return on.EngineLost(at_s)
+        case EngineSilent():
+            return on.EngineFellSilent(event.silent_s)
         case wire.Ready():
             return None
         case _:

@@ -125,6 +125,11 @@ class Entry:
         self._is_changed = True
         return changed
 
+    def fall_silent(self, silent_s: float) -> None:
+        """Nothing is known of it for so long: no rate, no time left, and the bars stay where they were."""
+        self.hold()
+        self._notice = notice_of("silent", silent_s, "")
+
     def lose_engine(self) -> bool:
         """Counts a loss; False when there have been too many without a new byte."""
         self._losses += 1

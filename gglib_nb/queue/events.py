@@ -178,6 +178,13 @@ class EngineLost:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFellSilent:
+    """The engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost."""
+
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRegistered:
     """The attempt's model is in the catalog."""
 
@@ -213,6 +220,7 @@ Event = (
     | TransferFailed
     | TransferStopped
     | EngineLost
+    | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed
 )

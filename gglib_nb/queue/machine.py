@@ -121,6 +121,8 @@ class QueueMachine:
                 self._confirm_stop(event.attempt, event.at_s)
             case on.EngineLost():
                 self._lose_engine(event.at_s)
+            case on.EngineFellSilent():
+                self._note_silence(event.silent_s)
             case on.ModelRegistered():
                 self._complete(event.attempt, event.at_s)
             case on.RegistrationFailed():
@@ -285,6 +287,13 @@ class QueueMachine:
         stop = self._downloads.stopping.pop(attempt)
         if stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, at_s, discards=stop.discards)
+
+    def _note_silence(self, silent_s: float) -> None:
+        for entry in self._downloads.running():
+            entry.fall_silent(silent_s)
+            view = entry.view(0)
+            self._tell(told.NoticeChanged(view.id, view.notice))
+            self._tell(told.DownloadProgressed(view))
 
     def _lose_engine(self, at_s: float) -> None:
         # Everything is put in order before anything new starts: what starts then was not lost.

@@ -15,6 +15,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "verifying": lambda _seconds, _text: "verifying",
     "finalizing": lambda _seconds, _text: "finalizing",
     "waiting": lambda _seconds, text: text or "waiting for another kernel",
+    "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
     "linked": lambda _seconds, text: text or "linked to an identical file",
 }
 

@@ -45,6 +45,23 @@ async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: Dow
     assert hub.bytes_sent("large-Q8_0.gguf") < 40_000_000 + 2 * 8_000_000
 
 
+@pytest.mark.slow
+async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_next_one_waiting(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(bytes_per_second=4_000_000)
+    first = await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 1_000_000)
+    assert manager.engine_pid is not None
+
+    os.kill(manager.engine_pid, signal.SIGSTOP)
+    second = await manager.queue_smart(SMALL)
+    await manager.cancel_download(first.id)
+
+    assert (await manager.wait(second.id)).is_verified
+
+
 async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
     manager: DownloadManager, hub: DemoHub, tmp_path: Path
 ) -> None:

@@ -11,12 +11,11 @@ from typing_extensions import override
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.process.client import EngineClient, EngineLost
+from gglib_nb.engine.process.client import EngineClient, Report
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.protocol import (
     Command,
     Configure,
-    Event,
     Progress,
     StartTransfer,
     StopTransfer,
@@ -77,14 +76,14 @@ class EventLog:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self.events: list[Event | EngineLost] = []
+        self.events: list[Report] = []
 
-    def add(self, event: Event | EngineLost) -> None:
+    def add(self, event: Report) -> None:
         with self._changed:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait_for(self, look: Callable[[list[Event | EngineLost]], _Found | None], timeout_s: float = 20) -> _Found:
+    def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 20) -> _Found:
         """What `look` finds in the events, looked for after each one."""
         with self._changed:
             found: _Found | None = None

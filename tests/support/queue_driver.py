@@ -118,6 +118,9 @@ class QueueDriver:
     def lose_engine(self):
         self.send(on.EngineLost(self.now_s))
 
+    def fall_silent(self, silent_s):
+        return self.send(on.EngineFellSilent(silent_s))
+
     def registered(self, which):
         self.send(on.ModelRegistered(self._attempt(which), self.now_s))
 

@@ -257,6 +257,26 @@ def test_three_restarts_without_a_byte_fail_the_download(queue):
     assert failure(queue).can_retry
 
 
+def test_a_silent_engine_is_told_and_no_rate_is_claimed(queue):
+    queue.progress(A, 10, received=10, at_s=1.0)
+    queue.progress(A, 40, received=40, at_s=3.0)
+    assert queue.item(A).bytes_per_second is not None
+
+    queue.fall_silent(4.0)
+
+    silent = queue.item(A)
+    assert (silent.notice_kind, silent.notice) == ("silent", "the download process does not answer (4 s)")
+    assert (silent.bytes_per_second, silent.eta_seconds, silent.downloaded_bytes) == (None, None, 40)
+
+
+def test_an_engine_that_speaks_again_is_not_called_silent_any_more(queue):
+    queue.fall_silent(4.0)
+
+    queue.progress(A, 50, received=50, at_s=9.0)
+
+    assert queue.item(A).notice is None
+
+
 def test_a_new_byte_makes_the_count_of_restarts_start_over(queue):
     for _loss in range(3):
         queue.lose_engine()

@@ -2,12 +2,14 @@
 
 Sending never waits: a writer thread takes the commands in their order, so a stopped engine or a full pipe
 holds up nobody. A reader thread calls `on_event`. When the process ends by itself, everything that was sent
-to it is void, `EngineLost` is the last that is heard of it, and the next command starts another.
+to it is void, `EngineLost` is the last that is heard of it, and the next command starts another. One that lives and
+does not answer for long is killed (`watchdog`), which comes to the same.
 """
 
 import contextlib
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from gglib_nb.engine.process.watchdog import Watchdog
 from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
@@ -41,6 +44,7 @@ main(int(parent_pid))
 _TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
+_WATCH_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,21 @@ class EngineLost:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineSilent:
+    """The engine lives and does not report although it has work; said each second until it does or is replaced.
+
+    Attributes:
+        silent_s: Seconds since it last said something.
+    """
+
+    silent_s: float
+
+
+Report = Event | EngineLost | EngineSilent
+"""What `on_event` gets."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     command: Command | None
     life: int
@@ -63,9 +82,7 @@ class _Sent:
 class EngineClient:
     """One engine at a time, started on first need. Methods may be called from any thread, unless they say otherwise."""
 
-    def __init__(
-        self, configure: Configure, *, log_folder: Path, on_event: Callable[[Event | EngineLost], None]
-    ) -> None:
+    def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[Report], None]) -> None:
         """Start nothing yet.
 
         Args:
@@ -82,6 +99,7 @@ class EngineClient:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._writer: threading.Thread | None = None
+        self._watchdog = Watchdog(time.monotonic())
         self._life = 0
         self._is_closed = False
 
@@ -171,6 +189,7 @@ class EngineClient:
         return process
 
     def _put(self, process: subprocess.Popen[bytes], command: Command) -> None:
+        self._watchdog.told(command, time.monotonic())
         data = memoryview(encode(command))
         # A broken pipe is reported by the reader, which meets the end of the events.
         with self._pipe_lock, contextlib.suppress(OSError, ValueError):
@@ -197,6 +216,7 @@ class EngineClient:
             )
         with self._lock:
             self._process = process
+            self._watchdog = Watchdog(time.monotonic())
         self._reader = threading.Thread(target=self._read_all, args=(process,), name="gglib-engine-reader", daemon=True)
         self._reader.start()
         return process
@@ -212,10 +232,12 @@ class EngineClient:
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe
         rest = b""
         with contextlib.suppress(OSError, ValueError):
-            while data := os.read(process.stdout.fileno(), 1 << 16):
+            while (data := self._read(process)) != b"":
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    self._on_event(decode(line))  # type: ignore[arg-type]  # the engine sends events only
+                    event: Event = decode(line)  # type: ignore[assignment]  # the engine sends events only
+                    self._watchdog.heard(event, time.monotonic())
+                    self._on_event(event)
         try:
             code = process.wait(_WAIT_AFTER_END_S)
         except subprocess.TimeoutExpired:
@@ -224,6 +246,19 @@ class EngineClient:
         self._close_input(process)
         process.stdout.close()
         self._lost(_reason(code))
+
+    def _read(self, process: subprocess.Popen[bytes]) -> bytes:
+        """What the engine says next; empty at its end. Meanwhile its silence is watched."""
+        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
+        descriptor = process.stdout.fileno()
+        while not select.select([descriptor], [], [], _WATCH_S)[0]:
+            now_s = time.monotonic()
+            verdict = self._watchdog.verdict(now_s)
+            if verdict == "dead":
+                process.kill()
+            elif verdict == "silent":
+                self._on_event(EngineSilent(self._watchdog.silent_s(now_s)))
+        return os.read(descriptor, 1 << 16)
 
     def _lost(self, reason: str) -> None:
         with self._lock:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import gglib_nb
-from gglib_nb.engine.process.client import EngineLost
+from gglib_nb.engine.process.client import EngineLost, EngineSilent
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
 from gglib_nb.engine.storage.byte_ranges import RangeSet
 from tests.support.engine import EngineProcess
@@ -223,6 +223,21 @@ def test_a_stopped_engine_does_not_hold_up_the_sender(hub, engine) -> None:
     engine.client.close(timeout_s=0.5)
 
     assert took_s < 1
+    assert ended(process.pid)
+
+
+@pytest.mark.slow
+def test_an_engine_that_lives_and_does_not_answer_is_told_and_replaced_when_a_stop_waits_for_it(hub, engine) -> None:
+    attempt = begin_slowly(engine, hub)
+    process = psutil.Process(engine.client.pid)
+
+    process.suspend()
+    silent = engine.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineSilent)), None))
+    engine.send(StopTransfer(attempt))
+    lost = engine.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineLost)), None))
+
+    assert silent.silent_s >= 3
+    assert "SIGKILL" in lost.reason
     assert ended(process.pid)
 
 
