@@ -9,11 +9,11 @@ from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
-from gglib_nb.hub.errors_map import Asked
 from gglib_nb.hub.ranges import read_range
 from gglib_nb.hub.transport import Patience, Transport
 

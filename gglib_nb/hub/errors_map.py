@@ -1,58 +1,30 @@
 """The one place where huggingface_hub's and httpx's errors become ours.
 
-A table, most specific first; what is in no row is a mistake of the program and keeps its traceback. Texts say
-what to do next and repeat nothing that could hold a token. Sends nothing itself.
+A table, most specific first; what is in no row is a mistake of the program and keeps its traceback. What an answer of
+the Hub means stands in `domain.hub_answers`, for the engine too. Sends nothing itself.
 """
 
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import Final
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.hub_answers import LOG_IN, Asked, Refusal, RefusalCode, hub_refusal, proxy_refusal
+from gglib_nb.domain.secrets import HIDDEN
 from gglib_nb.errors import (
-    GatedRepoError,
     GglibError,
-    HubError,
     HubUnavailableError,
     InvalidConfigError,
     InvalidRepoIdError,
     InvalidTokenError,
     NetworkError,
     OfflineError,
-    RateLimitedError,
-    RepoNotFoundError,
-    RevisionNotFoundError,
 )
-
-_BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
-_LOG_IN: Final = "log in with `hf auth login` or set HF_TOKEN"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for, so that an error's text can name it.
-
-    Attributes:
-        endpoint: The hub's base URL.
-        repo_id: None where no repository was asked about.
-        revision: None is the default branch.
-        path: A file's path in the repository; None where no file was asked for.
-    """
-
-    endpoint: str
-    repo_id: str | None = None
-    revision: str | None = None
-    path: str | None = None
-
-    @property
-    def page(self) -> str:
-        """Address of the repository's page, for a person to open."""
-        return f"{self.endpoint}/{self.repo_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +56,13 @@ class _Trouble:
         return " ".join((getattr(self.error, "server_message", None) or "").split())
 
     @property
+    def refusal(self) -> Refusal:
+        """The answer as the one map of refusals wants it."""
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        wait_s = retry_after_s(self.headers)
+        return Refusal.of(self.status, headers, text=self.server_text, had_token=self.had_token, wait_s=wait_s)
+
+    @property
     def host(self) -> str:
         """The hub's name in the network."""
         return urlsplit(self.asked.endpoint).netloc
@@ -103,9 +82,9 @@ def redact(error: BaseException, secret: str | None) -> None:
     if not secret:
         return
     for link in _chain(error):
-        link.args = tuple(part.replace(secret, "…") if isinstance(part, str) else part for part in link.args)
+        link.args = tuple(part.replace(secret, HIDDEN) if isinstance(part, str) else part for part in link.args)
         if isinstance(message := getattr(link, "server_message", None), str):
-            vars(link)["server_message"] = message.replace(secret, "…")
+            vars(link)["server_message"] = message.replace(secret, HIDDEN)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -151,16 +130,16 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     log_in_failures = [getattr(errors, name, None) for name in ("OIDCError", "DeviceCodeError")]
     return (
         (errors.OfflineModeIsEnabled, _offline),
-        (errors.GatedRepoError, _gated),
-        (errors.RepositoryNotFoundError, _no_repository),
-        (errors.RevisionNotFoundError, _no_revision),
-        (errors.RemoteEntryNotFoundError, _no_file),
-        (errors.DisabledRepoError, _disabled),
-        (errors.HfHubHTTPError, _by_status),
+        (errors.GatedRepoError, _as("GatedRepo")),
+        (errors.RepositoryNotFoundError, _missing),
+        (errors.RevisionNotFoundError, _as("RevisionNotFound")),
+        (errors.RemoteEntryNotFoundError, _as("EntryNotFound")),
+        (errors.DisabledRepoError, _as("DisabledRepo")),
+        (errors.HfHubHTTPError, _by_answer),
         (errors.HFValidationError, _invalid_id),
         (errors.LocalTokenNotFoundError, _not_logged_in),
         *((kind, _not_logged_in) for kind in log_in_failures if kind is not None),
-        (httpx.HTTPStatusError, _by_status),
+        (httpx.HTTPStatusError, _by_answer),
         (httpx.TimeoutException, _no_answer),
         (httpx.ProxyError, _proxy_failed),
         (httpx.ConnectError, _unreachable),
@@ -181,34 +160,18 @@ def _offline(trouble: _Trouble) -> GglibError:
     )
 
 
-def _gated(trouble: _Trouble) -> GglibError:
-    if trouble.had_token:
-        text = f"ask for access on {trouble.asked.page}, where the owners may have to approve it, and try again"
-    else:
-        text = f"accept its terms on {trouble.asked.page}, then {_LOG_IN}, and try again"
-    return GatedRepoError(f"{trouble.asked.repo_id} is gated: {text}.", trouble.asked.page)
+def _as(code: RefusalCode) -> Builder:
+    """What huggingface_hub has recognised, by its class rather than by the answer's header."""
+    return lambda trouble: hub_refusal(replace(trouble.refusal, code=code), trouble.asked, time.time())
 
 
-def _no_repository(trouble: _Trouble) -> GglibError:
-    if trouble.had_token:
-        text = "or the token does not open it. Check the spelling and the token's rights"
-    else:
-        text = f"or it is private. Check the spelling; for a private one {_LOG_IN}"
-    return RepoNotFoundError(f"There is no repository {trouble.asked.repo_id} at {trouble.asked.endpoint}, {text}.")
+def _missing(trouble: _Trouble) -> GglibError:
+    """huggingface_hub takes every bare 401 over TLS for a missing repository, that of a search too."""
+    return _as("RepoNotFound")(trouble) if trouble.asked.repo_id is not None else _by_answer(trouble)
 
 
-def _no_revision(trouble: _Trouble) -> GglibError:
-    return RevisionNotFoundError(f"{trouble.asked.repo_id} has no branch, tag or commit {trouble.asked.revision!r}.")
-
-
-def _no_file(trouble: _Trouble) -> GglibError:
-    return HubError(f"{trouble.asked.repo_id} has no file {trouble.asked.path!r} at {trouble.asked.revision}.")
-
-
-def _disabled(trouble: _Trouble) -> GglibError:
-    return RepoNotFoundError(
-        f"{trouble.asked.repo_id} was disabled by the Hub or its owner; choose another repository."
-    )
+def _by_answer(trouble: _Trouble) -> GglibError:
+    return hub_refusal(trouble.refusal, trouble.asked, time.time())
 
 
 def _invalid_id(trouble: _Trouble) -> GglibError:
@@ -216,52 +179,7 @@ def _invalid_id(trouble: _Trouble) -> GglibError:
 
 
 def _not_logged_in(trouble: _Trouble) -> GglibError:
-    return InvalidTokenError(f"The stored login for {trouble.host} could not be used; {_LOG_IN}.")
-
-
-def _by_status(trouble: _Trouble) -> GglibError:
-    status = trouble.status
-    if status >= 500 or status == 408:
-        return HubUnavailableError(f"{trouble.asked.endpoint} failed ({status}); try again later.")
-    return _BY_STATUS.get(status, _refused)(trouble)
-
-
-def _unauthorised(trouble: _Trouble) -> GglibError:
-    # Over plain HTTP huggingface_hub does not take a bare 401 for a missing repository, as it does over TLS.
-    if _BAD_TOKEN in trouble.server_text or trouble.asked.repo_id is None:
-        return InvalidTokenError(f"{trouble.asked.endpoint} does not accept the token: {_LOG_IN} again.")
-    return _no_repository(trouble)
-
-
-def _forbidden(trouble: _Trouble) -> GglibError:
-    what = trouble.asked.repo_id or trouble.asked.endpoint
-    return InvalidTokenError(f"The token may not read {what} (403); give it that right, or {_LOG_IN} with another.")
-
-
-def _not_found(trouble: _Trouble) -> GglibError:
-    if trouble.asked.repo_id is not None:
-        return _no_repository(trouble)
-    return InvalidConfigError(f"{trouble.asked.endpoint} does not answer as a Hub does (404); check HF_ENDPOINT.")
-
-
-def _rate_limited(trouble: _Trouble) -> GglibError:
-    wait_s = retry_after_s(trouble.headers)
-    when = "later" if wait_s is None else f"in {wait_s:.0f} s"
-    advice = "" if trouble.had_token else f" Who is logged in may ask more often: {_LOG_IN}."
-    return RateLimitedError(f"{trouble.asked.endpoint} asks to slow down (429); try again {when}.{advice}", wait_s)
-
-
-def _refused(trouble: _Trouble) -> GglibError:
-    text = trouble.server_text[:200]
-    return HubError(f"{trouble.asked.endpoint} refused the request ({trouble.status}): {text or 'no reason given'}.")
-
-
-_BY_STATUS: Final[Mapping[int, Builder]] = {
-    401: _unauthorised,
-    403: _forbidden,
-    404: _not_found,
-    429: _rate_limited,
-}
+    return InvalidTokenError(f"The stored login for {trouble.host} could not be used; {LOG_IN}.")
 
 
 def _no_answer(trouble: _Trouble) -> GglibError:
@@ -269,6 +187,8 @@ def _no_answer(trouble: _Trouble) -> GglibError:
 
 
 def _proxy_failed(trouble: _Trouble) -> GglibError:
+    if "407" in str(trouble.error):
+        return proxy_refusal(trouble.asked)
     return NetworkError(f"The proxy on the way to {trouble.host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
 
 

@@ -7,8 +7,8 @@ and whose refusals mean something else than the hub's. Holds no more memory than
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urljoin
 
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.errors import HubUnavailableError
-from gglib_nb.hub.errors_map import Asked
 from gglib_nb.hub.transport import Transport
 
 if TYPE_CHECKING:

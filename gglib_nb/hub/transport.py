@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.errors import (
     GglibError,
     HubUnavailableError,
@@ -27,7 +28,7 @@ from gglib_nb.errors import (
     OfflineError,
     RateLimitedError,
 )
-from gglib_nb.hub.errors_map import Asked, hub_error, redact
+from gglib_nb.hub.errors_map import hub_error, redact
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx

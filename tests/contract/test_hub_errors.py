@@ -8,9 +8,10 @@ from huggingface_hub import errors as hub_errors
 from huggingface_hub.utils import hf_raise_for_status, httpx
 
 from gglib_nb.demo import DemoHub, Status
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.errors_map import Asked, hub_error, redact, retry_after_s
+from gglib_nb.hub.errors_map import hub_error, redact, retry_after_s
 from gglib_nb.hub.transport import Patience
 
 ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")
@@ -87,8 +88,9 @@ def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
 
     ours = hub_error(caught.value, ASKED)
 
-    assert isinstance(ours, HubError)
+    assert isinstance(ours, HubError | NetworkError)
     assert str(ours).endswith(".")
+    assert "None" not in str(ours)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AssertionError("x"), RuntimeError("x")])

@@ -107,14 +107,14 @@ def test_a_range_survives_what_passes(
 @pytest.mark.parametrize(
     ("fault", "error", "text"),
     [
-        (Status(503), HubUnavailableError, r"failed \(503\); try again later"),
+        (Status(503), HubUnavailableError, r"failed \(503\) at demo/small-GGUF; try again later"),
         (HangUp(), NetworkError, "broke off"),
         (Stall(after_bytes=5), NetworkError, "did not answer in time"),
         (Answer("<html>Please log in to this network</html>"), HubUnavailableError, "login page of the network"),
         (Answer("[]", "application/json"), HubUnavailableError, "did not answer as a Hub does"),
         (Answer('{"id": "a/b"}', "application/json"), HubUnavailableError, r"cannot be read \(KeyError: 'sha'\)"),
         (Answer('{"id": "../x", "sha": "1"}', "application/json"), HubUnavailableError, "InvalidRepoIdError"),
-        (Status(400, error_message="That is not how"), HubError, r"refused the request \(400\): That is not how"),
+        (Status(400, error_message="That is not how"), HubError, r"refused demo/small-GGUF \(400\): That is not how"),
         (Status(404), RepoNotFoundError, "no repository demo/small-GGUF"),
         (Status(401), RepoNotFoundError, "no repository demo/small-GGUF"),
         (Redirect(), HubUnavailableError, "TooManyRedirects"),
@@ -136,6 +136,20 @@ def test_a_request_that_fails_is_not_sent_for_ever(hub: DemoHub, client: HubClie
     with pytest.raises(HubUnavailableError):
         client.list_files("demo/small-GGUF")
     assert len(hub.requests) == 3
+
+
+def test_a_hub_that_has_no_search_says_so_and_how_to_go_on_without(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(Status(401), times=None)
+
+    with pytest.raises(HubError, match=r"offers no search to us \(401\): name a repository as owner/name"):
+        client.search("llama")
+
+
+def test_a_listing_that_comes_too_early_is_asked_for_again(hub: DemoHub, client: HubClient) -> None:
+    hub.faults.add(Status(425), times=1)
+
+    assert client.list_files("demo/small-GGUF").files
+    assert [one.status for one in hub.requests] == [425, 200, 200]
 
 
 def test_a_refusal_is_not_asked_again(hub: DemoHub, client: HubClient) -> None:

@@ -8,25 +8,19 @@ runs the transfer decides on another.
 """
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urljoin
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.engine.http.answers import REDIRECT_STATUSES, TRANSIENT_STATUSES, asked_wait_s
 from gglib_nb.engine.http.connection import line_error
 from gglib_nb.engine.http.errors import BusyError
 from gglib_nb.engine.http.session import Session
-from gglib_nb.errors import (
-    GatedRepoError,
-    HubError,
-    HubUnavailableError,
-    InvalidTokenError,
-    RemoteChangedError,
-    RepoNotFoundError,
-    RevisionNotFoundError,
-)
+from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -67,6 +61,11 @@ class FileAddress:
     path_in_repo: str
 
     @property
+    def asked(self) -> Asked:
+        """The same for an error's text."""
+        return Asked(self.endpoint, self.repo_id, self.commit_sha, self.path_in_repo)
+
+    @property
     def url(self) -> str:
         """Its URL on the hub."""
         return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit_sha, safe='')}/{quote(self.path_in_repo)}"
@@ -86,7 +85,7 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
         response = _ask(session, url)
         headers = {name.lower(): value for name, value in response.headers.items()}
         if response.status_code not in REDIRECT_STATUSES:
-            remote = _served_by_the_hub(url, response.status_code, headers, address)
+            remote = _served_by_the_hub(session, response, headers, address)
             return _as_planned(remote, planned)
         url = urljoin(url, headers.get("location", ""))
         if not url.startswith(("https://", "http://")):
@@ -127,15 +126,18 @@ def _linked(headers: Mapping[str, str]) -> _Linked:
     return _Linked(int(size) if size.isdigit() else None, digest[1] if digest else None)
 
 
-def _served_by_the_hub(url: str, status: int, headers: Mapping[str, str], address: FileAddress) -> Remote:
+def _served_by_the_hub(
+    session: Session, response: "httpx.Response", headers: Mapping[str, str], address: FileAddress
+) -> Remote:
     """What an answer of the endpoint's own origin says that is not a redirect."""
+    status = response.status_code
     if status not in (200, 206, 416):
-        raise _refusal(status, headers, address)
+        raise _refusal(session, response, headers, address)
     linked = _linked(headers)
     digest = _SHA256.match(headers.get("etag", ""))
     has_encoding = headers.get("content-encoding", "identity") != "identity"
     return Remote(
-        url=url,
+        url=str(response.request.url),
         size_bytes=linked.size_bytes if linked.size_bytes is not None else _size(status, headers),
         sha256=linked.sha256 or (digest[1] if digest else None),
         takes_ranges=status == 206,
@@ -162,42 +164,14 @@ def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
     return remote
 
 
-def _refusal(status: int, headers: Mapping[str, str], address: FileAddress) -> Exception:
-    """The error for an answer that is a no; codes as in huggingface_hub's `hf_raise_for_status`."""
+def _refusal(
+    session: Session, response: "httpx.Response", headers: Mapping[str, str], address: FileAddress
+) -> Exception:
+    """The error for an answer that is a no."""
+    status = response.status_code
+    wait_s = asked_wait_s(status, headers)
     if status in TRANSIENT_STATUSES:
-        return BusyError(status, asked_wait_s(status, headers))
-    code, message = headers.get("x-error-code", ""), headers.get("x-error-message", "")
-    if message == "Invalid credentials in Authorization header":
-        return InvalidTokenError("The Hub does not accept the token; log in again with a valid one.")
-    if code in _BY_CODE:
-        return _BY_CODE[code](address)
-    if status in (401, 404):
-        return _not_found(address)
-    return HubUnavailableError(
-        f"The hub answered {status} for {address.path_in_repo}: {message or 'no reason given'}. Try again later."
-    )
-
-
-def _not_found(address: FileAddress) -> HubError:
-    return RepoNotFoundError(f"There is no repository {address.repo_id}, or it is private and needs a token.")
-
-
-def _no_entry(address: FileAddress) -> HubError:
-    return HubUnavailableError(f"{address.repo_id} has no {address.path_in_repo} any more; queue the download again.")
-
-
-def _no_revision(address: FileAddress) -> HubError:
-    return RevisionNotFoundError(f"{address.repo_id} has no commit {address.commit_sha}; queue the download again.")
-
-
-def _gated(address: FileAddress) -> HubError:
-    page = f"{address.endpoint}/{address.repo_id}"
-    return GatedRepoError(f"{address.repo_id} is gated: accept its terms at {page}, then retry.", accept_url=page)
-
-
-_BY_CODE: Final = {
-    "RepoNotFound": _not_found,
-    "EntryNotFound": _no_entry,
-    "RevisionNotFound": _no_revision,
-    "GatedRepo": _gated,
-}
+        return BusyError(status, wait_s)
+    text = session.without_token(headers.get("x-error-message", ""))
+    refusal = Refusal.of(status, headers, text=text, had_token=session.has_token, wait_s=wait_s)
+    return hub_refusal(refusal, address.asked, time.time())

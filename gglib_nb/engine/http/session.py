@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ class Session:
         with self._lock:
             if "_client" in vars(self):
                 self._client.close()
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the hub is asked with one."""
+        return self._token is not None
+
+    def without_token(self, text: str) -> str:
+        """A text from outside without the token, should it repeat that."""
+        return redacted(text, self._token)
 
     def is_hub(self, url: str) -> bool:
         """Whether the URL is on the endpoint's own origin."""

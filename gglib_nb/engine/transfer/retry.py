@@ -5,10 +5,12 @@ chance are arguments. What has to be done to files and connections is left to `t
 """
 
 import random
+import time
 from dataclasses import replace
 from typing import Final
 from urllib.parse import urljoin
 
+from gglib_nb.domain.hub_answers import Refusal, hub_refusal
 from gglib_nb.engine.http.errors import (
     STALLED,
     BusyError,
@@ -114,10 +116,9 @@ def _resolve_again(part: Part, error: ExpiredUrlError, now_s: float, timeouts: T
 
 def _final(part: Part, error: ExchangeError) -> GglibError:
     name = part.planned.path_in_repo
-    if isinstance(error, BusyError) and error.status == 429:
-        return RateLimitedError(f"The Hub asks to wait ({name}); retry later.", retry_after_s=error.wait_s)
     if isinstance(error, BusyError):
-        return HubUnavailableError(f"The Hub cannot serve {name} now ({error}); try again later.")
+        refusal = Refusal(error.status, had_token=True, wait_s=error.wait_s)
+        return hub_refusal(refusal, part.address.asked, time.time())
     if not isinstance(error, LineError):
         return HubUnavailableError(f"What the Hub sends for {name} cannot be used ({error}); try again later.")
     if str(error) == STALLED:

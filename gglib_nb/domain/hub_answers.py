@@ -1,0 +1,222 @@
+"""What the Hub's answers mean to a person: one map, for listing in the kernel and for resolving in the engine.
+
+Pure: status, headers and what was asked go in, one of `gglib_nb.errors` comes out; time is an argument. Codes and their
+order are those of huggingface_hub's `hf_raise_for_status`. Which answers pass by themselves and are tried again is
+decided where they are asked for; here stands what is said when they do not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.errors import (
+    GatedRepoError,
+    HubError,
+    HubUnavailableError,
+    InvalidConfigError,
+    InvalidTokenError,
+    NetworkError,
+    RateLimitedError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+
+LOG_IN: Final = "log in with `hf auth login` or set HF_TOKEN"
+_BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
+_DISABLED: Final = "Access to this resource is disabled."
+# Beyond this a person is told a time of day, not seconds to count.
+_COUNTED_S: Final = 600
+_TEXT_LENGTH: Final = 200
+
+RefusalCode = Literal["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]
+_CODES: Final[Mapping[str, RefusalCode]] = {
+    "GatedRepo": "GatedRepo",
+    "RepoNotFound": "RepoNotFound",
+    "RevisionNotFound": "RevisionNotFound",
+    "EntryNotFound": "EntryNotFound",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for, so that an error's text can name it.
+
+    Attributes:
+        endpoint: The hub's base URL.
+        repo_id: None where no repository was asked about: a search.
+        revision: None is the default branch.
+        path: A file's path in the repository; None where no file was asked for.
+    """
+
+    endpoint: str
+    repo_id: str | None = None
+    revision: str | None = None
+    path: str | None = None
+
+    @property
+    def page(self) -> str:
+        """Address of the repository's page, for a person to open."""
+        return self.endpoint if self.repo_id is None else f"{self.endpoint}/{self.repo_id}"
+
+    @property
+    def what(self) -> str:
+        """The file, the repository, or the search."""
+        return self.path or self.repo_id or "the search"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is a no.
+
+    Attributes:
+        status: HTTP status.
+        code: The Hub's own; empty without one.
+        text: Its reason in words, without tokens; empty without one.
+        had_token: Whether the request carried a token.
+        wait_s: Seconds it asks to wait; None where it does not say.
+    """
+
+    status: int
+    code: RefusalCode = ""
+    text: str = ""
+    had_token: bool = False
+    wait_s: float | None = None
+
+    @classmethod
+    def of(
+        cls, status: int, headers: Mapping[str, str], *, text: str, had_token: bool, wait_s: float | None
+    ) -> "Refusal":
+        """From an answer; header names in lower case, `text` as the server said it."""
+        said = " ".join(redacted(text).split())
+        code = (
+            "DisabledRepo" if status == 403 and said == _DISABLED else _CODES.get(headers.get("x-error-code", ""), "")
+        )
+        return cls(status, code, said, had_token, wait_s)
+
+
+def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+    """The error that says what happened and what to do.
+
+    Args:
+        refusal: The answer.
+        asked: What it answers.
+        now_s: Unix time, for those that say until when to wait.
+    """
+    match refusal.code:
+        case "GatedRepo":
+            return _gated(refusal, asked)
+        case "RepoNotFound":
+            return _no_repository(refusal, asked)
+        case "RevisionNotFound":
+            return _no_revision(asked)
+        case "EntryNotFound":
+            return _no_file(asked)
+        case "DisabledRepo":
+            return RepoNotFoundError(f"{asked.what} was disabled by the Hub or its owner; choose another repository.")
+        case "":
+            return _by_status(refusal, asked, now_s)
+
+
+def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+    match refusal.status:
+        case 401:
+            return _unauthorised(refusal, asked)
+        case 403:
+            return _forbidden(refusal, asked)
+        case 404:
+            return _not_found(refusal, asked)
+        case 407:
+            return proxy_refusal(asked)
+        case 429:
+            return _rate_limited(refusal, asked, now_s)
+        case 408 | 425:
+            return _unavailable(refusal, asked)
+        case status if status >= 500:
+            return _unavailable(refusal, asked)
+        case status:
+            reason = refusal.text[:_TEXT_LENGTH] or "no reason given"
+            return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason.rstrip('.')}.")
+
+
+def proxy_refusal(asked: Asked) -> NetworkError:
+    """A proxy on the way wants to know who asks (407)."""
+    return NetworkError(
+        f"The proxy on the way to {asked.endpoint} wants a name and a password (407); "
+        "put them into HTTPS_PROXY and HTTP_PROXY as http://name:password@proxy:port."
+    )
+
+
+def _gated(refusal: Refusal, asked: Asked) -> HubError:
+    if refusal.had_token:
+        text = f"ask for access on {asked.page}: accept its terms, the owners may have to approve, then retry"
+    else:
+        text = f"accept its terms on {asked.page}, then {LOG_IN}, and retry"
+    return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page)
+
+
+def _no_repository(refusal: Refusal, asked: Asked) -> HubError:
+    if refusal.had_token:
+        text = "or the token does not open it. Check the spelling and the token's rights"
+    else:
+        text = f"or it is private. Check the spelling; for a private one {LOG_IN}"
+    return RepoNotFoundError(f"There is no repository {asked.repo_id} at {asked.endpoint}, {text}.")
+
+
+def _no_revision(asked: Asked) -> HubError:
+    if asked.revision is None:
+        return RevisionNotFoundError(f"{asked.repo_id} has no default branch yet; choose another repository.")
+    return RevisionNotFoundError(f"{asked.repo_id} has no branch, tag or commit {asked.revision!r}.")
+
+
+def _no_file(asked: Asked) -> HubError:
+    where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
+    what = "such file" if asked.path is None else f"file {asked.path!r}"
+    return HubError(f"{asked.repo_id or asked.endpoint} has no {what} {where}; `plan` shows what is there now.")
+
+
+def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
+    # Over plain HTTP huggingface_hub does not take a bare 401 for a missing repository, as it does over TLS.
+    if _BAD_TOKEN in refusal.text:
+        return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
+    if asked.repo_id is not None:
+        return _no_repository(refusal, asked)
+    return HubError(
+        f"{asked.endpoint} offers no search to us (401): name a repository as owner/name, or {LOG_IN} if it wants to know "
+        "who searches."
+    )
+
+
+def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
+    if refusal.had_token:
+        return InvalidTokenError(
+            f"The token may not read {asked.page} (403); give it that right, or {LOG_IN} with another."
+        )
+    return InvalidTokenError(f"{asked.page} is not for everybody (403); {LOG_IN} with an account that may read it.")
+
+
+def _not_found(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
+    if asked.repo_id is not None:
+        return _no_repository(refusal, asked)
+    return InvalidConfigError(f"{asked.endpoint} does not answer as a Hub does (404); check HF_ENDPOINT.")
+
+
+def _rate_limited(refusal: Refusal, asked: Asked, now_s: float) -> HubError:
+    advice = "" if refusal.had_token else f" Who is logged in may ask more often: {LOG_IN}."
+    text = f"{asked.endpoint} asks to slow down (429); try again {when(refusal.wait_s, now_s)}.{advice}"
+    return RateLimitedError(text, refusal.wait_s)
+
+
+def _unavailable(refusal: Refusal, asked: Asked) -> HubError:
+    return HubUnavailableError(f"{asked.endpoint} failed ({refusal.status}) at {asked.what}; try again later.")
+
+
+def when(wait_s: float | None, now_s: float) -> str:
+    """When to come back: `later`, `in 55 s`, or beyond ten minutes `after 15:42` in local time."""
+    if wait_s is None:
+        return "later"
+    if wait_s <= _COUNTED_S:
+        return f"in {wait_s:.0f} s"
+    # A minute later than that, so that the minute itself is not too early.
+    return f"after {datetime.fromtimestamp(now_s + wait_s + 59, UTC).astimezone():%H:%M}"

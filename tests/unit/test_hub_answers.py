@@ -1,0 +1,124 @@
+"""One map of the Hub's answers: what a person reads, whoever asked; and no text holds a token."""
+
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal, when
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.errors import (
+    GatedRepoError,
+    HubError,
+    HubUnavailableError,
+    InvalidConfigError,
+    InvalidTokenError,
+    NetworkError,
+    RateLimitedError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+
+HUB = "https://hub.example"
+FILE = Asked(HUB, "owner/repo", "main", "a.gguf")
+REPO = Asked(HUB, "owner/repo")
+SEARCH = Asked(HUB)
+NOW_S = datetime(2026, 11, 24, 10, 42).astimezone().timestamp()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "asked", "kind", "text"),
+    [
+        (
+            Refusal(401, "GatedRepo"),
+            FILE,
+            GatedRepoError,
+            "accept its terms on https://hub.example/owner/repo, then log in",
+        ),
+        (
+            Refusal(403, "GatedRepo", had_token=True),
+            FILE,
+            GatedRepoError,
+            "ask for access on https://hub.example/owner/repo",
+        ),
+        (Refusal(404, "RepoNotFound"), REPO, RepoNotFoundError, "for a private one log in"),
+        (Refusal(404, "RepoNotFound", had_token=True), REPO, RepoNotFoundError, "the token does not open it"),
+        (Refusal(404, "RevisionNotFound"), FILE, RevisionNotFoundError, "no branch, tag or commit 'main'"),
+        (Refusal(404, "RevisionNotFound"), REPO, RevisionNotFoundError, "has no default branch yet"),
+        (Refusal(404, "EntryNotFound"), FILE, HubError, "has no file 'a.gguf' at main"),
+        (Refusal(404, "EntryNotFound"), REPO, HubError, "has no such file on its default branch"),
+        (Refusal(403, "DisabledRepo"), REPO, RepoNotFoundError, "was disabled by the Hub or its owner"),
+        (
+            Refusal(401, text="Invalid credentials in Authorization header"),
+            REPO,
+            InvalidTokenError,
+            "does not accept the token",
+        ),
+        (Refusal(401), REPO, RepoNotFoundError, "There is no repository owner/repo"),
+        (Refusal(401), SEARCH, HubError, "offers no search to us (401): name a repository as owner/name"),
+        (Refusal(403, had_token=True), REPO, InvalidTokenError, "may not read https://hub.example/owner/repo (403)"),
+        (Refusal(403), REPO, InvalidTokenError, "is not for everybody (403); log in"),
+        (Refusal(404), REPO, RepoNotFoundError, "There is no repository owner/repo"),
+        (Refusal(404), SEARCH, InvalidConfigError, "check HF_ENDPOINT"),
+        (Refusal(407), SEARCH, NetworkError, "The proxy on the way to https://hub.example wants a name and a password"),
+        (Refusal(408), FILE, HubUnavailableError, "failed (408) at a.gguf; try again later"),
+        (Refusal(425), SEARCH, HubUnavailableError, "failed (425) at the search; try again later"),
+        (Refusal(503), REPO, HubUnavailableError, "failed (503) at owner/repo; try again later"),
+        (Refusal(429, wait_s=55, had_token=True), REPO, RateLimitedError, "(429); try again in 55 s."),
+        (Refusal(429, wait_s=3_600, had_token=True), REPO, RateLimitedError, "(429); try again after 11:42."),
+        (Refusal(429), REPO, RateLimitedError, "try again later. Who is logged in may ask more often"),
+        (Refusal(418, text="A teapot."), REPO, HubError, "refused owner/repo (418): A teapot."),
+        (Refusal(418), SEARCH, HubError, "refused the search (418): no reason given."),
+    ],
+)
+def test_an_answer_has_one_meaning(refusal, asked, kind, text) -> None:
+    error = hub_refusal(refusal, asked, NOW_S)
+
+    assert type(error) is kind
+    assert text in str(error)
+
+
+@given(
+    st.integers(400, 599),
+    st.sampled_from(["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]),
+    st.booleans(),
+    st.none() | st.floats(0, 1e6),
+    st.sampled_from([FILE, REPO, SEARCH]),
+)
+def test_no_answer_leaves_a_hole_in_its_sentence(status, code, had_token, wait_s, asked) -> None:
+    refusal = Refusal(status, code if asked.repo_id else "", had_token=had_token, wait_s=wait_s)
+
+    text = str(hub_refusal(refusal, asked, NOW_S))
+
+    assert "None" not in text
+    assert text.endswith(".")
+
+
+def test_a_disabled_repository_is_known_by_the_hubs_own_words() -> None:
+    refusal = Refusal.of(403, {}, text="Access to this resource is disabled.", had_token=False, wait_s=None)
+
+    assert refusal.code == "DisabledRepo"
+
+
+@pytest.mark.parametrize(("wait_s", "text"), [(None, "later"), (0, "in 0 s"), (600, "in 600 s"), (601, "after 10:53")])
+def test_a_long_wait_is_told_as_a_time_of_day(wait_s, text) -> None:
+    assert when(wait_s, NOW_S) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("hf_AbCdEf123456 may not", "… may not"),
+        ("Authorization: Bearer s3cr3t-token", "Authorization: Bearer …"),
+        ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.sig was refused", "token … was refused"),
+        ("proxy http://me:password@proxy:3128 failed", "proxy http://…@proxy:3128 failed"),
+        ("the file half_f16.gguf is fine", "the file half_f16.gguf is fine"),
+    ],
+)
+def test_what_looks_like_a_token_is_hidden(text, shown) -> None:
+    assert redacted(text) == shown
+
+
+def test_a_known_secret_is_hidden_whatever_it_looks_like() -> None:
+    assert redacted("open sesame, said the hub", "sesame") == "open …, said the hub"
