@@ -4,10 +4,11 @@ It does not look at the disk or the network, and it does not look for the Hub's 
 finds that one anew at every call, so that logging in helps without a restart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -75,20 +76,11 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """The settings that environment variables ask for; the rest are defaults. An empty variable is as none.
 
-        `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE`
-        (`TRANSFORMERS_OFFLINE`), `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
-
         Raises:
             InvalidConfigError: One of them has a value that cannot work.
         """
-        offline = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
-        return cls(
-            models_directory=_named(environ, "GGLIB_MODELS_DIR") or _default_models_directory(),
-            state_directory=_named(environ, "GGLIB_STATE_DIR") or _default_state_directory(),
-            hub_cache=_hub_cache(environ),
-            endpoint=environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT,
-            is_offline=offline.upper() in _TRUE,
-        )
+        asked = {name: environment_setting(environ, name) for name in _READERS}
+        return cls(**{name: value for name, value in asked.items() if value is not None})
 
     @property
     def database_path(self) -> Path:
@@ -101,12 +93,39 @@ class Settings:
         return self.state_directory / "logs"
 
 
+def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - as the setting is
+    """What environment variables ask for in one setting; None where they do not.
+
+    `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, `GGLIB_MAX_CONCURRENT`, `GGLIB_MAX_QUEUE_SIZE`, `GGLIB_MAX_CONNECTIONS`,
+    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
+    `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
+
+    Raises:
+        InvalidConfigError: A number is none.
+    """
+    return _READERS[name](environ)
+
+
 def _named(environ: Mapping[str, str], name: str) -> Path | None:
     value = environ.get(name, "")
     return Path(value) if value.strip() else None
 
 
-def _hub_cache(environ: Mapping[str, str]) -> Path:
+def _counted(environ: Mapping[str, str], name: str) -> int | None:
+    value = environ.get(name, "").strip()
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit()):
+        raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
+    return int(value)
+
+
+def _is_offline(environ: Mapping[str, str]) -> bool:
+    value = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in _TRUE
+
+
+def _hub_cache(environ: Mapping[str, str]) -> Path | None:
     """The order of huggingface_hub's own constants.py."""
     if (cache := _named(environ, "HF_HUB_CACHE")) is not None:
         return cache
@@ -114,7 +133,20 @@ def _hub_cache(environ: Mapping[str, str]) -> Path:
         return home / "hub"
     if (caches := _named(environ, "XDG_CACHE_HOME")) is not None:
         return caches / "huggingface" / "hub"
-    return _default_hub_cache()
+    return None
+
+
+_READERS: Final[Mapping[str, Callable[[Mapping[str, str]], Any]]] = {
+    "models_directory": partial(_named, name="GGLIB_MODELS_DIR"),
+    "state_directory": partial(_named, name="GGLIB_STATE_DIR"),
+    "hub_cache": _hub_cache,
+    "endpoint": lambda environ: environ.get("HF_ENDPOINT", "").strip() or None,
+    "max_concurrent": partial(_counted, name="GGLIB_MAX_CONCURRENT"),
+    "max_queue_size": partial(_counted, name="GGLIB_MAX_QUEUE_SIZE"),
+    "max_connections": partial(_counted, name="GGLIB_MAX_CONNECTIONS"),
+    "bandwidth_limit_bytes_per_second": partial(_counted, name="GGLIB_BANDWIDTH_BYTES_PER_SECOND"),
+    "is_offline": _is_offline,
+}
 
 
 def _folder(name: str, value: object) -> Path:

@@ -1,37 +1,53 @@
 """What a manager is made with."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from gglib_nb.settings import Settings
+from gglib_nb.settings import Settings, environment_setting
+
+
+def _environment(name: str, default: object = None) -> Callable[[], Any]:
+    """What the environment says of a setting when a configuration is made, else a default."""
+
+    def read() -> Any:  # noqa: ANN401 - as the setting is
+        asked = environment_setting(os.environ, name)
+        return default if asked is None else asked
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadManagerConfig:
-    """Settings of one manager. What is left out is the default of `gglib_nb.settings.Settings`.
+    """Settings of one manager. What is left out is what the environment says, else a default.
 
     Attributes:
-        models_directory: Folder of `<owner>/<repo>/<path in repo>`.
-        max_concurrent: Downloads that run at once.
-        max_queue_size: Downloads that may wait.
+        models_directory: Folder of `<owner>/<repo>/<path in repo>`; by default the present folder.
+        max_concurrent: Downloads that run at once; by default 1.
+        max_queue_size: Downloads that may wait; by default 10.
         hf_token: The Hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
         state_directory: Folder of the database and the engine's log; None is the user's state folder.
         endpoint: The hub's base URL; None is the Hugging Face Hub.
-        max_connections: Connections of all transfers together.
+        max_connections: Connections of all transfers together; by default 16.
         bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
         hub_cache: The Hugging Face cache, in which identical files are looked for; None is its usual place.
+        is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
     """
 
-    models_directory: Path = Path()
-    max_concurrent: int = 1
-    max_queue_size: int = 10
+    models_directory: Path = field(default_factory=_environment("models_directory", Path()))
+    max_concurrent: int = field(default_factory=_environment("max_concurrent", 1))
+    max_queue_size: int = field(default_factory=_environment("max_queue_size", 10))
     hf_token: str | None = field(default=None, repr=False)
-    state_directory: Path | None = None
-    endpoint: str | None = None
-    max_connections: int = 16
-    bandwidth_limit_bytes_per_second: int | None = None
-    hub_cache: Path | None = None
+    state_directory: Path | None = field(default_factory=_environment("state_directory"))
+    endpoint: str | None = field(default_factory=_environment("endpoint"))
+    max_connections: int = field(default_factory=_environment("max_connections", 16))
+    bandwidth_limit_bytes_per_second: int | None = field(
+        default_factory=_environment("bandwidth_limit_bytes_per_second")
+    )
+    hub_cache: Path | None = field(default_factory=_environment("hub_cache"))
+    is_offline: bool = field(default_factory=_environment("is_offline", default=False))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -46,6 +62,4 @@ class DownloadManagerConfig:
             InvalidConfigError: A value cannot work.
         """
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "hf_token"}
-        optional = ("state_directory", "endpoint", "hub_cache")
-        given = {name: value for name, value in given.items() if not (name in optional and value is None)}
-        return Settings(token=self.hf_token, **given)
+        return Settings(token=self.hf_token, **{name: value for name, value in given.items() if value is not None})

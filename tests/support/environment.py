@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-_OWN = ("HF_", "HUGGING", "GGLIB_MODELS_DIR", "GGLIB_STATE_DIR", "JUPYTER", "JPY_", "IPYTHON", "PYTHONSTARTUP")
+_OWN = ("HF_", "HUGGING", "GGLIB_", "JUPYTER", "JPY_", "IPYTHON", "PYTHONSTARTUP")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
