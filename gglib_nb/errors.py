@@ -33,6 +33,7 @@ can decide without reading text. This module is the ground floor: it imports not
     │   ├── StorageError                    the models folder cannot be written
     │   ├── EngineLostError                 the engine died again and again
     │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
+    │   ├── DownloadsFailedError            some of those that were waited for failed
     │   └── DownloadCancelledError          what `wait` raises for a cancelled download
     ├── GgufError                       these bytes are not a GGUF header we can read
     └── CatalogError                    the models database cannot be read or written
@@ -235,6 +236,18 @@ class EngineLostError(TransferError):
 
 class DownloadInterruptedError(TransferError):
     """The transfer was stopped from outside (the manager closed); the partial file is kept."""
+
+
+class DownloadsFailedError(TransferError):
+    """Some of the downloads that were waited for together failed; each keeps its own error in the failures.
+
+    Attributes:
+        ids: Those that failed, as text.
+    """
+
+    def __init__(self, message: str, ids: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.ids = tuple(ids)
 
 
 class DownloadCancelledError(TransferError):

@@ -78,14 +78,21 @@ class Catalog:
         """The model that a person means by a text; case does not matter.
 
         It is the id, or what of it is unique here: without its revision, the repository alone, the
-        repository's name without owner.
+        repository's name without owner, any part of the id.
 
         Raises:
             ModelNotFoundError: None answers to it; the text names near ones.
             AmbiguousQuantizationError: Several do; `choices` has their ids.
         """
         wanted, models = str(text).strip(), self.models()
-        for matches in (_is_id, _is_id_in_any_case, _is_id_without_revision, _is_repository, _is_display_name):
+        for matches in (
+            _is_id,
+            _is_id_in_any_case,
+            _is_id_without_revision,
+            _is_repository,
+            _is_display_name,
+            _is_part,
+        ):
             found = [model for model in models if matches(model, wanted)]
             if len(found) == 1:
                 return found[0]
@@ -166,6 +173,10 @@ def _is_repository(model: Model, text: str) -> bool:
 def _is_display_name(model: Model, text: str) -> bool:
     full = f"{model.id.repo_id.partition('/')[0]}/{text}"
     return any(matches(model, full) for matches in _FULL_FORMS)
+
+
+def _is_part(model: Model, text: str) -> bool:
+    return bool(text) and text.casefold() in str(model.id).casefold()
 
 
 _FULL_FORMS: Final[tuple[Callable[[Model, str], bool], ...]] = (

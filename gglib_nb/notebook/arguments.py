@@ -48,6 +48,7 @@ _UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _OPTION: Final = re.compile(r"--[a-z-]+")
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE)
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
 class GrammarError(ValueError):
@@ -97,9 +98,11 @@ def parse(line: str) -> Command:
     if not words:
         return ShowPanel()
     name, *rest = words
+    if name in ("-h", "--help"):
+        return Help(None)
     if name not in VERBS:
         raise GrammarError(_unknown_verb(name))
-    return _parse_verb(name, rest)
+    return Help(name) if {"-h", "--help"} & set(rest) else _parse_verb(name, rest)
 
 
 def _parse_verb(name: str, words: list[str]) -> Command:
@@ -118,6 +121,8 @@ def _sentence(text: str) -> str:
 
 
 def _unknown_verb(name: str) -> str:
+    if (meant := _OTHER_WORDS.get(name.lower())) is not None:
+        return f"{name!r} is not a verb. Write: {meant}"
     near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
     if "/" in name:
         return f"{name!r} is not a verb. To download it, write: %gguf queue {name}"
@@ -277,7 +282,10 @@ def _build_bandwidth(given: SimpleNamespace) -> Command:
     text = " ".join(given.rate).lower()
     if text in ("off", "none", "unlimited"):
         return Bandwidth(None, asks=False)
-    return Bandwidth(parse_amount(text), asks=False) if text else Bandwidth(None, asks=True)
+    if not text:
+        return Bandwidth(None, asks=True)
+    # A bare number is MB/s, as in the panel: 5 bytes a second is what nobody means.
+    return Bandwidth(parse_amount(f"{text}MB" if _NUMBER.fullmatch(text) else text), asks=False)
 
 
 def _build_help(given: SimpleNamespace) -> Command:
@@ -295,6 +303,19 @@ def _about(kind: Callable[[str], Command]) -> Callable[[SimpleNamespace], Comman
 
 
 _IDS: Final = "ID is an id as the queue shows it, a part of it that only one has, or #2 for the second in the queue."
+
+# What people type who come from a shell or another downloader, and the line that does it.
+_OTHER_WORDS: Final = {
+    "list": "%gguf status for the queue, or %gguf models for what is here",
+    "ls": "%gguf status for the queue, or %gguf models for what is here",
+    "rm": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
+    "delete": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
+    "stop": "%gguf cancel ID, or %gguf pause ID to go on later",
+    "start": "%gguf resume ID, or %gguf queue owner/repo",
+    "download": "%gguf queue owner/repo",
+    "get": "%gguf queue owner/repo",
+    "pull": "%gguf queue owner/repo",
+}
 
 VERBS: Final[dict[str, Verb]] = {
     "queue": Verb(
@@ -373,7 +394,7 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "bandwidth": Verb(
         "bandwidth [RATE|off]",
-        "Show, set or lift the limit of all transfers together, such as 5MB.",
+        "Show, set or lift the limit of all transfers together: 5 or 5MB is 5 MB/s.",
         _declare_bandwidth,
         _build_bandwidth,
     ),

@@ -7,7 +7,7 @@ since it is a bug and should look like one.
 
 import copy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
-from gglib_nb.errors import CatalogError, GglibError
+from gglib_nb.domain.download import QueuedDownload
+from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
 from gglib_nb.notebook import arguments, commands, completion
 from gglib_nb.notebook.progress_display import ProgressDisplay
 from gglib_nb.notebook.progress_text import ProgressText
@@ -102,6 +103,7 @@ class GgufMagics(Magics):
             progress = ProgressDisplay(only)
         else:
             progress = ProgressText(sys.stdout, only=only, is_terminal=self._kernel is None and sys.stdout.isatty())
+        earlier = {(item.id, item.ended_at_s) for item in manager.snapshot.recent_failures}
         try:
             if only is None:
                 settle(manager.submit_join(), lambda: progress.show(manager.snapshot))
@@ -110,6 +112,9 @@ class GgufMagics(Magics):
             progress.show(manager.snapshot)
         finally:
             progress.close()
+        failures = [one for one in manager.snapshot.recent_failures if (one.id, one.ended_at_s) not in earlier]
+        if failures:
+            raise _failed(failures)
 
     @property
     def _kernel(self) -> object | None:
@@ -191,6 +196,18 @@ def _in_one_line(error: BaseException) -> BaseException:
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
+
+
+def _failed(failures: Sequence[QueuedDownload]) -> DownloadsFailedError:
+    """What ends the waiting for all where some failed, so that the cell does not look as if all were well."""
+    ids = tuple(str(item.id) for item in failures)
+    first = f"{failures[0].id}: {failures[0].error}"
+    if len(failures) == 1:
+        return DownloadsFailedError(first, ids)
+    return DownloadsFailedError(
+        f"{len(failures)} downloads failed: {', '.join(ids)}. The first of them, {first} %gguf status shows the others.",
+        ids,
+    )
 
 
 def _after_interrupt(command: commands.Command) -> str:

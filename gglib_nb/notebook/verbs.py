@@ -4,13 +4,15 @@ Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be
 request is being resolved voids the request.
 """
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import arguments, commands, formats, plan_table, tables, wording
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.markup import render_html
@@ -21,6 +23,9 @@ from gglib_nb.notebook.waiting import settle
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
+
+
+_ROW: Final = re.compile(r"#?(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +165,14 @@ def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:
 
     Raises:
         ModelNotFoundError: No model answers to the reference.
+        AmbiguousQuantizationError: Several do; the text names them.
     """
-    return manager.catalog.find(command.reference).paths[0]
+    if (row := _ROW.fullmatch(command.reference)) is None:
+        return manager.catalog.find(command.reference).paths[0]
+    models, number = manager.models(), int(row[1])
+    if not 1 <= number <= len(models):
+        raise ModelNotFoundError(f"There is no row {number}: %gguf models lists {len(models)}.")
+    return models[number - 1].paths[0]
 
 
 def show_queue(manager: "DownloadManager") -> Answer:

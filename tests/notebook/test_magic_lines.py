@@ -196,6 +196,23 @@ def test_path_is_a_value(shell, manager):
     assert shell.user_ns["p"] == "/models/a/b/b.gguf"
 
 
+@pytest.mark.parametrize("word", ["#1", "1"])
+def test_path_takes_the_row_of_the_list_of_models(shell, manager, word):
+    manager.registered = [MODEL]
+
+    shell.run_cell(f"p = %gguf path {word}").raise_error()
+
+    assert shell.user_ns["p"] == "/models/a/b/b.gguf"
+
+
+def test_a_row_that_the_list_of_models_does_not_have_is_refused(shell, manager):
+    manager.registered = [MODEL]
+
+    _error, lines = failure(shell, "path #2")
+
+    assert lines[-1] == "ModelNotFoundError: There is no row 2: %gguf models lists 1."
+
+
 def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
     manager.answers["search"] = [
         RepoSummary("x/one-GGUF", 12345, 10, 8_000_000_000, "llama", None, "2025-01-01T00:00:00Z"),
@@ -318,6 +335,40 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     thread.join()
 
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
+
+
+@pytest.mark.parametrize(
+    ("failures", "line"),
+    [
+        (1, "DownloadsFailedError: owner/bad-0:Q8_0: The line was cut."),
+        (2, "DownloadsFailedError: 2 downloads failed: owner/bad-0:Q8_0, owner/bad-1:Q8_0. The first of them, owner/bad-0:Q8_0: "
+            "The line was cut. %gguf status shows the others."),
+    ],
+)  # fmt: skip
+def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failures, line):
+    cut = NetworkError("The line was cut.")
+    bad = [download(f"owner/bad-{n}:Q8_0", DownloadStatus.FAILED, error=cut, ended_at_s=9.0) for n in range(failures)]
+    waiting = manager.answers["join"] = Future()
+
+    def finish():
+        while not manager.asked:
+            threading.Event().wait(0.01)
+        manager.snapshot = snapshot(*bad, FAILED)
+        waiting.set_result(None)
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    _error, lines = failure(shell, "wait")
+    thread.join()
+
+    assert lines[-1] == line
+
+
+def test_a_failure_from_before_does_not_end_the_waiting_with_an_error(shell, manager):
+    manager.answers["join"] = Future()
+    manager.answers["join"].set_result(None)
+
+    run(shell, "wait")
 
 
 def test_wait_with_nothing_to_wait_for_says_so(shell, manager):

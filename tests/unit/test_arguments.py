@@ -53,6 +53,11 @@ READ = [
     ("limit 25", commands.Limit(25)),
     ("bandwidth", commands.Bandwidth(None, asks=True)),
     ("bandwidth off", commands.Bandwidth(None, asks=False)),
+    ("bandwidth 5", commands.Bandwidth(5_000_000, asks=False)),
+    ("bandwidth 0.5", commands.Bandwidth(500_000, asks=False)),
+    ("-h", commands.Help(None)),
+    ("queue --help", commands.Help("queue")),
+    ("move a/b -h", commands.Help("move")),
     ("bandwidth 5MB", commands.Bandwidth(5_000_000, asks=False)),
     ("bandwidth 1.5 MB/s", commands.Bandwidth(1_500_000, asks=False)),
     ("wait", commands.Wait(None)),
@@ -86,6 +91,8 @@ MISTAKES = [
         "bandwidth fast",
         "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GiB. Write: %gguf bandwidth [RATE|off]",
     ),
+    ("ls", "'ls' is not a verb. Write: %gguf status for the queue, or %gguf models for what is here"),
+    ("stop a/b", "'stop' is not a verb. Write: %gguf cancel ID, or %gguf pause ID to go on later"),
     ("help quue", "'quue' is not a verb. Did you mean %gguf queue? Write: %gguf help [VERB]"),
 ]
 
@@ -119,7 +126,6 @@ def test_a_mistake_is_one_line_that_says_how_to_write_it(line, message):
         "plan a/b --context none",
         "status now",
         "path",
-        "queue -h",
     ],
 )
 def test_a_line_that_cannot_be_meant_is_refused_with_its_usage(line):

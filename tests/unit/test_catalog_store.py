@@ -123,6 +123,8 @@ def test_two_ids_of_the_same_file_live_side_by_side(catalog: Catalog) -> None:
         "only-one",
         "only-one:some-stem",
         "repo-gguf:Q4_K_M",
+        "epo-gguf:q4_k",
+        "only-on",
     ],
 )
 def test_a_model_is_found_by_what_names_it_alone(registered: Callable[..., Catalog], text: str) -> None:
@@ -132,7 +134,7 @@ def test_a_model_is_found_by_what_names_it_alone(registered: Callable[..., Catal
     found = catalog.find(text)
 
     assert found.id.quantization in {"Q4_K_M", "model-b", "some-stem"}
-    assert (found.id.quantization == "some-stem") == ("only-one" in text)
+    assert (found.id.quantization == "some-stem") == ("only-on" in text)
     assert (found.id.quantization == "model-b") == ("model-b" in text.lower())
 
 

@@ -10,6 +10,7 @@ from gglib_nb import errors
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     DiskFullError,
+    DownloadsFailedError,
     GatedRepoError,
     GglibError,
     IncompleteShardSetError,
@@ -27,6 +28,7 @@ CLASSES = [
     if isinstance(kind, type) and issubclass(kind, GglibError) and not name.startswith("_")
 ]
 WITH_ATTRIBUTES = [
+    DownloadsFailedError("2 downloads failed.", ids=("a/b:Q4_0", "c/d:Q8_0")),
     AmbiguousQuantizationError("Two answer.", ("a-Q4_K_M", "b-Q4_K_M")),
     IncompleteShardSetError("One is missing.", (2, 3)),
     QueueFullError("Full.", 10),
