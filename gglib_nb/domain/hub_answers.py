@@ -150,9 +150,9 @@ def proxy_refusal(asked: Asked) -> NetworkError:
 
 def _gated(refusal: Refusal, asked: Asked) -> HubError:
     if refusal.had_token:
-        text = f"ask for access on {asked.page}: accept its terms, the owners may have to approve, then retry"
+        text = f"ask for access on {asked.page}: accept its terms, the owners may have to approve, then try again"
     else:
-        text = f"accept its terms on {asked.page}, then {LOG_IN}, and retry"
+        text = f"accept its terms on {asked.page}, then {LOG_IN}, and try again"
     return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page)
 
 
