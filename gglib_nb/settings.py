@@ -47,6 +47,7 @@ class Settings:
         max_queue_size: Downloads that may wait.
         max_connections: Connections of all transfers together.
         bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
+        network_wait_s: How long a download waits for a network that is gone before it fails.
         is_offline: Offline mode: the hub is not asked.
     """
 
@@ -59,6 +60,7 @@ class Settings:
     max_queue_size: int = 10
     max_connections: int = 16
     bandwidth_limit_bytes_per_second: int | None = None
+    network_wait_s: int = 86_400
     is_offline: bool = False
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Settings:
         _check_count("max_concurrent", self.max_concurrent)
         _check_count("max_queue_size", self.max_queue_size)
         _check_count("max_connections", self.max_connections, _MOST_CONNECTIONS)
+        _check_count("network_wait_s", self.network_wait_s)
         if self.bandwidth_limit_bytes_per_second is not None:
             _check_count("bandwidth_limit_bytes_per_second", self.bandwidth_limit_bytes_per_second)
 
@@ -97,7 +100,7 @@ def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: 
     """What environment variables ask for in one setting; None where they do not.
 
     `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, `GGLIB_MAX_CONCURRENT`, `GGLIB_MAX_QUEUE_SIZE`, `GGLIB_MAX_CONNECTIONS`,
-    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
+    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, `GGLIB_NETWORK_WAIT_S`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
     `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
 
     Raises:
@@ -145,6 +148,7 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, str]], Any]]] = {
     "max_queue_size": partial(_counted, name="GGLIB_MAX_QUEUE_SIZE"),
     "max_connections": partial(_counted, name="GGLIB_MAX_CONNECTIONS"),
     "bandwidth_limit_bytes_per_second": partial(_counted, name="GGLIB_BANDWIDTH_BYTES_PER_SECOND"),
+    "network_wait_s": partial(_counted, name="GGLIB_NETWORK_WAIT_S"),
     "is_offline": _is_offline,
 }
 

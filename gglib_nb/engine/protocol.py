@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 
-NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked"]
+NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Configure:
         max_connections: For all transfers together.
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
+        network_wait_s: How long a transfer waits for a network that is gone before it fails.
     """
 
     endpoint: str
@@ -37,6 +38,7 @@ class Configure:
     max_connections: int
     link_folders: tuple[str, ...]
     user_agent: str
+    network_wait_s: float = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)

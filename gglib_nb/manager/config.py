@@ -33,6 +33,7 @@ class DownloadManagerConfig:
         max_connections: Connections of all transfers together; by default 16.
         bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
         hub_cache: The Hugging Face cache, in which identical files are looked for; None is its usual place.
+        network_wait_s: How long a download waits for a network that is gone before it fails; by default a day.
         is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
     """
 
@@ -47,6 +48,7 @@ class DownloadManagerConfig:
         default_factory=_environment("bandwidth_limit_bytes_per_second")
     )
     hub_cache: Path | None = field(default_factory=_environment("hub_cache"))
+    network_wait_s: int = field(default_factory=_environment("network_wait_s", 86_400))
     is_offline: bool = field(default_factory=_environment("is_offline", default=False))
 
     @classmethod

@@ -393,6 +393,7 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         max_connections=settings.max_connections,
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
+        network_wait_s=settings.network_wait_s,
     )
 
 

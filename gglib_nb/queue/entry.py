@@ -119,7 +119,7 @@ class Entry:
         if event.received_bytes > self._received_bytes:
             self._losses = 0
         self._files, self._received_bytes = files, event.received_bytes
-        is_stalled = event.notice_kind in ("stalled", "retrying")
+        is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
         self._notice = notice_of(event.notice_kind, event.notice_s, event.notice_text)
         self._is_changed = True

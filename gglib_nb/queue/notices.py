@@ -15,6 +15,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "verifying": lambda _seconds, _text: "verifying",
     "finalizing": lambda _seconds, _text: "finalizing",
     "waiting": lambda _seconds, text: text or "waiting for another kernel",
+    "offline": lambda _seconds, text: f"waiting for the network since {text}" if text else "waiting for the network",
     "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
     "linked": lambda _seconds, text: text or "linked to an identical file",
 }

@@ -1,6 +1,7 @@
 """A manager's life: engines that die, failures and retries, forks, the end."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from gglib_nb import (
     NotInQueueError,
 )
 from gglib_nb.demo import DemoHub
-from gglib_nb.demo.fault_kinds import WrongBytes
+from gglib_nb.demo.fault_kinds import HangUp, WrongBytes
+from gglib_nb.domain.events import NoticeChanged
 from tests.support.environment import isolated
 from tests.support.hub import make_repository
 
@@ -60,6 +62,31 @@ async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_n
     await manager.cancel_download(first.id)
 
     assert (await manager.wait(second.id)).is_verified
+
+
+@pytest.mark.slow
+async def test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itself(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 20_000_000}))
+    hub.set_speed(bytes_per_second=4_000_000)
+    first = await manager.queue_smart("demo/large-GGUF")
+    second, third = await manager.queue_smart(SMALL), await manager.queue_smart(SPLIT)
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 1_000_000)
+
+    hub.faults.add(HangUp(), times=None)
+    hub.drop_connections()
+    told = await anext(
+        event.notice async for event in manager.events()
+        if isinstance(event, NoticeChanged) and (event.notice or "").startswith("waiting for the network since ")
+    )  # fmt: skip
+    await manager.cancel_download(second.id)
+    hub.faults.clear()
+    await manager.wait(first.id)
+    await manager.wait(third.id)
+
+    assert re.fullmatch(r"waiting for the network since \d\d:\d\d", told)
+    assert manager.snapshot.recent_failures == ()
 
 
 async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(

@@ -19,6 +19,7 @@ ROWS = [
     ("max_queue_size", "GGLIB_MAX_QUEUE_SIZE", "30", 30, 20),
     ("max_connections", "GGLIB_MAX_CONNECTIONS", "8", 8, 4),
     ("bandwidth_limit_bytes_per_second", "GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000", 5_000_000, 1_000),
+    ("network_wait_s", "GGLIB_NETWORK_WAIT_S", "60", 60, 7),
     ("is_offline", "HF_HUB_OFFLINE", "1", True, False),
     ("is_offline", "TRANSFORMERS_OFFLINE", "1", True, False),
 ]

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-from gglib_nb.engine.http.errors import STALLED, LineError
+from gglib_nb.engine.http.errors import STALLED, LineError, line_error
 from gglib_nb.engine.http.session import Session, origin_of
-from gglib_nb.errors import NetworkError
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -230,19 +229,3 @@ class ClientConnection:
         if self._response is not None:
             self._response.close()
             self._response = None
-
-
-def line_error(error: Exception, url: str) -> LineError | NetworkError:
-    """What a broken exchange means, in a few words without the URL, which may be signed.
-
-    A certificate that is not trusted does not pass by itself, so that ends the transfer.
-    """
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return NetworkError(
-            f"The certificate of {urlsplit(url).hostname} is not trusted. "
-            "Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart."
-        )
-    if isinstance(error, TimeoutError):
-        return LineError("timed out")
-    return LineError(text.split("\n", 1)[0][:120] or type(error).__name__)

@@ -5,6 +5,9 @@ try again, to resolve again, or to end with an error of `gglib_nb.errors`, where
 """
 
 from typing import Final
+from urllib.parse import urlsplit
+
+from gglib_nb.errors import NetworkError
 
 STALLED: Final = "stalled"
 """Text of a `LineError`: the connection stands and nothing comes."""
@@ -54,3 +57,19 @@ class RangeIgnoredError(ExchangeError):
 
 class WrongAnswerError(ExchangeError):
     """The answer is not the range that was asked for."""
+
+
+def line_error(error: Exception, url: str) -> LineError | NetworkError:
+    """What a broken exchange means, in a few words without the URL, which may be signed.
+
+    A certificate that is not trusted does not pass by itself, so that ends the transfer.
+    """
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return NetworkError(
+            f"The certificate of {urlsplit(url).hostname} is not trusted. "
+            "Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart."
+        )
+    if isinstance(error, TimeoutError):
+        return LineError("timed out")
+    return LineError(text.split("\n", 1)[0][:120] or type(error).__name__)

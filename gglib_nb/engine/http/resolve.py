@@ -17,8 +17,7 @@ from urllib.parse import quote, urljoin
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.engine.http.answers import REDIRECT_STATUSES, TRANSIENT_STATUSES, asked_wait_s
-from gglib_nb.engine.http.connection import line_error
-from gglib_nb.engine.http.errors import BusyError
+from gglib_nb.engine.http.errors import BusyError, line_error
 from gglib_nb.engine.http.session import Session
 from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.engine.http.errors import LineError, line_error
 from gglib_nb.engine.timeouts import Timeouts
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ class Session:
         with self._lock:
             if "_client" in vars(self):
                 self._client.close()
+
+    def can_reach_hub(self) -> bool:
+        """Ask the hub for anything: any answer will do, and a certificate that is not trusted is one too. May take seconds."""
+        from huggingface_hub.utils import httpx
+
+        try:
+            self.client.head(self.endpoint, headers=self.headers_for(self.endpoint))
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return not isinstance(line_error(error, self.endpoint), LineError)
+        return True
 
     @property
     def has_token(self) -> bool:

@@ -23,6 +23,7 @@ from gglib_nb.engine.storage.partial_file import delete_unowned
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.attempt import Attempt
 from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.resources import Resources
 from gglib_nb.engine.transfer.throttle import Throttle
 
@@ -92,12 +93,18 @@ class CommandHandler:
                 throttle=self._throttle,
                 budget=self._budget,
                 disk_space=self._disk_space,
+                connectivity=Connectivity(self._can_reach_hub),
+                network_wait_s=command.network_wait_s,
                 timeouts=self._timeouts,
             )
             return
         self._resources.link_folders = command.link_folders
+        self._resources.network_wait_s = command.network_wait_s
         if _asks_otherwise(previous, command):
             self._resources.session = self._session(command)
+
+    def _can_reach_hub(self) -> bool:
+        return self._resources is None or self._resources.session.can_reach_hub()
 
     def _session(self, configure: Configure) -> Session:
         return Session(configure.endpoint, configure.token, configure.user_agent, self._timeouts)

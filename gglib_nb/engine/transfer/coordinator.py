@@ -7,12 +7,14 @@ Owns the targets and the parts that work on them: `target_lifecycle` (stages), `
 
 import threading
 import time
+from typing import Final
 
 from gglib_nb.engine.http.resolve import resolve
 from gglib_nb.engine.protocol import Progress, StartTransfer
 from gglib_nb.engine.transfer.checkpoints import Checkpoints
 from gglib_nb.engine.transfer.connection_pool import ConnectionPool
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
+from gglib_nb.engine.transfer.connectivity import Outage
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.part_resolver import PartResolver
 from gglib_nb.engine.transfer.progress import progress_of
@@ -23,6 +25,10 @@ from gglib_nb.engine.transfer.stages import Stage
 from gglib_nb.engine.transfer.target import Part, Target, targets_of
 from gglib_nb.engine.transfer.target_lifecycle import TargetLifecycle
 from gglib_nb.engine.transfer.verification import verify_parts
+from gglib_nb.errors import NetworkError
+
+# The last byte is so long ago before an outage is believed.
+_FLOWING_S: Final = 2.0
 
 
 class Coordinator:
@@ -51,12 +57,16 @@ class Coordinator:
         )
         self._scheduler = Scheduler(self._pool, self.targets)
         self._lifecycle = TargetLifecycle(command, self.targets, resources, self._scheduler, mailbox, stop)
-        self._results = RangeResults(self._scheduler, resources.timeouts, self._lifecycle.lease_lost)
+        self._results = RangeResults(
+            self._scheduler, resources.timeouts, resources.connectivity, self._lifecycle.lease_lost
+        )
         self._checkpoints = Checkpoints(self.targets, mailbox)
+        self._outage: Outage | None = None
         self._resolver = PartResolver(
             lambda part: resolve(resources.session, part.address, part.planned),
             mailbox,
             resources.timeouts,
+            resources.connectivity,
             self._lifecycle.open_partial,
         )
 
@@ -84,12 +94,15 @@ class Coordinator:
         """Do all that can be done now."""
         fetching = self._lifecycle.fetching
         self._pool.adjust_share(has_work=any(target.missing_bytes or target.requests for target in fetching))
+        self._look_at_network(now_s)
         self._lifecycle.open_next()
-        self._resolver.resolve_next(fetching, now_s)
+        if self._outage is None:
+            self._resolver.resolve_next(fetching, now_s)
         for target in fetching:
             if verify_parts(target, self._refetch):
                 self._lifecycle.finalize(target)
-        self._scheduler.assign(now_s, self._resources.session)
+        if self._outage is None:
+            self._scheduler.assign(now_s, self._resources.session)
 
     def watch(self, now_s: float) -> None:
         """Look at the connections and write what is due; ten times a second."""
@@ -104,7 +117,7 @@ class Coordinator:
     def progress(self, now_s: float) -> Progress:
         """How far it is."""
         pool = self._pool
-        return progress_of(self._command.attempt, self.targets, now_s, pool.moved_s, pool.received_bytes)
+        return progress_of(self._command.attempt, self.targets, now_s, pool.moved_s, pool.received_bytes, self._outage)
 
     def close_gate(self) -> None:
         """Let no rename begin any more; one that has begun is over when this returns."""
@@ -116,6 +129,27 @@ class Coordinator:
         self._lifecycle.gate.close()
         self._scheduler.close()
         self._lifecycle.close()
+
+    def _look_at_network(self, now_s: float) -> None:
+        """Wait while nothing can be reached, and begin anew where it can again.
+
+        Raises:
+            NetworkError: That took too long.
+        """
+        connectivity = self._resources.connectivity
+        # Bytes that still come belie an outage: the hub may be gone and its CDN not.
+        outage = connectivity.outage if now_s - self._pool.moved_s > _FLOWING_S else None
+        if outage is None and self._outage is not None:
+            for target in self.targets:
+                for part in target.parts:
+                    part.network_is_back()
+        self._outage = outage
+        if outage is not None:
+            connectivity.probe_when_due(now_s)
+            if now_s - outage.since_s > self._resources.network_wait_s:
+                raise NetworkError(
+                    f"There has been no network since {outage.since_text}; what is there is kept. Retry when it is back."
+                )
 
     def _refetch(self, target: Target, part: Part) -> None:
         self._scheduler.refetch_part(target, part, time.monotonic())

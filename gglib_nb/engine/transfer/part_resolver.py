@@ -6,9 +6,10 @@ Part of the coordinator and on its thread only, but for the asking itself. Knows
 import time
 from collections.abc import Callable, Iterable
 
-from gglib_nb.engine.http.errors import ExchangeError
+from gglib_nb.engine.http.errors import ExchangeError, LineError
 from gglib_nb.engine.http.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.retry import after_failure
 from gglib_nb.engine.transfer.target import Part, Target
@@ -22,6 +23,7 @@ class PartResolver:
         ask: Callable[[Part], Remote],
         mailbox: Mailbox,
         timeouts: Timeouts,
+        connectivity: Connectivity,
         on_resolved: Callable[[Target], None],
     ) -> None:
         """Nothing is asked yet.
@@ -30,11 +32,13 @@ class PartResolver:
             ask: Asks the hub, and waits for its answer; raises what `http.resolve.resolve` raises.
             mailbox: Of the coordinator.
             timeouts: How often and how long to try.
+            connectivity: Told of failures of the line.
             on_resolved: Called when the hub has said where a part of the target is.
         """
         self._ask = ask
         self._mailbox = mailbox
         self._timeouts = timeouts
+        self._connectivity = connectivity
         self._on_resolved = on_resolved
 
     def resolve_next(self, targets: Iterable[Target], now_s: float) -> None:
@@ -58,7 +62,10 @@ class PartResolver:
     def _resolved(self, target: Target, part: Part, outcome: Remote | ExchangeError) -> None:
         part.is_resolving = False
         if isinstance(outcome, ExchangeError):
-            after_failure(part, outcome, time.monotonic(), self._timeouts, others_flow=False)
+            now_s = time.monotonic()
+            if isinstance(outcome, LineError):
+                self._connectivity.failed(now_s)
+            after_failure(part, outcome, now_s, self._timeouts, is_excused=self._connectivity.outage is not None)
             return
         part.resolved(outcome)
         self._on_resolved(target)

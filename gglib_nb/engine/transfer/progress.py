@@ -9,8 +9,9 @@ from typing import Final
 
 from gglib_nb.engine.http.errors import STALLED
 from gglib_nb.engine.protocol import NoticeKind, Progress
+from gglib_nb.engine.transfer.connectivity import Outage
 from gglib_nb.engine.transfer.stages import Stage
-from gglib_nb.engine.transfer.target import Target
+from gglib_nb.engine.transfer.target import Part, Target
 
 # A line that gives nothing for so long is called stalled; connections are made anew later than that.
 _SILENT_S: Final = 2.0
@@ -33,12 +34,14 @@ class Notice:
     is_finalizing: bool = False
 
 
-def progress_of(attempt: int, targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int) -> Progress:
+def progress_of(
+    attempt: int, targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int, outage: Outage | None
+) -> Progress:
     """The whole of it; arguments as for `notice_of`."""
     files = {
         index: progress for target in targets for index, progress in zip(target.indexes, target.progress(), strict=True)
     }
-    notice = notice_of(targets, now_s, moved_s, received_bytes)
+    notice = notice_of(targets, now_s, moved_s, received_bytes, outage)
     return Progress(
         attempt=attempt,
         sampled_s=now_s,
@@ -51,7 +54,9 @@ def progress_of(attempt: int, targets: Sequence[Target], now_s: float, moved_s: 
     )
 
 
-def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int) -> Notice:
+def notice_of(
+    targets: Sequence[Target], now_s: float, moved_s: float, received_bytes: int, outage: Outage | None
+) -> Notice:
     """The notice of a transfer.
 
     Args:
@@ -59,6 +64,7 @@ def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_
         now_s: The coordinator's clock.
         moved_s: When the last byte came.
         received_bytes: In this attempt; 0 before the first.
+        outage: Set while the network is gone.
     """
     if any(target.is_linked for target in targets) and all(target.stage is Stage.DONE for target in targets):
         return Notice("linked", is_finalizing=True)
@@ -68,14 +74,13 @@ def notice_of(targets: Sequence[Target], now_s: float, moved_s: float, received_
     checks = [one.check for one in targets if one.stage is Stage.CHECKING and one.check]
     if any(one.owner_bytes is not None for one in checks):
         return Notice("waiting", text="another process downloads this file")
+    if outage is not None:
+        return Notice("offline", text=outage.since_text)
     if any(target.requests for target in targets):
         return _of_line(now_s - moved_s, received_bytes)
     waiting = [part for target in targets if target.stage is Stage.FETCHING for part in target.parts if part.trouble]
     if waiting:
-        part = min(waiting, key=lambda one: one.retry_at_s)
-        if part.trouble == STALLED:
-            return Notice("stalled", now_s - moved_s)
-        return Notice("retrying", max(0.0, part.retry_at_s - now_s), part.trouble)
+        return _of_wait(min(waiting, key=lambda one: one.retry_at_s), now_s, moved_s)
     if any(one.hashed_bytes is not None for one in checks):
         return Notice("verifying")
     return Notice("connecting")
@@ -86,6 +91,12 @@ def _has_all_bytes(targets: Sequence[Target]) -> bool:
     return all(
         target.stage in complete or (target.stage is Stage.FETCHING and target.has_all_bytes) for target in targets
     )
+
+
+def _of_wait(part: Part, now_s: float, moved_s: float) -> Notice:
+    if part.trouble == STALLED:
+        return Notice("stalled", now_s - moved_s)
+    return Notice("retrying", max(0.0, part.retry_at_s - now_s), part.trouble)
 
 
 def _of_line(silent_s: float, received_bytes: int) -> Notice:

@@ -12,6 +12,7 @@ from gglib_nb.engine.storage.lease import LeaseLostError
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.checkpoints import renew_lease
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.range_request import RangeRequest
 from gglib_nb.engine.transfer.retry import after_failure
 from gglib_nb.engine.transfer.scheduler import Scheduler
@@ -25,16 +26,24 @@ _WORTH_BYTES: Final = 4 * 1024
 class RangeResults:
     """The results of the ranges of one attempt."""
 
-    def __init__(self, scheduler: Scheduler, timeouts: Timeouts, on_lease_lost: Callable[[Target], None]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        timeouts: Timeouts,
+        connectivity: Connectivity,
+        on_lease_lost: Callable[[Target], None],
+    ) -> None:
         """Nothing has ended yet.
 
         Args:
             scheduler: Which the ranges go back to.
             timeouts: How often and how long to try.
+            connectivity: Told of failures of the line.
             on_lease_lost: Called with a target that another process has taken over.
         """
         self._scheduler = scheduler
         self._timeouts = timeouts
+        self._connectivity = connectivity
         self._on_lease_lost = on_lease_lost
 
     def ended(self, ended: RequestEnded) -> None:
@@ -93,7 +102,10 @@ class RangeResults:
             if part.is_sequential:
                 self._scheduler.refetch_part(target, part, now_s)
             others_flow = bool(pool.busy) and now_s - pool.moved_s < 1
-            after_failure(part, error, now_s, self._timeouts, others_flow=others_flow)
+            if isinstance(error, LineError) and not others_flow:
+                self._connectivity.failed(now_s)
+            is_excused = others_flow or self._connectivity.outage is not None
+            after_failure(part, error, now_s, self._timeouts, is_excused=is_excused)
 
     def _take_whole(self, target: Target, part: Part, now_s: float) -> None:
         """The server gives the whole or nothing: begin again from its first byte, on one connection."""

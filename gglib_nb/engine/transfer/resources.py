@@ -6,6 +6,7 @@ from gglib_nb.engine.http.session import Session
 from gglib_nb.engine.storage.disk_space import DiskSpace
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.throttle import Throttle
 
 
@@ -19,6 +20,8 @@ class Resources:
         throttle: The bandwidth limit.
         budget: Who may hold how many connections.
         disk_space: What each attempt will still write.
+        connectivity: Whether the hub can be reached at all.
+        network_wait_s: How long that is waited for before a transfer fails.
         timeouts: How long to wait for what.
     """
 
@@ -27,4 +30,6 @@ class Resources:
     throttle: Throttle
     budget: ConnectionBudget
     disk_space: DiskSpace
+    connectivity: Connectivity
+    network_wait_s: float
     timeouts: Timeouts

@@ -53,7 +53,7 @@ def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
     return delay_s * (0.5 + chance / 2)
 
 
-def after_failure(part: Part, error: ExchangeError, now_s: float, timeouts: Timeouts, *, others_flow: bool) -> None:
+def after_failure(part: Part, error: ExchangeError, now_s: float, timeouts: Timeouts, *, is_excused: bool) -> None:
     """Decide when and how the part is tried again.
 
     Args:
@@ -61,7 +61,8 @@ def after_failure(part: Part, error: ExchangeError, now_s: float, timeouts: Time
         error: What the exchange ended with.
         now_s: The coordinator's clock.
         timeouts: How often and how long.
-        others_flow: Other connections of the transfer bring bytes, so the line is fine.
+        is_excused: A failure of the line says nothing about this part: other connections bring bytes, or nothing can be
+            reached at all.
 
     Raises:
         GglibError: It was tried often enough.
@@ -73,7 +74,7 @@ def after_failure(part: Part, error: ExchangeError, now_s: float, timeouts: Time
             _resolve_again(part, error, now_s, timeouts)
         case BusyError():
             _wait(part, error, now_s, timeouts, error.wait_s)
-        case LineError() if others_flow:
+        case LineError() if is_excused:
             part.retry_at_s = max(part.retry_at_s, now_s + _SOON_S)
         case LineError():
             _wait(part, error, now_s, timeouts, None)

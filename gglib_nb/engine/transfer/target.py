@@ -80,6 +80,11 @@ class Part:
         self.retry_at_s = retry_at_s
         self.trouble = trouble
 
+    def network_is_back(self) -> None:
+        """What failed before was the network's fault: try again at once."""
+        self.succeeded()
+        self.retry_at_s = 0.0
+
     def source(self) -> Source:
         """Where to fetch it from; only while `remote` is known."""
         assert self.remote is not None  # noqa: S101  # the caller's promise

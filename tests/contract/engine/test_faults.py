@@ -1,6 +1,7 @@
 """Everything a hub and its CDN can do wrong: the right file comes out, or an error that says what to do."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -368,3 +369,35 @@ def test_a_repository_that_is_gone_is_its_own_error(hub, engine) -> None:
     hub.faults.add(Status(404, "RepoNotFound"), origin="hub", times=None)
 
     assert isinstance(engine.failure(REPO, NAME), RepoNotFoundError)
+
+
+def test_without_a_network_nothing_fails_and_it_goes_on_by_itself(hub, engine) -> None:
+    hub.set_speed(bytes_per_second=4_000_000)
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 200_000)
+    hub.faults.add(HangUp(), times=None)
+    hub.drop_connections()
+
+    told = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "offline")
+    hub.faults.clear()
+    end = engine.log.end_of(attempt)
+
+    assert re.fullmatch(r"\d\d:\d\d", told.notice_text)
+    assert isinstance(end, TransferFinished)
+
+
+def test_a_network_that_stays_away_for_too_long_fails_the_download(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path, network_wait_s=1)
+    hub.faults.add(HangUp(), times=None)
+
+    error = engine.failure(REPO, NAME)
+    engine.close()
+
+    assert isinstance(error, NetworkError)
+    assert "There has been no network since" in str(error)
+
+
+def test_a_download_that_alone_is_refused_fails_although_the_hub_answers(hub, engine) -> None:
+    hub.faults.add(HangUp(), origin="cdn", times=None)
+
+    assert isinstance(engine.failure(REPO, NAME), NetworkError)

@@ -8,6 +8,7 @@ import pytest
 from gglib_nb.engine.http.errors import LineError
 from gglib_nb.engine.http.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.part_resolver import PartResolver
 from gglib_nb.errors import GatedRepoError, NetworkError
@@ -27,7 +28,9 @@ class Resolving:
         self.may_answer = threading.Event()
         self._answers = list(answers)
         timeouts = Timeouts(first_delay_s=60, tries=2)
-        self.resolver = PartResolver(self._ask, self.mailbox, timeouts, self.resolved.append)
+        self.resolver = PartResolver(
+            self._ask, self.mailbox, timeouts, Connectivity(lambda: True), self.resolved.append
+        )
 
     def turn(self, now_s: float | None = None) -> None:
         self.resolver.resolve_next([self.target], time.monotonic() if now_s is None else now_s)

@@ -10,6 +10,7 @@ from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.lease import LeaseLostError
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
+from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.range_results import RangeResults
 from gglib_nb.errors import DiskFullError, NetworkError
@@ -60,7 +61,11 @@ class Ranges:
         self.part.remote = Remote("http://cdn/1", len(PIECE), None)
         self.scheduler = FakeScheduler(self.target)
         self.lost = []
-        self.results = RangeResults(self.scheduler, Timeouts(first_delay_s=60, tries=2), self.lost.append)
+        self.can_reach_hub = True
+        self.connectivity = Connectivity(lambda: self.can_reach_hub, lambda work: work())
+        self.results = RangeResults(
+            self.scheduler, Timeouts(first_delay_s=60, tries=2), self.connectivity, self.lost.append
+        )
 
     def a_request(self):
         request = self.target.next_request(0, MIB)
@@ -98,6 +103,16 @@ def test_a_broken_range_keeps_its_bytes_and_its_part_waits(ranges) -> None:
     assert ranges.target.done.total_bytes == 1_000
     assert (ranges.part.failures, ranges.part.trouble) == (1, "reset")
     assert ranges.part.retry_at_s > 0
+
+
+def test_without_a_network_a_broken_range_counts_as_no_failure(ranges) -> None:
+    ranges.can_reach_hub = False
+
+    for _ in range(5):
+        ranges.end(ranges.a_request(), LineError("refused"))
+        ranges.part.retry_at_s = 0
+
+    assert ranges.part.failures == 0
 
 
 def test_failures_without_a_worthwhile_gain_add_up_to_the_end_of_the_attempt(ranges) -> None:

@@ -38,17 +38,17 @@ def a_part() -> Part:
     return part
 
 
-def fail(part, *errors, others_flow=False) -> None:
+def fail(part, *errors, is_excused=False) -> None:
     """Meet the errors one after the other, each when the wait of the one before is over."""
     for error in errors:
-        after_failure(part, error, part.retry_at_s + 1000, TIMEOUTS, others_flow=others_flow)
+        after_failure(part, error, part.retry_at_s + 1000, TIMEOUTS, is_excused=is_excused)
 
 
 def test_many_connections_that_meet_one_trouble_count_as_one_failure() -> None:
     part = a_part()
 
     for _ in range(16):
-        after_failure(part, LineError("reset"), 5.0, TIMEOUTS, others_flow=False)
+        after_failure(part, LineError("reset"), 5.0, TIMEOUTS, is_excused=False)
 
     assert part.failures == 1
 
@@ -56,7 +56,7 @@ def test_many_connections_that_meet_one_trouble_count_as_one_failure() -> None:
 def test_while_others_bring_bytes_a_lost_connection_is_no_failure() -> None:
     part = a_part()
 
-    fail(part, *[LineError("reset")] * 50, others_flow=True)
+    fail(part, *[LineError("reset")] * 50, is_excused=True)
 
     assert part.failures == 0
 
@@ -64,7 +64,7 @@ def test_while_others_bring_bytes_a_lost_connection_is_no_failure() -> None:
 def test_a_wait_that_the_server_asks_for_is_kept() -> None:
     part = a_part()
 
-    after_failure(part, BusyError(429, 77.0), 100.0, TIMEOUTS, others_flow=False)
+    after_failure(part, BusyError(429, 77.0), 100.0, TIMEOUTS, is_excused=False)
 
     assert part.retry_at_s == 177.0
 
@@ -74,7 +74,7 @@ def test_a_server_that_asks_for_no_wait_at_all_still_gets_longer_ones() -> None:
 
     fail(part, BusyError(503, 0))
     before_s = part.retry_at_s
-    after_failure(part, BusyError(503, 0), before_s, TIMEOUTS, others_flow=False)
+    after_failure(part, BusyError(503, 0), before_s, TIMEOUTS, is_excused=False)
 
     assert part.retry_at_s - before_s >= 1
 

@@ -1,0 +1,85 @@
+"""Whether there is a network: asked once at a time, ever more gently while there is none, and forgotten when it is back."""
+
+from itertools import pairwise
+
+from gglib_nb.engine.transfer.connectivity import Connectivity
+
+
+class Network:
+    """A hub that can be reached or not, and probes that wait until the test lets them run."""
+
+    def __init__(self) -> None:
+        self.is_there = True
+        self.probes = []
+        self.connectivity = Connectivity(lambda: self.is_there, self.probes.append)
+
+    def fail_at(self, now_s: float, *, probed: bool = True) -> None:
+        self.connectivity.failed(now_s)
+        if probed:
+            self.answer()
+
+    def answer(self) -> None:
+        while self.probes:
+            self.probes.pop()()
+
+
+def test_a_failure_while_the_hub_answers_is_no_outage() -> None:
+    network = Network()
+
+    network.fail_at(100.0)
+
+    assert network.connectivity.outage is None
+
+
+def test_a_failure_while_nothing_answers_is_an_outage_that_began_with_it() -> None:
+    network = Network()
+    network.is_there = False
+
+    network.fail_at(100.0)
+
+    assert network.connectivity.outage.since_s == 100.0
+
+
+def test_many_failures_at_once_ask_once() -> None:
+    network = Network()
+
+    for _ in range(16):
+        network.fail_at(100.0, probed=False)
+
+    assert len(network.probes) == 1
+
+
+def test_while_the_network_is_gone_it_is_asked_ever_more_gently_up_to_a_bound() -> None:
+    network = Network()
+    network.is_there = False
+    asked_s = []
+    network.fail_at(0.0)
+
+    for now_s in range(1, 200):
+        network.connectivity.probe_when_due(float(now_s))
+        if network.probes:
+            asked_s.append(now_s)
+            network.answer()
+
+    assert asked_s[:5] == [1, 2, 4, 8, 16]
+    assert {later - earlier for earlier, later in pairwise(asked_s[5:])} == {20}
+
+
+def test_the_first_answer_ends_the_outage() -> None:
+    network = Network()
+    network.is_there = False
+    network.fail_at(0.0)
+
+    network.is_there = True
+    network.connectivity.probe_when_due(1.0)
+    network.answer()
+
+    assert network.connectivity.outage is None
+
+
+def test_without_an_outage_nothing_is_asked_of_itself() -> None:
+    network = Network()
+
+    network.connectivity.probe_when_due(1_000.0)
+
+    assert network.probes == []
