@@ -6,10 +6,10 @@ from concurrent.futures import Future
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.errors import NotInQueueError, QueueFullError
+from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
 from tests.support.snapshots import GIB, download
 
 pytestmark = pytest.mark.browser
@@ -22,6 +22,14 @@ FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second"
 def open_panel(browser: Browser) -> Iterator[OpenPanel]:
     with panel_pages(browser) as opened:
         yield opened
+
+
+def swallow_line_breaks(panel: PanelPage) -> None:
+    """What JupyterLab does inside a cell."""
+    panel.page.evaluate(
+        "document.addEventListener('beforeinput', (event) =>"
+        " event.inputType === 'insertLineBreak' && event.preventDefault(), true)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,6 +231,51 @@ def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
         ("plan", ("bartowski/Llama-3.2-3B-Instruct-GGUF", None), {"revision": None}),
         ("queue_smart", ("ggml-org/gemma-3-12b-it-GGUF", "Q4_K_M"), {"revision": None, "companions": ("mmproj",)}),
     ]
+
+
+def test_enter_shows_the_variants_also_where_the_host_swallows_line_breaks(open_panel):
+    panel = open_panel(scenes.choosing())
+    swallow_line_breaks(panel)
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+
+    panel.sees("Q5_K_M")
+    assert [operation for operation, *_ in panel.asked()].count("plan") == 1
+
+
+def test_enter_sets_a_limit_once_also_where_the_host_swallows_line_breaks(open_panel):
+    panel = open_panel(FakeManager())
+    swallow_line_breaks(panel)
+    panel.press("Limits")
+    panel.page.get_by_label("Speed limit in MB/s").fill("2.5")
+
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+    asked_on_enter = panel.asked()
+    panel.page.keyboard.press("Tab")
+    panel.pump()
+
+    assert asked_on_enter == panel.asked() == [("set_bandwidth_limit", 2_500_000)]
+
+
+def test_what_was_said_of_one_repository_does_not_stand_beside_another(open_panel):
+    manager = scenes.choosing()
+    panel = open_panel(manager)
+    field = panel.page.get_by_role("combobox")
+    field.fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+    panel.sees("Q5_K_M")
+
+    field.fill("owner/nowhere")
+    expect(panel.page.locator(".gglib-offer")).to_be_hidden()
+    manager.answers["plan"] = RepoNotFoundError("There is no owner/nowhere.")
+    panel.press("Show variants")
+    panel.sees("There is no owner/nowhere.")
+    field.fill("owner/nowhere2")
+
+    expect(panel.page.get_by_text("There is no owner/nowhere.")).to_be_hidden()
 
 
 def test_what_cannot_be_queued_says_why_beside_its_button(open_panel):

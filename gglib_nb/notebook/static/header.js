@@ -107,10 +107,18 @@ export class Header {
       /** @type {string} */ kind,
       /** @type {() => object} */ fields,
     ) => {
-      input.addEventListener(
-        "change",
-        () => input.reportValidity() && press(this.view, input, this.message, kind, fields()),
-      );
+      const set = async () => {
+        if (input.value === input.dataset.told || !input.reportValidity()) return;
+        input.dataset.told = input.value;
+        if (!(await press(this.view, input, this.message, kind, fields()))) input.dataset.told = "refused";
+      };
+      input.addEventListener("change", set);
+      // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
+      input.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" || event.isComposing) return;
+        event.preventDefault();
+        void set();
+      });
     };
     ask(most, "limit", () => ({ max_size: Math.round(Number(most.value)) }));
     ask(speed, "bandwidth", () => ({
@@ -142,12 +150,9 @@ export class Header {
 
   /** A field shows what holds, unless a person is typing in it. @param {HTMLInputElement|undefined} input @param {string} value */
   #keep(input, value) {
-    if (
-      input &&
-      input !== /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement &&
-      input.value !== value
-    )
-      input.value = value;
+    if (!input || input === /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement) return;
+    input.dataset.told = value;
+    if (input.value !== value) input.value = value;
   }
 
   /** Once a second. */
