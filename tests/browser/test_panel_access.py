@@ -41,7 +41,6 @@ def choose(panel: PanelPage) -> None:
 
 def look_around(panel: PanelPage) -> None:
     panel.press("Limits")
-    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
     panel.press("Cancel all")
 
 
@@ -67,6 +66,7 @@ def wider_than_the_panel(panel: PanelPage, width: int) -> list[str]:
 STATES: dict[str, tuple[Callable[[], FakeManager], Callable[[PanelPage], None]]] = {
     "empty": (scenes.empty, lambda panel: None),
     "busy": (scenes.busy, look_around),
+    "halfway": (scenes.halfway, lambda panel: panel.press("Details of Qwen3-Coder-480B-A35B-Instruct-GGUF Q4_K_M")),
     "errors": (scenes.errors, lambda panel: None),
     "done": (scenes.done, lambda panel: None),
     "choosing": (scenes.choosing, choose),
@@ -95,7 +95,7 @@ def test_axe_finds_no_violation(open_panel, axe, state, theme):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", ["busy", "errors", "done", "choosing"])
+@pytest.mark.parametrize("scene", ["busy", "halfway", "errors", "done", "choosing"])
 def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, scene):
     panel = open_panel(getattr(scenes, scene)())
     if scene == "choosing":
@@ -189,6 +189,6 @@ def test_reduced_motion_is_respected(open_panel):
 def test_high_contrast_keeps_the_bars(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), forced_colors="active")
 
-    border = panel.page.locator(".gglib-bar").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
+    border = panel.page.locator(".gglib-segment").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
 
     assert border == "1px"

@@ -302,7 +302,7 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
     panel = open_panel(scenes.done(), permissions=["clipboard-read", "clipboard-write"])
     title = "Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
 
-    panel.press(f"Copy the code that loads {title}")
+    panel.press(f"Copy the lines that load {title}")
 
     assert panel.page.evaluate("navigator.clipboard.readText()").startswith("from llama_cpp import Llama\nllm = Llama(")
 

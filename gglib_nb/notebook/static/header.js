@@ -5,7 +5,7 @@
 import { h, icon, mark, say } from "./dom.js";
 import { plural, rate } from "./formats.js";
 import { press } from "./kernel.js";
-import { left } from "./words.js";
+import { known, left } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { PanelState } from "./messages.js" */
@@ -140,7 +140,7 @@ export class Header {
     const counts = `${queue.active_count} active · ${queue.pending_count} waiting`;
     say(this.counts, isLive ? `${counts} · room for ${room}` : `last seen: ${counts}`);
     const limit = queue.bandwidth_limit_bytes_per_second;
-    say(this.rate, isBusy ? rate(queue.bytes_per_second) : "");
+    say(this.rate, isBusy ? known(queue.bytes_per_second, rate) : "");
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
     say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
     if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;

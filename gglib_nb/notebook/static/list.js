@@ -3,10 +3,11 @@
  */
 
 import { h, say } from "./dom.js";
+import { Opened } from "./opened.js";
 import { dragged } from "./drag.js";
 import { press } from "./kernel.js";
 import { move, Row } from "./row.js";
-import { entriesOf, heldOrder, windowOf } from "./state.js";
+import { entriesOf, heldOrder, isOpenByItself, windowOf } from "./state.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { ItemState, PanelState } from "./messages.js" */
@@ -55,7 +56,7 @@ function resolvingRow(text) {
 export class List {
   #rows = /** @type {Map<string, Row|Heading|{element: HTMLElement}>} */ (new Map());
   #heights = /** @type {Map<string, number>} */ (new Map());
-  #chosen = /** @type {Map<string, boolean>} */ (new Map());
+  #opened = new Opened();
   #shown = /** @type {Entry[]} */ ([]);
   #painted = "";
   #isHeld = false;
@@ -90,22 +91,21 @@ export class List {
     const next = entriesOf(state);
     const isHeld = this.#isDragging || (this.#isHeld && performance.now() > this.#freeUntil);
     this.#shown = isHeld ? heldOrder(this.#shown, next) : next;
-    const newest = next.find((entry) => "item" in entry && entry.item.status === "completed")?.key;
     const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? LIKELY_HEIGHT);
     const { scrollTop, clientHeight } = this.element;
     const sight = windowOf(heights, scrollTop - OVERSCAN, (clientHeight || 640) + 2 * OVERSCAN);
     const entries = this.#shown.slice(sight.first, sight.last);
-    for (const entry of entries) this.#patch(entry, newest, state.queue.pending_count);
+    for (const entry of entries) this.#patch(entry, state.queue.pending_count);
     this.#place(entries);
     this.#above.style.height = `${sight.above}px`;
     this.#below.style.height = `${sight.below}px`;
   }
 
-  /** @param {Entry} entry @param {string|undefined} newest @param {number} pending */
-  #patch(entry, newest, pending) {
+  /** @param {Entry} entry @param {number} pending */
+  #patch(entry, pending) {
     const known = this.#rows.get(entry.key);
     if ("item" in entry) {
-      const isOpen = this.#chosen.get(entry.key) ?? entry.key === newest;
+      const isOpen = this.#opened.get(entry.key) ?? isOpenByItself(entry.item);
       const row = known instanceof Row ? known : this.#add(entry.key, this.#newRow(entry.item, isOpen));
       const isSame = row.item === entry.item && row.isOpen === isOpen && row.pending === pending;
       if (!isSame) row.update(entry.item, isOpen, pending);
@@ -119,7 +119,7 @@ export class List {
   /** @param {ItemState} item @param {boolean} isOpen */
   #newRow(item, isOpen) {
     return new Row(this.view, item, isOpen, (open) => {
-      this.#chosen.set(item.id, open);
+      this.#opened.set(item.id, open);
       this.view.changed();
     });
   }
@@ -171,9 +171,10 @@ export class List {
 
   /** @param {ResizeObserverEntry[]} changes */
   #measure(changes) {
-    for (const { target } of changes) {
+    for (const { target, borderBoxSize } of changes) {
       const { key } = /** @type {HTMLElement} */ (target).dataset;
-      const height = /** @type {HTMLElement} */ (target).offsetHeight;
+      // Not rounded: half a pixel a row adds up in a long list.
+      const height = borderBoxSize[0]?.blockSize ?? 0;
       if (key === undefined || !height || this.#heights.get(key) === height) continue;
       this.#heights.set(key, height);
       this.view.changed();

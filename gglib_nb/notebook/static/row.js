@@ -2,8 +2,8 @@
  * One download's row: title, bar, numbers, buttons, and what it opens to.
  */
 
-import { copyButton, h, icon, iconButton, ICONS, mark, pageLink, aim, progressBar, say, setBar } from "./dom.js";
-import { fraction, size } from "./formats.js";
+import { cutName, DividedBar, shardLine, updateShard } from "./bars.js";
+import { aim, copyButton, h, icon, iconButton, ICONS, mark, pageLink, say } from "./dom.js";
 import { press } from "./kernel.js";
 import { ACTIVE, PENDING } from "./state.js";
 import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } from "./words.js";
@@ -74,7 +74,7 @@ export class Row {
     );
     this.badge = h("span", { class: "gglib-badge" });
     this.measure = h("span", { class: "gglib-measure" });
-    this.bar = progressBar(`Progress of ${this.title}`);
+    this.bar = new DividedBar(`Progress of ${this.title}`);
     this.facts = h("span", { class: "gglib-facts" });
     this.note = h("span", { class: "gglib-note" });
     this.link = pageLink("");
@@ -97,7 +97,7 @@ export class Row {
       h("div", { class: "gglib-title" }, h("span", { class: "gglib-name", title: item.id }, item.name), ...chip, owner),
       this.measure,
       h("div", { class: "gglib-actions" }, moves, ...this.buttons.slice(3), this.opener),
-      this.bar,
+      this.bar.element,
       h("div", { class: "gglib-line" }, this.facts, this.verified, this.note, this.link),
       this.path,
       this.message,
@@ -141,13 +141,12 @@ export class Row {
     this.pending = pending;
     const isActive = ACTIVE.includes(item.status);
     const isPending = PENDING.includes(item.status);
-    const part = fraction(item.downloaded_bytes, item.total_bytes);
     mark(this.element, "data-status", item.status);
     mark(this.element, "data-notice", isActive ? item.notice_kind : null);
     this.#lead(item, isPending);
     say(this.measure, measureOf(item));
-    this.bar.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
-    setBar(this.bar, part);
+    this.bar.element.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
+    this.bar.update(item);
     this.#facts(factsOf(item));
     say(this.note, noteOf(item));
     this.link.hidden = item.status !== "failed" || item.help_url === null;
@@ -186,6 +185,7 @@ export class Row {
       this.path.append(
         text,
         copyButton(`Copy the path of ${this.title}`, () => this.item.path ?? ""),
+        copyButton(`Copy the lines that load ${this.title}`, () => loadingCode(this.item.path ?? ""), "code"),
       );
     }
   }
@@ -219,32 +219,4 @@ function codeBlock(title, path) {
     pre,
     copyButton(`Copy the code that loads ${title}`, () => code),
   );
-}
-
-/** A name whose end stays in sight where it does not fit. @param {string} name @param {number} at */
-const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
-
-/** @param {ShardState} shard */
-function shardLine(shard) {
-  const name = shard.path.slice(shard.path.lastIndexOf("/") + 1);
-  const kind = shard.kind === "shard" ? [] : [h("span", { class: "gglib-chip" }, shard.kind)];
-  return h(
-    "div",
-    { class: "gglib-shard" },
-    h("span", { class: "gglib-file", title: shard.path }, ...cutName(name, Math.max(0, name.length - 21)), ...kind),
-    progressBar(`Progress of ${name}`),
-    h("span", { class: "gglib-amount" }),
-    h("span", { class: "gglib-state" }),
-  );
-}
-
-/** @param {HTMLElement} line @param {ShardState} shard */
-function updateShard(line, { status, size_bytes, downloaded_bytes }) {
-  const [, bar, amount, state] = /** @type {HTMLElement[]} */ ([...line.children]);
-  if (!bar || !amount || !state) return;
-  mark(line, "data-status", status);
-  setBar(bar, status === "finished" ? 1 : fraction(downloaded_bytes, size_bytes));
-  const isPart = downloaded_bytes > 0 && status !== "finished";
-  say(amount, isPart ? `${size(downloaded_bytes)} of ${size(size_bytes)}` : size(size_bytes));
-  say(state, status);
 }

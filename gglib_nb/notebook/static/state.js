@@ -35,6 +35,13 @@ export const ACTIVE = ["downloading", "finalizing", "registering"];
 export const PENDING = ["queued", "paused"];
 const STOPPED = "stopped";
 
+/** More files than this are seen well enough in the divided bar; their lines would fill the screen. */
+const MOST_SHOWN_FILES = 6;
+
+/** Whether a row nobody touched shows its files: while it runs and has a few. @param {ItemState} item */
+export const isOpenByItself = ({ status, shards }) =>
+  ACTIVE.includes(status) && shards.length > 1 && shards.length <= MOST_SHOWN_FILES;
+
 /** @type {[string, string, string[]][]} */
 const SECTIONS = [
   ["active", "", [...ACTIVE, STOPPED]],
