@@ -7,6 +7,8 @@ import { test } from "node:test";
 import * as formats from "../../gglib_nb/notebook/static/formats.js";
 import * as segments from "../../gglib_nb/notebook/static/segments.js";
 import * as state from "../../gglib_nb/notebook/static/state.js";
+import { Presses } from "../../gglib_nb/notebook/static/presses.js";
+import { Undo } from "../../gglib_nb/notebook/static/undo.js";
 import * as words from "../../gglib_nb/notebook/static/words.js";
 
 const panel = { ...formats, ...segments, ...state, ...words };
@@ -161,6 +163,69 @@ test("while the pointer is on the list nothing moves, and what is new comes last
     held.map(({ key }) => key),
     ["o/a", "o/c", "o/new"],
   );
+});
+
+test("what was cancelled a moment ago stays among its old neighbours and is not counted elsewhere", () => {
+  const shown = panel.entriesOf(stateOf(item("o/a"), item("o/b"), item("o/c")));
+  const old = item("o/old", { status: "cancelled" });
+  const next = panel.entriesOf(stateOf(item("o/a"), item("o/c"), item("o/b", { status: "cancelled" }), old));
+
+  const entries = panel.withLingering(shown, next, (id) => id === "o/b");
+
+  assert.deepEqual(
+    entries.map((entry) => entry.item?.id ?? `${entry.title} ${entry.count}`),
+    ["Up next 2", "o/a", "o/b", "o/c", "Cancelled 1", "o/old"],
+  );
+});
+
+test("what lingers alone leaves no heading for nothing", () => {
+  const shown = panel.entriesOf(stateOf(item("o/a")));
+  const next = panel.entriesOf(stateOf(item("o/a", { status: "cancelled" })));
+
+  assert.deepEqual(
+    panel.withLingering(shown, next, () => true).map(({ key }) => key),
+    ["o/a"],
+  );
+});
+
+const at = (x, y, atMs) => ({ x, y, atMs });
+const up = (key) => ({ key, action: "up" });
+const cancel = (key) => ({ key, action: "cancel" });
+
+test("a second press at the same place never reaches another row", () => {
+  const presses = new Presses();
+  const first = cancel("a");
+
+  assert.equal(presses.meant(first, at(5, 5, 0)), first);
+  assert.equal(presses.meant(cancel("b"), at(6, 5, 600)), null);
+});
+
+test("a second press on up is for the row that went up", () => {
+  const presses = new Presses();
+  presses.meant(up("c"), at(5, 5, 0));
+
+  assert.deepEqual(presses.meant(up("b"), at(5, 5, 700)), up("c"));
+  assert.deepEqual(presses.meant(up("a"), at(5, 5, 1400)), up("c"));
+});
+
+test("a press elsewhere, or after a while, is for what is there", () => {
+  const presses = new Presses();
+  const [other, later] = [cancel("b"), cancel("c")];
+  presses.meant(cancel("a"), at(5, 5, 0));
+
+  assert.equal(presses.meant(other, at(5, 60, 200)), other);
+  assert.equal(presses.meant(later, at(5, 60, 2000)), later);
+});
+
+test("an undo lasts ten seconds and knows the old place; what ran stood before all that wait", () => {
+  const undo = new Undo();
+  undo.note({ id: "a", position: 3 }, 1000);
+  undo.note({ id: "b", position: 0 }, 1000);
+
+  assert.deepEqual([undo.positionOf("a", 10_999), undo.positionOf("b", 1000)], [3, 1]);
+  assert.equal(undo.positionOf("a", 11_000), null);
+  assert.deepEqual(undo.expired(11_000), ["a", "b"]);
+  assert.deepEqual(undo.expired(11_000), []);
 });
 
 test("only the rows in sight are asked for, and the rest keeps its height", () => {

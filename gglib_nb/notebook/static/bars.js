@@ -67,7 +67,8 @@ export const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span"
 export function shardLine(shard) {
   const name = shard.path.slice(shard.path.lastIndexOf("/") + 1);
   const kind = shard.kind === "shard" ? [] : [h("span", { class: "gglib-chip" }, shard.kind)];
-  const file = h("span", { class: "gglib-file" }, ...cutName(name, Math.max(0, name.length - 19)));
+  const tail = /-\d+-of-\d+\.\w+$/.exec(name)?.index ?? name.length;
+  const file = h("span", { class: "gglib-file" }, ...cutName(name, tail));
   return h(
     "div",
     { class: "gglib-shard" },

@@ -33,6 +33,7 @@ export const ICONS = {
   up: "M8 13V3.5M4 7.2L8 3.2l4 4",
   down: "M8 3v9.5M4 8.8l4 4 4-4",
   top: "M8 14V6M4.5 9.3L8 5.8l3.5 3.5M3.5 2.5h9",
+  undo: "M3 8a5 5 0 1 0 1.6-3.7M3 2.2v3h3",
   open: "M4 6l4 4 4-4",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   code: "M5.5 4.5L2 8l3.5 3.5M10.5 4.5L14 8l-3.5 3.5",

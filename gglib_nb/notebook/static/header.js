@@ -43,7 +43,7 @@ export class Header {
     );
     this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
     this.confirm = this.#confirm();
-    this.cancel.addEventListener("click", () => this.#ask(true));
+    this.cancel.addEventListener("click", () => this.#ask(Boolean(this.confirm.hidden)));
     this.element = h(
       "header",
       { class: "gglib-header" },
@@ -55,7 +55,8 @@ export class Header {
       ),
       this.graph,
       h("div", { class: "gglib-pace" }, this.rate, this.eta),
-      h("div", { class: "gglib-actions" }, opener, this.cancel, this.confirm),
+      h("div", { class: "gglib-actions" }, opener, this.cancel),
+      this.confirm,
       this.limits,
       this.message,
     );
@@ -87,7 +88,7 @@ export class Header {
     if (this.question)
       say(this.question, `Cancel ${plural(active_count + pending_count, "download")}? What arrived is kept.`);
     this.confirm.hidden = !isAsking;
-    this.cancel.hidden = isAsking;
+    mark(this.cancel, "aria-expanded", String(isAsking));
     if (isAsking) this.confirm.querySelector("button")?.focus();
     else this.cancel.focus();
   }

@@ -109,6 +109,31 @@ export function heldOrder(shown, next) {
 }
 
 /**
+ * What a person has just cancelled stays among its old neighbours, where it can be undone and where nothing slides under
+ * the pointer in its stead.
+ * @param {Entry[]} shown @param {Entry[]} next @param {(id: string) => boolean} isLingering @returns {Entry[]}
+ */
+export function withLingering(shown, next, isLingering) {
+  const isGone = (/** @type {Entry} */ entry) =>
+    "item" in entry && entry.item.status === "cancelled" && isLingering(entry.key);
+  const gone = new Map(next.filter(isGone).map((entry) => [entry.key, entry]));
+  const places = shown.flatMap(({ key }, index) => (gone.has(key) ? [index] : []));
+  const lingering = new Set(places.map((index) => shown[index]?.key));
+  const entries = next.flatMap((entry) => {
+    if (lingering.has(entry.key)) return [];
+    if (!("title" in entry) || entry.key !== "§cancelled") return [entry];
+    const count = entry.count - lingering.size;
+    return count ? [{ ...entry, count }] : [];
+  });
+  for (const index of places) {
+    const above = shown.slice(0, index).map(({ key }) => key);
+    const at = entries.map(({ key }) => above.includes(key)).lastIndexOf(true);
+    entries.splice(at + 1, 0, /** @type {Entry} */ (gone.get(shown[index]?.key ?? "")));
+  }
+  return entries;
+}
+
+/**
  * Which rows are in sight: `[first, last)`, and the height of what is left out above and below.
  * @param {number[]} heights @param {number} top @param {number} height
  */

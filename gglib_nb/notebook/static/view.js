@@ -57,6 +57,7 @@ export class PanelView {
     const changed = () => this.#hear();
     const lived = () => this.#checkLife();
     const second = setInterval(() => this.#tick(), 1000);
+    this.el.classList.add("gglib-panel-host");
     this.el.append(root);
     for (const event of ["click", "submit"]) {
       root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
@@ -86,9 +87,9 @@ export class PanelView {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
-  asked() {
-    this.list.release();
-    this.changed();
+  /** Says it to a screen reader. @param {string} text */
+  announce(text) {
+    say(this.news, text);
   }
 
   #paint() {
@@ -100,7 +101,7 @@ export class PanelView {
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);
     this.#spoken = state;
-    if (news.length) say(this.news, news.join(" "));
+    if (news.length) this.announce(news.join(" "));
     if (!this.isLive) this.#enable(false);
   }
 
@@ -147,6 +148,7 @@ export class PanelView {
    */
   #tick() {
     if (!this.#isSilent) this.header.sample();
+    if (this.list.isDue()) this.changed();
     const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
     if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
     this.#patience *= 2;
@@ -178,7 +180,7 @@ export class PanelView {
   /** What needs the kernel is off without one; what is read, opened and copied is not. @param {boolean} isOn */
   #enable(isOn) {
     for (const control of this.root.querySelectorAll(".gglib-act")) {
-      mark(control, "aria-disabled", isOn ? null : "true");
+      mark(control, "aria-disabled", isOn && !control.hasAttribute("data-off") ? null : "true");
       if (control instanceof HTMLInputElement) control.disabled = !isOn;
     }
   }

@@ -3,7 +3,7 @@
  */
 
 import { duration, fraction, percent, plural, rate, size } from "./formats.js";
-import { ACTIVE } from "./state.js";
+import { ACTIVE, PENDING } from "./state.js";
 
 /** @import { ItemState, PanelState, RunState, VariantChoice } from "./messages.js" */
 
@@ -24,8 +24,8 @@ export const left = (seconds) => known(seconds, (some) => `${duration(some)} lef
 
 /** The number at a row's right end: how far it is, or how much it will be. @param {ItemState} item */
 export function measureOf({ status, downloaded_bytes, total_bytes }) {
-  if (ACTIVE.includes(status)) return percent(fraction(downloaded_bytes, total_bytes));
-  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : "";
+  if (!ACTIVE.includes(status) && !PENDING.includes(status)) return "";
+  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : percent(fraction(downloaded_bytes, total_bytes));
 }
 
 /** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
@@ -118,6 +118,8 @@ export function announcementsOf(before, after) {
     if (item.status === "downloading") return `${titleOf(item)} started.`;
     if (item.status === "completed") return `${titleOf(item)} is complete.`;
     if (item.status === "failed") return `${titleOf(item)} failed: ${item.error}`;
+    if (item.status === "paused") return `${titleOf(item)} is paused.`;
+    if (item.status === "queued" && old !== undefined) return `${titleOf(item)} waits in the queue again.`;
     return item.status === "cancelled" ? `${titleOf(item)} was cancelled.` : [];
   });
 }
