@@ -277,6 +277,29 @@ def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
     expect(panel.button("Details of model-GGUF Q4_K_M")).to_have_attribute("aria-expanded", "false")
 
 
+def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
+    two = shards("model-Q4_K_M", [2 * GIB, 2 * GIB], [2 * GIB, GIB])
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=3 * GIB, shards=two)))
+    panel.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('p'), {id: 'below', textContent: 'x'}))"
+    )
+    panel.pump()
+
+    def tops() -> list[float]:
+        found: list[float] = panel.page.evaluate(
+            "['.gglib-list', '#below'].map((one) => document.querySelector(one).getBoundingClientRect().top)"
+        )
+        return found
+
+    before = tops()
+    panel.show_queue(completed(MODEL), last_run=run_summary(completed=1))
+    after = tops()
+    panel.press("Details of model-GGUF Q4_K_M")
+
+    panel.sees("Finished in 4 min 00 s")
+    assert after == before
+
+
 def test_a_file_without_a_digest_is_not_called_verified(open_panel):
     panel = open_panel(FakeManager(replace(completed(MODEL), is_verified=False)))
 

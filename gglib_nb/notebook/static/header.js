@@ -44,15 +44,16 @@ export class Header {
     this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
     this.confirm = this.#confirm();
     this.cancel.addEventListener("click", () => this.#ask(Boolean(this.confirm.hidden)));
+    this.totals = h(
+      "div",
+      { class: "gglib-totals" },
+      h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
+      this.counts,
+    );
     this.element = h(
       "header",
       { class: "gglib-header" },
-      h(
-        "div",
-        { class: "gglib-totals" },
-        h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
-        this.counts,
-      ),
+      this.totals,
       this.graph,
       h("div", { class: "gglib-pace" }, this.rate, this.eta),
       h("div", { class: "gglib-actions" }, opener, this.cancel),

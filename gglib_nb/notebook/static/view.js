@@ -46,9 +46,11 @@ export class PanelView {
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
     this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
-    const parts = [this.header.element, this.banner, this.adder.element, this.summary, this.list.element];
+    this.header.totals.append(this.summary);
+    const parts = [this.header.element, this.banner, this.adder.element, this.list.element];
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
     this.root.append(...parts, emptyState(), this.news);
+    this.height = new HeldHeight(this.root, signal);
   }
 
   /** Shows it, until the signal. */
@@ -59,6 +61,7 @@ export class PanelView {
     const second = setInterval(() => this.#tick(), 1000);
     this.el.classList.add("gglib-panel-host");
     this.el.append(root);
+    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.height.release(), { signal });
     for (const event of ["click", "submit"]) {
       root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
     }
@@ -109,6 +112,8 @@ export class PanelView {
   #sumUp({ queue, order, items }) {
     const isBusy = queue.active_count > 0 || order.some((id) => items[id]?.status === "queued");
     this.summary.hidden = queue.last_run === null || isBusy;
+    // In the place of counts that say nothing, so that the end of a run moves nothing.
+    this.header.counts.hidden = !this.summary.hidden && queue.pending_count === 0;
     if (queue.last_run === null || isBusy) return;
     const { text, mood } = runSummary(queue.last_run);
     say(this.summary, text);
@@ -190,6 +195,39 @@ export class PanelView {
     if (this.isLive || !(/** @type {Element} */ (event.target).closest(".gglib-act, form"))) return;
     event.stopImmediatePropagation();
     event.preventDefault();
+  }
+}
+
+/**
+ * A panel that gets shorter by itself would pull the cells below it up while somebody reads them: it keeps the height it
+ * had until a person does something to it, or until it is out of sight.
+ */
+class HeldHeight {
+  #most = 0;
+
+  /** @param {HTMLElement} root @param {AbortSignal} signal */
+  constructor(root, signal) {
+    this.root = root;
+    const sizes = new ResizeObserver(() => this.#keep());
+    const sight = new IntersectionObserver(([seen]) => !seen?.isIntersecting && this.release());
+    sizes.observe(root);
+    sight.observe(root);
+    signal.addEventListener("abort", () => {
+      sizes.disconnect();
+      sight.disconnect();
+    });
+  }
+
+  release() {
+    this.#most = 0;
+    this.root.style.minHeight = "";
+  }
+
+  #keep() {
+    const { height } = this.root.getBoundingClientRect();
+    if (height <= this.#most) return;
+    this.#most = height;
+    this.root.style.minHeight = `${height}px`;
   }
 }
 
