@@ -39,6 +39,19 @@ def test_progress_is_shown_as_it_comes(open_panel):
     expect(row).to_contain_text("22 s left")
 
 
+def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel):
+    running: dict[str, Any] = {"downloaded_bytes": GIB, "bytes_per_second": 1e6}
+    panel = open_panel(FakeManager(download(MODEL, "downloading", **running), bytes_per_second=1e6, eta_seconds=1260.0))
+    pace = panel.page.locator(".gglib-eta")
+    expect(pace).to_have_text("")
+
+    panel.show_queue(
+        download(MODEL, "downloading", **running, eta_seconds=120.0), bytes_per_second=1e6, eta_seconds=120.0
+    )
+
+    expect(pace).to_have_text("2 min 00 s left")
+
+
 def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     stalled: dict[str, Any] = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB, **stalled)))

@@ -135,7 +135,7 @@ export class Header {
   }
 
   /** @param {PanelState} state */
-  update({ queue }) {
+  update({ queue, items }) {
     const room = Math.max(0, queue.max_size - queue.pending_count);
     const { isLive } = this.view;
     const isBusy = queue.active_count > 0 && isLive;
@@ -144,7 +144,9 @@ export class Header {
     const limit = queue.bandwidth_limit_bytes_per_second;
     say(this.rate, isBusy ? known(queue.bytes_per_second, rate) : "");
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
-    say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
+    // The sum of guesses is one: it waits for the first of the downloads that says how long it takes.
+    const isForeseen = isBusy && Object.values(items).some(({ eta_seconds }) => eta_seconds !== null);
+    say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
     if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
     this.#keep(this.size, String(queue.max_size));
     this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
