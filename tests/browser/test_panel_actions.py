@@ -111,6 +111,19 @@ def test_cancel_all_asks_once(open_panel):
     assert (asked_before, panel.asked()) == ([], [("cancel_all",)])
 
 
+def test_the_graph_keeps_its_size_while_cancel_all_asks(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading")), width=620)
+    graph = panel.page.locator(".gglib-graph")
+    before = graph.bounding_box()
+
+    panel.press("Cancel all")
+
+    panel.sees("Cancel 1 download?")
+    assert before is not None
+    assert before["width"] >= 60
+    assert graph.bounding_box() == before
+
+
 def test_cancel_all_can_be_thought_better_of(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
 
