@@ -63,18 +63,6 @@ def _rate(second: int) -> float:
     return 58.4e6 * (1.0 if left == 0 else rise * (0.97 + uneven - sag))
 
 
-def open_files(panel: PanelPage) -> None:
-    """Opens the row of a model in four files."""
-    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
-    panel.page.mouse.move(0, 0)
-
-
-def busy(panel: PanelPage) -> None:
-    """A while later, with a row open."""
-    draw_rate(panel)
-    open_files(panel)
-
-
 def choose(panel: PanelPage) -> None:
     """Asks what a repository offers."""
     panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
@@ -88,10 +76,10 @@ def refuse(panel: PanelPage) -> None:
 
 
 PICTURES = (
-    Picture("light", scenes.busy, busy),
-    Picture("dark", scenes.busy, busy, is_dark=True),
-    Picture("narrow", scenes.busy, open_files, width=400),
-    Picture("wide", scenes.busy, busy, width=1400),
+    Picture("light", scenes.busy, draw_rate),
+    Picture("dark", scenes.busy, draw_rate, is_dark=True),
+    Picture("narrow", scenes.halfway, width=400),
+    Picture("wide", scenes.halfway, draw_rate, width=1400),
     Picture("50-rows", scenes.many),
     Picture("variants", scenes.choosing, choose),
     Picture("errors", scenes.errors, refuse),

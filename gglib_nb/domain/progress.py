@@ -11,6 +11,8 @@ _RATE_TAU_S: Final = 15.0
 _ETA_TAU_S: Final = 5.0
 _LEAST_OBSERVED_S: Final = 1.5
 """Before this the figure would be a guess, and a first guess of years is what people remember."""
+_LEAST_OBSERVED_FOR_ETA_S: Final = 5.0
+"""A line takes seconds to come up to speed; a time left worked out before falls from 21 minutes to 2 while one looks."""
 
 _LEAST_BYTES_PER_SECOND: Final = 1.0
 """Less is what hours of silence leave of an old rate: nothing, and an ETA that no number can hold."""
@@ -44,7 +46,7 @@ class RateEstimator:
 
     @property
     def eta_seconds(self) -> float | None:
-        """None while the rate or the size is unknown, the rate is 0, or nothing is left to come."""
+        """None until 5 s were seen, while the size is unknown or the rate 0, or when nothing is left to come."""
         return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
@@ -68,7 +70,7 @@ class RateEstimator:
 
     def _smooth_eta(self, elapsed_s: float, remaining_bytes: int | None) -> None:
         rate = self.bytes_per_second
-        if not rate or not remaining_bytes:
+        if not rate or not remaining_bytes or self._observed_s < _LEAST_OBSERVED_FOR_ETA_S:
             self._eta_s = None
             return
         exact_s = remaining_bytes / rate

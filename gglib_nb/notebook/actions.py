@@ -98,7 +98,27 @@ def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 
         revision=request.get("revision"),
         companions=tuple(request.get("companions", ())),
     )
+    if "position" in request:
+        future = _at_position(manager, future, request["position"])
     return _mapped(future, lambda place: {"id": str(place.id), "position": place.position})
+
+
+def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> Future[Any]:
+    """The same result, once the download was moved there."""
+    answer: Future[Any] = Future()
+
+    def move(done: Future[Any]) -> None:
+        try:
+            place = done.result()
+            moving = manager.submit_reorder_queue(str(place.id), position)
+        except Exception as error:  # noqa: BLE001 - handed on to who waits for the answer
+            answer.set_exception(error)
+        else:
+            # One that has started meanwhile has no position any more; it is queued all the same.
+            moving.add_done_callback(lambda _moved: answer.set_result(place))
+
+    queued.add_done_callback(move)
+    return answer
 
 
 def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above

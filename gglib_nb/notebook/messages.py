@@ -192,7 +192,7 @@ class MoveRequest(TypedDict):
 
 
 class QueueRequest(TypedDict):
-    """Add a download and run it."""
+    """Add a download and run it; `position` is where it shall wait, 1 being next to run."""
 
     cid: str
     kind: Literal["queue"]
@@ -200,6 +200,7 @@ class QueueRequest(TypedDict):
     quantization: NotRequired[str | None]
     revision: NotRequired[str | None]
     companions: NotRequired[list[str]]
+    position: NotRequired[int]
 
 
 class VariantsRequest(TypedDict):

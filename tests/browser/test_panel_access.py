@@ -41,7 +41,6 @@ def choose(panel: PanelPage) -> None:
 
 def look_around(panel: PanelPage) -> None:
     panel.press("Limits")
-    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
     panel.press("Cancel all")
 
 
@@ -67,6 +66,7 @@ def wider_than_the_panel(panel: PanelPage, width: int) -> list[str]:
 STATES: dict[str, tuple[Callable[[], FakeManager], Callable[[PanelPage], None]]] = {
     "empty": (scenes.empty, lambda panel: None),
     "busy": (scenes.busy, look_around),
+    "halfway": (scenes.halfway, lambda panel: panel.press("Details of Qwen3-Coder-480B-A35B-Instruct-GGUF Q4_K_M")),
     "errors": (scenes.errors, lambda panel: None),
     "done": (scenes.done, lambda panel: None),
     "choosing": (scenes.choosing, choose),
@@ -95,7 +95,7 @@ def test_axe_finds_no_violation(open_panel, axe, state, theme):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scene", ["busy", "errors", "done", "choosing"])
+@pytest.mark.parametrize("scene", ["busy", "halfway", "errors", "done", "choosing"])
 def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, scene):
     panel = open_panel(getattr(scenes, scene)())
     if scene == "choosing":
@@ -135,22 +135,118 @@ def test_digits_that_change_move_nothing(open_panel):
     assert panel.page.evaluate(note) == before
 
 
-def test_every_control_of_a_row_is_reached_by_tab_and_shows_it(open_panel):
+def focused(panel: PanelPage) -> list[str]:
+    """The label of what has the focus, and how that is shown."""
+    found: list[str] = panel.page.evaluate(
+        "[document.activeElement.ariaLabel, getComputedStyle(document.activeElement).outlineStyle]"
+    )
+    return found
+
+
+def test_a_row_is_one_stop_of_the_tab_key_and_the_arrows_reach_its_controls(open_panel):
     panel = open_panel(
         FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL), download("owner/last-GGUF:Q8_0"))
     )
     panel.button("Details of first-GGUF Q8_0").focus()
 
-    reached = []
-    for _ in range(7):
-        panel.page.keyboard.press("Tab")
-        reached.append(
-            panel.page.evaluate("[document.activeElement.title, getComputedStyle(document.activeElement).outlineStyle]")
-        )
+    panel.page.keyboard.press("Tab")
+    by_tab = focused(panel)
+    panel.page.keyboard.press("Home")
+    reached = [focused(panel)]
+    for _ in range(6):
+        panel.page.keyboard.press("ArrowRight")
+        reached.append(focused(panel))
+    panel.page.keyboard.press("ArrowUp")
+    above = focused(panel)
 
     grip = f"Reorder {TITLE}: drag, or press Alt with an arrow key"
-    names = [grip, "Move to top", "Move up", "Move down", "Pause", "Remove", f"Details of {TITLE}"]
-    assert reached == [[name, "solid"] for name in names]
+    names = ["Move to top", "Move up", "Move down", "Pause", "Remove", "Details of"]
+    assert by_tab == [f"Details of {TITLE}", "solid"]
+    assert reached == [[grip, "solid"], *([f"{name} {TITLE}", "solid"] for name in names)]
+    assert above == ["Details of first-GGUF Q8_0", "solid"]
+
+
+@pytest.mark.parametrize("width", [360, 620, 1200])
+def test_how_a_waiting_row_is_moved_is_seen_at_rest(open_panel, width):
+    panel = open_panel(scenes.halfway(), width=width)
+
+    rows = panel.page.locator('.gglib-row[data-status="queued"]')
+    assert rows.count() == 3
+    for control in ("Move up", "Move down", "Reorder"):
+        for row in rows.all():
+            node = row.get_by_label(control)
+            expect(node).to_be_visible()
+            assert node.evaluate("node => getComputedStyle(node).opacity") in ("1", "0.3")
+
+
+def test_on_a_touch_screen_every_target_is_44_pixels(open_panel):
+    panel = open_panel(scenes.busy(), width=380, has_touch=True)
+
+    small = panel.page.evaluate(
+        """[...document.querySelectorAll(".gglib-panel :is(button, input)")]
+          .map((node) => [node.ariaLabel ?? node.textContent, node.getBoundingClientRect()])
+          .filter(([, box]) => box.width && (box.width < 44 || box.height < 44))
+          .map(([name, { width, height }]) => `${name} ${width} x ${height}`)"""
+    )
+
+    assert panel.page.evaluate("matchMedia('(pointer: coarse)').matches")
+    assert small == []
+
+
+def test_in_a_horizontal_box_the_panel_has_a_width(open_panel):
+    panel = open_panel(scenes.busy())
+
+    widths = panel.page.evaluate(
+        """() => {
+          const host = document.querySelector(".gglib-panel").parentElement;
+          const box = host.parentElement.appendChild(document.createElement("div"));
+          box.style.display = "flex";
+          box.append(document.createElement("button"), host);
+          const alone = host.getBoundingClientRect().width;
+          const other = box.appendChild(document.createElement("div"));
+          other.style.cssText = "flex: 1 1 500px";
+          return [alone, host.getBoundingClientRect().width];
+        }"""
+    )
+
+    assert widths[0] > 800
+    assert widths[1] > 320
+
+
+@pytest.mark.parametrize("width", [380, 590, 620])
+def test_the_texts_of_a_row_do_not_overlap(open_panel, width):
+    panel = open_panel(scenes.busy(), width=width)
+
+    overlaps = panel.page.evaluate(
+        """() => [...document.querySelectorAll(".gglib-shard")].flatMap((line) => {
+          const boxes = [".gglib-which", ".gglib-amount", ".gglib-state"].map((one) => {
+            const range = document.createRange();
+            range.selectNodeContents(line.querySelector(one));
+            const text = range.getBoundingClientRect();
+            const clip = line.querySelector(one).getBoundingClientRect();
+            return one === ".gglib-which" ? clip : text;
+          });
+          const isOver = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+          return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => isOver(a, b)).map(() => line.textContent));
+        })"""
+    )
+
+    assert overlaps == []
+
+
+def test_moves_pauses_and_cancels_are_announced(open_panel):
+    panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL)))
+    live = panel.page.locator("[aria-live=polite]")
+
+    panel.press(f"Move up {TITLE}")
+    expect(live).to_have_text(f"{TITLE} is number 1 now.")
+    panel.show_queue(download("owner/first-GGUF:Q8_0"), download(MODEL, "paused"))
+    expect(live).to_have_text(f"{TITLE} is paused.")
+    panel.show_queue(download("owner/first-GGUF:Q8_0"), download(MODEL, "cancelled"))
+    expect(live).to_have_text(f"{TITLE} was cancelled.")
+    panel.show_queue(download("owner/first-GGUF:Q8_0"), download(MODEL))
+
+    expect(live).to_have_text(f"{TITLE} waits in the queue again.")
 
 
 def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_panel):
@@ -189,6 +285,6 @@ def test_reduced_motion_is_respected(open_panel):
 def test_high_contrast_keeps_the_bars(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), forced_colors="active")
 
-    border = panel.page.locator(".gglib-bar").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
+    border = panel.page.locator(".gglib-segment").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
 
     assert border == "1px"

@@ -6,10 +6,10 @@ from concurrent.futures import Future
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.errors import NotInQueueError, QueueFullError
+from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
 from tests.support.snapshots import GIB, download
 
 pytestmark = pytest.mark.browser
@@ -22,6 +22,14 @@ FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second"
 def open_panel(browser: Browser) -> Iterator[OpenPanel]:
     with panel_pages(browser) as opened:
         yield opened
+
+
+def swallow_line_breaks(panel: PanelPage) -> None:
+    """What JupyterLab does inside a cell."""
+    panel.page.evaluate(
+        "document.addEventListener('beforeinput', (event) =>"
+        " event.inputType === 'insertLineBreak' && event.preventDefault(), true)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,19 @@ def test_cancel_all_asks_once(open_panel):
     panel.press("Yes, cancel all")
 
     assert (asked_before, panel.asked()) == ([], [("cancel_all",)])
+
+
+def test_the_graph_keeps_its_size_while_cancel_all_asks(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading")), width=620)
+    graph = panel.page.locator(".gglib-graph")
+    before = graph.bounding_box()
+
+    panel.press("Cancel all")
+
+    panel.sees("Cancel 1 download?")
+    assert before is not None
+    assert before["width"] >= 60
+    assert graph.bounding_box() == before
 
 
 def test_cancel_all_can_be_thought_better_of(open_panel):
@@ -225,6 +246,51 @@ def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
     ]
 
 
+def test_enter_shows_the_variants_also_where_the_host_swallows_line_breaks(open_panel):
+    panel = open_panel(scenes.choosing())
+    swallow_line_breaks(panel)
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+
+    panel.sees("Q5_K_M")
+    assert [operation for operation, *_ in panel.asked()].count("plan") == 1
+
+
+def test_enter_sets_a_limit_once_also_where_the_host_swallows_line_breaks(open_panel):
+    panel = open_panel(FakeManager())
+    swallow_line_breaks(panel)
+    panel.press("Limits")
+    panel.page.get_by_label("Speed limit in MB/s").fill("2.5")
+
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+    asked_on_enter = panel.asked()
+    panel.page.keyboard.press("Tab")
+    panel.pump()
+
+    assert asked_on_enter == panel.asked() == [("set_bandwidth_limit", 2_500_000)]
+
+
+def test_what_was_said_of_one_repository_does_not_stand_beside_another(open_panel):
+    manager = scenes.choosing()
+    panel = open_panel(manager)
+    field = panel.page.get_by_role("combobox")
+    field.fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+    panel.sees("Q5_K_M")
+
+    field.fill("owner/nowhere")
+    expect(panel.page.locator(".gglib-offer")).to_be_hidden()
+    manager.answers["plan"] = RepoNotFoundError("There is no owner/nowhere.")
+    panel.press("Show variants")
+    panel.sees("There is no owner/nowhere.")
+    field.fill("owner/nowhere2")
+
+    expect(panel.page.get_by_text("There is no owner/nowhere.")).to_be_hidden()
+
+
 def test_what_cannot_be_queued_says_why_beside_its_button(open_panel):
     manager = scenes.choosing()
     manager.answers["queue_smart"] = QueueFullError("The queue is full (10 wait). Remove one, or raise the limit.")
@@ -249,7 +315,7 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
     panel = open_panel(scenes.done(), permissions=["clipboard-read", "clipboard-write"])
     title = "Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
 
-    panel.press(f"Copy the code that loads {title}")
+    panel.press(f"Copy the lines that load {title}")
 
     assert panel.page.evaluate("navigator.clipboard.readText()").startswith("from llama_cpp import Llama\nllm = Llama(")
 

@@ -29,4 +29,10 @@ def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browse
             expect(row).to_have_attribute("data-status", "paused")
             expect(row.get_by_role("button", name="Resume")).to_be_visible()
             assert page.page.locator(".jp-Cell").count() == cells
+
+            field = page.page.locator(".gglib-panel").get_by_role("combobox")
+            field.fill("demo/tiny-llama-GGUF")
+            field.press("Enter")
+
+            expect(page.page.get_by_role("button", name="Download Q4_K_M")).to_be_visible()
         lab.shut_down_kernels()

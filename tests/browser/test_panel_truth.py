@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, panel_pages
-from tests.support.snapshots import GIB, completed, download, run_summary
+from tests.support.snapshots import GIB, completed, download, run_summary, shards
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +37,19 @@ def test_progress_is_shown_as_it_comes(open_panel):
     expect(row).to_contain_text("3.0 GiB of 4.0 GiB")
     expect(row).to_contain_text("45.2 MB/s")
     expect(row).to_contain_text("22 s left")
+
+
+def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel):
+    running: dict[str, Any] = {"downloaded_bytes": GIB, "bytes_per_second": 1e6}
+    panel = open_panel(FakeManager(download(MODEL, "downloading", **running), bytes_per_second=1e6, eta_seconds=1260.0))
+    pace = panel.page.locator(".gglib-eta")
+    expect(pace).to_have_text("")
+
+    panel.show_queue(
+        download(MODEL, "downloading", **running, eta_seconds=120.0), bytes_per_second=1e6, eta_seconds=120.0
+    )
+
+    expect(pace).to_have_text("2 min 00 s left")
 
 
 def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
@@ -68,10 +81,8 @@ def test_a_request_whose_files_are_still_listed_is_shown(open_panel):
     expect(panel.row("owner/asked")).to_contain_text("resolving")
 
 
-def test_an_open_row_has_a_bar_for_every_file(open_panel):
+def test_a_running_row_of_a_few_files_is_open_and_has_a_bar_for_every_file(open_panel):
     panel = open_panel(scenes.busy())
-
-    panel.press("Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL")
 
     row = panel.row("Qwen3-30B-A3B")
     assert row.locator(".gglib-shard .gglib-state").all_inner_texts() == [
@@ -81,6 +92,64 @@ def test_an_open_row_has_a_bar_for_every_file(open_panel):
         "queued",
     ]
     expect(row.get_by_role("progressbar", name="00002-of-00004")).to_have_attribute("aria-valuenow", "64")
+
+
+def test_a_bar_is_divided_into_its_files_in_proportion_and_each_shows_its_state(open_panel):
+    panel = open_panel(scenes.halfway())
+
+    segments = panel.row("Qwen3-Coder-480B").locator(".gglib-segment")
+    states = segments.evaluate_all("nodes => nodes.map((node) => node.dataset.state)")
+    widths = segments.evaluate_all("nodes => nodes.map((node) => Math.round(node.getBoundingClientRect().width))")
+    heights = segments.evaluate_all("nodes => nodes.map((node) => node.getBoundingClientRect().height)")
+
+    assert states == ["finished"] * 4 + ["verifying"] + ["downloading"] * 3 + ["queued"] * 4
+    assert widths[11] / widths[0] == pytest.approx(1.9 / 4.6, abs=0.05)
+    assert heights[0] > 2 * heights[11]
+    expect(panel.row("Qwen3-Coder-480B").get_by_role("progressbar")).to_have_attribute(
+        "aria-valuetext", "56 %, 4 of 12 files done"
+    )
+
+
+def test_a_companion_stands_apart_from_the_model(open_panel):
+    panel = open_panel(scenes.halfway())
+
+    gap = panel.row("gemma-3-12b").evaluate(
+        """row => {
+          const [model, projector] = [...row.querySelectorAll(".gglib-segment")].map((node) => node.getBoundingClientRect());
+          return projector.left - model.right;
+        }"""
+    )
+
+    assert gap > 5
+
+
+def test_a_model_in_two_hundred_files_keeps_a_bar_that_can_be_read(open_panel):
+    many = shards("model", [GIB] * 200, [GIB] * 100 + [0] * 100)
+    panel = open_panel(
+        FakeManager(download(MODEL, "downloading", total_bytes=200 * GIB, downloaded_bytes=100 * GIB, shards=many)),
+        width=360,
+    )
+
+    segments = panel.row("model-GGUF").locator(".gglib-segment")
+    widths = segments.evaluate_all("nodes => nodes.map((node) => node.getBoundingClientRect().width)")
+
+    assert len(widths) == 40
+    assert min(widths) > 3
+    assert segments.evaluate_all("nodes => nodes.filter((node) => node.dataset.state === 'finished').length") == 20
+
+
+def test_a_row_stays_as_a_person_left_it_also_in_the_next_view(open_panel):
+    panel = open_panel(scenes.busy())
+    files = panel.page.locator(".gglib-shard:visible")
+    opener = "Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
+    shown_at_first = files.count()
+
+    panel.press(opener)
+    panel.page.evaluate("views[0]()")
+    panel.show()
+
+    expect(panel.button(opener)).to_have_attribute("aria-expanded", "false")
+    assert shown_at_first - files.count() == 4
 
 
 def test_an_opened_row_stays_open_while_it_moves(open_panel):
@@ -209,7 +278,39 @@ def test_the_done_row_offers_path_code_size_time_rate_and_digest(open_panel):
     row = panel.row("model-GGUF")
     for words in ("4.0 GiB", "1 min 20 s", "53.7 MB/s", "SHA-256 verified", "/home/ada/models/owner/model-GGUF/"):
         expect(row).to_contain_text(words)
+    panel.press("Details of model-GGUF Q4_K_M")
     expect(row).to_contain_text("from llama_cpp import Llama")
+
+
+def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+
+    panel.show_queue(completed(MODEL))
+
+    expect(panel.button("Details of model-GGUF Q4_K_M")).to_have_attribute("aria-expanded", "false")
+
+
+def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
+    two = shards("model-Q4_K_M", [2 * GIB, 2 * GIB], [2 * GIB, GIB])
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=3 * GIB, shards=two)))
+    panel.page.evaluate(
+        "document.body.append(Object.assign(document.createElement('p'), {id: 'below', textContent: 'x'}))"
+    )
+    panel.pump()
+
+    def tops() -> list[float]:
+        found: list[float] = panel.page.evaluate(
+            "['.gglib-list', '#below'].map((one) => document.querySelector(one).getBoundingClientRect().top)"
+        )
+        return found
+
+    before = tops()
+    panel.show_queue(completed(MODEL), last_run=run_summary(completed=1))
+    after = tops()
+    panel.press("Details of model-GGUF Q4_K_M")
+
+    panel.sees("Finished in 4 min 00 s")
+    assert after == before
 
 
 def test_a_file_without_a_digest_is_not_called_verified(open_panel):

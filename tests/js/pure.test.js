@@ -5,10 +5,13 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import * as formats from "../../gglib_nb/notebook/static/formats.js";
+import * as segments from "../../gglib_nb/notebook/static/segments.js";
 import * as state from "../../gglib_nb/notebook/static/state.js";
+import { Presses } from "../../gglib_nb/notebook/static/presses.js";
+import { Undo } from "../../gglib_nb/notebook/static/undo.js";
 import * as words from "../../gglib_nb/notebook/static/words.js";
 
-const panel = { ...formats, ...state, ...words };
+const panel = { ...formats, ...segments, ...state, ...words };
 
 const cases = JSON.parse(readFileSync(new URL("../unit/format_cases.json", import.meta.url), "utf-8"));
 
@@ -145,7 +148,7 @@ test("of a kernel that does not answer nobody knows how fast it is, and what is 
 
   const last = panel.withoutPace(stateOf(now, done));
 
-  assert.deepEqual(panel.factsOf(last.items["o/now"]), ["1.0 KiB of 4.0 KiB", "—", "—"]);
+  assert.deepEqual(panel.factsOf(last.items["o/now"]), ["1.0 KiB of 4.0 KiB", "", "", ""]);
   assert.deepEqual(panel.factsOf(last.items["o/done"]), ["4.0 KiB", "2 s", "7.0 MB/s"]);
   assert.equal(last.queue.bytes_per_second, null);
   assert.equal(last.queue.eta_seconds, null);
@@ -160,6 +163,69 @@ test("while the pointer is on the list nothing moves, and what is new comes last
     held.map(({ key }) => key),
     ["o/a", "o/c", "o/new"],
   );
+});
+
+test("what was cancelled a moment ago stays among its old neighbours and is not counted elsewhere", () => {
+  const shown = panel.entriesOf(stateOf(item("o/a"), item("o/b"), item("o/c")));
+  const old = item("o/old", { status: "cancelled" });
+  const next = panel.entriesOf(stateOf(item("o/a"), item("o/c"), item("o/b", { status: "cancelled" }), old));
+
+  const entries = panel.withLingering(shown, next, (id) => id === "o/b");
+
+  assert.deepEqual(
+    entries.map((entry) => entry.item?.id ?? `${entry.title} ${entry.count}`),
+    ["Up next 2", "o/a", "o/b", "o/c", "Cancelled 1", "o/old"],
+  );
+});
+
+test("what lingers alone leaves no heading for nothing", () => {
+  const shown = panel.entriesOf(stateOf(item("o/a")));
+  const next = panel.entriesOf(stateOf(item("o/a", { status: "cancelled" })));
+
+  assert.deepEqual(
+    panel.withLingering(shown, next, () => true).map(({ key }) => key),
+    ["o/a"],
+  );
+});
+
+const at = (x, y, atMs) => ({ x, y, atMs });
+const up = (key) => ({ key, action: "up" });
+const cancel = (key) => ({ key, action: "cancel" });
+
+test("a second press at the same place never reaches another row", () => {
+  const presses = new Presses();
+  const first = cancel("a");
+
+  assert.equal(presses.meant(first, at(5, 5, 0)), first);
+  assert.equal(presses.meant(cancel("b"), at(6, 5, 600)), null);
+});
+
+test("a second press on up is for the row that went up", () => {
+  const presses = new Presses();
+  presses.meant(up("c"), at(5, 5, 0));
+
+  assert.deepEqual(presses.meant(up("b"), at(5, 5, 700)), up("c"));
+  assert.deepEqual(presses.meant(up("a"), at(5, 5, 1400)), up("c"));
+});
+
+test("a press elsewhere, or after a while, is for what is there", () => {
+  const presses = new Presses();
+  const [other, later] = [cancel("b"), cancel("c")];
+  presses.meant(cancel("a"), at(5, 5, 0));
+
+  assert.equal(presses.meant(other, at(5, 60, 200)), other);
+  assert.equal(presses.meant(later, at(5, 60, 2000)), later);
+});
+
+test("an undo lasts ten seconds and knows the old place; what ran stood before all that wait", () => {
+  const undo = new Undo();
+  undo.note({ id: "a", position: 3 }, 1000);
+  undo.note({ id: "b", position: 0 }, 1000);
+
+  assert.deepEqual([undo.positionOf("a", 10_999), undo.positionOf("b", 1000)], [3, 1]);
+  assert.equal(undo.positionOf("a", 11_000), null);
+  assert.deepEqual(undo.expired(11_000), ["a", "b"]);
+  assert.deepEqual(undo.expired(11_000), []);
 });
 
 test("only the rows in sight are asked for, and the rest keeps its height", () => {
@@ -188,11 +254,67 @@ test("starts, ends and failures are spoken; ticks are not", () => {
   assert.deepEqual(panel.announcementsOf(before, after), ["a Q4 is complete.", "b Q4 started."]);
 });
 
-test("an unknown rate is a dash and a stall is zero", () => {
+test("nothing is said of a rate that is unknown, and a stall is zero", () => {
   const moving = { status: "downloading", downloaded_bytes: 1024 };
 
-  assert.deepEqual(panel.factsOf(item("o/a", moving)), ["1.0 KiB of 4.0 KiB", "—", "—"]);
+  assert.deepEqual(panel.factsOf(item("o/a", moving)), ["1.0 KiB of 4.0 KiB", "", "", ""]);
   assert.deepEqual(panel.factsOf(item("o/a", { ...moving, bytes_per_second: 0 }))[1], "0 B/s");
+});
+
+const file = (size_bytes, downloaded_bytes, status = "downloading", kind = "shard") => ({
+  path: "a.gguf",
+  kind,
+  size_bytes,
+  downloaded_bytes,
+  status,
+});
+
+test("a bar has a part for each file, as large as its share and as full as the file", () => {
+  const parts = panel.segmentsOf([file(30, 30, "finished"), file(10, 5), file(5, 0, "queued", "mmproj")]);
+
+  assert.deepEqual(
+    parts.map(({ weight, part, status, isCompanion }) => [weight, part, status, isCompanion]),
+    [
+      [30, 1, "finished", false],
+      [10, 0.5, "downloading", false],
+      [5, 0, "queued", true],
+    ],
+  );
+});
+
+test("a file of unknown size is taken for a usual one, and shows no progress it cannot know", () => {
+  const [known, unknown] = panel.segmentsOf([file(40, 10), file(null, 0, "queued")]);
+
+  assert.deepEqual([known.weight, unknown.weight, unknown.part], [40, 40, 0]);
+});
+
+test("beyond forty files neighbours share a part, companions never", () => {
+  const files = Array.from({ length: 100 }, (_, index) => file(10, index < 4 ? 10 : 0, index < 4 ? "finished" : "queued"));
+  const parts = panel.segmentsOf([...files, file(3, 0, "queued", "mmproj")]);
+
+  assert.equal(parts.length, 35);
+  assert.deepEqual(
+    parts.slice(0, 3).map(({ status, part, count }) => [status, part.toFixed(2), count]),
+    [
+      ["finished", "1.00", 3],
+      ["downloading", "0.33", 3],
+      ["queued", "0.00", 3],
+    ],
+  );
+  assert.equal(
+    parts.reduce((sum, { weight }) => sum + weight, 0),
+    1003,
+  );
+});
+
+test("a running row shows its files by itself where they are a few", () => {
+  const shards = (count) => Array.from({ length: count }, () => file(1, 0));
+
+  assert.deepEqual(
+    [1, 2, 6, 7].map((count) => panel.isOpenByItself(item("o/a", { status: "downloading", shards: shards(count) }))),
+    [false, true, true, false],
+  );
+  assert.equal(panel.isOpenByItself(item("o/a", { status: "completed", shards: shards(3) })), false);
 });
 
 test("a finished row says size, time and mean rate, or that it was here", () => {

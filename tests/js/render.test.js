@@ -11,6 +11,7 @@ const globals = [
   "Element",
   "HTMLElement",
   "HTMLInputElement",
+  "IntersectionObserver",
   "MutationObserver",
   "ResizeObserver",
   "matchMedia",

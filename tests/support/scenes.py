@@ -61,6 +61,52 @@ def busy() -> FakeManager:
     )
 
 
+def _twelve_shards() -> QueuedDownload:
+    size = int(4.6 * GIB)
+    sizes = [*[size] * 11, int(1.9 * GIB)]
+    done = [*[size] * 5, int(3.9 * GIB), int(2.2 * GIB), int(0.7 * GIB), *[0] * 4]
+    bars = list(shards("Q4_K_M/Qwen3-Coder-480B-A35B-Instruct-Q4_K_M", sizes, done))
+    bars[4] = replace(bars[4], status=ShardStatus.VERIFYING)
+    return download(
+        "unsloth/Qwen3-Coder-480B-A35B-Instruct-GGUF:Q4_K_M",
+        "downloading",
+        total_bytes=sum(sizes),
+        downloaded_bytes=sum(done),
+        shards=tuple(bars),
+        bytes_per_second=41.7e6,
+        eta_seconds=624.0,
+        started_at_s=NOW_S,
+    )
+
+
+def halfway() -> FakeManager:
+    """A model in twelve files, one that sees, and four in one file: all of them started, waiting or there."""
+    vision = _vision()
+    projector = replace(vision.companions[0], downloaded_bytes=300 * MIB, status=ShardStatus.DOWNLOADING)
+    return FakeManager(
+        _twelve_shards(),
+        replace(
+            vision,
+            companions=(projector,),
+            downloaded_bytes=1200 * MIB,
+            notice=None,
+            notice_kind=None,
+            bytes_per_second=16.7e6,
+            eta_seconds=380.0,
+        ),
+        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)),
+        download(
+            "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
+            total_bytes=int(4.4 * GIB),
+            downloaded_bytes=int(1.2 * GIB),
+        ),
+        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GIB)),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
+        bytes_per_second=58.4e6,
+        eta_seconds=912.0,
+    )
+
+
 def _disk_full() -> QueuedDownload:
     text = "The disk of /home/ada/models has 3.1 GiB free, and 24.9 GiB are still to come. Free some space and retry."
     return download(

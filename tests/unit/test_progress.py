@@ -175,6 +175,18 @@ def test_the_eta_of_a_steady_line_is_exact():
     assert rate.eta_seconds == pytest.approx(50.0)
 
 
+def test_the_time_left_is_not_said_while_the_line_still_comes_up_to_speed():
+    rate = RateEstimator()
+
+    steady(rate, bytes_per_second=1000, seconds=4, total_bytes=60_000)
+    at_first = rate.eta_seconds
+    steady(rate, bytes_per_second=100_000, seconds=2, start_s=4.0, start_bytes=4000, total_bytes=10**6)
+
+    assert at_first is None
+    assert rate.eta_seconds is not None
+    assert rate.eta_seconds < 60  # at the speed of the first seconds it would be a quarter of an hour
+
+
 def test_the_eta_is_smoothed_over_5_seconds():
     rate = RateEstimator()
     steady(rate, bytes_per_second=1000, seconds=10, total_bytes=60_000)

@@ -157,7 +157,7 @@ def test_a_rate_is_unknown_before_it_was_seen_for_a_second_and_a_half(queue):
 
 
 def test_a_download_says_how_long_it_will_take(queue):
-    flow(queue, A, rate=10, seconds=2)
+    flow(queue, A, rate=10, seconds=5)
 
     assert queue.item(A).eta_seconds == pytest.approx(23.0, abs=0.5)
 

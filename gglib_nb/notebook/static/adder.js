@@ -2,7 +2,7 @@
  * Adding: the field for a repository, what the Hub suggests, and the list of what a repository offers.
  */
 
-import { h, icon, iconButton, mark, pageLink } from "./dom.js";
+import { h, icon, iconButton, mark, pageLink, say } from "./dom.js";
 import { count, size } from "./formats.js";
 import { press } from "./kernel.js";
 import { tagsOf, variantFacts } from "./words.js";
@@ -15,6 +15,8 @@ export class Adder {
   #asked = 0;
   #timer = 0;
   #selected = -1;
+  /** The text that the message and the offer are about. */
+  #shown = "";
 
   /** @param {View} view */
   constructor(view) {
@@ -24,7 +26,8 @@ export class Adder {
       type: "text",
       id,
       class: "gglib-field gglib-act",
-      placeholder: "owner/repo, a link, or words to search for",
+      placeholder: "owner/repo or words",
+      title: "A repository, the link of its page, or words to search for",
       autocomplete: "off",
       spellcheck: false,
       role: "combobox",
@@ -58,8 +61,17 @@ export class Adder {
   #typed() {
     clearTimeout(this.#timer);
     const text = this.input.value.trim();
+    this.#forget();
     if (text.length < 2) this.#suggest([]);
     else this.#timer = setTimeout(() => void this.#search(text), 300);
+  }
+
+  /** What was said of another text does not stand beside this one. */
+  #forget() {
+    if (this.input.value.trim() === this.#shown) return;
+    this.#shown = "";
+    say(this.message, "");
+    this.offer.hidden = true;
   }
 
   /** @param {string} text */
@@ -108,9 +120,11 @@ export class Adder {
       this.#selected = (this.#selected + step + options.length) % options.length;
       options.forEach((option, index) => mark(option, "aria-selected", String(index === this.#selected)));
       mark(this.input, "aria-activedescendant", options[this.#selected]?.id ?? null);
-    } else if (event.key === "Enter" && chosen) {
+    } else if (event.key === "Enter" && !event.isComposing) {
+      // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
       event.preventDefault();
-      this.#pick(chosen.dataset.repo ?? "");
+      if (chosen) this.#pick(chosen.dataset.repo ?? "");
+      else void this.#show();
     } else if (event.key === "Escape") this.#suggest([]);
   }
 
@@ -125,10 +139,13 @@ export class Adder {
     this.#asked += 1;
     this.#suggest([]);
     const repo_id = this.input.value.trim();
-    if (!repo_id) return;
+    if (!repo_id || !this.view.isLive || this.submit.getAttribute("aria-busy") === "true") return;
+    this.#shown = repo_id;
+    this.offer.hidden = true;
     /** @type {VariantList|undefined} */
     const list = await press(this.view, this.submit, this.message, "variants", { repo_id });
-    if (list) this.#offer(list);
+    if (list && this.input.value.trim() === repo_id) this.#offer(list);
+    this.#forget();
   }
 
   /** @param {VariantList} list */

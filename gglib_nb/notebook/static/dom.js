@@ -33,8 +33,10 @@ export const ICONS = {
   up: "M8 13V3.5M4 7.2L8 3.2l4 4",
   down: "M8 3v9.5M4 8.8l4 4 4-4",
   top: "M8 14V6M4.5 9.3L8 5.8l3.5 3.5M3.5 2.5h9",
+  undo: "M3 8a5 5 0 1 0 1.6-3.7M3 2.2v3h3",
   open: "M4 6l4 4 4-4",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
+  code: "M5.5 4.5L2 8l3.5 3.5M10.5 4.5L14 8l-3.5 3.5",
   check: "M3 8.5l3.4 3.4L13 4.6",
   completed: "M3 8.5l3.4 3.4L13 4.6",
   grip: "M6 3.5v.01M10 3.5v.01M6 8v.01M10 8v.01M6 12.5v.01M10 12.5v.01",
@@ -118,15 +120,15 @@ async function copy(text) {
   area.remove();
 }
 
-/** @param {string} label @param {() => string} text */
-export function copyButton(label, text) {
-  const button = iconButton("copy", label, "gglib-copy");
+/** @param {string} label @param {() => string} text @param {string} name Its icon. */
+export function copyButton(label, text, name = "copy") {
+  const button = iconButton(name, label, "gglib-copy");
   button.addEventListener("click", async () => {
     await copy(text());
     button.replaceChildren(icon("check"));
     mark(button, "aria-label", "Copied");
     setTimeout(() => {
-      button.replaceChildren(icon("copy"));
+      button.replaceChildren(icon(name));
       mark(button, "aria-label", label);
     }, 1500);
   });

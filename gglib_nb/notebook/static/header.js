@@ -5,7 +5,7 @@
 import { h, icon, mark, say } from "./dom.js";
 import { plural, rate } from "./formats.js";
 import { press } from "./kernel.js";
-import { left } from "./words.js";
+import { known, left } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { PanelState } from "./messages.js" */
@@ -43,19 +43,21 @@ export class Header {
     );
     this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
     this.confirm = this.#confirm();
-    this.cancel.addEventListener("click", () => this.#ask(true));
+    this.cancel.addEventListener("click", () => this.#ask(Boolean(this.confirm.hidden)));
+    this.totals = h(
+      "div",
+      { class: "gglib-totals" },
+      h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
+      this.counts,
+    );
     this.element = h(
       "header",
       { class: "gglib-header" },
-      h(
-        "div",
-        { class: "gglib-totals" },
-        h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
-        this.counts,
-      ),
+      this.totals,
       this.graph,
       h("div", { class: "gglib-pace" }, this.rate, this.eta),
-      h("div", { class: "gglib-actions" }, opener, this.cancel, this.confirm),
+      h("div", { class: "gglib-actions" }, opener, this.cancel),
+      this.confirm,
       this.limits,
       this.message,
     );
@@ -87,7 +89,7 @@ export class Header {
     if (this.question)
       say(this.question, `Cancel ${plural(active_count + pending_count, "download")}? What arrived is kept.`);
     this.confirm.hidden = !isAsking;
-    this.cancel.hidden = isAsking;
+    mark(this.cancel, "aria-expanded", String(isAsking));
     if (isAsking) this.confirm.querySelector("button")?.focus();
     else this.cancel.focus();
   }
@@ -107,10 +109,18 @@ export class Header {
       /** @type {string} */ kind,
       /** @type {() => object} */ fields,
     ) => {
-      input.addEventListener(
-        "change",
-        () => input.reportValidity() && press(this.view, input, this.message, kind, fields()),
-      );
+      const set = async () => {
+        if (input.value === input.dataset.told || !input.reportValidity()) return;
+        input.dataset.told = input.value;
+        if (!(await press(this.view, input, this.message, kind, fields()))) input.dataset.told = "refused";
+      };
+      input.addEventListener("change", set);
+      // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
+      input.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" || event.isComposing) return;
+        event.preventDefault();
+        void set();
+      });
     };
     ask(most, "limit", () => ({ max_size: Math.round(Number(most.value)) }));
     ask(speed, "bandwidth", () => ({
@@ -125,16 +135,18 @@ export class Header {
   }
 
   /** @param {PanelState} state */
-  update({ queue }) {
+  update({ queue, items }) {
     const room = Math.max(0, queue.max_size - queue.pending_count);
     const { isLive } = this.view;
     const isBusy = queue.active_count > 0 && isLive;
     const counts = `${queue.active_count} active · ${queue.pending_count} waiting`;
     say(this.counts, isLive ? `${counts} · room for ${room}` : `last seen: ${counts}`);
     const limit = queue.bandwidth_limit_bytes_per_second;
-    say(this.rate, isBusy ? rate(queue.bytes_per_second) : "");
+    say(this.rate, isBusy ? known(queue.bytes_per_second, rate) : "");
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
-    say(this.eta, [isBusy ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
+    // The sum of guesses is one: it waits for the first of the downloads that says how long it takes.
+    const isForeseen = isBusy && Object.values(items).some(({ eta_seconds }) => eta_seconds !== null);
+    say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
     if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
     this.#keep(this.size, String(queue.max_size));
     this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
@@ -142,12 +154,9 @@ export class Header {
 
   /** A field shows what holds, unless a person is typing in it. @param {HTMLInputElement|undefined} input @param {string} value */
   #keep(input, value) {
-    if (
-      input &&
-      input !== /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement &&
-      input.value !== value
-    )
-      input.value = value;
+    if (!input || input === /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement) return;
+    input.dataset.told = value;
+    if (input.value !== value) input.value = value;
   }
 
   /** Once a second. */

@@ -62,7 +62,8 @@ export class Kernel {
 
 /**
  * What the parts of one view share.
- * @typedef {{kernel: Kernel, isLive: boolean, state: () => PanelState, changed: () => void, asked: () => void}} View
+ * @typedef {{kernel: Kernel, isLive: boolean, state: () => PanelState, changed: () => void,
+ *   announce: (text: string) => void}} View
  */
 
 /**
@@ -85,7 +86,7 @@ export async function press(view, button, message, kind, fields = {}) {
   try {
     const result = await view.kernel.ask(kind, fields);
     tell("", "");
-    view.asked();
+    view.changed();
     return result ?? true;
   } catch (error) {
     tell(/** @type {Error} */ (error).message, "refused");

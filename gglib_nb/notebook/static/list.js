@@ -3,17 +3,27 @@
  */
 
 import { h, say } from "./dom.js";
+import { Opened } from "./opened.js";
 import { dragged } from "./drag.js";
 import { press } from "./kernel.js";
-import { move, Row } from "./row.js";
-import { entriesOf, heldOrder, windowOf } from "./state.js";
+import { Presses } from "./presses.js";
+import { Row } from "./row.js";
+import { entriesOf, heldOrder, isOpenByItself, windowOf, withLingering } from "./state.js";
+import { Undo } from "./undo.js";
 
 /** @import { View } from "./kernel.js" */
-/** @import { ItemState, PanelState } from "./messages.js" */
+/** @import { PanelState } from "./messages.js" */
+/** @import { Context } from "./row.js" */
 /** @import { Entry } from "./state.js" */
 
 const LIKELY_HEIGHT = 48;
 const OVERSCAN = 320;
+/** A pointer that has not moved for so long aims at nothing. */
+const REST_MS = 3000;
+const FREE_MS = 700;
+
+/** @param {Context} one @param {Context} other */
+const isSameContext = (one, other) => one.pending === other.pending && one.undoPosition === other.undoPosition;
 
 /** @param {HTMLElement} element */
 const topOf = (element) => (element.isConnected ? element.getBoundingClientRect().top : NaN);
@@ -55,12 +65,16 @@ function resolvingRow(text) {
 export class List {
   #rows = /** @type {Map<string, Row|Heading|{element: HTMLElement}>} */ (new Map());
   #heights = /** @type {Map<string, number>} */ (new Map());
-  #chosen = /** @type {Map<string, boolean>} */ (new Map());
+  #opened = new Opened();
   #shown = /** @type {Entry[]} */ ([]);
   #painted = "";
-  #isHeld = false;
   #isDragging = false;
-  #freeUntil = 0;
+  /** Until when nothing moves: while a pointer is at work here. */
+  #heldUntilMs = 0;
+  #freeUntilMs = 0;
+  #isHeld = false;
+  #undo = new Undo();
+  #presses = new Presses();
   #above = h("div", { role: "presentation" });
   #below = h("div", { role: "presentation" });
 
@@ -72,56 +86,118 @@ export class List {
     this.sizes = new ResizeObserver((changes) => this.#measure(changes));
     signal.addEventListener("abort", () => this.sizes.disconnect());
     this.element.addEventListener("scroll", () => view.changed(), { passive: true });
-    this.element.addEventListener("pointerenter", (event) => (this.#isHeld = event.pointerType !== "touch"));
+    this.element.addEventListener("pointermove", (event) => this.#hold(event), { passive: true });
     this.element.addEventListener("pointerleave", () => {
-      this.#isHeld = false;
+      this.#heldUntilMs = 0;
       view.changed();
     });
-    this.element.addEventListener("pointerdown", (event) => this.#drag(event));
+    this.element.addEventListener("pointerdown", (event) => {
+      this.#hold(event);
+      void this.#drag(event);
+    });
+    this.element.addEventListener("click", (event) => this.#guard(event), { capture: true });
+    this.host = this.#host();
   }
 
-  /** What a person just asked for may move rows although the pointer is here. */
-  release() {
-    this.#freeUntil = performance.now() + 700;
+  /** @returns {import("./row.js").Host} */
+  #host() {
+    return {
+      toggled: (item, isOpen) => {
+        this.#opened.set(item.id, isOpen);
+        this.view.changed();
+      },
+      cancelling: (item) => this.#undo.note(item, performance.now()),
+      refused: (item) => this.#undo.forget(item.id),
+      // Who asked for it may see it although the pointer is here.
+      moving: () => (this.#freeUntilMs = performance.now() + FREE_MS),
+      neighbour: (row, step) => this.#neighbour(row.item.id, step),
+    };
+  }
+
+  /** Whether it is to be painted although there is no news: a pointer has come to rest, or an undo has run out. */
+  isDue() {
+    const nowMs = performance.now();
+    return (this.#isHeld && !this.#holds(nowMs)) || this.#undo.hasExpired(nowMs);
+  }
+
+  /** @param {PointerEvent} event */
+  #hold({ pointerType }) {
+    if (pointerType !== "touch") this.#heldUntilMs = performance.now() + REST_MS;
+  }
+
+  /** @param {number} nowMs */
+  #holds(nowMs) {
+    return this.#isDragging || (nowMs < this.#heldUntilMs && nowMs > this.#freeUntilMs);
+  }
+
+  /** A press is for what the person saw, not for what has come under the pointer since. @param {MouseEvent} event */
+  #guard(event) {
+    const button = /** @type {Element} */ (event.target).closest("button");
+    if (!event.detail) return; // by keyboard: nothing has slid under anything
+    const key = button?.closest(".gglib-row")?.getAttribute("data-key") ?? "";
+    const target = { key, action: button?.dataset.action ?? button?.className ?? "" };
+    const meant = this.#presses.meant(target, { x: event.clientX, y: event.clientY, atMs: performance.now() });
+    if (meant === target) return;
+    event.stopPropagation();
+    event.preventDefault();
+    const row = meant && this.#rows.get(meant.key);
+    if (row instanceof Row) row.buttons.find(({ dataset }) => dataset.action === meant?.action)?.click();
+  }
+
+  /** @param {string} id @param {number} step */
+  #neighbour(id, step) {
+    const rows = this.#shown.flatMap(({ key }) => this.#rows.get(key) ?? []).filter((row) => row instanceof Row);
+    return rows[rows.findIndex(({ item }) => item.id === id) + step];
   }
 
   /** @param {PanelState} state */
   update(state) {
-    const next = entriesOf(state);
-    const isHeld = this.#isDragging || (this.#isHeld && performance.now() > this.#freeUntil);
-    this.#shown = isHeld ? heldOrder(this.#shown, next) : next;
-    const newest = next.find((entry) => "item" in entry && entry.item.status === "completed")?.key;
+    const nowMs = performance.now();
+    const over = this.#undo.expired(nowMs);
+    const lingers = (/** @type {string} */ id) => this.#undo.positionOf(id, nowMs) !== null;
+    const next = withLingering(this.#shown, entriesOf(state), lingers);
+    this.#isHeld = this.#holds(nowMs);
+    const leaving = this.#focusedAmong(over);
+    this.#shown = this.#isHeld ? heldOrder(this.#shown, next) : next;
     const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? LIKELY_HEIGHT);
     const { scrollTop, clientHeight } = this.element;
     const sight = windowOf(heights, scrollTop - OVERSCAN, (clientHeight || 640) + 2 * OVERSCAN);
     const entries = this.#shown.slice(sight.first, sight.last);
-    for (const entry of entries) this.#patch(entry, newest, state.queue.pending_count);
+    for (const entry of entries) this.#patch(entry, state.queue.pending_count, nowMs);
     this.#place(entries);
+    leaving?.enter();
     this.#above.style.height = `${sight.above}px`;
     this.#below.style.height = `${sight.below}px`;
   }
 
-  /** @param {Entry} entry @param {string|undefined} newest @param {number} pending */
-  #patch(entry, newest, pending) {
+  /** The row below the one that has the focus and is about to leave its place. @param {string[]} ids */
+  #focusedAmong(ids) {
+    const id = ids.find((one) => this.#hasFocus(this.#rows.get(one)?.element));
+    return id === undefined ? undefined : (this.#neighbour(id, 1) ?? this.#neighbour(id, -1));
+  }
+
+  /** @param {HTMLElement} [element] */
+  #hasFocus(element) {
+    const { activeElement } = /** @type {Document|ShadowRoot} */ (this.element.getRootNode());
+    return element?.contains(activeElement) ?? false;
+  }
+
+  /** @param {Entry} entry @param {number} pending @param {number} nowMs */
+  #patch(entry, pending, nowMs) {
     const known = this.#rows.get(entry.key);
     if ("item" in entry) {
-      const isOpen = this.#chosen.get(entry.key) ?? entry.key === newest;
-      const row = known instanceof Row ? known : this.#add(entry.key, this.#newRow(entry.item, isOpen));
-      const isSame = row.item === entry.item && row.isOpen === isOpen && row.pending === pending;
-      if (!isSame) row.update(entry.item, isOpen, pending);
+      const isOpen = this.#opened.get(entry.key) ?? isOpenByItself(entry.item);
+      const context = { pending, undoPosition: this.#undo.positionOf(entry.key, nowMs) };
+      if (!(known instanceof Row)) {
+        this.#add(entry.key, new Row(this.view, entry.item, isOpen, context, this.host));
+      } else if (known.item !== entry.item || known.isOpen !== isOpen || !isSameContext(known.context, context)) {
+        known.update(entry.item, isOpen, context);
+      }
     } else if ("title" in entry) {
       (known instanceof Heading ? known : this.#add(entry.key, new Heading(this.view, entry))).update(entry);
     } else if (!known) {
       this.#add(entry.key, { element: resolvingRow(entry.text) });
     }
-  }
-
-  /** @param {ItemState} item @param {boolean} isOpen */
-  #newRow(item, isOpen) {
-    return new Row(this.view, item, isOpen, (open) => {
-      this.#chosen.set(item.id, open);
-      this.view.changed();
-    });
   }
 
   /** @template {Row|Heading|{element: HTMLElement}} T @param {string} key @param {T} row */
@@ -138,6 +214,8 @@ export class List {
     if (keys.join("\n") === this.#painted) return;
     const focused = /** @type {Document|ShadowRoot} */ (this.element.getRootNode()).activeElement;
     const hadFocus = this.element.contains(focused);
+    const left = focused?.closest(".gglib-row")?.getAttribute("data-key") ?? "";
+    const index = this.#painted.split("\n").indexOf(left);
     const before = new Map([...this.#rows.values()].map(({ element }) => [element, topOf(element)]));
     const wanted = new Set(keys);
     for (const [key, row] of this.#rows) if (!wanted.has(key)) this.#drop(key, row.element);
@@ -148,9 +226,16 @@ export class List {
       else this.element.insertBefore(element, cursor);
     }
     this.#painted = keys.join("\n");
-    const heir = focused?.isConnected && focused instanceof HTMLElement ? focused : this.element;
-    if (hadFocus) heir.focus({ preventScroll: true });
+    if (hadFocus) this.#refocus(focused, keys[Math.min(index, keys.length - 1)] ?? "");
     if (!matchMedia("(prefers-reduced-motion: reduce)").matches) this.#glide(before);
+  }
+
+  /** What moved keeps the focus; what went leaves it to the row in its place. @param {Element|null} focused @param {string} key */
+  #refocus(focused, key) {
+    if (focused?.isConnected && focused instanceof HTMLElement) return focused.focus({ preventScroll: true });
+    const row = this.#rows.get(key);
+    if (row instanceof Row) row.enter();
+    else this.element.focus({ preventScroll: true });
   }
 
   /** @param {Map<HTMLElement, number>} before */
@@ -171,9 +256,10 @@ export class List {
 
   /** @param {ResizeObserverEntry[]} changes */
   #measure(changes) {
-    for (const { target } of changes) {
+    for (const { target, borderBoxSize } of changes) {
       const { key } = /** @type {HTMLElement} */ (target).dataset;
-      const height = /** @type {HTMLElement} */ (target).offsetHeight;
+      // Not rounded: half a pixel a row adds up in a long list.
+      const height = borderBoxSize[0]?.blockSize ?? 0;
       if (key === undefined || !height || this.#heights.get(key) === height) continue;
       this.#heights.set(key, height);
       this.view.changed();
@@ -189,7 +275,7 @@ export class List {
     this.#isDragging = true;
     const position = await dragged(event, row, () => this.#waiting(), this.element);
     this.#isDragging = false;
-    if (position !== null) await press(this.view, row.grip, row.message, ...move(row.item, position));
+    if (position !== null) await row.moveTo(position);
   }
 
   /** Rows that have a place in the queue. */

@@ -5,10 +5,10 @@
  * State lives in the kernel. The page holds one copy of it, the model's `snapshot`, brings it up to date with deltas and
  * paints it; it computes no rate, decides nothing about the queue, and asks the kernel for everything.
  *
- *     messages  shapes on the wire            formats, words, state  pure functions
- *     dom       builders of elements          kernel                 requests and their answers
- *     row, drag, list, adder, header          the parts of the panel
- *     view      one view of it                panel                  the widget
+ *     messages  shapes on the wire            formats, words, state, segments, presses, undo  pure functions
+ *     dom       builders of elements          kernel                           requests and their answers
+ *     row, bars, drag, list, adder, header    the parts of the panel
+ *     view      one view of it                panel                            the widget
  */
 
 import { Kernel } from "./kernel.js";

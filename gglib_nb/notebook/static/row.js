@@ -2,8 +2,8 @@
  * One download's row: title, bar, numbers, buttons, and what it opens to.
  */
 
-import { copyButton, h, icon, iconButton, ICONS, mark, pageLink, aim, progressBar, say, setBar } from "./dom.js";
-import { fraction, size } from "./formats.js";
+import { cutName, DividedBar, shardLine, updateShard } from "./bars.js";
+import { aim, copyButton, h, icon, iconButton, ICONS, mark, pageLink, say } from "./dom.js";
 import { press } from "./kernel.js";
 import { ACTIVE, PENDING } from "./state.js";
 import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } from "./words.js";
@@ -11,8 +11,18 @@ import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } 
 /** @import { View } from "./kernel.js" */
 /** @import { ItemState, ShardState } from "./messages.js" */
 
-/** @typedef {{name: string, label: string, shown: (item: ItemState, pending: number) => boolean,
- *   asks: (item: ItemState) => [string, object]}} Action */
+/**
+ * What a row is told besides its download: how many wait, and where it stood if it was cancelled here a moment ago.
+ * @typedef {{pending: number, undoPosition: number|null}} Context
+ */
+/** @typedef {{name: string, label: string, shown: (item: ItemState, context: Context) => boolean,
+ *   asks: (item: ItemState, context: Context) => [string, object],
+ *   isOff?: (item: ItemState, context: Context) => boolean}} Action */
+/**
+ * What a row asks of its list.
+ * @typedef {{toggled: (item: ItemState, isOpen: boolean) => void, cancelling: (item: ItemState) => void,
+ *   refused: (item: ItemState) => void, moving: () => void, neighbour: (row: Row, step: number) => Row|undefined}} Host
+ */
 
 /** @param {string} name @param {string} label @param {string[]} statuses @returns {Action} */
 const onStatus = (name, label, statuses) => ({
@@ -22,28 +32,42 @@ const onStatus = (name, label, statuses) => ({
   asks: ({ id }) => [name, { id }],
 });
 
-/** What a row offers, from left to right. @type {Action[]} */
+/** @param {string} name @param {string} label @param {(item: ItemState) => number} position @returns {Action} */
+const toPosition = (name, label, position) => ({
+  name,
+  label,
+  shown: (item, { pending }) => item.position > 0 && pending > 1,
+  isOff: (item, { pending }) => position(item) === item.position || position(item) > pending,
+  asks: (item) => move(item, position(item)),
+});
+
+/** @param {string} name @param {string} label @param {boolean} isUndo @returns {Action} */
+const anew = (name, label, isUndo) => ({
+  name,
+  label,
+  shown: (item, { undoPosition }) => item.status === "cancelled" && (undoPosition !== null) === isUndo,
+  asks: ({ repo_id, quantization, revision, shards }, { undoPosition }) => [
+    "queue",
+    {
+      repo_id,
+      quantization,
+      revision,
+      companions: companionsOf(shards),
+      ...(undoPosition === null ? {} : { position: undoPosition }),
+    },
+  ],
+});
+
+/** What a row offers, from left to right; the first three move it. @type {Action[]} */
 const ACTIONS = [
-  { name: "top", label: "Move to top", shown: (item) => item.position > 1, asks: (item) => move(item, 1) },
-  { name: "up", label: "Move up", shown: (item) => item.position > 1, asks: (item) => move(item, item.position - 1) },
-  {
-    name: "down",
-    label: "Move down",
-    shown: (item, pending) => item.position > 0 && item.position < pending,
-    asks: (item) => move(item, item.position + 1),
-  },
+  toPosition("top", "Move to top", () => 1),
+  toPosition("up", "Move up", ({ position }) => Math.max(1, position - 1)),
+  toPosition("down", "Move down", ({ position }) => position + 1),
   onStatus("pause", "Pause", ["downloading", "queued"]),
   onStatus("resume", "Resume", ["paused"]),
   onStatus("retry", "Retry", ["failed"]),
-  {
-    name: "again",
-    label: "Queue again",
-    shown: (item) => item.status === "cancelled",
-    asks: ({ repo_id, quantization, revision, shards }) => [
-      "queue",
-      { repo_id, quantization, revision, companions: companionsOf(shards) },
-    ],
-  },
+  anew("undo", "Undo", true),
+  anew("again", "Queue again", false),
   onStatus("cancel", "Cancel", ACTIVE),
   onStatus("remove", "Remove", PENDING),
   {
@@ -54,6 +78,9 @@ const ACTIONS = [
   },
 ];
 
+/** Buttons that say what they do, and their icons. @type {Record<string, string>} */
+const WORDED = { retry: "retry", again: "retry", undo: "undo" };
+
 /** @param {ItemState} item @param {number} position @returns {[string, object]} */
 export const move = (item, position) => ["move", { id: item.id, position }];
 
@@ -62,10 +89,15 @@ const companionsOf = (shards) => [...new Set(shards.map(({ kind }) => kind).filt
 
 /** One download. Built once, then patched: focus and selection survive a tick. */
 export class Row {
-  /** @param {View} view @param {ItemState} item @param {boolean} isOpen @param {(isOpen: boolean) => void} toggled */
-  constructor(view, item, isOpen, toggled) {
+  /** Where it will stand once the kernel has said so; null where it is not being moved. */
+  #aim = /** @type {number|null} */ (null);
+
+  /** @param {View} view @param {ItemState} item @param {boolean} isOpen @param {Context} context @param {Host} host */
+  constructor(view, item, isOpen, context, host) {
     this.view = view;
     this.item = item;
+    this.host = host;
+    this.context = context;
     this.title = titleOf(item);
     this.grip = iconButton(
       "grip",
@@ -74,7 +106,7 @@ export class Row {
     );
     this.badge = h("span", { class: "gglib-badge" });
     this.measure = h("span", { class: "gglib-measure" });
-    this.bar = progressBar(`Progress of ${this.title}`);
+    this.bar = new DividedBar(`Progress of ${this.title}`);
     this.facts = h("span", { class: "gglib-facts" });
     this.note = h("span", { class: "gglib-note" });
     this.link = pageLink("");
@@ -84,7 +116,7 @@ export class Row {
     this.details = h("div", { class: "gglib-details" });
     this.bars = /** @type {HTMLElement[]} */ ([]);
     this.opener = iconButton("open", `Details of ${this.title}`, "gglib-open");
-    this.opener.addEventListener("click", () => toggled(!this.isOpen));
+    this.opener.addEventListener("click", () => host.toggled(this.item, !this.isOpen));
     this.isOpen = isOpen;
     this.buttons = ACTIONS.map((action) => this.#button(action));
     const moves = h("span", { class: "gglib-moves" }, ...this.buttons.slice(0, 3));
@@ -96,58 +128,126 @@ export class Row {
       h("div", { class: "gglib-lead" }, this.badge, this.grip),
       h("div", { class: "gglib-title" }, h("span", { class: "gglib-name", title: item.id }, item.name), ...chip, owner),
       this.measure,
-      h("div", { class: "gglib-actions" }, moves, ...this.buttons.slice(3), this.opener),
-      this.bar,
+      h(
+        "div",
+        { class: "gglib-actions", role: "toolbar", "aria-label": `Actions of ${this.title}` },
+        moves, ...this.buttons.slice(3),
+        this.opener,
+      ),
+      this.bar.element,
       h("div", { class: "gglib-line" }, this.facts, this.verified, this.note, this.link),
       this.path,
       this.message,
       this.details,
     );
     this.element.addEventListener("keydown", (event) => this.#key(event));
-    this.update(item, isOpen, 0);
+    this.element.addEventListener("focusin", ({ target }) => this.#stopAt(target));
+    this.stop = /** @type {HTMLElement} */ (this.opener);
+    this.update(item, isOpen, context);
   }
 
   /** @param {typeof ACTIONS[number]} action */
   #button(action) {
-    const isWord = action.name === "retry" || action.name === "again";
+    const word = WORDED[action.name];
     const label = `${action.label} ${this.title}`;
-    const button = isWord
-      ? h(
-          "button",
-          { type: "button", class: "gglib-button gglib-act", "aria-label": label },
-          icon("retry"),
-          action.label,
-        )
+    const button = word
+      ? h("button", { type: "button", class: "gglib-button gglib-act", "aria-label": label }, icon(word), action.label)
       : iconButton(action.name, label, `gglib-act gglib-${action.name}`);
     button.title = action.label;
     button.dataset.action = action.name;
-    button.addEventListener("click", () => press(this.view, button, this.message, ...action.asks(this.item)));
+    button.addEventListener("click", () => this.#do(action, button));
     return button;
+  }
+
+  /** @param {Action} action @param {HTMLElement} button */
+  async #do(action, button) {
+    const item = this.#aim === null ? this.item : { ...this.item, position: this.#aim };
+    if (action.isOff?.(item, this.context)) return;
+    const [kind, fields] = action.asks(item, this.context);
+    if (kind === "move") return this.moveTo(/** @type {{position: number}} */ (fields).position, button);
+    const isLeaving = kind === "cancel" || kind === "remove";
+    if (isLeaving) this.host.cancelling(item);
+    const isDone = await press(this.view, button, this.message, kind, fields);
+    if (isLeaving && !isDone) this.host.refused(item);
+  }
+
+  /** To another place in the queue; what comes before the answer counts from there. @param {number} position @param {HTMLElement} button */
+  async moveTo(position, button = this.grip) {
+    if (button.getAttribute("aria-busy") === "true") return;
+    this.#aim = position;
+    this.host.moving();
+    const isDone = await press(this.view, button, this.message, ...move(this.item, position));
+    if (isDone) this.view.announce(`${this.title} is number ${position} now.`);
+    else this.#aim = null;
   }
 
   /** @param {KeyboardEvent} event */
   #key(event) {
-    const step = event.altKey ? { ArrowUp: -1, ArrowDown: 1 }[event.key] : undefined;
-    if (step === undefined || !PENDING.includes(this.item.status) || !this.view.isLive) return;
+    const { key, altKey, target } = event;
+    const step = { ArrowUp: -1, ArrowDown: 1 }[key];
+    if (target instanceof HTMLElement && target.tagName === "PRE") return;
+    if (step !== undefined && altKey) this.#shift(step);
+    else if (step !== undefined) this.host.neighbour(this, step)?.enter(this.stop.dataset.action);
+    else if (!this.#walk(key)) return;
     event.preventDefault();
-    const position = Math.max(1, this.item.position + step);
-    void press(this.view, this.grip, this.message, ...move(this.item, position));
   }
 
-  /** @param {ItemState} item @param {boolean} isOpen @param {number} pending */
-  update(item, isOpen, pending) {
+  /** @param {number} step */
+  #shift(step) {
+    if (!PENDING.includes(this.item.status) || !this.view.isLive) return;
+    const from = this.#aim ?? this.item.position;
+    const position = Math.min(Math.max(1, from + step), this.context.pending);
+    if (position !== from) void this.moveTo(position);
+  }
+
+  /** A row is one stop of the Tab key; the arrows lead from one of its controls to the next. @param {string} key */
+  #walk(key) {
+    const stops = this.#stops();
+    const at = stops.indexOf(this.stop);
+    const last = stops.length - 1;
+    const to = { ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last }[key];
+    if (to !== undefined) stops[to]?.focus();
+    return to !== undefined;
+  }
+
+  #stops() {
+    const all = /** @type {NodeListOf<HTMLElement>} */ (this.element.querySelectorAll("button, a[href]"));
+    return [...all].filter((node) => node.getClientRects().length > 0);
+  }
+
+  /** @param {EventTarget|null} target */
+  #stopAt(target) {
+    if (target instanceof HTMLElement && target.matches("button, a[href]")) this.stop = target;
+    this.#markStops();
+  }
+
+  #markStops() {
+    if (this.stop.closest("[hidden]") || !this.element.contains(this.stop)) this.stop = this.opener;
+    for (const node of this.element.querySelectorAll("button, a[href]")) {
+      mark(node, "tabindex", node === this.stop ? "0" : "-1");
+    }
+  }
+
+  /** Takes the focus, on the control for an action where it has that. @param {string} [action] */
+  enter(action) {
+    const same = this.buttons.find((button) => !button.hidden && button.dataset.action === action);
+    (same ?? this.stop).focus();
+  }
+
+  /** @param {ItemState} item @param {boolean} isOpen @param {Context} context */
+  update(item, isOpen, context) {
+    if (item.position !== this.item.position || item.status !== this.item.status) this.#aim = null;
     this.item = item;
     this.isOpen = isOpen;
-    this.pending = pending;
+    this.context = context;
     const isActive = ACTIVE.includes(item.status);
     const isPending = PENDING.includes(item.status);
-    const part = fraction(item.downloaded_bytes, item.total_bytes);
     mark(this.element, "data-status", item.status);
     mark(this.element, "data-notice", isActive ? item.notice_kind : null);
     this.#lead(item, isPending);
     say(this.measure, measureOf(item));
-    this.bar.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
-    setBar(this.bar, part);
+    this.bar.element.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
+    this.bar.update(item);
     this.#facts(factsOf(item));
     say(this.note, noteOf(item));
     this.link.hidden = item.status !== "failed" || item.help_url === null;
@@ -155,8 +255,22 @@ export class Row {
     say(this.verified, digestOf(item));
     mark(this.verified, "data-good", String(item.is_verified === true));
     this.#path(item);
-    this.buttons.forEach((button, index) => (button.hidden = !ACTIONS[index]?.shown(item, pending)));
+    this.#showButtons();
     this.#showDetails(item);
+    this.#markStops();
+  }
+
+  /** What has the focus and goes hands it to the row's next control, not to the page. */
+  #showButtons() {
+    const { activeElement } = /** @type {Document|ShadowRoot} */ (this.element.getRootNode());
+    this.buttons.forEach((button, index) => {
+      const { shown, isOff } = /** @type {Action} */ (ACTIONS[index]);
+      button.hidden = !shown(this.item, this.context);
+      mark(button, "data-off", isOff?.(this.item, this.context) ? "true" : null);
+      mark(button, "aria-disabled", this.view.isLive && !button.hasAttribute("data-off") ? null : "true");
+    });
+    const isLost = this.element.contains(activeElement) && activeElement?.closest("[hidden]");
+    if (isLost) (this.buttons.find((button) => !button.hidden && !button.closest(".gglib-moves")) ?? this.opener).focus();
   }
 
   /** @param {ItemState} item @param {boolean} isPending */
@@ -186,6 +300,7 @@ export class Row {
       this.path.append(
         text,
         copyButton(`Copy the path of ${this.title}`, () => this.item.path ?? ""),
+        copyButton(`Copy the lines that load ${this.title}`, () => loadingCode(this.item.path ?? ""), "code"),
       );
     }
   }
@@ -219,32 +334,4 @@ function codeBlock(title, path) {
     pre,
     copyButton(`Copy the code that loads ${title}`, () => code),
   );
-}
-
-/** A name whose end stays in sight where it does not fit. @param {string} name @param {number} at */
-const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
-
-/** @param {ShardState} shard */
-function shardLine(shard) {
-  const name = shard.path.slice(shard.path.lastIndexOf("/") + 1);
-  const kind = shard.kind === "shard" ? [] : [h("span", { class: "gglib-chip" }, shard.kind)];
-  return h(
-    "div",
-    { class: "gglib-shard" },
-    h("span", { class: "gglib-file", title: shard.path }, ...cutName(name, Math.max(0, name.length - 21)), ...kind),
-    progressBar(`Progress of ${name}`),
-    h("span", { class: "gglib-amount" }),
-    h("span", { class: "gglib-state" }),
-  );
-}
-
-/** @param {HTMLElement} line @param {ShardState} shard */
-function updateShard(line, { status, size_bytes, downloaded_bytes }) {
-  const [, bar, amount, state] = /** @type {HTMLElement[]} */ ([...line.children]);
-  if (!bar || !amount || !state) return;
-  mark(line, "data-status", status);
-  setBar(bar, status === "finished" ? 1 : fraction(downloaded_bytes, size_bytes));
-  const isPart = downloaded_bytes > 0 && status !== "finished";
-  say(amount, isPart ? `${size(downloaded_bytes)} of ${size(size_bytes)}` : size(size_bytes));
-  say(state, status);
 }

@@ -35,6 +35,13 @@ export const ACTIVE = ["downloading", "finalizing", "registering"];
 export const PENDING = ["queued", "paused"];
 const STOPPED = "stopped";
 
+/** More files than this are seen well enough in the divided bar; their lines would fill the screen. */
+const MOST_SHOWN_FILES = 6;
+
+/** Whether a row nobody touched shows its files: while it runs and has a few. @param {ItemState} item */
+export const isOpenByItself = ({ status, shards }) =>
+  ACTIVE.includes(status) && shards.length > 1 && shards.length <= MOST_SHOWN_FILES;
+
 /** @type {[string, string, string[]][]} */
 const SECTIONS = [
   ["active", "", [...ACTIVE, STOPPED]],
@@ -99,6 +106,31 @@ export function heldOrder(shown, next) {
   const kept = shown.flatMap((old) => fresh.get(old.key) ?? ("title" in old ? { ...old, count: 0 } : []));
   const known = new Set(kept.map((entry) => entry.key));
   return [...kept, ...next.filter((entry) => !known.has(entry.key))];
+}
+
+/**
+ * What a person has just cancelled stays among its old neighbours, where it can be undone and where nothing slides under
+ * the pointer in its stead.
+ * @param {Entry[]} shown @param {Entry[]} next @param {(id: string) => boolean} isLingering @returns {Entry[]}
+ */
+export function withLingering(shown, next, isLingering) {
+  const isGone = (/** @type {Entry} */ entry) =>
+    "item" in entry && entry.item.status === "cancelled" && isLingering(entry.key);
+  const gone = new Map(next.filter(isGone).map((entry) => [entry.key, entry]));
+  const places = shown.flatMap(({ key }, index) => (gone.has(key) ? [index] : []));
+  const lingering = new Set(places.map((index) => shown[index]?.key));
+  const entries = next.flatMap((entry) => {
+    if (lingering.has(entry.key)) return [];
+    if (!("title" in entry) || entry.key !== "§cancelled") return [entry];
+    const count = entry.count - lingering.size;
+    return count ? [{ ...entry, count }] : [];
+  });
+  for (const index of places) {
+    const above = shown.slice(0, index).map(({ key }) => key);
+    const at = entries.map(({ key }) => above.includes(key)).lastIndexOf(true);
+    entries.splice(at + 1, 0, /** @type {Entry} */ (gone.get(shown[index]?.key ?? "")));
+  }
+  return entries;
 }
 
 /**

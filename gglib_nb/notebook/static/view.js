@@ -46,9 +46,11 @@ export class PanelView {
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
     this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
-    const parts = [this.header.element, this.banner, this.adder.element, this.summary, this.list.element];
+    this.header.totals.append(this.summary);
+    const parts = [this.header.element, this.banner, this.adder.element, this.list.element];
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
     this.root.append(...parts, emptyState(), this.news);
+    this.height = new HeldHeight(this.root, signal);
   }
 
   /** Shows it, until the signal. */
@@ -57,7 +59,9 @@ export class PanelView {
     const changed = () => this.#hear();
     const lived = () => this.#checkLife();
     const second = setInterval(() => this.#tick(), 1000);
+    this.el.classList.add("gglib-panel-host");
     this.el.append(root);
+    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.height.release(), { signal });
     for (const event of ["click", "submit"]) {
       root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
     }
@@ -86,9 +90,9 @@ export class PanelView {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
-  asked() {
-    this.list.release();
-    this.changed();
+  /** Says it to a screen reader. @param {string} text */
+  announce(text) {
+    say(this.news, text);
   }
 
   #paint() {
@@ -100,7 +104,7 @@ export class PanelView {
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);
     this.#spoken = state;
-    if (news.length) say(this.news, news.join(" "));
+    if (news.length) this.announce(news.join(" "));
     if (!this.isLive) this.#enable(false);
   }
 
@@ -108,6 +112,8 @@ export class PanelView {
   #sumUp({ queue, order, items }) {
     const isBusy = queue.active_count > 0 || order.some((id) => items[id]?.status === "queued");
     this.summary.hidden = queue.last_run === null || isBusy;
+    // In the place of counts that say nothing, so that the end of a run moves nothing.
+    this.header.counts.hidden = !this.summary.hidden && queue.pending_count === 0;
     if (queue.last_run === null || isBusy) return;
     const { text, mood } = runSummary(queue.last_run);
     say(this.summary, text);
@@ -147,6 +153,7 @@ export class PanelView {
    */
   #tick() {
     if (!this.#isSilent) this.header.sample();
+    if (this.list.isDue()) this.changed();
     const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
     if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
     this.#patience *= 2;
@@ -178,7 +185,7 @@ export class PanelView {
   /** What needs the kernel is off without one; what is read, opened and copied is not. @param {boolean} isOn */
   #enable(isOn) {
     for (const control of this.root.querySelectorAll(".gglib-act")) {
-      mark(control, "aria-disabled", isOn ? null : "true");
+      mark(control, "aria-disabled", isOn && !control.hasAttribute("data-off") ? null : "true");
       if (control instanceof HTMLInputElement) control.disabled = !isOn;
     }
   }
@@ -188,6 +195,39 @@ export class PanelView {
     if (this.isLive || !(/** @type {Element} */ (event.target).closest(".gglib-act, form"))) return;
     event.stopImmediatePropagation();
     event.preventDefault();
+  }
+}
+
+/**
+ * A panel that gets shorter by itself would pull the cells below it up while somebody reads them: it keeps the height it
+ * had until a person does something to it, or until it is out of sight.
+ */
+class HeldHeight {
+  #most = 0;
+
+  /** @param {HTMLElement} root @param {AbortSignal} signal */
+  constructor(root, signal) {
+    this.root = root;
+    const sizes = new ResizeObserver(() => this.#keep());
+    const sight = new IntersectionObserver(([seen]) => !seen?.isIntersecting && this.release());
+    sizes.observe(root);
+    sight.observe(root);
+    signal.addEventListener("abort", () => {
+      sizes.disconnect();
+      sight.disconnect();
+    });
+  }
+
+  release() {
+    this.#most = 0;
+    this.root.style.minHeight = "";
+  }
+
+  #keep() {
+    const { height } = this.root.getBoundingClientRect();
+    if (height <= this.#most) return;
+    this.#most = height;
+    this.root.style.minHeight = `${height}px`;
   }
 }
 

@@ -2,8 +2,8 @@
  * What is said of a download, a variant and a run, in words and numbers. Pure; computes no rate.
  */
 
-import { duration, fraction, percent, plural, rate, size, UNKNOWN } from "./formats.js";
-import { ACTIVE } from "./state.js";
+import { duration, fraction, percent, plural, rate, size } from "./formats.js";
+import { ACTIVE, PENDING } from "./state.js";
 
 /** @import { ItemState, PanelState, RunState, VariantChoice } from "./messages.js" */
 
@@ -16,13 +16,16 @@ export function originOf({ repo_id, revision }) {
   return revision === null ? owner : `${owner} @ ${revision}`;
 }
 
+/** Nothing is said of what is not known yet. @param {number|null} value @param {(value: number) => string} say */
+export const known = (value, say) => (value === null ? "" : say(value));
+
 /** @param {number|null} seconds */
-export const left = (seconds) => (seconds === null ? UNKNOWN : `${duration(seconds)} left`);
+export const left = (seconds) => known(seconds, (some) => `${duration(some)} left`);
 
 /** The number at a row's right end: how far it is, or how much it will be. @param {ItemState} item */
 export function measureOf({ status, downloaded_bytes, total_bytes }) {
-  if (ACTIVE.includes(status)) return percent(fraction(downloaded_bytes, total_bytes));
-  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : "";
+  if (!ACTIVE.includes(status) && !PENDING.includes(status)) return "";
+  return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : percent(fraction(downloaded_bytes, total_bytes));
 }
 
 /** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
@@ -31,7 +34,7 @@ export function factsOf(item) {
   const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
   switch (item.status) {
     case "downloading":
-      return [`${size(done)} of ${size(total)}`, rate(item.bytes_per_second), left(item.eta_seconds)];
+      return [`${size(done)} of ${size(total)}`, known(item.bytes_per_second, rate), left(item.eta_seconds), filesDone(item)];
     case "completed": {
       if (item.was_present) return [size(total), "was here already"];
       const { started_at_s: start, ended_at_s: end, bytes_per_second: mean } = item;
@@ -46,6 +49,12 @@ export function factsOf(item) {
     default:
       return [amount];
   }
+}
+
+/** How many of its files are done, in words; empty of a download in one file. @param {ItemState} item */
+export function filesDone({ shards }) {
+  const done = shards.filter(({ status }) => status === "finished").length;
+  return shards.length > 1 ? `${done} of ${plural(shards.length, "file")} done` : "";
 }
 
 /** What goes on with it, in words; empty where the numbers say it all. @param {ItemState} item */
@@ -109,6 +118,8 @@ export function announcementsOf(before, after) {
     if (item.status === "downloading") return `${titleOf(item)} started.`;
     if (item.status === "completed") return `${titleOf(item)} is complete.`;
     if (item.status === "failed") return `${titleOf(item)} failed: ${item.error}`;
+    if (item.status === "paused") return `${titleOf(item)} is paused.`;
+    if (item.status === "queued" && old !== undefined) return `${titleOf(item)} waits in the queue again.`;
     return item.status === "cancelled" ? `${titleOf(item)} was cancelled.` : [];
   });
 }

@@ -1,0 +1,192 @@
+"""A press is for what the person saw: no second press reaches another row, a cancel can be undone, the focus is never lost."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from gglib_nb.errors import NotInQueueError
+from tests.support.fake_manager import FakeManager
+from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.snapshots import GIB, download
+
+pytestmark = pytest.mark.browser
+
+FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second", "third"))
+
+
+class Queue(FakeManager):
+    """One that does what it is asked for, as far as rows move by it."""
+
+    def __init__(self, *ids: str) -> None:
+        super().__init__(*(download(one) for one in ids))
+        self.waiting = list(ids)
+        self.cancelled: list[str] = []
+        self.answers["remove_from_queue"] = self._remove
+        self.answers["reorder_queue"] = self._reorder
+
+    def _remove(self, name: str) -> None:
+        self.waiting.remove(name)
+        self.cancelled.insert(0, name)
+        self._tell()
+
+    def _reorder(self, name: str, position: int) -> None:
+        self.waiting.remove(name)
+        self.waiting.insert(position - 1, name)
+        self._tell()
+
+    def _tell(self) -> None:
+        waiting = [download(one) for one in self.waiting]
+        self.show(*waiting, *(download(one, "cancelled") for one in self.cancelled))
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as opened:
+        yield opened
+
+
+def press_twice(panel: PanelPage, name: str, after_ms: int) -> None:
+    """Two presses at one place; what the first changed is on the page before the second."""
+    box = panel.button(name).bounding_box()
+    assert box is not None
+    place = (box["x"] + 14, box["y"] + 14)
+    panel.page.mouse.click(*place)
+    panel.pump()
+    panel.page.clock.fast_forward(after_ms)
+    panel.page.mouse.click(*place)
+    panel.pump()
+
+
+def with_clock(panel: PanelPage) -> PanelPage:
+    """Its page's clock can be put forward."""
+    panel.page.clock.install()
+    return panel
+
+
+def names(panel: PanelPage) -> Locator:
+    """What the rows are called, from top to bottom."""
+    return panel.page.locator(".gglib-row .gglib-name")
+
+
+@pytest.mark.parametrize("after_ms", [80, 600])
+def test_a_double_press_on_remove_removes_one(open_panel, after_ms):
+    panel = with_clock(open_panel(Queue(FIRST, SECOND, THIRD)))
+
+    press_twice(panel, "Remove first-GGUF Q8_0", after_ms)
+
+    assert panel.asked() == [("remove_from_queue", FIRST)]
+
+
+@pytest.mark.parametrize("after_ms", [80, 600])
+def test_up_pressed_twice_moves_the_same_row_twice(open_panel, after_ms):
+    queue = Queue(FIRST, SECOND, THIRD)
+    panel = with_clock(open_panel(queue))
+
+    press_twice(panel, "Move up third-GGUF Q8_0", after_ms)
+
+    assert queue.waiting == [THIRD, FIRST, SECOND]
+
+
+def test_a_double_press_on_pause_does_not_resume(open_panel):
+    manager = FakeManager(download(FIRST, "downloading"))
+    manager.answers["pause"] = lambda _name: manager.show(download(FIRST, "paused"))
+    panel = with_clock(open_panel(manager))
+
+    press_twice(panel, "Pause first-GGUF Q8_0", 80)
+
+    assert panel.asked() == [("pause", FIRST)]
+
+
+def test_a_cancelled_row_keeps_its_place_for_ten_seconds(open_panel):
+    panel = with_clock(open_panel(Queue(FIRST, SECOND, THIRD)))
+
+    panel.press("Remove second-GGUF Q8_0")
+    panel.page.mouse.move(2, 2)
+    panel.pump()
+    at_first = panel.rows()
+    panel.page.clock.fast_forward(11_000)
+
+    assert at_first == ["first-GGUF", "second-GGUF", "third-GGUF"]
+    expect(names(panel)).to_have_text(["first-GGUF", "third-GGUF", "second-GGUF"])
+    expect(panel.button("Undo second-GGUF Q8_0")).to_be_hidden()
+    expect(panel.button("Queue again second-GGUF Q8_0")).to_be_visible()
+
+
+def test_undo_queues_again_at_the_old_place(open_panel):
+    queue = Queue(FIRST, SECOND, THIRD)
+    queue.answers["queue_smart"] = type("Place", (), {"id": SECOND, "position": 3})()
+    panel = with_clock(open_panel(queue))
+
+    panel.press("Remove second-GGUF Q8_0")
+    panel.page.clock.fast_forward(2000)
+    panel.press("Undo second-GGUF Q8_0")
+
+    assert panel.asked()[1:] == [("queue_smart", "owner/second-GGUF", "Q8_0"), ("reorder_queue", SECOND, 2)]
+
+
+def test_undo_of_a_download_that_starts_at_once_is_no_failure(open_panel):
+    queue = Queue(FIRST, SECOND)
+    queue.answers["queue_smart"] = type("Place", (), {"id": FIRST, "position": 0})()
+    queue.answers["reorder_queue"] = NotInQueueError("It runs; only waiting downloads have a position.")
+    panel = with_clock(open_panel(queue))
+
+    panel.press("Remove first-GGUF Q8_0")
+    panel.page.clock.fast_forward(2000)
+    panel.press("Undo first-GGUF Q8_0")
+
+    expect(panel.row("first-GGUF")).not_to_contain_text("It runs")
+    assert [operation for operation, *_ in panel.asked()] == ["remove_from_queue", "queue_smart", "reorder_queue"]
+
+
+def test_what_the_kernel_refused_to_cancel_offers_no_undo(open_panel):
+    manager = FakeManager(download(FIRST, "downloading"))
+    manager.answers["cancel_download"] = NotInQueueError("It has just finished.")
+    panel = open_panel(manager)
+
+    panel.press("Cancel first-GGUF Q8_0")
+    panel.show_queue(download(FIRST, "cancelled"))
+
+    expect(panel.button("Queue again first-GGUF Q8_0")).to_be_visible()
+
+
+def test_remove_and_undo_by_keyboard_never_lose_the_focus(open_panel):
+    panel = open_panel(Queue(FIRST, SECOND))
+    panel.button("Remove first-GGUF Q8_0").focus()
+
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+
+    expect(panel.button("Undo first-GGUF Q8_0")).to_be_focused()
+
+
+def test_when_the_undo_has_run_out_the_focus_goes_to_the_neighbour(open_panel):
+    panel = with_clock(open_panel(Queue(FIRST, SECOND)))
+    panel.button("Remove first-GGUF Q8_0").focus()
+    panel.page.keyboard.press("Enter")
+    panel.pump()
+
+    panel.page.clock.fast_forward(11_000)
+
+    expect(panel.button("Details of second-GGUF Q8_0")).to_be_focused()
+
+
+def test_a_row_that_goes_leaves_the_focus_to_the_row_in_its_place(open_panel):
+    panel = open_panel(FakeManager(download(FIRST, "failed"), download(SECOND, "failed")))
+    panel.button("Dismiss first-GGUF Q8_0").focus()
+
+    panel.show_queue(download(SECOND, "failed"))
+
+    expect(panel.button("Details of second-GGUF Q8_0")).to_be_focused()
+
+
+def test_a_pointer_at_rest_holds_the_list_for_seconds_only(open_panel):
+    panel = with_clock(open_panel(FakeManager(download(FIRST, "downloading", downloaded_bytes=GIB), download(SECOND))))
+    panel.row("second-GGUF").hover()
+
+    panel.show_queue(download(FIRST, "completed"), download(SECOND, "downloading"))
+    held = panel.rows()
+    panel.page.clock.fast_forward(5000)
+
+    assert held == ["first-GGUF", "second-GGUF"]
+    expect(names(panel)).to_have_text(["second-GGUF", "first-GGUF"])
