@@ -17,7 +17,6 @@ from gglib_nb.errors import (
     HubUnavailableError,
     InvalidConfigError,
     InvalidTokenError,
-    NetworkError,
     RateLimitedError,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -96,7 +95,7 @@ class Refusal:
         return cls(status, code, said, had_token, wait_s)
 
 
-def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     """The error that says what happened and what to do.
 
     Args:
@@ -119,7 +118,7 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netw
             return _by_status(refusal, asked, now_s)
 
 
-def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     match refusal.status:
         case 401:
             return _unauthorised(refusal, asked)
@@ -128,7 +127,7 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netwo
         case 404:
             return _not_found(refusal, asked)
         case 407:
-            return proxy_refusal(asked)
+            return proxy_refusal(asked.endpoint, 407)
         case 429:
             return _rate_limited(refusal, asked, now_s)
         case 408 | 425:
@@ -140,11 +139,29 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netwo
             return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason.rstrip('.')}.")
 
 
-def proxy_refusal(asked: Asked) -> NetworkError:
-    """A proxy on the way wants to know who asks (407)."""
-    return NetworkError(
-        f"The proxy on the way to {asked.endpoint} wants a name and a password (407); "
-        "put them into HTTPS_PROXY and HTTP_PROXY as http://name:password@proxy:port."
+def proxy_refusal(host: str, status: int) -> InvalidConfigError:
+    """A proxy on the way does not let us through.
+
+    Args:
+        host: Where to.
+        status: What it answered: 407, it wants to know who asks; another, it has been told not to.
+    """
+    if status == 407:
+        return InvalidConfigError(
+            f"The proxy on the way to {host} wants a name and a password that it knows (407); put them into HTTPS_PROXY and "
+            "HTTP_PROXY as http://name:password@proxy:port, then restart the kernel."
+        )
+    return InvalidConfigError(
+        f"The proxy does not let us to {host} ({status}); ask those who run it to allow that host, or name the host in "
+        "NO_PROXY if it can be reached without, then restart the kernel."
+    )
+
+
+def certificate_refusal(host: str) -> InvalidConfigError:
+    """The host's certificate, or the one of who opens TLS on the way, is not trusted."""
+    return InvalidConfigError(
+        f"The certificate of {host} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or "
+        "REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock."
     )
 
 

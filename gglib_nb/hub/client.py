@@ -27,6 +27,7 @@ SEARCH_ORDERS: Final = {
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _RECURSIVE: Final = (("recursive", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
+_MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
 _LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
@@ -107,7 +108,10 @@ class HubClient:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
         head = answers.head(info)
         rows = self._transport.pages(f"/api/models/{head.repo_id}/tree/{head.commit_sha}", asked, _RECURSIVE)
-        return RepoListing(*head, files=answers.files(rows))
+        entries = list(islice(rows, _MOST_ENTRIES + 1))
+        if len(entries) > _MOST_ENTRIES:
+            raise HubError(f"{repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further.")
+        return RepoListing(*head, files=answers.files(entries))
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.
@@ -148,7 +152,7 @@ class HubClient:
         page_size = limit if max_parameters is None else 100
         params = _search_params(words, SEARCH_ORDERS[sort], page_size) + fields
         rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
-        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN))
+        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN) if answers.names_repository(row))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
