@@ -103,7 +103,8 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
         asked: What it answers.
         now_s: Unix time, for those that say until when to wait.
     """
-    match refusal.code:
+    # A mirror may say of a search that there is no such repository: then nothing was asked about one.
+    match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
             return _gated(refusal, asked)
         case "RepoNotFound":
@@ -111,7 +112,8 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
         case "RevisionNotFound":
             return _no_revision(asked)
         case "EntryNotFound":
-            return _no_file(asked)
+            # A mirror may say so of a revision.
+            return _no_revision(asked) if asked.path is None else _no_file(asked)
         case "DisabledRepo":
             return RepoNotFoundError(f"{asked.what} was disabled by the Hub or its owner; choose another repository.")
         case "":
@@ -135,8 +137,8 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
         case status if status >= 500:
             return _unavailable(refusal, asked)
         case status:
-            reason = refusal.text[:_TEXT_LENGTH] or "no reason given"
-            return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason.rstrip('.')}.")
+            reason = refusal.text[:_TEXT_LENGTH].rstrip(". ") or "no reason given"
+            return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
 
 
 def proxy_refusal(host: str, status: int) -> InvalidConfigError:
@@ -189,8 +191,7 @@ def _no_revision(asked: Asked) -> HubError:
 
 def _no_file(asked: Asked) -> HubError:
     where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
-    what = "such file" if asked.path is None else f"file {asked.path!r}"
-    return HubError(f"{asked.repo_id or asked.endpoint} has no {what} {where}; `plan` shows what is there now.")
+    return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; `plan` shows what is there now.")
 
 
 def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
@@ -199,10 +200,17 @@ def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
         return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
     if asked.repo_id is not None:
         return _no_repository(refusal, asked)
-    return HubError(
-        f"{asked.endpoint} offers no search to us (401): name a repository as owner/name, or {LOG_IN} if it wants to know "
-        "who searches."
-    )
+    return no_search(asked, f"or {LOG_IN} if it wants to know who searches")
+
+
+def no_search(asked: Asked, otherwise: str) -> HubError:
+    """The hub, a mirror perhaps, has no search for us.
+
+    Args:
+        asked: For its address.
+        otherwise: What else can be done than to name the repository.
+    """
+    return HubError(f"{asked.endpoint} offers no search to us: name a repository as owner/name, {otherwise}.")
 
 
 def _forbidden(refusal: Refusal, asked: Asked) -> HubError:

@@ -22,6 +22,7 @@ from gglib_nb.domain.hub_answers import (
     RefusalCode,
     certificate_refusal,
     hub_refusal,
+    no_search,
     proxy_refusal,
 )
 from gglib_nb.domain.secrets import redacted
@@ -150,7 +151,7 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     return (
         (errors.OfflineModeIsEnabled, _offline),
         (errors.GatedRepoError, _as("GatedRepo")),
-        (errors.RepositoryNotFoundError, _missing),
+        (errors.RepositoryNotFoundError, _as("RepoNotFound")),
         (errors.RevisionNotFoundError, _as("RevisionNotFound")),
         (errors.RemoteEntryNotFoundError, _as("EntryNotFound")),
         (errors.DisabledRepoError, _as("DisabledRepo")),
@@ -182,11 +183,6 @@ def _offline(trouble: _Trouble) -> GglibError:
 def _as(code: RefusalCode) -> Builder:
     """What huggingface_hub has recognised, by its class rather than by the answer's header."""
     return lambda trouble: hub_refusal(replace(trouble.refusal, code=code), trouble.asked, time.time())
-
-
-def _missing(trouble: _Trouble) -> GglibError:
-    """huggingface_hub takes every bare 401 over TLS for a missing repository, that of a search too."""
-    return _as("RepoNotFound")(trouble) if trouble.asked.repo_id is not None else _by_answer(trouble)
 
 
 def _by_answer(trouble: _Trouble) -> GglibError:
@@ -233,6 +229,8 @@ def _broken_off(trouble: _Trouble) -> GglibError:
 
 
 def _not_json(trouble: _Trouble) -> GglibError:
+    if trouble.asked.repo_id is None:
+        return no_search(trouble.asked, "or check HF_ENDPOINT")
     return HubUnavailableError(
         f"{trouble.asked.endpoint} did not answer as a Hub does; open it in a browser: a login page of the network may be in "
         "the way, or HF_ENDPOINT is wrong."
