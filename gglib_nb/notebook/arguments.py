@@ -132,14 +132,14 @@ def _unknown_verb(name: str) -> str:
 
 
 def parse_amount(text: str) -> int:
-    """Bytes of `5MB`, `1.5 GiB`, `800k`; `i` makes a unit binary.
+    """Bytes of `5MB`, `1.5 GiB`, `800k`: decimal, as everything on disk and line is; an `i` makes a unit binary.
 
     Raises:
         GrammarError: It is no such number, or zero.
     """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GiB")
+        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GB")
     step = 1024 if found[3] else 1000
     return int(float(found[1]) * step ** _UNITS[found[2].lower()])
 

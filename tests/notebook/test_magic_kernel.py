@@ -36,8 +36,8 @@ def test_queue_says_what_was_chosen_and_why(kernel: Kernel) -> None:
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
 
     first, *milestones = cell.text.splitlines()
-    assert first.startswith("Queued demo/small:Q4_K_M (2.9 MiB, 2 files). Q4_K_M is the usual choice.")
-    assert "demo/small:Q4_K_M finished: 2.9 MiB" in milestones[-1]
+    assert first.startswith("Queued demo/small:Q4_K_M (3.0 MB, 2 files). Q4_K_M is the usual choice.")
+    assert "demo/small:Q4_K_M finished: 3.0 MB" in milestones[-1]
     assert "SHA-256 verified" in milestones[-1]
 
 

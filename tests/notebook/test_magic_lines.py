@@ -93,7 +93,7 @@ def failure(shell, line):
 
 def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
     assert run(shell, "queue owner/new") == (
-        "Queued owner/new:Q4_K_M (4.0 GiB). Q4_K_M is the first choice. It waits at position 3."
+        "Queued owner/new:Q4_K_M (4.0 GB). Q4_K_M is the first choice. It waits at position 3."
     )
 
 
@@ -334,7 +334,7 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     said = run(shell, "wait active")
     thread.join()
 
-    assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
+    assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/a.gguf"
 
 
 @pytest.mark.parametrize(
