@@ -107,13 +107,13 @@ async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadMana
     assert replace(await manager.delete("small"), is_dry_run=True) == plan
 
 
-async def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> None:
-    path = await manager.download("demo/vision-GGUF", companions=("mmproj",))
+def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> None:
+    path = manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     [model] = manager.catalog.models()
     projector, projector_path = model.files[1], Path(model.files[1].target)
     manager.catalog.register(Model(DownloadId("demo/other", "Q8_0"), None, None, (projector,), 1.0))
 
-    deletion = await manager.delete("demo/vision-GGUF")
+    deletion = manager.sync.delete("demo/vision-GGUF")
 
     assert [kept.path for kept in deletion.kept] == [projector.target]
     assert "demo/other:Q8_0 uses it" in deletion.kept[0].reason
