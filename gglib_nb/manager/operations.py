@@ -244,7 +244,7 @@ class Operations(ModelOperations):
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes the limit of all transfers together, at once; None is unlimited.
+        """Changes how many downloads may wait; what waits already stays, also above the new limit.
 
         Raises:
             InvalidConfigError: The limit is not a whole number of at least 1.
@@ -252,7 +252,11 @@ class Operations(ModelOperations):
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
-        """Changes the limit of all transfers together; None is unlimited."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
 
     # Looking -----------------------------------------------------------------------------------------------------
