@@ -33,7 +33,7 @@ from gglib_nb.errors import (
     OfflineError,
     RateLimitedError,
 )
-from gglib_nb.hub.errors_map import forget_frames, hub_error, redact
+from gglib_nb.hub.errors_map import hub_error, redact
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -225,7 +225,6 @@ class Transport:
             redact(error, self._sent_token)
             if (ours := hub_error(error, asked)) is None:
                 raise
-            forget_frames(error)
             raise ours from error
 
     def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
