@@ -106,6 +106,10 @@ class PlannedDownload:
         force: As in the request.
         add_to_db: As in the request.
         companions: As in the request.
+        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
+            may be copied. Unlike `force`, what is here is used.
+        donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
+            without being named.
     """
 
     id: DownloadId
@@ -116,6 +120,8 @@ class PlannedDownload:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -163,6 +169,8 @@ class StoredFile:
         mtime_ns: Modification time, to know later whether somebody touched it.
         was_present: It stood there already; no byte was fetched for it.
         facts: What its GGUF header says, as JSON scalars; empty where it has none that can be read.
+        reused_bytes: Of its bytes, those that were copied from other files on this machine.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     target: str
@@ -174,6 +182,8 @@ class StoredFile:
     mtime_ns: int
     was_present: bool
     facts: dict[str, str | int | float | bool | None]
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +236,8 @@ class QueuedDownload:
         queued_at_s: Unix time.
         started_at_s: Unix time of its first start; None before.
         ended_at_s: Unix time; None before.
+        reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -250,6 +262,8 @@ class QueuedDownload:
     queued_at_s: float
     started_at_s: float | None
     ended_at_s: float | None
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
     @property
     def group_id(self) -> str:
