@@ -203,9 +203,14 @@ class TargetLifecycle:
         return self._command.force or self._command.replaces
 
     def _donors(self, target: Target) -> tuple[DonorFile, ...]:
-        """What tensors may be copied from; in the check's thread. Raw pieces of a file have one header among them: left alone."""
+        """What tensors may be copied from; in the check's thread.
+
+        Raw pieces of a file have one header among them and are left alone. Where nobody states a digest, nobody could say
+        whether a guess was right.
+        """
         least_bytes = self._resources.reuse_limits.least_gain_bytes
-        if self._command.force or len(target.parts) > 1 or (target.size_bytes or 0) < least_bytes:
+        (first, *others) = target.parts
+        if self._command.force or others or first.sha256 is None or (target.size_bytes or 0) < least_bytes:
             return ()
         if target.path.suffix.lower() != ".gguf":
             return ()
