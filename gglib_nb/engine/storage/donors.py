@@ -5,6 +5,7 @@ headers and nothing else. A donor is only ever read; one that changes meanwhile 
 """
 
 import os
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,8 @@ def find_donors(
             found = path.stat()
         except OSError:
             continue
-        seen.setdefault((found.st_dev, found.st_ino), (path, found))
+        if stat.S_ISREG(found.st_mode):  # to open a pipe would be to wait
+            seen.setdefault((found.st_dev, found.st_ino), (path, found))
     files = list(seen.values())[:_MOST_FILES]
     if sum(found.st_size for _, found in files) < least_bytes:
         return ()
