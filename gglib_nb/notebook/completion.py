@@ -13,6 +13,7 @@ from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.notebook.commands import SortKey
+from gglib_nb.notebook.setting_words import SETTINGS
 
 # Also behind an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
@@ -23,6 +24,7 @@ _AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
     "--context": ("4096", "8192", "32768"),
     "--max-size": (),
     "--limit": (),
+    "--hours": ("off", "22:00-07:00"),
 }
 _SECOND_WORDS: Final = {"move": ("top", "up", "down", "last")}
 _FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",)}
@@ -101,6 +103,8 @@ def _count_places(given: Sequence[str]) -> int:
 def _first(takes: str, fragment: str, known: Known) -> Iterable[str]:
     if takes == "verb":
         return VERBS
+    if takes == "setting":
+        return SETTINGS
     if takes == "model":
         return [*map(str, known.models), *_ended(known.snapshot)]
     if takes == "repository":

@@ -153,7 +153,7 @@ def search_text(found: Sequence[RepoSummary]) -> str:
 
 def search_html(found: Sequence[RepoSummary]) -> str:
     """The same as HTML."""
-    return html_table(_SEARCH_COLUMNS, _search_rows(found)) + _hint(_SEARCH_HINT)
+    return html_table(_SEARCH_COLUMNS, _search_rows(found)) + hint(_SEARCH_HINT)
 
 
 def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
@@ -225,7 +225,7 @@ def partials_text(found: Sequence[Leftover]) -> str:
 
 def partials_html(found: Sequence[Leftover]) -> str:
     """The same as HTML."""
-    return html_table(_PARTIAL_COLUMNS, _partial_rows(found)) + _hint(_PARTIAL_HINT)
+    return html_table(_PARTIAL_COLUMNS, _partial_rows(found)) + hint(_PARTIAL_HINT)
 
 
 def _partial_rows(found: Sequence[Leftover]) -> list[Row]:
@@ -252,5 +252,6 @@ def _number(model: Model, name: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _hint(text: str) -> str:
+def hint(text: str) -> str:
+    """What to do with a table, below it, as HTML."""
     return f'<div style="color:{QUIET}">{escape(text)}</div>'

@@ -5,16 +5,15 @@ request is being resolved voids the request.
 """
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import arguments, commands, formats, plan_table, tables, wording
+from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
+from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import row_of
@@ -28,27 +27,7 @@ if TYPE_CHECKING:
 _ROW: Final = re.compile(r"#?(\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a verb has to say.
-
-    Attributes:
-        text: For a terminal, and the `text/plain` of a notebook.
-        html: The same as static HTML; None where the text is all there is.
-    """
-
-    text: str
-    html: str | None = None
-
-    @override
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str | None:
-        return self.html
-
-
-def perform(command: commands.Command, manager: "DownloadManager", recall: Recall) -> Answer:
+def perform(command: commands.Command, manager: "DownloadManager", recall: Recall) -> Answer:  # noqa: C901
     """Does what a line asks for, and answers when it is done.
 
     A live panel, the waiting of `Wait` and the value of `ModelPath` are the magic's own business; here they answer as
@@ -71,6 +50,8 @@ def perform(command: commands.Command, manager: "DownloadManager", recall: Recal
             return _models(manager)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
             return show_queue(manager)
+        case commands.Config():
+            return configure(command, lambda: manager, is_running=True)
         case commands.Help():
             return Answer(arguments.help_text(command.verb))
         case _:
