@@ -19,7 +19,6 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
@@ -30,6 +29,7 @@ from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
@@ -48,8 +48,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 _Result = TypeVar("_Result")
 _Other = TypeVar("_Other")
-
-IdLike = DownloadId | str
 
 
 class _PositionAndShards(NamedTuple):
@@ -97,7 +95,7 @@ class FinishedDownload:
     was_present: bool
 
 
-class Operations:
+class Operations(ModelOperations):
     """The download port without a loop: every `submit_...` returns a future at once."""
 
     def __init__(self, config: DownloadManagerConfig | None = None) -> None:
@@ -107,23 +105,23 @@ class Operations:
             InvalidConfigError: A setting has a value that cannot work.
         """
         self.config: Final = config or DownloadManagerConfig()
-        self.settings: Final = self.config.settings()
-        self.origins: Final = origins_of(self.settings)
-        self.catalog: Final = Catalog(self.settings.database_path)
-        self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
-        configure = _configure(self.settings, self.hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, self.catalog, self.settings.log_directory)
+        settings = self.config.settings()
+        self.origins: Final = origins_of(settings)
+        catalog = Catalog(settings.database_path)
+        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, self.hub.user_agent)
+        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
-            max_size=self.settings.max_queue_size,
-            max_concurrent=self.settings.max_concurrent,
-            bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
-            max_connections=self.settings.max_connections,
-            network_wait_s=self.settings.network_wait_s,
-            hours=self.settings.download_hours,
-            is_open=self._hours.is_open(self.settings.download_hours),
+            max_size=settings.max_queue_size,
+            max_concurrent=settings.max_concurrent,
+            bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
+            max_connections=settings.max_connections,
+            network_wait_s=settings.network_wait_s,
+            hours=settings.download_hours,
+            is_open=self._hours.is_open(settings.download_hours),
         )
-        self._thread: Final = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, QueueThread(machine, self._runner))
         self._runner.connect(self._thread.post)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
@@ -256,7 +254,7 @@ class Operations:
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes how many downloads may wait, at once; what waits already stays.
+        """Changes how many downloads may wait; what waits already stays, also above the new limit.
 
         Raises:
             InvalidConfigError: The limit is not a whole number of at least 1.
@@ -264,7 +262,11 @@ class Operations:
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
-        """Changes the limit of all transfers together; None is unlimited."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
 
     def submit_set_max_concurrent(self, max_concurrent: int) -> "Future[None]":
@@ -358,14 +360,6 @@ class Operations:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
         return self._thread.subscribe_events(listener)
 
-    def models(self) -> list[Model]:
-        """The registered models, the newest first.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
-        return self.catalog.models()
-
     def submit_plan(
         self,
         repo_id: str,
@@ -425,6 +419,7 @@ class Operations:
         self._hours.watch(None)
         self._thread.close(timeout_s)
         self._workers.close()
+        self._model_workers.close()
         self._runner.close(timeout_s)
         self.hub.close()
         self.catalog.close()
@@ -433,6 +428,8 @@ class Operations:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
         self._thread.abandon()
         self._runner.abandon()
+        self._workers.abandon()
+        self._model_workers.abandon()
 
 
 def _configure(settings: Settings, user_agent: str) -> Configure:

@@ -1,4 +1,4 @@
-"""What a verb of `%gguf` has to say: text, and the same as a page where there is one. Knows no verb and no queue."""
+"""What a verb has to say, for a terminal and for a notebook."""
 
 from dataclasses import dataclass
 

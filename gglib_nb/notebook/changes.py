@@ -123,7 +123,7 @@ def _limit_bandwidth(command: commands.Bandwidth, manager: "DownloadManager") ->
     if not command.keeps_hours:
         settle(manager.submit_set_download_hours(command.hours))
     now = manager.snapshot
-    limit = now.bandwidth_limit_bytes_per_second
+    limit = now.bandwidth_limit_bytes_per_second if command.asks else command.bytes_per_second
     said = f"Transfers are limited to {formats.rate(limit)}." if limit else "Transfers are not limited."
     return f"{said} {wording.hours(now)}".rstrip()
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from gglib_nb.errors import RequestError
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.arguments import NO_LIMIT, GrammarError, parse_rate, read_hours
+from gglib_nb.notebook.arguments import NO_LIMIT, parse_rate, read_hours
+from gglib_nb.notebook.grammar import GrammarError
 
 _PART: Final = re.compile(
     r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?(?![a-z])", re.IGNORECASE

@@ -4,13 +4,11 @@ Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be
 request is being resolved voids the request.
 """
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import arguments, commands, formats, plan_table, tables, wording
+from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.config import configure
@@ -24,19 +22,31 @@ if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
 
 
-_ROW: Final = re.compile(r"#?(\d+)")
-
-
-def perform(command: commands.Command, manager: "DownloadManager", recall: Recall) -> Answer:  # noqa: C901
+def perform(  # noqa: C901 - one case a kind of verb
+    command: commands.Command,
+    manager: "DownloadManager",
+    recall: Recall,
+    width: int | None = None,
+    ask: model_verbs.Ask = None,
+) -> Answer:
     """Does what a line asks for, and answers when it is done.
 
     A live panel, the waiting of `Wait` and the value of `ModelPath` are the magic's own business; here they answer as
-    `Status` and `Models` do.
+    `Status` and in words.
+
+    Args:
+        command: The line as it was read.
+        manager: Who is asked.
+        recall: What was shown before.
+        width: Columns of characters that tables keep to; None: any.
+        ask: Puts a question to a person; None where nobody can be asked.
 
     Raises:
         GglibError: The answer is no; the queue is as it was.
         KeyboardInterrupt: The waiting was interrupted.
     """
+    if isinstance(command, commands.ModelCommand):
+        return model_verbs.perform(command, manager, recall, width, ask)
     match command:
         case commands.Queue():
             return _queue(command, manager, recall)
@@ -46,8 +56,6 @@ def perform(command: commands.Command, manager: "DownloadManager", recall: Recal
             return _search(command, manager, recall)
         case commands.Partials():
             return _partials(command, manager)
-        case commands.Models() | commands.ModelPath():
-            return _models(manager)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
             return show_queue(manager)
         case commands.Config():
@@ -115,13 +123,6 @@ def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall) ->
     return Answer(plan_table.plan_text(plan), plan_table.plan_html(plan))
 
 
-def _models(manager: "DownloadManager") -> Answer:
-    models = manager.models()
-    if not models:
-        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
-    return Answer(tables.models_text(models), tables.models_html(models))
-
-
 def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
@@ -139,21 +140,6 @@ def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
 
 def _files(number: int) -> str:
     return f"{number} partial file{'' if number == 1 else 's'}"
-
-
-def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:
-    """The path of a finished model that a program opens: of its first shard.
-
-    Raises:
-        ModelNotFoundError: No model answers to the reference.
-        AmbiguousQuantizationError: Several do; the text names them.
-    """
-    if (row := _ROW.fullmatch(command.reference)) is None:
-        return manager.catalog.find(command.reference).paths[0]
-    models, number = manager.models(), int(row[1])
-    if not 1 <= number <= len(models):
-        raise ModelNotFoundError(f"There is no row {number}: %gguf models lists {len(models)}.")
-    return models[number - 1].paths[0]
 
 
 def show_queue(manager: "DownloadManager") -> Answer:

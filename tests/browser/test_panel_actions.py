@@ -11,7 +11,7 @@ from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GIB, download
+from tests.support.snapshots import GB, download
 
 pytestmark = pytest.mark.browser
 
@@ -237,16 +237,26 @@ def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel
     panel.page.get_by_label("Connections in all").fill("8")
     panel.page.get_by_label("Download from").fill("22:00")
     panel.page.get_by_label("Download until").fill("07:00")
-    panel.page.keyboard.press("Tab")
-    panel.pump()
-    asked = panel.asked()
-    panel.page.get_by_label("Download from").fill("")
-    panel.page.get_by_label("Download until").fill("")
-    panel.page.keyboard.press("Tab")
+    panel.page.get_by_label("Downloads at once").focus()
     panel.pump()
 
-    assert asked == [("set_max_concurrent", 2), ("set_max_connections", 8), ("set_download_hours", "22:00-07:00")]
-    assert panel.asked()[3:] == [("set_download_hours", None)]
+    assert panel.asked() == [
+        ("set_max_concurrent", 2),
+        ("set_max_connections", 8),
+        ("set_download_hours", "22:00-07:00"),
+    ]
+
+
+def test_hours_that_are_emptied_are_lifted(open_panel):
+    panel = open_panel(FakeManager(download_hours=DailyHours.parse("22-7")))
+    panel.press("Limits")
+
+    panel.page.get_by_label("Download from").fill("")
+    panel.page.get_by_label("Download until").fill("")
+    panel.page.get_by_label("Downloads at once").focus()
+    panel.pump()
+
+    assert panel.asked() == [("set_download_hours", None)]
 
 
 def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
@@ -354,6 +364,6 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
 
 
 def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GB)))
 
-    expect(panel.row("model-GGUF")).to_contain_text("1.0 GiB of 4.0 GiB")
+    expect(panel.row("model-GGUF")).to_contain_text("1.0 GB of 4.0 GB")

@@ -9,9 +9,10 @@ from gglib_nb import DownloadManager, DownloadManagerConfig, GglibError, Invalid
 from gglib_nb.demo import DemoHub
 from gglib_nb.manager.saved_settings import saved_settings
 from gglib_nb.manager.setting_sources import SET_HERE, settings_of_kernel
-from gglib_nb.notebook.arguments import GrammarError, parse
+from gglib_nb.notebook.arguments import parse
 from gglib_nb.notebook.commands import Config
 from gglib_nb.notebook.config import configure
+from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.setting_words import SETTINGS, setting_name
 
 Ask = Callable[..., str]
