@@ -23,6 +23,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
     "comparing": lambda _seconds, _text: "comparing with files on this disk",
     "copying": lambda _seconds, _text: "copying from files on this disk",
+    "hours": lambda _seconds, text: f"waiting until {text}",
     "linked": lambda _seconds, text: text or "linked to an identical file",
 }
 
