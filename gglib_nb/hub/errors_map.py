@@ -163,6 +163,7 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
         (httpx.HTTPError, _broken_off),
         (json.JSONDecodeError, _not_json),
         (UnicodeDecodeError, _not_json),
+        (RecursionError, _not_json),  # JSON that is nested deeper than anything the Hub sends
     )
 
 

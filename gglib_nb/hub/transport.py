@@ -239,7 +239,7 @@ class Transport:
 
         if response.is_error:
             body = self._body(response, _LARGEST_REFUSAL_BYTES)
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 # The check takes JSON for an object without looking.
                 body = body if isinstance(json.loads(body), dict) else b""
             kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}

@@ -19,6 +19,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
 from gglib_nb.domain.download import QueuedDownload
+from gglib_nb.domain.printable import printable
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
 from gglib_nb.manager.setting_sources import use_profile
 from gglib_nb.notebook import arguments, commands, completion
@@ -33,7 +34,6 @@ from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import find_download
 from gglib_nb.notebook.verbs import perform, show_queue
 from gglib_nb.notebook.waiting import settle
-from gglib_nb.notebook.wording import printable
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager

@@ -9,6 +9,7 @@ from html import escape
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats, wording
 
 _MOST_ROWS: Final = 40
@@ -30,7 +31,7 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None) -> str:
         caption: A line below it, such as when it was so; None for none.
     """
     parts = [f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty()]
-    parts += [f"<div>{escape(request)}: resolving</div>" for request in map(wording.printable, snapshot.resolving)]
+    parts += [f"<div>{escape(request)}: resolving</div>" for request in map(printable, snapshot.resolving)]
     parts += _table("", [_live_row(item) for item in snapshot.items], _MOST_ROWS)
     parts += _table("Failed", [_failed_row(item) for item in snapshot.recent_failures], _MOST_RECENT)
     parts += _table("Done", [_done_row(item) for item in snapshot.recent_completed], _MOST_RECENT)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
+from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats, wording
 
 NARROWEST: Final = 40
@@ -51,7 +52,7 @@ def _head(snapshot: QueueSnapshot) -> Iterator[str]:
     something = snapshot.items or snapshot.resolving or snapshot.recent_failures or snapshot.recent_completed
     yield wording.overview(snapshot) if something else wording.EMPTY
     for request in snapshot.resolving:
-        yield f"  {wording.printable(request)}  resolving"
+        yield f"  {printable(request)}  resolving"
 
 
 def _section(

@@ -7,8 +7,9 @@ request is being resolved voids the request.
 from typing import TYPE_CHECKING
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
+from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.config import configure
@@ -79,7 +80,7 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     is_new = id_ not in before
     head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
     why = f" {item.reason}" if is_new and item is not None and item.reason else ""
-    return Answer(wording.printable(f"{head}{why} {standing(item)}"))
+    return Answer(printable(f"{head}{why} {standing(item)}"))
 
 
 def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
