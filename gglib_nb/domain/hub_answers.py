@@ -114,7 +114,9 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netw
         case "EntryNotFound":
             return _no_file(asked)
         case "DisabledRepo":
-            return RepoNotFoundError(f"{asked.what} was disabled by the Hub or its owner; choose another repository.")
+            return RepoNotFoundError(
+                f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
+            )
         case "":
             return _by_status(refusal, asked, now_s)
 

@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.certificates import certificate_advice
 from gglib_nb.domain.hub_answers import LOG_IN, Asked, Refusal, RefusalCode, hub_refusal, proxy_refusal
 from gglib_nb.domain.secrets import HIDDEN
 from gglib_nb.errors import (
@@ -195,10 +196,8 @@ def _proxy_failed(trouble: _Trouble) -> GglibError:
 def _unreachable(trouble: _Trouble) -> GglibError:
     # httpx may keep only the text of the TLS library's error.
     if "SSL:" in str(trouble.error) or any(isinstance(link, ssl.SSLError) for link in _chain(trouble.error)):
-        return InvalidConfigError(
-            f"The certificate of {trouble.host} cannot be trusted. Behind a company's proxy set SSL_CERT_FILE to its "
-            "CA file; otherwise check the computer's clock."
-        )
+        said = " ".join(str(link) for link in _chain(trouble.error))
+        return InvalidConfigError(certificate_advice(trouble.host, said))
     return NetworkError(f"{trouble.host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
 
 

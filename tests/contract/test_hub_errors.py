@@ -105,7 +105,7 @@ def test_a_certificate_that_cannot_be_trusted_says_where_to_put_the_companys() -
     ours = hub_error(error, ASKED)
 
     assert isinstance(ours, InvalidConfigError)
-    assert "hub.example cannot be trusted" in str(ours)
+    assert "hub.example is not trusted" in str(ours)
     assert "SSL_CERT_FILE" in str(ours)
 
 

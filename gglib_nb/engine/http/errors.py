@@ -7,6 +7,7 @@ try again, to resolve again, or to end with an error of `gglib_nb.errors`, where
 from typing import Final
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.certificates import certificate_advice, is_certificate_trouble
 from gglib_nb.errors import NetworkError
 
 STALLED: Final = "stalled"
@@ -65,11 +66,8 @@ def line_error(error: Exception, url: str) -> LineError | NetworkError:
     A certificate that is not trusted does not pass by itself, so that ends the transfer.
     """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return NetworkError(
-            f"The certificate of {urlsplit(url).hostname} is not trusted. "
-            "Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart."
-        )
+    if is_certificate_trouble(text):
+        return NetworkError(certificate_advice(urlsplit(url).hostname or "", text))
     if isinstance(error, TimeoutError):
         return LineError("timed out")
     return LineError(text.split("\n", 1)[0][:120] or type(error).__name__)

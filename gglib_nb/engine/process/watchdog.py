@@ -61,6 +61,12 @@ class Watchdog:
                 self._running.discard(event.attempt)
                 self._stops.pop(event.attempt, None)
 
+    def overslept(self, for_s: float) -> None:
+        """The watcher itself stood still for so long, with its process or its machine: nothing is known of that time."""
+        with self._lock:
+            self._heard_s += for_s
+            self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
+
     def silent_s(self, now_s: float) -> float:
         """Seconds since it last said something, while it has a reason to; 0 without one."""
         with self._lock:

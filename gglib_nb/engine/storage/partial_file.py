@@ -65,6 +65,7 @@ class PartialFile:
             self._prepare()
         except OSError:
             os.close(self._fd)
+            self._journal.close()
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         if size_bytes is None:
@@ -86,6 +87,14 @@ class PartialFile:
             count = os.pwrite(self._fd, view, offset)
             offset += count
             view = view[count:]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it: somebody may have deleted it or put another file there. Asks the filesystem."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
 
     def record(self) -> None:
         """Write down what is there, if that grew. The caller has just looked at the lease.
