@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gglib_nb.domain.deletion import Deletion, DiskUse, KeptFile
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
@@ -82,14 +83,15 @@ if TYPE_CHECKING:
         StatusChanged,
     )
     from gglib_nb.domain.model import Model
+    from gglib_nb.domain.model_summary import ModelSummary
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.variants import Variant, Variants, variants_of
     from gglib_nb.manager.config import DownloadManagerConfig
-    from gglib_nb.manager.default_manager import get_manager
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
     from gglib_nb.manager.run_coroutine import run
+    from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
 
 _FOUND_IN: Final = {
@@ -116,15 +118,17 @@ _FOUND_IN: Final = {
         "SnapshotChanged",
         "StatusChanged",
     ),
+    "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.model": ("Model",),
+    "gglib_nb.domain.model_summary": ("ModelSummary",),
     "gglib_nb.domain.quantization": ("Quantization",),
     "gglib_nb.domain.references": ("DownloadId",),
     "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
     "gglib_nb.manager.config": ("DownloadManagerConfig",),
-    "gglib_nb.manager.default_manager": ("get_manager",),
     "gglib_nb.manager.operations": ("FinishedDownload", "SmartQueueResult"),
     "gglib_nb.manager.port": ("DownloadManager",),
     "gglib_nb.manager.run_coroutine": ("run",),
+    "gglib_nb.notebook.activity": ("get_manager",),
     "gglib_nb.notebook.panel": ("Panel",),
 }
 _MODULE_OF: Final = {name: module for module, names in _FOUND_IN.items() for name in names}
@@ -168,9 +172,28 @@ async def download(
     Raises:
         GglibError: What went wrong, and what to do next.
     """
-    from gglib_nb.manager.default_manager import get_manager
+    from gglib_nb.notebook.activity import get_manager
 
     return await get_manager().download(repo_id, quantization, revision=revision, force=force, companions=companions)
+
+
+def path(text: str) -> "Path":
+    """The file of a model that is here, as a program opens it: its first shard. Asks nobody and starts nothing.
+
+        llm = llama_cpp.Llama(str(gglib_nb.path("owner/repo:Q4_K_M")))
+
+    Args:
+        text: The model's id, or what of it is unique here: the repository, a part of the id.
+
+    Raises:
+        ModelNotFoundError: No model answers to it, or its file is gone; the text names near ones.
+        AmbiguousQuantizationError: Several do; `choices` has their ids.
+        CatalogError: The models database cannot be read.
+    """
+    from gglib_nb.manager.default_manager import catalog
+    from gglib_nb.manager.model_operations import path_of
+
+    return path_of(catalog(), text)
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
@@ -191,7 +214,9 @@ __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
     "CatalogError",
+    "Deletion",
     "DiskFullError",
+    "DiskUse",
     "DownloadCancelled",
     "DownloadCancelledError",
     "DownloadCompleted",
@@ -218,9 +243,11 @@ __all__ = [
     "InvalidQuantizationError",
     "InvalidRepoIdError",
     "InvalidTokenError",
+    "KeptFile",
     "ManagerClosedError",
     "Model",
     "ModelNotFoundError",
+    "ModelSummary",
     "NetworkError",
     "NoGgufFilesError",
     "NotInQueueError",
@@ -255,6 +282,7 @@ __all__ = [
     "download",
     "get_manager",
     "load_ipython_extension",
+    "path",
     "run",
     "unload_ipython_extension",
     "variants_of",

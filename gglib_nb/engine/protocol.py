@@ -9,13 +9,16 @@ Every attempt that was started ends with exactly one of `TransferFinished`, `Tra
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 
-NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline"]
+NoticeKind = Literal[
+    "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
+    "comparing", "copying",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,10 @@ class StartTransfer:
         repo_id: Repository.
         commit_sha: Commit for every URL.
         files: What to fetch; those with one target are joined in it.
-        force: Fetch although an identical file could be linked or is there; replace another file at the target.
+        force: Fetch although an identical file could be linked or is there, and reuse nothing; replace another file at
+            the target.
+        replaces: Another file at a target is replaced once the new one is verified.
+        donors: Files that may hold the same tensors, beside those in the repository's own folder.
     """
 
     attempt: int
@@ -58,6 +64,8 @@ class StartTransfer:
     commit_sha: str
     files: tuple[PlannedFile, ...]
     force: bool
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,8 @@ class Progress:
         notice_s: Seconds that go with it: for how long it stalls, in how many it retries; None without.
         notice_text: What goes with it in words (`429`, `connection reset`); empty without.
         is_finalizing: All bytes are here; verifying, syncing, renaming.
+        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
+        reused_from: What those files are called, the one that gave most first.
     """
 
     attempt: int
@@ -120,6 +130,8 @@ class Progress:
     notice_s: float | None = None
     notice_text: str = ""
     is_finalizing: bool = False
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +214,13 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
     return FileProgress(downloaded_bytes, ShardStatus(status))
 
 
-_TUPLES: Final = frozenset({"link_folders", "targets"})
+def _stored_file(reused_from: Sequence[str], **fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types
+    return StoredFile(**fields, reused_from=tuple(reused_from))
+
+
+_TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: PlannedFile,
     Progress: _file_progress,
-    TransferFinished: StoredFile,
+    TransferFinished: _stored_file,
 }

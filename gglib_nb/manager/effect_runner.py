@@ -63,7 +63,10 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         self._configure_again(token=self._token)
         self._engine.send(
-            wire.StartTransfer(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force),
+            wire.StartTransfer(
+                *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
+                *(plan.force, plan.replaces, plan.donors),
+            )
         )
 
     @override
@@ -78,6 +81,14 @@ class EngineEffectRunner(EffectRunner):
     @override
     def limit_bandwidth(self, effect: do.LimitBandwidth) -> None:
         self._configure_again(bandwidth_limit_bytes_per_second=effect.bytes_per_second)
+
+    @override
+    def limit_connections(self, effect: do.LimitConnections) -> None:
+        self._configure_again(max_connections=effect.max_connections)
+
+    @override
+    def wait_for_network(self, effect: do.WaitForNetwork) -> None:
+        self._configure_again(network_wait_s=effect.network_wait_s)
 
     @override
     def register(self, effect: do.RegisterModel) -> None:
@@ -130,6 +141,8 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
                 event.notice_s,
                 event.notice_text,
                 event.is_finalizing,
+                event.reused_bytes,
+                event.reused_from,
             )
         case wire.TransferFinished():
             return on.TransferFinished(event.attempt, event.files, at_s)

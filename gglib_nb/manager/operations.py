@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
@@ -27,16 +27,19 @@ from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings
+from gglib_nb.settings import Settings, checked_connections, daily_hours
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -45,8 +48,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 _Result = TypeVar("_Result")
 _Other = TypeVar("_Other")
-
-IdLike = DownloadId | str
 
 
 class _PositionAndShards(NamedTuple):
@@ -85,6 +86,8 @@ class FinishedDownload:
         total_bytes: Of all its files; None where the hub did not say.
         is_verified: Whether every file hashed to what the hub states.
         was_present: Whether everything stood there already.
+        reused_bytes: Of `total_bytes`, those that were copied from other files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -92,9 +95,11 @@ class FinishedDownload:
     total_bytes: int | None
     is_verified: bool
     was_present: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
-class Operations:
+class Operations(ModelOperations):
     """The download port without a loop: every `submit_...` returns a future at once."""
 
     def __init__(self, config: DownloadManagerConfig | None = None) -> None:
@@ -104,18 +109,25 @@ class Operations:
             InvalidConfigError: A setting has a value that cannot work.
         """
         self.config: Final = config or DownloadManagerConfig()
-        self.settings: Final = self.config.settings()
-        self.catalog: Final = Catalog(self.settings.database_path)
-        self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
-        configure = _configure(self.settings, self.hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, self.catalog, self.settings.log_directory)
+        settings = self.config.settings()
+        self.origins: Final = origins_of(settings)
+        catalog = Catalog(settings.database_path)
+        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, self.hub.user_agent)
+        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
+        self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
-            max_size=self.settings.max_queue_size,
-            max_concurrent=self.settings.max_concurrent,
-            bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
+            max_size=settings.max_queue_size,
+            max_concurrent=settings.max_concurrent,
+            bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
+            max_connections=settings.max_connections,
+            network_wait_s=settings.network_wait_s,
+            hours=settings.download_hours,
+            is_open=self._hours.is_open(settings.download_hours),
         )
-        self._thread: Final = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, QueueThread(machine, self._runner))
         self._runner.connect(self._thread.post)
+        self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
@@ -246,7 +258,7 @@ class Operations:
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes the limit of all transfers together, at once; None is unlimited.
+        """Changes how many downloads may wait; what waits already stays, also above the new limit.
 
         Raises:
             InvalidConfigError: The limit is not a whole number of at least 1.
@@ -254,8 +266,51 @@ class Operations:
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
-        """Changes the limit of all transfers together; None is unlimited."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
+
+    def submit_set_max_concurrent(self, max_concurrent: int) -> "Future[None]":
+        """Changes how many downloads run at once; with fewer, what runs already ends in its own time.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
+        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
+
+        Raises:
+            InvalidConfigError: It is not such a number.
+        """
+        return self._thread.post(on.ConnectionLimitChanged(checked_connections(max_connections)))
+
+    def submit_set_network_wait(self, network_wait_s: int) -> "Future[None]":
+        """Changes how many seconds a network that is gone is waited for before downloads fail.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.NetworkWaitChanged(network_wait_s))
+
+    def submit_set_download_hours(self, hours: DailyHours | str | None) -> "Future[None]":
+        """Lets downloads run in these hours of the day only, such as `22:00-7:00`; None at any time.
+
+        Outside of them what runs is stopped, keeps its bytes and waits at the head of the queue.
+
+        Raises:
+            InvalidConfigError: They are no hours.
+        """
+        wanted = daily_hours(hours)
+        self._hours.watch(wanted)
+        return self._thread.post(on.DownloadHoursChanged(wanted, self._hours.is_open(wanted), time.time()))
+
+    def _tell_hours(self, hours: DailyHours, is_open: bool) -> None:
+        self._thread.post(on.HoursTurned(hours, is_open, time.time()))
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -308,14 +363,6 @@ class Operations:
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
         return self._thread.subscribe_events(listener)
-
-    def models(self) -> list[Model]:
-        """The registered models, the newest first.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
-        return self.catalog.models()
 
     def submit_plan(
         self,
@@ -373,8 +420,10 @@ class Operations:
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
+        self._hours.watch(None)
         self._thread.close(timeout_s)
         self._workers.close()
+        self._model_workers.close()
         self._runner.close(timeout_s)
         self.hub.close()
         self.catalog.close()
@@ -383,6 +432,8 @@ class Operations:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
         self._thread.abandon()
         self._runner.abandon()
+        self._workers.abandon()
+        self._model_workers.abandon()
 
 
 def _configure(settings: Settings, user_agent: str) -> Configure:
@@ -400,7 +451,10 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
 def _finished(download: QueuedDownload) -> FinishedDownload:
     paths = tuple(Path(path) for path in download.paths)
     is_verified = bool(download.is_verified)
-    return FinishedDownload(download.id, paths, download.total_bytes, is_verified, download.was_present)
+    return FinishedDownload(
+        *(download.id, paths, download.total_bytes, is_verified, download.was_present),
+        *(download.reused_bytes, download.reused_from),
+    )
 
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word

@@ -47,6 +47,10 @@ class DownloadManager(Operations):
     clear_failed = as_coroutine(Operations.submit_clear_failed)
     set_max_queue_size = as_coroutine(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_coroutine(Operations.submit_set_bandwidth_limit)
+    set_max_concurrent = as_coroutine(Operations.submit_set_max_concurrent)
+    set_max_connections = as_coroutine(Operations.submit_set_max_connections)
+    set_network_wait = as_coroutine(Operations.submit_set_network_wait)
+    set_download_hours = as_coroutine(Operations.submit_set_download_hours)
     get_queue_snapshot = as_coroutine(Operations.submit_get_queue_snapshot)
     active_count = as_coroutine(Operations.submit_active_count)
     pending_count = as_coroutine(Operations.submit_pending_count)
@@ -58,6 +62,12 @@ class DownloadManager(Operations):
     search = as_coroutine(Operations.submit_search)
     partials = as_coroutine(Operations.submit_partials)
     discard_partials = as_coroutine(Operations.submit_discard_partials)
+    models = as_coroutine(Operations.submit_models)
+    disk_use = as_coroutine(Operations.submit_disk_use)
+    path = as_coroutine(Operations.submit_path)
+    loading_lines = as_coroutine(Operations.submit_loading_lines)
+    forget = as_coroutine(Operations.submit_forget)
+    delete = as_coroutine(Operations.submit_delete)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

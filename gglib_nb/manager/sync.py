@@ -31,6 +31,10 @@ class SyncOperations:
     clear_failed = as_blocking(Operations.submit_clear_failed)
     set_max_queue_size = as_blocking(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_blocking(Operations.submit_set_bandwidth_limit)
+    set_max_concurrent = as_blocking(Operations.submit_set_max_concurrent)
+    set_max_connections = as_blocking(Operations.submit_set_max_connections)
+    set_network_wait = as_blocking(Operations.submit_set_network_wait)
+    set_download_hours = as_blocking(Operations.submit_set_download_hours)
     get_queue_snapshot = as_blocking(Operations.submit_get_queue_snapshot)
     active_count = as_blocking(Operations.submit_active_count)
     pending_count = as_blocking(Operations.submit_pending_count)
@@ -42,6 +46,12 @@ class SyncOperations:
     search = as_blocking(Operations.submit_search)
     partials = as_blocking(Operations.submit_partials)
     discard_partials = as_blocking(Operations.submit_discard_partials)
+    models = as_blocking(Operations.submit_models)
+    disk_use = as_blocking(Operations.submit_disk_use)
+    path = as_blocking(Operations.submit_path)
+    loading_lines = as_blocking(Operations.submit_loading_lines)
+    forget = as_blocking(Operations.submit_forget)
+    delete = as_blocking(Operations.submit_delete)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

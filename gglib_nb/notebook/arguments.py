@@ -9,23 +9,23 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Final, NoReturn, get_args
 
 from typing_extensions import override
 
 from gglib_nb.domain.companions import COMPANION_KINDS
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.commands import (
     Bandwidth,
     Cancel,
     CancelAll,
     ClearFailed,
     Command,
+    Config,
     Help,
     Limit,
-    ModelPath,
-    Models,
     Move,
     Partials,
     Pause,
@@ -40,6 +40,8 @@ from gglib_nb.notebook.commands import (
     Status,
     Wait,
 )
+from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
+from gglib_nb.notebook.model_grammar import MODEL_VERBS
 from gglib_nb.notebook.wording import printable
 
 # Any place beyond the end is the last one: the queue clamps it.
@@ -49,10 +51,8 @@ _OPTION: Final = re.compile(r"--[a-z-]+")
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE)
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
-
-
-class GrammarError(ValueError):
-    """The line cannot be read; its text is one line that says how to write it."""
+NO_LIMIT: Final = frozenset({"off", "none", "unlimited", "any"})
+"""What lifts a limit."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,28 +61,6 @@ class _Parser(argparse.ArgumentParser):
     @override
     def error(self, message: str) -> NoReturn:
         raise GrammarError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One verb of the grammar.
-
-    Attributes:
-        usage: What follows `%gguf`, as a person writes it.
-        summary: What it does, in one sentence.
-        declare: Adds its arguments to a parser.
-        build: Makes its value of what was parsed.
-        takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `verb`
-            or nothing.
-        explains: More for `%gguf help VERB`, line by line.
-    """
-
-    usage: str
-    summary: str
-    declare: Callable[[argparse.ArgumentParser], None]
-    build: Callable[[SimpleNamespace], Command]
-    takes: str = ""
-    explains: tuple[str, ...] = ()
 
 
 def parse(line: str) -> Command:
@@ -132,16 +110,39 @@ def _unknown_verb(name: str) -> str:
 
 
 def parse_amount(text: str) -> int:
-    """Bytes of `5MB`, `1.5 GiB`, `800k`; `i` makes a unit binary.
+    """Bytes of `5MB`, `1.5 GiB`, `800k`: decimal, as everything on disk and line is; an `i` makes a unit binary.
 
     Raises:
         GrammarError: It is no such number, or zero.
     """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GiB")
+        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GB")
     step = 1024 if found[3] else 1000
     return int(float(found[1]) * step ** _UNITS[found[2].lower()])
+
+
+def parse_rate(text: str) -> int:
+    """Bytes per second of `5MB`, `1.5 GiB/s` or `5`: a bare number is MB/s, as in the panel.
+
+    5 bytes a second is what nobody means.
+
+    Raises:
+        GrammarError: It is no such number, or zero.
+    """
+    return parse_amount(f"{text}MB" if _NUMBER.fullmatch(text.strip()) else text)
+
+
+def read_hours(text: str) -> DailyHours | None:
+    """Hours of the day of `22:00-7:00`; None for `off`.
+
+    Raises:
+        GrammarError: They are none.
+    """
+    try:
+        return None if text.strip().lower() in NO_LIMIT else DailyHours.parse(text)
+    except InvalidConfigError as error:
+        raise GrammarError(str(error)) from error
 
 
 def parse_parameters(text: str) -> int:
@@ -174,13 +175,6 @@ def _typed(read: Callable[[str], int]) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return reader
-
-
-def _reference(name: str, *, optional: bool = False) -> Callable[[argparse.ArgumentParser], None]:
-    def declare(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("reference", metavar=name, nargs="?" if optional else None)
-
-    return declare
 
 
 def _nothing(_: argparse.ArgumentParser) -> None:
@@ -276,16 +270,29 @@ def _declare_limit(parser: argparse.ArgumentParser) -> None:
 
 def _declare_bandwidth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rate", metavar="RATE", nargs="*")
+    parser.add_argument("--hours", metavar="HOURS")
 
 
 def _build_bandwidth(given: SimpleNamespace) -> Command:
     text = " ".join(given.rate).lower()
-    if text in ("off", "none", "unlimited"):
-        return Bandwidth(None, asks=False)
-    if not text:
-        return Bandwidth(None, asks=True)
-    # A bare number is MB/s, as in the panel: 5 bytes a second is what nobody means.
-    return Bandwidth(parse_amount(f"{text}MB" if _NUMBER.fullmatch(text) else text), asks=False)
+    rate = None if text in NO_LIMIT or not text else parse_rate(text)
+    hours = None if given.hours is None else read_hours(given.hours)
+    return Bandwidth(rate, asks=not text, hours=hours, keeps_hours=given.hours is None)
+
+
+def _declare_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="NAME VALUE", nargs="*")
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--reset", action="store_true")
+
+
+def _build_config(given: SimpleNamespace) -> Command:
+    name, value = next(iter(given.words), None), " ".join(given.words[1:]) or None
+    if given.reset and (name is None or value or given.save):
+        raise GrammarError("--reset goes with the name of a setting alone")
+    if given.save and value is None:
+        raise GrammarError("--save goes with the name of a setting and its value")
+    return Config(name, value, given.save, given.reset)
 
 
 def _build_help(given: SimpleNamespace) -> Command:
@@ -298,18 +305,13 @@ def _build_wait(given: SimpleNamespace) -> Command:
     return Wait(given.reference)
 
 
-def _about(kind: Callable[[str], Command]) -> Callable[[SimpleNamespace], Command]:
-    return lambda given: kind(given.reference)
-
-
 _IDS: Final = "ID is an id as the queue shows it, a part of it that only one has, or #2 for the second in the queue."
 
 # What people type who come from a shell or another downloader, and the line that does it.
 _OTHER_WORDS: Final = {
     "list": "%gguf status for the queue, or %gguf models for what is here",
     "ls": "%gguf status for the queue, or %gguf models for what is here",
-    "rm": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
-    "delete": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
+    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for what is left of one",
     "stop": "%gguf cancel ID, or %gguf pause ID to go on later",
     "start": "%gguf resume ID, or %gguf queue owner/repo",
     "download": "%gguf queue owner/repo",
@@ -358,7 +360,7 @@ VERBS: Final[dict[str, Verb]] = {
         (_IDS,),
     ),
     "remove": Verb(
-        "remove ID", "Take a waiting download out of the queue.", _reference("ID"), _about(Remove), "pending", (_IDS,)
+        "remove ID", "Take a waiting download out of the queue.", reference("ID"), about(Remove), "pending", (_IDS,)
     ),
     "move": Verb(
         "move ID POSITION|top|up|down|last",
@@ -368,8 +370,8 @@ VERBS: Final[dict[str, Verb]] = {
         "pending",
         (_IDS,),
     ),
-    "pause": Verb("pause ID", "Let a download rest.", _reference("ID"), _about(Pause), "live", (_IDS,)),
-    "resume": Verb("resume ID", "Let a paused download go on.", _reference("ID"), _about(Resume), "paused", (_IDS,)),
+    "pause": Verb("pause ID", "Let a download rest.", reference("ID"), about(Pause), "live", (_IDS,)),
+    "resume": Verb("resume ID", "Let a paused download go on.", reference("ID"), about(Resume), "paused", (_IDS,)),
     "retry": Verb(
         "retry ID | retry --all",
         "Queue a failed download again; what is right on the disk stays.",
@@ -381,8 +383,8 @@ VERBS: Final[dict[str, Verb]] = {
     "clear-failed": Verb(
         "clear-failed [ID]",
         "Empty the list of failures, or take one off it; what was fetched stays.",
-        _reference("ID", optional=True),
-        _about(ClearFailed),
+        reference("ID", optional=True),
+        about(ClearFailed),
         "failed",
         (_IDS,),
     ),
@@ -393,27 +395,34 @@ VERBS: Final[dict[str, Verb]] = {
         lambda given: Limit(given.number),
     ),
     "bandwidth": Verb(
-        "bandwidth [RATE|off]",
+        "bandwidth [RATE|off] [--hours HOURS|off]",
         "Show, set or lift the limit of all transfers together: 5 or 5MB is 5 MB/s.",
         _declare_bandwidth,
         _build_bandwidth,
+        explains=(
+            "--hours 22:00-7:00 lets downloads run between these times of the day only; what runs at 7:00 waits until 22:00.",
+        ),
+    ),
+    "config": Verb(
+        "config [NAME [VALUE]] [--save] [--reset]",
+        "Show the settings and where each comes from; set one for this kernel.",
+        _declare_config,
+        _build_config,
+        "setting",
+        (
+            "NAME is a setting as %gguf config lists it, or a part of it that only one has.",
+            "--save sets it for every kernel to come as well. --reset takes back what was set or saved.",
+        ),
     ),
     "wait": Verb(
         "wait [ID]",
         "Wait for a download, or for all; an interrupt ends the waiting only.",
-        _reference("ID", optional=True),
+        reference("ID", optional=True),
         _build_wait,
         "live",
         (_IDS,),
     ),
-    "models": Verb("models", "List the finished models.", _nothing, lambda _: Models()),
-    "path": Verb(
-        "path ID",
-        "Give the path that llama.cpp opens; also as p = %gguf path ID.",
-        _reference("ID"),
-        _about(ModelPath),
-        "model",
-    ),
+    **MODEL_VERBS,
     "partials": Verb(
         "partials [TEXT] | partials --discard TEXT | partials --discard --all",
         "List the partial downloads that lie about, or delete them.",
@@ -421,7 +430,7 @@ VERBS: Final[dict[str, Verb]] = {
         _build_partials,
         explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),
     ),
-    "help": Verb("help [VERB]", "Explain a verb.", _reference("VERB", optional=True), _build_help, "verb"),
+    "help": Verb("help [VERB]", "Explain a verb.", reference("VERB", optional=True), _build_help, "verb"),
 }
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.model_summary import ModelOrder
+
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
 
@@ -148,12 +151,33 @@ class Bandwidth:
     """Set the limit of all transfers together.
 
     Attributes:
-        bytes_per_second: None lifts the limit, or asks where `asks`.
-        asks: Only tell what is set.
+        bytes_per_second: None lifts the limit, or leaves it where `asks`.
+        asks: Leave the limit as it is.
+        hours: The hours in which downloads run; None at any time, or as before where `keeps_hours`.
+        keeps_hours: Leave the hours as they are.
     """
 
     bytes_per_second: int | None
     asks: bool
+    hours: DailyHours | None = None
+    keeps_hours: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Show or change settings.
+
+    Attributes:
+        name: Which, as a person wrote it; None shows them all.
+        value: Its new value, as a person wrote it; None shows the one there is.
+        saves: For every kernel to come as well.
+        resets: Take back what was set here or saved.
+    """
+
+    name: str | None
+    value: str | None
+    saves: bool
+    resets: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +187,48 @@ class Wait(_AboutOneOrAll):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """List the registered models."""
+    """List the registered models.
+
+    Attributes:
+        text: Those that hold it; empty: all of them.
+        order: One of `domain.model_summary.ModelOrder`.
+        only: A state, or `update`; empty: any.
+    """
+
+    text: str
+    order: ModelOrder
+    only: str
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPath(_AboutOne):
-    """Give the path that a program opens."""
+class ModelPath:
+    """Give the path that a program opens.
+
+    Attributes:
+        reference: Which model.
+        program: Give the lines that load it there instead; None: the path.
+    """
+
+    reference: str
+    program: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(_AboutOne):
+    """Take a model off the list; its files stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a model's files.
+
+    Attributes:
+        reference: Which model.
+        is_confirmed: Do not ask.
+    """
+
+    reference: str
+    is_confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +251,9 @@ class Help:
     verb: str | None
 
 
+ModelCommand = Models | ModelPath | Forget | Delete
+"""The verbs about models that are here."""
+
 Command = (
     ShowPanel
     | Status
@@ -207,9 +270,9 @@ Command = (
     | ClearFailed
     | Limit
     | Bandwidth
+    | Config
     | Wait
-    | Models
-    | ModelPath
+    | ModelCommand
     | Partials
     | Help
 )

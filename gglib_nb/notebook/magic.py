@@ -6,6 +6,7 @@ since it is a bug and should look like one.
 """
 
 import copy
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,12 +20,18 @@ from IPython.display import display
 
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
+from gglib_nb.manager.setting_sources import use_profile
 from gglib_nb.notebook import arguments, commands, completion
+from gglib_nb.notebook.answer import Answer
+from gglib_nb.notebook.config import configure
+from gglib_nb.notebook.grammar import GrammarError
+from gglib_nb.notebook.model_verbs import model_path
+from gglib_nb.notebook.profile import Gglib
 from gglib_nb.notebook.progress_display import ProgressDisplay
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import find_download
-from gglib_nb.notebook.verbs import Answer, model_path, perform, show_queue
+from gglib_nb.notebook.verbs import perform, show_queue
 from gglib_nb.notebook.waiting import settle
 from gglib_nb.notebook.wording import printable
 
@@ -68,17 +75,25 @@ class GgufMagics(Magics):
         if isinstance(command, commands.Help):
             _print(arguments.help_text(command.verb))
             return None
-        manager = self._manager = self._find_manager()
+        if isinstance(command, commands.Config):
+            # Told before there is a manager, it begins with what it was told.
+            _show(configure(command, self._find, is_running=self._manager is not None or _has_manager()))
+            return None
+        manager = self._find()
         match command:
             case commands.ShowPanel():
                 self._show_panel(manager)
             case commands.Wait():
                 self._wait(command, manager)
             case commands.ModelPath():
-                return model_path(command, manager)
+                return model_path(command, manager, self._recall)
             case _:
-                _show(perform(command, manager, self._recall))
+                _show(perform(command, manager, self._recall, self._width, _ask if self._can_ask else None))
         return None
+
+    def _find(self) -> "DownloadManager":
+        self._manager = self._find_manager()
+        return self._manager
 
     def _show_panel(self, manager: "DownloadManager") -> None:
         if self._kernel is None:
@@ -99,7 +114,7 @@ class GgufMagics(Magics):
             return
         progress: ProgressText | ProgressDisplay
         # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
-        if getattr(self._kernel, "_allow_stdin", False):
+        if self._kernel is not None and self._can_ask:
             progress = ProgressDisplay(only)
         else:
             progress = ProgressText(sys.stdout, only=only, is_terminal=self._kernel is None and sys.stdout.isatty())
@@ -119,6 +134,16 @@ class GgufMagics(Magics):
     @property
     def _kernel(self) -> object | None:
         return getattr(self._shell, "kernel", None)
+
+    @property
+    def _can_ask(self) -> bool:
+        """Whether a person can answer a question: on a terminal, or in a client that allows input."""
+        return sys.stdin.isatty() if self._kernel is None else bool(getattr(self._kernel, "_allow_stdin", False))
+
+    @property
+    def _width(self) -> int | None:
+        """Columns of characters of the terminal; None in a notebook, whose tables are HTML."""
+        return shutil.get_terminal_size().columns if self._kernel is None else None
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -163,12 +188,16 @@ class GgufMagics(Magics):
         models = []
         if completion.takes_models(before_cursor):
             with suppress(CatalogError):
-                models = manager.models()
+                models = manager.catalog.models()
         return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
 
 
 def _print(text: str) -> None:
     print(text)  # noqa: T201 - a magic's answer
+
+
+def _ask(question: str) -> bool:
+    return input(question).strip().casefold() in ("y", "yes")
 
 
 def _show(answer: Answer) -> None:
@@ -183,7 +212,7 @@ def _one_line_errors() -> Iterator[None]:
     """Renders what a person can mend in one line, with its class, attributes and cause kept."""
     try:
         yield
-    except arguments.GrammarError as error:
+    except GrammarError as error:
         # Exactly this class: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
         raise UsageError(str(error)) from None
     except GglibError as error:
@@ -221,9 +250,16 @@ def _after_interrupt(command: commands.Command) -> str:
 
 
 def _manager_of_kernel() -> "DownloadManager":
-    from gglib_nb.manager.default_manager import get_manager
+    from gglib_nb.notebook.activity import get_manager
 
     return get_manager()
+
+
+def _has_manager() -> bool:
+    from gglib_nb.manager.default_manager import existing_manager
+
+    manager = existing_manager()
+    return manager is not None and not manager.is_closed
 
 
 def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" = _manager_of_kernel) -> None:
@@ -234,6 +270,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
         find_manager: Gives the manager at the first line that needs one.
     """
     if _loaded(shell) is None:
+        use_profile(Gglib(parent=shell).given())
         GgufMagics(shell, find_manager).install()
 
 

@@ -9,11 +9,9 @@ import ssl
 import struct
 import threading
 from enum import StrEnum
-from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-CERTIFICATES = Path(__file__).with_name("certificates")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _TRICKLE_S = 0.1
 
@@ -25,8 +23,8 @@ class Mode(StrEnum):
     REFUSED = "refuses connections"
     RESET = "resets every connection"
     SILENT = "takes connections and lets nothing through"
-    TRICKLE = "lets ten bytes a second through, on every connection"
-    TRICKLE_ONE = "lets ten bytes a second through, on its first connection"
+    TRICKLE = "lets ten bytes a second through, on every connection that stands"
+    TRICKLE_ONE = "lets ten bytes a second through, on one of the connections that stand"
 
 
 class Line:
@@ -34,19 +32,17 @@ class Line:
 
     Args:
         server_url: Where it leads.
-        certificate: Name of a file in `certificates`; the line then speaks TLS. None: plain.
+        tls: The line speaks TLS with this certificate; None: plain.
     """
 
-    def __init__(self, server_url: str, certificate: str | None = None) -> None:
+    def __init__(self, server_url: str, tls: ssl.SSLContext | None = None) -> None:
         self._server = ("127.0.0.1", urlsplit(server_url).port or 0)
-        self._tls: ssl.SSLContext | None = None
-        if certificate is not None:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(CERTIFICATES / f"{certificate}.pem")
+        self._tls = tls
         self._changed = threading.Condition()
         self._mode = Mode.OPEN
         self._is_closed = False
         self._sockets: list[socket.socket] = []
+        self._slowed: list[socket.socket] = []
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
 
@@ -59,6 +55,9 @@ class Line:
         """Change what it does, now."""
         with self._changed:
             before, self._mode = self._mode, mode
+            # The client's end of each pair. Later connections are spared: their heads alone would take a minute.
+            clients = self._sockets[::2]
+            self._slowed = {Mode.TRICKLE: clients, Mode.TRICKLE_ONE: clients[:1]}.get(mode, [])
             self._changed.notify_all()
         if mode in (Mode.REFUSED, Mode.RESET):
             self._reset_all()
@@ -118,31 +117,30 @@ class Line:
             client.close()
             return
         with self._changed:
-            is_first = not self._sockets
             self._sockets += [client, server]
-        upward = threading.Thread(target=self._pump, args=(client, server, False, is_first), daemon=True)
+        upward = threading.Thread(target=self._pump, args=(client, server), daemon=True)
         upward.start()
-        self._pump(server, client, True, is_first)
+        self._pump(server, client)
         upward.join()
         with self._changed:
             self._sockets = [one for one in self._sockets if one not in (client, server)]
         client.close()
         server.close()
 
-    def _pump(self, source: socket.socket, target: socket.socket, is_slowed: bool, is_first: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
-                self._send(target, data, is_slowed, is_first)
+                self._send(target, data)
         for one in (source, target):
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(one, socket.SHUT_RDWR)
 
-    def _send(self, target: socket.socket, data: bytes, is_slowed: bool, is_first: bool) -> None:
+    def _send(self, target: socket.socket, data: bytes) -> None:
         while data:
             with self._changed:
                 while self._mode is Mode.SILENT and not self._is_closed:
                     self._changed.wait()
-                slows = is_slowed and (self._mode is Mode.TRICKLE or (self._mode is Mode.TRICKLE_ONE and is_first))
+                slows = target in self._slowed
                 if slows:
                     self._changed.wait(_TRICKLE_S)
             count = 1 if slows else len(data)

@@ -12,8 +12,9 @@
  *   shards: ShardState[]}} ItemState */
 /** @typedef {{started_at_s: number, ended_at_s: number, models_completed: number, models_failed: number,
  *   models_cancelled: number, completed_bytes: number|null}} RunState */
-/** @typedef {{pending_count: number, active_count: number, max_size: number,
- *   bandwidth_limit_bytes_per_second: number|null, bytes_per_second: number|null, eta_seconds: number|null,
+/** @typedef {{pending_count: number, active_count: number, max_size: number, max_concurrent: number,
+ *   max_connections: number, bandwidth_limit_bytes_per_second: number|null, download_hours: string|null,
+ *   waits_until: string|null, bytes_per_second: number|null, eta_seconds: number|null,
  *   resolving: string[], last_run: RunState|null}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
 /** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?][]}} ItemPatch */
@@ -28,6 +29,14 @@
 /** @typedef {{repo_id: string, revision: string|null, free_bytes: number|null, context_tokens: number|null,
  *   accept_url: string|null, variants: VariantChoice[], companions: CompanionChoice[]}} VariantList */
 /** @typedef {{repo_id: string, downloads: number|null, parameter_count: number|null}} Suggestion */
+/** @typedef {{id: string, repo_id: string, quantization: string|null, revision: string|null, commit_sha: string|null,
+ *   architecture: string|null, parameter_count: number|null, context_length: number|null, size_bytes: number,
+ *   file_count: number, state: string, verified_at_s: number|null, checked_at_s: number|null, has_update: boolean|null,
+ *   registered_at_s: number, origin: string, folder: string, path: string, projector_path: string|null}} ModelItem */
+/** @typedef {{models: ModelItem[], models_bytes: number, free_bytes: number|null, models_directory: string}} ModelList */
+/** @typedef {{path: string, reason: string}} KeptItem */
+/** @typedef {{id: string, deleted: string[], freed_bytes: number, kept: KeptItem[], is_dry_run: boolean}} DeletionReport */
+/** @typedef {{program: string, text: string}} LoadingLines */
 /** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
 
 export {};

@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -203,16 +204,11 @@ def _trickle(world: World, subject: Subject) -> None:
 TRICKLE = Doing("storage line: lets ten bytes a second through, on every connection, for seconds", _trickle)
 
 
-def never_stalled(world: World, subject: Subject) -> None:
-    """Looks at what was said of it."""
-    assert not [said for said in world.notices(subject) if said.startswith("stalled")]
-
-
-def tls(certificate: str, words: str) -> Doing:
-    """The storage is served over TLS with one of the certificates of the tests."""
+def tls(server: Callable[[World], ssl.SSLContext], words: str) -> Doing:
+    """The storage is served over TLS with a certificate of the world's company, or of another."""
 
     def do(world: World, subject: Subject) -> Lift:
-        line = Line(world.hub.cdn_url, certificate)
+        line = Line(world.hub.cdn_url, server(world))
         placed = world.hub.faults.add(StorageAt(line.url), origin="hub", path=f"{subject.repo_id}/*", times=None)
 
         def lift() -> None:

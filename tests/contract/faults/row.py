@@ -197,7 +197,7 @@ class Row:
 
 def line_pattern(line: str, **known: Any) -> str:
     """A row's line as a regular expression: `{n}` is any number, `{clock}` a time of day, other names are given."""
-    loose = {"n": r"\d+(\.\d+)?", "clock": r"\d\d:\d\d", "size": r"\d+\.\d [MG]B", "reason": r"[^()]+"}
+    loose = {"n": r"\d+(\.\d+)?", "clock": r"\d\d:\d\d", "size": r"\d+\.\d [kMGTP]B", "reason": r"[^()]+"}
     pieces = re.split(r"(\{\w+\})", line)
     return "".join(
         (loose.get(piece[1:-1]) or re.escape(str(known[piece[1:-1]]))) if piece.startswith("{") else re.escape(piece)

@@ -22,9 +22,10 @@ from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, Que
 from gglib_nb.demo import DemoHub, DemoRepository, StorageAt
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent
 from gglib_nb.engine.timeouts import TIMEOUTS_VARIABLE, Timeouts
+from tests.support.certificates import Company
 from tests.support.hub import make_repository, small_gguf
 from tests.support.kernel import wait_until
-from tests.support.line import CERTIFICATES, Line, Mode
+from tests.support.line import Line, Mode
 from tests.support.rights import as_ordinary_user
 
 # Short enough for a hundred rows, and no wait so short that a person (ten samples a second) could miss it.
@@ -77,7 +78,8 @@ class World:
 
     def __init__(self, folder: Path, monkeypatch_environment: Callable[[str, str], None]) -> None:
         monkeypatch_environment(TIMEOUTS_VARIABLE, json.dumps(asdict(SHORT)))
-        monkeypatch_environment("SSL_CERT_FILE", str(CERTIFICATES / "authority.pem"))
+        self.company, self.other_company = (Company(_made(folder / name)) for name in ("company", "other-company"))
+        monkeypatch_environment("SSL_CERT_FILE", str(self.company.bundle))
         self.models = folder / "models"
         self._stack = ExitStack()
         self.hub = self._stack.enter_context(DemoHub())
@@ -294,6 +296,11 @@ class World:
         self.hub_line.set(Mode.OPEN)
         self.cdn_line.set(Mode.OPEN)
         self.hub.set_speed()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
 
 
 def _open_files(pid: int) -> list[str]:
