@@ -166,6 +166,8 @@ class StoredFile:
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
         wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
             ranges; empty where only the whole is known to be wrong.
+        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, as long as it comes from who
+            hashed it; empty where they are not known, or kept elsewhere.
     """
 
     target: str
@@ -179,6 +181,7 @@ class StoredFile:
     facts: dict[str, str | int | float | bool | None]
     verified_at_s: float | None = None
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    block_digests: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,6 +192,11 @@ class ModelPath:
 
 
 @dataclass(frozen=True, slots=True)
+class Verify(_AboutOneOrAll):
+    """Hash a model's files anew; None: those of all models."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forget(_AboutOne):
     """Take a model off the list; its files stay."""
 
@@ -229,7 +234,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

@@ -12,6 +12,7 @@ from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_ta
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.markup import render_html
+from gglib_nb.notebook.place import Place
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import row_of
 from gglib_nb.notebook.text import render_text
@@ -22,11 +23,7 @@ if TYPE_CHECKING:
 
 
 def perform(
-    command: commands.Command,
-    manager: "DownloadManager",
-    recall: Recall,
-    width: int | None = None,
-    ask: model_verbs.Ask = None,
+    command: commands.Command, manager: "DownloadManager", recall: Recall, place: Place | None = None
 ) -> Answer:
     """Does what a line asks for, and answers when it is done.
 
@@ -37,15 +34,14 @@ def perform(
         command: The line as it was read.
         manager: Who is asked.
         recall: What was shown before.
-        width: Columns of characters that tables keep to; None: any.
-        ask: Puts a question to a person; None where nobody can be asked.
+        place: Where the line is run; None: where nobody can be asked and nothing moves.
 
     Raises:
         GglibError: The answer is no; the queue is as it was.
         KeyboardInterrupt: The waiting was interrupted.
     """
     if isinstance(command, commands.ModelCommand):
-        return model_verbs.perform(command, manager, recall, width, ask)
+        return model_verbs.perform(command, manager, recall, place or Place())
     match command:
         case commands.Queue():
             return _queue(command, manager, recall)

@@ -7,6 +7,7 @@ plain attributes of the `TargetCheck`.
 import os
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -120,13 +121,13 @@ class TargetCheck:
             raise StorageError(f"{self.target} is not a file; move it away, then retry.")
         if self._is_known(found):
             sha256 = self.files[0].sha256 if len(self.files) == 1 else None
-            return self._stored(found, sha256, is_verified=True)
+            return self._stored(found, sha256, None, is_verified=True)
         expected = self._expected_size()
         if expected is None or found.st_size == expected:
             digest = self._hash(self.target)
             if self._matches(digest):
                 is_verified = all(file.sha256 is not None for file in self.files)
-                return self._stored(found, digest.whole, is_verified=is_verified)
+                return self._stored(found, digest.whole, digest, is_verified=is_verified)
         raise StorageError(
             f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
         )
@@ -166,7 +167,10 @@ class TargetCheck:
         pairs = zip(digest.digests, self.files, strict=False)
         return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
 
-    def _stored(self, found: os.stat_result, sha256: str | None, *, is_verified: bool) -> StoredFile:
+    def _stored(
+        self, found: os.stat_result, sha256: str | None, digest: FrontDigest | None, *, is_verified: bool
+    ) -> StoredFile:
+        """The file as it stands there; `digest` where it was hashed just now."""
         return StoredFile(
             target=str(self.target),
             path_in_repo=self.files[0].path_in_repo,
@@ -177,6 +181,8 @@ class TargetCheck:
             mtime_ns=found.st_mtime_ns,
             was_present=True,
             facts=read_facts(self.target),
+            verified_at_s=time.time() if digest is not None and is_verified else None,
+            block_digests="" if digest is None else digest.block_digests,
         )
 
     def _linked(self) -> StoredFile | None:
@@ -185,8 +191,9 @@ class TargetCheck:
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
         for candidate in identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
-            if self._matches(self._hash(candidate)) and self._link(candidate):
-                return self._stored(self.target.stat(), file.sha256, is_verified=True)
+            digest = self._hash(candidate)
+            if self._matches(digest) and self._link(candidate):
+                return self._stored(self.target.stat(), file.sha256, digest, is_verified=True)
         return None
 
     def _link(self, candidate: Path) -> bool:
