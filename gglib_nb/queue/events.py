@@ -7,6 +7,7 @@ Unix time, `sampled_s` the machine's monotonic clock.
 from dataclasses import dataclass
 
 from gglib_nb.domain.download import PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 
@@ -114,6 +115,46 @@ class BandwidthLimitChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyChanged:
+    """Downloads that run at once from now on; what runs beyond it goes on."""
+
+    max_concurrent: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimitChanged:
+    """Connections of all transfers together from now on."""
+
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWaitChanged:
+    """How long a network that is gone is waited for from now on."""
+
+    network_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadHoursChanged:
+    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
+
+    hours: DailyHours | None
+    is_open: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoursTurned:
+    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
+
+    hours: DailyHours
+    is_open: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileProgressed:
     """One file of `TransferProgressed`, at its index in the plan."""
 
@@ -215,6 +256,11 @@ Event = (
     | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged
+    | ConcurrencyChanged
+    | ConnectionLimitChanged
+    | NetworkWaitChanged
+    | DownloadHoursChanged
+    | HoursTurned
     | TransferProgressed
     | TransferFinished
     | TransferFailed

@@ -28,6 +28,7 @@ def isolated(environment: Mapping[str, str], folder: Path, endpoint: str) -> dic
         "HF_HOME": str(folder / "huggingface"),
         "GGLIB_MODELS_DIR": str(folder / "models"),
         "GGLIB_STATE_DIR": str(folder / "state"),
+        "GGLIB_CONFIG_DIR": str(folder / "config"),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter" / "config"),
         "JUPYTER_DATA_DIR": str(folder / "jupyter" / "data"),
