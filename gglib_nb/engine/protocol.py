@@ -17,7 +17,10 @@ from typing import Any, Final, Literal
 from gglib_nb.domain.checking import CheckedFile
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 
-NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline"]
+NoticeKind = Literal[
+    "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
+    "comparing", "copying",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,10 @@ class StartTransfer:
         repo_id: Repository.
         commit_sha: Commit for every URL.
         files: What to fetch; those with one target are joined in it.
-        force: Fetch although an identical file could be linked or is there; replace another file at the target.
+        force: Fetch although an identical file could be linked or is there, and reuse nothing; replace another file at
+            the target.
+        replaces: Another file at a target is replaced once the new one is verified.
+        donors: Files that may hold the same tensors, beside those in the repository's own folder.
     """
 
     attempt: int
@@ -60,6 +66,8 @@ class StartTransfer:
     commit_sha: str
     files: tuple[PlannedFile, ...]
     force: bool
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +158,8 @@ class Progress:
         notice_s: Seconds that go with it: for how long it stalls, in how many it retries; None without.
         notice_text: What goes with it in words (`429`, `connection reset`); empty without.
         is_finalizing: All bytes are here; verifying, syncing, renaming.
+        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
+        reused_from: What those files are called, the one that gave most first.
     """
 
     attempt: int
@@ -160,6 +170,8 @@ class Progress:
     notice_s: float | None = None
     notice_text: str = ""
     is_finalizing: bool = False
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +287,8 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
 
 
 def _stored_file(**fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types
-    return StoredFile(**fields | {"wrong_ranges": _ranges(fields["wrong_ranges"])})
+    typed = {"wrong_ranges": _ranges(fields["wrong_ranges"]), "reused_from": tuple(fields["reused_from"])}
+    return StoredFile(**fields | typed)
 
 
 def _checked_file(**fields: Any) -> CheckedFile:  # noqa: ANN401  # as above
@@ -286,7 +299,7 @@ def _ranges(pairs: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None
     return None if pairs is None else tuple((start, end) for start, end in pairs)
 
 
-_TUPLES: Final = frozenset({"link_folders", "targets"})
+_TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: PlannedFile,
     Progress: _file_progress,

@@ -69,7 +69,10 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         self._configure_again(token=self._token)
         self._engine.send(
-            wire.StartTransfer(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force),
+            wire.StartTransfer(
+                *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
+                *(plan.force, plan.replaces, plan.donors),
+            )
         )
 
     @override
@@ -153,6 +156,8 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
                 event.notice_s,
                 event.notice_text,
                 event.is_finalizing,
+                event.reused_bytes,
+                event.reused_from,
             )
         case wire.TransferFinished():
             return on.TransferFinished(event.attempt, event.files, at_s)

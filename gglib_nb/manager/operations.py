@@ -86,6 +86,8 @@ class FinishedDownload:
         total_bytes: Of all its files; None where the hub did not say.
         is_verified: Whether every file hashed to what the hub states.
         was_present: Whether everything stood there already.
+        reused_bytes: Of `total_bytes`, those that were copied from other files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -93,6 +95,8 @@ class FinishedDownload:
     total_bytes: int | None
     is_verified: bool
     was_present: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 class Operations(ModelOperations):
@@ -447,7 +451,10 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
 def _finished(download: QueuedDownload) -> FinishedDownload:
     paths = tuple(Path(path) for path in download.paths)
     is_verified = bool(download.is_verified)
-    return FinishedDownload(download.id, paths, download.total_bytes, is_verified, download.was_present)
+    return FinishedDownload(
+        *(download.id, paths, download.total_bytes, is_verified, download.was_present),
+        *(download.reused_bytes, download.reused_from),
+    )
 
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
