@@ -4,6 +4,7 @@ A part of `operations`: the async port and its synchronous twins are made of the
 or the catalog runs on threads of its own here, never on the kernel's loop or on the queue's thread.
 """
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -11,17 +12,22 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.checking import Verification
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError
 from gglib_nb.manager.disk_space import disk_space_at
+from gglib_nb.manager.file_checks import Checked, FileChecks
+from gglib_nb.manager.futures import chain, then
 from gglib_nb.manager.model_files import delete_files, look_at, plan_deletion
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.verifying import OnVerifyProgress, files_to_check, judged_files, progress_of, verifications
 from gglib_nb.settings import Settings
 
 _THREADS: Final = 2
@@ -38,10 +44,11 @@ class ModelOperations:
         catalog: The models database.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, thread: QueueThread) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog, thread: QueueThread, file_checks: FileChecks) -> None:
         self.settings: Final = settings
         self.catalog: Final = catalog
         self._thread: Final = thread
+        self._file_checks: Final = file_checks
         self._model_workers: Final = DaemonThreadPool("gglib-models", _THREADS)
 
     def submit_models(self) -> "Future[list[ModelSummary]]":
@@ -109,6 +116,50 @@ class ModelOperations:
             StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
         """
         return self._with_models(lambda: self._delete(id, dry_run=dry_run))
+
+    def submit_verify(
+        self,
+        id: IdLike,  # noqa: A002 - the port's word
+        *,
+        on_progress: OnVerifyProgress | None = None,
+    ) -> "Future[Verification]":
+        """Hashes a model's files anew and writes down what came out; `is_right` of the result says whether all is well.
+
+        The engine's process hashes, so that a cell that computes does not slow it. Cancelling ends it; what was known
+        of the model stays. `faults` of the result names the files that are not right, and which of their bytes.
+
+        Args:
+            id: As for `path`.
+            on_progress: Called up to ten times a second on a thread of the manager's; it must not wait.
+
+        Raises:
+            ModelNotFoundError: No model answers to the id.
+            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            EngineLostError: The engine's process ended meanwhile; verify again.
+            CatalogError: The models database cannot be read or written.
+        """
+        found = self._with_models(lambda: [self.catalog.find(id)])
+        return then(chain(found, lambda models: self._verify(models, on_progress)), lambda results: results[0])
+
+    def submit_verify_all(self, *, on_progress: OnVerifyProgress | None = None) -> "Future[list[Verification]]":
+        """Hashes the files of all registered models anew, each file once; otherwise as `verify`."""
+        found = self._with_models(self.catalog.models)
+        return chain(found, lambda models: self._verify(models, on_progress))
+
+    def _verify(self, models: list[Model], on_progress: OnVerifyProgress | None) -> "Future[list[Verification]]":
+        looking = self._with_models(lambda: files_to_check(models, self.catalog.block_digests))
+
+        def check(files: list[FileToCheck]) -> "Future[Checked]":
+            return self._file_checks.check(files, progress_of(models, files, on_progress))
+
+        def judge(checked: Checked) -> "Future[list[Verification]]":
+            return self._with_models(lambda: self._write_down(models, checked))
+
+        return chain(chain(looking, check), judge)
+
+    def _write_down(self, models: list[Model], checked: Checked) -> list[Verification]:
+        self.catalog.update_files(judged_files(models, checked, time.time()))
+        return verifications(models, checked)
 
     # On the threads of the models --------------------------------------------------------------------------------
 
