@@ -221,6 +221,7 @@ def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
 
 
 def _register(connection: sqlite3.Connection, model: Model) -> None:
+    model = _with_what_was_known(connection, model)
     verified = {file.target: _verified_at_s(connection, file, model.registered_at_s) for file in model.files}
     connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
     for file in model.files:
@@ -230,6 +231,20 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
         dated = replace(file, verified_at_s=verified[file.target])
         connection.execute(rows.INSERT_FILE, (row, position, *rows.file_values(dated)))
         _keep_index(connection, file)
+
+
+def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
+    """Registered anew, it keeps where it came from; and what was last seen of its repository, unless it says so itself."""
+    found = connection.execute(rows.SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
+    if found is None or model.checked_at_s is not None:
+        return model
+    commit_sha, origin, checked_at_s, latest, has_update = found
+    if latest == model.commit_sha:
+        has_update = False
+    elif commit_sha != model.commit_sha:
+        checked_at_s = latest = has_update = None
+    has_update = None if has_update is None else bool(has_update)
+    return replace(model, origin=origin, checked_at_s=checked_at_s, latest_commit_sha=latest, has_update=has_update)
 
 
 def _keep_index(connection: sqlite3.Connection, file: StoredFile) -> None:

@@ -73,3 +73,22 @@ class VerifyProgress:
     path: str
     done_bytes: int
     total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What mending a model comes to.
+
+    Attributes:
+        id: The model's id; that of the download that mends it, too.
+        is_needed: Whether anything is wrong; where not, nothing was queued.
+        faulty_paths: The files that are not right.
+        bytes_to_fetch: How much is fetched; the rest is taken from what is here. None where a size is unknown.
+        position: Of the download in the queue; 0 where it runs already, or is not needed.
+    """
+
+    id: str
+    is_needed: bool
+    faulty_paths: tuple[str, ...]
+    bytes_to_fetch: int | None
+    position: int

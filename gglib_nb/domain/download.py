@@ -83,6 +83,8 @@ class PlannedFile:
         kind: `shard`, or the kind of companion it is (`mmproj`, ...).
         known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
             None where the catalog does not know it. A target that still has it is not hashed again.
+        wrong_ranges: None where nothing wrong is known of the target; else it had that modification time when these of its
+            bytes were found wrong (empty: the whole): it is replaced, and what is right of it is used.
     """
 
     path_in_repo: str
@@ -92,6 +94,7 @@ class PlannedFile:
     offset_bytes: int = 0
     kind: str = "shard"
     known_mtime_ns: int | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

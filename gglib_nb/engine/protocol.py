@@ -291,6 +291,10 @@ def _stored_file(**fields: Any) -> StoredFile:  # noqa: ANN401  # fields of seve
     return StoredFile(**fields | typed)
 
 
+def _planned_file(**fields: Any) -> PlannedFile:  # noqa: ANN401  # as above
+    return PlannedFile(**fields | {"wrong_ranges": _ranges(fields["wrong_ranges"])})
+
+
 def _checked_file(**fields: Any) -> CheckedFile:  # noqa: ANN401  # as above
     return CheckedFile(**fields | {"wrong_ranges": _ranges(fields["wrong_ranges"])})
 
@@ -301,7 +305,7 @@ def _ranges(pairs: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None
 
 _TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from"})
 _FILE: Final[Mapping[type[Any], Any]] = {
-    StartTransfer: PlannedFile,
+    StartTransfer: _planned_file,
     Progress: _file_progress,
     TransferFinished: _stored_file,
     CheckFiles: FileToCheck,

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.checking import Verification
+from gglib_nb.domain.checking import Repair, Verification
 from gglib_nb.domain.deletion import Deletion, DiskUse
+from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
@@ -21,13 +22,16 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError
+from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.file_checks import Checked, FileChecks
 from gglib_nb.manager.futures import chain, then
 from gglib_nb.manager.model_files import delete_files, look_at, plan_deletion
+from gglib_nb.manager.model_plans import bytes_to_fetch, faulty_paths, has_known_faults, refuse_unmendable, repair_plan
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.verifying import OnVerifyProgress, files_to_check, judged_files, progress_of, verifications
+from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.settings import Settings
 
 _THREADS: Final = 2
@@ -42,10 +46,14 @@ class ModelOperations:
     Attributes:
         settings: Of the manager.
         catalog: The models database.
+        hub: Who is asked for listings and parts of files.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog, thread: QueueThread, file_checks: FileChecks) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Catalog, hub: HubClient, thread: QueueThread, file_checks: FileChecks
+    ) -> None:
         self.settings: Final = settings
+        self.hub: Final = hub
         self.catalog: Final = catalog
         self._thread: Final = thread
         self._file_checks: Final = file_checks
@@ -146,6 +154,68 @@ class ModelOperations:
         found = self._with_models(self.catalog.models)
         return chain(found, lambda models: self._verify(models, on_progress))
 
+    def submit_repair(
+        self,
+        id: IdLike,  # noqa: A002 - the port's word
+        *,
+        on_progress: OnVerifyProgress | None = None,
+    ) -> "Future[Repair]":
+        """Finds out what of a model is wrong, unless that is known, and queues a download of just that.
+
+        The damaged file stays as it is until the mended one beside it has the SHA-256 of the Hub; then that takes its
+        name. Whoever has the old one open keeps it. `wait(id)` ends when it is done.
+
+        Args:
+            id: As for `path`.
+            on_progress: As for `verify`.
+
+        Raises:
+            RequestError: Nobody knows the model's repository, or its files belong to the Hugging Face cache.
+            RemoteChangedError: The Hub has not this version any more; `update` fetches the present one.
+            HubError: The Hub's answer is no, or there is none.
+            QueueFullError: As many downloads wait as may.
+            AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
+            EngineLostError: As `verify`.
+        """
+        mendable = self._with_models(lambda: self._mendable(id))
+        return chain(chain(mendable, lambda model: self._faulty(model, on_progress)), self._mend)
+
+    def _mendable(self, id_: IdLike) -> Model:
+        model = self.catalog.find(id_)
+        refuse_unmendable(model)
+        self._refuse_if_queued(model, "mended")
+        return model
+
+    def _faulty(self, model: Model, on_progress: OnVerifyProgress | None) -> "Future[Model]":
+        """The model with its faults written down: as they are known, or found now."""
+        if has_known_faults(model, look_at(model.targets)):
+            return self._with_models(lambda: model)
+        return chain(
+            self._verify([model], on_progress), lambda _: self._with_models(lambda: self.catalog.find(model.id))
+        )
+
+    def _mend(self, model: Model) -> "Future[Repair]":
+        looks = look_at(model.targets)
+        faulty = faulty_paths(model, looks)
+        if not faulty:
+            return self._with_models(lambda: Repair(str(model.id), False, (), 0, 0))
+        planned: list[PlannedDownload] = []
+
+        def plan() -> PlannedDownload:
+            listing = self.hub.list_files(model.id.repo_id, model.commit_sha or model.id.revision)
+            planned.append(repair_plan(model, listing, self.settings.models_directory))
+            return planned[-1]
+
+        def queued(place: QueuePosition) -> Repair:
+            size = bytes_to_fetch(planned[-1], looks)
+            return Repair(str(model.id), True, faulty, size, place.position)
+
+        return then(self._queue_plan(str(model.id), plan), queued)
+
+    def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
+        """Has a download made from a plan that is worked out on a thread for the Hub. The queue's side fills it in."""
+        raise NotImplementedError
+
     def _verify(self, models: list[Model], on_progress: OnVerifyProgress | None) -> "Future[list[Verification]]":
         looking = self._with_models(lambda: files_to_check(models, self.catalog.block_digests))
 
@@ -193,18 +263,19 @@ class ModelOperations:
         model = self.catalog.find(id_)
         others = [other for other in self.catalog.models() if other.id != model.id]
         plan = plan_deletion(model, others)
-        self._refuse_if_queued(model)
+        self._refuse_if_queued(model, "deleted")
         if dry_run:
             return plan
         delete_files(plan.deleted, self.settings.models_directory)
         self.catalog.forget(model.id)
         return replace(plan, is_dry_run=False)
 
-    def _refuse_if_queued(self, model: Model) -> None:
+    def _refuse_if_queued(self, model: Model, what: str) -> None:
         writer = self._thread.ask(lambda machine: machine.writer_of(model.targets)).result()
         if writer is not None:
             raise AlreadyQueuedError(
-                f"{writer} is in the queue and writes files of {model.id}. Cancel it first: %gguf cancel {writer}",
+                f"{writer} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
+                f"Cancel it first: %gguf cancel {writer}",
                 str(writer),
             )
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
 
+from typing_extensions import override
+
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
@@ -113,8 +115,8 @@ class Operations(ModelOperations):
         settings = self.config.settings()
         self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
-        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
-        configure = _configure(settings, self.hub.user_agent)
+        hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
@@ -126,7 +128,8 @@ class Operations(ModelOperations):
             hours=settings.download_hours,
             is_open=self._hours.is_open(settings.download_hours),
         )
-        super().__init__(settings, catalog, QueueThread(machine, self._runner), self._runner.file_checks)
+        thread = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
         self._runner.connect(self._thread.post)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
@@ -203,20 +206,29 @@ class Operations(ModelOperations):
         return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
+        return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)
+
+    @override
+    def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
+        return self._request(text, plan, starts=True, joins=True)
+
+    def _request(
+        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool, joins: bool
+    ) -> "Future[QueuePosition]":
         if starts:
             self._runner.warm_up()  # the engine is ready when the files are known
 
+        def make() -> PlannedDownload:
+            made = plan()
+            self._runner.use_token(self.hub.token)
+            return made
+
         def resolve() -> "Future[PlannedDownload]":
-            return self._ask_hub(lambda: self._resolve(request))
+            return self._ask_hub(make)
 
         pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
-        pending.begin(str(request.id))
+        pending.begin(text)
         return pending.answer
-
-    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
-        plan = self._resolver.resolve(request)
-        self._runner.use_token(self.hub.token)
-        return plan
 
     def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
         return self._workers.submit(question)

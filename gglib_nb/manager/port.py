@@ -70,6 +70,7 @@ class DownloadManager(Operations):
     delete = as_coroutine(Operations.submit_delete)
     verify = as_coroutine(Operations.submit_verify)
     verify_all = as_coroutine(Operations.submit_verify_all)
+    repair = as_coroutine(Operations.submit_repair)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

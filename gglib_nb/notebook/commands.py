@@ -219,6 +219,11 @@ class Verify(_AboutOneOrAll):
 
 
 @dataclass(frozen=True, slots=True)
+class Repair(_AboutOne):
+    """Fetch what is wrong of a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forget(_AboutOne):
     """Take a model off the list; its files stay."""
 
@@ -256,7 +261,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Verify | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

@@ -253,7 +253,7 @@ def _after_interrupt(command: commands.Command) -> str:
             return "Stopped waiting; the downloads go on."
         case commands.Queue() | commands.Plan() | commands.Search():
             return "Interrupted; the request is void."
-        case commands.Verify():
+        case commands.Verify() | commands.Repair():
             return "Stopped verifying; what was known of the models stays."
         case _:
             return "Interrupted; %gguf status shows how the queue is."

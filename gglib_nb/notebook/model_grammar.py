@@ -6,7 +6,7 @@ from typing import Final, get_args
 
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelOrder, ModelState
-from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Verify
+from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Repair, Verify
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 
 ORDERS: Final[tuple[str, ...]] = get_args(ModelOrder)
@@ -72,6 +72,14 @@ MODEL_VERBS: Final[dict[str, Verb]] = {
         _build_verify,
         "model",
         (_ID, "An interrupt ends it; the model stays as it was."),
+    ),
+    "repair": Verb(
+        "repair ID",
+        "Fetch what is wrong of a model, and only that; the damaged file stays until the mended one is verified.",
+        reference("ID"),
+        about(Repair),
+        "model",
+        (_ID, "What is wrong is looked for first, unless verify has found it."),
     ),
     "forget": Verb(
         "forget ID",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
+from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.notebook import formats
@@ -26,7 +26,7 @@ _COLUMNS: Final = (
     Column("Folder", is_code=True, importance=9),
 )
 _MOST_RANGES: Final = 5
-_MENDING: Final = "Fetch it again: %gguf queue {id} --force"
+_MENDING: Final = "Mend it: %gguf repair {id}"
 _BAD: Final = "var(--jp-error-color1,#c62828)"
 _MIDDLE: Final = "var(--jp-warn-color0,#b26a00)"
 _GOOD: Final = "var(--jp-success-color0,#2e7d32)"
@@ -89,6 +89,17 @@ def verified(verification: Verification) -> str:
         return printable(f"{verification.id}: {files}, {size}, {judged}.")
     faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
     return printable(f"{verification.id} is not right. {faults} {_MENDING.format(id=verification.id)}")
+
+
+def repaired(repair: Repair) -> str:
+    """What mending a model comes to."""
+    if not repair.is_needed:
+        return printable(f"{repair.id} is right; there is nothing to mend.")
+    files = _count(len(repair.faulty_paths), "file")
+    return printable(
+        f"Mending {repair.id}: {files} not right, {formats.size(repair.bytes_to_fetch)} to fetch. "
+        "The rest is taken from what is here. %gguf shows how far it is."
+    )
 
 
 def _fault(file: CheckedFile) -> str:

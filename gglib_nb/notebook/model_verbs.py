@@ -5,6 +5,8 @@ Knows no IPython: how a question is put to a person and how progress is shown is
 
 import re
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -46,6 +48,8 @@ def perform(command: commands.ModelCommand, manager: "DownloadManager", recall: 
             return Answer(model_path(command, manager, recall))
         case commands.Verify():
             return verify(command, manager, recall, place)
+        case commands.Repair():
+            return repair(command, manager, recall, place)
         case commands.Forget():
             return forget(command, manager, recall)
         case commands.Delete():
@@ -85,6 +89,25 @@ def model_path(command: commands.ModelPath, manager: "DownloadManager", recall: 
 
 def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
     """Hashes the files of a model, or of all, and says what came out."""
+    with _shown(place) as (tell, show):
+        if command.reference is None:
+            found = settle(manager.submit_verify_all(on_progress=tell), show)
+        else:
+            model = find_model(command.reference, manager, recall)
+            found = [settle(manager.submit_verify(model.id, on_progress=tell), show)]
+    return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
+
+
+def repair(command: commands.Repair, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
+    """Has what is wrong of a model fetched again."""
+    model = find_model(command.reference, manager, recall)
+    with _shown(place) as (tell, show):
+        return Answer(model_table.repaired(settle(manager.submit_repair(model.id, on_progress=tell), show)))
+
+
+@contextmanager
+def _shown(place: Place) -> Iterator[tuple[Callable[[VerifyProgress], None], Callable[[], None]]]:
+    """Who is told how far a verification is, and who shows it: a thread of the manager's, and the one that waits."""
     reached: deque[VerifyProgress] = deque(maxlen=1)
     line = place.progress()
 
@@ -93,14 +116,9 @@ def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall,
             line.show(model_table.reading(reached[-1]), model_table.read_fraction(reached[-1]))
 
     try:
-        if command.reference is None:
-            found = settle(manager.submit_verify_all(on_progress=reached.append), show)
-        else:
-            model = find_model(command.reference, manager, recall)
-            found = [settle(manager.submit_verify(model.id, on_progress=reached.append), show)]
+        yield reached.append, show
     finally:
         line.close()
-    return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
 
 
 def forget(command: commands.Forget, manager: "DownloadManager", recall: Recall) -> Answer:

@@ -20,9 +20,10 @@ from gglib_nb.engine.storage.donors import DonorFile
 from gglib_nb.engine.storage.filesystem import storage_error, sync_folder
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
-from gglib_nb.engine.storage.journal import Journal
+from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.lease import Lease
 from gglib_nb.engine.storage.paths import check_way, journal_path
+from gglib_nb.engine.storage.salvage import salvage
 from gglib_nb.errors import GglibError, StorageError
 
 _LOOK_S: Final = 0.5
@@ -111,7 +112,7 @@ class TargetCheck:
         if not self._force and (linked := self._linked()) is not None:
             self.lease.release()
             return CheckResult(linked, is_linked=True)
-        return CheckResult(None, donors=self._find_donors())
+        return CheckResult(None, donors=() if self._salvaged() else self._find_donors())
 
     def _wait_for_lease(self) -> bool:
         """Take the lease; whether somebody else had it meanwhile."""
@@ -134,7 +135,7 @@ class TargetCheck:
             found = self.target.stat()
         except FileNotFoundError:
             return None
-        if self._force:
+        if self._force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self.target} is not a file; move it away, then retry.")
@@ -152,6 +153,26 @@ class TargetCheck:
         raise StorageError(
             f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
         )
+
+    def _is_known_wrong(self, found: os.stat_result) -> bool:
+        """Whether the catalog has seen this very file and found it wrong."""
+        return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
+
+    def _salvaged(self) -> bool:
+        """Begin the partial file with what is right of a damaged target; whether there was one."""
+        wrong = self.files[0].wrong_ranges
+        try:
+            is_damaged = self._is_known_wrong(self.target.stat())
+        except FileNotFoundError:
+            return False
+        if is_damaged and wrong and not self._force:
+            # (Which bytes are wrong is known by the digest, so the commit does not count.)
+            parts = tuple(PartIdentity.of(file, file.size_bytes, "") for file in self.files)
+            salvage(self.target, parts, wrong, self._stop)
+            if self._stop.is_set():
+                self.lease.release()
+                raise StoppedError
+        return is_damaged
 
     def _is_known(self, found: os.stat_result) -> bool:
         """Whether the catalog or a journal has seen this very file verified."""
