@@ -5,10 +5,14 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
+
+BAR_STEPS: Final = 128
+"""In so many equal steps of a file it is told where its bytes stand: fine enough for a bar, coarse enough to be told often."""
 
 
 class DownloadStatus(StrEnum):
@@ -83,6 +87,8 @@ class PlannedFile:
         kind: `shard`, or the kind of companion it is (`mmproj`, ...).
         known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
             None where the catalog does not know it. A target that still has it is not hashed again.
+        wrong_ranges: None where nothing wrong is known of the target; else it had that modification time when these of its
+            bytes were found wrong (empty: the whole): it is replaced, and what is right of it is used.
     """
 
     path_in_repo: str
@@ -92,6 +98,7 @@ class PlannedFile:
     offset_bytes: int = 0
     kind: str = "shard"
     known_mtime_ns: int | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +180,8 @@ class StoredFile:
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
         wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
             ranges; empty where only the whole is known to be wrong.
+        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, as long as it comes from who
+            hashed it; empty where they are not known, or kept elsewhere.
         reused_bytes: Of its bytes, those that were copied from other files on this machine.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
@@ -188,6 +197,7 @@ class StoredFile:
     facts: dict[str, str | int | float | bool | None]
     verified_at_s: float | None = None
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    block_digests: str = ""
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
 
@@ -203,6 +213,9 @@ class ShardProgress:
         size_bytes: None unknown.
         downloaded_bytes: Bytes that are on the disk.
         status: Where it is.
+        arrived_steps: Where those bytes stand, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
+            where they stand in their order from the start, or where it is not known.
+        verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
     """
 
     number: int
@@ -211,6 +224,8 @@ class ShardProgress:
     size_bytes: int | None
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +252,7 @@ class QueuedDownload:
         commit_sha: The commit it comes from.
         label: Quantization label; None where the files carry none.
         paths: Where the model's files stand, in shard order; empty unless completed.
+        companion_paths: Where its companions stand, in their order; empty unless completed.
         is_verified: True when every file hashed to what the hub states; None unless completed.
         was_present: Completed without a byte fetched.
         queued_at_s: Unix time.
@@ -270,6 +286,7 @@ class QueuedDownload:
     ended_at_s: float | None
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    companion_paths: tuple[str, ...] = ()
 
     @property
     def group_id(self) -> str:

@@ -52,6 +52,8 @@ class VariantPlan:
         is_recommended: What `%gguf queue owner/repo` would take.
         why: Why it is recommended; empty where it is not.
         companions: What `--with` takes along with it, one of a kind.
+        reusable_bytes: Of its bytes, how many could be copied from files on this machine, at most: as many as samples will
+            confirm. None where nobody has looked, or it cannot be told.
     """
 
     key: str
@@ -69,6 +71,7 @@ class VariantPlan:
     is_recommended: bool = False
     why: str = ""
     companions: tuple[PlannedCompanion, ...] = ()
+    reusable_bytes: int | None = None
 
     @property
     def bytes_to_go(self) -> int | None:
@@ -108,6 +111,7 @@ class RepoPlan:
         vram_bytes: The largest GPU's; None without one, or where it cannot be asked.
         refusal: Why the files may not be fetched and what to do about it; empty where they may.
         undecided: Why the rule takes none; empty where it does.
+        page_url: Its page on the hub; None unknown.
     """
 
     repo_id: str
@@ -127,6 +131,7 @@ class RepoPlan:
     vram_bytes: int | None
     refusal: str = ""
     undecided: str = ""
+    page_url: str | None = None
 
     @property
     def recommended(self) -> VariantPlan | None:

@@ -11,12 +11,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
@@ -24,18 +27,22 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.errors import CatalogError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.finding import judged, pointing_to_children
+from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
+from gglib_nb.manager.progress_watch import Progress, watched
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
-from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
+from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -47,7 +54,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
 _Result = TypeVar("_Result")
-_Other = TypeVar("_Other")
 
 
 class _PositionAndShards(NamedTuple):
@@ -112,8 +118,8 @@ class Operations(ModelOperations):
         settings = self.config.settings()
         self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
-        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
-        configure = _configure(settings, self.hub.user_agent)
+        hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
@@ -125,13 +131,16 @@ class Operations(ModelOperations):
             hours=settings.download_hours,
             is_open=self._hours.is_open(settings.download_hours),
         )
-        super().__init__(settings, catalog, QueueThread(machine, self._runner))
+        thread = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
         self._runner.connect(self._thread.post)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
-        self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
+        self._planner: Final = Planner(
+            self.hub, self.settings.models_directory, machine_memory, present_bytes, self.catalog.models
+        )
         _abandon_in_forks(self)
 
     # Queueing ----------------------------------------------------------------------------------------------------
@@ -145,11 +154,11 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: The same download, or one that writes the same files, is pending or active.
         """
-        return _then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
 
     def submit_queue_and_process(self, request: DownloadRequest) -> "Future[DownloadId]":
         """Does what `queue_download` does, and lets the processor run."""
-        return _then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
 
     def submit_queue_smart(
         self,
@@ -172,7 +181,7 @@ class Operations(ModelOperations):
             AlreadyQueuedError: Another download writes the same files.
         """
         request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
-        return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
+        return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
         self,
@@ -183,32 +192,52 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        progress: Progress = None,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
+
+        Meanwhile a terminal on standard error shows how it goes, a bar for each file that moves; where there is none, one
+        line a minute does. `progress=False` shows nothing, as do the Hub's own switches; a callable gets the download
+        whenever something changed, on a thread of its own, ten times a second at most.
 
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
             repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
         )
-        finishing = _chain(queueing, lambda queued: self.submit_wait(queued.id))
-        return _then(finishing, lambda finished: finished.paths[0])
+        naming = then(queueing, lambda queued: queued.id)
+        finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
+        arriving = then(finishing, lambda finished: finished.paths[0])
+        return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
+        def plan() -> PlannedDownload:
+            with pointing_to_children(self.hub, request.repo_id):
+                return self._resolver.resolve(request)
+
+        return self._request(str(request.id), plan, starts=starts, joins=joins)
+
+    @override
+    def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
+        return self._request(text, plan, starts=True, joins=True)
+
+    def _request(
+        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool, joins: bool
+    ) -> "Future[QueuePosition]":
         if starts:
             self._runner.warm_up()  # the engine is ready when the files are known
 
+        def make() -> PlannedDownload:
+            made = plan()
+            self._runner.use_token(self.hub.token)
+            return made
+
         def resolve() -> "Future[PlannedDownload]":
-            return self._ask_hub(lambda: self._resolve(request))
+            return self._ask_hub(make)
 
         pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
-        pending.begin(str(request.id))
+        pending.begin(text)
         return pending.answer
-
-    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
-        plan = self._resolver.resolve(request)
-        self._runner.use_token(self.hub.token)
-        return plan
 
     def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
         return self._workers.submit(question)
@@ -247,11 +276,34 @@ class Operations(ModelOperations):
         """Lets a paused download run again; the processor runs."""
         return self._thread.post(on.ResumeRequested(_id(id), time.time()))
 
+    def submit_run_now(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
+        return self._thread.post(on.RunRequested(_id(id), time.time()))
+
+    def submit_pause_all(self) -> "Future[None]":
+        """Holds everything back: what waits first, so that nothing starts meanwhile."""
+        items = self.snapshot.items
+        wanted = [item for item in reversed(items) if item.status is not DownloadStatus.REGISTERING]
+        return then(gathered([self.submit_pause(item.id) for item in wanted]), lambda _: None)
+
+    def submit_resume_all(self) -> "Future[None]":
+        """Lets everything that is paused run again, in its order."""
+        paused = [item for item in self.snapshot.items if item.status is DownloadStatus.PAUSED]
+        return then(gathered([self.submit_resume(item.id) for item in paused]), lambda _: None)
+
+    def submit_clear_ended(self, status: DownloadStatus | str) -> "Future[None]":
+        """Takes what ended in this way (`completed`, `failed`, `cancelled`) off the lists; files and partial files stay."""
+        return self._thread.post(on.EndedCleared(DownloadStatus(status)))
+
+    def submit_discard(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Takes a cancelled or failed download off the lists and deletes its partial files."""
+        return self._thread.post(on.EndedDiscarded(_id(id)))
+
     def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
         # Somebody may have logged in since it failed.
         refreshing = self._ask_hub(lambda: self._runner.use_token(self.hub.token))
-        return _chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
+        return chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
 
     def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
         """Forgets one failed download, or all of them where None."""
@@ -330,15 +382,15 @@ class Operations(ModelOperations):
 
     def submit_active_count(self) -> "Future[int]":
         """Downloads that hold a slot; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
 
     def submit_pending_count(self) -> "Future[int]":
         """Downloads that wait, paused ones included; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
 
     def submit_get_max_queue_size(self) -> "Future[int]":
         """The limit of pending downloads."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
 
     def submit_has_download(self, id: IdLike) -> "Future[bool]":  # noqa: A002
         """Whether a pending or active download answers to the id."""
@@ -347,7 +399,7 @@ class Operations(ModelOperations):
 
     def submit_wait(self, id: IdLike) -> "Future[FinishedDownload]":  # noqa: A002
         """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
-        return _then(self._thread.wait(_id(id)), _finished)
+        return then(self._thread.wait(_id(id)), _finished)
 
     def submit_join(self) -> "Future[None]":
         """Waits until nothing is queued or active; paused downloads do not count."""
@@ -384,18 +436,44 @@ class Operations(ModelOperations):
             RequestError: The quantization names no variant, or several.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
+
+        def plan() -> RepoPlan:
+            with pointing_to_children(self.hub, repo_id):
+                found = self._planner.plan(repo_id, quantization, revision, context, self.snapshot)
+            return replace(found, page_url=f"{self.hub.endpoint}/{found.repo_id}")
+
+        return self._ask_hub(plan)
 
     def submit_search(
-        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+        self,
+        words: str = "",
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        sort: str = "downloads",
+        limit: int = 20,
     ) -> "Future[list[RepoSummary]]":
         """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        With each, whether it likely fits this machine and whether a model of it is here. Arguments are those of
+        `HubClient.search`.
 
         Raises:
             RequestError: There is no such order.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
+        def search() -> list[RepoSummary]:
+            found = self.hub.search(
+                words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
+            )
+            here: frozenset[str] = frozenset()
+            with suppress(CatalogError):
+                here = frozenset(model.id.repo_id.casefold() for model in self.catalog.models())
+            return judged(found, self._planner.memory, here, self.hub.endpoint)
+
+        return self._ask_hub(search)
 
     def submit_partials(self) -> "Future[list[Leftover]]":
         """The partial downloads that lie about in the models folder, by path."""
@@ -409,7 +487,7 @@ class Operations(ModelOperations):
         """
         unwanted = frozenset(targets)
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
-        return _chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
+        return chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -459,47 +537,6 @@ def _finished(download: QueuedDownload) -> FinishedDownload:
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
     return DownloadId.parse(id) if isinstance(id, str) else id
-
-
-def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], target: "Future[Any]") -> None:
-    """Goes on with the result of `source`; its error, or its end without one, becomes that of `target`."""
-
-    def arrived(done: "Future[_Result]") -> None:
-        if done.cancelled():
-            target.cancel()
-        elif (error := done.exception()) is not None:
-            fail(target, error)
-        elif not target.done():
-            go_on(done.result())
-
-    source.add_done_callback(arrived)
-
-
-def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> "Future[_Other]":
-    """A future of the transformed result; cancelling it cancels `source`."""
-    target: Future[_Other] = Future()
-    _follow(source, lambda result: succeed(target, transform(result)), target)
-    target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
-    return target
-
-
-def _chain(first: "Future[_Result]", go_on: Callable[[_Result], "Future[_Other]"]) -> "Future[_Other]":
-    """A future of what the second step comes to; cancelling it cancels the step that is under way."""
-    target: Future[_Other] = Future()
-    steps: list[Future[Any]] = [first]
-
-    def go_on_with(result: _Result) -> None:
-        second = go_on(result)
-        steps.append(second)
-        _follow(second, lambda outcome: succeed(target, outcome), target)
-
-    def take_back(done: "Future[_Other]") -> None:
-        if done.cancelled():
-            steps[-1].cancel()
-
-    _follow(first, go_on_with, target)
-    target.add_done_callback(take_back)
-    return target
 
 
 def _abandon_in_forks(operations: Operations) -> None:

@@ -43,6 +43,11 @@ class DownloadManager(Operations):
     reorder_queue = as_coroutine(Operations.submit_reorder_queue)
     pause = as_coroutine(Operations.submit_pause)
     resume = as_coroutine(Operations.submit_resume)
+    run_now = as_coroutine(Operations.submit_run_now)
+    pause_all = as_coroutine(Operations.submit_pause_all)
+    resume_all = as_coroutine(Operations.submit_resume_all)
+    clear_ended = as_coroutine(Operations.submit_clear_ended)
+    discard = as_coroutine(Operations.submit_discard)
     retry = as_coroutine(Operations.submit_retry)
     clear_failed = as_coroutine(Operations.submit_clear_failed)
     set_max_queue_size = as_coroutine(Operations.submit_set_max_queue_size)
@@ -68,6 +73,9 @@ class DownloadManager(Operations):
     loading_lines = as_coroutine(Operations.submit_loading_lines)
     forget = as_coroutine(Operations.submit_forget)
     delete = as_coroutine(Operations.submit_delete)
+    verify = as_coroutine(Operations.submit_verify)
+    verify_all = as_coroutine(Operations.submit_verify_all)
+    repair = as_coroutine(Operations.submit_repair)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

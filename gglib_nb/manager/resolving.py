@@ -4,7 +4,8 @@ Asks the Hub and the catalog through the two protocols below, so it runs on a wo
 kernel's loop. It changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,10 +14,12 @@ from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import HubUnavailableError, RequestError
+from gglib_nb.manager.donors import registered_donors
 
 _MOST_FILES: Final = 1000  # far more than any model is cut into, and every one costs a row, a journal and a lease
 
@@ -52,6 +55,9 @@ class KnownFiles(Protocol):
 
     def known_files(self, paths: Iterable[str]) -> Mapping[str, KnownFile]:
         """What is remembered of files, by path."""
+
+    def models(self) -> Sequence[Model]:
+        """The registered models, the newest first."""
 
 
 class Resolver:
@@ -96,6 +102,7 @@ class Resolver:
             force=request.force,
             add_to_db=request.add_to_db,
             companions=request.companions,
+            donors=() if request.force else registered_donors(self._catalog.models(), variant.files[0]),
         )
 
     def _companions(
@@ -108,7 +115,7 @@ class Resolver:
                 raise RequestError(f"{wanted!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
             if (companion := companion_for(variants, variant, kind)) is None:
                 raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
-            files.append(_file(self._models_directory, listing, companion.path, kind))
+            files.append(planned_file(self._models_directory, listing, companion.path, kind))
         return files
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
@@ -128,10 +135,10 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
             f"{variant.key} is cut into {len(variant.files)} files; more than {_MOST_FILES} are not fetched."
         )
     if variant.split != "bytes":
-        return [_file(models_directory, listing, path, "shard") for path in variant.files]
+        return [planned_file(models_directory, listing, path, "shard") for path in variant.files]
     parts, offset = [], 0
     for path in variant.files:
-        parts.append(_file(models_directory, listing, path, "shard", offset))
+        parts.append(planned_file(models_directory, listing, path, "shard", offset))
         size = parts[-1].size_bytes
         if size is None:
             raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
@@ -139,7 +146,14 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
     return parts
 
 
-def _file(models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
+def planned_file(
+    models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0
+) -> PlannedFile:
+    """One file of a listing at its usual place.
+
+    Raises:
+        RequestError: A name that cannot be stored.
+    """
     file = listing.file(path)
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
     return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
@@ -164,6 +178,4 @@ def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[Pl
     is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)
     if known is None or not is_same:
         return file
-    return PlannedFile(
-        file.path_in_repo, file.size_bytes, file.sha256, file.target, file.offset_bytes, file.kind, known.mtime_ns
-    )
+    return replace(file, known_mtime_ns=known.mtime_ns)

@@ -27,6 +27,11 @@ class SyncOperations:
     reorder_queue = as_blocking(Operations.submit_reorder_queue)
     pause = as_blocking(Operations.submit_pause)
     resume = as_blocking(Operations.submit_resume)
+    run_now = as_blocking(Operations.submit_run_now)
+    pause_all = as_blocking(Operations.submit_pause_all)
+    resume_all = as_blocking(Operations.submit_resume_all)
+    clear_ended = as_blocking(Operations.submit_clear_ended)
+    discard = as_blocking(Operations.submit_discard)
     retry = as_blocking(Operations.submit_retry)
     clear_failed = as_blocking(Operations.submit_clear_failed)
     set_max_queue_size = as_blocking(Operations.submit_set_max_queue_size)
@@ -52,6 +57,9 @@ class SyncOperations:
     loading_lines = as_blocking(Operations.submit_loading_lines)
     forget = as_blocking(Operations.submit_forget)
     delete = as_blocking(Operations.submit_delete)
+    verify = as_blocking(Operations.submit_verify)
+    verify_all = as_blocking(Operations.submit_verify_all)
+    repair = as_blocking(Operations.submit_repair)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.engine.process.watchdog import Watchdog
-from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
+from gglib_nb.engine.protocol import Command, Configure, Event, StopCheck, StopTransfer, decode, encode
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
 # the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
@@ -45,6 +45,8 @@ main(int(parent_pid))
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
 _WATCH_S: Final = 1.0
+# A look that took so long: this process or the whole machine stood still meanwhile (a suspended laptop, a paused container).
+_OVERSLEPT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ class EngineClient:
                 is_void = sent.life != self._life or (process is None and self._is_closed)
             if is_void:
                 continue
-            if process is None and not isinstance(sent.command, Configure | StopTransfer):
+            if process is None and not isinstance(sent.command, Configure | StopTransfer | StopCheck):
                 # (For the two, the newest `Configure` is sent at the start, and nothing is there to stop.)
                 process = self._start_with_configure()
             if process is not None and sent.command is not None:
@@ -250,7 +252,11 @@ class EngineClient:
         """What the engine says next; empty at its end. Meanwhile its silence is watched."""
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe
         descriptor = process.stdout.fileno()
+        asked_s = time.monotonic()
         while not select.select([descriptor], [], [], _WATCH_S)[0]:
+            asked_s, waited_s = time.monotonic(), time.monotonic() - asked_s
+            if waited_s > _OVERSLEPT_S:
+                self._watchdog.overslept(waited_s)
             now_s = time.monotonic()
             verdict = self._watchdog.verdict(now_s)
             if verdict == "dead":

@@ -75,10 +75,12 @@ class PartialFile:
         check_way(target)
         self._fd = open_beside(self.path, os.O_RDWR | os.O_CREAT)
         self._folder = _identity(target.parent)
+        self._real_folder = os.path.realpath(target.parent)
         try:
             self._prepare()
         except (OSError, StorageError):
             os.close(self._fd)
+            self._journal.close()
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         if size_bytes is None:
@@ -100,6 +102,14 @@ class PartialFile:
             count = os.pwrite(self._fd, view, offset)
             offset += count
             view = view[count:]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it: somebody may have deleted it or put another file there. Asks the filesystem."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
 
     def copy(self, copier: RangeCopier, source: int, source_offset: int, offset: int, length: int) -> int:
         """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end.
@@ -178,10 +188,28 @@ class PartialFile:
         Raises:
             StorageError: So it is.
         """
-        folder = self.path.parent
+        self.check_links()
+        try:
+            is_another = _identity(self.path.parent) != self._folder
+        except FileNotFoundError:
+            return  # gone, with the lease in it, which is looked at next
+        if is_another:
+            raise self._replaced()
+
+    def check_links(self) -> None:
+        """Refuse where a link has come into the way since the file was opened: what is fetched anew would end up elsewhere.
+
+        Raises:
+            StorageError: So it is.
+        """
         check_way(self.path)
-        if _identity(folder) != self._folder:
-            raise StorageError(f"{folder} was replaced while a file was fetched into it; look at it, then retry.")
+        if os.path.realpath(self.path.parent) != self._real_folder:
+            raise self._replaced()
+
+    def _replaced(self) -> StorageError:
+        return StorageError(
+            f"{self.path.parent} was replaced while a file was fetched into it; look at it, then retry."
+        )
 
     def sync(self) -> None:
         """Bring everything that is written to the disk itself; only while the file is complete and open."""

@@ -9,7 +9,16 @@ from gglib_nb.engine.process.watchdog import (
     STOP_LIMIT_S,
     Watchdog,
 )
-from gglib_nb.engine.protocol import Progress, Ready, StartTransfer, StopTransfer, TransferFailed, TransferStopped
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    Progress,
+    Ready,
+    StartTransfer,
+    StopTransfer,
+    TransferFailed,
+    TransferStopped,
+)
 
 START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
 
@@ -60,6 +69,17 @@ def test_after_the_end_of_all_attempts_it_may_be_silent(end) -> None:
     assert watchdog.verdict(1_000.0) == "well"
 
 
+def test_a_check_of_files_is_work_too() -> None:
+    watchdog = Watchdog(0.0)
+    watchdog.heard(Ready(7), 0.0)
+    watchdog.told(CheckFiles(1, ()), 100.0)
+    assert watchdog.verdict(100.0 + KILLED_AFTER_S) == "dead"
+
+    watchdog.heard(CheckEnded(1, ()), 101.0)
+
+    assert watchdog.verdict(1_000.0) == "well"
+
+
 def test_a_stop_that_is_not_confirmed_is_fatal_although_others_report() -> None:
     watchdog = a_running_one()
     watchdog.told(StopTransfer(1), 110.0)
@@ -85,3 +105,13 @@ def test_a_process_that_is_still_starting_gets_longer() -> None:
 
     assert watchdog.verdict(START_LIMIT_S - 1) == "well"
     assert watchdog.verdict(START_LIMIT_S) == "dead"
+
+
+def test_what_the_watcher_itself_has_overslept_is_no_silence() -> None:
+    watchdog = a_running_one()
+    watchdog.told(StopTransfer(1), 101.0)
+
+    watchdog.overslept(3_600.0)
+
+    assert (watchdog.verdict(3_702.0), watchdog.silent_s(3_702.0)) == ("well", 2.0)
+    assert watchdog.verdict(3_701.0 + STOP_LIMIT_S) == "dead"
