@@ -109,6 +109,11 @@ def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: 
     return _READERS[name](environ)
 
 
+def session_name(environ: Mapping[str, str]) -> str:
+    """The notebook that a kernel was started for, as Jupyter's server says in `JPY_SESSION_NAME`; empty where none does."""
+    return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
+
+
 def _named(environ: Mapping[str, str], name: str) -> Path | None:
     value = environ.get(name, "")
     return Path(value) if value.strip() else None

@@ -16,7 +16,8 @@ _current: DownloadManager | None = None
 def get_manager() -> DownloadManager:
     """The manager that the magics, the panel and `gglib_nb.download` share; made from the environment on first use.
 
-    It ends with the interpreter: at most 2 s are waited for the engine, which keeps what it fetched.
+    It takes up what kernels left that are gone, for the same models folder and hub, and goes on with it. It ends with the
+    interpreter: at most 2 s are waited for the engine, which keeps what it fetched, and the next kernel takes up the rest.
 
     Raises:
         InvalidConfigError: An environment variable has a value that cannot work.
@@ -26,6 +27,7 @@ def get_manager() -> DownloadManager:
         if _current is None or _current.is_closed:
             settings = Settings.from_environment(os.environ)
             _current = DownloadManager(DownloadManagerConfig.from_settings(settings))
+            _current.submit_adopt()
             atexit.register(_current.close)
         return _current
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.process.client import EngineClient, EngineLost, EngineSilent, Report
-from gglib_nb.errors import CatalogError, GglibError, from_wire
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, from_wire
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.queue import effects as do
@@ -39,11 +39,12 @@ class EngineEffectRunner(EffectRunner):
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
+        self._store: Callable[[], None] = lambda: None
         self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
 
-    def connect(self, post: Post) -> None:
-        """Says where reports go; before the first effect."""
-        self._post = post
+    def connect(self, post: Post, store: Callable[[], None]) -> None:
+        """Says where reports go, and who writes the queue down; before the first effect."""
+        self._post, self._store = post, store
 
     def use_token(self, token: str | None) -> None:
         """The token for the attempts that start from now on; finding it may take a request, so others do that."""
@@ -83,6 +84,10 @@ class EngineEffectRunner(EffectRunner):
     def register(self, effect: do.RegisterModel) -> None:
         self._writer.submit(lambda: self._post(self._registered(effect)))
 
+    @override
+    def store_queue(self) -> None:
+        self._store()
+
     def close(self, timeout_s: float) -> None:
         """Stops the engine, leaving what it fetched for a resume."""
         self._writer.close()
@@ -102,12 +107,15 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s)
         try:
-            self._catalog.register(model)
+            try:
+                self._catalog.register(model)
+            except CatalogDamagedError:
+                self._catalog.register(model)  # in the new file that takes the damaged one's place
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
             failure = CatalogError(
-                f"The model could not be registered ({error}). Its files are there; `retry` tries again."
+                f"It could not be registered ({error}); queueing it again tries again."
             )
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())

@@ -21,6 +21,7 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
@@ -28,15 +29,17 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
+from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings
+from gglib_nb.settings import Settings, session_name
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -115,7 +118,10 @@ class Operations:
             bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
         )
         self._thread: Final = QueueThread(machine, self._runner)
-        self._runner.connect(self._thread.post)
+        self._keeper: Final = QueueKeeper(
+            self.catalog.database, self.settings, session_name(os.environ), self._thread
+        )
+        self._runner.connect(self._thread.post, self._keeper.changed)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
@@ -303,7 +309,9 @@ class Operations:
 
         It is called on the queue's own thread, so it must not wait. Returns what ends it.
         """
-        return self._thread.subscribe(listener)
+        unsubscribe = self._thread.subscribe(listener)
+        self._keeper.wake()  # there is somebody to show the other kernels' downloads to
+        return unsubscribe
 
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
@@ -364,6 +372,42 @@ class Operations:
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
         return _chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
+    # Other kernels -----------------------------------------------------------------------------------------------
+
+    def submit_adopt(self) -> "Future[Adoption]":
+        """Takes up what kernels left that are gone: their queue, pauses, failures and limits; what ran goes on.
+
+        From then on this queue is handed on as well: a close keeps it for the next kernel. `get_manager` does this
+        once; a manager made by hand is asked. Where the models database cannot be used there is nothing to take up, and
+        a notice of the snapshot says so.
+        """
+        return self._keeper.adopt(self._prepare_adopted)
+
+    def _prepare_adopted(self) -> None:
+        self._runner.use_token(self.hub.token)
+        self._runner.warm_up()
+
+    def submit_see_others(self) -> "Future[None]":
+        """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
+        return self._keeper.look()
+
+    def submit_queue_partials(self, part_of_path: str = "") -> "Future[tuple[DownloadId, ...]]":
+        """Queues what partial files lie in the models folder and nothing in the queue goes on with.
+
+        Args:
+            part_of_path: Only files whose path holds this text.
+
+        Returns:
+            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
+        """
+        asking = self._thread.ask(lambda machine: machine.wanted_targets)
+        folder = self.settings.models_directory
+        finding = _chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
+        return _chain(finding, lambda requests: _all_of([self._queue_again(request) for request in requests]))
+
+    def _queue_again(self, request: DownloadRequest) -> "Future[DownloadId]":
+        return _then(self._submit(request, starts=True, joins=True), lambda queued: queued.id)
+
     # The end -----------------------------------------------------------------------------------------------------
 
     @property
@@ -373,6 +417,7 @@ class Operations:
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
+        self._keeper.close()
         self._thread.close(timeout_s)
         self._workers.close()
         self._runner.close(timeout_s)
@@ -381,6 +426,7 @@ class Operations:
 
     def abandon(self) -> None:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
+        self._keeper.abandon()
         self._thread.abandon()
         self._runner.abandon()
 
@@ -446,6 +492,25 @@ def _chain(first: "Future[_Result]", go_on: Callable[[_Result], "Future[_Other]"
     _follow(first, go_on_with, target)
     target.add_done_callback(take_back)
     return target
+
+
+def _all_of(sources: "list[Future[_Result]]") -> "Future[tuple[_Result, ...]]":
+    """Ends when all have; with the first error, where there is one."""
+    together: Future[tuple[_Result, ...]] = Future()
+
+    def look(_done: object = None) -> None:
+        if not all(source.done() for source in sources):
+            return
+        errors = [error for source in sources if (error := source.exception()) is not None]
+        if errors:
+            fail(together, errors[0])
+        else:
+            succeed(together, tuple(source.result() for source in sources))
+
+    for source in sources:
+        source.add_done_callback(look)
+    look()
+    return together
 
 
 def _abandon_in_forks(operations: Operations) -> None:

@@ -58,6 +58,9 @@ class DownloadManager(Operations):
     search = as_coroutine(Operations.submit_search)
     partials = as_coroutine(Operations.submit_partials)
     discard_partials = as_coroutine(Operations.submit_discard_partials)
+    queue_partials = as_coroutine(Operations.submit_queue_partials)
+    adopt = as_coroutine(Operations.submit_adopt)
+    see_others = as_coroutine(Operations.submit_see_others)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

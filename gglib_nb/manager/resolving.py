@@ -16,7 +16,7 @@ from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import HubUnavailableError, RequestError
+from gglib_nb.errors import CatalogError, HubUnavailableError, RequestError
 
 
 class Hub(Protocol):
@@ -67,7 +67,6 @@ class Resolver:
         Raises:
             RequestError: It names no variant, several, or one that cannot be fetched.
             HubError: The Hub's answer is no, or there is none.
-            CatalogError: The models database cannot be read.
         """
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
@@ -109,7 +108,10 @@ class Resolver:
         return files
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
-        known = self._catalog.known_files({file.target for file in files})
+        try:
+            known = self._catalog.known_files({file.target for file in files})
+        except CatalogError:
+            return files  # what is there is hashed instead; whoever keeps the queue says what is wrong
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
 
 

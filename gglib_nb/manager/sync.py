@@ -42,6 +42,9 @@ class SyncOperations:
     search = as_blocking(Operations.submit_search)
     partials = as_blocking(Operations.submit_partials)
     discard_partials = as_blocking(Operations.submit_discard_partials)
+    queue_partials = as_blocking(Operations.submit_queue_partials)
+    adopt = as_blocking(Operations.submit_adopt)
+    see_others = as_blocking(Operations.submit_see_others)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

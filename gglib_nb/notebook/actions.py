@@ -71,6 +71,9 @@ class PanelManager(Protocol):
     def submit_clear_failed(self, download_id: str | None = None, /) -> Future[Any]:
         """Takes one off the failures; empties them where None."""
 
+    def submit_queue_partials(self) -> Future[Any]:
+        """Queues what partial files lie about."""
+
     def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
         """How many may wait."""
 
@@ -189,6 +192,7 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
         manager.submit_reorder_queue(request["id"], request["position"]), _nothing
     ),
     "cancel_all": lambda manager, _: _mapped(manager.submit_cancel_all(), _nothing),
+    "queue_partials": lambda manager, _: _mapped(manager.submit_queue_partials(), _nothing),
     "clear_failed": lambda manager, _: _mapped(manager.submit_clear_failed(), _nothing),
     "limit": lambda manager, request: _mapped(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
     "bandwidth": lambda manager, request: _mapped(

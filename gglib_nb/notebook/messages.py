@@ -60,8 +60,31 @@ class RunState(TypedDict):
     completed_bytes: int | None
 
 
+class NoticeState(TypedDict):
+    """A line about the queue as a whole."""
+
+    kind: str
+    text: str
+
+
+class ElsewhereState(TypedDict):
+    """A download of another kernel; it can be looked at only."""
+
+    owner: str
+    is_left: bool
+    id: str
+    name: str
+    quantization: str | None
+    status: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+
 class QueueState(TypedDict):
-    """What the header shows."""
+    """What stands above and below the list of downloads."""
 
     pending_count: int
     active_count: int
@@ -71,6 +94,8 @@ class QueueState(TypedDict):
     eta_seconds: float | None
     resolving: list[str]
     last_run: RunState | None
+    notices: list[NoticeState]
+    elsewhere: list[ElsewhereState]
 
 
 class PanelState(TypedDict):
@@ -171,7 +196,7 @@ class PlainRequest(TypedDict):
     """A request that is about the whole queue."""
 
     cid: str
-    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync"]
+    kind: Literal["cancel_all", "retry_all", "clear_failed", "queue_partials", "sync"]
 
 
 class DownloadAction(TypedDict):

@@ -5,6 +5,7 @@ request is being resolved voids the request.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
 
 
+# A database that another program holds must not keep the queue from being shown.
+_LOOK_S: Final = 1.0
 _ROW: Final = re.compile(r"#?(\d+)")
 
 
@@ -142,6 +145,8 @@ def _models(manager: "DownloadManager") -> Answer:
 
 
 def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+    if command.queue:
+        return _queue_partials(command, manager)
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
         return Answer(
@@ -154,6 +159,13 @@ def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
     kept = len(found) - len(deleted)
     spared = f" {kept} in the queue or in use elsewhere stay." if kept else ""
     return Answer(f"Deleted {_files(len(deleted))}; {formats.size(freed)} are free again.{spared}")
+
+
+def _queue_partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+    queued = settle(manager.submit_queue_partials(command.part_of_path or ""))
+    if not queued:
+        return Answer("Nothing was queued: no partial download lies about that the queue does not go on with already.")
+    return Answer(wording.printable(f"Queued {', '.join(map(str, queued))}; what is there is not fetched again."))
 
 
 def _files(number: int) -> str:
@@ -176,6 +188,8 @@ def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:
 
 
 def show_queue(manager: "DownloadManager") -> Answer:
-    """The queue as it is now."""
+    """The queue as it is now, and those of other kernels."""
+    with suppress(TimeoutError):
+        manager.submit_see_others().result(_LOOK_S)
     snapshot = manager.snapshot
     return Answer(render_text(snapshot), render_html(snapshot))

@@ -66,6 +66,11 @@ class RegisterModel:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreQueue:
+    """Write down what has to outlive the process; something of it changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell whoever listens."""
 
@@ -79,4 +84,6 @@ class Reply:
     value: object
 
 
-Effect = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | Announce | Reply
+Effect = (
+    StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | StoreQueue | Announce | Reply
+)

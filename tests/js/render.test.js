@@ -65,6 +65,8 @@ const state = (items = {}, fields = {}) => ({
     eta_seconds: null,
     resolving: [],
     last_run: null,
+    notices: [],
+    elsewhere: [],
   },
   order: Object.keys(items),
   items,

@@ -4,6 +4,7 @@ from itertools import count
 
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -91,6 +92,16 @@ class QueueDriver:
 
     def clear_failed(self, text=None):
         self.send(on.FailuresCleared(None if text is None else DownloadId.parse(text)))
+
+    # Other kernels
+
+    def restore(self, *stored, limits=StoredLimits(), starts=True):
+        """Takes up what an earlier kernel left, of each file ten bytes on the disk."""
+        downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
+        return self.send(on.DownloadsRestored(downloads, limits, starts, self.now_s))
+
+    def see(self, *others):
+        self.send(on.OthersSeen(others))
 
     # Reports; a download is named by its id, an old attempt by its number
 

@@ -7,7 +7,7 @@
  *
  *     messages  shapes on the wire            formats, words, state, segments, presses, undo  pure functions
  *     dom       builders of elements          kernel                           requests and their answers
- *     row, bars, drag, list, adder, header    the parts of the panel
+ *     row, bars, drag, list, adder, header, surroundings    the parts of the panel
  *     view      one view of it                panel                            the widget
  */
 
