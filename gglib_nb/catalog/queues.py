@@ -91,7 +91,9 @@ class Queues:
             gone = [(self._kernel.owner, name) for name in before.keys() - wanted.keys()]
             connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
             changed = [(name, *new) for name, new in wanted.items() if not _is_same(before.get(name), new)]
-            connection.executemany(_PUT_DOWNLOAD, [self._row(name, stored, position) for name, stored, position in changed])
+            connection.executemany(
+                _PUT_DOWNLOAD, [self._row(name, stored, position) for name, stored, position in changed]
+            )
         self._written = wanted
 
     def beat(self, items: Iterable[QueuedDownload], at_s: float) -> bool:
@@ -142,7 +144,8 @@ class Queues:
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
             rows = connection.execute(
-                f"{_SELECT} AND progress != '[]' ORDER BY seen_at_s", (self._kernel.models_directory, self._kernel.owner)
+                f"{_SELECT} AND progress != '[]' ORDER BY seen_at_s",
+                (self._kernel.models_directory, self._kernel.owner),
             ).fetchall()
         for row in rows:
             record = _record(row)

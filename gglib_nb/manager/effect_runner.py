@@ -114,9 +114,7 @@ class EngineEffectRunner(EffectRunner):
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
-            failure = CatalogError(
-                f"It could not be registered ({error}); queueing it again tries again."
-            )
+            failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())
         return on.ModelRegistered(effect.attempt, time.time())

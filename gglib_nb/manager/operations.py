@@ -18,7 +18,6 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
@@ -29,6 +28,7 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
@@ -48,8 +48,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 _Result = TypeVar("_Result")
 _Other = TypeVar("_Other")
-
-IdLike = DownloadId | str
 
 
 class _PositionAndShards(NamedTuple):
@@ -97,7 +95,7 @@ class FinishedDownload:
     was_present: bool
 
 
-class Operations:
+class Operations(ModelOperations):
     """The download port without a loop: every `submit_...` returns a future at once."""
 
     def __init__(self, config: DownloadManagerConfig | None = None) -> None:
@@ -107,20 +105,18 @@ class Operations:
             InvalidConfigError: A setting has a value that cannot work.
         """
         self.config: Final = config or DownloadManagerConfig()
-        self.settings: Final = self.config.settings()
-        self.catalog: Final = Catalog(self.settings.database_path)
-        self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
-        configure = _configure(self.settings, self.hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, self.catalog, self.settings.log_directory)
+        settings = self.config.settings()
+        catalog = Catalog(settings.database_path)
+        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, self.hub.user_agent)
+        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
         machine = QueueMachine(
-            max_size=self.settings.max_queue_size,
-            max_concurrent=self.settings.max_concurrent,
-            bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
+            max_size=settings.max_queue_size,
+            max_concurrent=settings.max_concurrent,
+            bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
         )
-        self._thread: Final = QueueThread(machine, self._runner)
-        self._keeper: Final = QueueKeeper(
-            self.catalog.database, self.settings, session_name(os.environ), self._thread
-        )
+        super().__init__(settings, catalog, QueueThread(machine, self._runner))
+        self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), self._thread)
         self._runner.connect(self._thread.post, self._keeper.changed)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
@@ -252,7 +248,7 @@ class Operations:
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes the limit of all transfers together, at once; None is unlimited.
+        """Changes how many downloads may wait; what waits already stays, also above the new limit.
 
         Raises:
             InvalidConfigError: The limit is not a whole number of at least 1.
@@ -260,7 +256,11 @@ class Operations:
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
-        """Changes the limit of all transfers together; None is unlimited."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
 
     # Looking -----------------------------------------------------------------------------------------------------
@@ -310,20 +310,13 @@ class Operations:
         It is called on the queue's own thread, so it must not wait. Returns what ends it.
         """
         unsubscribe = self._thread.subscribe(listener)
-        self._keeper.wake()  # there is somebody to show the other kernels' downloads to
+        # There is somebody to show the other kernels' downloads to, as soon as the thread knows of them.
+        self._thread.ask(lambda _machine: None).add_done_callback(lambda _done: self._keeper.wake())
         return unsubscribe
 
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
         return self._thread.subscribe_events(listener)
-
-    def models(self) -> list[Model]:
-        """The registered models, the newest first.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
-        return self.catalog.models()
 
     def submit_plan(
         self,
@@ -420,6 +413,7 @@ class Operations:
         self._keeper.close()
         self._thread.close(timeout_s)
         self._workers.close()
+        self._model_workers.close()
         self._runner.close(timeout_s)
         self.hub.close()
         self.catalog.close()
@@ -429,6 +423,8 @@ class Operations:
         self._keeper.abandon()
         self._thread.abandon()
         self._runner.abandon()
+        self._workers.abandon()
+        self._model_workers.abandon()
 
 
 def _configure(settings: Settings, user_agent: str) -> Configure:

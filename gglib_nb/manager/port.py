@@ -61,6 +61,12 @@ class DownloadManager(Operations):
     queue_partials = as_coroutine(Operations.submit_queue_partials)
     adopt = as_coroutine(Operations.submit_adopt)
     see_others = as_coroutine(Operations.submit_see_others)
+    models = as_coroutine(Operations.submit_models)
+    disk_use = as_coroutine(Operations.submit_disk_use)
+    path = as_coroutine(Operations.submit_path)
+    loading_lines = as_coroutine(Operations.submit_loading_lines)
+    forget = as_coroutine(Operations.submit_forget)
+    delete = as_coroutine(Operations.submit_delete)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

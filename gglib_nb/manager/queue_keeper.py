@@ -273,7 +273,9 @@ class QueueKeeper:
     def _look(self) -> None:
         self._look_at_s = time.monotonic() + (_LOOK_S if self._database.network is None else _SLOW_BEAT_S)
         seen_before = self._looked_at
-        self._looked_at = tuple(_stamp(self._database.path.with_name(self._database.path.name + end)) for end in ("", "-wal"))
+        self._looked_at = tuple(
+            _stamp(self._database.path.with_name(self._database.path.name + end)) for end in ("", "-wal")
+        )
         others = self._queue.snapshot.elsewhere
         if not self._looked_at[0] or (self._looked_at == seen_before and not others):
             return

@@ -45,6 +45,12 @@ class SyncOperations:
     queue_partials = as_blocking(Operations.submit_queue_partials)
     adopt = as_blocking(Operations.submit_adopt)
     see_others = as_blocking(Operations.submit_see_others)
+    models = as_blocking(Operations.submit_models)
+    disk_use = as_blocking(Operations.submit_disk_use)
+    path = as_blocking(Operations.submit_path)
+    loading_lines = as_blocking(Operations.submit_loading_lines)
+    forget = as_blocking(Operations.submit_forget)
+    delete = as_blocking(Operations.submit_delete)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

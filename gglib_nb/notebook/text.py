@@ -60,7 +60,9 @@ def _elsewhere(items: Sequence[ElsewhereDownload], width: int) -> Iterator[str]:
     if items:
         yield "In other kernels"
     for item in items[:_MOST_PENDING]:
-        yield _clip(f"  {wording.printable(str(item.id))}  {formats.percent(item.progress)}  {wording.whose(item)}", width)
+        yield _clip(
+            f"  {wording.printable(str(item.id))}  {formats.percent(item.progress)}  {wording.whose(item)}", width
+        )
         yield _clip(f"    {wording.elsewhere(item)}", width)
     if len(items) > _MOST_PENDING:
         yield f"  … and {len(items) - _MOST_PENDING} more"

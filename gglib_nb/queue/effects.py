@@ -84,6 +84,4 @@ class Reply:
     value: object
 
 
-Effect = (
-    StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | StoreQueue | Announce | Reply
-)
+Effect = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | StoreQueue | Announce | Reply

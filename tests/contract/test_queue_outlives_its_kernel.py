@@ -1,5 +1,6 @@
 """A queue is a thing of the user: killed kernels and engines cost it neither order nor bytes, and many kernels are one."""
 
+import os
 import random
 import subprocess
 import sys
@@ -7,7 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
 import pytest
 
 from gglib_nb.demo import DemoFile, DemoHub, DemoRepository
@@ -113,7 +113,9 @@ def play_kill_round(hub: DemoHub, folder: Path, seed: int, scale: int = 1, line:
     assert wrong_files(folder, files, SPLIT, PLAIN, LAST) == []
     assert sent <= wanted_bytes * 1.02 + MOST_LOST_BYTES * line // LINE_BYTES_PER_SECOND
     assert took_s < TAKEN_OVER_WITHIN_S
-    return f"seed {seed}: killed at {killed_at_bytes / wanted_bytes:.0%}, {sent / wanted_bytes:.3f} times, {took_s:.2f} s"
+    return (
+        f"seed {seed}: killed at {killed_at_bytes / wanted_bytes:.0%}, {sent / wanted_bytes:.3f} times, {took_s:.2f} s"
+    )
 
 
 @pytest.mark.slow
@@ -122,3 +124,224 @@ def test_a_queue_whose_kernel_and_engine_are_killed_goes_on_in_the_next_as_it_wa
     hub: DemoHub, tmp_path: Path, seed: int
 ) -> None:
     play_kill_round(hub, tmp_path, seed)
+
+
+# Many kernels
+
+
+@pytest.mark.slow
+def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path(hub: DemoHub, tmp_path: Path) -> None:
+    files = fill(hub)
+    hub.set_speed(4 * MB)
+    with (
+        QueueProcess(tmp_path, hub.url, name="first.ipynb") as first,
+        QueueProcess(tmp_path, hub.url, name="second.ipynb") as second,
+    ):
+        first.queue(PLAIN, LAST)
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        second.value("setattr(manager, 'stop_looking', manager.subscribe(lambda snapshot: None))")
+        second.wait_until(
+            lambda one: one.others == ["first.ipynb plain downloading", "first.ipynb last queued"], "the first's"
+        )
+        assert first.others == []
+
+        for process in (first, second):
+            process.submit(f"str(manager.sync.download({PLAIN!r}))")
+        paths = {process.answer() for process in (first, second)}
+        first.value("manager.sync.join()")
+        second.wait_until(lambda one: one.others == [], "the first's end")
+
+    assert paths == {str(tmp_path / "models" / PLAIN / "plain-Q4_K_M.gguf")}
+    assert wrong_files(tmp_path, files, PLAIN, LAST) == []
+    assert hub.bytes_sent() < 12 * MB * 1.02
+
+
+@pytest.mark.slow
+def test_the_row_of_one_that_waits_says_whose_it_is_and_a_cancel_drops_its_own_wish_only(
+    hub: DemoHub, tmp_path: Path
+) -> None:
+    fill(hub)
+    hub.set_speed(2 * MB)
+    with (
+        QueueProcess(tmp_path, hub.url, name="first.ipynb") as first,
+        QueueProcess(tmp_path, hub.url, name="second.ipynb") as second,
+    ):
+        first.queue(PLAIN)
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        second.queue(PLAIN)
+        notice = "manager.snapshot.items[0].notice"
+        second.wait_until(lambda one: one.value(notice) == "first.ipynb fetches it", "the notice")
+        second.wait_until(lambda one: one.value("manager.snapshot.items[0].downloaded_bytes") > 2 * MB, "progress")
+
+        second.value(f"manager.sync.cancel_download('{PLAIN}:Q4_K_M')")
+        second.wait_until(lambda one: one.rows == [], "the cancel")
+        told = second.value("manager.snapshot.recent_cancelled[0].notice")
+        hub.set_speed()
+        first.value("manager.sync.join()")
+
+    assert told == "first.ipynb goes on with it"
+    assert (tmp_path / "models" / PLAIN / "plain-Q4_K_M.gguf").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("owner_dies", [False, True])
+def test_eight_kernels_that_want_two_models_are_one_transfer(hub: DemoHub, tmp_path: Path, owner_dies: bool) -> None:
+    files = fill(hub)
+    total_bytes = (SHARDS + 8) * MB
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    with ExitStack() as stack:
+        kernels = [stack.enter_context(QueueProcess(tmp_path, hub.url)) for _ in range(8)]
+        for kernel in kernels:
+            kernel.submit(f"[str(manager.sync.queue_smart(repo).id) for repo in ({SPLIT!r}, {PLAIN!r})]")
+        for kernel in kernels:
+            kernel.answer()
+        if owner_dies:
+            hub.wait_for(lambda _records: hub.bytes_sent() > total_bytes / 2, timeout_s=60)
+            owner = next(one for one in kernels if one.value("manager.snapshot.bytes_per_second"))
+            kernels.remove(owner)
+            sent = hub.bytes_sent()
+            owner.kill()
+            wait_until(lambda: hub.bytes_sent() > sent + MB, TAKEN_OVER_WITHIN_S * 3, "another one's bytes")
+        for kernel in kernels:
+            kernel.submit("manager.sync.join()")
+        for kernel in kernels:
+            kernel.answer(120)
+        assert all(kernel.failures == [] for kernel in kernels)
+
+    assert wrong_files(tmp_path, files, SPLIT, PLAIN) == []
+    assert hub.bytes_sent() <= total_bytes * 1.02 + (MOST_LOST_BYTES if owner_dies else 0)
+
+
+# Who takes up what
+
+
+@pytest.mark.slow
+def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_takes_up_nothing(
+    hub: DemoHub, tmp_path: Path
+) -> None:
+    fill(hub)
+    hub.set_speed(0)
+    with QueueProcess(tmp_path, hub.url, BY_HAND) as script:
+        script.queue(PLAIN, LAST)
+        kept_of(script)
+        script.kill()
+
+    with QueueProcess(tmp_path, hub.url, BY_HAND) as another:
+        assert another.rows == []
+    with QueueProcess(tmp_path, hub.url) as kernel:
+        kernel.settle()
+
+        assert kernel.rows == rows_of("plain downloading", "last queued")
+        assert kernel.notices["adopted"] == "Took up 2 downloads of an earlier kernel: 1 goes on, 1 waits."
+
+
+@pytest.mark.slow
+def test_a_kernel_that_ends_politely_hands_its_queue_on_and_a_closed_script_does_not(
+    hub: DemoHub, tmp_path: Path
+) -> None:
+    fill(hub)
+    hub.set_speed(0)
+    with QueueProcess(tmp_path, hub.url, BY_HAND) as script:
+        script.queue(PLAIN)
+        script.value("manager.close()")
+    with QueueProcess(tmp_path, hub.url) as kernel:
+        kernel.settle()
+        assert kernel.rows == []
+        kernel.queue(LAST)
+        kernel.value("manager.sync.set_bandwidth_limit(5_000_000)")
+        kernel.value("manager.sync.pause('demo/last:Q4_K_M')")
+        kernel.end()
+
+    with QueueProcess(tmp_path, hub.url) as successor:
+        successor.settle()
+
+        assert successor.rows == rows_of("last paused")
+        assert successor.value("manager.snapshot.bandwidth_limit_bytes_per_second") == 5_000_000
+
+
+@pytest.mark.slow
+def test_a_gated_download_that_finds_no_token_in_the_next_kernel_has_failed_and_says_how_to_log_in(
+    make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository], tmp_path: Path
+) -> None:
+    hub = make_hub(small_repositories)
+    hub.set_speed(0)
+    with QueueProcess(tmp_path, hub.url, HF_TOKEN="hf_demo_granted") as first:
+        first.queue("demo/gated-GGUF")
+        kept_of(first)
+        first.kill()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_demo_granted" in path.read_bytes()]
+    assert not [path for path in (tmp_path / "state").rglob("*.sqlite3*") if b"Signature" in path.read_bytes()]
+    hub.set_speed()
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        second.settle()
+        second.wait_until(lambda one: one.failures != [], "the failure")
+
+        assert "hf auth login" in second.value("str(manager.snapshot.recent_failures[0].error)")
+    with QueueProcess(tmp_path, hub.url, HF_TOKEN="hf_demo_granted") as third:
+        third.settle()
+        third.value("[manager.sync.retry(item.id) for item in manager.snapshot.recent_failures]")
+        third.value("manager.sync.join()")
+
+        assert third.value("len(manager.snapshot.recent_completed)") == 1
+
+
+@pytest.mark.slow
+def test_partial_files_that_no_queue_knows_of_are_offered_and_queued_again(hub: DemoHub, tmp_path: Path) -> None:
+    files = fill(hub)
+    hub.set_speed(LINE_BYTES_PER_SECOND)
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.queue(SPLIT)
+        hub.wait_for(lambda _records: hub.bytes_sent() > 7 * MB, timeout_s=30)
+        first.kill()
+    for path in (tmp_path / "state").iterdir():
+        if path.is_file():
+            path.unlink()
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        second.settle()
+        second.wait_until(lambda one: "partials" in one.notices, "the offer")
+        assert second.notices["partials"].startswith("1 partial download lies in the models folder")
+        queued = second.value("[str(id) for id in manager.sync.queue_partials()]")
+        second.value("manager.sync.join()")
+
+    assert queued == [f"{SPLIT}:Q4_K_M"]
+    assert wrong_files(tmp_path, files, SPLIT) == []
+    assert hub.bytes_sent() < SHARDS * MB * 1.02 + MOST_LOST_BYTES
+
+
+def kept_of(process: QueueProcess) -> None:
+    """Wait until what is live is in the database."""
+    count = "__import__('sqlite3').connect(manager.settings.database_path).execute('SELECT count(*) FROM download').fetchone()[0]"
+    process.wait_until(lambda one: one.value(count) == len(one.rows), "the queue in the database")
+
+
+@pytest.mark.slow
+def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: DemoHub) -> None:
+    code = (
+        "import threading, os\n"
+        "from IPython.testing.globalipapp import start_ipython\n"
+        "shell = start_ipython()\n"
+        "before = threading.active_count()\n"
+        "shell.run_line_magic('load_ext', 'gglib_nb')\n"
+        "import sys\n"
+        "print(threading.active_count() - before, 'sqlite3' in sys.modules and 'gglib_nb.catalog.store' in sys.modules,\n"
+        "      os.path.exists(os.environ['GGLIB_STATE_DIR']), os.path.exists(os.environ['GGLIB_MODELS_DIR']))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=isolated(os.environ, tmp_path, hub.url), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert ended.stdout.splitlines()[-1:] == ["0 False False False"], ended.stderr
+    assert hub.requests == ()
+
+
+@pytest.mark.slow
+def test_a_kernel_with_nothing_to_take_up_makes_no_file_and_asks_nobody(hub: DemoHub, tmp_path: Path) -> None:
+    with QueueProcess(tmp_path, hub.url) as kernel:
+        kernel.settle()
+        assert kernel.engine_pid is None
+
+    assert not (tmp_path / "state").exists()
+    assert hub.requests == ()

@@ -95,10 +95,10 @@ class QueueDriver:
 
     # Other kernels
 
-    def restore(self, *stored, limits=StoredLimits(), starts=True):
+    def restore(self, *stored, limits=None, starts=True):
         """Takes up what an earlier kernel left, of each file ten bytes on the disk."""
         downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
-        return self.send(on.DownloadsRestored(downloads, limits, starts, self.now_s))
+        return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts, self.now_s))
 
     def see(self, *others):
         self.send(on.OthersSeen(others))

@@ -109,6 +109,14 @@ class QueueProcess:
         return failures
 
     @property
+    def others(self) -> list[str]:
+        """`owner name status` of what other kernels have."""
+        others: list[str] = self.value(
+            "[f'{one.owner} {one.display_name} {one.status}' for one in manager.snapshot.elsewhere]"
+        )
+        return others
+
+    @property
     def notices(self) -> dict[str, str]:
         """Lines about the queue as a whole, by kind."""
         notices: dict[str, str] = self.value("{one.kind: one.text for one in manager.snapshot.notices}")
@@ -153,4 +161,3 @@ class QueueProcess:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._answers.put(line)
-

@@ -10,7 +10,6 @@ from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.references import DownloadId
 
-
 ACTIVE = ("downloading", "finalizing", "registering")
 
 
@@ -96,7 +95,10 @@ class Reference:
 
     def kept(self):
         """`id, status, whether it ran` of what has to outlive the process."""
-        live = [(item.plan.id, "paused" if item.status == "paused" else "queued", item.status in ACTIVE) for item in self.live()]
+        live = [
+            (item.plan.id, "paused" if item.status == "paused" else "queued", item.status in ACTIVE)
+            for item in self.live()
+        ]
         return live + [(item.plan.id, "failed", False) for item in reversed(self.failures())]
 
     def restore(self, downloads, *, starts):

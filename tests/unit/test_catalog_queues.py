@@ -113,8 +113,8 @@ def test_the_queue_of_another_models_folder_or_hub_is_left_alone(path: Path, oth
 
 
 def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failures(path: Path) -> None:
-    E = left("owner/e:Q4", was_active=True)
-    queues(path, "gone").write(StoredQueue((E, B, FAILED), StoredLimits(5)), [], 2.0)
+    ran = left("owner/e:Q4", was_active=True)
+    queues(path, "gone").write(StoredQueue((ran, B, FAILED), StoredLimits(5)), [], 2.0)
     queues(path, "long gone").write(StoredQueue((A, C), StoredLimits(9, True, 1000)), [], 1.0)
 
     taken = queues(path).adopt(is_gone, 3.0)
@@ -269,7 +269,9 @@ def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text
     assert progress_from_json(text, "a", is_left=False) == ()
 
 
-@pytest.mark.parametrize("limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)])
+@pytest.mark.parametrize(
+    "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)]
+)
 def test_limits_come_back_as_they_were(limits: StoredLimits) -> None:
     assert limits_from_json(limits_to_json(limits)) == limits
 

@@ -177,7 +177,9 @@ class QueueRules(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.model.live()) < 6)
     @rule(
-        downloads=st.lists(st.tuples(PLANS, st.sampled_from(["queued", "paused", "failed"]), st.booleans()), max_size=4),
+        downloads=st.lists(
+            st.tuples(PLANS, st.sampled_from(["queued", "paused", "failed"]), st.booleans()), max_size=4
+        ),
         starts=st.booleans(),
         limit=st.none() | st.integers(1, 4),
     )
