@@ -6,6 +6,7 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 
@@ -412,6 +413,10 @@ class QueueSnapshot:
         bytes_per_second: Of all active downloads together; None until known.
         eta_seconds: Until everything active and queued is there; None unknown.
         last_run: What the last finished run came to; None before the first.
+        max_connections: Connections of all transfers together.
+        network_wait_s: How long a network that is gone is waited for before downloads fail.
+        download_hours: The hours of the day in which downloads run; None is at any time.
+        is_outside_hours: It is not such an hour now: what is queued waits for it.
         notices: Lines about the queue as a whole.
         elsewhere: Downloads of other kernels with the same models folder.
     """
@@ -429,8 +434,18 @@ class QueueSnapshot:
     bytes_per_second: float | None
     eta_seconds: float | None
     last_run: QueueRunSummary | None
+    max_connections: int = 16
+    network_wait_s: int = 86_400
+    download_hours: DailyHours | None = None
+    is_outside_hours: bool = False
+
     notices: tuple[QueueNotice, ...] = ()
     elsewhere: tuple[ElsewhereDownload, ...] = ()
+
+    @property
+    def waits_until(self) -> str | None:
+        """The time of day until which downloads wait, such as `22:00`; None while they may run."""
+        return f"{self.download_hours.start:%H:%M}" if self.download_hours and self.is_outside_hours else None
 
     @property
     def active_count(self) -> int:

@@ -81,6 +81,14 @@ class EngineEffectRunner(EffectRunner):
         self._configure_again(bandwidth_limit_bytes_per_second=effect.bytes_per_second)
 
     @override
+    def limit_connections(self, effect: do.LimitConnections) -> None:
+        self._configure_again(max_connections=effect.max_connections)
+
+    @override
+    def wait_for_network(self, effect: do.WaitForNetwork) -> None:
+        self._configure_again(network_wait_s=effect.network_wait_s)
+
+    @override
     def register(self, effect: do.RegisterModel) -> None:
         self._writer.submit(lambda: self._post(self._registered(effect)))
 

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
@@ -27,6 +28,7 @@ from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.partial_requests import partial_requests
@@ -35,11 +37,12 @@ from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings, session_name
+from gglib_nb.settings import Settings, checked_connections, daily_hours, session_name
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -106,18 +109,25 @@ class Operations(ModelOperations):
         """
         self.config: Final = config or DownloadManagerConfig()
         settings = self.config.settings()
+        self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
         self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, self.hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
+        self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
             max_size=settings.max_queue_size,
             max_concurrent=settings.max_concurrent,
             bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
+            max_connections=settings.max_connections,
+            network_wait_s=settings.network_wait_s,
+            hours=settings.download_hours,
+            is_open=self._hours.is_open(settings.download_hours),
         )
         super().__init__(settings, catalog, QueueThread(machine, self._runner))
         self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), self._thread)
         self._runner.connect(self._thread.post, self._keeper.changed)
+        self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
@@ -262,6 +272,45 @@ class Operations(ModelOperations):
             InvalidConfigError: The limit is not a whole number of at least 1.
         """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
+
+    def submit_set_max_concurrent(self, max_concurrent: int) -> "Future[None]":
+        """Changes how many downloads run at once; with fewer, what runs already ends in its own time.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
+        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
+
+        Raises:
+            InvalidConfigError: It is not such a number.
+        """
+        return self._thread.post(on.ConnectionLimitChanged(checked_connections(max_connections)))
+
+    def submit_set_network_wait(self, network_wait_s: int) -> "Future[None]":
+        """Changes how many seconds a network that is gone is waited for before downloads fail.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.NetworkWaitChanged(network_wait_s))
+
+    def submit_set_download_hours(self, hours: DailyHours | str | None) -> "Future[None]":
+        """Lets downloads run in these hours of the day only, such as `22:00-7:00`; None at any time.
+
+        Outside of them what runs is stopped, keeps its bytes and waits at the head of the queue.
+
+        Raises:
+            InvalidConfigError: They are no hours.
+        """
+        wanted = daily_hours(hours)
+        self._hours.watch(wanted)
+        return self._thread.post(on.DownloadHoursChanged(wanted, self._hours.is_open(wanted), time.time()))
+
+    def _tell_hours(self, hours: DailyHours, is_open: bool) -> None:
+        self._thread.post(on.HoursTurned(hours, is_open, time.time()))
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -410,6 +459,7 @@ class Operations(ModelOperations):
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
+        self._hours.watch(None)
         self._keeper.close()
         self._thread.close(timeout_s)
         self._workers.close()

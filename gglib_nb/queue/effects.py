@@ -56,6 +56,20 @@ class LimitBandwidth:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitConnections:
+    """Connections of all transfers together."""
+
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForNetwork:
+    """How long a transfer waits for a network that is gone before it fails."""
+
+    network_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterModel:
     """Write the model to the catalog."""
 
@@ -84,4 +98,16 @@ class Reply:
     value: object
 
 
-Effect = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | StoreQueue | Announce | Reply
+Work = (
+    StartTransfer
+    | StopTransfer
+    | DiscardPartials
+    | LimitBandwidth
+    | LimitConnections
+    | WaitForNetwork
+    | RegisterModel
+    | StoreQueue
+)
+"""What others do for the queue; the rest it tells."""
+
+Effect = Work | Announce | Reply

@@ -172,6 +172,14 @@ class Entry:
         self.hold()
         self._notice = notice_of("silent", silent_s, "")
 
+    def wait_for_hours(self, opens_at: str | None) -> bool:
+        """Notes until when it waits, None: for no hour. Whether that is news."""
+        notice = None if opens_at is None else notice_of("hours", None, opens_at)
+        if notice == self._notice:
+            return False
+        self._notice, self._is_changed = notice, True
+        return True
+
     def lose_engine(self) -> bool:
         """Counts a loss; False when there have been too many without a new byte."""
         self._losses += 1
@@ -186,6 +194,11 @@ class Entry:
         self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
         self.error, self.can_retry = None, False
         self.hold()
+
+    @property
+    def notice(self) -> str | None:
+        """What is going on with it in words; None where the status says it all."""
+        return None if self._notice is None else self._notice[1]
 
     @property
     def is_running(self) -> bool:

@@ -7,6 +7,7 @@ Unix time, `sampled_s` the machine's monotonic clock.
 from dataclasses import dataclass
 
 from gglib_nb.domain.download import ElsewhereDownload, PlannedDownload, QueueNotice, ShardStatus, StoredFile
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import GglibError
@@ -115,6 +116,14 @@ class BandwidthLimitChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyChanged:
+    """Downloads that run at once from now on; what runs beyond it goes on."""
+
+    max_concurrent: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadsRestored:
     """Downloads of kernels that are gone are this queue's now. Replies with an `Adoption`.
 
@@ -130,6 +139,38 @@ class DownloadsRestored:
     downloads: tuple[RestoredDownload, ...]
     limits: StoredLimits
     starts: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimitChanged:
+    """Connections of all transfers together from now on."""
+
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWaitChanged:
+    """How long a network that is gone is waited for from now on."""
+
+    network_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadHoursChanged:
+    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
+
+    hours: DailyHours | None
+    is_open: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoursTurned:
+    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
+
+    hours: DailyHours
+    is_open: bool
     at_s: float
 
 
@@ -256,6 +297,11 @@ Event = (
     | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged
+    | ConcurrencyChanged
+    | ConnectionLimitChanged
+    | NetworkWaitChanged
+    | DownloadHoursChanged
+    | HoursTurned
     | TransferProgressed
     | TransferFinished
     | TransferFailed

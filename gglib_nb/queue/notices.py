@@ -17,6 +17,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "waiting": lambda _seconds, text: text or "waiting for another kernel",
     "offline": lambda _seconds, text: f"waiting for the network since {text}" if text else "waiting for the network",
     "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
+    "hours": lambda _seconds, text: f"waiting until {text}",
     "linked": lambda _seconds, text: text or "linked to an identical file",
 }
 

@@ -3,6 +3,7 @@
 from itertools import count
 
 from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import NetworkError
@@ -92,6 +93,16 @@ class QueueDriver:
 
     def clear_failed(self, text=None):
         self.send(on.FailuresCleared(None if text is None else DownloadId.parse(text)))
+
+    def run_at_once(self, number):
+        self.send(on.ConcurrencyChanged(number, self.now_s))
+
+    def keep_hours(self, text, *, is_open):
+        hours = None if text is None else DailyHours.parse(text)
+        self.send(on.DownloadHoursChanged(hours, is_open, self.now_s))
+
+    def turn(self, text, *, is_open):
+        self.send(on.HoursTurned(DailyHours.parse(text), is_open, self.now_s))
 
     # Other kernels
 

@@ -36,6 +36,7 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
 from gglib_nb.engine.storage.filesystem import sync_data, syncer_of
 from gglib_nb.engine.storage.owners import boot_id
+from gglib_nb.engine.storage.paths import open_beside
 
 # Beyond this the journal is begun anew with its last state alone.
 _LONGEST_BYTES: Final = 256 * 1024
@@ -150,19 +151,20 @@ class Journal:
 
         Raises:
             OSError: The folder cannot be written.
+            StorageError: A link stands in its place.
         """
         header = {"boot": boot_id(), "nonce": secrets.token_hex(8), "parts": [asdict(part) for part in self._parts]}
         first = _line(header, 0)
         self._seed = zlib.crc32(first[:-1])
         fresh = self.path.with_name(self.path.name + ".new")
         content = first + self._state_line(done, synced, None)
-        with fresh.open("wb") as file:
+        with os.fdopen(open_beside(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content)
             file.flush()
             sync_data(file.fileno())
         self.close()
         fresh.replace(self.path)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._fd = open_beside(self.path, os.O_WRONLY | os.O_APPEND)
         self._length = len(content)
 
     def record(self, done: RangeSet, synced: RangeSet, verified: Verified | None = None) -> None:

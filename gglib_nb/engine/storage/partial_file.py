@@ -17,7 +17,15 @@ from gglib_nb.engine.storage.filesystem import allocate, syncer_of
 from gglib_nb.engine.storage.hasher import Hasher
 from gglib_nb.engine.storage.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
-from gglib_nb.engine.storage.paths import delete_partial, journal_path, lease_path, part_path
+from gglib_nb.engine.storage.paths import (
+    check_way,
+    delete_partial,
+    journal_path,
+    lease_path,
+    open_beside,
+    part_path,
+)
+from gglib_nb.errors import StorageError
 
 SYNC_BYTES: Final = 256 * MIB
 SYNC_S: Final = 5.0
@@ -54,16 +62,19 @@ class PartialFile:
 
         Raises:
             OSError: The folder cannot be written or the disk is full.
+            StorageError: A link stands where nothing may be written through one.
         """
         self.path = part_path(target)
         self._lease = lease
         self._size_bytes = size_bytes
         self._journal = Journal(journal_path(target), parts)
         self.done, self.synced = self._believed(parts)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        check_way(target)
+        self._fd = open_beside(self.path, os.O_RDWR | os.O_CREAT)
+        self._folder = _identity(target.parent)
         try:
             self._prepare()
-        except OSError:
+        except (OSError, StorageError):
             os.close(self._fd)
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
@@ -121,6 +132,17 @@ class PartialFile:
         self._journal.begin(self.done, self.synced)
         self._recorded_bytes = self.done.total_bytes
 
+    def check_folder(self) -> None:
+        """Refuse where another folder, or a link to one, stands in the place of the one in which the file was opened.
+
+        Raises:
+            StorageError: So it is.
+        """
+        folder = self.path.parent
+        check_way(self.path)
+        if _identity(folder) != self._folder:
+            raise StorageError(f"{folder} was replaced while a file was fetched into it; look at it, then retry.")
+
     def sync(self) -> None:
         """Bring everything that is written to the disk itself; only while the file is complete and open."""
         os.fsync(self._fd)
@@ -151,7 +173,7 @@ class PartialFile:
                 another process may be at the file.
         """
         self.hasher.stop()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             if is_ours:
                 self.record()
                 if self._size_bytes is not None and self.done.last_end < self._size_bytes:
@@ -175,6 +197,11 @@ class PartialFile:
         self._journal.begin(self.done, self.synced)
         if self._size_bytes is not None:
             allocate(self._fd, self._size_bytes)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def delete_unowned(target: Path, lease_s: float) -> None:

@@ -19,7 +19,7 @@ from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.lease import Lease
-from gglib_nb.engine.storage.paths import journal_path
+from gglib_nb.engine.storage.paths import check_way, journal_path
 from gglib_nb.errors import GglibError, StorageError
 
 _LOOK_S: Final = 0.5
@@ -83,6 +83,7 @@ class TargetCheck:
     def _run(self) -> CheckResult:
         if (present := self._present()) is not None:
             return CheckResult(present)
+        check_way(self.target)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self._wait_for_lease() and (present := self._present()) is not None:
             self.lease.release()

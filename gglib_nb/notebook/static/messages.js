@@ -16,8 +16,9 @@
 /** @typedef {{owner: string, is_left: boolean, id: string, name: string, quantization: string|null, status: string,
  *   downloaded_bytes: number, total_bytes: number|null, bytes_per_second: number|null, eta_seconds: number|null,
  *   notice: string|null}} ElsewhereState */
-/** @typedef {{pending_count: number, active_count: number, max_size: number,
- *   bandwidth_limit_bytes_per_second: number|null, bytes_per_second: number|null, eta_seconds: number|null,
+/** @typedef {{pending_count: number, active_count: number, max_size: number, max_concurrent: number,
+ *   max_connections: number, bandwidth_limit_bytes_per_second: number|null, download_hours: string|null,
+ *   waits_until: string|null, bytes_per_second: number|null, eta_seconds: number|null,
  *   resolving: string[], last_run: RunState|null, notices: NoticeState[], elsewhere: ElsewhereState[]}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
 /** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?][]}} ItemPatch */
