@@ -83,6 +83,8 @@ class PlannedFile:
         kind: `shard`, or the kind of companion it is (`mmproj`, ...).
         known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
             None where the catalog does not know it. A target that still has it is not hashed again.
+        wrong_ranges: None where nothing wrong is known of the target; else it had that modification time when these of its
+            bytes were found wrong (empty: the whole): it is replaced, and what is right of it is used.
     """
 
     path_in_repo: str
@@ -92,6 +94,7 @@ class PlannedFile:
     offset_bytes: int = 0
     kind: str = "shard"
     known_mtime_ns: int | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,10 @@ class PlannedDownload:
         force: As in the request.
         add_to_db: As in the request.
         companions: As in the request.
+        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
+            may be copied. Unlike `force`, what is here is used.
+        donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
+            without being named.
     """
 
     id: DownloadId
@@ -117,6 +124,8 @@ class PlannedDownload:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -167,6 +176,10 @@ class StoredFile:
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
         wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
             ranges; empty where only the whole is known to be wrong.
+        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, as long as it comes from who
+            hashed it; empty where they are not known, or kept elsewhere.
+        reused_bytes: Of its bytes, those that were copied from other files on this machine.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     target: str
@@ -180,6 +193,9 @@ class StoredFile:
     facts: dict[str, str | int | float | bool | None]
     verified_at_s: float | None = None
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    block_digests: str = ""
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +248,8 @@ class QueuedDownload:
         queued_at_s: Unix time.
         started_at_s: Unix time of its first start; None before.
         ended_at_s: Unix time; None before.
+        reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -256,6 +274,8 @@ class QueuedDownload:
     queued_at_s: float
     started_at_s: float | None
     ended_at_s: float | None
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
     @property
     def group_id(self) -> str:

@@ -15,6 +15,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.process.client import EngineClient, EngineLost, EngineSilent, Report
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, from_wire
+from gglib_nb.manager.file_checks import FileChecks
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.queue import effects as do
@@ -31,7 +32,11 @@ class ModelRegistry(Protocol):
 
 
 class EngineEffectRunner(EffectRunner):
-    """The one of a manager. No call waits: the engine's client and the writer have threads of their own."""
+    """The one of a manager. No call waits: the engine's client and the writer have threads of their own.
+
+    Attributes:
+        file_checks: Hashing of files, which is the engine's work too and none of the queue's.
+    """
 
     def __init__(self, configure: wire.Configure, catalog: ModelRegistry, log_folder: Path) -> None:
         self._configure = configure
@@ -41,6 +46,7 @@ class EngineEffectRunner(EffectRunner):
         self._post: Post = lambda _event: None
         self._store: Callable[[], None] = lambda: None
         self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
+        self.file_checks: Final = FileChecks(self._engine.send)
 
     def connect(self, post: Post, store: Callable[[], None]) -> None:
         """Says where reports go, and who writes the queue down; before the first effect."""
@@ -64,7 +70,10 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         self._configure_again(token=self._token)
         self._engine.send(
-            wire.StartTransfer(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force),
+            wire.StartTransfer(
+                *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
+                *(plan.force, plan.replaces, plan.donors),
+            )
         )
 
     @override
@@ -99,6 +108,7 @@ class EngineEffectRunner(EffectRunner):
     def close(self, timeout_s: float) -> None:
         """Stops the engine, leaving what it fetched for a resume."""
         self._writer.close()
+        self.file_checks.close()
         self._engine.close(timeout_s)
 
     def abandon(self) -> None:
@@ -128,6 +138,14 @@ class EngineEffectRunner(EffectRunner):
         return on.ModelRegistered(effect.attempt, time.time())
 
     def _report(self, event: Report) -> None:
+        if isinstance(event, wire.CheckProgress):
+            self.file_checks.progressed(event)
+            return
+        if isinstance(event, wire.CheckEnded):
+            self.file_checks.ended(event)
+            return
+        if isinstance(event, EngineLost):
+            self.file_checks.engine_lost()
         if (report := _as_queue_event(event, time.time())) is not None:
             self._post(report)
 
@@ -144,6 +162,8 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
                 event.notice_s,
                 event.notice_text,
                 event.is_finalizing,
+                event.reused_bytes,
+                event.reused_from,
             )
         case wire.TransferFinished():
             return on.TransferFinished(event.attempt, event.files, at_s)
@@ -155,7 +175,7 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
             return on.EngineLost(at_s)
         case EngineSilent():
             return on.EngineFellSilent(event.silent_s)
-        case wire.Ready():
+        case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
             return None
         case _:
             assert_never(event)

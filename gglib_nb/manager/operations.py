@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
@@ -28,6 +30,7 @@ from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
@@ -38,7 +41,7 @@ from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
-from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
+from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -50,7 +53,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
 _Result = TypeVar("_Result")
-_Other = TypeVar("_Other")
 
 
 class _PositionAndShards(NamedTuple):
@@ -89,6 +91,8 @@ class FinishedDownload:
         total_bytes: Of all its files; None where the hub did not say.
         is_verified: Whether every file hashed to what the hub states.
         was_present: Whether everything stood there already.
+        reused_bytes: Of `total_bytes`, those that were copied from other files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -96,6 +100,8 @@ class FinishedDownload:
     total_bytes: int | None
     is_verified: bool
     was_present: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 class Operations(ModelOperations):
@@ -111,8 +117,8 @@ class Operations(ModelOperations):
         settings = self.config.settings()
         self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
-        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
-        configure = _configure(settings, self.hub.user_agent)
+        hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
@@ -124,9 +130,10 @@ class Operations(ModelOperations):
             hours=settings.download_hours,
             is_open=self._hours.is_open(settings.download_hours),
         )
-        super().__init__(settings, catalog, QueueThread(machine, self._runner))
-        self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), self._thread)
-        self._runner.connect(self._thread.post, self._keeper.changed)
+        thread = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
+        self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), thread)
+        self._runner.connect(thread.post, self._keeper.changed)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
@@ -145,11 +152,11 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: The same download, or one that writes the same files, is pending or active.
         """
-        return _then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
 
     def submit_queue_and_process(self, request: DownloadRequest) -> "Future[DownloadId]":
         """Does what `queue_download` does, and lets the processor run."""
-        return _then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
 
     def submit_queue_smart(
         self,
@@ -172,7 +179,7 @@ class Operations(ModelOperations):
             AlreadyQueuedError: Another download writes the same files.
         """
         request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
-        return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
+        return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
         self,
@@ -191,24 +198,33 @@ class Operations(ModelOperations):
         queueing = self.submit_queue_smart(
             repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
         )
-        finishing = _chain(queueing, lambda queued: self.submit_wait(queued.id))
-        return _then(finishing, lambda finished: finished.paths[0])
+        finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
+        return then(finishing, lambda finished: finished.paths[0])
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
+        return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)
+
+    @override
+    def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
+        return self._request(text, plan, starts=True, joins=True)
+
+    def _request(
+        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool, joins: bool
+    ) -> "Future[QueuePosition]":
         if starts:
             self._runner.warm_up()  # the engine is ready when the files are known
 
+        def make() -> PlannedDownload:
+            made = plan()
+            self._runner.use_token(self.hub.token)
+            return made
+
         def resolve() -> "Future[PlannedDownload]":
-            return self._ask_hub(lambda: self._resolve(request))
+            return self._ask_hub(make)
 
         pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
-        pending.begin(str(request.id))
+        pending.begin(text)
         return pending.answer
-
-    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
-        plan = self._resolver.resolve(request)
-        self._runner.use_token(self.hub.token)
-        return plan
 
     def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
         return self._workers.submit(question)
@@ -251,7 +267,7 @@ class Operations(ModelOperations):
         """Brings a failure back to the queue; the processor runs."""
         # Somebody may have logged in since it failed.
         refreshing = self._ask_hub(lambda: self._runner.use_token(self.hub.token))
-        return _chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
+        return chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
 
     def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
         """Forgets one failed download, or all of them where None."""
@@ -330,15 +346,15 @@ class Operations(ModelOperations):
 
     def submit_active_count(self) -> "Future[int]":
         """Downloads that hold a slot; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
 
     def submit_pending_count(self) -> "Future[int]":
         """Downloads that wait, paused ones included; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
 
     def submit_get_max_queue_size(self) -> "Future[int]":
         """The limit of pending downloads."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
 
     def submit_has_download(self, id: IdLike) -> "Future[bool]":  # noqa: A002
         """Whether a pending or active download answers to the id."""
@@ -347,7 +363,7 @@ class Operations(ModelOperations):
 
     def submit_wait(self, id: IdLike) -> "Future[FinishedDownload]":  # noqa: A002
         """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
-        return _then(self._thread.wait(_id(id)), _finished)
+        return then(self._thread.wait(_id(id)), _finished)
 
     def submit_join(self) -> "Future[None]":
         """Waits until nothing is queued or active; paused downloads do not count."""
@@ -412,7 +428,7 @@ class Operations(ModelOperations):
         """
         unwanted = frozenset(targets)
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
-        return _chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
+        return chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
     # Other kernels -----------------------------------------------------------------------------------------------
 
@@ -433,7 +449,7 @@ class Operations(ModelOperations):
         """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
         return self._keeper.look()
 
-    def submit_queue_partials(self, part_of_path: str = "") -> "Future[tuple[DownloadId, ...]]":
+    def submit_queue_partials(self, part_of_path: str = "") -> "Future[list[DownloadId]]":
         """Queues what partial files lie in the models folder and nothing in the queue goes on with.
 
         Args:
@@ -444,11 +460,11 @@ class Operations(ModelOperations):
         """
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
         folder = self.settings.models_directory
-        finding = _chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
-        return _chain(finding, lambda requests: _all_of([self._queue_again(request) for request in requests]))
+        finding = chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
+        return chain(finding, lambda requests: gathered([self._queue_again(request) for request in requests]))
 
     def _queue_again(self, request: DownloadRequest) -> "Future[DownloadId]":
-        return _then(self._submit(request, starts=True, joins=True), lambda queued: queued.id)
+        return then(self._submit(request, starts=True, joins=True), lambda queued: queued.id)
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -492,71 +508,14 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
 def _finished(download: QueuedDownload) -> FinishedDownload:
     paths = tuple(Path(path) for path in download.paths)
     is_verified = bool(download.is_verified)
-    return FinishedDownload(download.id, paths, download.total_bytes, is_verified, download.was_present)
+    return FinishedDownload(
+        *(download.id, paths, download.total_bytes, is_verified, download.was_present),
+        *(download.reused_bytes, download.reused_from),
+    )
 
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
     return DownloadId.parse(id) if isinstance(id, str) else id
-
-
-def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], target: "Future[Any]") -> None:
-    """Goes on with the result of `source`; its error, or its end without one, becomes that of `target`."""
-
-    def arrived(done: "Future[_Result]") -> None:
-        if done.cancelled():
-            target.cancel()
-        elif (error := done.exception()) is not None:
-            fail(target, error)
-        elif not target.done():
-            go_on(done.result())
-
-    source.add_done_callback(arrived)
-
-
-def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> "Future[_Other]":
-    """A future of the transformed result; cancelling it cancels `source`."""
-    target: Future[_Other] = Future()
-    _follow(source, lambda result: succeed(target, transform(result)), target)
-    target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
-    return target
-
-
-def _chain(first: "Future[_Result]", go_on: Callable[[_Result], "Future[_Other]"]) -> "Future[_Other]":
-    """A future of what the second step comes to; cancelling it cancels the step that is under way."""
-    target: Future[_Other] = Future()
-    steps: list[Future[Any]] = [first]
-
-    def go_on_with(result: _Result) -> None:
-        second = go_on(result)
-        steps.append(second)
-        _follow(second, lambda outcome: succeed(target, outcome), target)
-
-    def take_back(done: "Future[_Other]") -> None:
-        if done.cancelled():
-            steps[-1].cancel()
-
-    _follow(first, go_on_with, target)
-    target.add_done_callback(take_back)
-    return target
-
-
-def _all_of(sources: "list[Future[_Result]]") -> "Future[tuple[_Result, ...]]":
-    """Ends when all have; with the first error, where there is one."""
-    together: Future[tuple[_Result, ...]] = Future()
-
-    def look(_done: object = None) -> None:
-        if not all(source.done() for source in sources):
-            return
-        errors = [error for source in sources if (error := source.exception()) is not None]
-        if errors:
-            fail(together, errors[0])
-        else:
-            succeed(together, tuple(source.result() for source in sources))
-
-    for source in sources:
-        source.add_done_callback(look)
-    look()
-    return together
 
 
 def _abandon_in_forks(operations: Operations) -> None:

@@ -130,6 +130,8 @@ def result(item: QueuedDownload) -> str:
         parts[0] += ", was here already"
     elif item.started_at_s is not None and item.ended_at_s is not None:
         parts[0] += f" in {formats.duration(item.ended_at_s - item.started_at_s)}"
+    if item.notice_kind == "reused":
+        parts.append(state(item))
     if item.is_verified is not None:
         parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
     if item.notice_kind == "unregistered" and item.notice:

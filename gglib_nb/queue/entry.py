@@ -21,7 +21,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.events import FileProgressed, TransferProgressed
-from gglib_nb.queue.notices import notice_of
+from gglib_nb.queue.notices import notice_of, reused
 from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _LOSSES_ALLOWED: Final = 3
@@ -51,6 +51,8 @@ class Entry:
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _received_bytes: int = 0
+    _reused_bytes: int = 0
+    _reused_from: tuple[str, ...] = ()
     _mean_rate: float | None = None
     _attempt_at_s: float = 0.0
     _losses: int = 0
@@ -122,6 +124,8 @@ class Entry:
         """Every file is in its place."""
         self.hold()
         self.stored, self.ended_at_s = stored, None
+        self._reused_bytes = sum(file.reused_bytes for file in stored)
+        self._reused_from = tuple(dict.fromkeys(name for file in stored for name in file.reused_from))
         self._notice = ("registering", "registering")
         self._files = tuple(
             _progressed(bar, FileProgressed(_arrived_bytes(planned, stored), ShardStatus.FINISHED))
@@ -139,17 +143,22 @@ class Entry:
             self._notice = ("already_present", "on disk already")
         elif not self.is_verified:
             self._notice = ("unverified", "unverified: the Hub states no SHA-256 for it")
+        elif self._reused_bytes:
+            self._notice = self._reuse_notice
 
     def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
         """Takes a sample; returns the files of which something changed."""
         files = tuple(_progressed(*pair) for pair in zip(self._files, event.files, strict=True))
         changed = tuple(new for old, new in zip(self._files, files, strict=True) if new is not old)
-        if event.received_bytes > self._received_bytes:
+        if event.received_bytes > self._received_bytes or event.reused_bytes > self._reused_bytes:
             self._losses = 0
         self._files, self._received_bytes = files, event.received_bytes
+        self._reused_bytes, self._reused_from = event.reused_bytes, event.reused_from
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
         self._notice = self._notice_of(event.notice_kind, event.notice_s, event.notice_text)
+        if self._reused_bytes and event.notice_kind in (None, "copying"):
+            self._notice = self._reuse_notice
         self._is_changed = True
         return changed
 
@@ -191,9 +200,14 @@ class Entry:
         self.plan = plan
         if not has_same_files:
             self.__post_init__()
+            self._reused_bytes, self._reused_from = 0, ()
         self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
         self.error, self.can_retry = None, False
         self.hold()
+
+    @property
+    def _reuse_notice(self) -> tuple[str, str]:
+        return "reused", reused(self._reused_bytes, self.plan.size_bytes, self._reused_from)
 
     @property
     def notice(self) -> str | None:
@@ -291,6 +305,8 @@ class Entry:
             queued_at_s=self.queued_at_s,
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
+            reused_bytes=self._reused_bytes,
+            reused_from=self._reused_from,
         )
 
 

@@ -213,6 +213,8 @@ class TransferProgressed:
         notice_s: Seconds that belong to it; None without.
         notice_text: Words that belong to it; empty without.
         is_finalizing: Every byte is here.
+        reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
+        reused_from: What those files are called.
     """
 
     attempt: int
@@ -223,6 +225,8 @@ class TransferProgressed:
     notice_s: float | None
     notice_text: str
     is_finalizing: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

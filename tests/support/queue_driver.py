@@ -119,13 +119,13 @@ class QueueDriver:
     def _attempt(self, which):
         return which if isinstance(which, int) else self.attempts[which]
 
-    def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False):
+    def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False, reused=(0, ())):
         """`downloaded` are the bytes on the disk, file by file; of files that are not named there are none."""
         attempt = self._attempt(which)
         bytes_of_files = (*downloaded, *(0 for _ in self.plans[attempt].files[len(downloaded) :]))
         files = tuple(on.FileProgressed(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
         kind, seconds, text = notice or (None, None, "")
-        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing))
+        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing, *reused))
 
     def finish(self, which, **how):
         attempt = self._attempt(which)

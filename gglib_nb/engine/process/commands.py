@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.process.file_checks import FileChecks
 from gglib_nb.engine.protocol import (
+    CheckFiles,
     Command,
     Configure,
     DiscardPartials,
     Event,
     StartTransfer,
+    StopCheck,
     StopTransfer,
 )
 from gglib_nb.engine.storage.disk_space import DiskSpace
@@ -34,21 +38,29 @@ _SHUTDOWN_S: Final = 1.2
 class CommandHandler:
     """All attempts of one engine."""
 
-    def __init__(self, emit: Callable[[Event], None], timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        timeouts: Timeouts | None = None,
+        reuse_limits: ReuseLimits | None = None,
+    ) -> None:
         """Idle until the first `Configure`.
 
         Args:
             emit: Takes events, from any thread.
             timeouts: None: the engine's own.
+            reuse_limits: None: the engine's own.
         """
         self._emit = emit
         self._timeouts = timeouts or Timeouts()
+        self._reuse_limits = reuse_limits or ReuseLimits()
         self._throttle = Throttle()
         self._budget = ConnectionBudget(1)
         self._disk_space = DiskSpace()
         self._configure: Configure | None = None
         self._resources: Resources | None = None
         self._attempts: dict[int, Attempt] = {}
+        self._checks = FileChecks(emit)
 
     def handle(self, command: Command) -> None:
         """Do as told."""
@@ -62,9 +74,14 @@ class CommandHandler:
             case DiscardPartials():
                 for target in command.targets:
                     self._discard(Path(target))
+            case CheckFiles():
+                self._checks.start(command)
+            case StopCheck():
+                self._checks.stop(command.check)
 
     def shut_down(self) -> None:
         """Stop everything, leaving what can be resumed; takes about a second at most."""
+        self._checks.stop_all()
         for attempt in self._attempts.values():
             attempt.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
@@ -96,6 +113,7 @@ class CommandHandler:
                 connectivity=Connectivity(self._can_reach_hub),
                 network_wait_s=command.network_wait_s,
                 timeouts=self._timeouts,
+                reuse_limits=self._reuse_limits,
             )
             return
         self._resources.link_folders = command.link_folders
