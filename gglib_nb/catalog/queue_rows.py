@@ -29,6 +29,8 @@ def download_to_json(stored: StoredDownload, models_directory: Path) -> str:
             "force": plan.force,
             "add_to_db": plan.add_to_db,
             "companions": plan.companions,
+            "replaces": plan.replaces,
+            "donors": plan.donors,
             "status": stored.status.value,
             "was_active": stored.was_active,
             "aliases": [_id_values(alias) for alias in stored.aliases],
@@ -59,6 +61,8 @@ def download_from_json(text: str, models_directory: Path) -> StoredDownload:
             force=bool(values["force"]),
             add_to_db=bool(values["add_to_db"]),
             companions=tuple(values["companions"]),
+            replaces=bool(values.get("replaces", False)),
+            donors=tuple(values.get("donors", ())),
         )
         return StoredDownload(
             plan=plan,
@@ -145,16 +149,18 @@ def _file_values(file: PlannedFile, models_directory: Path) -> list[Any]:
     relative = Path(file.target).relative_to(models_directory).as_posix()
     return [
         *(file.path_in_repo, file.size_bytes, file.sha256, relative),
-        *(file.offset_bytes, file.kind, file.known_mtime_ns),
+        *(file.offset_bytes, file.kind, file.known_mtime_ns, file.wrong_ranges),
     ]
 
 
 def _file(values: list[Any], repo_id: str, models_directory: Path) -> PlannedFile:
-    path, size_bytes, sha256, relative, offset_bytes, kind, known_mtime_ns = values
+    path, size_bytes, sha256, relative, offset_bytes, kind, known_mtime_ns, *later = values
+    wrong = next(iter(later), None)
     if not relative.startswith(f"{repo_id}/"):
         raise ValueError("a target outside of its repository's folder")
     target = target_path(models_directory, repo_id, relative.removeprefix(f"{repo_id}/"))
-    return PlannedFile(path, size_bytes, sha256, str(target), offset_bytes, kind, known_mtime_ns)
+    wrong_ranges = None if wrong is None else tuple((int(start), int(end)) for start, end in wrong)
+    return PlannedFile(path, size_bytes, sha256, str(target), offset_bytes, kind, known_mtime_ns, wrong_ranges)
 
 
 def _status_at_rest(value: str) -> DownloadStatus:

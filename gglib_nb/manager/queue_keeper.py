@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
-from gglib_nb.domain.download import DownloadStatus, QueueNotice, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.storage.on_disk import present_by_file
 from gglib_nb.engine.storage.owners import Owner, clock_s
@@ -224,10 +224,7 @@ class QueueKeeper:
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue) -> None:
-        downloads = tuple(
-            RestoredDownload(stored, present_by_file(stored.plan.files, stored.plan.commit_sha))
-            for stored in left.downloads
-        )
+        downloads = tuple(RestoredDownload(stored, _bytes_on_disk(stored.plan)) for stored in left.downloads)
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
             self._prepare()
         event = on.DownloadsRestored(downloads, left.limits, left.is_processing, time.time())
@@ -350,6 +347,13 @@ def _adoption_text(adopted: Adoption) -> str:
     parts = [f"{number} {one if number == 1 else many}" for number, one, many in counts if number]
     noun = "download" if adopted.total == 1 else "downloads"
     return f"Took up {adopted.total} {noun} of an earlier kernel: {', '.join(parts)}."
+
+
+def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
+    """How much of each file is there; where what stands at a target may be what is to be replaced, nobody knows yet."""
+    if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
+        return (0,) * len(plan.files)
+    return present_by_file(plan.files, plan.commit_sha)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

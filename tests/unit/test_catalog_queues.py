@@ -6,7 +6,7 @@ import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -245,6 +245,21 @@ def stored_downloads(draw: st.DrawFn) -> StoredDownload:
     return StoredDownload(
         plan, status, draw(st.booleans()), (id_,), draw(times), draw(st.none() | times), draw(st.none() | times)
     )
+
+
+def test_every_field_of_a_download_is_kept() -> None:
+    """Fails when a field is added to one of these values and not to what is kept of them."""
+    file = PlannedFile("a.gguf", 9, "a" * 64, "/models/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
+    id_ = DownloadId("owner/a", "Q4", "main")
+    plan = PlannedDownload(id_, "c" * 40, "Q4", (file,), "why", True, False, ("mmproj",), True, ("/donor.gguf",))
+    stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
+    for value in (file, plan, stored):
+        plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
+        assert plain == [], "give it a value of its own here"
+
+    back = download_from_json(download_to_json(stored, MODELS), MODELS)
+
+    assert replace(back, error=stored.error) == stored
 
 
 @given(stored_downloads())
