@@ -131,7 +131,7 @@ def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
     others = panel_of(second).get_by_role("list", name="Downloads of other kernels")
 
     expect(others.get_by_role("listitem")).to_have_count(1)
-    expect(others).to_contain_text("test-a-second-notebook")
+    expect(others).to_contain_text("test_a_second_notebook")
     expect(others).to_contain_text("B/s")
     second.run(1)
     expect(row_of(second, MODEL)).to_contain_text("fetches it", timeout=10_000)
