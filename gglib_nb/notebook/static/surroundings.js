@@ -3,7 +3,7 @@
  * be looked at only.
  */
 
-import { h, mark, progressBar, say, setBar } from "./dom.js";
+import { h, mark, progressBar, say, sayPart } from "./dom.js";
 import { fraction } from "./formats.js";
 import { press } from "./kernel.js";
 import { elsewhereOf, whoseIs } from "./words.js";
@@ -76,11 +76,13 @@ export class Elsewhere {
 /** @param {ElsewhereState} item */
 function elsewhereRow({ name, quantization, id }) {
   const chip = quantization ? [h("span", { class: "gglib-chip" }, quantization)] : [];
+  const bar = progressBar(`Progress of ${name} ${quantization ?? ""} in another kernel`);
+  bar.append(h("div", { class: "gglib-peer-fill" }));
   return h(
     "div",
     { class: "gglib-peer", role: "listitem" },
     h("div", { class: "gglib-title" }, h("span", { class: "gglib-name", title: id }, name), ...chip, h("span", { class: "gglib-owner" })),
-    progressBar(`Progress of ${name} ${quantization ?? ""} in another kernel`),
+    bar,
     h("div", { class: "gglib-line" }),
   );
 }
@@ -90,6 +92,9 @@ function updateElsewhereRow(row, item) {
   const [title, bar, line] = /** @type {HTMLElement[]} */ ([...row.children]);
   mark(row, "data-status", item.is_left ? "stopped" : item.status);
   say(/** @type {Element} */ (title?.lastElementChild), whoseIs(item));
-  if (bar) setBar(bar, fraction(item.downloaded_bytes, item.total_bytes));
+  const part = fraction(item.downloaded_bytes, item.total_bytes);
+  const fill = bar?.firstElementChild;
+  if (bar) sayPart(bar, part);
+  if (fill instanceof HTMLElement) fill.style.transform = `scaleX(${(part ?? 0).toFixed(4)})`;
   if (line) say(line, elsewhereOf(item));
 }
