@@ -19,6 +19,7 @@ from gglib_nb.errors import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
     CatalogError,
+    ClusterError,
     DiskFullError,
     DownloadCancelledError,
     DownloadInterruptedError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
+        HostProgress,
         QueuedDownload,
         QueueRunSummary,
         QueueSnapshot,
@@ -96,6 +98,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.download": (
         "DownloadRequest",
         "DownloadStatus",
+        "HostProgress",
         "QueueRunSummary",
         "QueueSnapshot",
         "QueuedDownload",
@@ -153,6 +156,7 @@ async def download(
     revision: str | None = None,
     force: bool = False,
     companions: tuple[str, ...] = (),
+    everywhere: bool = False,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
 
@@ -164,13 +168,16 @@ async def download(
         revision: Branch, tag or commit; None is the default branch.
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder.
 
     Raises:
         GglibError: What went wrong, and what to do next.
     """
     from gglib_nb.manager.default_manager import get_manager
 
-    return await get_manager().download(repo_id, quantization, revision=revision, force=force, companions=companions)
+    return await get_manager().download(
+        repo_id, quantization, revision=revision, force=force, companions=companions, everywhere=everywhere
+    )
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
@@ -191,6 +198,7 @@ __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
     "CatalogError",
+    "ClusterError",
     "DiskFullError",
     "DownloadCancelled",
     "DownloadCancelledError",
@@ -210,6 +218,7 @@ __all__ = [
     "GatedRepoError",
     "GglibError",
     "GgufError",
+    "HostProgress",
     "HubError",
     "HubUnavailableError",
     "IncompleteShardSetError",

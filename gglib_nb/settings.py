@@ -49,6 +49,7 @@ class Settings:
         bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
         network_wait_s: How long a download waits for a network that is gone before it fails.
         is_offline: Offline mode: the hub is not asked.
+        engine: Where transfers run: None on this machine, else what `gglib_nb.cluster.connecting` takes.
     """
 
     models_directory: Path = field(default_factory=_default_models_directory)
@@ -62,12 +63,14 @@ class Settings:
     bandwidth_limit_bytes_per_second: int | None = None
     network_wait_s: int = 86_400
     is_offline: bool = False
+    engine: object = None
 
     def __post_init__(self) -> None:
         for name in ("models_directory", "state_directory", "hub_cache"):
             object.__setattr__(self, name, _folder(name, getattr(self, name)))
         object.__setattr__(self, "endpoint", _endpoint(self.endpoint))
         object.__setattr__(self, "token", _token(self.token))
+        object.__setattr__(self, "engine", _engine(self.engine))
         _check_count("max_concurrent", self.max_concurrent)
         _check_count("max_queue_size", self.max_queue_size)
         _check_count("max_connections", self.max_connections, _MOST_CONNECTIONS)
@@ -100,13 +103,18 @@ def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: 
     """What environment variables ask for in one setting; None where they do not.
 
     `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, `GGLIB_MAX_CONCURRENT`, `GGLIB_MAX_QUEUE_SIZE`, `GGLIB_MAX_CONNECTIONS`,
-    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, `GGLIB_NETWORK_WAIT_S`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
+    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, `GGLIB_NETWORK_WAIT_S`, `GGLIB_ENGINE`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
     `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
 
     Raises:
         InvalidConfigError: A number is none.
     """
     return _READERS[name](environ)
+
+
+def host_name(environ: Mapping[str, str]) -> str | None:
+    """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
+    return environ.get("GGLIB_HOST", "").strip() or None
 
 
 def _named(environ: Mapping[str, str], name: str) -> Path | None:
@@ -150,6 +158,7 @@ _READERS: Final[Mapping[str, Callable[[Mapping[str, str]], Any]]] = {
     "bandwidth_limit_bytes_per_second": partial(_counted, name="GGLIB_BANDWIDTH_BYTES_PER_SECOND"),
     "network_wait_s": partial(_counted, name="GGLIB_NETWORK_WAIT_S"),
     "is_offline": _is_offline,
+    "engine": lambda environ: environ.get("GGLIB_ENGINE", "").strip() or None,
 }
 
 
@@ -184,6 +193,17 @@ def _token(value: str | None) -> str | None:
     if not all("!" <= character <= "~" for character in token):
         raise InvalidConfigError("The token holds a blank or a character that no token has; paste it again.")
     return token or None
+
+
+def _engine(value: object) -> object:
+    """The engine as it is used: None for this machine's; of an object only its own library can say more."""
+    if value is None or (isinstance(value, str) and value.strip().casefold() in ("", "local")):
+        return None
+    if isinstance(value, bool | int | float | bytes):
+        raise InvalidConfigError(
+            f"engine is {value!r}; it must be local, an address such as dask://scheduler:8786, or auto."
+        )
+    return value.strip() if isinstance(value, str) else value
 
 
 def _check_count(name: str, value: object, most: int | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from gglib_nb.catalog.connection import atomic, connected, consistent, network_filesystem
 from gglib_nb.catalog.migrations import migrate
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
@@ -64,6 +64,8 @@ class Catalog:
             row = connection.execute(_INSERT_MODEL, _model_values(model)).lastrowid
             for position, file in enumerate(model.files):
                 connection.execute(_INSERT_FILE, (row, position, *_file_values(file, model.registered_at_s)))
+            for position, host in enumerate(model.hosts):
+                connection.execute(_INSERT_HOST, (row, position, host.host, host.models_directory))
 
     def models(self) -> list[Model]:
         """All registered models, the newest first."""
@@ -71,8 +73,13 @@ class Catalog:
             files: dict[int, list[StoredFile]] = {}
             for model, *values in connection.execute(_SELECT_FILES):
                 files.setdefault(model, []).append(_stored_file(*values))
+            hosts: dict[int, list[HostFolder]] = {}
+            for model, *host in connection.execute(_SELECT_HOSTS):
+                hosts.setdefault(model, []).append(HostFolder(*host))
             rows = connection.execute(_SELECT_MODELS).fetchall()
-        return [_model(*values, files=tuple(files.get(row, ()))) for row, *values in rows]
+        return [
+            _model(*values, files=tuple(files.get(row, ())), hosts=tuple(hosts.get(row, ()))) for row, *values in rows
+        ]
 
     def find(self, text: DownloadId | str) -> Model:
         """The model that a person means by a text; case does not matter.
@@ -206,6 +213,7 @@ _INSERT_FILE: Final = """
     INSERT INTO file (model, position, target, path_in_repo, kind, size_bytes, sha256, is_verified, verified_at_s,
                       mtime_ns, facts)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_HOST: Final = "INSERT INTO model_host (model, position, host, models_directory) VALUES (?, ?, ?, ?)"
 _DELETE_OVERWRITTEN: Final = """
     DELETE FROM model WHERE id IN (SELECT model FROM file WHERE target = ? AND kind = 'shard' AND sha256 IS NOT ?)"""
 _SELECT_MODELS: Final = """
@@ -214,6 +222,7 @@ _SELECT_MODELS: Final = """
 _SELECT_FILES: Final = """
     SELECT model, target, path_in_repo, kind, size_bytes, sha256, is_verified, mtime_ns, facts
     FROM file ORDER BY model, position"""
+_SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
 # Of two models that have one file, the one registered last comes last, and so is the one that counts.
 _SELECT_KNOWN: Final = """
     SELECT target, size_bytes, mtime_ns, sha256
@@ -245,8 +254,9 @@ def _model(
     registered_at_s: float,
     *,
     files: tuple[StoredFile, ...],
+    hosts: tuple[HostFolder, ...],
 ) -> Model:
-    return Model(DownloadId(repo_id, quantization, revision), commit_sha, label, files, registered_at_s)
+    return Model(DownloadId(repo_id, quantization, revision), commit_sha, label, files, registered_at_s, hosts)
 
 
 def _stored_file(

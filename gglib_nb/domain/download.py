@@ -54,6 +54,7 @@ class DownloadRequest:
             is verified.
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
     """
 
     repo_id: str
@@ -62,6 +63,7 @@ class DownloadRequest:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def id(self) -> DownloadId:
@@ -106,6 +108,7 @@ class PlannedDownload:
         force: As in the request.
         add_to_db: As in the request.
         companions: As in the request.
+        everywhere: As in the request.
     """
 
     id: DownloadId
@@ -116,6 +119,7 @@ class PlannedDownload:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -177,6 +181,36 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProgress:
+    """How far one host of a cluster is with a download.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        downloaded_bytes: On its disk.
+        total_bytes: None unknown.
+        is_finished: Everything stands in its place there.
+    """
+
+    host: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostFolder:
+    """The models folder of one host of a cluster.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        models_directory: Absolute path, there.
+    """
+
+    host: str
+    models_directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardProgress:
     """One file's bar.
 
@@ -226,6 +260,8 @@ class QueuedDownload:
         queued_at_s: Unix time.
         started_at_s: Unix time of its first start; None before.
         ended_at_s: Unix time; None before.
+        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
+            gets a copy of its own, bytes and totals are those of all copies together.
     """
 
     id: DownloadId
@@ -250,6 +286,7 @@ class QueuedDownload:
     queued_at_s: float
     started_at_s: float | None
     ended_at_s: float | None
+    hosts: tuple[HostProgress, ...] = ()
 
     @property
     def group_id(self) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
 
 
@@ -16,6 +16,8 @@ class Model:
         label: Quantization label; None where the files carry none.
         files: Shards in their order, then companions.
         registered_at_s: Unix time.
+        hosts: The hosts of a cluster that have it, with their models folders; empty: it was fetched on this machine.
+            Its files' paths are this machine's where it sees that folder, else those of the first host.
     """
 
     id: DownloadId
@@ -23,6 +25,7 @@ class Model:
     label: str | None
     files: tuple[StoredFile, ...]
     registered_at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
     @property
     def paths(self) -> tuple[str, ...]:

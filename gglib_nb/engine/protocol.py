@@ -51,6 +51,9 @@ class StartTransfer:
         commit_sha: Commit for every URL.
         files: What to fetch; those with one target are joined in it.
         force: Fetch although an identical file could be linked or is there; replace another file at the target.
+        everywhere: On the host of every engine there is; said to those who place attempts, a process takes no note of it.
+        gone_owners: Lease owners (`storage.lease.owner_name`) that a cluster knows to be gone: after a moment's silence
+            their leases are taken over.
     """
 
     attempt: int
@@ -58,6 +61,8 @@ class StartTransfer:
     commit_sha: str
     files: tuple[PlannedFile, ...]
     force: bool
+    everywhere: bool = False
+    gone_owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +84,15 @@ Command = Configure | StartTransfer | StopTransfer | DiscardPartials
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine runs and reads commands."""
+    """The engine runs and reads commands.
+
+    Attributes:
+        pid: Its process id.
+        owner: How its leases name it (`storage.lease.owner_name`).
+    """
 
     pid: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +213,7 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
     return FileProgress(downloaded_bytes, ShardStatus(status))
 
 
-_TUPLES: Final = frozenset({"link_folders", "targets"})
+_TUPLES: Final = frozenset({"link_folders", "targets", "gone_owners"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: PlannedFile,
     Progress: _file_progress,

@@ -35,6 +35,9 @@ class DownloadManagerConfig:
         hub_cache: The Hugging Face cache, in which identical files are looked for; None is its usual place.
         network_wait_s: How long a download waits for a network that is gone before it fails; by default a day.
         is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
+        engine: Where transfers run: None (or `local`) on this machine; on the hosts of a Dask cluster for
+            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or `auto`
+            for this process's current client. Needs the extra `gglib-nb[dask]`.
     """
 
     models_directory: Path = field(default_factory=_environment("models_directory", Path()))
@@ -50,6 +53,7 @@ class DownloadManagerConfig:
     hub_cache: Path | None = field(default_factory=_environment("hub_cache"))
     network_wait_s: int = field(default_factory=_environment("network_wait_s", 86_400))
     is_offline: bool = field(default_factory=_environment("is_offline", default=False))
+    engine: object = field(default_factory=_environment("engine"))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

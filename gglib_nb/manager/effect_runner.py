@@ -6,17 +6,26 @@ The only place that knows both the engine's protocol and the queue's events, whi
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
+from gglib_nb.domain.download import HostProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
-from gglib_nb.engine.process.client import EngineClient, EngineLost, EngineSilent, Report
+from gglib_nb.engine.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    HostedFinish,
+    HostedProgress,
+    Report,
+    TransferWaits,
+)
 from gglib_nb.errors import CatalogError, GglibError, from_wire
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.transfer_engine import MakeEngine, TransferEngine
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 
@@ -33,13 +42,13 @@ class ModelRegistry(Protocol):
 class EngineEffectRunner(EffectRunner):
     """The one of a manager. No call waits: the engine's client and the writer have threads of their own."""
 
-    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, log_folder: Path) -> None:
+    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
-        self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
+        self._engine: Final[TransferEngine] = make_engine(self._configure, self._report)
 
     def connect(self, post: Post) -> None:
         """Says where reports go; before the first effect."""
@@ -63,7 +72,9 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         self._configure_again(token=self._token)
         self._engine.send(
-            wire.StartTransfer(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force),
+            wire.StartTransfer(
+                effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force, everywhere=plan.everywhere
+            ),
         )
 
     @override
@@ -100,7 +111,7 @@ class EngineEffectRunner(EffectRunner):
 
     def _registered(self, effect: do.RegisterModel) -> on.Event:
         plan = effect.plan
-        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s)
+        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, effect.hosts)
         try:
             self._catalog.register(model)
         except GglibError as error:
@@ -118,30 +129,43 @@ class EngineEffectRunner(EffectRunner):
             self._post(report)
 
 
-def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
+def _as_queue_event(event: Report, at_s: float) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
     match event:
         case wire.Progress():
-            return on.TransferProgressed(
-                event.attempt,
-                event.sampled_s,
-                tuple(on.FileProgressed(file.downloaded_bytes, file.status) for file in event.files),
-                event.received_bytes,
-                event.notice_kind,
-                event.notice_s,
-                event.notice_text,
-                event.is_finalizing,
-            )
+            return _progressed(event, ())
+        case HostedProgress():
+            return _progressed(event.progress, event.hosts)
         case wire.TransferFinished():
             return on.TransferFinished(event.attempt, event.files, at_s)
+        case HostedFinish():
+            return on.TransferFinished(event.finished.attempt, event.finished.files, at_s, event.hosts)
         case wire.TransferFailed():
             return on.TransferFailed(event.attempt, from_wire(event.error), event.can_retry, at_s)
         case wire.TransferStopped():
             return on.TransferStopped(event.attempt, at_s)
+        case TransferWaits():
+            return on.TransferWaits(event.attempt, event.reason)
         case EngineLost():
-            return on.EngineLost(at_s)
+            return on.EngineLost(at_s, event.attempts)
         case EngineSilent():
-            return on.EngineFellSilent(event.silent_s)
+            return on.EngineFellSilent(event.silent_s, event.attempts)
+        case EnginesChanged():
+            return on.EnginesChanged(event.count, at_s)
         case wire.Ready():
             return None
         case _:
             assert_never(event)
+
+
+def _progressed(event: wire.Progress, hosts: tuple[HostProgress, ...]) -> on.TransferProgressed:
+    return on.TransferProgressed(
+        event.attempt,
+        event.sampled_s,
+        tuple(on.FileProgressed(file.downloaded_bytes, file.status) for file in event.files),
+        event.received_bytes,
+        event.notice_kind,
+        event.notice_s,
+        event.notice_text,
+        event.is_finalizing,
+        hosts,
+    )

@@ -24,6 +24,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.errors import RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
@@ -33,6 +34,7 @@ from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
+from gglib_nb.manager.transfer_engine import engine_for
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -108,7 +110,7 @@ class Operations:
         self.catalog: Final = Catalog(self.settings.database_path)
         self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
         configure = _configure(self.settings, self.hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, self.catalog, self.settings.log_directory)
+        self._runner: Final = EngineEffectRunner(configure, self.catalog, engine_for(self.settings))
         machine = QueueMachine(
             max_size=self.settings.max_queue_size,
             max_concurrent=self.settings.max_concurrent,
@@ -148,6 +150,7 @@ class Operations:
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
     ) -> "Future[SmartQueueResult]":
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
@@ -159,7 +162,7 @@ class Operations:
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
         return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
@@ -171,13 +174,20 @@ class Operations:
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
 
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
-            repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
+            repo_id,
+            quantization,
+            revision=revision,
+            force=force,
+            add_to_db=add_to_db,
+            companions=companions,
+            everywhere=everywhere,
         )
         finishing = _chain(queueing, lambda queued: self.submit_wait(queued.id))
         return _then(finishing, lambda finished: finished.paths[0])
@@ -194,6 +204,8 @@ class Operations:
         return pending.answer
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
+        if request.everywhere and self.settings.engine is None:
+            raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
         plan = self._resolver.resolve(request)
         self._runner.use_token(self.hub.token)
         return plan

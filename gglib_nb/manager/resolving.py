@@ -93,6 +93,7 @@ class Resolver:
             force=request.force,
             add_to_db=request.add_to_db,
             companions=request.companions,
+            everywhere=request.everywhere,
         )
 
     def _companions(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import PlannedDownload, StoredFile
+from gglib_nb.domain.download import HostFolder, PlannedDownload, StoredFile
 from gglib_nb.domain.events import QueueEvent
 from gglib_nb.domain.references import DownloadId
 
@@ -57,12 +57,13 @@ class LimitBandwidth:
 
 @dataclass(frozen=True, slots=True)
 class RegisterModel:
-    """Write the model to the catalog."""
+    """Write the model to the catalog; `hosts` have it, where it is not on this machine."""
 
     attempt: int
     plan: PlannedDownload
     files: tuple[StoredFile, ...]
     at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Unix time, `sampled_s` the machine's monotonic clock.
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.download import HostFolder, HostProgress, PlannedDownload, ShardStatus, StoredFile
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 
@@ -131,6 +131,7 @@ class TransferProgressed:
         notice_s: Seconds that belong to it; None without.
         notice_text: Words that belong to it; empty without.
         is_finalizing: Every byte is here.
+        hosts: How far each host of a cluster is; empty on this machine. With several, `files` counts all copies.
     """
 
     attempt: int
@@ -141,15 +142,25 @@ class TransferProgressed:
     notice_s: float | None
     notice_text: str
     is_finalizing: bool
+    hosts: tuple[HostProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferWaits:
+    """No engine can take the attempt now; `reason` says what it waits for. It begins by itself."""
+
+    attempt: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """Everything of the attempt stands under its final name."""
+    """Everything of the attempt stands under its final name; `hosts` see it, where it is not on this machine."""
 
     attempt: int
     files: tuple[StoredFile, ...]
     at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +183,30 @@ class TransferStopped:
 
 @dataclass(frozen=True, slots=True)
 class EngineLost:
-    """The engine process ended by itself, and with it every attempt."""
+    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
 
+    at_s: float
+    attempts: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesChanged:
+    """So many engines share the work from now on; each has slots of its own."""
+
+    count: int
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFellSilent:
-    """The engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost."""
+    """An engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost.
+
+    Attributes:
+        attempts: Those of which nothing is heard; None: all.
+    """
 
     silent_s: float
+    attempts: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +241,12 @@ Event = (
     | QueueLimitChanged
     | BandwidthLimitChanged
     | TransferProgressed
+    | TransferWaits
     | TransferFinished
     | TransferFailed
     | TransferStopped
     | EngineLost
+    | EnginesChanged
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed

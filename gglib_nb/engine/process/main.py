@@ -15,6 +15,7 @@ from typing import Final, TextIO, cast
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.process.outbox import Outbox
 from gglib_nb.engine.protocol import Ready, decode
+from gglib_nb.engine.storage.lease import owner_name
 
 _PARENT_LOOK_S: Final = 1.0
 # A little nicer than the user's cells: where both want a core, the cell gets it first.
@@ -72,7 +73,7 @@ def main(parent_pid: int) -> None:
     is_lost = threading.Event()
     outbox = Outbox(events, is_lost.set)
     worker = CommandHandler(outbox.post)
-    outbox.post(Ready(os.getpid()))
+    outbox.post(Ready(os.getpid(), owner_name()))
     for line in lines_until_orphaned(0, parent_pid):
         try:
             worker.handle(decode(line))  # type: ignore[arg-type]  # the kernel sends commands only

@@ -160,7 +160,12 @@ class TargetLifecycle:
             tuple(part.planned for part in target.parts),
             force=self._command.force,
             link_folders=self._resources.link_folders,
-            lease=Lease(lease_path(target.path), self._resources.timeouts.lease_s, target.take_seen_lease()),
+            lease=Lease(
+                lease_path(target.path),
+                self._resources.timeouts.lease_s,
+                target.take_seen_lease(),
+                self._command.gone_owners,
+            ),
             stop=self._stop,
         )
         self._mailbox.in_background("check", check.outcome, lambda outcome: self._checked(target, outcome))
