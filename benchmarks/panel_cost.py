@@ -24,7 +24,7 @@ from gglib_nb.notebook.feed import Feed
 from tests.support.fake_manager import FakeManager
 from tests.support.kernel import Kernel
 from tests.support.panelpage import PanelPage
-from tests.support.snapshots import GIB, download, shards, snapshot
+from tests.support.snapshots import GB, download, shards, snapshot
 
 ROOT = Path(__file__).resolve().parents[1]
 HZ = 10
@@ -75,7 +75,7 @@ def moving(models: int, files: int, moving_models: int) -> Iterator[QueueSnapsho
 
 
 def _model(number: int, files: int, tick: int, status: str) -> Any:
-    sizes = [GIB] * files
+    sizes = [GB] * files
     done = [tick * 10_000_000 + index for index in range(files)] if tick else [0] * files
     fields = {"bytes_per_second": 2e7 + tick, "eta_seconds": 400.0 - tick, "position": number} if tick else {}
     bars = shards(f"model-{number}", sizes, done)

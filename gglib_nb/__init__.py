@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gglib_nb.domain.deletion import Deletion, DiskUse, KeptFile
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
         StatusChanged,
     )
     from gglib_nb.domain.model import Model
+    from gglib_nb.domain.model_summary import ModelSummary
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.variants import Variant, Variants, variants_of
@@ -119,7 +121,9 @@ _FOUND_IN: Final = {
         "SnapshotChanged",
         "StatusChanged",
     ),
+    "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.model": ("Model",),
+    "gglib_nb.domain.model_summary": ("ModelSummary",),
     "gglib_nb.domain.quantization": ("Quantization",),
     "gglib_nb.domain.references": ("DownloadId",),
     "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
@@ -180,6 +184,25 @@ async def download(
     )
 
 
+def path(text: str) -> "Path":
+    """The file of a model that is here, as a program opens it: its first shard. Asks nobody and starts nothing.
+
+        llm = llama_cpp.Llama(str(gglib_nb.path("owner/repo:Q4_K_M")))
+
+    Args:
+        text: The model's id, or what of it is unique here: the repository, a part of the id.
+
+    Raises:
+        ModelNotFoundError: No model answers to it, or its file is gone; the text names near ones.
+        AmbiguousQuantizationError: Several do; `choices` has their ids.
+        CatalogError: The models database cannot be read.
+    """
+    from gglib_nb.manager.default_manager import catalog
+    from gglib_nb.manager.model_operations import path_of
+
+    return path_of(catalog(), text)
+
+
 def load_ipython_extension(shell: "InteractiveShell") -> None:
     """`%load_ext gglib_nb`: registers `%gguf`. Starts nothing and prints nothing."""
     from gglib_nb.notebook import magic
@@ -199,7 +222,9 @@ __all__ = [
     "AmbiguousQuantizationError",
     "CatalogError",
     "ClusterError",
+    "Deletion",
     "DiskFullError",
+    "DiskUse",
     "DownloadCancelled",
     "DownloadCancelledError",
     "DownloadCompleted",
@@ -227,9 +252,11 @@ __all__ = [
     "InvalidQuantizationError",
     "InvalidRepoIdError",
     "InvalidTokenError",
+    "KeptFile",
     "ManagerClosedError",
     "Model",
     "ModelNotFoundError",
+    "ModelSummary",
     "NetworkError",
     "NoGgufFilesError",
     "NotInQueueError",
@@ -264,6 +291,7 @@ __all__ = [
     "download",
     "get_manager",
     "load_ipython_extension",
+    "path",
     "run",
     "unload_ipython_extension",
     "variants_of",

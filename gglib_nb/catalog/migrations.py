@@ -58,6 +58,22 @@ MIGRATIONS: Final = (
         ),
     ),
     Migration(
+        "0003 what is known of a model since",
+        (
+            "ALTER TABLE model ADD COLUMN origin TEXT NOT NULL DEFAULT 'hub'",  # hub, import, local
+            "ALTER TABLE model ADD COLUMN checked_at_s REAL",  # NULL: nobody looked for a newer version
+            "ALTER TABLE model ADD COLUMN latest_commit_sha TEXT",
+            "ALTER TABLE model ADD COLUMN has_update INTEGER",
+            "ALTER TABLE file ADD COLUMN wrong_ranges TEXT",  # JSON list of pairs; NULL: nothing wrong is known
+            # About contents, not files: the same bytes have the same row wherever they lie.
+            """CREATE TABLE content_index (
+                sha256 TEXT PRIMARY KEY,
+                block_bytes INTEGER NOT NULL,
+                digests BLOB NOT NULL       -- a short digest for each block, in order
+            )""",
+        ),
+    ),
+    Migration(
         "0004 hosts that have a model",
         (
             """CREATE TABLE model_host (

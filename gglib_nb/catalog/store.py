@@ -7,12 +7,14 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from gglib_nb.catalog import rows
 from gglib_nb.catalog.connection import atomic, connected, consistent, network_filesystem
 from gglib_nb.catalog.migrations import migrate
 from gglib_nb.domain.download import HostFolder, StoredFile
@@ -58,27 +60,21 @@ class Catalog:
         Models whose files were overwritten with other content by this one are forgotten: they are gone.
         """
         with self._open() as connection, atomic(connection):
-            connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
-            for file in model.files:
-                connection.execute(_DELETE_OVERWRITTEN, (file.target, file.sha256))
-            row = connection.execute(_INSERT_MODEL, _model_values(model)).lastrowid
-            for position, file in enumerate(model.files):
-                connection.execute(_INSERT_FILE, (row, position, *_file_values(file, model.registered_at_s)))
-            for position, host in enumerate(model.hosts):
-                connection.execute(_INSERT_HOST, (row, position, host.host, host.models_directory))
+            _register(connection, model)
 
     def models(self) -> list[Model]:
         """All registered models, the newest first."""
         with self._open() as connection, consistent(connection):
             files: dict[int, list[StoredFile]] = {}
-            for model, *values in connection.execute(_SELECT_FILES):
-                files.setdefault(model, []).append(_stored_file(*values))
+            for model, *values in connection.execute(rows.SELECT_FILES):
+                files.setdefault(model, []).append(rows.file_of(*values))
             hosts: dict[int, list[HostFolder]] = {}
-            for model, *host in connection.execute(_SELECT_HOSTS):
+            for model, *host in connection.execute(rows.SELECT_HOSTS):
                 hosts.setdefault(model, []).append(HostFolder(*host))
-            rows = connection.execute(_SELECT_MODELS).fetchall()
+            found = connection.execute(rows.SELECT_MODELS).fetchall()
         return [
-            _model(*values, files=tuple(files.get(row, ())), hosts=tuple(hosts.get(row, ()))) for row, *values in rows
+            rows.model_of(*values, files=tuple(files.get(row, ())), hosts=tuple(hosts.get(row, ())))
+            for row, *values in found
         ]
 
     def find(self, text: DownloadId | str) -> Model:
@@ -122,12 +118,29 @@ class Catalog:
             connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
         return model
 
+    def update_files(self, files: Iterable[StoredFile]) -> None:
+        """Brings what is recorded of files up to date, in every model that has them.
+
+        A model that was registered anew with other content under the same path meanwhile is left as it is.
+        """
+        with self._open() as connection, atomic(connection):
+            for file in files:
+                connection.execute(_UPDATE_FILE, _update_values(file))
+
+    def note_check(self, model: DownloadId, *, at_s: float, latest_commit_sha: str, has_update: bool) -> None:
+        """Records that somebody looked for a newer version of a model, and what was found."""
+        with self._open() as connection, atomic(connection):
+            connection.execute(
+                "UPDATE model SET checked_at_s = ?, latest_commit_sha = ?, has_update = ? WHERE name = ?",
+                (at_s, latest_commit_sha, has_update, str(model)),
+            )
+
     def known_files(self, paths: Iterable[str | PathLike[str]]) -> dict[str, KnownFile]:
-        """What was recorded about these files, by path; those that no model has are left out."""
+        """What was recorded about these files, by path; those that no model has, or that are known wrong, are left out."""
         wanted = json.dumps([fspath(path) for path in paths])
         with self._open() as connection:
-            rows = connection.execute(_SELECT_KNOWN, (wanted,)).fetchall()
-        return {target: KnownFile(*values) for target, *values in rows}
+            found = connection.execute(rows.SELECT_KNOWN, (wanted,)).fetchall()
+        return {target: KnownFile(*values) for target, *values in found}
 
     @property
     def notice(self) -> str | None:
@@ -204,72 +217,37 @@ def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
     return ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
-# --- rows ---
-
-_INSERT_MODEL: Final = """
-    INSERT INTO model (name, repo_id, revision, quantization, commit_sha, label, registered_at_s)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_FILE: Final = """
-    INSERT INTO file (model, position, target, path_in_repo, kind, size_bytes, sha256, is_verified, verified_at_s,
-                      mtime_ns, facts)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_HOST: Final = "INSERT INTO model_host (model, position, host, models_directory) VALUES (?, ?, ?, ?)"
-_DELETE_OVERWRITTEN: Final = """
-    DELETE FROM model WHERE id IN (SELECT model FROM file WHERE target = ? AND kind = 'shard' AND sha256 IS NOT ?)"""
-_SELECT_MODELS: Final = """
-    SELECT id, repo_id, revision, quantization, commit_sha, label, registered_at_s
-    FROM model ORDER BY registered_at_s DESC, id DESC"""
-_SELECT_FILES: Final = """
-    SELECT model, target, path_in_repo, kind, size_bytes, sha256, is_verified, mtime_ns, facts
-    FROM file ORDER BY model, position"""
-_SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
-# Of two models that have one file, the one registered last comes last, and so is the one that counts.
-_SELECT_KNOWN: Final = """
-    SELECT target, size_bytes, mtime_ns, sha256
-    FROM file WHERE target IN (SELECT value FROM json_each(?)) ORDER BY model"""
+def _register(connection: sqlite3.Connection, model: Model) -> None:
+    verified = {file.target: _verified_at_s(connection, file, model.registered_at_s) for file in model.files}
+    connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
+    for file in model.files:
+        connection.execute(rows.DELETE_OVERWRITTEN, (file.target, file.sha256))
+    row = connection.execute(rows.INSERT_MODEL, rows.model_values(model)).lastrowid
+    for position, file in enumerate(model.files):
+        dated = replace(file, verified_at_s=verified[file.target])
+        connection.execute(rows.INSERT_FILE, (row, position, *rows.file_values(dated)))
+    for position, host in enumerate(model.hosts):
+        connection.execute(rows.INSERT_HOST, (row, position, host.host, host.models_directory))
 
 
-def _model_values(model: Model) -> tuple[str | float | None, ...]:
-    id_ = model.id
+def _verified_at_s(connection: sqlite3.Connection, file: StoredFile, registered_at_s: float) -> float | None:
+    """When it was last hashed: as it says, as an earlier row of this very file says, or just now."""
+    if file.verified_at_s is not None or not file.is_verified:
+        return file.verified_at_s
+    earlier: float | None = connection.execute(
+        rows.SELECT_VERIFIED_AT, (file.target, file.sha256, file.mtime_ns)
+    ).fetchone()[0]
+    return registered_at_s if earlier is None else earlier
+
+
+_UPDATE_FILE: Final = """
+    UPDATE file SET size_bytes = ?, sha256 = ?, is_verified = ?, verified_at_s = ?, mtime_ns = ?, facts = ?,
+                    wrong_ranges = ?
+    WHERE target = ? AND (sha256 IS NULL OR sha256 = ?)"""
+
+
+def _update_values(file: StoredFile) -> tuple[Any, ...]:
     return (
-        *(str(id_), id_.repo_id, id_.revision, id_.quantization),
-        *(model.commit_sha, model.label, model.registered_at_s),
-    )
-
-
-def _file_values(file: StoredFile, registered_at_s: float) -> tuple[str | float | None, ...]:
-    verified_at_s = registered_at_s if file.is_verified else None
-    return (
-        *(file.target, file.path_in_repo, file.kind, file.size_bytes, file.sha256),
-        *(file.is_verified, verified_at_s, file.mtime_ns, json.dumps(file.facts)),
-    )
-
-
-def _model(
-    repo_id: str,
-    revision: str | None,
-    quantization: str | None,
-    commit_sha: str,
-    label: str | None,
-    registered_at_s: float,
-    *,
-    files: tuple[StoredFile, ...],
-    hosts: tuple[HostFolder, ...],
-) -> Model:
-    return Model(DownloadId(repo_id, quantization, revision), commit_sha, label, files, registered_at_s, hosts)
-
-
-def _stored_file(
-    target: str,
-    path_in_repo: str,
-    kind: str,
-    size_bytes: int,
-    sha256: str | None,
-    is_verified: int,
-    mtime_ns: int,
-    facts: str,
-) -> StoredFile:
-    """A file as the catalog has it: present by definition, since nothing is fetched for it any more."""
-    return StoredFile(
-        target, path_in_repo, kind, size_bytes, sha256, bool(is_verified), mtime_ns, True, json.loads(facts)
+        *(file.size_bytes, file.sha256, file.is_verified, file.verified_at_s, file.mtime_ns, json.dumps(file.facts)),
+        *(rows.ranges_text(file.wrong_ranges), file.target, file.sha256),
     )

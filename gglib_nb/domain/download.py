@@ -167,6 +167,9 @@ class StoredFile:
         mtime_ns: Modification time, to know later whether somebody touched it.
         was_present: It stood there already; no byte was fetched for it.
         facts: What its GGUF header says, as JSON scalars; empty where it has none that can be read.
+        verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
+        wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
+            ranges; empty where only the whole is known to be wrong.
     """
 
     target: str
@@ -178,6 +181,8 @@ class StoredFile:
     mtime_ns: int
     was_present: bool
     facts: dict[str, str | int | float | bool | None]
+    verified_at_s: float | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
             "version", "architecture", "name", "parameter_count", "context_length", "block_count", "embedding_length",
             "key_length", "value_length", "sliding_window", "expert_count", "file_type", "file_type_label",
             "tokenizer_model", "vocabulary_size", "has_chat_template", "tensor_count", "split_no", "split_count",
-            "split_tensors_count", "alignment", "header_bytes",
+            "split_tensors_count", "tensor_parameters", "alignment", "header_bytes",
         )
     }  # fmt: skip
     for name in ("head_count", "head_count_kv"):

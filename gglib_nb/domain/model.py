@@ -1,9 +1,16 @@
 """A model that stands on the disk, as the catalog keeps it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
+
+ModelOrigin = Literal["hub", "import", "local"]
+"""Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown."""
+
+LOCAL_OWNER = "local"
+"""The owner in the ids of models whose repository nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,26 +18,49 @@ class Model:
     """One registered model.
 
     Attributes:
-        id: The id of the download that brought it.
-        commit_sha: The commit its files come from.
+        id: The id of the download that brought it; of an imported one of unknown repository `local/<name>`.
+        commit_sha: The commit its files come from; None where nobody knows.
         label: Quantization label; None where the files carry none.
         files: Shards in their order, then companions.
         registered_at_s: Unix time.
+        origin: Where it came from.
+        checked_at_s: Unix time of the last look at the Hub for a newer version; None where nobody looked.
+        latest_commit_sha: The commit that its revision meant at that look; None where nobody looked.
+        has_update: Whether one of its files was another one there; None where nobody looked.
         hosts: The hosts of a cluster that have it, with their models folders; empty: it was fetched on this machine.
             Its files' paths are this machine's where it sees that folder, else those of the first host.
     """
 
     id: DownloadId
-    commit_sha: str
+    commit_sha: str | None
     label: str | None
     files: tuple[StoredFile, ...]
     registered_at_s: float
+    origin: ModelOrigin = "hub"
+    checked_at_s: float | None = None
+    latest_commit_sha: str | None = None
+    has_update: bool | None = None
     hosts: tuple[HostFolder, ...] = ()
 
     @property
+    def shards(self) -> tuple[StoredFile, ...]:
+        """Files of the model itself, in their order."""
+        return tuple(file for file in self.files if file.kind == "shard")
+
+    @property
     def paths(self) -> tuple[str, ...]:
-        """Files of the model itself, in shard order; the first is what a program opens."""
-        return tuple(file.target for file in self.files if file.kind == "shard")
+        """Their paths; the first is what a program opens."""
+        return tuple(file.target for file in self.shards)
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The paths of all its files."""
+        return frozenset(file.target for file in self.files)
+
+    @property
+    def projector_path(self) -> str | None:
+        """The path of its mmproj; None without one."""
+        return next((file.target for file in self.files if file.kind == "mmproj"), None)
 
     @property
     def size_bytes(self) -> int:
@@ -43,6 +73,21 @@ class Model:
         return next((file.facts for file in self.files if file.kind == "shard"), {})
 
     @property
+    def parameter_count(self) -> int | None:
+        """Parameters of the whole model: of a split one those of all shards together; None unknown."""
+        counted = [file.facts.get("tensor_parameters") for file in self.shards]
+        if len(counted) > 1 and all(isinstance(number, int) for number in counted):
+            return sum(number for number in counted if isinstance(number, int))
+        stated = self.facts.get("parameter_count")
+        return stated if isinstance(stated, int) else None
+
+    @property
     def is_verified(self) -> bool:
-        """Whether every file hashed to what the hub states."""
-        return all(file.is_verified for file in self.files)
+        """Whether every file hashed to what the hub states, and none was found wrong since."""
+        return all(file.is_verified and file.wrong_ranges is None for file in self.files)
+
+    @property
+    def verified_at_s(self) -> float | None:
+        """Unix time of the oldest of its files' verifications; None where one was never verified."""
+        times = [file.verified_at_s for file in self.files]
+        return None if None in times else min((at_s for at_s in times if at_s is not None), default=None)

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final
 from urllib.parse import quote
 
+from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
@@ -163,13 +164,13 @@ class HubClient:
 
         Raises:
             GatedRepoError: As `check_access`.
-            HubError: There is no such file, or more than 64 MiB are asked for.
+            HubError: There is no such file, or more than 67 MB are asked for.
         """
         check_repo_id(repo_id)
         if length <= 0:
             return b""
         if offset < 0 or offset + length > _LARGEST_RANGE_BYTES:
-            raise HubError(f"Only the first {_LARGEST_RANGE_BYTES >> 20} MiB of a file are read before a download.")
+            raise HubError(f"Only the first {units.size(_LARGEST_RANGE_BYTES)} of a file are read before a download.")
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
         route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
         return read_range(self._looking, route, asked, offset, length)

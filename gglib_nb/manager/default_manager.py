@@ -5,6 +5,7 @@ import os
 import threading
 from typing import Final
 
+from gglib_nb.catalog.store import Catalog
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.port import DownloadManager
 from gglib_nb.settings import Settings
@@ -28,6 +29,17 @@ def get_manager() -> DownloadManager:
             _current = DownloadManager(DownloadManagerConfig.from_settings(settings))
             atexit.register(_current.close)
         return _current
+
+
+def catalog() -> Catalog:
+    """The models database of this kernel, without making a manager: that would go on with an earlier kernel's queue.
+
+    Raises:
+        InvalidConfigError: An environment variable has a value that cannot work.
+    """
+    if (manager := existing_manager()) is not None and not manager.is_closed:
+        return manager.catalog
+    return Catalog(Settings.from_environment(os.environ).database_path)
 
 
 def existing_manager() -> DownloadManager | None:

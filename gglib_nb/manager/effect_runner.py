@@ -111,7 +111,7 @@ class EngineEffectRunner(EffectRunner):
 
     def _registered(self, effect: do.RegisterModel) -> on.Event:
         plan = effect.plan
-        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, effect.hosts)
+        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
         try:
             self._catalog.register(model)
         except GglibError as error:

@@ -18,7 +18,6 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
@@ -29,6 +28,7 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
@@ -47,8 +47,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 
 _Result = TypeVar("_Result")
 _Other = TypeVar("_Other")
-
-IdLike = DownloadId | str
 
 
 class _PositionAndShards(NamedTuple):
@@ -96,7 +94,7 @@ class FinishedDownload:
     was_present: bool
 
 
-class Operations:
+class Operations(ModelOperations):
     """The download port without a loop: every `submit_...` returns a future at once."""
 
     def __init__(self, config: DownloadManagerConfig | None = None) -> None:
@@ -106,17 +104,17 @@ class Operations:
             InvalidConfigError: A setting has a value that cannot work.
         """
         self.config: Final = config or DownloadManagerConfig()
-        self.settings: Final = self.config.settings()
-        self.catalog: Final = Catalog(self.settings.database_path)
-        self.hub: Final = HubClient(self.settings.endpoint, self.settings.token, is_offline=self.settings.is_offline)
-        configure = _configure(self.settings, self.hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, self.catalog, engine_for(self.settings))
+        settings = self.config.settings()
+        catalog = Catalog(settings.database_path)
+        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, self.hub.user_agent)
+        self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
         machine = QueueMachine(
-            max_size=self.settings.max_queue_size,
-            max_concurrent=self.settings.max_concurrent,
-            bandwidth_limit=self.settings.bandwidth_limit_bytes_per_second,
+            max_size=settings.max_queue_size,
+            max_concurrent=settings.max_concurrent,
+            bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
         )
-        self._thread: Final = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, QueueThread(machine, self._runner))
         self._runner.connect(self._thread.post)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
@@ -258,7 +256,7 @@ class Operations:
         return self._thread.post(on.FailuresCleared(None if id is None else _id(id)))
 
     def submit_set_max_queue_size(self, max_size: int) -> "Future[None]":
-        """Changes the limit of all transfers together, at once; None is unlimited.
+        """Changes how many downloads may wait; what waits already stays, also above the new limit.
 
         Raises:
             InvalidConfigError: The limit is not a whole number of at least 1.
@@ -266,7 +264,11 @@ class Operations:
         return self._thread.post(on.QueueLimitChanged(max_size))
 
     def submit_set_bandwidth_limit(self, bytes_per_second: int | None) -> "Future[None]":
-        """Changes the limit of all transfers together; None is unlimited."""
+        """Changes the limit of all transfers together, at once; None is unlimited.
+
+        Raises:
+            InvalidConfigError: The limit is not a whole number of at least 1.
+        """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
 
     # Looking -----------------------------------------------------------------------------------------------------
@@ -320,14 +322,6 @@ class Operations:
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
         return self._thread.subscribe_events(listener)
-
-    def models(self) -> list[Model]:
-        """The registered models, the newest first.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
-        return self.catalog.models()
 
     def submit_plan(
         self,
@@ -387,6 +381,7 @@ class Operations:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
         self._thread.close(timeout_s)
         self._workers.close()
+        self._model_workers.close()
         self._runner.close(timeout_s)
         self.hub.close()
         self.catalog.close()
@@ -395,6 +390,8 @@ class Operations:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
         self._thread.abandon()
         self._runner.abandon()
+        self._workers.abandon()
+        self._model_workers.abandon()
 
 
 def _configure(settings: Settings, user_agent: str) -> Configure:

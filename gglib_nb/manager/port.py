@@ -58,6 +58,12 @@ class DownloadManager(Operations):
     search = as_coroutine(Operations.submit_search)
     partials = as_coroutine(Operations.submit_partials)
     discard_partials = as_coroutine(Operations.submit_discard_partials)
+    models = as_coroutine(Operations.submit_models)
+    disk_use = as_coroutine(Operations.submit_disk_use)
+    path = as_coroutine(Operations.submit_path)
+    loading_lines = as_coroutine(Operations.submit_loading_lines)
+    forget = as_coroutine(Operations.submit_forget)
+    delete = as_coroutine(Operations.submit_delete)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

@@ -42,6 +42,12 @@ class SyncOperations:
     search = as_blocking(Operations.submit_search)
     partials = as_blocking(Operations.submit_partials)
     discard_partials = as_blocking(Operations.submit_discard_partials)
+    models = as_blocking(Operations.submit_models)
+    disk_use = as_blocking(Operations.submit_disk_use)
+    path = as_blocking(Operations.submit_path)
+    loading_lines = as_blocking(Operations.submit_loading_lines)
+    forget = as_blocking(Operations.submit_forget)
+    delete = as_blocking(Operations.submit_delete)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

@@ -6,20 +6,20 @@ Turns a parsed request into one future whose result can be sent as JSON. Knows n
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from threading import Lock
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
+from gglib_nb.notebook.futures import gathered, mapped, nothing
 from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList
+from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager
 
-_Given = TypeVar("_Given")
 _MOST_SUGGESTIONS: Final = 8
 
 
-class PanelManager(Protocol):
+class PanelManager(ModelsManager, Protocol):
     """What the panel needs of a manager. Every `submit_…` may be called on any thread."""
 
     @property
@@ -88,7 +88,7 @@ def start(manager: PanelManager, request: Request) -> Future[Any]:
 
 
 def _about(operation: Callable[[PanelManager, str], Future[Any]]) -> Callable[[PanelManager, Any], Future[Any]]:
-    return lambda manager, request: _mapped(operation(manager, request["id"]), _nothing)
+    return lambda manager, request: mapped(operation(manager, request["id"]), nothing)
 
 
 def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
@@ -100,7 +100,7 @@ def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 
     )
     if "position" in request:
         future = _at_position(manager, future, request["position"])
-    return _mapped(future, lambda place: {"id": str(place.id), "position": place.position})
+    return mapped(future, lambda place: {"id": str(place.id), "position": place.position})
 
 
 def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> Future[Any]:
@@ -123,7 +123,7 @@ def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> F
 
 def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
     wanted = parse_pasted(request["repo_id"])
-    return _mapped(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
+    return mapped(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
 
 
 def _variant_list(plan: RepoPlan) -> VariantList:
@@ -166,14 +166,11 @@ def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
     ]
 
 
-def _nothing(_result: object) -> None:
-    return None
-
-
 _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
+    **MODEL_ACTIONS,
     "queue": _queue,
     "variants": _variants,
-    "suggest": lambda manager, request: _mapped(
+    "suggest": lambda manager, request: mapped(
         manager.submit_search(request["text"], limit=_MOST_SUGGESTIONS), _suggestions
     ),
     "cancel": _about(lambda manager, name: manager.submit_cancel_download(name)),
@@ -182,49 +179,14 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "resume": _about(lambda manager, name: manager.submit_resume(name)),
     "retry": _about(lambda manager, name: manager.submit_retry(name)),
     "dismiss": _about(lambda manager, name: manager.submit_clear_failed(name)),
-    "retry_all": lambda manager, _: _all_of(
-        [manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]
+    "retry_all": lambda manager, _: mapped(
+        gathered([manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]), nothing
     ),
-    "move": lambda manager, request: _mapped(
-        manager.submit_reorder_queue(request["id"], request["position"]), _nothing
-    ),
-    "cancel_all": lambda manager, _: _mapped(manager.submit_cancel_all(), _nothing),
-    "clear_failed": lambda manager, _: _mapped(manager.submit_clear_failed(), _nothing),
-    "limit": lambda manager, request: _mapped(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
-    "bandwidth": lambda manager, request: _mapped(
-        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), _nothing
+    "move": lambda manager, request: mapped(manager.submit_reorder_queue(request["id"], request["position"]), nothing),
+    "cancel_all": lambda manager, _: mapped(manager.submit_cancel_all(), nothing),
+    "clear_failed": lambda manager, _: mapped(manager.submit_clear_failed(), nothing),
+    "limit": lambda manager, request: mapped(manager.submit_set_max_queue_size(request["max_size"]), nothing),
+    "bandwidth": lambda manager, request: mapped(
+        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), nothing
     ),
 }
-
-
-def _mapped(source: Future[_Given], convert: Callable[[_Given], object]) -> Future[Any]:
-    answer: Future[Any] = Future()
-
-    def settle(done: Future[_Given]) -> None:
-        try:
-            answer.set_result(convert(done.result()))
-        except Exception as error:  # noqa: BLE001 - handed on to who waits for the answer
-            answer.set_exception(error)
-
-    source.add_done_callback(settle)
-    return answer
-
-
-def _all_of(sources: list[Future[Any]]) -> Future[None]:
-    """Settled when all are; with the first error, where there is one."""
-    answer: Future[None] = Future()
-    waiting, counting = set(sources), Lock()
-
-    def settle(done: Future[Any]) -> None:
-        with counting:
-            waiting.discard(done)
-            is_last = not waiting
-        if is_last:
-            errors = [error for source in sources if (error := source.exception())]
-            answer.set_exception(errors[0]) if errors else answer.set_result(None)
-
-    for source in sources:
-        source.add_done_callback(settle)
-    if not sources:
-        answer.set_result(None)
-    return answer

@@ -9,7 +9,6 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Final, NoReturn, get_args
 
@@ -24,8 +23,6 @@ from gglib_nb.notebook.commands import (
     Command,
     Help,
     Limit,
-    ModelPath,
-    Models,
     Move,
     Partials,
     Pause,
@@ -40,6 +37,8 @@ from gglib_nb.notebook.commands import (
     Status,
     Wait,
 )
+from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
+from gglib_nb.notebook.model_grammar import MODEL_VERBS
 from gglib_nb.notebook.wording import printable
 
 # Any place beyond the end is the last one: the queue clamps it.
@@ -51,38 +50,12 @@ _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.I
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
-class GrammarError(ValueError):
-    """The line cannot be read; its text is one line that says how to write it."""
-
-
 class _Parser(argparse.ArgumentParser):
     """One verb's arguments; a mistake raises instead of ending the process."""
 
     @override
     def error(self, message: str) -> NoReturn:
         raise GrammarError(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One verb of the grammar.
-
-    Attributes:
-        usage: What follows `%gguf`, as a person writes it.
-        summary: What it does, in one sentence.
-        declare: Adds its arguments to a parser.
-        build: Makes its value of what was parsed.
-        takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `verb`
-            or nothing.
-        explains: More for `%gguf help VERB`, line by line.
-    """
-
-    usage: str
-    summary: str
-    declare: Callable[[argparse.ArgumentParser], None]
-    build: Callable[[SimpleNamespace], Command]
-    takes: str = ""
-    explains: tuple[str, ...] = ()
 
 
 def parse(line: str) -> Command:
@@ -132,14 +105,14 @@ def _unknown_verb(name: str) -> str:
 
 
 def parse_amount(text: str) -> int:
-    """Bytes of `5MB`, `1.5 GiB`, `800k`; `i` makes a unit binary.
+    """Bytes of `5MB`, `1.5 GiB`, `800k`: decimal, as everything on disk and line is; an `i` makes a unit binary.
 
     Raises:
         GrammarError: It is no such number, or zero.
     """
     found = _AMOUNT.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GiB")
+        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GB")
     step = 1024 if found[3] else 1000
     return int(float(found[1]) * step ** _UNITS[found[2].lower()])
 
@@ -174,13 +147,6 @@ def _typed(read: Callable[[str], int]) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return reader
-
-
-def _reference(name: str, *, optional: bool = False) -> Callable[[argparse.ArgumentParser], None]:
-    def declare(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("reference", metavar=name, nargs="?" if optional else None)
-
-    return declare
 
 
 def _nothing(_: argparse.ArgumentParser) -> None:
@@ -298,18 +264,13 @@ def _build_wait(given: SimpleNamespace) -> Command:
     return Wait(given.reference)
 
 
-def _about(kind: Callable[[str], Command]) -> Callable[[SimpleNamespace], Command]:
-    return lambda given: kind(given.reference)
-
-
 _IDS: Final = "ID is an id as the queue shows it, a part of it that only one has, or #2 for the second in the queue."
 
 # What people type who come from a shell or another downloader, and the line that does it.
 _OTHER_WORDS: Final = {
     "list": "%gguf status for the queue, or %gguf models for what is here",
     "ls": "%gguf status for the queue, or %gguf models for what is here",
-    "rm": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
-    "delete": "%gguf cancel ID for a download, or %gguf partials --discard TEXT for what it left",
+    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for what is left of one",
     "stop": "%gguf cancel ID, or %gguf pause ID to go on later",
     "start": "%gguf resume ID, or %gguf queue owner/repo",
     "download": "%gguf queue owner/repo",
@@ -358,7 +319,7 @@ VERBS: Final[dict[str, Verb]] = {
         (_IDS,),
     ),
     "remove": Verb(
-        "remove ID", "Take a waiting download out of the queue.", _reference("ID"), _about(Remove), "pending", (_IDS,)
+        "remove ID", "Take a waiting download out of the queue.", reference("ID"), about(Remove), "pending", (_IDS,)
     ),
     "move": Verb(
         "move ID POSITION|top|up|down|last",
@@ -368,8 +329,8 @@ VERBS: Final[dict[str, Verb]] = {
         "pending",
         (_IDS,),
     ),
-    "pause": Verb("pause ID", "Let a download rest.", _reference("ID"), _about(Pause), "live", (_IDS,)),
-    "resume": Verb("resume ID", "Let a paused download go on.", _reference("ID"), _about(Resume), "paused", (_IDS,)),
+    "pause": Verb("pause ID", "Let a download rest.", reference("ID"), about(Pause), "live", (_IDS,)),
+    "resume": Verb("resume ID", "Let a paused download go on.", reference("ID"), about(Resume), "paused", (_IDS,)),
     "retry": Verb(
         "retry ID | retry --all",
         "Queue a failed download again; what is right on the disk stays.",
@@ -381,8 +342,8 @@ VERBS: Final[dict[str, Verb]] = {
     "clear-failed": Verb(
         "clear-failed [ID]",
         "Empty the list of failures, or take one off it; what was fetched stays.",
-        _reference("ID", optional=True),
-        _about(ClearFailed),
+        reference("ID", optional=True),
+        about(ClearFailed),
         "failed",
         (_IDS,),
     ),
@@ -401,19 +362,12 @@ VERBS: Final[dict[str, Verb]] = {
     "wait": Verb(
         "wait [ID]",
         "Wait for a download, or for all; an interrupt ends the waiting only.",
-        _reference("ID", optional=True),
+        reference("ID", optional=True),
         _build_wait,
         "live",
         (_IDS,),
     ),
-    "models": Verb("models", "List the finished models.", _nothing, lambda _: Models()),
-    "path": Verb(
-        "path ID",
-        "Give the path that llama.cpp opens; also as p = %gguf path ID.",
-        _reference("ID"),
-        _about(ModelPath),
-        "model",
-    ),
+    **MODEL_VERBS,
     "partials": Verb(
         "partials [TEXT] | partials --discard TEXT | partials --discard --all",
         "List the partial downloads that lie about, or delete them.",
@@ -421,7 +375,7 @@ VERBS: Final[dict[str, Verb]] = {
         _build_partials,
         explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),
     ),
-    "help": Verb("help [VERB]", "Explain a verb.", _reference("VERB", optional=True), _build_help, "verb"),
+    "help": Verb("help [VERB]", "Explain a verb.", reference("VERB", optional=True), _build_help, "verb"),
 }
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gglib_nb.domain.model_summary import ModelOrder
+
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
 
@@ -163,12 +165,48 @@ class Wait(_AboutOneOrAll):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """List the registered models."""
+    """List the registered models.
+
+    Attributes:
+        text: Those that hold it; empty: all of them.
+        order: One of `domain.model_summary.ModelOrder`.
+        only: A state, or `update`; empty: any.
+    """
+
+    text: str
+    order: ModelOrder
+    only: str
 
 
 @dataclass(frozen=True, slots=True)
-class ModelPath(_AboutOne):
-    """Give the path that a program opens."""
+class ModelPath:
+    """Give the path that a program opens.
+
+    Attributes:
+        reference: Which model.
+        program: Give the lines that load it there instead; None: the path.
+    """
+
+    reference: str
+    program: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget(_AboutOne):
+    """Take a model off the list; its files stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a model's files.
+
+    Attributes:
+        reference: Which model.
+        is_confirmed: Do not ask.
+    """
+
+    reference: str
+    is_confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +229,9 @@ class Help:
     verb: str | None
 
 
+ModelCommand = Models | ModelPath | Forget | Delete
+"""The verbs about models that are here."""
+
 Command = (
     ShowPanel
     | Status
@@ -208,8 +249,7 @@ Command = (
     | Limit
     | Bandwidth
     | Wait
-    | Models
-    | ModelPath
+    | ModelCommand
     | Partials
     | Help
 )

@@ -10,9 +10,11 @@ from typing import Final, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.notebook.commands import SortKey
+from gglib_nb.notebook.model_grammar import ORDERS, STATES
 
 # Also behind an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
@@ -23,7 +25,11 @@ _AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
     "--context": ("4096", "8192", "32768"),
     "--max-size": (),
     "--limit": (),
+    "--only": STATES,
+    "--for": PROGRAMS,
 }
+# Of a verb that has an option under a name that another verb has too.
+_AFTER_OPTION_OF: Final[dict[tuple[str, str], tuple[str, ...]]] = {("models", "--sort"): ORDERS}
 _SECOND_WORDS: Final = {"move": ("top", "up", "down", "last")}
 _FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",)}
 
@@ -78,7 +84,7 @@ def _offered(words: Sequence[str], fragment: str, known: Known) -> Iterable[str]
     if verb not in VERBS:
         return ()
     if given and given[-1] in _AFTER_OPTION:
-        return _AFTER_OPTION[given[-1]]
+        return _AFTER_OPTION_OF.get((verb, given[-1]), _AFTER_OPTION[given[-1]])
     if fragment.startswith("-"):
         return [option for option in options_of(verb) if option not in given]
     return _places(verb, _count_places(given), fragment, known)

@@ -2,36 +2,26 @@
 
 The panel's script prints the same numbers beside these, so both follow one table of cases
 (`tests/unit/format_cases.json`), and both round half up: Python's own formatting rounds half to even and
-JavaScript's does not.
+JavaScript's does not. What is said of bytes stands in `gglib_nb.domain.units`, where errors find it too.
 """
 
 import math
 from typing import Final
 
-UNKNOWN: Final = "—"
+from gglib_nb.domain.units import UNKNOWN, memory, rate, scaled, size
 
-_BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+__all__ = ["UNKNOWN", "count", "duration", "memory", "percent", "rate", "size"]
+
 _LARGE: Final = ("", " k", " M", " B", " T")
 # What is longer is not worth telling apart, and a column has to end somewhere.
 _LONGEST_S: Final = (99 * 60 + 59) * 60
-
-
-def size(size_bytes: float | None) -> str:
-    """Bytes in binary units, as file managers and `ls -h` count them: `1.5 GiB`."""
-    return UNKNOWN if size_bytes is None else _scaled(size_bytes, 1024, _BINARY)
-
-
-def rate(bytes_per_second: float | None) -> str:
-    """Bytes per second in decimal units, as lines are sold: `12.3 MB/s`. 0 is a stall, None is unknown."""
-    return UNKNOWN if bytes_per_second is None else _scaled(bytes_per_second, 1000, _DECIMAL) + "/s"
 
 
 def count(number: int | None) -> str:
     """A large number in short: `7.6 B` parameters, `12.3 k` downloads."""
     if number is None:
         return UNKNOWN
-    return _scaled(number, 1000, _LARGE, gap="")
+    return scaled(number, 1000, _LARGE, gap="")
 
 
 def duration(seconds: float | None) -> str:
@@ -55,14 +45,3 @@ def percent(fraction: float | None) -> str:
         return UNKNOWN
     # The addend gives back what binary fractions lose: 0.29 * 100 is 28.999999999999996.
     return f"{math.floor(min(1.0, max(0.0, fraction)) * 100 + 1e-9)} %"
-
-
-def _scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> str:
-    whole = max(0, math.floor(value + 0.5))
-    if whole < step:
-        return f"{whole}{gap}{units[0]}"
-    power, tenths = 0, step * 10
-    while tenths >= step * 10 and power < len(units) - 1:
-        power += 1
-        tenths = math.floor(value * 10 / step**power + 0.5)
-    return f"{tenths // 10}.{tenths % 10}{gap}{units[power]}"

@@ -6,6 +6,7 @@ since it is a bug and should look like one.
 """
 
 import copy
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,11 +21,14 @@ from IPython.display import display
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
 from gglib_nb.notebook import arguments, commands, completion
+from gglib_nb.notebook.answer import Answer
+from gglib_nb.notebook.grammar import GrammarError
+from gglib_nb.notebook.model_verbs import model_path
 from gglib_nb.notebook.progress_display import ProgressDisplay
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import find_download
-from gglib_nb.notebook.verbs import Answer, model_path, perform, show_queue
+from gglib_nb.notebook.verbs import perform, show_queue
 from gglib_nb.notebook.waiting import settle
 from gglib_nb.notebook.wording import printable
 
@@ -75,9 +79,9 @@ class GgufMagics(Magics):
             case commands.Wait():
                 self._wait(command, manager)
             case commands.ModelPath():
-                return model_path(command, manager)
+                return model_path(command, manager, self._recall)
             case _:
-                _show(perform(command, manager, self._recall))
+                _show(perform(command, manager, self._recall, self._width, _ask if self._can_ask else None))
         return None
 
     def _show_panel(self, manager: "DownloadManager") -> None:
@@ -99,7 +103,7 @@ class GgufMagics(Magics):
             return
         progress: ProgressText | ProgressDisplay
         # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
-        if getattr(self._kernel, "_allow_stdin", False):
+        if self._kernel is not None and self._can_ask:
             progress = ProgressDisplay(only)
         else:
             progress = ProgressText(sys.stdout, only=only, is_terminal=self._kernel is None and sys.stdout.isatty())
@@ -119,6 +123,16 @@ class GgufMagics(Magics):
     @property
     def _kernel(self) -> object | None:
         return getattr(self._shell, "kernel", None)
+
+    @property
+    def _can_ask(self) -> bool:
+        """Whether a person can answer a question: on a terminal, or in a client that allows input."""
+        return sys.stdin.isatty() if self._kernel is None else bool(getattr(self._kernel, "_allow_stdin", False))
+
+    @property
+    def _width(self) -> int | None:
+        """Columns of characters of the terminal; None in a notebook, whose tables are HTML."""
+        return shutil.get_terminal_size().columns if self._kernel is None else None
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -163,12 +177,16 @@ class GgufMagics(Magics):
         models = []
         if completion.takes_models(before_cursor):
             with suppress(CatalogError):
-                models = manager.models()
+                models = manager.catalog.models()
         return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
 
 
 def _print(text: str) -> None:
     print(text)  # noqa: T201 - a magic's answer
+
+
+def _ask(question: str) -> bool:
+    return input(question).strip().casefold() in ("y", "yes")
 
 
 def _show(answer: Answer) -> None:
@@ -183,7 +201,7 @@ def _one_line_errors() -> Iterator[None]:
     """Renders what a person can mend in one line, with its class, attributes and cause kept."""
     try:
         yield
-    except arguments.GrammarError as error:
+    except GrammarError as error:
         # Exactly this class: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
         raise UsageError(str(error)) from None
     except GglibError as error:

@@ -167,11 +167,68 @@ class Suggestion(TypedDict):
     parameter_count: int | None
 
 
+class ModelItem(TypedDict):
+    """One model that is here; the fields are those of `domain.model_summary.ModelSummary`."""
+
+    id: str
+    repo_id: str
+    quantization: str | None
+    revision: str | None
+    commit_sha: str | None
+    architecture: str | None
+    parameter_count: int | None
+    context_length: int | None
+    size_bytes: int
+    file_count: int
+    state: str
+    verified_at_s: float | None
+    checked_at_s: float | None
+    has_update: bool | None
+    registered_at_s: float
+    origin: str
+    folder: str
+    path: str
+    projector_path: str | None
+
+
+class ModelList(TypedDict):
+    """The answer to `models`: the newest first, and the disk: what all of them take, and what is free."""
+
+    models: list[ModelItem]
+    models_bytes: int
+    free_bytes: int | None
+    models_directory: str
+
+
+class KeptItem(TypedDict):
+    """A file that a deletion leaves, and why."""
+
+    path: str
+    reason: str
+
+
+class DeletionReport(TypedDict):
+    """The answer to `delete_preview` and `delete_model`; the fields are those of `domain.deletion.Deletion`."""
+
+    id: str
+    deleted: list[str]
+    freed_bytes: int
+    kept: list[KeptItem]
+    is_dry_run: bool
+
+
+class LoadingLines(TypedDict):
+    """One program of the answer to `loading`, and the lines that load the model into it."""
+
+    program: str
+    text: str
+
+
 class PlainRequest(TypedDict):
-    """A request that is about the whole queue."""
+    """A request that is about the whole queue, or about all models."""
 
     cid: str
-    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync"]
+    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync", "models"]
 
 
 class DownloadAction(TypedDict):
@@ -235,9 +292,18 @@ class BandwidthRequest(TypedDict):
     bytes_per_second: int | None
 
 
+class ModelAction(TypedDict):
+    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
+
+    cid: str
+    kind: Literal["forget", "delete_preview", "delete_model", "loading"]
+    id: str
+
+
 Request = (
     PlainRequest
     | DownloadAction
+    | ModelAction
     | MoveRequest
     | QueueRequest
     | VariantsRequest

@@ -107,12 +107,13 @@ def _title(plan: RepoPlan) -> str:
 def _machine(plan: RepoPlan) -> str:
     """What there is; empty where nothing of it is known."""
     parts = [
-        f"{formats.size(size)} {what}"
-        for size, what in ((plan.vram_bytes, "GPU"), (plan.ram_bytes, "RAM"), (plan.free_bytes, "free on the disk"))
+        f"{formats.memory(size)} {what}"
+        for size, what in ((plan.vram_bytes, "GPU"), (plan.ram_bytes, "RAM"))
         if size is not None
     ]
-    if plan.free_bytes is not None and plan.queued_bytes:
-        parts[-1] += f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue"
+    if plan.free_bytes is not None:
+        after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
+        parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
     return f"This machine: {' · '.join(parts)}" if parts else ""
 
 
@@ -167,7 +168,7 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
         return Cell("")
     about = "~" if memory.is_rough else ""
     bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
-    return Cell(about + formats.size(memory.total_bytes), memory.total_bytes, color, bar)
+    return Cell(about + formats.memory(memory.total_bytes), memory.total_bytes, color, bar)
 
 
 def _fits(variant: VariantPlan) -> Cell:

@@ -12,11 +12,13 @@ class Recall:
     """What was seen, in the order it was seen.
 
     Attributes:
-        rows: What the numbers of the last table stand for.
+        rows: What the numbers of the last search or plan stand for.
+        models: Ids of the last table of models; empty before the first.
     """
 
     def __init__(self) -> None:
         self.rows: tuple[DownloadId, ...] = ()
+        self.models: tuple[str, ...] = ()
         self._seen: dict[DownloadId, None] = {}
 
     @property

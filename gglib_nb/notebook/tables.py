@@ -1,17 +1,17 @@
-"""Tables as aligned text and as static HTML, and the plain ones: search results, registered models, partial downloads.
+"""Tables as aligned text and as static HTML, and the plain ones: search results, partial downloads.
 
 Pure. Cells are text from anywhere: it is made printable, and escaped in HTML, here and nowhere else. The table of a plan
-stands in `plan_table`.
+stands in `plan_table`, that of models in `model_table`.
 """
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model import Model
 from gglib_nb.engine.storage.leftovers import Leftover
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.wording import printable
@@ -37,12 +37,15 @@ class Column:
         is_number: Set to the right.
         is_code: Set in a fixed pitch where there is HTML, since it is to be typed.
         is_quiet: Set back where there is HTML: for those who look closer.
+        importance: What is less important than 1 is folded: where the width does not do, its cells go to a line of
+            their own below the row, the least important first. 1 is never folded.
     """
 
     title: str
     is_number: bool = False
     is_code: bool = False
     is_quiet: bool = False
+    importance: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +67,48 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row; a marked one stands out."""
+    """One row; a marked one stands out. `below` is a quiet line under its name, where there is HTML."""
 
     cells: tuple[Cell, ...]
     is_marked: bool = False
+    below: str = ""
 
 
-def text_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """The table as lines of text; columns that are empty in every row are left out."""
-    kept = _filled(columns, rows)
+def text_table(columns: Sequence[Column], rows: Sequence[Row], width: int | None = None) -> str:
+    """The table as lines of text; columns that are empty in every row are left out.
+
+    Args:
+        columns: From the left.
+        rows: As many cells as there are columns in each.
+        width: Columns of characters to keep to where folding can do it; None: any.
+    """
+    filled = _filled(columns, rows)
+    kept = _fitting(columns, rows, filled, width)
+    folded = [at for at in filled if at not in kept]
     lines = [[columns[at].title for at in kept], *[[printable(row.cells[at].text) for at in kept] for row in rows]]
     widths = [max(len(line[place]) for line in lines) for place in range(len(kept))]
     marks = [" ", *("*" if row.is_marked else " " for row in rows)]
+    below = ["", *(_folded_text(columns, row, folded, width) for row in rows)]
     return "\n".join(
-        f"{mark} {_aligned(line, widths, [columns[at].is_number for at in kept])}".rstrip()
-        for mark, line in zip(marks, lines, strict=True)
+        f"{mark} {_aligned(line, widths, [columns[at].is_number for at in kept])}".rstrip() + more
+        for mark, line, more in zip(marks, lines, below, strict=True)
     )
 
 
-def html_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
-    """The table as HTML with its styles inline."""
+def html_table(columns: Sequence[Column], rows: Sequence[Row], *, folds: bool = False) -> str:
+    """The table as HTML with its styles inline.
+
+    Args:
+        columns: From the left.
+        rows: As many cells as there are columns in each.
+        folds: Put what is less important on a quiet line below the row's first cell of code: a page cannot be asked
+            how wide it is, and saved notebooks carry no style sheet.
+    """
     kept = _filled(columns, rows)
+    if folds:
+        folded = [at for at in kept if columns[at].importance > 1]
+        kept = [at for at in kept if at not in folded]
+        rows = [replace(row, below=_folded_words(columns, row, folded)) for row in rows]
     heads = "".join(_html_head(columns[at]) for at in kept)
     body = "".join(_html_row(row, columns, kept) for row in rows)
     style = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
@@ -93,6 +117,36 @@ def html_table(columns: Sequence[Column], rows: Sequence[Row]) -> str:
 
 def _filled(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
     return [at for at in range(len(columns)) if any(row.cells[at].text for row in rows)]
+
+
+def _fitting(columns: Sequence[Column], rows: Sequence[Row], filled: list[int], width: int | None) -> list[int]:
+    """The columns that stay: as many as fit, the less important ones left out first."""
+    if width is None:
+        return filled
+    widths = {
+        at: max(len(columns[at].title), *(len(printable(row.cells[at].text)) for row in rows)) if rows else 0
+        for at in filled
+    }
+    kept = list(filled)
+    while sum(widths[at] + 2 for at in kept) > width:
+        least = max(kept, key=lambda at: (columns[at].importance, at))
+        if columns[least].importance == 1:
+            break
+        kept.remove(least)
+    return kept
+
+
+def _folded_words(columns: Sequence[Column], row: Row, folded: Sequence[int]) -> str:
+    told = [(columns[at].title, printable(row.cells[at].text)) for at in folded]
+    return " · ".join(f"{title} {text}" for title, text in told if text and text != formats.UNKNOWN)
+
+
+def _folded_text(columns: Sequence[Column], row: Row, folded: Sequence[int], width: int | None) -> str:
+    words = _folded_words(columns, row, folded)
+    if not words or width is None:
+        return ""
+    lines = textwrap.wrap(words, max(20, width - 4), break_long_words=False, break_on_hyphens=False)
+    return "".join(f"\n    {line}" for line in lines)
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) -> str:
@@ -105,13 +159,18 @@ def _html_head(column: Column) -> str:
 
 
 def _html_row(row: Row, columns: Sequence[Column], kept: Sequence[int]) -> str:
-    cells = "".join(_html_cell(row.cells[at], columns[at], is_marked=row.is_marked) for at in kept)
+    name = next((at for at in kept if columns[at].is_code), -1)
+    cells = "".join(
+        _html_cell(row.cells[at], columns[at], is_marked=row.is_marked, below=row.below if at == name else "")
+        for at in kept
+    )
     return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{cells}</tr>'
 
 
-def _html_cell(cell: Cell, column: Column, *, is_marked: bool) -> str:
+def _html_cell(cell: Cell, column: Column, *, is_marked: bool, below: str) -> str:
     text = escape(printable(cell.text))
     inside = f"<code>{text}</code>" if column.is_code and text else text
+    inside += hint(below) if below else ""
     style = _NUMBER if column.is_number else _WORD
     rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
     color = cell.color or (QUIET if column.is_quiet and not is_marked else "")
@@ -153,7 +212,7 @@ def search_text(found: Sequence[RepoSummary]) -> str:
 
 def search_html(found: Sequence[RepoSummary]) -> str:
     """The same as HTML."""
-    return html_table(_SEARCH_COLUMNS, _search_rows(found)) + _hint(_SEARCH_HINT)
+    return html_table(_SEARCH_COLUMNS, _search_rows(found)) + hint(_SEARCH_HINT)
 
 
 def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
@@ -168,42 +227,6 @@ def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
             "gated" if repo.gate else "",
         )
         for number, repo in enumerate(found, 1)
-    ]
-
-
-_MODEL_COLUMNS: Final = (
-    Column("Model", is_code=True),
-    Column("Size", is_number=True),
-    Column("Architecture"),
-    Column("Parameters", is_number=True),
-    Column("Context", is_number=True),
-    Column("SHA-256"),
-    Column("Path", is_code=True),
-)
-
-
-def models_text(models: Sequence[Model]) -> str:
-    """Registered models, the path of the first shard last."""
-    return text_table(_MODEL_COLUMNS, _model_rows(models))
-
-
-def models_html(models: Sequence[Model]) -> str:
-    """The same as HTML."""
-    return html_table(_MODEL_COLUMNS, _model_rows(models))
-
-
-def _model_rows(models: Sequence[Model]) -> list[Row]:
-    return [
-        row(
-            str(model.id),
-            formats.size(model.size_bytes),
-            _fact(model, "architecture"),
-            formats.count(_number(model, "parameter_count")),
-            _fact(model, "context_length"),
-            "verified" if model.is_verified else "unverified",
-            next(iter(model.paths), formats.UNKNOWN),
-        )
-        for model in models
     ]
 
 
@@ -225,7 +248,7 @@ def partials_text(found: Sequence[Leftover]) -> str:
 
 def partials_html(found: Sequence[Leftover]) -> str:
     """The same as HTML."""
-    return html_table(_PARTIAL_COLUMNS, _partial_rows(found)) + _hint(_PARTIAL_HINT)
+    return html_table(_PARTIAL_COLUMNS, _partial_rows(found)) + hint(_PARTIAL_HINT)
 
 
 def _partial_rows(found: Sequence[Leftover]) -> list[Row]:
@@ -242,15 +265,6 @@ def _partial_rows(found: Sequence[Leftover]) -> list[Row]:
     ]
 
 
-def _fact(model: Model, name: str) -> str:
-    value = model.facts.get(name)
-    return formats.UNKNOWN if value is None else str(value)
-
-
-def _number(model: Model, name: str) -> int | None:
-    value = model.facts.get(name)
-    return value if isinstance(value, int) else None
-
-
-def _hint(text: str) -> str:
+def hint(text: str) -> str:
+    """A quiet line of HTML."""
     return f'<div style="color:{QUIET}">{escape(text)}</div>'

@@ -4,16 +4,12 @@ Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be
 request is being resolved voids the request.
 """
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from typing_extensions import override
+from typing import TYPE_CHECKING
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import arguments, commands, formats, plan_table, tables, wording
+from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
+from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.recall import Recall
@@ -25,39 +21,31 @@ if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
 
 
-_ROW: Final = re.compile(r"#?(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a verb has to say.
-
-    Attributes:
-        text: For a terminal, and the `text/plain` of a notebook.
-        html: The same as static HTML; None where the text is all there is.
-    """
-
-    text: str
-    html: str | None = None
-
-    @override
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str | None:
-        return self.html
-
-
-def perform(command: commands.Command, manager: "DownloadManager", recall: Recall) -> Answer:
+def perform(
+    command: commands.Command,
+    manager: "DownloadManager",
+    recall: Recall,
+    width: int | None = None,
+    ask: model_verbs.Ask = None,
+) -> Answer:
     """Does what a line asks for, and answers when it is done.
 
     A live panel, the waiting of `Wait` and the value of `ModelPath` are the magic's own business; here they answer as
-    `Status` and `Models` do.
+    `Status` and in words.
+
+    Args:
+        command: The line as it was read.
+        manager: Who is asked.
+        recall: What was shown before.
+        width: Columns of characters that tables keep to; None: any.
+        ask: Puts a question to a person; None where nobody can be asked.
 
     Raises:
         GglibError: The answer is no; the queue is as it was.
         KeyboardInterrupt: The waiting was interrupted.
     """
+    if isinstance(command, commands.ModelCommand):
+        return model_verbs.perform(command, manager, recall, width, ask)
     match command:
         case commands.Queue():
             return _queue(command, manager, recall)
@@ -67,8 +55,6 @@ def perform(command: commands.Command, manager: "DownloadManager", recall: Recal
             return _search(command, manager, recall)
         case commands.Partials():
             return _partials(command, manager)
-        case commands.Models() | commands.ModelPath():
-            return _models(manager)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
             return show_queue(manager)
         case commands.Help():
@@ -134,13 +120,6 @@ def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall) ->
     return Answer(plan_table.plan_text(plan), plan_table.plan_html(plan))
 
 
-def _models(manager: "DownloadManager") -> Answer:
-    models = manager.models()
-    if not models:
-        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
-    return Answer(tables.models_text(models), tables.models_html(models))
-
-
 def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
@@ -158,21 +137,6 @@ def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
 
 def _files(number: int) -> str:
     return f"{number} partial file{'' if number == 1 else 's'}"
-
-
-def model_path(command: commands.ModelPath, manager: "DownloadManager") -> str:
-    """The path of a finished model that a program opens: of its first shard.
-
-    Raises:
-        ModelNotFoundError: No model answers to the reference.
-        AmbiguousQuantizationError: Several do; the text names them.
-    """
-    if (row := _ROW.fullmatch(command.reference)) is None:
-        return manager.catalog.find(command.reference).paths[0]
-    models, number = manager.models(), int(row[1])
-    if not 1 <= number <= len(models):
-        raise ModelNotFoundError(f"There is no row {number}: %gguf models lists {len(models)}.")
-    return models[number - 1].paths[0]
 
 
 def show_queue(manager: "DownloadManager") -> Answer:

@@ -445,6 +445,12 @@ class QueueMachine:
         live = (target for entry in self._downloads.live() for target in entry.plan.targets)
         return frozenset(live).union(self._downloads.held_targets())
 
+    def writer_of(self, targets: frozenset[str]) -> DownloadId | None:
+        """The download in the queue, or stopping, that writes one of these paths; None where none does."""
+        plans = [*(entry.plan for entry in self._downloads.live())]
+        plans += [stop.plan for stop in self._downloads.stopping.values()]
+        return next((plan.id for plan in plans if plan.targets & targets), None)
+
     @property
     def is_drained(self) -> bool:
         """Nothing is queued, active, stopping or being listed; paused downloads do not count."""

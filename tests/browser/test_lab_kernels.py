@@ -67,7 +67,7 @@ def says_that_it_has_stopped(panel: Locator) -> None:
     expect(row_of(panel, MODEL)).to_contain_text("stopped with the kernel")
     expect(panel.get_by_role("button", name="Show variants")).to_be_disabled()
     expect(button_of(panel, MODEL, "Cancel")).to_be_hidden()
-    expect(row_of(panel, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MiB of 56.1 MiB$"))
+    expect(row_of(panel, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MB of 58.9 MB$"))
     expect(panel.locator(".gglib-pace")).to_have_text("")
 
 
@@ -166,5 +166,5 @@ def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(open
     first.restart_kernel()
 
     expect(panel_of(second)).to_contain_text("run the cells again", timeout=NOTICED_WITHIN_MS)
-    expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MiB of 56.1 MiB$"))
+    expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MB of 58.9 MB$"))
     expect(panel_of(second).locator(".gglib-pace")).to_have_text("")

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import DARK, OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GIB, download
+from tests.support.snapshots import GB, download
 
 pytestmark = pytest.mark.browser
 
@@ -114,7 +114,7 @@ def test_digits_that_change_move_nothing(open_panel):
     panel = open_panel(
         FakeManager(
             download(
-                MODEL, "downloading", downloaded_bytes=GIB, bytes_per_second=9.9e6, eta_seconds=9.0, total_bytes=9 * GIB
+                MODEL, "downloading", downloaded_bytes=GB, bytes_per_second=9.9e6, eta_seconds=9.0, total_bytes=9 * GB
             )
         )
     )
@@ -125,10 +125,10 @@ def test_digits_that_change_move_nothing(open_panel):
         download(
             MODEL,
             "downloading",
-            downloaded_bytes=int(8.88 * GIB),
+            downloaded_bytes=int(8.88 * GB),
             bytes_per_second=888.8e6,
             eta_seconds=3599.0,
-            total_bytes=9 * GIB,
+            total_bytes=9 * GB,
         )
     )
 
@@ -268,13 +268,13 @@ def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
 
     panel.show_queue(download(MODEL, "downloading"))
     expect(live).to_have_text(f"{TITLE} started.")
-    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=GB))
 
     expect(live).to_have_text(f"{TITLE} started.")
 
 
 def test_reduced_motion_is_respected(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), reduced_motion="reduce")
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), reduced_motion="reduce")
 
     assert panel.page.locator(".gglib-fill").first.evaluate("fill => getComputedStyle(fill).transitionDuration") in (
         "0s",
@@ -283,7 +283,7 @@ def test_reduced_motion_is_respected(open_panel):
 
 
 def test_high_contrast_keeps_the_bars(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)), forced_colors="active")
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), forced_colors="active")
 
     border = panel.page.locator(".gglib-segment").first.evaluate("bar => getComputedStyle(bar).borderTopWidth")
 

@@ -10,7 +10,7 @@ from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GIB, download
+from tests.support.snapshots import GB, download
 
 pytestmark = pytest.mark.browser
 
@@ -321,6 +321,6 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
 
 
 def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GB)))
 
-    expect(panel.row("model-GGUF")).to_contain_text("1.0 GiB of 4.0 GiB")
+    expect(panel.row("model-GGUF")).to_contain_text("1.0 GB of 4.0 GB")

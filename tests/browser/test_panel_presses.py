@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Locator, expect
 from gglib_nb.errors import NotInQueueError
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GIB, download
+from tests.support.snapshots import GB, download
 
 pytestmark = pytest.mark.browser
 
@@ -181,7 +181,7 @@ def test_a_row_that_goes_leaves_the_focus_to_the_row_in_its_place(open_panel):
 
 
 def test_a_pointer_at_rest_holds_the_list_for_seconds_only(open_panel):
-    panel = with_clock(open_panel(FakeManager(download(FIRST, "downloading", downloaded_bytes=GIB), download(SECOND))))
+    panel = with_clock(open_panel(FakeManager(download(FIRST, "downloading", downloaded_bytes=GB), download(SECOND))))
     panel.row("second-GGUF").hover()
 
     panel.show_queue(download(FIRST, "completed"), download(SECOND, "downloading"))

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, panel_pages
-from tests.support.snapshots import GIB, completed, download, run_summary, shards
+from tests.support.snapshots import GB, completed, download, run_summary, shards
 
 pytestmark = pytest.mark.browser
 
@@ -24,23 +24,21 @@ def open_panel(browser: Browser) -> Iterator[OpenPanel]:
 
 
 def test_progress_is_shown_as_it_comes(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
 
-    panel.show_queue(
-        download(MODEL, "downloading", downloaded_bytes=3 * GIB, bytes_per_second=45.2e6, eta_seconds=22.0)
-    )
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=3 * GB, bytes_per_second=45.2e6, eta_seconds=22.0))
 
     row = panel.row("model-GGUF")
     expect(row.get_by_role("progressbar", name="Progress of model-GGUF Q4_K_M")).to_have_attribute(
         "aria-valuenow", "75"
     )
-    expect(row).to_contain_text("3.0 GiB of 4.0 GiB")
+    expect(row).to_contain_text("3.0 GB of 4.0 GB")
     expect(row).to_contain_text("45.2 MB/s")
     expect(row).to_contain_text("22 s left")
 
 
 def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel):
-    running: dict[str, Any] = {"downloaded_bytes": GIB, "bytes_per_second": 1e6}
+    running: dict[str, Any] = {"downloaded_bytes": GB, "bytes_per_second": 1e6}
     panel = open_panel(FakeManager(download(MODEL, "downloading", **running), bytes_per_second=1e6, eta_seconds=1260.0))
     pace = panel.page.locator(".gglib-eta")
     expect(pace).to_have_text("")
@@ -54,7 +52,7 @@ def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel
 
 def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     stalled: dict[str, Any] = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB, **stalled)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB, **stalled)))
 
     expect(panel.row("model-GGUF")).to_contain_text("stalled for 12 s")
     expect(panel.row("model-GGUF")).to_contain_text("0 B/s")
@@ -70,7 +68,7 @@ def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     ],
 )
 def test_what_goes_on_is_said_in_words(open_panel, status, notice):
-    panel = open_panel(FakeManager(download(MODEL, status, downloaded_bytes=GIB, notice=notice, notice_kind="any")))
+    panel = open_panel(FakeManager(download(MODEL, status, downloaded_bytes=GB, notice=notice, notice_kind="any")))
 
     expect(panel.row("model-GGUF")).to_contain_text(notice)
 
@@ -124,9 +122,9 @@ def test_a_companion_stands_apart_from_the_model(open_panel):
 
 
 def test_a_model_in_two_hundred_files_keeps_a_bar_that_can_be_read(open_panel):
-    many = shards("model", [GIB] * 200, [GIB] * 100 + [0] * 100)
+    many = shards("model", [GB] * 200, [GB] * 100 + [0] * 100)
     panel = open_panel(
-        FakeManager(download(MODEL, "downloading", total_bytes=200 * GIB, downloaded_bytes=100 * GIB, shards=many)),
+        FakeManager(download(MODEL, "downloading", total_bytes=200 * GB, downloaded_bytes=100 * GB, shards=many)),
         width=360,
     )
 
@@ -153,35 +151,35 @@ def test_a_row_stays_as_a_person_left_it_also_in_the_next_view(open_panel):
 
 
 def test_an_opened_row_stays_open_while_it_moves(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
     panel.press("Details of model-GGUF Q4_K_M")
 
-    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GB))
 
-    expect(panel.row("model-GGUF").locator(".gglib-shard")).to_contain_text("2.0 GiB of 4.0 GiB")
+    expect(panel.row("model-GGUF").locator(".gglib-shard")).to_contain_text("2.0 GB of 4.0 GB")
 
 
 def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
-    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GIB))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GB))
 
     panel.show()
-    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=3 * GIB))
+    panel.show_queue(download(MODEL, "downloading", downloaded_bytes=3 * GB))
 
     views = panel.page.locator(".gglib-panel")
     for number in range(2):
-        expect(views.nth(number)).to_contain_text("3.0 GiB of 4.0 GiB")
+        expect(views.nth(number)).to_contain_text("3.0 GB of 4.0 GB")
 
 
 def test_a_lost_message_is_asked_for_again(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
-    panel.manager.show(download(MODEL, "paused", downloaded_bytes=2 * GIB))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
+    panel.manager.show(download(MODEL, "paused", downloaded_bytes=2 * GB))
     panel.lose()
 
-    panel.show_queue(download(MODEL, "paused", downloaded_bytes=2 * GIB), max_size=12)
+    panel.show_queue(download(MODEL, "paused", downloaded_bytes=2 * GB), max_size=12)
 
     assert panel.sent[-1]["kind"] == "sync"
-    expect(panel.row("model-GGUF")).to_contain_text("2.0 GiB of 4.0 GiB")
+    expect(panel.row("model-GGUF")).to_contain_text("2.0 GB of 4.0 GB")
     panel.sees("room for 11")
 
 
@@ -195,7 +193,7 @@ def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(op
     panel.pump()
 
     assert len(panel.sent) == sent
-    expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GiB of 17.0 GiB")
+    expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GB of 17.0 GB")
 
 
 def test_without_a_kernel_nothing_has_a_rate_or_an_end_in_sight(open_panel):
@@ -207,7 +205,7 @@ def test_without_a_kernel_nothing_has_a_rate_or_an_end_in_sight(open_panel):
     expect(panel.row("gemma-3-12b")).not_to_contain_text("stalled")
     expect(panel.page.locator(".gglib-counts")).to_have_text("last seen: 2 active · 3 waiting")
     expect(panel.page.locator(".gglib-pace")).to_have_text("")
-    expect(panel.row("Qwen3-30B-A3B").locator(".gglib-facts")).to_have_text("9.3 GiB of 17.0 GiB")
+    expect(panel.row("Qwen3-30B-A3B").locator(".gglib-facts")).to_have_text("9.3 GB of 17.0 GB")
 
 
 def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
@@ -276,14 +274,14 @@ def test_the_done_row_offers_path_code_size_time_rate_and_digest(open_panel):
     panel = open_panel(FakeManager(completed(MODEL, seconds=80)))
 
     row = panel.row("model-GGUF")
-    for words in ("4.0 GiB", "1 min 20 s", "53.7 MB/s", "SHA-256 verified", "/home/ada/models/owner/model-GGUF/"):
+    for words in ("4.0 GB", "1 min 20 s", "50.0 MB/s", "SHA-256 verified", "/home/ada/models/owner/model-GGUF/"):
         expect(row).to_contain_text(words)
     panel.press("Details of model-GGUF Q4_K_M")
     expect(row).to_contain_text("from llama_cpp import Llama")
 
 
 def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB)))
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
 
     panel.show_queue(completed(MODEL))
 
@@ -291,8 +289,8 @@ def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
 
 
 def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
-    two = shards("model-Q4_K_M", [2 * GIB, 2 * GIB], [2 * GIB, GIB])
-    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=3 * GIB, shards=two)))
+    two = shards("model-Q4_K_M", [2 * GB, 2 * GB], [2 * GB, GB])
+    panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=3 * GB, shards=two)))
     panel.page.evaluate(
         "document.body.append(Object.assign(document.createElement('p'), {id: 'below', textContent: 'x'}))"
     )

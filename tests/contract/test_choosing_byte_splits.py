@@ -50,7 +50,7 @@ async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: Downlo
 
     path = await manager.download(REPO)
 
-    [model] = manager.models()
+    [model] = manager.catalog.models()
     [file] = model.files
     assert (file.size_bytes, file.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
     assert model.facts["architecture"] == "llama"
@@ -85,7 +85,7 @@ async def test_a_part_that_stays_wrong_fails_and_nothing_takes_the_final_name(
         await manager.wait(queued.id)
 
     assert not target(tmp_path / "models", "mradermacher").exists()
-    assert manager.models() == []
+    assert manager.catalog.models() == []
     hub.faults.remove(fault)
     await manager.retry(queued.id)
     assert (await manager.wait(queued.id)).is_verified

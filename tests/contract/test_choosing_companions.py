@@ -78,7 +78,7 @@ async def test_two_quantizations_queued_at_once_share_one_projector(
 
     assert [len(each) for each in paths] == [1, 2]
     assert hub.bytes_sent("mmproj-m-F16.gguf") == 20_000
-    registered = {str(model.id): [file.kind for file in model.files] for model in manager.models()}
+    registered = {str(model.id): [file.kind for file in model.files] for model in manager.catalog.models()}
     assert registered == {f"{BOTH}:Q4_K_M": ["shard", "mmproj"], f"{BOTH}:Q8_0": ["shard", "shard", "mmproj"]}
 
 

@@ -65,7 +65,7 @@ async def test_a_stem_or_a_file_name_in_any_case_stands_in_place_of_a_quantizati
     path = await manager.download(REPO, asked)
 
     assert path.name == "small-Q8_0.gguf"
-    assert str(manager.models()[0].id) == SMALL
+    assert str(manager.catalog.models()[0].id) == SMALL
 
 
 @pytest.mark.parametrize("path", [FIRST, SECOND])
@@ -88,7 +88,7 @@ async def test_two_variants_of_one_label_are_two_downloads(manager: DownloadMana
 
     await manager.join()
 
-    assert {str(model.id) for model in manager.models()} == {SMALL, LARGE} == set(map(str, ids))
+    assert {str(model.id) for model in manager.catalog.models()} == {SMALL, LARGE} == set(map(str, ids))
 
 
 OPERATIONS: dict[str, Callable[[DownloadManager, str], Awaitable[object]]] = {

@@ -191,7 +191,7 @@ async def test_a_finished_download_is_registered_with_its_commit_and_digests(
 ) -> None:
     await manager.download(SPLIT)
 
-    [model] = manager.models()
+    [model] = manager.catalog.models()
     assert (str(model.id), model.label) == ("demo/split-GGUF:Q4_K_M", "Q4_K_M")
     assert model.commit_sha == hub.repositories[SPLIT].commit("main").sha
     assert [file.size_bytes for file in model.files] == [100_001, 100_002, 100_003]
@@ -201,7 +201,7 @@ async def test_a_finished_download_is_registered_with_its_commit_and_digests(
 async def test_a_download_that_shall_not_be_registered_is_not(manager: DownloadManager) -> None:
     await manager.download(SMALL, "Q4_K_M", add_to_db=False)
 
-    assert manager.models() == []
+    assert manager.catalog.models() == []
 
 
 async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: DemoHub) -> None:

@@ -148,8 +148,8 @@ test("of a kernel that does not answer nobody knows how fast it is, and what is 
 
   const last = panel.withoutPace(stateOf(now, done));
 
-  assert.deepEqual(panel.factsOf(last.items["o/now"]), ["1.0 KiB of 4.0 KiB", "", "", ""]);
-  assert.deepEqual(panel.factsOf(last.items["o/done"]), ["4.0 KiB", "2 s", "7.0 MB/s"]);
+  assert.deepEqual(panel.factsOf(last.items["o/now"]), ["1.0 kB of 4.1 kB", "", "", ""]);
+  assert.deepEqual(panel.factsOf(last.items["o/done"]), ["4.1 kB", "2 s", "7.0 MB/s"]);
   assert.equal(last.queue.bytes_per_second, null);
   assert.equal(last.queue.eta_seconds, null);
 });
@@ -257,7 +257,7 @@ test("starts, ends and failures are spoken; ticks are not", () => {
 test("nothing is said of a rate that is unknown, and a stall is zero", () => {
   const moving = { status: "downloading", downloaded_bytes: 1024 };
 
-  assert.deepEqual(panel.factsOf(item("o/a", moving)), ["1.0 KiB of 4.0 KiB", "", "", ""]);
+  assert.deepEqual(panel.factsOf(item("o/a", moving)), ["1.0 kB of 4.1 kB", "", "", ""]);
   assert.deepEqual(panel.factsOf(item("o/a", { ...moving, bytes_per_second: 0 }))[1], "0 B/s");
 });
 
@@ -326,8 +326,8 @@ test("a finished row says size, time and mean rate, or that it was here", () => 
     bytes_per_second: 97.5,
   };
 
-  assert.deepEqual(panel.factsOf(item("o/a", done)), ["4.0 KiB", "42 s", "98 B/s"]);
-  assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true })), ["4.0 KiB", "was here already"]);
+  assert.deepEqual(panel.factsOf(item("o/a", done)), ["4.1 kB", "42 s", "98 B/s"]);
+  assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true })), ["4.1 kB", "was here already"]);
 });
 
 test("a run in which everything failed is summed up too", () => {
@@ -350,11 +350,11 @@ test("a run says what it brought", () => {
     models_completed: 2,
     models_failed: 1,
     models_cancelled: 0,
-    completed_bytes: 2 ** 30,
+    completed_bytes: 1e9,
   };
 
   assert.deepEqual(panel.runSummary(run), {
-    text: "Finished in 1 min 30 s: 2 models complete, 1.0 GiB, 1 failed.",
+    text: "Finished in 1 min 30 s: 2 models complete, 1.0 GB, 1 failed.",
     mood: "mixed",
   });
 });

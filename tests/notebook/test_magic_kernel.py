@@ -36,8 +36,8 @@ def test_queue_says_what_was_chosen_and_why(kernel: Kernel) -> None:
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
 
     first, *milestones = cell.text.splitlines()
-    assert first.startswith("Queued demo/small:Q4_K_M (2.9 MiB, 2 files). Q4_K_M is the usual choice.")
-    assert "demo/small:Q4_K_M finished: 2.9 MiB" in milestones[-1]
+    assert first.startswith("Queued demo/small:Q4_K_M (3.0 MB, 2 files). Q4_K_M is the usual choice.")
+    assert "demo/small:Q4_K_M finished: 3.0 MB" in milestones[-1]
     assert "SHA-256 verified" in milestones[-1]
 
 
@@ -91,6 +91,21 @@ def test_models_lists_what_came(kernel: Kernel) -> None:
     assert "demo/small:Q2_K" in kernel.run("%gguf models").text
 
 
+def test_a_model_is_handed_on_and_deleted_in_a_log_only_when_that_is_confirmed(kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
+
+    lines = kernel.run("%gguf path demo/small:Q2_K --for ollama")
+    asked = kernel.run("%gguf delete demo/small:Q2_K")
+    there = kernel.value("gglib_nb.path('demo/small:Q2_K').exists()")
+    deleted = kernel.run("%gguf delete demo/small:Q2_K --yes")
+
+    assert "model-Q2_K.gguf\nEND\nollama create small:q2_k -f Modelfile" in lines.text
+    assert "Nothing was deleted." in asked.text
+    assert there == "True"
+    assert deleted.text.startswith("Deleted demo/small:Q2_K: 1 file; ")
+    assert "demo/small:Q2_K" not in kernel.run("%gguf models").text
+
+
 def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:
     data = kernel.run("%gguf").outputs[0]["data"]
 
@@ -105,7 +120,11 @@ def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: De
     assert kernel.completions("%gguf queue --no") == ["--no-db", "--no-start"]
     assert kernel.completions("x = 1\n%gguf queue demo/s") == ["demo/small"]
     assert kernel.completions("%gguf queue demo/small:q4") == ["demo/small:Q4_K_M"]
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
+    asked = len(hub.requests)
     assert kernel.completions("p = %gguf path demo/small:Q2") == ["demo/small:Q2_K"]
+    assert kernel.completions("%gguf models --sort par") == ["parameters"]
+    assert kernel.completions("%gguf path x --for ol") == ["ollama"]
     assert len(hub.requests) == asked
 
 

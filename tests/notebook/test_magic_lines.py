@@ -12,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, StoredFile
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
@@ -93,7 +94,7 @@ def failure(shell, line):
 
 def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
     assert run(shell, "queue owner/new") == (
-        "Queued owner/new:Q4_K_M (4.0 GiB). Q4_K_M is the first choice. It waits at position 3."
+        "Queued owner/new:Q4_K_M (4.0 GB). Q4_K_M is the first choice. It waits at position 3."
     )
 
 
@@ -334,7 +335,7 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     said = run(shell, "wait active")
     thread.join()
 
-    assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/a.gguf"
+    assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/a.gguf"
 
 
 @pytest.mark.parametrize(
@@ -444,3 +445,79 @@ def test_unloading_twice_is_harmless(shell):
     magic.unload(shell)
 
     assert "gguf" not in shell.magics_manager.magics["line"]
+
+
+PROJECTOR = replace(FILE, target="/models/a/b/mmproj.gguf", kind="mmproj", size_bytes=512)
+VISION = Model(DownloadId("a/see", "Q4_K_M"), "c" * 40, "Q4_K_M", (FILE, PROJECTOR), 2000.0)
+PLAN = Deletion("a/b:Q8_0", ("/models/a/b/b.gguf",), 1024, (), is_dry_run=True)
+
+
+def test_models_are_a_table_with_what_they_take_and_what_is_free(shell, manager):
+    manager.registered = [MODEL, VISION]
+
+    shown = run(shell, "models")
+
+    assert "a/see:Q4_K_M" in shown
+    assert "mmproj" in shown
+    assert "2.6 kB in all · 10.7 GB free in /models" in shown.splitlines()[-1]
+
+
+def test_models_can_be_chosen_and_the_rows_have_numbers(shell, manager):
+    manager.registered = [MODEL, VISION]
+
+    shown = run(shell, "models see")
+    shell.run_cell("p = %gguf path #1 --for llama-server").raise_error()
+
+    assert "a/b:Q8_0" not in shown
+    assert shell.user_ns["p"] == "llama-server -m /models/a/b/b.gguf --mmproj /models/a/b/mmproj.gguf"
+
+
+def test_lines_for_a_program_show_themselves_as_lines(shell, manager):
+    manager.registered = [MODEL]
+
+    with capture_output() as captured:
+        shell.run_cell("%gguf path a/b --for ollama").raise_error()
+
+    assert "\nFROM /models/a/b/b.gguf\n" in captured.stdout
+
+
+def test_a_choice_without_a_model_says_so(shell, manager):
+    manager.registered = [MODEL]
+
+    assert run(shell, "models --only wrong") == "None of 1 models is such. %gguf models lists all."
+
+
+def test_forget_takes_a_model_off_the_list(shell, manager):
+    manager.registered = [MODEL]
+
+    assert run(shell, "forget a/b") == "a/b:Q8_0 is off the list; its files stay: /models/a/b/b.gguf"
+    assert asked(manager) == [("forget", "a/b:Q8_0")]
+
+
+def test_delete_says_what_it_frees_and_does_nothing_where_nobody_can_be_asked(shell, manager):
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+
+    said = run(shell, "delete a/b")
+
+    assert said.startswith("a/b:Q8_0: 1 file, 1.0 kB to be free again. Nothing was deleted.")
+    assert said.endswith("%gguf delete a/b:Q8_0 --yes")
+    assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
+
+
+def test_a_confirmed_delete_is_done(shell, manager):
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+
+    assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 1.0 kB are free again."
+    assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}, {}]
+
+
+@pytest.mark.parametrize(("word", "said"), [("y", "Deleted a/b:Q8_0"), ("", "Nothing was deleted.")])
+def test_on_a_terminal_a_person_is_asked(shell, manager, monkeypatch, word, said):
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda _question: word)
+
+    assert run(shell, "delete a/b").startswith(said)

@@ -9,7 +9,7 @@ from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
 from tests.support.fake_manager import FakeManager
-from tests.support.snapshots import GIB, completed, download
+from tests.support.snapshots import GB, completed, download
 
 MODEL = "owner/model-GGUF:Q4_K_M"
 
@@ -54,17 +54,17 @@ def test_the_state_of_a_page_that_opens_is_the_queue_of_now(panel_of):
     manager = FakeManager(download(MODEL))
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "downloading", downloaded_bytes=GIB))
+    manager.show(download(MODEL, "downloading", downloaded_bytes=GB))
 
-    assert panel.get_state()["snapshot"]["items"][MODEL]["downloaded_bytes"] == GIB
+    assert panel.get_state()["snapshot"]["items"][MODEL]["downloaded_bytes"] == GB
 
 
 def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
     still = download("owner/other-GGUF:Q8_0", position=1)
-    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB), still)
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), still)
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GIB), still)
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GB), still)
 
     assert custom(panel) == [
         {
@@ -72,7 +72,7 @@ def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
             "rev": 2,
             "seq": 1,
             "queue": {},
-            "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GIB}, "bars": [(0, 2 * GIB)]}},
+            "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GB}, "bars": [(0, 2 * GB)]}},
         }
     ]
 
@@ -94,14 +94,14 @@ def test_a_row_whose_files_are_others_than_before_is_sent_whole(panel_of):
 
 
 def test_deltas_bring_a_state_to_where_the_kernel_is(panel_of):
-    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GIB), download("owner/other-GGUF:Q8_0"))
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), download("owner/other-GGUF:Q8_0"))
     panel = panel_of(manager)
 
-    manager.show(download(MODEL, "finalizing", downloaded_bytes=4 * GIB), completed("owner/other-GGUF:Q8_0"))
+    manager.show(download(MODEL, "finalizing", downloaded_bytes=4 * GB), completed("owner/other-GGUF:Q8_0"))
 
     (delta,) = custom(panel)
     assert (delta["seq"], delta["rev"]) == (panel.state["seq"], panel.state["rev"])
-    assert delta["items"][MODEL]["bars"] == [(0, 4 * GIB, "finished")]
+    assert delta["items"][MODEL]["bars"] == [(0, 4 * GB, "finished")]
 
 
 def test_nothing_is_sent_where_nothing_shows(panel_of):

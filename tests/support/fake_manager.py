@@ -4,9 +4,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from gglib_nb.domain.deletion import DiskUse
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.model_summary import FileLook, ModelSummary, summary_of
 from tests.support.snapshots import snapshot
+
+
+def _done(value: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return future
 
 
 class FakeManager:
@@ -47,7 +55,17 @@ class FakeManager:
         return unsubscribe
 
     def models(self) -> list[Model]:
+        """The catalog's."""
         return self.registered
+
+    def submit_models(self) -> Future[list[ModelSummary]]:
+        looks = {
+            file.target: FileLook(file.size_bytes, file.mtime_ns) for model in self.registered for file in model.files
+        }
+        return _done([summary_of(model, looks) for model in self.registered])
+
+    def submit_disk_use(self) -> Future[DiskUse]:
+        return _done(DiskUse(sum(model.size_bytes for model in self.registered), 10 * 1024**3, "/models"))
 
     @property
     def catalog(self) -> "FakeManager":
@@ -55,7 +73,7 @@ class FakeManager:
 
     def find(self, text: str) -> Model:
         """The catalog's: the first model of which the id holds the text."""
-        return next(model for model in self.registered if text in str(model.id))
+        return next(model for model in self.registered if str(text) in str(model.id))
 
     def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
         if not name.startswith("submit_"):

@@ -7,12 +7,12 @@ from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.quantization import Quantization
 
-GIB = 1024**3
-RAM_BYTES, VRAM_BYTES, FREE_BYTES = 32 * GIB, 12 * GIB, 60 * GIB
+GB, GIB = 10**9, 1024**3
+RAM_BYTES, VRAM_BYTES, FREE_BYTES = 32 * GIB, 12 * GIB, 60 * GB
 
 
-def a_variant(key="Q4_K_M", size_gib=5.0, **fields):
-    size = int(size_gib * GIB)
+def a_variant(key="Q4_K_M", size_gb=5.0, **fields):
+    size = int(size_gb * GB)
     memory = MemoryEstimate(size, GIB, GIB // 2, is_rough=False)
     plain = VariantPlan(
         key=key,
@@ -82,8 +82,8 @@ LABELS_OF_25 = (
     ),
 )
 _PARAMETERS = 8_030_261_248
-_RAM, _VRAM, _FREE, _QUEUED = 16 * GIB, 8 * GIB, 30 * GIB, 4 * GIB
-_MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 1024**2, can_fetch=True)
+_RAM, _VRAM, _FREE, _QUEUED = 16 * GIB, 8 * GIB, 30 * GB, 4 * GB
+_MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 10**6, can_fetch=True)
 
 
 def a_plan_of_25():

@@ -9,17 +9,17 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager
-from tests.support.snapshots import GIB, NOW_S, completed, download, run_summary, shards
+from tests.support.snapshots import GB, NOW_S, completed, download, run_summary, shards
 
-MIB = 1024**2
+MB = 10**6
 
 
 def _sharded() -> QueuedDownload:
-    sizes, done = [5 * GIB, 5 * GIB, 5 * GIB, 2 * GIB], [5 * GIB, 3 * GIB + 210 * MIB, GIB + 77 * MIB, 0]
+    sizes, done = [5 * GB, 5 * GB, 5 * GB, 2 * GB], [5 * GB, 3 * GB + 210 * MB, GB + 77 * MB, 0]
     return download(
         "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL",
         "downloading",
-        total_bytes=17 * GIB,
+        total_bytes=17 * GB,
         downloaded_bytes=sum(done),
         shards=shards("UD-Q4_K_XL/Qwen3-30B-A3B-Instruct-2507-UD-Q4_K_XL", sizes, done),
         bytes_per_second=58.4e6,
@@ -32,11 +32,11 @@ def _vision() -> QueuedDownload:
     item = download(
         "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M",
         "downloading",
-        total_bytes=7 * GIB,
-        downloaded_bytes=900 * MIB,
+        total_bytes=7 * GB,
+        downloaded_bytes=900 * MB,
         bytes_per_second=0.0,
     )
-    projector = ShardProgress(2, "mmproj-model-f16.gguf", "mmproj", 815 * MIB, 0, ShardStatus.QUEUED)
+    projector = ShardProgress(2, "mmproj-model-f16.gguf", "mmproj", 815 * MB, 0, ShardStatus.QUEUED)
     notice = "stalled for 12 s"
     return replace(item, companions=(projector,), notice=notice, notice_kind="stalled", started_at_s=NOW_S)
 
@@ -46,25 +46,25 @@ def busy() -> FakeManager:
     return FakeManager(
         _sharded(),
         _vision(),
-        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)),
+        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GB)),
         download(
             "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
             "paused",
-            total_bytes=int(4.4 * GIB),
-            downloaded_bytes=int(1.2 * GIB),
+            total_bytes=int(4.4 * GB),
+            downloaded_bytes=int(1.2 * GB),
         ),
-        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GIB)),
+        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GB)),
         _disk_full(),
-        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42),
         bytes_per_second=58.4e6,
         eta_seconds=512.0,
     )
 
 
 def _twelve_shards() -> QueuedDownload:
-    size = int(4.6 * GIB)
-    sizes = [*[size] * 11, int(1.9 * GIB)]
-    done = [*[size] * 5, int(3.9 * GIB), int(2.2 * GIB), int(0.7 * GIB), *[0] * 4]
+    size = int(4.6 * GB)
+    sizes = [*[size] * 11, int(1.9 * GB)]
+    done = [*[size] * 5, int(3.9 * GB), int(2.2 * GB), int(0.7 * GB), *[0] * 4]
     bars = list(shards("Q4_K_M/Qwen3-Coder-480B-A35B-Instruct-Q4_K_M", sizes, done))
     bars[4] = replace(bars[4], status=ShardStatus.VERIFYING)
     return download(
@@ -82,38 +82,38 @@ def _twelve_shards() -> QueuedDownload:
 def halfway() -> FakeManager:
     """A model in twelve files, one that sees, and four in one file: all of them started, waiting or there."""
     vision = _vision()
-    projector = replace(vision.companions[0], downloaded_bytes=300 * MIB, status=ShardStatus.DOWNLOADING)
+    projector = replace(vision.companions[0], downloaded_bytes=300 * MB, status=ShardStatus.DOWNLOADING)
     return FakeManager(
         _twelve_shards(),
         replace(
             vision,
             companions=(projector,),
-            downloaded_bytes=1200 * MIB,
+            downloaded_bytes=1200 * MB,
             notice=None,
             notice_kind=None,
             bytes_per_second=16.7e6,
             eta_seconds=380.0,
         ),
-        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)),
+        download("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GB)),
         download(
             "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
-            total_bytes=int(4.4 * GIB),
-            downloaded_bytes=int(1.2 * GIB),
+            total_bytes=int(4.4 * GB),
+            downloaded_bytes=int(1.2 * GB),
         ),
-        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GIB)),
-        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
+        download("mradermacher/Mistral-Small-3.2-24B-Instruct-2506-i1-GGUF:i1-IQ4_XS", total_bytes=int(11.9 * GB)),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42),
         bytes_per_second=58.4e6,
         eta_seconds=912.0,
     )
 
 
 def _disk_full() -> QueuedDownload:
-    text = "The disk of /home/ada/models has 3.1 GiB free, and 24.9 GiB are still to come. Free some space and retry."
+    text = "The disk of /home/ada/models has 3.1 GB free, and 24.9 GB are still to come. Free some space and retry."
     return download(
         "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF:Q4_K_M",
         "failed",
-        total_bytes=40 * GIB,
-        downloaded_bytes=int(15.1 * GIB),
+        total_bytes=40 * GB,
+        downloaded_bytes=int(15.1 * GB),
         error=DiskFullError(text),
         can_retry=True,
     )
@@ -131,9 +131,9 @@ def errors() -> FakeManager:
     return FakeManager(
         _disk_full(),
         download(
-            "google/gemma-3-27b-it-qat-q4_0-gguf:Q4_0", "failed", total_bytes=16 * GIB, error=gated, can_retry=True
+            "google/gemma-3-27b-it-qat-q4_0-gguf:Q4_0", "failed", total_bytes=16 * GB, error=gated, can_retry=True
         ),
-        download("example/Broken-7B-GGUF:Q5_K_M", "failed", total_bytes=5 * GIB, error=wrong, can_retry=True),
+        download("example/Broken-7B-GGUF:Q5_K_M", "failed", total_bytes=5 * GB, error=wrong, can_retry=True),
         last_run=run_summary(failed=3),
     )
 
@@ -141,14 +141,14 @@ def errors() -> FakeManager:
 def done() -> FakeManager:
     """All is there."""
     return FakeManager(
-        completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", total_bytes=17 * GIB, seconds=311),
-        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GIB), seconds=42),
-        replace(completed("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GIB)), was_present=True),
+        completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", total_bytes=17 * GB, seconds=311),
+        completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42),
+        replace(completed("bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", total_bytes=int(2.5 * GB)), was_present=True),
         download(
             "Qwen/Qwen2.5-Coder-7B-Instruct-GGUF:Q4_K_M",
             "cancelled",
-            total_bytes=int(4.4 * GIB),
-            downloaded_bytes=int(1.2 * GIB),
+            total_bytes=int(4.4 * GB),
+            downloaded_bytes=int(1.2 * GB),
         ),
         last_run=replace(run_summary(completed=3, cancelled=1), ended_at_s=NOW_S + 353),
     )
@@ -157,7 +157,7 @@ def done() -> FakeManager:
 def many(rows: int = 50) -> FakeManager:
     """More than fits on a screen."""
     waiting = [
-        download(f"owner-{number % 7}/Model-{number:03}-Instruct-GGUF:Q4_K_M", total_bytes=(number % 9 + 1) * GIB)
+        download(f"owner-{number % 7}/Model-{number:03}-Instruct-GGUF:Q4_K_M", total_bytes=(number % 9 + 1) * GB)
         for number in range(1, rows)
     ]
     return FakeManager(_sharded(), *waiting, bytes_per_second=58.4e6, eta_seconds=9_000.0, max_size=rows + 10)
@@ -182,11 +182,11 @@ def choosing() -> FakeManager:
 
 def offered() -> RepoPlan:
     """What a repository offers, with every kind of line there is."""
-    free = 118 * GIB
-    projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MIB, can_fetch=True)
+    free = 118 * GB
+    projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MB, can_fetch=True)
 
-    def variant(label: str, gib: float, bits: float, ram_fit: Fit, **fields: Any) -> VariantPlan:
-        size = int(gib * GIB)
+    def variant(label: str, gb: float, bits: float, ram_fit: Fit, **fields: Any) -> VariantPlan:
+        size = int(gb * GB)
         plain = VariantPlan(
             label, label, size, 1, bits, 0, free - size, None, ram_fit, "unknown", companions=(projector,)
         )
@@ -203,8 +203,8 @@ def offered() -> RepoPlan:
         variants=(
             variant("IQ4_XS", 6.1, 4.4, "fits"),
             variant("Q4_K_M", 6.8, 4.9, "fits", is_recommended=True),
-            variant("Q5_K_M", 7.9, 5.7, "fits", present_bytes=3 * GIB),
-            variant("Q8_0", 11.7, 8.5, "tight", present_bytes=12 * GIB),
+            variant("Q5_K_M", 7.9, 5.7, "fits", present_bytes=3 * GB),
+            variant("Q8_0", 11.7, 8.5, "tight", present_bytes=12 * GB),
             variant("BF16", 21.9, 16.0, "too large", shard_count=2),
             variant("F32", 43.8, 32.0, "too large", shard_count=4, missing=(3,)),
         ),
@@ -213,7 +213,7 @@ def offered() -> RepoPlan:
         models_directory="/home/ada/models",
         free_bytes=free,
         queued_bytes=0,
-        ram_bytes=16 * GIB,
+        ram_bytes=16 * 1024**3,
         vram_bytes=None,
     )
 

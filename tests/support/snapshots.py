@@ -13,7 +13,7 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.references import DownloadId
 
-GIB = 1024**3
+GB = 10**9
 NOW_S = 1_760_000_000.0
 
 
@@ -34,7 +34,7 @@ def _shard(stem: str, number: int, total: int, size: int, downloaded: int) -> Sh
 def shard(
     number: int = 1,
     *,
-    size_bytes: int | None = GIB,
+    size_bytes: int | None = GB,
     downloaded_bytes: int = 0,
     status: ShardStatus = ShardStatus.QUEUED,
     kind: str = "shard",
@@ -48,7 +48,7 @@ def download(
     text: str = "owner/model:Q4_K_M",
     status: str = "queued",
     *,
-    total_bytes: int = 4 * GIB,
+    total_bytes: int = 4 * GB,
     downloaded_bytes: int = 0,
     **fields: Any,
 ) -> QueuedDownload:
@@ -82,7 +82,7 @@ def download(
     return replace(plain, **fields)
 
 
-def completed(text: str, *, total_bytes: int = 4 * GIB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
+def completed(text: str, *, total_bytes: int = 4 * GB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
     """One that arrived and was verified."""
     repo_id = DownloadId.parse(text).repo_id
     item = download(

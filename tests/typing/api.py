@@ -6,6 +6,8 @@ from typing import assert_type
 
 import gglib_nb
 from gglib_nb import (
+    Deletion,
+    DiskUse,
     DownloadId,
     DownloadManager,
     DownloadManagerConfig,
@@ -15,6 +17,7 @@ from gglib_nb import (
     GglibError,
     IntegrityError,
     InvalidQuantizationError,
+    ModelSummary,
     QueueSnapshot,
     RateLimitedError,
 )
@@ -63,6 +66,19 @@ async def own_manager() -> None:
         await manager.clear_failed()
         await manager.clear_failed("owner/name:Q4_K_M")
         await manager.join()
+
+
+async def models_that_are_here(manager: DownloadManager) -> None:
+    assert_type(await manager.models(), list[ModelSummary])
+    assert_type(manager.sync.models(), list[ModelSummary])
+    assert_type(await manager.path("owner/name"), Path)
+    assert_type(gglib_nb.path("owner/name:Q4_K_M"), Path)
+    assert_type(await manager.loading_lines("owner/name", "ollama"), str)
+    assert_type(await manager.disk_use(), DiskUse)
+    deletion = await manager.delete("owner/name", dry_run=True)
+    assert_type(deletion, Deletion)
+    assert_type(deletion.freed_bytes, int)
+    await manager.forget("owner/name")
 
 
 def without_a_loop() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.notebook import arguments, commands
-from gglib_nb.notebook.arguments import GrammarError, parse
+from gglib_nb.notebook.arguments import parse
+from gglib_nb.notebook.grammar import GrammarError
 
 
 def mistake(line):
@@ -62,8 +63,13 @@ READ = [
     ("bandwidth 1.5 MB/s", commands.Bandwidth(1_500_000, asks=False)),
     ("wait", commands.Wait(None)),
     ("wait a/b", commands.Wait("a/b")),
-    ("models", commands.Models()),
-    ("path a/b:Q8_0", commands.ModelPath("a/b:Q8_0")),
+    ("models", commands.Models("", "newest", "")),
+    ("models llama 8b --sort size --only update", commands.Models("llama 8b", "size", "update")),
+    ("path a/b --for ollama", commands.ModelPath("a/b", "ollama")),
+    ("forget a/b", commands.Forget("a/b")),
+    ("delete a/b", commands.Delete("a/b", False)),
+    ("delete a/b --yes", commands.Delete("a/b", True)),
+    ("path a/b:Q8_0", commands.ModelPath("a/b:Q8_0", None)),
     ("help", commands.Help(None)),
     ("help queue", commands.Help("queue")),
 ]
@@ -89,7 +95,7 @@ MISTAKES = [
     ),
     (
         "bandwidth fast",
-        "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GiB. Write: %gguf bandwidth [RATE|off]",
+        "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GB. Write: %gguf bandwidth [RATE|off]",
     ),
     ("ls", "'ls' is not a verb. Write: %gguf status for the queue, or %gguf models for what is here"),
     ("stop a/b", "'stop' is not a verb. Write: %gguf cancel ID, or %gguf pause ID to go on later"),

@@ -14,7 +14,7 @@ import pytest
 from gglib_nb.catalog import connection as connection_module
 from gglib_nb.catalog.connection import network_filesystem
 from gglib_nb.catalog.store import Catalog, KnownFile
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
@@ -27,6 +27,7 @@ def stored(target: str, **changes: object) -> StoredFile:
     file = StoredFile(
         target, target.rpartition("/")[2], "shard", 100, SHA, True, 1_700_000_000_123_456_789, True,
         {"architecture": "llama", "parameter_count": 8_030_261_248, "has_chat_template": True, "license": None},
+        verified_at_s=1000.0,
     )  # fmt: skip
     return replace(file, **changes)  # type: ignore[arg-type]
 
@@ -70,7 +71,8 @@ def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
     model = a_model(
         "owner/repo@refs/pr/1:Q4_K_M",
         stored("/models/Größe 1.gguf"),
-        stored("/models/2.gguf", sha256=None, is_verified=False, facts={}),
+        stored("/models/2.gguf", sha256=None, is_verified=False, facts={}, verified_at_s=None),
+        stored("/models/3.gguf", wrong_ranges=((0, 4096), (8192, 9000))),
         stored("/models/mmproj.gguf", kind="mmproj"),
         label=None,
     )
@@ -78,6 +80,19 @@ def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
     catalog.register(model)
 
     assert catalog.models() == [model]
+
+
+def test_the_hosts_that_have_a_model_come_back_in_their_order_and_go_with_it(catalog: Catalog, path: Path) -> None:
+    hosts = (HostFolder("gpu-2", "/data/models"), HostFolder("gpu-1", "/models"))
+    model = replace(a_model("owner/repo:Q4_K_M"), hosts=hosts)
+
+    catalog.register(model)
+    catalog.register(model)
+    assert catalog.models() == [model]
+    catalog.forget(model.id)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM model_host").fetchone() == (0,)
 
 
 def test_models_come_with_the_newest_first(catalog: Catalog) -> None:
@@ -334,3 +349,78 @@ def test_a_network_folder_gets_a_plain_journal_and_the_reason(catalog: Catalog, 
 
 def test_the_filesystem_of_the_tests_is_local(tmp_path: Path) -> None:
     assert network_filesystem(tmp_path) is None
+
+
+def test_where_a_model_came_from_and_what_was_looked_up_comes_back(catalog: Catalog) -> None:
+    model = replace(
+        a_model("local/found:Q4_0"),
+        commit_sha=None,
+        origin="local",
+        checked_at_s=3000.0,
+        latest_commit_sha="d" * 40,
+        has_update=True,
+    )
+
+    catalog.register(model)
+
+    assert catalog.models() == [model]
+
+
+def test_a_verified_file_without_a_time_was_verified_when_its_model_was_registered(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", verified_at_s=None), at_s=5000.0))
+
+    assert catalog.models()[0].verified_at_s == 5000.0
+
+
+def test_registering_a_known_file_again_keeps_the_time_at_which_it_was_hashed(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", verified_at_s=1000.0)))
+
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", verified_at_s=None), at_s=5000.0))
+
+    assert catalog.models()[0].verified_at_s == 1000.0
+
+
+def test_a_file_that_is_brought_up_to_date_is_so_in_every_model_that_has_it(catalog: Catalog) -> None:
+    mmproj = stored("/models/mmproj.gguf", kind="mmproj")
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), mmproj))
+    catalog.register(a_model("owner/repo:Q8_0", stored("/models/2.gguf"), mmproj))
+
+    catalog.update_files([replace(mmproj, wrong_ranges=((0, 10),), verified_at_s=7000.0)])
+
+    assert [model.files[1].wrong_ranges for model in catalog.models()] == [((0, 10),), ((0, 10),)]
+    assert [model.is_verified for model in catalog.models()] == [False, False]
+
+
+def test_a_file_that_has_other_content_by_now_is_not_brought_up_to_date(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", sha256=OTHER_SHA)))
+
+    catalog.update_files([stored("/models/1.gguf", sha256=SHA, wrong_ranges=())])
+
+    assert catalog.models()[0].files[0].wrong_ranges is None
+
+
+def test_a_file_that_is_known_to_be_wrong_is_no_known_file(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", wrong_ranges=())))
+
+    assert catalog.known_files(["/models/1.gguf"]) == {}
+
+
+def test_a_look_for_a_newer_version_is_remembered(catalog: Catalog) -> None:
+    catalog.register(a_model("owner/repo:Q4_0"))
+
+    catalog.note_check(DownloadId("owner/repo", "Q4_0"), at_s=9000.0, latest_commit_sha="d" * 40, has_update=True)
+
+    [model] = catalog.models()
+    assert (model.checked_at_s, model.latest_commit_sha, model.has_update) == (9000.0, "d" * 40, True)
+
+
+def test_the_parameters_of_a_split_model_are_those_of_all_its_shards() -> None:
+    shards = [stored(f"/models/{number}.gguf", facts={"tensor_parameters": number}) for number in (30, 12)]
+
+    assert a_model("owner/repo:Q4_0", *shards).parameter_count == 42
+
+
+def test_the_parameters_are_unknown_where_those_of_one_shard_are() -> None:
+    shards = [stored("/models/1.gguf", facts={"tensor_parameters": 30}), stored("/models/2.gguf", facts={})]
+
+    assert a_model("owner/repo:Q4_0", *shards).parameter_count is None

@@ -23,7 +23,19 @@ def test_every_number_reads_as_the_shared_table_says(name, value, text):
 def test_a_size_never_shows_a_full_thousand_of_a_smaller_unit(size_bytes):
     number = float(formats.size(size_bytes).split()[0])
 
-    assert number < 1024 or size_bytes >= 1024**5
+    assert number < 1000 or size_bytes >= 1000**5
+
+
+@given(st.floats(min_value=0, max_value=1e15))
+def test_memory_never_shows_a_full_step_of_a_smaller_unit(memory_bytes):
+    number = float(formats.memory(memory_bytes).split()[0])
+
+    assert number < 1024 or memory_bytes >= 1024**5
+
+
+@given(st.integers(min_value=10**6, max_value=10**14))
+def test_a_size_and_a_rate_of_as_many_bytes_are_the_same_number(number):
+    assert formats.rate(number) == formats.size(number) + "/s"
 
 
 @given(st.floats(min_value=0, max_value=1e9))

@@ -174,6 +174,7 @@ def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
         "split_no": None,
         "split_count": None,
         "split_tensors_count": None,
+        "tensor_parameters": 256,
         "alignment": 64,
     }
 

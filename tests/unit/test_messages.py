@@ -49,6 +49,9 @@ def test_both_languages_name_the_same_fields(shape):
         {"cid": "1", "kind": "suggest", "text": "llama"},
         {"cid": "1", "kind": "limit", "max_size": 12},
         {"cid": "1", "kind": "bandwidth", "bytes_per_second": None},
+        {"cid": "1", "kind": "models"},
+        {"cid": "1", "kind": "delete_preview", "id": "owner/repo:Q4_K_M"},
+        {"cid": "1", "kind": "loading", "id": "owner/repo:Q4_K_M"},
     ],
     ids=lambda request_: request_["kind"],
 )

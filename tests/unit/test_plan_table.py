@@ -8,7 +8,7 @@ import pytest
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
 from gglib_nb.notebook.plan_table import plan_html, plan_text
-from tests.support.plan_values import GIB, a_plan, a_plan_of_25, a_variant
+from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant
 
 
 def rows_of(text):
@@ -22,21 +22,21 @@ def cells_of(line):
 def test_a_row_says_size_bits_memory_fit_and_what_stays_free():
     row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0))))[0]
 
-    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GiB", "4.9", "6.5 GiB", "GPU", "55.0 GiB"]
+    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB"]
 
 
 def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
-    plan = a_plan(a_variant(is_recommended=True, why="It is."), is_private=True, revision="v1", queued_bytes=4 * GIB)
+    plan = a_plan(a_variant(is_recommended=True, why="It is."), is_private=True, revision="v1", queued_bytes=4 * GB)
 
     assert plan_text(plan).splitlines()[:2] == [
         "owner/model-GGUF@v1 · 1 variant · private",
-        "This machine: 12.0 GiB GPU · 32.0 GiB RAM · 60.0 GiB free on the disk, 56.0 GiB after the queue",
+        "This machine: 12.0 GiB GPU · 32.0 GiB RAM · 60.0 GB free on the disk, 56.0 GB after the queue",
     ]
 
 
 def test_a_queue_that_does_not_fit_the_disk_is_said_above():
-    assert "60.0 GiB free on the disk, 4.0 GiB short after the queue" in plan_text(
-        a_plan(a_variant(), queued_bytes=64 * GIB)
+    assert "60.0 GB free on the disk, 4.0 GB short after the queue" in plan_text(
+        a_plan(a_variant(), queued_bytes=64 * GB)
     )
 
 
@@ -52,9 +52,7 @@ def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
     text = plan_text(plan)
 
     assert [row[0] for row in rows_of(text)] == [" ", "*"]
-    assert (
-        "★ Q4_K_M is the usual choice. 5.0 GiB, fits the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
-    )
+    assert "★ Q4_K_M is the usual choice. 5.0 GB, fits the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
     assert plan_html(plan).count("★ recommended") == 1
 
 
@@ -65,18 +63,18 @@ def test_where_the_rule_takes_none_the_person_is_asked_to():
 
 
 def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_of_the_word():
-    [cell] = re.findall(r"<td[^>]*linear-gradient[^>]*>", plan_html(a_plan(a_variant("Q8_0", 14.5))))
+    [cell] = re.findall(r"<td[^>]*linear-gradient[^>]*>", plan_html(a_plan(a_variant("Q8_0", 15.57))))
 
     assert "* 0.50)" in cell
     assert "--jp-brand-color1" in cell
 
 
 @pytest.mark.parametrize(
-    ("size_gib", "fits"),
-    [(5, "GPU"), (9.5, "GPU, tight"), (15, "RAM"), (27, "RAM, tight"), (50, "too large")],
+    ("size_gb", "fits"),
+    [(5, "GPU"), (10, "GPU, tight"), (16, "RAM"), (29, "RAM, tight"), (54, "too large")],
 )
-def test_the_fit_is_the_best_place_it_fits_in(size_gib, fits):
-    assert fits in cells_of(rows_of(plan_text(a_plan(a_variant("Q8_0", size_gib))))[0])
+def test_the_fit_is_the_best_place_it_fits_in(size_gb, fits):
+    assert fits in cells_of(rows_of(plan_text(a_plan(a_variant("Q8_0", size_gb))))[0])
 
 
 def test_a_rough_estimate_is_marked():
@@ -106,13 +104,13 @@ def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
     assert text.splitlines()[-1] == "Memory is unknown: the model's GGUF header could not be read."
 
 
-@pytest.mark.parametrize(("present", "says"), [(5 * GIB, "✓ all of it"), (GIB, "20 %, 4.0 GiB to go"), (0, "Q4_K_M")])
+@pytest.mark.parametrize(("present", "says"), [(5 * GB, "✓ all of it"), (GB, "20 %, 4.0 GB to go"), (0, "Q4_K_M")])
 def test_what_is_here_already_is_said(present, says):
     assert says in rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5, present_bytes=present))))[0]
 
 
 def test_a_disk_that_is_too_small_says_by_how_much():
-    assert "2.0 GiB short" in plan_text(a_plan(a_variant(free_bytes_after=-2 * GIB)))
+    assert "2.0 GB short" in plan_text(a_plan(a_variant(free_bytes_after=-2 * GB)))
 
 
 def test_an_incomplete_set_is_named():
@@ -136,13 +134,13 @@ def test_a_gated_repository_names_the_page_and_the_login():
 
 
 def test_the_companion_that_would_come_along_is_offered_once():
-    offered = PlannedCompanion("mmproj-F16.gguf", "mmproj", GIB, can_fetch=True)
-    other = PlannedCompanion("x.imatrix", "imatrix", GIB, can_fetch=False)
+    offered = PlannedCompanion("mmproj-F16.gguf", "mmproj", GB, can_fetch=True)
+    other = PlannedCompanion("x.imatrix", "imatrix", GB, can_fetch=False)
     variants = [a_variant(label, companions=(offered,)) for label in ("Q4_0", "Q8_0")]
 
     text = plan_text(a_plan(*variants, companions=(offered, other)))
 
-    assert text.count("With its mmproj (mmproj-F16.gguf, 1.0 GiB): %gguf queue ROW --with mmproj") == 1
+    assert text.count("With its mmproj (mmproj-F16.gguf, 1.0 GB): %gguf queue ROW --with mmproj") == 1
     assert "imatrix" not in text
 
 

@@ -9,15 +9,15 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
 from gglib_nb.notebook.progress_text import ProgressText
-from tests.support.snapshots import GIB, download, snapshot
+from tests.support.snapshots import GB, download, snapshot
 
 ID = DownloadId.parse("owner/model:Q4_K_M")
-DONE = download(status=DownloadStatus.COMPLETED, downloaded_bytes=4 * GIB, paths=("/m/model.gguf",), is_verified=True)
+DONE = download(status=DownloadStatus.COMPLETED, downloaded_bytes=4 * GB, paths=("/m/model.gguf",), is_verified=True)
 FAILED = download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut."), can_retry=True)
 
 
 def at(percent):
-    return snapshot(download(status=DownloadStatus.DOWNLOADING, downloaded_bytes=-(-4 * GIB * percent // 100)))
+    return snapshot(download(status=DownloadStatus.DOWNLOADING, downloaded_bytes=-(-4 * GB * percent // 100)))
 
 
 def written(snapshots, *, only=None, is_terminal=False, size=(80, 24)):
@@ -33,11 +33,11 @@ def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
     snapshots = [at(0), at(10), at(26), at(27), at(51), at(80), snapshot(recent_completed=(DONE,))]
 
     assert written(snapshots).splitlines() == [
-        "owner/model:Q4_K_M started, 4.0 GiB",
-        "owner/model:Q4_K_M 25 %  1.0 GiB of 4.0 GiB",
-        "owner/model:Q4_K_M 50 %  2.0 GiB of 4.0 GiB",
-        "owner/model:Q4_K_M 75 %  3.2 GiB of 4.0 GiB",
-        "owner/model:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/model.gguf",
+        "owner/model:Q4_K_M started, 4.0 GB",
+        "owner/model:Q4_K_M 25 %  1.0 GB of 4.0 GB",
+        "owner/model:Q4_K_M 50 %  2.0 GB of 4.0 GB",
+        "owner/model:Q4_K_M 75 %  3.2 GB of 4.0 GB",
+        "owner/model:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/model.gguf",
     ]
 
 
@@ -87,7 +87,7 @@ def test_an_unchanged_terminal_is_not_written_to():
 def test_what_ended_stays_on_the_terminal():
     text = written([at(10), snapshot(recent_completed=(DONE,))], is_terminal=True)
 
-    assert text.endswith("owner/model:Q4_K_M finished: 4.0 GiB, SHA-256 verified. /m/model.gguf\n")
+    assert text.endswith("owner/model:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/model.gguf\n")
 
 
 def test_a_low_terminal_is_never_scrolled_by_its_bars():

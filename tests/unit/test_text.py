@@ -13,24 +13,24 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.text import render_text
-from tests.support.snapshots import GIB, download, shard, snapshot
+from tests.support.snapshots import GB, download, shard, snapshot
 
 DOWNLOADING = download(
-    status=DownloadStatus.DOWNLOADING, downloaded_bytes=2 * GIB, bytes_per_second=45.3e6, eta_seconds=200.0
+    status=DownloadStatus.DOWNLOADING, downloaded_bytes=2 * GB, bytes_per_second=45.3e6, eta_seconds=200.0
 )
 SHARDED = download(
     status=DownloadStatus.DOWNLOADING,
-    downloaded_bytes=3 * GIB,
+    downloaded_bytes=3 * GB,
     shards=(
-        shard(1, size_bytes=2 * GIB, downloaded_bytes=2 * GIB, status=ShardStatus.FINISHED),
-        shard(2, size_bytes=2 * GIB, downloaded_bytes=GIB, status=ShardStatus.DOWNLOADING),
+        shard(1, size_bytes=2 * GB, downloaded_bytes=2 * GB, status=ShardStatus.FINISHED),
+        shard(2, size_bytes=2 * GB, downloaded_bytes=GB, status=ShardStatus.DOWNLOADING),
     ),
     companions=(shard(3, kind="mmproj", path="mmproj.gguf"),),
 )
 FAILED = download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut. Retry goes on."), can_retry=True)
 DONE = download(
     status=DownloadStatus.COMPLETED,
-    downloaded_bytes=4 * GIB,
+    downloaded_bytes=4 * GB,
     paths=("/models/owner/model/model.gguf",),
     is_verified=True,
     started_at_s=1000.0,
@@ -56,7 +56,7 @@ def test_an_active_download_has_a_bar_with_amount_rate_and_remaining_time():
     bar = "█" * 13 + "░" * 13
     assert text.splitlines()[1:] == [
         "  owner/model:Q4_K_M",
-        f"  {bar}  50 %  2.0 GiB of 4.0 GiB  45.3 MB/s · 3 min 20 s left",
+        f"  {bar}  50 %  2.0 GB of 4.0 GB  45.3 MB/s · 3 min 20 s left",
     ]
 
 
@@ -79,21 +79,21 @@ def test_fifty_files_are_told_by_those_that_move_and_a_count():
 
 def test_a_stall_is_said_and_its_rate_is_zero():
     item = download(
-        status=DownloadStatus.DOWNLOADING, downloaded_bytes=GIB, bytes_per_second=0.0, notice="stalled for 12 s"
+        status=DownloadStatus.DOWNLOADING, downloaded_bytes=GB, bytes_per_second=0.0, notice="stalled for 12 s"
     )
 
     lines = render_text(snapshot(item)).splitlines()
 
-    assert lines[2].endswith("1.0 GiB of 4.0 GiB  0 B/s")
+    assert lines[2].endswith("1.0 GB of 4.0 GB  0 B/s")
     assert lines[3] == "    stalled for 12 s"
 
 
 def test_a_pending_download_shows_its_position_and_whether_it_is_paused():
-    paused = download("owner/second:Q8_0", DownloadStatus.PAUSED, position=2, downloaded_bytes=GIB)
+    paused = download("owner/second:Q8_0", DownloadStatus.PAUSED, position=2, downloaded_bytes=GB)
 
     lines = render_text(snapshot(download(), paused)).splitlines()
 
-    assert lines[1:] == ["   #1 owner/model:Q4_K_M  4.0 GiB", "   #2 owner/second:Q8_0  1.0 GiB of 4.0 GiB  paused"]
+    assert lines[1:] == ["   #1 owner/model:Q4_K_M  4.0 GB", "   #2 owner/second:Q8_0  1.0 GB of 4.0 GB  paused"]
 
 
 def test_a_failure_says_why_and_what_to_type():
@@ -118,7 +118,7 @@ def test_a_finished_download_shows_its_path_and_that_it_was_verified():
 
     assert lines[1:] == [
         "Done",
-        "  owner/model:Q4_K_M  4.0 GiB in 3 min 20 s, SHA-256 verified",
+        "  owner/model:Q4_K_M  4.0 GB in 3 min 20 s, SHA-256 verified",
         "    /models/owner/model/model.gguf",
     ]
 

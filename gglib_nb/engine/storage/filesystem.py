@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from gglib_nb.domain import units
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 
 # What filesystems say that have no cheap allocation, or none of this form.
@@ -39,18 +40,14 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
     """The error that says what is missing."""
-    needed = "" if needed_bytes is None else f" {_amount(needed_bytes)} more are needed"
-    left = "" if left_bytes is None else f", {_amount(left_bytes)} are free"
+    needed = "" if needed_bytes is None else f" {units.size(needed_bytes)} more are needed"
+    left = "" if left_bytes is None else f", {units.size(left_bytes)} are free"
     detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
     return DiskFullError(
         f"The disk of {folder} is full{detail}. Make room, then retry; what is there is kept.",
         needed_bytes=needed_bytes,
         free_bytes=left_bytes,
     )
-
-
-def _amount(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.1f} MB"
 
 
 @cache

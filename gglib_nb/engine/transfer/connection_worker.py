@@ -11,17 +11,9 @@ from gglib_nb.engine.http.answers import check_answer
 from gglib_nb.engine.http.connection import Answer, ClientConnection, Connection, DirectConnection
 from gglib_nb.engine.http.errors import LineError
 from gglib_nb.engine.http.session import Session
-from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
+from gglib_nb.engine.transfer.slice_length import BUFFER_BYTES, READ_S, SliceLength
 from gglib_nb.engine.transfer.throttle import Throttle
-
-# The slice that is read at once grows and shrinks so that it takes about so long: a stop is seen soon, a kill loses
-# little, and a fast line still fills the whole buffer.
-_SLICE_S: Final = 0.1
-_SMALLEST_SLICE_BYTES: Final = 4 * 1024
-# Below this a slice takes what has come and does not wait until it is full: at 3 KB/s that would look like a stall.
-_FILLED_SLICE_BYTES: Final = 128 * 1024
-BUFFER_BYTES: Final = MIB
 
 # Who waits for the hasher looks so often whether it has caught up.
 _LOOK_S: Final = 0.01
@@ -63,7 +55,7 @@ class ConnectionWorker:
         self._stop = threading.Event()
         self._connection: Connection | None = None
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._slice_bytes = _SMALLEST_SLICE_BYTES
+        self._slice = SliceLength()
         self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
@@ -118,16 +110,15 @@ class ConnectionWorker:
     def _read(self, connection: Connection, answer: Answer, request: RangeRequest) -> None:
         while not request.is_over and not self._is_narrowed_in_vain:
             self._narrow(connection)
-            wanted = (
-                self._slice_bytes if request.end is None else min(self._slice_bytes, request.end - request.position)
-            )
+            length = self._slice.length_bytes
+            wanted = length if request.end is None else min(length, request.end - request.position)
             began_s = time.monotonic()
-            read = answer.readinto if self._slice_bytes >= _FILLED_SLICE_BYTES else answer.readinto1
+            read = answer.readinto if self._slice.is_filled else answer.readinto1
             count = read(self._buffer[: max(1, wanted)])
             if count == 0 or self._stop.is_set():
                 self._end_of_body(request)
                 break
-            self._adapt_slice(count, time.monotonic() - began_s)
+            self._slice.observe(count, time.monotonic() - began_s)
             request.write(self._buffer[:count])
             self._wait(request, count)
         answer.finish()
@@ -137,20 +128,14 @@ class ConnectionWorker:
             raise LineError("the connection ended early")
         request.end_here()
 
-    def _adapt_slice(self, count: int, took_s: float) -> None:
-        if took_s > 2 * _SLICE_S:
-            self._slice_bytes = max(_SMALLEST_SLICE_BYTES, self._slice_bytes // 2)
-        elif count == self._slice_bytes and took_s < _SLICE_S / 2:
-            self._slice_bytes = min(BUFFER_BYTES, self._slice_bytes * 2)
-
     def _narrow(self, connection: Connection) -> None:
         """Under a bandwidth limit, let neither a slice nor the system's buffer run far ahead of it."""
         limit = self._throttle.bytes_per_second
         if limit is None:
             return
-        self._slice_bytes = max(_SMALLEST_SLICE_BYTES, min(self._slice_bytes, int(limit * _SLICE_S / 2)))
+        self._slice.limit(limit)
         if limit != self._narrowed_to:
-            connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * _SLICE_S))))
+            connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
             self._narrowed_to = limit
 
     @property

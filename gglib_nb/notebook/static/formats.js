@@ -18,15 +18,18 @@ function scaled(value, step, units, gap = " ") {
   return `${Math.floor(tenths / 10)}.${tenths % 10}${gap}${units[power]}`;
 }
 
-/** Binary, as file managers count. @param {number|null} bytes */
-export function size(bytes) {
-  return bytes === null ? UNKNOWN : scaled(bytes, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
-}
+const DECIMAL = ["B", "kB", "MB", "GB", "TB", "PB"];
+const BINARY = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** Decimal, as lines are sold. 0 is a stall, null unknown. @param {number|null} bytesPerSecond */
-export function rate(bytesPerSecond) {
-  return bytesPerSecond === null ? UNKNOWN : `${scaled(bytesPerSecond, 1000, ["B", "kB", "MB", "GB", "TB", "PB"])}/s`;
-}
+/** On a disk or a line: decimal, as on the Hub's pages. @param {number|null} bytes */
+export const size = (bytes) => (bytes === null ? UNKNOWN : scaled(bytes, 1000, DECIMAL));
+
+/** Decimal too. 0 is a stall, null unknown. @param {number|null} bytesPerSecond */
+export const rate = (bytesPerSecond) =>
+  bytesPerSecond === null ? UNKNOWN : `${scaled(bytesPerSecond, 1000, DECIMAL)}/s`;
+
+/** Of RAM or a GPU: binary, as in llama.cpp. @param {number|null} bytes */
+export const memory = (bytes) => (bytes === null ? UNKNOWN : scaled(bytes, 1024, BINARY));
 
 /** A large number in short. @param {number|null} number */
 export function count(number) {

@@ -28,6 +28,14 @@
 /** @typedef {{repo_id: string, revision: string|null, free_bytes: number|null, context_tokens: number|null,
  *   accept_url: string|null, variants: VariantChoice[], companions: CompanionChoice[]}} VariantList */
 /** @typedef {{repo_id: string, downloads: number|null, parameter_count: number|null}} Suggestion */
+/** @typedef {{id: string, repo_id: string, quantization: string|null, revision: string|null, commit_sha: string|null,
+ *   architecture: string|null, parameter_count: number|null, context_length: number|null, size_bytes: number,
+ *   file_count: number, state: string, verified_at_s: number|null, checked_at_s: number|null, has_update: boolean|null,
+ *   registered_at_s: number, origin: string, folder: string, path: string, projector_path: string|null}} ModelItem */
+/** @typedef {{models: ModelItem[], models_bytes: number, free_bytes: number|null, models_directory: string}} ModelList */
+/** @typedef {{path: string, reason: string}} KeptItem */
+/** @typedef {{id: string, deleted: string[], freed_bytes: number, kept: KeptItem[], is_dry_run: boolean}} DeletionReport */
+/** @typedef {{program: string, text: string}} LoadingLines */
 /** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
 
 export {};

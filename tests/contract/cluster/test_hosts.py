@@ -135,7 +135,8 @@ def test_every_host_gets_its_own_copy_and_the_catalog_says_so(separate, hub, mak
 
     path = manager.sync.download(repo_id, everywhere=True)
 
-    (model,) = manager.models()
+    (model,) = manager.catalog.models()
+    assert manager.sync.models()[0].hosts == "gpu-1, gpu-2, gpu-3"
     assert [one.host for one in model.hosts] == list(HOSTS)
     assert {one.models_directory for one in model.hosts} == {str(folder) for folder in separate.folders.values()}
     copies = [Path(one.models_directory, repo_id, "model-Q8_0.gguf") for one in model.hosts]

@@ -1,0 +1,185 @@
+"""A registered model as one row of a table: flat, and whether its files still stand as they were recorded.
+
+Pure: what the disk says of the files is an argument. A list of these goes into `pandas.DataFrame` as it is.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final, Literal, NamedTuple
+
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model, ModelOrigin
+
+ModelState = Literal["verified", "unverified", "changed", "wrong", "missing"]
+"""What is known of a model's files.
+
+verified: every one hashed to what the Hub states, and stands as it did then. unverified: nobody states a digest, or it
+was never hashed. changed: size or time is another than recorded. wrong: hashed, and not right. missing: one is gone.
+Of a model on a cluster's hosts whose files cannot be seen from here it is what was recorded.
+"""
+ModelOrder = Literal["newest", "name", "size", "parameters", "verified", "checked"]
+
+
+class FileLook(NamedTuple):
+    """What is to be seen of a file without reading it.
+
+    Attributes:
+        size_bytes: Its size.
+        mtime_ns: Its modification time.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+
+
+Looks = Mapping[str, FileLook | None]
+"""By path; None for a file that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSummary:
+    """One registered model.
+
+    Attributes:
+        id: What every verb and operation takes.
+        repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
+        quantization: Quantization label; None where the files carry none.
+        revision: As asked for; None is the default branch.
+        commit_sha: The commit its files come from; None unknown.
+        architecture: As in the GGUF header; None unknown.
+        parameter_count: Of the whole model; None unknown.
+        context_length: Tokens it was trained for; None unknown.
+        size_bytes: All its files together.
+        file_count: Shards and companions.
+        state: What is known of its files.
+        verified_at_s: Unix time of the oldest of its files' verifications; None where one was never verified.
+        checked_at_s: Unix time of the last look for a newer version; None where nobody looked.
+        has_update: Whether that look found one; None where nobody looked.
+        registered_at_s: Unix time.
+        origin: `hub`: downloaded here; `import`: found in a folder; `local`: found, its repository unknown.
+        folder: Where its first file stands.
+        path: Its first file: what a program opens.
+        projector_path: Its mmproj; None without one.
+        hosts: The hosts of a cluster that have it, by commas; empty: this machine.
+    """
+
+    id: str
+    repo_id: str
+    quantization: str | None
+    revision: str | None
+    commit_sha: str | None
+    architecture: str | None
+    parameter_count: int | None
+    context_length: int | None
+    size_bytes: int
+    file_count: int
+    state: ModelState
+    verified_at_s: float | None
+    checked_at_s: float | None
+    has_update: bool | None
+    registered_at_s: float
+    origin: ModelOrigin
+    folder: str
+    path: str
+    projector_path: str | None
+    hosts: str = ""
+
+
+def summary_of(model: Model, looks: Looks) -> ModelSummary:
+    """The row of a model.
+
+    Args:
+        model: As the catalog has it.
+        looks: What is to be seen of its files.
+    """
+    path = next(iter(model.paths), "")
+    return ModelSummary(
+        id=str(model.id),
+        repo_id=model.id.repo_id,
+        quantization=model.label,
+        revision=model.id.revision,
+        commit_sha=model.commit_sha,
+        architecture=_text(model, "architecture"),
+        parameter_count=model.parameter_count,
+        context_length=_number(model, "context_length"),
+        size_bytes=model.size_bytes,
+        file_count=len(model.files),
+        state=state_of(model, looks),
+        verified_at_s=model.verified_at_s,
+        checked_at_s=model.checked_at_s,
+        has_update=model.has_update,
+        registered_at_s=model.registered_at_s,
+        origin=model.origin,
+        folder=str(PurePath(path).parent),
+        path=path,
+        projector_path=model.projector_path,
+        hosts=", ".join(host.host for host in model.hosts),
+    )
+
+
+def state_of(model: Model, looks: Looks) -> ModelState:
+    """What is known of a model's files; the worst of it."""
+    is_seen = any(looks.get(file.target) is not None for file in model.files)
+    if any(looks.get(file.target) is None for file in model.files) and (is_seen or not model.hosts):
+        return "missing"
+    if any(is_changed(file, looks) for file in model.files):
+        return "changed"
+    if any(file.wrong_ranges is not None for file in model.files):
+        return "wrong"
+    return "verified" if model.is_verified else "unverified"
+
+
+def is_changed(file: StoredFile, looks: Looks) -> bool:
+    """Whether a file is there, and another size or time than was recorded."""
+    look = looks.get(file.target)
+    return look is not None and (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns)
+
+
+def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
+    """Those that hold a text, and are in a state.
+
+    Args:
+        models: All of them.
+        text: Every word of it has to occur in id, architecture or path, in any case; empty keeps all.
+        only: A state, or `update`: those of which a newer version is known; empty keeps all.
+    """
+    words = text.casefold().split()
+    return [model for model in models if all(word in _haystack(model) for word in words) and _is_in(model, only)]
+
+
+def ordered(models: Sequence[ModelSummary], order: ModelOrder) -> list[ModelSummary]:
+    """In an order: names from A to Z; sizes, numbers and times from the largest down; what is unknown comes last."""
+    return sorted(models, key=_KEYS[order])
+
+
+def _haystack(model: ModelSummary) -> str:
+    return f"{model.id} {model.architecture or ''} {model.path}".casefold()
+
+
+def _is_in(model: ModelSummary, only: str) -> bool:
+    return not only or model.state == only or (only == "update" and model.has_update is True)
+
+
+def _descending(value: float | None) -> float:
+    return -value if value is not None else float("inf")
+
+
+_KEYS: Final[Mapping[ModelOrder, Callable[[ModelSummary], float | str]]] = {
+    "newest": lambda model: -model.registered_at_s,
+    "name": lambda model: model.id.casefold(),
+    "size": lambda model: -model.size_bytes,
+    "parameters": lambda model: _descending(model.parameter_count),
+    "verified": lambda model: _descending(model.verified_at_s),
+    "checked": lambda model: _descending(model.checked_at_s),
+}
+
+
+def _text(model: Model, name: str) -> str | None:
+    value = model.facts.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _number(model: Model, name: str) -> int | None:
+    value = model.facts.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

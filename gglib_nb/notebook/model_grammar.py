@@ -1,0 +1,73 @@
+"""The verbs about models that are here: how each is written. What they do stands in `model_verbs`."""
+
+import argparse
+from types import SimpleNamespace
+from typing import Final, get_args
+
+from gglib_nb.domain.loading import PROGRAMS
+from gglib_nb.domain.model_summary import ModelOrder, ModelState
+from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models
+from gglib_nb.notebook.grammar import Verb, about, reference
+
+ORDERS: Final[tuple[str, ...]] = get_args(ModelOrder)
+STATES: Final[tuple[str, ...]] = (*get_args(ModelState), "update")
+
+_ID: Final = "ID is an id as %gguf models shows it, a part that only one has, or #2 for its second row."
+
+
+def _declare_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="TEXT", nargs="*")
+    parser.add_argument("--sort", choices=ORDERS, default="newest")
+    parser.add_argument("--only", metavar="STATE", choices=STATES, default="")
+
+
+def _build_models(given: SimpleNamespace) -> Command:
+    return Models(" ".join(given.words), given.sort, given.only)
+
+
+def _declare_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID")
+    parser.add_argument("--for", dest="program", metavar="PROGRAM", choices=PROGRAMS)
+
+
+def _declare_delete(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID")
+    parser.add_argument("--yes", action="store_true")
+
+
+MODEL_VERBS: Final[dict[str, Verb]] = {
+    "models": Verb(
+        f"models [TEXT] [--sort {'|'.join(ORDERS)}] [--only STATE]",
+        "List the models that are here: size, quantization, parameters, context, state, folder, free disk.",
+        _declare_models,
+        _build_models,
+        explains=(
+            "TEXT is what a model's id, architecture or path holds.",
+            f"STATE is {', '.join(STATES)}; update: a newer version is known.",
+        ),
+    ),
+    "path": Verb(
+        "path ID [--for PROGRAM]",
+        "Give the path that llama.cpp opens, or the lines that load it elsewhere; also as p = %gguf path ID.",
+        _declare_path,
+        lambda given: ModelPath(given.reference, given.program),
+        "model",
+        (_ID, f"PROGRAM is {', '.join(PROGRAMS)}."),
+    ),
+    "forget": Verb(
+        "forget ID",
+        "Take a model off the list; its files stay.",
+        reference("ID"),
+        about(Forget),
+        "model",
+        (_ID,),
+    ),
+    "delete": Verb(
+        "delete ID [--yes]",
+        "Delete a model's files; says what that frees, and asks.",
+        _declare_delete,
+        lambda given: Delete(given.reference, given.yes),
+        "model",
+        (_ID, "What another model uses, such as a projector, stays. --yes does not ask."),
+    ),
+}

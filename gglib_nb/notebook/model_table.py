@@ -1,0 +1,119 @@
+"""The table of the models that are here, as text and as static HTML; what a deletion comes to, in words. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from gglib_nb.domain.deletion import Deletion, DiskUse
+from gglib_nb.domain.model_summary import ModelState, ModelSummary
+from gglib_nb.notebook import formats
+from gglib_nb.notebook.tables import Cell, Column, Row, hint, html_table, text_table
+from gglib_nb.notebook.wording import printable
+
+_COLUMNS: Final = (
+    Column("#", is_number=True),
+    Column("Model", is_code=True),
+    Column("Size", is_number=True),
+    Column("State"),
+    Column("Parameters", is_number=True, importance=2),
+    Column("Quantization", importance=4),
+    Column("With", importance=3),
+    Column("Architecture", importance=5),
+    Column("Context", is_number=True, importance=6),
+    Column("Verified", importance=7),
+    Column("Checked", importance=8),
+    Column("Folder", is_code=True, importance=9),
+)
+_BAD: Final = "var(--jp-error-color1,#c62828)"
+_MIDDLE: Final = "var(--jp-warn-color0,#b26a00)"
+_GOOD: Final = "var(--jp-success-color0,#2e7d32)"
+_COLORS: Final[dict[ModelState, str]] = {
+    "verified": _GOOD,
+    "unverified": "",
+    "changed": _MIDDLE,
+    "wrong": _BAD,
+    "missing": _BAD,
+}
+
+
+def models_text(models: Sequence[ModelSummary], use: DiskUse, width: int | None) -> str:
+    """The models as lines of text, then how much of the disk they take and how much is left.
+
+    Args:
+        models: In the order of the rows.
+        use: Of all models, the shown ones and the others.
+        width: Columns of characters to keep to; None: any.
+    """
+    return f"{text_table(*_table(models), width)}\n{printable(_disk_line(use))}"
+
+
+def models_html(models: Sequence[ModelSummary], use: DiskUse) -> str:
+    """The same as HTML."""
+    return html_table(*_table(models), folds=True) + hint(printable(_disk_line(use)))
+
+
+def question(plan: Deletion) -> str:
+    """What a deletion would take, before it is done."""
+    files = _count(len(plan.deleted), "file")
+    return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} to be free again.{_kept(plan)}")
+
+
+def deleted(deletion: Deletion) -> str:
+    """What a deletion took."""
+    files = _count(len(deletion.deleted), "file")
+    freed = formats.size(deletion.freed_bytes)
+    return printable(f"Deleted {deletion.id}: {files}; {freed} are free again.{_kept(deletion)}")
+
+
+def _table(models: Sequence[ModelSummary]) -> tuple[tuple[Column, ...], list[Row]]:
+    """Columns and rows; of hosts only where a cluster's have some of the models."""
+    if not any(model.hosts for model in models):
+        return _COLUMNS, _rows(models)
+    rows = [
+        replace(row, cells=(*row.cells, Cell(model.hosts))) for row, model in zip(_rows(models), models, strict=True)
+    ]
+    return (*_COLUMNS, Column("Hosts", importance=2)), rows
+
+
+def _rows(models: Sequence[ModelSummary]) -> list[Row]:
+    return [
+        Row(
+            (
+                Cell(str(number)),
+                Cell(model.id),
+                Cell(formats.size(model.size_bytes), model.size_bytes),
+                Cell(_state(model), color=_COLORS[model.state]),
+                Cell(formats.count(model.parameter_count), model.parameter_count),
+                Cell(model.quantization or formats.UNKNOWN),
+                Cell("mmproj" if model.projector_path else ""),
+                Cell(model.architecture or formats.UNKNOWN),
+                Cell(formats.UNKNOWN if model.context_length is None else str(model.context_length)),
+                Cell(_day(model.verified_at_s)),
+                Cell(_day(model.checked_at_s)),
+                Cell(model.folder),
+            )
+        )
+        for number, model in enumerate(models, 1)
+    ]
+
+
+def _state(model: ModelSummary) -> str:
+    return f"{model.state}, update" if model.has_update else model.state
+
+
+def _day(at_s: float | None) -> str:
+    return formats.UNKNOWN if at_s is None else datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d")
+
+
+def _disk_line(use: DiskUse) -> str:
+    free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
+    return f"{formats.size(use.models_bytes)} in all{free} in {use.models_directory}"
+
+
+def _kept(deletion: Deletion) -> str:
+    return "".join(f" {kept.path} stays: {kept.reason}." for kept in deletion.kept)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,120 @@
+"""What the verbs about models that are here do: ask the manager, wait for its answer, say in words what came of it.
+
+Knows no IPython. How a question is put to a person is an argument: some clients can be asked, some cannot.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from typing_extensions import override
+
+from gglib_nb.domain.loading import loading_lines
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.model_summary import ordered, selected
+from gglib_nb.errors import ModelNotFoundError
+from gglib_nb.notebook import commands, model_table
+from gglib_nb.notebook.answer import Answer
+from gglib_nb.notebook.recall import Recall
+from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook.wording import printable
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.port import DownloadManager
+
+_ROW: Final = re.compile(r"#?(\d+)")
+
+Ask = Callable[[str], bool] | None
+"""Puts a question to a person; None where nobody can be asked."""
+
+
+class Lines(str):
+    """A text of several lines that shows itself as such, also as the value of a cell."""
+
+    __slots__ = ()
+
+    @override
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def perform(
+    command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, width: int | None, ask: Ask
+) -> Answer:
+    """Does what a line about models asks for; arguments and errors as those of `verbs.perform`."""
+    match command:
+        case commands.Models():
+            return show_models(command, manager, recall, width)
+        case commands.ModelPath():
+            return Answer(model_path(command, manager, recall))
+        case commands.Forget():
+            return forget(command, manager, recall)
+        case commands.Delete():
+            return delete(command, manager, recall, ask)
+
+
+def show_models(command: commands.Models, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
+    """The table; its rows can be named by number from now on.
+
+    Args:
+        command: What to show.
+        manager: Whose models.
+        recall: Told of the rows.
+        width: Columns of characters to keep to; None: any.
+    """
+    everything = settle(manager.submit_models())
+    if not everything:
+        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
+    shown = ordered(selected(everything, command.text, command.only), command.order)
+    recall.models = tuple(model.id for model in shown)
+    if not shown:
+        return Answer(f"None of {len(everything)} models is such. %gguf models lists all.")
+    use = settle(manager.submit_disk_use())
+    return Answer(model_table.models_text(shown, use, width), model_table.models_html(shown, use))
+
+
+def model_path(command: commands.ModelPath, manager: "DownloadManager", recall: Recall) -> str:
+    """The path of a model that a program opens, or the lines that load it there.
+
+    Raises:
+        ModelNotFoundError: No model answers to the reference.
+        AmbiguousQuantizationError: Several do; the text names them.
+    """
+    model = find_model(command.reference, manager, recall)
+    return model.paths[0] if command.program is None else Lines(loading_lines(model, command.program))
+
+
+def forget(command: commands.Forget, manager: "DownloadManager", recall: Recall) -> Answer:
+    """Takes a model off the list."""
+    model = find_model(command.reference, manager, recall)
+    settle(manager.submit_forget(model.id))
+    return Answer(printable(f"{model.id} is off the list; its files stay: {model.paths[0]}"))
+
+
+def delete(command: commands.Delete, manager: "DownloadManager", recall: Recall, ask: Ask) -> Answer:
+    """Deletes a model's files, after it was asked for or confirmed."""
+    model = find_model(command.reference, manager, recall)
+    plan = settle(manager.submit_delete(model.id, dry_run=True))
+    question = model_table.question(plan)
+    if not command.is_confirmed:
+        if ask is None:
+            return Answer(f"{question} Nothing was deleted. To delete it, write: %gguf delete {model.id} --yes")
+        if not ask(f"{question} Delete? [y/N] "):
+            return Answer("Nothing was deleted.")
+    return Answer(model_table.deleted(settle(manager.submit_delete(model.id))))
+
+
+def find_model(reference: str, manager: "DownloadManager", recall: Recall) -> Model:
+    """The model that a reference names: an id, a part that only one has, or a row of the last table of models.
+
+    Raises:
+        ModelNotFoundError: None answers to it.
+        AmbiguousQuantizationError: Several do; the text names them.
+    """
+    if (row := _ROW.fullmatch(reference)) is None:
+        return manager.catalog.find(reference)
+    number = int(row[1])
+    rows = recall.models or tuple(str(model.id) for model in manager.catalog.models())
+    if not 1 <= number <= len(rows):
+        raise ModelNotFoundError(f"There is no row {number}: %gguf models lists {len(rows)}.")
+    return manager.catalog.find(rows[number - 1])

@@ -1,0 +1,190 @@
+"""Models that are here: listed, forgotten, deleted and handed on, over real files and a real catalog."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import gglib_nb
+from gglib_nb import AlreadyQueuedError, DownloadManager, ModelNotFoundError, StorageError
+from gglib_nb.demo import DemoHub
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from tests.support.catalog_models import stored
+
+SMALL = "demo/small-GGUF:Q4_K_M"
+
+
+async def test_models_are_rows_with_what_the_disk_shows_of_them(manager: DownloadManager) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+
+    [row] = await manager.models()
+
+    assert (row.id, row.state, row.path, row.size_bytes) == (SMALL, "verified", str(path), 300_000)
+    assert row.architecture == "llama"
+    assert row.context_length == 2048
+    assert row.verified_at_s is not None
+
+
+async def test_a_file_that_was_touched_or_removed_shows_in_the_row(manager: DownloadManager) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+
+    path.write_bytes(b"other")
+    [touched] = await manager.models()
+    path.unlink()
+    [removed] = await manager.models()
+
+    assert (touched.state, removed.state) == ("changed", "missing")
+
+
+async def test_the_parameters_of_a_split_model_are_counted_over_its_shards(manager: DownloadManager) -> None:
+    await manager.download("demo/split-GGUF", "Q4_K_M")
+
+    [row] = await manager.models()
+
+    [model] = manager.catalog.models()
+    counted = [file.facts["tensor_parameters"] for file in model.files]
+    assert len(counted) == 3
+    assert row.parameter_count == sum(counted)
+
+
+async def test_rows_of_earlier_versions_get_their_parameters_counted_once(manager: DownloadManager) -> None:
+    await manager.download("demo/split-GGUF", "Q4_K_M")
+    [model] = manager.catalog.models()
+    bare = [replace(file, facts={"architecture": "llama"}) for file in model.files]
+    manager.catalog.update_files(bare)
+
+    [row] = await manager.models()
+
+    assert row.parameter_count is not None
+    assert all("tensor_parameters" in file.facts for file in manager.catalog.models()[0].files)
+
+
+def test_the_same_operations_wait_without_a_loop(manager: DownloadManager) -> None:
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+
+    assert [row.id for row in manager.sync.models()] == [SMALL]
+    assert manager.sync.path("small") == path
+    assert str(path) in manager.sync.loading_lines("small", "llama-server")
+    manager.sync.forget("small")
+    assert manager.sync.models() == []
+    assert path.exists()
+
+
+async def test_the_disk_use_counts_a_shared_file_once(manager: DownloadManager, tmp_path: Path) -> None:
+    projector = stored(str(tmp_path / "mmproj.gguf"), 30, kind="mmproj")
+    for name in ("a", "b"):
+        files = (stored(str(tmp_path / f"{name}.gguf"), 100), projector)
+        manager.catalog.register(Model(DownloadId("x/y", name), None, None, files, 1.0))
+
+    use = await manager.disk_use()
+
+    assert use.models_bytes == 230
+    assert use.free_bytes is not None
+
+
+async def test_deleting_frees_the_disk_and_empties_the_row_and_its_folders(manager: DownloadManager) -> None:
+    path = await manager.download("demo/split-GGUF", "Q4_K_M")
+
+    deletion = await manager.delete("split")
+
+    assert len(deletion.deleted) == 3
+    assert deletion.freed_bytes >= 300_000
+    assert await manager.models() == []
+    assert manager.settings.models_directory.exists()
+    assert not path.parent.parent.parent.exists()
+
+
+async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadManager) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+
+    plan = await manager.delete("small", dry_run=True)
+
+    assert plan.deleted == (str(path),)
+    assert path.exists()
+    assert replace(await manager.delete("small"), is_dry_run=True) == plan
+
+
+def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> None:
+    path = manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
+    [model] = manager.catalog.models()
+    projector, projector_path = model.files[1], Path(model.files[1].target)
+    manager.catalog.register(Model(DownloadId("demo/other", "Q8_0"), None, None, (projector,), 1.0))
+
+    deletion = manager.sync.delete("demo/vision-GGUF")
+
+    assert [kept.path for kept in deletion.kept] == [projector.target]
+    assert "demo/other:Q8_0 uses it" in deletion.kept[0].reason
+    assert projector_path.exists()
+    assert not path.exists()
+
+
+async def test_a_link_to_bytes_that_stay_elsewhere_frees_nothing(manager: DownloadManager, tmp_path: Path) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+    (tmp_path / "elsewhere.gguf").hardlink_to(path)
+
+    deletion = await manager.delete("small")
+
+    assert deletion.freed_bytes == 0
+    assert (tmp_path / "elsewhere.gguf").exists()
+
+
+async def test_a_model_whose_files_are_being_fetched_is_not_deleted(manager: DownloadManager, hub: DemoHub) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+    hub.set_speed(bytes_per_second=0)
+    await manager.queue_smart("demo/small-GGUF", "Q4_K_M", force=True)
+
+    with pytest.raises(AlreadyQueuedError, match="%gguf cancel demo/small-GGUF:Q4_K_M"):
+        await manager.delete("small")
+
+    assert path.exists()
+    await manager.cancel_all()
+
+
+async def test_files_of_the_hub_cache_are_left_to_the_cache(manager: DownloadManager, tmp_path: Path) -> None:
+    path = tmp_path / "hub" / "models--a--b" / "snapshots" / ("c" * 40) / "b.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"x")
+    manager.catalog.register(Model(DownloadId("a/b", "Q4"), None, None, (stored(str(path), 1),), 1.0))
+
+    with pytest.raises(StorageError, match="hf cache rm model/a/b"):
+        await manager.delete("a/b")
+
+    assert path.exists()
+    assert len(await manager.models()) == 1
+
+
+async def test_a_path_whose_file_is_gone_says_what_to_do(manager: DownloadManager) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+    path.unlink()
+
+    with pytest.raises(ModelNotFoundError, match=r"is gone.*%gguf queue"):
+        await manager.path("small")
+
+
+def test_the_package_gives_a_path_without_a_manager_and_without_the_hub(
+    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager()
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+    manager.close()
+    asked = len(hub.requests)
+    monkeypatch.setenv("GGLIB_STATE_DIR", str(tmp_path / "state"))
+
+    assert gglib_nb.path(SMALL) == path
+    assert gglib_nb.path("small") == path
+    assert len(hub.requests) == asked
+    from gglib_nb.manager.default_manager import existing_manager
+
+    assert existing_manager() is None
+
+
+async def test_after_the_end_nobody_waits_for_an_answer(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager()
+    await manager.models()
+    await manager.aclose()
+
+    with pytest.raises(gglib_nb.GglibError):
+        await asyncio.wait_for(manager.models(), 10)

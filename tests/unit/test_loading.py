@@ -1,0 +1,73 @@
+"""The lines that load a model elsewhere: what each program is documented to take."""
+
+import ast
+import shlex
+
+import pytest
+
+from gglib_nb.domain.loading import PROGRAMS, loading_lines
+from gglib_nb.errors import RequestError
+from tests.support.catalog_models import model, stored
+
+PLAIN = model("owner/name-GGUF:Q4_K_M", stored("/my models/owner/name-GGUF/name-Q4_K_M.gguf"))
+VISION = model("owner/see-GGUF:Q8_0", stored("/m/see.gguf"), stored("/m/mmproj.gguf", kind="mmproj"))
+SPLIT = model("owner/big-GGUF:Q4_K_M", *(stored(f"/m/big-{number:05}-of-00002.gguf") for number in (1, 2)))
+
+
+def test_llama_cpp_python_gets_code_that_opens_the_first_file() -> None:
+    code = loading_lines(PLAIN, "llama-cpp-python")
+
+    call = ast.parse(code).body[-1].value
+    assert {word.arg: ast.literal_eval(word.value) for word in call.keywords} == {"model_path": PLAIN.paths[0]}
+
+
+def test_llama_cpp_python_gets_a_chat_handler_for_a_projector() -> None:
+    code = loading_lines(VISION, "llama-cpp-python")
+
+    ast.parse(code)
+    assert 'chat_handler=Llava15ChatHandler(clip_model_path="/m/mmproj.gguf")' in code
+
+
+def test_llama_server_gets_one_line_that_a_shell_reads() -> None:
+    assert shlex.split(loading_lines(PLAIN, "llama-server")) == ["llama-server", "-m", PLAIN.paths[0]]
+    assert loading_lines(VISION, "llama-server") == "llama-server -m /m/see.gguf --mmproj /m/mmproj.gguf"
+    assert loading_lines(SPLIT, "llama-server") == "llama-server -m /m/big-00001-of-00002.gguf"
+
+
+def test_ollama_gets_a_modelfile_with_the_path_and_the_projector() -> None:
+    assert loading_lines(VISION, "ollama").splitlines() == [
+        "cat > Modelfile <<'END'",
+        "FROM /m/see.gguf",
+        "FROM /m/mmproj.gguf",
+        "END",
+        "ollama create see-gguf:q8_0 -f Modelfile",
+        "ollama run see-gguf:q8_0",
+    ]
+
+
+def test_a_path_with_a_blank_is_quoted_in_a_modelfile() -> None:
+    assert 'FROM "/my models/owner/name-GGUF/name-Q4_K_M.gguf"' in loading_lines(PLAIN, "ollama").splitlines()
+
+
+def test_ollama_is_told_how_to_join_a_split_model_first() -> None:
+    lines = loading_lines(SPLIT, "ollama").splitlines()
+
+    assert lines[1] == "llama-gguf-split --merge /m/big-00001-of-00002.gguf big-gguf-q4_k_m.gguf"
+    assert lines[3] == "FROM ./big-gguf-q4_k_m.gguf"
+
+
+def test_lm_studio_gets_a_link_for_each_file_in_the_folder_of_its_repository() -> None:
+    lines = [shlex.split(line) for line in loading_lines(VISION, "lmstudio").splitlines()]
+
+    head = ["lms", "import", "--yes", "--symbolic-link", "--user-repo", "owner/see-GGUF"]
+    assert lines == [[*head, "/m/see.gguf"], [*head, "/m/mmproj.gguf"]]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_that_is_named_has_lines(program: str) -> None:
+    assert PLAIN.paths[0] in loading_lines(PLAIN, program)
+
+
+def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(RequestError, match="llama-cpp-python, llama-server, ollama, lmstudio"):
+        loading_lines(PLAIN, "winamp")
