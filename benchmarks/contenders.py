@@ -64,6 +64,7 @@ class Job:
             "CURL_CA_BUNDLE": str(self.authority),
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(self.folder / "huggingface"),
+            "GGLIB_CONFIG_DIR": str(self.folder / "config"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",

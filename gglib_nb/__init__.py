@@ -90,10 +90,10 @@ if TYPE_CHECKING:
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.variants import Variant, Variants, variants_of
     from gglib_nb.manager.config import DownloadManagerConfig
-    from gglib_nb.manager.default_manager import get_manager
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
     from gglib_nb.manager.run_coroutine import run
+    from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
 
 _FOUND_IN: Final = {
@@ -128,10 +128,10 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.references": ("DownloadId",),
     "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
     "gglib_nb.manager.config": ("DownloadManagerConfig",),
-    "gglib_nb.manager.default_manager": ("get_manager",),
     "gglib_nb.manager.operations": ("FinishedDownload", "SmartQueueResult"),
     "gglib_nb.manager.port": ("DownloadManager",),
     "gglib_nb.manager.run_coroutine": ("run",),
+    "gglib_nb.notebook.activity": ("get_manager",),
     "gglib_nb.notebook.panel": ("Panel",),
 }
 _MODULE_OF: Final = {name: module for module, names in _FOUND_IN.items() for name in names}
@@ -177,7 +177,7 @@ async def download(
     Raises:
         GglibError: What went wrong, and what to do next.
     """
-    from gglib_nb.manager.default_manager import get_manager
+    from gglib_nb.notebook.activity import get_manager
 
     return await get_manager().download(
         repo_id, quantization, revision=revision, force=force, companions=companions, everywhere=everywhere

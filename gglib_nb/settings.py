@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
@@ -47,7 +48,11 @@ class Settings:
         max_queue_size: Downloads that may wait.
         max_connections: Connections of all transfers together.
         bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
+        download_hours: The hours of the day in which downloads run, of the local time; None is at any time. Text such
+            as `22:00-7:00` will do.
         network_wait_s: How long a download waits for a network that is gone before it fails.
+        activity_interval_s: How often the kernel shows that it is at work while a download is active, so that nobody
+            ends it as idle; 0 never.
         is_offline: Offline mode: the hub is not asked.
         engine: Where transfers run: None on this machine, else what `gglib_nb.cluster.connecting` takes.
     """
@@ -61,7 +66,9 @@ class Settings:
     max_queue_size: int = 10
     max_connections: int = 16
     bandwidth_limit_bytes_per_second: int | None = None
+    download_hours: DailyHours | None = None
     network_wait_s: int = 86_400
+    activity_interval_s: int = 60
     is_offline: bool = False
     engine: object = None
 
@@ -73,8 +80,10 @@ class Settings:
         object.__setattr__(self, "engine", _engine(self.engine))
         _check_count("max_concurrent", self.max_concurrent)
         _check_count("max_queue_size", self.max_queue_size)
-        _check_count("max_connections", self.max_connections, _MOST_CONNECTIONS)
+        checked_connections(self.max_connections)
         _check_count("network_wait_s", self.network_wait_s)
+        _check_count("activity_interval_s", self.activity_interval_s, least=0)
+        object.__setattr__(self, "download_hours", daily_hours(self.download_hours))
         if self.bandwidth_limit_bytes_per_second is not None:
             _check_count("bandwidth_limit_bytes_per_second", self.bandwidth_limit_bytes_per_second)
 
@@ -85,7 +94,7 @@ class Settings:
         Raises:
             InvalidConfigError: One of them has a value that cannot work.
         """
-        asked = {name: environment_setting(environ, name) for name in _READERS}
+        asked = {name: environment_setting(environ, name) for name in ENVIRONMENT_VARIABLES}
         return cls(**{name: value for name, value in asked.items() if value is not None})
 
     @property
@@ -100,16 +109,13 @@ class Settings:
 
 
 def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - as the setting is
-    """What environment variables ask for in one setting; None where they do not.
-
-    `GGLIB_MODELS_DIR`, `GGLIB_STATE_DIR`, `GGLIB_MAX_CONCURRENT`, `GGLIB_MAX_QUEUE_SIZE`, `GGLIB_MAX_CONNECTIONS`,
-    `GGLIB_BANDWIDTH_BYTES_PER_SECOND`, `GGLIB_NETWORK_WAIT_S`, `GGLIB_ENGINE`, and the Hub's own `HF_ENDPOINT`, `HF_HUB_OFFLINE` (`TRANSFORMERS_OFFLINE`),
-    `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME`, with the Hub's meaning.
+    """What environment variables ask for in one setting; None where they do not. An empty variable is as none.
 
     Raises:
         InvalidConfigError: A number is none.
     """
-    return _READERS[name](environ)
+    variable = asking_variable(environ, name)
+    return None if variable is None else _READERS[name](environ[variable], variable)
 
 
 def host_name(environ: Mapping[str, str]) -> str | None:
@@ -117,49 +123,109 @@ def host_name(environ: Mapping[str, str]) -> str | None:
     return environ.get("GGLIB_HOST", "").strip() or None
 
 
-def _named(environ: Mapping[str, str], name: str) -> Path | None:
-    value = environ.get(name, "")
-    return Path(value) if value.strip() else None
+def asking_variable(environ: Mapping[str, str], name: str) -> str | None:
+    """The environment variable that one setting comes from; None where none asks for it."""
+    return next((one for one in ENVIRONMENT_VARIABLES[name] if environ.get(one, "").strip()), None)
 
 
-def _counted(environ: Mapping[str, str], name: str) -> int | None:
-    value = environ.get(name, "").strip()
-    if not value:
-        return None
-    if not (value.isascii() and value.isdigit()):
-        raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
-    return int(value)
+def saved_settings_path(environ: Mapping[str, str]) -> Path:
+    """The file of the settings that were saved for good; `GGLIB_CONFIG_DIR` moves its folder."""
+    folder = environ.get("GGLIB_CONFIG_DIR", "").strip()
+    return (Path(folder).expanduser() if folder else platformdirs.user_config_path("gglib_nb")) / "settings.json"
 
 
-def _is_offline(environ: Mapping[str, str]) -> bool:
-    value = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
-    return value.upper() in _TRUE
+def checked_setting(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
+    """A value of one setting as it will be used.
+
+    Raises:
+        InvalidConfigError: It cannot work.
+    """
+    return getattr(Settings(**{name: value}), name)
 
 
-def _hub_cache(environ: Mapping[str, str]) -> Path | None:
-    """The order of huggingface_hub's own constants.py."""
-    if (cache := _named(environ, "HF_HUB_CACHE")) is not None:
-        return cache
-    if (home := _named(environ, "HF_HOME")) is not None:
-        return home / "hub"
-    if (caches := _named(environ, "XDG_CACHE_HOME")) is not None:
-        return caches / "huggingface" / "hub"
-    return None
+def _read_folder(text: str, _variable: str) -> Path:
+    return Path(text)
 
 
-_READERS: Final[Mapping[str, Callable[[Mapping[str, str]], Any]]] = {
-    "models_directory": partial(_named, name="GGLIB_MODELS_DIR"),
-    "state_directory": partial(_named, name="GGLIB_STATE_DIR"),
-    "hub_cache": _hub_cache,
-    "endpoint": lambda environ: environ.get("HF_ENDPOINT", "").strip() or None,
-    "max_concurrent": partial(_counted, name="GGLIB_MAX_CONCURRENT"),
-    "max_queue_size": partial(_counted, name="GGLIB_MAX_QUEUE_SIZE"),
-    "max_connections": partial(_counted, name="GGLIB_MAX_CONNECTIONS"),
-    "bandwidth_limit_bytes_per_second": partial(_counted, name="GGLIB_BANDWIDTH_BYTES_PER_SECOND"),
-    "network_wait_s": partial(_counted, name="GGLIB_NETWORK_WAIT_S"),
-    "is_offline": _is_offline,
-    "engine": lambda environ: environ.get("GGLIB_ENGINE", "").strip() or None,
+def _read_count(text: str, variable: str, least: int = 1) -> int:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit() and int(digits) >= least):
+        raise InvalidConfigError(f"{variable} is {text!r}; it must be a whole number, {least} or more.")
+    return int(digits)
+
+
+def _read_hub_cache(text: str, variable: str) -> Path:
+    return Path(text).joinpath(*_BELOW[variable])
+
+
+def _read_hours(text: str, variable: str) -> DailyHours:
+    try:
+        return DailyHours.parse(text)
+    except InvalidConfigError as error:
+        raise InvalidConfigError(f"{variable}: {error}") from error
+
+
+# The order, and what is below the last two, are those of huggingface_hub's own constants.py.
+_BELOW: Final[Mapping[str, tuple[str, ...]]] = {
+    "HF_HUB_CACHE": (),
+    "HF_HOME": ("hub",),
+    "XDG_CACHE_HOME": ("huggingface", "hub"),
 }
+ENVIRONMENT_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "models_directory": ("GGLIB_MODELS_DIR",),
+    "state_directory": ("GGLIB_STATE_DIR",),
+    "hub_cache": ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"),
+    "endpoint": ("HF_ENDPOINT",),
+    "max_concurrent": ("GGLIB_MAX_CONCURRENT",),
+    "max_queue_size": ("GGLIB_MAX_QUEUE_SIZE",),
+    "max_connections": ("GGLIB_MAX_CONNECTIONS",),
+    "bandwidth_limit_bytes_per_second": ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
+    "download_hours": ("GGLIB_DOWNLOAD_HOURS",),
+    "network_wait_s": ("GGLIB_NETWORK_WAIT_S",),
+    "activity_interval_s": ("GGLIB_ACTIVITY_INTERVAL_S",),
+    "is_offline": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+    "engine": ("GGLIB_ENGINE",),
+}
+"""Of every setting that has some, the first that is set counting."""
+
+_READERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
+    "models_directory": _read_folder,
+    "state_directory": _read_folder,
+    "hub_cache": _read_hub_cache,
+    "endpoint": lambda text, _variable: text.strip(),
+    "max_concurrent": _read_count,
+    "max_queue_size": _read_count,
+    "max_connections": _read_count,
+    "bandwidth_limit_bytes_per_second": _read_count,
+    "download_hours": _read_hours,
+    "network_wait_s": _read_count,
+    "activity_interval_s": partial(_read_count, least=0),
+    "is_offline": lambda text, _variable: text.strip().upper() in _TRUE,
+    "engine": lambda text, _variable: text.strip(),
+}
+
+
+def daily_hours(value: DailyHours | str | None) -> DailyHours | None:
+    """Hours as a value, whatever they were given as.
+
+    Raises:
+        InvalidConfigError: They are no hours.
+    """
+    if isinstance(value, str):
+        return DailyHours.parse(value)
+    if value is None or isinstance(value, DailyHours):
+        return value
+    raise InvalidConfigError(f"download_hours is {value!r}; write them such as '22:00-7:00'.")
+
+
+def checked_connections(value: int) -> int:
+    """A number of connections that can work.
+
+    Raises:
+        InvalidConfigError: It is none.
+    """
+    _check_count("max_connections", value, _MOST_CONNECTIONS)
+    return value
 
 
 def _folder(name: str, value: object) -> Path:
@@ -206,9 +272,9 @@ def _engine(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
-def _check_count(name: str, value: object, most: int | None = None) -> None:
+def _check_count(name: str, value: object, most: int | None = None, least: int = 1) -> None:
     # A bool is an int to Python, and True would count as 1.
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= (most or value):
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= (most or value):
         return
-    limits = "1 or more" if most is None else f"from 1 to {most}"
+    limits = f"{least} or more" if most is None else f"from {least} to {most}"
     raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")

@@ -17,7 +17,7 @@ pytest_plugins = ["tests.support.hub_fixtures", "tests.support.manager_fixtures"
 _hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")
 _clean = scrubbed(os.environ)
 os.environ.clear()
-os.environ.update(_clean, HF_HOME=_hub_home.name)
+os.environ.update(_clean, HF_HOME=_hub_home.name, GGLIB_CONFIG_DIR=_hub_home.name)
 
 # A shell that runs us in the background has SIGINT ignored, and that is inherited; the interrupt button is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -78,6 +78,7 @@ def _point_at(hub: DemoHub, folder: Path) -> None:
         "HF_HOME": str(folder / "huggingface"),
         "GGLIB_MODELS_DIR": str(folder / "models"),
         "GGLIB_STATE_DIR": str(folder / "state"),
+        "GGLIB_CONFIG_DIR": str(folder / "config"),
         "NO_PROXY": loopback,
         "no_proxy": loopback,
     }

@@ -44,21 +44,19 @@ class DaskEngine:
         on_event: Callable[[Report], None],
         *,
         connect: Connect,
-        slots: int,
         models_directory: Path,
         can_come_back: bool,
     ) -> None:
         """Start nothing yet.
 
         Args:
-            configure: Limits are those of all hosts together.
+            configure: Limits are those of all hosts together, transfers at once of each.
             on_event: Called with each report, in order; must not block.
             connect: Gives the client, at first and when it was lost.
-            slots: Transfers that a host may run at once.
             models_directory: The kernel's, below which the targets of commands lie.
             can_come_back: Whether a cluster that is gone is waited for; a client that was closed is not.
         """
-        self._dispatcher: Final = Dispatcher(configure, slots)
+        self._dispatcher: Final = Dispatcher(configure)
         self._on_event: Final = on_event
         self._connect: Final = connect
         self._models_directory: Final = models_directory

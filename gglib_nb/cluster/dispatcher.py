@@ -61,15 +61,13 @@ Action = Tell | Report
 class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
-    def __init__(self, configure: Configure, slots: int) -> None:
+    def __init__(self, configure: Configure) -> None:
         """No host yet.
 
         Args:
-            configure: As the queue gives it: limits are those of all hosts together.
-            slots: Transfers that a host may run at once.
+            configure: As the queue gives it: limits are those of all hosts together, transfers at once of each.
         """
         self._configure = configure
-        self._slots: Final = slots
         self._hosts: dict[str, ClusterHost] = {}
         self._owners: dict[str, str] = {}
         self._gone_owners: list[str] = []
@@ -98,7 +96,7 @@ class Dispatcher:
         match command:
             case Configure():
                 self._configure = command
-                return self._announce()
+                return self._place()
             case StartTransfer():
                 self._attempts[command.attempt] = PlacedAttempt(command)
                 return self._place()
@@ -272,13 +270,17 @@ class Dispatcher:
         if attempt.is_stopping:
             return
         if not attempt.command.everywhere:
-            host = None if attempt.copies else choose_host(self._loads(attempt), self._slots, attempt.size_bytes or 0)
+            host = (
+                None
+                if attempt.copies
+                else choose_host(self._loads(attempt), self._configure.max_concurrent, attempt.size_bytes or 0)
+            )
             if host is not None:
                 yield self._begin(attempt, host)
             return
         for host in self._yet_to_serve(attempt):
             is_next = self._configure.bandwidth_limit_bytes_per_second is None or not attempt.running
-            if is_next and len(self._running_on(host)) < self._slots:
+            if is_next and len(self._running_on(host)) < self._configure.max_concurrent:
                 yield self._begin(attempt, host)
 
     def _begin(self, attempt: PlacedAttempt, host: str) -> Copy:

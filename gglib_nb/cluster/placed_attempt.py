@@ -139,6 +139,8 @@ class PlacedAttempt:
             notice_kind=notice.notice_kind if notice else None,
             notice_s=notice.notice_s if notice else None,
             notice_text=notice.notice_text if notice else "",
+            reused_bytes=sum(one.reused_bytes for one in latest),
+            reused_from=tuple(dict.fromkeys(name for one in latest for name in one.reused_from)),
             is_finalizing=not waiting and bool(running) and all(one.is_finalizing for one in running),
         )
         return HostedProgress(merged, hosts)

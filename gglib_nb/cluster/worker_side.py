@@ -16,7 +16,7 @@ import os
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -203,11 +203,16 @@ class HostEngine:
                 return replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
             case StartTransfer():
                 files = tuple(replace(file, target=self._target(file.target)) for file in command.files)
-                return replace(command, files=files)
+                return replace(command, files=files, donors=tuple(self._donors(command.donors)))
             case DiscardPartials():
                 return DiscardPartials(tuple(map(self._target, command.targets)))
             case StopTransfer():
                 return command
+
+    def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
+        for donor in of_kernel:
+            with contextlib.suppress(RequestError):  # what lies elsewhere on the kernel's machine is not here
+                yield self._target(donor)
 
     def _target(self, of_kernel: str) -> str:
         try:

@@ -78,17 +78,19 @@ def gguf_content(metadata: Mapping[str, Value], tensors: Sequence[Tensor], seed:
     Args:
         metadata: keys and values of the header; `int` is written as uint32, `float` as float32.
         tensors: what it holds, in order.
-        seed: files with another seed hold other weights.
+        seed: files with another seed hold other weights. With the same seed a tensor of one name and type is the same
+            in all of them, as in the quantizations that were made from one source.
     """
-    infos, offset = [], 0
+    infos, weights, offset = [], [], 0
     for tensor in tensors:
         infos.append(_tensor_info(tensor, offset))
-        offset += _aligned(tensor.size_bytes)
+        weights.append(noise_content(_aligned(tensor.size_bytes), f"{seed} {tensor.name} {tensor.type}"))
+        offset += weights[-1].size_bytes
     parts = [b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     parts += [_string(key) + _typed(value) for key, value in metadata.items()]
     header = b"".join(parts + infos)
     header = header.ljust(_aligned(len(header)), b"\0")
-    return joined_content([bytes_content(header), noise_content(offset, seed)])
+    return joined_content([bytes_content(header), *weights])
 
 
 def _tensor_info(tensor: Tensor, offset: int) -> bytes:

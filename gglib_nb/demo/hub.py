@@ -4,6 +4,7 @@ This is what tests and the command line hold; the parts behind it do not know it
 """
 
 import random
+import ssl
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
@@ -47,6 +48,7 @@ class DemoHub:
         page_size: entries per page of a listing.
         port: port of the hub's origin; 0 takes a free one.
         log_file: where to append the log as JSON lines; `None` means nowhere.
+        tls: the certificate with which both origins speak HTTPS; `None` means plain HTTP.
 
     Raises:
         OSError: the port is taken.
@@ -67,6 +69,7 @@ class DemoHub:
         page_size: int = 1000,
         port: int = 0,
         log_file: Path | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = Faults()
         self.log = RequestLog(log_file)
@@ -79,8 +82,8 @@ class DemoHub:
         self._hub = Hub(self._cdn, Access(tokens), page_size)
         for repository in repositories:
             self._hub.add(repository)
-        self._hub_server = OriginServer("hub", port, self._answer_at_hub, self.log, self._hub_limits)
-        self._cdn_server = OriginServer("cdn", 0, self._answer_at_cdn, self.log, self._cdn_limits)
+        self._hub_server = OriginServer("hub", port, self._answer_at_hub, self.log, self._hub_limits, tls)
+        self._cdn_server = OriginServer("cdn", 0, self._answer_at_cdn, self.log, self._cdn_limits, tls)
         self._hub.origin_url, self._cdn.origin_url = self.url, self.cdn_url
 
     @property

@@ -38,6 +38,8 @@ class Llama:
     Attributes:
         name: what the header calls it.
         embedding: length of an embedding; like `feed_forward` a multiple of 256, the block of the K types.
+        chat_template: how a conversation is written down; another one is another commit of the same model.
+        training: another text stands for more training: every weight is another.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Llama:
     kv_heads: int = 4
     vocabulary: int = 4096
     context: int = 8192
+    chat_template: str = CHAT_TEMPLATE
+    training: str = ""
 
     @cached_property
     def parameters(self) -> int:
@@ -55,8 +59,8 @@ class Llama:
         return sum(tensor.values for tensor in self._tensors("F16"))
 
     def whole(self, quantization: str) -> Content:
-        """The model in one file."""
-        return gguf_content(self._metadata(quantization), self._tensors(quantization), f"{self.name} {quantization}")
+        """The model in one file; its quantizations share the tensors that have one type in both."""
+        return gguf_content(self._metadata(quantization), self._tensors(quantization), self._seed)
 
     def split(self, quantization: str, shards: int) -> list[Content]:
         """The model in several files, as llama.cpp's `gguf-split` makes them: the first has the whole header."""
@@ -65,7 +69,7 @@ class Llama:
             gguf_content(
                 (self._metadata(quantization) if index == 0 else {}) | split_metadata(index, shards, len(tensors)),
                 tensors[len(tensors) * index // shards : len(tensors) * (index + 1) // shards],
-                f"{self.name} {quantization} {index}",
+                self._seed,
             )
             for index in range(shards)
         ]
@@ -94,7 +98,7 @@ class Llama:
             "total": self.parameters,
             "architecture": "llama",
             "context_length": self.context,
-            "chat_template": CHAT_TEMPLATE,
+            "chat_template": self.chat_template,
             "bos_token": "<s>",
             "eos_token": "</s>",
             "totalFileSize": total_file_size_bytes,
@@ -123,8 +127,12 @@ class Llama:
             "tokenizer.ggml.unknown_token_id": 0,
             "tokenizer.ggml.bos_token_id": 1,
             "tokenizer.ggml.eos_token_id": 2,
-            "tokenizer.chat_template": CHAT_TEMPLATE,
+            "tokenizer.chat_template": self.chat_template,
         }
+
+    @property
+    def _seed(self) -> str:
+        return f"{self.name} {self.training}"
 
     @cached_property
     def _tokens(self) -> Sequence[str]:

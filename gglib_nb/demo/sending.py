@@ -41,7 +41,8 @@ class Line:
     def is_gone(self) -> bool:
         """Whether the client has closed its end."""
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            # Past `SSLSocket.recv`, which cannot peek.
+            return socket.socket.recv(self.socket, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
             return False
         except OSError:

@@ -7,6 +7,7 @@ is `sending`; nothing here knows a route, a repository or a fault.
 import contextlib
 import itertools
 import socket
+import ssl
 from collections.abc import Callable
 from threading import Lock, Thread
 
@@ -28,6 +29,7 @@ class OriginServer:
         answer: makes the response to a request.
         log: told of every request.
         limits: called for each new connection; gives its own limit and the one it shares with all.
+        tls: the certificate to speak HTTPS with; `None` means plain HTTP.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class OriginServer:
         answer: Callable[[Request], Response],
         log: RequestLog,
         limits: Callable[[], tuple[Throttle, Throttle]],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._origin = origin
         self._answer = answer
         self._log = log
         self._limits = limits
+        self._tls = tls
         self._lock = Lock()
         self._sockets: set[socket.socket] = set()
         self._is_stopped = False
@@ -52,7 +56,7 @@ class OriginServer:
     @property
     def url(self) -> str:
         """The origin, without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Accept connections in a background thread."""
@@ -75,7 +79,8 @@ class OriginServer:
         with self._lock:
             for connected in self._sockets:
                 with contextlib.suppress(OSError):
-                    connected.shutdown(socket.SHUT_RDWR)
+                    # Past `SSLSocket.shutdown`, which would let its thread go on without TLS.
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -91,16 +96,32 @@ class OriginServer:
             Thread(target=self._serve, args=(connected,), name=f"demo-{self._origin}-connection", daemon=True).start()
 
     def _serve(self, connected: socket.socket) -> None:
+        # A client may leave at any moment, or not trust us; that ends its connection and is nobody's error.
+        with contextlib.suppress(OSError), connected:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                self._converse(connected)
+            else:
+                with self._tls.wrap_socket(connected, server_side=True) as secured:
+                    self._swap(connected, secured)
+                    self._converse(secured)
+                connected = secured
+        with self._lock:
+            self._sockets.discard(connected)
+
+    def _swap(self, plain: socket.socket, secured: socket.socket) -> None:
+        """The plain socket is empty now; `drop_connections` has to find the one that holds the connection."""
+        with self._lock:
+            self._sockets.discard(plain)
+            self._sockets.add(secured)
+
+    def _converse(self, connected: socket.socket) -> None:
         connection_id = next(_CONNECTION_IDS)
         line = Line(connected, *self._limits())
-        # A client may leave at any moment; that ends its connection and is nobody's error.
-        with contextlib.suppress(OSError), connected, connected.makefile("rb") as stream:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with connected.makefile("rb") as stream:
             while (request := read_request(stream, self._origin, connection_id)) is not None:
                 if not self._exchange(line, request):
                     break
-        with self._lock:
-            self._sockets.discard(connected)
 
     def _exchange(self, line: Line, request: Request) -> bool:
         """Answer one request; whether the connection can be used for another."""

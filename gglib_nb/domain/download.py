@@ -6,6 +6,7 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 
@@ -108,6 +109,10 @@ class PlannedDownload:
         force: As in the request.
         add_to_db: As in the request.
         companions: As in the request.
+        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
+            may be copied. Unlike `force`, what is here is used.
+        donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
+            without being named.
         everywhere: As in the request.
     """
 
@@ -119,6 +124,8 @@ class PlannedDownload:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
     everywhere: bool = False
 
     @property
@@ -170,6 +177,8 @@ class StoredFile:
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
         wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
             ranges; empty where only the whole is known to be wrong.
+        reused_bytes: Of its bytes, those that were copied from other files on this machine.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     target: str
@@ -183,6 +192,8 @@ class StoredFile:
     facts: dict[str, str | int | float | bool | None]
     verified_at_s: float | None = None
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +276,8 @@ class QueuedDownload:
         queued_at_s: Unix time.
         started_at_s: Unix time of its first start; None before.
         ended_at_s: Unix time; None before.
+        reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
         hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
             gets a copy of its own, bytes and totals are those of all copies together.
     """
@@ -291,6 +304,8 @@ class QueuedDownload:
     queued_at_s: float
     started_at_s: float | None
     ended_at_s: float | None
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
 
     @property
@@ -394,6 +409,10 @@ class QueueSnapshot:
         bytes_per_second: Of all active downloads together; None until known.
         eta_seconds: Until everything active and queued is there; None unknown.
         last_run: What the last finished run came to; None before the first.
+        max_connections: Connections of all transfers together.
+        network_wait_s: How long a network that is gone is waited for before downloads fail.
+        download_hours: The hours of the day in which downloads run; None is at any time.
+        is_outside_hours: It is not such an hour now: what is queued waits for it.
     """
 
     version: int
@@ -409,6 +428,15 @@ class QueueSnapshot:
     bytes_per_second: float | None
     eta_seconds: float | None
     last_run: QueueRunSummary | None
+    max_connections: int = 16
+    network_wait_s: int = 86_400
+    download_hours: DailyHours | None = None
+    is_outside_hours: bool = False
+
+    @property
+    def waits_until(self) -> str | None:
+        """The time of day until which downloads wait, such as `22:00`; None while they may run."""
+        return f"{self.download_hours.start:%H:%M}" if self.download_hours and self.is_outside_hours else None
 
     @property
     def active_count(self) -> int:

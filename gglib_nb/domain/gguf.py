@@ -5,15 +5,15 @@ as a vocabulary, are counted and passed over. Nothing here knows files or the ne
 """
 
 import struct
-from math import prod
 from types import MappingProxyType
 from typing import Final
 
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar, header_facts
+from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, placed
 from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window
 from gglib_nb.errors import GgufError
 
-__all__ = ["GgufHeader", "header_facts", "read_header"]
+__all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensors_in_tail"]
 
 _MAGIC: Final = b"GGUF"
 _LFS_POINTER: Final = b"vers"
@@ -40,7 +40,8 @@ _DEEPEST_ARRAY: Final = 4
 # What is kept: strings for a person (chat templates are longer and only noticed), arrays with a value per layer.
 _LONGEST_TEXT_BYTES: Final = 4_096
 _LONGEST_KEPT_ARRAY: Final = 1_024
-# Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused.
+# Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused, of keys
+# and, where they are kept, of tensors.
 _MOST_KEPT_BYTES: Final = 2 * 1024**2
 # The fewest bytes that a key with its value and a tensor's description can take.
 _SHORTEST_PAIR_BYTES: Final = 13
@@ -72,11 +73,61 @@ def read_header(
     return _Reader(Window(read, size_bytes, window_bytes, limit_bytes)).header()
 
 
+def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> TensorTable:
+    """Reads the header of a GGUF file and where its tensors lie; arguments as for `read_header`.
+
+    Raises:
+        GgufError: These bytes are no header that can be read to its end, or it describes tensors that cannot be.
+    """
+    reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
+    header = reader.header()
+    assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
+    tensors = placed(reader.infos, header.header_bytes, size_bytes)
+    return TensorTable(header, tensors, reader.infos_start, reader.infos[0].name if reader.infos else "")
+
+
+def tensors_in_tail(tail: bytes, tail_start: int, size_bytes: int, like: TensorTable) -> tuple[Tensor, ...] | None:
+    """Where the tensors of a file lie, from the end of its header alone and from another file of the same model.
+
+    The vocabulary, which is nearly all of a header, need not be read then. Good for an estimate: it goes by the name
+    of the first tensor and by their number, which the quantizations of a model have in common.
+
+    Args:
+        tail: A part of the file that holds the description of the tensors.
+        tail_start: Its offset in the file.
+        size_bytes: Of the file.
+        like: A file of the same model, split alike.
+
+    Returns:
+        None where it is not found there.
+    """
+    first = like.first_name.encode()
+    found = tail.find(_U64.pack(len(first)) + first)
+    if found < 0:
+        return None
+
+    def read(offset: int, length: int) -> bytes:
+        return tail[max(0, offset - tail_start) :][:length] if offset >= tail_start else b""
+
+    window = Window(read, size_bytes, len(tail), None)
+    window.position = tail_start + found
+    reader = _Reader(window, keeps_tensors=True)
+    try:
+        for _ in range(like.header.tensor_count):
+            reader.tensor_parameters()
+        return placed(reader.infos, _aligned(window.position, like.header.alignment), size_bytes)
+    except GgufError:
+        return None
+
+
 class _Reader:
     """Collects what one header says, in the order of the format."""
 
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: Window, *, keeps_tensors: bool = False) -> None:
+        self.infos: list[TensorInfo] = []
+        self.infos_start: int = 0
         self._window: Final = window
+        self._keeps_tensors: Final = keeps_tensors
         self._metadata: dict[str, Scalar] = {}
         self._array_lengths: dict[str, int] = {}
         self._layer_values: dict[str, tuple[int, ...]] = {}
@@ -96,7 +147,8 @@ class _Reader:
         try:
             for _ in range(pair_count):
                 self._pair()
-            parameters = sum(self._tensor_parameters() for _ in range(tensor_count))
+            self.infos_start = self._window.position
+            parameters = sum(self.tensor_parameters() for _ in range(tensor_count))
             header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
         except ReadLimitError:
             pass  # the rest stays unknown, as the caller wanted
@@ -136,9 +188,7 @@ class _Reader:
         key = self._key()
         if key in self._metadata or key in self._array_lengths:
             raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Fetch the file again.")
-        self._key_bytes += len(key)
-        if self._key_bytes > _MOST_KEPT_BYTES:
-            raise GgufError("The GGUF header is broken: its keys are megabytes long. Fetch the file again.")
+        self._count_name(key)
         (kind,) = self._window.unpack(_U32)
         self._has_chat_template |= key == "tokenizer.chat_template"
         if kind == _ARRAY:
@@ -210,14 +260,24 @@ class _Reader:
         if count * shortest_bytes > self._window.left_bytes:
             raise GgufError(f"The GGUF header is broken: it announces {count} values. Fetch the file again.")
 
-    def _tensor_parameters(self) -> int:
-        self._key()
+    def tensor_parameters(self) -> int:
+        """Reads the description of one tensor; how many values it has."""
+        name = self._key()
         (dimensions,) = self._window.unpack(_U32)
         if dimensions > _MOST_DIMENSIONS:
             raise GgufError(f"The GGUF header is broken: a tensor of {dimensions} dimensions. Fetch the file again.")
         sizes = [self._window.unpack(_U64)[0] for _ in range(dimensions)]
-        self._window.unpack(_TENSOR_TAIL)
-        return prod(sizes)
+        kind, offset = self._window.unpack(_TENSOR_TAIL)
+        info = TensorInfo(name, kind, tuple(sizes), offset)
+        if self._keeps_tensors:
+            self._count_name(name)
+            self.infos.append(info)
+        return info.parameters
+
+    def _count_name(self, name: str) -> None:
+        self._key_bytes += len(name)
+        if self._key_bytes > _MOST_KEPT_BYTES:
+            raise GgufError("The GGUF header is broken: its names are megabytes long. Fetch the file again.")
 
 
 def _aligned(position: int, alignment: Scalar) -> int:

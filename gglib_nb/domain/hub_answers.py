@@ -17,7 +17,6 @@ from gglib_nb.errors import (
     HubUnavailableError,
     InvalidConfigError,
     InvalidTokenError,
-    NetworkError,
     RateLimitedError,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -96,7 +95,7 @@ class Refusal:
         return cls(status, code, said, had_token, wait_s)
 
 
-def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     """The error that says what happened and what to do.
 
     Args:
@@ -104,7 +103,8 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netw
         asked: What it answers.
         now_s: Unix time, for those that say until when to wait.
     """
-    match refusal.code:
+    # A mirror may say of a search that there is no such repository: then nothing was asked about one.
+    match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
             return _gated(refusal, asked)
         case "RepoNotFound":
@@ -112,14 +112,15 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netw
         case "RevisionNotFound":
             return _no_revision(asked)
         case "EntryNotFound":
-            return _no_file(asked)
+            # A mirror may say so of a revision.
+            return _no_revision(asked) if asked.path is None else _no_file(asked)
         case "DisabledRepo":
             return RepoNotFoundError(f"{asked.what} was disabled by the Hub or its owner; choose another repository.")
         case "":
             return _by_status(refusal, asked, now_s)
 
 
-def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | NetworkError | InvalidConfigError:
+def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     match refusal.status:
         case 401:
             return _unauthorised(refusal, asked)
@@ -128,7 +129,7 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netwo
         case 404:
             return _not_found(refusal, asked)
         case 407:
-            return proxy_refusal(asked)
+            return proxy_refusal(asked.endpoint, 407)
         case 429:
             return _rate_limited(refusal, asked, now_s)
         case 408 | 425:
@@ -136,15 +137,33 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Netwo
         case status if status >= 500:
             return _unavailable(refusal, asked)
         case status:
-            reason = refusal.text[:_TEXT_LENGTH] or "no reason given"
-            return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason.rstrip('.')}.")
+            reason = refusal.text[:_TEXT_LENGTH].rstrip(". ") or "no reason given"
+            return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
 
 
-def proxy_refusal(asked: Asked) -> NetworkError:
-    """A proxy on the way wants to know who asks (407)."""
-    return NetworkError(
-        f"The proxy on the way to {asked.endpoint} wants a name and a password (407); "
-        "put them into HTTPS_PROXY and HTTP_PROXY as http://name:password@proxy:port."
+def proxy_refusal(host: str, status: int) -> InvalidConfigError:
+    """A proxy on the way does not let us through.
+
+    Args:
+        host: Where to.
+        status: What it answered: 407, it wants to know who asks; another, it has been told not to.
+    """
+    if status == 407:
+        return InvalidConfigError(
+            f"The proxy on the way to {host} wants a name and a password that it knows (407); put them into HTTPS_PROXY and "
+            "HTTP_PROXY as http://name:password@proxy:port, then restart the kernel."
+        )
+    return InvalidConfigError(
+        f"The proxy does not let us to {host} ({status}); ask those who run it to allow that host, or name the host in "
+        "NO_PROXY if it can be reached without, then restart the kernel."
+    )
+
+
+def certificate_refusal(host: str) -> InvalidConfigError:
+    """The host's certificate, or the one of who opens TLS on the way, is not trusted."""
+    return InvalidConfigError(
+        f"The certificate of {host} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or "
+        "REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock."
     )
 
 
@@ -172,8 +191,7 @@ def _no_revision(asked: Asked) -> HubError:
 
 def _no_file(asked: Asked) -> HubError:
     where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
-    what = "such file" if asked.path is None else f"file {asked.path!r}"
-    return HubError(f"{asked.repo_id or asked.endpoint} has no {what} {where}; `plan` shows what is there now.")
+    return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; `plan` shows what is there now.")
 
 
 def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
@@ -182,10 +200,17 @@ def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
         return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
     if asked.repo_id is not None:
         return _no_repository(refusal, asked)
-    return HubError(
-        f"{asked.endpoint} offers no search to us (401): name a repository as owner/name, or {LOG_IN} if it wants to know "
-        "who searches."
-    )
+    return no_search(asked, f"or {LOG_IN} if it wants to know who searches")
+
+
+def no_search(asked: Asked, otherwise: str) -> HubError:
+    """The hub, a mirror perhaps, has no search for us.
+
+    Args:
+        asked: For its address.
+        otherwise: What else can be done than to name the repository.
+    """
+    return HubError(f"{asked.endpoint} offers no search to us: name a repository as owner/name, {otherwise}.")
 
 
 def _forbidden(refusal: Refusal, asked: Asked) -> HubError:

@@ -1,6 +1,7 @@
 """What a hub says of its repositories, as plain values. How it is asked is the hub floor's business."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 Gate = Literal["auto", "manual"]
@@ -38,13 +39,14 @@ class RepoListing:
     gate: Gate | None
     is_private: bool
     files: tuple[HubFile, ...]
+    _by_path: Mapping[str, HubFile] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_path", {file.path: file for file in self.files})
 
     def file(self, path: str) -> HubFile:
         """The file of that path; `KeyError` where there is none."""
-        for file in self.files:
-            if file.path == path:
-                return file
-        raise KeyError(path)
+        return self._by_path[path]
 
 
 @dataclass(frozen=True, slots=True)

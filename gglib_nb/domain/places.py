@@ -18,8 +18,12 @@ from gglib_nb.errors import RequestError
 _DEVICE: Final = re.compile(
     r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
-# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 stand NUL and the terminal's controls.
-_FORBIDDEN: Final = re.compile(r"[\\:\x00-\x1f\x7f]")
+# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F stand NUL and the terminal's
+# controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
+_FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Of Linux and macOS alike; a longer name cannot be written.
+_LONGEST_NAME_BYTES: Final = 255
+_MOST_SHOWN: Final = 120
 
 
 def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path:
@@ -39,9 +43,13 @@ def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path
     for part in parts:
         if (reason := _refusal(part)) is not None:
             raise RequestError(
-                f"{repo_id} lists a file under the name {path_in_repo!r}, which {reason}; it cannot be stored here."
+                f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
             )
     return models_directory.joinpath(*parts)
+
+
+def _in_short(path: str) -> str:
+    return repr(path) if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]!r}…"
 
 
 def _refusal(part: str) -> str | None:
@@ -49,11 +57,13 @@ def _refusal(part: str) -> str | None:
     if not part:
         return "has an empty part"
     if _FORBIDDEN.search(part):
-        return "holds a backslash, a colon or a control character"
+        return "holds a backslash, a colon, or a character that steers a terminal or the direction of text"
     if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then one name stands for another
         return "has a part that ends in a dot or a space"
     if _DEVICE.fullmatch(part):
         return "names a device on Windows"
     if any("\ud800" <= character <= "\udfff" for character in part):
         return "is not text"
+    if len(part.encode()) > _LONGEST_NAME_BYTES:
+        return f"has a part of more than {_LONGEST_NAME_BYTES} bytes"
     return None

@@ -1,19 +1,31 @@
-"""Tokens are taken out of every text that comes from outside, whoever put them there. Pure."""
+"""Tokens and signatures are taken out of every text that comes from outside, whoever put them there. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 HIDDEN: Final = "…"
+TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+"""Environment variables that hold the Hub's token."""
 
-# Of the Hub, of logins (JSON web tokens), and whatever follows the word that announces one.
-_TOKENS: Final = re.compile(
-    r"\b(?:hf|api_org)_[A-Za-z0-9_]{6,}|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*|(?<=Bearer )\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)",
+_SECRETS: Final = re.compile(
+    r"\b(?:hf|api_org)_[A-Za-z0-9_]{6,}"  # of the Hub
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # of logins: JSON web tokens
+    r"|(?<=Bearer )\S+|(?<=Authorization: Basic )\S+"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # name and password in an address
+    # What opens a signed address: of S3, CloudFront, Azure, Google.
+    r"|(?<=[?&])(?:X-(?:Amz|Goog)-[\w-]+|Signature|Policy|Key-Pair-Id|Expires|sig|(?:access_)?token)=[^&\s'\"<>]+",
     re.IGNORECASE,
 )
 
 
 def redacted(text: str, secret: str | None = None) -> str:
-    """The text without what looks like a token or a password in an address, and without `secret` where one is known."""
+    """The text without what looks like a token, a password or a signature in an address, and without `secret` where one is known."""
     if secret:
         text = text.replace(secret, HIDDEN)
-    return _TOKENS.sub(HIDDEN, text)
+    return _SECRETS.sub(HIDDEN, text)
+
+
+def without_tokens(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a child process that has no business with the token."""
+    return {name: value for name, value in environment.items() if name not in TOKEN_VARIABLES}

@@ -9,13 +9,16 @@ Every attempt that was started ends with exactly one of `TransferFinished`, `Tra
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 
-NoticeKind = Literal["connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline"]
+NoticeKind = Literal[
+    "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
+    "comparing", "copying",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class Configure:
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is gone before it fails.
+        max_concurrent: Transfers that each of several engines may run at once; said to those who place them, a process
+            takes no note of it.
     """
 
     endpoint: str
@@ -39,6 +44,7 @@ class Configure:
     link_folders: tuple[str, ...]
     user_agent: str
     network_wait_s: float = 86_400.0
+    max_concurrent: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,10 @@ class StartTransfer:
         repo_id: Repository.
         commit_sha: Commit for every URL.
         files: What to fetch; those with one target are joined in it.
-        force: Fetch although an identical file could be linked or is there; replace another file at the target.
+        force: Fetch although an identical file could be linked or is there, and reuse nothing; replace another file at
+            the target.
+        replaces: Another file at a target is replaced once the new one is verified.
+        donors: Files that may hold the same tensors, beside those in the repository's own folder.
         everywhere: On the host of every engine there is; said to those who place attempts, a process takes no note of it.
         gone_owners: Lease owners (`storage.lease.owner_name`) that a cluster knows to be gone: after a moment's silence
             their leases are taken over.
@@ -61,6 +70,8 @@ class StartTransfer:
     commit_sha: str
     files: tuple[PlannedFile, ...]
     force: bool
+    replaces: bool = False
+    donors: tuple[str, ...] = ()
     everywhere: bool = False
     gone_owners: tuple[str, ...] = ()
 
@@ -121,6 +132,8 @@ class Progress:
         notice_s: Seconds that go with it: for how long it stalls, in how many it retries; None without.
         notice_text: What goes with it in words (`429`, `connection reset`); empty without.
         is_finalizing: All bytes are here; verifying, syncing, renaming.
+        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
+        reused_from: What those files are called, the one that gave most first.
     """
 
     attempt: int
@@ -131,6 +144,8 @@ class Progress:
     notice_s: float | None = None
     notice_text: str = ""
     is_finalizing: bool = False
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +228,13 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
     return FileProgress(downloaded_bytes, ShardStatus(status))
 
 
-_TUPLES: Final = frozenset({"link_folders", "targets", "gone_owners"})
+def _stored_file(reused_from: Sequence[str], **fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types
+    return StoredFile(**fields, reused_from=tuple(reused_from))
+
+
+_TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from", "gone_owners"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: PlannedFile,
     Progress: _file_progress,
-    TransferFinished: StoredFile,
+    TransferFinished: _stored_file,
 }

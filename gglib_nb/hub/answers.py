@@ -10,11 +10,13 @@ from typing import Any, Final, NamedTuple, get_args
 
 from gglib_nb.domain.listing import Gate, HubFile, RepoSummary
 from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
 
 Json = Mapping[str, Any]
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_MOST_SHOWN: Final = 120
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,12 +41,21 @@ def head(info: Json) -> Head:
 def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
     """The files among the entries of a tree, in the order of their paths."""
     with _as_the_hub_writes():
-        found = (_file(entry) for entry in entries if entry["type"] == "file")
-        return tuple(sorted(found, key=lambda file: file.path))
+        found = {file.path: file for file in (_file(entry) for entry in entries if entry["type"] == "file")}
+        return tuple(found[path] for path in sorted(found))
+
+
+def names_repository(row: Json) -> bool:
+    """Whether a row of a search is about something that could be downloaded: it has an id of the form `owner/name`."""
+    try:
+        check_repo_id(row["id"])
+    except (KeyError, TypeError, InvalidRepoIdError):
+        return False
+    return True
 
 
 def repo_summary(row: Json) -> RepoSummary:
-    """One row of a search."""
+    """One row of a search; its texts are as the hub has them, so whoever shows them makes them printable."""
     with _as_the_hub_writes():
         header = row.get("gguf") or {}
         return RepoSummary(
@@ -70,8 +81,13 @@ def _as_the_hub_writes() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRepoIdError) as error:
         raise HubUnavailableError(
-            f"The Hub's answer cannot be read ({type(error).__name__}: {error}); try again later, or check HF_ENDPOINT."
+            f"The Hub's answer cannot be read ({type(error).__name__}: {_in_short(error)}); try again later, or check "
+            "HF_ENDPOINT."
         ) from error
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(redacted(str(error)[:_MOST_SHOWN]).split())
 
 
 def _file(entry: Json) -> HubFile:

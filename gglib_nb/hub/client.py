@@ -6,7 +6,7 @@ nothing about variants, queues or folders, and moves no files.
 
 from contextlib import suppress
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 from gglib_nb.domain import units
@@ -28,6 +28,8 @@ SEARCH_ORDERS: Final = {
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _RECURSIVE: Final = (("recursive", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
+_MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
+_DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
 _LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
@@ -100,15 +102,15 @@ class HubClient:
         """
         check_repo_id(repo_id)
         asked = Asked(self.endpoint, repo_id, revision)
-        route = f"/api/models/{repo_id}" + (f"/revision/{quote(revision, safe='')}" if revision else "")
-        fields = [("expand", name) for name in ("sha", "gated", "private")]
         try:
-            info = self._transport.json(route, asked, fields)
+            head = answers.head(self._info(asked))
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
-        head = answers.head(info)
         rows = self._transport.pages(f"/api/models/{head.repo_id}/tree/{head.commit_sha}", asked, _RECURSIVE)
-        return RepoListing(*head, files=answers.files(rows))
+        entries = list(islice(rows, _MOST_ENTRIES + 1))
+        if len(entries) > _MOST_ENTRIES:
+            raise HubError(f"{repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further.")
+        return RepoListing(*head, files=answers.files(entries))
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.
@@ -149,7 +151,7 @@ class HubClient:
         page_size = limit if max_parameters is None else 100
         params = _search_params(words, SEARCH_ORDERS[sort], page_size) + fields
         rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
-        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN))
+        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN) if answers.names_repository(row))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
@@ -174,6 +176,17 @@ class HubClient:
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
         route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
         return read_range(self._looking, route, asked, offset, length)
+
+    def _info(self, asked: Asked) -> dict[str, Any]:
+        route, fields = f"/api/models/{asked.repo_id}", [("expand", name) for name in ("sha", "gated", "private")]
+        # By its name also where none was given: a mirror without its hub (olah, offline) knows what it was asked for by name.
+        revision = asked.revision or _DEFAULT_BRANCH
+        try:
+            return self._transport.json(f"{route}/revision/{quote(revision, safe='')}", asked, fields)
+        except RevisionNotFoundError:
+            if asked.revision is not None:
+                raise
+        return self._transport.json(route, asked, fields)  # a hub on which the default branch has another name
 
     def _check_access(self, repo_id: str) -> None:
         self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id))

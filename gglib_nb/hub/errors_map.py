@@ -8,14 +8,24 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.parse import urlsplit
 
-from gglib_nb.domain.hub_answers import LOG_IN, Asked, Refusal, RefusalCode, hub_refusal, proxy_refusal
-from gglib_nb.domain.secrets import HIDDEN
+from gglib_nb.domain.hub_answers import (
+    LOG_IN,
+    Asked,
+    Refusal,
+    RefusalCode,
+    certificate_refusal,
+    hub_refusal,
+    no_search,
+    proxy_refusal,
+)
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import (
     GglibError,
     HubUnavailableError,
@@ -25,6 +35,7 @@ from gglib_nb.errors import (
     NetworkError,
     OfflineError,
 )
+from gglib_nb.network.proxies import is_final, refused_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,9 @@ class _Trouble:
 
     @property
     def host(self) -> str:
-        """The hub's name in the network."""
+        """Whom the failed request was for, in the network: the hub, or its storage."""
+        with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
+            return str(self.error.request.url.netloc, "ascii")  # type: ignore[attr-defined]  # as httpx's have it
         return urlsplit(self.asked.endpoint).netloc
 
 
@@ -78,13 +91,20 @@ def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
 
 
 def redact(error: BaseException, secret: str | None) -> None:
-    """Takes a secret out of the texts of an error and of all that are chained to it."""
-    if not secret:
-        return
+    """Takes a secret, and whatever looks like one, out of the texts of an error and of all that are chained to it."""
     for link in _chain(error):
-        link.args = tuple(part.replace(secret, HIDDEN) if isinstance(part, str) else part for part in link.args)
+        link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)
         if isinstance(message := getattr(link, "server_message", None), str):
-            vars(link)["server_message"] = message.replace(secret, HIDDEN)
+            vars(link)["server_message"] = redacted(message, secret)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Lets go of where a foreign error came from: frames of the HTTP library hold the header with the token.
+
+    `%xmode Verbose` of IPython shows the values of variables.
+    """
+    for link in _chain(error):
+        link.__traceback__ = None
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -131,7 +151,7 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     return (
         (errors.OfflineModeIsEnabled, _offline),
         (errors.GatedRepoError, _as("GatedRepo")),
-        (errors.RepositoryNotFoundError, _missing),
+        (errors.RepositoryNotFoundError, _as("RepoNotFound")),
         (errors.RevisionNotFoundError, _as("RevisionNotFound")),
         (errors.RemoteEntryNotFoundError, _as("EntryNotFound")),
         (errors.DisabledRepoError, _as("DisabledRepo")),
@@ -165,11 +185,6 @@ def _as(code: RefusalCode) -> Builder:
     return lambda trouble: hub_refusal(replace(trouble.refusal, code=code), trouble.asked, time.time())
 
 
-def _missing(trouble: _Trouble) -> GglibError:
-    """huggingface_hub takes every bare 401 over TLS for a missing repository, that of a search too."""
-    return _as("RepoNotFound")(trouble) if trouble.asked.repo_id is not None else _by_answer(trouble)
-
-
 def _by_answer(trouble: _Trouble) -> GglibError:
     return hub_refusal(trouble.refusal, trouble.asked, time.time())
 
@@ -187,18 +202,15 @@ def _no_answer(trouble: _Trouble) -> GglibError:
 
 
 def _proxy_failed(trouble: _Trouble) -> GglibError:
-    if "407" in str(trouble.error):
-        return proxy_refusal(trouble.asked)
+    if (status := refused_status(trouble.error)) is not None and is_final(status):
+        return proxy_refusal(trouble.host, status)
     return NetworkError(f"The proxy on the way to {trouble.host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
 
 
 def _unreachable(trouble: _Trouble) -> GglibError:
     # httpx may keep only the text of the TLS library's error.
     if "SSL:" in str(trouble.error) or any(isinstance(link, ssl.SSLError) for link in _chain(trouble.error)):
-        return InvalidConfigError(
-            f"The certificate of {trouble.host} cannot be trusted. Behind a company's proxy set SSL_CERT_FILE to its "
-            "CA file; otherwise check the computer's clock."
-        )
+        return certificate_refusal(trouble.host)
     return NetworkError(f"{trouble.host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
 
 
@@ -217,6 +229,8 @@ def _broken_off(trouble: _Trouble) -> GglibError:
 
 
 def _not_json(trouble: _Trouble) -> GglibError:
+    if trouble.asked.repo_id is None:
+        return no_search(trouble.asked, "or check HF_ENDPOINT")
     return HubUnavailableError(
         f"{trouble.asked.endpoint} did not answer as a Hub does; open it in a browser: a login page of the network may be in "
         "the way, or HF_ENDPOINT is wrong."

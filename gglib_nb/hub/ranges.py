@@ -56,10 +56,8 @@ def _part(transport: Transport, response: "httpx.Response", offset: int, length:
 
 
 def _raise_for_status(transport: Transport, response: "httpx.Response") -> None:
-    from huggingface_hub.utils import hf_raise_for_status
-
     if transport.is_own(str(response.url)):
-        hf_raise_for_status(response)
+        transport.check_status(response)
     elif response.is_error:
         # Not chained to httpx's error, whose text has the signed URL. A retry resolves anew and gets another one.
         raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")

@@ -1,16 +1,21 @@
 """How a hub is asked: one GET after another, with timeouts, patience, and the token for its own origin only.
 
-The requests go through huggingface_hub's session, headers and checks, but not through `HfApi`: its listings
-know no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never retries.
+The requests carry huggingface_hub's headers and get its checks, but do not go through `HfApi`: its listings know no timeout,
+sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never retries. Nor through its session, which trusts
+no `REQUESTS_CA_BUNDLE` and waits for IPv6 that leads nowhere, unless the user gave it a client of his own.
 huggingface_hub is imported at the first request, since that takes half a second. Knows no repositories.
 """
 
+import atexit
 import importlib.metadata
+import json
+import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -20,15 +25,15 @@ from urllib.parse import urlsplit
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.errors import (
     GglibError,
+    HubError,
     HubUnavailableError,
-    InvalidConfigError,
     InvalidTokenError,
     ManagerClosedError,
     NetworkError,
     OfflineError,
     RateLimitedError,
 )
-from gglib_nb.hub.errors_map import hub_error, redact
+from gglib_nb.hub.errors_map import forget_frames, hub_error, redact
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -39,7 +44,15 @@ Params = Sequence[tuple[str, str]]
 _THE_HUB: Final = "https://huggingface.co"
 _MOST_PAGES: Final = 1000  # of 1000 entries: more than any repository has; ends a hub that pages in a circle
 _LONGEST_WAIT_S: Final = 8.0
+_LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing in one page
+_LARGEST_REFUSAL_BYTES: Final = 64 * 1024
+_LONGEST_ANSWER_S: Final = 60.0
 _PASSES: Final = (NetworkError, HubUnavailableError, RateLimitedError)
+# What decides the way to a host: another value means another client.
+_WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
+
+_clients_lock = threading.Lock()
+_clients: "dict[tuple[object, ...], httpx.Client]" = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +225,46 @@ class Transport:
             redact(error, self._sent_token)
             if (ours := hub_error(error, asked)) is None:
                 raise
+            forget_frames(error)
             raise ours from error
 
     def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
-        from huggingface_hub.utils import hf_raise_for_status
-
         with self.get(url, params=params, follow_redirects=True) as response:
-            response.read()
-            hf_raise_for_status(response)
-            return response.json(), response.links.get("next", {}).get("url")
+            self.check_status(response)
+            text = self._body(response, _LARGEST_ANSWER_BYTES)
+            return json.loads(text), response.links.get("next", {}).get("url")
+
+    def check_status(self, response: "httpx.Response") -> None:
+        """Raises huggingface_hub's error for an answer that is a no; reads no more of it than a text can be long."""
+        from huggingface_hub.utils import hf_raise_for_status, httpx
+
+        if response.is_error:
+            body = self._body(response, _LARGEST_REFUSAL_BYTES)
+            with suppress(ValueError):
+                # The check takes JSON for an object without looking.
+                body = body if isinstance(json.loads(body), dict) else b""
+            kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+            kept["content-type"] = response.headers.get("content-type", "")
+            response = httpx.Response(response.status_code, headers=kept, content=body, request=response.request)
+        hf_raise_for_status(response)
+
+    def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
+        """The body, within bounds of size and time: a read that brings a byte now and then never times out."""
+        data, deadline_s = bytearray(), time.monotonic() + _LONGEST_ANSWER_S
+        for chunk in response.iter_bytes():
+            self.check_open()
+            data += chunk
+            if len(data) > largest_bytes and not response.is_error:
+                raise HubError(
+                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB; it is not read."
+                )
+            if len(data) > largest_bytes:
+                break
+            if time.monotonic() > deadline_s:
+                raise HubUnavailableError(
+                    f"{self.endpoint} takes more than {_LONGEST_ANSWER_S:.0f} s to send an answer."
+                )
+        return bytes(data)
 
     def _headers(self, url: str, more: Mapping[str, str]) -> "httpx.Headers":
         """Headers that hide the token in their `repr`, and have one only for the hub's own origin."""
@@ -239,15 +283,42 @@ class Transport:
 
 
 def _session() -> "httpx.Client":
-    """The session that huggingface_hub shares, with the proxies and certificates the user set for it."""
+    """Our client; the one that huggingface_hub shares where the user has told that how to make it.
+
+    Raises:
+        InvalidConfigError: The environment names proxies or certificates that cannot be used.
+    """
     from huggingface_hub.utils import get_session
 
-    try:
+    if _has_own_factory():
         return get_session()
-    except (ValueError, ImportError, OSError) as error:
-        raise InvalidConfigError(
-            f"The proxy or certificate settings (HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE) cannot be used: {error}"
-        ) from error
+    with _clients_lock:
+        # Made anew where the environment has changed, and in a forked child, which must not use its parent's connections.
+        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
+        if key not in _clients:
+            from gglib_nb.network.client import make_client
+
+            _close_clients()
+            _clients[key] = make_client()
+        return _clients[key]
+
+
+def _close_clients() -> None:
+    for (pid, *_), client in _clients.items():
+        if pid == os.getpid():
+            client.close()
+    _clients.clear()
+
+
+atexit.register(_close_clients)
+
+
+def _has_own_factory() -> bool:
+    """Whether `huggingface_hub.set_client_factory` was called; it gives no public answer to that."""
+    from huggingface_hub.utils import _http
+
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    return factory is not getattr(_http, "default_client_factory", None)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -1,32 +1,31 @@
 """The one manager of this kernel, made on first use."""
 
 import atexit
-import os
 import threading
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.port import DownloadManager
-from gglib_nb.settings import Settings
+from gglib_nb.manager.setting_sources import settings_of_kernel
 
 _lock: Final = threading.Lock()
 _current: DownloadManager | None = None
 
 
 def get_manager() -> DownloadManager:
-    """The manager that the magics, the panel and `gglib_nb.download` share; made from the environment on first use.
+    """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
 
-    It ends with the interpreter: at most 2 s are waited for the engine, which keeps what it fetched.
+    Its settings are what was set here or saved, and what profile and environment say. It ends with the interpreter: at
+    most 2 s are waited for the engine, which keeps what it fetched.
 
     Raises:
-        InvalidConfigError: An environment variable has a value that cannot work.
+        InvalidConfigError: One of these has a value that cannot work.
     """
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _lock:
         if _current is None or _current.is_closed:
-            settings = Settings.from_environment(os.environ)
-            _current = DownloadManager(DownloadManagerConfig.from_settings(settings))
+            _current = DownloadManager(DownloadManagerConfig.from_settings(settings_of_kernel()))
             atexit.register(_current.close)
         return _current
 
@@ -39,7 +38,7 @@ def catalog() -> Catalog:
     """
     if (manager := existing_manager()) is not None and not manager.is_closed:
         return manager.catalog
-    return Catalog(Settings.from_environment(os.environ).database_path)
+    return Catalog(settings_of_kernel().database_path)
 
 
 def existing_manager() -> DownloadManager | None:

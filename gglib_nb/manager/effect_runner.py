@@ -3,6 +3,7 @@
 The only place that knows both the engine's protocol and the queue's events, which mirror each other.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +49,8 @@ class EngineEffectRunner(EffectRunner):
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
-        self._engine: Final[TransferEngine] = make_engine(self._configure, self._report)
+        self._engine_number = 0
+        self._engine = self._made(make_engine)
 
     def connect(self, post: Post) -> None:
         """Says where reports go; before the first effect."""
@@ -63,6 +65,22 @@ class EngineEffectRunner(EffectRunner):
         """The engine's process id; None while it does not run."""
         return self._engine.pid
 
+    def change_engine(self, make_engine: MakeEngine) -> None:
+        """Puts another engine in the place of this one, of which nothing runs and nothing more is heard.
+
+        Called on the queue's thread. The old one ends in a thread of its own, since that takes its time.
+        """
+        threading.Thread(target=self._engine.close, name="gglib-engine-change", daemon=True).start()
+        self._engine = self._made(make_engine)
+        self._post(on.EnginesChanged(1, time.time()))
+
+    def _made(self, make_engine: MakeEngine) -> TransferEngine:
+        self._engine_number += 1
+        number = self._engine_number
+        return make_engine(
+            self._configure, lambda report: self._report(report) if number == self._engine_number else None
+        )
+
     def warm_up(self) -> None:
         """Has the engine started if it does not run; costs nothing if it does."""
         self._engine.start()
@@ -73,8 +91,9 @@ class EngineEffectRunner(EffectRunner):
         self._configure_again(token=self._token)
         self._engine.send(
             wire.StartTransfer(
-                effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files, plan.force, everywhere=plan.everywhere
-            ),
+                *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
+                *(plan.force, plan.replaces, plan.donors, plan.everywhere),
+            )
         )
 
     @override
@@ -89,6 +108,18 @@ class EngineEffectRunner(EffectRunner):
     @override
     def limit_bandwidth(self, effect: do.LimitBandwidth) -> None:
         self._configure_again(bandwidth_limit_bytes_per_second=effect.bytes_per_second)
+
+    @override
+    def limit_connections(self, effect: do.LimitConnections) -> None:
+        self._configure_again(max_connections=effect.max_connections)
+
+    @override
+    def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
+        self._configure_again(max_concurrent=effect.max_concurrent)
+
+    @override
+    def wait_for_network(self, effect: do.WaitForNetwork) -> None:
+        self._configure_again(network_wait_s=effect.network_wait_s)
 
     @override
     def register(self, effect: do.RegisterModel) -> None:
@@ -167,5 +198,7 @@ def _progressed(event: wire.Progress, hosts: tuple[HostProgress, ...]) -> on.Tra
         event.notice_s,
         event.notice_text,
         event.is_finalizing,
+        event.reused_bytes,
+        event.reused_from,
         hosts,
     )

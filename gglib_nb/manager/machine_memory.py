@@ -4,6 +4,7 @@ Asks what is there anyway (psutil, cgroups, `nvidia-smi`, sysfs) and needs no GP
 asked is None, never 0.
 """
 
+import os
 import platform
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 import psutil
+
+from gglib_nb.domain.secrets import without_tokens
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -90,7 +93,13 @@ def _nvidia() -> list[int]:
     command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(  # noqa: S603 - a fixed command
-            command, capture_output=True, text=True, timeout=_NVIDIA_TIMEOUT_S, check=True, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_NVIDIA_TIMEOUT_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            env=without_tokens(os.environ),
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return []

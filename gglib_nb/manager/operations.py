@@ -11,34 +11,37 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
-from gglib_nb.errors import RequestError
+from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
-from gglib_nb.manager.transfer_engine import engine_for
+from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings
+from gglib_nb.settings import Settings, checked_connections, daily_hours
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -85,6 +88,8 @@ class FinishedDownload:
         total_bytes: Of all its files; None where the hub did not say.
         is_verified: Whether every file hashed to what the hub states.
         was_present: Whether everything stood there already.
+        reused_bytes: Of `total_bytes`, those that were copied from other files on this machine instead of fetched.
+        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
 
     id: DownloadId
@@ -92,6 +97,8 @@ class FinishedDownload:
     total_bytes: int | None
     is_verified: bool
     was_present: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
 
 
 class Operations(ModelOperations):
@@ -105,17 +112,25 @@ class Operations(ModelOperations):
         """
         self.config: Final = config or DownloadManagerConfig()
         settings = self.config.settings()
+        self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
         self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, self.hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
+        self._engine_setting = settings.engine
+        self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
             max_size=settings.max_queue_size,
             max_concurrent=settings.max_concurrent,
             bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
+            max_connections=settings.max_connections,
+            network_wait_s=settings.network_wait_s,
+            hours=settings.download_hours,
+            is_open=self._hours.is_open(settings.download_hours),
         )
         super().__init__(settings, catalog, QueueThread(machine, self._runner))
         self._runner.connect(self._thread.post)
+        self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
@@ -202,7 +217,7 @@ class Operations(ModelOperations):
         return pending.answer
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
-        if request.everywhere and self.settings.engine is None:
+        if request.everywhere and self.engine is None:
             raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
         plan = self._resolver.resolve(request)
         self._runner.use_token(self.hub.token)
@@ -270,6 +285,76 @@ class Operations(ModelOperations):
             InvalidConfigError: The limit is not a whole number of at least 1.
         """
         return self._thread.post(on.BandwidthLimitChanged(bytes_per_second))
+
+    def submit_set_max_concurrent(self, max_concurrent: int) -> "Future[None]":
+        """Changes how many downloads run at once; with fewer, what runs already ends in its own time.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    @property
+    def engine(self) -> object:
+        """Where transfers run: None on this machine, else as it was set."""
+        return self._engine_setting
+
+    def submit_set_engine(self, engine: object) -> "Future[None]":
+        """Lets transfers run elsewhere from now on, as `DownloadManagerConfig.engine` says; None on this machine.
+
+        Raises:
+            InvalidConfigError: There is no such engine, or downloads run: it changes when nothing does.
+        """
+
+        def make() -> tuple[object, MakeEngine]:
+            settings = replace(self.settings, engine=engine)
+            return settings.engine, engine_for(settings)
+
+        return _chain(
+            self._ask_hub(make), lambda made: self._thread.ask(lambda machine: self._change_engine(machine, *made))
+        )
+
+    def _change_engine(self, machine: QueueMachine, engine: object, make_engine: MakeEngine) -> None:
+        # On the queue's thread, so that nothing starts meanwhile.
+        if engine == self._engine_setting:
+            return
+        if machine.is_transferring:
+            raise InvalidConfigError(
+                "The engine changes when no download runs: wait, or pause what runs, then set it again."
+            )
+        self._engine_setting = engine
+        self._runner.change_engine(make_engine)
+
+    def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
+        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
+
+        Raises:
+            InvalidConfigError: It is not such a number.
+        """
+        return self._thread.post(on.ConnectionLimitChanged(checked_connections(max_connections)))
+
+    def submit_set_network_wait(self, network_wait_s: int) -> "Future[None]":
+        """Changes how many seconds a network that is gone is waited for before downloads fail.
+
+        Raises:
+            InvalidConfigError: It is not a whole number of at least 1.
+        """
+        return self._thread.post(on.NetworkWaitChanged(network_wait_s))
+
+    def submit_set_download_hours(self, hours: DailyHours | str | None) -> "Future[None]":
+        """Lets downloads run in these hours of the day only, such as `22:00-7:00`; None at any time.
+
+        Outside of them what runs is stopped, keeps its bytes and waits at the head of the queue.
+
+        Raises:
+            InvalidConfigError: They are no hours.
+        """
+        wanted = daily_hours(hours)
+        self._hours.watch(wanted)
+        return self._thread.post(on.DownloadHoursChanged(wanted, self._hours.is_open(wanted), time.time()))
+
+    def _tell_hours(self, hours: DailyHours, is_open: bool) -> None:
+        self._thread.post(on.HoursTurned(hours, is_open, time.time()))
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -379,6 +464,7 @@ class Operations(ModelOperations):
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
+        self._hours.watch(None)
         self._thread.close(timeout_s)
         self._workers.close()
         self._model_workers.close()
@@ -403,13 +489,17 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
         network_wait_s=settings.network_wait_s,
+        max_concurrent=settings.max_concurrent,
     )
 
 
 def _finished(download: QueuedDownload) -> FinishedDownload:
     paths = tuple(Path(path) for path in download.paths)
     is_verified = bool(download.is_verified)
-    return FinishedDownload(download.id, paths, download.total_bytes, is_verified, download.was_present)
+    return FinishedDownload(
+        *(download.id, paths, download.total_bytes, is_verified, download.was_present),
+        *(download.reused_bytes, download.reused_from),
+    )
 
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word

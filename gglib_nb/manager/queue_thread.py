@@ -58,6 +58,15 @@ class EffectRunner(Protocol):
     def limit_bandwidth(self, effect: do.LimitBandwidth) -> None:
         """Tell the engine."""
 
+    def limit_connections(self, effect: do.LimitConnections) -> None:
+        """Tell the engine."""
+
+    def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
+        """Tell whoever places transfers on several engines."""
+
+    def wait_for_network(self, effect: do.WaitForNetwork) -> None:
+        """Tell the engine."""
+
     def register(self, effect: do.RegisterModel) -> None:
         """Write to the catalog; an event comes back."""
 
@@ -246,15 +255,7 @@ class QueueThread:
                 self._run(effect)
         return reply
 
-    def _run(
-        self,
-        effect: do.StartTransfer
-        | do.StopTransfer
-        | do.DiscardPartials
-        | do.LimitBandwidth
-        | do.RegisterModel
-        | do.Announce,
-    ) -> None:
+    def _run(self, effect: do.Work | do.Announce) -> None:  # noqa: C901 - one case an effect, nothing else
         match effect:
             case do.StartTransfer():
                 self._runner.start(effect)
@@ -264,6 +265,12 @@ class QueueThread:
                 self._runner.discard(effect)
             case do.LimitBandwidth():
                 self._runner.limit_bandwidth(effect)
+            case do.LimitConnections():
+                self._runner.limit_connections(effect)
+            case do.LimitConcurrency():
+                self._runner.limit_concurrency(effect)
+            case do.WaitForNetwork():
+                self._runner.wait_for_network(effect)
             case do.RegisterModel():
                 self._runner.register(effect)
             case do.Announce():

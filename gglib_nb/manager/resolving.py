@@ -18,6 +18,8 @@ from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import HubUnavailableError, RequestError
 
+_MOST_FILES: Final = 1000  # far more than any model is cut into, and every one costs a row, a journal and a lease
+
 
 class Hub(Protocol):
     """What is asked of a hub."""
@@ -84,6 +86,7 @@ class Resolver:
         variant = choice.variant
         shards = shard_files(self._models_directory, listing, variant)
         files = (*shards, *self._companions(request, listing, variants, variant))
+        _check_apart(listing.repo_id, files)
         return PlannedDownload(
             id=DownloadId(listing.repo_id, variant.key, request.revision),
             commit_sha=listing.commit_sha,
@@ -121,6 +124,10 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
         RequestError: A name that cannot be stored.
         HubUnavailableError: The Hub does not say how long a part is, so nobody knows where the next one goes.
     """
+    if len(variant.files) > _MOST_FILES:
+        raise RequestError(
+            f"{variant.key} is cut into {len(variant.files)} files; more than {_MOST_FILES} are not fetched."
+        )
     if variant.split != "bytes":
         return [_file(models_directory, listing, path, "shard") for path in variant.files]
     parts, offset = [], 0
@@ -137,6 +144,18 @@ def _file(models_directory: Path, listing: RepoListing, path: str, kind: str, of
     file = listing.file(path)
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
     return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
+
+
+def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
+    """Refuses files that macOS and Windows could not keep apart."""
+    targets: dict[str, str] = {}
+    for file in files:
+        first = targets.setdefault(file.target.casefold(), file.target)
+        if first != file.target:
+            raise RequestError(
+                f"{repo_id} has two files of this model whose names differ by case only ({file.path_in_repo}); on some disks "
+                "they would be one file, so neither is fetched."
+            )
 
 
 def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:

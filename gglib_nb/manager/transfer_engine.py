@@ -68,7 +68,6 @@ def _dask_engine(settings: Settings) -> MakeEngine:
         configure,
         on_event,
         connect=connect,
-        slots=settings.max_concurrent,
         models_directory=settings.models_directory,
         can_come_back=can_come_back,
     )

@@ -77,6 +77,15 @@ class PanelManager(ModelsManager, Protocol):
     def submit_set_bandwidth_limit(self, n: int | None, /) -> Future[Any]:
         """Bytes per second for all together; None lifts it."""
 
+    def submit_set_max_concurrent(self, n: int, /) -> Future[Any]:
+        """How many may run at once."""
+
+    def submit_set_max_connections(self, n: int, /) -> Future[Any]:
+        """How many connections all together may hold."""
+
+    def submit_set_download_hours(self, hours: str | None, /) -> Future[Any]:
+        """Hours of the day in which downloads run; None at any time."""
+
 
 def start(manager: PanelManager, request: Request) -> Future[Any]:
     """Does what the request asks for.
@@ -189,4 +198,11 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "bandwidth": lambda manager, request: mapped(
         manager.submit_set_bandwidth_limit(request["bytes_per_second"]), nothing
     ),
+    "concurrency": lambda manager, request: mapped(
+        manager.submit_set_max_concurrent(request["max_concurrent"]), nothing
+    ),
+    "connections": lambda manager, request: mapped(
+        manager.submit_set_max_connections(request["max_connections"]), nothing
+    ),
+    "hours": lambda manager, request: mapped(manager.submit_set_download_hours(request["hours"]), nothing),
 }

@@ -15,12 +15,15 @@ from typing import Final, NoReturn, get_args
 from typing_extensions import override
 
 from gglib_nb.domain.companions import COMPANION_KINDS
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.commands import (
     Bandwidth,
     Cancel,
     CancelAll,
     ClearFailed,
     Command,
+    Config,
     Help,
     Limit,
     Move,
@@ -48,6 +51,8 @@ _OPTION: Final = re.compile(r"--[a-z-]+")
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE)
 _AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+NO_LIMIT: Final = frozenset({"off", "none", "unlimited", "any"})
+"""What lifts a limit."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,6 +120,29 @@ def parse_amount(text: str) -> int:
         raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GB")
     step = 1024 if found[3] else 1000
     return int(float(found[1]) * step ** _UNITS[found[2].lower()])
+
+
+def parse_rate(text: str) -> int:
+    """Bytes per second of `5MB`, `1.5 GiB/s` or `5`: a bare number is MB/s, as in the panel.
+
+    5 bytes a second is what nobody means.
+
+    Raises:
+        GrammarError: It is no such number, or zero.
+    """
+    return parse_amount(f"{text}MB" if _NUMBER.fullmatch(text.strip()) else text)
+
+
+def read_hours(text: str) -> DailyHours | None:
+    """Hours of the day of `22:00-7:00`; None for `off`.
+
+    Raises:
+        GrammarError: They are none.
+    """
+    try:
+        return None if text.strip().lower() in NO_LIMIT else DailyHours.parse(text)
+    except InvalidConfigError as error:
+        raise GrammarError(str(error)) from error
 
 
 def parse_parameters(text: str) -> int:
@@ -242,16 +270,29 @@ def _declare_limit(parser: argparse.ArgumentParser) -> None:
 
 def _declare_bandwidth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rate", metavar="RATE", nargs="*")
+    parser.add_argument("--hours", metavar="HOURS")
 
 
 def _build_bandwidth(given: SimpleNamespace) -> Command:
     text = " ".join(given.rate).lower()
-    if text in ("off", "none", "unlimited"):
-        return Bandwidth(None, asks=False)
-    if not text:
-        return Bandwidth(None, asks=True)
-    # A bare number is MB/s, as in the panel: 5 bytes a second is what nobody means.
-    return Bandwidth(parse_amount(f"{text}MB" if _NUMBER.fullmatch(text) else text), asks=False)
+    rate = None if text in NO_LIMIT or not text else parse_rate(text)
+    hours = None if given.hours is None else read_hours(given.hours)
+    return Bandwidth(rate, asks=not text, hours=hours, keeps_hours=given.hours is None)
+
+
+def _declare_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="NAME VALUE", nargs="*")
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--reset", action="store_true")
+
+
+def _build_config(given: SimpleNamespace) -> Command:
+    name, value = next(iter(given.words), None), " ".join(given.words[1:]) or None
+    if given.reset and (name is None or value or given.save):
+        raise GrammarError("--reset goes with the name of a setting alone")
+    if given.save and value is None:
+        raise GrammarError("--save goes with the name of a setting and its value")
+    return Config(name, value, given.save, given.reset)
 
 
 def _build_help(given: SimpleNamespace) -> Command:
@@ -354,10 +395,24 @@ VERBS: Final[dict[str, Verb]] = {
         lambda given: Limit(given.number),
     ),
     "bandwidth": Verb(
-        "bandwidth [RATE|off]",
+        "bandwidth [RATE|off] [--hours HOURS|off]",
         "Show, set or lift the limit of all transfers together: 5 or 5MB is 5 MB/s.",
         _declare_bandwidth,
         _build_bandwidth,
+        explains=(
+            "--hours 22:00-7:00 lets downloads run between these times of the day only; what runs at 7:00 waits until 22:00.",
+        ),
+    ),
+    "config": Verb(
+        "config [NAME [VALUE]] [--save] [--reset]",
+        "Show the settings and where each comes from; set one for this kernel.",
+        _declare_config,
+        _build_config,
+        "setting",
+        (
+            "NAME is a setting as %gguf config lists it, or a part of it that only one has.",
+            "--save sets it for every kernel to come as well. --reset takes back what was set or saved.",
+        ),
     ),
     "wait": Verb(
         "wait [ID]",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook import commands, formats
+from gglib_nb.notebook import commands, formats, wording
 from gglib_nb.notebook.targets import find_download
 from gglib_nb.notebook.waiting import settle
 
@@ -113,12 +113,19 @@ def _set(command: commands.Limit | commands.Bandwidth, manager: "DownloadManager
             if number is not None:
                 settle(manager.submit_set_max_queue_size(number))
             return f"Up to {manager.snapshot.max_size} downloads may wait."
-        case commands.Bandwidth(limit, asks):
-            if asks:
-                limit = manager.snapshot.bandwidth_limit_bytes_per_second
-            else:
-                settle(manager.submit_set_bandwidth_limit(limit))
-            return f"Transfers are limited to {formats.rate(limit)}." if limit else "Transfers are not limited."
+        case commands.Bandwidth():
+            return _limit_bandwidth(command, manager)
+
+
+def _limit_bandwidth(command: commands.Bandwidth, manager: "DownloadManager") -> str:
+    if not command.asks:
+        settle(manager.submit_set_bandwidth_limit(command.bytes_per_second))
+    if not command.keeps_hours:
+        settle(manager.submit_set_download_hours(command.hours))
+    now = manager.snapshot
+    limit = now.bandwidth_limit_bytes_per_second if command.asks else command.bytes_per_second
+    said = f"Transfers are limited to {formats.rate(limit)}." if limit else "Transfers are not limited."
+    return f"{said} {wording.hours(now)}".rstrip()
 
 
 def _downloads(number: int, kind: str = "") -> str:
@@ -139,4 +146,6 @@ def standing(item: QueuedDownload | None) -> str:
         return f"It {'is here already' if item.was_present else f'has {item.status.value}'}."
     if item.status is DownloadStatus.PAUSED:
         return f"It is paused; go on with: %gguf resume {item.id}"
+    if item.notice_kind == "hours":
+        return f"It is {item.notice}."
     return "It is next." if item.position == 1 else f"It waits at position {item.position}."

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.model_summary import ModelOrder
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
@@ -150,12 +151,33 @@ class Bandwidth:
     """Set the limit of all transfers together.
 
     Attributes:
-        bytes_per_second: None lifts the limit, or asks where `asks`.
-        asks: Only tell what is set.
+        bytes_per_second: None lifts the limit, or leaves it where `asks`.
+        asks: Leave the limit as it is.
+        hours: The hours in which downloads run; None at any time, or as before where `keeps_hours`.
+        keeps_hours: Leave the hours as they are.
     """
 
     bytes_per_second: int | None
     asks: bool
+    hours: DailyHours | None = None
+    keeps_hours: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Show or change settings.
+
+    Attributes:
+        name: Which, as a person wrote it; None shows them all.
+        value: Its new value, as a person wrote it; None shows the one there is.
+        saves: For every kernel to come as well.
+        resets: Take back what was set here or saved.
+    """
+
+    name: str | None
+    value: str | None
+    saves: bool
+    resets: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +270,7 @@ Command = (
     | ClearFailed
     | Limit
     | Bandwidth
+    | Config
     | Wait
     | ModelCommand
     | Partials

@@ -15,6 +15,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.notebook.commands import SortKey
 from gglib_nb.notebook.model_grammar import ORDERS, STATES
+from gglib_nb.notebook.setting_words import SETTINGS
 
 # Also behind an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
@@ -25,6 +26,7 @@ _AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
     "--context": ("4096", "8192", "32768"),
     "--max-size": (),
     "--limit": (),
+    "--hours": ("off", "22:00-07:00"),
     "--only": STATES,
     "--for": PROGRAMS,
 }
@@ -107,6 +109,8 @@ def _count_places(given: Sequence[str]) -> int:
 def _first(takes: str, fragment: str, known: Known) -> Iterable[str]:
     if takes == "verb":
         return VERBS
+    if takes == "setting":
+        return SETTINGS
     if takes == "model":
         return [*map(str, known.models), *_ended(known.snapshot)]
     if takes == "repository":

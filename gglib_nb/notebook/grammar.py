@@ -21,8 +21,8 @@ class Verb:
         summary: What it does, in one sentence.
         declare: Adds its arguments to a parser.
         build: Makes its value of what was parsed.
-        takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `verb`
-            or nothing.
+        takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `setting`,
+            `verb` or nothing.
         explains: More for `%gguf help VERB`, line by line.
     """
 

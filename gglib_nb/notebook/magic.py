@@ -20,10 +20,13 @@ from IPython.display import display
 
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
+from gglib_nb.manager.setting_sources import use_profile
 from gglib_nb.notebook import arguments, commands, completion
 from gglib_nb.notebook.answer import Answer
+from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.model_verbs import model_path
+from gglib_nb.notebook.profile import Gglib
 from gglib_nb.notebook.progress_display import ProgressDisplay
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
@@ -72,7 +75,11 @@ class GgufMagics(Magics):
         if isinstance(command, commands.Help):
             _print(arguments.help_text(command.verb))
             return None
-        manager = self._manager = self._find_manager()
+        if isinstance(command, commands.Config):
+            # Told before there is a manager, it begins with what it was told.
+            _show(configure(command, self._find, is_running=self._manager is not None or _has_manager()))
+            return None
+        manager = self._find()
         match command:
             case commands.ShowPanel():
                 self._show_panel(manager)
@@ -83,6 +90,10 @@ class GgufMagics(Magics):
             case _:
                 _show(perform(command, manager, self._recall, self._width, _ask if self._can_ask else None))
         return None
+
+    def _find(self) -> "DownloadManager":
+        self._manager = self._find_manager()
+        return self._manager
 
     def _show_panel(self, manager: "DownloadManager") -> None:
         if self._kernel is None:
@@ -239,9 +250,16 @@ def _after_interrupt(command: commands.Command) -> str:
 
 
 def _manager_of_kernel() -> "DownloadManager":
-    from gglib_nb.manager.default_manager import get_manager
+    from gglib_nb.notebook.activity import get_manager
 
     return get_manager()
+
+
+def _has_manager() -> bool:
+    from gglib_nb.manager.default_manager import existing_manager
+
+    manager = existing_manager()
+    return manager is not None and not manager.is_closed
 
 
 def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" = _manager_of_kernel) -> None:
@@ -252,6 +270,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
         find_manager: Gives the manager at the first line that needs one.
     """
     if _loaded(shell) is None:
+        use_profile(Gglib(parent=shell).given())
         GgufMagics(shell, find_manager).install()
 
 

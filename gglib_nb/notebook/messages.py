@@ -61,12 +61,16 @@ class RunState(TypedDict):
 
 
 class QueueState(TypedDict):
-    """What the header shows."""
+    """What the header shows. `waits_until` is set while it is no hour in which downloads run."""
 
     pending_count: int
     active_count: int
     max_size: int
+    max_concurrent: int
+    max_connections: int
     bandwidth_limit_bytes_per_second: int | None
+    download_hours: str | None
+    waits_until: str | None
     bytes_per_second: float | None
     eta_seconds: float | None
     resolving: list[str]
@@ -292,6 +296,30 @@ class BandwidthRequest(TypedDict):
     bytes_per_second: int | None
 
 
+class ConcurrencyRequest(TypedDict):
+    """How many downloads may run at once."""
+
+    cid: str
+    kind: Literal["concurrency"]
+    max_concurrent: int
+
+
+class ConnectionsRequest(TypedDict):
+    """How many connections all downloads together may hold."""
+
+    cid: str
+    kind: Literal["connections"]
+    max_connections: int
+
+
+class HoursRequest(TypedDict):
+    """In which hours of the day downloads run, such as `22:00-07:00`; None at any time."""
+
+    cid: str
+    kind: Literal["hours"]
+    hours: str | None
+
+
 class ModelAction(TypedDict):
     """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
 
@@ -310,6 +338,9 @@ Request = (
     | SuggestRequest
     | LimitRequest
     | BandwidthRequest
+    | ConcurrencyRequest
+    | ConnectionsRequest
+    | HoursRequest
 )
 
 

@@ -11,6 +11,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
+from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import row_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
 
 
-def perform(
+def perform(  # noqa: C901 - one case a kind of verb
     command: commands.Command,
     manager: "DownloadManager",
     recall: Recall,
@@ -57,6 +58,8 @@ def perform(
             return _partials(command, manager)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
             return show_queue(manager)
+        case commands.Config():
+            return configure(command, lambda: manager, is_running=True)
         case commands.Help():
             return Answer(arguments.help_text(command.verb))
         case _:

@@ -37,6 +37,8 @@ def overview(snapshot: QueueSnapshot) -> str:
         parts.append(f"{formats.duration(snapshot.eta_seconds)} left")
     if (limit := snapshot.bandwidth_limit_bytes_per_second) is not None:
         parts.append(f"limited to {formats.rate(limit)}")
+    if snapshot.waits_until is not None:
+        parts.append(f"waiting until {snapshot.waits_until}")
     return " · ".join(parts)
 
 
@@ -49,6 +51,14 @@ def _counts(snapshot: QueueSnapshot) -> str:
         f"room for {room}",
     ]
     return ", ".join(words)
+
+
+def hours(snapshot: QueueSnapshot) -> str:
+    """In which hours downloads run, and until when they wait; empty where they run at any time."""
+    if snapshot.download_hours is None:
+        return ""
+    wait = f", and wait until {snapshot.waits_until}" if snapshot.is_outside_hours else ""
+    return f"Downloads run from {snapshot.download_hours.start:%H:%M} to {snapshot.download_hours.end:%H:%M}{wait}."
 
 
 def name(item: QueuedDownload) -> str:
@@ -116,6 +126,8 @@ def result(item: QueuedDownload) -> str:
         parts[0] += ", was here already"
     elif item.started_at_s is not None and item.ended_at_s is not None:
         parts[0] += f" in {formats.duration(item.ended_at_s - item.started_at_s)}"
+    if item.notice_kind == "reused":
+        parts.append(state(item))
     if item.is_verified is not None:
         parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
     return ", ".join(parts)

@@ -56,6 +56,27 @@ class LimitBandwidth:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitConnections:
+    """Connections of all transfers together."""
+
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class LimitConcurrency:
+    """Downloads that run at once on each engine."""
+
+    max_concurrent: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForNetwork:
+    """How long a transfer waits for a network that is gone before it fails."""
+
+    network_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class RegisterModel:
     """Write the model to the catalog; `hosts` have it, where it is not on this machine."""
 
@@ -80,4 +101,16 @@ class Reply:
     value: object
 
 
-Effect = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | RegisterModel | Announce | Reply
+Work = (
+    StartTransfer
+    | StopTransfer
+    | DiscardPartials
+    | LimitBandwidth
+    | LimitConnections
+    | LimitConcurrency
+    | WaitForNetwork
+    | RegisterModel
+)
+"""What others do for the queue; the rest it tells."""
+
+Effect = Work | Announce | Reply

@@ -22,7 +22,7 @@ from gglib_nb.domain.progress import RateEstimator
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.events import FileProgressed, TransferProgressed
-from gglib_nb.queue.notices import notice_of
+from gglib_nb.queue.notices import notice_of, reused
 from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _LOSSES_ALLOWED: Final = 3
@@ -54,6 +54,8 @@ class Entry:
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _copies: int = 1
     _received_bytes: int = 0
+    _reused_bytes: int = 0
+    _reused_from: tuple[str, ...] = ()
     _mean_rate: float | None = None
     _attempt_at_s: float = 0.0
     _losses: int = 0
@@ -104,6 +106,8 @@ class Entry:
         self.stored, self.ended_at_s = stored, None
         size = self.plan.size_bytes
         self.hosts = tuple(HostProgress(one.host, size or 0, size, is_finished=True) for one in hosts)
+        self._reused_bytes = sum(file.reused_bytes for file in stored)
+        self._reused_from = tuple(dict.fromkeys(name for file in stored for name in file.reused_from))
         self._notice = ("registering", "registering")
         self._files = tuple(
             _progressed(bar, FileProgressed(arrived * self._copies, ShardStatus.FINISHED), bar.size_bytes)
@@ -119,6 +123,8 @@ class Entry:
             self._notice = ("already_present", "on disk already")
         elif not self.is_verified:
             self._notice = ("unverified", "unverified: the Hub states no SHA-256 for it")
+        elif self._reused_bytes:
+            self._notice = self._reuse_notice
 
     def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
         """Takes a sample; returns the files of which something changed."""
@@ -127,12 +133,15 @@ class Entry:
         sizes = (None if file.size_bytes is None else file.size_bytes * self._copies for file in self.plan.files)
         files = tuple(_progressed(*each) for each in zip(self._files, event.files, sizes, strict=True))
         changed = tuple(new for old, new in zip(self._files, files, strict=True) if new is not old)
-        if event.received_bytes > self._received_bytes:
+        if event.received_bytes > self._received_bytes or event.reused_bytes > self._reused_bytes:
             self._losses = 0
         self._files, self._received_bytes = files, event.received_bytes
+        self._reused_bytes, self._reused_from = event.reused_bytes, event.reused_from
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
         self._notice = notice_of(event.notice_kind, event.notice_s, event.notice_text)
+        if self._reused_bytes and event.notice_kind in (None, "copying"):
+            self._notice = self._reuse_notice
         self._is_changed = True
         return changed
 
@@ -140,6 +149,14 @@ class Entry:
         """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""
         self.hold()
         self._notice = notice_of(kind, seconds, text)
+
+    def wait_for_hours(self, opens_at: str | None) -> bool:
+        """Notes until when it waits, None: for no hour. Whether that is news."""
+        notice = None if opens_at is None else notice_of("hours", None, opens_at)
+        if notice == self._notice:
+            return False
+        self._notice, self._is_changed = notice, True
+        return True
 
     def lose_engine(self) -> bool:
         """Counts a loss; False when there have been too many without a new byte."""
@@ -152,9 +169,19 @@ class Entry:
         self.plan = plan
         if not has_same_files:
             self.__post_init__()
+            self._reused_bytes, self._reused_from = 0, ()
         self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
         self.error, self.can_retry = None, False
         self.hold()
+
+    @property
+    def _reuse_notice(self) -> tuple[str, str]:
+        return "reused", reused(self._reused_bytes, self.plan.size_bytes, self._reused_from)
+
+    @property
+    def notice(self) -> str | None:
+        """What is going on with it in words; None where the status says it all."""
+        return None if self._notice is None else self._notice[1]
 
     @property
     def is_running(self) -> bool:
@@ -231,6 +258,8 @@ class Entry:
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
             hosts=self.hosts,
+            reused_bytes=self._reused_bytes,
+            reused_from=self._reused_from,
         )
 
 

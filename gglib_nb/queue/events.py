@@ -7,6 +7,7 @@ Unix time, `sampled_s` the machine's monotonic clock.
 from dataclasses import dataclass
 
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
 
@@ -114,6 +115,46 @@ class BandwidthLimitChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ConcurrencyChanged:
+    """Downloads that run at once from now on; what runs beyond it goes on."""
+
+    max_concurrent: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimitChanged:
+    """Connections of all transfers together from now on."""
+
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkWaitChanged:
+    """How long a network that is gone is waited for from now on."""
+
+    network_wait_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadHoursChanged:
+    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
+
+    hours: DailyHours | None
+    is_open: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoursTurned:
+    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
+
+    hours: DailyHours
+    is_open: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileProgressed:
     """One file of `TransferProgressed`, at its index in the plan."""
 
@@ -131,6 +172,8 @@ class TransferProgressed:
         notice_s: Seconds that belong to it; None without.
         notice_text: Words that belong to it; empty without.
         is_finalizing: Every byte is here.
+        reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
+        reused_from: What those files are called.
         hosts: How far each host of a cluster is; empty on this machine. With several, `files` counts all copies.
     """
 
@@ -142,6 +185,8 @@ class TransferProgressed:
     notice_s: float | None
     notice_text: str
     is_finalizing: bool
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
 
 
@@ -240,6 +285,11 @@ Event = (
     | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged
+    | ConcurrencyChanged
+    | ConnectionLimitChanged
+    | NetworkWaitChanged
+    | DownloadHoursChanged
+    | HoursTurned
     | TransferProgressed
     | TransferWaits
     | TransferFinished

@@ -21,6 +21,8 @@ What the table does not say:
 * There are `max_concurrent` slots for each engine that shares the work. A download for every host holds one of each.
 * One that is queued again before its stop is confirmed is the same download in another round, not a second one.
 * What ran when the engine was lost starts again under a new attempt, before anything else may start.
+* Outside the hours in which downloads may run nothing starts, and what fetches is stopped and waits at the queue's head.
+  What only finalizes ends; should it have to fetch again, it is held then.
 * A download whose targets are still held is passed over until they are free. Two different downloads may share a
   companion (one mmproj for several quantizations), never a shard.
 
@@ -31,6 +33,7 @@ from typing import Final, assert_never
 
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload, QueueRunSummary, QueueSnapshot
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import (
     AlreadyQueuedError,
@@ -52,13 +55,26 @@ from gglib_nb.queue.transitions import Cause
 class QueueMachine:
     """The queue of one manager."""
 
-    def __init__(self, *, max_size: int = 10, max_concurrent: int = 1, bandwidth_limit: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_size: int = 10,
+        max_concurrent: int = 1,
+        bandwidth_limit: int | None = None,
+        max_connections: int = 16,
+        network_wait_s: int = 86_400,
+        hours: DailyHours | None = None,
+        is_open: bool = True,
+    ) -> None:
         _check_count("max_queue_size", max_size)
         _check_count("max_concurrent", max_concurrent)
         self._max_size = max_size
-        self._max_concurrent: Final = max_concurrent
+        self._max_concurrent = max_concurrent
         self._engine_count = 1
         self._bandwidth_limit = bandwidth_limit
+        self._max_connections = max_connections
+        self._network_wait_s = network_wait_s
+        self._hours, self._is_open = hours, is_open
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
         self._is_processing = False
@@ -93,15 +109,19 @@ class QueueMachine:
                 self._enqueue(event)
             case on.CancelRequested():
                 self._cancel(self._downloads.stoppable(event.id), event.at_s, discards=event.discards)
+                self._go_on(event.at_s)
             case on.AllCancelRequested():
                 self._cancel_all(event.at_s)
+                self._go_on(event.at_s)
             case on.RemovalRequested():
                 waiting = self._downloads.waiting(event.id, "`cancel` stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
+                self._go_on(event.at_s)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
                 self._pause(self._downloads.stoppable(event.id))
+                self._go_on(event.at_s)
             case on.ResumeRequested():
                 self._resume(self._downloads.known(event.id), event.at_s)
             case on.RetryRequested():
@@ -113,6 +133,22 @@ class QueueMachine:
                 self._max_size = event.max_size
             case on.BandwidthLimitChanged():
                 self._limit_bandwidth(event.bytes_per_second)
+            case on.ConcurrencyChanged():
+                _check_count("max_concurrent", event.max_concurrent)
+                self._max_concurrent = event.max_concurrent
+                self._do(do.LimitConcurrency(event.max_concurrent))
+                self._go_on(event.at_s)
+            case on.ConnectionLimitChanged():
+                self._limit_connections(event.max_connections)
+            case on.NetworkWaitChanged():
+                _check_count("network_wait_s", event.network_wait_s)
+                self._network_wait_s = event.network_wait_s
+                self._do(do.WaitForNetwork(event.network_wait_s))
+            case on.DownloadHoursChanged():
+                self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
+            case on.HoursTurned():
+                if event.hours == self._hours:
+                    self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
             case on.TransferProgressed():
                 self._progress(event)
             case on.TransferWaits():
@@ -243,6 +279,32 @@ class QueueMachine:
         self._bandwidth_limit = bytes_per_second
         self._do(do.LimitBandwidth(bytes_per_second))
 
+    def _limit_connections(self, max_connections: int) -> None:
+        _check_count("max_connections", max_connections)
+        self._max_connections = max_connections
+        self._do(do.LimitConnections(max_connections))
+
+    def _keep_hours(self, hours: DailyHours | None, at_s: float, *, is_open: bool) -> None:
+        self._hours, self._is_open = hours, is_open
+        for entry in reversed(self._downloads.running()):
+            self._hold_outside_hours(entry)
+        for entry in self._downloads.pending:
+            self._say_until_when(entry)
+        self._go_on(at_s)
+
+    def _hold_outside_hours(self, entry: Entry) -> None:
+        if self._is_open or entry.status is not DownloadStatus.DOWNLOADING:
+            return
+        self._withdraw(entry)
+        self._downloads.add_pending(entry, 0)
+        entry.hold()
+        self._step(entry, Cause.HELD)
+
+    def _say_until_when(self, entry: Entry) -> None:
+        until = None if self._is_open or self._hours is None else f"{self._hours.start:%H:%M}"
+        if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(until):
+            self._tell(told.NoticeChanged(entry.plan.id, entry.notice))
+
     # Reports -----------------------------------------------------------------------------------------------------
 
     def _progress(self, event: on.TransferProgressed) -> None:
@@ -261,6 +323,7 @@ class QueueMachine:
             self._tell(told.NoticeChanged(now.id, now.notice))
         if now is not before:
             self._tell(told.DownloadProgressed(now))
+        self._hold_outside_hours(entry)
 
     def _store(self, event: on.TransferFinished) -> None:
         if event.attempt in self._downloads.stopping:
@@ -357,7 +420,8 @@ class QueueMachine:
     def _go_on(self, at_s: float) -> None:
         """Starts what can start; says so when nothing is left to do.
 
-        Not called where somebody is told to stop: that frees nothing, until the engine says that it did.
+        Whoever is told to stop frees nothing until the engine says that it did; but what only waited, as for its hour, is
+        gone at once.
         """
         while self._is_processing and (entry := self._next_start()) is not None:
             self._downloads.remove_pending(entry)
@@ -370,7 +434,7 @@ class QueueMachine:
     def _next_start(self) -> Entry | None:
         slots = self._max_concurrent * self._engine_count
         has_slot = self._downloads.slots_held(self._engine_count) < slots
-        return self._downloads.next_ready() if has_slot else None
+        return self._downloads.next_ready() if has_slot and self._is_open else None
 
     def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
         self._last_attempt += 1
@@ -411,6 +475,7 @@ class QueueMachine:
 
     def _tell_status(self, entry: Entry) -> None:
         self._tell(told.StatusChanged(entry.plan.id, entry.status))
+        self._say_until_when(entry)
 
     def _tell(self, event: told.QueueEvent) -> None:
         self._do(do.Announce(event))
@@ -452,6 +517,11 @@ class QueueMachine:
         return next((plan.id for plan in plans if plan.targets & targets), None)
 
     @property
+    def is_transferring(self) -> bool:
+        """Whether an attempt runs or is stopping, on whatever engine."""
+        return bool(self._downloads.running() or self._downloads.stopping)
+
+    @property
     def is_drained(self) -> bool:
         """Nothing is queued, active, stopping or being listed; paused downloads do not count."""
         return not self._resolving and self._downloads.is_drained()
@@ -486,6 +556,10 @@ class QueueMachine:
             bytes_per_second=rate,
             eta_seconds=None if not rate or remaining is None else remaining / rate,
             last_run=self._last_run,
+            max_connections=self._max_connections,
+            network_wait_s=self._network_wait_s,
+            download_hours=self._hours,
+            is_outside_hours=not self._is_open,
         )
 
     def check_invariants(self) -> None:

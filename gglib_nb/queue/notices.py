@@ -3,10 +3,14 @@
 Said once, here: the panel, the terminal and a program that reads the snapshot see the same words.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from gglib_nb.domain.units import part
+
 _Phrase = Callable[[str, str], str]
+# More names than this are not read.
+_MOST_NAMES: Final = 3
 
 _PHRASES: Final[Mapping[str, _Phrase]] = {
     "connecting": lambda _seconds, _text: "connecting",
@@ -17,8 +21,23 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "waiting": lambda _seconds, text: text or "waiting for another kernel",
     "offline": lambda _seconds, text: f"waiting for the network since {text}" if text else "waiting for the network",
     "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
+    "comparing": lambda _seconds, _text: "comparing with files on this disk",
+    "copying": lambda _seconds, _text: "copying from files on this disk",
+    "hours": lambda _seconds, text: f"waiting until {text}",
     "linked": lambda _seconds, text: text or "linked to an identical file",
 }
+
+
+def reused(reused_bytes: int, total_bytes: int | None, names: Sequence[str]) -> str:
+    """What was copied instead of fetched: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
+    return f"{part(reused_bytes, total_bytes)} taken from {sources(names)} on this disk"
+
+
+def sources(names: Sequence[str]) -> str:
+    """The files that were copied from, as one reads them out; many of them by their number."""
+    if not names or len(names) > _MOST_NAMES:
+        return f"{len(names)} files" if names else "files"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def notice_of(kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:

@@ -18,6 +18,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     PAUSED = "paused"
     RESUMED = "resumed"
+    HELD = "held until its hour"
     RETRIED = "retried"
     REQUEUED = "queued again"
     ENGINE_LOST = "engine lost"
@@ -39,6 +40,7 @@ TRANSITIONS: Final[TransitionTable[DownloadStatus, Cause]] = TransitionTable(
         (_S.DOWNLOADING, Cause.FAILED): _S.FAILED,
         (_S.DOWNLOADING, Cause.CANCELLED): _S.CANCELLED,
         (_S.DOWNLOADING, Cause.PAUSED): _S.PAUSED,
+        (_S.DOWNLOADING, Cause.HELD): _S.QUEUED,
         (_S.DOWNLOADING, Cause.ENGINE_LOST): _S.DOWNLOADING,
         # A file with a wrong digest is fetched once more, so finalizing can lead back to downloading.
         (_S.FINALIZING, Cause.STARTED): _S.DOWNLOADING,

@@ -6,6 +6,7 @@ from concurrent.futures import Future
 import pytest
 from playwright.sync_api import Browser, expect
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
@@ -226,6 +227,48 @@ def test_the_limits_are_set_and_lifted(open_panel):
     panel.pump()
 
     assert panel.asked() == [("set_max_queue_size", 25), ("set_bandwidth_limit", None)]
+
+
+def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel):
+    panel = open_panel(FakeManager())
+    panel.press("Limits")
+
+    panel.page.get_by_label("Downloads at once").fill("2")
+    panel.page.get_by_label("Connections in all").fill("8")
+    panel.page.get_by_label("Download from").fill("22:00")
+    panel.page.get_by_label("Download until").fill("07:00")
+    panel.page.get_by_label("Downloads at once").focus()
+    panel.pump()
+
+    assert panel.asked() == [
+        ("set_max_concurrent", 2),
+        ("set_max_connections", 8),
+        ("set_download_hours", "22:00-07:00"),
+    ]
+
+
+def test_hours_that_are_emptied_are_lifted(open_panel):
+    panel = open_panel(FakeManager(download_hours=DailyHours.parse("22-7")))
+    panel.press("Limits")
+
+    panel.page.get_by_label("Download from").fill("")
+    panel.page.get_by_label("Download until").fill("")
+    panel.page.get_by_label("Downloads at once").focus()
+    panel.pump()
+
+    assert panel.asked() == [("set_download_hours", None)]
+
+
+def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
+    night = DailyHours.parse("22-7")
+    row = download("owner/model:Q4_K_M", notice="waiting until 22:00", notice_kind="hours")
+    panel = open_panel(FakeManager(row, download_hours=night, is_outside_hours=True))
+
+    panel.sees("waiting until 22:00")
+    panel.press("Limits")
+    expect(panel.page.get_by_label("Download from")).to_have_value("22:00")
+    expect(panel.page.get_by_label("Download until")).to_have_value("07:00")
+    expect(panel.page.locator(".gglib-pace")).to_contain_text("waiting until 22:00")
 
 
 def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):

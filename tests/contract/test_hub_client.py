@@ -225,7 +225,7 @@ def test_the_token_goes_to_the_hubs_own_origin_only(hub: DemoHub) -> None:
 def test_a_redirect_to_another_origin_loses_the_token(make_hub: Callable[..., DemoHub]) -> None:
     other = make_hub([make_repository("demo/many", {f"m-{n}.gguf": 600 for n in range(4)})])
     hub = make_hub([make_repository("demo/many", {f"m-{n}.gguf": 600 for n in range(4)})])
-    hub.faults.add(Redirect(f"{other.url}/api/models/demo/many"), path="/api/models/demo/many")
+    hub.faults.add(Redirect(f"{other.url}/api/models/demo/many"), path="/api/models/demo/many/revision/main")
 
     HubClient(hub.url, GRANTED_TOKEN).list_files("demo/many")
 

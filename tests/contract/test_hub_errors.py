@@ -88,7 +88,7 @@ def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
 
     ours = hub_error(caught.value, ASKED)
 
-    assert isinstance(ours, HubError | NetworkError)
+    assert isinstance(ours, HubError | InvalidConfigError)
     assert str(ours).endswith(".")
     assert "None" not in str(ours)
 
@@ -105,7 +105,7 @@ def test_a_certificate_that_cannot_be_trusted_says_where_to_put_the_companys() -
     ours = hub_error(error, ASKED)
 
     assert isinstance(ours, InvalidConfigError)
-    assert "hub.example cannot be trusted" in str(ours)
+    assert "The certificate of hub.example is not trusted." in str(ours)
     assert "SSL_CERT_FILE" in str(ours)
 
 
@@ -117,14 +117,11 @@ def test_a_proxy_that_fails_names_the_variables() -> None:
 
 
 def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub.utils import close_session
+    monkeypatch.setenv("HTTP_PROXY", "socks9://me:s3cr3t@proxy:1")
 
-    close_session()
-    monkeypatch.setenv("HTTP_PROXY", "socks9://me:password@proxy:1")
-
-    with pytest.raises(InvalidConfigError, match="proxy or certificate settings") as caught:
+    with pytest.raises(InvalidConfigError, match="proxy settings") as caught:
         HubClient("http://hub.example").list_files("owner/repo")
-    assert "password" not in "".join(traceback.format_exception(caught.value))
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_stored_login_that_cannot_be_renewed_says_to_log_in() -> None:

@@ -1,6 +1,7 @@
 """What the port does with downloads that are in the queue, against the embedded hub, and what it tells of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,21 @@ from gglib_nb import (
     InvalidConfigError,
     NotInQueueError,
     QueueFullError,
+    RequestError,
     RunSummarized,
     SnapshotChanged,
 )
 from gglib_nb.demo import DemoHub
+from gglib_nb.demo.request_log import RequestRecord
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
 SPLIT = "demo/split-GGUF"
 VISION = "demo/vision-GGUF"
+
+
+def answers_that_run(records: Sequence[RequestRecord]) -> int:
+    return sum(record.carries_file and record.ended_s is None for record in records)
 
 
 # Cancelling and removing
@@ -180,6 +187,79 @@ async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadMana
 
     assert await manager.active_count() == 2
     assert await manager.pending_count() == 1
+
+
+async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+
+    await manager.set_max_concurrent(2)
+    more = await manager.active_count()
+    await manager.set_max_concurrent(1)
+
+    assert (more, await manager.active_count()) == (2, 2)
+    with pytest.raises(InvalidConfigError):
+        await manager.set_max_concurrent(0)
+
+
+async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: DemoHub) -> None:
+    small = (await manager.queue_smart(SMALL)).id
+
+    with pytest.raises(InvalidConfigError, match="when no download runs"):
+        await manager.set_engine("dask://127.0.0.1:9")
+    assert manager.engine is None
+    held.set_speed()
+    await manager.wait(small)
+    await manager.set_engine("dask://127.0.0.1:9")
+    assert manager.engine == "dask://127.0.0.1:9"
+
+    await manager.set_engine("local")
+    done = await manager.queue_smart(SPLIT)
+
+    assert manager.engine is None
+    assert (await manager.wait(done.id)).is_verified
+
+
+async def test_a_copy_for_every_host_is_refused_without_a_cluster(manager: DownloadManager) -> None:
+    with pytest.raises(RequestError, match="needs a cluster"):
+        await manager.queue_smart(SMALL, everywhere=True)
+
+
+async def test_fewer_connections_are_obeyed_by_what_runs(
+    make_manager: Callable[..., DownloadManager], hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(per_connection=1_000_000)
+    manager = make_manager(max_connections=4)
+    await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda records: answers_that_run(records) >= 2)
+
+    await manager.set_max_connections(1)
+
+    hub.wait_for(lambda records: answers_that_run(records) == 1)
+    with pytest.raises(InvalidConfigError):
+        await manager.set_max_connections(65)
+
+
+async def test_outside_its_hours_a_download_waits_and_goes_on_with_what_is_missing(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
+    hub.set_speed(bytes_per_second=4_000_000)
+    queued = await manager.queue_smart("demo/large-GGUF")
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 6_000_000)
+    later = datetime.now().astimezone() + timedelta(hours=2)
+
+    await manager.set_download_hours(f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M}")
+    row = next(item for item in manager.snapshot.items if item.id == queued.id)
+    hub.wait_for(lambda records: answers_that_run(records) == 0)
+    await manager.set_download_hours(None)
+    hub.set_speed()
+    finished = await manager.wait(queued.id)
+
+    assert (row.status, row.position, row.notice) == (DownloadStatus.QUEUED, 1, f"waiting until {later:%H:%M}")
+    assert finished.is_verified
+    assert hub.bytes_sent("large-Q8_0.gguf") < 40_000_000 + 6_000_000
 
 
 async def test_has_download_knows_pending_and_active_ones_only(manager: DownloadManager, hub: DemoHub) -> None:

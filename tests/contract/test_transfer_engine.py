@@ -67,10 +67,9 @@ class DaskKind:
 
         connect, can_come_back = connection_to(self._cluster)
         return DaskEngine(
-            configured(self.hub),
+            configured(self.hub, max_concurrent=2),
             log.add,
             connect=connect,
-            slots=2,
             models_directory=self.folder,
             can_come_back=can_come_back,
         )

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.process.client import EngineClient
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.protocol import (
@@ -134,7 +135,14 @@ class Engine:
         raise NotImplementedError
 
     def begin(
-        self, repo_id: str, *paths: str, force: bool = False, files: tuple[PlannedFile, ...] = (), **changes: Any
+        self,
+        repo_id: str,
+        *paths: str,
+        force: bool = False,
+        replaces: bool = False,
+        donors: tuple[str, ...] = (),
+        files: tuple[PlannedFile, ...] = (),
+        **changes: Any,
     ) -> int:
         """Start an attempt for the files and return its number."""
         self._attempts += 1
@@ -142,7 +150,7 @@ class Engine:
         commit = repository.commit("main")
         assert commit is not None
         files = files or planned(self.hub, repo_id, *paths, folder=self.folder, **changes)
-        self.send(StartTransfer(self._attempts, repo_id, commit.sha, files, force))
+        self.send(StartTransfer(self._attempts, repo_id, commit.sha, files, force, replaces, donors))
         return self._attempts
 
     def fetch(self, repo_id: str, *paths: str, **options: Any) -> TransferFinished:
@@ -174,9 +182,16 @@ class Engine:
 class LocalEngine(Engine):
     """The worker in this process: real sockets, files and threads, and short waits."""
 
-    def __init__(self, hub: DemoHub, folder: Path, timeouts: Timeouts = HASTY, **changes: Any) -> None:
+    def __init__(
+        self,
+        hub: DemoHub,
+        folder: Path,
+        timeouts: Timeouts = HASTY,
+        reuse_limits: ReuseLimits | None = None,
+        **changes: Any,
+    ) -> None:
         super().__init__(hub, folder)
-        self._commands = CommandHandler(self.log.add, timeouts)
+        self._commands = CommandHandler(self.log.add, timeouts, reuse_limits)
         self.send(configured(hub, **changes))
 
     @override

@@ -5,6 +5,7 @@ from pathlib import Path
 
 _OWN = ("HF_", "HUGGING", "GGLIB_", "JUPYTER", "JPY_", "IPYTHON", "PYTHONSTARTUP")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_CERTIFICATES = ("ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "curl_ca_bundle")
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -13,7 +14,9 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
     Xet is off: the tests' hub is plain HTTP, and importing it writes logs.
     """
     kept = {
-        name: value for name, value in environment.items() if not name.startswith(_OWN) and name.lower() not in _PROXIES
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(_OWN) and name.lower() not in (*_PROXIES, *_CERTIFICATES)
     }
     return kept | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 
@@ -25,6 +28,7 @@ def isolated(environment: Mapping[str, str], folder: Path, endpoint: str) -> dic
         "HF_HOME": str(folder / "huggingface"),
         "GGLIB_MODELS_DIR": str(folder / "models"),
         "GGLIB_STATE_DIR": str(folder / "state"),
+        "GGLIB_CONFIG_DIR": str(folder / "config"),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_CONFIG_DIR": str(folder / "jupyter" / "config"),
         "JUPYTER_DATA_DIR": str(folder / "jupyter" / "data"),

@@ -25,7 +25,7 @@ def a_plan(text="owner/model:Q4_K_M", *files, commit_sha=COMMIT, **fields):
     return PlannedDownload(id_, commit_sha, label=id_.quantization, files=files or default, **fields)
 
 
-def stored(plan, *, is_verified=True, was_present=False):
+def stored(plan, *, is_verified=True, was_present=False, reused=(0, ())):
     """What the engine reports of a plan that it finished: a file for every target, in the order of first parts."""
     firsts = {file.target: file for file in reversed(plan.files)}
     sizes = {
@@ -43,6 +43,8 @@ def stored(plan, *, is_verified=True, was_present=False):
             mtime_ns=1,
             was_present=was_present,
             facts={},
+            reused_bytes=reused[0],
+            reused_from=reused[1],
         )
         for target, size in sizes.items()
     )

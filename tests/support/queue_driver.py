@@ -3,6 +3,7 @@
 from itertools import count
 
 from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
@@ -92,18 +93,28 @@ class QueueDriver:
     def clear_failed(self, text=None):
         self.send(on.FailuresCleared(None if text is None else DownloadId.parse(text)))
 
+    def run_at_once(self, number):
+        self.send(on.ConcurrencyChanged(number, self.now_s))
+
+    def keep_hours(self, text, *, is_open):
+        hours = None if text is None else DailyHours.parse(text)
+        self.send(on.DownloadHoursChanged(hours, is_open, self.now_s))
+
+    def turn(self, text, *, is_open):
+        self.send(on.HoursTurned(DailyHours.parse(text), is_open, self.now_s))
+
     # Reports; a download is named by its id, an old attempt by its number
 
     def _attempt(self, which):
         return which if isinstance(which, int) else self.attempts[which]
 
-    def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False):
+    def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False, reused=(0, ())):
         """`downloaded` are the bytes on the disk, file by file; of files that are not named there are none."""
         attempt = self._attempt(which)
         bytes_of_files = (*downloaded, *(0 for _ in self.plans[attempt].files[len(downloaded) :]))
         files = tuple(on.FileProgressed(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
         kind, seconds, text = notice or (None, None, "")
-        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing))
+        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing, *reused))
 
     def finish(self, which, **how):
         attempt = self._attempt(which)

@@ -45,7 +45,7 @@ def collide(one, other):
 
 class Reference:
     def __init__(self, max_size, max_concurrent):
-        self.max_size, self.max_concurrent = max_size, max_concurrent
+        self.max_size, self.max_concurrent, self.is_open = max_size, max_concurrent, True
         self.engine_count = 1
         self.requests = set()
         self.pending = []
@@ -203,6 +203,17 @@ class Reference:
     def clear_failures(self):
         self.ended = [item for item in self.ended if item.status != "failed"]
 
+    def turn(self, *, is_open):
+        self.is_open = is_open
+        for item in reversed(list(self.running().values())):
+            self.hold_outside_hours(item)
+
+    def hold_outside_hours(self, item):
+        if not self.is_open and item.status == "downloading":
+            self.take_off(item)
+            item.status = "queued"
+            self.pending = [item, *self.pending]
+
     # Reports
 
     def progress(self, attempt, received, *, is_finalizing):
@@ -211,6 +222,7 @@ class Reference:
         item.losses = 0 if received > item.received else item.losses
         item.received = received
         item.status = "finalizing" if is_finalizing else "downloading"
+        self.hold_outside_hours(item)
 
     def finish(self, attempt):
         if attempt in self.stopping:
@@ -278,7 +290,7 @@ class Reference:
 
     def settle(self):
         """What has to follow every event: free slots are taken in order, and a drained queue says so."""
-        while self.is_processing and self.slots_held() < self.max_concurrent * self.engine_count:
+        while self.is_processing and self.is_open and self.slots_held() < self.max_concurrent * self.engine_count:
             held = self.held()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
             if not ready:

@@ -4,9 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.notebook import arguments, commands
 from gglib_nb.notebook.arguments import parse
 from gglib_nb.notebook.grammar import GrammarError
+
+NIGHT = DailyHours.parse("22-7")
 
 
 def mistake(line):
@@ -59,6 +62,16 @@ READ = [
     ("-h", commands.Help(None)),
     ("queue --help", commands.Help("queue")),
     ("move a/b -h", commands.Help("move")),
+    ("bandwidth --hours 22-7", commands.Bandwidth(None, asks=True, hours=NIGHT, keeps_hours=False)),
+    ("bandwidth --hours off", commands.Bandwidth(None, asks=True, hours=None, keeps_hours=False)),
+    ("bandwidth 5 --hours 22:00-7:00", commands.Bandwidth(5_000_000, asks=False, hours=NIGHT, keeps_hours=False)),
+    ("config", commands.Config(None, None, saves=False, resets=False)),
+    ("config max_concurrent", commands.Config("max_concurrent", None, saves=False, resets=False)),
+    ("config models_directory '/my models' --save", commands.Config("models_directory", "/my models", True, False)),
+    ("config --save max_concurrent 2", commands.Config("max_concurrent", "2", saves=True, resets=False)),
+    ("bandwidth --hours 22-7 5", commands.Bandwidth(5_000_000, asks=False, hours=NIGHT, keeps_hours=False)),
+    ("config bandwidth 5 MB", commands.Config("bandwidth", "5 MB", saves=False, resets=False)),
+    ("config max_concurrent --reset", commands.Config("max_concurrent", None, saves=False, resets=True)),
     ("bandwidth 5MB", commands.Bandwidth(5_000_000, asks=False)),
     ("bandwidth 1.5 MB/s", commands.Bandwidth(1_500_000, asks=False)),
     ("wait", commands.Wait(None)),
@@ -95,7 +108,7 @@ MISTAKES = [
     ),
     (
         "bandwidth fast",
-        "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GB. Write: %gguf bandwidth [RATE|off]",
+        "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GB. Write: %gguf bandwidth [RATE|off] [--hours HOURS|off]",
     ),
     ("ls", "'ls' is not a verb. Write: %gguf status for the queue, or %gguf models for what is here"),
     ("stop a/b", "'stop' is not a verb. Write: %gguf cancel ID, or %gguf pause ID to go on later"),
@@ -126,6 +139,11 @@ def test_a_mistake_is_one_line_that_says_how_to_write_it(line, message):
         "limit 0",
         "limit -5",
         "bandwidth 0",
+        "bandwidth --hours 7-7",
+        "config --save",
+        "config max_concurrent --save",
+        "config --reset",
+        "config max_concurrent 2 --reset",
         "search",
         "search x --sort size",
         "search x --max-size 8GB",

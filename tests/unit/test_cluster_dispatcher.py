@@ -38,7 +38,7 @@ class Cluster:
     """A dispatcher, and what each host's engine was told last."""
 
     def __init__(self, *hosts, slots=1, configure=CONFIGURE, here=None):
-        self.dispatcher = Dispatcher(configure, slots)
+        self.dispatcher = Dispatcher(replace(configure, max_concurrent=slots))
         self.here = here
         self.actions = []
         for host in hosts:
@@ -82,7 +82,7 @@ def a_host(name, folder="shared", free=None):
 
 def a_start(number, *, size=SIZE, everywhere=False):
     file = PlannedFile("m.gguf", size, "a" * 64, f"/models/o/r{number}/m.gguf")
-    return StartTransfer(number, f"o/r{number}", "c" * 40, (file,), False, everywhere)
+    return StartTransfer(number, f"o/r{number}", "c" * 40, (file,), False, everywhere=everywhere)
 
 
 def progress(number, downloaded, *, received=0, status=ShardStatus.DOWNLOADING, **how):

@@ -1,12 +1,14 @@
 """Both kinds of manager obey the environment as the README's table says: an argument, else a variable, else a default."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from gglib_nb import DownloadManagerConfig
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError
-from gglib_nb.settings import Settings
+from gglib_nb.settings import ENVIRONMENT_VARIABLES, Settings
 
 ROWS = [
     ("models_directory", "GGLIB_MODELS_DIR", "/env/models", Path("/env/models"), Path("/own/models")),
@@ -19,7 +21,10 @@ ROWS = [
     ("max_queue_size", "GGLIB_MAX_QUEUE_SIZE", "30", 30, 20),
     ("max_connections", "GGLIB_MAX_CONNECTIONS", "8", 8, 4),
     ("bandwidth_limit_bytes_per_second", "GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000", 5_000_000, 1_000),
+    ("download_hours", "GGLIB_DOWNLOAD_HOURS", "22-7", DailyHours.parse("22:00-7:00"), DailyHours.parse("1:00-5:00")),
+    ("activity_interval_s", "GGLIB_ACTIVITY_INTERVAL_S", "0", 0, 30),
     ("network_wait_s", "GGLIB_NETWORK_WAIT_S", "60", 60, 7),
+    ("engine", "GGLIB_ENGINE", "dask://env:8786", "dask://env:8786", "dask://own:8786"),
     ("is_offline", "HF_HUB_OFFLINE", "1", True, False),
     ("is_offline", "TRANSFORMERS_OFFLINE", "1", True, False),
 ]
@@ -35,6 +40,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def of_the_kernel(environ: dict[str, str]) -> Settings:
     return DownloadManagerConfig.from_settings(Settings.from_environment(environ)).settings()
+
+
+def test_every_setting_and_variable_has_its_row() -> None:
+    expected = {(name, variable) for name, variables in ENVIRONMENT_VARIABLES.items() for variable in variables}
+    settings = {field.name for field in fields(DownloadManagerConfig)} - {"hf_token"}
+
+    assert {(name, variable) for name, variable, *_ in ROWS} == expected
+    assert set(ENVIRONMENT_VARIABLES) == settings
 
 
 def test_without_arguments_and_variables_the_defaults_hold_and_the_folder_is_the_present_one() -> None:

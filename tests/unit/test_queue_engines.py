@@ -96,7 +96,7 @@ def test_a_download_for_every_host_holds_a_slot_of_each():
 
 def hosted(queue, text, *hosts, downloaded, received=0):
     files = (on.FileProgressed(downloaded, ShardStatus.DOWNLOADING),)
-    progressed = on.TransferProgressed(queue.attempts[text], 1.0, files, received, None, None, "", False, hosts)
+    progressed = on.TransferProgressed(queue.attempts[text], 1.0, files, received, None, None, "", False, hosts=hosts)
     queue.send(progressed)
 
 

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
@@ -21,6 +22,7 @@ from tests.support.fake_engine import FakeEngine
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
 from tests.support.queue_reference import Reference, RefusedError
 
+NIGHT = DailyHours.parse("22:00-7:00")
 ERROR = NetworkError("The line was cut. `retry` continues.")
 EMBEDDED = a_file("owner/a/q4.gguf", sha256="1" * 64)
 
@@ -171,6 +173,23 @@ class QueueRules(RuleBasedStateMachine):
         self.play(on.QueueLimitChanged(max_size), lambda: setattr(self.model, "max_size", max_size))
         self.play(on.BandwidthLimitChanged(bytes_per_second), lambda: None)
         assert self.of(do.LimitBandwidth) == [do.LimitBandwidth(bytes_per_second)]
+
+    @rule(max_concurrent=st.integers(1, 3))
+    def change_concurrency(self, max_concurrent):
+        change = on.ConcurrencyChanged(max_concurrent, self.now_s)
+        self.play(change, lambda: setattr(self.model, "max_concurrent", max_concurrent))
+
+    @rule(is_open=st.booleans())
+    def keep_hours(self, is_open):
+        change = on.DownloadHoursChanged(NIGHT, is_open, self.now_s)
+        self.play(change, lambda: self.model.turn(is_open=is_open))
+
+    @rule(hours=st.sampled_from([NIGHT, DailyHours.parse("12-13")]), is_open=st.booleans())
+    def turn_of_the_clock(self, hours, is_open):
+        holds = self.machine.snapshot().download_hours == hours
+        self.play(
+            on.HoursTurned(hours, is_open, self.now_s), lambda: self.model.turn(is_open=is_open) if holds else None
+        )
 
     # Reports -------------------------------------------------------------------------------------------------
 
@@ -372,7 +391,9 @@ class QueueRules(RuleBasedStateMachine):
         assert [row.id for row in snapshot.recent_failures] == [item.plan.id for item in model.failures()]
         assert (snapshot.active_count, snapshot.pending_count) == (len(active), len(pending))
         assert snapshot.is_processing == model.is_processing
-        assert snapshot.max_size == model.max_size
+        assert (snapshot.max_size, snapshot.max_concurrent) == (model.max_size, model.max_concurrent)
+        waiting = [row.notice for row in snapshot.items if row.status is DownloadStatus.QUEUED]
+        assert set(waiting) <= ({None} if model.is_open else {"waiting until 22:00"})
         assert len(snapshot.resolving) == len(model.requests)
         assert self.machine.is_drained == (model.is_drained() and not model.requests)
 
@@ -381,7 +402,7 @@ class QueueRules(RuleBasedStateMachine):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
         assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
         # (Nothing is stopped when there is an engine less.)
-        assert len(self.engine.running) <= self.model.max_concurrent * self.most_engines
+        assert len(self.engine.running) <= 3 * self.most_engines
         assert set(self.registering) == set(self.model.active) - set(self.model.running())
 
     # The end -------------------------------------------------------------------------------------------------
@@ -390,6 +411,7 @@ class QueueRules(RuleBasedStateMachine):
         """From wherever it is the queue drains, as soon as everybody answers and nothing is held back."""
         for number in list(self.model.requests):
             self.drop(number)
+        self.keep_hours(is_open=True)
         for row in self.machine.snapshot().items:
             self.resume(row.id)
         for _round in range(100):

@@ -10,7 +10,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.entry import Entry
-from gglib_nb.queue.notices import notice_of
+from gglib_nb.queue.notices import notice_of, reused
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
 from tests.support.queue_driver import QueueDriver
 
@@ -234,6 +234,8 @@ def test_an_attempt_starts_with_an_unknown_rate(queue):
         ("verifying", None, "", ("verifying", "verifying")),
         ("finalizing", None, "", ("finalizing", "finalizing")),
         ("waiting", None, "", ("waiting", "waiting for another kernel")),
+        ("comparing", None, "", ("comparing", "comparing with files on this disk")),
+        ("copying", None, "", ("copying", "copying from files on this disk")),
         ("linked", None, "linked to the Hugging Face cache", ("linked", "linked to the Hugging Face cache")),
         ("of tomorrow", None, "something new", ("of tomorrow", "something new")),
         ("of tomorrow", None, "", ("of tomorrow", "of tomorrow")),
@@ -265,6 +267,45 @@ def test_a_download_without_a_digest_is_unverified_and_says_so(queue):
 
     row = queue.snapshot.recent_completed[0]
     assert (row.notice_kind, row.is_verified) == ("unverified", False)
+
+
+@pytest.mark.parametrize(
+    ("reused_bytes", "total_bytes", "names", "says"),
+    [
+        (13_200_000_000, 17_040_000_000, ("Q4_K_M",), "13.2 of 17.0 GB taken from Q4_K_M on this disk"),
+        (900_000_000, 17_040_000_000, ("Q4_K_M", "Q8_0"), "0.9 of 17.0 GB taken from Q4_K_M and Q8_0 on this disk"),
+        (5, 100, ("a", "b", "c"), "5 of 100 B taken from a, b and c on this disk"),
+        (5, None, ("a", "b", "c", "d"), "5 B taken from 4 files on this disk"),
+        (100, 100, (), "100 B taken from files on this disk"),
+    ],
+)
+def test_what_was_taken_from_this_disk_is_said_with_its_source(reused_bytes, total_bytes, names, says):
+    assert reused(reused_bytes, total_bytes, names) == says
+
+
+def test_a_row_says_what_it_took_from_this_disk_until_something_else_is_to_be_said(queue):
+    queue.progress(A, 60, received=2, reused=(58, ("Q8_0",)))
+    row = queue.item(A)
+    queue.progress(A, 60, received=2, reused=(58, ("Q8_0",)), notice=("stalled", None, ""))
+
+    assert (row.reused_bytes, row.reused_from) == (58, ("Q8_0",))
+    assert (row.notice_kind, row.notice) == ("reused", "58 of 230 B taken from Q8_0 on this disk")
+    assert queue.item(A).notice == "stalled"
+
+
+def test_a_completed_row_says_what_it_took_from_this_disk(queue):
+    queue.finish(A, reused=(58, ("Q8_0",)))
+    queue.registered(A)
+
+    row = queue.snapshot.recent_completed[0]
+    assert (row.notice, row.reused_bytes) == ("174 of 230 B taken from Q8_0 on this disk", 174)
+
+
+def test_bytes_that_were_copied_are_no_speed(queue):
+    for second in range(4):
+        queue.progress(A, 20 * second, received=0, at_s=float(second), reused=(20 * second, ("Q8_0",)))
+
+    assert queue.item(A).bytes_per_second == 0
 
 
 def test_a_verified_download_needs_no_words(queue):

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.hub_answers import proxy_refusal
 from gglib_nb.engine.http.errors import STALLED, LineError, line_error
 from gglib_nb.engine.http.session import Session, origin_of
+from gglib_nb.network.dialing import connect
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -50,7 +52,7 @@ class Connection(Protocol):
     """A way to get one answer after the other."""
 
     def ask(self, url: str, headers: Mapping[str, str]) -> Answer:
-        """Send a GET and return the head of its answer. Raises `LineError`."""
+        """Send a GET and return the head of its answer. Raises `LineError`, or `InvalidConfigError` where waiting is in vain."""
 
     def abort(self) -> None:
         """End what is under way; called from another thread."""
@@ -148,15 +150,19 @@ class DirectConnection:
         scheme, host, port = origin
         timeout_s = self._session.timeouts.connect_s
         if scheme == "https":
-            made: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=timeout_s, context=self._session.tls
-            )
+            made: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, context=self._session.tls)
         else:
-            made = http.client.HTTPConnection(host, port, timeout=timeout_s)
+            made = http.client.HTTPConnection(host, port)
         self._http = made
-        made.connect()
-        self._socket = made.sock
-        self._socket.settimeout(self._session.timeouts.answer_s)
+        dialled = connect(host, port or made.default_port, timeout_s)
+        try:
+            if scheme == "https":
+                dialled = self._session.tls.wrap_socket(dialled, server_hostname=host)
+        except BaseException:
+            dialled.close()
+            raise
+        made.sock = self._socket = dialled
+        dialled.settimeout(self._session.timeouts.answer_s)
         return made
 
     def _exchange(self, connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> Answer:
@@ -213,6 +219,8 @@ class ClientConnection:
             self._response = client.send(client.build_request("GET", url, headers=dict(headers)), stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise line_error(error, url) from error
+        if self._response.status_code == 407:
+            raise proxy_refusal(urlsplit(url).netloc, 407)
         return _ClientAnswer(self._response)
 
     def abort(self) -> None:

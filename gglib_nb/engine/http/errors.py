@@ -7,7 +7,10 @@ try again, to resolve again, or to end with an error of `gglib_nb.errors`, where
 from typing import Final
 from urllib.parse import urlsplit
 
-from gglib_nb.errors import NetworkError
+from gglib_nb.domain.hub_answers import certificate_refusal, proxy_refusal
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.errors import InvalidConfigError
+from gglib_nb.network.proxies import is_final, refused_status
 
 STALLED: Final = "stalled"
 """Text of a `LineError`: the connection stands and nothing comes."""
@@ -59,17 +62,17 @@ class WrongAnswerError(ExchangeError):
     """The answer is not the range that was asked for."""
 
 
-def line_error(error: Exception, url: str) -> LineError | NetworkError:
+def line_error(error: Exception, url: str) -> LineError | InvalidConfigError:
     """What a broken exchange means, in a few words without the URL, which may be signed.
 
-    A certificate that is not trusted does not pass by itself, so that ends the transfer.
+    What does not pass by itself ends the transfer: a certificate that is not trusted, a proxy that refuses us.
     """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    host = urlsplit(url).netloc
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return NetworkError(
-            f"The certificate of {urlsplit(url).hostname} is not trusted. "
-            "Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart."
-        )
+        return certificate_refusal(host)
+    if (status := refused_status(error)) is not None:
+        return proxy_refusal(host, status) if is_final(status) else LineError(f"the proxy answered {status}")
     if isinstance(error, TimeoutError):
         return LineError("timed out")
-    return LineError(text.split("\n", 1)[0][:120] or type(error).__name__)
+    return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__)

@@ -1,22 +1,22 @@
-"""What every request of the engine shares: origins, headers and the token, proxies, TLS, the httpx client.
+"""What every request of the engine shares: origins, headers and the token, the httpx client.
 
-One TLS context serves httpx and `http.client` alike, made as httpx makes its own (`SSL_CERT_FILE`,
-`SSL_CERT_DIR`), with the bundle of `REQUESTS_CA_BUNDLE` added where that is set. The token goes to the
-endpoint's own origin only: scheme, host and port. Nothing here knows files or ranges.
+httpx and `http.client` take the same proxies and trust the same certificates: those of `gglib_nb.network`. The token goes to
+the endpoint's own origin only: scheme, host and port. Nothing here knows files or ranges.
 """
 
-import os
+import contextlib
 import ssl
 import threading
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.http.errors import LineError, line_error
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import InvalidConfigError
+from gglib_nb.network.proxies import Proxies
+from gglib_nb.network.tls import tls_context
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -27,18 +27,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 def origin_of(url: SplitResult) -> tuple[str, str, int | None]:
     """Scheme, host and port: what decides who may see a token."""
     return url.scheme, url.hostname or "", url.port or _DEFAULT_PORTS.get(url.scheme)
-
-
-@cache
-def _tls_context(bundle: str | None) -> ssl.SSLContext:
-    """Made once: reading the certificates takes a tenth of a second."""
-    from huggingface_hub.utils import httpx
-
-    context = httpx.create_ssl_context()
-    if bundle:
-        is_folder = Path(bundle).is_dir()
-        context.load_verify_locations(capath=bundle if is_folder else None, cafile=None if is_folder else bundle)
-    return context
 
 
 class Session:
@@ -67,7 +55,7 @@ class Session:
 
     def warm_up(self) -> None:
         """Make the client in the background: importing httpx and reading the certificates takes a quarter of a second."""
-        threading.Thread(target=lambda: self.client, name="gglib-session", daemon=True).start()
+        threading.Thread(target=self._warm_up, name="gglib-session", daemon=True).start()
 
     def close(self) -> None:
         """Close the client's connections, if there is a client."""
@@ -83,6 +71,8 @@ class Session:
             self.client.head(self.endpoint, headers=self.headers_for(self.endpoint))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return not isinstance(line_error(error, self.endpoint), LineError)
+        except InvalidConfigError:
+            pass  # no line is to blame for that
         return True
 
     @property
@@ -107,34 +97,35 @@ class Session:
 
     def is_proxied(self, url: str) -> bool:
         """Whether the environment names a proxy for this URL."""
-        parts = urlsplit(url)
-        proxies = self._proxies
-        if parts.scheme not in proxies and "all" not in proxies:
-            return False
-        return not proxy_bypass(parts.hostname or "")
+        return self._proxies.for_url(url) is not None
 
     @cached_property
-    def _proxies(self) -> dict[str, str]:
-        return getproxies()
+    def _proxies(self) -> Proxies:
+        return Proxies.from_environment()
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """The TLS settings of every connection."""
-        with self._lock:
-            return _tls_context(os.environ.get("REQUESTS_CA_BUNDLE"))
+        """The TLS settings of every connection. Raises `InvalidConfigError`, as `client`."""
+        return tls_context()
 
     @property
     def client(self) -> "httpx.Client":
-        """The httpx client for the hub; redirects are never followed by it."""
+        """The httpx client for the hub; redirects are never followed by it.
+
+        Raises:
+            InvalidConfigError: The environment names proxies or certificates that cannot be used.
+        """
         with self._lock:
             return self._client
+
+    def _warm_up(self) -> None:
+        with contextlib.suppress(InvalidConfigError):  # whoever needs it is told
+            _ = self.client
 
     @cached_property
     def _client(self) -> "httpx.Client":
         from huggingface_hub.utils import httpx
 
-        timeouts = self.timeouts
-        timeout = httpx.Timeout(timeouts.answer_s, connect=timeouts.connect_s)
-        return httpx.Client(
-            verify=_tls_context(os.environ.get("REQUESTS_CA_BUNDLE")), follow_redirects=False, timeout=timeout
-        )
+        from gglib_nb.network.client import make_client
+
+        return make_client(timeout=httpx.Timeout(self.timeouts.answer_s, connect=self.timeouts.connect_s))

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.engine.process.watchdog import Watchdog
 from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
 from gglib_nb.engine.reports import EngineLost, EngineSilent, ProcessReport
@@ -42,7 +43,6 @@ spec.loader.exec_module(sys.modules["gglib_nb"])
 from gglib_nb.engine.process.main import main
 main(int(parent_pid))
 """
-_TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
 _WATCH_S: Final = 1.0
@@ -178,7 +178,6 @@ class EngineClient:
 
     def _start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[2])
-        environment = {name: value for name, value in os.environ.items() if name not in _TOKEN_VARIABLES}
         with self._open_log() as log:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
                 [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())],
@@ -186,7 +185,7 @@ class EngineClient:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                env=environment,
+                env=without_tokens(os.environ),
                 start_new_session=True,
             )
         with self._lock:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.http.session import Session
 from gglib_nb.engine.protocol import (
     Command,
@@ -34,15 +35,22 @@ _SHUTDOWN_S: Final = 1.2
 class CommandHandler:
     """All attempts of one engine."""
 
-    def __init__(self, emit: Callable[[Event], None], timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        timeouts: Timeouts | None = None,
+        reuse_limits: ReuseLimits | None = None,
+    ) -> None:
         """Idle until the first `Configure`.
 
         Args:
             emit: Takes events, from any thread.
             timeouts: None: the engine's own.
+            reuse_limits: None: the engine's own.
         """
         self._emit = emit
         self._timeouts = timeouts or Timeouts()
+        self._reuse_limits = reuse_limits or ReuseLimits()
         self._throttle = Throttle()
         self._budget = ConnectionBudget(1)
         self._disk_space = DiskSpace()
@@ -96,6 +104,7 @@ class CommandHandler:
                 connectivity=Connectivity(self._can_reach_hub),
                 network_wait_s=command.network_wait_s,
                 timeouts=self._timeouts,
+                reuse_limits=self._reuse_limits,
             )
             return
         self._resources.link_folders = command.link_folders

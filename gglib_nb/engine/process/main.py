@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Final, TextIO, cast
 
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.process.outbox import Outbox
 from gglib_nb.engine.protocol import Ready, decode
@@ -25,7 +26,7 @@ _LOG_LIMIT_BYTES: Final = 256 * 1024
 
 
 class LimitedText:
-    """What stands for `sys.stderr`: it says nothing more beyond a limit."""
+    """What stands for `sys.stderr`: it hides secrets, and says nothing more beyond a limit."""
 
     def __init__(self, stream: TextIO, limit_bytes: int) -> None:
         self._stream = stream
@@ -35,7 +36,7 @@ class LimitedText:
         """Write it while there is room."""
         if self._left_bytes > 0:
             self._left_bytes -= len(text)
-            self._stream.write(text)
+            self._stream.write(redacted(text))
             self._stream.flush()
         return len(text)
 

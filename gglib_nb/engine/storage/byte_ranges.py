@@ -27,7 +27,9 @@ class RangeSet:
 
     def copy(self) -> "RangeSet":
         """Another set with the same bytes."""
-        return RangeSet(self)
+        other = RangeSet()
+        other._starts, other._ends = self._starts.copy(), self._ends.copy()
+        return other
 
     @property
     def total_bytes(self) -> int:
@@ -61,7 +63,7 @@ class RangeSet:
 
     def bytes_within(self, start: int, end: int) -> int:
         """How many bytes of the range are in the set."""
-        return sum(max(0, min(end, its_end) - max(start, its_start)) for its_start, its_end in self)
+        return sum(its_end - its_start for its_start, its_end in self.within(start, end))
 
     def reach(self, start: int) -> int:
         """One past the last byte that is in the set without a gap from `start` on; `start` where that one is missing."""
@@ -70,14 +72,21 @@ class RangeSet:
 
     def gaps(self, start: int, end: int) -> Iterator[Range]:
         """The parts of the range that are not in the set, in order."""
-        for its_start, its_end in self:
-            if its_start >= end:
-                break
+        for its_start, its_end in self.within(start, end):
             if start < its_start:
                 yield start, its_start
-            start = max(start, its_end)
+            start = its_end
         if start < end:
             yield start, end
+
+    def within(self, start: int, end: int) -> Iterator[Range]:
+        """The parts of the range that are in the set, in order."""
+        if start >= end:
+            return
+        for index in range(bisect_right(self._ends, start), len(self._ends)):
+            if self._starts[index] >= end:
+                return
+            yield max(start, self._starts[index]), min(end, self._ends[index])
 
 
 def _without(piece: Range, start: int, end: int) -> Iterator[Range]:

@@ -81,6 +81,7 @@ class Finalizer:
 
     def _run(self, target: Path) -> StoredFile | None:
         self._partial.sync()
+        self._partial.check_folder()
         if not self._lease.is_ours():
             raise LeaseLostError("another process took the file over")
         mtime_ns = self._partial.path.stat().st_mtime_ns

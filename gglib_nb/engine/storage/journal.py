@@ -20,6 +20,9 @@ Order of writes and syncs, and why it is enough:
   then the rename of the partial file, then `fsync` of the folder. A final file beside a journal whose
   `verified` fits it need not be hashed again.
 
+* What was copied from other files of this machine, on a guess that only the digest can confirm, is `written` like all
+  else and named as `copied` too: should the digest be wrong, these ranges are the first to be doubted.
+
 Nothing in a journal is trusted with the content: the digest is always taken from the disk.
 """
 
@@ -28,13 +31,14 @@ import os
 import secrets
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
 from gglib_nb.engine.storage.filesystem import sync_data, syncer_of
+from gglib_nb.engine.storage.paths import open_beside
 
 # Beyond this the journal is begun anew with its last state alone.
 _LONGEST_BYTES: Final = 256 * 1024
@@ -79,6 +83,21 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied from other files of this machine.
+
+    Attributes:
+        ranges: Which bytes.
+        names: What the files are called, the one that gave most first.
+        is_wrong: The digest was wrong with such bytes: they were forgotten, and nothing is copied any more.
+    """
+
+    ranges: RangeSet = field(default_factory=RangeSet)
+    names: tuple[str, ...] = ()
+    is_wrong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JournalState:
     """What a journal says.
 
@@ -87,12 +106,14 @@ class JournalState:
         done: The bytes that may be believed in this boot.
         synced: The bytes that may be believed after a power cut as well.
         verified: Set once the digest was found right; None before.
+        copied: Of `done`, what was not fetched.
     """
 
     parts: tuple[PartIdentity, ...]
     done: RangeSet
     synced: RangeSet
     verified: Verified | None
+    copied: Copied = field(default_factory=Copied)
 
 
 def boot_id() -> str:
@@ -127,12 +148,21 @@ def read_state(data: bytes, boot: str) -> JournalState | None:
     last = records[-1] if records else {"written": [], "synced": [], "verified": None}
     is_same_boot = bool(boot) and header["boot"] == boot
     synced = RangeSet(map(tuple, last["synced"]))
+    done = RangeSet(map(tuple, last["written"])) if is_same_boot else synced.copy()
     return JournalState(
         parts=tuple(PartIdentity(**part) for part in header["parts"]),
-        done=RangeSet(map(tuple, last["written"])) if is_same_boot else synced.copy(),
+        done=done,
         synced=synced,
         verified=None if last["verified"] is None else Verified(**last["verified"]),
+        copied=_copied(last.get("copied"), done),
     )
+
+
+def _copied(record: dict[str, Any] | None, done: RangeSet) -> Copied:
+    if record is None:
+        return Copied()
+    ranges = RangeSet(piece for start, end in record["ranges"] for piece in done.within(start, end))
+    return Copied(ranges, tuple(record["names"]), bool(record["is_wrong"]))
 
 
 class Journal:
@@ -153,35 +183,38 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError):  # gone, or of another version
             return None
 
-    def begin(self, done: Iterable[Range], synced: Iterable[Range]) -> None:
+    def begin(self, done: Iterable[Range], synced: Iterable[Range], copied: Copied | None = None) -> None:
         """Write it anew with this state, replacing what stood there.
 
         Raises:
             OSError: The folder cannot be written.
+            StorageError: A link stands in its place.
         """
         header = {"boot": boot_id(), "nonce": secrets.token_hex(8), "parts": [asdict(part) for part in self._parts]}
         first = _line(header, 0)
         self._seed = zlib.crc32(first[:-1])
         fresh = self.path.with_name(self.path.name + ".new")
-        content = first + self._state_line(done, synced, None)
-        with fresh.open("wb") as file:
+        content = first + self._state_line(done, synced, None, copied)
+        with os.fdopen(open_beside(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
             file.write(content)
             file.flush()
             sync_data(file.fileno())
         self.close()
         fresh.replace(self.path)
-        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._fd = open_beside(self.path, os.O_WRONLY | os.O_APPEND)
         self._length = len(content)
 
-    def record(self, done: RangeSet, synced: RangeSet, verified: Verified | None = None) -> None:
+    def record(
+        self, done: RangeSet, synced: RangeSet, verified: Verified | None = None, copied: Copied | None = None
+    ) -> None:
         """Add a line with this state.
 
         Raises:
             OSError: It cannot be written.
         """
         if self._length > _LONGEST_BYTES:
-            self.begin(done, synced)
-        line = self._state_line(done, synced, verified)
+            self.begin(done, synced, copied)
+        line = self._state_line(done, synced, verified, copied)
         os.write(self._fd, line)
         self._length += len(line)
 
@@ -195,10 +228,15 @@ class Journal:
             os.close(self._fd)
             self._fd = -1
 
-    def _state_line(self, done: Iterable[Range], synced: Iterable[Range], verified: Verified | None) -> bytes:
-        state = {
+    def _state_line(
+        self, done: Iterable[Range], synced: Iterable[Range], verified: Verified | None, copied: Copied | None
+    ) -> bytes:
+        state: dict[str, Any] = {
             "written": list(done),
             "synced": list(synced),
             "verified": None if verified is None else asdict(verified),
         }
+        if copied is not None and (copied.ranges.total_bytes or copied.is_wrong):
+            ranges = list(copied.ranges)
+            state["copied"] = {"ranges": ranges, "names": copied.names, "is_wrong": copied.is_wrong}
         return _line(state, self._seed)

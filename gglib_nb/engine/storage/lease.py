@@ -232,7 +232,7 @@ class Lease:
 
     def _take_over(self, stale: LeaseState | None) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self._owner}")
-        self._own(os.open(mine, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666))
+        self._own(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666))
         if read_lease(self._path) == stale:
             mine.replace(self._path)
             time.sleep(_SETTLE_S)

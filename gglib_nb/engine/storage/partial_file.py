@@ -1,23 +1,32 @@
 """The partial file: where bytes go while they arrive, and what survives of it.
 
 `<name>.part` beside the target, as long as the target will be, its journal (`storage.journal` reasons the
-order of writes and syncs) and its lease. The coordinator owns it; connection threads call `write` alone, and only
-while their request is not revoked, so the file is closed after the last of them.
+order of writes and syncs) and its lease. The coordinator owns it; connection threads call `write` alone, and what copies
+from other files `copy`, and only while they are not revoked, so the file is closed after the last of them.
 """
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.engine.storage.byte_ranges import MIB, RangeSet
+from gglib_nb.engine.storage.byte_ranges import MIB, Range, RangeSet
 from gglib_nb.engine.storage.digest import FrontDigest
 from gglib_nb.engine.storage.filesystem import allocate, syncer_of
 from gglib_nb.engine.storage.hasher import Hasher
-from gglib_nb.engine.storage.journal import Journal, PartIdentity, Verified
+from gglib_nb.engine.storage.journal import Copied, Journal, JournalState, PartIdentity, Verified
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
-from gglib_nb.engine.storage.paths import delete_partial, journal_path, lease_path, part_path
+from gglib_nb.engine.storage.paths import (
+    check_way,
+    delete_partial,
+    journal_path,
+    lease_path,
+    open_beside,
+    part_path,
+)
+from gglib_nb.engine.storage.range_copy import RangeCopier
+from gglib_nb.errors import StorageError
 
 SYNC_BYTES: Final = 256 * MIB
 SYNC_S: Final = 5.0
@@ -32,6 +41,7 @@ class PartialFile:
         path: Of the partial file.
         done: Bytes that are written, as far as the coordinator has taken note.
         synced: Bytes that have reached the disk itself.
+        copied: Of `done`, what was copied from other files of this machine and not fetched.
         hasher: Hashes along.
     """
 
@@ -54,16 +64,20 @@ class PartialFile:
 
         Raises:
             OSError: The folder cannot be written or the disk is full.
+            StorageError: A link stands where nothing may be written through one.
         """
         self.path = part_path(target)
         self._lease = lease
         self._size_bytes = size_bytes
         self._journal = Journal(journal_path(target), parts)
-        self.done, self.synced = self._believed(parts)
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        state = self._believed(parts)
+        self.done, self.synced, self.copied = state.done, state.synced, state.copied
+        check_way(target)
+        self._fd = open_beside(self.path, os.O_RDWR | os.O_CREAT)
+        self._folder = _identity(target.parent)
         try:
             self._prepare()
-        except OSError:
+        except (OSError, StorageError):
             os.close(self._fd)
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
@@ -87,6 +101,33 @@ class PartialFile:
             offset += count
             view = view[count:]
 
+    def copy(self, copier: RangeCopier, source: int, source_offset: int, offset: int, length: int) -> int:
+        """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end.
+
+        Raises:
+            LeaseLostError: Nobody has looked at the lease for too long.
+            OSError: They cannot be read or written.
+        """
+        if not self._lease.is_fresh():
+            raise LeaseLostError("the lease was not renewed in time")
+        return copier.copy(source, source_offset, self._fd, offset, length)
+
+    @property
+    def fetched(self) -> RangeSet:
+        """Of `done`, what came from the Hub: the only bytes that others can be compared with."""
+        fetched = self.done.copy()
+        for start, end in self.copied.ranges:
+            fetched.remove(start, end)
+        return fetched
+
+    def take_copied(self, ranges: Iterable[Range], names: tuple[str, ...]) -> None:
+        """These bytes were copied from files that are called so."""
+        for start, end in ranges:
+            self.done.add(start, end)
+            self.copied.ranges.add(start, end)
+        if not set(names) <= set(self.copied.names):
+            self.copied = Copied(self.copied.ranges, tuple(dict.fromkeys((*self.copied.names, *names))))
+
     def record(self) -> None:
         """Write down what is there, if that grew. The caller has just looked at the lease.
 
@@ -94,7 +135,7 @@ class PartialFile:
             OSError: The journal cannot be written.
         """
         if self.done.total_bytes != self._recorded_bytes:
-            self._journal.record(self.done, self.synced)
+            self._journal.record(self.done, self.synced, copied=self.copied)
             self._recorded_bytes = self.done.total_bytes
 
     def record_synced(self, synced: RangeSet) -> None:
@@ -102,12 +143,12 @@ class PartialFile:
         if self._has_forgotten:
             return  # some of it was found wrong since that sync began
         self.synced = synced
-        self._journal.record(self.done, self.synced)
+        self._journal.record(self.done, self.synced, copied=self.copied)
         self._recorded_bytes = self.done.total_bytes
 
     def record_verified(self, verified: Verified) -> None:
         """Write down that the whole was found right."""
-        self._journal.record(self.done, self.done, verified)
+        self._journal.record(self.done, self.done, verified, self.copied)
 
     def forget(self, start: int, end: int) -> None:
         """These bytes were wrong; they count as missing from now on.
@@ -115,11 +156,32 @@ class PartialFile:
         Raises:
             OSError: The journal cannot be written.
         """
-        self.done.remove(start, end)
-        self.synced.remove(start, end)
-        self._has_forgotten = True
-        self._journal.begin(self.done, self.synced)
-        self._recorded_bytes = self.done.total_bytes
+        for ranges in (self.done, self.synced, self.copied.ranges):
+            ranges.remove(start, end)
+        self._begin_anew()
+
+    def forget_copied(self) -> None:
+        """The digest was wrong with bytes that were copied: they count as missing, and none are copied any more.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        for start, end in self.copied.ranges:
+            self.done.remove(start, end)
+            self.synced.remove(start, end)
+        self.copied = Copied(is_wrong=True)
+        self._begin_anew()
+
+    def check_folder(self) -> None:
+        """Refuse where another folder, or a link to one, stands in the place of the one in which the file was opened.
+
+        Raises:
+            StorageError: So it is.
+        """
+        folder = self.path.parent
+        check_way(self.path)
+        if _identity(folder) != self._folder:
+            raise StorageError(f"{folder} was replaced while a file was fetched into it; look at it, then retry.")
 
     def sync(self) -> None:
         """Bring everything that is written to the disk itself; only while the file is complete and open."""
@@ -151,7 +213,7 @@ class PartialFile:
                 another process may be at the file.
         """
         self.hasher.stop()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             if is_ours:
                 self.record()
                 if self._size_bytes is not None and self.done.last_end < self._size_bytes:
@@ -159,22 +221,33 @@ class PartialFile:
         os.close(self._fd)
         self._journal.close()
 
-    def _believed(self, parts: tuple[PartIdentity, ...]) -> tuple[RangeSet, RangeSet]:
+    def _begin_anew(self) -> None:
+        self._has_forgotten = True
+        self._journal.begin(self.done, self.synced, self.copied)
+        self._recorded_bytes = self.done.total_bytes
+
+    def _believed(self, parts: tuple[PartIdentity, ...]) -> JournalState:
+        nothing = JournalState(parts, RangeSet(), RangeSet(), None)
         state = Journal.read(self._journal.path)
         if state is None or state.parts != parts or self._size_bytes is None:
-            return RangeSet(), RangeSet()
+            return nothing
         try:
             is_whole = self.path.stat().st_size >= state.done.last_end
         except OSError:
             is_whole = False
-        return (state.done, state.synced) if is_whole else (RangeSet(), RangeSet())
+        return state if is_whole else nothing
 
     def _prepare(self) -> None:
         if not self.done.total_bytes:
             os.ftruncate(self._fd, 0)
-        self._journal.begin(self.done, self.synced)
+        self._journal.begin(self.done, self.synced, self.copied)
         if self._size_bytes is not None:
             allocate(self._fd, self._size_bytes)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def delete_unowned(target: Path, lease_s: float) -> None:

@@ -7,6 +7,7 @@ plain attributes of the `TargetCheck`.
 import os
 import stat
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,12 +15,13 @@ from typing import Final
 from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
+from gglib_nb.engine.storage.donors import DonorFile
 from gglib_nb.engine.storage.filesystem import storage_error, sync_folder
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.lease import Lease
-from gglib_nb.engine.storage.paths import journal_path
+from gglib_nb.engine.storage.paths import check_way, journal_path
 from gglib_nb.errors import GglibError, StorageError
 
 _LOOK_S: Final = 0.5
@@ -36,10 +38,12 @@ class CheckResult:
     Attributes:
         stored: The file is in its place; None: it has to be fetched, and the lease is ours.
         is_linked: It was linked from elsewhere.
+        donors: Files of this machine that may hold some of its tensors.
     """
 
     stored: StoredFile | None
     is_linked: bool = False
+    donors: tuple[DonorFile, ...] = ()
 
 
 class TargetCheck:
@@ -60,7 +64,20 @@ class TargetCheck:
         link_folders: tuple[str, ...],
         lease: Lease,
         stop: threading.Event,
+        replaces: bool = False,
+        find_donors: Callable[[], tuple[DonorFile, ...]] = tuple,
     ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            files: The parts of the target.
+            force: Neither a file that stands there nor an identical one elsewhere will do.
+            link_folders: Where an identical one may lie.
+            lease: Of the partial file.
+            stop: Ends it.
+            replaces: Another file at the target is no error: it will be replaced.
+            find_donors: Looks for files that may hold some of its tensors.
+        """
         self.files = files
         self.target = Path(files[0].target)
         self.lease = lease
@@ -70,6 +87,8 @@ class TargetCheck:
         self._force = force
         self._link_folders = link_folders
         self._stop = stop
+        self._replaces = replaces
+        self._find_donors = find_donors
 
     def outcome(self) -> CheckResult | GglibError | StoppedError:
         """Do it; takes as long as hashing and waiting take."""
@@ -83,6 +102,7 @@ class TargetCheck:
     def _run(self) -> CheckResult:
         if (present := self._present()) is not None:
             return CheckResult(present)
+        check_way(self.target)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self._wait_for_lease() and (present := self._present()) is not None:
             self.lease.release()
@@ -90,7 +110,7 @@ class TargetCheck:
         if not self._force and (linked := self._linked()) is not None:
             self.lease.release()
             return CheckResult(linked, is_linked=True)
-        return CheckResult(None)
+        return CheckResult(None, donors=self._find_donors())
 
     def _wait_for_lease(self) -> bool:
         """Take the lease; whether somebody else had it meanwhile."""
@@ -126,6 +146,8 @@ class TargetCheck:
             if self._matches(digest):
                 is_verified = all(file.sha256 is not None for file in self.files)
                 return self._stored(found, digest.whole, is_verified=is_verified)
+        if self._replaces:
+            return None
         raise StorageError(
             f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
         )

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Final
 
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.protocol import (
     Event,
     StartTransfer,
@@ -90,7 +91,7 @@ class Attempt:
         if isinstance(error, GglibError):
             return error
         traceback.print_exception(error, file=sys.stderr)
-        return StorageError(f"The engine failed ({type(error).__name__}: {error}); its log says where.")
+        return StorageError(f"The engine failed ({type(error).__name__}: {redacted(str(error))}); its log says where.")
 
     def _run(self) -> Event:
         self._coordinator.scan()

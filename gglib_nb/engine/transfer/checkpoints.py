@@ -48,7 +48,7 @@ class Checkpoints:
 
     def _record(self, target: Target, now_s: float) -> bool:
         partial, lease = target.partial, target.lease
-        if target.stage is not Stage.FETCHING or partial is None or lease is None:
+        if not target.stage.is_fetching or partial is None or lease is None:
             return True
         if not lease.is_ours():
             return False
@@ -80,13 +80,13 @@ def renew_lease(target: Target) -> bool:
     """
     if target.lease is None or target.stage in (Stage.PENDING, Stage.DONE):
         return True
-    return target.lease.renew(target.done.total_bytes) or target.stage is not Stage.FETCHING
+    return target.lease.renew(target.done.total_bytes) or not target.stage.is_fetching
 
 
 def _synced(target: Target, partial: PartialFile, ranges: RangeSet) -> None:
     """These bytes have reached the disk: write that down, if the file is still the one that was synced."""
     target.is_syncing = False
-    is_same = target.stage is Stage.FETCHING and target.partial is partial
+    is_same = target.stage.is_fetching and target.partial is partial
     if is_same and target.lease is not None and target.lease.is_ours():
         try:
             partial.record_synced(ranges)

@@ -88,18 +88,20 @@ class Coordinator:
     def scan(self) -> None:
         """See what earlier runs left."""
         for target in self.targets:
-            target.scan(force=self._command.force)
+            target.scan(is_replaced=self._command.force or self._command.replaces)
 
     def advance(self, now_s: float) -> None:
         """Do all that can be done now."""
         fetching = self._lifecycle.fetching
-        self._pool.adjust_share(has_work=any(target.missing_bytes or target.requests for target in fetching))
+        self._pool.adjust_share(has_work=any(target.bytes_to_fetch or target.requests for target in fetching))
         self._look_at_network(now_s)
         self._lifecycle.open_next()
         if self._outage is None:
             self._resolver.resolve_next(fetching, now_s)
         for target in fetching:
-            if verify_parts(target, self._refetch):
+            if target.stage is Stage.COMPARING:
+                self._lifecycle.compare(target)
+            elif verify_parts(target, self._refetch):
                 self._lifecycle.finalize(target)
         if self._outage is None:
             self._scheduler.assign(now_s, self._resources.session)

@@ -51,6 +51,8 @@ def progress_of(
         notice_s=notice.seconds,
         notice_text=notice.text,
         is_finalizing=notice.is_finalizing,
+        reused_bytes=sum(target.reused_bytes for target in targets),
+        reused_from=tuple(dict.fromkeys(name for target in targets for name in target.reused_from)),
     )
 
 
@@ -77,13 +79,14 @@ def notice_of(
     if outage is not None:
         return Notice("offline", text=outage.since_text)
     if any(target.requests for target in targets):
-        return _of_line(now_s - moved_s, received_bytes)
+        line = _of_line(now_s - moved_s, received_bytes)
+        return _of_reuse(targets) or line if line.kind is None else line
     waiting = [part for target in targets if target.stage is Stage.FETCHING for part in target.parts if part.trouble]
     if waiting:
         return _of_wait(min(waiting, key=lambda one: one.retry_at_s), now_s, moved_s)
     if any(one.hashed_bytes is not None for one in checks):
         return Notice("verifying")
-    return Notice("connecting")
+    return _of_reuse(targets) or Notice("connecting")
 
 
 def _has_all_bytes(targets: Sequence[Target]) -> bool:
@@ -91,6 +94,13 @@ def _has_all_bytes(targets: Sequence[Target]) -> bool:
     return all(
         target.stage in complete or (target.stage is Stage.FETCHING and target.has_all_bytes) for target in targets
     )
+
+
+def _of_reuse(targets: Sequence[Target]) -> Notice | None:
+    """What is done with files of this machine; None: nothing."""
+    if any(target.stage is Stage.COMPARING for target in targets):
+        return Notice("comparing")
+    return Notice("copying") if any(target.copy is not None for target in targets) else None
 
 
 def _of_wait(part: Part, now_s: float, moved_s: float) -> Notice:

@@ -1,7 +1,8 @@
 """What all attempts of an engine share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.http.session import Session
 from gglib_nb.engine.storage.disk_space import DiskSpace
 from gglib_nb.engine.timeouts import Timeouts
@@ -23,6 +24,7 @@ class Resources:
         connectivity: Whether the hub can be reached at all.
         network_wait_s: How long that is waited for before a transfer fails.
         timeouts: How long to wait for what.
+        reuse_limits: When tensors that are here are worth comparing, and what that may cost.
     """
 
     session: Session
@@ -33,3 +35,4 @@ class Resources:
     connectivity: Connectivity
     network_wait_s: float
     timeouts: Timeouts
+    reuse_limits: ReuseLimits = field(default_factory=ReuseLimits)

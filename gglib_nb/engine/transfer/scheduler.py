@@ -11,7 +11,6 @@ from gglib_nb.engine.transfer.connection_pool import ConnectionPool, PooledConne
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
 from gglib_nb.engine.transfer.range_request import RangeRequest
 from gglib_nb.engine.transfer.range_selection import LARGEST_RANGE_BYTES, choose_split, range_bytes
-from gglib_nb.engine.transfer.stages import Stage
 from gglib_nb.engine.transfer.target import Part, Target
 
 
@@ -104,13 +103,13 @@ class Scheduler:
         length_bytes = self._length_bytes(rate)
         # A file that nobody is at comes first: what one connection brings in order need not be read again for its digest.
         for target in sorted(self._targets, key=lambda one: bool(one.requests)):
-            if target.stage is Stage.FETCHING and (request := target.next_request(now_s, length_bytes)) is not None:
+            if target.stage.is_fetching and (request := target.next_request(now_s, length_bytes)) is not None:
                 self._target_of[request] = target
                 return request
         return None if any(target.is_about_to_give for target in self._targets) else self._split(now_s, rate)
 
     def _length_bytes(self, rate: float | None) -> int:
-        missing = [target.missing_bytes for target in self._targets if target.missing_bytes]
+        missing = [count for target in self._targets if (count := target.bytes_to_fetch)]
         if len(missing) >= self.pool.share:
             return LARGEST_RANGE_BYTES  # each connection has a file for itself, in which nothing comes out of order
         return range_bytes(rate, sum(missing) - self.under_way_bytes, self.pool.share, self.pool.answer_s)

@@ -11,9 +11,15 @@ class Stage(StrEnum):
 
     PENDING = "pending"
     CHECKING = "checking"
+    COMPARING = "comparing"
     FETCHING = "fetching"
     FINALIZING = "finalizing"
     DONE = "done"
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether its partial file takes bytes from connections; while comparing only those that are compared."""
+        return self in (Stage.COMPARING, Stage.FETCHING)
 
 
 class Cause(StrEnum):
@@ -22,6 +28,8 @@ class Cause(StrEnum):
     OPENED = "its turn"
     FOUND = "there already, or linked"
     LEASED = "not there, lease acquired"
+    HAS_DONORS = "not there, lease acquired, files with like tensors here"
+    COMPARED = "known what can be copied"
     LEASE_LOST = "lease lost to another process"
     VERIFIED = "every digest right"
     RENAMED = "renamed"
@@ -36,7 +44,10 @@ TRANSITIONS: Final[TransitionTable[Stage, Cause]] = TransitionTable(
         (_S.PENDING, Cause.OPENED): _S.CHECKING,
         (_S.CHECKING, Cause.FOUND): _S.DONE,
         (_S.CHECKING, Cause.LEASED): _S.FETCHING,
+        (_S.CHECKING, Cause.HAS_DONORS): _S.COMPARING,
+        (_S.COMPARING, Cause.COMPARED): _S.FETCHING,
         # Another process writes the file now: wait for it as at the beginning, and find it there or go on.
+        (_S.COMPARING, Cause.LEASE_LOST): _S.CHECKING,
         (_S.FETCHING, Cause.LEASE_LOST): _S.CHECKING,
         (_S.FETCHING, Cause.VERIFIED): _S.FINALIZING,
         (_S.FINALIZING, Cause.LEASE_LOST): _S.CHECKING,

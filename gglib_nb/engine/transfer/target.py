@@ -14,7 +14,7 @@ from pathlib import Path
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 from gglib_nb.engine.http.resolve import FileAddress, Remote
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
-from gglib_nb.engine.storage.byte_ranges import RangeSet
+from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.lease import Lease, SeenLease
 from gglib_nb.engine.storage.partial_file import SYNC_BYTES, SYNC_S, PartialFile
@@ -23,6 +23,7 @@ from gglib_nb.engine.storage.target_check import TargetCheck
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.range_selection import next_range
 from gglib_nb.engine.transfer.stages import TRANSITIONS, Cause, Stage
+from gglib_nb.engine.transfer.tensor_copy import TensorCopy
 
 
 @dataclass(eq=False)
@@ -109,6 +110,8 @@ class Target:
         is_linked: It was linked from elsewhere on this machine.
         proven_parts: How many parts hashed right.
         is_syncing: A sync is under way.
+        wanted_first: While comparing, the only bytes that are fetched, in order.
+        copy: Tensors are being copied into it; None before and after.
     """
 
     def __init__(self, files: list[tuple[int, PlannedFile]], repo: Callable[[str], FileAddress]) -> None:
@@ -131,6 +134,8 @@ class Target:
         self.is_linked = False
         self.proven_parts = 0
         self.is_syncing = False
+        self.wanted_first: list[Range] = []
+        self.copy: TensorCopy | None = None
         self._stage = Stage.PENDING
         self._seen_lease: SeenLease | None = None
         self._synced_s = time.monotonic()
@@ -175,6 +180,25 @@ class Target:
         return max(0, (self.size_bytes or 0) - self.done.total_bytes)
 
     @property
+    def bytes_to_fetch(self) -> int:
+        """Of the missing bytes those that are not being copied."""
+        return self.missing_bytes - (0 if self.copy is None else self.copy.pending.total_bytes)
+
+    @property
+    def reused_bytes(self) -> int:
+        """What was copied from files of this machine, in this run or an earlier one."""
+        if self.partial is not None:
+            return self.partial.copied.ranges.total_bytes
+        return 0 if self.stored is None else self.stored.reused_bytes
+
+    @property
+    def reused_from(self) -> tuple[str, ...]:
+        """What those files are called."""
+        if self.partial is not None:
+            return self.partial.copied.names if self.reused_bytes else ()
+        return () if self.stored is None else self.stored.reused_from
+
+    @property
     def has_all_bytes(self) -> bool:
         """Whether every byte is on the disk."""
         size = self.size_bytes
@@ -183,17 +207,21 @@ class Target:
     @property
     def is_about_to_give(self) -> bool:
         """Whether it will have a range to give as soon as it is checked or the hub has answered."""
-        is_opening = self._stage in (Stage.PENDING, Stage.CHECKING)
+        is_opening = self._stage in (Stage.PENDING, Stage.CHECKING, Stage.COMPARING)
         return is_opening or (self._stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
 
-    def scan(self, *, force: bool) -> None:
-        """See what earlier runs left, so that its bytes count before it is this target's turn."""
+    def scan(self, *, is_replaced: bool) -> None:
+        """See what earlier runs left, so that its bytes count before it is this target's turn.
+
+        Args:
+            is_replaced: A file that stands at the target is not the one that is wanted.
+        """
         self._seen_lease = SeenLease.at(lease_path(self.path))
         size = self.size_bytes
         if size is None:
             return
         with contextlib.suppress(OSError):
-            if not force and self.path.stat().st_size == size:
+            if not is_replaced and self.path.stat().st_size == size:
                 self.left.add(0, size)
                 return
         state = Journal.read(journal_path(self.path))
@@ -206,9 +234,11 @@ class Target:
         return seen
 
     def update_done(self) -> None:
-        """Bring `done` up to what the connections have written, and let the hasher follow."""
+        """Bring `done` up to what the connections and the copying have written, and let the hasher follow."""
         if self.partial is None:
             return
+        if self.copy is not None and (written := self.copy.take_written()):
+            self.partial.take_copied(written, self.copy.names)
         for request in self.requests:
             self.partial.done.add(request.start, request.position)
         hasher = self.partial.hasher
@@ -251,6 +281,30 @@ class Target:
         self.requests.remove(request)
         self.done.add(request.start, request.position)
 
+    def end_copy(self) -> None:
+        """Copy nothing more, and keep what was copied; the rest can be fetched."""
+        if self.copy is not None:
+            self.copy.revoke()
+            self.update_done()
+            self.copy = None
+
+    def forget_copied(self, index: int) -> bool:
+        """A part is wrong and some of it was copied: count that as missing and hash it again.
+
+        Returns:
+            False where nothing was copied.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        if self.partial is None or not self.partial.copied.ranges.total_bytes:
+            return False
+        self.partial.forget_copied()
+        start = self.parts[index].start
+        self.partial.hasher.rewind(index, self.done.reach(start))
+        self.proven_parts = min(self.proven_parts, index)
+        return True
+
     def forget_part(self, index: int) -> None:
         """The bytes of a part are wrong: count them as missing and hash it again; none of its requests runs any more.
 
@@ -259,6 +313,7 @@ class Target:
         """
         if self.partial is None:
             return
+        self.end_copy()
         part = self.parts[index]
         self.partial.forget(part.start, self.done.last_end if part.end is None else part.end)
         self.partial.hasher.rewind(index, part.start)
@@ -287,7 +342,18 @@ class Target:
         if part.end is None:
             return None
         taken = [(request.start, request.end) for request in mine if request.end is not None]
+        if self._stage is Stage.COMPARING:
+            return self._free_wanted_range(taken, length_bytes)
+        if self.copy is not None:
+            taken += self.copy.pending
         return next_range(self.done, taken, part.start, part.end, length_bytes)
+
+    def _free_wanted_range(self, taken: list[Range], length_bytes: int) -> Range | None:
+        """Of what is compared, the first bytes that nobody has and nobody fetches."""
+        while self.wanted_first and self.done.reach(self.wanted_first[0][0]) >= self.wanted_first[0][1]:
+            del self.wanted_first[0]
+        found = (next_range(self.done, taken, start, end, length_bytes) for start, end in self.wanted_first)
+        return next(filter(None, found), None)
 
     def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
         size = None if part.end is None else part.end - part.start

@@ -14,6 +14,7 @@ from typing import Final
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.storage.disk_space import Reservation
+from gglib_nb.engine.storage.donors import DonorFile, find_donors
 from gglib_nb.engine.storage.filesystem import storage_error
 from gglib_nb.engine.storage.finalizer import FinalizeOutcome, Finalizer, RenameGate
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
@@ -24,12 +25,15 @@ from gglib_nb.engine.transfer.adaptation import MOST_CONNECTIONS
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.range_selection import LARGEST_RANGE_BYTES
 from gglib_nb.engine.transfer.resources import Resources
+from gglib_nb.engine.transfer.reuse import Reuse
 from gglib_nb.engine.transfer.scheduler import Scheduler
 from gglib_nb.engine.transfer.stages import Cause, Stage
 from gglib_nb.engine.transfer.target import Target
 from gglib_nb.errors import GglibError
 
 _MOST_OPEN_TARGETS: Final = MOST_CONNECTIONS
+# While one is copied the line is free for the next; more at once only make a disk seek.
+_MOST_COPIED_TARGETS: Final = 2
 
 
 class TargetLifecycle:
@@ -66,6 +70,7 @@ class TargetLifecycle:
         self._mailbox = mailbox
         self._stop = stop
         self._finalizers: dict[Target, Finalizer] = {}
+        self._reuses: dict[Target, Reuse] = {}
 
     @property
     def is_renaming(self) -> bool:
@@ -74,8 +79,8 @@ class TargetLifecycle:
 
     @property
     def fetching(self) -> list[Target]:
-        """Those whose bytes are fetched now."""
-        return [target for target in self._targets if target.stage is Stage.FETCHING]
+        """Those whose bytes are fetched now, be it only some to compare."""
+        return [target for target in self._targets if target.stage.is_fetching]
 
     def open_next(self) -> None:
         """Open targets until those that are open have enough ranges to give."""
@@ -93,7 +98,7 @@ class TargetLifecycle:
             TransferError: The disk is full, or the folder cannot be written.
         """
         lease = target.lease
-        if target.stage is not Stage.FETCHING or target.partial is not None or lease is None:
+        if not target.stage.is_fetching or target.partial is not None or lease is None:
             return
         if not lease.is_ours():
             self.lease_lost(target)
@@ -103,6 +108,10 @@ class TargetLifecycle:
             target.partial = PartialFile(target.path, target.identities, target.size_bytes, lease, self._mailbox.wake)
         except OSError as error:
             raise storage_error(error, target.path) from error
+
+    def compare(self, target: Target) -> None:
+        """Go on finding out what of a target is here already."""
+        self._reuses[target].advance()
 
     def finalize(self, target: Target) -> None:
         """Sync and rename a target whose every digest was right."""
@@ -119,21 +128,25 @@ class TargetLifecycle:
             mtime_ns=0,
             was_present=False,
             facts={},
+            reused_bytes=partial.copied.ranges.total_bytes,
+            reused_from=partial.copied.names if partial.copied.ranges.total_bytes else (),
         )
         target.advance(Cause.VERIFIED)
-        finalizer = Finalizer(partial, lease, stored, self.gate, may_replace=self._command.force)
+        finalizer = Finalizer(partial, lease, stored, self.gate, may_replace=self._replaces)
         self._finalizers[target] = finalizer
         self._mailbox.in_background("finalize", finalizer.outcome, lambda outcome: self._finalized(target, outcome))
 
     def lease_lost(self, target: Target) -> None:
         """Another process has the file: write nothing more, and wait for it as at the beginning."""
         self._scheduler.abandon_all(target.requests, time.monotonic())
-        if target.partial is not None and target.stage is Stage.FETCHING:
+        target.end_copy()
+        if target.partial is not None and target.stage.is_fetching:
             target.partial.close(is_ours=False)
         if target.check is not None:
             target.check.lease.release()
         target.partial = None
         target.proven_parts = 0
+        target.wanted_first = []
         target.advance(Cause.LEASE_LOST)
         self._check(target)
 
@@ -150,7 +163,9 @@ class TargetLifecycle:
         if any(check is not None and check.owner_bytes is not None for check in checks):
             return False  # another process is at this download: follow it file by file
         fetching = self.fetching
-        free = sum(target.missing_bytes for target in fetching) - self._scheduler.under_way_bytes
+        if sum(target.copy is not None for target in fetching) >= _MOST_COPIED_TARGETS:
+            return False
+        free = sum(target.bytes_to_fetch for target in fetching) - self._scheduler.under_way_bytes
         open_targets = sum(not target.has_all_bytes for target in fetching)
         has_enough = free >= self._scheduler.pool.share * LARGEST_RANGE_BYTES
         return not checks and open_targets < _MOST_OPEN_TARGETS and not has_enough
@@ -159,7 +174,9 @@ class TargetLifecycle:
         target.check = check = TargetCheck(
             tuple(part.planned for part in target.parts),
             force=self._command.force,
+            replaces=self._command.replaces,
             link_folders=self._resources.link_folders,
+            find_donors=lambda: self._donors(target),
             lease=Lease(
                 lease_path(target.path),
                 self._resources.timeouts.lease_s,
@@ -179,15 +196,36 @@ class TargetLifecycle:
         if outcome.stored is not None:
             self._done(target, outcome.stored, Cause.FOUND)
             return
-        target.advance(Cause.LEASED)
+        target.advance(Cause.HAS_DONORS if outcome.donors else Cause.LEASED)
         if target.size_bytes is not None or target.parts[0].remote is not None:
             self.open_partial(target)
+        if target.stage is Stage.COMPARING and target.partial is not None:
+            limits = self._resources.reuse_limits
+            self._reuses[target] = Reuse(target, target.partial, outcome.donors, limits, self._mailbox, self.lease_lost)
+
+    @property
+    def _replaces(self) -> bool:
+        return self._command.force or self._command.replaces
+
+    def _donors(self, target: Target) -> tuple[DonorFile, ...]:
+        """What tensors may be copied from; in the check's thread.
+
+        Raw pieces of a file have one header among them and are left alone. Where nobody states a digest, nobody could say
+        whether a guess was right.
+        """
+        least_bytes = self._resources.reuse_limits.least_gain_bytes
+        (first, *others) = target.parts
+        if self._command.force or others or first.sha256 is None or (target.size_bytes or 0) < least_bytes:
+            return ()
+        if target.path.suffix.lower() != ".gguf":
+            return ()
+        return find_donors(target.path, self._command.repo_id, self._command.donors, least_bytes, self._stop)
 
     def _reserve_space(self) -> None:
         self._resources.disk_space.reserve(
             self._command.attempt,
             [
-                Reservation(one.path, one.size_bytes, may_be_there=not self._command.force)
+                Reservation(one.path, one.size_bytes, may_be_there=not self._replaces)
                 for one in self._targets
                 if one.stage is not Stage.DONE and one.size_bytes is not None
             ],
@@ -215,7 +253,8 @@ def _close(target: Target) -> None:
     if lease is None:
         return
     is_ours = lease.is_ours()
-    if target.partial is not None and target.stage is Stage.FETCHING:
+    target.end_copy()
+    if target.partial is not None and target.stage.is_fetching:
         target.partial.close(is_ours=is_ours)
         if is_ours and not target.partial.done.total_bytes:
             delete_partial(target.path)

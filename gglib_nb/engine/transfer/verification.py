@@ -38,7 +38,17 @@ def verify_parts(target: Target, refetch: Callable[[Target, Part], None]) -> boo
     return target.proven_parts == len(target.parts)
 
 
+def _was_copied(target: Target, part: Part) -> bool:
+    """Whether some of it was copied on a guess: then that is what is fetched, before all of it is."""
+    try:
+        return target.forget_copied(target.parts.index(part))
+    except OSError as error:
+        raise storage_error(error, target.path) from error
+
+
 def _wrong(target: Target, part: Part, actual: str, refetch: Callable[[Target, Part], None]) -> None:
+    if _was_copied(target, part):
+        return
     expected = part.sha256 or ""
     refetch(target, part)
     if part.is_refetched:

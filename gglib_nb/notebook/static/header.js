@@ -5,6 +5,7 @@
 import { h, icon, mark, say } from "./dom.js";
 import { plural, rate } from "./formats.js";
 import { press } from "./kernel.js";
+import { Limits } from "./limits.js";
 import { known, left } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
@@ -31,7 +32,7 @@ export class Header {
     const path = () => this.graph.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
     this.area = path();
     this.curve = path();
-    this.limits = this.#limits();
+    this.limits = new Limits(view, this.message);
     const opener = h(
       "button",
       { type: "button", class: "gglib-button", "aria-expanded": "false" },
@@ -39,7 +40,7 @@ export class Header {
       "Limits",
     );
     opener.addEventListener("click", () =>
-      mark(opener, "aria-expanded", String(!(this.limits.hidden = !this.limits.hidden))),
+      mark(opener, "aria-expanded", String(!(this.limits.element.hidden = !this.limits.element.hidden))),
     );
     this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
     this.confirm = this.#confirm();
@@ -58,7 +59,7 @@ export class Header {
       h("div", { class: "gglib-pace" }, this.rate, this.eta),
       h("div", { class: "gglib-actions" }, opener, this.cancel),
       this.confirm,
-      this.limits,
+      this.limits.element,
       this.message,
     );
   }
@@ -94,46 +95,6 @@ export class Header {
     else this.cancel.focus();
   }
 
-  #limits() {
-    this.size = h("input", { type: "number", min: "1", step: "1", class: "gglib-field gglib-act" });
-    this.speed = h("input", {
-      type: "number",
-      min: "0",
-      step: "any",
-      placeholder: "none",
-      class: "gglib-field gglib-act",
-    });
-    const { size: most, speed } = this;
-    const ask = (
-      /** @type {HTMLInputElement} */ input,
-      /** @type {string} */ kind,
-      /** @type {() => object} */ fields,
-    ) => {
-      const set = async () => {
-        if (input.value === input.dataset.told || !input.reportValidity()) return;
-        input.dataset.told = input.value;
-        if (!(await press(this.view, input, this.message, kind, fields()))) input.dataset.told = "refused";
-      };
-      input.addEventListener("change", set);
-      // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
-      input.addEventListener("keydown", (event) => {
-        if (event.key !== "Enter" || event.isComposing) return;
-        event.preventDefault();
-        void set();
-      });
-    };
-    ask(most, "limit", () => ({ max_size: Math.round(Number(most.value)) }));
-    ask(speed, "bandwidth", () => ({
-      bytes_per_second: Number(speed.value) > 0 ? Math.round(Number(speed.value) * 1e6) : null,
-    }));
-    return h(
-      "div",
-      { class: "gglib-limits", role: "group", "aria-label": "Limits", hidden: true },
-      h("label", {}, "Downloads that may wait", most),
-      h("label", {}, "Speed limit in MB/s", speed),
-    );
-  }
-
   /** @param {PanelState} state */
   update({ queue, items }) {
     const room = Math.max(0, queue.max_size - queue.pending_count);
@@ -146,17 +107,10 @@ export class Header {
     const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
     // The sum of guesses is one: it waits for the first of the downloads that says how long it takes.
     const isForeseen = isBusy && Object.values(items).some(({ eta_seconds }) => eta_seconds !== null);
-    say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited].filter(Boolean).join(" · "));
+    const held = queue.waits_until ? `waiting until ${queue.waits_until}` : "";
+    say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited, held].filter(Boolean).join(" · "));
     if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
-    this.#keep(this.size, String(queue.max_size));
-    this.#keep(this.speed, limit === null ? "" : String(limit / 1e6));
-  }
-
-  /** A field shows what holds, unless a person is typing in it. @param {HTMLInputElement|undefined} input @param {string} value */
-  #keep(input, value) {
-    if (!input || input === /** @type {Document|ShadowRoot} */ (input.getRootNode()).activeElement) return;
-    input.dataset.told = value;
-    if (input.value !== value) input.value = value;
+    this.limits.update(queue);
   }
 
   /** Once a second. */

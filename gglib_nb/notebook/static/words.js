@@ -60,7 +60,7 @@ export function filesDone({ shards }) {
 /** What goes on with it, in words; empty where the numbers say it all. @param {ItemState} item */
 export function noteOf(item) {
   if (item.status === "failed") return item.error ?? "It failed for an unknown reason.";
-  if (item.status === "completed") return "";
+  if (item.status === "completed") return item.notice_kind === "reused" ? (item.notice ?? "") : "";
   if (item.notice) return item.notice;
   return item.status === "downloading" || item.status === "queued" || item.status === "cancelled" ? "" : item.status;
 }

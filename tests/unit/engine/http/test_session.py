@@ -14,7 +14,7 @@ from gglib_nb.engine.http.resolve import FileAddress, resolve
 from gglib_nb.engine.http.session import Session
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.errors import NetworkError
+from gglib_nb.errors import InvalidConfigError
 
 
 def session(endpoint: str = "https://hub.example/", token: str | None = "hf_secret") -> Session:
@@ -122,7 +122,7 @@ def test_the_bundle_of_requests_ca_bundle_is_trusted_on_both_ways(tls_server, ce
 def test_a_certificate_that_is_not_trusted_ends_the_transfer_with_what_to_do(tls_server, kind) -> None:
     one = session(tls_server)
 
-    with pytest.raises(NetworkError, match="SSL_CERT_FILE"):
+    with pytest.raises(InvalidConfigError, match="SSL_CERT_FILE"):
         kind(one).ask(f"{tls_server}/x?Signature=secret", {})
     one.close()
 
@@ -131,6 +131,6 @@ def test_a_hub_whose_certificate_is_not_trusted_says_the_same(tls_server) -> Non
     one = session(tls_server)
     address = FileAddress(tls_server, "a/b", "c" * 40, "m.gguf")
 
-    with pytest.raises(NetworkError, match=r"127\.0\.0\.1"):
+    with pytest.raises(InvalidConfigError, match=r"127\.0\.0\.1"):
         resolve(one, address, PlannedFile("m.gguf", 1, None, "/m.gguf"))
     one.close()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.engine.storage.byte_ranges import RangeSet
-from gglib_nb.engine.storage.journal import Journal, PartIdentity, Verified, read_state
+from gglib_nb.engine.storage.journal import Copied, Journal, PartIdentity, Verified, read_state
 
 PARTS = (PartIdentity("model.gguf", 0, 1000, "a" * 64),)
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -51,6 +51,30 @@ def test_where_boots_cannot_be_told_apart_only_what_was_synced_is_believed(journ
     journal.record(RangeSet([(0, 500)]), RangeSet([(0, 200)]))
 
     assert list(state(journal, "").done) == [(0, 200)]
+
+
+def test_what_was_copied_is_named_apart_and_only_as_far_as_it_is_there(journal) -> None:
+    copied = Copied(RangeSet([(20, 60)]), ("Q4_K_M",))
+    journal.record(RangeSet([(0, 50)]), RangeSet([(0, 30)]), copied=copied)
+
+    here, elsewhere = state(journal).copied, state(journal, "another boot").copied
+
+    assert (list(here.ranges), here.names, here.is_wrong) == ([(20, 50)], ("Q4_K_M",), False)
+    assert list(elsewhere.ranges) == [(20, 30)]
+
+
+def test_that_copies_were_wrong_outlives_them(journal) -> None:
+    journal.begin(RangeSet([(0, 10)]), RangeSet(), Copied(is_wrong=True))
+    journal.record(RangeSet([(0, 20)]), RangeSet(), copied=Copied(is_wrong=True))
+
+    assert state(journal).copied.is_wrong
+
+
+def test_a_journal_of_a_version_that_copied_nothing_is_read(journal) -> None:
+    journal.record(RangeSet([(0, 50)]), RangeSet())
+
+    assert b"copied" not in journal.path.read_bytes()
+    assert list(state(journal).copied.ranges) == []
 
 
 @given(st.data())

@@ -1,0 +1,78 @@
+"""Hours of the day, by the clock on the wall: when downloads may run. Pure; the time of day is an argument.
+
+What counts is what the clock shows, so a change to summer time moves nothing: a span that starts at 2:30 has begun at
+3:00 on the night that has no 2:30, and on the night that has it twice it begins with the first.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import time
+from typing import Final, Self
+
+from typing_extensions import override
+
+from gglib_nb.errors import InvalidConfigError
+
+_DAY_S: Final = 24 * 60 * 60
+_SPAN: Final = re.compile(
+    r"(\d{1,2})(?::(\d{2}))?\s*(?:-|\N{EN DASH}|to|until)\s*(\d{1,2})(?::(\d{2}))?", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DailyHours:
+    """A span of every day; over midnight where it ends before it starts. Its text is such as `22:00-07:00`.
+
+    Attributes:
+        start: First moment of it, of the local time.
+        end: First moment after it.
+    """
+
+    start: time
+    end: time
+
+    def __post_init__(self) -> None:
+        if self.start == self.end:
+            raise InvalidConfigError(
+                f"From {self.start:%H:%M} to {self.end:%H:%M} is no time; leave the hours out instead."
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `22:00-7:00`, `22-7` or `22:00 to 7:00`.
+
+        Raises:
+            InvalidConfigError: It is no span of a day.
+        """
+        found = _SPAN.fullmatch(text.strip())
+        try:
+            moments = [] if found is None else [_time(found[1], found[2]), _time(found[3], found[4])]
+        except ValueError:  # such as 25:00
+            moments = []
+        if not moments:
+            raise InvalidConfigError(f"{text!r} are no hours. Write them such as 22:00-7:00.")
+        return cls(*moments)
+
+    def contains(self, now: time) -> bool:
+        """Whether a time of day lies in it."""
+        if self.start < self.end:
+            return self.start <= now < self.end
+        return now >= self.start or now < self.end
+
+    def seconds_until_turn(self, now: time) -> float:
+        """Until it begins or ends next, by a clock that is not put forward or back meanwhile; never 0."""
+        turn = self.end if self.contains(now) else self.start
+        return (_second(turn) - _second(now)) % _DAY_S or float(_DAY_S)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+
+
+def _time(hour: str, minute: str | None) -> time:
+    # People write 24:00 for the end of a day.
+    return time() if (hour, int(minute or 0)) == ("24", 0) else time(int(hour), int(minute or 0))
+
+
+def _second(of: time) -> float:
+    return of.hour * 3600 + of.minute * 60 + of.second + of.microsecond / 1e6

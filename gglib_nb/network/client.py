@@ -1,0 +1,124 @@
+"""The httpx client as this package uses it: proxies, certificates and addresses by our own reading, signed addresses in no log.
+
+httpx reads the proxies by itself, but knows no `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and
+logs every address it asks, signatures and all. Imported late: httpx takes a fifth of a second.
+"""
+
+import logging
+import socket
+import threading
+from typing import Final
+
+from huggingface_hub.utils import httpx
+from typing_extensions import override
+
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.errors import InvalidConfigError
+from gglib_nb.network.dialing import forget, working_family
+from gglib_nb.network.proxies import Proxies
+from gglib_nb.network.tls import tls_context
+
+_ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # whence, not where
+_CONNECT_S: Final = 10.0
+# The names under which httpx 0 and 2 and what stands below them log.
+_LOGGERS: Final = tuple(
+    f"{library}{version}{part}"
+    for library, parts in (("httpx", ("",)), ("httpcore", (".connection", ".http11", ".http2", ".proxy", ".socks")))
+    for version in ("", "2")
+    for part in parts
+)
+
+
+class WaysOut(httpx.BaseTransport):
+    """Sends each request the way it has to go: through its proxy, or directly by the family of addresses that works."""
+
+    def __init__(self, proxies: Proxies) -> None:
+        """Nothing is opened yet.
+
+        Raises:
+            InvalidConfigError: The environment names certificates that cannot be read.
+        """
+        self._proxies = proxies
+        self._tls = tls_context()
+        self._lock = threading.Lock()
+        self._direct: dict[str | None, httpx.HTTPTransport] = {}
+        self._proxied: dict[str, httpx.HTTPTransport] = {}
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = self._proxies.for_url(str(request.url))
+        if proxy is not None:
+            return self._through(proxy).handle_request(request)
+        host, timeouts = request.url.host, request.extensions.get("timeout", {})
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        try:
+            family = working_family(host, port, timeouts.get("connect") or _CONNECT_S)
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout("timed out", request=request) from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host has
+            raise httpx.ConnectError(str(error), request=request) from error
+        try:
+            return self._by(_ANY_ADDRESS.get(family)).handle_request(request)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            forget(host)
+            raise
+
+    @override
+    def close(self) -> None:
+        with self._lock:
+            for transport in (*self._direct.values(), *self._proxied.values()):
+                transport.close()
+
+    def _by(self, local_address: str | None) -> httpx.HTTPTransport:
+        with self._lock:
+            if local_address not in self._direct:
+                self._direct[local_address] = httpx.HTTPTransport(verify=self._tls, local_address=local_address)
+            return self._direct[local_address]
+
+    def _through(self, proxy: str) -> httpx.HTTPTransport:
+        with self._lock:
+            if proxy not in self._proxied:
+                self._proxied[proxy] = _proxy_transport(proxy, self._tls)
+            return self._proxied[proxy]
+
+
+def _proxy_transport(proxy: str, tls: object) -> httpx.HTTPTransport:
+    try:
+        return httpx.HTTPTransport(verify=tls, proxy=proxy)  # type: ignore[arg-type]  # an SSLContext
+    except ImportError:
+        raise InvalidConfigError(
+            "The proxy settings (ALL_PROXY) name a SOCKS proxy, for which the package socksio is needed: install it, then "
+            "restart the kernel."
+        ) from None
+    except (ValueError, httpx.InvalidURL):
+        # Its text may quote a part of the password.
+        raise InvalidConfigError(
+            "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write http://name:password@host:port, "
+            "with %-codes for what is neither letter nor digit in the password."
+        ) from None
+
+
+class _SecretsFilter(logging.Filter):
+    """Takes signatures and tokens out of what the HTTP library logs."""
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        return True
+
+
+_secrets_filter = _SecretsFilter()
+
+
+def make_client(*, timeout: httpx.Timeout | None = None) -> httpx.Client:
+    """A client for the hub and its storage; it follows no redirects by itself and looks for no passwords (`.netrc`).
+
+    Args:
+        timeout: Of every request that has none of its own; None: none.
+
+    Raises:
+        InvalidConfigError: The environment names proxies or certificates that cannot be used.
+    """
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(_secrets_filter)
+    return httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=timeout)

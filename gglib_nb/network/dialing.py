@@ -1,0 +1,145 @@
+"""Connects to a host that has several addresses: the next one is tried before the present one has failed.
+
+A host's IPv6 address may lead nowhere while its IPv4 address works; who tries one after the other waits for a timeout at
+every connection. As RFC 8305 ("happy eyeballs") has it, families take turns, each try has a quarter of a second before the
+next one begins beside it, and the family that won goes first the next time.
+"""
+
+import errno
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import ExitStack
+from itertools import chain, zip_longest
+from typing import Final
+
+# RFC 8305, section 8: "Connection Attempt Delay".
+_NEXT_TRY_S: Final = 0.25
+_MOST_HOSTS: Final = 256
+
+_Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+_lock = threading.Lock()
+_won: dict[str, socket.AddressFamily] = {}
+
+
+def connect(host: str, port: int, timeout_s: float) -> socket.socket:
+    """A TCP connection to the address of the host that answers first.
+
+    Args:
+        host: Name or address.
+        port: TCP port.
+        timeout_s: For all addresses together; the name lookup comes on top.
+
+    Raises:
+        TimeoutError: None answered in time.
+        OSError: The name is not known, or every address refused.
+    """
+    addresses = _addresses(host, port)
+    with ExitStack() as losers, selectors.DefaultSelector() as pending:
+        winner = _Race(addresses, pending, losers, time.monotonic() + timeout_s).run()
+    with _lock:
+        if len(_won) >= _MOST_HOSTS:
+            _won.clear()
+        _won[host] = winner.family
+    winner.settimeout(timeout_s)
+    winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return winner
+
+
+def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFamily | None:
+    """Which family of a host's addresses answers, for clients that connect by themselves.
+
+    Connects once to find out, where the host has addresses of several families and that is not known yet.
+
+    Returns:
+        None where there is no choice.
+
+    Raises:
+        OSError: As `connect`.
+    """
+    with _lock:
+        known = _won.get(host)
+    if known is not None:
+        return known
+    if len({family for family, _ in _addresses(host, port)}) < 2:
+        return None
+    with connect(host, port, timeout_s) as found:
+        return socket.AddressFamily(found.family)
+
+
+def forget(host: str) -> None:
+    """What was known of a host no longer holds: a connection to it failed."""
+    with _lock:
+        _won.pop(host, None)
+
+
+def _addresses(host: str, port: int) -> list[_Address]:
+    """Families taking turns, the one that won last first; else the order of the system, which knows its routes."""
+    found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not found:
+        raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+    with _lock:
+        first = _won.get(host, found[0][0])
+    mine = [one for one in found if one[0] == first]
+    others = [one for one in found if one[0] != first]
+    return [one for one in chain.from_iterable(zip_longest(mine, others)) if one is not None]
+
+
+class _Race:
+    """The tries of one connection; sockets that have not won belong to `losers`, which closes them."""
+
+    def __init__(
+        self, addresses: Iterable[_Address], pending: selectors.BaseSelector, losers: ExitStack, deadline_s: float
+    ) -> None:
+        self._waiting = deque(addresses)
+        self._pending = pending
+        self._losers = losers
+        self._deadline_s = deadline_s
+        self._next_try_s = 0.0
+        self._error: OSError | None = None
+
+    def run(self) -> socket.socket:
+        while self._waiting or self._pending.get_map():
+            now_s = time.monotonic()
+            if now_s >= self._deadline_s:
+                raise TimeoutError("timed out")
+            if self._waiting and now_s >= self._next_try_s:
+                self._next_try_s = now_s + _NEXT_TRY_S
+                self._try(*self._waiting.popleft())
+                continue
+            until_s = min(self._deadline_s, self._next_try_s) if self._waiting else self._deadline_s
+            for key, _ in self._pending.select(max(0.0, until_s - now_s)):
+                if (winner := self._ended(key.fileobj)) is not None:
+                    return winner
+        raise self._error or OSError(errno.EADDRNOTAVAIL, "no address can be reached")
+
+    def _try(self, family: socket.AddressFamily, address: object) -> None:
+        try:
+            one = self._losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            one.setblocking(False)
+            code = one.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+        except OSError as error:  # this system has no such family
+            self._failed(error)
+            return
+        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            self._pending.register(one, selectors.EVENT_WRITE)
+        else:
+            self._failed(OSError(code, os.strerror(code)))
+
+    def _ended(self, one: object) -> socket.socket | None:
+        assert isinstance(one, socket.socket)  # noqa: S101  # nothing else was registered
+        self._pending.unregister(one)
+        code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code == 0:
+            return one.dup()  # the original is closed with the losers
+        self._failed(OSError(code, os.strerror(code)))
+        return None
+
+    def _failed(self, error: OSError) -> None:
+        self._error = self._error or error
+        self._next_try_s = 0.0  # nobody waits for one that has failed

@@ -1,0 +1,406 @@
+"""Tensors that are on this machine already are copied and not fetched; whatever goes wrong, the right bytes come."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gglib_nb.demo import DemoHub, IgnoreRange, Status, bytes_content
+from gglib_nb.demo.content import altered_content
+from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.engine.protocol import TransferFinished, TransferStopped
+from gglib_nb.engine.storage.journal import Journal
+from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
+from tests.support.engine import EngineProcess, LocalEngine, planned
+from tests.support.gguf_files import related_files as random_files
+from tests.support.hub import make_files, make_repository
+from tests.support.models import sha256_of
+from tests.support.related import (
+    Q4_K_M,
+    Q4_K_S,
+    Q8_0,
+    RELATED,
+    SMALL,
+    SPLIT,
+    content_of,
+    move_to,
+    place,
+    related_files,
+    related_repository,
+    table_of,
+)
+
+
+@pytest.fixture
+def hub(make_hub) -> DemoHub:
+    return make_hub([related_repository()])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path / "models", reuse_limits=SMALL)
+    yield local
+    local.close()
+
+
+def right(hub: DemoHub, path: str) -> str:
+    return content_of(hub, path).sha256
+
+
+def header_bytes(hub: DemoHub, path: str) -> int:
+    return table_of(content_of(hub, path)).header.header_bytes or 0
+
+
+def fetch(engine: LocalEngine, *paths: str, **options) -> tuple[TransferFinished, int]:
+    """Fetch to the good end; what came and the bytes on the line. Every file is right."""
+    attempt = engine.begin(RELATED, *paths, **options)
+    end = engine.log.end_of(attempt)
+    assert isinstance(end, TransferFinished), end
+    for path in paths:
+        assert sha256_of(engine.target(RELATED, path)) == right(engine.hub, path)
+    return end, engine.log.progress_of(attempt)[-1].received_bytes
+
+
+# What is copied.
+
+
+def test_a_second_quantization_takes_the_tensors_of_the_first_and_fetches_the_rest(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    other, wanted = (table_of(content_of(hub, path)) for path in (Q4_K_S, Q4_K_M))
+    shared = {(one.name, one.type) for one in other.tensors} & {(one.name, one.type) for one in wanted.tensors}
+    shared_bytes = sum(one.span_bytes for one in wanted.tensors if (one.name, one.type) in shared)
+
+    end, received = fetch(engine, Q4_K_M)
+
+    (file,) = end.files
+    size_bytes = content_of(hub, Q4_K_M).size_bytes
+    assert file.reused_from == ("Q4_K_S",)
+    assert file.reused_bytes + received == size_bytes
+    assert shared_bytes * 0.98 <= file.reused_bytes <= shared_bytes < size_bytes
+
+
+def test_a_longer_chat_template_costs_its_header_and_samples(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_M)
+    move_to(hub, chat_template="a longer template " * 1000)
+
+    end, received = fetch(engine, Q4_K_M, replaces=True)
+
+    size_bytes = content_of(hub, Q4_K_M).size_bytes
+    assert received <= size_bytes * 0.01 + header_bytes(hub, Q4_K_M)
+    assert end.files[0].reused_bytes == size_bytes - received
+
+
+def test_the_same_model_split_otherwise_is_copied_from_its_shards_and_the_other_way_round(hub, tmp_path) -> None:
+    limits = ReuseLimits(1_000_000, most_sample_share=0.02)  # a shard of 6 MB with as many tensors as one of 6 GB
+    engine = LocalEngine(hub, tmp_path / "models", reuse_limits=limits)
+    for path in SPLIT:
+        place(hub, engine.folder, path)
+    _, joined_received = fetch(engine, Q4_K_M)
+    for path in SPLIT:
+        engine.target(RELATED, path).unlink()
+    end, split_received = fetch(engine, *SPLIT)
+
+    size_bytes = content_of(hub, Q4_K_M).size_bytes
+    engine.close()
+    assert joined_received < size_bytes * 0.02 + header_bytes(hub, Q4_K_M)
+    assert split_received < size_bytes * 0.02 + header_bytes(hub, SPLIT[0]) + 3 * 64 * 1024
+    assert all(file.reused_from == ("Q4_K_M",) for file in end.files)
+
+
+def test_several_donors_each_give_what_the_others_lack(hub, engine) -> None:
+    for path in SPLIT[:2]:
+        place(hub, engine.folder, path)
+    place(hub, engine.folder, Q4_K_S)
+
+    end, _ = fetch(engine, Q4_K_M)
+
+    assert set(end.files[0].reused_from) == {"Q4_K_M", "Q4_K_S"}
+
+
+def test_a_registered_file_elsewhere_is_a_donor_if_it_is_the_same_model(hub, engine, tmp_path) -> None:
+    elsewhere = place(hub, tmp_path / "elsewhere", Q4_K_M)
+    other_model = tmp_path / "other.gguf"
+    hub.add_repository(make_repository("demo/other", related_files(feed_forward=1792)))
+    place(hub, tmp_path, Q4_K_M, "demo/other").rename(other_model)
+
+    other_end, other_received = fetch(engine, Q4_K_S, donors=(str(other_model), str(tmp_path / "gone.gguf")))
+    end, _ = fetch(engine, Q4_K_M, donors=(str(elsewhere),))
+
+    assert (other_end.files[0].reused_bytes, other_received) == (0, content_of(hub, Q4_K_S).size_bytes)
+    assert end.files[0].reused_from[0] == Q4_K_M
+
+
+def test_copied_bytes_are_there_and_no_speed(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+
+    attempt = engine.begin(RELATED, Q4_K_M)
+    engine.log.end_of(attempt)
+
+    reports = engine.log.progress_of(attempt)
+    last = reports[-1]
+    assert last.reused_from == ("Q4_K_S",)
+    assert last.files[0].downloaded_bytes == last.received_bytes + last.reused_bytes
+    assert all(one.received_bytes <= two.received_bytes for one, two in pairwise(reports))
+
+
+# What is not worth it.
+
+
+def asked_plainly(hub: DemoHub, path: str) -> bool:
+    """Whether the file's beginning came in a long range, and not as a header to be looked at."""
+    (last,) = [one[1] for one in hub.ranges(path) if one is not None and one[0] == 0]
+    return last is not None and last > 1_000_000
+
+
+def test_without_a_donor_nothing_is_asked(hub, engine) -> None:
+    place(hub, engine.folder, "related-Q8_0.gguf").unlink()
+
+    fetch(engine, Q4_K_M)
+
+    assert asked_plainly(hub, Q4_K_M)
+
+
+def test_where_too_little_is_to_gain_nothing_is_asked(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path / "models")  # with the engine's own limits
+    place(hub, engine.folder, Q4_K_S)
+
+    fetch(engine, Q4_K_M)
+
+    engine.close()
+    assert asked_plainly(hub, Q4_K_M)
+
+
+def test_force_takes_nothing_from_here(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+
+    end, received = fetch(engine, Q4_K_M, force=True)
+
+    assert asked_plainly(hub, Q4_K_M)
+    assert (end.files[0].reused_bytes, received) == (0, content_of(hub, Q4_K_M).size_bytes)
+
+
+def test_where_the_first_samples_all_differ_the_rest_is_not_tried(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_M)
+    move_to(hub, training="more")
+
+    end, received = fetch(engine, Q4_K_M, replaces=True)
+
+    short = [one for one in hub.ranges(Q4_K_M) if one is not None and one[0] and (one[1] or 0) - one[0] < 10_000]
+    assert 1 <= len(short) <= 8
+    assert (end.files[0].reused_bytes, received) == (0, content_of(hub, Q4_K_M).size_bytes)
+
+
+# What can go wrong.
+
+
+def test_a_byte_that_differs_where_no_sample_lies_costs_a_second_fetch_and_no_wrong_file(hub, engine) -> None:
+    donor = place(hub, engine.folder, Q4_K_M)
+    tensor = table_of(content_of(hub, Q4_K_M)).tensors[0]
+    size_bytes = content_of(hub, Q4_K_M).size_bytes
+    files = related_files() | {Q4_K_M: altered_content(content_of(hub, Q4_K_M), tensor.offset_bytes + 700_001)}
+    hub.move_branch(RELATED, "main", make_files(files))
+
+    end, received = fetch(engine, Q4_K_M, replaces=True)
+
+    assert end.files[0].reused_bytes == 0
+    assert received == size_bytes  # what had been fetched before was kept
+    assert donor == engine.target(RELATED, Q4_K_M)
+
+
+def test_after_a_wrong_guess_a_resume_does_not_guess_again(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_M)
+    tensor = table_of(content_of(hub, Q4_K_M)).tensors[0]
+    files = related_files() | {Q4_K_M: altered_content(content_of(hub, Q4_K_M), tensor.offset_bytes + 700_001)}
+    hub.move_branch(RELATED, "main", make_files(files))
+    hub.set_speed(3_000_000)
+    attempt = engine.begin(RELATED, Q4_K_M, replaces=True)
+    engine.log.wait_for_progress(attempt, lambda one: not one.reused_bytes and one.received_bytes > 1_000_000)
+    engine.stop(attempt)
+    state = Journal.read(journal_path(engine.target(RELATED, Q4_K_M)))
+    hub.set_speed()
+
+    end, _ = fetch(engine, Q4_K_M, replaces=True)
+
+    assert state is not None
+    assert state.copied.is_wrong
+    assert end.files[0].reused_bytes == 0
+
+
+def test_a_hub_that_ignores_ranges_sends_the_whole_and_nothing_is_copied(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    hub.faults.add(IgnoreRange(), path=Q4_K_M, origin="cdn", times=None)
+
+    end, _ = fetch(engine, Q4_K_M)
+
+    assert end.files[0].reused_bytes == 0
+
+
+def test_a_wanted_file_without_a_header_that_can_be_read_is_fetched(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    broken = altered_content(content_of(hub, Q4_K_M), 30)
+    hub.move_branch(RELATED, "main", make_files(related_files() | {Q4_K_M: broken}))
+
+    end, _ = fetch(engine, Q4_K_M)
+
+    assert end.files[0].reused_bytes == 0
+
+
+def test_a_broken_donor_is_left_alone(hub, engine) -> None:
+    donor = place(hub, engine.folder, Q4_K_S)
+    donor.write_bytes(b"GGUF" + bytes(2_000_000))
+
+    end, _ = fetch(engine, Q4_K_M)
+
+    assert end.files[0].reused_bytes == 0
+
+
+def test_a_donor_that_was_cut_short_gives_what_it_has(hub, engine) -> None:
+    donor = place(hub, engine.folder, Q4_K_S)
+    os.truncate(donor, content_of(hub, Q4_K_S).size_bytes - 300_000)
+
+    fetch(engine, Q4_K_M)
+
+
+def test_samples_that_fail_are_asked_for_again(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    hub.faults.add(Status(503), path=Q4_K_M, origin="cdn", times=3)
+
+    end, _ = fetch(engine, Q4_K_M)
+
+    assert end.files[0].reused_bytes > 0
+
+
+def test_a_donor_that_vanishes_before_it_is_copied_is_fetched_instead(hub, engine) -> None:
+    donor = place(hub, engine.folder, Q4_K_S)
+    hub.set_speed(50_000)
+    attempt = engine.begin(RELATED, Q4_K_M)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "comparing" and one.received_bytes > 0)
+    donor.unlink()
+    hub.set_speed()
+
+    end = engine.log.end_of(attempt)
+
+    assert isinstance(end, TransferFinished)
+    assert end.files[0].reused_bytes == 0
+    assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
+
+
+def test_a_lease_that_is_lost_while_comparing_is_waited_for(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    hub.set_speed(50_000)
+    attempt = engine.begin(RELATED, Q4_K_M)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "comparing" and one.received_bytes > 0)
+    lease = lease_path(engine.target(RELATED, Q4_K_M))
+    theirs = lease.with_name("theirs")
+    theirs.write_text('{"owner": "another", "place": "elsewhere", "pid": 1, "beat": 1, "downloaded_bytes": 7}')
+    theirs.replace(lease)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
+    hub.set_speed()
+
+    end = engine.log.end_of(attempt)
+
+    assert isinstance(end, TransferFinished)
+    assert end.files[0].reused_bytes > 0
+    assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
+
+
+def test_raw_pieces_of_a_file_are_joined_as_ever(make_hub, tmp_path) -> None:
+    whole = b"".join(map(bytes, related_files()[Q4_K_M].slices()))
+    pieces = {f"{Q4_K_M}.part{number + 1}of2": whole[number * 9_000_000 :][: 9_000_000 if number == 0 else None]
+              for number in (0, 1)}  # fmt: skip
+    hub = make_hub([make_repository(RELATED, {Q4_K_S: related_files()[Q4_K_S], **pieces})])
+    engine = LocalEngine(hub, tmp_path / "models", reuse_limits=SMALL)
+    place(hub, engine.folder, Q4_K_S)
+    target = str(engine.target(RELATED, Q4_K_M))
+    first, second = planned(hub, RELATED, *pieces, folder=engine.folder, target=target)
+
+    attempt = engine.begin(RELATED, files=(first, replace(second, offset_bytes=9_000_000)))
+    end = engine.log.end_of(attempt)
+
+    assert isinstance(end, TransferFinished)
+    assert engine.target(RELATED, Q4_K_M).read_bytes() == whole
+    engine.close()
+
+
+# Stops and kills.
+
+
+def test_a_stop_while_comparing_keeps_what_came_and_a_resume_asks_for_none_of_it_again(hub, engine) -> None:
+    place(hub, engine.folder, Q4_K_S)
+    hub.set_speed(200_000)
+    attempt = engine.begin(RELATED, Q4_K_M)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 70_000)
+    end, took_s = engine.stop(attempt)
+    before = engine.log.progress_of(attempt)[-1].received_bytes
+    hub.set_speed()
+
+    _, received = fetch(engine, Q4_K_M)
+    place(hub, engine.folder, Q4_K_S)
+    engine.target(RELATED, Q4_K_M).unlink()
+    _, at_once = fetch(engine, Q4_K_M)
+
+    assert isinstance(end, TransferStopped)
+    assert took_s < 1
+    assert received + before <= at_once + 300_000
+
+
+@pytest.fixture
+def large(make_hub, tmp_path: Path) -> Iterator[EngineProcess]:
+    """The real process, its own limits, and a model of 700 MB of which one file lies here."""
+    model = {"embedding": 2048, "feed_forward": 6144, "layers": 9}
+    hub = make_hub([related_repository(**model)])
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+    place(hub, engine.folder, Q8_0)
+    move_to(hub, chat_template="longer " * 1000, **model)
+    yield engine
+    engine.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_an_engine_that_ends_in_the_middle_of_a_copy_is_gone_on_from_there(large, how) -> None:
+    hub, target = large.hub, large.target(RELATED, Q8_0)
+    attempt = large.begin(RELATED, Q8_0, replaces=True)
+    large.log.wait_for_progress(attempt, lambda one: one.reused_bytes > 0)
+    if how == "killed":
+        os.kill(large.client.pid, 9)
+        large.log.wait_for(lambda events: any(type(one).__name__ == "EngineLost" for one in events))
+    else:
+        large.stop(attempt)
+    state = Journal.read(journal_path(target))
+
+    end = large.fetch(RELATED, Q8_0, replaces=True)
+
+    size_bytes = content_of(hub, Q8_0).size_bytes
+    assert state is not None
+    assert state.copied.ranges.total_bytes < size_bytes * 0.99, "it was over before it could be ended"
+    assert end.files[0].reused_bytes > size_bytes * 0.98
+    assert hub.bytes_sent(Q8_0) < size_bytes * 0.02 + 2 * header_bytes(hub, Q8_0)
+    assert sha256_of(target) == right(hub, Q8_0)
+    assert not part_path(target).exists()
+
+
+# Any two files.
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pair=random_files(longest_bytes=60_000), share=st.sampled_from([0.3, 0.6, 1.0]))
+def test_whatever_lies_here_the_right_bytes_come(hub, tmp_path_factory, pair, share) -> None:
+    wanted, donors = pair
+    hub.add_repository(make_repository("demo/any", {"wanted.gguf": bytes_content(wanted)}))
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "demo/any").mkdir(parents=True)
+    for number, donor in enumerate(donors):
+        (folder / f"demo/any/donor-{number}.gguf").write_bytes(donor)
+    engine = LocalEngine(hub, folder, reuse_limits=ReuseLimits(1, 10**9, share))
+
+    end = engine.fetch("demo/any", "wanted.gguf")
+
+    assert (folder / "demo/any/wanted.gguf").read_bytes() == wanted
+    assert end.files[0].reused_bytes <= len(wanted)
+    engine.close()

@@ -1,0 +1,200 @@
+"""`%gguf config` over a real manager: what it shows, what changes at once, what is for kernels to come, what is refused."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadManagerConfig, GglibError, InvalidConfigError, RequestError
+from gglib_nb.demo import DemoHub
+from gglib_nb.manager.saved_settings import saved_settings
+from gglib_nb.manager.setting_sources import SET_HERE, settings_of_kernel
+from gglib_nb.notebook.arguments import parse
+from gglib_nb.notebook.commands import Config
+from gglib_nb.notebook.config import configure
+from gglib_nb.notebook.grammar import GrammarError
+from gglib_nb.notebook.setting_words import SETTINGS, setting_name
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def nothing_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("GGLIB_CONFIG_DIR", str(tmp_path / "config"))
+    yield
+    SET_HERE.clear()
+
+
+@pytest.fixture
+def kernel(hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
+    """The kernel's own manager, as its first line makes it."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("GGLIB_STATE_DIR", str(tmp_path / "state"))
+    manager = DownloadManager(DownloadManagerConfig.from_settings(settings_of_kernel()))
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def ask(kernel: DownloadManager) -> Ask:
+    def ask(line: str, *, is_running: bool = True) -> str:
+        command = parse(f"config {line}")
+        assert isinstance(command, Config)
+        return configure(command, lambda: kernel, is_running=is_running).text
+
+    return ask
+
+
+def row(text: str, name: str) -> str:
+    return next(line for line in text.splitlines() if line.split()[:1] == [name])
+
+
+def test_every_setting_is_shown_with_its_value_and_where_it_comes_from(ask: Ask, hub: DemoHub, tmp_path: Path) -> None:
+    ask("max_concurrent 3")
+    ask("max_queue_size 30 --save")
+
+    shown = ask("")
+
+    assert {line.split()[0] for line in shown.splitlines()[1:-1]} == {*SETTINGS, "hf_token"}
+    assert f"{hub.url}" in row(shown, "endpoint")
+    assert "environment: HF_ENDPOINT" in row(shown, "endpoint")
+    assert "set here" in row(shown, "max_concurrent")
+    assert f"saved: {tmp_path / 'config' / 'settings.json'}" in row(shown, "max_queue_size")
+    assert "default" in row(shown, "max_connections")
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("max_concurrent 3", "max_concurrent", 3),
+        ("max_queue_size 30", "max_size", 30),
+        ("max_connections 8", "max_connections", 8),
+        ("bandwidth 5", "bandwidth_limit_bytes_per_second", 5_000_000),
+        ("network_wait_s 2 min", "network_wait_s", 120),
+    ],
+)
+def test_what_can_change_live_does_so_at_once(
+    ask: Ask, kernel: DownloadManager, line: str, field: str, value: int
+) -> None:
+    said = ask(line)
+
+    assert getattr(kernel.snapshot, field) == value
+    assert "in this kernel" in said
+    assert "--save" in said
+    assert saved_settings() == {}
+
+
+def test_hours_change_live(ask: Ask, kernel: DownloadManager) -> None:
+    ask("download_hours 22-7")
+    here = str(kernel.snapshot.download_hours)
+    ask("download_hours off")
+
+    assert here == "22:00-07:00"
+    assert kernel.snapshot.download_hours is None
+
+
+def test_what_is_set_here_is_what_the_next_manager_of_the_kernel_begins_with(ask: Ask) -> None:
+    ask("max_concurrent 3")
+
+    assert settings_of_kernel().max_concurrent == 3
+
+
+def test_what_is_saved_is_what_every_kernel_to_come_begins_with(ask: Ask, kernel: DownloadManager) -> None:
+    ask("max_concurrent 3 --save")
+    SET_HERE.clear()
+
+    assert kernel.snapshot.max_concurrent == 3
+    assert settings_of_kernel().max_concurrent == 3
+
+
+def test_a_folder_cannot_change_under_a_running_manager_and_the_line_says_what_to_do(ask: Ask, tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfigError, match=r"For every kernel to come: %gguf config models_directory /x --save"):
+        ask("models_directory /x")
+
+    said = ask("models_directory /x --save")
+
+    assert f"This kernel keeps {tmp_path / 'models'}: restart it" in said
+    assert settings_of_kernel().models_directory == Path("/x")
+
+
+def test_before_the_first_manager_everything_can_be_set(ask: Ask, tmp_path: Path) -> None:
+    ask(f"models_directory {tmp_path / 'other models'}", is_running=False)
+
+    assert settings_of_kernel().models_directory == tmp_path / "other models"
+
+
+def test_a_setting_that_is_taken_back_is_what_the_ranks_below_say(
+    ask: Ask, kernel: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("max_concurrent 3 --save")
+    monkeypatch.setenv("GGLIB_MAX_CONCURRENT", "2")
+
+    said = ask("max_concurrent --reset")
+
+    assert said == "max_concurrent is 2 again (environment: GGLIB_MAX_CONCURRENT)."
+    assert kernel.snapshot.max_concurrent == 2
+    assert saved_settings() == {}
+    assert "environment: GGLIB_MAX_CONCURRENT" in row(ask(""), "max_concurrent")
+
+
+def test_one_setting_is_told_alone(ask: Ask) -> None:
+    assert ask("max_conn") == "max_connections is 16 (default). Connections of all transfers together."
+
+
+def test_the_token_is_neither_shown_nor_taken(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
+
+    shown = ask("")
+    with pytest.raises(RequestError, match="hf auth login"):
+        ask("hf_token hf_secretsecret --save")
+
+    assert "hf_secretsecret" not in shown
+    assert not (tmp_path / "config").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "colour red",
+        "max 3",
+        "max_concurrent many",
+        "max_concurrent 0",
+        "max_connections 1000",
+        "bandwidth fast",
+        "download_hours noon",
+        "network_wait_s soon",
+        "is_offline perhaps",
+        "endpoint hub --save",
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line_and_changes_nothing(
+    ask: Ask, kernel: DownloadManager, line: str
+) -> None:
+    before = kernel.snapshot
+
+    with pytest.raises((GglibError, GrammarError)) as caught:
+        ask(line)
+
+    assert "\n" not in str(caught.value)
+    assert (kernel.snapshot, SET_HERE, saved_settings()) == (before, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("bandwidth", "bandwidth_limit_bytes_per_second"),
+        ("models", "models_directory"),
+        ("hours", "download_hours"),
+        ("MAX-CONCURRENT", "max_concurrent"),
+    ],
+)
+def test_a_part_of_a_name_is_enough_where_only_one_has_it(typed: str, meant: str) -> None:
+    assert setting_name(typed) == meant
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_value_that_is_shown_can_be_typed(name: str, kernel: DownloadManager) -> None:
+    words, value = SETTINGS[name], getattr(kernel.settings, name)
+
+    assert words.read(words.show(value)) == (str(value) if isinstance(value, Path) else value)

@@ -1,0 +1,219 @@
+"""Behind a proxy and a company's own certificates: a real CONNECT proxy before a hub over TLS, listing and downloading alike."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils import httpx
+from huggingface_hub.utils._http import default_client_factory
+
+from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.engine.protocol import TransferFailed
+from gglib_nb.errors import GglibError, InvalidConfigError, from_wire
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience, _close_clients
+from tests.support.certificates import Company
+from tests.support.engine import LocalEngine
+from tests.support.hub import make_repository
+from tests.support.proxy import ProxyProcess
+
+REPO = "demo/small-GGUF"
+NAME = "small-Q4_K_M.gguf"
+LOGIN = "me:s3cret"
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory) -> Company:
+    return Company(tmp_path_factory.mktemp("company"))
+
+
+@pytest.fixture(scope="module")
+def proxies(tmp_path_factory) -> Iterator[Callable[..., ProxyProcess]]:
+    """A proxy for each set of arguments, kept for all tests of this file."""
+    made: dict[str, ProxyProcess] = {}
+    with ExitStack() as stack:
+
+        def make(**options) -> ProxyProcess:
+            key = repr(sorted(options.items()))
+            if key not in made:
+                made[key] = stack.enter_context(ProxyProcess(tmp_path_factory.mktemp("proxy"), **options))
+            return made[key]
+
+        yield make
+
+
+@pytest.fixture
+def repositories() -> list[DemoRepository]:
+    return [make_repository(REPO, {NAME: 3_000_000})]
+
+
+@pytest.fixture
+def hub(make_hub, repositories, company) -> DemoHub:
+    return make_hub(repositories, tls=company.server())
+
+
+@pytest.fixture(autouse=True)
+def own_connections() -> Iterator[None]:
+    yield
+    _close_clients()
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def trust(monkeypatch, company: Company, variable: str = "SSL_CERT_FILE") -> None:
+    monkeypatch.setenv(variable, str(company.bundle))
+
+
+def listing_error(endpoint: str) -> GglibError:
+    with pytest.raises(GglibError) as caught:
+        HubClient(endpoint, patience=Patience(tries=2, first_wait_s=0.01)).list_files(REPO)
+    return caught.value
+
+
+def download_failure(hub: DemoHub, folder: Path, **changes) -> TransferFailed:
+    engine = LocalEngine(hub, folder, **changes)
+    end = engine.log.end_of(engine.begin(REPO, NAME))
+    engine.close()
+    assert isinstance(end, TransferFailed), end
+    return end
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificates(
+    hub, proxies, company, make_manager, monkeypatch, variable
+) -> None:
+    proxy = proxies(login=LOGIN)
+    trust(monkeypatch, company, variable)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    manager = make_manager()
+
+    path = manager.sync.download(REPO)
+    manager.sync.close()
+    _close_clients()
+
+    assert path.stat().st_size == 3_000_000
+    assert {port_of(hub.url), port_of(hub.cdn_url)} <= proxy.wait_for_ports({port_of(hub.url), port_of(hub.cdn_url)})
+
+
+def test_what_no_proxy_names_is_reached_directly_and_the_rest_through_the_proxy(
+    hub, proxies, company, make_manager, monkeypatch
+) -> None:
+    proxy = proxies(login=LOGIN)
+    trust(monkeypatch, company)
+    monkeypatch.setenv("ALL_PROXY", proxy.url)
+    monkeypatch.setenv("NO_PROXY", f"example.org, 127.0.0.1:{port_of(hub.url)}")
+    manager = make_manager()
+
+    manager.sync.download(REPO)
+    manager.sync.close()
+    _close_clients()
+
+    assert port_of(hub.url) not in proxy.wait_for_ports({port_of(hub.cdn_url)})
+
+
+@pytest.mark.parametrize("login", [None, "me:wrong"])
+def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloading(
+    hub, proxies, company, tmp_path, monkeypatch, login
+) -> None:
+    trust(monkeypatch, company)
+    monkeypatch.setenv("HTTPS_PROXY", proxies(login=LOGIN).url_with(login))
+
+    listing = listing_error(hub.url)
+    failed = download_failure(hub, tmp_path)
+    downloading = from_wire(failed.error)
+
+    assert isinstance(listing, InvalidConfigError)
+    assert isinstance(downloading, InvalidConfigError)
+    assert "wants a name and a password that it knows (407)" in str(listing)
+    assert str(downloading) == str(listing)
+    assert not failed.can_retry
+    assert "wrong" not in str(listing)
+
+
+def test_over_plain_http_a_407_is_the_proxys_too(make_hub, repositories, proxies, tmp_path, monkeypatch) -> None:
+    hub = make_hub(repositories)
+    proxy = proxies(login=LOGIN)
+    monkeypatch.setenv("HTTP_PROXY", proxy.url_with(None))
+
+    assert "(407)" in str(listing_error(hub.url))
+    assert "(407)" in str(from_wire(download_failure(hub, tmp_path).error))
+    # Only the storage is behind the proxy.
+    monkeypatch.setenv("NO_PROXY", f"127.0.0.1:{port_of(hub.url)}")
+    error = from_wire(download_failure(hub, tmp_path).error)
+    assert f"on the way to 127.0.0.1:{port_of(hub.cdn_url)} wants a name and a password" in str(error)
+
+
+def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(
+    make_hub, repositories, proxies, company, tmp_path, monkeypatch
+) -> None:
+    """Companies open huggingface.co and forget the host that the bytes come from."""
+    hub = make_hub(repositories, tls=company.server())
+    trust(monkeypatch, company)
+    monkeypatch.setenv("HTTPS_PROXY", proxies(closed_to="127.0.0.1").url)
+    endpoint = hub.url.replace("127.0.0.1", "localhost")
+
+    HubClient(endpoint).list_files(REPO)
+    failed = download_failure(hub, tmp_path, endpoint=endpoint)
+
+    text = str(from_wire(failed.error))
+    assert f"The proxy does not let us to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
+    assert not failed.can_retry
+    assert "Signature" not in text
+
+
+def test_without_the_companys_certificate_both_say_where_to_name_it(hub, tmp_path) -> None:
+    listing = listing_error(hub.url)
+    failed = download_failure(hub, tmp_path)
+
+    assert str(listing).startswith(f"The certificate of 127.0.0.1:{port_of(hub.url)} is not trusted.")
+    assert str(from_wire(failed.error)) == str(listing)
+    assert not failed.can_retry
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_certificate_file_that_is_not_there_is_told_as_that(hub, tmp_path, monkeypatch, variable) -> None:
+    monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
+
+    listing = listing_error(hub.url)
+    downloading = from_wire(download_failure(hub, tmp_path).error)
+
+    assert isinstance(listing, InvalidConfigError)
+    assert f"{variable}={tmp_path}/gone.pem" in str(listing)
+    assert str(downloading) == str(listing)
+
+
+def test_a_file_without_certificates_is_told_as_that(hub, tmp_path, monkeypatch) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate\n")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
+
+    assert "REQUESTS_CA_BUNDLE" in str(listing_error(hub.url))
+
+
+@pytest.mark.parametrize(
+    ("url", "hint"),
+    [("http://me:pa#ss@127.0.0.1:1", "%-codes"), ("socks9://me:pass@127.0.0.1:1", "http://name:password@host:port")],
+)
+def test_a_proxy_that_cannot_be_meant_is_told_without_its_password(hub, tmp_path, monkeypatch, url, hint) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+
+    listing = listing_error(hub.url)
+    downloading = from_wire(download_failure(hub, tmp_path).error)
+
+    assert isinstance(listing, InvalidConfigError)
+    assert hint in str(listing)
+    assert str(downloading) == str(listing)
+    assert "pa" not in str(listing).replace("password", "").replace("part", "")
+
+
+def test_a_client_that_was_set_for_huggingface_hub_is_used(hub, company) -> None:
+    trusting = ssl.create_default_context(cafile=str(company.bundle))
+    set_client_factory(lambda: httpx.Client(verify=trusting))
+    try:
+        assert HubClient(hub.url).list_files(REPO).repo_id == REPO
+    finally:
+        set_client_factory(default_client_factory)

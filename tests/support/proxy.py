@@ -1,0 +1,70 @@
+"""A forward proxy as a real process, as companies have them: CONNECT and plain HTTP, with a password, closed to some hosts."""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+_START_TIMEOUT_S = 30
+
+
+class ProxyProcess:
+    """`python -m proxy` on a free loopback port, started by entering it and stopped by leaving.
+
+    Args:
+        folder: Where its files go.
+        login: `name:password` that it wants; None: it asks nobody.
+        closed_to: Hosts it does not let anybody to.
+    """
+
+    def __init__(self, folder: Path, *, login: str | None = None, closed_to: str = "") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._port_file = folder / "port"
+        self._log_file = folder / "proxy.log"
+        self._login = login
+        self.port = 0
+        self._command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0", "--num-workers", "1"]
+        self._command += ["--num-acceptors", "1", "--port-file", str(self._port_file), "--data-dir", str(folder)]
+        self._command += ["--log-file", str(self._log_file), "--timeout", "60"]
+        if login:
+            self._command += ["--basic-auth", login]
+        if closed_to:
+            plugin = "proxy.plugin.FilterByUpstreamHostPlugin"
+            self._command += ["--plugins", plugin, "--filtered-upstream-hosts", closed_to]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not (self._port_file.exists() and self._port_file.read_text().strip()):
+            if self._process.poll() is not None or time.monotonic() > deadline_s:
+                raise RuntimeError(f"the proxy did not start: exit status {self._process.poll()}")
+            time.sleep(0.02)  # a process that starts has nothing to wait on but its file
+        self.port = int(self._port_file.read_text())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=20)
+
+    @property
+    def url(self) -> str:
+        """Its address, as it goes into `HTTPS_PROXY`, with the right login."""
+        return self.url_with(self._login)
+
+    def url_with(self, login: str | None) -> str:
+        """Its address with another login."""
+        return f"http://{login + '@' if login else ''}127.0.0.1:{self.port}"
+
+    def wait_for_ports(self, ports: set[int]) -> set[int]:
+        """The ports of this machine to which it has let somebody, once these are among them; it writes as a tunnel ends."""
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not ports <= (reached := self._ports_reached()):
+            assert time.monotonic() < deadline_s, f"only {reached} were reached through the proxy"
+            time.sleep(0.02)  # as above
+        return reached
+
+    def _ports_reached(self) -> set[int]:
+        text = self._log_file.read_text(encoding="utf-8", errors="replace") if self._log_file.exists() else ""
+        return {int(port) for port in re.findall(r"(?:CONNECT|GET|HEAD) (?:127\.0\.0\.1|localhost):(\d+)", text)}

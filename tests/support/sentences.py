@@ -1,0 +1,18 @@
+"""What every message to a person has to be: whole sentences, with a name wherever one belongs."""
+
+import re
+
+# What is left where a name was empty or unknown: two blanks, a blank before a stop, empty quotes or brackets, a word of Python's.
+_HOLE = re.compile(r"\bNone\b|  | [.,;:)]|''|\"\"|\(\)|//(?:[/ ,.;]|$)|\bnan\b|\binf\b|<class|\{\}")
+
+
+def check_sentence(text: str) -> None:
+    """Refuse a text with a hole in it.
+
+    Raises:
+        AssertionError: It has one.
+    """
+    assert not (hole := _HOLE.search(text)), f"a hole at {text[hole.start() - 20 : hole.end() + 20]!r} of {text!r}"
+    assert not text[:1].isspace(), text
+    assert text.endswith((".", "?")), text
+    assert ".." not in text.replace("...", ""), text

@@ -1,0 +1,66 @@
+"""Which proxy stands before an address: the variables in all their spellings."""
+
+import pytest
+
+from gglib_nb.network.proxies import Proxies
+
+PROXY = "http://proxy.example:3128"
+
+
+def proxy_for(url: str, monkeypatch: pytest.MonkeyPatch, **variables: str) -> str | None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return Proxies.from_environment().for_url(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "expected"),
+    [
+        ("https://hub.example/x", {}, None),
+        ("https://hub.example/x", {"HTTPS_PROXY": PROXY}, PROXY),
+        ("https://hub.example/x", {"https_proxy": PROXY}, PROXY),
+        ("http://hub.example/x", {"HTTPS_PROXY": PROXY}, None),
+        ("http://hub.example/x", {"http_proxy": PROXY}, PROXY),
+        ("https://hub.example/x", {"ALL_PROXY": PROXY}, PROXY),
+        ("https://hub.example/x", {"ALL_PROXY": "http://other:1", "HTTPS_PROXY": PROXY}, PROXY),
+        ("https://hub.example/x", {"HTTPS_PROXY": "proxy.example:3128"}, PROXY),
+        ("https://hub.example/x", {"HTTPS_PROXY": ""}, None),
+    ],
+)
+def test_the_proxy_is_the_one_of_the_scheme_or_of_all(url, variables, expected, monkeypatch) -> None:
+    assert proxy_for(url, monkeypatch, **variables) == expected
+
+
+@pytest.mark.parametrize(
+    ("exempt", "url", "is_direct"),
+    [
+        ("*", "https://hub.example/x", True),
+        ("hub.example", "https://hub.example/x", True),
+        ("HUB.example", "https://hub.example/x", True),
+        ("example", "https://hub.example/x", True),
+        (".example", "https://hub.example/x", True),
+        ("*.example", "https://hub.example/x", True),
+        ("*.example", "https://example/x", False),
+        ("ub.example", "https://hub.example/x", False),
+        ("hub.example:8443", "https://hub.example:8443/x", True),
+        ("hub.example:8443", "https://hub.example/x", False),
+        ("a, hub.example ,b", "https://hub.example/x", True),
+        ("10.0.0.0/8", "https://10.20.30.40/x", True),
+        ("10.0.0.0/8", "https://11.20.30.40/x", False),
+        ("10.0.0.0/8", "https://hub.example/x", False),
+        ("::1", "https://[::1]:8443/x", True),
+        ("[::1]", "https://[::1]/x", True),
+        ("fd00::/8", "https://[fd00::7]/x", True),
+        ("", "https://hub.example/x", False),
+    ],
+)
+def test_what_no_proxy_names_is_reached_directly(exempt, url, is_direct, monkeypatch) -> None:
+    found = proxy_for(url, monkeypatch, HTTPS_PROXY=PROXY, NO_PROXY=exempt)
+
+    assert found == (None if is_direct else PROXY)
+
+
+def test_a_proxys_password_is_in_no_repr(monkeypatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:s3cr3t@proxy.example:3128")
+
+    assert "s3cr3t" not in repr(Proxies.from_environment())

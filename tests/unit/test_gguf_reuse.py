@@ -1,0 +1,246 @@
+"""Which tensors are taken from files that are here: candidates, samples, verdicts, copies, and always the right bytes."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf_reuse import (
+    Copy,
+    ReuseLimits,
+    Sampling,
+    choose_sources,
+    find_candidates,
+    gain_bytes,
+    is_same_model,
+    plan_copies,
+    plan_sampling,
+)
+from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from tests.support.gguf_files import F32, Held, gguf_bytes, noise, related_files
+
+MB = 1_000_000
+USUAL = ReuseLimits()
+
+
+def table_of(content: bytes) -> TensorTable:
+    return read_tensors(lambda offset, length: content[offset : offset + length], len(content))
+
+
+def tensors(*spans: int, start: int = 1_000, names: str = "abcdefghij") -> list[Tensor]:
+    """Tensors one behind the other."""
+    made, offset = [], start
+    for name, span in zip(names, spans, strict=False):
+        made.append(Tensor(name, 12, (span,), offset, span))
+        offset += span
+    return made
+
+
+def sampled(candidates, size_bytes: int, limits: ReuseLimits = USUAL) -> Sampling:
+    sampling = plan_sampling(candidates, size_bytes, "seed", limits)
+    assert sampling is not None
+    return sampling
+
+
+def sample_bytes(sampling: Sampling) -> int:
+    return sum(end - start for start, end in sampling.ranges)
+
+
+def test_a_candidate_has_the_same_name_type_and_shape() -> None:
+    wanted = [Tensor(name, 12, (64,), 1_000 + 64 * index, 64) for index, name in enumerate("abcd")]
+    donor = [
+        Tensor("a", 12, (64,), 5_000, 64),
+        Tensor("b", 14, (64,), 6_000, 64),
+        Tensor("c", 12, (32, 2), 7_000, 64),
+        Tensor("x", 12, (64,), 8_000, 64),
+    ]
+
+    (candidate,) = find_candidates(wanted, [donor])
+
+    assert (candidate.tensor.name, candidate.sources[0].offset_bytes) == ("a", 5_000)
+    assert gain_bytes([candidate]) == 64
+
+
+def test_the_donor_with_most_of_the_tensors_is_asked_first() -> None:
+    wanted = tensors(100, 100, 100)
+
+    found = find_candidates(wanted, [tensors(100), tensors(100, 100, 100)])
+
+    assert [[source.donor for source in one.sources] for one in found] == [[1, 0], [1], [1]]
+
+
+def test_less_than_64_megabytes_to_gain_are_not_worth_asking() -> None:
+    for span, is_worth_it in ((63 * MB, False), (64 * MB, True)):
+        candidates = find_candidates(tensors(span), [tensors(span, start=2_000)])
+        assert (plan_sampling(candidates, 70 * MB, "seed") is not None) is is_worth_it
+
+
+@pytest.mark.parametrize(("size_bytes", "most"), [(200 * MB, 1 * MB), (20_000 * MB, 8 * MB)])
+def test_samples_cost_a_two_hundredth_of_the_file_and_never_more_than_8_megabytes(size_bytes, most) -> None:
+    spans = [size_bytes // 400, 10_000] * 390
+    wanted = [Tensor(f"t{index}", 12, (one,), one_at, one) for index, (one, one_at) in enumerate(_at(spans))]
+    sampling = sampled(find_candidates(wanted, [wanted]), size_bytes)
+
+    assert len(sampling.candidates) == len(wanted)
+    assert 0 < sample_bytes(sampling) <= most
+    assert len(sampling.ranges) <= 1024
+
+
+def _at(spans: Sequence[int]):
+    offset = 5_000
+    for span in spans:
+        yield span, offset
+        offset += span
+
+
+def test_first_and_last_block_of_each_tensor_and_some_between_are_sampled() -> None:
+    wanted = tensors(100 * MB, 90 * MB)
+    sampling = sampled(find_candidates(wanted, [wanted]), 200 * MB)
+
+    starts = [start for start, _ in sampling.ranges]
+    assert sampling.ranges[0] == (1_000, 1_000 + 4_096)
+    assert sampling.ranges[-1][1] == wanted[-1].end_bytes
+    assert (wanted[0].end_bytes - 4_096, wanted[0].end_bytes + 4_096) in sampling.ranges  # neighbours: one request
+    assert len(starts) == 3 + 2 * 3
+
+
+def test_small_tensors_beside_each_other_are_one_request() -> None:
+    wanted = tensors(100 * MB, *[10_000] * 8, 90 * MB)
+    sampling = sampled(find_candidates(wanted, [wanted]), 200 * MB)
+
+    small = [one for one in sampling.ranges if wanted[1].offset_bytes <= one[0] < wanted[9].offset_bytes]
+    assert len(small) == 0  # all of it lies in the one that begins with the end of the first
+    assert len(sampling.ranges) == 3 + 2 * 3
+
+
+def test_where_there_are_too_many_tensors_the_smallest_go_without() -> None:
+    spans = [1 * MB] * 70 + [100] * 5_000
+    wanted = [Tensor(f"t{index}", 12, (one,), at * 2, one) for index, (one, at) in enumerate(_at(spans))]
+    limits = ReuseLimits(most_requests=400)
+    sampling = sampled(find_candidates(wanted, [wanted]), 500 * MB, limits)
+
+    assert {f"t{index}" for index in range(70)} <= {one.tensor.name for one in sampling.candidates}
+    assert len(sampling.ranges) <= 400
+
+
+def test_the_same_seed_asks_for_the_same_bytes_and_another_for_others() -> None:
+    wanted = tensors(100 * MB)
+    candidates = find_candidates(wanted, [wanted])
+
+    one, again, other = (plan_sampling(candidates, 200 * MB, seed) for seed in ("one", "one", "other"))
+
+    assert one == again != other
+
+
+def test_the_first_samples_are_of_the_largest_tensors_and_within_all() -> None:
+    wanted = tensors(1 * MB, 30 * MB, 40 * MB, 2_000)
+    sampling = sampled(find_candidates(wanted, [wanted]), 1_000 * MB)
+
+    assert set(sampling.first) <= set(sampling.ranges)
+    assert any(wanted[2].offset_bytes < start < wanted[2].end_bytes for start, _ in sampling.first)
+
+
+def test_a_tensor_is_chosen_from_the_first_donor_that_agrees_with_every_sample() -> None:
+    wanted = tensors(100, 100, 100)
+    candidates = find_candidates(wanted, [wanted, tensors(100, 100, 100, start=5_000)])
+    ranges = [(1_000, 1_010), (1_090, 1_110), (1_190, 1_200)]
+
+    chosen = choose_sources(candidates, ranges, lambda probe: probe.donor == 1 or probe.target_offset >= 1_100)
+
+    assert [(one.tensor.name, source.donor) for one, source in chosen] == [("a", 1), ("b", 0)]
+
+
+def test_neighbours_that_lie_alike_in_the_donor_are_one_run() -> None:
+    wanted, donor = tensors(100, 100, 100), tensors(100, 100, 50, 100, start=7_000, names="abxc")
+    chosen = choose_sources(find_candidates(wanted, [donor]), [(0, 2_000)], lambda _: True)
+
+    assert plan_copies(chosen) == (Copy(0, 7_000, 1_000, 200), Copy(0, 7_250, 1_200, 100))
+
+
+def test_a_file_of_another_repository_is_the_same_model_by_architecture_names_and_shapes() -> None:
+    held = [Held("a", noise(40, 1)), Held("b", noise(80, 2))]
+    wanted = table_of(gguf_bytes(held))
+
+    assert is_same_model(wanted, table_of(gguf_bytes(list(reversed(held)), text="other text")))
+    assert is_same_model(wanted, table_of(gguf_bytes([held[0], Held("b", noise(320, 2), F32)]))) is True
+    assert not is_same_model(wanted, table_of(gguf_bytes(held, architecture="qwen3")))
+    assert not is_same_model(wanted, table_of(gguf_bytes(held[:1])))
+    assert not is_same_model(wanted, table_of(gguf_bytes([held[0], Held("b", noise(84, 2))])))
+
+
+class Assembly:
+    """What the engine does, in memory: header, samples, copies, the rest, and the digest's verdict."""
+
+    def __init__(self, wanted: bytes, donors: Sequence[bytes], limits: ReuseLimits) -> None:
+        self.wanted, self.donors = wanted, donors
+        self.content, self.origin = bytearray(len(wanted)), bytearray(len(wanted))
+        table = table_of(wanted)
+        sampling = plan_sampling(
+            find_candidates(table.tensors, [table_of(donor).tensors for donor in donors]), len(wanted), "seed", limits
+        )
+        for start, end in [(0, table.header.header_bytes or 0), *(sampling.ranges if sampling else ())]:
+            self.fetch(start, end)
+        chosen = choose_sources(sampling.candidates, sampling.ranges, self.agrees) if sampling else []
+        for copy in plan_copies(chosen):
+            self.copy(copy)
+        self.copied_bytes = self.origin.count(b"c")
+        self.fetch(0, len(wanted))
+        self.is_wrong = self.content != wanted
+        if self.is_wrong:
+            self.origin = self.origin.replace(b"c", b"\0")
+            self.fetch(0, len(wanted))
+
+    def fetch(self, start: int, end: int) -> None:
+        for at in range(start, end):
+            if not self.origin[at]:
+                self.content[at], self.origin[at] = self.wanted[at], ord("f")
+
+    def agrees(self, probe: Copy) -> bool:
+        theirs = self.donors[probe.donor][probe.source_offset :][: probe.length]
+        return theirs == self.wanted[probe.target_offset : probe.target_end]
+
+    def copy(self, copy: Copy) -> None:
+        theirs = self.donors[copy.donor][copy.source_offset :][: copy.length]
+        assert len(theirs) == copy.length, "a copy beyond the donor's end"
+        assert ord("c") not in self.origin[copy.target_offset : copy.target_end], "copied twice"
+        for at, byte in enumerate(theirs, copy.target_offset):
+            if not self.origin[at]:
+                self.content[at], self.origin[at] = byte, ord("c")
+
+
+@settings(max_examples=150, deadline=None)
+@given(related_files(longest_bytes=12_000), st.integers(1, 40))
+def test_whatever_two_files_have_in_common_the_right_bytes_come_out(pair, most_requests) -> None:
+    wanted, donors = pair
+    limits = ReuseLimits(1, 10**9, 0.6, most_requests)
+
+    assembly = Assembly(wanted, donors, limits)
+
+    assert assembly.content == wanted
+    event("copied wrongly" if assembly.is_wrong else "copied" if assembly.copied_bytes else "nothing copied")
+
+
+def test_a_longer_header_costs_only_itself_and_the_samples() -> None:
+    held = [Held(f"blk.{index}.weight", noise(60_000, index)) for index in range(10)]
+    here, wanted = gguf_bytes(held), gguf_bytes(held, text="a longer chat template" * 100)
+
+    assembly = Assembly(wanted, [here], ReuseLimits(1, 10**9, 0.2))
+
+    assert (assembly.content, assembly.is_wrong) == (wanted, False)
+    assert len(wanted) - assembly.copied_bytes <= (table_of(wanted).header.header_bytes or 0) + len(wanted) * 0.2
+
+
+def test_a_byte_changed_where_no_sample_lies_is_found_by_the_digest_alone() -> None:
+    held = [Held(f"blk.{index}.weight", noise(60_000, index)) for index in range(4)]
+    wanted, limits = gguf_bytes(held), ReuseLimits(1, 10**9, 0.3)
+    tensors_here = table_of(wanted).tensors
+    ranges = sampled(find_candidates(tensors_here, [tensors_here]), len(wanted), limits).ranges
+    start = tensors_here[1].offset_bytes
+    at = next(at for at in range(60_000) if not any(one <= start + at < end for one, end in ranges))
+    changed = held[1].data[:at] + bytes([held[1].data[at] ^ 1]) + held[1].data[at + 1 :]
+
+    assembly = Assembly(wanted, [gguf_bytes([held[0], Held(held[1].name, changed), *held[2:]])], limits)
+
+    assert (assembly.content, assembly.is_wrong) == (wanted, True)

@@ -1,0 +1,168 @@
+"""Hours in which downloads may run, and how many at once: what starts, what is held, and what it says meanwhile."""
+
+import pytest
+
+from gglib_nb.domain import events as told
+from gglib_nb.errors import InvalidConfigError
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from tests.support.plans import a_plan
+from tests.support.queue_driver import QueueDriver
+
+A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
+NIGHT = "22:00-7:00"
+
+
+@pytest.fixture
+def queue():
+    """A runs; B and C wait."""
+    queue = QueueDriver()
+    for text in (A, B, C):
+        queue.queue(a_plan(text))
+    return queue
+
+
+def notices(queue):
+    return {str(item.id): item.notice for item in queue.snapshot.items}
+
+
+def test_what_runs_when_the_hours_end_is_stopped_and_waits_first_in_the_queue(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+
+    assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
+    assert queue.rows == [f"{A} queued 1", f"{B} queued 2", f"{C} queued 3"]
+    assert queue.snapshot.waits_until == "22:00"
+
+
+def test_everything_that_waits_says_until_when(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+
+    assert set(notices(queue).values()) == {"waiting until 22:00"}
+    assert len(queue.told(told.NoticeChanged)) == 3
+
+
+def test_several_that_ran_keep_their_order(queue):
+    queue.run_at_once(2)
+
+    queue.keep_hours(NIGHT, is_open=False)
+
+    assert queue.rows == [f"{A} queued 1", f"{B} queued 2", f"{C} queued 3"]
+
+
+def test_when_the_hours_begin_the_queue_goes_on_and_nothing_waits_for_the_clock(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.stopped(A)
+    queue.turn(NIGHT, is_open=True)
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
+    assert notices(queue) == {A: "connecting", B: None, C: None}
+    assert queue.snapshot.waits_until is None
+
+
+def test_nothing_starts_outside_the_hours_whatever_is_asked(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.stopped(A)
+
+    queue.pause(A)
+    queue.resume(A)
+    queue.queue(a_plan("owner/d:Q4_0"))
+
+    assert [row.split()[1] for row in queue.rows] == ["queued"] * 4
+    assert set(notices(queue).values()) == {"waiting until 22:00"}
+    assert not queue.machine.is_drained
+
+
+def test_a_paused_download_waits_for_its_person_and_not_for_the_clock(queue):
+    queue.pause(B)
+
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.turn(NIGHT, is_open=True)
+
+    assert notices(queue)[B] is None
+    assert f"{B} paused 2" in queue.rows
+
+
+def test_what_only_finalizes_ends_also_outside_the_hours(queue):
+    queue.progress(A, 100, received=100, is_finalizing=True)
+
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.complete(A)
+
+    assert [str(item.id) for item in queue.snapshot.recent_completed] == [A]
+    assert queue.rows == [f"{B} queued 1", f"{C} queued 2"]
+
+
+def test_what_has_to_be_fetched_once_more_outside_the_hours_is_held(queue):
+    queue.progress(A, 100, received=100, is_finalizing=True)
+    queue.keep_hours(NIGHT, is_open=False)
+
+    queue.progress(A, 0, received=100)
+
+    assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
+    assert queue.rows[0] == f"{A} queued 1"
+
+
+def test_when_all_that_waits_for_its_hour_is_cancelled_the_queue_is_drained(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.stopped(A)
+
+    queue.cancel_all()
+
+    assert queue.machine.is_drained
+    assert not queue.snapshot.is_processing
+    assert len(queue.told(told.RunSummarized)) == 1
+
+
+def test_a_turn_of_hours_that_hold_no_more_is_stale(queue):
+    queue.keep_hours("12:00-13:00", is_open=True)
+
+    queue.turn(NIGHT, is_open=False)
+
+    assert queue.rows[0] == f"{A} downloading 0"
+
+
+def test_without_hours_downloads_run_at_any_time(queue):
+    queue.keep_hours(NIGHT, is_open=False)
+    queue.stopped(A)
+
+    queue.keep_hours(None, is_open=True)
+
+    assert queue.rows[0] == f"{A} downloading 0"
+    assert queue.snapshot.download_hours is None
+
+
+def test_more_at_once_start_at_once(queue):
+    queue.run_at_once(2)
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} downloading 0", f"{C} queued 1"]
+    assert queue.snapshot.max_concurrent == 2
+
+
+def test_fewer_at_once_stop_nothing_and_start_nothing_until_there_is_room(queue):
+    queue.run_at_once(2)
+    queue.run_at_once(1)
+    queue.complete(A)
+
+    assert queue.rows == [f"{B} downloading 0", f"{C} queued 1"]
+
+
+def test_connections_and_the_wait_for_the_network_are_passed_on_and_shown(queue):
+    queue.send(on.ConnectionLimitChanged(4))
+    connections = queue.effects
+    queue.send(on.NetworkWaitChanged(60))
+
+    assert connections == [do.LimitConnections(4)]
+    assert queue.effects == [do.WaitForNetwork(60)]
+    assert (queue.snapshot.max_connections, queue.snapshot.network_wait_s) == (4, 60)
+
+
+@pytest.mark.parametrize(
+    "change", [on.ConcurrencyChanged(0, 0.0), on.ConnectionLimitChanged(0), on.NetworkWaitChanged(0)]
+)
+def test_a_limit_of_nothing_is_refused_and_changes_nothing(queue, change):
+    before = queue.snapshot
+
+    with pytest.raises(InvalidConfigError):
+        queue.send(change)
+
+    assert queue.snapshot == before
