@@ -31,6 +31,10 @@ SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDE
 SELECT_KNOWN: Final = """
     SELECT target, size_bytes, mtime_ns, sha256
     FROM file WHERE wrong_ranges IS NULL AND target IN (SELECT value FROM json_each(?)) ORDER BY model"""
+SELECT_KNOWN_MODEL: Final = """
+    SELECT commit_sha, origin, checked_at_s, latest_commit_sha, has_update FROM model WHERE name = ?"""
+INSERT_INDEX: Final = "INSERT OR REPLACE INTO content_index (sha256, block_bytes, digests) VALUES (?, ?, ?)"
+SELECT_INDEX: Final = "SELECT digests FROM content_index WHERE sha256 = ? AND block_bytes = ?"
 SELECT_VERIFIED_AT: Final = """
     SELECT max(verified_at_s) FROM file WHERE target = ? AND sha256 IS ? AND mtime_ns = ? AND wrong_ranges IS NULL"""
 

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from gglib_nb.catalog import rows
 from gglib_nb.catalog.connection import atomic, connected, consistent, network_filesystem
 from gglib_nb.catalog.migrations import migrate
+from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
@@ -126,6 +127,14 @@ class Catalog:
         with self._open() as connection, atomic(connection):
             for file in files:
                 connection.execute(_UPDATE_FILE, _update_values(file))
+                if file.wrong_ranges is None:
+                    _keep_index(connection, file)
+
+    def block_digests(self, sha256: str) -> str:
+        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty where unknown."""
+        with self._open() as connection:
+            found = connection.execute(rows.SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
+        return "" if found is None else bytes(found[0]).hex()
 
     def note_check(self, model: DownloadId, *, at_s: float, latest_commit_sha: str, has_update: bool) -> None:
         """Records that somebody looked for a newer version of a model, and what was found."""
@@ -218,6 +227,7 @@ def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
 
 
 def _register(connection: sqlite3.Connection, model: Model) -> None:
+    model = _with_what_was_known(connection, model)
     verified = {file.target: _verified_at_s(connection, file, model.registered_at_s) for file in model.files}
     connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
     for file in model.files:
@@ -226,8 +236,28 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
     for position, file in enumerate(model.files):
         dated = replace(file, verified_at_s=verified[file.target])
         connection.execute(rows.INSERT_FILE, (row, position, *rows.file_values(dated)))
+        _keep_index(connection, file)
     for position, host in enumerate(model.hosts):
         connection.execute(rows.INSERT_HOST, (row, position, host.host, host.models_directory))
+
+
+def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
+    """Registered anew, it keeps where it came from; and what was last seen of its repository, unless it says so itself."""
+    found = connection.execute(rows.SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
+    if found is None or model.checked_at_s is not None:
+        return model
+    commit_sha, origin, checked_at_s, latest, has_update = found
+    if latest == model.commit_sha:
+        has_update = False
+    elif commit_sha != model.commit_sha:
+        checked_at_s = latest = has_update = None
+    has_update = None if has_update is None else bool(has_update)
+    return replace(model, origin=origin, checked_at_s=checked_at_s, latest_commit_sha=latest, has_update=has_update)
+
+
+def _keep_index(connection: sqlite3.Connection, file: StoredFile) -> None:
+    if file.block_digests and file.sha256 is not None:
+        connection.execute(rows.INSERT_INDEX, (file.sha256, BLOCK_BYTES, bytes.fromhex(file.block_digests)))
 
 
 def _verified_at_s(connection: sqlite3.Connection, file: StoredFile, registered_at_s: float) -> float | None:

@@ -13,18 +13,23 @@ command for one host's engine, everything else a report for the queue. The calle
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Final
 
 from gglib_nb.cluster.placed_attempt import ClusterHost, Copy, PlacedAttempt
 from gglib_nb.cluster.placement import HostLoad, choose_host, shares_of, spread
 from gglib_nb.domain.download import HostFolder
 from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    CheckProgress,
     Command,
     Configure,
     DiscardPartials,
     Progress,
     Ready,
     StartTransfer,
+    StopCheck,
     StopTransfer,
     TransferFailed,
     TransferFinished,
@@ -74,6 +79,7 @@ class Dispatcher:
         self._told: dict[str, Configure] = {}
         self._attempts: dict[int, PlacedAttempt] = {}
         self._copies: dict[int, Copy] = {}
+        self._checks: dict[int, str] = {}
         self._part_folders: dict[frozenset[str], str] = {}
         self._last_number = 0
         self._here: str | None = None
@@ -104,6 +110,24 @@ class Dispatcher:
                 return self._stop(command.attempt)
             case DiscardPartials():
                 return [Tell(host, command) for host in spread(self._folders(), ())]
+            case CheckFiles():
+                return self._check(command)
+            case StopCheck():
+                host = self._checks.get(command.check)
+                return [] if host is None else [Tell(host, command)]
+
+    def _check(self, command: CheckFiles) -> list[Action]:
+        """Has files hashed where they are: on the host in whose folder they lie, else on one that sees this machine's."""
+        paths = [PurePath(file.path) for file in command.files]
+        owners = [
+            name
+            for name, host in sorted(self._hosts.items())
+            if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here
+        ]
+        if not owners:
+            return [CheckEnded(command.check, ())]
+        self._checks[command.check] = owners[0]
+        return [Tell(owners[0], command)]
 
     def _stop(self, number: int) -> list[Action]:
         if (attempt := self._attempts.get(number)) is None or attempt.is_stopping:
@@ -155,7 +179,7 @@ class Dispatcher:
         self._absence = reason
         return self._say_waits()
 
-    def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
+    def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:  # noqa: C901 - one case a report
         """The engine of a host reported something."""
         match report:
             case Ready():
@@ -167,6 +191,11 @@ class Dispatcher:
                 return self._ended(self._copy(host, report.attempt), report)
             case TransferStopped():
                 return self._stopped(self._copy(host, report.attempt))
+            case CheckProgress():
+                return [report]
+            case CheckEnded():
+                self._checks.pop(report.check, None)
+                return [report]
             case EngineLost():
                 return [*self._lose(host, report.reason), *self._conclude_everywhere(), *self._place()]
             case EngineSilent():
@@ -237,6 +266,9 @@ class Dispatcher:
     def _lose(self, host: str, reason: str) -> list[Action]:
         if owner := self._owners.pop(host, ""):
             self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], owner]
+        checks = [check for check, where in self._checks.items() if where == host]
+        for check in checks:
+            del self._checks[check]
         lost: set[int] = set()
         for copy in self._running_on(host):
             attempt = copy.attempt
@@ -247,7 +279,8 @@ class Dispatcher:
             elif self._lost_too_often(attempt, host):
                 copy.end = _lost_for_good(copy)
                 attempt.copies.append(copy)
-        return [EngineLost(reason, frozenset(lost))] if lost else []
+        ended: list[Action] = [CheckEnded(check, ()) for check in checks]
+        return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
 
     @staticmethod
     def _lost_too_often(attempt: PlacedAttempt, host: str) -> bool:

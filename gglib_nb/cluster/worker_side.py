@@ -30,11 +30,15 @@ from gglib_nb.cluster.folder import folder_id, free_bytes
 from gglib_nb.domain.places import target_path
 from gglib_nb.engine.process.client import EngineClient
 from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    CheckProgress,
     Command,
     Configure,
     DiscardPartials,
     Progress,
     StartTransfer,
+    StopCheck,
     StopTransfer,
     TransferFailed,
     decode,
@@ -186,6 +190,8 @@ class HostEngine:
         except RequestError as error:
             if isinstance(command, StartTransfer):
                 self._report(TransferFailed(command.attempt, to_wire(error), can_retry=False))
+            if isinstance(command, CheckFiles):
+                self._report(CheckEnded(command.check, ()))
             return
         if self._client is not None:
             self._client.send(command)
@@ -206,8 +212,18 @@ class HostEngine:
                 return replace(command, files=files, donors=tuple(self._donors(command.donors)))
             case DiscardPartials():
                 return DiscardPartials(tuple(map(self._target, command.targets)))
-            case StopTransfer():
+            case CheckFiles():
+                return replace(
+                    command, files=tuple(replace(file, path=self._existing(file.path)) for file in command.files)
+                )
+            case StopTransfer() | StopCheck():
                 return command
+
+    def _existing(self, path: str) -> str:
+        """A path of this host's models folder as it is, one of the kernel's as it is here."""
+        own = Path(path)
+        is_own = own.is_relative_to(self._folder) and ".." not in own.parts
+        return path if is_own else self._target(path)
 
     def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
         for donor in of_kernel:
@@ -224,7 +240,7 @@ class HostEngine:
     def _report(self, report: ProcessReport) -> None:
         line = encode_report(report).decode()
         with self._lock:
-            is_kept = not isinstance(report, Progress)
+            is_kept = not isinstance(report, Progress | CheckProgress)
             if is_kept:
                 self._last_report += 1
                 self._kept.append((self._last_report, line))

@@ -85,6 +85,8 @@ class PlannedFile:
         kind: `shard`, or the kind of companion it is (`mmproj`, ...).
         known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
             None where the catalog does not know it. A target that still has it is not hashed again.
+        wrong_ranges: None where nothing wrong is known of the target; else it had that modification time when these of its
+            bytes were found wrong (empty: the whole): it is replaced, and what is right of it is used.
     """
 
     path_in_repo: str
@@ -94,6 +96,7 @@ class PlannedFile:
     offset_bytes: int = 0
     kind: str = "shard"
     known_mtime_ns: int | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,8 @@ class StoredFile:
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
         wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
             ranges; empty where only the whole is known to be wrong.
+        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, as long as it comes from who
+            hashed it; empty where they are not known, or kept elsewhere.
         reused_bytes: Of its bytes, those that were copied from other files on this machine.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
     """
@@ -192,6 +197,7 @@ class StoredFile:
     facts: dict[str, str | int | float | bool | None]
     verified_at_s: float | None = None
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    block_digests: str = ""
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
 

@@ -120,20 +120,21 @@ def summary_of(model: Model, looks: Looks) -> ModelSummary:
 
 def state_of(model: Model, looks: Looks) -> ModelState:
     """What is known of a model's files; the worst of it."""
-    is_seen = any(looks.get(file.target) is not None for file in model.files)
-    if any(looks.get(file.target) is None for file in model.files) and (is_seen or not model.hosts):
+    if model.hosts and all(looks.get(file.target) is None for file in model.files):
+        return "verified" if model.is_verified else "unverified"
+    states = {_state_of_file(file, looks.get(file.target)) for file in model.files}
+    worst: tuple[ModelState, ...] = ("missing", "changed", "wrong")
+    return next((state for state in worst if state in states), "verified" if model.is_verified else "unverified")
+
+
+def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
+    if look is None:
         return "missing"
-    if any(is_changed(file, looks) for file in model.files):
-        return "changed"
-    if any(file.wrong_ranges is not None for file in model.files):
+    if look.mtime_ns == file.mtime_ns and file.wrong_ranges is not None:
         return "wrong"
-    return "verified" if model.is_verified else "unverified"
-
-
-def is_changed(file: StoredFile, looks: Looks) -> bool:
-    """Whether a file is there, and another size or time than was recorded."""
-    look = looks.get(file.target)
-    return look is not None and (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns)
+    if look != (file.size_bytes, file.mtime_ns):
+        return "changed"
+    return "verified" if file.is_verified else "unverified"
 
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:

@@ -5,14 +5,16 @@ class in `type`. The engine has no queue and no policy: it runs the attempts it 
 Nothing here is written to a file, since `Configure` carries the token.
 
 Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed`,
-`TransferStopped`. `Progress` may be dropped when a newer one replaces it; the ends never are.
+`TransferStopped`, and every check with one `CheckEnded`. Progress may be dropped when a newer one replaces it; the ends
+never are.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
+from gglib_nb.domain.checking import CheckedFile
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 
 NoticeKind = Literal[
@@ -90,7 +92,45 @@ class DiscardPartials:
     targets: tuple[str, ...]
 
 
-Command = Configure | StartTransfer | StopTransfer | DiscardPartials
+@dataclass(frozen=True, slots=True)
+class FileToCheck:
+    """A file that stands on the disk, and what it is said to be.
+
+    Attributes:
+        path: Where it stands.
+        size_bytes: Its size.
+        sha256: What it must hash to; None where nobody says: then it is only hashed.
+        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, to say which are wrong;
+            empty without.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    block_digests: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFiles:
+    """Hash these files, one after another, beside whatever else runs.
+
+    Attributes:
+        check: Unique in the kernel's life; every event about it carries it.
+        files: What to hash.
+    """
+
+    check: int
+    files: tuple[FileToCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopCheck:
+    """End the check; nothing more is heard of it than `CheckEnded`, with the files that were hashed."""
+
+    check: int
+
+
+Command = Configure | StartTransfer | StopTransfer | DiscardPartials | CheckFiles | StopCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +221,35 @@ class TransferStopped:
     attempt: int
 
 
-Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped
+@dataclass(frozen=True, slots=True)
+class CheckProgress:
+    """How far a check is, ten times a second; a newer one replaces it.
+
+    Attributes:
+        check: Which.
+        file_index: The file that is read now.
+        done_bytes: Read of all its files together.
+    """
+
+    check: int
+    file_index: int
+    done_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckEnded:
+    """A check is over.
+
+    Attributes:
+        check: Which.
+        files: What came out, for each in order; fewer where it was stopped.
+    """
+
+    check: int
+    files: tuple[CheckedFile, ...]
+
+
+Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
 
 _MESSAGES: Final[Mapping[str, type[Any]]] = {
     kind.__name__: kind
@@ -195,6 +263,10 @@ _MESSAGES: Final[Mapping[str, type[Any]]] = {
         TransferFinished,
         TransferFailed,
         TransferStopped,
+        CheckFiles,
+        StopCheck,
+        CheckProgress,
+        CheckEnded,
     )
 }
 
@@ -228,13 +300,28 @@ def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
     return FileProgress(downloaded_bytes, ShardStatus(status))
 
 
-def _stored_file(reused_from: Sequence[str], **fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types
-    return StoredFile(**fields, reused_from=tuple(reused_from))
+def _stored_file(**fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types
+    typed = {"wrong_ranges": _ranges(fields["wrong_ranges"]), "reused_from": tuple(fields["reused_from"])}
+    return StoredFile(**fields | typed)
+
+
+def _planned_file(**fields: Any) -> PlannedFile:  # noqa: ANN401  # as above
+    return PlannedFile(**fields | {"wrong_ranges": _ranges(fields["wrong_ranges"])})
+
+
+def _checked_file(**fields: Any) -> CheckedFile:  # noqa: ANN401  # as above
+    return CheckedFile(**fields | {"wrong_ranges": _ranges(fields["wrong_ranges"])})
+
+
+def _ranges(pairs: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None:
+    return None if pairs is None else tuple((start, end) for start, end in pairs)
 
 
 _TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from", "gone_owners"})
 _FILE: Final[Mapping[type[Any], Any]] = {
-    StartTransfer: PlannedFile,
+    StartTransfer: _planned_file,
     Progress: _file_progress,
     TransferFinished: _stored_file,
+    CheckFiles: FileToCheck,
+    CheckEnded: _checked_file,
 }

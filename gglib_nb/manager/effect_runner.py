@@ -24,6 +24,7 @@ from gglib_nb.engine.reports import (
     TransferWaits,
 )
 from gglib_nb.errors import CatalogError, GglibError, from_wire
+from gglib_nb.manager.file_checks import FileChecks
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.transfer_engine import MakeEngine, TransferEngine
@@ -41,7 +42,11 @@ class ModelRegistry(Protocol):
 
 
 class EngineEffectRunner(EffectRunner):
-    """The one of a manager. No call waits: the engine's client and the writer have threads of their own."""
+    """The one of a manager. No call waits: the engine's client and the writer have threads of their own.
+
+    Attributes:
+        file_checks: Hashing of files, which is the engine's work too and none of the queue's.
+    """
 
     def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
         self._configure = configure
@@ -51,6 +56,7 @@ class EngineEffectRunner(EffectRunner):
         self._post: Post = lambda _event: None
         self._engine_number = 0
         self._engine = self._made(make_engine)
+        self.file_checks: Final = FileChecks(self._send)
 
     def connect(self, post: Post) -> None:
         """Says where reports go; before the first effect."""
@@ -70,6 +76,7 @@ class EngineEffectRunner(EffectRunner):
 
         Called on the queue's thread. The old one ends in a thread of its own, since that takes its time.
         """
+        self.file_checks.engine_lost()
         threading.Thread(target=self._engine.close, name="gglib-engine-change", daemon=True).start()
         self._engine = self._made(make_engine)
         self._post(on.EnginesChanged(1, time.time()))
@@ -80,6 +87,9 @@ class EngineEffectRunner(EffectRunner):
         return make_engine(
             self._configure, lambda report: self._report(report) if number == self._engine_number else None
         )
+
+    def _send(self, command: wire.Command) -> None:
+        self._engine.send(command)
 
     def warm_up(self) -> None:
         """Has the engine started if it does not run; costs nothing if it does."""
@@ -128,6 +138,7 @@ class EngineEffectRunner(EffectRunner):
     def close(self, timeout_s: float) -> None:
         """Stops the engine, leaving what it fetched for a resume."""
         self._writer.close()
+        self.file_checks.close()
         self._engine.close(timeout_s)
 
     def abandon(self) -> None:
@@ -156,6 +167,14 @@ class EngineEffectRunner(EffectRunner):
         return on.ModelRegistered(effect.attempt, time.time())
 
     def _report(self, event: Report) -> None:
+        if isinstance(event, wire.CheckProgress):
+            self.file_checks.progressed(event)
+            return
+        if isinstance(event, wire.CheckEnded):
+            self.file_checks.ended(event)
+            return
+        if isinstance(event, EngineLost) and event.attempts is None:  # of several engines, each check's end is told
+            self.file_checks.engine_lost()
         if (report := _as_queue_event(event, time.time())) is not None:
             self._post(report)
 
@@ -182,7 +201,7 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:  # noqa: C90
             return on.EngineFellSilent(event.silent_s, event.attempts)
         case EnginesChanged():
             return on.EnginesChanged(event.count, at_s)
-        case wire.Ready():
+        case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
             return None
         case _:
             assert_never(event)

@@ -71,11 +71,16 @@ def _freed_bytes(path: Path) -> int:
 
 
 def _refuse_hub_cache(model: Model, path: Path) -> None:
-    if any(part.startswith("models--") for part in path.parts) and "snapshots" in path.parts:
+    if is_in_hub_cache(path):
         raise StorageError(
             f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` deletes "
             f"them there, and `%gguf forget {model.id}` takes the model off the list."
         )
+
+
+def is_in_hub_cache(path: Path) -> bool:
+    """Whether a file stands in a Hugging Face cache."""
+    return "snapshots" in path.parts and any(part.startswith("models--") for part in path.parts)
 
 
 def _remove_empty_folders(folder: Path, models_directory: Path) -> None:

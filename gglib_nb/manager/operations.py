@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
+from typing import Final, NamedTuple, Self, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
@@ -28,6 +30,7 @@ from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
+from gglib_nb.manager.futures import chain, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
@@ -36,7 +39,7 @@ from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
-from gglib_nb.manager.thread_pool import DaemonThreadPool, fail, succeed
+from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
@@ -49,7 +52,6 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
 _Result = TypeVar("_Result")
-_Other = TypeVar("_Other")
 
 
 class _PositionAndShards(NamedTuple):
@@ -114,8 +116,8 @@ class Operations(ModelOperations):
         settings = self.config.settings()
         self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
-        self.hub: Final = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
-        configure = _configure(settings, self.hub.user_agent)
+        hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        configure = _configure(settings, hub.user_agent)
         self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
         self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
@@ -128,7 +130,8 @@ class Operations(ModelOperations):
             hours=settings.download_hours,
             is_open=self._hours.is_open(settings.download_hours),
         )
-        super().__init__(settings, catalog, QueueThread(machine, self._runner))
+        thread = QueueThread(machine, self._runner)
+        super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
         self._runner.connect(self._thread.post)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
@@ -148,11 +151,11 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: The same download, or one that writes the same files, is pending or active.
         """
-        return _then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=False, joins=False), lambda queued: queued.id)
 
     def submit_queue_and_process(self, request: DownloadRequest) -> "Future[DownloadId]":
         """Does what `queue_download` does, and lets the processor run."""
-        return _then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
+        return then(self._submit(request, starts=True, joins=False), lambda queued: queued.id)
 
     def submit_queue_smart(
         self,
@@ -176,7 +179,7 @@ class Operations(ModelOperations):
             AlreadyQueuedError: Another download writes the same files.
         """
         request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
-        return _then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
+        return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
         self,
@@ -202,26 +205,38 @@ class Operations(ModelOperations):
             companions=companions,
             everywhere=everywhere,
         )
-        finishing = _chain(queueing, lambda queued: self.submit_wait(queued.id))
-        return _then(finishing, lambda finished: finished.paths[0])
+        finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
+        return then(finishing, lambda finished: finished.paths[0])
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
-        if starts:
-            self._runner.warm_up()  # the engine is ready when the files are known
-
-        def resolve() -> "Future[PlannedDownload]":
-            return self._ask_hub(lambda: self._resolve(request))
-
-        pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
-        pending.begin(str(request.id))
-        return pending.answer
+        return self._request(str(request.id), lambda: self._resolve(request), starts=starts, joins=joins)
 
     def _resolve(self, request: DownloadRequest) -> PlannedDownload:
         if request.everywhere and self.engine is None:
             raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
-        plan = self._resolver.resolve(request)
-        self._runner.use_token(self.hub.token)
-        return plan
+        return self._resolver.resolve(request)
+
+    @override
+    def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
+        return self._request(text, plan, starts=True, joins=True)
+
+    def _request(
+        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool, joins: bool
+    ) -> "Future[QueuePosition]":
+        if starts:
+            self._runner.warm_up()  # the engine is ready when the files are known
+
+        def make() -> PlannedDownload:
+            made = plan()
+            self._runner.use_token(self.hub.token)
+            return made
+
+        def resolve() -> "Future[PlannedDownload]":
+            return self._ask_hub(make)
+
+        pending = PendingRequest(self._thread, next(self._requests), resolve, starts=starts, joins=joins)
+        pending.begin(text)
+        return pending.answer
 
     def _ask_hub(self, question: Callable[[], _Result]) -> "Future[_Result]":
         return self._workers.submit(question)
@@ -264,7 +279,7 @@ class Operations(ModelOperations):
         """Brings a failure back to the queue; the processor runs."""
         # Somebody may have logged in since it failed.
         refreshing = self._ask_hub(lambda: self._runner.use_token(self.hub.token))
-        return _chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
+        return chain(refreshing, lambda _: self._thread.post(on.RetryRequested(_id(id), time.time())))
 
     def submit_clear_failed(self, id: IdLike | None = None) -> "Future[None]":  # noqa: A002
         """Forgets one failed download, or all of them where None."""
@@ -310,7 +325,7 @@ class Operations(ModelOperations):
             settings = replace(self.settings, engine=engine)
             return settings.engine, engine_for(settings)
 
-        return _chain(
+        return chain(
             self._ask_hub(make), lambda made: self._thread.ask(lambda machine: self._change_engine(machine, *made))
         )
 
@@ -374,15 +389,15 @@ class Operations(ModelOperations):
 
     def submit_active_count(self) -> "Future[int]":
         """Downloads that hold a slot; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.active_count)
 
     def submit_pending_count(self) -> "Future[int]":
         """Downloads that wait, paused ones included; whole downloads, not shards."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.pending_count)
 
     def submit_get_max_queue_size(self) -> "Future[int]":
         """The limit of pending downloads."""
-        return _then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
+        return then(self.submit_get_queue_snapshot(), lambda snapshot: snapshot.max_size)
 
     def submit_has_download(self, id: IdLike) -> "Future[bool]":  # noqa: A002
         """Whether a pending or active download answers to the id."""
@@ -391,7 +406,7 @@ class Operations(ModelOperations):
 
     def submit_wait(self, id: IdLike) -> "Future[FinishedDownload]":  # noqa: A002
         """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
-        return _then(self._thread.wait(_id(id)), _finished)
+        return then(self._thread.wait(_id(id)), _finished)
 
     def submit_join(self) -> "Future[None]":
         """Waits until nothing is queued or active; paused downloads do not count."""
@@ -453,7 +468,7 @@ class Operations(ModelOperations):
         """
         unwanted = frozenset(targets)
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
-        return _chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
+        return chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -504,47 +519,6 @@ def _finished(download: QueuedDownload) -> FinishedDownload:
 
 def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
     return DownloadId.parse(id) if isinstance(id, str) else id
-
-
-def _follow(source: "Future[_Result]", go_on: Callable[[_Result], object], target: "Future[Any]") -> None:
-    """Goes on with the result of `source`; its error, or its end without one, becomes that of `target`."""
-
-    def arrived(done: "Future[_Result]") -> None:
-        if done.cancelled():
-            target.cancel()
-        elif (error := done.exception()) is not None:
-            fail(target, error)
-        elif not target.done():
-            go_on(done.result())
-
-    source.add_done_callback(arrived)
-
-
-def _then(source: "Future[_Result]", transform: Callable[[_Result], _Other]) -> "Future[_Other]":
-    """A future of the transformed result; cancelling it cancels `source`."""
-    target: Future[_Other] = Future()
-    _follow(source, lambda result: succeed(target, transform(result)), target)
-    target.add_done_callback(lambda done: source.cancel() if done.cancelled() else None)
-    return target
-
-
-def _chain(first: "Future[_Result]", go_on: Callable[[_Result], "Future[_Other]"]) -> "Future[_Other]":
-    """A future of what the second step comes to; cancelling it cancels the step that is under way."""
-    target: Future[_Other] = Future()
-    steps: list[Future[Any]] = [first]
-
-    def go_on_with(result: _Result) -> None:
-        second = go_on(result)
-        steps.append(second)
-        _follow(second, lambda outcome: succeed(target, outcome), target)
-
-    def take_back(done: "Future[_Other]") -> None:
-        if done.cancelled():
-            steps[-1].cancel()
-
-    _follow(first, go_on_with, target)
-    target.add_done_callback(take_back)
-    return target
 
 
 def _abandon_in_forks(operations: Operations) -> None:

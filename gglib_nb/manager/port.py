@@ -69,6 +69,9 @@ class DownloadManager(Operations):
     loading_lines = as_coroutine(Operations.submit_loading_lines)
     forget = as_coroutine(Operations.submit_forget)
     delete = as_coroutine(Operations.submit_delete)
+    verify = as_coroutine(Operations.submit_verify)
+    verify_all = as_coroutine(Operations.submit_verify_all)
+    repair = as_coroutine(Operations.submit_repair)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

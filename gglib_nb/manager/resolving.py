@@ -5,6 +5,7 @@ kernel's loop. It changes nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -109,7 +110,7 @@ class Resolver:
                 raise RequestError(f"{wanted!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
             if (companion := companion_for(variants, variant, kind)) is None:
                 raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
-            files.append(_file(self._models_directory, listing, companion.path, kind))
+            files.append(planned_file(self._models_directory, listing, companion.path, kind))
         return files
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
@@ -129,10 +130,10 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
             f"{variant.key} is cut into {len(variant.files)} files; more than {_MOST_FILES} are not fetched."
         )
     if variant.split != "bytes":
-        return [_file(models_directory, listing, path, "shard") for path in variant.files]
+        return [planned_file(models_directory, listing, path, "shard") for path in variant.files]
     parts, offset = [], 0
     for path in variant.files:
-        parts.append(_file(models_directory, listing, path, "shard", offset))
+        parts.append(planned_file(models_directory, listing, path, "shard", offset))
         size = parts[-1].size_bytes
         if size is None:
             raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")
@@ -140,7 +141,14 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
     return parts
 
 
-def _file(models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0) -> PlannedFile:
+def planned_file(
+    models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0
+) -> PlannedFile:
+    """One file of a listing at its usual place.
+
+    Raises:
+        RequestError: A name that cannot be stored.
+    """
     file = listing.file(path)
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
     return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
@@ -165,6 +173,4 @@ def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[Pl
     is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)
     if known is None or not is_same:
         return file
-    return PlannedFile(
-        file.path_in_repo, file.size_bytes, file.sha256, file.target, file.offset_bytes, file.kind, known.mtime_ns
-    )
+    return replace(file, known_mtime_ns=known.mtime_ns)

@@ -53,6 +53,9 @@ class SyncOperations:
     loading_lines = as_blocking(Operations.submit_loading_lines)
     forget = as_blocking(Operations.submit_forget)
     delete = as_blocking(Operations.submit_delete)
+    verify = as_blocking(Operations.submit_verify)
+    verify_all = as_blocking(Operations.submit_verify_all)
+    repair = as_blocking(Operations.submit_repair)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

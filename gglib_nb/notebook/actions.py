@@ -12,9 +12,9 @@ from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
-from gglib_nb.notebook.futures import gathered, mapped, nothing
+from gglib_nb.manager.futures import gathered, then
 from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList
-from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager
+from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager, Tell
 
 _MOST_SUGGESTIONS: Final = 8
 
@@ -87,17 +87,24 @@ class PanelManager(ModelsManager, Protocol):
         """Hours of the day in which downloads run; None at any time."""
 
 
-def start(manager: PanelManager, request: Request) -> Future[Any]:
+def start(manager: PanelManager, request: Request, tell: Tell) -> Future[Any]:
     """Does what the request asks for.
+
+    Args:
+        manager: Who is asked.
+        request: As it was parsed.
+        tell: Sends the page how far it is, of what takes long.
 
     Returns:
         Settled when the manager has answered: with what the reply carries (JSON values), or with its error.
     """
+    if (act := MODEL_ACTIONS.get(request["kind"])) is not None:
+        return act(manager, request, tell)
     return _ACTIONS[request["kind"]](manager, request)
 
 
 def _about(operation: Callable[[PanelManager, str], Future[Any]]) -> Callable[[PanelManager, Any], Future[Any]]:
-    return lambda manager, request: mapped(operation(manager, request["id"]), nothing)
+    return lambda manager, request: then(operation(manager, request["id"]), _nothing)
 
 
 def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
@@ -109,7 +116,7 @@ def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 
     )
     if "position" in request:
         future = _at_position(manager, future, request["position"])
-    return mapped(future, lambda place: {"id": str(place.id), "position": place.position})
+    return then(future, lambda place: {"id": str(place.id), "position": place.position})
 
 
 def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> Future[Any]:
@@ -132,7 +139,7 @@ def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> F
 
 def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
     wanted = parse_pasted(request["repo_id"])
-    return mapped(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
+    return then(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
 
 
 def _variant_list(plan: RepoPlan) -> VariantList:
@@ -175,11 +182,14 @@ def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
     ]
 
 
+def _nothing(_result: object) -> None:
+    return None
+
+
 _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
-    **MODEL_ACTIONS,
     "queue": _queue,
     "variants": _variants,
-    "suggest": lambda manager, request: mapped(
+    "suggest": lambda manager, request: then(
         manager.submit_search(request["text"], limit=_MOST_SUGGESTIONS), _suggestions
     ),
     "cancel": _about(lambda manager, name: manager.submit_cancel_download(name)),
@@ -188,21 +198,21 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "resume": _about(lambda manager, name: manager.submit_resume(name)),
     "retry": _about(lambda manager, name: manager.submit_retry(name)),
     "dismiss": _about(lambda manager, name: manager.submit_clear_failed(name)),
-    "retry_all": lambda manager, _: mapped(
-        gathered([manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]), nothing
+    "retry_all": lambda manager, _: then(
+        gathered([manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]), _nothing
     ),
-    "move": lambda manager, request: mapped(manager.submit_reorder_queue(request["id"], request["position"]), nothing),
-    "cancel_all": lambda manager, _: mapped(manager.submit_cancel_all(), nothing),
-    "clear_failed": lambda manager, _: mapped(manager.submit_clear_failed(), nothing),
-    "limit": lambda manager, request: mapped(manager.submit_set_max_queue_size(request["max_size"]), nothing),
-    "bandwidth": lambda manager, request: mapped(
-        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), nothing
+    "move": lambda manager, request: then(manager.submit_reorder_queue(request["id"], request["position"]), _nothing),
+    "cancel_all": lambda manager, _: then(manager.submit_cancel_all(), _nothing),
+    "clear_failed": lambda manager, _: then(manager.submit_clear_failed(), _nothing),
+    "limit": lambda manager, request: then(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
+    "bandwidth": lambda manager, request: then(
+        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), _nothing
     ),
-    "concurrency": lambda manager, request: mapped(
-        manager.submit_set_max_concurrent(request["max_concurrent"]), nothing
+    "concurrency": lambda manager, request: then(
+        manager.submit_set_max_concurrent(request["max_concurrent"]), _nothing
     ),
-    "connections": lambda manager, request: mapped(
-        manager.submit_set_max_connections(request["max_connections"]), nothing
+    "connections": lambda manager, request: then(
+        manager.submit_set_max_connections(request["max_connections"]), _nothing
     ),
-    "hours": lambda manager, request: mapped(manager.submit_set_download_hours(request["hours"]), nothing),
+    "hours": lambda manager, request: then(manager.submit_set_download_hours(request["hours"]), _nothing),
 }

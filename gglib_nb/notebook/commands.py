@@ -214,6 +214,16 @@ class ModelPath:
 
 
 @dataclass(frozen=True, slots=True)
+class Verify(_AboutOneOrAll):
+    """Hash a model's files anew; None: those of all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair(_AboutOne):
+    """Fetch what is wrong of a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forget(_AboutOne):
     """Take a model off the list; its files stay."""
 
@@ -251,7 +261,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

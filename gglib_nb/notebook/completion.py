@@ -33,7 +33,7 @@ _AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
 # Of a verb that has an option under a name that another verb has too.
 _AFTER_OPTION_OF: Final[dict[tuple[str, str], tuple[str, ...]]] = {("models", "--sort"): ORDERS}
 _SECOND_WORDS: Final = {"move": ("top", "up", "down", "last")}
-_FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",)}
+_FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",), "verify": ("--all",)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,10 @@ from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.model_verbs import model_path
+from gglib_nb.notebook.place import Place, ProgressLine
 from gglib_nb.notebook.profile import Gglib
-from gglib_nb.notebook.progress_display import ProgressDisplay
+from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay
+from gglib_nb.notebook.progress_line import TextLine
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import find_download
@@ -88,7 +90,7 @@ class GgufMagics(Magics):
             case commands.ModelPath():
                 return model_path(command, manager, self._recall)
             case _:
-                _show(perform(command, manager, self._recall, self._width, _ask if self._can_ask else None))
+                _show(perform(command, manager, self._recall, self._place))
         return None
 
     def _find(self) -> "DownloadManager":
@@ -141,9 +143,15 @@ class GgufMagics(Magics):
         return sys.stdin.isatty() if self._kernel is None else bool(getattr(self._kernel, "_allow_stdin", False))
 
     @property
-    def _width(self) -> int | None:
-        """Columns of characters of the terminal; None in a notebook, whose tables are HTML."""
-        return shutil.get_terminal_size().columns if self._kernel is None else None
+    def _place(self) -> Place:
+        """What can be done here: a notebook's tables are HTML of any width, a terminal's keep to its own."""
+        width = shutil.get_terminal_size().columns if self._kernel is None else None
+        return Place(width, _ask if self._can_ask else None, self._progress_line)
+
+    def _progress_line(self) -> ProgressLine:
+        if self._kernel is not None and self._can_ask:
+            return LineDisplay()
+        return TextLine(sys.stdout, is_terminal=self._kernel is None and sys.stdout.isatty())
 
     # Loading -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +253,8 @@ def _after_interrupt(command: commands.Command) -> str:
             return "Stopped waiting; the downloads go on."
         case commands.Queue() | commands.Plan() | commands.Search():
             return "Interrupted; the request is void."
+        case commands.Verify() | commands.Repair():
+            return "Stopped verifying; what was known of the models stays."
         case _:
             return "Interrupted; %gguf status shows how the queue is."
 

@@ -221,6 +221,34 @@ class DeletionReport(TypedDict):
     is_dry_run: bool
 
 
+class VerifyState(TypedDict):
+    """How far a `verify` is, told under its `cid` until it is answered."""
+
+    kind: Literal["verify_progress"]
+    cid: str
+    id: str
+    done_bytes: int
+    total_bytes: int
+
+
+class CheckedItem(TypedDict):
+    """What came of one file; the fields are among those of `domain.checking.CheckedFile`."""
+
+    path: str
+    verdict: str
+    wrong_ranges: list[tuple[int, int]] | None
+    reason: str
+
+
+class VerifyReport(TypedDict):
+    """The answer to `verify`, and the same in words."""
+
+    id: str
+    is_right: bool
+    text: str
+    files: list[CheckedItem]
+
+
 class LoadingLines(TypedDict):
     """One program of the answer to `loading`, and the lines that load the model into it."""
 
@@ -324,7 +352,7 @@ class ModelAction(TypedDict):
     """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
 
     cid: str
-    kind: Literal["forget", "delete_preview", "delete_model", "loading"]
+    kind: Literal["verify", "forget", "delete_preview", "delete_model", "loading"]
     id: str
 
 

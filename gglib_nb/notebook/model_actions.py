@@ -6,11 +6,24 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Protocol
 
+from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelSummary
-from gglib_nb.notebook.futures import both, gathered, mapped, nothing
-from gglib_nb.notebook.messages import DeletionReport, LoadingLines, ModelItem, ModelList
+from gglib_nb.manager.futures import both, gathered, then
+from gglib_nb.notebook.messages import (
+    CheckedItem,
+    DeletionReport,
+    LoadingLines,
+    ModelItem,
+    ModelList,
+    VerifyReport,
+    VerifyState,
+)
+from gglib_nb.notebook.model_table import verified
+
+Tell = Callable[[VerifyState], None]
+"""Sends the page a message that is no answer yet."""
 
 
 class ModelsManager(Protocol):
@@ -25,6 +38,9 @@ class ModelsManager(Protocol):
     def submit_loading_lines(self, model_id: str, program: str, /) -> Future[str]:
         """The lines that load one into a program."""
 
+    def submit_verify(self, model_id: str, /, *, on_progress: Callable[[VerifyProgress], None]) -> Future[Verification]:
+        """Hashes one's files; tells how far it is on a thread of its own."""
+
     def submit_forget(self, model_id: str, /) -> Future[None]:
         """Takes one off the list."""
 
@@ -33,7 +49,7 @@ class ModelsManager(Protocol):
 
 
 def _models(manager: ModelsManager, _request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
-    return mapped(both(manager.submit_models(), manager.submit_disk_use()), lambda found: model_list(*found))
+    return then(both(manager.submit_models(), manager.submit_disk_use()), lambda found: model_list(*found))
 
 
 def model_list(models: list[ModelSummary], use: DiskUse) -> ModelList:
@@ -52,7 +68,7 @@ def _item(model: ModelSummary) -> ModelItem:
 
 def _loading(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
     asked = [manager.submit_loading_lines(request["id"], program) for program in PROGRAMS]
-    return mapped(gathered(asked), _programs)
+    return then(gathered(asked), _programs)
 
 
 def _programs(texts: list[str]) -> list[LoadingLines]:
@@ -60,17 +76,59 @@ def _programs(texts: list[str]) -> list[LoadingLines]:
 
 
 def _delete(manager: ModelsManager, request: Any, *, dry_run: bool) -> Future[Any]:  # noqa: ANN401 - as above
-    return mapped(manager.submit_delete(request["id"], dry_run=dry_run), _report)
+    return then(manager.submit_delete(request["id"], dry_run=dry_run), _report)
 
 
 def _report(deletion: Deletion) -> DeletionReport:
     return asdict(deletion)  # type: ignore[return-value]  # a test compares the fields
 
 
-MODEL_ACTIONS: Final[Mapping[str, Callable[[Any, Any], Future[Any]]]] = {
-    "models": _models,
-    "loading": _loading,
-    "forget": lambda manager, request: mapped(manager.submit_forget(request["id"]), nothing),
-    "delete_preview": partial(_delete, dry_run=True),
-    "delete_model": partial(_delete, dry_run=False),
+def _verify(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
+    def progressed(progress: VerifyProgress) -> None:
+        tell(
+            {
+                "kind": "verify_progress",
+                "cid": request["cid"],
+                "id": progress.id,
+                "done_bytes": progress.done_bytes,
+                "total_bytes": progress.total_bytes,
+            }
+        )
+
+    return then(manager.submit_verify(request["id"], on_progress=progressed), _verify_report)
+
+
+def _verify_report(verification: Verification) -> VerifyReport:
+    return {
+        "id": verification.id,
+        "is_right": verification.is_right,
+        "text": verified(verification),
+        "files": [_checked(file) for file in verification.files],
+    }
+
+
+def _checked(file: CheckedFile) -> CheckedItem:
+    return {
+        "path": file.path,
+        "verdict": file.verdict,
+        "wrong_ranges": None if file.wrong_ranges is None else list(file.wrong_ranges),
+        "reason": file.reason,
+    }
+
+
+def _nothing(_result: object) -> None:
+    return None
+
+
+def _quietly(act: Callable[[ModelsManager, Any], Future[Any]]) -> Callable[[ModelsManager, Any, Tell], Future[Any]]:
+    return lambda manager, request, _tell: act(manager, request)
+
+
+MODEL_ACTIONS: Final[Mapping[str, Callable[[ModelsManager, Any, Tell], Future[Any]]]] = {
+    "models": _quietly(_models),
+    "loading": _quietly(_loading),
+    "verify": _verify,
+    "forget": _quietly(lambda manager, request: then(manager.submit_forget(request["id"]), _nothing)),
+    "delete_preview": _quietly(partial(_delete, dry_run=True)),
+    "delete_model": _quietly(partial(_delete, dry_run=False)),
 }

@@ -6,8 +6,8 @@ from typing import Final, get_args
 
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelOrder, ModelState
-from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models
-from gglib_nb.notebook.grammar import Verb, about, reference
+from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Repair, Verify
+from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 
 ORDERS: Final[tuple[str, ...]] = get_args(ModelOrder)
 STATES: Final[tuple[str, ...]] = (*get_args(ModelState), "update")
@@ -35,6 +35,17 @@ def _declare_delete(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true")
 
 
+def _declare_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID", nargs="?")
+    parser.add_argument("--all", action="store_true")
+
+
+def _build_verify(given: SimpleNamespace) -> Command:
+    if given.all == (given.reference is not None):
+        raise GrammarError("name one model, or write --all")
+    return Verify(given.reference)
+
+
 MODEL_VERBS: Final[dict[str, Verb]] = {
     "models": Verb(
         f"models [TEXT] [--sort {'|'.join(ORDERS)}] [--only STATE]",
@@ -53,6 +64,22 @@ MODEL_VERBS: Final[dict[str, Verb]] = {
         lambda given: ModelPath(given.reference, given.program),
         "model",
         (_ID, f"PROGRAM is {', '.join(PROGRAMS)}."),
+    ),
+    "verify": Verb(
+        "verify ID | verify --all",
+        "Hash a model's files anew; says which bytes are wrong.",
+        _declare_verify,
+        _build_verify,
+        "model",
+        (_ID, "An interrupt ends it; the model stays as it was."),
+    ),
+    "repair": Verb(
+        "repair ID",
+        "Fetch what is wrong of a model, and only that; the damaged file stays until the mended one is verified.",
+        reference("ID"),
+        about(Repair),
+        "model",
+        (_ID, "What is wrong is looked for first, unless verify has found it."),
     ),
     "forget": Verb(
         "forget ID",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.notebook import formats
@@ -25,6 +26,8 @@ _COLUMNS: Final = (
     Column("Checked", importance=8),
     Column("Folder", is_code=True, importance=9),
 )
+_MOST_RANGES: Final = 5
+_MENDING: Final = "Mend it: %gguf repair {id}"
 _BAD: Final = "var(--jp-error-color1,#c62828)"
 _MIDDLE: Final = "var(--jp-warn-color0,#b26a00)"
 _GOOD: Final = "var(--jp-success-color0,#2e7d32)"
@@ -74,6 +77,59 @@ def _table(models: Sequence[ModelSummary]) -> tuple[tuple[Column, ...], list[Row
         replace(row, cells=(*row.cells, Cell(model.hosts))) for row, model in zip(_rows(models), models, strict=True)
     ]
     return (*_COLUMNS, Column("Hosts", importance=2)), rows
+
+
+def reading(progress: VerifyProgress) -> str:
+    """What is being read, while a verification runs."""
+    amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
+    return f"verifying {progress.id}  {amount}"
+
+
+def read_fraction(progress: VerifyProgress) -> float | None:
+    """How much was read, 0 to 1."""
+    return progress.done_bytes / progress.total_bytes if progress.total_bytes else None
+
+
+def verified(verification: Verification) -> str:
+    """What came of a verification, and what to do about it."""
+    files = _count(len(verification.files), "file")
+    if verification.is_right:
+        is_stated = all(file.verdict == "right" for file in verification.files)
+        size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
+        judged = "SHA-256 is right" if is_stated else "nobody states a SHA-256, so from now on a change will show"
+        return printable(f"{verification.id}: {files}, {size}, {judged}.")
+    faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
+    return printable(f"{verification.id} is not right. {faults} {_MENDING.format(id=verification.id)}")
+
+
+def repaired(repair: Repair) -> str:
+    """What mending a model comes to."""
+    if not repair.is_needed:
+        return printable(f"{repair.id} is right; there is nothing to mend.")
+    files = _count(len(repair.faulty_paths), "file")
+    return printable(
+        f"Mending {repair.id}: {files} not right, {formats.size(repair.bytes_to_fetch)} to fetch. "
+        "The rest is taken from what is here. %gguf shows how far it is."
+    )
+
+
+def _fault(file: CheckedFile) -> str:
+    match file.verdict:
+        case "wrong" if file.wrong_ranges:
+            size = formats.size(sum(end - start for start, end in file.wrong_ranges))
+            where = ", ".join(f"{start:,} to {end - 1:,}" for start, end in file.wrong_ranges[:_MOST_RANGES])
+            more = (
+                "" if len(file.wrong_ranges) <= _MOST_RANGES else f" and {len(file.wrong_ranges) - _MOST_RANGES} more"
+            )
+            return f"is wrong within the bytes {where}{more} ({size})"
+        case "wrong":
+            return "is wrong; nothing tells where"
+        case "changed":
+            return "was written to while it was read"
+        case "unreadable":
+            return f"cannot be read ({file.reason})"
+        case _:
+            return "is missing"
 
 
 def _rows(models: Sequence[ModelSummary]) -> list[Row]:

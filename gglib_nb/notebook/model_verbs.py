@@ -1,20 +1,24 @@
 """What the verbs about models that are here do: ask the manager, wait for its answer, say in words what came of it.
 
-Knows no IPython. How a question is put to a person is an argument: some clients can be asked, some cannot.
+Knows no IPython: how a question is put to a person and how progress is shown is the `Place`'s business.
 """
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
+from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ordered, selected
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import commands, model_table
 from gglib_nb.notebook.answer import Answer
+from gglib_nb.notebook.place import Place
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.waiting import settle
 from gglib_nb.notebook.wording import printable
@@ -23,9 +27,6 @@ if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
 
 _ROW: Final = re.compile(r"#?(\d+)")
-
-Ask = Callable[[str], bool] | None
-"""Puts a question to a person; None where nobody can be asked."""
 
 
 class Lines(str):
@@ -38,19 +39,21 @@ class Lines(str):
         return str(self)
 
 
-def perform(
-    command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, width: int | None, ask: Ask
-) -> Answer:
+def perform(command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
     """Does what a line about models asks for; arguments and errors as those of `verbs.perform`."""
     match command:
         case commands.Models():
-            return show_models(command, manager, recall, width)
+            return show_models(command, manager, recall, place.width)
         case commands.ModelPath():
             return Answer(model_path(command, manager, recall))
+        case commands.Verify():
+            return verify(command, manager, recall, place)
+        case commands.Repair():
+            return repair(command, manager, recall, place)
         case commands.Forget():
             return forget(command, manager, recall)
         case commands.Delete():
-            return delete(command, manager, recall, ask)
+            return delete(command, manager, recall, place)
 
 
 def show_models(command: commands.Models, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
@@ -84,6 +87,40 @@ def model_path(command: commands.ModelPath, manager: "DownloadManager", recall: 
     return model.paths[0] if command.program is None else Lines(loading_lines(model, command.program))
 
 
+def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
+    """Hashes the files of a model, or of all, and says what came out."""
+    with _shown(place) as (tell, show):
+        if command.reference is None:
+            found = settle(manager.submit_verify_all(on_progress=tell), show)
+        else:
+            model = find_model(command.reference, manager, recall)
+            found = [settle(manager.submit_verify(model.id, on_progress=tell), show)]
+    return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
+
+
+def repair(command: commands.Repair, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
+    """Has what is wrong of a model fetched again."""
+    model = find_model(command.reference, manager, recall)
+    with _shown(place) as (tell, show):
+        return Answer(model_table.repaired(settle(manager.submit_repair(model.id, on_progress=tell), show)))
+
+
+@contextmanager
+def _shown(place: Place) -> Iterator[tuple[Callable[[VerifyProgress], None], Callable[[], None]]]:
+    """Who is told how far a verification is, and who shows it: a thread of the manager's, and the one that waits."""
+    reached: deque[VerifyProgress] = deque(maxlen=1)
+    line = place.progress()
+
+    def show() -> None:
+        if reached:
+            line.show(model_table.reading(reached[-1]), model_table.read_fraction(reached[-1]))
+
+    try:
+        yield reached.append, show
+    finally:
+        line.close()
+
+
 def forget(command: commands.Forget, manager: "DownloadManager", recall: Recall) -> Answer:
     """Takes a model off the list."""
     model = find_model(command.reference, manager, recall)
@@ -91,15 +128,15 @@ def forget(command: commands.Forget, manager: "DownloadManager", recall: Recall)
     return Answer(printable(f"{model.id} is off the list; its files stay: {model.paths[0]}"))
 
 
-def delete(command: commands.Delete, manager: "DownloadManager", recall: Recall, ask: Ask) -> Answer:
+def delete(command: commands.Delete, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
     """Deletes a model's files, after it was asked for or confirmed."""
     model = find_model(command.reference, manager, recall)
     plan = settle(manager.submit_delete(model.id, dry_run=True))
     question = model_table.question(plan)
     if not command.is_confirmed:
-        if ask is None:
+        if place.ask is None:
             return Answer(f"{question} Nothing was deleted. To delete it, write: %gguf delete {model.id} --yes")
-        if not ask(f"{question} Delete? [y/N] "):
+        if not place.ask(f"{question} Delete? [y/N] "):
             return Answer("Nothing was deleted.")
     return Answer(model_table.deleted(settle(manager.submit_delete(model.id))))
 

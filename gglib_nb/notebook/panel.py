@@ -98,7 +98,7 @@ class Panel(anywidget.AnyWidget):
             if request["kind"] == "sync":
                 self._reply({"kind": "reply", "cid": cid, "ok": True, "result": self.state})
             else:
-                actions.start(self._manager, request).add_done_callback(partial(self._answer, cid))
+                actions.start(self._manager, request, self.send).add_done_callback(partial(self._answer, cid))
         except Exception as error:  # noqa: BLE001 - a page that gets no answer waits for ever
             self._refuse(cid, error)
 

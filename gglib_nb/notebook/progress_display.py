@@ -1,13 +1,16 @@
 """Progress in a notebook while somebody waits: one output that is brought up to date, HTML and text alike."""
 
 from dataclasses import replace
+from html import escape
 
 from IPython.display import DisplayHandle
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.markup import render_html
+from gglib_nb.notebook import formats
+from gglib_nb.notebook.markup import bar, render_html
 from gglib_nb.notebook.text import render_text
+from gglib_nb.notebook.wording import printable
 
 
 class ProgressDisplay:
@@ -33,6 +36,34 @@ class ProgressDisplay:
 
     def close(self) -> None:
         """The output stays as it was last: the record of what was waited for."""
+
+
+class LineDisplay:
+    """One line of progress with a bar, in an output that is brought up to date and taken away at the end."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+        self._handle: DisplayHandle | None = None
+
+    def show(self, text: str, fraction: float | None) -> None:
+        """Says how far it is; sends nothing where nothing changed."""
+        line = f"{formats.percent(fraction)}  {printable(text)}"
+        if line == self._shown:
+            return
+        self._shown = line
+        self._update({"text/plain": line, "text/html": f"<div>{bar(fraction)} {escape(line)}</div>"})
+
+    def close(self) -> None:
+        """Leaves an empty output: what came of it all is said by another."""
+        if self._handle is not None:
+            self._update({"text/plain": "", "text/html": ""})
+
+    def _update(self, bundle: dict[str, str]) -> None:
+        if self._handle is None:
+            self._handle = DisplayHandle()
+            self._handle.display(bundle, raw=True)
+        else:
+            self._handle.update(bundle, raw=True)
 
 
 def _only(snapshot: QueueSnapshot, id_: DownloadId) -> QueueSnapshot:

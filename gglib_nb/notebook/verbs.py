@@ -13,6 +13,7 @@ from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.markup import render_html
+from gglib_nb.notebook.place import Place
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import row_of
 from gglib_nb.notebook.text import render_text
@@ -26,8 +27,7 @@ def perform(  # noqa: C901 - one case a kind of verb
     command: commands.Command,
     manager: "DownloadManager",
     recall: Recall,
-    width: int | None = None,
-    ask: model_verbs.Ask = None,
+    place: Place | None = None,
 ) -> Answer:
     """Does what a line asks for, and answers when it is done.
 
@@ -38,15 +38,14 @@ def perform(  # noqa: C901 - one case a kind of verb
         command: The line as it was read.
         manager: Who is asked.
         recall: What was shown before.
-        width: Columns of characters that tables keep to; None: any.
-        ask: Puts a question to a person; None where nobody can be asked.
+        place: Where the line is run; None: where nobody can be asked and nothing moves.
 
     Raises:
         GglibError: The answer is no; the queue is as it was.
         KeyboardInterrupt: The waiting was interrupted.
     """
     if isinstance(command, commands.ModelCommand):
-        return model_verbs.perform(command, manager, recall, width, ask)
+        return model_verbs.perform(command, manager, recall, place or Place())
     match command:
         case commands.Queue():
             return _queue(command, manager, recall)

@@ -12,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
+from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, StoredFile
 from gglib_nb.domain.listing import RepoSummary
@@ -521,3 +522,49 @@ def test_on_a_terminal_a_person_is_asked(shell, manager, monkeypatch, word, said
     monkeypatch.setattr("builtins.input", lambda _question: word)
 
     assert run(shell, "delete a/b").startswith(said)
+
+
+def verification(verdict="right", **fields):
+    return Verification("a/b:Q8_0", (CheckedFile("/models/a/b/b.gguf", verdict, size_bytes=1024, **fields),))
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (verification(), "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 is right."),
+        (verification("unstated"), "nobody states a SHA-256, so from now on a change will show."),
+        (verification("wrong", wrong_ranges=((0, 4096),)), "is wrong within the bytes 0 to 4,095 (4.1 kB)."),
+        (verification("wrong", wrong_ranges=()), "/models/a/b/b.gguf is wrong; nothing tells where."),
+        (verification("missing"), "/models/a/b/b.gguf is missing."),
+        (verification("unreadable", reason="Permission denied"), "cannot be read (Permission denied)."),
+    ],
+)
+def test_verify_says_what_is_wrong_and_where(shell, manager, found, said):
+    manager.registered = [MODEL]
+    manager.answers["verify"] = lambda _id, on_progress: found
+
+    assert said in run(shell, "verify a/b")
+
+
+def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, monkeypatch):
+    manager.registered = [MODEL]
+    waiting = Future()
+
+    def verify(_id, on_progress):
+        on_progress(VerifyProgress("a/b:Q8_0", "/models/a/b/b.gguf", 512, 1024))
+        threading.Timer(0.4, waiting.set_result, [verification()]).start()
+        return
+
+    manager.submit_verify = lambda id_, on_progress: (verify(id_, on_progress), waiting)[1]
+
+    assert run(shell, "verify a/b").splitlines() == [
+        " 50 %  verifying a/b:Q8_0  512 B of 1.0 kB",
+        "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 is right.",
+    ]
+
+
+@pytest.mark.parametrize("line", ["verify", "verify a/b --all"])
+def test_verify_wants_one_model_or_all(shell, manager, line):
+    _error, lines = failure(shell, line)
+
+    assert "%gguf verify ID | verify --all" in lines[-1]

@@ -8,12 +8,16 @@ from gglib_nb.cluster.dispatcher import Dispatcher, Tell
 from gglib_nb.cluster.placed_attempt import ClusterHost
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
     Configure,
     DiscardPartials,
     FileProgress,
+    FileToCheck,
     Progress,
     Ready,
     StartTransfer,
+    StopCheck,
     StopTransfer,
     TransferFailed,
     TransferFinished,
@@ -243,6 +247,37 @@ def test_partial_files_are_deleted_by_one_host_of_each_folder():
     cluster.do(cluster.dispatcher.take(DiscardPartials(("/models/o/r/m.gguf",))))
 
     assert [host for host, _ in cluster.told(DiscardPartials)] == ["a", "c"]
+
+
+def a_check(*paths):
+    return CheckFiles(3, tuple(FileToCheck(path, SIZE, None, "") for path in paths))
+
+
+def test_files_are_hashed_on_the_host_in_whose_folder_they_lie():
+    cluster = Cluster(a_host("a", "x"), a_host("b", "y"))
+
+    check = a_check("/b/models/o/r/m.gguf")
+
+    assert cluster.do(cluster.dispatcher.take(check)).actions == [Tell("b", check)]
+    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == [Tell("b", StopCheck(3))]
+    assert cluster.hear("b", CheckEnded(3, ())).actions == [CheckEnded(3, ())]
+    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == []
+
+
+def test_files_of_this_machines_folder_are_hashed_by_a_host_that_sees_it():
+    cluster = Cluster(a_host("a", "x"), a_host("b", "home"), here="home")
+
+    cluster.do(cluster.dispatcher.take(a_check("/home/models/o/r/m.gguf")))
+
+    assert [tell.host for tell in cluster.of(Tell)] == ["b"]
+
+
+def test_a_check_that_no_host_can_do_or_whose_host_is_gone_ends():
+    cluster = Cluster(a_host("a", "x"))
+
+    assert cluster.do(cluster.dispatcher.take(a_check("/elsewhere/m.gguf"))).actions == [CheckEnded(3, ())]
+    cluster.do(cluster.dispatcher.take(a_check("/a/models/o/r/m.gguf")))
+    assert cluster.leave("a").of(CheckEnded) == [CheckEnded(3, ())]
 
 
 # Losses ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.engine.process.watchdog import Watchdog
-from gglib_nb.engine.protocol import Command, Configure, Event, StopTransfer, decode, encode
+from gglib_nb.engine.protocol import Command, Configure, Event, StopCheck, StopTransfer, decode, encode
 from gglib_nb.engine.reports import EngineLost, EngineSilent, ProcessReport
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
@@ -146,7 +146,7 @@ class EngineClient:
                 is_void = sent.life != self._life or (process is None and self._is_closed)
             if is_void:
                 continue
-            if process is None and not isinstance(sent.command, Configure | StopTransfer):
+            if process is None and not isinstance(sent.command, Configure | StopTransfer | StopCheck):
                 # (For the two, the newest `Configure` is sent at the start, and nothing is there to stop.)
                 process = self._start_with_configure()
             if process is not None and sent.command is not None:

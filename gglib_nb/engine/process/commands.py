@@ -11,12 +11,15 @@ from typing import Final
 
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.process.file_checks import FileChecks
 from gglib_nb.engine.protocol import (
+    CheckFiles,
     Command,
     Configure,
     DiscardPartials,
     Event,
     StartTransfer,
+    StopCheck,
     StopTransfer,
 )
 from gglib_nb.engine.storage.disk_space import DiskSpace
@@ -57,6 +60,7 @@ class CommandHandler:
         self._configure: Configure | None = None
         self._resources: Resources | None = None
         self._attempts: dict[int, Attempt] = {}
+        self._checks = FileChecks(emit)
 
     def handle(self, command: Command) -> None:
         """Do as told."""
@@ -70,9 +74,14 @@ class CommandHandler:
             case DiscardPartials():
                 for target in command.targets:
                     self._discard(Path(target))
+            case CheckFiles():
+                self._checks.start(command)
+            case StopCheck():
+                self._checks.stop(command.check)
 
     def shut_down(self) -> None:
         """Stop everything, leaving what can be resumed; takes about a second at most."""
+        self._checks.stop_all()
         for attempt in self._attempts.values():
             attempt.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S

@@ -10,9 +10,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from gglib_nb.engine.protocol import Event, Progress, encode
+from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Event, Progress, encode
 
 _FLUSH_S: Final = 0.5
+
+
+_Of = tuple[str, int | None]
+"""What an event is about: an attempt or a check, and which."""
+
+
+def _subject(event: Event) -> _Of:
+    if isinstance(event, CheckProgress | CheckEnded):
+        return "check", event.check
+    return "attempt", getattr(event, "attempt", None)
 
 
 class Outbox:
@@ -29,18 +39,17 @@ class Outbox:
         self._on_lost = on_lost
         self._changed = threading.Condition()
         self._kept: deque[Event] = deque()
-        self._progress: dict[int, Progress] = {}
+        self._progress: dict[_Of, Progress | CheckProgress] = {}
         self._is_writing = False
         threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
 
     def post(self, event: Event) -> None:
         """Send it as soon as the pipe takes it."""
         with self._changed:
-            if isinstance(event, Progress):
-                self._progress[event.attempt] = event
+            if isinstance(event, Progress | CheckProgress):
+                self._progress[_subject(event)] = event
             else:
-                attempt = getattr(event, "attempt", None)
-                if attempt is not None and (last := self._progress.pop(attempt, None)) is not None:
+                if (last := self._progress.pop(_subject(event), None)) is not None:
                     self._kept.append(last)
                 self._kept.append(event)
             self._changed.notify_all()

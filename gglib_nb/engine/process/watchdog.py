@@ -8,6 +8,8 @@ import threading
 from typing import Final, Literal
 
 from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
     Command,
     Event,
     Ready,
@@ -38,17 +40,17 @@ class Watchdog:
         self._lock = threading.Lock()
         self._heard_s = now_s
         self._is_ready = False
-        self._running: set[int] = set()
+        self._running: set[tuple[str, int]] = set()
         self._stops: dict[int, float] = {}
 
     def told(self, command: Command, now_s: float) -> None:
         """The process was sent a command."""
         with self._lock:
             if isinstance(command, StartTransfer):
-                if not self._running:
-                    self._heard_s = max(self._heard_s, now_s)  # it had no reason to speak before
-                self._running.add(command.attempt)
-            elif isinstance(command, StopTransfer) and command.attempt in self._running:
+                self._run("attempt", command.attempt, now_s)
+            elif isinstance(command, CheckFiles):
+                self._run("check", command.check, now_s)
+            elif isinstance(command, StopTransfer) and ("attempt", command.attempt) in self._running:
                 self._stops.setdefault(command.attempt, now_s)
 
     def heard(self, event: Event, now_s: float) -> None:
@@ -58,8 +60,15 @@ class Watchdog:
             if isinstance(event, Ready):
                 self._is_ready = True
             elif isinstance(event, TransferFinished | TransferFailed | TransferStopped):
-                self._running.discard(event.attempt)
+                self._running.discard(("attempt", event.attempt))
                 self._stops.pop(event.attempt, None)
+            elif isinstance(event, CheckEnded):
+                self._running.discard(("check", event.check))
+
+    def _run(self, kind: str, number: int, now_s: float) -> None:
+        if not self._running:
+            self._heard_s = max(self._heard_s, now_s)  # it had no reason to speak before
+        self._running.add((kind, number))
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since it last said something, while it has a reason to; 0 without one."""

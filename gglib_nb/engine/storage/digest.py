@@ -8,6 +8,7 @@ is not thread-safe: whoever holds its lock in `storage.hasher` feeds it.
 import hashlib
 from collections.abc import Sequence
 
+from gglib_nb.domain.content_index import BlockDigests
 from gglib_nb.engine.storage.byte_ranges import Range
 
 
@@ -33,6 +34,7 @@ class FrontDigest:
         self._part = hashlib.sha256()
         self._whole = hashlib.sha256()
         self._whole_before = [self._whole.copy()]
+        self._blocks: BlockDigests | None = BlockDigests()
         self._end_empty_parts()
 
     @property
@@ -45,6 +47,11 @@ class FrontDigest:
         """SHA-256 of everything before the front, in hexadecimal."""
         return (self._whole if len(self._ends) > 1 else self._part).hexdigest()
 
+    @property
+    def block_digests(self) -> str:
+        """Short digests of every block before the front, in hexadecimal; empty where they were lost by a rewind."""
+        return "" if self._blocks is None else self._blocks.digest().hex()
+
     def feed(self, data: memoryview) -> None:
         """Hash the bytes that stand at the front."""
         while len(data) > 0 and not self.is_complete:
@@ -52,6 +59,8 @@ class FrontDigest:
             self._part.update(piece)
             if len(self._ends) > 1:
                 self._whole.update(piece)
+            if self._blocks is not None:
+                self._blocks.feed(piece)
             self.front += len(piece)
             data = data[len(piece) :]
             self._end_empty_parts()
@@ -70,6 +79,8 @@ class FrontDigest:
         self.front = self._starts[part]
         self._whole = self._whole_before[part].copy()
         self._part = hashlib.sha256()
+        if self._blocks is not None and not self._blocks.rewind(self.front):
+            self._blocks = None  # a part of raw splits begins anywhere
 
     def _end_empty_parts(self) -> None:
         while not self.is_complete and self.front == self._ends[len(self.digests)]:

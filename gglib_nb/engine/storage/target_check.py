@@ -7,6 +7,7 @@ plain attributes of the `TargetCheck`.
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from gglib_nb.engine.storage.donors import DonorFile
 from gglib_nb.engine.storage.filesystem import storage_error, sync_folder
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
-from gglib_nb.engine.storage.journal import Journal
+from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.lease import Lease
 from gglib_nb.engine.storage.paths import check_way, journal_path
+from gglib_nb.engine.storage.salvage import salvage
 from gglib_nb.errors import GglibError, StorageError
 
 _LOOK_S: Final = 0.5
@@ -110,7 +112,7 @@ class TargetCheck:
         if not self._force and (linked := self._linked()) is not None:
             self.lease.release()
             return CheckResult(linked, is_linked=True)
-        return CheckResult(None, donors=self._find_donors())
+        return CheckResult(None, donors=() if self._salvaged() else self._find_donors())
 
     def _wait_for_lease(self) -> bool:
         """Take the lease; whether somebody else had it meanwhile."""
@@ -133,24 +135,44 @@ class TargetCheck:
             found = self.target.stat()
         except FileNotFoundError:
             return None
-        if self._force:
+        if self._force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self.target} is not a file; move it away, then retry.")
         if self._is_known(found):
             sha256 = self.files[0].sha256 if len(self.files) == 1 else None
-            return self._stored(found, sha256, is_verified=True)
+            return self._stored(found, sha256, None, is_verified=True)
         expected = self._expected_size()
         if expected is None or found.st_size == expected:
             digest = self._hash(self.target)
             if self._matches(digest):
                 is_verified = all(file.sha256 is not None for file in self.files)
-                return self._stored(found, digest.whole, is_verified=is_verified)
+                return self._stored(found, digest.whole, digest, is_verified=is_verified)
         if self._replaces:
             return None
         raise StorageError(
             f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
         )
+
+    def _is_known_wrong(self, found: os.stat_result) -> bool:
+        """Whether the catalog has seen this very file and found it wrong."""
+        return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
+
+    def _salvaged(self) -> bool:
+        """Begin the partial file with what is right of a damaged target; whether there was one."""
+        wrong = self.files[0].wrong_ranges
+        try:
+            is_damaged = self._is_known_wrong(self.target.stat())
+        except FileNotFoundError:
+            return False
+        if is_damaged and wrong and not self._force:
+            # (Which bytes are wrong is known by the digest, so the commit does not count.)
+            parts = tuple(PartIdentity.of(file, file.size_bytes, "") for file in self.files)
+            salvage(self.target, parts, wrong, self._stop)
+            if self._stop.is_set():
+                self.lease.release()
+                raise StoppedError
+        return is_damaged
 
     def _is_known(self, found: os.stat_result) -> bool:
         """Whether the catalog or a journal has seen this very file verified."""
@@ -187,7 +209,10 @@ class TargetCheck:
         pairs = zip(digest.digests, self.files, strict=False)
         return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
 
-    def _stored(self, found: os.stat_result, sha256: str | None, *, is_verified: bool) -> StoredFile:
+    def _stored(
+        self, found: os.stat_result, sha256: str | None, digest: FrontDigest | None, *, is_verified: bool
+    ) -> StoredFile:
+        """The file as it stands there; `digest` where it was hashed just now."""
         return StoredFile(
             target=str(self.target),
             path_in_repo=self.files[0].path_in_repo,
@@ -198,6 +223,8 @@ class TargetCheck:
             mtime_ns=found.st_mtime_ns,
             was_present=True,
             facts=read_facts(self.target),
+            verified_at_s=time.time() if digest is not None and is_verified else None,
+            block_digests="" if digest is None else digest.block_digests,
         )
 
     def _linked(self) -> StoredFile | None:
@@ -206,8 +233,9 @@ class TargetCheck:
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
         for candidate in identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
-            if self._matches(self._hash(candidate)) and self._link(candidate):
-                return self._stored(self.target.stat(), file.sha256, is_verified=True)
+            digest = self._hash(candidate)
+            if self._matches(digest) and self._link(candidate):
+                return self._stored(self.target.stat(), file.sha256, digest, is_verified=True)
         return None
 
     def _link(self, candidate: Path) -> bool:

@@ -118,16 +118,19 @@ class TargetLifecycle:
         partial, lease = target.partial, target.lease
         assert partial is not None and lease is not None  # noqa: S101, PT018  # it has been fetched
         first = target.parts[0]
+        is_verified = all(part.sha256 is not None for part in target.parts)
         stored = StoredFile(
             target=str(target.path),
             path_in_repo=first.planned.path_in_repo,
             kind=first.planned.kind,
             size_bytes=target.size_bytes or 0,
             sha256=partial.hasher.digest.whole,
-            is_verified=all(part.sha256 is not None for part in target.parts),
+            is_verified=is_verified,
             mtime_ns=0,
             was_present=False,
             facts={},
+            verified_at_s=time.time() if is_verified else None,
+            block_digests=partial.hasher.digest.block_digests,
             reused_bytes=partial.copied.ranges.total_bytes,
             reused_from=partial.copied.names if partial.copied.ranges.total_bytes else (),
         )

@@ -36,6 +36,9 @@
 /** @typedef {{models: ModelItem[], models_bytes: number, free_bytes: number|null, models_directory: string}} ModelList */
 /** @typedef {{path: string, reason: string}} KeptItem */
 /** @typedef {{id: string, deleted: string[], freed_bytes: number, kept: KeptItem[], is_dry_run: boolean}} DeletionReport */
+/** @typedef {{kind: "verify_progress", cid: string, id: string, done_bytes: number, total_bytes: number}} VerifyState */
+/** @typedef {{path: string, verdict: string, wrong_ranges: [number, number][]|null, reason: string}} CheckedItem */
+/** @typedef {{id: string, is_right: boolean, text: string, files: CheckedItem[]}} VerifyReport */
 /** @typedef {{program: string, text: string}} LoadingLines */
 /** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
 

@@ -14,13 +14,22 @@ from gglib_nb.errors import NetworkError, from_wire, to_wire
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 st.register_type_strategy(StoredFile, st.builds(StoredFile, facts=st.dictionaries(st.text(), SCALARS, max_size=3)))
 
-COMMANDS = [Configure, StartTransfer, StopTransfer, protocol.DiscardPartials]
+COMMANDS = [
+    Configure,
+    StartTransfer,
+    StopTransfer,
+    protocol.DiscardPartials,
+    protocol.CheckFiles,
+    protocol.StopCheck,
+]
 EVENTS = [
     protocol.Ready,
     protocol.Progress,
     protocol.TransferFinished,
     TransferFailed,
     protocol.TransferStopped,
+    protocol.CheckProgress,
+    protocol.CheckEnded,
 ]
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 

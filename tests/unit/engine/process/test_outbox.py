@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gglib_nb.engine.process.outbox import Outbox
-from gglib_nb.engine.protocol import Progress, Ready, TransferFailed, TransferStopped, decode
+from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Progress, Ready, TransferFailed, TransferStopped, decode
 
 
 def progress(attempt: int, received_bytes: int) -> Progress:
@@ -72,6 +72,23 @@ def test_a_kernel_that_does_not_read_costs_one_progress_and_loses_no_end(pipe) -
     assert events.index(progress(1, 999)) < events.index(TransferStopped(1))
     assert progress(2, 999) in events
     assert len(events) == 4
+
+
+def test_the_progress_of_a_check_is_not_taken_for_that_of_an_attempt(pipe) -> None:
+    reader, writer = pipe
+    filled = fill(writer)
+    outbox = Outbox(writer, lambda: None)
+    outbox.post(Ready(7))
+
+    outbox.post(progress(1, 5))
+    for done in range(100):
+        outbox.post(CheckProgress(1, 0, done))
+    outbox.post(CheckEnded(1, ()))
+
+    left = filled
+    while left:
+        left -= len(os.read(reader, left))
+    assert read_until(reader, 4) == [Ready(7), CheckProgress(1, 0, 99), CheckEnded(1, ()), progress(1, 5)]
 
 
 def test_nobody_reading_any_more_is_told_once(pipe) -> None:

@@ -9,7 +9,16 @@ from gglib_nb.engine.process.watchdog import (
     STOP_LIMIT_S,
     Watchdog,
 )
-from gglib_nb.engine.protocol import Progress, Ready, StartTransfer, StopTransfer, TransferFailed, TransferStopped
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    Progress,
+    Ready,
+    StartTransfer,
+    StopTransfer,
+    TransferFailed,
+    TransferStopped,
+)
 
 START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
 
@@ -56,6 +65,17 @@ def test_after_the_end_of_all_attempts_it_may_be_silent(end) -> None:
     watchdog = a_running_one()
 
     watchdog.heard(end, 101.0)
+
+    assert watchdog.verdict(1_000.0) == "well"
+
+
+def test_a_check_of_files_is_work_too() -> None:
+    watchdog = Watchdog(0.0)
+    watchdog.heard(Ready(7), 0.0)
+    watchdog.told(CheckFiles(1, ()), 100.0)
+    assert watchdog.verdict(100.0 + KILLED_AFTER_S) == "dead"
+
+    watchdog.heard(CheckEnded(1, ()), 101.0)
 
     assert watchdog.verdict(1_000.0) == "well"
 

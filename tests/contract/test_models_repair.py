@@ -1,0 +1,186 @@
+"""Mending models: only what is wrong comes over the line, and the damaged file is never written to."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import AlreadyQueuedError, DownloadManager, RequestError
+from gglib_nb.demo import DemoHub
+from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from tests.contract.test_models_verify import LARGE, SIZE, spoil
+from tests.support.catalog_models import stored
+from tests.support.hub import make_repository
+from tests.support.models import sha256_of
+
+NAME = "large-Q4_K_M.gguf"
+
+
+@pytest.fixture
+def path(manager: DownloadManager, hub: DemoHub) -> Path:
+    """A model of four blocks, the last one short."""
+    hub.add_repository(make_repository(LARGE, {NAME: SIZE}))
+    return manager.sync.download(LARGE)
+
+
+def right_digest(hub: DemoHub) -> str:
+    commit = hub.repositories[LARGE].commit()
+    assert commit is not None
+    return commit.files[NAME].content.sha256
+
+
+def mend(manager: DownloadManager, text: str) -> int | None:
+    """Repairs and waits for the end; how many bytes were said to be fetched."""
+    repair = manager.sync.repair(text)
+    manager.sync.wait(repair.id)
+    return repair.bytes_to_fetch
+
+
+def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    spoil(path, BLOCK_BYTES + 5)
+    before = hub.bytes_sent(NAME)
+
+    said = mend(manager, "large")
+
+    assert said == BLOCK_BYTES
+    assert hub.bytes_sent(NAME) - before <= BLOCK_BYTES + 100_000
+    assert sha256_of(path) == right_digest(hub)
+    [row] = manager.sync.models()
+    assert (row.state, row.id) == ("verified", "demo/large-GGUF:Q4_K_M")
+
+
+def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    spoil(path, 5)
+    damaged = sha256_of(path)
+    with path.open("rb") as opened:
+        mend(manager, "large")
+
+        assert hashlib.file_digest(opened, "sha256").hexdigest() == damaged
+    assert sha256_of(path) == right_digest(hub)
+
+
+def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    spoil(path, 5)
+    manager.sync.verify("large")
+    reached: list[object] = []
+
+    repair = manager.sync.repair("large", on_progress=reached.append)
+    manager.sync.wait(repair.id)
+
+    assert reached == []
+    assert sha256_of(path) == right_digest(hub)
+
+
+def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    asked = len(hub.requests)
+
+    repair = manager.sync.repair("large")
+
+    assert (repair.is_needed, repair.faulty_paths, repair.bytes_to_fetch) == (False, (), 0)
+    assert len(hub.requests) == asked
+
+
+def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    os.truncate(path, 2 * BLOCK_BYTES + 17)
+    before = hub.bytes_sent(NAME)
+
+    mend(manager, "large")
+
+    assert hub.bytes_sent(NAME) - before <= BLOCK_BYTES + 101_000
+    assert sha256_of(path) == right_digest(hub)
+
+
+def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: DemoHub) -> None:
+    first = manager.sync.download("demo/split-GGUF")
+    second = first.with_name("split-Q4_K_M-00002-of-00003.gguf")
+    second.unlink()
+    before = hub.bytes_sent()
+
+    assert mend(manager, "split") == 100_002
+
+    assert hub.bytes_sent() - before == 100_002
+    assert manager.sync.verify("split").is_right
+
+
+def test_without_an_index_the_file_comes_whole(
+    manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, path: Path
+) -> None:
+    spoil(path, 5)
+    other = make_manager(state_directory=tmp_path / "other")
+    [model] = manager.catalog.models()
+    other.catalog.register(model)  # the row without the index, as one of an earlier version
+
+    assert mend(other, "large") == SIZE
+
+    assert sha256_of(path) == right_digest(hub)
+
+
+def test_what_was_taken_and_is_wrong_after_all_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    spoil(path, 5)
+    digests = BlockDigests()
+    digests.feed(memoryview(path.read_bytes()))
+    spoil(path, 2 * BLOCK_BYTES)
+    # An index that calls the first wrong block right, and only the second one wrong.
+    [model] = manager.catalog.models()
+    manager.catalog.update_files([stored_with(model, digests.digest().hex())])
+
+    mend(manager, "large")
+
+    assert sha256_of(path) == right_digest(hub)
+
+
+def stored_with(model: Model, block_digests: str) -> StoredFile:
+    return replace(model.files[0], block_digests=block_digests)
+
+
+def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    spoil(path, 5)
+    manager.sync.verify("large")
+    hub.set_speed(bytes_per_second=0)
+    repair = manager.sync.repair("large")
+    before = hub.bytes_sent(NAME)
+
+    manager.sync.pause(repair.id)
+    hub.set_speed()
+    manager.sync.resume(repair.id)
+    manager.sync.wait(repair.id)
+
+    assert hub.bytes_sent(NAME) - before <= BLOCK_BYTES + 100_000
+    assert sha256_of(path) == right_digest(hub)
+
+
+def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: DemoHub) -> None:
+    data = os.urandom(300_000)
+    parts = {
+        f"joined.Q4_K_M.gguf.part{number}of2": data[start : start + 150_000] for number, start in ((1, 0), (2, 150_000))
+    }
+    hub.add_repository(make_repository("demo/joined-GGUF", parts))
+    joined = manager.sync.download("demo/joined-GGUF")
+    spoil(joined, 200_000)
+
+    mend(manager, "joined")
+
+    assert joined.read_bytes() == data
+
+
+def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    hub.set_speed(bytes_per_second=0)
+    manager.sync.queue_smart(LARGE, force=True)
+
+    with pytest.raises(AlreadyQueuedError, match="%gguf cancel"):
+        manager.sync.repair("large")
+
+    manager.sync.cancel_all()
+
+
+def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> None:
+    manager.catalog.register(Model(DownloadId("local/own"), None, None, (stored("/own.gguf"),), 1.0, "local"))
+
+    with pytest.raises(RequestError, match="Nobody knows which repository"):
+        manager.sync.repair("own")

@@ -1,0 +1,193 @@
+"""Verifying models: the real engine hashes real files, names what is wrong, and the catalog keeps what came out."""
+
+import asyncio
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, EngineLostError, ModelNotFoundError
+from gglib_nb.demo import DemoHub
+from gglib_nb.domain.checking import VerifyProgress
+from gglib_nb.domain.content_index import BLOCK_BYTES
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from tests.support.catalog_models import stored
+from tests.support.hub import make_repository
+from tests.support.kernel import wait_until
+
+LARGE = "demo/large-GGUF"
+SIZE = 3 * BLOCK_BYTES + 1000
+
+
+@pytest.fixture
+def path(manager: DownloadManager, hub: DemoHub) -> Path:
+    """A model of four blocks, the last one short."""
+    hub.add_repository(make_repository(LARGE, {"large-Q4_K_M.gguf": SIZE}))
+    return manager.sync.download(LARGE)
+
+
+def spoil(path: Path, at: int, size_bytes: int = 1) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        before = file.read(size_bytes)
+        file.seek(at)
+        file.write(bytes(byte ^ 0xFF for byte in before))
+
+
+def test_a_model_that_is_right_is_said_to_be_and_when(manager: DownloadManager, path: Path) -> None:
+    before = manager.sync.models()[0].verified_at_s
+
+    verification = manager.sync.verify("large")
+
+    assert verification.is_right
+    assert [file.verdict for file in verification.files] == ["right"]
+    [row] = manager.sync.models()
+    assert row.state == "verified"
+    assert row.verified_at_s is not None
+    assert before is not None
+    assert row.verified_at_s > before
+
+
+def test_a_file_that_was_only_touched_is_verified_again(manager: DownloadManager, path: Path) -> None:
+    os.utime(path)
+    assert manager.sync.models()[0].state == "changed"
+
+    manager.sync.verify("large")
+
+    assert manager.sync.models()[0].state == "verified"
+
+
+def test_a_wrong_byte_is_found_in_its_block_and_remembered(manager: DownloadManager, path: Path) -> None:
+    spoil(path, 2 * BLOCK_BYTES + 77)
+
+    verification = manager.sync.verify("large")
+
+    assert not verification.is_right
+    [fault] = verification.faults
+    assert (fault.path, fault.verdict) == (str(path), "wrong")
+    assert fault.wrong_ranges == ((2 * BLOCK_BYTES, 3 * BLOCK_BYTES),)
+    [model] = manager.catalog.models()
+    assert model.files[0].wrong_ranges == fault.wrong_ranges
+    assert manager.sync.models()[0].state == "wrong"
+
+
+def test_without_an_index_only_the_whole_is_known_to_be_wrong(manager: DownloadManager, path: Path) -> None:
+    other = stored(str(path), SIZE, sha256="b" * 64)
+    manager.catalog.register(Model(DownloadId("x/y", "Q4"), None, None, (other,), 1.0))
+    assert manager.catalog.block_digests("b" * 64) == ""
+
+    verification = manager.sync.verify("x/y")
+
+    assert verification.faults[0].wrong_ranges == ()
+
+
+def test_a_file_that_was_cut_short_lacks_its_end(manager: DownloadManager, path: Path) -> None:
+    os.truncate(path, BLOCK_BYTES + 5)
+
+    [fault] = manager.sync.verify("large").faults
+
+    assert fault.wrong_ranges == ((BLOCK_BYTES, SIZE),)
+
+
+def test_a_missing_file_is_said_to_be_missing(manager: DownloadManager, path: Path) -> None:
+    path.unlink()
+
+    assert [file.verdict for file in manager.sync.verify("large").files] == ["missing"]
+    assert manager.sync.models()[0].state == "missing"
+
+
+def test_the_first_hash_of_what_nobody_states_is_what_later_ones_are_held_against(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.gguf"
+    file.write_bytes(b"x" * 5000)
+    unknown = stored(str(file), 5000, sha256=None, is_verified=False, mtime_ns=file.stat().st_mtime_ns)
+    manager.catalog.register(Model(DownloadId("local/own"), None, None, (unknown,), 1.0, "local"))
+
+    first = manager.sync.verify("own")
+    second = manager.sync.verify("own")
+    spoil(file, 10)
+    third = manager.sync.verify("own")
+
+    assert [one.files[0].verdict for one in (first, second, third)] == ["unstated", "right", "wrong"]
+    assert third.faults[0].wrong_ranges == ((0, 5000),)
+
+
+def test_all_models_are_verified_together_and_a_shared_file_once(manager: DownloadManager, path: Path) -> None:
+    manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
+    reached: list[VerifyProgress] = []
+
+    found = manager.sync.verify_all(on_progress=reached.append)
+
+    assert {one.id: one.is_right for one in found} == {
+        "demo/large-GGUF:Q4_K_M": True,
+        "demo/vision-GGUF:Q4_K_M": True,
+    }
+    assert reached[-1].total_bytes == SIZE + 80_000
+
+
+def test_nothing_of_an_unknown_model_is_verified(manager: DownloadManager) -> None:
+    with pytest.raises(ModelNotFoundError):
+        manager.sync.verify("nothing")
+
+
+def pipe_model(manager: DownloadManager, tmp_path: Path) -> Path:
+    """A model whose file gives no byte until somebody writes to it: a verification that lasts."""
+    pipe = tmp_path / "slow.gguf"
+    os.mkfifo(pipe)
+    manager.catalog.register(Model(DownloadId("local/slow"), None, None, (stored(str(pipe), 10),), 1.0, "local"))
+    return pipe
+
+
+def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadManager, tmp_path: Path) -> None:
+    pipe_model(manager, tmp_path)
+    verifying = manager.submit_verify("slow")
+    wait_until(lambda: manager.engine_pid is not None, 20, "an engine")
+    pid = manager.engine_pid
+    assert pid is not None
+
+    os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(EngineLostError, match="verify again"):
+        verifying.result(20)
+
+
+async def test_cancelling_ends_the_reading_and_changes_nothing(manager: DownloadManager, path: Path) -> None:
+    begun = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    before = manager.catalog.models()
+    verifying = asyncio.ensure_future(
+        manager.verify("large", on_progress=lambda _: loop.call_soon_threadsafe(begun.set))
+    )
+    await asyncio.wait_for(begun.wait(), 20)
+
+    verifying.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await verifying
+    assert manager.catalog.models() == before
+    assert (await manager.verify("large")).is_right
+
+
+def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    hub.set_speed(bytes_per_second=0)
+    manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
+    assert manager.snapshot.active_count == 1
+
+    assert manager.sync.verify("large").is_right
+
+    hub.set_speed()
+    manager.sync.join()
+    assert len(manager.sync.models()) == 2
+
+
+def test_progress_is_told_on_a_thread_of_the_managers(manager: DownloadManager, path: Path) -> None:
+    threads: list[str] = []
+
+    manager.sync.verify("large", on_progress=lambda _: threads.append(threading.current_thread().name))
+
+    assert threads
+    assert threading.current_thread().name not in threads

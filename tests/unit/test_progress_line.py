@@ -1,0 +1,47 @@
+"""A line of progress: in place on a terminal, at every quarter in a log."""
+
+import io
+import os
+
+from gglib_nb.notebook.progress_line import TextLine
+
+
+def line(*, is_terminal: bool, columns: int = 40) -> tuple[TextLine, io.StringIO]:
+    stream = io.StringIO()
+    return TextLine(stream, is_terminal=is_terminal, screen=lambda: os.terminal_size((columns, 24))), stream
+
+
+def test_a_log_is_told_each_quarter_once() -> None:
+    shown, stream = line(is_terminal=False)
+
+    for percent in (0, 3, 26, 30, 50, 99, 100):
+        shown.show("reading", percent / 100)
+    shown.close()
+
+    assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["0", "26", "50", "99", "100"]
+
+
+def test_a_terminal_is_redrawn_in_place_and_left_clean() -> None:
+    shown, stream = line(is_terminal=True)
+
+    shown.show("reading", 0.25)
+    shown.show("reading", 0.25)
+    shown.close()
+
+    assert stream.getvalue() == "\r 25 %  reading\x1b[K\r\x1b[K"
+
+
+def test_a_line_never_wraps() -> None:
+    shown, stream = line(is_terminal=True, columns=12)
+
+    shown.show("reading something long", 0.5)
+
+    assert stream.getvalue() == "\r 50 %  read\x1b[K"
+
+
+def test_a_name_from_outside_cannot_steer_the_terminal() -> None:
+    shown, stream = line(is_terminal=True)
+
+    shown.show("a\x1b[2Jb", None)
+
+    assert "\x1b[2J" not in stream.getvalue()
