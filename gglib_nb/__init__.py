@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from gglib_nb.manager.config import DownloadManagerConfig
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.progress_watch import Progress
     from gglib_nb.manager.run_coroutine import run
     from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
@@ -161,8 +162,11 @@ async def download(
     force: bool = False,
     companions: tuple[str, ...] = (),
     everywhere: bool = False,
+    progress: "Progress" = None,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
+
+    Meanwhile a terminal on standard error shows how it goes; where there is none, one line a minute does.
 
     Cancelling the awaiter does not cancel the download: `%gguf cancel` does.
 
@@ -173,6 +177,7 @@ async def download(
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
         everywhere: On a cluster, fetch a copy for every host's own folder.
+        progress: False shows nothing; a callable gets the download whenever something changed, on a thread of its own.
 
     Raises:
         GglibError: What went wrong, and what to do next.
@@ -180,7 +185,13 @@ async def download(
     from gglib_nb.notebook.activity import get_manager
 
     return await get_manager().download(
-        repo_id, quantization, revision=revision, force=force, companions=companions, everywhere=everywhere
+        repo_id,
+        quantization,
+        revision=revision,
+        force=force,
+        companions=companions,
+        everywhere=everywhere,
+        progress=progress,
     )
 
 
