@@ -252,6 +252,7 @@ class Entry:
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
             paths=tuple(file.target for file in self.stored if file.kind == "shard") if is_done else (),
+            companion_paths=tuple(file.target for file in self.stored if file.kind != "shard") if is_done else (),
             is_verified=self.is_verified if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
@@ -271,6 +272,7 @@ def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, .
 
 
 def _progressed(file: ShardProgress, sample: FileProgressed, size_bytes: int | None) -> ShardProgress:
-    if (file.downloaded_bytes, file.status, file.size_bytes) == (sample.downloaded_bytes, sample.status, size_bytes):
-        return file
-    return ShardProgress(file.number, file.path_in_repo, file.kind, size_bytes, sample.downloaded_bytes, sample.status)
+    was = (file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+    now = (sample.downloaded_bytes, sample.status, sample.arrived_steps, sample.verified_steps)
+    is_same = was == now and file.size_bytes == size_bytes
+    return file if is_same else ShardProgress(file.number, file.path_in_repo, file.kind, size_bytes, *now)
