@@ -20,6 +20,7 @@ from gglib_nb.errors import (
     AmbiguousQuantizationError,
     CatalogDamagedError,
     CatalogError,
+    ClusterError,
     DiskFullError,
     DownloadCancelledError,
     DownloadInterruptedError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
+        HostProgress,
         QueuedDownload,
         QueueRunSummary,
         QueueSnapshot,
@@ -100,6 +102,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.download": (
         "DownloadRequest",
         "DownloadStatus",
+        "HostProgress",
         "QueueRunSummary",
         "QueueSnapshot",
         "QueuedDownload",
@@ -159,6 +162,7 @@ async def download(
     revision: str | None = None,
     force: bool = False,
     companions: tuple[str, ...] = (),
+    everywhere: bool = False,
     progress: "Progress" = None,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
@@ -173,6 +177,7 @@ async def download(
         revision: Branch, tag or commit; None is the default branch.
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder.
         progress: False shows nothing; a callable gets the download whenever something changed, on a thread of its own.
 
     Raises:
@@ -181,7 +186,13 @@ async def download(
     from gglib_nb.notebook.activity import get_manager
 
     return await get_manager().download(
-        repo_id, quantization, revision=revision, force=force, companions=companions, progress=progress
+        repo_id,
+        quantization,
+        revision=revision,
+        force=force,
+        companions=companions,
+        everywhere=everywhere,
+        progress=progress,
     )
 
 
@@ -223,6 +234,7 @@ __all__ = [
     "AmbiguousQuantizationError",
     "CatalogDamagedError",
     "CatalogError",
+    "ClusterError",
     "Deletion",
     "DiskFullError",
     "DiskUse",
@@ -244,6 +256,7 @@ __all__ = [
     "GatedRepoError",
     "GglibError",
     "GgufError",
+    "HostProgress",
     "HubError",
     "HubUnavailableError",
     "IncompleteShardSetError",

@@ -31,6 +31,7 @@ def download_to_json(stored: StoredDownload, models_directory: Path) -> str:
             "companions": plan.companions,
             "replaces": plan.replaces,
             "donors": plan.donors,
+            "everywhere": plan.everywhere,
             "status": stored.status.value,
             "was_active": stored.was_active,
             "aliases": [_id_values(alias) for alias in stored.aliases],
@@ -63,6 +64,7 @@ def download_from_json(text: str, models_directory: Path) -> StoredDownload:
             companions=tuple(values["companions"]),
             replaces=bool(values.get("replaces", False)),
             donors=tuple(values.get("donors", ())),
+            everywhere=bool(values.get("everywhere", False)),
         )
         return StoredDownload(
             plan=plan,

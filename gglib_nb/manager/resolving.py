@@ -101,6 +101,7 @@ class Resolver:
             force=request.force,
             add_to_db=request.add_to_db,
             companions=request.companions,
+            everywhere=request.everywhere,
             donors=() if request.force else self._donors(variant),
         )
 

@@ -251,7 +251,10 @@ def test_every_field_of_a_download_is_kept() -> None:
     """Fails when a field is added to one of these values and not to what is kept of them."""
     file = PlannedFile("a.gguf", 9, "a" * 64, "/models/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
     id_ = DownloadId("owner/a", "Q4", "main")
-    plan = PlannedDownload(id_, "c" * 40, "Q4", (file,), "why", True, False, ("mmproj",), True, ("/donor.gguf",))
+    plan = PlannedDownload(
+        id_, "c" * 40, "Q4", (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
+        replaces=True, donors=("/donor.gguf",), everywhere=True,
+    )  # fmt: skip
     stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
     for value in (file, plan, stored):
         plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
