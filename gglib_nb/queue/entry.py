@@ -205,6 +205,11 @@ class Entry:
         """Every file hashed to what the hub states."""
         return all(file.is_verified for file in self.stored)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the model's files stand once they do: at their targets, or where a new version took an old one's place."""
+        return tuple(file.target for file in self.stored if file.kind == "shard") or self.plan.paths
+
     def view(self, position: int) -> QueuedDownload:
         """How it shows itself; the same object as before when nothing in it changed."""
         if self._view is None or self._is_changed:
@@ -235,7 +240,7 @@ class Entry:
             reason=self.plan.reason,
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
-            paths=self.plan.paths if is_done else (),
+            paths=self.paths if is_done else (),
             is_verified=self.is_verified if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
