@@ -22,6 +22,7 @@ FAULT_KINDS: Mapping[str, Callable[..., Fault]] = {
     for kind in (
         fault_kinds.BadToken,
         fault_kinds.BareEtag,
+        fault_kinds.CaptivePortal,
         fault_kinds.Cut,
         fault_kinds.Direct,
         fault_kinds.Disabled,
@@ -30,6 +31,7 @@ FAULT_KINDS: Mapping[str, Callable[..., Fault]] = {
         fault_kinds.HangUp,
         fault_kinds.IgnoreRange,
         fault_kinds.Latency,
+        fault_kinds.ListedSize,
         fault_kinds.LongBody,
         fault_kinds.MaskedXetHash,
         fault_kinds.NoContentLength,
@@ -40,6 +42,7 @@ FAULT_KINDS: Mapping[str, Callable[..., Fault]] = {
         fault_kinds.ShortBody,
         fault_kinds.Stall,
         fault_kinds.Status,
+        fault_kinds.StorageAt,
         fault_kinds.WrongBytes,
         fault_kinds.WrongContentRange,
     )

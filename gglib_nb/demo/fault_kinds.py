@@ -13,6 +13,7 @@ from email.utils import formatdate
 from threading import Event
 from time import time
 from typing import Literal
+from urllib.parse import urlsplit
 
 from gglib_nb.demo.cdn import access_denied
 from gglib_nb.demo.content import altered_content, bytes_content, joined_content, noise_content
@@ -319,6 +320,49 @@ class MaskedXetHash:
         masked = [entry | {"xetHash": "*" * 64} if "lfs" in entry else entry for entry in entries]
         data = json.dumps(masked).encode()
         return replace(response, content=bytes_content(data), offset=0, length=len(data))
+
+
+@dataclass(frozen=True)
+class ListedSize:
+    """A listing that lies: files have other sizes there than at the storage."""
+
+    shift_bytes: int
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Shift the sizes."""
+        entries = json.loads(b"".join(response.content.slices()))
+        if not isinstance(entries, list):
+            return response  # what the Hub says of the repository itself names no sizes
+        shifted = [
+            entry | {"size": entry["size"] + self.shift_bytes} if entry["type"] == "file" else entry
+            for entry in entries
+        ]
+        data = json.dumps(shifted).encode()
+        return replace(response, content=bytes_content(data), offset=0, length=len(data))
+
+
+@dataclass(frozen=True)
+class CaptivePortal:
+    """A network that wants a login first: a page of its own with 200, whatever was asked for."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Answer with the page."""
+        page = "<!DOCTYPE html><title>Welcome</title><p>Please log in to this network.</p>"
+        return replace(text_response(200, page, "text/html; charset=utf-8"), delivery=response.delivery)
+
+
+@dataclass(frozen=True)
+class StorageAt:
+    """The Hub's redirect leads to storage at another origin; path and signature stay."""
+
+    origin_url: str
+
+    def apply(self, request: Request, response: Response) -> Response:
+        """Change the origin."""
+        parts = urlsplit(response.headers.get("Location", ""))
+        if not parts.netloc:
+            return response
+        return response.having(Location=f"{self.origin_url}{parts.path}?{parts.query}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ _DISABLED: Final = "Access to this resource is disabled."
 # Beyond this a person is told a time of day, not seconds to count.
 _COUNTED_S: Final = 600
 _TEXT_LENGTH: Final = 200
+_WRONG_TIME: Final = ("has expired", "not yet valid")
+_WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match")
 
 RefusalCode = Literal["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]
 _CODES: Final[Mapping[str, RefusalCode]] = {
@@ -115,7 +117,9 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
             # A mirror may say so of a revision.
             return _no_revision(asked) if asked.path is None else _no_file(asked)
         case "DisabledRepo":
-            return RepoNotFoundError(f"{asked.what} was disabled by the Hub or its owner; choose another repository.")
+            return RepoNotFoundError(
+                f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
+            )
         case "":
             return _by_status(refusal, asked, now_s)
 
@@ -159,8 +163,23 @@ def proxy_refusal(host: str, status: int) -> InvalidConfigError:
     )
 
 
-def certificate_refusal(host: str) -> InvalidConfigError:
-    """The host's certificate, or the one of who opens TLS on the way, is not trusted."""
+def certificate_refusal(host: str, said: str) -> InvalidConfigError:
+    """The host's certificate, or the one of who opens TLS on the way, is refused.
+
+    Args:
+        host: The server's name.
+        said: The TLS library's words; neither httpx nor `ssl` keeps more of the reason everywhere.
+    """
+    if any(words in said for words in _WRONG_TIME):
+        return InvalidConfigError(
+            f"The certificate of {host} has expired or is not valid yet. Look at this computer's clock; "
+            "if it is right, try again when the certificate was renewed."
+        )
+    if any(words in said for words in _WRONG_NAME):
+        return InvalidConfigError(
+            f"The server at {host} shows a certificate for another name. Look at HF_ENDPOINT, at the proxy, and whether the "
+            "network wants a login."
+        )
     return InvalidConfigError(
         f"The certificate of {host} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or "
         "REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock."

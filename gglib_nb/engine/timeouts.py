@@ -1,6 +1,12 @@
 """How long the engine waits for what, and how often it tries: numbers only, the same for every part of it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final, Self
+
+TIMEOUTS_VARIABLE: Final = "GGLIB_ENGINE_TIMEOUTS"
+"""Other numbers for an engine process, as a JSON object of the fields below: tests have no minutes to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +34,13 @@ class Timeouts:
     tries: int = 12
     resolves: int = 4
     lease_s: float = 15.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """The usual ones, but for what `TIMEOUTS_VARIABLE` says.
+
+        Raises:
+            TypeError: It names another field.
+            ValueError: It is no JSON object.
+        """
+        return cls(**json.loads(environ.get(TIMEOUTS_VARIABLE) or "{}"))

@@ -210,7 +210,8 @@ def _proxy_failed(trouble: _Trouble) -> GglibError:
 def _unreachable(trouble: _Trouble) -> GglibError:
     # httpx may keep only the text of the TLS library's error.
     if "SSL:" in str(trouble.error) or any(isinstance(link, ssl.SSLError) for link in _chain(trouble.error)):
-        return certificate_refusal(trouble.host)
+        said = " ".join(str(link) for link in _chain(trouble.error))
+        return certificate_refusal(trouble.host, said)
     return NetworkError(f"{trouble.host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
 
 

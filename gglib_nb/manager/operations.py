@@ -138,7 +138,9 @@ class Operations(ModelOperations):
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
-        self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
+        self._planner: Final = Planner(
+            self.hub, self.settings.models_directory, machine_memory, present_bytes, self.catalog.models
+        )
         _abandon_in_forks(self)
 
     # Queueing ----------------------------------------------------------------------------------------------------

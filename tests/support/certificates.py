@@ -1,6 +1,7 @@
 """A company's own certificate authority, and the certificates it gives to servers on this machine."""
 
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import trustme
@@ -20,6 +21,19 @@ class Company:
 
     def server(self, *names: str) -> ssl.SSLContext:
         """What a server on loopback needs to speak HTTPS under these names too."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert("127.0.0.1", "::1", "localhost", *names).configure_cert(context)
-        return context
+        return _context(self._authority.issue_cert("127.0.0.1", "::1", "localhost", *names))
+
+    def expired(self) -> ssl.SSLContext:
+        """What a server on loopback shows whose certificate has run out."""
+        began, ended = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
+        return _context(self._authority.issue_cert("localhost", not_before=began, not_after=ended))
+
+    def of_another_name(self) -> ssl.SSLContext:
+        """What somebody else's server shows."""
+        return _context(self._authority.issue_cert("elsewhere.example"))
+
+
+def _context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context

@@ -1,13 +1,14 @@
 """What an answer to a range request means: the bytes that were asked for, or one of `engine.http.errors`.
 
 Pure: status and headers in, verdict out. Rules for waiting come from the Hub's `RateLimit` header
-(draft-ietf-httpapi-ratelimit-headers) and from `Retry-After`, of which only whole seconds are read, as huggingface_hub
-does. What follows from an error is decided in `engine.transfer.retry`.
+(draft-ietf-httpapi-ratelimit-headers) and from `Retry-After`, in seconds or as a date, which is read against the answer's own
+`Date`: this machine's clock may be wrong. What follows from an error is decided in `engine.transfer.retry`.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from gglib_nb.engine.http.errors import (
@@ -95,8 +96,16 @@ def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
         return int(limit[2]) + 1.0
     if status == 429 or status >= 500:
         text = headers.get("retry-after", "").strip()
-        return float(text) if text.isascii() and text.isdigit() else None
+        return float(text) if text.isascii() and text.isdigit() else _seconds_between(headers.get("date", ""), text)
     return None
+
+
+def _seconds_between(now: str, then: str) -> float | None:
+    """Between two dates of HTTP, at least 0; None where one is none."""
+    try:
+        return max(0.0, (parsedate_to_datetime(then) - parsedate_to_datetime(now)).total_seconds())
+    except (ValueError, TypeError):  # TypeError: one has a zone and the other has none
+        return None
 
 
 def _check_range(headers: Mapping[str, str], asked: AskedRange) -> None:
@@ -114,11 +123,12 @@ def _check_range(headers: Mapping[str, str], asked: AskedRange) -> None:
 def _check_whole(headers: Mapping[str, str], asked: AskedRange) -> None:
     is_all_of_it = asked.start == 0 and asked.size_bytes is not None and asked.end == asked.size_bytes
     is_encoded = _is_encoded(headers)
-    if not asked.is_whole and (is_encoded or not is_all_of_it):
-        raise RangeIgnoredError("the range was ignored")
     length = headers.get("content-length", "")
+    # Before all else: a login page of the network is no reason to give up what came by ranges.
     if length.isdigit() and not is_encoded and asked.size_bytes not in (None, int(length)):
         raise WrongAnswerError("a file of another size")
+    if not asked.is_whole and (is_encoded or not is_all_of_it):
+        raise RangeIgnoredError("the range was ignored")
 
 
 def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:

@@ -70,7 +70,7 @@ def line_error(error: Exception, url: str) -> LineError | InvalidConfigError:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     host = urlsplit(url).netloc
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return certificate_refusal(host)
+        return certificate_refusal(host, text)
     if (status := refused_status(error)) is not None:
         return proxy_refusal(host, status) if is_final(status) else LineError(f"the proxy answered {status}")
     if isinstance(error, TimeoutError):

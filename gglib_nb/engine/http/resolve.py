@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.engine.http.answers import REDIRECT_STATUSES, TRANSIENT_STATUSES, asked_wait_s
-from gglib_nb.engine.http.errors import BusyError, line_error
+from gglib_nb.engine.http.errors import BusyError, WrongAnswerError, line_error
 from gglib_nb.engine.http.session import Session
 from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 
@@ -76,6 +76,7 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
     Raises:
         LineError: No answer came.
         BusyError: The hub asks to come back later.
+        WrongAnswerError: It is no answer of a hub.
         HubError: The hub's answer is no.
         RemoteChangedError: It is not the file that was planned.
     """
@@ -133,6 +134,8 @@ def _served_by_the_hub(
     if status not in (200, 206, 416):
         raise _refusal(session, response, headers, address)
     linked = _linked(headers)
+    if headers.get("content-type", "").startswith("text/html") and "x-repo-commit" not in headers:
+        raise WrongAnswerError("a web page in the place of the file: does the network want a login?")
     digest = _SHA256.match(headers.get("etag", ""))
     has_encoding = headers.get("content-encoding", "identity") != "identity"
     return Remote(

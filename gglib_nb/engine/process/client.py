@@ -45,6 +45,8 @@ main(int(parent_pid))
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
 _WATCH_S: Final = 1.0
+# A look that took so long: this process or the whole machine stood still meanwhile (a suspended laptop, a paused container).
+_OVERSLEPT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,11 @@ class EngineClient:
         """What the engine says next; empty at its end. Meanwhile its silence is watched."""
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe
         descriptor = process.stdout.fileno()
+        asked_s = time.monotonic()
         while not select.select([descriptor], [], [], _WATCH_S)[0]:
+            asked_s, waited_s = time.monotonic(), time.monotonic() - asked_s
+            if waited_s > _OVERSLEPT_S:
+                self._watchdog.overslept(waited_s)
             now_s = time.monotonic()
             verdict = self._watchdog.verdict(now_s)
             if verdict == "dead":

@@ -70,6 +70,12 @@ class Watchdog:
             self._heard_s = max(self._heard_s, now_s)  # it had no reason to speak before
         self._running.add((kind, number))
 
+    def overslept(self, for_s: float) -> None:
+        """The watcher itself stood still for so long, with its process or its machine: nothing is known of that time."""
+        with self._lock:
+            self._heard_s += for_s
+            self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
+
     def silent_s(self, now_s: float) -> float:
         """Seconds since it last said something, while it has a reason to; 0 without one."""
         with self._lock:

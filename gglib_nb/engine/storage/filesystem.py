@@ -35,7 +35,12 @@ def storage_error(error: OSError, path: Path) -> TransferError:
         with contextlib.suppress(OSError):
             return disk_full(path.parent, None, free_bytes(path.parent))
         return disk_full(path.parent, None, None)
-    return StorageError(f"{path} cannot be written: {error.strerror or error}. Look at the folder, then retry.")
+    if error.errno == errno.EFBIG:
+        return StorageError(
+            f"The disk of {path.parent} takes no file of that size (FAT ends at 4 GB); move the models folder, then retry."
+        )
+    at = error.filename or path
+    return StorageError(f"{at} cannot be written: {error.strerror or error}. Look at the folder, then retry.")
 
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:

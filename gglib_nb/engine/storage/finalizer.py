@@ -82,8 +82,8 @@ class Finalizer:
     def _run(self, target: Path) -> StoredFile | None:
         self._partial.sync()
         self._partial.check_folder()
-        if not self._lease.is_ours():
-            raise LeaseLostError("another process took the file over")
+        if not self._lease.is_ours() or not self._partial.is_in_place:
+            raise LeaseLostError("another process took the file over, or somebody took it away")
         mtime_ns = self._partial.path.stat().st_mtime_ns
         self._partial.record_verified(Verified(self._stored.size_bytes, self._stored.sha256 or "", mtime_ns))
         if not self._may_replace and target.exists():

@@ -156,7 +156,7 @@ class Lease:
         if self._create():
             return None
         if self._path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, f"{self._path} is a folder; move it away", str(self._path))
+            raise IsADirectoryError(errno.EISDIR, "a folder stands in its place", str(self._path))
         state = read_lease(self._path)
         is_free = self._is_long_unreadable() if state is None else self._is_silent(state) or self._is_dead(state)
         if is_free and self._take_over(state):
@@ -203,10 +203,12 @@ class Lease:
     def release(self) -> None:
         """Give it back, if it is ours."""
         if self._fd >= 0:
-            if self.is_ours():
-                self._path.unlink(missing_ok=True)
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                if self.is_ours():
+                    self._path.unlink(missing_ok=True)
+            finally:  # whatever the folder permits by now
+                os.close(self._fd)
+                self._fd = -1
 
     def _create(self) -> bool:
         try:

@@ -79,6 +79,7 @@ class PartialFile:
             self._prepare()
         except (OSError, StorageError):
             os.close(self._fd)
+            self._journal.close()
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         if size_bytes is None:
@@ -100,6 +101,14 @@ class PartialFile:
             count = os.pwrite(self._fd, view, offset)
             offset += count
             view = view[count:]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it: somebody may have deleted it or put another file there. Asks the filesystem."""
+        try:
+            return os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except OSError:
+            return False
 
     def copy(self, copier: RangeCopier, source: int, source_offset: int, offset: int, length: int) -> int:
         """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end.
@@ -180,7 +189,11 @@ class PartialFile:
         """
         folder = self.path.parent
         check_way(self.path)
-        if _identity(folder) != self._folder:
+        try:
+            is_another = _identity(folder) != self._folder
+        except FileNotFoundError:
+            return  # gone, with the lease in it, which is looked at next
+        if is_another:
             raise StorageError(f"{folder} was replaced while a file was fetched into it; look at it, then retry.")
 
     def sync(self) -> None:

@@ -118,7 +118,8 @@ class TargetCheck:
         """Take the lease; whether somebody else had it meanwhile."""
         has_waited = False
         while (owner := self.lease.try_acquire()) is not None:
-            self.owner_bytes = owner.downloaded_bytes
+            # Of one that cannot be read nobody knows whose it is; it is free in a moment.
+            self.owner_bytes = owner.downloaded_bytes if owner.owner else None
             has_waited = True
             if self._stop.wait(_LOOK_S):
                 raise StoppedError

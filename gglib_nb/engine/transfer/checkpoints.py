@@ -1,7 +1,7 @@
 """Checkpoints: leases renewed, journals written, bytes brought to the disk itself from time to time.
 
 Part of the coordinator and on its thread only; a sync runs in the background. Before every line of a journal the
-lease is looked at, and a target whose lease was lost is named and not written to.
+lease is looked at, and whether the partial file is still there; a target that has lost one of them is named and not written to.
 """
 
 import time
@@ -34,7 +34,7 @@ class Checkpoints:
         self._next_record_s = self._next_renew_s = time.monotonic()
 
     def write_due(self, now_s: float) -> Iterator[Target]:
-        """Do what is due; yields the targets whose lease turns out to be lost.
+        """Do what is due; yields the targets whose lease or partial file turns out to be lost.
 
         Raises:
             TransferError: A journal cannot be written.
@@ -50,7 +50,7 @@ class Checkpoints:
         partial, lease = target.partial, target.lease
         if not target.stage.is_fetching or partial is None or lease is None:
             return True
-        if not lease.is_ours():
+        if not lease.is_ours() or not partial.is_in_place:
             return False
         try:
             partial.record()

@@ -101,7 +101,10 @@ def _follow(part: Part, error: MovedError, timeouts: Timeouts) -> None:
     part.refusals += 1
     if part.refusals > timeouts.resolves or part.remote is None:
         raise HubUnavailableError(f"{part.planned.path_in_repo} is redirected in circles; try again later.")
-    part.remote = replace(part.remote, url=urljoin(part.remote.url, error.location))
+    url = urljoin(part.remote.url, error.location)
+    if not url.startswith(("https://", "http://")):
+        raise HubUnavailableError(f"The CDN redirects {part.planned.path_in_repo} to no web address; try again later.")
+    part.remote = replace(part.remote, url=url)
 
 
 def _resolve_again(part: Part, error: ExpiredUrlError, now_s: float, timeouts: Timeouts) -> None:

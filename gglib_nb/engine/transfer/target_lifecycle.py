@@ -140,7 +140,7 @@ class TargetLifecycle:
         self._mailbox.in_background("finalize", finalizer.outcome, lambda outcome: self._finalized(target, outcome))
 
     def lease_lost(self, target: Target) -> None:
-        """Another process has the file: write nothing more, and wait for it as at the beginning."""
+        """Another process has the file, or somebody took it away: write nothing more, and begin as at the beginning."""
         self._scheduler.abandon_all(target.requests, time.monotonic())
         target.end_copy()
         if target.partial is not None and target.stage.is_fetching:

@@ -1,13 +1,17 @@
 """Disks that are full, fill up or cannot be written: it is said early, and what is there stays."""
 
 import contextlib
+import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gglib_nb.errors import DiskFullError, StorageError, from_wire
+from gglib_nb.engine.storage.journal import Journal
+from gglib_nb.engine.storage.paths import journal_path
+from gglib_nb.errors import DiskFullError, from_wire
 from tests.support.engine import LocalEngine
 from tests.support.transfers import (
     NAME,
@@ -15,25 +19,6 @@ from tests.support.transfers import (
     SIZE,
     begin_slowly,
 )
-
-
-def test_too_little_room_is_told_before_the_first_byte(hub, engine) -> None:
-    error = engine.failure(REPO, "small.gguf", size_bytes=10**16)
-
-    assert isinstance(error, DiskFullError)
-    assert error.needed_bytes == 10**16
-    assert error.free_bytes is not None
-    assert hub.ranges("small.gguf") == []
-
-
-def test_a_folder_that_cannot_be_written_is_an_error_that_names_it(hub, engine) -> None:
-    engine.folder.mkdir()
-    (engine.folder / "demo").write_text("a file where a folder should be")
-
-    error = engine.failure(REPO, "small.gguf")
-
-    assert isinstance(error, StorageError)
-    assert "models/demo" in str(error)
 
 
 @pytest.fixture
@@ -91,3 +76,22 @@ def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
 
     assert [one.was_present for one in end.files] == [False, True]
     engine.close()
+
+
+def test_a_quota_that_is_used_up_is_a_full_disk(hub, engine, monkeypatch) -> None:
+    write = os.pwrite
+
+    def write_within_quota(fd: int, data: bytes, offset: int) -> int:
+        if offset >= 2_000_000:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write_within_quota)
+    error = engine.failure(REPO, NAME)
+    monkeypatch.undo()
+
+    assert isinstance(error, DiskFullError)
+    assert error.needed_bytes is not None
+    state = Journal.read(journal_path(engine.target(REPO, NAME)))
+    engine.fetch(REPO, NAME)
+    assert engine.log.progress_of(2)[-1].received_bytes == SIZE - state.done.total_bytes

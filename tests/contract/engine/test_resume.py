@@ -1,9 +1,5 @@
 """What a stop leaves of a file, and what the next attempt believes of it."""
 
-import os
-
-import pytest
-
 from gglib_nb.demo import Status
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
 from gglib_nb.engine.storage.journal import Journal
@@ -45,37 +41,6 @@ def test_a_partial_file_of_another_digest_is_not_continued(hub, engine) -> None:
     assert isinstance(engine.log.end_of(attempt), TransferFinished)
 
     assert engine.log.progress_of(attempt)[-1].received_bytes == SIZE
-
-
-@pytest.mark.parametrize("damage", ["no journal", "torn journal", "shorter file", "no file"])
-def test_what_is_left_of_a_partial_file_is_believed_only_with_its_journal(hub, engine, damage) -> None:
-    engine.stop(begin_slowly(engine))
-    target = engine.target(REPO, NAME)
-    match damage:
-        case "no journal":
-            journal_path(target).unlink()
-        case "torn journal":
-            journal_path(target).write_bytes(journal_path(target).read_bytes()[:200])
-        case "shorter file":
-            os.truncate(part_path(target), 1_000)
-        case "no file":
-            part_path(target).unlink()
-    hub.set_speed()
-
-    engine.fetch(REPO, NAME)
-
-    assert digest_of(target) == right_digest(hub, NAME)
-
-
-def test_bytes_that_rot_in_a_partial_file_are_found_and_fetched_again(hub, engine) -> None:
-    engine.stop(begin_slowly(engine))
-    with part_path(engine.target(REPO, NAME)).open("r+b") as file:
-        file.write(b"rotten")
-    hub.set_speed()
-
-    engine.fetch(REPO, NAME)
-
-    assert digest_of(engine.target(REPO, NAME)) == right_digest(hub, NAME)
 
 
 def test_a_stop_before_the_first_byte_leaves_no_trace_that_matters(hub, engine) -> None:

@@ -105,3 +105,13 @@ def test_a_process_that_is_still_starting_gets_longer() -> None:
 
     assert watchdog.verdict(START_LIMIT_S - 1) == "well"
     assert watchdog.verdict(START_LIMIT_S) == "dead"
+
+
+def test_what_the_watcher_itself_has_overslept_is_no_silence() -> None:
+    watchdog = a_running_one()
+    watchdog.told(StopTransfer(1), 101.0)
+
+    watchdog.overslept(3_600.0)
+
+    assert (watchdog.verdict(3_702.0), watchdog.silent_s(3_702.0)) == ("well", 2.0)
+    assert watchdog.verdict(3_701.0 + STOP_LIMIT_S) == "dead"

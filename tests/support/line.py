@@ -1,0 +1,157 @@
+"""A TCP line to one server that can be refused, reset, silenced or slowed while it is in use, as real lines are.
+
+It knows bytes only. What it does to them is one `mode` at a time, for the connections that stand and for new ones.
+"""
+
+import contextlib
+import socket
+import ssl
+import struct
+import threading
+from enum import StrEnum
+from typing import Self
+from urllib.parse import urlsplit
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_TRICKLE_S = 0.1
+
+
+class Mode(StrEnum):
+    """What the line does."""
+
+    OPEN = "open"
+    REFUSED = "refuses connections"
+    RESET = "resets every connection"
+    SILENT = "takes connections and lets nothing through"
+    TRICKLE = "lets ten bytes a second through, on every connection that stands"
+    TRICKLE_ONE = "lets ten bytes a second through, on one of the connections that stand"
+
+
+class Line:
+    """One line on a loopback port of its own. A context manager.
+
+    Args:
+        server_url: Where it leads.
+        tls: The line speaks TLS with this certificate; None: plain.
+    """
+
+    def __init__(self, server_url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._server = ("127.0.0.1", urlsplit(server_url).port or 0)
+        self._tls = tls
+        self._changed = threading.Condition()
+        self._mode = Mode.OPEN
+        self._is_closed = False
+        self._sockets: list[socket.socket] = []
+        self._slowed: list[socket.socket] = []
+        self._listener = self._listen(0)
+        self.port: int = self._listener.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """Its origin, as a client asks for it."""
+        return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
+
+    def set(self, mode: Mode) -> None:
+        """Change what it does, now."""
+        with self._changed:
+            before, self._mode = self._mode, mode
+            # The client's end of each pair. Later connections are spared: their heads alone would take a minute.
+            clients = self._sockets[::2]
+            self._slowed = {Mode.TRICKLE: clients, Mode.TRICKLE_ONE: clients[:1]}.get(mode, [])
+            self._changed.notify_all()
+        if mode in (Mode.REFUSED, Mode.RESET):
+            self._reset_all()
+        if mode is Mode.REFUSED:
+            self._close_listener()
+        elif before is Mode.REFUSED:
+            self._listener = self._listen(self.port)
+
+    def close(self) -> None:
+        """End it and everything on it."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._close_listener()
+        self._reset_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", port), backlog=64)
+        threading.Thread(target=self._accept, args=(listener,), name="line", daemon=True).start()
+        return listener
+
+    def _close_listener(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _reset_all(self) -> None:
+        with self._changed:
+            sockets, self._sockets = self._sockets, []
+        for one in sockets:
+            _reset(one)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                listener.close()
+                return
+            threading.Thread(target=self._connect, args=(client,), name="line", daemon=True).start()
+
+    def _connect(self, client: socket.socket) -> None:
+        if self._mode is Mode.RESET or self._is_closed:
+            _reset(client)
+            return
+        try:
+            if self._tls is not None:
+                client = self._tls.wrap_socket(client, server_side=True)
+            server = socket.create_connection(self._server)
+        except OSError:
+            client.close()
+            return
+        with self._changed:
+            self._sockets += [client, server]
+        upward = threading.Thread(target=self._pump, args=(client, server), daemon=True)
+        upward.start()
+        self._pump(server, client)
+        upward.join()
+        with self._changed:
+            self._sockets = [one for one in self._sockets if one not in (client, server)]
+        client.close()
+        server.close()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._send(target, data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+    def _send(self, target: socket.socket, data: bytes) -> None:
+        while data:
+            with self._changed:
+                while self._mode is Mode.SILENT and not self._is_closed:
+                    self._changed.wait()
+                slows = target in self._slowed
+                if slows:
+                    self._changed.wait(_TRICKLE_S)
+            count = 1 if slows else len(data)
+            target.sendall(data[:count])
+            data = data[count:]
+
+
+def _reset(one: socket.socket) -> None:
+    """Close so that the other end meets a reset; also one that another thread sits in."""
+    with contextlib.suppress(OSError):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(one, socket.SHUT_RDWR)
+    one.close()
