@@ -210,6 +210,12 @@ class Entry:
         """Where the model's files stand once they do: at their targets, or where a new version took an old one's place."""
         return tuple(file.target for file in self.stored if file.kind == "shard") or self.plan.paths
 
+    @property
+    def companion_paths(self) -> tuple[str, ...]:
+        """Likewise of its companions."""
+        moved = tuple(file.target for file in self.stored if file.kind != "shard")
+        return moved or tuple(file.target for file in self.plan.files if file.kind != "shard")
+
     def view(self, position: int) -> QueuedDownload:
         """How it shows itself; the same object as before when nothing in it changed."""
         if self._view is None or self._is_changed:
@@ -241,6 +247,7 @@ class Entry:
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
             paths=self.paths if is_done else (),
+            companion_paths=self.companion_paths if is_done else (),
             is_verified=self.is_verified if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
@@ -259,8 +266,6 @@ def _arrived_bytes(planned: PlannedFile, stored: tuple[StoredFile, ...]) -> int:
 
 
 def _progressed(file: ShardProgress, sample: FileProgressed) -> ShardProgress:
-    if (file.downloaded_bytes, file.status) == (sample.downloaded_bytes, sample.status):
-        return file
-    return ShardProgress(
-        file.number, file.path_in_repo, file.kind, file.size_bytes, sample.downloaded_bytes, sample.status
-    )
+    was = (file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+    now = (sample.downloaded_bytes, sample.status, sample.arrived_steps, sample.verified_steps)
+    return file if was == now else ShardProgress(file.number, file.path_in_repo, file.kind, file.size_bytes, *now)
