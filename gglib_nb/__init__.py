@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from gglib_nb.manager.config import DownloadManagerConfig
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.progress_watch import Progress
     from gglib_nb.manager.run_coroutine import run
     from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
@@ -157,8 +158,11 @@ async def download(
     revision: str | None = None,
     force: bool = False,
     companions: tuple[str, ...] = (),
+    progress: "Progress" = None,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
+
+    Meanwhile a terminal on standard error shows how it goes; where there is none, one line a minute does.
 
     Cancelling the awaiter does not cancel the download: `%gguf cancel` does.
 
@@ -168,13 +172,16 @@ async def download(
         revision: Branch, tag or commit; None is the default branch.
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        progress: False shows nothing; a callable gets the download whenever something changed, on a thread of its own.
 
     Raises:
         GglibError: What went wrong, and what to do next.
     """
     from gglib_nb.notebook.activity import get_manager
 
-    return await get_manager().download(repo_id, quantization, revision=revision, force=force, companions=companions)
+    return await get_manager().download(
+        repo_id, quantization, revision=revision, force=force, companions=companions, progress=progress
+    )
 
 
 def path(text: str) -> "Path":

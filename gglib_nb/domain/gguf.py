@@ -86,21 +86,26 @@ def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
     return TensorTable(header, tensors, reader.infos_start, reader.infos[0].name if reader.infos else "")
 
 
-def tensors_in_tail(tail: bytes, tail_start: int, size_bytes: int, like: TensorTable) -> tuple[Tensor, ...] | None:
+def tensors_in_tail(
+    tail: bytes, tail_start: int, size_bytes: int, like: TensorTable, tensor_count: int
+) -> tuple[Tensor, ...] | None:
     """Where the tensors of a file lie, from the end of its header alone and from another file of the same model.
 
     The vocabulary, which is nearly all of a header, need not be read then. Good for an estimate: it goes by the name
-    of the first tensor and by their number, which the quantizations of a model have in common.
+    of the first tensor, which the quantizations of a model have in common.
 
     Args:
         tail: A part of the file that holds the description of the tensors.
         tail_start: Its offset in the file.
         size_bytes: Of the file.
-        like: A file of the same model, split alike.
+        like: A file of the same model.
+        tensor_count: How many there are, as the beginning of the file says.
 
     Returns:
         None where it is not found there.
     """
+    if tensor_count * _SHORTEST_TENSOR_BYTES > len(tail):
+        return None
     first = like.first_name.encode()
     found = tail.find(_U64.pack(len(first)) + first)
     if found < 0:
@@ -113,7 +118,7 @@ def tensors_in_tail(tail: bytes, tail_start: int, size_bytes: int, like: TensorT
     window.position = tail_start + found
     reader = _Reader(window, keeps_tensors=True)
     try:
-        for _ in range(like.header.tensor_count):
+        for _ in range(tensor_count):
             reader.tensor_parameters()
         return placed(reader.infos, _aligned(window.position, like.header.alignment), size_bytes)
     except GgufError:

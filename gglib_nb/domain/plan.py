@@ -52,6 +52,8 @@ class VariantPlan:
         is_recommended: What `%gguf queue owner/repo` would take.
         why: Why it is recommended; empty where it is not.
         companions: What `--with` takes along with it, one of a kind.
+        reusable_bytes: Of its bytes, how many could be copied from files on this machine, at most: as many as samples will
+            confirm. None where nobody has looked, or it cannot be told.
     """
 
     key: str
@@ -69,6 +71,7 @@ class VariantPlan:
     is_recommended: bool = False
     why: str = ""
     companions: tuple[PlannedCompanion, ...] = ()
+    reusable_bytes: int | None = None
 
     @property
     def bytes_to_go(self) -> int | None:

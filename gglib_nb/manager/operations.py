@@ -35,6 +35,7 @@ from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
+from gglib_nb.manager.progress_watch import Progress, watched
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
@@ -134,7 +135,9 @@ class Operations(ModelOperations):
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
-        self._planner: Final = Planner(self.hub, self.settings.models_directory, machine_memory, present_bytes)
+        self._planner: Final = Planner(
+            self.hub, self.settings.models_directory, machine_memory, present_bytes, self.catalog.models
+        )
         _abandon_in_forks(self)
 
     # Queueing ----------------------------------------------------------------------------------------------------
@@ -186,16 +189,23 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        progress: Progress = None,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
+
+        Meanwhile a terminal on standard error shows how it goes, a bar for each file that moves; where there is none, one
+        line a minute does. `progress=False` shows nothing, as do the Hub's own switches; a callable gets the download
+        whenever something changed, on a thread of its own, ten times a second at most.
 
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
             repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
         )
+        naming = then(queueing, lambda queued: queued.id)
         finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
-        return then(finishing, lambda finished: finished.paths[0])
+        arriving = then(finishing, lambda finished: finished.paths[0])
+        return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
         return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)

@@ -16,6 +16,7 @@ from gglib_nb.domain.download import PlannedFile, QueueSnapshot
 from gglib_nb.domain.gguf import GgufHeader
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.memory import MemoryEstimate, estimate_memory
+from gglib_nb.domain.model import Model as RegisteredModel
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
@@ -26,6 +27,7 @@ from gglib_nb.errors import (
     IncompleteShardSetError,
 )
 from gglib_nb.manager.disk_space import DiskSpace, bytes_to_write, disk_space_at, files_of, queued_files
+from gglib_nb.manager.donors import ReuseEstimator
 from gglib_nb.manager.machine_memory import MachineMemory
 from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
 from gglib_nb.manager.resolving import Hub, shard_files
@@ -46,6 +48,7 @@ class Planner:
         models_directory: Path,
         memory: Callable[[], MachineMemory],
         present_bytes: Callable[[Sequence[PlannedFile], str], int],
+        models: Callable[[], Sequence[RegisteredModel]] = tuple,
     ) -> None:
         """Remembers whom to ask.
 
@@ -54,11 +57,14 @@ class Planner:
             models_directory: Where downloads go.
             memory: Asks the machine, at the first plan; takes its time.
             present_bytes: How much of these files of a commit is on the disk, finished or partial.
+            models: The registered models, whose tensors a variant may have too.
         """
         self._hub: Final = hub
         self._models_directory: Final = models_directory
         self._memory: Final = memory
         self._present_bytes: Final = present_bytes
+        self._models: Final = models
+        self._estimator: Final = ReuseEstimator(hub, models_directory)
 
     def plan(
         self,
@@ -81,6 +87,7 @@ class Planner:
         shown = variants.variants if quantization is None or choice is None else (choice.variant,)
         gate = self._gate(listing)
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
+        reusable = self._estimator.reusable_bytes(listing, shown, self._models()) if gate is None else {}
         context = context_tokens or DEFAULT_CONTEXT_TOKENS
         disk = disk_space_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
         queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, disk.device))
@@ -89,6 +96,7 @@ class Planner:
             variants=variants,
             choice=choice,
             headers=headers,
+            reusable_bytes=reusable,
             context_tokens=context,
             machine=self._machine,
             disk=disk,
@@ -137,6 +145,7 @@ class _View:
     variants: Variants
     choice: Choice | None
     headers: Mapping[Model, GgufHeader]
+    reusable_bytes: Mapping[str, int]
     context_tokens: int
     machine: MachineMemory
     disk: DiskSpace
@@ -168,6 +177,7 @@ class _View:
             is_recommended=is_chosen,
             why=self.choice.why if self.choice is not None and is_chosen else "",
             companions=self._companions(variant),
+            reusable_bytes=self.reusable_bytes.get(variant.key),
         )
 
     def _present(self, variant: Variant) -> int:

@@ -4,7 +4,7 @@ Asks the Hub and the catalog through the two protocols below, so it runs on a wo
 kernel's loop. It changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -14,10 +14,12 @@ from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import HubUnavailableError, RequestError
+from gglib_nb.manager.donors import registered_donors
 
 _MOST_FILES: Final = 1000  # far more than any model is cut into, and every one costs a row, a journal and a lease
 
@@ -53,6 +55,9 @@ class KnownFiles(Protocol):
 
     def known_files(self, paths: Iterable[str]) -> Mapping[str, KnownFile]:
         """What is remembered of files, by path."""
+
+    def models(self) -> Sequence[Model]:
+        """The registered models, the newest first."""
 
 
 class Resolver:
@@ -97,6 +102,7 @@ class Resolver:
             force=request.force,
             add_to_db=request.add_to_db,
             companions=request.companions,
+            donors=() if request.force else registered_donors(self._catalog.models(), variant.files[0]),
         )
 
     def _companions(

@@ -190,9 +190,17 @@ def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
         return Cell("✓ all of it", 1, _GOOD)
     if not variant.present_bytes:
-        return Cell("")
+        return _reusable(variant)
     share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
     return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} to go", share)
+
+
+def _reusable(variant: VariantPlan) -> Cell:
+    """How much of it could be copied from other files that are here; no samples were taken, so that is the most."""
+    if not variant.reusable_bytes or not variant.size_bytes:
+        return Cell("")
+    share = variant.reusable_bytes / variant.size_bytes
+    return Cell(f"up to {formats.percent(share)} is here", share)
 
 
 def _free_after(variant: VariantPlan) -> Cell:

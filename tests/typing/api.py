@@ -18,6 +18,7 @@ from gglib_nb import (
     IntegrityError,
     InvalidQuantizationError,
     ModelSummary,
+    QueuedDownload,
     QueueSnapshot,
     RateLimitedError,
 )
@@ -26,6 +27,23 @@ from gglib_nb import (
 async def get_one_file() -> Path:
     path = await gglib_nb.download("owner/name", "Q4_K_M")
     return assert_type(path, Path)
+
+
+async def watch_it_arrive() -> None:
+    def show(download: QueuedDownload) -> None:
+        assert_type(download.downloaded_bytes, int)
+
+    assert_type(await gglib_nb.download("owner/name", progress=show), Path)
+    assert_type(gglib_nb.get_manager().sync.download("owner/name", progress=False), Path)
+
+
+async def limit_what_runs() -> None:
+    manager = gglib_nb.get_manager()
+    await manager.set_max_concurrent(2)
+    await manager.set_max_connections(8)
+    await manager.set_network_wait(60)
+    await manager.set_download_hours("22:00-7:00")
+    manager.sync.set_download_hours(None)
 
 
 async def queue_in_a_notebook() -> None:

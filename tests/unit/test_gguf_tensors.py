@@ -107,7 +107,7 @@ def test_the_tail_of_a_header_is_enough_where_another_file_of_the_model_is_here(
     wanted = gguf_bytes(tensors, text="a longer template")
 
     tail = wanted[here.infos_start - 40 : here.infos_start + 2_000]
-    found = tensors_in_tail(tail, here.infos_start - 40, len(wanted), here)
+    found = tensors_in_tail(tail, here.infos_start - 40, len(wanted), here, len(tensors))
 
     assert found == table_of(wanted).tensors
 
@@ -118,6 +118,6 @@ def test_a_tail_that_is_none_says_nothing_and_never_fails(noise_bytes, is_begun)
     here = table_of(gguf_bytes(tensors))
     begin = struct.pack("<Q", 12) + b"blk.0.weight" if is_begun else b""
 
-    found = tensors_in_tail(begin + noise_bytes, 64, 10_000, here)
+    found = tensors_in_tail(begin + noise_bytes, 64, 10_000, here, 3)
 
     assert found is None or all(one.end_bytes <= 10_000 for one in found)

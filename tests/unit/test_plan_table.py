@@ -25,6 +25,20 @@ def test_a_row_says_size_bits_memory_fit_and_what_stays_free():
     assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB"]
 
 
+def test_a_row_says_how_much_of_it_could_come_from_other_files_here():
+    plan = a_plan(a_variant("Q4_K_M", 5.0, reusable_bytes=4_149_000_000), a_variant("Q8_0", 8.0, reusable_bytes=0))
+
+    first, second = rows_of(plan_text(plan))
+    assert "up to 82 % is here" in first
+    assert "is here" not in second
+
+
+def test_what_is_partly_here_says_what_is_to_go_and_no_guess():
+    variant = a_variant("Q4_K_M", 5.0, present_bytes=1_000_000_000, reusable_bytes=4_000_000_000)
+
+    assert "20 %, 4.0 GB to go" in plan_text(a_plan(variant))
+
+
 def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
     plan = a_plan(a_variant(is_recommended=True, why="It is."), is_private=True, revision="v1", queued_bytes=4 * GB)
 
