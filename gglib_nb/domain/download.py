@@ -5,10 +5,14 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
+
+BAR_STEPS: Final = 128
+"""In so many equal steps of a file it is told where its bytes stand: fine enough for a bar, coarse enough to be told often."""
 
 
 class DownloadStatus(StrEnum):
@@ -55,6 +59,7 @@ class DownloadRequest:
             is verified.
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
     """
 
     repo_id: str
@@ -63,6 +68,7 @@ class DownloadRequest:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def id(self) -> DownloadId:
@@ -114,6 +120,7 @@ class PlannedDownload:
             may be copied. Unlike `force`, what is here is used.
         donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
             without being named.
+        everywhere: As in the request.
     """
 
     id: DownloadId
@@ -126,6 +133,7 @@ class PlannedDownload:
     companions: tuple[str, ...] = ()
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -199,6 +207,36 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProgress:
+    """How far one host of a cluster is with a download.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        downloaded_bytes: On its disk.
+        total_bytes: None unknown.
+        is_finished: Everything stands in its place there.
+    """
+
+    host: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostFolder:
+    """The models folder of one host of a cluster.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        models_directory: Absolute path, there.
+    """
+
+    host: str
+    models_directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardProgress:
     """One file's bar.
 
@@ -209,6 +247,9 @@ class ShardProgress:
         size_bytes: None unknown.
         downloaded_bytes: Bytes that are on the disk.
         status: Where it is.
+        arrived_steps: Where those bytes stand, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
+            where they stand in their order from the start, or where it is not known.
+        verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
     """
 
     number: int
@@ -217,6 +258,8 @@ class ShardProgress:
     size_bytes: int | None
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +286,7 @@ class QueuedDownload:
         commit_sha: The commit it comes from.
         label: Quantization label; None where the files carry none.
         paths: Where the model's files stand, in shard order; empty unless completed.
+        companion_paths: Where its companions stand, in their order; empty unless completed.
         is_verified: True when every file hashed to what the hub states; None unless completed.
         was_present: Completed without a byte fetched.
         queued_at_s: Unix time.
@@ -250,6 +294,8 @@ class QueuedDownload:
         ended_at_s: Unix time; None before.
         reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
+            gets a copy of its own, bytes and totals are those of all copies together.
     """
 
     id: DownloadId
@@ -276,6 +322,8 @@ class QueuedDownload:
     ended_at_s: float | None
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    companion_paths: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
 
     @property
     def group_id(self) -> str:

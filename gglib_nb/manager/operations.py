@@ -11,14 +11,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
@@ -26,10 +27,12 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
-from gglib_nb.manager.futures import chain, then
+from gglib_nb.manager.finding import judged, pointing_to_children
+from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
@@ -40,6 +43,7 @@ from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -117,7 +121,8 @@ class Operations(ModelOperations):
         catalog = Catalog(settings.database_path)
         hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
+        self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
+        self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
             max_size=settings.max_queue_size,
@@ -166,6 +171,7 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
     ) -> "Future[SmartQueueResult]":
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
@@ -177,7 +183,7 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
         return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
@@ -189,6 +195,7 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
         progress: Progress = None,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
@@ -200,7 +207,13 @@ class Operations(ModelOperations):
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
-            repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
+            repo_id,
+            quantization,
+            revision=revision,
+            force=force,
+            add_to_db=add_to_db,
+            companions=companions,
+            everywhere=everywhere,
         )
         naming = then(queueing, lambda queued: queued.id)
         finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
@@ -208,7 +221,16 @@ class Operations(ModelOperations):
         return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
-        return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)
+        def plan() -> PlannedDownload:
+            with pointing_to_children(self.hub, request.repo_id):
+                return self._resolve(request)
+
+        return self._request(str(request.id), plan, starts=starts, joins=joins)
+
+    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
+        if request.everywhere and self.engine is None:
+            raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
+        return self._resolver.resolve(request)
 
     @override
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
@@ -269,6 +291,29 @@ class Operations(ModelOperations):
         """Lets a paused download run again; the processor runs."""
         return self._thread.post(on.ResumeRequested(_id(id), time.time()))
 
+    def submit_run_now(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
+        return self._thread.post(on.RunRequested(_id(id), time.time()))
+
+    def submit_pause_all(self) -> "Future[None]":
+        """Holds everything back: what waits first, so that nothing starts meanwhile."""
+        items = self.snapshot.items
+        wanted = [item for item in reversed(items) if item.status is not DownloadStatus.REGISTERING]
+        return then(gathered([self.submit_pause(item.id) for item in wanted]), lambda _: None)
+
+    def submit_resume_all(self) -> "Future[None]":
+        """Lets everything that is paused run again, in its order."""
+        paused = [item for item in self.snapshot.items if item.status is DownloadStatus.PAUSED]
+        return then(gathered([self.submit_resume(item.id) for item in paused]), lambda _: None)
+
+    def submit_clear_ended(self, status: DownloadStatus | str) -> "Future[None]":
+        """Takes what ended in this way (`completed`, `failed`, `cancelled`) off the lists; files and partial files stay."""
+        return self._thread.post(on.EndedCleared(DownloadStatus(status)))
+
+    def submit_discard(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Takes a cancelled or failed download off the lists and deletes its partial files."""
+        return self._thread.post(on.EndedDiscarded(_id(id)))
+
     def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
         # Somebody may have logged in since it failed.
@@ -302,6 +347,37 @@ class Operations(ModelOperations):
             InvalidConfigError: It is not a whole number of at least 1.
         """
         return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    @property
+    def engine(self) -> object:
+        """Where transfers run: None on this machine, else as it was set."""
+        return self._engine_setting
+
+    def submit_set_engine(self, engine: object) -> "Future[None]":
+        """Lets transfers run elsewhere from now on, as `DownloadManagerConfig.engine` says; None on this machine.
+
+        Raises:
+            InvalidConfigError: There is no such engine, or downloads run: it changes when nothing does.
+        """
+
+        def make() -> tuple[object, MakeEngine]:
+            settings = replace(self.settings, engine=engine)
+            return settings.engine, engine_for(settings)
+
+        return chain(
+            self._ask_hub(make), lambda made: self._thread.ask(lambda machine: self._change_engine(machine, *made))
+        )
+
+    def _change_engine(self, machine: QueueMachine, engine: object, make_engine: MakeEngine) -> None:
+        # On the queue's thread, so that nothing starts meanwhile.
+        if engine == self._engine_setting:
+            return
+        if machine.is_transferring:
+            raise InvalidConfigError(
+                "The engine changes when no download runs: wait, or pause what runs, then set it again."
+            )
+        self._engine_setting = engine
+        self._runner.change_engine(make_engine)
 
     def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
         """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
@@ -406,18 +482,44 @@ class Operations(ModelOperations):
             RequestError: The quantization names no variant, or several.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
+
+        def plan() -> RepoPlan:
+            with pointing_to_children(self.hub, repo_id):
+                found = self._planner.plan(repo_id, quantization, revision, context, self.snapshot)
+            return replace(found, page_url=f"{self.hub.endpoint}/{found.repo_id}")
+
+        return self._ask_hub(plan)
 
     def submit_search(
-        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+        self,
+        words: str = "",
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        sort: str = "downloads",
+        limit: int = 20,
     ) -> "Future[list[RepoSummary]]":
         """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        With each, whether it likely fits this machine and whether a model of it is here. Arguments are those of
+        `HubClient.search`.
 
         Raises:
             RequestError: There is no such order.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
+        def search() -> list[RepoSummary]:
+            found = self.hub.search(
+                words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
+            )
+            here: frozenset[str] = frozenset()
+            with suppress(CatalogError):
+                here = frozenset(model.id.repo_id.casefold() for model in self.catalog.models())
+            return judged(found, self._planner.memory, here, self.hub.endpoint)
+
+        return self._ask_hub(search)
 
     def submit_partials(self) -> "Future[list[Leftover]]":
         """The partial downloads that lie about in the models folder, by path."""
@@ -467,6 +569,7 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
         network_wait_s=settings.network_wait_s,
+        max_concurrent=settings.max_concurrent,
     )
 
 
