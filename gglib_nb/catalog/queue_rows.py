@@ -32,6 +32,8 @@ def download_to_json(stored: StoredDownload, models_directory: Path) -> str:
             "replaces": plan.replaces,
             "donors": plan.donors,
             "everywhere": plan.everywhere,
+            "is_update": plan.is_update,
+            "keeps_old": plan.keeps_old,
             "status": stored.status.value,
             "was_active": stored.was_active,
             "aliases": [_id_values(alias) for alias in stored.aliases],
@@ -65,6 +67,8 @@ def download_from_json(text: str, models_directory: Path) -> StoredDownload:
             replaces=bool(values.get("replaces", False)),
             donors=tuple(values.get("donors", ())),
             everywhere=bool(values.get("everywhere", False)),
+            is_update=bool(values.get("is_update", False)),
+            keeps_old=bool(values.get("keeps_old", False)),
         )
         return StoredDownload(
             plan=plan,

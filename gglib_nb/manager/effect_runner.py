@@ -11,7 +11,7 @@ from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import HostProgress
+from gglib_nb.domain.download import HostProgress, PlannedDownload, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.reports import (
@@ -34,6 +34,10 @@ from gglib_nb.queue import events as on
 Post = Callable[[on.Event], object]
 
 
+Settle = Callable[[Model, bool], tuple[StoredFile, ...]]
+"""Takes the new version and whether the old one is kept; gives the files under the names they have then."""
+
+
 class ModelRegistry(Protocol):
     """What is asked of the catalog."""
 
@@ -48,7 +52,22 @@ class EngineEffectRunner(EffectRunner):
         file_checks: Hashing of files, which is the engine's work too and none of the queue's.
     """
 
-    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
+    def __init__(
+        self,
+        configure: wire.Configure,
+        catalog: ModelRegistry,
+        make_engine: MakeEngine,
+        settle: Settle | None = None,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            configure: Of the engine.
+            catalog: Where finished models are written.
+            make_engine: Makes the engine.
+            settle: Puts a new version of a model in the place of the old one, and registers it; None: nobody updates.
+        """
+        self._settle = settle
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
@@ -160,17 +179,24 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
         try:
-            try:
-                self._catalog.register(model)
-            except CatalogDamagedError:
-                self._catalog.register(model)  # in the new file that takes the damaged one's place
+            files = self._settled(model, plan)
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
             failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())
-        return on.ModelRegistered(effect.attempt, time.time())
+        return on.ModelRegistered(effect.attempt, time.time(), files)
+
+    def _settled(self, model: Model, plan: PlannedDownload) -> tuple[StoredFile, ...] | None:
+        """Registers it, or has an update take its place; what stands there then, None where that is what was fetched."""
+        if plan.is_update and self._settle is not None:
+            return self._settle(model, plan.keeps_old)
+        try:
+            self._catalog.register(model)
+        except CatalogDamagedError:
+            self._catalog.register(model)  # in the new file that takes the damaged one's place
+        return None
 
     def _report(self, event: Report) -> None:
         if isinstance(event, wire.CheckProgress):

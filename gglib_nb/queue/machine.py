@@ -43,6 +43,7 @@ from gglib_nb.domain.download import (
     QueueNotice,
     QueueRunSummary,
     QueueSnapshot,
+    StoredFile,
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
@@ -204,9 +205,9 @@ class QueueMachine:
             case on.EngineFellSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
-                self._complete(event.attempt, event.at_s)
+                self._complete(event.attempt, event.at_s, event.files)
             case on.RegistrationFailed():
-                self._complete(event.attempt, event.at_s, event.error)
+                self._fail_registration(event)
             case _:
                 assert_never(event)
 
@@ -512,14 +513,30 @@ class QueueMachine:
         )
         self._fail(attempt, error, at_s, can_retry=True)
 
-    def _complete(self, attempt: int, at_s: float, unregistered: GglibError | None = None) -> None:
+    def _complete(
+        self,
+        attempt: int,
+        at_s: float,
+        files: tuple[StoredFile, ...] | None = None,
+        unregistered: GglibError | None = None,
+    ) -> None:
         if (entry := self._downloads.registering(attempt)) is None:
             return
+        entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s, unregistered)
         self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
         self._go_on(at_s)
+
+    def _fail_registration(self, event: on.RegistrationFailed) -> None:
+        entry = self._downloads.registering(event.attempt)
+        if entry is not None and entry.plan.is_update:
+            # It has not taken the old one's place, so it is not what was asked for yet.
+            self._fail(event.attempt, event.error, event.at_s, can_retry=True)
+            self._go_on(event.at_s)
+        else:
+            self._complete(event.attempt, event.at_s, unregistered=event.error)
 
     def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
         entry = self._downloads.remove_active(attempt)
@@ -623,11 +640,11 @@ class QueueMachine:
         live = (target for entry in self._downloads.live() for target in entry.plan.targets)
         return frozenset(live).union(self._downloads.held_targets())
 
-    def writer_of(self, targets: frozenset[str]) -> DownloadId | None:
-        """The download in the queue, or stopping, that writes one of these paths; None where none does."""
-        plans = [*(entry.plan for entry in self._downloads.live())]
+    def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
+        """What is in the queue, or stopping, and is this download or writes one of these paths; None where nothing is."""
+        plans = [entry.plan for entry in self._downloads.live()]
         plans += [stop.plan for stop in self._downloads.stopping.values()]
-        return next((plan.id for plan in plans if plan.targets & targets), None)
+        return next((plan for plan in plans if plan.id == id or plan.targets & targets), None)
 
     @property
     def is_transferring(self) -> bool:

@@ -26,7 +26,7 @@ def test_from_every_status_but_completed_there_is_a_way_on():
 def test_nothing_that_is_registering_can_be_stopped():
     causes = {cause for status, cause in TRANSITIONS.steps if status is DownloadStatus.REGISTERING}
 
-    assert causes == {Cause.REGISTERED}
+    assert causes == {Cause.REGISTERED, Cause.FAILED}
 
 
 def test_a_step_that_the_table_does_not_have_is_refused_by_name():
