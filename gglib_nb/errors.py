@@ -32,11 +32,13 @@ can decide without reading text. This module is the ground floor: it imports not
     │   ├── DiskFullError
     │   ├── StorageError                    the models folder cannot be written
     │   ├── EngineLostError                 the engine died again and again
+    │   ├── ClusterError                    the Dask cluster cannot be used
     │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
     │   ├── DownloadsFailedError            some of those that were waited for failed
     │   └── DownloadCancelledError          what `wait` raises for a cancelled download
     ├── GgufError                       these bytes are not a GGUF header we can read
     └── CatalogError                    the models database cannot be read or written
+        ├── CatalogDamagedError             it is no database any more; it was moved aside
         └── ModelNotFoundError              no registered model of that id
 
 Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
@@ -242,6 +244,10 @@ class EngineLostError(TransferError):
     """The engine process died several times without a new byte."""
 
 
+class ClusterError(TransferError):
+    """The Dask cluster that shall run the downloads cannot be used; the text says why, and what helps."""
+
+
 class DownloadInterruptedError(TransferError):
     """The transfer was stopped from outside (the manager closed); the partial file is kept."""
 
@@ -268,6 +274,10 @@ class GgufError(GglibError):
 
 class CatalogError(GglibError):
     """The models database cannot be read or written."""
+
+
+class CatalogDamagedError(CatalogError):
+    """The file is no database, or a damaged one; it is kept under another name, and the next use begins a new one."""
 
 
 class ModelNotFoundError(CatalogError):

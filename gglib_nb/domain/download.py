@@ -59,6 +59,7 @@ class DownloadRequest:
             is verified.
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
     """
 
     repo_id: str
@@ -67,6 +68,7 @@ class DownloadRequest:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def id(self) -> DownloadId:
@@ -116,8 +118,12 @@ class PlannedDownload:
         companions: As in the request.
         replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
             may be copied. Unlike `force`, what is here is used.
+        is_update: It brings a new version of the registered model of its id, which takes that one's place when it is
+            registered.
+        keeps_old: The old version stays, under an id with its commit.
         donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
             without being named.
+        everywhere: As in the request.
     """
 
     id: DownloadId
@@ -130,6 +136,9 @@ class PlannedDownload:
     companions: tuple[str, ...] = ()
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    is_update: bool = False
+    keeps_old: bool = False
+    everywhere: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -203,6 +212,36 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProgress:
+    """How far one host of a cluster is with a download.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        downloaded_bytes: On its disk.
+        total_bytes: None unknown.
+        is_finished: Everything stands in its place there.
+    """
+
+    host: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostFolder:
+    """The models folder of one host of a cluster.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        models_directory: Absolute path, there.
+    """
+
+    host: str
+    models_directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardProgress:
     """One file's bar.
 
@@ -260,6 +299,8 @@ class QueuedDownload:
         ended_at_s: Unix time; None before.
         reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
+            gets a copy of its own, bytes and totals are those of all copies together.
     """
 
     id: DownloadId
@@ -287,6 +328,7 @@ class QueuedDownload:
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
     companion_paths: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
 
     @property
     def group_id(self) -> str:
@@ -372,6 +414,61 @@ class QueueRunSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ElsewhereDownload:
+    """A download in the queue of another kernel that shares the models folder; it can be looked at only.
+
+    Attributes:
+        owner: Whose it is, in words: a notebook's name or a process, and its machine where that is another one.
+        is_left: Its kernel is gone, and nobody has taken it up yet.
+        id: Its id there.
+        commit_sha: The commit it comes from.
+        status: Where it is.
+        downloaded_bytes: Bytes on the disk.
+        total_bytes: None unknown.
+        bytes_per_second: Rate of its line; None until known, or while it does not transfer.
+        eta_seconds: None unknown.
+        notice: One line that says what is going on; None when the status says it all.
+    """
+
+    owner: str
+    is_left: bool
+    id: DownloadId
+    commit_sha: str
+    status: DownloadStatus
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+    @property
+    def display_name(self) -> str:
+        """Repository's name without its owner."""
+        return self.id.repo_id.rpartition("/")[2]
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1; None where the total is unknown."""
+        if self.total_bytes is None:
+            return None
+        return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueNotice:
+    """One line about the queue as a whole.
+
+    Attributes:
+        kind: `adopted` (downloads of an earlier kernel were taken up), `partials` (bytes lie about that nothing in the
+            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered).
+        text: What a person reads.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSnapshot:
     """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
 
@@ -393,6 +490,8 @@ class QueueSnapshot:
         network_wait_s: How long a network that is gone is waited for before downloads fail.
         download_hours: The hours of the day in which downloads run; None is at any time.
         is_outside_hours: It is not such an hour now: what is queued waits for it.
+        notices: Lines about the queue as a whole.
+        elsewhere: Downloads of other kernels with the same models folder.
     """
 
     version: int
@@ -412,6 +511,9 @@ class QueueSnapshot:
     network_wait_s: int = 86_400
     download_hours: DailyHours | None = None
     is_outside_hours: bool = False
+
+    notices: tuple[QueueNotice, ...] = ()
+    elsewhere: tuple[ElsewhereDownload, ...] = ()
 
     @property
     def waits_until(self) -> str | None:

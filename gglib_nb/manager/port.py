@@ -52,6 +52,7 @@ class DownloadManager(Operations):
     clear_failed = as_coroutine(Operations.submit_clear_failed)
     set_max_queue_size = as_coroutine(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_coroutine(Operations.submit_set_bandwidth_limit)
+    set_engine = as_coroutine(Operations.submit_set_engine)
     set_max_concurrent = as_coroutine(Operations.submit_set_max_concurrent)
     set_max_connections = as_coroutine(Operations.submit_set_max_connections)
     set_network_wait = as_coroutine(Operations.submit_set_network_wait)
@@ -67,6 +68,9 @@ class DownloadManager(Operations):
     search = as_coroutine(Operations.submit_search)
     partials = as_coroutine(Operations.submit_partials)
     discard_partials = as_coroutine(Operations.submit_discard_partials)
+    queue_partials = as_coroutine(Operations.submit_queue_partials)
+    adopt = as_coroutine(Operations.submit_adopt)
+    see_others = as_coroutine(Operations.submit_see_others)
     models = as_coroutine(Operations.submit_models)
     disk_use = as_coroutine(Operations.submit_disk_use)
     path = as_coroutine(Operations.submit_path)
@@ -76,6 +80,8 @@ class DownloadManager(Operations):
     verify = as_coroutine(Operations.submit_verify)
     verify_all = as_coroutine(Operations.submit_verify_all)
     repair = as_coroutine(Operations.submit_repair)
+    updates = as_coroutine(Operations.submit_updates)
+    update = as_coroutine(Operations.submit_update)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

@@ -36,6 +36,7 @@ class SyncOperations:
     clear_failed = as_blocking(Operations.submit_clear_failed)
     set_max_queue_size = as_blocking(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_blocking(Operations.submit_set_bandwidth_limit)
+    set_engine = as_blocking(Operations.submit_set_engine)
     set_max_concurrent = as_blocking(Operations.submit_set_max_concurrent)
     set_max_connections = as_blocking(Operations.submit_set_max_connections)
     set_network_wait = as_blocking(Operations.submit_set_network_wait)
@@ -51,6 +52,9 @@ class SyncOperations:
     search = as_blocking(Operations.submit_search)
     partials = as_blocking(Operations.submit_partials)
     discard_partials = as_blocking(Operations.submit_discard_partials)
+    queue_partials = as_blocking(Operations.submit_queue_partials)
+    adopt = as_blocking(Operations.submit_adopt)
+    see_others = as_blocking(Operations.submit_see_others)
     models = as_blocking(Operations.submit_models)
     disk_use = as_blocking(Operations.submit_disk_use)
     path = as_blocking(Operations.submit_path)
@@ -60,6 +64,8 @@ class SyncOperations:
     verify = as_blocking(Operations.submit_verify)
     verify_all = as_blocking(Operations.submit_verify_all)
     repair = as_blocking(Operations.submit_repair)
+    updates = as_blocking(Operations.submit_updates)
+    update = as_blocking(Operations.submit_update)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""
