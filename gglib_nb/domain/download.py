@@ -118,6 +118,9 @@ class PlannedDownload:
         companions: As in the request.
         replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
             may be copied. Unlike `force`, what is here is used.
+        is_update: It brings a new version of the registered model of its id, which takes that one's place when it is
+            registered.
+        keeps_old: The old version stays, under an id with its commit.
         donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
             without being named.
         everywhere: As in the request.
@@ -133,6 +136,8 @@ class PlannedDownload:
     companions: tuple[str, ...] = ()
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    is_update: bool = False
+    keeps_old: bool = False
     everywhere: bool = False
 
     @property

@@ -11,7 +11,7 @@ from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import HostProgress
+from gglib_nb.domain.download import HostProgress, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.reports import (
@@ -34,6 +34,10 @@ from gglib_nb.queue import events as on
 Post = Callable[[on.Event], object]
 
 
+Settle = Callable[[Model, bool], tuple[StoredFile, ...]]
+"""Takes the new version and whether the old one is kept; gives the files under the names they have then."""
+
+
 class ModelRegistry(Protocol):
     """What is asked of the catalog."""
 
@@ -48,7 +52,22 @@ class EngineEffectRunner(EffectRunner):
         file_checks: Hashing of files, which is the engine's work too and none of the queue's.
     """
 
-    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
+    def __init__(
+        self,
+        configure: wire.Configure,
+        catalog: ModelRegistry,
+        make_engine: MakeEngine,
+        settle: Settle | None = None,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            configure: Of the engine.
+            catalog: Where finished models are written.
+            make_engine: Makes the engine.
+            settle: Puts a new version of a model in the place of the old one, and registers it; None: nobody updates.
+        """
+        self._settle = settle
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
@@ -154,8 +173,12 @@ class EngineEffectRunner(EffectRunner):
     def _registered(self, effect: do.RegisterModel) -> on.Event:
         plan = effect.plan
         model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
+        files: tuple[StoredFile, ...] | None = None
         try:
-            self._catalog.register(model)
+            if plan.is_update and self._settle is not None:
+                files = self._settle(model, plan.keeps_old)
+            else:
+                self._catalog.register(model)
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
@@ -164,7 +187,7 @@ class EngineEffectRunner(EffectRunner):
             )
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())
-        return on.ModelRegistered(effect.attempt, time.time())
+        return on.ModelRegistered(effect.attempt, time.time(), files)
 
     def _report(self, event: Report) -> None:
         if isinstance(event, wire.CheckProgress):

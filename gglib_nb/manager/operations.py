@@ -34,16 +34,16 @@ from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.finding import judged, pointing_to_children
 from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
-from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.machine_memory import machine_memory
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.progress_watch import Progress, watched
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
-from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
+from gglib_nb.manager.update_settling import settle_update
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -121,7 +121,12 @@ class Operations(ModelOperations):
         catalog = Catalog(settings.database_path)
         hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
+        self._runner: Final = EngineEffectRunner(
+            configure,
+            catalog,
+            engine_for(settings),
+            lambda model, keeps_old: settle_update(catalog, model, settings.models_directory, keeps_old=keeps_old),
+        )
         self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
@@ -139,7 +144,6 @@ class Operations(ModelOperations):
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
-        self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
         self._planner: Final = Planner(
             self.hub, self.settings.models_directory, machine_memory, present_bytes, self.catalog.models
         )
@@ -231,6 +235,10 @@ class Operations(ModelOperations):
         if request.everywhere and self.engine is None:
             raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
         return self._resolver.resolve(request)
+
+    @override
+    def _with_hub(self, call: Callable[[], _Result]) -> "Future[_Result]":
+        return self._ask_hub(call)
 
     @override
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":

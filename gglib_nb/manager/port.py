@@ -77,6 +77,8 @@ class DownloadManager(Operations):
     verify = as_coroutine(Operations.submit_verify)
     verify_all = as_coroutine(Operations.submit_verify_all)
     repair = as_coroutine(Operations.submit_repair)
+    updates = as_coroutine(Operations.submit_updates)
+    update = as_coroutine(Operations.submit_update)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

@@ -61,6 +61,8 @@ class SyncOperations:
     verify = as_blocking(Operations.submit_verify)
     verify_all = as_blocking(Operations.submit_verify_all)
     repair = as_blocking(Operations.submit_repair)
+    updates = as_blocking(Operations.submit_updates)
+    update = as_blocking(Operations.submit_update)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

@@ -230,6 +230,24 @@ class Verify(_AboutOneOrAll):
 
 
 @dataclass(frozen=True, slots=True)
+class Updates(_AboutOneOrAll):
+    """See what has become of a model on the Hub; None: of all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Fetch a model's new version.
+
+    Attributes:
+        reference: Which model.
+        keeps_old: Keep the old version too.
+    """
+
+    reference: str
+    keeps_old: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Repair(_AboutOne):
     """Fetch what is wrong of a model."""
 
@@ -272,7 +290,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Verify | Repair | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Updates | Update | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

@@ -251,7 +251,7 @@ def _after_interrupt(command: commands.Command) -> str:
     match command:
         case commands.Wait():
             return "Stopped waiting; the downloads go on."
-        case commands.Queue() | commands.Plan() | commands.Search():
+        case commands.Queue() | commands.Plan() | commands.Search() | commands.Updates() | commands.Update():
             return "Interrupted; the request is void."
         case commands.Verify() | commands.Repair():
             return "Stopped verifying; what was known of the models stays."

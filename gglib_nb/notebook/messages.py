@@ -265,6 +265,14 @@ class VerifyReport(TypedDict):
     files: list[CheckedItem]
 
 
+class ModelAnswer(TypedDict):
+    """The answer to `repair`, `update` and `check_update` in words; `is_needed`: there is something to mend or to fetch."""
+
+    id: str
+    is_needed: bool
+    text: str
+
+
 class LoadingLines(TypedDict):
     """One program of the answer to `loading`, and the lines that load the model into it."""
 
@@ -392,10 +400,13 @@ class HoursRequest(TypedDict):
 
 
 class ModelAction(TypedDict):
-    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
+    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program.
+
+    `repair` tells its progress as `verify` does, while it looks for what is wrong.
+    """
 
     cid: str
-    kind: Literal["verify", "forget", "delete_preview", "delete_model", "loading"]
+    kind: Literal["verify", "repair", "check_update", "update", "forget", "delete_preview", "delete_model", "loading"]
     id: str
 
 

@@ -284,10 +284,11 @@ class EngineFellSilent:
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistered:
-    """The attempt's model is in the catalog."""
+    """The attempt's model is in the catalog; `files` says where they stand now, None: where the engine put them."""
 
     attempt: int
     at_s: float
+    files: tuple[StoredFile, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

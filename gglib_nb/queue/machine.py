@@ -32,7 +32,14 @@ The longest module of the package, because every rule of the queue stands in it 
 from typing import Final, assert_never
 
 from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload, QueueRunSummary, QueueSnapshot
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    PlannedDownload,
+    QueuedDownload,
+    QueueRunSummary,
+    QueueSnapshot,
+    StoredFile,
+)
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import (
@@ -173,7 +180,7 @@ class QueueMachine:
             case on.EngineFellSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
-                self._complete(event.attempt, event.at_s)
+                self._complete(event.attempt, event.at_s, event.files)
             case on.RegistrationFailed():
                 self._fail_registration(event)
             case _:
@@ -414,9 +421,10 @@ class QueueMachine:
         )
         self._fail(attempt, error, at_s, can_retry=True)
 
-    def _complete(self, attempt: int, at_s: float) -> None:
+    def _complete(self, attempt: int, at_s: float, files: tuple[StoredFile, ...] | None = None) -> None:
         if (entry := self._downloads.registering(attempt)) is None:
             return
+        entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s)
@@ -529,11 +537,11 @@ class QueueMachine:
         live = (target for entry in self._downloads.live() for target in entry.plan.targets)
         return frozenset(live).union(self._downloads.held_targets())
 
-    def writer_of(self, targets: frozenset[str]) -> DownloadId | None:
-        """The download in the queue, or stopping, that writes one of these paths; None where none does."""
-        plans = [*(entry.plan for entry in self._downloads.live())]
+    def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
+        """What is in the queue, or stopping, and is this download or writes one of these paths; None where nothing is."""
+        plans = [entry.plan for entry in self._downloads.live()]
         plans += [stop.plan for stop in self._downloads.stopping.values()]
-        return next((plan.id for plan in plans if plan.targets & targets), None)
+        return next((plan for plan in plans if plan.id == id or plan.targets & targets), None)
 
     @property
     def is_transferring(self) -> bool:

@@ -42,6 +42,7 @@
 /** @typedef {{kind: "verify_progress", cid: string, id: string, done_bytes: number, total_bytes: number}} VerifyState */
 /** @typedef {{path: string, verdict: string, wrong_ranges: [number, number][]|null, reason: string}} CheckedItem */
 /** @typedef {{id: string, is_right: boolean, text: string, files: CheckedItem[]}} VerifyReport */
+/** @typedef {{id: string, is_needed: boolean, text: string}} ModelAnswer */
 /** @typedef {{program: string, text: string}} LoadingLines */
 /** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
 
