@@ -272,15 +272,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """List the partial downloads that lie about, or delete some.
+    """List the partial downloads that lie about, go on with some, or delete some.
 
     Attributes:
         part_of_path: Those whose path holds this text; None: all of them.
         discard: Delete them.
+        queue: Queue what goes on with them.
     """
 
     part_of_path: str | None
     discard: bool
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
