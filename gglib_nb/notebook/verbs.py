@@ -77,7 +77,13 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     wanted = row_of(command.reference, recall.rows)
     revision = command.revision or wanted.revision
     request = DownloadRequest(
-        wanted.repo_id, wanted.quantization, revision, command.force, command.add_to_db, command.companions
+        wanted.repo_id,
+        wanted.quantization,
+        revision,
+        command.force,
+        command.add_to_db,
+        command.companions,
+        command.everywhere,
     )
     before = {item.id for item in manager.snapshot.items}
     with _numbering_alternatives(recall):
@@ -111,6 +117,7 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
         force=request.force,
         companions=request.companions,
         add_to_db=request.add_to_db,
+        everywhere=request.everywhere,
     )
     return settle(place).id
 
