@@ -33,6 +33,7 @@ from benchmarks import (
     h_resume,
     i_last_byte,
     q_queue,
+    r_reuse,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -62,6 +63,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "I": i_last_byte.measure,
     "P": _panel_cost,
     "Q": q_queue.measure,
+    "R": r_reuse.measure,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (
