@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from gglib_nb.errors import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
+    CatalogDamagedError,
     CatalogError,
+    ClusterError,
     DiskFullError,
     DownloadCancelledError,
     DownloadInterruptedError,
@@ -58,10 +60,12 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
     from gglib_nb.domain.deletion import Deletion, DiskUse, KeptFile
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
+        HostProgress,
         QueuedDownload,
         QueueRunSummary,
         QueueSnapshot,
@@ -86,10 +90,12 @@ if TYPE_CHECKING:
     from gglib_nb.domain.model_summary import ModelSummary
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
+    from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
     from gglib_nb.domain.variants import Variant, Variants, variants_of
     from gglib_nb.manager.config import DownloadManagerConfig
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.progress_watch import Progress
     from gglib_nb.manager.run_coroutine import run
     from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
@@ -98,6 +104,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.download": (
         "DownloadRequest",
         "DownloadStatus",
+        "HostProgress",
         "QueueRunSummary",
         "QueueSnapshot",
         "QueuedDownload",
@@ -118,6 +125,8 @@ _FOUND_IN: Final = {
         "SnapshotChanged",
         "StatusChanged",
     ),
+    "gglib_nb.domain.checking": ("CheckedFile", "Repair", "Verification", "VerifyProgress"),
+    "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
     "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.model": ("Model",),
     "gglib_nb.domain.model_summary": ("ModelSummary",),
@@ -157,8 +166,12 @@ async def download(
     revision: str | None = None,
     force: bool = False,
     companions: tuple[str, ...] = (),
+    everywhere: bool = False,
+    progress: "Progress" = None,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
+
+    Meanwhile a terminal on standard error shows how it goes; where there is none, one line a minute does.
 
     Cancelling the awaiter does not cancel the download: `%gguf cancel` does.
 
@@ -168,13 +181,23 @@ async def download(
         revision: Branch, tag or commit; None is the default branch.
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder.
+        progress: False shows nothing; a callable gets the download whenever something changed, on a thread of its own.
 
     Raises:
         GglibError: What went wrong, and what to do next.
     """
     from gglib_nb.notebook.activity import get_manager
 
-    return await get_manager().download(repo_id, quantization, revision=revision, force=force, companions=companions)
+    return await get_manager().download(
+        repo_id,
+        quantization,
+        revision=revision,
+        force=force,
+        companions=companions,
+        everywhere=everywhere,
+        progress=progress,
+    )
 
 
 def path(text: str) -> "Path":
@@ -213,7 +236,10 @@ def unload_ipython_extension(shell: "InteractiveShell") -> None:
 __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
+    "CatalogDamagedError",
     "CatalogError",
+    "CheckedFile",
+    "ClusterError",
     "Deletion",
     "DiskFullError",
     "DiskUse",
@@ -231,10 +257,12 @@ __all__ = [
     "DownloadStatus",
     "DownloadsFailedError",
     "EngineLostError",
+    "FileChange",
     "FinishedDownload",
     "GatedRepoError",
     "GglibError",
     "GgufError",
+    "HostProgress",
     "HubError",
     "HubUnavailableError",
     "IncompleteShardSetError",
@@ -248,6 +276,7 @@ __all__ = [
     "Model",
     "ModelNotFoundError",
     "ModelSummary",
+    "ModelUpdate",
     "NetworkError",
     "NoGgufFilesError",
     "NotInQueueError",
@@ -261,8 +290,10 @@ __all__ = [
     "QueueRunSummary",
     "QueueSnapshot",
     "QueuedDownload",
+    "QueuedUpdate",
     "RateLimitedError",
     "RemoteChangedError",
+    "Repair",
     "RepoNotFoundError",
     "RequestError",
     "RevisionNotFoundError",
@@ -279,6 +310,8 @@ __all__ = [
     "TransferError",
     "Variant",
     "Variants",
+    "Verification",
+    "VerifyProgress",
     "download",
     "get_manager",
     "load_ipython_extension",

@@ -32,11 +32,13 @@ can decide without reading text. This module is the ground floor: it imports not
     │   ├── DiskFullError
     │   ├── StorageError                    the models folder cannot be written
     │   ├── EngineLostError                 the engine died again and again
+    │   ├── ClusterError                    the Dask cluster cannot be used
     │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
     │   ├── DownloadsFailedError            some of those that were waited for failed
     │   └── DownloadCancelledError          what `wait` raises for a cancelled download
     ├── GgufError                       these bytes are not a GGUF header we can read
     └── CatalogError                    the models database cannot be read or written
+        ├── CatalogDamagedError             it is no database any more; it was moved aside
         └── ModelNotFoundError              no registered model of that id
 
 Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
@@ -79,7 +81,15 @@ class AmbiguousQuantizationError(_ChoiceError):
 
 
 class NoGgufFilesError(RequestError):
-    """The repository holds no model in GGUF at this revision."""
+    """The repository holds no model in GGUF at this revision.
+
+    Attributes:
+        alternatives: Repositories with GGUF files that were made of it, the most used first; empty where none is known.
+    """
+
+    def __init__(self, message: str, alternatives: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.alternatives = tuple(alternatives)
 
 
 class IncompleteShardSetError(RequestError):
@@ -234,6 +244,10 @@ class EngineLostError(TransferError):
     """The engine process died several times without a new byte."""
 
 
+class ClusterError(TransferError):
+    """The Dask cluster that shall run the downloads cannot be used; the text says why, and what helps."""
+
+
 class DownloadInterruptedError(TransferError):
     """The transfer was stopped from outside (the manager closed); the partial file is kept."""
 
@@ -260,6 +274,10 @@ class GgufError(GglibError):
 
 class CatalogError(GglibError):
     """The models database cannot be read or written."""
+
+
+class CatalogDamagedError(CatalogError):
+    """The file is no database, or a damaged one; it is kept under another name, and the next use begins a new one."""
 
 
 class ModelNotFoundError(CatalogError):

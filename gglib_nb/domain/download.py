@@ -5,10 +5,14 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
+
+BAR_STEPS: Final = 128
+"""In so many equal steps of a file it is told where its bytes stand: fine enough for a bar, coarse enough to be told often."""
 
 
 class DownloadStatus(StrEnum):
@@ -55,6 +59,7 @@ class DownloadRequest:
             is verified.
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
     """
 
     repo_id: str
@@ -63,6 +68,7 @@ class DownloadRequest:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def id(self) -> DownloadId:
@@ -112,8 +118,12 @@ class PlannedDownload:
         companions: As in the request.
         replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
             may be copied. Unlike `force`, what is here is used.
+        is_update: It brings a new version of the registered model of its id, which takes that one's place when it is
+            registered.
+        keeps_old: The old version stays, under an id with its commit.
         donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
             without being named.
+        everywhere: As in the request.
     """
 
     id: DownloadId
@@ -126,6 +136,9 @@ class PlannedDownload:
     companions: tuple[str, ...] = ()
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    is_update: bool = False
+    keeps_old: bool = False
+    everywhere: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -199,6 +212,36 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProgress:
+    """How far one host of a cluster is with a download.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        downloaded_bytes: On its disk.
+        total_bytes: None unknown.
+        is_finished: Everything stands in its place there.
+    """
+
+    host: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostFolder:
+    """The models folder of one host of a cluster.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        models_directory: Absolute path, there.
+    """
+
+    host: str
+    models_directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardProgress:
     """One file's bar.
 
@@ -209,6 +252,9 @@ class ShardProgress:
         size_bytes: None unknown.
         downloaded_bytes: Bytes that are on the disk.
         status: Where it is.
+        arrived_steps: Where those bytes stand, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
+            where they stand in their order from the start, or where it is not known.
+        verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
     """
 
     number: int
@@ -217,6 +263,8 @@ class ShardProgress:
     size_bytes: int | None
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +291,7 @@ class QueuedDownload:
         commit_sha: The commit it comes from.
         label: Quantization label; None where the files carry none.
         paths: Where the model's files stand, in shard order; empty unless completed.
+        companion_paths: Where its companions stand, in their order; empty unless completed.
         is_verified: True when every file hashed to what the hub states; None unless completed.
         was_present: Completed without a byte fetched.
         queued_at_s: Unix time.
@@ -250,6 +299,8 @@ class QueuedDownload:
         ended_at_s: Unix time; None before.
         reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
+            gets a copy of its own, bytes and totals are those of all copies together.
     """
 
     id: DownloadId
@@ -276,6 +327,8 @@ class QueuedDownload:
     ended_at_s: float | None
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    companion_paths: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
 
     @property
     def group_id(self) -> str:
@@ -361,6 +414,61 @@ class QueueRunSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ElsewhereDownload:
+    """A download in the queue of another kernel that shares the models folder; it can be looked at only.
+
+    Attributes:
+        owner: Whose it is, in words: a notebook's name or a process, and its machine where that is another one.
+        is_left: Its kernel is gone, and nobody has taken it up yet.
+        id: Its id there.
+        commit_sha: The commit it comes from.
+        status: Where it is.
+        downloaded_bytes: Bytes on the disk.
+        total_bytes: None unknown.
+        bytes_per_second: Rate of its line; None until known, or while it does not transfer.
+        eta_seconds: None unknown.
+        notice: One line that says what is going on; None when the status says it all.
+    """
+
+    owner: str
+    is_left: bool
+    id: DownloadId
+    commit_sha: str
+    status: DownloadStatus
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+    @property
+    def display_name(self) -> str:
+        """Repository's name without its owner."""
+        return self.id.repo_id.rpartition("/")[2]
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1; None where the total is unknown."""
+        if self.total_bytes is None:
+            return None
+        return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueNotice:
+    """One line about the queue as a whole.
+
+    Attributes:
+        kind: `adopted` (downloads of an earlier kernel were taken up), `partials` (bytes lie about that nothing in the
+            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered).
+        text: What a person reads.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSnapshot:
     """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
 
@@ -382,6 +490,8 @@ class QueueSnapshot:
         network_wait_s: How long a network that is gone is waited for before downloads fail.
         download_hours: The hours of the day in which downloads run; None is at any time.
         is_outside_hours: It is not such an hour now: what is queued waits for it.
+        notices: Lines about the queue as a whole.
+        elsewhere: Downloads of other kernels with the same models folder.
     """
 
     version: int
@@ -401,6 +511,9 @@ class QueueSnapshot:
     network_wait_s: int = 86_400
     download_hours: DailyHours | None = None
     is_outside_hours: bool = False
+
+    notices: tuple[QueueNotice, ...] = ()
+    elsewhere: tuple[ElsewhereDownload, ...] = ()
 
     @property
     def waits_until(self) -> str | None:

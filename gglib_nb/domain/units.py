@@ -1,4 +1,4 @@
-"""Bytes as a person reads them: one system for disk and line, one for memory. Pure; knows nothing of downloads.
+"""Bytes, time and shares as a person reads them: one system for disk and line, one for memory. Pure.
 
 On the disk and on the line they are decimal, as on the Hub's pages, in its client and on the label of a disk: a file that
 the Hub calls 4.92 GB is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half up, as the
@@ -12,6 +12,8 @@ UNKNOWN: Final = "—"
 
 _DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+# What is longer is not worth telling apart, and a column has to end somewhere.
+_LONGEST_S: Final = (99 * 60 + 59) * 60
 
 
 def size(size_bytes: float | None) -> str:
@@ -39,6 +41,29 @@ def rate(bytes_per_second: float | None) -> str:
 def memory(memory_bytes: float | None) -> str:
     """Bytes of RAM or of a GPU, binary: `15.5 GiB`."""
     return UNKNOWN if memory_bytes is None else scaled(memory_bytes, 1024, _BINARY)
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `1 h 02 min`, `3 min 20 s` or `12 s`.
+
+    Never `0 s`, since what is shown has not ended yet or took some time; never above `99 h 59 min`.
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    whole = min(_LONGEST_S, max(1, math.floor(seconds + 0.5)))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02} min"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction of 0 to 1 as whole percents, rounded down: `100 %` is said of nothing unfinished."""
+    if fraction is None:
+        return UNKNOWN
+    # The addend gives back what binary fractions lose: 0.29 * 100 is 28.999999999999996.
+    return f"{math.floor(min(1.0, max(0.0, fraction)) * 100 + 1e-9)} %"
 
 
 def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> str:

@@ -11,38 +11,46 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
-from gglib_nb.manager.futures import chain, then
+from gglib_nb.manager.finding import judged, pointing_to_children
+from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
-from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
+from gglib_nb.manager.machine_memory import machine_memory
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
+from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
+from gglib_nb.manager.progress_watch import Progress, watched
+from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
-from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
+from gglib_nb.manager.update_settling import settle_update
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings, checked_connections, daily_hours
+from gglib_nb.settings import Settings, checked_connections, daily_hours, session_name
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -116,7 +124,13 @@ class Operations(ModelOperations):
         catalog = Catalog(settings.database_path)
         hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
+        self._runner: Final = EngineEffectRunner(
+            configure,
+            catalog,
+            engine_for(settings),
+            lambda model, keeps_old: settle_update(catalog, model, settings.models_directory, keeps_old=keeps_old),
+        )
+        self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
             max_size=settings.max_queue_size,
@@ -129,11 +143,11 @@ class Operations(ModelOperations):
         )
         thread = QueueThread(machine, self._runner)
         super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
-        self._runner.connect(self._thread.post)
+        self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), thread)
+        self._runner.connect(thread.post, self._keeper.changed)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
-        self._resolver: Final = Resolver(self.hub, self.catalog, self.settings.models_directory, ram_bytes())
         self._planner: Final = Planner(
             self.hub, self.settings.models_directory, machine_memory, present_bytes, self.catalog.models
         )
@@ -165,6 +179,7 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
     ) -> "Future[SmartQueueResult]":
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
@@ -176,7 +191,7 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
         return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
@@ -188,19 +203,46 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
+        progress: Progress = None,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
+
+        Meanwhile a terminal on standard error shows how it goes, a bar for each file that moves; where there is none, one
+        line a minute does. `progress=False` shows nothing, as do the Hub's own switches; a callable gets the download
+        whenever something changed, on a thread of its own, ten times a second at most.
 
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
-            repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
+            repo_id,
+            quantization,
+            revision=revision,
+            force=force,
+            add_to_db=add_to_db,
+            companions=companions,
+            everywhere=everywhere,
         )
+        naming = then(queueing, lambda queued: queued.id)
         finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
-        return then(finishing, lambda finished: finished.paths[0])
+        arriving = then(finishing, lambda finished: finished.paths[0])
+        return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
-        return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)
+        def plan() -> PlannedDownload:
+            with pointing_to_children(self.hub, request.repo_id):
+                return self._resolve(request)
+
+        return self._request(str(request.id), plan, starts=starts, joins=joins)
+
+    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
+        if request.everywhere and self.engine is None:
+            raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
+        return self._resolver.resolve(request)
+
+    @override
+    def _with_hub(self, call: Callable[[], _Result]) -> "Future[_Result]":
+        return self._ask_hub(call)
 
     @override
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
@@ -261,6 +303,29 @@ class Operations(ModelOperations):
         """Lets a paused download run again; the processor runs."""
         return self._thread.post(on.ResumeRequested(_id(id), time.time()))
 
+    def submit_run_now(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
+        return self._thread.post(on.RunRequested(_id(id), time.time()))
+
+    def submit_pause_all(self) -> "Future[None]":
+        """Holds everything back: what waits first, so that nothing starts meanwhile."""
+        items = self.snapshot.items
+        wanted = [item for item in reversed(items) if item.status is not DownloadStatus.REGISTERING]
+        return then(gathered([self.submit_pause(item.id) for item in wanted]), lambda _: None)
+
+    def submit_resume_all(self) -> "Future[None]":
+        """Lets everything that is paused run again, in its order."""
+        paused = [item for item in self.snapshot.items if item.status is DownloadStatus.PAUSED]
+        return then(gathered([self.submit_resume(item.id) for item in paused]), lambda _: None)
+
+    def submit_clear_ended(self, status: DownloadStatus | str) -> "Future[None]":
+        """Takes what ended in this way (`completed`, `failed`, `cancelled`) off the lists; files and partial files stay."""
+        return self._thread.post(on.EndedCleared(DownloadStatus(status)))
+
+    def submit_discard(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Takes a cancelled or failed download off the lists and deletes its partial files."""
+        return self._thread.post(on.EndedDiscarded(_id(id)))
+
     def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
         # Somebody may have logged in since it failed.
@@ -294,6 +359,37 @@ class Operations(ModelOperations):
             InvalidConfigError: It is not a whole number of at least 1.
         """
         return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    @property
+    def engine(self) -> object:
+        """Where transfers run: None on this machine, else as it was set."""
+        return self._engine_setting
+
+    def submit_set_engine(self, engine: object) -> "Future[None]":
+        """Lets transfers run elsewhere from now on, as `DownloadManagerConfig.engine` says; None on this machine.
+
+        Raises:
+            InvalidConfigError: There is no such engine, or downloads run: it changes when nothing does.
+        """
+
+        def make() -> tuple[object, MakeEngine]:
+            settings = replace(self.settings, engine=engine)
+            return settings.engine, engine_for(settings)
+
+        return chain(
+            self._ask_hub(make), lambda made: self._thread.ask(lambda machine: self._change_engine(machine, *made))
+        )
+
+    def _change_engine(self, machine: QueueMachine, engine: object, make_engine: MakeEngine) -> None:
+        # On the queue's thread, so that nothing starts meanwhile.
+        if engine == self._engine_setting:
+            return
+        if machine.is_transferring:
+            raise InvalidConfigError(
+                "The engine changes when no download runs: wait, or pause what runs, then set it again."
+            )
+        self._engine_setting = engine
+        self._runner.change_engine(make_engine)
 
     def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
         """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
@@ -372,7 +468,10 @@ class Operations(ModelOperations):
 
         It is called on the queue's own thread, so it must not wait. Returns what ends it.
         """
-        return self._thread.subscribe(listener)
+        unsubscribe = self._thread.subscribe(listener)
+        # There is somebody to show the other kernels' downloads to, as soon as the thread knows of them.
+        self._thread.ask(lambda _machine: None).add_done_callback(lambda _done: self._keeper.wake())
+        return unsubscribe
 
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
@@ -398,18 +497,44 @@ class Operations(ModelOperations):
             RequestError: The quantization names no variant, or several.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
+
+        def plan() -> RepoPlan:
+            with pointing_to_children(self.hub, repo_id):
+                found = self._planner.plan(repo_id, quantization, revision, context, self.snapshot)
+            return replace(found, page_url=f"{self.hub.endpoint}/{found.repo_id}")
+
+        return self._ask_hub(plan)
 
     def submit_search(
-        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+        self,
+        words: str = "",
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        sort: str = "downloads",
+        limit: int = 20,
     ) -> "Future[list[RepoSummary]]":
         """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        With each, whether it likely fits this machine and whether a model of it is here. Arguments are those of
+        `HubClient.search`.
 
         Raises:
             RequestError: There is no such order.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
+        def search() -> list[RepoSummary]:
+            found = self.hub.search(
+                words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
+            )
+            here: frozenset[str] = frozenset()
+            with suppress(CatalogError):
+                here = frozenset(model.id.repo_id.casefold() for model in self.catalog.models())
+            return judged(found, self._planner.memory, here, self.hub.endpoint)
+
+        return self._ask_hub(search)
 
     def submit_partials(self) -> "Future[list[Leftover]]":
         """The partial downloads that lie about in the models folder, by path."""
@@ -425,6 +550,42 @@ class Operations(ModelOperations):
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
         return chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
+    # Other kernels -----------------------------------------------------------------------------------------------
+
+    def submit_adopt(self) -> "Future[Adoption]":
+        """Takes up what kernels left that are gone: their queue, pauses, failures and limits; what ran goes on.
+
+        From then on this queue is handed on as well: a close keeps it for the next kernel. `get_manager` does this
+        once; a manager made by hand is asked. Where the models database cannot be used there is nothing to take up, and
+        a notice of the snapshot says so.
+        """
+        return self._keeper.adopt(self._prepare_adopted)
+
+    def _prepare_adopted(self) -> None:
+        self._runner.use_token(self.hub.token)
+        self._runner.warm_up()
+
+    def submit_see_others(self) -> "Future[None]":
+        """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
+        return self._keeper.look()
+
+    def submit_queue_partials(self, part_of_path: str = "") -> "Future[list[DownloadId]]":
+        """Queues what partial files lie in the models folder and nothing in the queue goes on with.
+
+        Args:
+            part_of_path: Only files whose path holds this text.
+
+        Returns:
+            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
+        """
+        asking = self._thread.ask(lambda machine: machine.wanted_targets)
+        folder = self.settings.models_directory
+        finding = chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
+        return chain(finding, lambda requests: gathered([self._queue_again(request) for request in requests]))
+
+    def _queue_again(self, request: DownloadRequest) -> "Future[DownloadId]":
+        return then(self._submit(request, starts=True, joins=True), lambda queued: queued.id)
+
     # The end -----------------------------------------------------------------------------------------------------
 
     @property
@@ -435,6 +596,7 @@ class Operations(ModelOperations):
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
         self._hours.watch(None)
+        self._keeper.close()
         self._thread.close(timeout_s)
         self._workers.close()
         self._model_workers.close()
@@ -444,6 +606,7 @@ class Operations(ModelOperations):
 
     def abandon(self) -> None:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
+        self._keeper.abandon()
         self._thread.abandon()
         self._runner.abandon()
         self._workers.abandon()
@@ -459,6 +622,7 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
         network_wait_s=settings.network_wait_s,
+        max_concurrent=settings.max_concurrent,
     )
 
 

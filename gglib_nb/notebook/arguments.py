@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.printable import printable
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.commands import (
     Bandwidth,
@@ -34,6 +35,7 @@ from gglib_nb.notebook.commands import (
     Remove,
     Resume,
     Retry,
+    RunNow,
     Search,
     ShowPanel,
     SortKey,
@@ -42,7 +44,6 @@ from gglib_nb.notebook.commands import (
 )
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 from gglib_nb.notebook.model_grammar import MODEL_VERBS
-from gglib_nb.notebook.wording import printable
 
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000
@@ -190,11 +191,12 @@ def _declare_queue(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-db", dest="add_to_db", action="store_false")
     parser.add_argument("--no-start", dest="starts", action="store_false")
+    parser.add_argument("--everywhere", action="store_true")
 
 
 def _build_queue(given: SimpleNamespace) -> Command:
     kinds = tuple(dict.fromkeys(given.companions))
-    return Queue(given.reference, given.revision, given.force, kinds, given.add_to_db, given.starts)
+    return Queue(given.reference, given.revision, given.force, kinds, given.add_to_db, given.starts, given.everywhere)
 
 
 def _declare_plan(parser: argparse.ArgumentParser) -> None:
@@ -206,6 +208,8 @@ def _declare_plan(parser: argparse.ArgumentParser) -> None:
 def _declare_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="+")
     parser.add_argument("--max-size", metavar="PARAMETERS", type=_typed(parse_parameters))
+    parser.add_argument("--licence", metavar="LICENCE")
+    parser.add_argument("--task", metavar="TASK")
     parser.add_argument("--sort", choices=get_args(SortKey), default="downloads")
     parser.add_argument("--limit", metavar="ROWS", type=_typed(_count), default=20)
 
@@ -244,6 +248,26 @@ def _declare_retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true")
 
 
+def _declare_one_or_all(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID", nargs="?")
+    parser.add_argument("--all", action="store_true")
+
+
+def _one_or_all(given: SimpleNamespace) -> str | None:
+    if given.all == (given.reference is not None):
+        raise GrammarError("name one download, or write --all")
+    reference: str | None = given.reference
+    return reference
+
+
+def _build_pause(given: SimpleNamespace) -> Command:
+    return Pause(_one_or_all(given))
+
+
+def _build_resume(given: SimpleNamespace) -> Command:
+    return Resume(_one_or_all(given))
+
+
 def _build_retry(given: SimpleNamespace) -> Command:
     if given.all == (given.reference is not None):
         raise GrammarError("name one download, or write --all")
@@ -252,16 +276,19 @@ def _build_retry(given: SimpleNamespace) -> Command:
 
 def _declare_partials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part_of_path", metavar="TEXT", nargs="?")
+    parser.add_argument("--queue", action="store_true")
     parser.add_argument("--discard", action="store_true")
     parser.add_argument("--all", action="store_true")
 
 
 def _build_partials(given: SimpleNamespace) -> Command:
+    if given.queue and (given.discard or given.all):
+        raise GrammarError("--queue goes on with them, --discard deletes them: say one")
     if given.discard and given.all == (given.part_of_path is not None):
         raise GrammarError("say which to delete: a part of their path, or --all")
     if given.all and not given.discard:
         raise GrammarError("--all goes with --discard; without both, all are listed")
-    return Partials(given.part_of_path, given.discard)
+    return Partials(given.part_of_path, given.discard, given.queue)
 
 
 def _declare_limit(parser: argparse.ArgumentParser) -> None:
@@ -321,7 +348,7 @@ _OTHER_WORDS: Final = {
 
 VERBS: Final[dict[str, Verb]] = {
     "queue": Verb(
-        "queue REPO[:QUANT] [--revision REVISION] [--force] [--with KIND] [--no-db] [--no-start]",
+        "queue REPO[:QUANT] [--revision REVISION] [--force] [--with KIND] [--no-db] [--no-start] [--everywhere]",
         "Choose a variant, queue it and start.",
         _declare_queue,
         _build_queue,
@@ -332,6 +359,7 @@ VERBS: Final[dict[str, Verb]] = {
             "--force fetches again although the file is here.",
             f"--with fetches a companion along: {', '.join(COMPANION_KINDS)}.",
             "--no-db leaves the model out of %gguf models. --no-start queues without starting.",
+            "--everywhere, on a Dask cluster, fetches a copy for every host's own folder.",
         ),
     ),
     "plan": Verb(
@@ -343,11 +371,16 @@ VERBS: Final[dict[str, Verb]] = {
         ("--context is the number of tokens to estimate the memory for, such as 8192 or 8k.",),
     ),
     "search": Verb(
-        "search WORDS [--max-size PARAMETERS] [--sort downloads|likes|modified|trending] [--limit ROWS]",
+        "search WORDS [--max-size PARAMETERS] [--licence LICENCE] [--task TASK] "
+        "[--sort downloads|likes|modified|trending] [--limit ROWS]",
         "Find repositories with GGUF files; %gguf queue N takes row N.",
         _declare_search,
-        lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit),
-        explains=("--max-size is the largest number of parameters, such as 8B or 500M.",),
+        lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit, given.licence, given.task),
+        explains=(
+            "--max-size is the largest number of parameters, such as 8B or 500M.",
+            "--licence and --task are the Hub's words, such as apache-2.0 and image-text-to-text.",
+            "Size and fit are guesses for Q4_K_M, from the parameters alone; %gguf plan has the numbers.",
+        ),
     ),
     "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
     "panel": Verb("panel", "Show the live panel.", _nothing, lambda _: ShowPanel()),
@@ -370,8 +403,25 @@ VERBS: Final[dict[str, Verb]] = {
         "pending",
         (_IDS,),
     ),
-    "pause": Verb("pause ID", "Let a download rest.", reference("ID"), about(Pause), "live", (_IDS,)),
-    "resume": Verb("resume ID", "Let a paused download go on.", reference("ID"), about(Resume), "paused", (_IDS,)),
+    "pause": Verb(
+        "pause ID | pause --all", "Let a download rest, or all.", _declare_one_or_all, _build_pause, "live", (_IDS,)
+    ),
+    "resume": Verb(
+        "resume ID | resume --all",
+        "Let a paused download go on, or all.",
+        _declare_one_or_all,
+        _build_resume,
+        "paused",
+        (_IDS,),
+    ),
+    "run-now": Verb(
+        "run-now ID",
+        "Run a waiting download now; the one that started last waits for it.",
+        reference("ID"),
+        about(RunNow),
+        "pending",
+        (_IDS,),
+    ),
     "retry": Verb(
         "retry ID | retry --all",
         "Queue a failed download again; what is right on the disk stays.",
@@ -424,8 +474,8 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     **MODEL_VERBS,
     "partials": Verb(
-        "partials [TEXT] | partials --discard TEXT | partials --discard --all",
-        "List the partial downloads that lie about, or delete them.",
+        "partials [TEXT] | partials --queue [TEXT] | partials --discard TEXT | partials --discard --all",
+        "List the partial downloads that lie about, go on with them, or delete them.",
         _declare_partials,
         _build_partials,
         explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),

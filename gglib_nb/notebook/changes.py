@@ -7,6 +7,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import commands, formats, wording
 from gglib_nb.notebook.targets import find_download
 from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook.wording import printable
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
@@ -18,6 +19,7 @@ Change = (
     | commands.Move
     | commands.Pause
     | commands.Resume
+    | commands.RunNow
     | commands.Retry
     | commands.ClearFailed
     | commands.Limit
@@ -37,6 +39,14 @@ def change(command: Change, manager: "DownloadManager") -> str:
             return _cancel_all(manager)
         case commands.Retry(None):
             return _retry_all(manager)
+        case commands.Pause(None):
+            number = sum(item.status is not DownloadStatus.PAUSED for item in manager.snapshot.items)
+            settle(manager.submit_pause_all())
+            return f"Paused {_downloads(number)}. Go on with: %gguf resume --all"
+        case commands.Resume(None):
+            number = sum(item.status is DownloadStatus.PAUSED for item in manager.snapshot.items)
+            settle(manager.submit_resume_all())
+            return f"Resumed {_downloads(number)}."
         case commands.ClearFailed(None):
             number = len(manager.snapshot.recent_failures)
             settle(manager.submit_clear_failed())
@@ -47,12 +57,13 @@ def change(command: Change, manager: "DownloadManager") -> str:
             return _change_one(command, manager)
 
 
-def _change_one(
+def _change_one(  # noqa: C901 - one case a verb
     command: commands.Cancel
     | commands.Remove
     | commands.Move
     | commands.Pause
     | commands.Resume
+    | commands.RunNow
     | commands.Retry
     | commands.ClearFailed,
     manager: "DownloadManager",
@@ -61,9 +72,7 @@ def _change_one(
     id_ = find_download(command.reference or "", manager.snapshot, failed_first=is_about_failures)
     match command:
         case commands.Cancel():
-            settle(manager.submit_cancel_download(id_, discard=command.discard))
-            kept = "its partial files are deleted" if command.discard else "what was fetched is kept for a resume"
-            return f"Cancelled {id_}; {kept}."
+            return _cancel(id_, manager, discard=command.discard)
         case commands.Remove():
             settle(manager.submit_remove_from_queue(id_))
             return f"Removed {id_} from the queue."
@@ -76,6 +85,9 @@ def _change_one(
         case commands.Resume():
             settle(manager.submit_resume(id_))
             return f"Resumed {id_}. {standing(find_item(id_, manager.snapshot))}"
+        case commands.RunNow():
+            settle(manager.submit_run_now(id_))
+            return f"{id_} runs now; what made room for it is next."
         case commands.Retry():
             settle(manager.submit_retry(id_))
             return f"Queued {id_} again. {standing(find_item(id_, manager.snapshot))}"
@@ -84,6 +96,15 @@ def _change_one(
             return f"Took {id_} off the failures; what was fetched is kept."
         case _:
             assert_never(command)
+
+
+def _cancel(id_: DownloadId, manager: "DownloadManager", *, discard: bool) -> str:
+    settle(manager.submit_cancel_download(id_, discard=discard))
+    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == id_), None)
+    if cancelled is not None and cancelled.notice_kind == "elsewhere":
+        return printable(f"Cancelled {id_} here; {cancelled.notice}.")
+    kept = "its partial files are deleted" if discard else "what was fetched is kept for a resume"
+    return f"Cancelled {id_}; {kept}."
 
 
 def _cancel_all(manager: "DownloadManager") -> str:

@@ -44,6 +44,7 @@ class Queue:
         companions: Kinds of companion files to fetch along.
         add_to_db: Register the finished model.
         starts: Whether the processor runs.
+        everywhere: On a cluster, a copy for every host's own folder.
     """
 
     reference: str
@@ -52,6 +53,7 @@ class Queue:
     companions: tuple[str, ...]
     add_to_db: bool
     starts: bool
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,16 @@ class Search:
         max_parameters: Only models with no more parameters; None: any.
         sort: Order of the rows.
         limit: Rows at most.
+        licence: As the Hub names it; None: any.
+        task: As the Hub names it; None: any.
     """
 
     words: str
     max_parameters: int | None
     sort: SortKey
     limit: int
+    licence: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +126,18 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause(_AboutOne):
-    """Let a download rest; it keeps its bytes."""
+class Pause(_AboutOneOrAll):
+    """Let a download rest; it keeps its bytes. None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resume(_AboutOne):
-    """Let a paused download go on."""
+class Resume(_AboutOneOrAll):
+    """Let a paused download go on; None: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunNow(_AboutOne):
+    """Run a waiting download now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +230,24 @@ class Verify(_AboutOneOrAll):
 
 
 @dataclass(frozen=True, slots=True)
+class Updates(_AboutOneOrAll):
+    """See what has become of a model on the Hub; None: of all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Fetch a model's new version.
+
+    Attributes:
+        reference: Which model.
+        keeps_old: Keep the old version too.
+    """
+
+    reference: str
+    keeps_old: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Repair(_AboutOne):
     """Fetch what is wrong of a model."""
 
@@ -243,15 +272,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """List the partial downloads that lie about, or delete some.
+    """List the partial downloads that lie about, go on with some, or delete some.
 
     Attributes:
         part_of_path: Those whose path holds this text; None: all of them.
         discard: Delete them.
+        queue: Queue what goes on with them.
     """
 
     part_of_path: str | None
     discard: bool
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +292,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Verify | Repair | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Updates | Update | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (
@@ -276,6 +307,7 @@ Command = (
     | Move
     | Pause
     | Resume
+    | RunNow
     | Retry
     | ClearFailed
     | Limit

@@ -12,17 +12,19 @@ from gglib_nb.errors import RequestError
 
 
 class ShardState(TypedDict):
-    """One file's bar."""
+    """One file's bar. Where its bytes stand is as in `domain.download.ShardProgress`, and old while no view shows it."""
 
     path: str
     kind: str
     size_bytes: int | None
     downloaded_bytes: int
     status: str
+    arrived_steps: list[int]
+    verified_steps: int
 
 
 class ItemState(TypedDict):
-    """One download's row. `shards` are the model's files, then its companions."""
+    """One download's row. `shards` are the model's files, then its companions; `hosts` is empty on this machine."""
 
     id: str
     repo_id: str
@@ -42,8 +44,10 @@ class ItemState(TypedDict):
     can_retry: bool
     reason: str
     path: str | None
+    projector_path: str | None
     is_verified: bool | None
     was_present: bool
+    hosts: str
     started_at_s: float | None
     ended_at_s: float | None
     shards: list[ShardState]
@@ -60,8 +64,31 @@ class RunState(TypedDict):
     completed_bytes: int | None
 
 
+class NoticeState(TypedDict):
+    """A line about the queue as a whole."""
+
+    kind: str
+    text: str
+
+
+class ElsewhereState(TypedDict):
+    """A download of another kernel; it can be looked at only."""
+
+    owner: str
+    is_left: bool
+    id: str
+    name: str
+    quantization: str | None
+    status: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+
 class QueueState(TypedDict):
-    """What the header shows. `waits_until` is set while it is no hour in which downloads run."""
+    """What stands above and below the list of downloads. `waits_until` is set while it is no hour in which downloads run."""
 
     pending_count: int
     active_count: int
@@ -75,6 +102,8 @@ class QueueState(TypedDict):
     eta_seconds: float | None
     resolving: list[str]
     last_run: RunState | None
+    notices: list[NoticeState]
+    elsewhere: list[ElsewhereState]
 
 
 class PanelState(TypedDict):
@@ -90,8 +119,9 @@ class PanelState(TypedDict):
     items: dict[str, ItemState]
 
 
-BarPatch = tuple[int, int] | tuple[int, int, str]
-"""Index of a bar, its bytes, and its status where that is another one."""
+BarPatch = tuple[int, int] | tuple[int, int, str] | tuple[int, int, str, int, list[int]]
+"""Index of a bar, its bytes; its status where that is another one; where its bytes stand, for a bar that shows it: how far
+it is verified and the runs that arrived."""
 
 
 class ItemPatch(TypedDict):
@@ -116,13 +146,17 @@ class Delta(TypedDict):
 
 
 class Reply(TypedDict):
-    """The answer every request gets: `result` where it worked, `error` in words where not."""
+    """The answer every request gets: `result` where it worked, `error` in words where not.
+
+    `alternatives` are repositories that the error names in place of the one asked for.
+    """
 
     kind: Literal["reply"]
     cid: str
     ok: bool
     result: NotRequired[Any]
     error: NotRequired[str]
+    alternatives: NotRequired[list[str]]
 
 
 class VariantChoice(TypedDict):
@@ -155,6 +189,7 @@ class VariantList(TypedDict):
     """The answer to `variants`. `accept_url` is set where terms have to be accepted before anything can be fetched."""
 
     repo_id: str
+    page_url: str | None
     revision: str | None
     free_bytes: int | None
     context_tokens: int | None
@@ -167,8 +202,14 @@ class Suggestion(TypedDict):
     """One repository found by `suggest`."""
 
     repo_id: str
+    page_url: str | None
     downloads: int | None
     parameter_count: int | None
+    likely_size_bytes: int | None
+    fit: str
+    is_here: bool
+    is_gated: bool
+    modified_at: str | None
 
 
 class ModelItem(TypedDict):
@@ -249,6 +290,14 @@ class VerifyReport(TypedDict):
     files: list[CheckedItem]
 
 
+class ModelAnswer(TypedDict):
+    """The answer to `repair`, `update` and `check_update` in words; `is_needed`: there is something to mend or to fetch."""
+
+    id: str
+    is_needed: bool
+    text: str
+
+
 class LoadingLines(TypedDict):
     """One program of the answer to `loading`, and the lines that load the model into it."""
 
@@ -256,18 +305,43 @@ class LoadingLines(TypedDict):
     text: str
 
 
+class SightRequest(TypedDict):
+    """What a person can see of one view: nothing else of the panel has to be told as it moves.
+
+    `rows` are in sight; `mapped` are those of them that show where their files' bytes stand.
+    """
+
+    cid: str
+    kind: Literal["sight"]
+    view: str
+    is_shown: bool
+    rows: list[str]
+    mapped: list[str]
+
+
 class PlainRequest(TypedDict):
     """A request that is about the whole queue, or about all models."""
 
     cid: str
-    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync", "models"]
+    kind: Literal[
+        "cancel_all",
+        "pause_all",
+        "resume_all",
+        "retry_all",
+        "clear_failed",
+        "clear_completed",
+        "clear_cancelled",
+        "queue_partials",
+        "sync",
+        "models",
+    ]
 
 
 class DownloadAction(TypedDict):
     """A request that is about one download."""
 
     cid: str
-    kind: Literal["cancel", "remove", "pause", "resume", "retry", "dismiss"]
+    kind: Literal["cancel", "remove", "pause", "resume", "run_now", "retry", "dismiss", "discard"]
     id: str
 
 
@@ -301,11 +375,14 @@ class VariantsRequest(TypedDict):
 
 
 class SuggestRequest(TypedDict):
-    """Which repositories answer to these words?"""
+    """Which repositories answer to these words? The others narrow that; None and left out is any."""
 
     cid: str
     kind: Literal["suggest"]
     text: str
+    max_parameters: NotRequired[int | None]
+    licence: NotRequired[str | None]
+    task: NotRequired[str | None]
 
 
 class LimitRequest(TypedDict):
@@ -349,15 +426,19 @@ class HoursRequest(TypedDict):
 
 
 class ModelAction(TypedDict):
-    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
+    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program.
+
+    `repair` tells its progress as `verify` does, while it looks for what is wrong.
+    """
 
     cid: str
-    kind: Literal["verify", "forget", "delete_preview", "delete_model", "loading"]
+    kind: Literal["verify", "repair", "check_update", "update", "forget", "delete_preview", "delete_model", "loading"]
     id: str
 
 
 Request = (
-    PlainRequest
+    SightRequest
+    | PlainRequest
     | DownloadAction
     | ModelAction
     | MoveRequest
@@ -410,4 +491,4 @@ def _fits(content: Mapping[str, object], name: str, hint: type, optional: bool) 
     value = content[name]
     if hint == list[str]:
         return isinstance(value, list) and all(isinstance(part, str) for part in value)
-    return isinstance(value, hint) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

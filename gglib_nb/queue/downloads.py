@@ -9,6 +9,7 @@ from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import StoredDownload
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.index import EntryIndex
@@ -116,7 +117,11 @@ class Downloads:
 
     def forget_failures(self) -> None:
         """Removes the failures."""
-        for entry in [entry for entry in self.ended if entry.status is DownloadStatus.FAILED]:
+        self.forget_ended_as(DownloadStatus.FAILED)
+
+    def forget_ended_as(self, status: DownloadStatus) -> None:
+        """Removes what ended in this way."""
+        for entry in [entry for entry in self.ended if entry.status is status]:
             self.remove_ended(entry)
 
     def withdraw(self, entry: Entry) -> int | None:
@@ -171,6 +176,10 @@ class Downloads:
         """The live download that is the same one, or that answers to its id already."""
         return self._first_live(self._live.same_as(plan))
 
+    def same_ended(self, plan: PlannedDownload) -> bool:
+        """Whether an ended download is the same one, or answers to its id."""
+        return bool(self._over.same_as(plan))
+
     def stop_of(self, entry: Entry) -> Stop | None:
         """The stop that is under way for an entry."""
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
@@ -216,6 +225,17 @@ class Downloads:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
         return entry
 
+    def discardable(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The cancelled or failed download meant by `id`.
+
+        Raises:
+            NotInQueueError: There is none.
+        """
+        left = [one for one in self._over.answering_to(id) if one.status is not DownloadStatus.COMPLETED]
+        if (entry := self._newest_ended(left)) is None or self.find_live(id) is not None:
+            raise NotInQueueError(f"{id} is neither cancelled nor failed, so nothing of it is thrown away.")
+        return entry
+
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`.
 
@@ -237,9 +257,10 @@ class Downloads:
         """Downloads that the engine works on and that nobody stopped."""
         return [entry for entry in self.active.values() if entry.is_running]
 
-    def slots_held(self) -> int:
-        """Attempts that count against the limit."""
-        return len(self.running()) + len(self.stopping)
+    def slots_held(self, engine_count: int = 1) -> int:
+        """Slots that attempts hold; one that runs on every host holds one of each engine."""
+        plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
+        return sum(engine_count if plan.everywhere else 1 for plan in plans)
 
     def held_targets(self) -> list[str]:
         """Every path an attempt may be writing now."""
@@ -281,6 +302,11 @@ class Downloads:
         """Every live download as it shows itself; an unchanged one is the same object as last time."""
         active = [entry.view(0) for entry in self.active.values()]
         return (*active, *(entry.view(position) for position, entry in enumerate(self.pending, start=1)))
+
+    def kept(self) -> tuple[StoredDownload, ...]:
+        """What has to outlive the process: what runs, what waits, the failures; an unchanged one is the same object."""
+        failures = (entry for entry in self.ended if entry.status is DownloadStatus.FAILED)
+        return tuple(entry.kept() for entry in (*self.live(), *failures))
 
     def ended_views(self, status: DownloadStatus) -> tuple[QueuedDownload, ...]:
         """Ended downloads of one kind, the newest first."""

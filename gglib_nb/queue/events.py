@@ -6,9 +6,19 @@ Unix time, `sampled_s` the machine's monotonic clock.
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    ElsewhereDownload,
+    HostFolder,
+    HostProgress,
+    PlannedDownload,
+    QueueNotice,
+    ShardStatus,
+    StoredFile,
+)
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import GglibError
 
 
@@ -84,6 +94,11 @@ class PauseRequested(_AboutDownload):
 
 
 @dataclass(frozen=True, slots=True)
+class RunRequested(_AboutDownload):
+    """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeRequested(_AboutDownload):
     """Let a paused download run again."""
 
@@ -91,6 +106,20 @@ class ResumeRequested(_AboutDownload):
 @dataclass(frozen=True, slots=True)
 class RetryRequested(_AboutDownload):
     """Bring a failure back to the queue. Replies with its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCleared:
+    """Forget what ended in this way; its files and partial files stay."""
+
+    status: DownloadStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EndedDiscarded:
+    """Forget a cancelled or failed download and delete its partial files."""
+
+    id: DownloadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +148,25 @@ class ConcurrencyChanged:
     """Downloads that run at once from now on; what runs beyond it goes on."""
 
     max_concurrent: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadsRestored:
+    """Downloads of kernels that are gone are this queue's now. Replies with an `Adoption`.
+
+    What ran comes before everything that waits here, the rest behind it. What is in this queue already is left as it is
+    here; what cannot be in it any more is a failure that says why.
+
+    Attributes:
+        downloads: In their order.
+        limits: As somebody had set them.
+        starts: The processor shall run.
+    """
+
+    downloads: tuple[RestoredDownload, ...]
+    limits: StoredLimits
+    starts: bool
     at_s: float
 
 
@@ -155,11 +203,34 @@ class HoursTurned:
 
 
 @dataclass(frozen=True, slots=True)
+class OthersSeen:
+    """What other kernels with the same models folder have in their queues now."""
+
+    downloads: tuple[ElsewhereDownload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeGiven:
+    """There is something to say about the queue as a whole; it takes the place of an earlier notice of its kind."""
+
+    notice: QueueNotice
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeWithdrawn:
+    """What a notice of this kind said is so no more."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileProgressed:
-    """One file of `TransferProgressed`, at its index in the plan."""
+    """One file of `TransferProgressed`, at its index in the plan; what it says is as in `ShardProgress`."""
 
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +245,7 @@ class TransferProgressed:
         is_finalizing: Every byte is here.
         reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
         reused_from: What those files are called.
+        hosts: How far each host of a cluster is; empty on this machine. With several, `files` counts all copies.
     """
 
     attempt: int
@@ -186,15 +258,25 @@ class TransferProgressed:
     is_finalizing: bool
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferWaits:
+    """No engine can take the attempt now; `reason` says what it waits for. It begins by itself."""
+
+    attempt: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """Everything of the attempt stands under its final name."""
+    """Everything of the attempt stands under its final name; `hosts` see it, where it is not on this machine."""
 
     attempt: int
     files: tuple[StoredFile, ...]
     at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,29 +299,44 @@ class TransferStopped:
 
 @dataclass(frozen=True, slots=True)
 class EngineLost:
-    """The engine process ended by itself, and with it every attempt."""
+    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
 
+    at_s: float
+    attempts: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesChanged:
+    """So many engines share the work from now on; each has slots of its own."""
+
+    count: int
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFellSilent:
-    """The engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost."""
+    """An engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost.
+
+    Attributes:
+        attempts: Those of which nothing is heard; None: all.
+    """
 
     silent_s: float
+    attempts: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRegistered:
-    """The attempt's model is in the catalog."""
+    """The attempt's model is in the catalog; `files` says where they stand now, None: where the engine put them."""
 
     attempt: int
     at_s: float
+    files: tuple[StoredFile, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationFailed:
-    """The files are there, their row is not."""
+    """The files are there and their row is not: the download is complete, and says so."""
 
     attempt: int
     error: GglibError
@@ -255,8 +352,11 @@ Event = (
     | RemovalRequested
     | MoveRequested
     | PauseRequested
+    | RunRequested
     | ResumeRequested
     | RetryRequested
+    | EndedCleared
+    | EndedDiscarded
     | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged
@@ -266,11 +366,34 @@ Event = (
     | DownloadHoursChanged
     | HoursTurned
     | TransferProgressed
+    | TransferWaits
     | TransferFinished
     | TransferFailed
     | TransferStopped
     | EngineLost
+    | EnginesChanged
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed
+    | DownloadsRestored
+    | OthersSeen
+    | NoticeGiven
+    | NoticeWithdrawn
 )
+
+ACTIONS = (
+    RequestReceived,
+    CancelRequested,
+    AllCancelRequested,
+    RemovalRequested,
+    MoveRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    EndedCleared,
+    EndedDiscarded,
+    FailuresCleared,
+    QueueLimitChanged,
+    BandwidthLimitChanged,
+)
+"""What somebody does to the queue: who acts has read what there was to say about it."""

@@ -10,6 +10,8 @@ from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.references import DownloadId
 
+ACTIVE = ("downloading", "finalizing", "registering")
+
 
 class RefusedError(Exception):
     def __init__(self, kind):
@@ -46,6 +48,7 @@ def collide(one, other):
 class Reference:
     def __init__(self, max_size, max_concurrent):
         self.max_size, self.max_concurrent, self.is_open = max_size, max_concurrent, True
+        self.engine_count = 1
         self.requests = set()
         self.pending = []
         self.active = {}  # attempt -> Item
@@ -88,6 +91,38 @@ class Reference:
 
     def failures(self):
         return [item for item in reversed(self.ended) if item.status == "failed"]
+
+    # Kernels that are gone
+
+    def kept(self):
+        """`id, status, whether it ran` of what has to outlive the process."""
+        live = [
+            (item.plan.id, "paused" if item.status == "paused" else "queued", item.status in ACTIVE)
+            for item in self.live()
+        ]
+        return live + [(item.plan.id, "failed", False) for item in reversed(self.failures())]
+
+    def restore(self, downloads, *, starts):
+        """`downloads` are `(plan, status, whether it ran)`; returns how many went on, wait, rest and had failed."""
+        outcomes = {"going_on": 0, "waiting": 0, "paused": 0, "failed": 0}
+        for plan, status, was_active in downloads:
+            known = [*self.live(), *self.ended, *(item for item, _plan in self.stopping.values())]
+            if any(item.is_same(plan) for item in known):
+                continue
+            item = Item(plan, status)
+            if any(other.status != "registering" and collide(other.plan, plan) for other in self.live()):
+                item.status = "failed"
+            if item.status == "failed":
+                self.ended.append(item)
+                outcomes["failed"] += 1
+            elif was_active:
+                self.pending.insert(outcomes["going_on"], item)
+                outcomes["going_on" if item.status == "queued" else "paused"] += 1
+            else:
+                self.pending.append(item)
+                outcomes["waiting" if item.status == "queued" else "paused"] += 1
+        self.is_processing = self.is_processing or (starts and bool(outcomes["going_on"] + outcomes["waiting"]))
+        return outcomes
 
     # Requests
 
@@ -250,12 +285,14 @@ class Reference:
             self.note_end(item)
 
     def register(self, attempt):
+        """Also where the catalog could not write: the files are there."""
         self.end(self.active.pop(attempt), "completed")
 
-    def lose_engine(self):
-        for attempt in list(self.stopping):
+    def lose_engine(self, attempts=None):
+        lost = {*self.stopping, *self.active} if attempts is None else attempts
+        for attempt in [attempt for attempt in self.stopping if attempt in lost]:
             self.stop(attempt)
-        for attempt, item in self.running().items():
+        for attempt, item in [each for each in self.running().items() if each[0] in lost]:
             del self.active[attempt]
             item.losses += 1
             if item.losses > 3:
@@ -282,9 +319,13 @@ class Reference:
         self.active[self.last_attempt] = item
         self.starts.append((self.last_attempt, item.plan))
 
+    def slots_held(self):
+        plans = [item.plan for item in self.running().values()] + [plan for _item, plan in self.stopping.values()]
+        return sum(self.engine_count if plan.everywhere else 1 for plan in plans)
+
     def settle(self):
         """What has to follow every event: free slots are taken in order, and a drained queue says so."""
-        while self.is_processing and self.is_open and len(self.running()) + len(self.stopping) < self.max_concurrent:
+        while self.is_processing and self.is_open and self.slots_held() < self.max_concurrent * self.engine_count:
             held = self.held()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
             if not ready:

@@ -18,14 +18,36 @@ from gglib_nb import (
     IntegrityError,
     InvalidQuantizationError,
     ModelSummary,
+    ModelUpdate,
+    QueuedDownload,
+    QueuedUpdate,
     QueueSnapshot,
     RateLimitedError,
+    Repair,
+    Verification,
 )
 
 
 async def get_one_file() -> Path:
     path = await gglib_nb.download("owner/name", "Q4_K_M")
     return assert_type(path, Path)
+
+
+async def watch_it_arrive() -> None:
+    def show(download: QueuedDownload) -> None:
+        assert_type(download.downloaded_bytes, int)
+
+    assert_type(await gglib_nb.download("owner/name", progress=show), Path)
+    assert_type(gglib_nb.get_manager().sync.download("owner/name", progress=False), Path)
+
+
+async def limit_what_runs() -> None:
+    manager = gglib_nb.get_manager()
+    await manager.set_max_concurrent(2)
+    await manager.set_max_connections(8)
+    await manager.set_network_wait(60)
+    await manager.set_download_hours("22:00-7:00")
+    manager.sync.set_download_hours(None)
 
 
 async def queue_in_a_notebook() -> None:
@@ -79,6 +101,12 @@ async def models_that_are_here(manager: DownloadManager) -> None:
     assert_type(deletion, Deletion)
     assert_type(deletion.freed_bytes, int)
     await manager.forget("owner/name")
+    verification = await manager.verify("owner/name", on_progress=lambda progress: print(progress.done_bytes))
+    assert_type(verification, Verification)
+    assert_type(await manager.verify_all(), list[Verification])
+    assert_type(await manager.repair("owner/name"), Repair)
+    assert_type(await manager.updates(), list[ModelUpdate])
+    assert_type(await manager.update("owner/name", keep=True), QueuedUpdate)
 
 
 def without_a_loop() -> None:

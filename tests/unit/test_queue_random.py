@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredDownload, StoredLimits
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -46,6 +47,7 @@ def _plans():
             a_file("b.gguf.part2of2", target="/models/b.gguf", offset_bytes=100, size_bytes=None),
         ),
         a_plan("owner/c:Q4"),
+        a_plan("owner/e:Q4", everywhere=True),
     )
 
 
@@ -65,9 +67,11 @@ class QueueRules(RuleBasedStateMachine):
         self.machine = QueueMachine(max_size=max_size, max_concurrent=max_concurrent)
         self.model = Reference(max_size, max_concurrent)
         self.engine = FakeEngine()
+        self.most_engines = 1
         self.registering = {}
         self.last_request = 0
         self.now_s = 1000.0
+        self.is_size_set = False
 
     # Requests ------------------------------------------------------------------------------------------------
 
@@ -168,6 +172,7 @@ class QueueRules(RuleBasedStateMachine):
 
     @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
     def limit(self, max_size, bytes_per_second):
+        self.is_size_set = True
         self.play(on.QueueLimitChanged(max_size), lambda: setattr(self.model, "max_size", max_size))
         self.play(on.BandwidthLimitChanged(bytes_per_second), lambda: None)
         assert self.of(do.LimitBandwidth) == [do.LimitBandwidth(bytes_per_second)]
@@ -188,6 +193,38 @@ class QueueRules(RuleBasedStateMachine):
         self.play(
             on.HoursTurned(hours, is_open, self.now_s), lambda: self.model.turn(is_open=is_open) if holds else None
         )
+
+    # Other kernels -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.model.live()) < 6)
+    @rule(
+        downloads=st.lists(
+            st.tuples(PLANS, st.sampled_from(["queued", "paused", "failed"]), st.booleans()), max_size=4
+        ),
+        starts=st.booleans(),
+        limit=st.none() | st.integers(1, 4),
+    )
+    def restore(self, downloads, starts, limit):
+        # What ran comes first, as whoever stored it has it; what failed or rests did not run.
+        ordered = sorted(downloads, key=lambda one: (one[1] == "failed", not one[2]))
+        left = [(plan, status, was_active and status == "queued") for plan, status, was_active in ordered]
+        event = on.DownloadsRestored(tuple(map(a_restored, left)), StoredLimits(max_size=limit), starts, self.now_s)
+        outcomes = self.play(event, lambda: self.restored(left, starts, limit))
+        assert self.reply == Adoption(**outcomes)
+
+    def restored(self, left, starts, limit):
+        if limit is not None and not self.is_size_set:
+            self.model.max_size, self.is_size_set = limit, True
+        return self.model.restore(left, starts=starts)
+
+    @rule(owner=st.sampled_from(["a.ipynb", "b.ipynb"]), pick=PICKS)
+    def see_others(self, owner, pick):
+        plan = _plans()[pick]
+        one = ElsewhereDownload(
+            owner, False, plan.id, plan.commit_sha, DownloadStatus.DOWNLOADING, 1, 2, 3.0, None, None
+        )  # fmt: skip
+        self.play(on.OthersSeen((one,)), lambda: None)
+        assert self.machine.snapshot().elsewhere == (one,)
 
     # Reports -------------------------------------------------------------------------------------------------
 
@@ -228,6 +265,26 @@ class QueueRules(RuleBasedStateMachine):
         self.engine.die()
         self.play(on.EngineLost(self.now_s), self.model.lose_engine)
 
+    @precondition(lambda self: self.engine.running)
+    @rule(picks=st.sets(PICKS, min_size=1, max_size=3))
+    def lose_one_of_several_engines(self, picks):
+        lost = frozenset(self.one_of(self.engine.running, pick) for pick in picks)
+        for attempt in lost:
+            self.engine.answer(attempt)
+        self.play(on.EngineLost(self.now_s, lost), lambda: self.model.lose_engine(lost))
+
+    @rule(count=st.integers(0, 3))
+    def change_engines(self, count):
+        event = on.EnginesChanged(count, self.now_s)
+        self.most_engines = max(self.most_engines, count)
+        self.play(event, lambda: setattr(self.model, "engine_count", max(1, count)))
+
+    @precondition(lambda self: self.engine.running)
+    @rule(pick=PICKS)
+    def wait_for_an_engine(self, pick):
+        attempt = self.one_of(self.engine.running, pick)
+        self.play(on.TransferWaits(attempt, "waiting"), lambda: None)
+
     @precondition(lambda self: self.registering)
     @rule(pick=PICKS)
     def register(self, pick):
@@ -240,10 +297,10 @@ class QueueRules(RuleBasedStateMachine):
     def fail_to_register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.fail(attempt))
+        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.register(attempt))
 
     @precondition(lambda self: self.engine.answered)
-    @rule(pick=PICKS, which=st.integers(0, 3))
+    @rule(pick=PICKS, which=st.integers(0, 4))
     def report_of_an_old_attempt(self, pick, which):
         attempt = self.one_of(self.engine.answered, pick)
         plan = self.engine.answered[attempt]
@@ -252,6 +309,7 @@ class QueueRules(RuleBasedStateMachine):
             on.TransferFinished(attempt, stored(plan), self.now_s),
             on.TransferFailed(attempt, ERROR, True, self.now_s),
             on.TransferStopped(attempt, self.now_s),
+            on.TransferWaits(attempt, "waiting"),
         )
         self.play_stale(reports[which])
 
@@ -268,7 +326,7 @@ class QueueRules(RuleBasedStateMachine):
         self.model.expect_nothing()
         self.now_s += 1.0
         self.effects, self.reply = [], None
-        before = self.machine.snapshot()
+        before, kept_before = self.machine.snapshot(), self.machine.stored()
         try:
             predicted = predict()
         except RefusedError as refused:
@@ -279,6 +337,8 @@ class QueueRules(RuleBasedStateMachine):
         self.effects = self.machine.handle(event)
         self.reply = next((effect.value for effect in self.of(do.Reply)), None)
         self.model.settle()
+        # Nothing that has to outlive the process changes without somebody being told to write it down.
+        assert self.machine.stored() == kept_before or self.of(do.StoreQueue) == [do.StoreQueue()]
         self.obey()
         self.compare_told()
         self.compare_objects(before)
@@ -375,10 +435,19 @@ class QueueRules(RuleBasedStateMachine):
         assert self.machine.is_drained == (model.is_drained() and not model.requests)
 
     @invariant()
+    def what_is_kept_is_what_the_model_holds(self):
+        stored = self.machine.stored()
+        kept = [(one.plan.id, one.status, one.was_active) for one in stored.downloads]
+        assert kept == self.model.kept()
+        assert stored.is_processing == self.model.is_processing
+        assert all(one is same for one, same in zip(self.machine.stored().downloads, stored.downloads, strict=True))
+
+    @invariant()
     def every_attempt_is_accounted_for(self):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
         assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
-        assert len(self.engine.running) <= 3
+        # (Nothing is stopped when there is an engine less.)
+        assert len(self.engine.running) <= 3 * self.most_engines
         assert set(self.registering) == set(self.model.active) - set(self.model.running())
 
     # The end -------------------------------------------------------------------------------------------------
@@ -404,6 +473,13 @@ class QueueRules(RuleBasedStateMachine):
             self.finish(0)
         elif self.registering:
             self.register(0)
+
+
+def a_restored(left):
+    plan, status, was_active = left
+    error = ERROR if status == "failed" else None
+    stored = StoredDownload(plan, DownloadStatus(status), was_active, (), 900.0, ended_at_s=None, error=error)
+    return RestoredDownload(stored, tuple(10 for _file in plan.files))
 
 
 TestQueue = QueueRules.TestCase

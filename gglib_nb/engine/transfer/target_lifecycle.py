@@ -146,6 +146,7 @@ class TargetLifecycle:
         self._scheduler.abandon_all(target.requests, time.monotonic())
         target.end_copy()
         if target.partial is not None and target.stage.is_fetching:
+            target.partial.check_links()
             target.partial.close(is_ours=False)
         if target.check is not None:
             target.check.lease.release()
@@ -182,7 +183,12 @@ class TargetLifecycle:
             replaces=self._command.replaces,
             link_folders=self._resources.link_folders,
             find_donors=lambda: self._donors(target),
-            lease=Lease(lease_path(target.path), self._resources.timeouts.lease_s, target.take_seen_lease()),
+            lease=Lease(
+                lease_path(target.path),
+                self._resources.timeouts.lease_s,
+                target.take_seen_lease(),
+                self._command.gone_owners,
+            ),
             stop=self._stop,
         )
         self._mailbox.in_background("check", check.outcome, lambda outcome: self._checked(target, outcome))

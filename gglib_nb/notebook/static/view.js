@@ -7,7 +7,10 @@ import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
+import { Models } from "./models.js";
+import { Sight } from "./sight.js";
 import { ACTIVE, PENDING, withoutKernel, withoutPace } from "./state.js";
+import { Elsewhere, Notices } from "./surroundings.js";
 import { announcementsOf, runSummary } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
@@ -15,12 +18,15 @@ import { announcementsOf, runSummary } from "./words.js";
 
 const GONE = "The kernel is gone. This is the last it said; run the cells again for a live panel.";
 const GONE_AT_WORK =
-  "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again to go on from there.";
+  "The kernel is gone and its downloads have stopped. Nothing is lost: in the next kernel %load_ext gglib_nb and %gguf " +
+  "go on from there.";
 const SILENT =
   "The kernel has not answered yet, and what stands here may be old. A running cell can hold this up; " +
   "after a restart, run the cells again.";
 const SILENCE_MS = 3000;
 const QUIET_MS = 5000;
+/** While something runs there is news every second: what was said longer ago is not said any more. */
+const STALE_MS = 2500;
 
 /** @implements {View} */
 export class PanelView {
@@ -31,6 +37,8 @@ export class PanelView {
   #patience = QUIET_MS;
   #silence = 0;
   #isSilent = false;
+  /** Nothing was heard for a moment: what counts on is not claimed, and nothing is said of it yet. */
+  #isStale = false;
 
   /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal */
   constructor(model, el, signal) {
@@ -42,22 +50,29 @@ export class PanelView {
     this.#spoken = model.get("snapshot");
     this.header = new Header(this);
     this.adder = new Adder(this);
+    this.notices = new Notices(this);
     this.list = new List(this, signal);
+    this.elsewhere = new Elsewhere();
+    this.models = new Models(this);
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
     this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
     this.header.totals.append(this.summary);
-    const parts = [this.header.element, this.banner, this.adder.element, this.list.element];
+    const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(), this.news);
+    this.root.append(...parts, emptyState(), this.elsewhere.element, this.news);
     this.height = new HeldHeight(this.root, signal);
+    this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
 
   /** Shows it, until the signal. */
   open() {
     const { model, root, signal } = this;
     const changed = () => this.#hear();
-    const lived = () => this.#checkLife();
+    const lived = () => {
+      this.sight.forget();
+      this.#checkLife();
+    };
     const second = setInterval(() => this.#tick(), 1000);
     this.el.classList.add("gglib-panel-host");
     this.el.append(root);
@@ -83,7 +98,7 @@ export class PanelView {
   state() {
     const state = this.model.get("snapshot");
     if (!this.isLive) return withoutKernel(state);
-    return this.#isSilent ? withoutPace(state) : state;
+    return this.#isSilent || this.#isStale ? withoutPace(state) : state;
   }
 
   changed() {
@@ -95,11 +110,22 @@ export class PanelView {
     say(this.news, text);
   }
 
+  /** The models that are here stand in the place of the downloads, or these again. @param {boolean} isOn */
+  showModels(isOn) {
+    mark(this.header.models, "aria-pressed", String(isOn));
+    mark(this.root, "data-shows", isOn ? "models" : null);
+    this.models.element.hidden = !isOn;
+    if (isOn) void this.models.refresh();
+    this.changed();
+  }
+
   #paint() {
     this.#frame = 0;
     const state = this.state();
     this.header.update(state);
+    this.notices.update(state);
     this.list.update(state);
+    this.elsewhere.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);
@@ -133,7 +159,7 @@ export class PanelView {
   /** What is shown while the kernel does not answer, and once it does again. @param {boolean} isSilent */
   #fallSilent(isSilent) {
     if (this.isLive) {
-      this.#isSilent = isSilent;
+      this.#isSilent = this.#isStale = isSilent;
       this.#warn(isSilent ? SILENT : "");
     }
     this.changed();
@@ -154,9 +180,20 @@ export class PanelView {
   #tick() {
     if (!this.#isSilent) this.header.sample();
     if (this.list.isDue()) this.changed();
-    const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
-    if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
+    if (!this.isLive || !this.sight.isShown || !this.state().queue.active_count) return;
+    if (!this.#isStale && performance.now() - this.#heard > STALE_MS) {
+      this.#isStale = true;
+      this.changed();
+    }
+    if (performance.now() - Math.max(this.#heard, this.#asked) <= this.#patience) return;
     this.#patience *= 2;
+    void this.#greet();
+  }
+
+  /** Nobody looked for a while, and nothing that only counts on was sent: the kernel is asked before it is shown again. */
+  #appear() {
+    this.#isStale = true;
+    this.changed();
     void this.#greet();
   }
 

@@ -1,0 +1,64 @@
+"""The clean ends of a kernel in mid-download: nothing of it is left, nothing holds it up, and what arrived is kept."""
+
+import json
+
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
+from tests.support.models import MB, one_model
+
+GONE_WITHIN_S = 2.0
+THREADS = """
+import json, threading
+print(json.dumps([thread.name for thread in threading.enumerate() if thread.name.startswith("gglib")]))
+print(json.dumps([thread.name for thread in threading.enumerate() if thread.name.startswith("gglib") and not thread.daemon]))
+"""
+
+
+def download_in_the_background(hub: DemoHub, kernel: Kernel) -> int:
+    """Begin a download that takes minutes; returns the engine's process id."""
+    hub.add_repository(one_model("demo/model", 500 * MB))
+    hub.set_speed(bytes_per_second=2 * MB)
+    queued = kernel.run("%gguf queue demo/model")
+    assert queued.status == "ok", queued.text
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > MB, timeout_s=30)
+    engine_pid = kernel.engine_pid
+    assert engine_pid is not None
+    return engine_pid
+
+
+@pytest.mark.slow
+def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub: DemoHub, kernel: Kernel) -> None:
+    engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
+
+    with processes_gone(engine_pid, kernel_pid):
+        kernel.shut_down()
+
+        wait_until(lambda: not (is_running(kernel_pid) or is_running(engine_pid)), GONE_WITHIN_S, "their end")
+    assert [file.name for file in (kernel.models / "demo/model").glob("*.part")]
+
+
+@pytest.mark.slow
+def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%gguf bandwidth --hours 0:00-23:59")
+    download_in_the_background(hub, kernel)
+    kernel.run("%gguf")
+
+    names, holding = map(json.loads, kernel.run(THREADS).stream("stdout").splitlines())
+
+    assert {"gglib-queue", "gglib-engine-reader", "gglib-engine-writer", "gglib-hours", "gglib-activity"} <= set(names)
+    assert holding == []
+
+
+@pytest.mark.slow
+def test_unloading_in_mid_download_leaves_it_alone_and_the_kernel_ends_as_cleanly(hub: DemoHub, kernel: Kernel) -> None:
+    engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
+    kernel.run("%unload_ext gglib_nb")
+    before = hub.bytes_sent("model-Q4_K_M.gguf")
+
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > before + MB, timeout_s=30)
+    with processes_gone(engine_pid, kernel_pid):
+        kernel.shut_down()
+
+        wait_until(lambda: not (is_running(kernel_pid) or is_running(engine_pid)), GONE_WITHIN_S, "their end")

@@ -1,0 +1,102 @@
+"""What a script's terminal and log say of a download, and how seldom a log says it."""
+
+import re
+
+import pytest
+
+from gglib_nb.manager.progress_log import ProgressLog
+from gglib_nb.manager.progress_words import name_of, parts_of_file, said_briefly
+from tests.support.snapshots import completed, download, shard
+
+GB = 1_000_000_000
+RUNS = {"bytes_per_second": 12.3e6, "eta_seconds": 200.0}
+
+
+@pytest.mark.parametrize(
+    ("item", "said"),
+    [
+        (
+            download("a/b:Q4", "downloading", total_bytes=4 * GB, downloaded_bytes=GB, **RUNS),
+            "b:Q4 25 %, 1.0 GB of 4.0 GB, 12.3 MB/s, 3 min 20 s left",
+        ),
+        (
+            download("a/b:Q4", "downloading", total_bytes=4 * GB, downloaded_bytes=GB, notice="stalled for 9 s"),
+            "b:Q4 25 %, 1.0 GB of 4.0 GB, stalled for 9 s",
+        ),
+        (download("a/b:Q4", total_bytes=4 * GB, position=2), "b:Q4 0 %, 4.0 GB, queued, number 2"),
+        (download("a/b:Q4", "paused", total_bytes=4 * GB, position=1), "b:Q4 0 %, 4.0 GB, paused, number 1"),
+        (download("a/b:Q4", "failed", total_bytes=4 * GB, downloaded_bytes=GB), "b:Q4 25 %, 1.0 GB of 4.0 GB, failed"),
+        (completed("a/b:Q4", total_bytes=4 * GB, seconds=90), "b:Q4 100 %, 4.0 GB, in 1 min 30 s"),
+        (completed("a/b:Q4", total_bytes=4 * GB, was_present=True), "b:Q4 100 %, 4.0 GB, was here already"),
+    ],
+)
+def test_a_download_in_one_line(item, said):
+    assert said_briefly(item) == said
+
+
+def test_of_an_unknown_size_no_share_is_said():
+    assert parts_of_file(shard(size_bytes=None, downloaded_bytes=GB)) == ["1.0 GB"]
+
+
+def test_what_comes_from_outside_cannot_steer_a_terminal():
+    assert "\x1b" not in said_briefly(download("a/b:Q4", "downloading", notice="\x1b[2J"))
+    assert name_of(download("a/b:Q4")) == "b:Q4"
+
+
+class Minutes:
+    """A clock that a test puts forward, and what a log wrote by it."""
+
+    def __init__(self):
+        self.now_s = 100.0
+        self.lines = []
+        self.log = ProgressLog(self.lines.append, lambda: self.now_s)
+
+
+def test_a_log_gets_one_line_a_minute_about_everything_that_is_waited_for():
+    minutes = Minutes()
+    first, second = minutes.log.view(), minutes.log.view()
+
+    for tick in range(1500):  # two and a half minutes, ten times a second
+        first.show(download("a/b:Q4", "downloading", downloaded_bytes=tick))
+        second.show(download("a/c:Q4"))
+        minutes.now_s += 0.1
+
+    assert len(minutes.lines) == 2
+    assert all(re.fullmatch(r"b:Q4 .*; c:Q4 .*", line) for line in minutes.lines)
+
+
+def test_a_log_gets_nothing_of_a_download_that_takes_less_than_a_minute():
+    minutes = Minutes()
+    view = minutes.log.view()
+
+    view.show(download("a/b:Q4", "downloading"))
+    minutes.now_s += 59.0
+    view.show(completed("a/b:Q4"))
+    view.close()
+
+    assert minutes.lines == []
+
+
+def test_what_has_ended_is_said_no_more():
+    minutes = Minutes()
+    ended, running = minutes.log.view(), minutes.log.view()
+    ended.show(download("a/b:Q4", "downloading"))
+    ended.close()
+
+    running.show(download("a/c:Q4", "downloading"))
+    minutes.now_s += 60.0
+    running.show(download("a/c:Q4", "downloading", downloaded_bytes=1))
+
+    assert [line.split()[0] for line in minutes.lines] == ["c:Q4"]
+
+
+def test_a_minute_begins_anew_with_what_is_waited_for_next():
+    minutes = Minutes()
+    first = minutes.log.view()
+    first.show(download("a/b:Q4", "downloading"))
+    first.close()
+    minutes.now_s += 3600.0
+
+    minutes.log.view().show(download("a/c:Q4", "downloading"))
+
+    assert minutes.lines == []
