@@ -79,7 +79,15 @@ class AmbiguousQuantizationError(_ChoiceError):
 
 
 class NoGgufFilesError(RequestError):
-    """The repository holds no model in GGUF at this revision."""
+    """The repository holds no model in GGUF at this revision.
+
+    Attributes:
+        alternatives: Repositories with GGUF files that were made of it, the most used first; empty where none is known.
+    """
+
+    def __init__(self, message: str, alternatives: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.alternatives = tuple(alternatives)
 
 
 class IncompleteShardSetError(RequestError):

@@ -5,10 +5,14 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
+
+BAR_STEPS: Final = 128
+"""In so many equal steps of a file it is told where its bytes stand: fine enough for a bar, coarse enough to be told often."""
 
 
 class DownloadStatus(StrEnum):
@@ -209,6 +213,9 @@ class ShardProgress:
         size_bytes: None unknown.
         downloaded_bytes: Bytes that are on the disk.
         status: Where it is.
+        arrived_steps: Where those bytes stand, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
+            where they stand in their order from the start, or where it is not known.
+        verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
     """
 
     number: int
@@ -217,6 +224,8 @@ class ShardProgress:
     size_bytes: int | None
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +252,7 @@ class QueuedDownload:
         commit_sha: The commit it comes from.
         label: Quantization label; None where the files carry none.
         paths: Where the model's files stand, in shard order; empty unless completed.
+        companion_paths: Where its companions stand, in their order; empty unless completed.
         is_verified: True when every file hashed to what the hub states; None unless completed.
         was_present: Completed without a byte fetched.
         queued_at_s: Unix time.
@@ -276,6 +286,7 @@ class QueuedDownload:
     ended_at_s: float | None
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    companion_paths: tuple[str, ...] = ()
 
     @property
     def group_id(self) -> str:

@@ -61,6 +61,10 @@ class RepoSummary:
         architecture: As in the GGUF header; None unknown.
         gate: How access is granted; None where it is open.
         modified_at: ISO date of the last change; None unknown.
+        likely_size_bytes: How large its recommended variant likely is, from its parameters alone; None unknown.
+        fit: Whether that likely fits this machine's memory.
+        is_here: Whether a model of it is registered here.
+        page_url: Its page on the hub; None unknown.
     """
 
     repo_id: str
@@ -70,3 +74,7 @@ class RepoSummary:
     architecture: str | None
     gate: Gate | None
     modified_at: str | None
+    likely_size_bytes: int | None = None
+    fit: Literal["fits", "tight", "too large", "unknown"] = "unknown"
+    is_here: bool = False
+    page_url: str | None = None

@@ -111,6 +111,7 @@ class RepoPlan:
         vram_bytes: The largest GPU's; None without one, or where it cannot be asked.
         refusal: Why the files may not be fetched and what to do about it; empty where they may.
         undecided: Why the rule takes none; empty where it does.
+        page_url: Its page on the hub; None unknown.
     """
 
     repo_id: str
@@ -130,6 +131,7 @@ class RepoPlan:
     vram_bytes: int | None
     refusal: str = ""
     undecided: str = ""
+    page_url: str | None = None
 
     @property
     def recommended(self) -> VariantPlan | None:

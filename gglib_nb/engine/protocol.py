@@ -10,7 +10,7 @@ never are.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -139,10 +139,14 @@ class FileProgress:
     Attributes:
         downloaded_bytes: Bytes on the disk.
         status: Where it is.
+        arrived_steps: Where they stand, as in `gglib_nb.domain.download.ShardProgress`.
+        verified_steps: How far its digest has come, as there.
     """
 
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +286,10 @@ def decode(line: bytes) -> Command | Event:
     return message
 
 
-def _file_progress(downloaded_bytes: int, status: str) -> FileProgress:
-    return FileProgress(downloaded_bytes, ShardStatus(status))
+def _file_progress(
+    downloaded_bytes: int, status: str, arrived_steps: Sequence[int] = (), verified_steps: int = 0
+) -> FileProgress:
+    return FileProgress(downloaded_bytes, ShardStatus(status), tuple(arrived_steps), verified_steps)
 
 
 def _stored_file(**fields: Any) -> StoredFile:  # noqa: ANN401  # fields of several types

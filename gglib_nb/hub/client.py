@@ -131,7 +131,15 @@ class HubClient:
                 self._check_access(repository.repo_id)
 
     def search(
-        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+        self,
+        words: str = "",
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        quantized_from: str | None = None,
+        sort: str = "downloads",
+        limit: int = 20,
     ) -> list[RepoSummary]:
         """Repositories that hold GGUF files.
 
@@ -139,6 +147,9 @@ class HubClient:
             words: Looked for in the ids; empty finds all.
             max_parameters: Leaves out models with more parameters, and those of which the hub does not say how
                 many; None keeps all.
+            licence: As the Hub names it, such as `apache-2.0`; None is any.
+            task: As the Hub names it, such as `text-generation` or `image-text-to-text`; None is any.
+            quantized_from: Only what was made of this repository; None is anything.
             sort: One of `SEARCH_ORDERS`, highest or newest first.
             limit: Rows at most.
 
@@ -150,6 +161,8 @@ class HubClient:
         fields = [("expand", name) for name in _ROW_FIELDS]
         page_size = limit if max_parameters is None else 100
         params = _search_params(words, SEARCH_ORDERS[sort], page_size) + fields
+        tags = (("license:", licence), ("", task), ("base_model:quantized:", quantized_from))
+        params += [("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()]
         rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
         found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN) if answers.names_repository(row))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))

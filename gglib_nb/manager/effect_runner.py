@@ -150,7 +150,10 @@ def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
             return on.TransferProgressed(
                 event.attempt,
                 event.sampled_s,
-                tuple(on.FileProgressed(file.downloaded_bytes, file.status) for file in event.files),
+                tuple(
+                    on.FileProgressed(file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+                    for file in event.files
+                ),
                 event.received_bytes,
                 event.notice_kind,
                 event.notice_s,

@@ -11,14 +11,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple, Self, TypeVar
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
@@ -26,10 +27,12 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.errors import CatalogError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
-from gglib_nb.manager.futures import chain, then
+from gglib_nb.manager.finding import judged, pointing_to_children
+from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory, ram_bytes
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
@@ -208,7 +211,11 @@ class Operations(ModelOperations):
         return watched(progress, naming, arriving, lambda: self.snapshot)
 
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
-        return self._request(str(request.id), lambda: self._resolver.resolve(request), starts=starts, joins=joins)
+        def plan() -> PlannedDownload:
+            with pointing_to_children(self.hub, request.repo_id):
+                return self._resolver.resolve(request)
+
+        return self._request(str(request.id), plan, starts=starts, joins=joins)
 
     @override
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
@@ -268,6 +275,29 @@ class Operations(ModelOperations):
     def submit_resume(self, id: IdLike) -> "Future[None]":  # noqa: A002
         """Lets a paused download run again; the processor runs."""
         return self._thread.post(on.ResumeRequested(_id(id), time.time()))
+
+    def submit_run_now(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
+        return self._thread.post(on.RunRequested(_id(id), time.time()))
+
+    def submit_pause_all(self) -> "Future[None]":
+        """Holds everything back: what waits first, so that nothing starts meanwhile."""
+        items = self.snapshot.items
+        wanted = [item for item in reversed(items) if item.status is not DownloadStatus.REGISTERING]
+        return then(gathered([self.submit_pause(item.id) for item in wanted]), lambda _: None)
+
+    def submit_resume_all(self) -> "Future[None]":
+        """Lets everything that is paused run again, in its order."""
+        paused = [item for item in self.snapshot.items if item.status is DownloadStatus.PAUSED]
+        return then(gathered([self.submit_resume(item.id) for item in paused]), lambda _: None)
+
+    def submit_clear_ended(self, status: DownloadStatus | str) -> "Future[None]":
+        """Takes what ended in this way (`completed`, `failed`, `cancelled`) off the lists; files and partial files stay."""
+        return self._thread.post(on.EndedCleared(DownloadStatus(status)))
+
+    def submit_discard(self, id: IdLike) -> "Future[None]":  # noqa: A002
+        """Takes a cancelled or failed download off the lists and deletes its partial files."""
+        return self._thread.post(on.EndedDiscarded(_id(id)))
 
     def submit_retry(self, id: IdLike) -> "Future[int]":  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
@@ -406,18 +436,44 @@ class Operations(ModelOperations):
             RequestError: The quantization names no variant, or several.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self._planner.plan(repo_id, quantization, revision, context, self.snapshot))
+
+        def plan() -> RepoPlan:
+            with pointing_to_children(self.hub, repo_id):
+                found = self._planner.plan(repo_id, quantization, revision, context, self.snapshot)
+            return replace(found, page_url=f"{self.hub.endpoint}/{found.repo_id}")
+
+        return self._ask_hub(plan)
 
     def submit_search(
-        self, words: str = "", *, max_parameters: int | None = None, sort: str = "downloads", limit: int = 20
+        self,
+        words: str = "",
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        sort: str = "downloads",
+        limit: int = 20,
     ) -> "Future[list[RepoSummary]]":
         """The Hub's repositories with GGUF files that answer to the words, highest or newest first.
+
+        With each, whether it likely fits this machine and whether a model of it is here. Arguments are those of
+        `HubClient.search`.
 
         Raises:
             RequestError: There is no such order.
             HubError: The Hub's answer is no, or there is none.
         """
-        return self._ask_hub(lambda: self.hub.search(words, max_parameters=max_parameters, sort=sort, limit=limit))
+
+        def search() -> list[RepoSummary]:
+            found = self.hub.search(
+                words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
+            )
+            here: frozenset[str] = frozenset()
+            with suppress(CatalogError):
+                here = frozenset(model.id.repo_id.casefold() for model in self.catalog.models())
+            return judged(found, self._planner.memory, here, self.hub.endpoint)
+
+        return self._ask_hub(search)
 
     def submit_partials(self) -> "Future[list[Leftover]]":
         """The partial downloads that lie about in the models folder, by path."""

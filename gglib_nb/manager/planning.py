@@ -83,7 +83,7 @@ class Planner:
         check_repo_id(repo_id)
         listing = self._hub.list_files(repo_id, revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice, undecided = _choice(listing, variants, quantization, self._machine.ram_bytes)
+        choice, undecided = _choice(listing, variants, quantization, self.memory.ram_bytes)
         shown = variants.variants if quantization is None or choice is None else (choice.variant,)
         gate = self._gate(listing)
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
@@ -98,7 +98,7 @@ class Planner:
             headers=headers,
             reusable_bytes=reusable,
             context_tokens=context,
-            machine=self._machine,
+            machine=self.memory,
             disk=disk,
             queued_bytes=queued_bytes,
             queued_keys=_queued_keys(listing, snapshot),
@@ -119,14 +119,15 @@ class Planner:
             models_directory=str(self._models_directory),
             free_bytes=disk.free_bytes,
             queued_bytes=queued_bytes,
-            ram_bytes=self._machine.ram_bytes,
-            vram_bytes=self._machine.vram_bytes,
+            ram_bytes=self.memory.ram_bytes,
+            vram_bytes=self.memory.vram_bytes,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
         )
 
     @cached_property
-    def _machine(self) -> MachineMemory:
+    def memory(self) -> MachineMemory:
+        """What this machine has; asked for once, which takes its time."""
         return self._memory()
 
     def _gate(self, listing: RepoListing) -> GatedRepoError | None:

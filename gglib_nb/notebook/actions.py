@@ -44,7 +44,15 @@ class PanelManager(ModelsManager, Protocol):
     ) -> Future[RepoPlan]:
         """What a repository offers, queueing nothing."""
 
-    def submit_search(self, words: str, *, limit: int) -> Future[list[RepoSummary]]:
+    def submit_search(
+        self,
+        words: str,
+        *,
+        max_parameters: int | None = None,
+        licence: str | None = None,
+        task: str | None = None,
+        limit: int = 20,
+    ) -> Future[list[RepoSummary]]:
         """Repositories with GGUF files that answer to the words."""
 
     def submit_cancel_download(self, download_id: str, /) -> Future[Any]:
@@ -64,6 +72,21 @@ class PanelManager(ModelsManager, Protocol):
 
     def submit_resume(self, download_id: str, /) -> Future[Any]:
         """Resumes a paused one."""
+
+    def submit_run_now(self, download_id: str, /) -> Future[Any]:
+        """Runs a waiting one now."""
+
+    def submit_pause_all(self) -> Future[Any]:
+        """Pauses everything."""
+
+    def submit_resume_all(self) -> Future[Any]:
+        """Resumes everything that is paused."""
+
+    def submit_clear_ended(self, status: str, /) -> Future[Any]:
+        """Takes what ended so off the lists."""
+
+    def submit_discard(self, download_id: str, /) -> Future[Any]:
+        """Deletes what a cancelled or failed one left."""
 
     def submit_retry(self, download_id: str, /) -> Future[Any]:
         """Queues a failed one again."""
@@ -147,6 +170,7 @@ def _variant_list(plan: RepoPlan) -> VariantList:
     kinds = {companion.kind: companion.size_bytes for companion in shown.companions} if shown else {}
     return {
         "repo_id": plan.repo_id,
+        "page_url": plan.page_url,
         "revision": plan.revision,
         "free_bytes": plan.free_bytes,
         "context_tokens": plan.context_tokens,
@@ -177,7 +201,17 @@ def _variant_choice(variant: VariantPlan) -> VariantChoice:
 
 def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
     return [
-        {"repo_id": repo.repo_id, "downloads": repo.downloads, "parameter_count": repo.parameter_count}
+        {
+            "repo_id": repo.repo_id,
+            "page_url": repo.page_url,
+            "downloads": repo.downloads,
+            "parameter_count": repo.parameter_count,
+            "likely_size_bytes": repo.likely_size_bytes,
+            "fit": repo.fit,
+            "is_here": repo.is_here,
+            "is_gated": repo.gate is not None,
+            "modified_at": repo.modified_at,
+        }
         for repo in found
     ]
 
@@ -190,18 +224,31 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "queue": _queue,
     "variants": _variants,
     "suggest": lambda manager, request: then(
-        manager.submit_search(request["text"], limit=_MOST_SUGGESTIONS), _suggestions
+        manager.submit_search(
+            request["text"],
+            max_parameters=request.get("max_parameters"),
+            licence=request.get("licence"),
+            task=request.get("task"),
+            limit=_MOST_SUGGESTIONS,
+        ),
+        _suggestions,
     ),
     "cancel": _about(lambda manager, name: manager.submit_cancel_download(name)),
     "remove": _about(lambda manager, name: manager.submit_remove_from_queue(name)),
     "pause": _about(lambda manager, name: manager.submit_pause(name)),
     "resume": _about(lambda manager, name: manager.submit_resume(name)),
+    "run_now": _about(lambda manager, name: manager.submit_run_now(name)),
+    "discard": _about(lambda manager, name: manager.submit_discard(name)),
     "retry": _about(lambda manager, name: manager.submit_retry(name)),
     "dismiss": _about(lambda manager, name: manager.submit_clear_failed(name)),
     "retry_all": lambda manager, _: then(
         gathered([manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]), _nothing
     ),
     "move": lambda manager, request: then(manager.submit_reorder_queue(request["id"], request["position"]), _nothing),
+    "pause_all": lambda manager, _: then(manager.submit_pause_all(), _nothing),
+    "resume_all": lambda manager, _: then(manager.submit_resume_all(), _nothing),
+    "clear_completed": lambda manager, _: then(manager.submit_clear_ended("completed"), _nothing),
+    "clear_cancelled": lambda manager, _: then(manager.submit_clear_ended("cancelled"), _nothing),
     "cancel_all": lambda manager, _: then(manager.submit_cancel_all(), _nothing),
     "clear_failed": lambda manager, _: then(manager.submit_clear_failed(), _nothing),
     "limit": lambda manager, request: then(manager.submit_set_max_queue_size(request["max_size"]), _nothing),

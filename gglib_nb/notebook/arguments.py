@@ -34,6 +34,7 @@ from gglib_nb.notebook.commands import (
     Remove,
     Resume,
     Retry,
+    RunNow,
     Search,
     ShowPanel,
     SortKey,
@@ -206,6 +207,8 @@ def _declare_plan(parser: argparse.ArgumentParser) -> None:
 def _declare_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("words", metavar="WORDS", nargs="+")
     parser.add_argument("--max-size", metavar="PARAMETERS", type=_typed(parse_parameters))
+    parser.add_argument("--licence", metavar="LICENCE")
+    parser.add_argument("--task", metavar="TASK")
     parser.add_argument("--sort", choices=get_args(SortKey), default="downloads")
     parser.add_argument("--limit", metavar="ROWS", type=_typed(_count), default=20)
 
@@ -242,6 +245,26 @@ def _build_move(given: SimpleNamespace) -> Command:
 def _declare_retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="ID", nargs="?")
     parser.add_argument("--all", action="store_true")
+
+
+def _declare_one_or_all(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID", nargs="?")
+    parser.add_argument("--all", action="store_true")
+
+
+def _one_or_all(given: SimpleNamespace) -> str | None:
+    if given.all == (given.reference is not None):
+        raise GrammarError("name one download, or write --all")
+    reference: str | None = given.reference
+    return reference
+
+
+def _build_pause(given: SimpleNamespace) -> Command:
+    return Pause(_one_or_all(given))
+
+
+def _build_resume(given: SimpleNamespace) -> Command:
+    return Resume(_one_or_all(given))
 
 
 def _build_retry(given: SimpleNamespace) -> Command:
@@ -343,11 +366,16 @@ VERBS: Final[dict[str, Verb]] = {
         ("--context is the number of tokens to estimate the memory for, such as 8192 or 8k.",),
     ),
     "search": Verb(
-        "search WORDS [--max-size PARAMETERS] [--sort downloads|likes|modified|trending] [--limit ROWS]",
+        "search WORDS [--max-size PARAMETERS] [--licence LICENCE] [--task TASK] "
+        "[--sort downloads|likes|modified|trending] [--limit ROWS]",
         "Find repositories with GGUF files; %gguf queue N takes row N.",
         _declare_search,
-        lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit),
-        explains=("--max-size is the largest number of parameters, such as 8B or 500M.",),
+        lambda given: Search(" ".join(given.words), given.max_size, given.sort, given.limit, given.licence, given.task),
+        explains=(
+            "--max-size is the largest number of parameters, such as 8B or 500M.",
+            "--licence and --task are the Hub's words, such as apache-2.0 and image-text-to-text.",
+            "Size and fit are guesses for Q4_K_M, from the parameters alone; %gguf plan has the numbers.",
+        ),
     ),
     "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
     "panel": Verb("panel", "Show the live panel.", _nothing, lambda _: ShowPanel()),
@@ -370,8 +398,25 @@ VERBS: Final[dict[str, Verb]] = {
         "pending",
         (_IDS,),
     ),
-    "pause": Verb("pause ID", "Let a download rest.", reference("ID"), about(Pause), "live", (_IDS,)),
-    "resume": Verb("resume ID", "Let a paused download go on.", reference("ID"), about(Resume), "paused", (_IDS,)),
+    "pause": Verb(
+        "pause ID | pause --all", "Let a download rest, or all.", _declare_one_or_all, _build_pause, "live", (_IDS,)
+    ),
+    "resume": Verb(
+        "resume ID | resume --all",
+        "Let a paused download go on, or all.",
+        _declare_one_or_all,
+        _build_resume,
+        "paused",
+        (_IDS,),
+    ),
+    "run-now": Verb(
+        "run-now ID",
+        "Run a waiting download now; the one that started last waits for it.",
+        reference("ID"),
+        about(RunNow),
+        "pending",
+        (_IDS,),
+    ),
     "retry": Verb(
         "retry ID | retry --all",
         "Queue a failed download again; what is right on the disk stays.",

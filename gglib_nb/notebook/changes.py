@@ -18,6 +18,7 @@ Change = (
     | commands.Move
     | commands.Pause
     | commands.Resume
+    | commands.RunNow
     | commands.Retry
     | commands.ClearFailed
     | commands.Limit
@@ -37,6 +38,14 @@ def change(command: Change, manager: "DownloadManager") -> str:
             return _cancel_all(manager)
         case commands.Retry(None):
             return _retry_all(manager)
+        case commands.Pause(None):
+            number = sum(item.status is not DownloadStatus.PAUSED for item in manager.snapshot.items)
+            settle(manager.submit_pause_all())
+            return f"Paused {_downloads(number)}. Go on with: %gguf resume --all"
+        case commands.Resume(None):
+            number = sum(item.status is DownloadStatus.PAUSED for item in manager.snapshot.items)
+            settle(manager.submit_resume_all())
+            return f"Resumed {_downloads(number)}."
         case commands.ClearFailed(None):
             number = len(manager.snapshot.recent_failures)
             settle(manager.submit_clear_failed())
@@ -47,12 +56,13 @@ def change(command: Change, manager: "DownloadManager") -> str:
             return _change_one(command, manager)
 
 
-def _change_one(
+def _change_one(  # noqa: C901 - one case a verb
     command: commands.Cancel
     | commands.Remove
     | commands.Move
     | commands.Pause
     | commands.Resume
+    | commands.RunNow
     | commands.Retry
     | commands.ClearFailed,
     manager: "DownloadManager",
@@ -76,6 +86,9 @@ def _change_one(
         case commands.Resume():
             settle(manager.submit_resume(id_))
             return f"Resumed {id_}. {standing(find_item(id_, manager.snapshot))}"
+        case commands.RunNow():
+            settle(manager.submit_run_now(id_))
+            return f"{id_} runs now; what made room for it is next."
         case commands.Retry():
             settle(manager.submit_retry(id_))
             return f"Queued {id_} again. {standing(find_item(id_, manager.snapshot))}"

@@ -78,12 +78,16 @@ class Search:
         max_parameters: Only models with no more parameters; None: any.
         sort: Order of the rows.
         limit: Rows at most.
+        licence: As the Hub names it; None: any.
+        task: As the Hub names it; None: any.
     """
 
     words: str
     max_parameters: int | None
     sort: SortKey
     limit: int
+    licence: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +124,18 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause(_AboutOne):
-    """Let a download rest; it keeps its bytes."""
+class Pause(_AboutOneOrAll):
+    """Let a download rest; it keeps its bytes. None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Resume(_AboutOne):
-    """Let a paused download go on."""
+class Resume(_AboutOneOrAll):
+    """Let a paused download go on; None: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunNow(_AboutOne):
+    """Run a waiting download now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +285,7 @@ Command = (
     | Move
     | Pause
     | Resume
+    | RunNow
     | Retry
     | ClearFailed
     | Limit

@@ -1,11 +1,13 @@
 """From snapshots of the queue to what the page is sent: the whole state once, then only what changed.
 
 Pure: no widget, no thread, no clock. Relies on the promise of `QueueSnapshot` that an item (and a shard) which did
-not change is the very same object as before, so that a tick costs what changed and not what there is.
+not change is the very same object as before, so that a tick costs what changed and not what there is. Counters of what
+nobody sees are kept back until somebody does; all else is told at once.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -28,30 +30,50 @@ from gglib_nb.notebook.messages import (
 
 _Rows = dict[str, QueuedDownload]
 
+# Views that were closed without a word (a page that was reloaded) are forgotten in their turn.
+_MOST_VIEWS: Final = 20
+
+# What only counts on; all else is told of rows that nobody sees, too.
+_COUNTERS: Final = frozenset({"downloaded_bytes", "bytes_per_second", "eta_seconds", "notice"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a person can see of one view.
+
+    Attributes:
+        rows: Ids of the rows in sight; empty while the view is hidden.
+        mapped: Ids of those that show where the bytes of their files stand.
+    """
+
+    rows: frozenset[str] = frozenset()
+    mapped: frozenset[str] = frozenset()
+
 
 class Feed:
     """Keeps what the page was told last.
 
-    `advance` is called by one thread at a time; `state` may be read by any.
+    `advance`, `look` and `catch_up` are called by one thread at a time; `state` may be read by any.
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
-        self._told = _Told(0, snapshot)
-        self._rows = _rows(snapshot)
-        self._fields = {key: _fields(item) for key, item in self._rows.items()}
-        self._queue = _queue_state(snapshot)
+        self._newest = snapshot
+        rows = {key: _ToldRow(item, _fields(item), has_steps=True) for key, item in _rows(snapshot).items()}
+        self._told = _Told(0, snapshot.version, _queue_state(snapshot), rows)
+        self._sights: dict[str, Sight] = {}
+        # Until a view has said what it shows, all of it may be seen.
+        self._seen: Sight | None = None
 
     @property
     def state(self) -> PanelState:
         """The state as of the last delta: what follows applies to it."""
         told = self._told
-        rows = _rows(told.snapshot)
         return {
-            "rev": told.snapshot.version,
+            "rev": told.version,
             "seq": told.seq,
-            "queue": _queue_state(told.snapshot),
-            "order": list(rows),
-            "items": {key: _item_state(item) for key, item in rows.items()},
+            "queue": told.queue,
+            "order": list(told.rows),
+            "items": {key: _item_state(row.item) for key, row in told.rows.items()},
         }
 
     def advance(self, snapshot: QueueSnapshot) -> Delta | None:
@@ -59,18 +81,46 @@ class Feed:
 
         A snapshot that is not newer than the one before is ignored.
         """
-        told = self._told
-        if snapshot.version <= told.snapshot.version:
+        if snapshot.version <= self._newest.version:
             return None
-        before, rows, queue_state = self._rows, _rows(snapshot), _queue_state(snapshot)
-        queue = _changes(self._queue, queue_state)
-        patches = {key: patch for key, item in rows.items() if (patch := self._patch(key, item))}
-        is_reordered = list(rows) != list(before)
+        self._newest = snapshot
+        return self._delta(self._seen)
+
+    def look(self, view: str, sight: Sight | None) -> Delta | None:
+        """A view shows other rows than before, or is gone (None); returns what it was not told so far."""
+        self._sights.pop(view, None)
+        if sight is not None:
+            self._sights[view] = sight
+        for old in list(self._sights)[:-_MOST_VIEWS]:
+            del self._sights[old]
+        sights = self._sights.values()
+        self._seen = Sight(
+            frozenset().union(*(one.rows for one in sights)), frozenset().union(*(one.mapped for one in sights))
+        )
+        return self._delta(self._seen)
+
+    def catch_up(self) -> Delta | None:
+        """What was not told because nobody saw it."""
+        return self._delta(None)
+
+    def _delta(self, seen: Sight | None) -> Delta | None:
+        told, snapshot = self._told, self._newest
+        items = _rows(snapshot)
+        queue_state = _queue_state(snapshot)
+        queue = _changes(told.queue, queue_state)
+        if seen is not None and not seen.rows and queue.keys() <= _COUNTERS and told.rows:
+            queue, queue_state = {}, told.queue
+        patches: dict[str, ItemPatch] = {}
+        rows: dict[str, _ToldRow] = {}
+        for key, item in items.items():
+            rows[key], patch = _advanced(key, told.rows.get(key), item, seen)
+            if patch is not None:
+                patches[key] = patch
+        is_reordered = list(rows) != list(told.rows)
         if not patches and not queue and not is_reordered:
+            self._told = told._replace(rows=rows)
             return None
-        self._rows, self._queue, self._told = rows, queue_state, _Told(told.seq + 1, snapshot)
-        for key in before.keys() - rows.keys():
-            del self._fields[key]
+        self._told = _Told(told.seq + 1, snapshot.version, queue_state, rows)
         delta: Delta = {
             "kind": "delta",
             "rev": snapshot.version,
@@ -80,20 +130,38 @@ class Feed:
         }
         return {**delta, "order": list(rows)} if is_reordered else delta
 
-    def _patch(self, key: str, item: QueuedDownload) -> ItemPatch | None:
-        old = self._rows.get(key)
-        if old is item:
-            return None
-        told, self._fields[key] = self._fields.get(key), _fields(item)
-        if old is None or told is None or not _has_same_files(old, item):
-            return {"fields": dict(_item_state(item)), "bars": []}
-        fields, bars = _changes(told, self._fields[key]), _bar_changes(_bars(old), _bars(item))
-        return {"fields": fields, "bars": bars} if fields or bars else None
+
+class _ToldRow(NamedTuple):
+    """What the page knows of a row; `has_steps` where it knows, too, where the bytes of its files stand."""
+
+    item: QueuedDownload
+    fields: dict[str, Any]
+    has_steps: bool
 
 
 class _Told(NamedTuple):
     seq: int
-    snapshot: QueueSnapshot
+    version: int
+    queue: QueueState
+    rows: dict[str, _ToldRow]
+
+
+def _advanced(
+    key: str, told: _ToldRow | None, item: QueuedDownload, seen: Sight | None
+) -> tuple[_ToldRow, ItemPatch | None]:
+    """What the page knows next of a row, and what it has to be told for that."""
+    is_mapped = seen is not None and key in seen.mapped
+    if told is not None and told.item is item and (told.has_steps or not is_mapped):
+        return told, None
+    fields = _fields(item)
+    if told is None or not _has_same_files(told.item, item):
+        return _ToldRow(item, fields, has_steps=True), {"fields": dict(_item_state(item)), "bars": []}
+    changes = _changes(told.fields, fields)
+    if seen is not None and key not in seen.rows and changes.keys() <= _COUNTERS:
+        return told, None
+    bars = _bar_changes(told, item, is_mapped=is_mapped)
+    row = _ToldRow(item, fields, has_steps=is_mapped)
+    return row, {"fields": changes, "bars": bars} if changes or bars else None
 
 
 def _rows(snapshot: QueueSnapshot) -> _Rows:
@@ -161,11 +229,17 @@ def _fields(item: QueuedDownload) -> dict[str, Any]:
         "can_retry": item.can_retry,
         "reason": item.reason,
         "path": item.paths[0] if item.paths else None,
+        "projector_path": _projector_path(item),
         "is_verified": item.is_verified,
         "was_present": item.was_present,
         "started_at_s": item.started_at_s,
         "ended_at_s": item.ended_at_s,
     }
+
+
+def _projector_path(item: QueuedDownload) -> str | None:
+    paths = zip(item.companions, item.companion_paths, strict=False)
+    return next((path for bar, path in paths if bar.kind == "mmproj"), None)
 
 
 def _shard_state(bar: ShardProgress) -> ShardState:
@@ -175,6 +249,8 @@ def _shard_state(bar: ShardProgress) -> ShardState:
         "size_bytes": bar.size_bytes,
         "downloaded_bytes": bar.downloaded_bytes,
         "status": bar.status.value,
+        "arrived_steps": list(bar.arrived_steps),
+        "verified_steps": bar.verified_steps,
     }
 
 
@@ -182,14 +258,25 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in new.items() if value != old[name]}
 
 
-def _bar_changes(old: tuple[ShardProgress, ...], new: tuple[ShardProgress, ...]) -> list[BarPatch]:
+def _bar_changes(told: _ToldRow, item: QueuedDownload, *, is_mapped: bool) -> list[BarPatch]:
+    pairs = enumerate(zip(_bars(told.item), _bars(item), strict=True))
+    if is_mapped:
+        return [
+            (index, bar.downloaded_bytes, bar.status.value, bar.verified_steps, list(bar.arrived_steps))
+            for index, (before, bar) in pairs
+            if bar is not before or not told.has_steps
+        ]
     return [
         (index, bar.downloaded_bytes)
         if bar.status is before.status
         else (index, bar.downloaded_bytes, bar.status.value)
-        for index, (before, bar) in enumerate(zip(old, new, strict=True))
-        if bar is not before
+        for index, (before, bar) in pairs
+        if bar is not before and _is_moved(before, bar)
     ]
+
+
+def _is_moved(before: ShardProgress, bar: ShardProgress) -> bool:
+    return bar.downloaded_bytes != before.downloaded_bytes or bar.status is not before.status
 
 
 def _bars(item: QueuedDownload) -> tuple[ShardProgress, ...]:

@@ -12,13 +12,15 @@ from gglib_nb.errors import RequestError
 
 
 class ShardState(TypedDict):
-    """One file's bar."""
+    """One file's bar. Where its bytes stand is as in `domain.download.ShardProgress`, and old while no view shows it."""
 
     path: str
     kind: str
     size_bytes: int | None
     downloaded_bytes: int
     status: str
+    arrived_steps: list[int]
+    verified_steps: int
 
 
 class ItemState(TypedDict):
@@ -42,6 +44,7 @@ class ItemState(TypedDict):
     can_retry: bool
     reason: str
     path: str | None
+    projector_path: str | None
     is_verified: bool | None
     was_present: bool
     started_at_s: float | None
@@ -90,8 +93,9 @@ class PanelState(TypedDict):
     items: dict[str, ItemState]
 
 
-BarPatch = tuple[int, int] | tuple[int, int, str]
-"""Index of a bar, its bytes, and its status where that is another one."""
+BarPatch = tuple[int, int] | tuple[int, int, str] | tuple[int, int, str, int, list[int]]
+"""Index of a bar, its bytes; its status where that is another one; where its bytes stand, for a bar that shows it: how far
+it is verified and the runs that arrived."""
 
 
 class ItemPatch(TypedDict):
@@ -116,13 +120,17 @@ class Delta(TypedDict):
 
 
 class Reply(TypedDict):
-    """The answer every request gets: `result` where it worked, `error` in words where not."""
+    """The answer every request gets: `result` where it worked, `error` in words where not.
+
+    `alternatives` are repositories that the error names in place of the one asked for.
+    """
 
     kind: Literal["reply"]
     cid: str
     ok: bool
     result: NotRequired[Any]
     error: NotRequired[str]
+    alternatives: NotRequired[list[str]]
 
 
 class VariantChoice(TypedDict):
@@ -155,6 +163,7 @@ class VariantList(TypedDict):
     """The answer to `variants`. `accept_url` is set where terms have to be accepted before anything can be fetched."""
 
     repo_id: str
+    page_url: str | None
     revision: str | None
     free_bytes: int | None
     context_tokens: int | None
@@ -167,8 +176,14 @@ class Suggestion(TypedDict):
     """One repository found by `suggest`."""
 
     repo_id: str
+    page_url: str | None
     downloads: int | None
     parameter_count: int | None
+    likely_size_bytes: int | None
+    fit: str
+    is_here: bool
+    is_gated: bool
+    modified_at: str | None
 
 
 class ModelItem(TypedDict):
@@ -256,18 +271,42 @@ class LoadingLines(TypedDict):
     text: str
 
 
+class SightRequest(TypedDict):
+    """What a person can see of one view: nothing else of the panel has to be told as it moves.
+
+    `rows` are in sight; `mapped` are those of them that show where their files' bytes stand.
+    """
+
+    cid: str
+    kind: Literal["sight"]
+    view: str
+    is_shown: bool
+    rows: list[str]
+    mapped: list[str]
+
+
 class PlainRequest(TypedDict):
     """A request that is about the whole queue, or about all models."""
 
     cid: str
-    kind: Literal["cancel_all", "retry_all", "clear_failed", "sync", "models"]
+    kind: Literal[
+        "cancel_all",
+        "pause_all",
+        "resume_all",
+        "retry_all",
+        "clear_failed",
+        "clear_completed",
+        "clear_cancelled",
+        "sync",
+        "models",
+    ]
 
 
 class DownloadAction(TypedDict):
     """A request that is about one download."""
 
     cid: str
-    kind: Literal["cancel", "remove", "pause", "resume", "retry", "dismiss"]
+    kind: Literal["cancel", "remove", "pause", "resume", "run_now", "retry", "dismiss", "discard"]
     id: str
 
 
@@ -301,11 +340,14 @@ class VariantsRequest(TypedDict):
 
 
 class SuggestRequest(TypedDict):
-    """Which repositories answer to these words?"""
+    """Which repositories answer to these words? The others narrow that; None and left out is any."""
 
     cid: str
     kind: Literal["suggest"]
     text: str
+    max_parameters: NotRequired[int | None]
+    licence: NotRequired[str | None]
+    task: NotRequired[str | None]
 
 
 class LimitRequest(TypedDict):
@@ -357,7 +399,8 @@ class ModelAction(TypedDict):
 
 
 Request = (
-    PlainRequest
+    SightRequest
+    | PlainRequest
     | DownloadAction
     | ModelAction
     | MoveRequest
@@ -410,4 +453,4 @@ def _fits(content: Mapping[str, object], name: str, hint: type, optional: bool) 
     value = content[name]
     if hint == list[str]:
         return isinstance(value, list) and all(isinstance(part, str) for part in value)
-    return isinstance(value, hint) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

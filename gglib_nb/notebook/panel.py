@@ -5,6 +5,7 @@ Wires only. What the page is sent is worked out in `feed`, what its requests do 
 """
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,12 @@ import traitlets
 from typing_extensions import override
 
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.errors import GglibError
+from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions
 from gglib_nb.notebook.esm import joined
-from gglib_nb.notebook.feed import Feed
+from gglib_nb.notebook.feed import Feed, Sight
 from gglib_nb.notebook.markup import render_html
-from gglib_nb.notebook.messages import PanelState, Reply, parse_request
+from gglib_nb.notebook.messages import Delta, PanelState, Reply, parse_request
 from gglib_nb.notebook.text import render_text
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -84,8 +85,11 @@ class Panel(anywidget.AnyWidget):
         return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
 
     def _publish(self, snapshot: QueueSnapshot) -> None:
+        self._tell(partial(self._feed.advance, snapshot))
+
+    def _tell(self, news: Callable[[], Delta | None]) -> None:
         with self._publishing:
-            if delta := self._feed.advance(snapshot):
+            if delta := news():
                 self.send(delta)
 
     def _receive(self, _widget: object, content: object, _buffers: object) -> None:
@@ -96,7 +100,12 @@ class Panel(anywidget.AnyWidget):
         try:
             request = parse_request(content)
             if request["kind"] == "sync":
+                self._tell(self._feed.catch_up)
                 self._reply({"kind": "reply", "cid": cid, "ok": True, "result": self.state})
+            elif request["kind"] == "sight":
+                sight = Sight(frozenset(request["rows"]), frozenset(request["mapped"])) if request["is_shown"] else None
+                self._tell(partial(self._feed.look, request["view"], sight))
+                self._reply({"kind": "reply", "cid": cid, "ok": True, "result": None})
             else:
                 actions.start(self._manager, request, self.send).add_done_callback(partial(self._answer, cid))
         except Exception as error:  # noqa: BLE001 - a page that gets no answer waits for ever
@@ -115,7 +124,10 @@ class Panel(anywidget.AnyWidget):
             _log.error("A request of the panel failed.", exc_info=error)
             # The text of a foreign error can hold anything, a token included; its name cannot.
             text = f"That failed in the kernel ({type(error).__name__}); its log says more."
-        self._reply({"kind": "reply", "cid": cid, "ok": False, "error": text})
+        reply: Reply = {"kind": "reply", "cid": cid, "ok": False, "error": text}
+        if isinstance(error, NoGgufFilesError) and error.alternatives:
+            reply["alternatives"] = list(error.alternatives)
+        self._reply(reply)
 
     def _reply(self, reply: Reply) -> None:
         self.send(reply)

@@ -18,12 +18,12 @@ _COLUMNS: Final = (
     Column("Row", is_number=True, is_quiet=True),
     Column("Variant", is_code=True),
     Column("Size", is_number=True),
-    Column("Bits/weight", is_number=True, is_quiet=True),
-    Column("Memory", is_number=True),
+    Column("Bits/weight", is_number=True, is_quiet=True, importance=5),
+    Column("Memory", is_number=True, importance=4),
     Column("Fits"),
-    Column("On disk"),
-    Column("Free after", is_number=True, is_quiet=True),
-    Column("Note"),
+    Column("On disk", importance=2),
+    Column("Free after", is_number=True, is_quiet=True, importance=6),
+    Column("Note", importance=3),
 )
 # JupyterLab's colours, mixed with the text's own so far that they can be read on its light and dark themes alike.
 _GOOD: Final = "color-mix(in srgb,var(--jp-success-color1,#2e7d32) 72%,currentcolor)"
@@ -72,9 +72,9 @@ _SORT_SCRIPT: Final = """<script>
 </script>"""
 
 
-def plan_text(plan: RepoPlan) -> str:
-    """The plan as lines of text."""
-    table = text_table(_COLUMNS, _rows(plan))
+def plan_text(plan: RepoPlan, width: int | None = None) -> str:
+    """The plan as lines of text; where the terminal is narrow, its table leaves out what matters least."""
+    table = text_table(_COLUMNS, _rows(plan), width)
     lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
     return "\n".join(_printable_lines(filter(None, lines)))
 
@@ -128,9 +128,17 @@ def _warnings(plan: RepoPlan) -> list[str]:
 def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
-            how = f" Download it with: %gguf queue {number}" if plan.has_access else ""
-            return [f"★ {variant.why} {_in_short(variant)}{how}"]
+            return [f"★ {variant.why} {_in_short(variant)}{_how(plan, number, variant)}"]
     return ["No row is recommended: choose one, and download it with: %gguf queue ROW"]
+
+
+def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
+    """What to type next for a variant, or that there is nothing to be done; behind a blank."""
+    if variant.is_queued:
+        return " It is in the queue."
+    if variant.is_present:
+        return " It is here already."
+    return f" Download it with: %gguf queue {number}" if plan.has_access else ""
 
 
 def _in_short(variant: VariantPlan) -> str:

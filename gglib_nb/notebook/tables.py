@@ -196,18 +196,21 @@ def row(*texts: str) -> Row:
 _SEARCH_COLUMNS: Final = (
     Column("Row", is_number=True),
     Column("Repository", is_code=True),
-    Column("Parameters", is_number=True),
-    Column("Downloads", is_number=True),
-    Column("Likes", is_number=True),
-    Column("Changed"),
-    Column("Access"),
+    Column("Parameters", is_number=True, importance=4),
+    Column("Size", is_number=True, importance=3),
+    Column("Fits", importance=2),
+    Column("Downloads", is_number=True, importance=6),
+    Column("Likes", is_number=True, importance=7),
+    Column("Changed", importance=5),
+    Column("Note"),
 )
-_SEARCH_HINT: Final = "See what a row offers: %gguf plan ROW. Download it: %gguf queue ROW"
+_IN_MEMORY: Final = {"fits": "yes", "tight": "tightly", "too large": "no"}
+_SEARCH_HINT: Final = "~ is a guess for Q4_K_M. See what a row offers: %gguf plan ROW. Download it: %gguf queue ROW"
 
 
-def search_text(found: Sequence[RepoSummary]) -> str:
+def search_text(found: Sequence[RepoSummary], width: int | None = None) -> str:
     """Repositories that a search found, numbered."""
-    return f"{text_table(_SEARCH_COLUMNS, _search_rows(found))}\n{_SEARCH_HINT}"
+    return f"{text_table(_SEARCH_COLUMNS, _search_rows(found), width)}\n{_SEARCH_HINT}"
 
 
 def search_html(found: Sequence[RepoSummary]) -> str:
@@ -221,10 +224,12 @@ def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
             str(number),
             repo.repo_id,
             formats.count(repo.parameter_count),
+            "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}",
+            _IN_MEMORY.get(repo.fit, ""),
             formats.count(repo.downloads),
             formats.count(repo.likes),
             (repo.modified_at or formats.UNKNOWN)[:10],
-            "gated" if repo.gate else "",
+            ", ".join(word for word, holds in (("here already", repo.is_here), ("gated", repo.gate)) if holds),
         )
         for number, repo in enumerate(found, 1)
     ]
@@ -232,18 +237,18 @@ def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
 
 _PARTIAL_COLUMNS: Final = (
     Column("Here", is_number=True),
-    Column("Of", is_number=True),
-    Column("On disk", is_number=True),
-    Column("Last byte"),
+    Column("Of", is_number=True, importance=2),
+    Column("On disk", is_number=True, importance=4),
+    Column("Last byte", importance=3),
     Column("In use"),
     Column("File", is_code=True),
 )
 _PARTIAL_HINT: Final = "Queueing the same again goes on where it stopped. Delete: %gguf partials --discard TEXT"
 
 
-def partials_text(found: Sequence[Leftover]) -> str:
+def partials_text(found: Sequence[Leftover], width: int | None = None) -> str:
     """Partial downloads that lie about."""
-    return f"{text_table(_PARTIAL_COLUMNS, _partial_rows(found))}\n{_PARTIAL_HINT}"
+    return f"{text_table(_PARTIAL_COLUMNS, _partial_rows(found), width)}\n{_PARTIAL_HINT}"
 
 
 def partials_html(found: Sequence[Leftover]) -> str:

@@ -4,10 +4,13 @@ Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be
 request is being resolved voids the request.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
@@ -50,11 +53,11 @@ def perform(  # noqa: C901 - one case a kind of verb
         case commands.Queue():
             return _queue(command, manager, recall)
         case commands.Plan():
-            return _plan(command, manager, recall)
+            return _plan(command, manager, recall, None if place is None else place.width)
         case commands.Search():
-            return _search(command, manager, recall)
+            return _search(command, manager, recall, None if place is None else place.width)
         case commands.Partials():
-            return _partials(command, manager)
+            return _partials(command, manager, None if place is None else place.width)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
             return show_queue(manager)
         case commands.Config():
@@ -72,13 +75,25 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
         wanted.repo_id, wanted.quantization, revision, command.force, command.add_to_db, command.companions
     )
     before = {item.id for item in manager.snapshot.items}
-    id_ = _submit(request, manager, starts=command.starts)
+    with _numbering_alternatives(recall):
+        id_ = _submit(request, manager, starts=command.starts)
     recall.saw(id_)
     item = find_item(id_, manager.snapshot)
     is_new = id_ not in before
     head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
     why = f" {item.reason}" if is_new and item is not None and item.reason else ""
     return Answer(wording.printable(f"{head}{why} {standing(item)}"))
+
+
+@contextmanager
+def _numbering_alternatives(recall: Recall) -> Iterator[None]:
+    """Repositories that an error names in place of the one asked for can be named by number, too."""
+    try:
+        yield
+    except NoGgufFilesError as error:
+        if error.alternatives:
+            recall.showed(map(DownloadId, error.alternatives))
+        raise
 
 
 def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
@@ -102,34 +117,42 @@ def _extent(item: QueuedDownload | None) -> str:
     return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
 
 
-def _search(command: commands.Search, manager: "DownloadManager", recall: Recall) -> Answer:
+def _search(command: commands.Search, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
     found = settle(
         manager.submit_search(
-            command.words, max_parameters=command.max_parameters, sort=command.sort, limit=command.limit
+            command.words,
+            max_parameters=command.max_parameters,
+            licence=command.licence,
+            task=command.task,
+            sort=command.sort,
+            limit=command.limit,
         )
     )
     recall.showed(DownloadId(repo.repo_id) for repo in found)
     if not found:
         return Answer(f"No repository with GGUF files answers to {command.words!r}. Try fewer or other words.")
-    return Answer(tables.search_text(found), tables.search_html(found))
+    return Answer(tables.search_text(found, width), tables.search_html(found))
 
 
-def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall) -> Answer:
+def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
     wanted = row_of(command.reference, recall.rows)
     revision = command.revision or wanted.revision
-    plan = settle(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=revision, context=command.context))
+    with _numbering_alternatives(recall):
+        plan = settle(
+            manager.submit_plan(wanted.repo_id, wanted.quantization, revision=revision, context=command.context)
+        )
     recall.showed(DownloadId(plan.repo_id, variant.key, revision) for variant in plan.variants)
-    return Answer(plan_table.plan_text(plan), plan_table.plan_html(plan))
+    return Answer(plan_table.plan_text(plan, width), plan_table.plan_html(plan))
 
 
-def _partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+def _partials(command: commands.Partials, manager: "DownloadManager", width: int | None) -> Answer:
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
         return Answer(
             "No partial download lies about." if command.part_of_path is None else "None has that in its path."
         )
     if not command.discard:
-        return Answer(tables.partials_text(found), tables.partials_html(found))
+        return Answer(tables.partials_text(found, width), tables.partials_html(found))
     deleted = settle(manager.submit_discard_partials([one.target for one in found]))
     freed = sum(one.disk_bytes for one in found if one.target in deleted)
     kept = len(found) - len(deleted)

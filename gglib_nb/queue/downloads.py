@@ -116,7 +116,11 @@ class Downloads:
 
     def forget_failures(self) -> None:
         """Removes the failures."""
-        for entry in [entry for entry in self.ended if entry.status is DownloadStatus.FAILED]:
+        self.forget_ended_as(DownloadStatus.FAILED)
+
+    def forget_ended_as(self, status: DownloadStatus) -> None:
+        """Removes what ended in this way."""
+        for entry in [entry for entry in self.ended if entry.status is status]:
             self.remove_ended(entry)
 
     def withdraw(self, entry: Entry) -> int | None:
@@ -214,6 +218,17 @@ class Downloads:
         entry = self.known(id)
         if not entry.status.is_pending:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
+        return entry
+
+    def discardable(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The cancelled or failed download meant by `id`.
+
+        Raises:
+            NotInQueueError: There is none.
+        """
+        left = [one for one in self._over.answering_to(id) if one.status is not DownloadStatus.COMPLETED]
+        if (entry := self._newest_ended(left)) is None or self.find_live(id) is not None:
+            raise NotInQueueError(f"{id} is neither cancelled nor failed, so nothing of it is thrown away.")
         return entry
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002

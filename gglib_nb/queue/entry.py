@@ -236,6 +236,7 @@ class Entry:
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
             paths=self.plan.paths if is_done else (),
+            companion_paths=tuple(one.target for one in self.plan.files if one.kind != "shard") if is_done else (),
             is_verified=self.is_verified if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
@@ -254,8 +255,6 @@ def _arrived_bytes(planned: PlannedFile, stored: tuple[StoredFile, ...]) -> int:
 
 
 def _progressed(file: ShardProgress, sample: FileProgressed) -> ShardProgress:
-    if (file.downloaded_bytes, file.status) == (sample.downloaded_bytes, sample.status):
-        return file
-    return ShardProgress(
-        file.number, file.path_in_repo, file.kind, file.size_bytes, sample.downloaded_bytes, sample.status
-    )
+    was = (file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+    now = (sample.downloaded_bytes, sample.status, sample.arrived_steps, sample.verified_steps)
+    return file if was == now else ShardProgress(file.number, file.path_in_repo, file.kind, file.size_bytes, *now)

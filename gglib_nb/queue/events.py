@@ -6,7 +6,7 @@ Unix time, `sampled_s` the machine's monotonic clock.
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, ShardStatus, StoredFile
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
@@ -84,6 +84,11 @@ class PauseRequested(_AboutDownload):
 
 
 @dataclass(frozen=True, slots=True)
+class RunRequested(_AboutDownload):
+    """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeRequested(_AboutDownload):
     """Let a paused download run again."""
 
@@ -91,6 +96,20 @@ class ResumeRequested(_AboutDownload):
 @dataclass(frozen=True, slots=True)
 class RetryRequested(_AboutDownload):
     """Bring a failure back to the queue. Replies with its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCleared:
+    """Forget what ended in this way; its files and partial files stay."""
+
+    status: DownloadStatus
+
+
+@dataclass(frozen=True, slots=True)
+class EndedDiscarded:
+    """Forget a cancelled or failed download and delete its partial files."""
+
+    id: DownloadId
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +175,12 @@ class HoursTurned:
 
 @dataclass(frozen=True, slots=True)
 class FileProgressed:
-    """One file of `TransferProgressed`, at its index in the plan."""
+    """One file of `TransferProgressed`, at its index in the plan; what it says is as in `ShardProgress`."""
 
     downloaded_bytes: int
     status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +276,11 @@ Event = (
     | RemovalRequested
     | MoveRequested
     | PauseRequested
+    | RunRequested
     | ResumeRequested
     | RetryRequested
+    | EndedCleared
+    | EndedDiscarded
     | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged

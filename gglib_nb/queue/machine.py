@@ -120,10 +120,16 @@ class QueueMachine:
             case on.PauseRequested():
                 self._pause(self._downloads.stoppable(event.id))
                 self._go_on(event.at_s)
+            case on.RunRequested():
+                self._run_now(self._downloads.waiting(event.id, "it runs already."), event.at_s)
             case on.ResumeRequested():
                 self._resume(self._downloads.known(event.id), event.at_s)
             case on.RetryRequested():
                 self._retry(self._downloads.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
+            case on.EndedCleared():
+                self._downloads.forget_ended_as(event.status)
+            case on.EndedDiscarded():
+                self._discard(self._downloads.discardable(event.id))
             case on.FailuresCleared():
                 self._forget_failures(event.id)
             case on.QueueLimitChanged():
@@ -248,6 +254,23 @@ class QueueMachine:
         self._is_processing = True
         self._go_on(at_s)
 
+    def _run_now(self, entry: Entry, at_s: float) -> None:
+        running = [one for one in self._downloads.running() if one.status is DownloadStatus.DOWNLOADING]
+        if running and self._downloads.slots_held() >= self._max_concurrent:
+            self._step_back(running[-1])
+        self._downloads.move_pending(entry, 1)
+        self._resume(entry, at_s)
+
+    def _step_back(self, entry: Entry) -> None:
+        self._withdraw(entry)
+        self._downloads.add_pending(entry, 0)
+        entry.hold()
+        self._step(entry, Cause.HELD)
+
+    def _discard(self, entry: Entry) -> None:
+        self._downloads.remove_ended(entry)
+        self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+
     def _retry(self, entry: Entry, at_s: float) -> None:
         self._check_room(entry.plan)
         self._downloads.check_targets(entry.plan)
@@ -285,12 +308,8 @@ class QueueMachine:
         self._go_on(at_s)
 
     def _hold_outside_hours(self, entry: Entry) -> None:
-        if self._is_open or entry.status is not DownloadStatus.DOWNLOADING:
-            return
-        self._withdraw(entry)
-        self._downloads.add_pending(entry, 0)
-        entry.hold()
-        self._step(entry, Cause.HELD)
+        if not self._is_open and entry.status is DownloadStatus.DOWNLOADING:
+            self._step_back(entry)
 
     def _say_until_when(self, entry: Entry) -> None:
         until = None if self._is_open or self._hours is None else f"{self._hours.start:%H:%M}"

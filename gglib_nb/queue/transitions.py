@@ -18,7 +18,7 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
     PAUSED = "paused"
     RESUMED = "resumed"
-    HELD = "held until its hour"
+    HELD = "held back"
     RETRIED = "retried"
     REQUEUED = "queued again"
     ENGINE_LOST = "engine lost"

@@ -276,7 +276,7 @@ def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
 def test_reduced_motion_is_respected(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), reduced_motion="reduce")
 
-    assert panel.page.locator(".gglib-fill").first.evaluate("fill => getComputedStyle(fill).transitionDuration") in (
+    assert panel.page.locator(".gglib-proven").first.evaluate("fill => getComputedStyle(fill).transitionDuration") in (
         "0s",
         "auto",
     )

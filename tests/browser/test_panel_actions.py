@@ -211,7 +211,7 @@ def test_the_failed_can_be_tried_again_together_or_cleared(open_panel):
     panel = open_panel(scenes.errors())
 
     panel.press("Retry all")
-    panel.press("Clear")
+    panel.press("Clear Failed")
 
     assert [operation for operation, *_ in panel.asked()] == ["retry", "retry", "retry", "clear_failed"]
 
@@ -283,7 +283,7 @@ def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
     panel.press("Download Q4_K_M")
 
     assert panel.manager.asked == [
-        ("search", ("llama",), {"limit": 8}),
+        ("search", ("llama",), {"max_parameters": None, "licence": None, "task": None, "limit": 8}),
         ("plan", ("bartowski/Llama-3.2-3B-Instruct-GGUF", None), {"revision": None}),
         ("queue_smart", ("ggml-org/gemma-3-12b-it-GGUF", "Q4_K_M"), {"revision": None, "companions": ("mmproj",)}),
     ]

@@ -17,7 +17,7 @@ from gglib_nb import (
     RevisionNotFoundError,
 )
 from gglib_nb.demo import GRANTED_TOKEN, PLAIN_TOKEN, DemoHub
-from tests.support.hub import make_repository
+from tests.support.hub import make_repository, small_gguf
 
 GATED = "demo/gated-GGUF"
 PRIVATE = "demo/private-GGUF"
@@ -48,6 +48,36 @@ async def refusal_of(manager: DownloadManager, repo_id: str, quantization: str |
     assert (snapshot.items, snapshot.resolving, snapshot.recent_failures) == ((), (), ())
     assert (type(same.value), str(same.value)) == (type(caught.value), str(caught.value))
     return caught.value
+
+
+async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
+    hub: DemoHub, manager: DownloadManager
+) -> None:
+    tags = ("gguf", "base_model:quantized:demo/empty")
+    for name, downloads in (("demo/small-of-it-GGUF", 5), ("demo/used-of-it-GGUF", 500)):
+        hub.add_repository(make_repository(name, {"m-Q4_K_M.gguf": 1_000}, tags=tags, downloads=downloads))
+
+    refusal = await refusal_of(manager, "demo/empty")
+    with pytest.raises(NoGgufFilesError) as planned:
+        await manager.plan("demo/empty")
+
+    assert isinstance(refusal, NoGgufFilesError)
+    assert refusal.alternatives == ("demo/used-of-it-GGUF", "demo/small-of-it-GGUF")
+    assert "Take one: %gguf queue demo/used-of-it-GGUF" in str(refusal)
+    assert planned.value.alternatives == refusal.alternatives
+
+
+async def test_what_a_search_finds_says_that_it_is_here_and_where_its_page_is(
+    hub: DemoHub, manager: DownloadManager
+) -> None:
+    hub.add_repository(make_repository("demo/found-GGUF", {"m-Q4_K_M.gguf": small_gguf("m-Q4_K_M.gguf", 50_000)}))
+    await manager.download("demo/found-GGUF")
+
+    (row,) = await manager.search("demo/found")
+
+    assert row.is_here
+    assert row.page_url == f"{hub.url}/demo/found-GGUF"
+    assert row.fit == "unknown"
 
 
 async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> None:

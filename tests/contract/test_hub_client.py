@@ -299,6 +299,17 @@ def test_a_largest_size_leaves_out_larger_and_unknown_ones(library: DemoHub) -> 
     assert [row.repo_id for row in found] == ["demo/llama-3B-GGUF", "demo/llama-2B-GGUF", "demo/llama-1B-GGUF"]
 
 
+def test_a_search_is_narrowed_to_a_licence_a_task_and_what_was_made_of_a_repository(hub: DemoHub) -> None:
+    tags = ("gguf", "license:apache-2.0", "image-text-to-text", "base_model:quantized:demo/base")
+    hub.add_repository(make_repository("demo/wanted-GGUF", {"m-Q8_0.gguf": 1_000}, tags=tags))
+    client = HubClient(hub.url)
+
+    wanted = {"licence": "apache-2.0"}, {"task": "image-text-to-text"}, {"quantized_from": "demo/base"}
+    found = [[row.repo_id for row in client.search("demo", **one)] for one in wanted]
+
+    assert found == [["demo/wanted-GGUF"]] * 3
+
+
 def test_a_search_is_sorted_as_asked(library: DemoHub) -> None:
     assert HubClient(library.url).search("llama", sort="likes", limit=1)[0].repo_id == "demo/llama-1B-GGUF"
 

@@ -7,6 +7,8 @@ import { test } from "node:test";
 import * as formats from "../../gglib_nb/notebook/static/formats.js";
 import * as segments from "../../gglib_nb/notebook/static/segments.js";
 import * as state from "../../gglib_nb/notebook/static/state.js";
+import { modelsNamed } from "../../gglib_nb/notebook/static/models.js";
+import { folderAddress } from "../../gglib_nb/notebook/static/places.js";
 import { Presses } from "../../gglib_nb/notebook/static/presses.js";
 import { Undo } from "../../gglib_nb/notebook/static/undo.js";
 import * as words from "../../gglib_nb/notebook/static/words.js";
@@ -368,4 +370,76 @@ test("the loading code is Python, whatever stands in the path", () => {
     panel.loadingCode('C:\\models\\a "b".gguf').split("\n")[1],
     'llm = Llama(model_path="C:\\\\models\\\\a \\"b\\".gguf")',
   );
+});
+
+const barOf = (fields) => ({
+  path: "m.gguf",
+  kind: "shard",
+  size_bytes: 1280,
+  downloaded_bytes: 640,
+  status: "downloading",
+  arrived_steps: [],
+  verified_steps: 0,
+  ...fields,
+});
+
+test("what came out of order stands where it is, and its verified front is no longer than what arrived", () => {
+  assert.deepEqual(panel.mapOf(barOf({ arrived_steps: [0, 32, 64, 96], verified_steps: 16 })), {
+    runs: [
+      { start: 0, end: 0.25 },
+      { start: 0.5, end: 0.75 },
+    ],
+    verified: 0.125,
+  });
+  assert.equal(panel.mapOf(barOf({ arrived_steps: [8, 32], verified_steps: 16 })).verified, 0);
+});
+
+test("what came in its order is one run, and what is done is whole", () => {
+  assert.deepEqual(panel.mapOf(barOf({ verified_steps: 64 })), { runs: [{ start: 0, end: 0.5 }], verified: 0.5 });
+  assert.deepEqual(panel.mapOf(barOf({ status: "finished" })), { runs: [{ start: 0, end: 1 }], verified: 1 });
+  assert.deepEqual(panel.mapOf(barOf({ downloaded_bytes: 0 })), { runs: [], verified: 0 });
+});
+
+test("where the bytes stand is kept until it is said anew", () => {
+  const before = { ...stateOf(), order: ["o/a"], items: { "o/a": { id: "o/a", shards: [barOf({ arrived_steps: [0, 8] })] } } };
+  const bars = [[0, 700], [0, 800, "verifying", 3, [0, 9]]];
+
+  const [kept, told] = bars.map((bar) =>
+    panel.applyDelta(before, { rev: 2, seq: before.seq + 1, queue: {}, items: { "o/a": { fields: {}, bars: [bar] } } }),
+  );
+
+  assert.deepEqual(kept.items["o/a"].shards[0], barOf({ downloaded_bytes: 700, arrived_steps: [0, 8] }));
+  assert.deepEqual(
+    told.items["o/a"].shards[0],
+    barOf({ downloaded_bytes: 800, status: "verifying", arrived_steps: [0, 9], verified_steps: 3 }),
+  );
+});
+
+test("a folder has an address in Jupyter where it is below the server's root", () => {
+  const lab = { baseUrl: "/user/ada/", serverRoot: "/home/ada" };
+
+  assert.equal(folderAddress("/home/ada/models/o/m x/a.gguf", lab), "/user/ada/lab/tree/models/o/m%20x");
+  assert.equal(folderAddress("/home/adam/models/a.gguf", lab), null);
+  assert.equal(folderAddress("/home/ada/models/a.gguf", {}), null);
+});
+
+test("models are found by every word of what is typed", () => {
+  const models = [{ id: "o/Smol-GGUF:Q4_K_M" }, { id: "o/Big-GGUF:Q4_K_M" }];
+
+  assert.deepEqual(modelsNamed(models, "q4 SMOL"), [models[0]]);
+  assert.deepEqual(modelsNamed(models, " "), models);
+});
+
+test("what was found says whether it fits, is here and is gated, and how old it is", () => {
+  const repo = { likely_size_bytes: 4.9e9, fit: "fits", is_here: true, is_gated: true };
+
+  assert.deepEqual(panel.suggestionTags(repo), [
+    ["here already", "good"],
+    ["~4.9 GB, fits", "good"],
+    ["gated", "warn"],
+  ]);
+  assert.deepEqual(panel.suggestionTags({ likely_size_bytes: null, fit: "unknown", is_here: false, is_gated: false }), []);
+  const now = Date.parse("2026-06-01");
+  const ages = ["2026-05-31T12:00:00Z", "2026-05-01", "2025-06-01", "2020-01-01", null].map((date) => panel.ageOf(date, now));
+  assert.deepEqual(ages, ["today", "31 days ago", "12 months ago", "6 years ago", ""]);
 });

@@ -159,6 +159,7 @@ test("what is queued again takes along what it took along before", async () => {
     quantization: "Q4_K_M",
     revision: null,
     companions: ["mmproj"],
+    position: 1,
   });
   close();
 });

@@ -1,15 +1,17 @@
 """The panel without a page and without a kernel: what it sends, what it answers, what it shows to those without widgets."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 import comm
 import pytest
 
+from gglib_nb.domain.download import ShardStatus
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
 from tests.support.fake_manager import FakeManager
-from tests.support.snapshots import GB, completed, download
+from tests.support.snapshots import GB, completed, download, shard
 
 MODEL = "owner/model-GGUF:Q4_K_M"
 
@@ -112,6 +114,87 @@ def test_nothing_is_sent_where_nothing_shows(panel_of):
     manager.show(item)
 
     assert custom(panel) == []
+
+
+def look(panel, *rows, mapped=(), view="one"):
+    ask(panel, cid="0", kind="sight", view=view, is_shown=bool(rows), rows=list(rows), mapped=list(mapped))
+
+
+def mapped_download(**fields):
+    bar = replace(shard(size_bytes=4 * GB, downloaded_bytes=2 * GB, status=ShardStatus.DOWNLOADING), **fields)
+    return download(MODEL, "downloading", downloaded_bytes=2 * GB, shards=(bar,))
+
+
+def test_what_only_counts_on_is_not_sent_while_nobody_sees_it(panel_of):
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), bytes_per_second=1e6)
+    panel = panel_of(manager)
+    look(panel)
+    sent = len(custom(panel))
+
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GB, bytes_per_second=5.0), bytes_per_second=2e6)
+
+    assert len(custom(panel)) == sent
+    look(panel, MODEL)
+    (delta, _reply) = custom(panel)[sent:]
+    assert delta["items"][MODEL]["fields"] == {"downloaded_bytes": 2 * GB, "bytes_per_second": 5.0}
+    assert delta["queue"] == {"bytes_per_second": 2e6}
+
+
+def test_of_rows_out_of_sight_all_but_their_counters_is_sent(panel_of):
+    other = "owner/other-GGUF:Q8_0"
+    manager = FakeManager(download(MODEL, "downloading"), download(other, "downloading"))
+    panel = panel_of(manager)
+    look(panel, MODEL)
+
+    manager.show(
+        download(MODEL, "downloading", downloaded_bytes=GB), download(other, "downloading", downloaded_bytes=GB)
+    )
+    counting = custom(panel)[-1]
+    manager.show(
+        download(MODEL, "downloading", downloaded_bytes=GB), download(other, "finalizing", downloaded_bytes=2 * GB)
+    )
+
+    assert list(counting["items"]) == [MODEL]
+    assert custom(panel)[-1]["items"][other]["fields"]["downloaded_bytes"] == 2 * GB
+
+
+def test_two_views_are_told_what_either_shows(panel_of):
+    other = "owner/other-GGUF:Q8_0"
+    manager = FakeManager(download(MODEL, "downloading"), download(other, "downloading"))
+    panel = panel_of(manager)
+    look(panel, MODEL)
+    look(panel, other, view="two")
+
+    manager.show(
+        download(MODEL, "downloading", downloaded_bytes=GB), download(other, "downloading", downloaded_bytes=GB)
+    )
+
+    assert set(custom(panel)[-1]["items"]) == {MODEL, other}
+
+
+def test_where_bytes_stand_is_sent_of_rows_that_show_it_and_once_they_do(panel_of):
+    panel = panel_of(manager := FakeManager(mapped_download()))
+    look(panel, MODEL)
+    manager.show(mapped_download(arrived_steps=(0, 10, 20, 30), verified_steps=9))
+    unmapped = len(custom(panel))
+    look(panel, MODEL, mapped=[MODEL])
+    opened = custom(panel)[unmapped]
+    manager.show(mapped_download(arrived_steps=(0, 12, 20, 30), verified_steps=9))
+
+    assert opened["items"][MODEL]["bars"] == [(0, 2 * GB, "downloading", 9, [0, 10, 20, 30])]
+    assert custom(panel)[-1]["items"][MODEL]["bars"] == [(0, 2 * GB, "downloading", 9, [0, 12, 20, 30])]
+
+
+def test_a_page_that_asks_for_all_gets_what_was_kept_back(panel_of):
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB))
+    panel = panel_of(manager)
+    look(panel)
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GB))
+
+    reply = ask(panel, cid="1", kind="sync")
+
+    assert reply["result"]["items"][MODEL]["downloaded_bytes"] == 2 * GB
+    assert reply["result"]["seq"] == custom(panel)[-2]["seq"]
 
 
 def test_an_id_that_ended_before_and_runs_again_is_one_row(panel_of):

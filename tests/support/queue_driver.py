@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
@@ -86,6 +86,15 @@ class QueueDriver:
 
     def resume(self, text):
         self.send(on.ResumeRequested(DownloadId.parse(text), self.now_s))
+
+    def run_now(self, text):
+        self.send(on.RunRequested(DownloadId.parse(text), self.now_s))
+
+    def clear(self, status):
+        self.send(on.EndedCleared(DownloadStatus(status)))
+
+    def discard(self, text):
+        self.send(on.EndedDiscarded(DownloadId.parse(text)))
 
     def retry(self, text):
         return self.send(on.RetryRequested(DownloadId.parse(text), self.now_s))

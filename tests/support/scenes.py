@@ -4,9 +4,12 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus
+from gglib_nb.domain.deletion import Deletion
+from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus, StoredFile
 from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager
 from tests.support.snapshots import GB, NOW_S, completed, download, run_summary, shards
@@ -66,7 +69,10 @@ def _twelve_shards() -> QueuedDownload:
     sizes = [*[size] * 11, int(1.9 * GB)]
     done = [*[size] * 5, int(3.9 * GB), int(2.2 * GB), int(0.7 * GB), *[0] * 4]
     bars = list(shards("Q4_K_M/Qwen3-Coder-480B-A35B-Instruct-Q4_K_M", sizes, done))
-    bars[4] = replace(bars[4], status=ShardStatus.VERIFYING)
+    bars[4] = replace(bars[4], status=ShardStatus.VERIFYING, verified_steps=101)
+    bars[5] = replace(bars[5], arrived_steps=(0, 70, 74, 86, 90, 112, 116, 121), verified_steps=66)
+    bars[6] = replace(bars[6], arrived_steps=(0, 32, 40, 52, 56, 64, 70, 78), verified_steps=30)
+    bars[7] = replace(bars[7], arrived_steps=(0, 8, 12, 18, 22, 28), verified_steps=7)
     return download(
         "unsloth/Qwen3-Coder-480B-A35B-Instruct-GGUF:Q4_K_M",
         "downloading",
@@ -82,11 +88,19 @@ def _twelve_shards() -> QueuedDownload:
 def halfway() -> FakeManager:
     """A model in twelve files, one that sees, and four in one file: all of them started, waiting or there."""
     vision = _vision()
-    projector = replace(vision.companions[0], downloaded_bytes=300 * MB, status=ShardStatus.DOWNLOADING)
+    projector = replace(
+        vision.companions[0],
+        downloaded_bytes=300 * MB,
+        status=ShardStatus.DOWNLOADING,
+        arrived_steps=(0, 20, 30, 44, 60, 74),
+        verified_steps=18,
+    )
+    model = replace(vision.shards[0], arrived_steps=(0, 10, 12, 16, 20, 24), verified_steps=9)
     return FakeManager(
         _twelve_shards(),
         replace(
             vision,
+            shards=(model,),
             companions=(projector,),
             downloaded_bytes=1200 * MB,
             notice=None,
@@ -216,6 +230,49 @@ def offered() -> RepoPlan:
         ram_bytes=16 * 1024**3,
         vram_bytes=None,
     )
+
+
+def models() -> FakeManager:
+    """Some models are on the disk, and all downloads are over."""
+    manager = done()
+    manager.registered = [
+        _model("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", 17.7, "qwen3moe", 30_532_122_624, files=4),
+        _model("ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", 7.3, "gemma3", 11_765_788_416, projector=True),
+        _model("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", 1.8, "smollm3", 3_075_098_624, is_verified=False),
+    ]
+    manager.answers["loading_lines"] = lambda id_, program: f"{program} {id_}"
+    manager.answers["delete"] = lambda id_, dry_run: Deletion(
+        id_, ("/home/ada/models/a.gguf",), int(17.7e9), (), is_dry_run=dry_run
+    )
+    return manager
+
+
+def _model(
+    text: str,
+    size_gb: float,
+    architecture: str,
+    parameters: int,
+    *,
+    files: int = 1,
+    projector: bool = False,
+    is_verified: bool = True,
+) -> Model:
+    id_ = DownloadId.parse(text)
+    stem = f"{id_.repo_id.rpartition('/')[2].removesuffix('-GGUF')}-{id_.quantization}"
+    facts: dict[str, str | int | float | bool | None] = {
+        "architecture": architecture,
+        "parameter_count": parameters,
+        "context_length": 32_768,
+    }
+
+    def file(name: str, kind: str, size: float) -> StoredFile:
+        path = f"/home/ada/models/{id_.repo_id}/{name}"
+        return StoredFile(path, name, kind, int(size * GB), "0" * 64, is_verified, 1, False, facts)
+
+    names = [f"{stem}.gguf"] if files == 1 else [f"{stem}-{at:05}-of-{files:05}.gguf" for at in range(1, files + 1)]
+    stored = [file(name, "shard", size_gb / files) for name in names]
+    stored += [file("mmproj-model-f16.gguf", "mmproj", 0.8)] if projector else []
+    return Model(id_, "0" * 40, id_.quantization, tuple(stored), NOW_S)
 
 
 def queue_full() -> QueueFullError:

@@ -99,7 +99,7 @@ MISTAKES = [
     ("owner/repo", "'owner/repo' is not a verb. To download it, write: %gguf queue owner/repo"),
     ("queue 'a/b", "A quotation mark is not closed."),
     ("clear-failed a b", "Unrecognized arguments: b. Write: %gguf clear-failed [ID]"),
-    ("pause", "The following arguments are required: ID. Write: %gguf pause ID"),
+    ("pause", "Name one download, or write --all. Write: %gguf pause ID | pause --all"),
     ("limit many", "Argument N: 'many' is not a whole number from 1 on. Write: %gguf limit [N]"),
     ("cancel", "Name one download, or write --all. Write: %gguf cancel ID [--discard] | cancel --all"),
     (

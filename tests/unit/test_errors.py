@@ -30,6 +30,7 @@ CLASSES = [
 WITH_ATTRIBUTES = [
     DownloadsFailedError("2 downloads failed.", ids=("a/b:Q4_0", "c/d:Q8_0")),
     AmbiguousQuantizationError("Two answer.", ("a-Q4_K_M", "b-Q4_K_M")),
+    errors.NoGgufFilesError("None here.", ("a/b-GGUF", "c/b-GGUF")),
     IncompleteShardSetError("One is missing.", (2, 3)),
     QueueFullError("Full.", 10),
     errors.AlreadyQueuedError("There.", "owner/a:Q4_K_M"),

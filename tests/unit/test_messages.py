@@ -39,6 +39,7 @@ def test_both_languages_name_the_same_fields(shape):
     "request_",
     [
         {"cid": "1", "kind": "sync"},
+        {"cid": "1", "kind": "sight", "view": "a", "is_shown": True, "rows": ["owner/repo:Q4_K_M"], "mapped": []},
         {"cid": "1", "kind": "cancel_all"},
         {"cid": "1", "kind": "cancel", "id": "owner/repo:Q4_K_M"},
         {"cid": "1", "kind": "dismiss", "id": "owner/repo:Q4_K_M"},

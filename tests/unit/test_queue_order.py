@@ -222,3 +222,63 @@ def test_an_id_that_is_not_there_is_refused_with_where_to_look(queue, step):
         NotInQueueError, match=r"no download owner/nobody:Q4 in the queue. `status` shows what is there"
     ):
         getattr(queue, step)("owner/nobody:Q4")
+
+
+def test_run_now_gives_a_waiting_download_the_slot_of_the_one_that_started_last(queue):
+    queue.run_now(C)
+
+    assert queue.rows == [f"{C} queued 1", f"{A} queued 2", f"{B} queued 3", f"{D} queued 4"]
+    queue.stopped(A)
+    assert queue.rows == [f"{C} downloading 0", f"{A} queued 1", f"{B} queued 2", f"{D} queued 3"]
+
+
+def test_run_now_makes_nobody_step_back_where_a_slot_is_free(queue):
+    queue.pause(D)
+    queue.run_at_once(4)
+
+    queue.run_now(D)
+
+    assert [row.split()[1] for row in queue.rows] == ["downloading"] * 4
+
+
+def test_a_paused_download_that_is_run_now_takes_its_slot_back(queue):
+    queue.pause(A)
+    queue.stopped(A)
+
+    queue.run_now(A)
+    queue.stopped(B)
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2", f"{D} queued 3"]
+
+
+def test_one_that_is_nearly_there_does_not_step_back(queue):
+    queue.progress(A, 100, is_finalizing=True)
+
+    queue.run_now(C)
+
+    assert queue.rows[:2] == [f"{A} finalizing 0", f"{C} queued 1"]
+
+
+def test_a_download_that_runs_cannot_be_run_now(queue):
+    with pytest.raises(NotInQueueError, match="it runs already"):
+        queue.run_now(A)
+
+
+def test_what_ended_in_one_way_is_cleared_and_the_others_stay(queue):
+    queue.cancel(D)
+    queue.fail(A)
+
+    queue.clear("cancelled")
+
+    assert (queue.snapshot.recent_cancelled, len(queue.snapshot.recent_failures)) == ((), 1)
+
+
+def test_what_a_cancelled_download_left_can_be_thrown_away_and_a_live_one_keeps_its_own(queue):
+    queue.cancel(D)
+
+    queue.discard(D)
+
+    assert queue.of(do.DiscardPartials) != []
+    assert queue.snapshot.recent_cancelled == ()
+    with pytest.raises(NotInQueueError, match="neither cancelled nor failed"):
+        queue.discard(B)

@@ -70,6 +70,26 @@ class RangeSet:
         index = bisect_right(self._starts, start) - 1
         return self._ends[index] if index >= 0 and self._ends[index] > start else start
 
+    def steps_within(self, start: int, end: int, count: int) -> tuple[int, ...]:
+        """Where the bytes of the range stand, coarsely: runs in `count` equal steps of it, start and end by turns.
+
+        Empty where they stand in their order from its start on. What is there shows as one step at least, and a gap
+        before the end too, so that only what is complete reaches the last step.
+        """
+        if self.reach(start) - start >= self.bytes_within(start, end):
+            return ()
+        steps: list[int] = []
+        for its_start, its_end in self:
+            if its_end <= start or its_start >= end:
+                continue
+            first = (max(its_start, start) - start) * count // (end - start)
+            last = max(first + 1, (min(its_end, end) - start) * count // (end - start))
+            if steps and first <= steps[-1]:
+                steps[-1] = max(steps[-1], last)
+            else:
+                steps += (first, last)
+        return tuple(steps)
+
     def gaps(self, start: int, end: int) -> Iterator[Range]:
         """The parts of the range that are not in the set, in order."""
         for its_start, its_end in self.within(start, end):

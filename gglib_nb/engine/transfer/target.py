@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.download import BAR_STEPS, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.engine.http.resolve import FileAddress, Remote
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
@@ -333,7 +333,7 @@ class Target:
 
     def progress(self) -> list[FileProgress]:
         """One for each part."""
-        return [FileProgress(*self._part_progress(part)) for part in self.parts]
+        return [FileProgress(*self._part_progress(part), *self._part_steps(part)) for part in self.parts]
 
     def _free_range(self, part: Part, length_bytes: int) -> tuple[int, int | None] | None:
         mine = [request for request in self.requests if request.part_offset == part.start]
@@ -367,6 +367,14 @@ class Target:
             return self._left_bytes(part), ShardStatus.DOWNLOADING
         count = self.done.bytes_within(part.start, self.done.last_end if part.end is None else part.end)
         return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
+
+    def _part_steps(self, part: Part) -> tuple[tuple[int, ...], int]:
+        """Where its bytes stand and how far the digest is, in steps of its bar; of what is not fetched now, nothing."""
+        if self.partial is None or part.end is None or part.end <= part.start or self._stage is Stage.DONE:
+            return (), 0
+        verified_bytes = min(max(0, self.partial.hasher.digest.front - part.start), part.end - part.start)
+        verified_steps = verified_bytes * BAR_STEPS // (part.end - part.start)
+        return self.done.steps_within(part.start, part.end, BAR_STEPS), verified_steps
 
     def _left_bytes(self, part: Part) -> int:
         return self.left.bytes_within(part.start, part.start if part.end is None else part.end)

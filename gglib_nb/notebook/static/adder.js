@@ -5,10 +5,16 @@
 import { h, icon, iconButton, mark, pageLink, say } from "./dom.js";
 import { count, size } from "./formats.js";
 import { press } from "./kernel.js";
-import { tagsOf, variantFacts } from "./words.js";
+import { ageOf, suggestionTags, tagsOf, variantFacts } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { Suggestion, VariantChoice, VariantList } from "./messages.js" */
+
+const LARGEST = [4, 8, 14, 32, 70];
+const TASKS = ["text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition"];
+
+/** @param {number} billions @returns {[string, string]} */
+const billionsOf = (billions) => [String(billions * 1e9), `up to ${billions} B`];
 
 /** The field for a repository, its suggestions, and the list of what the repository offers. */
 export class Adder {
@@ -46,9 +52,21 @@ export class Adder {
     });
     this.message = h("p", { class: "gglib-message", role: "status" });
     this.offer = h("section", { class: "gglib-offer", hidden: true });
+    this.alternatives = h("div", { class: "gglib-alternatives", hidden: true });
+    this.filters = this.#filters();
+    const opener = h(
+      "button",
+      { type: "button", class: "gglib-button", "aria-expanded": "false", title: "Narrow the search" },
+      icon("filter"),
+      "Filter",
+    );
+    opener.addEventListener("click", () => {
+      mark(opener, "aria-expanded", String(!(this.filters.hidden = !this.filters.hidden)));
+      this.view.changed();
+    });
     const box = h("div", { class: "gglib-search" }, icon("search"), this.input, this.options);
-    const form = h("form", { class: "gglib-add" }, box, this.submit);
-    this.element = h("div", {}, form, this.message, this.offer);
+    const form = h("form", { class: "gglib-add" }, box, opener, this.submit);
+    this.element = h("div", { class: "gglib-adder" }, form, this.filters, this.message, this.alternatives, this.offer);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#show();
@@ -56,6 +74,27 @@ export class Adder {
     this.input.addEventListener("input", () => this.#typed());
     this.input.addEventListener("keydown", (event) => this.#key(event));
     this.input.addEventListener("blur", () => this.#suggest([]));
+  }
+
+  /** What a search leaves out. */
+  #filters() {
+    const select = (/** @type {string} */ label, /** @type {[string, string][]} */ choices) => {
+      const options = choices.map(([value, text]) => h("option", { value }, text));
+      const field = h("select", { class: "gglib-field", "aria-label": label }, ...options);
+      field.addEventListener("change", () => this.#narrowed());
+      return field;
+    };
+    this.largest = select("Largest model", [["", "any size"], ...LARGEST.map(billionsOf)]);
+    this.task = select("Task", [["", "any task"], ...TASKS.map((task) => /** @type {[string, string]} */ ([task, task]))]);
+    this.licence = h("input", { type: "text", class: "gglib-field", placeholder: "any licence", "aria-label": "Licence" });
+    this.licence.addEventListener("change", () => this.#narrowed());
+    const { largest, task, licence } = this;
+    return h("div", { class: "gglib-filters", role: "group", "aria-label": "Filters", hidden: true }, largest, task, licence);
+  }
+
+  #narrowed() {
+    const text = this.input.value.trim();
+    if (text.length >= 2) void this.#search(text);
   }
 
   #typed() {
@@ -72,13 +111,19 @@ export class Adder {
     this.#shown = "";
     say(this.message, "");
     this.offer.hidden = true;
+    this.alternatives.hidden = true;
   }
 
   /** @param {string} text */
   async #search(text) {
     const asked = (this.#asked += 1);
     // Suggestions are a courtesy: where there are none to be had, the field works without.
-    const found = await this.view.kernel.ask("suggest", { text }).catch(() => []);
+    const filters = {
+      max_parameters: Number(this.largest?.value) || null,
+      task: this.task?.value || null,
+      licence: this.licence?.value.trim() || null,
+    };
+    const found = await this.view.kernel.ask("suggest", { text, ...filters }).catch(() => []);
     if (asked === this.#asked) this.#suggest(found);
   }
 
@@ -89,12 +134,14 @@ export class Adder {
       const parts = [
         repo.parameter_count === null ? "" : `${count(repo.parameter_count)} parameters`,
         repo.downloads === null ? "" : `${count(repo.downloads)} downloads`,
+        ageOf(repo.modified_at, Date.now()),
       ];
+      const tags = suggestionTags(repo).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
       const facts = h("span", { class: "gglib-owner" }, parts.filter(Boolean).join(" · "));
       const option = h(
         "li",
         { id: `${this.input.id}-${index}`, role: "option", "aria-selected": "false" },
-        h("span", {}, repo.repo_id),
+        h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, repo.repo_id), ...tags),
         facts,
       );
       option.addEventListener("pointerdown", (event) => {
@@ -142,10 +189,23 @@ export class Adder {
     if (!repo_id || !this.view.isLive || this.submit.getAttribute("aria-busy") === "true") return;
     this.#shown = repo_id;
     this.offer.hidden = true;
+    const refused = (/** @type {{alternatives: string[]}} */ { alternatives }) => this.#point(alternatives ?? []);
+    this.#point([]);
     /** @type {VariantList|undefined} */
-    const list = await press(this.view, this.submit, this.message, "variants", { repo_id });
+    const list = await press(this.view, this.submit, this.message, "variants", { repo_id }, { refused });
     if (list && this.input.value.trim() === repo_id) this.#offer(list);
     this.#forget();
+  }
+
+  /** Repositories in the place of one that has no GGUF files. @param {string[]} repos */
+  #point(repos) {
+    const buttons = repos.map((repo) => {
+      const button = h("button", { type: "button", class: "gglib-button gglib-act" }, repo);
+      button.addEventListener("click", () => this.#pick(repo));
+      return button;
+    });
+    this.alternatives.replaceChildren(...buttons);
+    this.alternatives.hidden = !repos.length;
   }
 
   /** @param {VariantList} list */
@@ -156,7 +216,8 @@ export class Adder {
       this.input.focus();
     });
     const free = list.free_bytes === null ? "" : `${size(list.free_bytes)} free on the disk`;
-    const head = h("header", {}, h("strong", {}, list.repo_id), h("span", { class: "gglib-owner" }, free), close);
+    const card = list.page_url === null ? [] : [pageLink(list.page_url, "Its card")];
+    const head = h("header", {}, h("strong", {}, list.repo_id), ...card, h("span", { class: "gglib-owner" }, free), close);
     const terms =
       list.accept_url === null
         ? []

@@ -3,9 +3,9 @@
  * as well as by colour: a thin line waits, a full one fills, stripes are verified, a solid block is done.
  */
 
-import { h, mark, progressBar, say, setBar } from "./dom.js";
+import { h, mark, progressBar, say, sayPart } from "./dom.js";
 import { fraction, percent, size } from "./formats.js";
-import { MOST_SEGMENTS, segmentsOf } from "./segments.js";
+import { mapOf, MOST_SEGMENTS, segmentsOf } from "./segments.js";
 import { filesDone } from "./words.js";
 
 /** @import { ItemState, ShardState } from "./messages.js" */
@@ -30,12 +30,22 @@ export class DividedBar {
     const isDivided = item.shards.length > 1;
     const whole = { weight: 1, part: part ?? 0, status: "downloading", isCompanion: false, count: 1 };
     const segments = isDivided ? segmentsOf(item.shards) : [whole];
+    const [only] = item.shards;
     const text = [part === null ? "unknown" : percent(part), filesDone(item)].filter(Boolean).join(", ");
     mark(this.element, "aria-valuenow", part === null ? null : String(Math.floor(part * 100)));
     mark(this.element, "aria-valuetext", text);
     mark(this.element, "data-unknown", part === null && !isDivided ? "true" : null);
+    if (!isDivided && only) return this.#map(only);
     this.#divide(segments.length);
     segments.forEach((segment, index) => draw(/** @type {HTMLElement} */ (this.element.children[index]), segment));
+  }
+
+  /** The bar of the only file is this one, so it shows where the bytes stand. @param {ShardState} shard */
+  #map(shard) {
+    if (this.element.firstElementChild?.classList.contains("gglib-map") !== true) {
+      this.element.replaceChildren(h("div", { class: "gglib-segment gglib-map" }, ...mapParts()));
+    }
+    setMap(/** @type {HTMLElement} */ (this.element.firstElementChild), shard);
   }
 
   /** @param {number} count */
@@ -60,6 +70,40 @@ function draw(node, { weight, part, status, isCompanion }) {
   if (fill.style.transform !== scale) fill.style.transform = scale;
 }
 
+/**
+ * A file's bar that shows where its bytes stand: what arrived, in its place, and from the start on what is verified.
+ * @param {string} label
+ */
+function mapBar(label) {
+  const bar = progressBar(label);
+  bar.classList.add("gglib-map");
+  bar.replaceChildren(...mapParts());
+  return bar;
+}
+
+const mapParts = () => [h("div", { class: "gglib-runs" }), h("div", { class: "gglib-proven" })];
+
+/** @param {HTMLElement} bar @param {ShardState} shard */
+function setMap(bar, shard) {
+  const [runs, proven] = /** @type {HTMLElement[]} */ ([...bar.children]);
+  if (!runs || !proven) return;
+  const map = mapOf(shard);
+  while (runs.children.length > map.runs.length) runs.lastElementChild?.remove();
+  map.runs.forEach(({ start, end }, index) => {
+    const run = /** @type {HTMLElement} */ (runs.children[index] ?? runs.appendChild(h("div", { class: "gglib-run" })));
+    place(run, start, end);
+  });
+  place(proven, 0, map.verified);
+}
+
+/** @param {HTMLElement} node @param {number} start @param {number} end */
+function place(node, start, end) {
+  const inset = `0 ${((1 - end) * 100).toFixed(2)}% 0 ${(start * 100).toFixed(2)}%`;
+  if (node.dataset.inset === inset) return;
+  node.dataset.inset = inset;
+  node.style.inset = inset;
+}
+
 /** A name whose end stays in sight where it does not fit. @param {string} name @param {number} at */
 export const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
 
@@ -73,18 +117,20 @@ export function shardLine(shard) {
     "div",
     { class: "gglib-shard" },
     h("span", { class: "gglib-which", title: shard.path }, file, ...kind),
-    progressBar(`Progress of ${name}`),
+    mapBar(`Progress of ${name}`),
     h("span", { class: "gglib-amount" }),
     h("span", { class: "gglib-state" }),
   );
 }
 
 /** @param {HTMLElement} line @param {ShardState} shard */
-export function updateShard(line, { status, size_bytes, downloaded_bytes }) {
+export function updateShard(line, shard) {
+  const { status, size_bytes, downloaded_bytes } = shard;
   const [, bar, amount, state] = /** @type {HTMLElement[]} */ ([...line.children]);
   if (!bar || !amount || !state) return;
   mark(line, "data-status", status);
-  setBar(bar, status === "finished" ? 1 : fraction(downloaded_bytes, size_bytes));
+  sayPart(bar, status === "finished" ? 1 : fraction(downloaded_bytes, size_bytes));
+  setMap(bar, shard);
   const isPart = downloaded_bytes > 0 && status !== "finished";
   say(amount, isPart ? `${size(downloaded_bytes)} of ${size(size_bytes)}` : size(size_bytes));
   say(state, status);

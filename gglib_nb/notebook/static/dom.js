@@ -28,6 +28,8 @@ export const ICONS = {
   paused: "M6 4.5v7M10 4.5v7",
   resume: "M5 3l7.5 5L5 13z",
   cancel: "M4 4l8 8M12 4l-8 8",
+  run_now: "M3.5 3l5.5 5L3.5 13zM11.5 3.5v9",
+  discard: "M3 4.5h10M6.5 4.5v-2h3v2M4.5 4.5l.6 9h5.8l.6-9M6.8 7v4M9.2 7v4",
   remove: "M4 4l8 8M12 4l-8 8",
   retry: "M13 8a5 5 0 1 1-1.6-3.7M13 2.2v3h-3",
   up: "M8 13V3.5M4 7.2L8 3.2l4 4",
@@ -44,7 +46,12 @@ export const ICONS = {
   failed: "M8 3.5v5.5M8 12.3v.01",
   cancelled: "M3.5 8h9",
   stopped: "M4.5 4.5h7v7h-7z",
+  verify: "M8 2l5 2v3.5c0 3-2 5.3-5 6.5c-3-1.2-5-3.5-5-6.5V4zM5.8 8l1.6 1.6L10.4 6.5",
+  folder: "M2 4.5h4l1.5 1.5H14v6.5H2z",
+  delete: "M3 4.5h10M6.5 4.5v-2h3v2M4.5 4.5l.6 9h5.8l.6-9M6.8 7v4M9.2 7v4",
+  models: "M3 4.5c0-2.6 10-2.6 10 0v7c0 2.6-10 2.6-10 0zM3 4.5c0 2.6 10 2.6 10 0M3 8c0 2.6 10 2.6 10 0",
   limits: "M2.5 5h7M12.5 5h1M2.5 11h1M6.5 11h7M9.5 3v4M3.5 9v4",
+  filter: "M2.5 4h11M4.5 8h7M6.5 12h3",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
 
@@ -85,17 +92,13 @@ export function progressBar(label) {
   return h(
     "div",
     { class: "gglib-bar", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
-    h("div", { class: "gglib-fill" }),
   );
 }
 
-/** @param {HTMLElement} bar @param {number|null} part */
-export function setBar(bar, part) {
-  const fill = /** @type {HTMLElement} */ (bar.firstElementChild);
+/** How far it is, for who does not see it. @param {HTMLElement} bar @param {number|null} part */
+export function sayPart(bar, part) {
   mark(bar, "aria-valuenow", part === null ? null : String(Math.floor(part * 100)));
   mark(bar, "aria-valuetext", part === null ? "unknown" : percent(part));
-  const scale = `scaleX(${part === null ? 0 : part.toFixed(4)})`;
-  if (fill.style.transform !== scale) fill.style.transform = scale;
 }
 
 /** Only a web address becomes one. @param {HTMLAnchorElement} link @param {string} url */
@@ -103,9 +106,9 @@ export function aim(link, url) {
   if (/^https?:\/\//.test(url) && link.getAttribute("href") !== url) link.href = url;
 }
 
-/** @param {string} url */
-export function pageLink(url) {
-  const link = h("a", { class: "gglib-link", target: "_blank", rel: "noopener noreferrer" }, "Open its page");
+/** @param {string} url @param {string} text */
+export function pageLink(url, text = "Open its page") {
+  const link = h("a", { class: "gglib-link", target: "_blank", rel: "noopener noreferrer" }, text);
   aim(link, url);
   return link;
 }

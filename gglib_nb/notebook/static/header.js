@@ -6,6 +6,7 @@ import { h, icon, mark, say } from "./dom.js";
 import { plural, rate } from "./formats.js";
 import { press } from "./kernel.js";
 import { Limits } from "./limits.js";
+import { ACTIVE, PENDING } from "./state.js";
 import { known, left } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
@@ -42,6 +43,17 @@ export class Header {
     opener.addEventListener("click", () =>
       mark(opener, "aria-expanded", String(!(this.limits.element.hidden = !this.limits.element.hidden))),
     );
+    this.models = h(
+      "button",
+      { type: "button", class: "gglib-button", "aria-pressed": "false" },
+      icon("models"),
+      "Models",
+    );
+    this.models.addEventListener("click", () => view.showModels(this.models.getAttribute("aria-pressed") !== "true"));
+    this.pause = h("button", { type: "button", class: "gglib-button gglib-act" }, "Pause all");
+    this.pause.addEventListener("click", () =>
+      press(view, this.pause, this.message, this.pause.dataset.asks ?? "pause_all"),
+    );
     this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
     this.confirm = this.#confirm();
     this.cancel.addEventListener("click", () => this.#ask(Boolean(this.confirm.hidden)));
@@ -57,7 +69,7 @@ export class Header {
       this.totals,
       this.graph,
       h("div", { class: "gglib-pace" }, this.rate, this.eta),
-      h("div", { class: "gglib-actions" }, opener, this.cancel),
+      h("div", { class: "gglib-actions" }, this.models, opener, this.pause, this.cancel),
       this.confirm,
       this.limits.element,
       this.message,
@@ -109,6 +121,11 @@ export class Header {
     const isForeseen = isBusy && Object.values(items).some(({ eta_seconds }) => eta_seconds !== null);
     const held = queue.waits_until ? `waiting until ${queue.waits_until}` : "";
     say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited, held].filter(Boolean).join(" · "));
+    const live = Object.values(items).filter(({ status }) => [...ACTIVE, ...PENDING].includes(status));
+    const isResting = live.length > 0 && live.every(({ status }) => status === "paused");
+    this.pause.hidden = live.length < 2;
+    this.pause.dataset.asks = isResting ? "resume_all" : "pause_all";
+    say(this.pause, isResting ? "Resume all" : "Pause all");
     if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
     this.limits.update(queue);
   }

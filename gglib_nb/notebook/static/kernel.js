@@ -4,11 +4,16 @@
 
 import { mark, say } from "./dom.js";
 
-/** @import { Model, PanelState, Reply } from "./messages.js" */
+/** @import { Model, PanelState, Reply, VerifyState } from "./messages.js" */
+/** @import { Sight } from "./sight.js" */
+
+/**
+ * @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, heard?: ((news: any) => void)|undefined}} Waiting
+ */
 
 /** Asks the kernel; every question is answered, refused, or still waiting. */
 export class Kernel {
-  #waiting = /** @type {Map<string, {resolve: (result: any) => void, reject: (error: Error) => void}>} */ (new Map());
+  #waiting = /** @type {Map<string, Waiting>} */ (new Map());
   #prefix = Math.random().toString(36).slice(2);
   #count = 0;
 
@@ -17,16 +22,22 @@ export class Kernel {
     this.model = model;
     this.lost = lost;
     this.isLost = false;
-    const receive = (/** @type {Reply} */ message) => message.kind === "reply" && this.#settle(message);
+    const receive = (/** @type {Reply|VerifyState} */ message) => {
+      if (message.kind === "reply") this.#settle(message);
+      else if (message.kind === "verify_progress") this.#waiting.get(message.cid)?.heard?.(message);
+    };
     model.on("msg:custom", receive);
     signal.addEventListener("abort", () => model.off("msg:custom", receive));
   }
 
-  /** @param {string} kind @param {object} fields @returns {Promise<any>} */
-  ask(kind, fields = {}) {
+  /**
+   * @param {string} kind @param {object} fields @param {(news: any) => void} [heard] Told how far it is, where the kernel says so.
+   * @returns {Promise<any>}
+   */
+  ask(kind, fields = {}, heard) {
     const cid = `${this.#prefix}-${(this.#count += 1)}`;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(cid, { resolve, reject });
+      this.#waiting.set(cid, { resolve, reject, heard });
       try {
         this.model.send({ cid, kind, ...fields });
       } catch {
@@ -52,25 +63,26 @@ export class Kernel {
   }
 
   /** @param {Reply} reply */
-  #settle({ cid, ok, result, error }) {
+  #settle({ cid, ok, result, error, alternatives }) {
     const asked = this.#waiting.get(cid);
     this.#waiting.delete(cid);
     if (ok) asked?.resolve(result);
-    else asked?.reject(new Error(error));
+    else asked?.reject(Object.assign(new Error(error), { alternatives: alternatives ?? [] }));
   }
 }
 
 /**
  * What the parts of one view share.
  * @typedef {{kernel: Kernel, isLive: boolean, state: () => PanelState, changed: () => void,
- *   announce: (text: string) => void}} View
+ *   announce: (text: string) => void, showModels: (isOn: boolean) => void, sight: Sight}} View
  */
 
 /**
  * Presses a button: pending until the kernel has answered, and a refusal is said right here.
  * @param {View} view @param {HTMLElement} button @param {HTMLElement} message @param {string} kind @param {object} fields
+ * @param {{heard?: (news: any) => void, refused?: (error: any) => void}} [hooks]
  */
-export async function press(view, button, message, kind, fields = {}) {
+export async function press(view, button, message, kind, fields = {}, { heard, refused } = {}) {
   if (button.getAttribute("aria-busy") === "true") return undefined;
   mark(button, "aria-busy", "true");
   const tell = (/** @type {string} */ text, /** @type {string} */ mood) => {
@@ -84,12 +96,13 @@ export async function press(view, button, message, kind, fields = {}) {
     1500,
   );
   try {
-    const result = await view.kernel.ask(kind, fields);
+    const result = await view.kernel.ask(kind, fields, heard && ((news) => (clearTimeout(slow), heard(news))));
     tell("", "");
     view.changed();
     return result ?? true;
   } catch (error) {
     tell(/** @type {Error} */ (error).message, "refused");
+    refused?.(error);
     return undefined;
   } finally {
     clearTimeout(slow);

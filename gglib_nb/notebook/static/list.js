@@ -8,11 +8,11 @@ import { dragged } from "./drag.js";
 import { press } from "./kernel.js";
 import { Presses } from "./presses.js";
 import { Row } from "./row.js";
-import { entriesOf, heldOrder, isOpenByItself, windowOf, withLingering } from "./state.js";
+import { entriesOf, heldOrder, isMapped, isOpenByItself, windowOf, withLingering } from "./state.js";
 import { Undo } from "./undo.js";
 
 /** @import { View } from "./kernel.js" */
-/** @import { PanelState } from "./messages.js" */
+/** @import { ItemState, PanelState } from "./messages.js" */
 /** @import { Context } from "./row.js" */
 /** @import { Entry } from "./state.js" */
 
@@ -23,10 +23,20 @@ const REST_MS = 3000;
 const FREE_MS = 700;
 
 /** @param {Context} one @param {Context} other */
-const isSameContext = (one, other) => one.pending === other.pending && one.undoPosition === other.undoPosition;
+const isSameContext = (one, other) => one.pending === other.pending && one.isBusy === other.isBusy && one.undoPosition === other.undoPosition;
 
 /** @param {HTMLElement} element */
 const topOf = (element) => (element.isConnected ? element.getBoundingClientRect().top : NaN);
+
+/** What can be done to all of a section. @type {Record<string, [string, string][]>} */
+const OF_SECTIONS = {
+  "§failed": [
+    ["retry_all", "Retry all"],
+    ["clear_failed", "Clear"],
+  ],
+  "§completed": [["clear_completed", "Clear"]],
+  "§cancelled": [["clear_cancelled", "Clear"]],
+};
 
 /** A section's title, with what can be done to all of it. */
 class Heading {
@@ -34,16 +44,11 @@ class Heading {
   constructor(view, entry) {
     this.text = h("span", { role: "heading", "aria-level": "3" });
     this.message = h("p", { class: "gglib-message", role: "status" });
-    const buttons =
-      entry.key === "§failed"
-        ? [
-            ["retry_all", "Retry all"],
-            ["clear_failed", "Clear"],
-          ]
-        : [];
+    const buttons = OF_SECTIONS[entry.key] ?? [];
     const nodes = buttons.map(([kind, label]) => {
-      const button = h("button", { type: "button", class: "gglib-button gglib-act" }, label ?? "");
-      button.addEventListener("click", () => press(view, button, this.message, kind ?? ""));
+      const name = label === "Clear" ? { "aria-label": `Clear ${entry.title}` } : {};
+      const button = h("button", { type: "button", class: "gglib-button gglib-act", ...name }, label);
+      button.addEventListener("click", () => press(view, button, this.message, kind));
       return button;
     });
     this.element = h("div", { class: "gglib-heading", role: "listitem" }, this.text, ...nodes, this.message);
@@ -163,11 +168,25 @@ export class List {
     const { scrollTop, clientHeight } = this.element;
     const sight = windowOf(heights, scrollTop - OVERSCAN, (clientHeight || 640) + 2 * OVERSCAN);
     const entries = this.#shown.slice(sight.first, sight.last);
-    for (const entry of entries) this.#patch(entry, state.queue.pending_count, nowMs);
+    const { pending_count: pending, active_count } = state.queue;
+    for (const entry of entries) this.#patch(entry, { pending, isBusy: active_count > 0 }, nowMs);
     this.#place(entries);
+    this.#report(entries);
     leaving?.enter();
     this.#above.style.height = `${sight.above}px`;
     this.#below.style.height = `${sight.below}px`;
+  }
+
+  /** Which rows are in sight, and which of them show where bytes stand. @param {Entry[]} entries */
+  #report(entries) {
+    const items = entries.flatMap((entry) => ("item" in entry ? [entry.item] : []));
+    const mapped = items.filter((item) => isMapped(item, this.#isOpen(item)));
+    this.view.sight.update(items.map(({ id }) => id), mapped.map(({ id }) => id));
+  }
+
+  /** @param {ItemState} item */
+  #isOpen(item) {
+    return this.#opened.get(item.id) ?? isOpenByItself(item);
   }
 
   /** The row below the one that has the focus and is about to leave its place. @param {string[]} ids */
@@ -182,12 +201,12 @@ export class List {
     return element?.contains(activeElement) ?? false;
   }
 
-  /** @param {Entry} entry @param {number} pending @param {number} nowMs */
-  #patch(entry, pending, nowMs) {
+  /** @param {Entry} entry @param {{pending: number, isBusy: boolean}} queue @param {number} nowMs */
+  #patch(entry, queue, nowMs) {
     const known = this.#rows.get(entry.key);
     if ("item" in entry) {
-      const isOpen = this.#opened.get(entry.key) ?? isOpenByItself(entry.item);
-      const context = { pending, undoPosition: this.#undo.positionOf(entry.key, nowMs) };
+      const isOpen = this.#isOpen(entry.item);
+      const context = { ...queue, undoPosition: this.#undo.positionOf(entry.key, nowMs) };
       if (!(known instanceof Row)) {
         this.#add(entry.key, new Row(this.view, entry.item, isOpen, context, this.host));
       } else if (known.item !== entry.item || known.isOpen !== isOpen || !isSameContext(known.context, context)) {

@@ -3,11 +3,12 @@
  * Types only: nothing of this file is left at run time.
  */
 
-/** @typedef {{path: string, kind: string, size_bytes: number|null, downloaded_bytes: number, status: string}} ShardState */
+/** @typedef {{path: string, kind: string, size_bytes: number|null, downloaded_bytes: number, status: string,
+ *   arrived_steps: number[], verified_steps: number}} ShardState */
 /** @typedef {{id: string, repo_id: string, name: string, quantization: string|null, revision: string|null,
  *   status: string, position: number, downloaded_bytes: number, total_bytes: number|null,
  *   bytes_per_second: number|null, eta_seconds: number|null, notice: string|null, notice_kind: string|null,
- *   error: string|null, help_url: string|null, can_retry: boolean, reason: string, path: string|null,
+ *   error: string|null, help_url: string|null, can_retry: boolean, reason: string, path: string|null, projector_path: string|null,
  *   is_verified: boolean|null, was_present: boolean, started_at_s: number|null, ended_at_s: number|null,
  *   shards: ShardState[]}} ItemState */
 /** @typedef {{started_at_s: number, ended_at_s: number, models_completed: number, models_failed: number,
@@ -17,18 +18,20 @@
  *   waits_until: string|null, bytes_per_second: number|null, eta_seconds: number|null,
  *   resolving: string[], last_run: RunState|null}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
-/** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?][]}} ItemPatch */
+/** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?, number?, number[]?][]}} ItemPatch */
 /** @typedef {{kind: "delta", rev: number, seq: number, queue: Partial<QueueState>, order?: string[],
  *   items: Record<string, ItemPatch>}} Delta */
-/** @typedef {{kind: "reply", cid: string, ok: boolean, result?: any, error?: string}} Reply */
+/** @typedef {{kind: "reply", cid: string, ok: boolean, result?: any, error?: string,
+ *   alternatives?: string[]}} Reply */
 /** @typedef {{key: string, label: string|null, size_bytes: number|null, bytes_to_go: number|null,
  *   free_bytes_after: number|null, bits_per_weight: number|null, file_count: number, ram_fit: string,
  *   vram_fit: string, is_complete: boolean, is_present: boolean, is_queued: boolean, is_recommended: boolean,
  *   why: string}} VariantChoice */
 /** @typedef {{kind: string, size_bytes: number|null}} CompanionChoice */
-/** @typedef {{repo_id: string, revision: string|null, free_bytes: number|null, context_tokens: number|null,
+/** @typedef {{repo_id: string, page_url: string|null, revision: string|null, free_bytes: number|null, context_tokens: number|null,
  *   accept_url: string|null, variants: VariantChoice[], companions: CompanionChoice[]}} VariantList */
-/** @typedef {{repo_id: string, downloads: number|null, parameter_count: number|null}} Suggestion */
+/** @typedef {{repo_id: string, page_url: string|null, downloads: number|null, parameter_count: number|null,
+ *   likely_size_bytes: number|null, fit: string, is_here: boolean, is_gated: boolean, modified_at: string|null}} Suggestion */
 /** @typedef {{id: string, repo_id: string, quantization: string|null, revision: string|null, commit_sha: string|null,
  *   architecture: string|null, parameter_count: number|null, context_length: number|null, size_bytes: number,
  *   file_count: number, state: string, verified_at_s: number|null, checked_at_s: number|null, has_update: boolean|null,

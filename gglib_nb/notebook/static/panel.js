@@ -6,8 +6,9 @@
  * paints it; it computes no rate, decides nothing about the queue, and asks the kernel for everything.
  *
  *     messages  shapes on the wire            formats, words, state, segments, presses, undo  pure functions
+ *     sight     what a person sees, told to the kernel
  *     dom       builders of elements          kernel                           requests and their answers
- *     row, bars, drag, list, adder, header    the parts of the panel
+ *     row, bars, drag, list, adder, header    the parts of the panel       models, modelact, places  what is on the disk
  *     view      one view of it                panel                            the widget
  */
 

@@ -5,6 +5,7 @@
 import { cutName, DividedBar, shardLine, updateShard } from "./bars.js";
 import { aim, copyButton, h, icon, iconButton, ICONS, mark, pageLink, say } from "./dom.js";
 import { press } from "./kernel.js";
+import { ModelActions } from "./modelact.js";
 import { ACTIVE, PENDING } from "./state.js";
 import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } from "./words.js";
 
@@ -13,7 +14,7 @@ import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } 
 
 /**
  * What a row is told besides its download: how many wait, and where it stood if it was cancelled here a moment ago.
- * @typedef {{pending: number, undoPosition: number|null}} Context
+ * @typedef {{pending: number, isBusy: boolean, undoPosition: number|null}} Context
  */
 /** @typedef {{name: string, label: string, shown: (item: ItemState, context: Context) => boolean,
  *   asks: (item: ItemState, context: Context) => [string, object],
@@ -53,7 +54,8 @@ const anew = (name, label, isUndo) => ({
       quantization,
       revision,
       companions: companionsOf(shards),
-      ...(undoPosition === null ? {} : { position: undoPosition }),
+      // Who asks for it once more wants it next, and not behind all that came since.
+      position: undoPosition ?? 1,
     },
   ],
 });
@@ -63,6 +65,7 @@ const ACTIONS = [
   toPosition("top", "Move to top", () => 1),
   toPosition("up", "Move up", ({ position }) => Math.max(1, position - 1)),
   toPosition("down", "Move down", ({ position }) => position + 1),
+  { ...onStatus("run_now", "Run now", PENDING), shown: ({ status }, { isBusy }) => PENDING.includes(status) && isBusy },
   onStatus("pause", "Pause", ["downloading", "queued"]),
   onStatus("resume", "Resume", ["paused"]),
   onStatus("retry", "Retry", ["failed"]),
@@ -70,6 +73,13 @@ const ACTIONS = [
   anew("again", "Queue again", false),
   onStatus("cancel", "Cancel", ACTIVE),
   onStatus("remove", "Remove", PENDING),
+  {
+    name: "discard",
+    label: "Delete what was kept of",
+    shown: (item, { undoPosition }) =>
+      item.status === "cancelled" && undoPosition === null && item.downloaded_bytes > 0,
+    asks: ({ id }) => ["discard", { id }],
+  },
   {
     name: "remove",
     label: "Dismiss",
@@ -289,7 +299,7 @@ export class Row {
   }
 
   /** @param {ItemState} item */
-  #path({ path, status }) {
+  #path({ id, path, status }) {
     if (status !== "completed" || path === null) this.path.replaceChildren();
     else if (!this.path.firstChild) {
       const text = h(
@@ -297,12 +307,14 @@ export class Row {
         { title: path },
         ...cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1),
       );
-      this.path.append(
-        text,
-        copyButton(`Copy the path of ${this.title}`, () => this.item.path ?? ""),
-        copyButton(`Copy the lines that load ${this.title}`, () => loadingCode(this.item.path ?? ""), "code"),
-      );
+      const code = copyButton(`Copy the lines that load ${this.title}`, () => this.#code(), "code");
+      const actions = new ModelActions(this.view, id, this.title, path, () => this.view.changed(), code);
+      this.path.append(text, actions.buttons, actions.message, actions.below);
     }
+  }
+
+  #code() {
+    return loadingCode(this.item.path ?? "", this.item.projector_path);
   }
 
   /** @param {ItemState} item */
@@ -317,16 +329,15 @@ export class Row {
       const isTold = item.status === "completed" && item.shards.length === 1;
       this.bars = isTold ? [] : item.shards.map((shard) => shardLine(shard));
       const reason = item.reason ? [h("p", { class: "gglib-reason" }, item.reason)] : [];
-      const code = item.status === "completed" && item.path !== null ? [codeBlock(this.title, item.path)] : [];
+      const code = item.status === "completed" && item.path !== null ? [codeBlock(this.title, this.#code())] : [];
       this.details.replaceChildren(...reason, ...code, ...this.bars);
     }
     this.bars.forEach((bar, index) => updateShard(bar, /** @type {ShardState} */ (item.shards[index])));
   }
 }
 
-/** @param {string} title @param {string} path */
-function codeBlock(title, path) {
-  const code = loadingCode(path);
+/** @param {string} title @param {string} code */
+function codeBlock(title, code) {
   const pre = h("pre", { tabIndex: 0, role: "group", "aria-label": `Python that loads ${title}` }, code);
   return h(
     "div",

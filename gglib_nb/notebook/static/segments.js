@@ -28,6 +28,28 @@ export function segmentsOf(shards, most = MOST_SEGMENTS) {
   return [...groups, ...companions.map((one) => [one])].map((files) => segmentOf(files, usual));
 }
 
+/** In so many steps of a file it is told where its bytes stand, as in the kernel's `domain.download`. */
+export const BAR_STEPS = 128;
+
+/** @typedef {{start: number, end: number}} Run */
+
+/**
+ * Where the bytes of a file stand, in parts of its length: its runs, and how far from the start it is verified. What came in
+ * its order is one run.
+ * @param {ShardState} shard @returns {{runs: Run[], verified: number}}
+ */
+export function mapOf({ status, size_bytes, downloaded_bytes, arrived_steps = [], verified_steps = 0 }) {
+  if (status === "finished") return { runs: [{ start: 0, end: 1 }], verified: 1 };
+  const part = fraction(downloaded_bytes, size_bytes) ?? 0;
+  const runs = [];
+  for (let at = 0; at + 1 < arrived_steps.length; at += 2) {
+    const [start = 0, end = 0] = arrived_steps.slice(at, at + 2);
+    runs.push({ start: start / BAR_STEPS, end: end / BAR_STEPS });
+  }
+  if (!runs.length && part > 0) runs.push({ start: 0, end: part });
+  return { runs, verified: Math.min(verified_steps / BAR_STEPS, runs[0]?.start === 0 ? runs[0].end : 0) };
+}
+
 /** @param {ShardState[]} files @param {number} usual @returns {Segment} */
 function segmentOf(files, usual) {
   const weight = files.reduce((sum, { size_bytes }) => sum + (size_bytes ?? usual), 0);

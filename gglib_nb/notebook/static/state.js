@@ -24,9 +24,14 @@ export function applyDelta(state, delta) {
 function patched(item, patch) {
   const next = /** @type {ItemState} */ ({ ...item, ...patch.fields });
   if (patch.bars.length) next.shards = next.shards.slice();
-  for (const [index, downloaded_bytes, status] of patch.bars) {
+  for (const [index, downloaded_bytes, status, verified_steps, arrived_steps] of patch.bars) {
     const bar = /** @type {ShardState} */ (next.shards[index]);
-    next.shards[index] = { ...bar, downloaded_bytes, status: status ?? bar.status };
+    next.shards[index] = {
+      ...bar,
+      downloaded_bytes,
+      status: status ?? bar.status,
+      ...(arrived_steps && { arrived_steps, verified_steps: verified_steps ?? 0 }),
+    };
   }
   return next;
 }
@@ -41,6 +46,12 @@ const MOST_SHOWN_FILES = 6;
 /** Whether a row nobody touched shows its files: while it runs and has a few. @param {ItemState} item */
 export const isOpenByItself = ({ status, shards }) =>
   ACTIVE.includes(status) && shards.length > 1 && shards.length <= MOST_SHOWN_FILES;
+
+/**
+ * Whether a row shows where the bytes of its files stand: in its files' bars, or in its own if that is the only one.
+ * @param {ItemState} item @param {boolean} isOpen
+ */
+export const isMapped = ({ status, shards }, isOpen) => ACTIVE.includes(status) && (isOpen || shards.length === 1);
 
 /** @type {[string, string, string[]][]} */
 const SECTIONS = [

@@ -7,6 +7,8 @@ import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
+import { Models } from "./models.js";
+import { Sight } from "./sight.js";
 import { ACTIVE, PENDING, withoutKernel, withoutPace } from "./state.js";
 import { announcementsOf, runSummary } from "./words.js";
 
@@ -21,6 +23,8 @@ const SILENT =
   "after a restart, run the cells again.";
 const SILENCE_MS = 3000;
 const QUIET_MS = 5000;
+/** While something runs there is news every second: what was said longer ago is not said any more. */
+const STALE_MS = 2500;
 
 /** @implements {View} */
 export class PanelView {
@@ -31,6 +35,8 @@ export class PanelView {
   #patience = QUIET_MS;
   #silence = 0;
   #isSilent = false;
+  /** Nothing was heard for a moment: what counts on is not claimed, and nothing is said of it yet. */
+  #isStale = false;
 
   /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal */
   constructor(model, el, signal) {
@@ -43,21 +49,26 @@ export class PanelView {
     this.header = new Header(this);
     this.adder = new Adder(this);
     this.list = new List(this, signal);
+    this.models = new Models(this);
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
     this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
     this.header.totals.append(this.summary);
-    const parts = [this.header.element, this.banner, this.adder.element, this.list.element];
+    const parts = [this.header.element, this.banner, this.adder.element, this.models.element, this.list.element];
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
     this.root.append(...parts, emptyState(), this.news);
     this.height = new HeldHeight(this.root, signal);
+    this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
 
   /** Shows it, until the signal. */
   open() {
     const { model, root, signal } = this;
     const changed = () => this.#hear();
-    const lived = () => this.#checkLife();
+    const lived = () => {
+      this.sight.forget();
+      this.#checkLife();
+    };
     const second = setInterval(() => this.#tick(), 1000);
     this.el.classList.add("gglib-panel-host");
     this.el.append(root);
@@ -83,7 +94,7 @@ export class PanelView {
   state() {
     const state = this.model.get("snapshot");
     if (!this.isLive) return withoutKernel(state);
-    return this.#isSilent ? withoutPace(state) : state;
+    return this.#isSilent || this.#isStale ? withoutPace(state) : state;
   }
 
   changed() {
@@ -93,6 +104,15 @@ export class PanelView {
   /** Says it to a screen reader. @param {string} text */
   announce(text) {
     say(this.news, text);
+  }
+
+  /** The models that are here stand in the place of the downloads, or these again. @param {boolean} isOn */
+  showModels(isOn) {
+    mark(this.header.models, "aria-pressed", String(isOn));
+    mark(this.root, "data-shows", isOn ? "models" : null);
+    this.models.element.hidden = !isOn;
+    if (isOn) void this.models.refresh();
+    this.changed();
   }
 
   #paint() {
@@ -133,7 +153,7 @@ export class PanelView {
   /** What is shown while the kernel does not answer, and once it does again. @param {boolean} isSilent */
   #fallSilent(isSilent) {
     if (this.isLive) {
-      this.#isSilent = isSilent;
+      this.#isSilent = this.#isStale = isSilent;
       this.#warn(isSilent ? SILENT : "");
     }
     this.changed();
@@ -154,9 +174,20 @@ export class PanelView {
   #tick() {
     if (!this.#isSilent) this.header.sample();
     if (this.list.isDue()) this.changed();
-    const isQuiet = performance.now() - Math.max(this.#heard, this.#asked) > this.#patience;
-    if (!this.isLive || !isQuiet || !this.state().queue.active_count) return;
+    if (!this.isLive || !this.sight.isShown || !this.state().queue.active_count) return;
+    if (!this.#isStale && performance.now() - this.#heard > STALE_MS) {
+      this.#isStale = true;
+      this.changed();
+    }
+    if (performance.now() - Math.max(this.#heard, this.#asked) <= this.#patience) return;
     this.#patience *= 2;
+    void this.#greet();
+  }
+
+  /** Nobody looked for a while, and nothing that only counts on was sent: the kernel is asked before it is shown again. */
+  #appear() {
+    this.#isStale = true;
+    this.changed();
     void this.#greet();
   }
 

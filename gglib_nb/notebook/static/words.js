@@ -5,7 +5,7 @@
 import { duration, fraction, percent, plural, rate, size } from "./formats.js";
 import { ACTIVE, PENDING } from "./state.js";
 
-/** @import { ItemState, PanelState, RunState, VariantChoice } from "./messages.js" */
+/** @import { ItemState, PanelState, RunState, Suggestion, VariantChoice } from "./messages.js" */
 
 /** @param {ItemState} item */
 export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
@@ -107,8 +107,43 @@ export function variantFacts({ bits_per_weight: bits, file_count: files, bytes_t
   return [...facts, rest && rest !== all ? `${size(rest)} to go` : "", why].filter(Boolean).join(" · ");
 }
 
-/** The two lines that open a model. A JSON string is a Python string too. @param {string} path */
-export const loadingCode = (path) => `from llama_cpp import Llama\nllm = Llama(model_path=${JSON.stringify(path)})`;
+/** How long ago something was, in one unit. @param {string|null} date @param {number} nowMs */
+export function ageOf(date, nowMs) {
+  const days = date === null ? NaN : (nowMs - Date.parse(date)) / 86_400_000;
+  if (!Number.isFinite(days)) return "";
+  if (days < 1) return "today";
+  if (days < 60) return `${plural(Math.floor(days), "day")} ago`;
+  return days < 730 ? `${Math.floor(days / 30.4)} months ago` : `${Math.floor(days / 365)} years ago`;
+}
+
+/** What speaks for and against a repository that was found, with its mood. @param {Suggestion} repo @returns {[string, string][]} */
+export function suggestionTags(repo) {
+  const about = repo.likely_size_bytes === null ? "" : `~${size(repo.likely_size_bytes)}`;
+  const fit = { fits: "fits", tight: "tight in memory", "too large": "too large for memory" }[repo.fit];
+  const mood = { fits: "good", tight: "warn", "too large": "bad" }[repo.fit] ?? "plain";
+  /** @type {[string, string][]} */
+  const tags = [
+    [repo.is_here ? "here already" : "", "good"],
+    [[about, fit].filter(Boolean).join(", "), mood],
+    [repo.is_gated ? "gated" : "", "warn"],
+  ];
+  return tags.filter(([text]) => text);
+}
+
+/**
+ * The lines that open a model, with its projector where it came along. A JSON string is a Python string too.
+ * @param {string} path @param {string|null} projector
+ */
+export function loadingCode(path, projector = null) {
+  const model = `model_path=${JSON.stringify(path)}`;
+  if (projector === null) return `from llama_cpp import Llama\nllm = Llama(${model})`;
+  return [
+    "from llama_cpp import Llama",
+    "from llama_cpp.llama_chat_format import Llava15ChatHandler",
+    `eyes = Llava15ChatHandler(clip_model_path=${JSON.stringify(projector)})`,
+    `llm = Llama(${model}, chat_handler=eyes)`,
+  ].join("\n");
+}
 
 /** What a screen reader is told between two states: starts and ends, not ticks. @param {PanelState} before @param {PanelState} after */
 export function announcementsOf(before, after) {

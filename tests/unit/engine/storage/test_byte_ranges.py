@@ -57,6 +57,29 @@ def test_bytes_within_counts_the_part_of_it(added, start, end) -> None:
     assert RangeSet(added).bytes_within(start, end) == len(members(added) & set(range(start, end)))
 
 
+@given(RANGES, st.integers(0, SIZE), st.integers(1, SIZE), st.integers(1, 12))
+def test_steps_are_runs_in_order_of_which_each_step_holds_a_byte(added, start, length, count) -> None:
+    end = start + length
+    steps = RangeSet(added).steps_within(start, end, count)
+
+    assert list(steps) == sorted(set(steps))
+    assert not steps or (len(steps) % 2 == 0 and steps[0] >= 0 and steps[-1] <= count)
+    inside = {(byte - start) * count // length for byte in members(added) if start <= byte < end}
+    covered = {step for first, last in zip(steps[::2], steps[1::2], strict=True) for step in range(first, last)}
+    if length >= count:
+        assert covered <= inside
+
+
+def test_bytes_in_their_order_need_no_steps() -> None:
+    assert RangeSet([(100, 150)]).steps_within(100, 200, 128) == ()
+    assert RangeSet().steps_within(0, 200, 128) == ()
+
+
+def test_a_gap_before_the_end_shows_and_what_is_small_too() -> None:
+    assert RangeSet([(0, 500), (600, 999)]).steps_within(0, 1000, 10) == (0, 5, 6, 9)
+    assert RangeSet([(0, 500), (700, 701)]).steps_within(0, 1000, 10) == (0, 5, 7, 8)
+
+
 def test_a_copy_does_not_change_with_the_original() -> None:
     original = RangeSet([(0, 5)])
     copy = original.copy()

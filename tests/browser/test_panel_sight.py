@@ -1,0 +1,83 @@
+"""Where the bytes of a file stand, and that what nobody sees is not sent."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.domain.download import QueuedDownload, ShardStatus
+from tests.support.fake_manager import FakeManager
+from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.snapshots import GB, download, shard, shards
+
+pytestmark = pytest.mark.browser
+MODEL = "owner/model-GGUF:Q4_K_M"
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as open_:
+        yield open_
+
+
+def moving(size: int = 2, **steps: Any) -> QueuedDownload:
+    first = replace(shard(1, size_bytes=2 * GB, downloaded_bytes=GB, status=ShardStatus.DOWNLOADING), **steps)
+    rest = (shard(2, size_bytes=2 * GB),)[: size - 1]
+    return download(MODEL, "downloading", downloaded_bytes=GB, shards=(first, *rest))
+
+
+def test_an_opened_files_bar_shows_where_its_bytes_stand_and_what_is_verified(open_panel: OpenPanel) -> None:
+    panel = open_panel(FakeManager(moving()))
+    panel.hear("sight")
+
+    panel.show_queue(moving(arrived_steps=(0, 32, 64, 96), verified_steps=32))
+
+    bar = panel.row("model-GGUF").locator(".gglib-shard .gglib-map").first
+    widths = "nodes => nodes.map((node) => Math.round(100 * node.offsetWidth / node.parentElement.offsetWidth))"
+    assert bar.locator(".gglib-run").evaluate_all(widths) == [25, 25]
+    assert bar.locator(".gglib-proven").evaluate_all(widths) == [25]
+
+
+def test_the_bar_of_a_download_in_one_file_shows_it_without_being_opened(open_panel: OpenPanel) -> None:
+    panel = open_panel(FakeManager(moving(1)))
+    panel.hear("sight")
+
+    panel.show_queue(moving(1, arrived_steps=(0, 32, 64, 96)))
+
+    expect(panel.row("model-GGUF").locator("> .gglib-bar .gglib-run")).to_have_count(2)
+
+
+def test_the_kernel_hears_which_rows_are_in_sight_and_which_show_where_bytes_stand(open_panel: OpenPanel) -> None:
+    many = shards("many", [GB] * 9, [GB // 2] * 9)
+    closed = download("owner/closed-GGUF:Q8_0", "downloading", total_bytes=9 * GB, downloaded_bytes=GB, shards=many)
+    panel = open_panel(FakeManager(moving(), closed))
+    panel.hear("sight")
+
+    sight = [message for message in panel.sent if message["kind"] == "sight"][-1]
+    assert (sight["is_shown"], sight["rows"]) == (True, [MODEL, "owner/closed-GGUF:Q8_0"])
+    assert sight["mapped"] == [MODEL]
+
+
+def test_a_panel_that_is_scrolled_away_is_told_nothing_that_only_counts_on_until_it_is_back(
+    open_panel: OpenPanel,
+) -> None:
+    panel = open_panel(FakeManager(moving()))
+    panel.page.add_style_tag(content="body { padding-bottom: 5000px }")
+    panel.hear("sight")
+    panel.page.evaluate("scrollTo(0, 4000)")
+    panel.page.wait_for_function("scrollY > 3000")
+    while [message for message in panel.sent if message["kind"] == "sight"][-1]["is_shown"]:
+        panel.pump()
+    heard = len(panel.received)
+
+    panel.show_queue(replace(moving(), downloaded_bytes=3 * GB))
+    kept = [message for message in panel.received[heard:] if message["kind"] == "delta"]
+    panel.page.evaluate("scrollTo(0, 0)")
+    while not [message for message in panel.sent if message["kind"] == "sight"][-1]["is_shown"]:
+        panel.pump()
+    panel.pump()
+
+    assert kept == []
+    expect(panel.row("model-GGUF")).to_contain_text("3.0 GB of 4.0 GB")

@@ -1,0 +1,43 @@
+"""What a search found, seen from a machine: how large it likely is, and whether that fits."""
+
+import pytest
+
+from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.manager.finding import judged
+from gglib_nb.manager.machine_memory import MachineMemory
+
+GIB = 1024**3
+
+
+def found(parameter_count):
+    return RepoSummary("Owner/Model-GGUF", 1, 1, parameter_count, "llama", None, None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "ram_gib", "gpu_gib", "fit"),
+    [
+        (8_030_261_248, 16, None, "fits"),
+        (8_030_261_248, 7, None, "tight"),
+        (8_030_261_248, 4, None, "too large"),
+        (8_030_261_248, 4, 8, "fits"),
+        (None, 16, None, "unknown"),
+    ],
+)
+def test_what_was_found_fits_where_the_best_place_has_room(parameters, ram_gib, gpu_gib, fit):
+    memory = MachineMemory(ram_gib * GIB, gpu_gib and gpu_gib * GIB)
+
+    (row,) = judged([found(parameters)], memory, frozenset(), "https://hub")
+
+    assert row.fit == fit
+
+
+def test_the_likely_size_is_that_of_the_usual_choice():
+    (row,) = judged([found(8_030_261_248)], MachineMemory(16 * GIB, None), frozenset(), "https://hub")
+
+    assert row.likely_size_bytes == pytest.approx(4.92e9, rel=0.02)
+
+
+def test_what_is_here_is_known_whatever_the_case_and_its_page_is_the_hubs():
+    (row,) = judged([found(None)], MachineMemory(GIB, None), frozenset({"owner/model-gguf"}), "https://hub")
+
+    assert (row.is_here, row.page_url) == (True, "https://hub/Owner/Model-GGUF")
