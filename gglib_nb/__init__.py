@@ -19,6 +19,7 @@ from gglib_nb.errors import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
     CatalogError,
+    ClusterError,
     DiskFullError,
     DownloadCancelledError,
     DownloadInterruptedError,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
+        HostProgress,
         QueuedDownload,
         QueueRunSummary,
         QueueSnapshot,
@@ -99,6 +101,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.download": (
         "DownloadRequest",
         "DownloadStatus",
+        "HostProgress",
         "QueueRunSummary",
         "QueueSnapshot",
         "QueuedDownload",
@@ -158,6 +161,7 @@ async def download(
     revision: str | None = None,
     force: bool = False,
     companions: tuple[str, ...] = (),
+    everywhere: bool = False,
     progress: "Progress" = None,
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
@@ -172,6 +176,7 @@ async def download(
         revision: Branch, tag or commit; None is the default branch.
         force: Fetch again although the file is there.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder.
         progress: False shows nothing; a callable gets the download whenever something changed, on a thread of its own.
 
     Raises:
@@ -180,7 +185,13 @@ async def download(
     from gglib_nb.notebook.activity import get_manager
 
     return await get_manager().download(
-        repo_id, quantization, revision=revision, force=force, companions=companions, progress=progress
+        repo_id,
+        quantization,
+        revision=revision,
+        force=force,
+        companions=companions,
+        everywhere=everywhere,
+        progress=progress,
     )
 
 
@@ -221,6 +232,7 @@ __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
     "CatalogError",
+    "ClusterError",
     "Deletion",
     "DiskFullError",
     "DiskUse",
@@ -242,6 +254,7 @@ __all__ = [
     "GatedRepoError",
     "GglibError",
     "GgufError",
+    "HostProgress",
     "HubError",
     "HubUnavailableError",
     "IncompleteShardSetError",

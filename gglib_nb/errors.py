@@ -32,6 +32,7 @@ can decide without reading text. This module is the ground floor: it imports not
     │   ├── DiskFullError
     │   ├── StorageError                    the models folder cannot be written
     │   ├── EngineLostError                 the engine died again and again
+    │   ├── ClusterError                    the Dask cluster cannot be used
     │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
     │   ├── DownloadsFailedError            some of those that were waited for failed
     │   └── DownloadCancelledError          what `wait` raises for a cancelled download
@@ -240,6 +241,10 @@ class StorageError(TransferError):
 
 class EngineLostError(TransferError):
     """The engine process died several times without a new byte."""
+
+
+class ClusterError(TransferError):
+    """The Dask cluster that shall run the downloads cannot be used; the text says why, and what helps."""
 
 
 class DownloadInterruptedError(TransferError):

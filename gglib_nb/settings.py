@@ -54,6 +54,7 @@ class Settings:
         activity_interval_s: How often the kernel shows that it is at work while a download is active, so that nobody
             ends it as idle; 0 never.
         is_offline: Offline mode: the hub is not asked.
+        engine: Where transfers run: None on this machine, else what `gglib_nb.cluster.connecting` takes.
     """
 
     models_directory: Path = field(default_factory=_default_models_directory)
@@ -69,12 +70,14 @@ class Settings:
     network_wait_s: int = 86_400
     activity_interval_s: int = 60
     is_offline: bool = False
+    engine: object = None
 
     def __post_init__(self) -> None:
         for name in ("models_directory", "state_directory", "hub_cache"):
             object.__setattr__(self, name, _folder(name, getattr(self, name)))
         object.__setattr__(self, "endpoint", _endpoint(self.endpoint))
         object.__setattr__(self, "token", _token(self.token))
+        object.__setattr__(self, "engine", _engine(self.engine))
         _check_count("max_concurrent", self.max_concurrent)
         _check_count("max_queue_size", self.max_queue_size)
         checked_connections(self.max_connections)
@@ -113,6 +116,11 @@ def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: 
     """
     variable = asking_variable(environ, name)
     return None if variable is None else _READERS[name](environ[variable], variable)
+
+
+def host_name(environ: Mapping[str, str]) -> str | None:
+    """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
+    return environ.get("GGLIB_HOST", "").strip() or None
 
 
 def asking_variable(environ: Mapping[str, str], name: str) -> str | None:
@@ -176,6 +184,7 @@ ENVIRONMENT_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
     "network_wait_s": ("GGLIB_NETWORK_WAIT_S",),
     "activity_interval_s": ("GGLIB_ACTIVITY_INTERVAL_S",),
     "is_offline": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+    "engine": ("GGLIB_ENGINE",),
 }
 """Of every setting that has some, the first that is set counting."""
 
@@ -192,6 +201,7 @@ _READERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "network_wait_s": _read_count,
     "activity_interval_s": partial(_read_count, least=0),
     "is_offline": lambda text, _variable: text.strip().upper() in _TRUE,
+    "engine": lambda text, _variable: text.strip(),
 }
 
 
@@ -249,6 +259,17 @@ def _token(value: str | None) -> str | None:
     if not all("!" <= character <= "~" for character in token):
         raise InvalidConfigError("The token holds a blank or a character that no token has; paste it again.")
     return token or None
+
+
+def _engine(value: object) -> object:
+    """The engine as it is used: None for this machine's; of an object only its own library can say more."""
+    if value is None or (isinstance(value, str) and value.strip().casefold() in ("", "local")):
+        return None
+    if isinstance(value, bool | int | float | bytes):
+        raise InvalidConfigError(
+            f"engine is {value!r}; it must be local, an address such as dask://scheduler:8786, or auto."
+        )
+    return value.strip() if isinstance(value, str) else value
 
 
 def _check_count(name: str, value: object, most: int | None = None, least: int = 1) -> None:

@@ -73,6 +73,18 @@ MIGRATIONS: Final = (
             )""",
         ),
     ),
+    Migration(
+        "0004 hosts that have a model",
+        (
+            """CREATE TABLE model_host (
+                model INTEGER NOT NULL REFERENCES model ON DELETE CASCADE,
+                position INTEGER NOT NULL,
+                host TEXT NOT NULL,             -- as the cluster names it
+                models_directory TEXT NOT NULL, -- there
+                PRIMARY KEY (model, position)
+            )""",
+        ),
+    ),
 )
 
 

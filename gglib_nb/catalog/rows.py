@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 
@@ -25,6 +25,8 @@ SELECT_FILES: Final = """
     SELECT model, target, path_in_repo, kind, size_bytes, sha256, is_verified, mtime_ns, facts, verified_at_s,
            wrong_ranges
     FROM file ORDER BY model, position"""
+INSERT_HOST: Final = "INSERT INTO model_host (model, position, host, models_directory) VALUES (?, ?, ?, ?)"
+SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
 # Of two models that have one file, the one registered last comes last, and so is the one that counts.
 SELECT_KNOWN: Final = """
     SELECT target, size_bytes, mtime_ns, sha256
@@ -62,6 +64,7 @@ def model_of(
     commit_sha: str,
     *values: Any,  # noqa: ANN401 - the columns as they come
     files: tuple[StoredFile, ...],
+    hosts: tuple[HostFolder, ...] = (),
 ) -> Model:
     """A row of `SELECT_MODELS`, behind its number."""
     label, registered_at_s, origin, checked_at_s, latest_commit_sha, has_update = values
@@ -75,6 +78,7 @@ def model_of(
         checked_at_s,
         latest_commit_sha,
         None if has_update is None else bool(has_update),
+        hosts,
     )
 
 

@@ -18,7 +18,7 @@ from gglib_nb.catalog import rows
 from gglib_nb.catalog.connection import atomic, connected, consistent, network_filesystem
 from gglib_nb.catalog.migrations import migrate
 from gglib_nb.domain.content_index import BLOCK_BYTES
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
@@ -69,8 +69,14 @@ class Catalog:
             files: dict[int, list[StoredFile]] = {}
             for model, *values in connection.execute(rows.SELECT_FILES):
                 files.setdefault(model, []).append(rows.file_of(*values))
+            hosts: dict[int, list[HostFolder]] = {}
+            for model, *host in connection.execute(rows.SELECT_HOSTS):
+                hosts.setdefault(model, []).append(HostFolder(*host))
             found = connection.execute(rows.SELECT_MODELS).fetchall()
-        return [rows.model_of(*values, files=tuple(files.get(row, ()))) for row, *values in found]
+        return [
+            rows.model_of(*values, files=tuple(files.get(row, ())), hosts=tuple(hosts.get(row, ())))
+            for row, *values in found
+        ]
 
     def find(self, text: DownloadId | str) -> Model:
         """The model that a person means by a text; case does not matter.
@@ -231,6 +237,8 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
         dated = replace(file, verified_at_s=verified[file.target])
         connection.execute(rows.INSERT_FILE, (row, position, *rows.file_values(dated)))
         _keep_index(connection, file)
+    for position, host in enumerate(model.hosts):
+        connection.execute(rows.INSERT_HOST, (row, position, host.host, host.models_directory))
 
 
 def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:

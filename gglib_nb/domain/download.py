@@ -59,6 +59,7 @@ class DownloadRequest:
             is verified.
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
+        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
     """
 
     repo_id: str
@@ -67,6 +68,7 @@ class DownloadRequest:
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def id(self) -> DownloadId:
@@ -118,6 +120,7 @@ class PlannedDownload:
             may be copied. Unlike `force`, what is here is used.
         donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
             without being named.
+        everywhere: As in the request.
     """
 
     id: DownloadId
@@ -130,6 +133,7 @@ class PlannedDownload:
     companions: tuple[str, ...] = ()
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    everywhere: bool = False
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -203,6 +207,36 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
+class HostProgress:
+    """How far one host of a cluster is with a download.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        downloaded_bytes: On its disk.
+        total_bytes: None unknown.
+        is_finished: Everything stands in its place there.
+    """
+
+    host: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    is_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostFolder:
+    """The models folder of one host of a cluster.
+
+    Attributes:
+        host: Its name, as the cluster gives it.
+        models_directory: Absolute path, there.
+    """
+
+    host: str
+    models_directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShardProgress:
     """One file's bar.
 
@@ -260,6 +294,8 @@ class QueuedDownload:
         ended_at_s: Unix time; None before.
         reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
         reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
+            gets a copy of its own, bytes and totals are those of all copies together.
     """
 
     id: DownloadId
@@ -287,6 +323,7 @@ class QueuedDownload:
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
     companion_paths: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
 
     @property
     def group_id(self) -> str:

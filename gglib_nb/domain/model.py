@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
 
 ModelOrigin = Literal["hub", "import", "local"]
@@ -27,6 +27,8 @@ class Model:
         checked_at_s: Unix time of the last look at the Hub for a newer version; None where nobody looked.
         latest_commit_sha: The commit that its revision meant at that look; None where nobody looked.
         has_update: Whether one of its files was another one there; None where nobody looked.
+        hosts: The hosts of a cluster that have it, with their models folders; empty: it was fetched on this machine.
+            Its files' paths are this machine's where it sees that folder, else those of the first host.
     """
 
     id: DownloadId
@@ -38,6 +40,7 @@ class Model:
     checked_at_s: float | None = None
     latest_commit_sha: str | None = None
     has_update: bool | None = None
+    hosts: tuple[HostFolder, ...] = ()
 
     @property
     def shards(self) -> tuple[StoredFile, ...]:

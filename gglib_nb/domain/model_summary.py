@@ -16,6 +16,7 @@ ModelState = Literal["verified", "unverified", "changed", "wrong", "missing"]
 
 verified: every one hashed to what the Hub states, and stands as it did then. unverified: nobody states a digest, or it
 was never hashed. changed: size or time is another than recorded. wrong: hashed, and not right. missing: one is gone.
+Of a model on a cluster's hosts whose files cannot be seen from here it is what was recorded.
 """
 ModelOrder = Literal["newest", "name", "size", "parameters", "verified", "checked"]
 
@@ -60,6 +61,7 @@ class ModelSummary:
         folder: Where its first file stands.
         path: Its first file: what a program opens.
         projector_path: Its mmproj; None without one.
+        hosts: The hosts of a cluster that have it, by commas; empty: this machine.
     """
 
     id: str
@@ -81,6 +83,7 @@ class ModelSummary:
     folder: str
     path: str
     projector_path: str | None
+    hosts: str = ""
 
 
 def summary_of(model: Model, looks: Looks) -> ModelSummary:
@@ -111,11 +114,14 @@ def summary_of(model: Model, looks: Looks) -> ModelSummary:
         folder=str(PurePath(path).parent),
         path=path,
         projector_path=model.projector_path,
+        hosts=", ".join(host.host for host in model.hosts),
     )
 
 
 def state_of(model: Model, looks: Looks) -> ModelState:
     """What is known of a model's files; the worst of it."""
+    if model.hosts and all(looks.get(file.target) is None for file in model.files):
+        return "verified" if model.is_verified else "unverified"
     states = {_state_of_file(file, looks.get(file.target)) for file in model.files}
     worst: tuple[ModelState, ...] = ("missing", "changed", "wrong")
     return next((state for state in worst if state in states), "verified" if model.is_verified else "unverified")

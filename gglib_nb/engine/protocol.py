@@ -35,6 +35,8 @@ class Configure:
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is gone before it fails.
+        max_concurrent: Transfers that each of several engines may run at once; said to those who place them, a process
+            takes no note of it.
     """
 
     endpoint: str
@@ -44,6 +46,7 @@ class Configure:
     link_folders: tuple[str, ...]
     user_agent: str
     network_wait_s: float = 86_400.0
+    max_concurrent: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,9 @@ class StartTransfer:
             the target.
         replaces: Another file at a target is replaced once the new one is verified.
         donors: Files that may hold the same tensors, beside those in the repository's own folder.
+        everywhere: On the host of every engine there is; said to those who place attempts, a process takes no note of it.
+        gone_owners: Lease owners (`storage.lease.owner_name`) that a cluster knows to be gone: after a moment's silence
+            their leases are taken over.
     """
 
     attempt: int
@@ -68,6 +74,8 @@ class StartTransfer:
     force: bool
     replaces: bool = False
     donors: tuple[str, ...] = ()
+    everywhere: bool = False
+    gone_owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +135,15 @@ Command = Configure | StartTransfer | StopTransfer | DiscardPartials | CheckFile
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine runs and reads commands."""
+    """The engine runs and reads commands.
+
+    Attributes:
+        pid: Its process id.
+        owner: How its leases name it (`storage.lease.owner_name`).
+    """
 
     pid: int
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +323,7 @@ def _ranges(pairs: list[list[int]] | None) -> tuple[tuple[int, int], ...] | None
     return None if pairs is None else tuple((start, end) for start, end in pairs)
 
 
-_TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from"})
+_TUPLES: Final = frozenset({"link_folders", "targets", "donors", "reused_from", "gone_owners"})
 _FILE: Final[Mapping[type[Any], Any]] = {
     StartTransfer: _planned_file,
     Progress: _file_progress,

@@ -38,6 +38,9 @@ class DownloadManagerConfig:
         network_wait_s: How long a download waits for a network that is gone before it fails; by default a day.
         activity_interval_s: How often the kernel shows that it is at work while a download is active; 0 never.
         is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
+        engine: Where transfers run: None (or `local`) on this machine; on the hosts of a Dask cluster for
+            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or `auto`
+            for this process's current client. Needs the extra `gglib-nb[dask]`.
     """
 
     models_directory: Path = field(default_factory=_asked("models_directory", Path()))
@@ -53,6 +56,7 @@ class DownloadManagerConfig:
     network_wait_s: int = field(default_factory=_asked("network_wait_s", 86_400))
     activity_interval_s: int = field(default_factory=_asked("activity_interval_s", 60))
     is_offline: bool = field(default_factory=_asked("is_offline", default=False))
+    engine: object = field(default_factory=_asked("engine"))
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:

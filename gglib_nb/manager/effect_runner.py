@@ -3,21 +3,31 @@
 The only place that knows both the engine's protocol and the queue's events, which mirror each other.
 """
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
+from gglib_nb.domain.download import HostProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
-from gglib_nb.engine.process.client import EngineClient, EngineLost, EngineSilent, Report
+from gglib_nb.engine.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    HostedFinish,
+    HostedProgress,
+    Report,
+    TransferWaits,
+)
 from gglib_nb.errors import CatalogError, GglibError, from_wire
 from gglib_nb.manager.file_checks import FileChecks
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.transfer_engine import MakeEngine, TransferEngine
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 
@@ -38,14 +48,15 @@ class EngineEffectRunner(EffectRunner):
         file_checks: Hashing of files, which is the engine's work too and none of the queue's.
     """
 
-    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, log_folder: Path) -> None:
+    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
-        self._engine: Final = EngineClient(self._configure, log_folder=log_folder, on_event=self._report)
-        self.file_checks: Final = FileChecks(self._engine.send)
+        self._engine_number = 0
+        self._engine = self._made(make_engine)
+        self.file_checks: Final = FileChecks(self._send)
 
     def connect(self, post: Post) -> None:
         """Says where reports go; before the first effect."""
@@ -60,6 +71,26 @@ class EngineEffectRunner(EffectRunner):
         """The engine's process id; None while it does not run."""
         return self._engine.pid
 
+    def change_engine(self, make_engine: MakeEngine) -> None:
+        """Puts another engine in the place of this one, of which nothing runs and nothing more is heard.
+
+        Called on the queue's thread. The old one ends in a thread of its own, since that takes its time.
+        """
+        self.file_checks.engine_lost()
+        threading.Thread(target=self._engine.close, name="gglib-engine-change", daemon=True).start()
+        self._engine = self._made(make_engine)
+        self._post(on.EnginesChanged(1, time.time()))
+
+    def _made(self, make_engine: MakeEngine) -> TransferEngine:
+        self._engine_number += 1
+        number = self._engine_number
+        return make_engine(
+            self._configure, lambda report: self._report(report) if number == self._engine_number else None
+        )
+
+    def _send(self, command: wire.Command) -> None:
+        self._engine.send(command)
+
     def warm_up(self) -> None:
         """Has the engine started if it does not run; costs nothing if it does."""
         self._engine.start()
@@ -71,7 +102,7 @@ class EngineEffectRunner(EffectRunner):
         self._engine.send(
             wire.StartTransfer(
                 *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
-                *(plan.force, plan.replaces, plan.donors),
+                *(plan.force, plan.replaces, plan.donors, plan.everywhere),
             )
         )
 
@@ -91,6 +122,10 @@ class EngineEffectRunner(EffectRunner):
     @override
     def limit_connections(self, effect: do.LimitConnections) -> None:
         self._configure_again(max_connections=effect.max_connections)
+
+    @override
+    def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
+        self._configure_again(max_concurrent=effect.max_concurrent)
 
     @override
     def wait_for_network(self, effect: do.WaitForNetwork) -> None:
@@ -118,7 +153,7 @@ class EngineEffectRunner(EffectRunner):
 
     def _registered(self, effect: do.RegisterModel) -> on.Event:
         plan = effect.plan
-        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s)
+        model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
         try:
             self._catalog.register(model)
         except GglibError as error:
@@ -138,41 +173,54 @@ class EngineEffectRunner(EffectRunner):
         if isinstance(event, wire.CheckEnded):
             self.file_checks.ended(event)
             return
-        if isinstance(event, EngineLost):
+        if isinstance(event, EngineLost) and event.attempts is None:  # of several engines, each check's end is told
             self.file_checks.engine_lost()
         if (report := _as_queue_event(event, time.time())) is not None:
             self._post(report)
 
 
-def _as_queue_event(event: Report, at_s: float) -> on.Event | None:
+def _as_queue_event(event: Report, at_s: float) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
     match event:
         case wire.Progress():
-            return on.TransferProgressed(
-                event.attempt,
-                event.sampled_s,
-                tuple(
-                    on.FileProgressed(file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
-                    for file in event.files
-                ),
-                event.received_bytes,
-                event.notice_kind,
-                event.notice_s,
-                event.notice_text,
-                event.is_finalizing,
-                event.reused_bytes,
-                event.reused_from,
-            )
+            return _progressed(event, ())
+        case HostedProgress():
+            return _progressed(event.progress, event.hosts)
         case wire.TransferFinished():
             return on.TransferFinished(event.attempt, event.files, at_s)
+        case HostedFinish():
+            return on.TransferFinished(event.finished.attempt, event.finished.files, at_s, event.hosts)
         case wire.TransferFailed():
             return on.TransferFailed(event.attempt, from_wire(event.error), event.can_retry, at_s)
         case wire.TransferStopped():
             return on.TransferStopped(event.attempt, at_s)
+        case TransferWaits():
+            return on.TransferWaits(event.attempt, event.reason)
         case EngineLost():
-            return on.EngineLost(at_s)
+            return on.EngineLost(at_s, event.attempts)
         case EngineSilent():
-            return on.EngineFellSilent(event.silent_s)
+            return on.EngineFellSilent(event.silent_s, event.attempts)
+        case EnginesChanged():
+            return on.EnginesChanged(event.count, at_s)
         case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
             return None
         case _:
             assert_never(event)
+
+
+def _progressed(event: wire.Progress, hosts: tuple[HostProgress, ...]) -> on.TransferProgressed:
+    return on.TransferProgressed(
+        event.attempt,
+        event.sampled_s,
+        tuple(
+            on.FileProgressed(file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+            for file in event.files
+        ),
+        event.received_bytes,
+        event.notice_kind,
+        event.notice_s,
+        event.notice_text,
+        event.is_finalizing,
+        event.reused_bytes,
+        event.reused_from,
+        hosts,
+    )

@@ -21,7 +21,7 @@ from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.gguf_facts import read_facts
-from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError
+from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError, StorageError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.file_checks import Checked, FileChecks
@@ -264,6 +264,12 @@ class ModelOperations:
         others = [other for other in self.catalog.models() if other.id != model.id]
         plan = plan_deletion(model, others)
         self._refuse_if_queued(model, "deleted")
+        if model.hosts and not plan.deleted:
+            hosts = ", ".join(host.host for host in model.hosts)
+            raise StorageError(
+                f"The files of {model.id} are on {hosts} and not to be seen from here. Delete them there; "
+                f"`%gguf forget {model.id}` takes it off the list."
+            )
         if dry_run:
             return plan
         delete_files(plan.deleted, self.settings.models_directory)
@@ -289,7 +295,7 @@ def path_of(catalog: Catalog, id_: IdLike) -> Path:
     """
     model = catalog.find(id_)
     path = Path(model.paths[0])
-    if not path.is_file():
+    if not path.is_file() and not model.hosts:  # where a cluster's host has it, the path is that host's
         raise ModelNotFoundError(
             f"The file of {model.id} is gone from {path}. `%gguf queue {model.id}` fetches it again, "
             f"`%gguf forget {model.id}` takes it off the list."

@@ -27,7 +27,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
-from gglib_nb.errors import CatalogError
+from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
@@ -43,6 +43,7 @@ from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -120,7 +121,8 @@ class Operations(ModelOperations):
         catalog = Catalog(settings.database_path)
         hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
         configure = _configure(settings, hub.user_agent)
-        self._runner: Final = EngineEffectRunner(configure, catalog, settings.log_directory)
+        self._runner: Final = EngineEffectRunner(configure, catalog, engine_for(settings))
+        self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
         machine = QueueMachine(
             max_size=settings.max_queue_size,
@@ -169,6 +171,7 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
     ) -> "Future[SmartQueueResult]":
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
@@ -180,7 +183,7 @@ class Operations(ModelOperations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions))
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
         return then(self._submit(request, starts=True, joins=True), SmartQueueResult.of)
 
     def submit_download(
@@ -192,6 +195,7 @@ class Operations(ModelOperations):
         force: bool = False,
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
+        everywhere: bool = False,
         progress: Progress = None,
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
@@ -203,7 +207,13 @@ class Operations(ModelOperations):
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
         queueing = self.submit_queue_smart(
-            repo_id, quantization, revision=revision, force=force, add_to_db=add_to_db, companions=companions
+            repo_id,
+            quantization,
+            revision=revision,
+            force=force,
+            add_to_db=add_to_db,
+            companions=companions,
+            everywhere=everywhere,
         )
         naming = then(queueing, lambda queued: queued.id)
         finishing = chain(queueing, lambda queued: self.submit_wait(queued.id))
@@ -213,9 +223,14 @@ class Operations(ModelOperations):
     def _submit(self, request: DownloadRequest, *, starts: bool, joins: bool) -> "Future[QueuePosition]":
         def plan() -> PlannedDownload:
             with pointing_to_children(self.hub, request.repo_id):
-                return self._resolver.resolve(request)
+                return self._resolve(request)
 
         return self._request(str(request.id), plan, starts=starts, joins=joins)
+
+    def _resolve(self, request: DownloadRequest) -> PlannedDownload:
+        if request.everywhere and self.engine is None:
+            raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
+        return self._resolver.resolve(request)
 
     @override
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
@@ -332,6 +347,37 @@ class Operations(ModelOperations):
             InvalidConfigError: It is not a whole number of at least 1.
         """
         return self._thread.post(on.ConcurrencyChanged(max_concurrent, time.time()))
+
+    @property
+    def engine(self) -> object:
+        """Where transfers run: None on this machine, else as it was set."""
+        return self._engine_setting
+
+    def submit_set_engine(self, engine: object) -> "Future[None]":
+        """Lets transfers run elsewhere from now on, as `DownloadManagerConfig.engine` says; None on this machine.
+
+        Raises:
+            InvalidConfigError: There is no such engine, or downloads run: it changes when nothing does.
+        """
+
+        def make() -> tuple[object, MakeEngine]:
+            settings = replace(self.settings, engine=engine)
+            return settings.engine, engine_for(settings)
+
+        return chain(
+            self._ask_hub(make), lambda made: self._thread.ask(lambda machine: self._change_engine(machine, *made))
+        )
+
+    def _change_engine(self, machine: QueueMachine, engine: object, make_engine: MakeEngine) -> None:
+        # On the queue's thread, so that nothing starts meanwhile.
+        if engine == self._engine_setting:
+            return
+        if machine.is_transferring:
+            raise InvalidConfigError(
+                "The engine changes when no download runs: wait, or pause what runs, then set it again."
+            )
+        self._engine_setting = engine
+        self._runner.change_engine(make_engine)
 
     def submit_set_max_connections(self, max_connections: int) -> "Future[None]":
         """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
@@ -523,6 +569,7 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
         network_wait_s=settings.network_wait_s,
+        max_concurrent=settings.max_concurrent,
     )
 
 

@@ -52,6 +52,7 @@ class DownloadManager(Operations):
     clear_failed = as_coroutine(Operations.submit_clear_failed)
     set_max_queue_size = as_coroutine(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_coroutine(Operations.submit_set_bandwidth_limit)
+    set_engine = as_coroutine(Operations.submit_set_engine)
     set_max_concurrent = as_coroutine(Operations.submit_set_max_concurrent)
     set_max_connections = as_coroutine(Operations.submit_set_max_connections)
     set_network_wait = as_coroutine(Operations.submit_set_network_wait)

@@ -61,6 +61,9 @@ class EffectRunner(Protocol):
     def limit_connections(self, effect: do.LimitConnections) -> None:
         """Tell the engine."""
 
+    def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
+        """Tell whoever places transfers on several engines."""
+
     def wait_for_network(self, effect: do.WaitForNetwork) -> None:
         """Tell the engine."""
 
@@ -264,6 +267,8 @@ class QueueThread:
                 self._runner.limit_bandwidth(effect)
             case do.LimitConnections():
                 self._runner.limit_connections(effect)
+            case do.LimitConcurrency():
+                self._runner.limit_concurrency(effect)
             case do.WaitForNetwork():
                 self._runner.wait_for_network(effect)
             case do.RegisterModel():

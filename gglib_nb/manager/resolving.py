@@ -102,6 +102,7 @@ class Resolver:
             force=request.force,
             add_to_db=request.add_to_db,
             companions=request.companions,
+            everywhere=request.everywhere,
             donors=() if request.force else registered_donors(self._catalog.models(), variant.files[0]),
         )
 

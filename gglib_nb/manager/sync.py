@@ -36,6 +36,7 @@ class SyncOperations:
     clear_failed = as_blocking(Operations.submit_clear_failed)
     set_max_queue_size = as_blocking(Operations.submit_set_max_queue_size)
     set_bandwidth_limit = as_blocking(Operations.submit_set_bandwidth_limit)
+    set_engine = as_blocking(Operations.submit_set_engine)
     set_max_concurrent = as_blocking(Operations.submit_set_max_concurrent)
     set_max_connections = as_blocking(Operations.submit_set_max_connections)
     set_network_wait = as_blocking(Operations.submit_set_network_wait)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
-from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.manager.saved_settings import save_setting, saved_settings
 from gglib_nb.manager.setting_sources import SET_HERE, Origin, Source, asked_for, default_of
@@ -36,19 +35,34 @@ _NOT_HERE: Final = (
 )
 
 # What a running manager can change, and where it shows what holds.
-_LIVE: Final[Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[[QueueSnapshot], Any]]]] = {
-    "max_concurrent": (lambda manager, value: manager.submit_set_max_concurrent(value), lambda now: now.max_concurrent),
-    "max_queue_size": (lambda manager, value: manager.submit_set_max_queue_size(value), lambda now: now.max_size),
+_LIVE: Final[
+    Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[["DownloadManager"], Any]]]
+] = {
+    "max_concurrent": (
+        lambda manager, value: manager.submit_set_max_concurrent(value),
+        lambda manager: manager.snapshot.max_concurrent,
+    ),
+    "max_queue_size": (
+        lambda manager, value: manager.submit_set_max_queue_size(value),
+        lambda manager: manager.snapshot.max_size,
+    ),
     "max_connections": (
         lambda manager, value: manager.submit_set_max_connections(value),
-        lambda now: now.max_connections,
+        lambda manager: manager.snapshot.max_connections,
     ),
     "bandwidth_limit_bytes_per_second": (
         lambda manager, value: manager.submit_set_bandwidth_limit(value),
-        lambda now: now.bandwidth_limit_bytes_per_second,
+        lambda manager: manager.snapshot.bandwidth_limit_bytes_per_second,
     ),
-    "download_hours": (lambda manager, value: manager.submit_set_download_hours(value), lambda now: now.download_hours),
-    "network_wait_s": (lambda manager, value: manager.submit_set_network_wait(value), lambda now: now.network_wait_s),
+    "download_hours": (
+        lambda manager, value: manager.submit_set_download_hours(value),
+        lambda manager: manager.snapshot.download_hours,
+    ),
+    "network_wait_s": (
+        lambda manager, value: manager.submit_set_network_wait(value),
+        lambda manager: manager.snapshot.network_wait_s,
+    ),
+    "engine": (lambda manager, value: manager.submit_set_engine(value), lambda manager: manager.engine),
 }
 # What is read anew whenever it is needed.
 _READ_LATE: Final = frozenset({"activity_interval_s"})
@@ -155,7 +169,7 @@ def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as th
     """What holds now."""
     if name in _READ_LATE and name in SET_HERE:
         return SET_HERE[name]
-    return _LIVE[name][1](manager.snapshot) if name in _LIVE else getattr(manager.settings, name)
+    return _LIVE[name][1](manager) if name in _LIVE else getattr(manager.settings, name)
 
 
 def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is

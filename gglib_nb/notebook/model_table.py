@@ -1,6 +1,7 @@
 """The table of the models that are here, as text and as static HTML; what a deletion comes to, in words. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -47,12 +48,12 @@ def models_text(models: Sequence[ModelSummary], use: DiskUse, width: int | None)
         use: Of all models, the shown ones and the others.
         width: Columns of characters to keep to; None: any.
     """
-    return f"{text_table(_COLUMNS, _rows(models), width)}\n{printable(_disk_line(use))}"
+    return f"{text_table(*_table(models), width)}\n{printable(_disk_line(use))}"
 
 
 def models_html(models: Sequence[ModelSummary], use: DiskUse) -> str:
     """The same as HTML."""
-    return html_table(_COLUMNS, _rows(models), folds=True) + hint(printable(_disk_line(use)))
+    return html_table(*_table(models), folds=True) + hint(printable(_disk_line(use)))
 
 
 def question(plan: Deletion) -> str:
@@ -66,6 +67,16 @@ def deleted(deletion: Deletion) -> str:
     files = _count(len(deletion.deleted), "file")
     freed = formats.size(deletion.freed_bytes)
     return printable(f"Deleted {deletion.id}: {files}; {freed} are free again.{_kept(deletion)}")
+
+
+def _table(models: Sequence[ModelSummary]) -> tuple[tuple[Column, ...], list[Row]]:
+    """Columns and rows; of hosts only where a cluster's have some of the models."""
+    if not any(model.hosts for model in models):
+        return _COLUMNS, _rows(models)
+    rows = [
+        replace(row, cells=(*row.cells, Cell(model.hosts))) for row, model in zip(_rows(models), models, strict=True)
+    ]
+    return (*_COLUMNS, Column("Hosts", importance=2)), rows
 
 
 def reading(progress: VerifyProgress) -> str:

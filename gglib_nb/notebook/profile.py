@@ -27,6 +27,9 @@ class Gglib(Configurable):
     download_hours = Unicode(None, allow_none=True, help="Hours in which downloads run: 22:00-7:00.").tag(config=True)
     network_wait_s = Integer(None, allow_none=True, help="How long a lost network is waited for.").tag(config=True)
     activity_interval_s = Integer(None, allow_none=True, help="How often activity is shown; 0 never.").tag(config=True)
+    engine = Unicode(None, allow_none=True, help="Where transfers run: local, dask://scheduler:8786, auto.").tag(
+        config=True
+    )
     is_offline = Bool(None, allow_none=True, help="Nothing is asked of the hub.").tag(config=True)
 
     def given(self) -> dict[str, Any]:

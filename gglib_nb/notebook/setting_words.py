@@ -100,6 +100,10 @@ def _show_seconds(seconds: int) -> str:
     return "off" if seconds == 0 else formats.duration(seconds)
 
 
+def _show_engine(engine: object) -> str:
+    return "local" if engine is None else engine if isinstance(engine, str) else f"a Dask {type(engine).__name__}"
+
+
 SETTINGS: Final[Mapping[str, SettingWords]] = {
     "models_directory": SettingWords("Folder of the models.", str, str),
     "state_directory": SettingWords("Folder of the catalog and the engine's log.", str, str),
@@ -121,6 +125,9 @@ SETTINGS: Final[Mapping[str, SettingWords]] = {
         "How often the kernel shows that a download is active, so that it is not ended as idle.",
         read_seconds,
         _show_seconds,
+    ),
+    "engine": SettingWords(
+        "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.", str, _show_engine
     ),
     "is_offline": SettingWords("Nothing is asked of the hub.", _read_flag, lambda is_on: "on" if is_on else "off"),
 }

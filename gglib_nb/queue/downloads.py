@@ -252,9 +252,10 @@ class Downloads:
         """Downloads that the engine works on and that nobody stopped."""
         return [entry for entry in self.active.values() if entry.is_running]
 
-    def slots_held(self) -> int:
-        """Attempts that count against the limit."""
-        return len(self.running()) + len(self.stopping)
+    def slots_held(self, engine_count: int = 1) -> int:
+        """Slots that attempts hold; one that runs on every host holds one of each engine."""
+        plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
+        return sum(engine_count if plan.everywhere else 1 for plan in plans)
 
     def held_targets(self) -> list[str]:
         """Every path an attempt may be writing now."""

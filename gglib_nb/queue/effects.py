@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import PlannedDownload, StoredFile
+from gglib_nb.domain.download import HostFolder, PlannedDownload, StoredFile
 from gglib_nb.domain.events import QueueEvent
 from gglib_nb.domain.references import DownloadId
 
@@ -63,6 +63,13 @@ class LimitConnections:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitConcurrency:
+    """Downloads that run at once on each engine."""
+
+    max_concurrent: int
+
+
+@dataclass(frozen=True, slots=True)
 class WaitForNetwork:
     """How long a transfer waits for a network that is gone before it fails."""
 
@@ -71,12 +78,13 @@ class WaitForNetwork:
 
 @dataclass(frozen=True, slots=True)
 class RegisterModel:
-    """Write the model to the catalog."""
+    """Write the model to the catalog; `hosts` have it, where it is not on this machine."""
 
     attempt: int
     plan: PlannedDownload
     files: tuple[StoredFile, ...]
     at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,14 @@ class Reply:
 
 
 Work = (
-    StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConnections | WaitForNetwork | RegisterModel
+    StartTransfer
+    | StopTransfer
+    | DiscardPartials
+    | LimitBandwidth
+    | LimitConnections
+    | LimitConcurrency
+    | WaitForNetwork
+    | RegisterModel
 )
 """What others do for the queue; the rest it tells."""
 

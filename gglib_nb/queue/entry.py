@@ -9,6 +9,8 @@ from typing import Final
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    HostFolder,
+    HostProgress,
     PlannedDownload,
     PlannedFile,
     QueuedDownload,
@@ -34,6 +36,8 @@ class Entry:
         plan: What it fetches.
         queued_at_s: Unix time.
         aliases: Ids that were found to mean this download.
+        stored: Its files, once they are in their place.
+        hosts: The hosts of a cluster that fetch it or have it; empty on this machine.
     """
 
     plan: PlannedDownload
@@ -45,8 +49,10 @@ class Entry:
     error: GglibError | None = None
     can_retry: bool = False
     stored: tuple[StoredFile, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
+    _copies: int = 1
     _received_bytes: int = 0
     _reused_bytes: int = 0
     _reused_from: tuple[str, ...] = ()
@@ -94,16 +100,18 @@ class Entry:
         self.end(at_s)
         self.error, self.can_retry = error, can_retry
 
-    def keep(self, stored: tuple[StoredFile, ...]) -> None:
-        """Every file is in its place."""
+    def keep(self, stored: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...] = ()) -> None:
+        """Every file is in its place, and on every host that shall have it."""
         self.hold()
         self.stored, self.ended_at_s = stored, None
+        size = self.plan.size_bytes
+        self.hosts = tuple(HostProgress(one.host, size or 0, size, is_finished=True) for one in hosts)
         self._reused_bytes = sum(file.reused_bytes for file in stored)
         self._reused_from = tuple(dict.fromkeys(name for file in stored for name in file.reused_from))
         self._notice = ("registering", "registering")
         self._files = tuple(
-            _progressed(bar, FileProgressed(_arrived_bytes(planned, stored), ShardStatus.FINISHED))
-            for bar, planned in zip(self._files, self.plan.files, strict=True)
+            _progressed(bar, FileProgressed(arrived * self._copies, ShardStatus.FINISHED), bar.size_bytes)
+            for bar, arrived in zip(self._files, _arrived_bytes(self.plan.files, stored), strict=True)
         )
 
     def settle(self, at_s: float) -> None:
@@ -120,7 +128,10 @@ class Entry:
 
     def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
         """Takes a sample; returns the files of which something changed."""
-        files = tuple(_progressed(*pair) for pair in zip(self._files, event.files, strict=True))
+        self.hosts = event.hosts
+        self._copies = max(1, len(event.hosts)) if self.plan.everywhere else 1
+        sizes = (None if file.size_bytes is None else file.size_bytes * self._copies for file in self.plan.files)
+        files = tuple(_progressed(*each) for each in zip(self._files, event.files, sizes, strict=True))
         changed = tuple(new for old, new in zip(self._files, files, strict=True) if new is not old)
         if event.received_bytes > self._received_bytes or event.reused_bytes > self._reused_bytes:
             self._losses = 0
@@ -134,10 +145,10 @@ class Entry:
         self._is_changed = True
         return changed
 
-    def fall_silent(self, silent_s: float) -> None:
-        """Nothing is known of it for so long: no rate, no time left, and the bars stay where they were."""
+    def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
+        """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""
         self.hold()
-        self._notice = notice_of("silent", silent_s, "")
+        self._notice = notice_of(kind, seconds, text)
 
     def wait_for_hours(self, opens_at: str | None) -> bool:
         """Notes until when it waits, None: for no hour. Whether that is news."""
@@ -183,9 +194,14 @@ class Entry:
         return sum(file.downloaded_bytes for file in self._files)
 
     @property
+    def total_bytes(self) -> int | None:
+        """Of all files, in every copy that is fetched; None unknown."""
+        return None if self.plan.size_bytes is None else self.plan.size_bytes * self._copies
+
+    @property
     def remaining_bytes(self) -> int | None:
         """Still to come; None unknown."""
-        total = self.plan.size_bytes
+        total = self.total_bytes
         return None if total is None else max(0, total - self.downloaded_bytes)
 
     @property
@@ -223,7 +239,7 @@ class Entry:
             status=self.status,
             position=position,
             downloaded_bytes=self.downloaded_bytes,
-            total_bytes=self.plan.size_bytes,
+            total_bytes=self.total_bytes,
             bytes_per_second=self.bytes_per_second,
             eta_seconds=self._rate.eta_seconds if self.status is DownloadStatus.DOWNLOADING else None,
             shards=tuple(file for file in self._files if file.kind == "shard"),
@@ -235,26 +251,28 @@ class Entry:
             reason=self.plan.reason,
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
-            paths=self.plan.paths if is_done else (),
-            companion_paths=tuple(one.target for one in self.plan.files if one.kind != "shard") if is_done else (),
+            paths=tuple(file.target for file in self.stored if file.kind == "shard") if is_done else (),
+            companion_paths=tuple(file.target for file in self.stored if file.kind != "shard") if is_done else (),
             is_verified=self.is_verified if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
+            hosts=self.hosts,
             reused_bytes=self._reused_bytes,
             reused_from=self._reused_from,
         )
 
 
-def _arrived_bytes(planned: PlannedFile, stored: tuple[StoredFile, ...]) -> int:
-    """All of a file; where the hub did not say how much that is, what stands at its target is the whole file."""
-    if planned.size_bytes is not None:
-        return planned.size_bytes
-    return next(file.size_bytes for file in stored if file.target == planned.target)
+def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, ...]) -> list[int]:
+    """All of each file; where the hub did not say how much that is, what stands at its target is the whole file."""
+    # One stored file for each target, in the order of its first part. (On another host its path is another one.)
+    sizes = dict(zip(dict.fromkeys(file.target for file in planned), (file.size_bytes for file in stored), strict=True))
+    return [sizes[file.target] if file.size_bytes is None else file.size_bytes for file in planned]
 
 
-def _progressed(file: ShardProgress, sample: FileProgressed) -> ShardProgress:
+def _progressed(file: ShardProgress, sample: FileProgressed, size_bytes: int | None) -> ShardProgress:
     was = (file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
     now = (sample.downloaded_bytes, sample.status, sample.arrived_steps, sample.verified_steps)
-    return file if was == now else ShardProgress(file.number, file.path_in_repo, file.kind, file.size_bytes, *now)
+    is_same = was == now and file.size_bytes == size_bytes
+    return file if is_same else ShardProgress(file.number, file.path_in_repo, file.kind, size_bytes, *now)

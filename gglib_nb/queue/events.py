@@ -6,7 +6,14 @@ Unix time, `sampled_s` the machine's monotonic clock.
 
 from dataclasses import dataclass
 
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, ShardStatus, StoredFile
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    HostFolder,
+    HostProgress,
+    PlannedDownload,
+    ShardStatus,
+    StoredFile,
+)
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GglibError
@@ -195,6 +202,7 @@ class TransferProgressed:
         is_finalizing: Every byte is here.
         reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
         reused_from: What those files are called.
+        hosts: How far each host of a cluster is; empty on this machine. With several, `files` counts all copies.
     """
 
     attempt: int
@@ -207,15 +215,25 @@ class TransferProgressed:
     is_finalizing: bool
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferWaits:
+    """No engine can take the attempt now; `reason` says what it waits for. It begins by itself."""
+
+    attempt: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TransferFinished:
-    """Everything of the attempt stands under its final name."""
+    """Everything of the attempt stands under its final name; `hosts` see it, where it is not on this machine."""
 
     attempt: int
     files: tuple[StoredFile, ...]
     at_s: float
+    hosts: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,16 +256,30 @@ class TransferStopped:
 
 @dataclass(frozen=True, slots=True)
 class EngineLost:
-    """The engine process ended by itself, and with it every attempt."""
+    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
 
+    at_s: float
+    attempts: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnginesChanged:
+    """So many engines share the work from now on; each has slots of its own."""
+
+    count: int
     at_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFellSilent:
-    """The engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost."""
+    """An engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost.
+
+    Attributes:
+        attempts: Those of which nothing is heard; None: all.
+    """
 
     silent_s: float
+    attempts: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,10 +322,12 @@ Event = (
     | DownloadHoursChanged
     | HoursTurned
     | TransferProgressed
+    | TransferWaits
     | TransferFinished
     | TransferFailed
     | TransferStopped
     | EngineLost
+    | EnginesChanged
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed

@@ -18,6 +18,7 @@ What the table does not say:
   done before the stop arrived, and that wins.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
+* There are `max_concurrent` slots for each engine that shares the work. A download for every host holds one of each.
 * One that is queued again before its stop is confirmed is the same download in another round, not a second one.
 * What ran when the engine was lost starts again under a new attempt, before anything else may start.
 * Outside the hours in which downloads may run nothing starts, and what fetches is stopped and waits at the queue's head.
@@ -69,6 +70,7 @@ class QueueMachine:
         _check_count("max_concurrent", max_concurrent)
         self._max_size = max_size
         self._max_concurrent = max_concurrent
+        self._engine_count = 1
         self._bandwidth_limit = bandwidth_limit
         self._max_connections = max_connections
         self._network_wait_s = network_wait_s
@@ -140,6 +142,7 @@ class QueueMachine:
             case on.ConcurrencyChanged():
                 _check_count("max_concurrent", event.max_concurrent)
                 self._max_concurrent = event.max_concurrent
+                self._do(do.LimitConcurrency(event.max_concurrent))
                 self._go_on(event.at_s)
             case on.ConnectionLimitChanged():
                 self._limit_connections(event.max_connections)
@@ -154,6 +157,8 @@ class QueueMachine:
                     self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
             case on.TransferProgressed():
                 self._progress(event)
+            case on.TransferWaits():
+                self._hold_up(event)
             case on.TransferFinished():
                 self._store(event)
             case on.TransferFailed():
@@ -161,9 +166,12 @@ class QueueMachine:
             case on.TransferStopped():
                 self._confirm_stop(event.attempt, event.at_s)
             case on.EngineLost():
-                self._lose_engine(event.at_s)
+                self._lose_engine(event)
+            case on.EnginesChanged():
+                self._engine_count = max(1, event.count)
+                self._go_on(event.at_s)
             case on.EngineFellSilent():
-                self._note_silence(event.silent_s)
+                self._note_silence(event)
             case on.ModelRegistered():
                 self._complete(event.attempt, event.at_s)
             case on.RegistrationFailed():
@@ -345,9 +353,9 @@ class QueueMachine:
         elif (entry := self._downloads.at_work(event.attempt)) is None:
             return
         self._step(entry, Cause.STORED)
-        entry.keep(event.files)
+        entry.keep(event.files, event.hosts)
         if entry.plan.add_to_db:
-            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, event.at_s))
+            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, event.at_s, event.hosts))
             self._go_on(event.at_s)
         else:
             self._complete(event.attempt, event.at_s)
@@ -369,21 +377,31 @@ class QueueMachine:
         if stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, at_s, discards=stop.discards)
 
-    def _note_silence(self, silent_s: float) -> None:
-        for entry in self._downloads.running():
-            entry.fall_silent(silent_s)
-            view = entry.view(0)
-            self._tell(told.NoticeChanged(view.id, view.notice))
-            self._tell(told.DownloadProgressed(view))
+    def _hold_up(self, event: on.TransferWaits) -> None:
+        if (entry := self._downloads.at_work(event.attempt)) is not None:
+            entry.hold_up("waiting", None, event.reason)
+            self._tell_notice(entry)
 
-    def _lose_engine(self, at_s: float) -> None:
+    def _note_silence(self, event: on.EngineFellSilent) -> None:
+        for attempt, entry in self._downloads.active.items():
+            if entry.is_running and (event.attempts is None or attempt in event.attempts):
+                entry.hold_up("silent", event.silent_s, "")
+                self._tell_notice(entry)
+
+    def _tell_notice(self, entry: Entry) -> None:
+        view = entry.view(0)
+        self._tell(told.NoticeChanged(view.id, view.notice))
+        self._tell(told.DownloadProgressed(view))
+
+    def _lose_engine(self, event: on.EngineLost) -> None:
         # Everything is put in order before anything new starts: what starts then was not lost.
-        for attempt in list(self._downloads.stopping):
-            self._release(attempt, at_s)
+        lost = {*self._downloads.stopping, *self._downloads.active} if event.attempts is None else event.attempts
+        for attempt in [attempt for attempt in self._downloads.stopping if attempt in lost]:
+            self._release(attempt, event.at_s)
         for attempt, entry in list(self._downloads.active.items()):
-            if entry.is_running:
-                self._restart(attempt, entry, at_s)
-        self._go_on(at_s)
+            if entry.is_running and attempt in lost:
+                self._restart(attempt, entry, event.at_s)
+        self._go_on(event.at_s)
 
     def _restart(self, attempt: int, entry: Entry, at_s: float) -> None:
         if entry.lose_engine():
@@ -433,7 +451,8 @@ class QueueMachine:
             self._summarize(at_s)
 
     def _next_start(self) -> Entry | None:
-        has_slot = self._downloads.slots_held() < self._max_concurrent
+        slots = self._max_concurrent * self._engine_count
+        has_slot = self._downloads.slots_held(self._engine_count) < slots
         return self._downloads.next_ready() if has_slot and self._is_open else None
 
     def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
@@ -515,6 +534,11 @@ class QueueMachine:
         plans = [*(entry.plan for entry in self._downloads.live())]
         plans += [stop.plan for stop in self._downloads.stopping.values()]
         return next((plan.id for plan in plans if plan.targets & targets), None)
+
+    @property
+    def is_transferring(self) -> bool:
+        """Whether an attempt runs or is stopping, on whatever engine."""
+        return bool(self._downloads.running() or self._downloads.stopping)
 
     @property
     def is_drained(self) -> bool:

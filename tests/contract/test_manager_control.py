@@ -16,6 +16,7 @@ from gglib_nb import (
     InvalidConfigError,
     NotInQueueError,
     QueueFullError,
+    RequestError,
     RunSummarized,
     SnapshotChanged,
 )
@@ -199,6 +200,29 @@ async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: Downlo
     assert (more, await manager.active_count()) == (2, 2)
     with pytest.raises(InvalidConfigError):
         await manager.set_max_concurrent(0)
+
+
+async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: DemoHub) -> None:
+    small = (await manager.queue_smart(SMALL)).id
+
+    with pytest.raises(InvalidConfigError, match="when no download runs"):
+        await manager.set_engine("dask://127.0.0.1:9")
+    assert manager.engine is None
+    held.set_speed()
+    await manager.wait(small)
+    await manager.set_engine("dask://127.0.0.1:9")
+    assert manager.engine == "dask://127.0.0.1:9"
+
+    await manager.set_engine("local")
+    done = await manager.queue_smart(SPLIT)
+
+    assert manager.engine is None
+    assert (await manager.wait(done.id)).is_verified
+
+
+async def test_a_copy_for_every_host_is_refused_without_a_cluster(manager: DownloadManager) -> None:
+    with pytest.raises(RequestError, match="needs a cluster"):
+        await manager.queue_smart(SMALL, everywhere=True)
 
 
 async def test_fewer_connections_are_obeyed_by_what_runs(

@@ -12,7 +12,7 @@ from typing_extensions import override
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.engine.process.client import EngineClient, Report
+from gglib_nb.engine.process.client import EngineClient
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.protocol import (
     Command,
@@ -24,6 +24,7 @@ from gglib_nb.engine.protocol import (
     TransferFinished,
     TransferStopped,
 )
+from gglib_nb.engine.reports import Report
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
 

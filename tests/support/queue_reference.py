@@ -46,6 +46,7 @@ def collide(one, other):
 class Reference:
     def __init__(self, max_size, max_concurrent):
         self.max_size, self.max_concurrent, self.is_open = max_size, max_concurrent, True
+        self.engine_count = 1
         self.requests = set()
         self.pending = []
         self.active = {}  # attempt -> Item
@@ -252,10 +253,11 @@ class Reference:
     def register(self, attempt):
         self.end(self.active.pop(attempt), "completed")
 
-    def lose_engine(self):
-        for attempt in list(self.stopping):
+    def lose_engine(self, attempts=None):
+        lost = {*self.stopping, *self.active} if attempts is None else attempts
+        for attempt in [attempt for attempt in self.stopping if attempt in lost]:
             self.stop(attempt)
-        for attempt, item in self.running().items():
+        for attempt, item in [each for each in self.running().items() if each[0] in lost]:
             del self.active[attempt]
             item.losses += 1
             if item.losses > 3:
@@ -282,9 +284,13 @@ class Reference:
         self.active[self.last_attempt] = item
         self.starts.append((self.last_attempt, item.plan))
 
+    def slots_held(self):
+        plans = [item.plan for item in self.running().values()] + [plan for _item, plan in self.stopping.values()]
+        return sum(self.engine_count if plan.everywhere else 1 for plan in plans)
+
     def settle(self):
         """What has to follow every event: free slots are taken in order, and a drained queue says so."""
-        while self.is_processing and self.is_open and len(self.running()) + len(self.stopping) < self.max_concurrent:
+        while self.is_processing and self.is_open and self.slots_held() < self.max_concurrent * self.engine_count:
             held = self.held()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
             if not ready:

@@ -14,7 +14,7 @@ import pytest
 from gglib_nb.catalog import connection as connection_module
 from gglib_nb.catalog.connection import network_filesystem
 from gglib_nb.catalog.store import Catalog, KnownFile
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
@@ -80,6 +80,19 @@ def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
     catalog.register(model)
 
     assert catalog.models() == [model]
+
+
+def test_the_hosts_that_have_a_model_come_back_in_their_order_and_go_with_it(catalog: Catalog, path: Path) -> None:
+    hosts = (HostFolder("gpu-2", "/data/models"), HostFolder("gpu-1", "/models"))
+    model = replace(a_model("owner/repo:Q4_K_M"), hosts=hosts)
+
+    catalog.register(model)
+    catalog.register(model)
+    assert catalog.models() == [model]
+    catalog.forget(model.id)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM model_host").fetchone() == (0,)
 
 
 def test_models_come_with_the_newest_first(catalog: Catalog) -> None:

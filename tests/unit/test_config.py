@@ -26,6 +26,7 @@ ROWS = [
     ("download_hours", "GGLIB_DOWNLOAD_HOURS", "22-7", DailyHours.parse("22:00-7:00"), DailyHours.parse("1:00-5:00")),
     ("activity_interval_s", "GGLIB_ACTIVITY_INTERVAL_S", "0", 0, 30),
     ("network_wait_s", "GGLIB_NETWORK_WAIT_S", "60", 60, 7),
+    ("engine", "GGLIB_ENGINE", "dask://env:8786", "dask://env:8786", "dask://own:8786"),
     ("is_offline", "HF_HUB_OFFLINE", "1", True, False),
     ("is_offline", "TRANSFORMERS_OFFLINE", "1", True, False),
 ]

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from gglib_nb.domain.download import HostFolder
 from gglib_nb.domain.model_summary import FileLook, ordered, selected, summary_of
 from tests.support.catalog_models import model, stored, untouched
 
@@ -43,6 +44,16 @@ def test_the_state_is_the_worst_of_what_is_known(changes, look, state) -> None:
     one = model("owner/repo:Q4_K_M", stored("/models/a.gguf", **changes))
 
     assert summary_of(one, {"/models/a.gguf": look}).state == state
+
+
+def test_of_a_model_on_hosts_whose_files_cannot_be_seen_from_here_the_record_counts() -> None:
+    files = (stored("/there/a.gguf"), stored("/there/b.gguf"))
+    away = replace(model("owner/repo:Q4_K_M", *files), hosts=(HostFolder("gpu-1", "/there"), HostFolder("gpu-2", "/m")))
+
+    row = summary_of(away, {"/there/a.gguf": None, "/there/b.gguf": None})
+
+    assert (row.state, row.hosts) == ("verified", "gpu-1, gpu-2")
+    assert summary_of(away, {"/there/a.gguf": FileLook(1000, 111), "/there/b.gguf": None}).state == "missing"
 
 
 def test_a_model_was_verified_when_the_last_of_its_files_was_verified_longest_ago() -> None:

@@ -46,6 +46,7 @@ def _plans():
             a_file("b.gguf.part2of2", target="/models/b.gguf", offset_bytes=100, size_bytes=None),
         ),
         a_plan("owner/c:Q4"),
+        a_plan("owner/e:Q4", everywhere=True),
     )
 
 
@@ -65,6 +66,7 @@ class QueueRules(RuleBasedStateMachine):
         self.machine = QueueMachine(max_size=max_size, max_concurrent=max_concurrent)
         self.model = Reference(max_size, max_concurrent)
         self.engine = FakeEngine()
+        self.most_engines = 1
         self.registering = {}
         self.last_request = 0
         self.now_s = 1000.0
@@ -228,6 +230,26 @@ class QueueRules(RuleBasedStateMachine):
         self.engine.die()
         self.play(on.EngineLost(self.now_s), self.model.lose_engine)
 
+    @precondition(lambda self: self.engine.running)
+    @rule(picks=st.sets(PICKS, min_size=1, max_size=3))
+    def lose_one_of_several_engines(self, picks):
+        lost = frozenset(self.one_of(self.engine.running, pick) for pick in picks)
+        for attempt in lost:
+            self.engine.answer(attempt)
+        self.play(on.EngineLost(self.now_s, lost), lambda: self.model.lose_engine(lost))
+
+    @rule(count=st.integers(0, 3))
+    def change_engines(self, count):
+        event = on.EnginesChanged(count, self.now_s)
+        self.most_engines = max(self.most_engines, count)
+        self.play(event, lambda: setattr(self.model, "engine_count", max(1, count)))
+
+    @precondition(lambda self: self.engine.running)
+    @rule(pick=PICKS)
+    def wait_for_an_engine(self, pick):
+        attempt = self.one_of(self.engine.running, pick)
+        self.play(on.TransferWaits(attempt, "waiting"), lambda: None)
+
     @precondition(lambda self: self.registering)
     @rule(pick=PICKS)
     def register(self, pick):
@@ -243,7 +265,7 @@ class QueueRules(RuleBasedStateMachine):
         self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.fail(attempt))
 
     @precondition(lambda self: self.engine.answered)
-    @rule(pick=PICKS, which=st.integers(0, 3))
+    @rule(pick=PICKS, which=st.integers(0, 4))
     def report_of_an_old_attempt(self, pick, which):
         attempt = self.one_of(self.engine.answered, pick)
         plan = self.engine.answered[attempt]
@@ -252,6 +274,7 @@ class QueueRules(RuleBasedStateMachine):
             on.TransferFinished(attempt, stored(plan), self.now_s),
             on.TransferFailed(attempt, ERROR, True, self.now_s),
             on.TransferStopped(attempt, self.now_s),
+            on.TransferWaits(attempt, "waiting"),
         )
         self.play_stale(reports[which])
 
@@ -378,7 +401,8 @@ class QueueRules(RuleBasedStateMachine):
     def every_attempt_is_accounted_for(self):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
         assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
-        assert len(self.engine.running) <= 3
+        # (Nothing is stopped when there is an engine less.)
+        assert len(self.engine.running) <= 3 * self.most_engines
         assert set(self.registering) == set(self.model.active) - set(self.model.running())
 
     # The end -------------------------------------------------------------------------------------------------

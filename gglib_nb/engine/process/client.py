@@ -23,6 +23,7 @@ from typing import BinaryIO, Final
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.engine.process.watchdog import Watchdog
 from gglib_nb.engine.protocol import Command, Configure, Event, StopCheck, StopTransfer, decode, encode
+from gglib_nb.engine.reports import EngineLost, EngineSilent, ProcessReport
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
 # the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
@@ -50,32 +51,6 @@ _OVERSLEPT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLost:
-    """The engine ended although nobody closed it; all its attempts are void.
-
-    Attributes:
-        reason: How it ended, in words.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSilent:
-    """The engine lives and does not report although it has work; said each second until it does or is replaced.
-
-    Attributes:
-        silent_s: Seconds since it last said something.
-    """
-
-    silent_s: float
-
-
-Report = Event | EngineLost | EngineSilent
-"""What `on_event` gets."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Sent:
     command: Command | None
     life: int
@@ -84,7 +59,7 @@ class _Sent:
 class EngineClient:
     """One engine at a time, started on first need. Methods may be called from any thread, unless they say otherwise."""
 
-    def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[Report], None]) -> None:
+    def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[ProcessReport], None]) -> None:
         """Start nothing yet.
 
         Args:

@@ -16,6 +16,7 @@ from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.process.outbox import Outbox
 from gglib_nb.engine.protocol import Ready, decode
+from gglib_nb.engine.storage.lease import owner_name
 from gglib_nb.engine.timeouts import Timeouts
 
 _PARENT_LOOK_S: Final = 1.0
@@ -74,7 +75,7 @@ def main(parent_pid: int) -> None:
     is_lost = threading.Event()
     outbox = Outbox(events, is_lost.set)
     worker = CommandHandler(outbox.post, Timeouts.from_environment(os.environ))
-    outbox.post(Ready(os.getpid()))
+    outbox.post(Ready(os.getpid(), owner_name()))
     for line in lines_until_orphaned(0, parent_pid):
         try:
             worker.handle(decode(line))  # type: ignore[arg-type]  # the kernel sends commands only

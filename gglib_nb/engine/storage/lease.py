@@ -7,7 +7,8 @@ lost files to that (its issue 4196).
 * Taking: the file is created exclusively. Where it exists, its owner is known dead at once on the same
   machine (and in the same process namespace), and where it is of an earlier boot of this machine; otherwise it is
   taken over after it has been silent for a while by the watcher's own clock, so that the clocks of two machines need
-  not agree. One that says nothing readable is nobody's; it is only given the moment that writing it takes.
+  not agree. One that says nothing readable is nobody's; it is only given the moment that writing it takes. Of an owner
+  that a cluster reports as gone a few seconds of silence are enough; while it shows life, the report is not believed.
 * Taking over: an own file is renamed over the old one, and counts after a moment if it is still there.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file nobody reads. It looks at the path before every journal write and before the final rename.
@@ -21,6 +22,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -32,6 +34,8 @@ _LENGTH: Final = 512
 _SETTLE_S: Final = 0.2
 # Longer than it takes to create a lease and to write it.
 _WRITING_S: Final = 1.0
+# Several heartbeats: an owner that is reported gone and writes none in this time is.
+_GONE_S: Final = 3.0
 
 
 class LeaseLostError(Exception):
@@ -73,6 +77,11 @@ def _is_running(pid: int) -> bool:
         return False
     except OSError:
         return True
+
+
+def owner_name(pid: int | None = None, place: str | None = None) -> str:
+    """How a process is named where engines speak of each other's leases; by default this one."""
+    return f"{os.getpid() if pid is None else pid} {_place() if place is None else place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +136,20 @@ class SeenLease:
 class Lease:
     """The lease of one partial file, as one process sees it."""
 
-    def __init__(self, path: Path, lease_s: float, seen: SeenLease | None = None) -> None:
+    def __init__(
+        self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
+    ) -> None:
         """Look at it, take nothing.
 
         Args:
             path: Of the lease file.
             lease_s: Without a heartbeat for so long it may be taken over.
             seen: What was seen earlier, so that its silence since then counts; None: nothing.
+            gone_owners: Names (`owner_name`) of processes that are reported gone.
         """
         self._path = path
         self._lease_s = lease_s
+        self._gone_owners = gone_owners
         self._owner = secrets.token_hex(8)
         self._fd = -1
         self._beat = 0
@@ -175,7 +188,8 @@ class Lease:
         if state != self._seen.state:
             self._seen = SeenLease(state, clock_s())
             return False
-        return clock_s() - self._seen.since_s > self._lease_s
+        is_gone = owner_name(state.pid, state.place) in self._gone_owners
+        return clock_s() - self._seen.since_s > (min(_GONE_S, self._lease_s) if is_gone else self._lease_s)
 
     def _is_dead(self, state: LeaseState) -> bool:
         try:

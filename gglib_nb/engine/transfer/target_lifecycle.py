@@ -180,7 +180,12 @@ class TargetLifecycle:
             replaces=self._command.replaces,
             link_folders=self._resources.link_folders,
             find_donors=lambda: self._donors(target),
-            lease=Lease(lease_path(target.path), self._resources.timeouts.lease_s, target.take_seen_lease()),
+            lease=Lease(
+                lease_path(target.path),
+                self._resources.timeouts.lease_s,
+                target.take_seen_lease(),
+                self._command.gone_owners,
+            ),
             stop=self._stop,
         )
         self._mailbox.in_background("check", check.outcome, lambda outcome: self._checked(target, outcome))

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 import gglib_nb
-from gglib_nb.engine.process.client import EngineLost, EngineSilent
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
+from gglib_nb.engine.reports import EngineLost, EngineSilent
 from gglib_nb.engine.storage.byte_ranges import RangeSet
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository

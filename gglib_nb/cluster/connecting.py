@@ -1,0 +1,87 @@
+"""From what a person sets as the engine to a Dask client: an address, a client, a cluster, its name, or `auto`."""
+
+from typing import Final
+
+from distributed import Client
+from distributed.deploy.cluster import Cluster
+from distributed.deploy.spec import SpecCluster
+
+from gglib_nb.cluster.dask_engine import Connect
+from gglib_nb.errors import ClusterError, InvalidConfigError
+
+_CONNECT_S: Final = 10.0
+
+
+def connection_to(engine: object) -> tuple[Connect, bool]:
+    """How a client is got, and whether it can be got again when it was lost.
+
+    Args:
+        engine: `dask://host:port` (or `tls://…`, as Dask writes addresses), a `distributed.Client`, a cluster object such as
+            `LocalCluster`, the name of one that runs in this process, or `auto`: the process's current client.
+
+    Raises:
+        InvalidConfigError: It is none of these.
+    """
+    if isinstance(engine, Client):
+        return lambda: (_usable(engine), False), False
+    if isinstance(engine, Cluster):
+        return lambda: (_client_of(engine), True), False
+    if isinstance(engine, str) and engine == "auto":
+        return lambda: (_current(), False), False
+    if isinstance(engine, str) and "://" in engine:
+        address = engine.replace("dask://", "tcp://", 1)
+        return lambda: (_client_at(address), True), True
+    if isinstance(engine, str):
+        return lambda: (_client_of(_cluster_named(engine)), True), False
+    raise InvalidConfigError(
+        f"engine is a {type(engine).__name__}; it must be an address such as dask://scheduler:8786, a Dask client, a "
+        "cluster or its name, or auto."
+    )
+
+
+def _usable(client: Client) -> Client:
+    if client.asynchronous:
+        raise ClusterError(
+            "The Dask client is an asynchronous one, which stands still while a cell runs: make it with Client(address)."
+        )
+    if client.status == "closed":
+        raise ClusterError("The Dask client is closed: make another, choose it as the engine, then retry.")
+    return client
+
+
+def _current() -> Client:
+    try:
+        return _usable(Client.current())
+    except ValueError as error:
+        raise ClusterError(
+            "There is no Dask client in this process: make one, or give the scheduler's address."
+        ) from error
+
+
+def _client_at(address: str) -> Client:
+    try:
+        return Client(address, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
+    except (OSError, ValueError, TypeError, ImportError) as error:
+        raise ClusterError(
+            f"No Dask scheduler answers at {address} ({error}). Check the address, then retry."
+        ) from error
+
+
+def _client_of(cluster: Cluster) -> Client:
+    if cluster.asynchronous:
+        raise ClusterError("The Dask cluster is an asynchronous one; make it without asynchronous=True.")
+    try:
+        return Client(cluster, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"The Dask cluster {cluster.name} does not answer ({error}). Start another, then retry."
+        ) from error
+
+
+def _cluster_named(name: str) -> Cluster:
+    running = [cluster for cluster in list(SpecCluster._instances) if cluster.status.name == "running"]  # noqa: SLF001
+    found = [cluster for cluster in running if cluster.name == name]
+    if not found:
+        names = ", ".join(sorted(str(cluster.name) for cluster in running)) or "none"
+        raise ClusterError(f"No Dask cluster of the name {name!r} runs in this process (there are: {names}).")
+    return found[0]

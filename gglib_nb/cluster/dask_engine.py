@@ -1,0 +1,281 @@
+"""The engine of a Dask cluster, as the manager holds it: one engine process a host, and one queue before them all.
+
+A thread of its own looks each second which workers there are, asks new ones who they are, and keeps a link to one worker of each
+host. What is to be done for a command or a report is decided by `dispatcher`; here it is handed over, in its order. The lock
+is held for that and never while something is waited for.
+"""
+
+import contextlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from distributed import Client
+
+from gglib_nb.cluster.dispatcher import Action, Dispatcher, Tell
+from gglib_nb.cluster.folder import existing_folder_id
+from gglib_nb.cluster.host_link import HostLink
+from gglib_nb.cluster.placed_attempt import ClusterHost
+from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
+from gglib_nb.engine.protocol import Command, Configure, StartTransfer
+from gglib_nb.engine.reports import EngineSilent, ProcessReport, Report
+from gglib_nb.errors import ClusterError
+
+_LOOK_S: Final = 1.0
+_SILENT_AFTER_S: Final = 5.0
+_UNREACHABLE: Final = "waiting for the cluster, whose scheduler does not answer"
+
+_log: Final = logging.getLogger("gglib_nb")
+
+Connect = Callable[[], tuple[Client, bool]]
+"""Gives a client, and whether it is ours to close. Raises `ClusterError`."""
+
+
+class DaskEngine:
+    """Engines on the hosts of a cluster; a `TransferEngine` of the manager."""
+
+    def __init__(
+        self,
+        configure: Configure,
+        on_event: Callable[[Report], None],
+        *,
+        connect: Connect,
+        models_directory: Path,
+        can_come_back: bool,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            configure: Limits are those of all hosts together, transfers at once of each.
+            on_event: Called with each report, in order; must not block.
+            connect: Gives the client, at first and when it was lost.
+            models_directory: The kernel's, below which the targets of commands lie.
+            can_come_back: Whether a cluster that is gone is waited for; a client that was closed is not.
+        """
+        self._dispatcher: Final = Dispatcher(configure)
+        self._on_event: Final = on_event
+        self._connect: Final = connect
+        self._models_directory: Final = models_directory
+        self._can_come_back: Final = can_come_back
+        self._session: Final = secrets.token_hex(8)
+        self._lock: Final = threading.RLock()
+        self._links: dict[str, HostLink] = {}
+        self._link_count = 0
+        self._client: Client | None = None
+        self._owns_client = False
+        self._was_connected = False
+        self._met: dict[str, str] = {}
+        self._refusals: dict[str, str] = {}
+        self._wake: Final = threading.Event()
+        self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None: no engine runs on this machine for this kernel."""
+        return None
+
+    @property
+    def hosts(self) -> tuple[ClusterHost, ...]:
+        """The hosts there are, for those who look."""
+        return self._dispatcher.hosts
+
+    def start(self) -> None:
+        """Have the cluster looked for, so that its engines are known when the first transfer comes."""
+        with self._lock:
+            if self._thread is None and not self._is_closed:
+                self._thread = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def send(self, command: Command) -> None:
+        """Have a command carried out by whichever hosts it concerns. Nothing happens after `close`."""
+        if self._is_closed:
+            return
+        with self._lock:
+            self._do(self._dispatcher.take(command))
+        if isinstance(command, StartTransfer):
+            self.start()
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End the engines of all hosts; they end by themselves where that cannot be told within the time."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._lock:
+            self._is_closed = True
+            links = list(self._links.values())
+            self._links.clear()
+        self._wake.set()
+        for link in links:
+            link.begin_close()
+        for link in links:
+            link.wait_closed(max(0.0, deadline_s - time.monotonic()))
+        if self._client is not None and self._owns_client:
+            closing = threading.Thread(target=self._close_client, args=(self._client,), daemon=True)
+            closing.start()
+            closing.join(max(0.1, deadline_s - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a forked child: the threads, the client and its connections are the parent's."""
+        self._is_closed = True
+
+    # What has to be done -------------------------------------------------------------------------------------------
+
+    def _do(self, actions: list[Action]) -> None:
+        """Hands over; with the lock held, so that the order of actions is that of what caused them."""
+        for action in actions:
+            if not isinstance(action, Tell):
+                if not self._is_closed:
+                    self._on_event(action)
+            elif (link := self._links.get(action.host)) is not None:
+                link.send(action.command)
+
+    def _reported(self, host: str, link: HostLink, report: ProcessReport) -> None:
+        with self._lock:
+            if self._links.get(host) is link:
+                self._do(self._dispatcher.heard(host, report, time.monotonic()))
+
+    def _lost(self, host: str, link: HostLink, reason: str) -> None:
+        with self._lock:
+            if self._links.get(host) is link:
+                del self._links[host]
+                self._do(self._dispatcher.host_left(host, reason))
+        self._wake.set()
+
+    def _has_space(self, host: str, link: HostLink, free_bytes: int | None) -> None:
+        with self._lock:
+            if self._links.get(host) is link:
+                self._dispatcher.space_changed(host, free_bytes)
+
+    # Watching the cluster ------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        while not self._is_closed:
+            self._wake.clear()
+            try:
+                self._look()
+            except ClusterError as error:
+                self._unreachable(error)
+            except Exception as error:  # noqa: BLE001 - whatever Dask raises: it cannot be asked now
+                self._unreachable(ClusterError(f"The Dask cluster does not answer ({type(error).__name__}: {error})."))
+            # Who was never reached is tried again when somebody wants something of it.
+            self._wake.wait(_LOOK_S if self._was_connected else None)
+
+    def _look(self) -> None:
+        client = self._connected()
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        usable = {
+            address for address, about in workers.items() if about.get("status", "running") in ("running", "paused")
+        }
+        for host, link in list(self._links.items()):
+            if link.worker not in usable:
+                link.lose(f"its worker {link.worker} is gone")
+            else:
+                self._look_whether_silent(host, link)
+        self._met = {address: host for address, host in self._met.items() if address in usable}
+        self._refusals = {address: text for address, text in self._refusals.items() if address in usable}
+        self._meet(client, sorted(usable))
+        with self._lock:
+            self._do(self._dispatcher.say_absence("waiting for a worker of the cluster"))
+            if not self._links and self._refusals:
+                self._do(self._dispatcher.fail_waiting(ClusterError(next(iter(self._refusals.values())))))
+
+    def _connected(self) -> Client:
+        client = self._client
+        if client is not None and client.status == "running":
+            return client
+        self._lose_all("the kernel lost the cluster")
+        if client is None or client.status == "closed":
+            self._met.clear()
+            if client is not None and not self._can_come_back:
+                raise ClusterError("The Dask client was closed. Choose an engine again, then retry.")
+            self._client, self._owns_client = self._connect()
+            self._was_connected = True
+            return self._client
+        self._met.clear()
+        raise ClusterError("The Dask client has lost its scheduler and tries to reach it.")
+
+    def _lose_all(self, reason: str) -> None:
+        for link in list(self._links.values()):
+            link.lose(reason)
+
+    def _unreachable(self, error: ClusterError) -> None:
+        if self._is_closed:
+            return
+        self._lose_all(str(error))
+        is_waited_for = self._was_connected and (self._can_come_back or self._is_connecting)
+        with self._lock:
+            waits = self._dispatcher.say_absence(_UNREACHABLE)
+            self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
+
+    @property
+    def _is_connecting(self) -> bool:
+        return self._client is not None and self._client.status == "connecting"
+
+    def _look_whether_silent(self, host: str, link: HostLink) -> None:
+        silent_s = time.monotonic() - link.heard_s
+        if silent_s >= _SILENT_AFTER_S:
+            self._reported(host, link, EngineSilent(silent_s))
+
+    def _meet(self, client: Client, usable: list[str]) -> None:
+        """Asks who a worker is once; a host without a link gets one to its first worker."""
+        linked = {link.worker for link in self._links.values()}
+        strangers = [one for one in usable if one not in self._met and one not in self._refusals and one not in linked]
+        hostless = [one for one, host in self._met.items() if host not in self._links]
+        if not strangers and not hostless:
+            return
+        found: dict[str, Any] = client.run(
+            introduce, str(self._models_directory), workers=sorted({*strangers, *hostless}), on_error="return"
+        )
+        for address, said in sorted(found.items()):
+            if (refusal := _refusal_of(address, said)) is not None:
+                _log.warning("%s", refusal)
+                self._refusals[address] = refusal
+            else:
+                self._met[address] = said["host"]
+                self._link_to(client, address, said)
+
+    def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
+        name = said["host"]
+        host = ClusterHost(name, said["folder_id"] or f"of {name}", said["models_directory"], said["free_bytes"])
+        here = existing_folder_id(self._models_directory)
+        with self._lock:
+            if name in self._links or self._is_closed:
+                return
+            self._link_count += 1
+            self._links[name] = HostLink(
+                client,
+                worker,
+                f"{self._session}-{self._link_count}",
+                self._models_directory,
+                on_report=lambda link, report: self._reported(name, link, report),
+                on_lost=lambda link, reason: self._lost(name, link, reason),
+                on_space=lambda link, free_bytes: self._has_space(name, link, free_bytes),
+            )
+            self._do(self._dispatcher.host_joined(host, here))
+
+    @staticmethod
+    def _close_client(client: Client) -> None:
+        with contextlib.suppress(Exception):  # the cluster may be gone already
+            client.close()
+
+
+def _refusal_of(worker: str, said: object) -> str | None:
+    """Why a worker cannot be used, in one line; None: it can."""
+    mine = package_version()
+    if isinstance(said, ModuleNotFoundError) and (said.name or "").partition(".")[0] == "gglib_nb":
+        return f"The worker {worker} has no gglib_nb: install gglib-nb[dask] {mine} there, then retry."
+    if isinstance(said, AttributeError | ImportError):
+        return f"The worker {worker} has another version of gglib_nb than this kernel ({mine}): install the same, then retry."
+    if isinstance(said, BaseException):
+        return f"The worker {worker} cannot be used ({type(said).__name__}: {said})."
+    theirs = said.get("version") if isinstance(said, dict) else None
+    if theirs != mine:
+        return (
+            f"The worker {worker} has gglib_nb {theirs} and this kernel {mine}: install the same version on both, "
+            "then retry."
+        )
+    return None

@@ -1,0 +1,168 @@
+"""One attempt of the queue as it is spread over hosts: its copies, and what they come to together.
+
+Passive: `dispatcher` adds and ends copies, and is the only one to do so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from gglib_nb.domain.download import HostProgress, ShardStatus, StoredFile
+from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
+from gglib_nb.engine.reports import HostedProgress
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHost:
+    """One host of a cluster.
+
+    Attributes:
+        name: As the cluster gives it.
+        folder_id: The name of its models folder; hosts with the same one see the same files.
+        models_directory: Absolute path of its models folder, there.
+        free_bytes: On the disk of that; None unknown.
+    """
+
+    name: str
+    folder_id: str
+    models_directory: str
+    free_bytes: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Copy:
+    """One host's transfer for an attempt.
+
+    Attributes:
+        number: The attempt's number for the engine of that host.
+        attempt: Whose it is.
+        host: Where it runs.
+        progress: The newest.
+        end: How it ended; None while it runs.
+    """
+
+    number: int
+    attempt: "PlacedAttempt"
+    host: ClusterHost
+    progress: Progress | None = None
+    end: TransferFinished | TransferFailed | None = None
+
+    @property
+    def downloaded_bytes(self) -> int:
+        """On the disk of its host."""
+        return sum(file.downloaded_bytes for file in self.files)
+
+    @property
+    def bytes_to_go(self) -> int:
+        """Still to come; 0 where its size is unknown."""
+        return max(0, (self.attempt.size_bytes or 0) - self.downloaded_bytes)
+
+    @property
+    def files(self) -> Sequence[FileProgress]:
+        """How far each file is; all of them arrived once it is finished."""
+        if isinstance(self.end, TransferFinished):
+            sizes = (file.size_bytes or 0 for file in self.attempt.command.files)
+            return [FileProgress(size, ShardStatus.FINISHED) for size in sizes]
+        if self.progress is None:
+            return [FileProgress(0, ShardStatus.QUEUED) for _ in self.attempt.command.files]
+        return self.progress.files
+
+    @property
+    def shown(self) -> HostProgress:
+        """How it is shown."""
+        is_finished = isinstance(self.end, TransferFinished)
+        return HostProgress(self.host.name, self.downloaded_bytes, self.attempt.size_bytes, is_finished)
+
+
+@dataclass(slots=True, eq=False)
+class PlacedAttempt:
+    """An attempt that the queue started.
+
+    Attributes:
+        command: What the queue wants.
+        copies: Transfers for it: one, or one for each folder where it is wanted everywhere.
+        waits_for: What it was said to wait for; empty while nothing is said.
+        is_stopping: The queue wants it stopped.
+        losses: How often each host's engine died over it.
+    """
+
+    command: StartTransfer
+    copies: list[Copy] = field(default_factory=list)
+    waits_for: str = ""
+    is_stopping: bool = False
+    losses: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of one copy; None where a file's is unknown."""
+        sizes = [file.size_bytes for file in self.command.files]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """What it writes, as the queue names it."""
+        return frozenset(file.target for file in self.command.files)
+
+    @property
+    def running(self) -> list[Copy]:
+        """Transfers that have not ended."""
+        return [copy for copy in self.copies if copy.end is None]
+
+    @property
+    def served_folders(self) -> set[str]:
+        """Folders that have their copy, get it now, or cannot have it."""
+        return {copy.host.folder_id for copy in self.copies}
+
+    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress | None:
+        """What is to be said of it; None where nothing has been heard.
+
+        Args:
+            now_s: Monotonic clock of this machine: those of two hosts cannot be compared.
+            waiting_hosts: Hosts whose turn has not come.
+        """
+        heard = [copy for copy in self.copies if copy.progress is not None]
+        if not heard:
+            return None
+        latest = [copy.progress for copy in heard if copy.progress is not None]
+        waiting = tuple(HostProgress(host, 0, self.size_bytes) for host in waiting_hosts)
+        hosts = (*(copy.shown for copy in self.copies), *waiting)
+        if len(hosts) == 1:
+            return HostedProgress(replace(latest[0], attempt=self.command.attempt), hosts)
+        running = [copy.progress for copy in heard if copy.end is None and copy.progress is not None]
+        notices = [one for one in running if one.notice_kind is not None]
+        # What holds up one of several is not what the download waits for.
+        notice = notices[0] if notices and len(notices) == len(running) else None
+        merged = Progress(
+            attempt=self.command.attempt,
+            sampled_s=now_s,
+            files=tuple(_together(column) for column in zip(*(copy.files for copy in self.copies), strict=True)),
+            received_bytes=sum(one.received_bytes for one in latest),
+            notice_kind=notice.notice_kind if notice else None,
+            notice_s=notice.notice_s if notice else None,
+            notice_text=notice.notice_text if notice else "",
+            reused_bytes=sum(one.reused_bytes for one in latest),
+            reused_from=tuple(dict.fromkeys(name for one in latest for name in one.reused_from)),
+            is_finalizing=not waiting and bool(running) and all(one.is_finalizing for one in running),
+        )
+        return HostedProgress(merged, hosts)
+
+    def files_seen_here(self, copy: Copy, here: str | None) -> TransferFinished:
+        """What a finished copy stored: by the queue's own paths where this machine sees that folder, else by the host's."""
+        assert isinstance(copy.end, TransferFinished)  # noqa: S101 - it is asked of no other
+        files = copy.end.files
+        if here is not None and copy.host.folder_id == here:
+            targets = dict.fromkeys(file.target for file in self.command.files)
+            files = tuple(_at(file, target) for file, target in zip(files, targets, strict=True))
+        return TransferFinished(self.command.attempt, files)
+
+
+def _at(file: StoredFile, target: str) -> StoredFile:
+    return replace(file, target=target)
+
+
+def _together(files: Sequence[FileProgress]) -> FileProgress:
+    """One file in all copies."""
+    total = sum(file.downloaded_bytes for file in files)
+    for status in (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED):
+        if any(file.status is status for file in files):
+            return FileProgress(total, status)
+    return FileProgress(total, ShardStatus.FINISHED)

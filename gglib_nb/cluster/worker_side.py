@@ -1,0 +1,278 @@
+"""What runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
+
+`introduce` is run on each worker once, out of band, and adds a handler to it; all else goes through that handler, on the
+worker's event loop, so that it never waits for the user's tasks, which may hold every thread for hours. (A Dask actor would: its
+creation is a task. It would also keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
+
+The kernel's client holds a piece of data on this worker while it lives; the scheduler takes it away when the client is gone. So
+the engine ends with its client, with its worker (whose child it is), and when it is told to.
+
+Commands may carry the token, so they are looked at here only, and never part of an error's text.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from socket import gethostname
+from typing import Any, Final, TypedDict
+
+from distributed import Worker
+from distributed.core import Status
+
+from gglib_nb.cluster.folder import folder_id, free_bytes
+from gglib_nb.domain.places import target_path
+from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    CheckProgress,
+    Command,
+    Configure,
+    DiscardPartials,
+    Progress,
+    StartTransfer,
+    StopCheck,
+    StopTransfer,
+    TransferFailed,
+    decode,
+)
+from gglib_nb.engine.reports import ProcessReport, encode_report
+from gglib_nb.errors import RequestError, to_wire
+from gglib_nb.settings import Settings, environment_setting, host_name
+
+OPERATION: Final = "gglib_nb"
+"""The handler's name on a worker."""
+
+_LOOK_S: Final = 0.5
+_RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
+
+
+class Introduction(TypedDict):
+    """What a worker says of itself.
+
+    Attributes:
+        version: Of this package, there.
+        host: The name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name.
+        models_directory: Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
+        folder_id: The name that lies in that folder; None where it cannot be written.
+        free_bytes: On the disk of that; None unknown.
+    """
+
+    version: str
+    host: str
+    models_directory: str
+    folder_id: str | None
+    free_bytes: int | None
+
+
+class Answer(TypedDict):
+    """What a link gets back.
+
+    Attributes:
+        reports: Numbered reports that the link has not said to have heard, as lines.
+        free_bytes: On the disk of the models folder; None unknown.
+    """
+
+    reports: list[tuple[int, str]]
+    free_bytes: int | None
+
+
+def package_version() -> str:
+    """The version of this package, here."""
+    return version("gglib-nb")
+
+
+async def introduce(models_directory: str, dask_worker: Worker | None = None) -> Introduction:
+    """Says who this worker is, and makes it ready for links.
+
+    Args:
+        models_directory: The kernel's; it stands where the worker's environment names no other.
+        dask_worker: Given by Dask.
+    """
+    assert dask_worker is not None  # noqa: S101 - Dask gives it
+    if OPERATION not in dask_worker.handlers:
+        dask_worker.handlers[OPERATION] = _handler(dask_worker)
+    # A network disk that hangs must not hold up the worker.
+    return await asyncio.to_thread(_introduction, _models_directory(models_directory))
+
+
+def _introduction(folder: Path) -> Introduction:
+    return Introduction(
+        version=package_version(),
+        host=host_name(os.environ) or gethostname(),
+        models_directory=str(folder),
+        folder_id=folder_id(folder),
+        free_bytes=free_bytes(folder),
+    )
+
+
+def _models_directory(of_kernel: str) -> Path:
+    asked = environment_setting(os.environ, "models_directory")
+    return Path(of_kernel) if asked is None else Path(asked).expanduser().absolute()
+
+
+def _handler(worker: Worker) -> Callable[..., Answer | None]:
+    engines: dict[str, HostEngine] = {}
+
+    def gglib_nb(
+        link: str, number: int, heard: int, data: bytes, models_directory: str = "", alive_key: str = ""
+    ) -> Answer | None:
+        """One exchange with a link; None: it is not known here (any more)."""
+        for name in [name for name, engine in engines.items() if engine.is_closed]:
+            del engines[name]
+        if alive_key and link not in engines:
+            engines[link] = HostEngine(worker, link, alive_key, Path(models_directory))
+        engine = engines.get(link)
+        return None if engine is None else engine.exchange(number, heard, data)
+
+    return gglib_nb
+
+
+class HostEngine:
+    """The engine of this host for one link."""
+
+    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: Path) -> None:
+        """Start nothing yet.
+
+        Args:
+            worker: On which it runs.
+            link: Names the link, and the topic of its reports.
+            alive_key: The data that the client holds here while it lives.
+            of_kernel: The kernel's models folder, below which the targets of its commands lie.
+        """
+        self._worker: Final = worker
+        self._topic: Final = topic_of(link)
+        self._alive_key: Final = alive_key
+        self._of_kernel: Final = of_kernel
+        self._settings: Final = Settings.from_environment(os.environ)
+        self._folder: Final = _models_directory(str(of_kernel))
+        self._lock: Final = threading.Lock()
+        self._client: EngineClient | None = None
+        self._taken = -1
+        self._last_report = 0
+        self._kept: Final[deque[tuple[int, str]]] = deque()
+        self._free_bytes: int | None = None
+        self._end: Final = threading.Event()
+        threading.Thread(target=self._watch, name="gglib-cluster-watch", daemon=True).start()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its engine was ended for good."""
+        return self._end.is_set()
+
+    def exchange(self, number: int, heard: int, data: bytes) -> Answer | None:
+        """Takes a batch of commands, once; gives back what the link has not heard. None: this is over."""
+        if self.is_closed:
+            return None
+        if number > self._taken:
+            self._taken = number
+            for line in zlib.decompress(data).splitlines() if data else ():
+                self._take(line)
+        with self._lock:
+            while self._kept and self._kept[0][0] <= heard:
+                self._kept.popleft()
+            return Answer(reports=list(self._kept), free_bytes=self._free_bytes)
+
+    def _take(self, line: bytes) -> None:
+        if line == CLOSE:
+            self._end.set()
+            return
+        command: Command = decode(line)  # type: ignore[assignment]  # the kernel sends commands only
+        try:
+            command = self._placed_here(command)
+        except RequestError as error:
+            if isinstance(command, StartTransfer):
+                self._report(TransferFailed(command.attempt, to_wire(error), can_retry=False))
+            if isinstance(command, CheckFiles):
+                self._report(CheckEnded(command.check, ()))
+            return
+        if self._client is not None:
+            self._client.send(command)
+        elif isinstance(command, Configure):
+            self._client = EngineClient(command, log_folder=self._settings.log_directory, on_event=self._report)
+
+    def _placed_here(self, command: Command) -> Command:
+        """The command with the paths of this host.
+
+        Raises:
+            RequestError: A target does not lie in the models folder.
+        """
+        match command:
+            case Configure():
+                return replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
+            case StartTransfer():
+                files = tuple(replace(file, target=self._target(file.target)) for file in command.files)
+                return replace(command, files=files, donors=tuple(self._donors(command.donors)))
+            case DiscardPartials():
+                return DiscardPartials(tuple(map(self._target, command.targets)))
+            case CheckFiles():
+                return replace(
+                    command, files=tuple(replace(file, path=self._existing(file.path)) for file in command.files)
+                )
+            case StopTransfer() | StopCheck():
+                return command
+
+    def _existing(self, path: str) -> str:
+        """A path of this host's models folder as it is, one of the kernel's as it is here."""
+        own = Path(path)
+        is_own = own.is_relative_to(self._folder) and ".." not in own.parts
+        return path if is_own else self._target(path)
+
+    def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
+        for donor in of_kernel:
+            with contextlib.suppress(RequestError):  # what lies elsewhere on the kernel's machine is not here
+                yield self._target(donor)
+
+    def _target(self, of_kernel: str) -> str:
+        try:
+            owner, name, *rest = Path(of_kernel).relative_to(self._of_kernel).parts
+        except ValueError as error:
+            raise RequestError(f"{of_kernel} is not a file of a repository in {self._of_kernel}.") from error
+        return str(target_path(self._folder, f"{owner}/{name}", "/".join(rest)))
+
+    def _report(self, report: ProcessReport) -> None:
+        line = encode_report(report).decode()
+        with self._lock:
+            is_kept = not isinstance(report, Progress | CheckProgress)
+            if is_kept:
+                self._last_report += 1
+                self._kept.append((self._last_report, line))
+            message = {"number": self._last_report, "is_kept": is_kept, "line": line}
+            # A worker that is closing takes no more; the link asks for what it did not hear, or loses this host.
+            with contextlib.suppress(Exception):
+                self._worker.log_event(self._topic, message)
+
+    def _watch(self) -> None:
+        """Ends the engine when it is told to, its client is gone, or its worker ends."""
+        while not self._end.wait(_LOOK_S):
+            self._free_bytes = free_bytes(self._folder)
+            if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
+                self._end.set()
+        if self._client is not None:
+            self._client.close()
+
+
+CLOSE: Final = b'"close"'
+"""The line that ends a link's engine."""
+
+
+def topic_of(link: str) -> str:
+    """The topic on which the reports for a link come."""
+    return f"gglib-nb-{link}"
+
+
+def packed(lines: list[bytes]) -> bytes:
+    """Commands as they travel: small, and not to be read in passing in a log of messages."""
+    return zlib.compress(b"".join(lines)) if lines else b""
+
+
+def as_answer(reply: Any) -> Answer | None:  # noqa: ANN401 - it comes over a network
+    """A worker's reply to an exchange; None where it knows nothing of the link."""
+    return reply if isinstance(reply, dict) and "reports" in reply else None  # type: ignore[return-value]

@@ -1,0 +1,493 @@
+"""Which host runs what: attempts placed on hosts, ends and losses told to the queue, limits shared."""
+
+from dataclasses import replace
+
+import pytest
+
+from gglib_nb.cluster.dispatcher import Dispatcher, Tell
+from gglib_nb.cluster.placed_attempt import ClusterHost
+from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    Configure,
+    DiscardPartials,
+    FileProgress,
+    FileToCheck,
+    Progress,
+    Ready,
+    StartTransfer,
+    StopCheck,
+    StopTransfer,
+    TransferFailed,
+    TransferFinished,
+    TransferStopped,
+)
+from gglib_nb.engine.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    HostedFinish,
+    HostedProgress,
+    TransferWaits,
+)
+from gglib_nb.errors import ClusterError, NetworkError, to_wire
+
+CONFIGURE = Configure("http://hub", None, None, 16, (), "test")
+SIZE = 1_000
+ERROR = to_wire(NetworkError("The line was cut."))
+
+
+class Cluster:
+    """A dispatcher, and what each host's engine was told last."""
+
+    def __init__(self, *hosts, slots=1, configure=CONFIGURE, here=None):
+        self.dispatcher = Dispatcher(replace(configure, max_concurrent=slots))
+        self.here = here
+        self.actions = []
+        for host in hosts:
+            self.join(host)
+
+    def do(self, actions):
+        self.actions = list(actions)
+        return self
+
+    def join(self, host):
+        return self.do(self.dispatcher.host_joined(host, self.here))
+
+    def leave(self, name):
+        return self.do(self.dispatcher.host_left(name, "it is gone"))
+
+    def start(self, number, **how):
+        return self.do(self.dispatcher.take(a_start(number, **how)))
+
+    def stop(self, number):
+        return self.do(self.dispatcher.take(StopTransfer(number)))
+
+    def hear(self, host, report, now_s=5.0):
+        return self.do(self.dispatcher.heard(host, report, now_s))
+
+    def of(self, kind):
+        return [action for action in self.actions if isinstance(action, kind)]
+
+    def told(self, kind):
+        """(host, command) of one kind."""
+        return [(tell.host, tell.command) for tell in self.of(Tell) if isinstance(tell.command, kind)]
+
+    @property
+    def started(self):
+        """host -> number of its engine's new attempt."""
+        return {host: command.attempt for host, command in self.told(StartTransfer)}
+
+
+def a_host(name, folder="shared", free=None):
+    return ClusterHost(name, folder, f"/{name}/models", free)
+
+
+def a_start(number, *, size=SIZE, everywhere=False):
+    file = PlannedFile("m.gguf", size, "a" * 64, f"/models/o/r{number}/m.gguf")
+    return StartTransfer(number, f"o/r{number}", "c" * 40, (file,), False, everywhere=everywhere)
+
+
+def progress(number, downloaded, *, received=0, status=ShardStatus.DOWNLOADING, **how):
+    return Progress(number, 1.0, (FileProgress(downloaded, status),), received, **how)
+
+
+def finished(number, target="/there/m.gguf"):
+    return TransferFinished(number, (StoredFile(target, "m.gguf", "shard", SIZE, "a" * 64, True, 1, False, {}),))
+
+
+# Placing ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_host_takes_as_many_as_it_has_slots_and_the_rest_waits():
+    cluster = Cluster(a_host("a"), a_host("b"))
+
+    placed = [cluster.start(number).started for number in (1, 2, 3)]
+
+    assert placed == [{"a": 1}, {"b": 2}, {}]
+    assert cluster.of(TransferWaits) == [TransferWaits(3, "waiting for a free host")]
+
+
+def test_what_waits_begins_when_a_host_is_free_in_the_order_in_which_it_came():
+    cluster = Cluster(a_host("a"))
+    for number in (1, 2, 3):
+        cluster.start(number)
+
+    cluster.hear("a", finished(1))
+
+    assert [command.repo_id for _, command in cluster.told(StartTransfer)] == ["o/r2"]
+
+
+def test_without_a_host_nothing_is_lost_and_a_host_that_comes_takes_it():
+    cluster = Cluster()
+
+    waits = cluster.start(7).of(TransferWaits)
+    cluster.join(a_host("a"))
+
+    assert waits == [TransferWaits(7, "waiting for a worker of the cluster")]
+    assert cluster.actions[0] == EnginesChanged(1)
+    assert cluster.told(Configure)[0][0] == "a"
+    assert cluster.started == {"a": 1}
+
+
+def test_the_next_goes_where_the_fewest_bytes_are_to_go():
+    cluster = Cluster(a_host("a"), a_host("b"), slots=2)
+    cluster.start(1, size=10_000)
+    cluster.start(2, size=2_000)
+
+    cluster.hear("a", progress(1, 9_000))
+
+    assert cluster.start(3).started == {"a": 3}
+
+
+def test_a_host_with_a_full_disk_is_passed_over():
+    cluster = Cluster(a_host("a", free=10_000), a_host("b", free=10_000))
+
+    cluster.dispatcher.space_changed("a", 100)
+
+    assert cluster.start(1).started == {"b": 1}
+
+
+# Reports ---------------------------------------------------------------------------------------------------------
+
+
+def test_progress_carries_the_queues_number_and_the_host():
+    cluster = Cluster(a_host("a"))
+    cluster.start(41)
+
+    cluster.hear("a", progress(1, 300, received=300))
+
+    assert cluster.actions == [
+        HostedProgress(progress(41, 300, received=300), (HostProgress("a", 300, SIZE),)),
+    ]
+
+
+def test_an_end_names_every_host_that_sees_the_files():
+    cluster = Cluster(a_host("a"), a_host("b"), a_host("c", folder="own"))
+    cluster.start(9)
+
+    cluster.hear("a", finished(1))
+
+    (end,) = cluster.of(HostedFinish)
+    assert end.hosts == (HostFolder("a", "/a/models"), HostFolder("b", "/b/models"))
+    assert end.finished == finished(9)
+
+
+def test_where_this_machine_sees_the_folder_a_file_has_the_path_that_the_queue_asked_for():
+    cluster = Cluster(a_host("a"), here="shared")
+    cluster.start(9)
+
+    cluster.hear("a", finished(1))
+
+    assert cluster.of(HostedFinish)[0].finished == finished(9, "/models/o/r9/m.gguf")
+
+
+def test_a_failure_carries_the_queues_number_and_frees_its_host():
+    cluster = Cluster(a_host("a"))
+    cluster.start(5)
+    cluster.start(6)
+
+    cluster.hear("a", TransferFailed(1, ERROR, True))
+
+    assert cluster.of(TransferFailed) == [TransferFailed(5, ERROR, True)]
+    assert cluster.started == {"a": 2}
+
+
+def test_a_report_of_an_attempt_that_is_over_or_of_another_host_says_nothing():
+    cluster = Cluster(a_host("a"), a_host("b"))
+    cluster.start(1)
+
+    assert cluster.hear("b", finished(1)).actions == []
+    cluster.hear("a", finished(1))
+    assert cluster.hear("a", progress(1, 10)).actions == []
+
+
+def test_silence_is_that_of_the_hosts_own_attempts():
+    cluster = Cluster(a_host("a"), a_host("b"))
+    cluster.start(1)
+    cluster.start(2)
+
+    assert cluster.hear("b", EngineSilent(4.0)).actions == [EngineSilent(4.0, frozenset({2}))]
+    cluster.hear("b", finished(2))
+    assert cluster.hear("b", EngineSilent(5.0)).actions == []
+
+
+# Stops -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_goes_to_the_host_and_its_answer_to_the_queue():
+    cluster = Cluster(a_host("a"))
+    cluster.start(8)
+
+    assert cluster.stop(8).actions == [Tell("a", StopTransfer(1))]
+    assert cluster.stop(8).actions == []
+    assert cluster.hear("a", TransferStopped(1)).actions == [TransferStopped(8)]
+
+
+def test_a_stop_of_what_waits_is_confirmed_at_once():
+    cluster = Cluster()
+    cluster.start(8)
+
+    assert cluster.stop(8).actions == [TransferStopped(8)]
+    assert cluster.join(a_host("a")).started == {}
+
+
+def test_a_rename_that_was_done_wins_over_a_stop():
+    cluster = Cluster(a_host("a"))
+    cluster.start(8)
+    cluster.stop(8)
+
+    assert len(cluster.hear("a", finished(1)).of(HostedFinish)) == 1
+
+
+def test_partial_files_are_deleted_by_one_host_of_each_folder():
+    cluster = Cluster(a_host("a"), a_host("b"), a_host("c", folder="own"))
+
+    cluster.do(cluster.dispatcher.take(DiscardPartials(("/models/o/r/m.gguf",))))
+
+    assert [host for host, _ in cluster.told(DiscardPartials)] == ["a", "c"]
+
+
+def a_check(*paths):
+    return CheckFiles(3, tuple(FileToCheck(path, SIZE, None, "") for path in paths))
+
+
+def test_files_are_hashed_on_the_host_in_whose_folder_they_lie():
+    cluster = Cluster(a_host("a", "x"), a_host("b", "y"))
+
+    check = a_check("/b/models/o/r/m.gguf")
+
+    assert cluster.do(cluster.dispatcher.take(check)).actions == [Tell("b", check)]
+    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == [Tell("b", StopCheck(3))]
+    assert cluster.hear("b", CheckEnded(3, ())).actions == [CheckEnded(3, ())]
+    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == []
+
+
+def test_files_of_this_machines_folder_are_hashed_by_a_host_that_sees_it():
+    cluster = Cluster(a_host("a", "x"), a_host("b", "home"), here="home")
+
+    cluster.do(cluster.dispatcher.take(a_check("/home/models/o/r/m.gguf")))
+
+    assert [tell.host for tell in cluster.of(Tell)] == ["b"]
+
+
+def test_a_check_that_no_host_can_do_or_whose_host_is_gone_ends():
+    cluster = Cluster(a_host("a", "x"))
+
+    assert cluster.do(cluster.dispatcher.take(a_check("/elsewhere/m.gguf"))).actions == [CheckEnded(3, ())]
+    cluster.do(cluster.dispatcher.take(a_check("/a/models/o/r/m.gguf")))
+    assert cluster.leave("a").of(CheckEnded) == [CheckEnded(3, ())]
+
+
+# Losses ----------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_host_that_is_gone_only_its_own_attempts_are_lost():
+    cluster = Cluster(a_host("a"), a_host("b"))
+    cluster.start(1)
+    cluster.start(2)
+
+    cluster.leave("a")
+
+    assert cluster.actions[:2] == [EnginesChanged(1), EngineLost("it is gone", frozenset({1}))]
+    assert cluster.leave("a").actions == []
+
+
+def test_a_lost_download_goes_on_where_its_part_lies():
+    cluster = Cluster(a_host("a", "left"), a_host("b", "right"), a_host("c", "left"), slots=2)
+    cluster.start(1)
+    cluster.hear("a", progress(1, 500))
+    cluster.leave("a")
+
+    again = replace(a_start(1), attempt=2)
+    cluster.do(cluster.dispatcher.take(again))
+
+    assert list(cluster.started) == ["c"]
+
+
+def test_whose_engine_is_gone_is_said_to_those_who_go_on():
+    cluster = Cluster(a_host("a"), a_host("b"))
+    cluster.hear("a", Ready(77, "77 machine boot"))
+    cluster.start(1)
+    cluster.hear("a", EngineLost("it was ended by SIGKILL"))
+
+    cluster.start(2)
+
+    assert cluster.told(StartTransfer)[0][1].gone_owners == ("77 machine boot",)
+
+
+def test_an_engine_that_died_leaves_its_host_in_the_game():
+    cluster = Cluster(a_host("a"))
+    cluster.start(1)
+
+    lost = cluster.hear("a", EngineLost("it was ended by SIGKILL"))
+
+    assert lost.actions == [EngineLost("it was ended by SIGKILL", frozenset({1}))]
+    assert cluster.start(2).started == {"a": 2}
+
+
+def test_where_there_is_no_cluster_to_wait_for_what_waits_has_failed():
+    cluster = Cluster()
+    cluster.start(1)
+
+    cluster.do(cluster.dispatcher.fail_waiting(ClusterError("No scheduler answers.")))
+
+    (end,) = cluster.of(TransferFailed)
+    assert (end.attempt, end.error["message"], end.can_retry) == (1, "No scheduler answers.", True)
+    assert cluster.dispatcher.waiting == []
+
+
+def test_why_there_is_no_host_is_said_once():
+    cluster = Cluster()
+    cluster.start(1)
+
+    first = cluster.dispatcher.say_absence("waiting for the cluster")
+    second = cluster.dispatcher.say_absence("waiting for the cluster")
+
+    assert (first, second) == ([TransferWaits(1, "waiting for the cluster")], [])
+
+
+# Limits ----------------------------------------------------------------------------------------------------------
+
+
+def limits_of(cluster):
+    return [(host, one.bandwidth_limit_bytes_per_second, one.max_connections) for host, one in cluster.told(Configure)]
+
+
+def test_a_host_that_runs_alone_has_the_whole_of_each_limit():
+    cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
+
+    assert limits_of(cluster.start(1)) == []  # as it was told when it joined
+
+
+def test_hosts_that_run_share_each_limit_and_those_that_get_less_are_told_first():
+    cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
+    cluster.start(1)
+
+    cluster.start(2)
+
+    assert limits_of(cluster) == [("a", 450, 8), ("b", 450, 8)]
+    assert isinstance(cluster.actions[-1].command, StartTransfer)
+    cluster.hear("b", finished(2))
+    assert limits_of(cluster) == [("a", 900, 16)]
+
+
+def test_a_changed_limit_is_shared_anew():
+    cluster = Cluster(a_host("a"), a_host("b"))
+    cluster.start(1)
+    cluster.start(2)
+
+    cluster.do(cluster.dispatcher.take(replace(CONFIGURE, bandwidth_limit_bytes_per_second=100)))
+
+    assert limits_of(cluster) == [("a", 50, 8), ("b", 50, 8)]
+
+
+def test_a_new_token_reaches_a_host_before_its_next_transfer():
+    cluster = Cluster(a_host("a"))
+
+    cluster.do(cluster.dispatcher.take(replace(CONFIGURE, token="new")))
+    cluster.start(1)
+
+    assert [type(tell.command) for tell in cluster.of(Tell)] == [Configure, StartTransfer]
+    assert cluster.told(Configure)[0][1].token == "new"
+
+
+# Everywhere ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three():
+    """Three folders, the first seen by two hosts."""
+    return Cluster(a_host("a", "x"), a_host("a2", "x"), a_host("b", "y"), a_host("c", "z"))
+
+
+def test_every_folder_gets_a_copy_and_the_download_is_done_with_the_last(three):
+    assert three.start(1, everywhere=True).started == {"a": 1, "b": 2, "c": 3}
+    assert three.hear("a", finished(1)).of(HostedFinish) == []
+    assert three.hear("b", finished(2)).of(HostedFinish) == []
+
+    three.hear("c", finished(3))
+
+    (end,) = three.of(HostedFinish)
+    assert [host.host for host in end.hosts] == ["a", "a2", "b", "c"]
+
+
+def test_bytes_and_rate_are_those_of_all_copies_and_each_host_has_its_line(three):
+    three.start(1, everywhere=True)
+    three.hear("a", progress(1, 500, received=500), now_s=7.0)
+
+    three.hear("b", progress(2, 100, received=80), now_s=7.5)
+
+    assert three.actions == [
+        HostedProgress(
+            Progress(1, 7.5, (FileProgress(600, ShardStatus.DOWNLOADING),), 580),
+            (HostProgress("a", 500, SIZE), HostProgress("b", 100, SIZE), HostProgress("c", 0, SIZE)),
+        )
+    ]
+
+
+def test_with_a_limit_the_copies_come_one_after_the_other():
+    limited = replace(CONFIGURE, bandwidth_limit_bytes_per_second=900)
+    cluster = Cluster(a_host("a", "x"), a_host("b", "y"), configure=limited)
+
+    assert cluster.start(1, everywhere=True).started == {"a": 1}
+    cluster.hear("a", progress(1, 10))
+    assert cluster.of(HostedProgress)[0].hosts[1] == HostProgress("b", 0, SIZE)
+    assert cluster.hear("a", finished(1)).started == {"b": 2}
+
+
+def test_a_host_that_comes_later_gets_its_copy_too(three):
+    three.start(1, everywhere=True)
+
+    assert three.join(a_host("d", "w")).started == {"d": 4}
+
+
+def test_a_host_that_is_gone_is_not_waited_for(three):
+    three.start(1, everywhere=True)
+    three.hear("a", finished(1))
+    three.hear("b", finished(2))
+
+    three.leave("c")
+
+    assert [host.host for host in three.of(HostedFinish)[0].hosts] == ["a", "a2", "b"]
+    assert three.of(EngineLost) == []
+
+
+def test_a_copy_whose_engine_died_begins_again_and_the_others_go_on(three):
+    three.start(1, everywhere=True)
+
+    assert three.hear("b", EngineLost("killed")).started == {"b": 4}
+    assert three.of(EngineLost) == []
+
+
+def test_a_copy_whose_engine_dies_again_and_again_fails_and_the_others_are_fetched(three):
+    three.start(1, everywhere=True)
+    for _ in range(4):
+        three.hear("b", EngineLost("killed"))
+    three.hear("a", finished(1))
+
+    three.hear("c", finished(3))
+
+    (end,) = three.of(TransferFailed)
+    assert end.attempt == 1
+    assert "on b" in end.error["message"]
+
+
+def test_one_copy_that_fails_fails_the_download_once_the_others_are_there(three):
+    three.start(1, everywhere=True)
+    assert three.hear("b", TransferFailed(2, ERROR, False)).of(TransferFailed) == []
+    three.hear("a", finished(1))
+
+    three.hear("c", finished(3))
+
+    assert three.of(TransferFailed) == [TransferFailed(1, ERROR, False)]
+
+
+def test_a_stop_stops_every_copy_and_is_confirmed_with_the_last(three):
+    three.start(1, everywhere=True)
+    three.hear("a", finished(1))
+
+    assert [tell.host for tell in three.stop(1).of(Tell)] == ["b", "c"]
+    assert three.hear("b", TransferStopped(2)).of(TransferStopped) == []
+    assert three.hear("c", TransferStopped(3)).of(TransferStopped) == [TransferStopped(1)]

@@ -1,0 +1,137 @@
+"""Several engines behind one queue: slots for each, losses of some, downloads for every host, and what their rows show."""
+
+import pytest
+
+from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from tests.support.plans import a_plan, stored
+from tests.support.queue_driver import QueueDriver
+
+A, B, C, D = "owner/a:Q4", "owner/b:Q4", "owner/c:Q4", "owner/d:Q4"
+
+
+@pytest.fixture
+def queue():
+    """Two engines of one slot each: A and B run, C and D wait."""
+    queue = QueueDriver(max_concurrent=1)
+    queue.send(on.EnginesChanged(2, 1000.0))
+    for text in (A, B, C, D):
+        queue.queue(a_plan(text))
+    return queue
+
+
+def test_each_engine_has_slots_of_its_own(queue):
+    assert queue.rows == [f"{A} downloading 0", f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
+
+
+def test_an_engine_more_takes_the_next_at_once(queue):
+    queue.send(on.EnginesChanged(3, 1001.0))
+
+    assert queue.rows[2] == f"{C} downloading 0"
+
+
+def test_an_engine_less_ends_nothing_and_starts_nothing(queue):
+    queue.send(on.EnginesChanged(1, 1001.0))
+    queue.complete(A)
+
+    assert queue.rows == [f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
+
+
+def test_without_any_engine_the_next_in_line_still_shows_what_it_waits_for(queue):
+    queue.send(on.EnginesChanged(0, 1001.0))
+    queue.complete(A)
+    queue.complete(B)
+
+    queue.send(on.TransferWaits(queue.attempts[C], "waiting for a worker of the cluster"))
+
+    assert queue.rows == [f"{C} downloading 0", f"{D} queued 1"]
+    assert (queue.item(C).notice, queue.item(C).notice_kind) == ("waiting for a worker of the cluster", "waiting")
+
+
+def test_of_a_lost_engine_only_its_own_attempts_start_again(queue):
+    before = dict(queue.attempts)
+
+    queue.send(on.EngineLost(1001.0, frozenset({before[A]})))
+
+    assert queue.attempts[A] > before[A]
+    assert queue.attempts[B] == before[B]
+    assert [effect.plan.id.repo_id for effect in queue.of(do.StartTransfer)] == ["owner/a"]
+
+
+def test_a_stop_that_a_lost_engine_cannot_confirm_is_confirmed_by_the_loss(queue):
+    queue.cancel(A)
+    attempt = queue.attempts[A]
+
+    queue.send(on.EngineLost(1001.0, frozenset({attempt})))
+
+    assert attempt not in queue.machine.stopping
+    assert queue.rows[1] == f"{C} downloading 0"
+
+
+def test_a_stop_on_another_engine_is_still_waited_for(queue):
+    queue.cancel(A)
+    attempt = queue.attempts[A]
+
+    queue.send(on.EngineLost(1001.0, frozenset({queue.attempts[B]})))
+
+    assert attempt in queue.machine.stopping
+
+
+def test_silence_is_noted_at_those_it_concerns(queue):
+    queue.send(on.EngineFellSilent(4.0, frozenset({queue.attempts[B]})))
+
+    assert (queue.item(A).notice_kind, queue.item(B).notice_kind) == ("connecting", "silent")
+
+
+def test_a_download_for_every_host_holds_a_slot_of_each():
+    queue = QueueDriver(max_concurrent=1)
+    queue.send(on.EnginesChanged(2, 1000.0))
+
+    queue.queue(a_plan(A, everywhere=True))
+    queue.queue(a_plan(B))
+
+    assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
+
+
+def hosted(queue, text, *hosts, downloaded, received=0):
+    files = (on.FileProgressed(downloaded, ShardStatus.DOWNLOADING),)
+    progressed = on.TransferProgressed(queue.attempts[text], 1.0, files, received, None, None, "", False, hosts=hosts)
+    queue.send(progressed)
+
+
+def test_a_row_says_on_which_host_it_runs(queue):
+    hosted(queue, A, HostProgress("gpu-1", 40, 100), downloaded=40)
+
+    assert queue.item(A).hosts == (HostProgress("gpu-1", 40, 100),)
+    assert queue.item(B).hosts == ()
+    assert (queue.item(A).downloaded_bytes, queue.item(A).total_bytes) == (40, 100)
+
+
+def test_a_download_for_every_host_counts_the_bytes_of_all_copies():
+    queue = QueueDriver()
+    queue.send(on.EnginesChanged(2, 1000.0))
+    queue.queue(a_plan(A, everywhere=True))
+
+    hosted(queue, A, HostProgress("gpu-1", 100, 100), HostProgress("gpu-2", 20, 100), downloaded=120)
+
+    row = queue.item(A)
+    assert (row.downloaded_bytes, row.total_bytes, row.shards[0].size_bytes) == (120, 200, 200)
+    assert queue.snapshot.items[0].progress == 0.6
+
+
+def test_a_completed_download_names_the_hosts_that_have_it_and_its_paths_there():
+    queue = QueueDriver()
+    plan = a_plan(A)
+    queue.queue(plan)
+    (file,) = stored(plan)
+    there = (HostFolder("gpu-1", "/data"),)
+    moved = file.__class__("/data/a.gguf", *[getattr(file, name) for name in list(file.__slots__)[1:]])
+
+    queue.send(on.TransferFinished(queue.attempts[A], (moved,), 1001.0, there))
+    assert queue.of(do.RegisterModel)[0].hosts == there
+    queue.registered(A)
+
+    (done,) = queue.snapshot.recent_completed
+    assert done.paths == ("/data/a.gguf",)
+    assert done.hosts == (HostProgress("gpu-1", 100, 100, is_finished=True),)
