@@ -7,7 +7,7 @@ PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p t
 # SLOW=1 adds what takes more than two seconds a test.
 SPEED := $(if $(SLOW),,and not slow)
 
-.PHONY: demo test ci lint types js notebooks bench clean
+.PHONY: demo test ci lint types js notebooks bench endurance clean
 
 demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
@@ -37,6 +37,9 @@ notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored
 
 bench: .venv/ready-bench  ## Benchmarks, peers beside us; needs nginx, curl, aria2 and openssl
 	@$(BIN)/python -m benchmarks.run
+
+endurance: .venv/ready-dev  ## A queue through random faults, operations and kills: SEED=…, MINUTES=… (10)
+	@$(BIN)/python -m tests.endurance.run $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:  ## Removes what the other targets made
 	@rm -rf .venv .demo node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis test-results

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gglib_nb.errors import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
+    CatalogDamagedError,
     CatalogError,
     ClusterError,
     DiskFullError,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
     from gglib_nb.domain.deletion import Deletion, DiskUse, KeptFile
     from gglib_nb.domain.download import (
         DownloadRequest,
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
     from gglib_nb.domain.model_summary import ModelSummary
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
+    from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
     from gglib_nb.domain.variants import Variant, Variants, variants_of
     from gglib_nb.manager.config import DownloadManagerConfig
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
@@ -122,6 +125,8 @@ _FOUND_IN: Final = {
         "SnapshotChanged",
         "StatusChanged",
     ),
+    "gglib_nb.domain.checking": ("CheckedFile", "Repair", "Verification", "VerifyProgress"),
+    "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
     "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.model": ("Model",),
     "gglib_nb.domain.model_summary": ("ModelSummary",),
@@ -231,7 +236,9 @@ def unload_ipython_extension(shell: "InteractiveShell") -> None:
 __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
+    "CatalogDamagedError",
     "CatalogError",
+    "CheckedFile",
     "ClusterError",
     "Deletion",
     "DiskFullError",
@@ -250,6 +257,7 @@ __all__ = [
     "DownloadStatus",
     "DownloadsFailedError",
     "EngineLostError",
+    "FileChange",
     "FinishedDownload",
     "GatedRepoError",
     "GglibError",
@@ -268,6 +276,7 @@ __all__ = [
     "Model",
     "ModelNotFoundError",
     "ModelSummary",
+    "ModelUpdate",
     "NetworkError",
     "NoGgufFilesError",
     "NotInQueueError",
@@ -281,8 +290,10 @@ __all__ = [
     "QueueRunSummary",
     "QueueSnapshot",
     "QueuedDownload",
+    "QueuedUpdate",
     "RateLimitedError",
     "RemoteChangedError",
+    "Repair",
     "RepoNotFoundError",
     "RequestError",
     "RevisionNotFoundError",
@@ -299,6 +310,8 @@ __all__ = [
     "TransferError",
     "Variant",
     "Variants",
+    "Verification",
+    "VerifyProgress",
     "download",
     "get_manager",
     "load_ipython_extension",

@@ -128,9 +128,9 @@ class DemoHub:
         self._hub.add(repository)
         return repository
 
-    def move_branch(self, repo_id: str, name: str, files: Iterable[DemoFile]) -> str:
-        """Make a new commit of `files`, point the branch to it, and return the commit's id."""
-        return self._hub.repositories[repo_id].move(name, files)
+    def move_branch(self, repo_id: str, name: str, files: Iterable[DemoFile], title: str = "Upload") -> str:
+        """Make a new commit of `files` with a title, point the branch to it, and return the commit's id."""
+        return self._hub.repositories[repo_id].move(name, files, title)
 
     def set_speed(self, bytes_per_second: float | None = None, per_connection: float | None = None) -> None:
         """Change the limits now, also for running answers: `None` means unlimited, 0 holds everything."""

@@ -81,7 +81,7 @@ def path_entries(commit: Commit, paths: Iterable[str]) -> Iterator[Row]:
 
 def expanded(entry: Row, repository: DemoRepository, commit: Commit) -> Row:
     """An entry with what `expand=true` adds."""
-    last_commit = {"id": commit.sha, "title": "Upload", "date": repository.last_modified}
+    last_commit = {"id": commit.sha, "title": commit.title, "date": repository.last_modified}
     if entry["type"] == "directory":
         return entry | {"lastCommit": last_commit}
     security = {"status": "safe", "avScan": None, "pickleImportScan": None}

@@ -60,10 +60,11 @@ class DemoFile:
 
 @dataclass(frozen=True)
 class Commit:
-    """One state of a repository: its id (40 hex digits) and its files by path."""
+    """One state of a repository: its id (40 hex digits), its files by path, and the first line of its message."""
 
     sha: str
     files: Mapping[str, DemoFile]
+    title: str = "Upload"
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class DemoRepository:
         with self._lock:
             return dict(self._names)
 
-    def move(self, name: str, files: Iterable[DemoFile]) -> str:
+    def move(self, name: str, files: Iterable[DemoFile], title: str = "Upload") -> str:
         """Make a commit of `files`, point the branch `name` to it, and return its id.
 
         Earlier commits can still be asked for by their id.
@@ -138,7 +139,7 @@ class DemoRepository:
             lines = [self.repo_id, self._names.get(name, "")]
             lines += [f"{path} {file.content.identity}" for path, file in by_path.items()]
             sha = hashlib.sha1("\n".join(lines).encode(), usedforsecurity=False).hexdigest()
-            self._commits[sha] = Commit(sha, by_path)
+            self._commits[sha] = Commit(sha, by_path, title)
             self._names[name] = sha
         return sha
 

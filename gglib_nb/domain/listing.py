@@ -23,6 +23,19 @@ class HubFile:
 
 
 @dataclass(frozen=True, slots=True)
+class FileCommit:
+    """The commit that changed a file last.
+
+    Attributes:
+        title: First line of its message.
+        date: ISO date.
+    """
+
+    title: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
 class RepoListing:
     """All files of a repository at one commit.
 

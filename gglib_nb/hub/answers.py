@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, get_args
 
-from gglib_nb.domain.listing import Gate, HubFile, RepoSummary
+from gglib_nb.domain.listing import FileCommit, Gate, HubFile, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
@@ -52,6 +52,13 @@ def names_repository(row: Json) -> bool:
     except (KeyError, TypeError, InvalidRepoIdError):
         return False
     return True
+
+
+def file_commits(entries: Iterable[Json]) -> dict[str, FileCommit]:
+    """The last commits among the entries of an expanded tree, by path; those that the hub leaves out are."""
+    with _as_the_hub_writes():
+        told = ((entry["path"], entry.get("lastCommit") or {}) for entry in entries if entry["type"] == "file")
+        return {path: FileCommit(_text(commit, "title") or "", _text(commit, "date") or "") for path, commit in told}
 
 
 def repo_summary(row: Json) -> RepoSummary:

@@ -4,6 +4,7 @@ Synchronous, for a small pool of threads: every call may wait for the network, w
 nothing about variants, queues or folders, and moves no files.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.domain.listing import RepoListing, RepoSummary
+from gglib_nb.domain.listing import FileCommit, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
@@ -27,6 +28,7 @@ SEARCH_ORDERS: Final = {
 }
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _RECURSIVE: Final = (("recursive", "true"),)
+_EXPANDED: Final = (("expand", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
@@ -111,6 +113,22 @@ class HubClient:
         if len(entries) > _MOST_ENTRIES:
             raise HubError(f"{repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further.")
         return RepoListing(*head, files=answers.files(entries))
+
+    def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
+        """The commits that changed files last, by path; files of which the hub does not tell are left out.
+
+        Args:
+            repo_id: `owner/name`.
+            commit_sha: The commit of the listing.
+            paths: Paths in the repository.
+        """
+        check_repo_id(repo_id)
+        asked, wanted = Asked(self.endpoint, repo_id, commit_sha), set(paths)
+        found: dict[str, FileCommit] = {}
+        for folder in sorted({path.rpartition("/")[0] for path in wanted}):
+            route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
+            found |= answers.file_commits(self._looking.pages(route, asked, _EXPANDED))
+        return {path: commit for path, commit in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
 
 _MOST_HOPS: Final = 5
+_MOST_SKIPPED_BYTES: Final = 64 * 1024**2
 
 
 def read_range(transport: Transport, route: str, asked: Asked, offset: int, length: int) -> bytes:
@@ -66,6 +67,8 @@ def _raise_for_status(transport: Transport, response: "httpx.Response") -> None:
 def _expected(response: "httpx.Response", offset: int, length: int) -> tuple[int, int]:
     """How many bytes to skip and how many to take then: a server may ignore the range, or send another one."""
     if response.status_code != 206:
+        if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
+            raise HubUnavailableError("The Hub's storage sends the whole file only, so no part from its middle.")
         return offset, length
     span, _, total = response.headers.get("content-range", "").partition("/")
     if not span.startswith(f"bytes {offset}-"):

@@ -11,7 +11,7 @@ from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import HostProgress
+from gglib_nb.domain.download import HostProgress, PlannedDownload, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.reports import (
@@ -23,7 +23,7 @@ from gglib_nb.engine.reports import (
     Report,
     TransferWaits,
 )
-from gglib_nb.errors import CatalogError, GglibError, from_wire
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, from_wire
 from gglib_nb.manager.file_checks import FileChecks
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
@@ -32,6 +32,10 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 
 Post = Callable[[on.Event], object]
+
+
+Settle = Callable[[Model, bool], tuple[StoredFile, ...]]
+"""Takes the new version and whether the old one is kept; gives the files under the names they have then."""
 
 
 class ModelRegistry(Protocol):
@@ -48,19 +52,35 @@ class EngineEffectRunner(EffectRunner):
         file_checks: Hashing of files, which is the engine's work too and none of the queue's.
     """
 
-    def __init__(self, configure: wire.Configure, catalog: ModelRegistry, make_engine: MakeEngine) -> None:
+    def __init__(
+        self,
+        configure: wire.Configure,
+        catalog: ModelRegistry,
+        make_engine: MakeEngine,
+        settle: Settle | None = None,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            configure: Of the engine.
+            catalog: Where finished models are written.
+            make_engine: Makes the engine.
+            settle: Puts a new version of a model in the place of the old one, and registers it; None: nobody updates.
+        """
+        self._settle = settle
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
+        self._store: Callable[[], None] = lambda: None
         self._engine_number = 0
         self._engine = self._made(make_engine)
         self.file_checks: Final = FileChecks(self._send)
 
-    def connect(self, post: Post) -> None:
-        """Says where reports go; before the first effect."""
-        self._post = post
+    def connect(self, post: Post, store: Callable[[], None]) -> None:
+        """Says where reports go, and who writes the queue down; before the first effect."""
+        self._post, self._store = post, store
 
     def use_token(self, token: str | None) -> None:
         """The token for the attempts that start from now on; finding it may take a request, so others do that."""
@@ -135,6 +155,10 @@ class EngineEffectRunner(EffectRunner):
     def register(self, effect: do.RegisterModel) -> None:
         self._writer.submit(lambda: self._post(self._registered(effect)))
 
+    @override
+    def store_queue(self) -> None:
+        self._store()
+
     def close(self, timeout_s: float) -> None:
         """Stops the engine, leaving what it fetched for a resume."""
         self._writer.close()
@@ -155,16 +179,24 @@ class EngineEffectRunner(EffectRunner):
         plan = effect.plan
         model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
         try:
-            self._catalog.register(model)
+            files = self._settled(model, plan)
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
-            failure = CatalogError(
-                f"The model could not be registered ({error}). Its files are there; `retry` tries again."
-            )
+            failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())
-        return on.ModelRegistered(effect.attempt, time.time())
+        return on.ModelRegistered(effect.attempt, time.time(), files)
+
+    def _settled(self, model: Model, plan: PlannedDownload) -> tuple[StoredFile, ...] | None:
+        """Registers it, or has an update take its place; what stands there then, None where that is what was fetched."""
+        if plan.is_update and self._settle is not None:
+            return self._settle(model, plan.keeps_old)
+        try:
+            self._catalog.register(model)
+        except CatalogDamagedError:
+            self._catalog.register(model)  # in the new file that takes the damaged one's place
+        return None
 
     def _report(self, event: Report) -> None:
         if isinstance(event, wire.CheckProgress):

@@ -14,22 +14,36 @@ from typing import Final, TypeVar
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.checking import Repair, Verification
 from gglib_nb.domain.deletion import Deletion, DiskUse
-from gglib_nb.domain.download import PlannedDownload
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError, StorageError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.file_checks import Checked, FileChecks
-from gglib_nb.manager.futures import chain, then
+from gglib_nb.manager.futures import chain, gathered, then
+from gglib_nb.manager.machine_memory import ram_bytes
 from gglib_nb.manager.model_files import delete_files, look_at, plan_deletion
-from gglib_nb.manager.model_plans import bytes_to_fetch, faulty_paths, has_known_faults, refuse_unmendable, repair_plan
+from gglib_nb.manager.model_plans import (
+    bytes_to_fetch,
+    faulty_paths,
+    has_known_faults,
+    is_same_version,
+    refuse_unmendable,
+    refuse_unupdatable,
+    repair_plan,
+    update_plan,
+)
 from gglib_nb.manager.queue_thread import QueueThread
+from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.update_check import check_update
+from gglib_nb.manager.update_settling import is_settled, settle_update
 from gglib_nb.manager.verifying import OnVerifyProgress, files_to_check, judged_files, progress_of, verifications
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.settings import Settings
@@ -57,6 +71,7 @@ class ModelOperations:
         self.catalog: Final = catalog
         self._thread: Final = thread
         self._file_checks: Final = file_checks
+        self._resolver: Final = Resolver(hub, catalog, settings.models_directory, ram_bytes())
         self._model_workers: Final = DaemonThreadPool("gglib-models", _THREADS)
 
     def submit_models(self) -> "Future[list[ModelSummary]]":
@@ -212,6 +227,96 @@ class ModelOperations:
 
         return then(self._queue_plan(str(model.id), plan), queued)
 
+    def submit_updates(self, id: IdLike | None = None) -> "Future[list[ModelUpdate]]":  # noqa: A002 - the port's word
+        """What has become of models on the Hub since they came here, file by file. Touches nothing but the row's dates.
+
+        A file of another SHA-256 is compared by its header and by a few samples: some kilobytes to a few megabytes each.
+
+        Args:
+            id: As for `path`; None: of all models.
+
+        Raises:
+            ModelNotFoundError: No model answers to the id.
+            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            CatalogError: The models database cannot be read or written.
+        """
+        finding = self._with_models(lambda: self.catalog.models() if id is None else [self.catalog.find(id)])
+        return chain(finding, lambda models: gathered([self._check(model) for model in models]))
+
+    def submit_update(self, id: IdLike, *, keep: bool = False) -> "Future[QueuedUpdate]":  # noqa: A002 - the port's word
+        """Queues a download of a model's new version, which takes the old one's place once all of it is verified.
+
+        It is fetched beside the old one, and tensors that are the same are copied from there. Whoever has the old file open
+        keeps it: replacing is a rename. `wait(id)` ends when the new version has the old one's names.
+
+        Args:
+            id: As for `path`.
+            keep: Keep the old version too: it moves into `<owner>/<repo>/@<commit>/` and is found as
+                `owner/repo@<commit>:QUANT`.
+
+        Raises:
+            ModelNotFoundError: No model answers to the id.
+            RequestError: Nobody knows its repository, its files belong to another program, or the repository has no such
+                variant any more; the text names those it has.
+            AlreadyQueuedError: A download in the queue writes its files; cancel that first.
+            QueueFullError: As many downloads wait as may.
+            HubError: The Hub's answer is no, or there is none.
+        """
+        finding = self._with_models(lambda: self._updatable(id))
+        return chain(finding, lambda model: self._update(model, keeps_old=keep))
+
+    def _check(self, model: Model) -> "Future[ModelUpdate]":
+        def check() -> ModelUpdate:
+            update = check_update(self.hub, model)
+            if update.has_update is not None and update.latest_commit_sha is not None:
+                self.catalog.note_check(
+                    model.id,
+                    at_s=time.time(),
+                    latest_commit_sha=update.latest_commit_sha,
+                    has_update=update.has_update,
+                )
+            return update
+
+        return self._with_hub(check)
+
+    def _updatable(self, id_: IdLike) -> Model:
+        model = self.catalog.find(id_)
+        refuse_unupdatable(model, self.settings.models_directory)
+        self._refuse_if_queued(model, "updated", may_update=True)
+        return model
+
+    def _update(self, model: Model, *, keeps_old: bool) -> "Future[QueuedUpdate]":
+        def look() -> PlannedDownload | None:
+            kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
+            request = DownloadRequest(model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds)
+            fresh = self._resolver.resolve(request)
+            if is_same_version(model, fresh):
+                self.catalog.register(replace(self._settled(model), commit_sha=fresh.commit_sha))
+                return None
+            return update_plan(model, fresh, self.settings.models_directory, keeps_old=keeps_old)
+
+        def queue(plan: PlannedDownload | None) -> "Future[QueuedUpdate]":
+            if plan is None:
+                return self._with_models(lambda: QueuedUpdate(str(model.id), False, model.commit_sha or "", 0, 0))
+            queueing = self._queue_plan(str(model.id), lambda: plan)
+            return then(
+                queueing,
+                lambda place: QueuedUpdate(str(model.id), True, plan.commit_sha, place.position, plan.size_bytes),
+            )
+
+        return chain(self._with_hub(look), queue)
+
+    def _settled(self, model: Model) -> Model:
+        """The model with the usual names of its files, where an update was interrupted after all of it was there."""
+        folder = self.settings.models_directory
+        if is_settled(folder, model):
+            return model
+        return replace(model, files=settle_update(self.catalog, model, folder, keeps_old=False))
+
+    def _with_hub(self, call: Callable[[], _Result]) -> "Future[_Result]":
+        """Has a call made on a thread for the Hub. The queue's side fills it in."""
+        raise NotImplementedError
+
     def _queue_plan(self, text: str, plan: Callable[[], PlannedDownload]) -> "Future[QueuePosition]":
         """Has a download made from a plan that is worked out on a thread for the Hub. The queue's side fills it in."""
         raise NotImplementedError
@@ -276,13 +381,13 @@ class ModelOperations:
         self.catalog.forget(model.id)
         return replace(plan, is_dry_run=False)
 
-    def _refuse_if_queued(self, model: Model, what: str) -> None:
-        writer = self._thread.ask(lambda machine: machine.writer_of(model.targets)).result()
-        if writer is not None:
+    def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False) -> None:
+        plan = self._thread.ask(lambda machine: machine.plan_about(model.id, model.targets)).result()
+        if plan is not None and not (may_update and plan.is_update):
             raise AlreadyQueuedError(
-                f"{writer} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
-                f"Cancel it first: %gguf cancel {writer}",
-                str(writer),
+                f"{plan.id} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
+                f"Cancel it first: %gguf cancel {plan.id}",
+                str(plan.id),
             )
 
 

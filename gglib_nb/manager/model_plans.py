@@ -16,6 +16,7 @@ from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import RemoteChangedError, RequestError
 from gglib_nb.manager.model_files import is_in_hub_cache
 from gglib_nb.manager.resolving import planned_file, shard_files
+from gglib_nb.manager.update_settling import version_path
 
 
 def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
@@ -39,6 +40,34 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
         reason="It is mended: only what is wrong is fetched.",
         companions=kinds,
         replaces=True,
+    )
+
+
+def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
+    """Fetches the new version of a model beside the old one, into whose place it comes once all of it is verified.
+
+    Args:
+        model: As the catalog has it.
+        plan: What a fresh download of the same variant would fetch.
+        models_directory: The models folder.
+        keeps_old: The old version stays, under an id with its commit.
+    """
+    files = tuple(
+        replace(
+            file,
+            target=str(version_path(models_directory, plan.id.repo_id, plan.commit_sha, Path(file.target))),
+            known_mtime_ns=None,
+        )
+        for file in plan.files
+    )
+    return replace(
+        plan,
+        id=model.id,
+        files=files,
+        reason=f"It is the version {plan.commit_sha[:8]}; the one that is here stays until this is verified.",
+        donors=model.paths,
+        is_update=True,
+        keeps_old=keeps_old,
     )
 
 
@@ -119,3 +148,25 @@ def refuse_unmendable(model: Model) -> None:
             f"The Hugging Face cache keeps the files of {model.id}; they are not written to. "
             f"Get a copy of your own: %gguf queue {model.id.repo_id}"
         )
+
+
+def refuse_unupdatable(model: Model, models_directory: Path) -> None:
+    """Refuses models whose files are not ours to replace.
+
+    Raises:
+        RequestError: Its repository is unknown, or its files stand outside of the models folder.
+    """
+    refuse_unmendable(model)
+    folder = models_directory.joinpath(*model.id.repo_id.split("/"))
+    if not all(Path(file.target).is_relative_to(folder) for file in model.files):
+        raise RequestError(
+            f"The files of {model.id} stand outside of the models folder and are left to who put them there. "
+            f"Get the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
+        )
+
+
+def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
+    """Whether what would be fetched now is what is here: the same files, by their digests."""
+    here = {file.path_in_repo: file.sha256 for file in model.files}
+    there = {file.path_in_repo: file.sha256 for file in fresh.files}
+    return model.commit_sha == fresh.commit_sha or (None not in there.values() and here == there)

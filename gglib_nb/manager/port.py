@@ -68,6 +68,9 @@ class DownloadManager(Operations):
     search = as_coroutine(Operations.submit_search)
     partials = as_coroutine(Operations.submit_partials)
     discard_partials = as_coroutine(Operations.submit_discard_partials)
+    queue_partials = as_coroutine(Operations.submit_queue_partials)
+    adopt = as_coroutine(Operations.submit_adopt)
+    see_others = as_coroutine(Operations.submit_see_others)
     models = as_coroutine(Operations.submit_models)
     disk_use = as_coroutine(Operations.submit_disk_use)
     path = as_coroutine(Operations.submit_path)
@@ -77,6 +80,8 @@ class DownloadManager(Operations):
     verify = as_coroutine(Operations.submit_verify)
     verify_all = as_coroutine(Operations.submit_verify_all)
     repair = as_coroutine(Operations.submit_repair)
+    updates = as_coroutine(Operations.submit_updates)
+    update = as_coroutine(Operations.submit_update)
 
     async def events(self) -> AsyncIterator[QueueEvent]:
         """Every event from now on, after a first one with the whole queue; ends when the manager closes."""

@@ -52,6 +52,9 @@ class SyncOperations:
     search = as_blocking(Operations.submit_search)
     partials = as_blocking(Operations.submit_partials)
     discard_partials = as_blocking(Operations.submit_discard_partials)
+    queue_partials = as_blocking(Operations.submit_queue_partials)
+    adopt = as_blocking(Operations.submit_adopt)
+    see_others = as_blocking(Operations.submit_see_others)
     models = as_blocking(Operations.submit_models)
     disk_use = as_blocking(Operations.submit_disk_use)
     path = as_blocking(Operations.submit_path)
@@ -61,6 +64,8 @@ class SyncOperations:
     verify = as_blocking(Operations.submit_verify)
     verify_all = as_blocking(Operations.submit_verify_all)
     repair = as_blocking(Operations.submit_repair)
+    updates = as_blocking(Operations.submit_updates)
+    update = as_blocking(Operations.submit_update)
 
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiters get `DownloadInterruptedError`."""

@@ -275,16 +275,19 @@ def _build_retry(given: SimpleNamespace) -> Command:
 
 def _declare_partials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part_of_path", metavar="TEXT", nargs="?")
+    parser.add_argument("--queue", action="store_true")
     parser.add_argument("--discard", action="store_true")
     parser.add_argument("--all", action="store_true")
 
 
 def _build_partials(given: SimpleNamespace) -> Command:
+    if given.queue and (given.discard or given.all):
+        raise GrammarError("--queue goes on with them, --discard deletes them: say one")
     if given.discard and given.all == (given.part_of_path is not None):
         raise GrammarError("say which to delete: a part of their path, or --all")
     if given.all and not given.discard:
         raise GrammarError("--all goes with --discard; without both, all are listed")
-    return Partials(given.part_of_path, given.discard)
+    return Partials(given.part_of_path, given.discard, given.queue)
 
 
 def _declare_limit(parser: argparse.ArgumentParser) -> None:
@@ -469,8 +472,8 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     **MODEL_VERBS,
     "partials": Verb(
-        "partials [TEXT] | partials --discard TEXT | partials --discard --all",
-        "List the partial downloads that lie about, or delete them.",
+        "partials [TEXT] | partials --queue [TEXT] | partials --discard TEXT | partials --discard --all",
+        "List the partial downloads that lie about, go on with them, or delete them.",
         _declare_partials,
         _build_partials,
         explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),

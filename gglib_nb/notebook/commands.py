@@ -228,6 +228,24 @@ class Verify(_AboutOneOrAll):
 
 
 @dataclass(frozen=True, slots=True)
+class Updates(_AboutOneOrAll):
+    """See what has become of a model on the Hub; None: of all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Fetch a model's new version.
+
+    Attributes:
+        reference: Which model.
+        keeps_old: Keep the old version too.
+    """
+
+    reference: str
+    keeps_old: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Repair(_AboutOne):
     """Fetch what is wrong of a model."""
 
@@ -252,15 +270,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """List the partial downloads that lie about, or delete some.
+    """List the partial downloads that lie about, go on with some, or delete some.
 
     Attributes:
         part_of_path: Those whose path holds this text; None: all of them.
         discard: Delete them.
+        queue: Queue what goes on with them.
     """
 
     part_of_path: str | None
     discard: bool
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +290,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Verify | Repair | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Updates | Update | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
     QueuedDownload,
     QueueRunSummary,
     QueueSnapshot,
@@ -20,6 +21,7 @@ from gglib_nb.errors import GatedRepoError
 from gglib_nb.notebook.messages import (
     BarPatch,
     Delta,
+    ElsewhereState,
     ItemPatch,
     ItemState,
     PanelState,
@@ -188,6 +190,24 @@ def _queue_state(snapshot: QueueSnapshot) -> QueueState:
         "eta_seconds": snapshot.eta_seconds,
         "resolving": list(snapshot.resolving),
         "last_run": None if snapshot.last_run is None else _run_state(snapshot.last_run),
+        "notices": [{"kind": notice.kind, "text": notice.text} for notice in snapshot.notices],
+        "elsewhere": [_elsewhere_state(item) for item in snapshot.elsewhere],
+    }
+
+
+def _elsewhere_state(item: ElsewhereDownload) -> ElsewhereState:
+    return {
+        "owner": item.owner,
+        "is_left": item.is_left,
+        "id": str(item.id),
+        "name": item.display_name,
+        "quantization": item.id.quantization,
+        "status": item.status.value,
+        "downloaded_bytes": item.downloaded_bytes,
+        "total_bytes": item.total_bytes,
+        "bytes_per_second": item.bytes_per_second,
+        "eta_seconds": item.eta_seconds,
+        "notice": item.notice,
     }
 
 

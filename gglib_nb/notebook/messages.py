@@ -63,8 +63,31 @@ class RunState(TypedDict):
     completed_bytes: int | None
 
 
+class NoticeState(TypedDict):
+    """A line about the queue as a whole."""
+
+    kind: str
+    text: str
+
+
+class ElsewhereState(TypedDict):
+    """A download of another kernel; it can be looked at only."""
+
+    owner: str
+    is_left: bool
+    id: str
+    name: str
+    quantization: str | None
+    status: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+
 class QueueState(TypedDict):
-    """What the header shows. `waits_until` is set while it is no hour in which downloads run."""
+    """What stands above and below the list of downloads. `waits_until` is set while it is no hour in which downloads run."""
 
     pending_count: int
     active_count: int
@@ -78,6 +101,8 @@ class QueueState(TypedDict):
     eta_seconds: float | None
     resolving: list[str]
     last_run: RunState | None
+    notices: list[NoticeState]
+    elsewhere: list[ElsewhereState]
 
 
 class PanelState(TypedDict):
@@ -264,6 +289,14 @@ class VerifyReport(TypedDict):
     files: list[CheckedItem]
 
 
+class ModelAnswer(TypedDict):
+    """The answer to `repair`, `update` and `check_update` in words; `is_needed`: there is something to mend or to fetch."""
+
+    id: str
+    is_needed: bool
+    text: str
+
+
 class LoadingLines(TypedDict):
     """One program of the answer to `loading`, and the lines that load the model into it."""
 
@@ -297,6 +330,7 @@ class PlainRequest(TypedDict):
         "clear_failed",
         "clear_completed",
         "clear_cancelled",
+        "queue_partials",
         "sync",
         "models",
     ]
@@ -391,10 +425,13 @@ class HoursRequest(TypedDict):
 
 
 class ModelAction(TypedDict):
-    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program."""
+    """A request that is about one model that is here. `loading` asks for the lines that load it, of every program.
+
+    `repair` tells its progress as `verify` does, while it looks for what is wrong.
+    """
 
     cid: str
-    kind: Literal["verify", "forget", "delete_preview", "delete_model", "loading"]
+    kind: Literal["verify", "repair", "check_update", "update", "forget", "delete_preview", "delete_model", "loading"]
     id: str
 
 

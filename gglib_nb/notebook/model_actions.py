@@ -6,21 +6,24 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Protocol
 
-from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
+from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelSummary
+from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.manager.futures import both, gathered, then
 from gglib_nb.notebook.messages import (
     CheckedItem,
     DeletionReport,
     LoadingLines,
+    ModelAnswer,
     ModelItem,
     ModelList,
     VerifyReport,
     VerifyState,
 )
-from gglib_nb.notebook.model_table import verified
+from gglib_nb.notebook.model_table import repaired, verified
+from gglib_nb.notebook.update_table import in_words, updating
 
 Tell = Callable[[VerifyState], None]
 """Sends the page a message that is no answer yet."""
@@ -40,6 +43,15 @@ class ModelsManager(Protocol):
 
     def submit_verify(self, model_id: str, /, *, on_progress: Callable[[VerifyProgress], None]) -> Future[Verification]:
         """Hashes one's files; tells how far it is on a thread of its own."""
+
+    def submit_repair(self, model_id: str, /, *, on_progress: Callable[[VerifyProgress], None]) -> Future[Repair]:
+        """Finds out what is wrong of one and queues a download of that."""
+
+    def submit_updates(self, model_id: str, /) -> Future[list[ModelUpdate]]:
+        """What has become of one on the Hub."""
+
+    def submit_update(self, model_id: str, /) -> Future[QueuedUpdate]:
+        """Queues a download of its new version."""
 
     def submit_forget(self, model_id: str, /) -> Future[None]:
         """Takes one off the list."""
@@ -83,7 +95,7 @@ def _report(deletion: Deletion) -> DeletionReport:
     return asdict(deletion)  # type: ignore[return-value]  # a test compares the fields
 
 
-def _verify(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
+def _teller(request: Any, tell: Tell) -> Callable[[VerifyProgress], None]:  # noqa: ANN401 - as above
     def progressed(progress: VerifyProgress) -> None:
         tell(
             {
@@ -95,7 +107,32 @@ def _verify(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  #
             }
         )
 
-    return then(manager.submit_verify(request["id"], on_progress=progressed), _verify_report)
+    return progressed
+
+
+def _verify(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
+    return then(manager.submit_verify(request["id"], on_progress=_teller(request, tell)), _verify_report)
+
+
+def _repair(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
+    def answer(repair: Repair) -> ModelAnswer:
+        return {"id": repair.id, "is_needed": repair.is_needed, "text": repaired(repair)}
+
+    return then(manager.submit_repair(request["id"], on_progress=_teller(request, tell)), answer)
+
+
+def _check_update(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
+    def answer(found: list[ModelUpdate]) -> ModelAnswer:
+        return {"id": found[0].id, "is_needed": found[0].has_update is True, "text": in_words(found[0])}
+
+    return then(manager.submit_updates(request["id"]), answer)
+
+
+def _update(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
+    def answer(update: QueuedUpdate) -> ModelAnswer:
+        return {"id": update.id, "is_needed": update.is_needed, "text": updating(update)}
+
+    return then(manager.submit_update(request["id"]), answer)
 
 
 def _verify_report(verification: Verification) -> VerifyReport:
@@ -128,6 +165,9 @@ MODEL_ACTIONS: Final[Mapping[str, Callable[[ModelsManager, Any, Tell], Future[An
     "models": _quietly(_models),
     "loading": _quietly(_loading),
     "verify": _verify,
+    "repair": _repair,
+    "check_update": _quietly(_check_update),
+    "update": _quietly(_update),
     "forget": _quietly(lambda manager, request: then(manager.submit_forget(request["id"]), _nothing)),
     "delete_preview": _quietly(partial(_delete, dry_run=True)),
     "delete_model": _quietly(partial(_delete, dry_run=False)),

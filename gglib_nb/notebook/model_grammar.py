@@ -6,7 +6,7 @@ from typing import Final, get_args
 
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelOrder, ModelState
-from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Repair, Verify
+from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Repair, Update, Updates, Verify
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 
 ORDERS: Final[tuple[str, ...]] = get_args(ModelOrder)
@@ -46,6 +46,11 @@ def _build_verify(given: SimpleNamespace) -> Command:
     return Verify(given.reference)
 
 
+def _declare_update(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="ID")
+    parser.add_argument("--keep", action="store_true")
+
+
 MODEL_VERBS: Final[dict[str, Verb]] = {
     "models": Verb(
         f"models [TEXT] [--sort {'|'.join(ORDERS)}] [--only STATE]",
@@ -80,6 +85,22 @@ MODEL_VERBS: Final[dict[str, Verb]] = {
         about(Repair),
         "model",
         (_ID, "What is wrong is looked for first, unless verify has found it."),
+    ),
+    "updates": Verb(
+        "updates [ID]",
+        "See which models have a new version on the Hub, and what has changed in it. Nothing is fetched.",
+        reference("ID", optional=True),
+        about(Updates),
+        "model",
+        (_ID,),
+    ),
+    "update": Verb(
+        "update ID [--keep]",
+        "Fetch a model's new version; it takes the old one's place once it is verified.",
+        _declare_update,
+        lambda given: Update(given.reference, given.keep),
+        "model",
+        (_ID, "--keep keeps the old version too, under an id with its commit."),
     ),
     "forget": Verb(
         "forget ID",

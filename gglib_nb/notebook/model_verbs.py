@@ -16,7 +16,7 @@ from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ordered, selected
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import commands, model_table
+from gglib_nb.notebook import commands, model_table, update_table
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.place import Place
 from gglib_nb.notebook.recall import Recall
@@ -39,7 +39,9 @@ class Lines(str):
         return str(self)
 
 
-def perform(command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
+def perform(  # noqa: C901 - one case a verb
+    command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, place: Place
+) -> Answer:
     """Does what a line about models asks for; arguments and errors as those of `verbs.perform`."""
     match command:
         case commands.Models():
@@ -48,6 +50,11 @@ def perform(command: commands.ModelCommand, manager: "DownloadManager", recall: 
             return Answer(model_path(command, manager, recall))
         case commands.Verify():
             return verify(command, manager, recall, place)
+        case commands.Updates():
+            return updates(command, manager, recall, place.width)
+        case commands.Update():
+            model = find_model(command.reference, manager, recall)
+            return Answer(update_table.updating(settle(manager.submit_update(model.id, keep=command.keeps_old))))
         case commands.Repair():
             return repair(command, manager, recall, place)
         case commands.Forget():
@@ -96,6 +103,15 @@ def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall,
             model = find_model(command.reference, manager, recall)
             found = [settle(manager.submit_verify(model.id, on_progress=tell), show)]
     return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
+
+
+def updates(command: commands.Updates, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
+    """What has become of a model on the Hub, or of all."""
+    only = None if command.reference is None else find_model(command.reference, manager, recall).id
+    found = settle(manager.submit_updates(only))
+    if not found:
+        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
+    return Answer(update_table.updates_text(found, width), update_table.updates_html(found))
 
 
 def repair(command: commands.Repair, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:

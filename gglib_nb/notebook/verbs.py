@@ -5,8 +5,8 @@ request is being resolved voids the request.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.references import DownloadId
@@ -24,6 +24,10 @@ from gglib_nb.notebook.waiting import settle
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
+
+
+# A database that another program holds must not keep the queue from being shown.
+_LOOK_S: Final = 1.0
 
 
 def perform(  # noqa: C901 - one case a kind of verb
@@ -146,6 +150,8 @@ def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall, wi
 
 
 def _partials(command: commands.Partials, manager: "DownloadManager", width: int | None) -> Answer:
+    if command.queue:
+        return _queue_partials(command, manager)
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
         return Answer(
@@ -160,11 +166,20 @@ def _partials(command: commands.Partials, manager: "DownloadManager", width: int
     return Answer(f"Deleted {_files(len(deleted))}; {formats.size(freed)} are free again.{spared}")
 
 
+def _queue_partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+    queued = settle(manager.submit_queue_partials(command.part_of_path or ""))
+    if not queued:
+        return Answer("Nothing was queued: no partial download lies about that the queue does not go on with already.")
+    return Answer(wording.printable(f"Queued {', '.join(map(str, queued))}; what is there is not fetched again."))
+
+
 def _files(number: int) -> str:
     return f"{number} partial file{'' if number == 1 else 's'}"
 
 
 def show_queue(manager: "DownloadManager") -> Answer:
-    """The queue as it is now."""
+    """The queue as it is now, and those of other kernels."""
+    with suppress(TimeoutError):
+        manager.submit_see_others().result(_LOOK_S)
     snapshot = manager.snapshot
     return Answer(render_text(snapshot), render_html(snapshot))

@@ -9,7 +9,9 @@ from typing import Final
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
     QueuedDownload,
+    QueueNotice,
     QueueRunSummary,
     QueueSnapshot,
     ShardProgress,
@@ -84,7 +86,9 @@ def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
 
 
 def reached(item: QueuedDownload) -> str:
-    """How far a download came that ended before its end."""
+    """How far a download came that ended before its end, and whether it goes on elsewhere."""
+    if item.notice_kind == "elsewhere" and item.notice:
+        return printable(item.notice)
     if item.downloaded_bytes == 0:
         return "nothing fetched"
     return f"at {formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
@@ -130,6 +134,8 @@ def result(item: QueuedDownload) -> str:
         parts.append(state(item))
     if item.is_verified is not None:
         parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
+    if item.notice_kind == "unregistered" and item.notice:
+        parts.append(printable(item.notice))
     return ", ".join(parts)
 
 
@@ -149,6 +155,30 @@ def failure(item: QueuedDownload) -> str:
 def remedy(item: QueuedDownload) -> str:
     """The line to type next; empty where trying again cannot help."""
     return f"%gguf retry {name(item)}" if item.can_retry else ""
+
+
+def notice(one: QueueNotice) -> str:
+    """A line about the queue as a whole, and what to type where something can be done."""
+    command = " Go on with them: %gguf partials --queue" if one.kind == "partials" else ""
+    return printable(one.text) + command
+
+
+def whose(item: ElsewhereDownload) -> str:
+    """Which kernel has it."""
+    return printable(f"left by {item.owner}" if item.is_left else item.owner)
+
+
+def elsewhere(item: ElsewhereDownload) -> str:
+    """How far a download of another kernel is, and what goes on with it."""
+    parts = [amount(item.downloaded_bytes, item.total_bytes)]
+    if item.is_left:
+        parts.append("its kernel is gone; %gguf takes it up")
+    elif item.bytes_per_second is not None:
+        left = "" if item.eta_seconds is None else f" · {formats.duration(item.eta_seconds)} left"
+        parts.append(f"{formats.rate(item.bytes_per_second)}{left}")
+    else:
+        parts.append(printable(item.notice or item.status.value))
+    return "  ".join(parts)
 
 
 def run(summary: QueueRunSummary) -> str:

@@ -57,6 +57,8 @@ const queue = {
   eta_seconds: null,
   resolving: [],
   last_run: null,
+    notices: [],
+    elsewhere: [],
 };
 
 const stateOf = (...items) => ({

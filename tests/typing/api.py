@@ -18,9 +18,13 @@ from gglib_nb import (
     IntegrityError,
     InvalidQuantizationError,
     ModelSummary,
+    ModelUpdate,
     QueuedDownload,
+    QueuedUpdate,
     QueueSnapshot,
     RateLimitedError,
+    Repair,
+    Verification,
 )
 
 
@@ -97,6 +101,12 @@ async def models_that_are_here(manager: DownloadManager) -> None:
     assert_type(deletion, Deletion)
     assert_type(deletion.freed_bytes, int)
     await manager.forget("owner/name")
+    verification = await manager.verify("owner/name", on_progress=lambda progress: print(progress.done_bytes))
+    assert_type(verification, Verification)
+    assert_type(await manager.verify_all(), list[Verification])
+    assert_type(await manager.repair("owner/name"), Repair)
+    assert_type(await manager.updates(), list[ModelUpdate])
+    assert_type(await manager.update("owner/name", keep=True), QueuedUpdate)
 
 
 def without_a_loop() -> None:

@@ -17,6 +17,7 @@ from gglib_nb.domain.content_index import wrong_ranges
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
+from gglib_nb.engine.storage.filesystem import new_buffer
 
 _DROP_BYTES: Final = 64 * MIB
 
@@ -65,7 +66,7 @@ def _wrong(file: FileToCheck, digest: FrontDigest) -> tuple[tuple[int, int], ...
 
 def _hash(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
     """Feeds the digest; False where it was stopped."""
-    buffer = memoryview(bytearray(MIB))
+    buffer = new_buffer(MIB)
     _drop(fd, 0, 0)
     dropped = 0
     while not stop.is_set():

@@ -7,6 +7,7 @@ power cut leaves either the partial or the whole. Nothing here knows downloads.
 import contextlib
 import ctypes
 import errno
+import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,15 @@ from gglib_nb.errors import DiskFullError, StorageError, TransferError
 # What filesystems say that have no cheap allocation, or none of this form.
 _NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def new_buffer(size_bytes: int) -> memoryview:
+    """Memory to read into, which goes back to the system with the last reference to it.
+
+    Not a `bytearray`: once glibc has freed one of a megabyte it takes the next ones from its threads' arenas and keeps them. After
+    a minute of broken connections 103 MB stayed resident in an idle engine, against 49.
+    """
+    return memoryview(mmap.mmap(-1, size_bytes, access=mmap.ACCESS_COPY))
 
 
 def free_bytes(folder: Path) -> int:

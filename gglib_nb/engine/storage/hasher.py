@@ -18,6 +18,7 @@ from typing import Final
 
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
+from gglib_nb.engine.storage.filesystem import new_buffer
 
 # Connections wait for a digest that is further behind: hashing then ends soon after the last byte.
 _FAR_BEHIND_BYTES: Final = 96 * MIB
@@ -117,7 +118,7 @@ class Hasher:
             self._on_part()
 
     def _catch_up(self) -> None:
-        buffer = memoryview(bytearray(MIB))
+        buffer = new_buffer(MIB)
         while not self._is_stopped:
             self._news.get()
             while self._read_again(buffer):

@@ -17,7 +17,7 @@ from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
 from gglib_nb.engine.storage.donors import DonorFile
-from gglib_nb.engine.storage.filesystem import storage_error, sync_folder
+from gglib_nb.engine.storage.filesystem import new_buffer, storage_error, sync_folder
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
@@ -196,7 +196,7 @@ class TargetCheck:
         """Hash a file, part by part; tells how far it is."""
         ends = [file.offset_bytes for file in self.files[1:]] + [self._expected_size() or path.stat().st_size]
         digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self.files, ends, strict=True)])
-        buffer = memoryview(bytearray(MIB))
+        buffer = new_buffer(MIB)
         with path.open("rb", buffering=0) as file:
             while count := file.readinto(buffer):
                 if self._stop.is_set():

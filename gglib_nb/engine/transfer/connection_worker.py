@@ -11,6 +11,7 @@ from gglib_nb.engine.http.answers import check_answer
 from gglib_nb.engine.http.connection import Answer, ClientConnection, Connection, DirectConnection
 from gglib_nb.engine.http.errors import LineError
 from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.storage.filesystem import new_buffer
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.slice_length import BUFFER_BYTES, READ_S, SliceLength
 from gglib_nb.engine.transfer.throttle import Throttle
@@ -54,7 +55,7 @@ class ConnectionWorker:
         self._requests: queue.SimpleQueue[RangeRequest | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._connection: Connection | None = None
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
+        self._buffer = new_buffer(BUFFER_BYTES)
         self._slice = SliceLength()
         self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
@@ -81,6 +82,7 @@ class ConnectionWorker:
                 self._drop_connection()
             self._report(RequestEnded(self, request, error))
         self._drop_connection()
+        self._buffer.release()  # reports that nobody takes any more still refer to us
 
     def _drop_connection(self) -> None:
         if self._connection is not None:

@@ -13,10 +13,14 @@
  *   shards: ShardState[]}} ItemState */
 /** @typedef {{started_at_s: number, ended_at_s: number, models_completed: number, models_failed: number,
  *   models_cancelled: number, completed_bytes: number|null}} RunState */
+/** @typedef {{kind: string, text: string}} NoticeState */
+/** @typedef {{owner: string, is_left: boolean, id: string, name: string, quantization: string|null, status: string,
+ *   downloaded_bytes: number, total_bytes: number|null, bytes_per_second: number|null, eta_seconds: number|null,
+ *   notice: string|null}} ElsewhereState */
 /** @typedef {{pending_count: number, active_count: number, max_size: number, max_concurrent: number,
  *   max_connections: number, bandwidth_limit_bytes_per_second: number|null, download_hours: string|null,
  *   waits_until: string|null, bytes_per_second: number|null, eta_seconds: number|null,
- *   resolving: string[], last_run: RunState|null}} QueueState */
+ *   resolving: string[], last_run: RunState|null, notices: NoticeState[], elsewhere: ElsewhereState[]}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
 /** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?, number?, number[]?][]}} ItemPatch */
 /** @typedef {{kind: "delta", rev: number, seq: number, queue: Partial<QueueState>, order?: string[],
@@ -42,6 +46,7 @@
 /** @typedef {{kind: "verify_progress", cid: string, id: string, done_bytes: number, total_bytes: number}} VerifyState */
 /** @typedef {{path: string, verdict: string, wrong_ranges: [number, number][]|null, reason: string}} CheckedItem */
 /** @typedef {{id: string, is_right: boolean, text: string, files: CheckedItem[]}} VerifyReport */
+/** @typedef {{id: string, is_needed: boolean, text: string}} ModelAnswer */
 /** @typedef {{program: string, text: string}} LoadingLines */
 /** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
 

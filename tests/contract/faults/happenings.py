@@ -204,6 +204,15 @@ def _trickle(world: World, subject: Subject) -> None:
 TRICKLE = Doing("storage line: lets ten bytes a second through, on every connection, for seconds", _trickle)
 
 
+def _storage_by_name(world: World, subject: Subject) -> Lift:
+    here = StorageAt(f"http://localhost:{world.cdn_line.port}")
+    placed = world.hub.faults.add(here, origin="hub", path=f"{subject.repo_id}/*", times=None)
+    return lambda: world.hub.faults.remove(placed)
+
+
+STORAGE_BY_NAME = Doing("the Hub's redirect leads to another host than its own", _storage_by_name)
+
+
 def tls(server: Callable[[World], ssl.SSLContext], words: str) -> Doing:
     """The storage is served over TLS with a certificate of the world's company, or of another."""
 

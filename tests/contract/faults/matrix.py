@@ -72,6 +72,31 @@ def _listing(fault, times=None) -> Answer:
 
 THE_LISTING = (
     Row(
+        "The listing comes in pages and folders",
+        (),
+        Proved(
+            "tests/contract/test_hub_client.py::test_a_listing_follows_every_page_and_every_folder",
+            "",
+            "every file is listed",
+        ),
+    ),
+    Row(
+        "Digests are masked with stars, as in gated repositories",
+        (),
+        Proved(
+            "tests/contract/test_hub_client.py::test_a_masked_hash_is_no_digest", "", "nothing is compared with them"
+        ),
+    ),
+    Row(
+        "The branch moves while it is listed",
+        (),
+        Proved(
+            "tests/contract/test_hub_client.py::test_a_branch_that_moves_meanwhile_does_not_change_the_listing",
+            "",
+            "the listing is that of one commit",
+        ),
+    ),
+    Row(
         "There is no such repository (401 without a code, as the Hub tells who is not logged in)",
         (_listing(Status(401)),),
         Refused(
@@ -331,6 +356,18 @@ OTHER_PLACES = (
         state="all shards are of the commit that was listed: every URL names it",
     ),
     Row(
+        "The storage is at another host, over plain HTTP",
+        (happenings.STORAGE_BY_NAME,),
+        Heals(),
+    ),
+    Row(
+        "A branch's name is never asked for",
+        (),
+        Proved(
+            "tests/contract/engine/test_faults.py::test_every_url_names_the_commit", "", "every URL names the commit"
+        ),
+    ),
+    Row(
         "The token is sent nowhere but to the Hub",
         (),
         Proved(
@@ -364,6 +401,7 @@ FETCHING = (
         (Answer(HangUp()),),
         Heals("retrying in {n} s (Remote end closed connection without response)"),
     ),
+    Row("No head comes", (Answer(Latency(3_000)),), Heals("stalled for {n} s")),
     Row("Nothing comes after the head", (Answer(Stall()),), Heals("stalled for {n} s")),
     Row(
         "Nothing more comes in the middle of the body",
@@ -397,6 +435,16 @@ FETCHING = (
         "The range cannot be satisfied (416 without the size)",
         (Answer(RangeNotSatisfiable(has_content_range=False)),),
         Heals("retrying in {n} s (HTTP 416)"),
+    ),
+    Row(
+        "The range cannot be satisfied, because the file is another one now (416 with another size)",
+        (Answer(Status(416, headers={"Content-Range": "bytes */9"})),),
+        Fails(
+            RemoteChangedError,
+            "The CDN now serves a file of another size; queue the download again.",
+            asks=2,
+            again="queue",
+        ),
     ),
     Row(
         "A 206 that begins elsewhere",
@@ -842,6 +890,19 @@ PROCESSES = (
     ),
 )
 
+TOGETHER = (
+    Row(
+        "All of these by chance, while somebody cancels, pauses, moves and retries, and kernels and download processes are killed",
+        (),
+        Proved(
+            "tests/endurance/test_short_run.py::test_through_random_faults_operations_and_kills_every_digest_is_right",
+            "",
+            "every digest is right, or its row has the right error; no process, lease, thread or file is left, and no memory kept "
+            "(`make endurance` for long)",
+        ),
+    ),
+)
+
 GROUPS: Mapping[str, tuple[Row, ...]] = {
     "What the Hub lists": THE_LISTING,
     "Asking the Hub where a file is": ASKING_WHERE_A_FILE_IS,
@@ -851,4 +912,5 @@ GROUPS: Mapping[str, tuple[Row, ...]] = {
     "The disk": THE_DISK,
     "What lies there from an earlier run": WHAT_LIES_THERE,
     "Processes and clocks": PROCESSES,
+    "All of them together": TOGETHER,
 }

@@ -1,0 +1,87 @@
+"""What has become of models on the Hub, as text and as static HTML. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gglib_nb.domain.updates import Change, FileChange, ModelUpdate, QueuedUpdate
+from gglib_nb.notebook import formats
+from gglib_nb.notebook.tables import Column, Row, hint, html_table, row, text_table
+from gglib_nb.notebook.wording import printable
+
+_COLUMNS: Final = (
+    Column("Model", is_code=True),
+    Column("On the Hub"),
+    Column("File", importance=3),
+    Column("Commit", importance=2),
+    Column("Date", importance=4),
+)
+_WORDS: Final[dict[Change, str]] = {
+    "same": "the same",
+    "metadata": "only its metadata changed",
+    "tensors": "its tensors changed",
+    "content": "another file",
+    "gone": "gone",
+    "unknown": "unknown: verify it first",
+}
+
+
+def updates_text(found: Sequence[ModelUpdate], width: int | None) -> str:
+    """The models, a line for each file that is not the same.
+
+    Args:
+        found: In the order of the rows.
+        width: Columns of characters to keep to; None: any.
+    """
+    return f"{text_table(_COLUMNS, _rows(found), width)}\n{_hint(found)}"
+
+
+def updates_html(found: Sequence[ModelUpdate]) -> str:
+    """The same as HTML."""
+    return html_table(_COLUMNS, _rows(found), folds=True) + hint(_hint(found))
+
+
+def in_words(update: ModelUpdate) -> str:
+    """What has become of one model, in a sentence."""
+    if update.problem:
+        return printable(update.problem)
+    if not update.changes:
+        return "It is up to date."
+    return printable("; ".join(f"{file.path_in_repo}: {_said(file)}" for file in update.changes) + ".")
+
+
+def updating(update: QueuedUpdate) -> str:
+    """What updating a model comes to."""
+    if not update.is_needed:
+        return printable(f"{update.id} is up to date; there is nothing to fetch.")
+    return printable(
+        f"Updating {update.id} to {update.latest_commit_sha[:8]}: {formats.size(update.total_bytes)}, less what is the same "
+        "here. The old version stays until the new one is verified. %gguf shows how far it is."
+    )
+
+
+def _said(file: FileChange) -> str:
+    commit = f" ({file.commit_title}, {file.commit_date[:10]})" if file.commit_title else ""
+    return f"{_WORDS[file.change]}{commit}"
+
+
+def _rows(found: Sequence[ModelUpdate]) -> list[Row]:
+    return [line for update in found for line in _rows_of(update)]
+
+
+def _rows_of(update: ModelUpdate) -> list[Row]:
+    if update.problem:
+        return [row(update.id, update.problem, "", "", "")]
+    if not update.changes:
+        return [row(update.id, "up to date", "", "", "")]
+    return [_row(update, file) for file in update.changes]
+
+
+def _row(update: ModelUpdate, file: FileChange) -> Row:
+    return row(update.id, _WORDS[file.change], file.path_in_repo, file.commit_title, file.commit_date[:10])
+
+
+def _hint(found: Sequence[ModelUpdate]) -> str:
+    number = sum(update.has_update is True for update in found)
+    if not number:
+        return "Nothing new." if all(update.has_update is False for update in found) else "Nothing new is known."
+    return f"{number} of {len(found)} can be updated: %gguf update ID"

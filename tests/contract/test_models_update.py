@@ -1,0 +1,288 @@
+"""New versions of models: what has changed is said, and the new one takes the old one's place only when all of it is right."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import AlreadyQueuedError, DownloadManager, InvalidQuantizationError, RequestError
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.demo import Content, DemoFile, DemoHub, bytes_content
+from gglib_nb.demo.content import joined_content
+from gglib_nb.demo.gguf_writer import Tensor, gguf_content
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.manager.update_settling import settle_update
+from tests.support.catalog_models import stored
+from tests.support.hub import make_files, make_repository
+from tests.support.models import sha256_of
+
+REPO = "demo/mended-GGUF"
+NAME = "mended-Q4_K_M.gguf"
+ID = f"{REPO}:Q4_K_M"
+
+
+def gguf(template: str = "{{ a }}", weights: str = "first", rows: int = 64) -> Content:
+    """A small model; another template moves its tensors, other weights are other bytes."""
+    metadata = {"general.architecture": "llama", "tokenizer.chat_template": template}
+    tensors = [Tensor(f"blk.{number}.weight", (32, rows), "F32") for number in range(3)]
+    return gguf_content(metadata, tensors, weights)
+
+
+def repository(**files: Content) -> list[DemoFile]:
+    return make_files(
+        {NAME: gguf(), "README.md": b"# mended\n"} | {name.replace("__", "."): one for name, one in files.items()}
+    )
+
+
+@pytest.fixture
+def path(manager: DownloadManager, hub: DemoHub) -> Path:
+    hub.add_repository(make_repository(REPO, {NAME: gguf(), "README.md": b"# mended\n"}))
+    return manager.sync.download(REPO)
+
+
+def publish(hub: DemoHub, content: Content | None, title: str = "Mend it", **others: Content | bytes) -> str:
+    files: dict[str, Content | bytes] = {"README.md": b"# mended again\n", **others}
+    if content is not None:
+        files[NAME] = content
+    return hub.move_branch(REPO, "main", make_files(files), title)
+
+
+def update(manager: DownloadManager, text: str = "mended", **options: bool) -> None:
+    queued = manager.sync.update(text, **options)
+    assert queued.is_needed
+    manager.sync.wait(queued.id)
+
+
+def test_nothing_new_is_said_to_be_and_when_it_was_looked_for(manager: DownloadManager, path: Path) -> None:
+    [found] = manager.sync.updates()
+
+    assert (found.has_update, found.changes, found.problem) == (False, (), "")
+    [row] = manager.sync.models()
+    assert row.has_update is False
+    assert row.checked_at_s is not None
+
+
+def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    """gglib stores `rev:main` and calls every model outdated."""
+    commit = publish(hub, gguf())
+
+    [found] = manager.sync.updates("mended")
+
+    assert (found.has_update, found.latest_commit_sha) == (False, commit)
+    assert not manager.sync.update("mended").is_needed
+    assert manager.catalog.models()[0].commit_sha == commit
+
+
+@pytest.mark.parametrize(
+    ("content", "change"),
+    [
+        (gguf(template="{{ a much longer template than the one before }}" * 9), "metadata"),
+        (gguf(weights="second"), "tensors"),
+        (gguf(rows=128), "tensors"),
+        (bytes_content(b"no GGUF at all"), "content"),
+        (None, "gone"),
+    ],
+    ids=["template", "weights", "shapes", "no GGUF", "gone"],
+)
+def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
+    manager: DownloadManager, hub: DemoHub, path: Path, content: Content | None, change: str
+) -> None:
+    publish(hub, content, "Fix the chat template")
+
+    [found] = manager.sync.updates()
+
+    assert found.has_update
+    assert [file.change for file in found.changes] == [change]
+    assert found.changes[0].commit_title == ("" if change == "gone" else "Fix the chat template")
+    assert manager.sync.models()[0].has_update
+
+
+def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    publish(hub, gguf(weights="second"))
+    before = sha256_of(path)
+
+    manager.sync.updates()
+
+    assert sha256_of(path) == before
+    assert manager.snapshot.items == ()
+    assert manager.sync.models()[0].state == "verified"
+
+
+def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    manager.catalog.register(Model(DownloadId("demo/nowhere", "Q4"), "c" * 40, None, (stored("/x.gguf"),), 1.0))
+
+    found = {one.id: one for one in manager.sync.updates()}
+
+    assert found[ID].has_update is False
+    assert found["demo/nowhere:Q4"].has_update is None
+    assert "demo/nowhere" in found["demo/nowhere:Q4"].problem
+
+
+def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    content = gguf(weights="second")
+    commit = publish(hub, content)
+    with path.open("rb") as opened:
+        before = sha256_of(path)
+
+        update(manager)
+
+        assert hashlib.file_digest(opened, "sha256").hexdigest() == before
+    assert sha256_of(path) == content.sha256
+    [model] = manager.catalog.models()
+    assert (str(model.id), model.commit_sha, model.paths) == (ID, commit, (str(path),))
+    assert manager.sync.models()[0].state == "verified"
+    assert manager.snapshot.recent_completed[0].paths == (str(path),)
+    assert sorted(one.name for one in path.parent.iterdir()) == [NAME]
+
+
+def test_the_old_version_is_there_until_the_new_one_is_verified(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    """gglib deletes the old file before the new one exists."""
+    before = sha256_of(path)
+    publish(hub, gguf(weights="second"))
+    hub.set_speed(bytes_per_second=0)
+
+    queued = manager.sync.update("mended")
+    manager.sync.cancel_download(queued.id)
+
+    assert sha256_of(path) == before
+    assert manager.sync.verify("mended").is_right
+
+
+def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    old_commit, before = manager.catalog.models()[0].commit_sha, sha256_of(path)
+    content = gguf(weights="second")
+    publish(hub, content)
+
+    update(manager, keep=True)
+
+    assert sha256_of(path) == content.sha256
+    old = manager.sync.path(f"{REPO}@{old_commit}:Q4_K_M")
+    assert sha256_of(old) == before
+    assert old == path.parent / f"@{(old_commit or '')[:8]}" / NAME
+    assert {row.state for row in manager.sync.models()} == {"verified"}
+    assert manager.sync.path(ID) == path
+
+
+def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_more(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    first = manager.sync.download("demo/split-GGUF")
+    names = [f"Q4_K_M/split-Q4_K_M-{number:05}-of-00002.gguf" for number in (1, 2)]
+    hub.move_branch("demo/split-GGUF", "main", make_files(dict.fromkeys(names, 150_000)))
+
+    update(manager, "split")
+
+    assert sorted(one.name for one in first.parent.iterdir()) == [name.rpartition("/")[2] for name in names]
+    assert manager.sync.verify("split").is_right
+    assert not (first.parents[1] / "@").exists()
+
+
+def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadManager, hub: DemoHub) -> None:
+    manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
+    projector = manager.catalog.models()[0].files[1]
+    manager.catalog.register(Model(DownloadId("demo/other", "Q8_0"), None, None, (projector,), 1.0))
+    before = sha256_of(Path(projector.target))
+    hub.move_branch(
+        "demo/vision-GGUF", "main", make_files({"vision-Q4_K_M.gguf": 70_000, "mmproj-vision-F16.gguf": 30_000})
+    )
+
+    update(manager, "vision")
+
+    assert sha256_of(Path(projector.target)) == before
+    assert manager.sync.verify("demo/other").is_right
+    assert manager.sync.verify("vision").is_right
+
+
+def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    publish(hub, None, **{"mended-Q8_0.gguf": gguf()})
+
+    with pytest.raises(InvalidQuantizationError) as caught:
+        manager.sync.update("mended")
+
+    assert caught.value.choices == ("Q8_0",)
+
+
+def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    publish(hub, gguf(weights="second"))
+    hub.set_speed(bytes_per_second=0)
+    first = manager.sync.update("mended")
+
+    second = manager.sync.update("mended")
+
+    assert (second.id, second.position) == (first.id, 0)
+    with pytest.raises(AlreadyQueuedError):
+        manager.sync.delete("mended")
+    manager.sync.cancel_all()
+
+
+def test_files_of_another_program_are_left_to_it(manager: DownloadManager) -> None:
+    manager.catalog.register(Model(DownloadId("a/b", "Q4"), "c" * 40, None, (stored("/else/b.gguf"),), 1.0, "import"))
+
+    with pytest.raises(RequestError, match="outside of the models folder"):
+        manager.sync.update("a/b")
+
+
+# What is interrupted
+
+
+class KilledError(Exception):
+    """Stands for a kill at one step."""
+
+
+@pytest.mark.parametrize("step", range(1, 4))
+def test_whatever_step_is_interrupted_the_catalog_leads_to_a_whole_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    models = tmp_path / "models"
+    catalog = Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(old)
+    calls = iter(range(1, 99))
+    link = __import__("os").link
+
+    def link_or_die(*arguments: object) -> None:
+        if next(calls) == step:
+            raise KilledError
+        link(*arguments)
+
+    monkeypatch.setattr("os.link", link_or_die)
+    with pytest.raises(KilledError):
+        settle_update(catalog, new, models, keeps_old=True)
+    monkeypatch.setattr("os.link", link)
+
+    (found,) = [model for model in catalog.models() if model.id == old.id]
+    assert [Path(path).read_bytes() for path in found.paths] == [b"b1", b"b2"]
+
+    settle_update(catalog, new, models, keeps_old=True)
+    (found,) = [model for model in catalog.models() if model.id == old.id]
+    assert [Path(path).read_bytes() for path in found.paths] == [b"b1", b"b2"]
+    assert found.paths == old.paths
+
+
+def version(models: Path, commit: str, folder: str) -> Model:
+    files = []
+    for number in (1, 2):
+        path = models / "x" / "y" / folder / f"{number}.gguf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{commit[0]}{number}".encode())
+        files.append(stored(str(path), 2, sha256=commit[0] * 64))
+    return Model(DownloadId("x/y", "Q4"), commit, None, tuple(files), 1.0)
+
+
+def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, hub: DemoHub) -> None:
+    large = gguf(rows=20_000)
+    hub.add_repository(make_repository(REPO, {NAME: large}))
+    manager.sync.download(REPO)
+    publish(hub, joined_content([gguf(rows=20_000, weights="second")]))
+    before = hub.bytes_sent()
+
+    manager.sync.updates()
+
+    assert hub.bytes_sent() - before < large.size_bytes / 4
