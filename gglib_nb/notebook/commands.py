@@ -44,6 +44,7 @@ class Queue:
         companions: Kinds of companion files to fetch along.
         add_to_db: Register the finished model.
         starts: Whether the processor runs.
+        everywhere: On a cluster, a copy for every host's own folder.
     """
 
     reference: str
@@ -52,6 +53,7 @@ class Queue:
     companions: tuple[str, ...]
     add_to_db: bool
     starts: bool
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from gglib_nb.notebook.messages import (
     RunState,
     ShardState,
 )
+from gglib_nb.notebook.wording import hosts
 
 _Rows = dict[str, QueuedDownload]
 
@@ -252,6 +253,7 @@ def _fields(item: QueuedDownload) -> dict[str, Any]:
         "projector_path": _projector_path(item),
         "is_verified": item.is_verified,
         "was_present": item.was_present,
+        "hosts": hosts(item),
         "started_at_s": item.started_at_s,
         "ended_at_s": item.ended_at_s,
     }
@@ -305,4 +307,6 @@ def _bars(item: QueuedDownload) -> tuple[ShardProgress, ...]:
 
 def _has_same_files(old: QueuedDownload, new: QueuedDownload) -> bool:
     # The commit and the id name the shards; companions come with their number.
-    return old.commit_sha == new.commit_sha and len(_bars(old)) == len(_bars(new))
+    # (On every host of a cluster a file counts in all its copies, and a host may come or go.)
+    is_as_large = old.total_bytes == new.total_bytes
+    return old.commit_sha == new.commit_sha and len(_bars(old)) == len(_bars(new)) and is_as_large

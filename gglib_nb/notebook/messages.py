@@ -24,7 +24,7 @@ class ShardState(TypedDict):
 
 
 class ItemState(TypedDict):
-    """One download's row. `shards` are the model's files, then its companions."""
+    """One download's row. `shards` are the model's files, then its companions; `hosts` is empty on this machine."""
 
     id: str
     repo_id: str
@@ -47,6 +47,7 @@ class ItemState(TypedDict):
     projector_path: str | None
     is_verified: bool | None
     was_present: bool
+    hosts: str
     started_at_s: float | None
     ended_at_s: float | None
     shards: list[ShardState]

@@ -4,12 +4,12 @@ Pure: reads a snapshot, returns plain text. Where it stands on a page is the bus
 No rate is computed here: the snapshot carries what was measured.
 """
 
-import unicodedata
 from typing import Final
 
 from gglib_nb.domain.download import (
     DownloadStatus,
     ElsewhereDownload,
+    HostProgress,
     QueuedDownload,
     QueueNotice,
     QueueRunSummary,
@@ -17,17 +17,10 @@ from gglib_nb.domain.download import (
     ShardProgress,
     ShardStatus,
 )
+from gglib_nb.domain.printable import printable as printable  # noqa: PLC0414  # words of the notebook are found here
 from gglib_nb.notebook import formats
 
 EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
-
-# Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """A text from outside on one line, without what could steer a terminal."""
-    return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
 
 
 def overview(snapshot: QueueSnapshot) -> str:
@@ -95,12 +88,28 @@ def reached(item: QueuedDownload) -> str:
 
 
 def pace(item: QueuedDownload) -> str:
-    """Rate and remaining time of a download that moves; empty for others."""
+    """Rate and remaining time of a download that moves, and on which hosts of a cluster; empty for others."""
     if item.status is not DownloadStatus.DOWNLOADING:
         return ""
-    if item.eta_seconds is None:
-        return "" if item.bytes_per_second is None else formats.rate(item.bytes_per_second)
-    return f"{formats.rate(item.bytes_per_second)} · {formats.duration(item.eta_seconds)} left"
+    rate = "" if item.bytes_per_second is None else formats.rate(item.bytes_per_second)
+    if item.eta_seconds is not None:
+        rate = f"{formats.rate(item.bytes_per_second)} · {formats.duration(item.eta_seconds)} left"
+    return " · ".join(filter(None, (rate, hosts(item))))
+
+
+def hosts(item: QueuedDownload) -> str:
+    """The hosts of a cluster that have it or fetch it; how far each is, where there are several. Empty on this machine."""
+    if len(item.hosts) < 2 or all(one.is_finished for one in item.hosts):
+        return printable(f"on {', '.join(one.host for one in item.hosts)}") if item.hosts else ""
+    return printable(", ".join(f"{one.host} {_share(one)}" for one in item.hosts))
+
+
+def _share(one: HostProgress) -> str:
+    if one.is_finished:
+        return "done"
+    return (
+        f"{100 * one.downloaded_bytes // one.total_bytes} %" if one.total_bytes else formats.size(one.downloaded_bytes)
+    )
 
 
 def shard_fraction(shard: ShardProgress) -> float | None:
@@ -132,6 +141,8 @@ def result(item: QueuedDownload) -> str:
         parts[0] += f" in {formats.duration(item.ended_at_s - item.started_at_s)}"
     if item.notice_kind == "reused":
         parts.append(state(item))
+    if item.hosts:
+        parts.append(hosts(item))
     if item.is_verified is not None:
         parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
     if item.notice_kind == "unregistered" and item.notice:

@@ -99,6 +99,7 @@ const item = (id, fields) => ({
   path: null,
   is_verified: null,
   was_present: false,
+  hosts: "",
   started_at_s: null,
   ended_at_s: null,
   shards: [{ path: evil, kind: evil, size_bytes: 1, downloaded_bytes: 0, status: evil }],

@@ -9,7 +9,7 @@
  *   status: string, position: number, downloaded_bytes: number, total_bytes: number|null,
  *   bytes_per_second: number|null, eta_seconds: number|null, notice: string|null, notice_kind: string|null,
  *   error: string|null, help_url: string|null, can_retry: boolean, reason: string, path: string|null, projector_path: string|null,
- *   is_verified: boolean|null, was_present: boolean, started_at_s: number|null, ended_at_s: number|null,
+ *   is_verified: boolean|null, was_present: boolean, hosts: string, started_at_s: number|null, ended_at_s: number|null,
  *   shards: ShardState[]}} ItemState */
 /** @typedef {{started_at_s: number, ended_at_s: number, models_completed: number, models_failed: number,
  *   models_cancelled: number, completed_bytes: number|null}} RunState */

@@ -28,8 +28,13 @@ export function measureOf({ status, downloaded_bytes, total_bytes }) {
   return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : percent(fraction(downloaded_bytes, total_bytes));
 }
 
-/** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
+/** The line of numbers under a title, piece by piece; on a cluster its hosts come last. @param {ItemState} item @returns {string[]} */
 export function factsOf(item) {
+  return item.hosts ? [...numbersOf(item), item.hosts] : numbersOf(item);
+}
+
+/** @param {ItemState} item @returns {string[]} */
+function numbersOf(item) {
   const { downloaded_bytes: done, total_bytes: total } = item;
   const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
   switch (item.status) {
