@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gglib_nb.errors import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
+    CatalogDamagedError,
     CatalogError,
     ClusterError,
     DiskFullError,
@@ -237,6 +238,7 @@ def unload_ipython_extension(shell: "InteractiveShell") -> None:
 __all__ = [
     "AlreadyQueuedError",
     "AmbiguousQuantizationError",
+    "CatalogDamagedError",
     "CatalogError",
     "CheckedFile",
     "ClusterError",

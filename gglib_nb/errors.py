@@ -38,6 +38,7 @@ can decide without reading text. This module is the ground floor: it imports not
     │   └── DownloadCancelledError          what `wait` raises for a cancelled download
     ├── GgufError                       these bytes are not a GGUF header we can read
     └── CatalogError                    the models database cannot be read or written
+        ├── CatalogDamagedError             it is no database any more; it was moved aside
         └── ModelNotFoundError              no registered model of that id
 
 Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
@@ -273,6 +274,10 @@ class GgufError(GglibError):
 
 class CatalogError(GglibError):
     """The models database cannot be read or written."""
+
+
+class CatalogDamagedError(CatalogError):
+    """The file is no database, or a damaged one; it is kept under another name, and the next use begins a new one."""
 
 
 class ModelNotFoundError(CatalogError):

@@ -118,6 +118,11 @@ def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: 
     return None if variable is None else _READERS[name](environ[variable], variable)
 
 
+def session_name(environ: Mapping[str, str]) -> str:
+    """The notebook that a kernel was started for, as Jupyter's server says in `JPY_SESSION_NAME`; empty where none does."""
+    return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
+
+
 def host_name(environ: Mapping[str, str]) -> str | None:
     """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
     return environ.get("GGLIB_HOST", "").strip() or None

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.errors import CatalogError
+from gglib_nb.errors import CatalogDamagedError, CatalogError
 
 # WAL needs memory shared by all who have the file open (sqlite.org/wal.html); other hosts cannot share it.
 _NETWORK_FILESYSTEMS: Final = frozenset(
@@ -27,9 +27,12 @@ _NEXT_STEP: Final = {
     "SQLITE_PERM": "it may not be opened; check its folder, or set GGLIB_STATE_DIR to another",
     "SQLITE_FULL": "its disk is full; make room",
     "SQLITE_IOERR": "its disk fails; check the folder, or set GGLIB_STATE_DIR to another",
-    "SQLITE_NOTADB": "it is not a database; move the file away and a new one is made (models stay on the disk)",
-    "SQLITE_CORRUPT": "it is damaged; move the file away and a new one is made (models stay on the disk)",
 }
+_DAMAGED: Final = {
+    "SQLITE_NOTADB": "it is not a database",
+    "SQLITE_CORRUPT": "it is damaged",
+}
+_KEPT: Final = "The file is kept beside it under another name, and a new one is begun; models stay on the disk"
 
 
 @contextmanager
@@ -79,6 +82,8 @@ def catalog_error(error: Exception, path: Path) -> CatalogError:
     """Says in one sentence what is wrong with the database and what to do next."""
     name = getattr(error, "sqlite_errorname", None) or ""
     # Extended names (`SQLITE_IOERR_WRITE`) begin with the plain one.
+    if (damage := next((words for known, words in _DAMAGED.items() if name.startswith(known)), None)) is not None:
+        return CatalogDamagedError(f"The models database {path} cannot be used: {damage}. {_KEPT}.")
     steps = (step for known, step in _NEXT_STEP.items() if name.startswith(known))
     return CatalogError(f"The models database {path} cannot be used: {next(steps, _plain(error))}.")
 

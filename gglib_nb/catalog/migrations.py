@@ -1,7 +1,7 @@
 """The shape of the database, as ordered named steps. A step that was ever released is never edited.
 
 Each runs in one transaction together with its record, so that a kill leaves it done or not begun. What comes
-later (the queue's state) is a new step at the end.
+later is a new step at the end, and a file of every earlier shape is among the tests (`tests/unit/catalogs`).
 """
 
 import sqlite3
@@ -55,6 +55,32 @@ MIGRATIONS: Final = (
                 PRIMARY KEY (model, position)
             )""",
             "CREATE INDEX file_by_target ON file (target)",
+        ),
+    ),
+    Migration(
+        "0002 queues and the kernels whose they are",
+        (
+            """CREATE TABLE kernel (
+                owner TEXT PRIMARY KEY,     -- unique to one manager at one time
+                title TEXT NOT NULL,        -- what a person calls it: its notebook's name; empty unknown
+                place TEXT NOT NULL,        -- machine, boot and process namespace
+                pid INTEGER NOT NULL,
+                start TEXT NOT NULL,        -- tells the process from a later one with its id
+                models_directory TEXT NOT NULL,
+                endpoint TEXT NOT NULL,
+                seen_at_s REAL NOT NULL,    -- its last sign of life
+                is_released INTEGER NOT NULL,
+                is_processing INTEGER NOT NULL,
+                limits TEXT NOT NULL,       -- JSON object: what was set by hand
+                progress TEXT NOT NULL      -- JSON array: how far its downloads are, for the others to show
+            )""",
+            """CREATE TABLE download (
+                owner TEXT NOT NULL REFERENCES kernel ON DELETE CASCADE,
+                name TEXT NOT NULL,         -- text form of its id
+                position INTEGER NOT NULL,  -- orders the downloads of one kernel; what ran first, failures last
+                detail TEXT NOT NULL,       -- JSON object; targets are relative to the models folder
+                PRIMARY KEY (owner, name)
+            )""",
         ),
     ),
     Migration(

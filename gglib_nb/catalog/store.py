@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
-from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from gglib_nb.catalog import rows
-from gglib_nb.catalog.connection import atomic, connected, consistent, network_filesystem
-from gglib_nb.catalog.migrations import migrate
+from gglib_nb.catalog.connection import atomic, consistent
+from gglib_nb.catalog.database import Database
 from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
@@ -44,15 +43,15 @@ class Catalog:
     """The models database. Every method may be called from any thread, and from several processes at once.
 
     Args:
-        path: The SQLite file; it and its folder are created at the first use, not before.
-        busy_timeout_s: How long a call waits for another program's lock before it raises `CatalogError`.
+        place: The SQLite file, which is created at the first use and not before, or its path.
+        busy_timeout_s: How long a call waits for another program's lock before it raises `CatalogError`; for a path.
 
     All methods raise `CatalogError`, in one sentence, when the database cannot be read or written.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = _BUSY_TIMEOUT_S) -> None:
-        self.path = path
-        self._busy_timeout_s = busy_timeout_s
+    def __init__(self, place: Database | Path, *, busy_timeout_s: float = _BUSY_TIMEOUT_S) -> None:
+        given = place if isinstance(place, Database) else Database(place, busy_timeout_s=busy_timeout_s)
+        self.database: Final = given
         self._is_closed = False
 
     def register(self, model: Model) -> None:
@@ -154,10 +153,10 @@ class Catalog:
     @property
     def notice(self) -> str | None:
         """What a person should know of the database's place; None when all is well."""
-        if self._network is None:
+        if self.database.network is None:
             return None
         return (
-            f"The models database is on a network filesystem ({self._network}), which cannot share a write-ahead "
+            f"The models database is on a network filesystem ({self.database.network}), which cannot share a write-ahead "
             "log: kernels wait for each other. Set GGLIB_STATE_DIR to a local folder to avoid that."
         )
 
@@ -165,17 +164,11 @@ class Catalog:
         """Ends the use of the catalog: calls under way finish, later ones raise `CatalogError`."""
         self._is_closed = True
 
-    @cached_property
-    def _network(self) -> str | None:
-        return network_filesystem(self.path.parent.resolve())
-
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         if self._is_closed:
             raise CatalogError("The catalog was closed; make a new manager.")
-        use_wal = self._network is None
-        with connected(self.path, use_wal=use_wal, busy_timeout_s=self._busy_timeout_s) as connection:
-            migrate(connection)
+        with self.database.open() as connection:
             yield connection
 
 

@@ -414,6 +414,61 @@ class QueueRunSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ElsewhereDownload:
+    """A download in the queue of another kernel that shares the models folder; it can be looked at only.
+
+    Attributes:
+        owner: Whose it is, in words: a notebook's name or a process, and its machine where that is another one.
+        is_left: Its kernel is gone, and nobody has taken it up yet.
+        id: Its id there.
+        commit_sha: The commit it comes from.
+        status: Where it is.
+        downloaded_bytes: Bytes on the disk.
+        total_bytes: None unknown.
+        bytes_per_second: Rate of its line; None until known, or while it does not transfer.
+        eta_seconds: None unknown.
+        notice: One line that says what is going on; None when the status says it all.
+    """
+
+    owner: str
+    is_left: bool
+    id: DownloadId
+    commit_sha: str
+    status: DownloadStatus
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+    @property
+    def display_name(self) -> str:
+        """Repository's name without its owner."""
+        return self.id.repo_id.rpartition("/")[2]
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1; None where the total is unknown."""
+        if self.total_bytes is None:
+            return None
+        return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueNotice:
+    """One line about the queue as a whole.
+
+    Attributes:
+        kind: `adopted` (downloads of an earlier kernel were taken up), `partials` (bytes lie about that nothing in the
+            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered).
+        text: What a person reads.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueSnapshot:
     """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
 
@@ -435,6 +490,8 @@ class QueueSnapshot:
         network_wait_s: How long a network that is gone is waited for before downloads fail.
         download_hours: The hours of the day in which downloads run; None is at any time.
         is_outside_hours: It is not such an hour now: what is queued waits for it.
+        notices: Lines about the queue as a whole.
+        elsewhere: Downloads of other kernels with the same models folder.
     """
 
     version: int
@@ -454,6 +511,9 @@ class QueueSnapshot:
     network_wait_s: int = 86_400
     download_hours: DailyHours | None = None
     is_outside_hours: bool = False
+
+    notices: tuple[QueueNotice, ...] = ()
+    elsewhere: tuple[ElsewhereDownload, ...] = ()
 
     @property
     def waits_until(self) -> str | None:

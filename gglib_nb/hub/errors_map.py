@@ -77,7 +77,8 @@ class _Trouble:
     def host(self) -> str:
         """Whom the failed request was for, in the network: the hub, or its storage."""
         with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
-            return str(self.error.request.url.netloc, "ascii")  # type: ignore[attr-defined]  # as httpx's have it
+            if netloc := self.error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
+                return str(netloc, "ascii")
         return urlsplit(self.asked.endpoint).netloc
 
 
@@ -96,15 +97,6 @@ def redact(error: BaseException, secret: str | None) -> None:
         link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)
         if isinstance(message := getattr(link, "server_message", None), str):
             vars(link)["server_message"] = redacted(message, secret)
-
-
-def forget_frames(error: BaseException) -> None:
-    """Lets go of where a foreign error came from: frames of the HTTP library hold the header with the token.
-
-    `%xmode Verbose` of IPython shows the values of variables.
-    """
-    for link in _chain(error):
-        link.__traceback__ = None
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -171,6 +163,7 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
         (httpx.HTTPError, _broken_off),
         (json.JSONDecodeError, _not_json),
         (UnicodeDecodeError, _not_json),
+        (RecursionError, _not_json),  # JSON that is nested deeper than anything the Hub sends
     )
 
 

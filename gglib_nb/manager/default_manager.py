@@ -16,8 +16,9 @@ _current: DownloadManager | None = None
 def get_manager() -> DownloadManager:
     """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
 
-    Its settings are what was set here or saved, and what profile and environment say. It ends with the interpreter: at
-    most 2 s are waited for the engine, which keeps what it fetched.
+    Its settings are what was set here or saved, and what profile and environment say. It takes up what kernels left that
+    are gone, for the same models folder and hub, and goes on with it. It ends with the interpreter: at most 2 s are waited
+    for the engine, which keeps what it fetched, and the next kernel takes up the rest.
 
     Raises:
         InvalidConfigError: One of these has a value that cannot work.
@@ -26,6 +27,7 @@ def get_manager() -> DownloadManager:
     with _lock:
         if _current is None or _current.is_closed:
             _current = DownloadManager(DownloadManagerConfig.from_settings(settings_of_kernel()))
+            _current.submit_adopt()
             atexit.register(_current.close)
         return _current
 

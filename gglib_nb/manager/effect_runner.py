@@ -11,7 +11,7 @@ from typing import Final, Protocol, assert_never
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import HostProgress, StoredFile
+from gglib_nb.domain.download import HostProgress, PlannedDownload, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.reports import (
@@ -23,7 +23,7 @@ from gglib_nb.engine.reports import (
     Report,
     TransferWaits,
 )
-from gglib_nb.errors import CatalogError, GglibError, from_wire
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, from_wire
 from gglib_nb.manager.file_checks import FileChecks
 from gglib_nb.manager.queue_thread import EffectRunner
 from gglib_nb.manager.thread_pool import DaemonThreadPool
@@ -73,13 +73,14 @@ class EngineEffectRunner(EffectRunner):
         self._catalog: Final = catalog
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._post: Post = lambda _event: None
+        self._store: Callable[[], None] = lambda: None
         self._engine_number = 0
         self._engine = self._made(make_engine)
         self.file_checks: Final = FileChecks(self._send)
 
-    def connect(self, post: Post) -> None:
-        """Says where reports go; before the first effect."""
-        self._post = post
+    def connect(self, post: Post, store: Callable[[], None]) -> None:
+        """Says where reports go, and who writes the queue down; before the first effect."""
+        self._post, self._store = post, store
 
     def use_token(self, token: str | None) -> None:
         """The token for the attempts that start from now on; finding it may take a request, so others do that."""
@@ -154,6 +155,10 @@ class EngineEffectRunner(EffectRunner):
     def register(self, effect: do.RegisterModel) -> None:
         self._writer.submit(lambda: self._post(self._registered(effect)))
 
+    @override
+    def store_queue(self) -> None:
+        self._store()
+
     def close(self, timeout_s: float) -> None:
         """Stops the engine, leaving what it fetched for a resume."""
         self._writer.close()
@@ -173,21 +178,25 @@ class EngineEffectRunner(EffectRunner):
     def _registered(self, effect: do.RegisterModel) -> on.Event:
         plan = effect.plan
         model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
-        files: tuple[StoredFile, ...] | None = None
         try:
-            if plan.is_update and self._settle is not None:
-                files = self._settle(model, plan.keeps_old)
-            else:
-                self._catalog.register(model)
+            files = self._settled(model, plan)
         except GglibError as error:
             return on.RegistrationFailed(effect.attempt, error, time.time())
         except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
-            failure = CatalogError(
-                f"The model could not be registered ({error}). Its files are there; `retry` tries again."
-            )
+            failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
             failure.__cause__ = error
             return on.RegistrationFailed(effect.attempt, failure, time.time())
         return on.ModelRegistered(effect.attempt, time.time(), files)
+
+    def _settled(self, model: Model, plan: PlannedDownload) -> tuple[StoredFile, ...] | None:
+        """Registers it, or has an update take its place; what stands there then, None where that is what was fetched."""
+        if plan.is_update and self._settle is not None:
+            return self._settle(model, plan.keeps_old)
+        try:
+            self._catalog.register(model)
+        except CatalogDamagedError:
+            self._catalog.register(model)  # in the new file that takes the damaged one's place
+        return None
 
     def _report(self, event: Report) -> None:
         if isinstance(event, wire.CheckProgress):

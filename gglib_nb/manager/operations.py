@@ -24,6 +24,7 @@ from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.engine.storage.on_disk import present_bytes
@@ -36,9 +37,11 @@ from gglib_nb.manager.futures import chain, gathered, then
 from gglib_nb.manager.hours_watch import HoursWatch
 from gglib_nb.manager.machine_memory import machine_memory
 from gglib_nb.manager.model_operations import IdLike, ModelOperations
+from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.pending_request import PendingRequest
 from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.progress_watch import Progress, watched
+from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
 from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
@@ -47,7 +50,7 @@ from gglib_nb.manager.update_settling import settle_update
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings, checked_connections, daily_hours
+from gglib_nb.settings import Settings, checked_connections, daily_hours, session_name
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -140,7 +143,8 @@ class Operations(ModelOperations):
         )
         thread = QueueThread(machine, self._runner)
         super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
-        self._runner.connect(self._thread.post)
+        self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), thread)
+        self._runner.connect(thread.post, self._keeper.changed)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
@@ -464,7 +468,10 @@ class Operations(ModelOperations):
 
         It is called on the queue's own thread, so it must not wait. Returns what ends it.
         """
-        return self._thread.subscribe(listener)
+        unsubscribe = self._thread.subscribe(listener)
+        # There is somebody to show the other kernels' downloads to, as soon as the thread knows of them.
+        self._thread.ask(lambda _machine: None).add_done_callback(lambda _done: self._keeper.wake())
+        return unsubscribe
 
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event, on the queue's own thread. Returns what ends it."""
@@ -543,6 +550,42 @@ class Operations(ModelOperations):
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
         return chain(asking, lambda wanted: self._ask_hub(lambda: discard_leftovers(unwanted - wanted)))
 
+    # Other kernels -----------------------------------------------------------------------------------------------
+
+    def submit_adopt(self) -> "Future[Adoption]":
+        """Takes up what kernels left that are gone: their queue, pauses, failures and limits; what ran goes on.
+
+        From then on this queue is handed on as well: a close keeps it for the next kernel. `get_manager` does this
+        once; a manager made by hand is asked. Where the models database cannot be used there is nothing to take up, and
+        a notice of the snapshot says so.
+        """
+        return self._keeper.adopt(self._prepare_adopted)
+
+    def _prepare_adopted(self) -> None:
+        self._runner.use_token(self.hub.token)
+        self._runner.warm_up()
+
+    def submit_see_others(self) -> "Future[None]":
+        """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
+        return self._keeper.look()
+
+    def submit_queue_partials(self, part_of_path: str = "") -> "Future[list[DownloadId]]":
+        """Queues what partial files lie in the models folder and nothing in the queue goes on with.
+
+        Args:
+            part_of_path: Only files whose path holds this text.
+
+        Returns:
+            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
+        """
+        asking = self._thread.ask(lambda machine: machine.wanted_targets)
+        folder = self.settings.models_directory
+        finding = chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
+        return chain(finding, lambda requests: gathered([self._queue_again(request) for request in requests]))
+
+    def _queue_again(self, request: DownloadRequest) -> "Future[DownloadId]":
+        return then(self._submit(request, starts=True, joins=True), lambda queued: queued.id)
+
     # The end -----------------------------------------------------------------------------------------------------
 
     @property
@@ -553,6 +596,7 @@ class Operations(ModelOperations):
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops the engine, keeps what it fetched, ends the threads; whoever waits gets an error. Twice is harmless."""
         self._hours.watch(None)
+        self._keeper.close()
         self._thread.close(timeout_s)
         self._workers.close()
         self._model_workers.close()
@@ -562,6 +606,7 @@ class Operations(ModelOperations):
 
     def abandon(self) -> None:
         """In a forked child: refuses everything, and lets go of what is the parent's."""
+        self._keeper.abandon()
         self._thread.abandon()
         self._runner.abandon()
         self._workers.abandon()

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeVar, assert_never
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import StoredQueue
 from gglib_nb.errors import (
     DownloadCancelledError,
     DownloadInterruptedError,
@@ -69,6 +70,9 @@ class EffectRunner(Protocol):
 
     def register(self, effect: do.RegisterModel) -> None:
         """Write to the catalog; an event comes back."""
+
+    def store_queue(self) -> None:
+        """Have what outlives the process written down."""
 
 
 @dataclass(slots=True)
@@ -132,6 +136,15 @@ class QueueThread:
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
         """Asks the machine something between two events; the question must not change it."""
         return self._put(lambda: question(self._machine))
+
+    def ask_stored(self) -> "Future[StoredQueue]":
+        """What of the queue has to outlive the process."""
+        return self._put(self._machine.stored)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody follows the snapshots."""
+        return bool(self._listeners)
 
     def cancel_all(self, at_s: float, timeout_s: float) -> "Future[None]":
         """Cancels everything; ends when all of it has stopped, or after `timeout_s`."""
@@ -273,6 +286,8 @@ class QueueThread:
                 self._runner.wait_for_network(effect)
             case do.RegisterModel():
                 self._runner.register(effect)
+            case do.StoreQueue():
+                self._runner.store_queue()
             case do.Announce():
                 self._announce(effect.event)
             case _:

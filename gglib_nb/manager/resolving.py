@@ -18,7 +18,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import HubUnavailableError, RequestError
+from gglib_nb.errors import CatalogError, HubUnavailableError, RequestError
 from gglib_nb.manager.donors import registered_donors
 
 _MOST_FILES: Final = 1000  # far more than any model is cut into, and every one costs a row, a journal and a lease
@@ -75,7 +75,6 @@ class Resolver:
         Raises:
             RequestError: It names no variant, several, or one that cannot be fetched.
             HubError: The Hub's answer is no, or there is none.
-            CatalogError: The models database cannot be read.
         """
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
@@ -103,8 +102,14 @@ class Resolver:
             add_to_db=request.add_to_db,
             companions=request.companions,
             everywhere=request.everywhere,
-            donors=() if request.force else registered_donors(self._catalog.models(), variant.files[0]),
+            donors=() if request.force else self._donors(variant),
         )
+
+    def _donors(self, variant: Variant) -> tuple[str, ...]:
+        try:
+            return registered_donors(self._catalog.models(), variant.files[0])
+        except CatalogError:
+            return ()  # everything is fetched then; whoever keeps the queue says what is wrong
 
     def _companions(
         self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
@@ -120,7 +125,10 @@ class Resolver:
         return files
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
-        known = self._catalog.known_files({file.target for file in files})
+        try:
+            known = self._catalog.known_files({file.target for file in files})
+        except CatalogError:
+            return files  # what is there is hashed instead; whoever keeps the queue says what is wrong
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
 
 

@@ -94,6 +94,9 @@ class PanelManager(ModelsManager, Protocol):
     def submit_clear_failed(self, download_id: str | None = None, /) -> Future[Any]:
         """Takes one off the failures; empties them where None."""
 
+    def submit_queue_partials(self) -> Future[Any]:
+        """Queues what partial files lie about."""
+
     def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
         """How many may wait."""
 
@@ -250,6 +253,7 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "clear_completed": lambda manager, _: then(manager.submit_clear_ended("completed"), _nothing),
     "clear_cancelled": lambda manager, _: then(manager.submit_clear_ended("cancelled"), _nothing),
     "cancel_all": lambda manager, _: then(manager.submit_cancel_all(), _nothing),
+    "queue_partials": lambda manager, _: then(manager.submit_queue_partials(), _nothing),
     "clear_failed": lambda manager, _: then(manager.submit_clear_failed(), _nothing),
     "limit": lambda manager, request: then(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
     "bandwidth": lambda manager, request: then(

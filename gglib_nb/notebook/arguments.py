@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.printable import printable
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.commands import (
     Bandwidth,
@@ -43,7 +44,6 @@ from gglib_nb.notebook.commands import (
 )
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 from gglib_nb.notebook.model_grammar import MODEL_VERBS
-from gglib_nb.notebook.wording import printable
 
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000
@@ -191,11 +191,12 @@ def _declare_queue(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-db", dest="add_to_db", action="store_false")
     parser.add_argument("--no-start", dest="starts", action="store_false")
+    parser.add_argument("--everywhere", action="store_true")
 
 
 def _build_queue(given: SimpleNamespace) -> Command:
     kinds = tuple(dict.fromkeys(given.companions))
-    return Queue(given.reference, given.revision, given.force, kinds, given.add_to_db, given.starts)
+    return Queue(given.reference, given.revision, given.force, kinds, given.add_to_db, given.starts, given.everywhere)
 
 
 def _declare_plan(parser: argparse.ArgumentParser) -> None:
@@ -275,16 +276,19 @@ def _build_retry(given: SimpleNamespace) -> Command:
 
 def _declare_partials(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("part_of_path", metavar="TEXT", nargs="?")
+    parser.add_argument("--queue", action="store_true")
     parser.add_argument("--discard", action="store_true")
     parser.add_argument("--all", action="store_true")
 
 
 def _build_partials(given: SimpleNamespace) -> Command:
+    if given.queue and (given.discard or given.all):
+        raise GrammarError("--queue goes on with them, --discard deletes them: say one")
     if given.discard and given.all == (given.part_of_path is not None):
         raise GrammarError("say which to delete: a part of their path, or --all")
     if given.all and not given.discard:
         raise GrammarError("--all goes with --discard; without both, all are listed")
-    return Partials(given.part_of_path, given.discard)
+    return Partials(given.part_of_path, given.discard, given.queue)
 
 
 def _declare_limit(parser: argparse.ArgumentParser) -> None:
@@ -344,7 +348,7 @@ _OTHER_WORDS: Final = {
 
 VERBS: Final[dict[str, Verb]] = {
     "queue": Verb(
-        "queue REPO[:QUANT] [--revision REVISION] [--force] [--with KIND] [--no-db] [--no-start]",
+        "queue REPO[:QUANT] [--revision REVISION] [--force] [--with KIND] [--no-db] [--no-start] [--everywhere]",
         "Choose a variant, queue it and start.",
         _declare_queue,
         _build_queue,
@@ -355,6 +359,7 @@ VERBS: Final[dict[str, Verb]] = {
             "--force fetches again although the file is here.",
             f"--with fetches a companion along: {', '.join(COMPANION_KINDS)}.",
             "--no-db leaves the model out of %gguf models. --no-start queues without starting.",
+            "--everywhere, on a Dask cluster, fetches a copy for every host's own folder.",
         ),
     ),
     "plan": Verb(
@@ -469,8 +474,8 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     **MODEL_VERBS,
     "partials": Verb(
-        "partials [TEXT] | partials --discard TEXT | partials --discard --all",
-        "List the partial downloads that lie about, or delete them.",
+        "partials [TEXT] | partials --queue [TEXT] | partials --discard TEXT | partials --discard --all",
+        "List the partial downloads that lie about, go on with them, or delete them.",
         _declare_partials,
         _build_partials,
         explains=("TEXT is a part of their path. What is in the queue, or in use by another kernel, stays.",),

@@ -7,6 +7,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import commands, formats, wording
 from gglib_nb.notebook.targets import find_download
 from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook.wording import printable
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
@@ -71,9 +72,7 @@ def _change_one(  # noqa: C901 - one case a verb
     id_ = find_download(command.reference or "", manager.snapshot, failed_first=is_about_failures)
     match command:
         case commands.Cancel():
-            settle(manager.submit_cancel_download(id_, discard=command.discard))
-            kept = "its partial files are deleted" if command.discard else "what was fetched is kept for a resume"
-            return f"Cancelled {id_}; {kept}."
+            return _cancel(id_, manager, discard=command.discard)
         case commands.Remove():
             settle(manager.submit_remove_from_queue(id_))
             return f"Removed {id_} from the queue."
@@ -97,6 +96,15 @@ def _change_one(  # noqa: C901 - one case a verb
             return f"Took {id_} off the failures; what was fetched is kept."
         case _:
             assert_never(command)
+
+
+def _cancel(id_: DownloadId, manager: "DownloadManager", *, discard: bool) -> str:
+    settle(manager.submit_cancel_download(id_, discard=discard))
+    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == id_), None)
+    if cancelled is not None and cancelled.notice_kind == "elsewhere":
+        return printable(f"Cancelled {id_} here; {cancelled.notice}.")
+    kept = "its partial files are deleted" if discard else "what was fetched is kept for a resume"
+    return f"Cancelled {id_}; {kept}."
 
 
 def _cancel_all(manager: "DownloadManager") -> str:

@@ -44,6 +44,7 @@ class Queue:
         companions: Kinds of companion files to fetch along.
         add_to_db: Register the finished model.
         starts: Whether the processor runs.
+        everywhere: On a cluster, a copy for every host's own folder.
     """
 
     reference: str
@@ -52,6 +53,7 @@ class Queue:
     companions: tuple[str, ...]
     add_to_db: bool
     starts: bool
+    everywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,15 +279,17 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Partials:
-    """List the partial downloads that lie about, or delete some.
+    """List the partial downloads that lie about, go on with some, or delete some.
 
     Attributes:
         part_of_path: Those whose path holds this text; None: all of them.
         discard: Delete them.
+        queue: Queue what goes on with them.
     """
 
     part_of_path: str | None
     discard: bool
+    queue: bool = False
 
 
 @dataclass(frozen=True, slots=True)

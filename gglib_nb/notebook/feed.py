@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
     QueuedDownload,
     QueueRunSummary,
     QueueSnapshot,
@@ -20,6 +21,7 @@ from gglib_nb.errors import GatedRepoError
 from gglib_nb.notebook.messages import (
     BarPatch,
     Delta,
+    ElsewhereState,
     ItemPatch,
     ItemState,
     PanelState,
@@ -27,6 +29,7 @@ from gglib_nb.notebook.messages import (
     RunState,
     ShardState,
 )
+from gglib_nb.notebook.wording import hosts
 
 _Rows = dict[str, QueuedDownload]
 
@@ -188,6 +191,24 @@ def _queue_state(snapshot: QueueSnapshot) -> QueueState:
         "eta_seconds": snapshot.eta_seconds,
         "resolving": list(snapshot.resolving),
         "last_run": None if snapshot.last_run is None else _run_state(snapshot.last_run),
+        "notices": [{"kind": notice.kind, "text": notice.text} for notice in snapshot.notices],
+        "elsewhere": [_elsewhere_state(item) for item in snapshot.elsewhere],
+    }
+
+
+def _elsewhere_state(item: ElsewhereDownload) -> ElsewhereState:
+    return {
+        "owner": item.owner,
+        "is_left": item.is_left,
+        "id": str(item.id),
+        "name": item.display_name,
+        "quantization": item.id.quantization,
+        "status": item.status.value,
+        "downloaded_bytes": item.downloaded_bytes,
+        "total_bytes": item.total_bytes,
+        "bytes_per_second": item.bytes_per_second,
+        "eta_seconds": item.eta_seconds,
+        "notice": item.notice,
     }
 
 
@@ -232,6 +253,7 @@ def _fields(item: QueuedDownload) -> dict[str, Any]:
         "projector_path": _projector_path(item),
         "is_verified": item.is_verified,
         "was_present": item.was_present,
+        "hosts": hosts(item),
         "started_at_s": item.started_at_s,
         "ended_at_s": item.ended_at_s,
     }
@@ -285,4 +307,6 @@ def _bars(item: QueuedDownload) -> tuple[ShardProgress, ...]:
 
 def _has_same_files(old: QueuedDownload, new: QueuedDownload) -> bool:
     # The commit and the id name the shards; companions come with their number.
-    return old.commit_sha == new.commit_sha and len(_bars(old)) == len(_bars(new))
+    # (On every host of a cluster a file counts in all its copies, and a host may come or go.)
+    is_as_large = old.total_bytes == new.total_bytes
+    return old.commit_sha == new.commit_sha and len(_bars(old)) == len(_bars(new)) and is_as_large

@@ -35,6 +35,7 @@ from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.targets import find_download
 from gglib_nb.notebook.verbs import perform, show_queue
 from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook.wording import notice as notice_line
 from gglib_nb.notebook.wording import printable
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from gglib_nb.notebook.panel import Panel
 
 _NAME: Final = "gguf"
+# What earlier kernels left is read in milliseconds; a database that another program holds must not hold up the cell.
+_ADOPT_S: Final = 3.0
 
 
 @magics_class
@@ -61,6 +64,7 @@ class GgufMagics(Magics):
         self._panel: Panel | None = None
         self._panel_manager: DownloadManager | None = None
         self._manager: DownloadManager | None = None
+        self._said: set[str] = set()
         self._replaced: Any = None
 
     @line_magic
@@ -81,7 +85,32 @@ class GgufMagics(Magics):
             # Told before there is a manager, it begins with what it was told.
             _show(configure(command, self._find, is_running=self._manager is not None or _has_manager()))
             return None
-        manager = self._find()
+        manager = self._manager_ready_for(command)
+        try:
+            return self._do(command, manager)
+        finally:
+            self._say_what_is_new(command, manager)
+
+    def _manager_ready_for(self, command: commands.Command) -> "DownloadManager":
+        """The manager, with everything taken up that earlier kernels left: at first, and whenever the panel is shown."""
+        manager = self._find_manager()
+        if manager is not self._manager or isinstance(command, commands.ShowPanel):
+            with suppress(TimeoutError):
+                manager.submit_adopt().result(_ADOPT_S)
+        self._manager = manager
+        return manager
+
+    def _say_what_is_new(self, command: commands.Command, manager: "DownloadManager") -> None:
+        """What was taken up, or is wrong with the database, stands once in a cell; the panel shows it too."""
+        shows_it_already = isinstance(command, commands.Status) or (
+            isinstance(command, commands.ShowPanel) and self._kernel is None
+        )
+        for notice in manager.snapshot.notices:
+            if notice.text not in self._said and not shows_it_already and notice.kind != "partials":
+                _print(notice_line(notice))
+            self._said.add(notice.text)
+
+    def _do(self, command: commands.Command, manager: "DownloadManager") -> str | None:
         match command:
             case commands.ShowPanel():
                 self._show_panel(manager)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.notebook import formats, wording
 
 _MOST_ROWS: Final = 40
@@ -29,12 +29,14 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None) -> str:
         snapshot: What to show.
         caption: A line below it, such as when it was so; None for none.
     """
-    parts = [f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty()]
+    parts = [_muted(wording.notice(notice)) for notice in snapshot.notices]
+    parts.append(f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty())
     parts += [f"<div>{escape(request)}: resolving</div>" for request in map(wording.printable, snapshot.resolving)]
     parts += _table("", [_live_row(item) for item in snapshot.items], _MOST_ROWS)
     parts += _table("Failed", [_failed_row(item) for item in snapshot.recent_failures], _MOST_RECENT)
     parts += _table("Done", [_done_row(item) for item in snapshot.recent_completed], _MOST_RECENT)
     parts += _table("Cancelled", [_cancelled_row(item) for item in snapshot.recent_cancelled], _MOST_RECENT)
+    parts += _table("In other kernels", [_elsewhere_row(item) for item in snapshot.elsewhere], _MOST_ROWS)
     if snapshot.last_run is not None:
         parts.append(_muted(wording.run(snapshot.last_run)))
     if caption:
@@ -111,6 +113,15 @@ def _done_row(item: QueuedDownload) -> tuple[str, ...]:
 
 def _cancelled_row(item: QueuedDownload) -> tuple[str, ...]:
     return (f"<code>{escape(wording.name(item))}</code>", escape(wording.reached(item)))
+
+
+def _elsewhere_row(item: ElsewhereDownload) -> tuple[str, ...]:
+    whose = f'<div style="{_MUTED}">{escape(wording.whose(item))}</div>'
+    return (
+        f"<code>{escape(wording.printable(str(item.id)))}</code>{whose}",
+        f"{bar(item.progress)} {formats.percent(item.progress)}",
+        escape(wording.elsewhere(item)),
+    )
 
 
 def bar(fraction: float | None) -> str:

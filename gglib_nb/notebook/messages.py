@@ -24,7 +24,7 @@ class ShardState(TypedDict):
 
 
 class ItemState(TypedDict):
-    """One download's row. `shards` are the model's files, then its companions."""
+    """One download's row. `shards` are the model's files, then its companions; `hosts` is empty on this machine."""
 
     id: str
     repo_id: str
@@ -47,6 +47,7 @@ class ItemState(TypedDict):
     projector_path: str | None
     is_verified: bool | None
     was_present: bool
+    hosts: str
     started_at_s: float | None
     ended_at_s: float | None
     shards: list[ShardState]
@@ -63,8 +64,31 @@ class RunState(TypedDict):
     completed_bytes: int | None
 
 
+class NoticeState(TypedDict):
+    """A line about the queue as a whole."""
+
+    kind: str
+    text: str
+
+
+class ElsewhereState(TypedDict):
+    """A download of another kernel; it can be looked at only."""
+
+    owner: str
+    is_left: bool
+    id: str
+    name: str
+    quantization: str | None
+    status: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
+
+
 class QueueState(TypedDict):
-    """What the header shows. `waits_until` is set while it is no hour in which downloads run."""
+    """What stands above and below the list of downloads. `waits_until` is set while it is no hour in which downloads run."""
 
     pending_count: int
     active_count: int
@@ -78,6 +102,8 @@ class QueueState(TypedDict):
     eta_seconds: float | None
     resolving: list[str]
     last_run: RunState | None
+    notices: list[NoticeState]
+    elsewhere: list[ElsewhereState]
 
 
 class PanelState(TypedDict):
@@ -305,6 +331,7 @@ class PlainRequest(TypedDict):
         "clear_failed",
         "clear_completed",
         "clear_cancelled",
+        "queue_partials",
         "sync",
         "models",
     ]

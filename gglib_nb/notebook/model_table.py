@@ -9,9 +9,9 @@ from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyPr
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
+from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import Cell, Column, Row, hint, html_table, text_table
-from gglib_nb.notebook.wording import printable
 
 _COLUMNS: Final = (
     Column("#", is_number=True),

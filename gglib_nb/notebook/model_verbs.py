@@ -16,13 +16,13 @@ from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ordered, selected
+from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import commands, model_table, update_table
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.place import Place
 from gglib_nb.notebook.recall import Recall
 from gglib_nb.notebook.waiting import settle
-from gglib_nb.notebook.wording import printable
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from gglib_nb.domain.download import QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
+from gglib_nb.domain.download import ElsewhereDownload, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
 from gglib_nb.notebook import formats, wording
 
 NARROWEST: Final = 40
@@ -25,11 +25,13 @@ def render_text(snapshot: QueueSnapshot, width: int = 88) -> str:
         width: Columns to keep to; below 40 counts as 40.
     """
     width = max(NARROWEST, width)
-    lines = [_clip(line, width) for line in _head(snapshot)]
+    lines = [line for notice in snapshot.notices for line in _wrap(wording.notice(notice), width)]
+    lines += [_clip(line, width) for line in _head(snapshot)]
     lines += _section("", snapshot.items, width, item_lines, most=_MOST_PENDING)
     lines += _section("Failed", snapshot.recent_failures, width, _failed_lines)
     lines += _section("Done", snapshot.recent_completed, width, _done_lines)
     lines += _section("Cancelled", snapshot.recent_cancelled, width, _cancelled_lines)
+    lines += _elsewhere(snapshot.elsewhere, width)
     if snapshot.last_run is not None:
         lines.append(wording.run(snapshot.last_run))
     return "\n".join(lines)
@@ -52,6 +54,18 @@ def _head(snapshot: QueueSnapshot) -> Iterator[str]:
     yield wording.overview(snapshot) if something else wording.EMPTY
     for request in snapshot.resolving:
         yield f"  {wording.printable(request)}  resolving"
+
+
+def _elsewhere(items: Sequence[ElsewhereDownload], width: int) -> Iterator[str]:
+    if items:
+        yield "In other kernels"
+    for item in items[:_MOST_PENDING]:
+        yield _clip(
+            f"  {wording.printable(str(item.id))}  {formats.percent(item.progress)}  {wording.whose(item)}", width
+        )
+        yield _clip(f"    {wording.elsewhere(item)}", width)
+    if len(items) > _MOST_PENDING:
+        yield f"  … and {len(items) - _MOST_PENDING} more"
 
 
 def _section(

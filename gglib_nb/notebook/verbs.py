@@ -5,13 +5,14 @@ request is being resolved voids the request.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
+from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.config import configure
@@ -24,6 +25,10 @@ from gglib_nb.notebook.waiting import settle
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
+
+
+# A database that another program holds must not keep the queue from being shown.
+_LOOK_S: Final = 1.0
 
 
 def perform(  # noqa: C901 - one case a kind of verb
@@ -72,7 +77,13 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     wanted = row_of(command.reference, recall.rows)
     revision = command.revision or wanted.revision
     request = DownloadRequest(
-        wanted.repo_id, wanted.quantization, revision, command.force, command.add_to_db, command.companions
+        wanted.repo_id,
+        wanted.quantization,
+        revision,
+        command.force,
+        command.add_to_db,
+        command.companions,
+        command.everywhere,
     )
     before = {item.id for item in manager.snapshot.items}
     with _numbering_alternatives(recall):
@@ -82,7 +93,7 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     is_new = id_ not in before
     head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
     why = f" {item.reason}" if is_new and item is not None and item.reason else ""
-    return Answer(wording.printable(f"{head}{why} {standing(item)}"))
+    return Answer(printable(f"{head}{why} {standing(item)}"))
 
 
 @contextmanager
@@ -106,6 +117,7 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
         force=request.force,
         companions=request.companions,
         add_to_db=request.add_to_db,
+        everywhere=request.everywhere,
     )
     return settle(place).id
 
@@ -146,6 +158,8 @@ def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall, wi
 
 
 def _partials(command: commands.Partials, manager: "DownloadManager", width: int | None) -> Answer:
+    if command.queue:
+        return _queue_partials(command, manager)
     found = [one for one in settle(manager.submit_partials()) if (command.part_of_path or "") in one.target]
     if not found:
         return Answer(
@@ -160,11 +174,20 @@ def _partials(command: commands.Partials, manager: "DownloadManager", width: int
     return Answer(f"Deleted {_files(len(deleted))}; {formats.size(freed)} are free again.{spared}")
 
 
+def _queue_partials(command: commands.Partials, manager: "DownloadManager") -> Answer:
+    queued = settle(manager.submit_queue_partials(command.part_of_path or ""))
+    if not queued:
+        return Answer("Nothing was queued: no partial download lies about that the queue does not go on with already.")
+    return Answer(printable(f"Queued {', '.join(map(str, queued))}; what is there is not fetched again."))
+
+
 def _files(number: int) -> str:
     return f"{number} partial file{'' if number == 1 else 's'}"
 
 
 def show_queue(manager: "DownloadManager") -> Answer:
-    """The queue as it is now."""
+    """The queue as it is now, and those of other kernels."""
+    with suppress(TimeoutError):
+        manager.submit_see_others().result(_LOOK_S)
     snapshot = manager.snapshot
     return Answer(render_text(snapshot), render_html(snapshot))

@@ -4,28 +4,23 @@ Pure: reads a snapshot, returns plain text. Where it stands on a page is the bus
 No rate is computed here: the snapshot carries what was measured.
 """
 
-import unicodedata
 from typing import Final
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
+    HostProgress,
     QueuedDownload,
+    QueueNotice,
     QueueRunSummary,
     QueueSnapshot,
     ShardProgress,
     ShardStatus,
 )
+from gglib_nb.domain.printable import printable as printable  # noqa: PLC0414  # words of the notebook are found here
 from gglib_nb.notebook import formats
 
 EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
-
-# Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """A text from outside on one line, without what could steer a terminal."""
-    return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
 
 
 def overview(snapshot: QueueSnapshot) -> str:
@@ -84,19 +79,37 @@ def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
 
 
 def reached(item: QueuedDownload) -> str:
-    """How far a download came that ended before its end."""
+    """How far a download came that ended before its end, and whether it goes on elsewhere."""
+    if item.notice_kind == "elsewhere" and item.notice:
+        return printable(item.notice)
     if item.downloaded_bytes == 0:
         return "nothing fetched"
     return f"at {formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
 
 
 def pace(item: QueuedDownload) -> str:
-    """Rate and remaining time of a download that moves; empty for others."""
+    """Rate and remaining time of a download that moves, and on which hosts of a cluster; empty for others."""
     if item.status is not DownloadStatus.DOWNLOADING:
         return ""
-    if item.eta_seconds is None:
-        return "" if item.bytes_per_second is None else formats.rate(item.bytes_per_second)
-    return f"{formats.rate(item.bytes_per_second)} · {formats.duration(item.eta_seconds)} left"
+    rate = "" if item.bytes_per_second is None else formats.rate(item.bytes_per_second)
+    if item.eta_seconds is not None:
+        rate = f"{formats.rate(item.bytes_per_second)} · {formats.duration(item.eta_seconds)} left"
+    return " · ".join(filter(None, (rate, hosts(item))))
+
+
+def hosts(item: QueuedDownload) -> str:
+    """The hosts of a cluster that have it or fetch it; how far each is, where there are several. Empty on this machine."""
+    if len(item.hosts) < 2 or all(one.is_finished for one in item.hosts):
+        return printable(f"on {', '.join(one.host for one in item.hosts)}") if item.hosts else ""
+    return printable(", ".join(f"{one.host} {_share(one)}" for one in item.hosts))
+
+
+def _share(one: HostProgress) -> str:
+    if one.is_finished:
+        return "done"
+    return (
+        f"{100 * one.downloaded_bytes // one.total_bytes} %" if one.total_bytes else formats.size(one.downloaded_bytes)
+    )
 
 
 def shard_fraction(shard: ShardProgress) -> float | None:
@@ -128,8 +141,12 @@ def result(item: QueuedDownload) -> str:
         parts[0] += f" in {formats.duration(item.ended_at_s - item.started_at_s)}"
     if item.notice_kind == "reused":
         parts.append(state(item))
+    if item.hosts:
+        parts.append(hosts(item))
     if item.is_verified is not None:
         parts.append("SHA-256 verified" if item.is_verified else "unverified: the Hub states no SHA-256")
+    if item.notice_kind == "unregistered" and item.notice:
+        parts.append(printable(item.notice))
     return ", ".join(parts)
 
 
@@ -149,6 +166,30 @@ def failure(item: QueuedDownload) -> str:
 def remedy(item: QueuedDownload) -> str:
     """The line to type next; empty where trying again cannot help."""
     return f"%gguf retry {name(item)}" if item.can_retry else ""
+
+
+def notice(one: QueueNotice) -> str:
+    """A line about the queue as a whole, and what to type where something can be done."""
+    command = " Go on with them: %gguf partials --queue" if one.kind == "partials" else ""
+    return printable(one.text) + command
+
+
+def whose(item: ElsewhereDownload) -> str:
+    """Which kernel has it."""
+    return printable(f"left by {item.owner}" if item.is_left else item.owner)
+
+
+def elsewhere(item: ElsewhereDownload) -> str:
+    """How far a download of another kernel is, and what goes on with it."""
+    parts = [amount(item.downloaded_bytes, item.total_bytes)]
+    if item.is_left:
+        parts.append("its kernel is gone; %gguf takes it up")
+    elif item.bytes_per_second is not None:
+        left = "" if item.eta_seconds is None else f" · {formats.duration(item.eta_seconds)} left"
+        parts.append(f"{formats.rate(item.bytes_per_second)}{left}")
+    else:
+        parts.append(printable(item.notice or item.status.value))
+    return "  ".join(parts)
 
 
 def run(summary: QueueRunSummary) -> str:

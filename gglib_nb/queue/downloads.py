@@ -9,6 +9,7 @@ from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import StoredDownload
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.index import EntryIndex
@@ -175,6 +176,10 @@ class Downloads:
         """The live download that is the same one, or that answers to its id already."""
         return self._first_live(self._live.same_as(plan))
 
+    def same_ended(self, plan: PlannedDownload) -> bool:
+        """Whether an ended download is the same one, or answers to its id."""
+        return bool(self._over.same_as(plan))
+
     def stop_of(self, entry: Entry) -> Stop | None:
         """The stop that is under way for an entry."""
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
@@ -297,6 +302,11 @@ class Downloads:
         """Every live download as it shows itself; an unchanged one is the same object as last time."""
         active = [entry.view(0) for entry in self.active.values()]
         return (*active, *(entry.view(position) for position, entry in enumerate(self.pending, start=1)))
+
+    def kept(self) -> tuple[StoredDownload, ...]:
+        """What has to outlive the process: what runs, what waits, the failures; an unchanged one is the same object."""
+        failures = (entry for entry in self.ended if entry.status is DownloadStatus.FAILED)
+        return tuple(entry.kept() for entry in (*self.live(), *failures))
 
     def ended_views(self, status: DownloadStatus) -> tuple[QueuedDownload, ...]:
         """Ended downloads of one kind, the newest first."""

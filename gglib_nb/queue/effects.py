@@ -88,6 +88,11 @@ class RegisterModel:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreQueue:
+    """Write down what has to outlive the process; something of it changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Tell whoever listens."""
 
@@ -110,6 +115,7 @@ Work = (
     | LimitConcurrency
     | WaitForNetwork
     | RegisterModel
+    | StoreQueue
 )
 """What others do for the queue; the rest it tells."""
 

@@ -5,7 +5,7 @@ the same object again, so that a reader can tell by identity what is new.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Self
 
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -20,6 +20,7 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.progress import RateEstimator
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.events import FileProgressed, TransferProgressed
 from gglib_nb.queue.notices import notice_of, reused
@@ -38,6 +39,7 @@ class Entry:
         aliases: Ids that were found to mean this download.
         stored: Its files, once they are in their place.
         hosts: The hosts of a cluster that fetch it or have it; empty on this machine.
+        peer: Who of the other kernels fetches the same, in words; None where that is not known.
     """
 
     plan: PlannedDownload
@@ -50,6 +52,7 @@ class Entry:
     can_retry: bool = False
     stored: tuple[StoredFile, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
+    peer: str | None = None
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _copies: int = 1
@@ -62,12 +65,25 @@ class Entry:
     _notice: tuple[str, str] | None = None
     _view: QueuedDownload | None = None
     _is_changed: bool = True
+    _kept: StoredDownload | None = None
 
     def __post_init__(self) -> None:
         self._files = tuple(
             ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
             for number, file in enumerate(self.plan.files, start=1)
         )
+
+    @classmethod
+    def restored(cls, restored: RestoredDownload) -> Self:
+        """One that was in the queue of an earlier kernel, as it was there; what ran waits now."""
+        stored = restored.stored
+        entry = cls(stored.plan, stored.queued_at_s, stored.status, set(stored.aliases), stored.started_at_s)
+        entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
+        entry._files = tuple(
+            _progressed(bar, FileProgressed(on_disk, _status_at_rest(bar, on_disk)), bar.size_bytes)
+            for bar, on_disk in zip(entry._files, restored.file_bytes, strict=True)
+        )
+        return entry
 
     def answers_to(self, id: DownloadId) -> bool:  # noqa: A002 - the field's word
         """Whether a caller means this download by `id`; the case of a quantization does not matter."""
@@ -76,7 +92,12 @@ class Entry:
     def move_on(self, cause: Cause) -> None:
         """Takes one step of the table."""
         self.status = TRANSITIONS.following(self.status, cause)
-        self._is_changed = True
+        self._is_changed, self._kept = True, None
+
+    def answer_also_to(self, id: DownloadId) -> None:  # noqa: A002 - the field's word
+        """Takes on one more id."""
+        self.aliases.add(id)
+        self._kept = None
 
     def start(self, at_s: float) -> None:
         """Begins an attempt: the rate starts anew, and what went wrong before is past."""
@@ -84,11 +105,12 @@ class Entry:
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
         self._attempt_at_s, self._mean_rate = at_s, None
-        self._is_changed = True
+        self._is_changed, self._kept = True, None
 
     def hold(self) -> None:
         """Nothing runs: no rate, no notice; the bars stay where they are."""
-        self._rate, self._notice, self._is_changed = RateEstimator(), None, True
+        self._rate, self._notice = RateEstimator(), None
+        self._is_changed, self._kept = True, None
 
     def end(self, at_s: float) -> None:
         """Nothing will run any more."""
@@ -99,6 +121,10 @@ class Entry:
         """Keeps why it failed."""
         self.end(at_s)
         self.error, self.can_retry = error, can_retry
+
+    def leave_to(self, peer: str) -> None:
+        """Over here, and another kernel goes on with it."""
+        self._notice = ("elsewhere", f"{peer} goes on with it")
 
     def keep(self, stored: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...] = ()) -> None:
         """Every file is in its place, and on every host that shall have it."""
@@ -114,12 +140,14 @@ class Entry:
             for bar, arrived in zip(self._files, _arrived_bytes(self.plan.files, stored), strict=True)
         )
 
-    def settle(self, at_s: float) -> None:
-        """Complete: what remains to be said of how it came here."""
+    def settle(self, at_s: float, unregistered: GglibError | None = None) -> None:
+        """Complete: what remains to be said of how it came here, and why it is in no catalog where it should be."""
         self.end(at_s)
         if self._received_bytes and at_s > self._attempt_at_s:
             self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
-        if self.was_present:
+        if unregistered is not None:
+            self._notice = ("unregistered", f"not registered, its files are there: {unregistered}")
+        elif self.was_present:
             self._notice = ("already_present", "on disk already")
         elif not self.is_verified:
             self._notice = ("unverified", "unverified: the Hub states no SHA-256 for it")
@@ -139,11 +167,25 @@ class Entry:
         self._reused_bytes, self._reused_from = event.reused_bytes, event.reused_from
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
-        self._notice = notice_of(event.notice_kind, event.notice_s, event.notice_text)
+        self._notice = self._notice_of(event.notice_kind, event.notice_s, event.notice_text)
         if self._reused_bytes and event.notice_kind in (None, "copying"):
             self._notice = self._reuse_notice
         self._is_changed = True
         return changed
+
+    def meet(self, peer: str | None) -> bool:
+        """Takes note of who else fetches it; whether that shows."""
+        if peer == self.peer:
+            return False
+        self.peer = peer
+        if not self.waits_for_peer:
+            return False
+        self._notice, self._is_changed = self._notice_of("waiting", None, ""), True
+        return True
+
+    def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
+        is_met = kind == "waiting" and self.peer is not None and not text
+        return notice_of(kind, seconds, f"{self.peer} fetches it" if is_met else text)
 
     def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
         """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""
@@ -189,6 +231,11 @@ class Entry:
         return self.status in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 
     @property
+    def waits_for_peer(self) -> bool:
+        """Another process fetches it, and this one looks on."""
+        return self.is_running and self._notice is not None and self._notice[0] == "waiting"
+
+    @property
     def downloaded_bytes(self) -> int:
         """On the disk, of all files."""
         return sum(file.downloaded_bytes for file in self._files)
@@ -220,6 +267,23 @@ class Entry:
     def is_verified(self) -> bool:
         """Every file hashed to what the hub states."""
         return all(file.is_verified for file in self.stored)
+
+    def kept(self) -> StoredDownload:
+        """What of it outlives the process; the same object as before when nothing of that changed."""
+        if self._kept is None:
+            is_at_rest = self.status in (DownloadStatus.PAUSED, DownloadStatus.FAILED)
+            self._kept = StoredDownload(
+                plan=self.plan,
+                status=self.status if is_at_rest else DownloadStatus.QUEUED,
+                was_active=self.status.is_active,
+                aliases=tuple(sorted(self.aliases, key=str)),
+                queued_at_s=self.queued_at_s,
+                started_at_s=self.started_at_s,
+                ended_at_s=self.ended_at_s,
+                error=self.error,
+                can_retry=self.can_retry,
+            )
+        return self._kept
 
     def view(self, position: int) -> QueuedDownload:
         """How it shows itself; the same object as before when nothing in it changed."""
@@ -269,6 +333,10 @@ def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, .
     # One stored file for each target, in the order of its first part. (On another host its path is another one.)
     sizes = dict(zip(dict.fromkeys(file.target for file in planned), (file.size_bytes for file in stored), strict=True))
     return [sizes[file.target] if file.size_bytes is None else file.size_bytes for file in planned]
+
+
+def _status_at_rest(file: ShardProgress, on_disk_bytes: int) -> ShardStatus:
+    return ShardStatus.FINISHED if on_disk_bytes and on_disk_bytes == file.size_bytes else ShardStatus.QUEUED
 
 
 def _progressed(file: ShardProgress, sample: FileProgressed, size_bytes: int | None) -> ShardProgress:

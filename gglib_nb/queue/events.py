@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
     HostFolder,
     HostProgress,
     PlannedDownload,
+    QueueNotice,
     ShardStatus,
     StoredFile,
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import GglibError
 
 
@@ -149,6 +152,25 @@ class ConcurrencyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class DownloadsRestored:
+    """Downloads of kernels that are gone are this queue's now. Replies with an `Adoption`.
+
+    What ran comes before everything that waits here, the rest behind it. What is in this queue already is left as it is
+    here; what cannot be in it any more is a failure that says why.
+
+    Attributes:
+        downloads: In their order.
+        limits: As somebody had set them.
+        starts: The processor shall run.
+    """
+
+    downloads: tuple[RestoredDownload, ...]
+    limits: StoredLimits
+    starts: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionLimitChanged:
     """Connections of all transfers together from now on."""
 
@@ -178,6 +200,27 @@ class HoursTurned:
     hours: DailyHours
     is_open: bool
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class OthersSeen:
+    """What other kernels with the same models folder have in their queues now."""
+
+    downloads: tuple[ElsewhereDownload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeGiven:
+    """There is something to say about the queue as a whole; it takes the place of an earlier notice of its kind."""
+
+    notice: QueueNotice
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeWithdrawn:
+    """What a notice of this kind said is so no more."""
+
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +336,7 @@ class ModelRegistered:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationFailed:
-    """The files are there, their row is not."""
+    """The files are there and their row is not: the download is complete, and says so."""
 
     attempt: int
     error: GglibError
@@ -332,4 +375,25 @@ Event = (
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed
+    | DownloadsRestored
+    | OthersSeen
+    | NoticeGiven
+    | NoticeWithdrawn
 )
+
+ACTIONS = (
+    RequestReceived,
+    CancelRequested,
+    AllCancelRequested,
+    RemovalRequested,
+    MoveRequested,
+    PauseRequested,
+    ResumeRequested,
+    RetryRequested,
+    EndedCleared,
+    EndedDiscarded,
+    FailuresCleared,
+    QueueLimitChanged,
+    BandwidthLimitChanged,
+)
+"""What somebody does to the queue: who acts has read what there was to say about it."""

@@ -36,7 +36,7 @@ class EntryIndex:
 
     def add_alias(self, entry: Entry, id: DownloadId) -> None:  # noqa: A002 - the field's word
         """Have an entry that is in here answer to one more id."""
-        entry.aliases.add(id)
+        entry.answer_also_to(id)
         self.add(entry)
 
     def answering_to(self, id: DownloadId) -> _Found:  # noqa: A002

@@ -23,25 +23,31 @@ What the table does not say:
 * What ran when the engine was lost starts again under a new attempt, before anything else may start.
 * Outside the hours in which downloads may run nothing starts, and what fetches is stopped and waits at the queue's head.
   What only finalizes ends; should it have to fetch again, it is held then.
+* What an earlier kernel left comes in as it was there, without a step of the table.
 * A download whose targets are still held is passed over until they are free. Two different downloads may share a
   companion (one mmproj for several quantizations), never a shard.
 
 The longest module of the package, because every rule of the queue stands in it and nothing else does.
 """
 
+from collections import Counter
+from dataclasses import replace
 from typing import Final, assert_never
 
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import (
     DownloadStatus,
+    ElsewhereDownload,
     PlannedDownload,
     QueuedDownload,
+    QueueNotice,
     QueueRunSummary,
     QueueSnapshot,
     StoredFile,
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredLimits, StoredQueue
 from gglib_nb.errors import (
     AlreadyQueuedError,
     DownloadCancelledError,
@@ -57,6 +63,8 @@ from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
+
+_DISMISSED_BY_ACTIONS: Final = ("adopted", "partials")
 
 
 class QueueMachine:
@@ -88,8 +96,12 @@ class QueueMachine:
         self._last_attempt = 0
         self._run: Run | None = None
         self._last_run: QueueRunSummary | None = None
+        self._limits_set = StoredLimits()
+        self._notices: dict[str, QueueNotice] = {}
+        self._elsewhere: tuple[ElsewhereDownload, ...] = ()
         self._version = 0
         self._effects: list[Effect] = []
+        self._is_to_be_stored = False
 
     # What happens ------------------------------------------------------------------------------------------------
 
@@ -101,8 +113,13 @@ class QueueMachine:
             InvalidConfigError: A limit that cannot work; nothing has changed.
             DownloadCancelledError: A plan for a request that was cancelled meanwhile.
         """
-        self._effects = []
+        self._effects, self._is_to_be_stored = [], False
         self._take(event)
+        if isinstance(event, on.ACTIONS):
+            for kind in _DISMISSED_BY_ACTIONS:
+                self._notices.pop(kind, None)
+        if self._is_to_be_stored:
+            self._do(do.StoreQueue())
         self._version += 1
         return self._effects
 
@@ -137,13 +154,13 @@ class QueueMachine:
                 self._retry(self._downloads.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
             case on.EndedCleared():
                 self._downloads.forget_ended_as(event.status)
+                self._is_to_be_stored = True
             case on.EndedDiscarded():
                 self._discard(self._downloads.discardable(event.id))
             case on.FailuresCleared():
                 self._forget_failures(event.id)
             case on.QueueLimitChanged():
-                _check_count("max_queue_size", event.max_size)
-                self._max_size = event.max_size
+                self._limit_size(event.max_size)
             case on.BandwidthLimitChanged():
                 self._limit_bandwidth(event.bytes_per_second)
             case on.ConcurrencyChanged():
@@ -162,6 +179,14 @@ class QueueMachine:
             case on.HoursTurned():
                 if event.hours == self._hours:
                     self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
+            case on.DownloadsRestored():
+                self._restore(event)
+            case on.OthersSeen():
+                self._see_others(event.downloads)
+            case on.NoticeGiven():
+                self._notices[event.notice.kind] = event.notice
+            case on.NoticeWithdrawn():
+                self._notices.pop(event.kind, None)
             case on.TransferProgressed():
                 self._progress(event)
             case on.TransferWaits():
@@ -201,6 +226,7 @@ class QueueMachine:
             self._join(entry, event)
         del self._resolving[event.request]
         self._is_processing |= event.starts
+        self._is_to_be_stored = True
         self._go_on(event.at_s)
         position = self._downloads.position(entry)
         self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason)))
@@ -234,9 +260,12 @@ class QueueMachine:
         return entry
 
     def _cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
+        goes_on_elsewhere = entry.waits_for_peer
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
         entry.end(at_s)
+        if goes_on_elsewhere:
+            entry.leave_to(entry.peer or "another kernel")
         self._downloads.add_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
@@ -252,6 +281,7 @@ class QueueMachine:
 
     def _move(self, event: on.MoveRequested) -> None:
         entry = self._downloads.waiting(event.id, "only waiting downloads have a position.")
+        self._is_to_be_stored = True
         self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
 
     def _pause(self, entry: Entry) -> None:
@@ -266,7 +296,7 @@ class QueueMachine:
     def _resume(self, entry: Entry, at_s: float) -> None:
         if entry.status is DownloadStatus.PAUSED:
             self._step(entry, Cause.RESUMED)
-        self._is_processing = True
+        self._is_processing = self._is_to_be_stored = True
         self._go_on(at_s)
 
     def _run_now(self, entry: Entry, at_s: float) -> None:
@@ -284,6 +314,7 @@ class QueueMachine:
 
     def _discard(self, entry: Entry) -> None:
         self._downloads.remove_ended(entry)
+        self._is_to_be_stored = True
         self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
     def _retry(self, entry: Entry, at_s: float) -> None:
@@ -302,11 +333,22 @@ class QueueMachine:
             self._downloads.forget_failures()
         else:
             self._downloads.remove_ended(self._downloads.failure(id, "cleared", "`status` shows what is there."))
+        self._is_to_be_stored = True
+
+    def _limit_size(self, max_size: int) -> None:
+        _check_count("max_queue_size", max_size)
+        self._max_size = max_size
+        self._limits_set = replace(self._limits_set, max_size=max_size)
+        self._is_to_be_stored = True
 
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
         if bytes_per_second is not None:
             _check_count("The bandwidth limit in bytes per second", bytes_per_second)
         self._bandwidth_limit = bytes_per_second
+        self._limits_set = replace(
+            self._limits_set, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second
+        )
+        self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
     def _limit_connections(self, max_connections: int) -> None:
@@ -330,6 +372,56 @@ class QueueMachine:
         until = None if self._is_open or self._hours is None else f"{self._hours.start:%H:%M}"
         if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(until):
             self._tell(told.NoticeChanged(entry.plan.id, entry.notice))
+
+    # Other kernels -----------------------------------------------------------------------------------------------
+
+    def _restore(self, event: on.DownloadsRestored) -> None:
+        outcomes: Counter[str] = Counter()
+        for restored in event.downloads:
+            if (outcome := self._take_up(restored, event.at_s, place=outcomes["going_on"])) is not None:
+                outcomes[outcome] += 1
+        limits, mine = event.limits, self._limits_set
+        if limits.max_size is not None and mine.max_size is None:
+            self._limit_size(limits.max_size)
+        if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
+            self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
+        self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
+        self._is_to_be_stored = True
+        self._go_on(event.at_s)
+        self._do(do.Reply(Adoption(**outcomes)))
+
+    def _take_up(self, restored: RestoredDownload, at_s: float, place: int) -> str | None:
+        """What became of it, as a field of `Adoption`; None where this queue has had its own say about it."""
+        plan, entry = restored.stored.plan, Entry.restored(restored)
+        if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
+            return None
+        if entry.status is not DownloadStatus.FAILED:
+            try:
+                self._downloads.check_targets(plan)
+            except AlreadyQueuedError as error:
+                entry.status = DownloadStatus.FAILED
+                entry.fail(error, at_s, can_retry=True)
+        if entry.status is DownloadStatus.FAILED:
+            self._downloads.add_ended(entry)
+            outcome = "failed"
+        else:
+            self._downloads.add_pending(entry, place if restored.stored.was_active else None)
+            is_paused = entry.status is DownloadStatus.PAUSED
+            outcome = "paused" if is_paused else "going_on" if restored.stored.was_active else "waiting"
+        self._tell_status(entry)
+        return outcome
+
+    def _see_others(self, downloads: tuple[ElsewhereDownload, ...]) -> None:
+        self._elsewhere = downloads
+        at_work = {
+            (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner
+            for one in downloads
+            if one.status.is_active and not one.is_left
+        }
+        for entry in self._downloads.running():
+            if entry.meet(at_work.get(entry.plan.identity)):
+                view = entry.view(0)
+                self._tell(told.NoticeChanged(view.id, view.notice))
 
     # Reports -----------------------------------------------------------------------------------------------------
 
@@ -421,20 +513,30 @@ class QueueMachine:
         )
         self._fail(attempt, error, at_s, can_retry=True)
 
-    def _complete(self, attempt: int, at_s: float, files: tuple[StoredFile, ...] | None = None) -> None:
+    def _complete(
+        self,
+        attempt: int,
+        at_s: float,
+        files: tuple[StoredFile, ...] | None = None,
+        unregistered: GglibError | None = None,
+    ) -> None:
         if (entry := self._downloads.registering(attempt)) is None:
             return
         entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
-        entry.settle(at_s)
+        entry.settle(at_s, unregistered)
         self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
         self._go_on(at_s)
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
-        if self._downloads.registering(event.attempt) is not None:
+        entry = self._downloads.registering(event.attempt)
+        if entry is not None and entry.plan.is_update:
+            # It has not taken the old one's place, so it is not what was asked for yet.
             self._fail(event.attempt, event.error, event.at_s, can_retry=True)
             self._go_on(event.at_s)
+        else:
+            self._complete(event.attempt, event.at_s, unregistered=event.error)
 
     def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
         entry = self._downloads.remove_active(attempt)
@@ -455,7 +557,7 @@ class QueueMachine:
             self._run = self._run or Run(at_s)
             self._begin(entry, Cause.STARTED, at_s)
         if self._is_processing and self._downloads.is_drained():
-            self._is_processing = False
+            self._is_processing, self._is_to_be_stored = False, True
             self._summarize(at_s)
 
     def _next_start(self) -> Entry | None:
@@ -501,6 +603,7 @@ class QueueMachine:
         self._tell_status(entry)
 
     def _tell_status(self, entry: Entry) -> None:
+        self._is_to_be_stored = True
         self._tell(told.StatusChanged(entry.plan.id, entry.status))
         self._say_until_when(entry)
 
@@ -587,7 +690,13 @@ class QueueMachine:
             network_wait_s=self._network_wait_s,
             download_hours=self._hours,
             is_outside_hours=not self._is_open,
+            notices=tuple(self._notices.values()),
+            elsewhere=self._elsewhere,
         )
+
+    def stored(self) -> StoredQueue:
+        """What has to outlive the process; downloads that did not change are the same objects as last time."""
+        return StoredQueue(self._downloads.kept(), self._limits_set, self._is_processing)
 
     def check_invariants(self) -> None:
         """Everything that holds between two events; raises `AssertionError` on the first that does not."""

@@ -50,6 +50,7 @@ TRANSITIONS: Final[TransitionTable[DownloadStatus, Cause]] = TransitionTable(
         (_S.FINALIZING, Cause.PAUSED): _S.PAUSED,
         (_S.FINALIZING, Cause.ENGINE_LOST): _S.DOWNLOADING,
         (_S.REGISTERING, Cause.REGISTERED): _S.COMPLETED,
+        # An update that cannot take the old one's place; anything else is complete without its row, too.
         (_S.REGISTERING, Cause.FAILED): _S.FAILED,
         (_S.FAILED, Cause.RETRIED): _S.QUEUED,
         # Stopped, but not confirmed by the engine yet: the same download can be wanted again ...

@@ -75,7 +75,8 @@ def opened(
 ) -> Iterator[OpenNotebook]:
     """Opens a notebook of the given cells, `on` a server, behind a cell 0 that gives its kernel this test's hub and state.
 
-    Called without cells, it opens the test's notebook in one more tab. `options` are `NotebookPage`'s.
+    Called without cells, it opens the test's notebook in one more tab. `name` makes another notebook. `options` are
+    `NotebookPage`'s.
     """
     setup = (
         "import os, time\n"
@@ -84,10 +85,10 @@ def opened(
         "import gglib_nb\n"
         "%load_ext gglib_nb"
     )
-    name = re.sub(r"\W+", "-", request.node.name) + ".ipynb"
+    own_name = re.sub(r"\W+", "-", request.node.name) + ".ipynb"
     with ExitStack() as stack:
 
-        def open_notebook(*cells: str, on: JupyterLab = lab, **options: Any) -> NotebookPage:
+        def open_notebook(*cells: str, on: JupyterLab = lab, name: str = own_name, **options: Any) -> NotebookPage:
             if not cells:
                 return stack.enter_context(NotebookPage(browser, on, name, **options))
             on.write_notebook(name, [setup, *cells])

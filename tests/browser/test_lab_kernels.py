@@ -29,7 +29,7 @@ ENGINE_GONE_WITHIN_S = 3.0
 # A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s and 20 s
 # later again.
 NOTICED_WITHIN_MS = 60_000
-STOPPED = "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again"
+STOPPED = "Nothing is lost: in the next kernel %load_ext gglib_nb and %gguf go on from there."
 
 
 def panel_of(page: NotebookPage) -> Locator:
@@ -91,10 +91,10 @@ def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
 
 
 @pytest.mark.parametrize("end", [restart, kill])
-def test_cells_run_again_show_a_live_panel_that_goes_on_with_what_is_missing(
+def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_missing(
     opened: OpenNotebook, hub: DemoHub, end: Callable[[NotebookPage, int], None]
 ) -> None:
-    page = opened(QUEUE, "%gguf", PID)
+    page = opened(f"{QUEUE}\n%gguf queue demo/tiny-llama-GGUF:Q8_0\n%gguf pause Q8_0", "%gguf", PID)
     page.run(1)
     page.run(2)
     hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > 20 * MB, timeout_s=20)
@@ -102,15 +102,44 @@ def test_cells_run_again_show_a_live_panel_that_goes_on_with_what_is_missing(
     before_bytes = hub.bytes_sent(FILE)
 
     assert page.run(0) == ""
-    page.run(1)
-    page.run(2)
+    said = page.run(2)
     expect(panel_of(page)).to_have_count(1)
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).to_have_attribute("aria-valuenow", re.compile("^[2-9][0-9]$"))
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q8_0")).to_have_attribute("data-status", "paused")
+    told = "Took up 2 downloads of an earlier kernel: 1 goes on, 1 is paused."
+    assert told in said
+    expect(panel_of(page).locator(".gglib-notices")).to_contain_text(told)
+    button_of(page, "demo/tiny-llama-GGUF:Q8_0", "Remove").click()
+    expect(panel_of(page).locator(".gglib-notices")).to_be_hidden()
     hub.set_speed(None)
 
     expect(row_of(page, MODEL)).to_have_attribute("data-status", "completed", timeout=30_000)
     assert before_bytes > 20 * MB
+    assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
+
+
+def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
+    opened: OpenNotebook, lab: JupyterLab, hub: DemoHub
+) -> None:
+    first = opened(QUEUE, "%gguf")
+    first.run(1)
+    hub.wait_for(bytes_flow)
+    hub.set_speed(MB / 2)  # it goes on while the second notebook opens
+    second = opened(QUEUE, "%gguf", f"%gguf cancel {MODEL}", name="second.ipynb")
+    second.run(2)
+    others = panel_of(second).get_by_role("list", name="Downloads of other kernels")
+
+    expect(others.get_by_role("listitem")).to_have_count(1)
+    expect(others).to_contain_text("test_a_second_notebook")
+    expect(others).to_contain_text("B/s")
+    second.run(1)
+    expect(row_of(second, MODEL)).to_contain_text("fetches it", timeout=10_000)
+    assert "goes on with it" in second.run(3)
+    hub.set_speed(None)
+
+    first.run(2)
+    expect(row_of(first, MODEL)).to_have_attribute("data-status", "completed", timeout=30_000)
     assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
 
 
@@ -165,6 +194,8 @@ def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(open
 
     first.restart_kernel()
 
-    expect(panel_of(second)).to_contain_text("run the cells again", timeout=NOTICED_WITHIN_MS)
+    expect(panel_of(second)).to_contain_text(
+        re.compile("run the cells again|go on from there"), timeout=NOTICED_WITHIN_MS
+    )
     expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MB of 58.9 MB$"))
     expect(panel_of(second).locator(".gglib-pace")).to_have_text("")

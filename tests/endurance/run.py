@@ -127,6 +127,7 @@ class EnduranceRun:
                 self._at_rest = self._footprint_after_one_download()
                 hub.faults.add(self.chaos, times=None)
                 self._live(began_s)
+                self._make_up_for_missed_kills()
                 self._settle()
                 self._reckon()
             finally:
@@ -215,6 +216,14 @@ class EnduranceRun:
         psutil.Process(pid).kill()
         self.tally.engine_kills += 1
         return True
+
+    def _make_up_for_missed_kills(self) -> None:
+        """Kills that were due when nothing ran, or too late for a slow machine."""
+        for _ in range(len(self._kernel_kills)):
+            self._kill_kernel()
+        for _ in range(len(self._engine_kills)):
+            self._tell('manager.sync.download("demo/last")')
+            wait_until(self._has_killed_engine, 20, "an engine to kill")
 
     def _kill_kernel(self) -> None:
         engine = self._state()["engine"]

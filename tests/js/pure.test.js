@@ -38,6 +38,7 @@ const item = (id, fields = {}) => ({
   path: null,
   is_verified: null,
   was_present: false,
+  hosts: "",
   started_at_s: null,
   ended_at_s: null,
   shards: [],
@@ -57,6 +58,8 @@ const queue = {
   eta_seconds: null,
   resolving: [],
   last_run: null,
+    notices: [],
+    elsewhere: [],
 };
 
 const stateOf = (...items) => ({
@@ -333,6 +336,7 @@ test("a finished row says size, time and mean rate, or that it was here", () => 
   };
 
   assert.deepEqual(panel.factsOf(item("o/a", done)), ["4.1 kB", "42 s", "98 B/s"]);
+  assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true, hosts: "on gpu-1" })).at(-1), "on gpu-1");
   assert.deepEqual(panel.factsOf(item("o/a", { ...done, was_present: true })), ["4.1 kB", "was here already"]);
 });
 

@@ -69,6 +69,8 @@ const state = (items = {}, fields = {}) => ({
     eta_seconds: null,
     resolving: [],
     last_run: null,
+    notices: [],
+    elsewhere: [],
   },
   order: Object.keys(items),
   items,
@@ -97,6 +99,7 @@ const item = (id, fields) => ({
   path: null,
   is_verified: null,
   was_present: false,
+  hosts: "",
   started_at_s: null,
   ended_at_s: null,
   shards: [{ path: evil, kind: evil, size_bytes: 1, downloaded_bytes: 0, status: evil }],
@@ -211,5 +214,52 @@ test("an empty panel teaches the first command", () => {
   const { el, close } = show(state());
 
   assert.match(el.querySelector(".gglib-empty").textContent, /%gguf queue owner\/repo/);
+  close();
+});
+
+const elsewhere = (fields = {}) => ({
+  owner: evil,
+  is_left: false,
+  id: "o/m:Q4",
+  name: "m",
+  quantization: "Q4",
+  status: "downloading",
+  downloaded_bytes: 25,
+  total_bytes: 100,
+  bytes_per_second: 5e6,
+  eta_seconds: 15,
+  notice: null,
+  ...fields,
+});
+
+test("downloads of other kernels are rows without buttons", () => {
+  const queue = { ...state().queue, elsewhere: [elsewhere(), elsewhere({ id: "o/n:Q8", is_left: true })] };
+  const { el, close } = show(state({}, { queue }));
+
+  const rows = [...el.querySelectorAll(".gglib-peer")];
+  assert.deepEqual(
+    rows.map((row) => row.querySelector(".gglib-line").textContent),
+    ["25 B of 100 B · 5.0 MB/s · 15 s left", "25 B of 100 B · its kernel is gone; %gguf takes it up"],
+  );
+  assert.equal(rows[0].querySelector(".gglib-owner").textContent, evil);
+  assert.equal(rows[0].querySelector("[role=progressbar]").getAttribute("aria-valuenow"), "25");
+  assert.equal(el.querySelectorAll(".gglib-peer button").length, 0);
+  close();
+});
+
+test("a line about the queue is text, and what lies about is queued again by its button", () => {
+  const notices = [
+    { kind: "adopted", text: evil },
+    { kind: "partials", text: "2 partial downloads lie in the models folder." },
+  ];
+  const { model, el, close } = show(state({}, { queue: { ...state().queue, notices } }));
+
+  const lines = [...el.querySelectorAll(".gglib-notices p")];
+  assert.deepEqual(
+    lines.map((line) => line.firstElementChild.textContent),
+    [evil, "2 partial downloads lie in the models folder."],
+  );
+  lines[1].querySelector("button").click();
+  assert.equal(model.sent.at(-1).kind, "queue_partials");
   close();
 });

@@ -5,6 +5,7 @@ from itertools import count
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -111,6 +112,16 @@ class QueueDriver:
 
     def turn(self, text, *, is_open):
         self.send(on.HoursTurned(DailyHours.parse(text), is_open, self.now_s))
+
+    # Other kernels
+
+    def restore(self, *stored, limits=None, starts=True):
+        """Takes up what an earlier kernel left, of each file ten bytes on the disk."""
+        downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
+        return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts, self.now_s))
+
+    def see(self, *others):
+        self.send(on.OthersSeen(others))
 
     # Reports; a download is named by its id, an old attempt by its number
 

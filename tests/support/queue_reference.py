@@ -10,6 +10,8 @@ from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.references import DownloadId
 
+ACTIVE = ("downloading", "finalizing", "registering")
+
 
 class RefusedError(Exception):
     def __init__(self, kind):
@@ -89,6 +91,38 @@ class Reference:
 
     def failures(self):
         return [item for item in reversed(self.ended) if item.status == "failed"]
+
+    # Kernels that are gone
+
+    def kept(self):
+        """`id, status, whether it ran` of what has to outlive the process."""
+        live = [
+            (item.plan.id, "paused" if item.status == "paused" else "queued", item.status in ACTIVE)
+            for item in self.live()
+        ]
+        return live + [(item.plan.id, "failed", False) for item in reversed(self.failures())]
+
+    def restore(self, downloads, *, starts):
+        """`downloads` are `(plan, status, whether it ran)`; returns how many went on, wait, rest and had failed."""
+        outcomes = {"going_on": 0, "waiting": 0, "paused": 0, "failed": 0}
+        for plan, status, was_active in downloads:
+            known = [*self.live(), *self.ended, *(item for item, _plan in self.stopping.values())]
+            if any(item.is_same(plan) for item in known):
+                continue
+            item = Item(plan, status)
+            if any(other.status != "registering" and collide(other.plan, plan) for other in self.live()):
+                item.status = "failed"
+            if item.status == "failed":
+                self.ended.append(item)
+                outcomes["failed"] += 1
+            elif was_active:
+                self.pending.insert(outcomes["going_on"], item)
+                outcomes["going_on" if item.status == "queued" else "paused"] += 1
+            else:
+                self.pending.append(item)
+                outcomes["waiting" if item.status == "queued" else "paused"] += 1
+        self.is_processing = self.is_processing or (starts and bool(outcomes["going_on"] + outcomes["waiting"]))
+        return outcomes
 
     # Requests
 
@@ -251,6 +285,7 @@ class Reference:
             self.note_end(item)
 
     def register(self, attempt):
+        """Also where the catalog could not write: the files are there."""
         self.end(self.active.pop(attempt), "completed")
 
     def lose_engine(self, attempts=None):

@@ -1,5 +1,6 @@
 """The database's steps: applied once, whole or not at all, and never by a version that does not know them."""
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.catalog.connection import atomic
+from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import MIGRATIONS, Migration, migrate
+from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.stored_queue import StoredLimits
 from gglib_nb.errors import CatalogError
 
+CATALOGS = Path(__file__).parent / "catalogs"
 FIRST = Migration("0001 first", ("CREATE TABLE first (a)",))
 SECOND = Migration("0002 second", ("CREATE TABLE second (a)", "INSERT INTO second VALUES (1)"))
 BROKEN = Migration("0002 broken", ("CREATE TABLE second (a)", "INSERT INTO nowhere VALUES (1)"))
@@ -67,6 +73,39 @@ def test_the_names_of_the_steps_are_in_order_and_unique() -> None:
     released = [migration.name for migration in MIGRATIONS]
 
     assert released == sorted(set(released))
+
+
+@pytest.mark.parametrize("made_by", sorted(CATALOGS.iterdir()), ids=lambda path: path.stem)
+def test_a_real_file_of_every_earlier_shape_keeps_its_models_and_gets_every_step(tmp_path: Path, made_by: Path) -> None:
+    path = Path(shutil.copy(made_by, tmp_path / "gglib_nb.sqlite3"))
+
+    [model] = Catalog(path).models()
+
+    assert (str(model.id), model.commit_sha, model.registered_at_s) == ("owner/kept:Q4_K_M", "c" * 40, 1000.0)
+    assert model.files[0].facts == {"architecture": "llama"}
+    with closing(sqlite3.connect(path)) as connection:
+        assert names(connection) == [migration.name for migration in MIGRATIONS]
+
+
+def test_there_is_a_real_file_of_every_earlier_shape() -> None:
+    shapes = {path.stem[:4] for path in CATALOGS.iterdir()}
+
+    assert shapes == {migration.name[:4] for migration in MIGRATIONS}
+
+
+def test_a_queue_that_the_version_before_kept_is_taken_up(tmp_path: Path) -> None:
+    path = Path(shutil.copy(CATALOGS / "0002-queues.sqlite3", tmp_path / "gglib_nb.sqlite3"))
+    mine = KernelRecord("mine", "", "here 0 0", 1, "", "/models", "https://hub")
+
+    left = Queues(Database(path), mine, Path("/models")).adopt(lambda _record: True, 2000.0)
+
+    assert left is not None
+    assert [(str(one.plan.id), one.status.value, one.was_active) for one in left.downloads] == [
+        ("owner/a:Q4_K_M", "queued", True),
+        ("owner/b:Q4_K_M", "paused", False),
+        ("owner/c:Q4_K_M", "failed", False),
+    ]
+    assert (left.limits, left.is_processing) == (StoredLimits(7), True)
 
 
 def test_an_atomic_block_that_is_interrupted_leaves_nothing(database: sqlite3.Connection) -> None:

@@ -76,7 +76,7 @@ def test_one_failure_can_be_cleared_and_the_others_stay(queue):
     queue.clear_failed("Owner/A:q4_k_m")
 
     assert queue.failures == [B]
-    assert queue.effects == []
+    assert queue.effects == [do.StoreQueue()]
 
 
 @pytest.mark.parametrize(
@@ -201,14 +201,16 @@ def test_a_download_is_completed_only_when_its_row_is_written(queue):
     assert [str(item.id) for item in queue.snapshot.recent_completed] == [A]
 
 
-def test_a_failed_registration_is_a_failure_that_can_be_retried(queue):
+def test_a_download_that_cannot_be_registered_is_complete_and_says_so(queue):
     error = CatalogError("The models database is locked. Close the other program.")
     queue.finish(A)
 
     queue.registration_failed(A, error)
 
-    assert (failure(queue).error, failure(queue).can_retry) == (error, True)
-    assert queue.retry(A) == 1
+    [done] = queue.snapshot.recent_completed
+    assert (done.notice_kind, len(done.paths)) == ("unregistered", 12)
+    assert done.notice == f"not registered, its files are there: {error}"
+    assert queue.snapshot.recent_failures == ()
 
 
 def test_without_add_to_db_a_finished_download_is_completed_at_once():

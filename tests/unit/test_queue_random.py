@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredDownload, StoredLimits
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -70,6 +71,7 @@ class QueueRules(RuleBasedStateMachine):
         self.registering = {}
         self.last_request = 0
         self.now_s = 1000.0
+        self.is_size_set = False
 
     # Requests ------------------------------------------------------------------------------------------------
 
@@ -170,6 +172,7 @@ class QueueRules(RuleBasedStateMachine):
 
     @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
     def limit(self, max_size, bytes_per_second):
+        self.is_size_set = True
         self.play(on.QueueLimitChanged(max_size), lambda: setattr(self.model, "max_size", max_size))
         self.play(on.BandwidthLimitChanged(bytes_per_second), lambda: None)
         assert self.of(do.LimitBandwidth) == [do.LimitBandwidth(bytes_per_second)]
@@ -190,6 +193,38 @@ class QueueRules(RuleBasedStateMachine):
         self.play(
             on.HoursTurned(hours, is_open, self.now_s), lambda: self.model.turn(is_open=is_open) if holds else None
         )
+
+    # Other kernels -------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.model.live()) < 6)
+    @rule(
+        downloads=st.lists(
+            st.tuples(PLANS, st.sampled_from(["queued", "paused", "failed"]), st.booleans()), max_size=4
+        ),
+        starts=st.booleans(),
+        limit=st.none() | st.integers(1, 4),
+    )
+    def restore(self, downloads, starts, limit):
+        # What ran comes first, as whoever stored it has it; what failed or rests did not run.
+        ordered = sorted(downloads, key=lambda one: (one[1] == "failed", not one[2]))
+        left = [(plan, status, was_active and status == "queued") for plan, status, was_active in ordered]
+        event = on.DownloadsRestored(tuple(map(a_restored, left)), StoredLimits(max_size=limit), starts, self.now_s)
+        outcomes = self.play(event, lambda: self.restored(left, starts, limit))
+        assert self.reply == Adoption(**outcomes)
+
+    def restored(self, left, starts, limit):
+        if limit is not None and not self.is_size_set:
+            self.model.max_size, self.is_size_set = limit, True
+        return self.model.restore(left, starts=starts)
+
+    @rule(owner=st.sampled_from(["a.ipynb", "b.ipynb"]), pick=PICKS)
+    def see_others(self, owner, pick):
+        plan = _plans()[pick]
+        one = ElsewhereDownload(
+            owner, False, plan.id, plan.commit_sha, DownloadStatus.DOWNLOADING, 1, 2, 3.0, None, None
+        )  # fmt: skip
+        self.play(on.OthersSeen((one,)), lambda: None)
+        assert self.machine.snapshot().elsewhere == (one,)
 
     # Reports -------------------------------------------------------------------------------------------------
 
@@ -262,7 +297,7 @@ class QueueRules(RuleBasedStateMachine):
     def fail_to_register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.fail(attempt))
+        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.register(attempt))
 
     @precondition(lambda self: self.engine.answered)
     @rule(pick=PICKS, which=st.integers(0, 4))
@@ -291,7 +326,7 @@ class QueueRules(RuleBasedStateMachine):
         self.model.expect_nothing()
         self.now_s += 1.0
         self.effects, self.reply = [], None
-        before = self.machine.snapshot()
+        before, kept_before = self.machine.snapshot(), self.machine.stored()
         try:
             predicted = predict()
         except RefusedError as refused:
@@ -302,6 +337,8 @@ class QueueRules(RuleBasedStateMachine):
         self.effects = self.machine.handle(event)
         self.reply = next((effect.value for effect in self.of(do.Reply)), None)
         self.model.settle()
+        # Nothing that has to outlive the process changes without somebody being told to write it down.
+        assert self.machine.stored() == kept_before or self.of(do.StoreQueue) == [do.StoreQueue()]
         self.obey()
         self.compare_told()
         self.compare_objects(before)
@@ -398,6 +435,14 @@ class QueueRules(RuleBasedStateMachine):
         assert self.machine.is_drained == (model.is_drained() and not model.requests)
 
     @invariant()
+    def what_is_kept_is_what_the_model_holds(self):
+        stored = self.machine.stored()
+        kept = [(one.plan.id, one.status, one.was_active) for one in stored.downloads]
+        assert kept == self.model.kept()
+        assert stored.is_processing == self.model.is_processing
+        assert all(one is same for one, same in zip(self.machine.stored().downloads, stored.downloads, strict=True))
+
+    @invariant()
     def every_attempt_is_accounted_for(self):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
         assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
@@ -428,6 +473,13 @@ class QueueRules(RuleBasedStateMachine):
             self.finish(0)
         elif self.registering:
             self.register(0)
+
+
+def a_restored(left):
+    plan, status, was_active = left
+    error = ERROR if status == "failed" else None
+    stored = StoredDownload(plan, DownloadStatus(status), was_active, (), 900.0, ended_at_s=None, error=error)
+    return RestoredDownload(stored, tuple(10 for _file in plan.files))
 
 
 TestQueue = QueueRules.TestCase

@@ -290,7 +290,7 @@ def test_a_machine_that_could_hold_or_run_nothing_is_refused(config):
 def test_a_bandwidth_limit_is_passed_on_and_shown(queue):
     queue.send(on.BandwidthLimitChanged(5_000_000))
 
-    assert queue.effects == [do.LimitBandwidth(5_000_000)]
+    assert queue.effects == [do.LimitBandwidth(5_000_000), do.StoreQueue()]
     assert queue.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
 
 
@@ -298,7 +298,7 @@ def test_no_bandwidth_limit_is_none(queue):
     queue.send(on.BandwidthLimitChanged(5_000_000))
     queue.send(on.BandwidthLimitChanged(None))
 
-    assert queue.effects == [do.LimitBandwidth(None)]
+    assert queue.effects == [do.LimitBandwidth(None), do.StoreQueue()]
     assert queue.snapshot.bandwidth_limit_bytes_per_second is None
 
 

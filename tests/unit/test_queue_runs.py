@@ -140,7 +140,7 @@ def test_a_failed_registration_ends_the_run_too(queue):
     queue.finish(A)
     queue.registration_failed(A)
 
-    assert attempts(summaries(queue)[0]) == (0, 1, 0)
+    assert attempts(summaries(queue)[0]) == (1, 0, 0)
 
 
 def test_a_run_waits_for_the_last_attempt_to_stop(queue):

@@ -1,6 +1,7 @@
 """The queue as plain text and as static HTML."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, QueueRunSummary, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, HostProgress, QueueRunSummary, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError
+from gglib_nb.notebook import wording
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.text import render_text
 from tests.support.snapshots import GB, download, shard, snapshot
@@ -191,3 +193,14 @@ def test_the_same_snapshot_renders_the_same():
 
 def test_the_values_of_the_tests_are_those_of_the_domain():
     assert download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
+
+
+def test_a_download_on_a_cluster_says_where_it_is_and_how_far_each_host_is() -> None:
+    one = (HostProgress("gpu-1", 300, 1000),)
+    several = (HostProgress("gpu-1", 1000, 1000, is_finished=True), HostProgress("gpu-2", 605, 1000))
+    moving = replace(DOWNLOADING, bytes_per_second=None, eta_seconds=None)
+
+    assert wording.pace(replace(moving, hosts=one)) == "on gpu-1"
+    assert wording.hosts(replace(moving, hosts=several)) == "gpu-1 done, gpu-2 60 %"
+    assert wording.hosts(replace(moving, hosts=())) == ""
+    assert wording.hosts(replace(moving, hosts=(several[0], replace(several[0], host="gpu-2")))) == "on gpu-1, gpu-2"

@@ -198,11 +198,14 @@ class EngineClient:
         return process
 
     def _open_log(self) -> BinaryIO:
-        self._log_folder.mkdir(parents=True, exist_ok=True)
-        path = self._log_folder / "engine.log"
-        if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
-            path.replace(path.with_name("engine.log.1"))
-        return path.open("ab")
+        """The log; where its folder cannot be written, downloads go on without."""
+        with contextlib.suppress(OSError):
+            self._log_folder.mkdir(parents=True, exist_ok=True)
+            path = self._log_folder / "engine.log"
+            if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
+                path.replace(path.with_name("engine.log.1"))
+            return path.open("ab")
+        return Path(os.devnull).open("wb")
 
     def _read_all(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe

@@ -38,11 +38,11 @@ from typing import Any, Final, Self
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
 from gglib_nb.engine.storage.filesystem import sync_data, syncer_of
+from gglib_nb.engine.storage.owners import boot_id
 from gglib_nb.engine.storage.paths import open_beside
 
 # Beyond this the journal is begun anew with its last state alone.
 _LONGEST_BYTES: Final = 256 * 1024
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,6 @@ class JournalState:
     synced: RangeSet
     verified: Verified | None
     copied: Copied = field(default_factory=Copied)
-
-
-def boot_id() -> str:
-    """What tells this boot of this machine from any other; empty where the system does not say."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _line(record: dict[str, Any], seed: int) -> bytes:

@@ -20,14 +20,13 @@ import errno
 import json
 import os
 import secrets
-import socket
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from gglib_nb.engine.storage.journal import boot_id
+from gglib_nb.engine.storage.owners import clock_s, is_of_earlier_boot, is_running, present_place
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
@@ -42,46 +41,9 @@ class LeaseLostError(Exception):
     """Another process may own the partial file; nothing is written before that is known."""
 
 
-def clock_s() -> float:
-    """A clock that goes on while the machine sleeps, so that a lease runs out then, too."""
-    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(kind)
-
-
-def _place() -> str:
-    """Where process ids mean the same: machine, boot and process namespace."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()} {boot_id()} {namespace}"
-
-
-def _is_of_earlier_boot(place: str, written_s: float) -> bool:
-    """Whether a lease was written on this machine before it was started.
-
-    Two machines may carry one name, so the time of the last write decides: a living owner, wherever it is, has
-    written since this boot.
-    """
-    host, boot, *_ = f"{place}  ".split(" ")
-    is_other_boot = host == socket.gethostname() and bool(boot) and bool(boot_id()) and boot != boot_id()
-    return is_other_boot and written_s < time.time() - clock_s()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        # A killed process that nobody has waited for yet still has its id.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-
-
 def owner_name(pid: int | None = None, place: str | None = None) -> str:
     """How a process is named where engines speak of each other's leases; by default this one."""
-    return f"{os.getpid() if pid is None else pid} {_place() if place is None else place}"
+    return f"{os.getpid() if pid is None else pid} {present_place() if place is None else place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +66,7 @@ class LeaseState:
 
     def is_owner_dead(self) -> bool:
         """Whether the owner is known to be gone; False where that cannot be seen from here."""
-        return self.place == _place() and not _is_running(self.pid)
+        return self.place == present_place() and not is_running(self.pid)
 
 
 def read_lease(path: Path) -> LeaseState | None:
@@ -196,7 +158,7 @@ class Lease:
             written_s = self._path.stat().st_mtime
         except OSError:
             return False
-        return state.is_owner_dead() or _is_of_earlier_boot(state.place, written_s)
+        return state.is_owner_dead() or is_of_earlier_boot(state.place, written_s)
 
     def is_ours(self) -> bool:
         """Whether the lease at the path still names us; asks the filesystem."""
@@ -252,6 +214,6 @@ class Lease:
 
     def _write(self, downloaded_bytes: int) -> None:
         self._beat += 1
-        state = LeaseState(self._owner, _place(), os.getpid(), self._beat, downloaded_bytes)
+        state = LeaseState(self._owner, present_place(), os.getpid(), self._beat, downloaded_bytes)
         os.pwrite(self._fd, json.dumps(asdict(state)).encode().ljust(_LENGTH), 0)
         self._renewed_s = clock_s()

@@ -21,6 +21,19 @@ def present_bytes(files: Iterable[PlannedFile], commit_sha: str) -> int:
     return sum(_present_at(Path(target), each, commit_sha) for target, each in parts.items())
 
 
+def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
+    """The same, file by file; of files that share a target the first are taken to be there first."""
+    left = {
+        target: _present_at(Path(target), [file for file in files if file.target == target], commit_sha)
+        for target in dict.fromkeys(file.target for file in files)
+    }
+    found = []
+    for file in files:
+        found.append(min(left[file.target], file.size_bytes or 0))
+        left[file.target] -= found[-1]
+    return tuple(found)
+
+
 def _present_at(target: Path, parts: Sequence[PlannedFile], commit_sha: str) -> int:
     sizes = [part.size_bytes for part in parts if part.size_bytes is not None]
     if len(sizes) < len(parts):

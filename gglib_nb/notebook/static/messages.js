@@ -9,14 +9,18 @@
  *   status: string, position: number, downloaded_bytes: number, total_bytes: number|null,
  *   bytes_per_second: number|null, eta_seconds: number|null, notice: string|null, notice_kind: string|null,
  *   error: string|null, help_url: string|null, can_retry: boolean, reason: string, path: string|null, projector_path: string|null,
- *   is_verified: boolean|null, was_present: boolean, started_at_s: number|null, ended_at_s: number|null,
+ *   is_verified: boolean|null, was_present: boolean, hosts: string, started_at_s: number|null, ended_at_s: number|null,
  *   shards: ShardState[]}} ItemState */
 /** @typedef {{started_at_s: number, ended_at_s: number, models_completed: number, models_failed: number,
  *   models_cancelled: number, completed_bytes: number|null}} RunState */
+/** @typedef {{kind: string, text: string}} NoticeState */
+/** @typedef {{owner: string, is_left: boolean, id: string, name: string, quantization: string|null, status: string,
+ *   downloaded_bytes: number, total_bytes: number|null, bytes_per_second: number|null, eta_seconds: number|null,
+ *   notice: string|null}} ElsewhereState */
 /** @typedef {{pending_count: number, active_count: number, max_size: number, max_concurrent: number,
  *   max_connections: number, bandwidth_limit_bytes_per_second: number|null, download_hours: string|null,
  *   waits_until: string|null, bytes_per_second: number|null, eta_seconds: number|null,
- *   resolving: string[], last_run: RunState|null}} QueueState */
+ *   resolving: string[], last_run: RunState|null, notices: NoticeState[], elsewhere: ElsewhereState[]}} QueueState */
 /** @typedef {{rev: number, seq: number, queue: QueueState, order: string[], items: Record<string, ItemState>}} PanelState */
 /** @typedef {{fields: Partial<ItemState>, bars: [number, number, string?, number?, number[]?][]}} ItemPatch */
 /** @typedef {{kind: "delta", rev: number, seq: number, queue: Partial<QueueState>, order?: string[],

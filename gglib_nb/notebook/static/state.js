@@ -69,7 +69,7 @@ const SECTIONS = [
  */
 export function withoutKernel(state) {
   const items = Object.entries(state.items).map(([id, item]) => [id, ACTIVE.includes(item.status) ? ended(item) : item]);
-  return { ...state, items: Object.fromEntries(items) };
+  return { ...state, queue: { ...state.queue, notices: [], elsewhere: [] }, items: Object.fromEntries(items) };
 }
 
 /** @param {ItemState} item @returns {ItemState} */

@@ -10,6 +10,7 @@ import { List } from "./list.js";
 import { Models } from "./models.js";
 import { Sight } from "./sight.js";
 import { ACTIVE, PENDING, withoutKernel, withoutPace } from "./state.js";
+import { Elsewhere, Notices } from "./surroundings.js";
 import { announcementsOf, runSummary } from "./words.js";
 
 /** @import { View } from "./kernel.js" */
@@ -17,7 +18,8 @@ import { announcementsOf, runSummary } from "./words.js";
 
 const GONE = "The kernel is gone. This is the last it said; run the cells again for a live panel.";
 const GONE_AT_WORK =
-  "The kernel is gone and its downloads have stopped. What arrived is kept: run the cells again to go on from there.";
+  "The kernel is gone and its downloads have stopped. Nothing is lost: in the next kernel %load_ext gglib_nb and %gguf " +
+  "go on from there.";
 const SILENT =
   "The kernel has not answered yet, and what stands here may be old. A running cell can hold this up; " +
   "after a restart, run the cells again.";
@@ -48,15 +50,17 @@ export class PanelView {
     this.#spoken = model.get("snapshot");
     this.header = new Header(this);
     this.adder = new Adder(this);
+    this.notices = new Notices(this);
     this.list = new List(this, signal);
+    this.elsewhere = new Elsewhere();
     this.models = new Models(this);
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
     this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
     this.header.totals.append(this.summary);
-    const parts = [this.header.element, this.banner, this.adder.element, this.models.element, this.list.element];
+    const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(), this.news);
+    this.root.append(...parts, emptyState(), this.elsewhere.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
@@ -119,7 +123,9 @@ export class PanelView {
     this.#frame = 0;
     const state = this.state();
     this.header.update(state);
+    this.notices.update(state);
     this.list.update(state);
+    this.elsewhere.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);

@@ -5,7 +5,7 @@
 import { duration, fraction, percent, plural, rate, size } from "./formats.js";
 import { ACTIVE, PENDING } from "./state.js";
 
-/** @import { ItemState, PanelState, RunState, Suggestion, VariantChoice } from "./messages.js" */
+/** @import { ElsewhereState, ItemState, PanelState, RunState, Suggestion, VariantChoice } from "./messages.js" */
 
 /** @param {ItemState} item */
 export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
@@ -28,8 +28,13 @@ export function measureOf({ status, downloaded_bytes, total_bytes }) {
   return status === "queued" && downloaded_bytes === 0 ? size(total_bytes) : percent(fraction(downloaded_bytes, total_bytes));
 }
 
-/** The line of numbers under a title, piece by piece. @param {ItemState} item @returns {string[]} */
+/** The line of numbers under a title, piece by piece; on a cluster its hosts come last. @param {ItemState} item @returns {string[]} */
 export function factsOf(item) {
+  return item.hosts ? [...numbersOf(item), item.hosts] : numbersOf(item);
+}
+
+/** @param {ItemState} item @returns {string[]} */
+function numbersOf(item) {
   const { downloaded_bytes: done, total_bytes: total } = item;
   const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
   switch (item.status) {
@@ -60,7 +65,7 @@ export function filesDone({ shards }) {
 /** What goes on with it, in words; empty where the numbers say it all. @param {ItemState} item */
 export function noteOf(item) {
   if (item.status === "failed") return item.error ?? "It failed for an unknown reason.";
-  if (item.status === "completed") return item.notice_kind === "reused" ? (item.notice ?? "") : "";
+  if (item.status === "completed") return ["reused", "unregistered"].includes(item.notice_kind ?? "") ? (item.notice ?? "") : "";
   if (item.notice) return item.notice;
   return item.status === "downloading" || item.status === "queued" || item.status === "cancelled" ? "" : item.status;
 }
@@ -69,6 +74,18 @@ export function noteOf(item) {
 export function digestOf(item) {
   if (item.status !== "completed" || item.is_verified === null) return "";
   return item.is_verified ? "SHA-256 verified" : "unverified: the Hub states no SHA-256";
+}
+
+/** Which kernel has it. @param {ElsewhereState} item */
+export const whoseIs = ({ owner, is_left }) => (is_left ? `left by ${owner}` : owner);
+
+/** How far a download of another kernel is, and what goes on with it. @param {ElsewhereState} item */
+export function elsewhereOf(item) {
+  const { downloaded_bytes: done, total_bytes: total, bytes_per_second: pace } = item;
+  const amount = done === 0 || done === total ? size(total) : `${size(done)} of ${size(total)}`;
+  if (item.is_left) return `${amount} · its kernel is gone; %gguf takes it up`;
+  if (pace === null) return `${amount} · ${item.notice ?? item.status}`;
+  return [amount, rate(pace), left(item.eta_seconds)].filter(Boolean).join(" · ");
 }
 
 /** @param {RunState} run @returns {{text: string, mood: "good"|"mixed"|"bad"}} */

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.storage.lease import Lease, SeenLease, clock_s, read_lease
+from gglib_nb.engine.storage.lease import Lease, SeenLease, read_lease
+from gglib_nb.engine.storage.owners import clock_s
 
 
 @pytest.fixture

@@ -1,0 +1,364 @@
+"""The thread that keeps a queue in the user's database, and looks at the queues of other kernels there.
+
+The queue thread only says that something changed; this one asks it for the newest state when it gets to it, so a busy
+disk costs the queue nothing and many changes become one write. While something is kept it gives a sign of life; while
+somebody looks, or there is somebody to see, it reads those of others. Where the database cannot be used, that is said once
+and tried again from time to time: downloads need none of this.
+"""
+
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, Protocol
+
+from gglib_nb.catalog.database import Database
+from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice, QueueSnapshot
+from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.engine.storage.on_disk import present_by_file
+from gglib_nb.engine.storage.owners import Owner, clock_s
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError
+from gglib_nb.manager.partial_requests import partial_requests
+from gglib_nb.manager.thread_pool import succeed
+from gglib_nb.queue import events as on
+from gglib_nb.settings import Settings
+
+_log: Final = logging.getLogger("gglib_nb")
+
+_BEAT_S: Final = 1.0
+# With nothing running, or where every write is one over the network, a sign of life may come more rarely.
+_SLOW_BEAT_S: Final = 5.0
+_LOOK_S: Final = 1.0
+# Four slow beats: what cannot be seen from here, a kernel of another machine or container, is gone after this.
+SILENT_S: Final = 20.0
+# By their clock and ours, which may differ: a kernel that has been silent for so long need not be watched first.
+_LONG_SILENT_S: Final = 120.0
+_RETRY_S: Final = 10.0
+_CLOSE_S: Final = 1.0
+
+
+class KeptQueue(Protocol):
+    """What is asked of the queue."""
+
+    @property
+    def snapshot(self) -> QueueSnapshot:
+        """As it is now."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody follows its snapshots."""
+
+    def post(self, event: on.Event) -> "Future[object]":
+        """Has it take an event."""
+
+    def ask_stored(self) -> "Future[StoredQueue]":
+        """What of it has to be kept."""
+
+
+class QueueKeeper:
+    """Keeps one queue. Every method may be called from any thread, and none waits but `close`."""
+
+    def __init__(self, database: Database, settings: Settings, title: str, queue: KeptQueue) -> None:
+        """Starts nothing and opens nothing yet."""
+        self._database: Final = database
+        self._models_directory: Final = settings.models_directory
+        self._owner: Final = Owner.this_process()
+        kernel = KernelRecord(
+            *(secrets.token_hex(8), title, self._owner.place, self._owner.pid, self._owner.start),
+            *(os.path.realpath(settings.models_directory), settings.endpoint),
+        )
+        self._queues: Final = Queues(database, kernel, settings.models_directory)
+        self._queue: Final = queue
+        self._prepare: Callable[[], None] = lambda: None
+        self._lock: Final = threading.Lock()
+        self._woken: Final = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+        self._is_changed = False
+        self._is_closing = False
+        self._hands_on = False
+        self._adopting: list[Future[Adoption]] = []
+        self._looking: list[Future[None]] = []
+        self._is_kept = False
+        self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
+        self._first_seen: dict[tuple[str, float], float] = {}
+        self._looked_at: tuple[object, ...] = ()
+        self._trouble = ""
+
+    # From any thread ---------------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Something changed that has to be kept."""
+        with self._woken:
+            self._is_changed = True
+            self._wake()
+
+    def wake(self) -> None:
+        """Somebody began to look."""
+        with self._woken:
+            self._wake()
+
+    def adopt(self, prepare: Callable[[], None]) -> "Future[Adoption]":
+        """Takes up what kernels left that are gone, and hands this queue on when it closes.
+
+        Args:
+            prepare: Called before anything that was taken up starts.
+        """
+        adopted: Future[Adoption] = Future()
+        with self._woken:
+            self._hands_on, self._prepare = True, prepare
+            self._adopting.append(adopted)
+            self._wake()
+        return adopted
+
+    def look(self) -> "Future[None]":
+        """Looks at the queues of other kernels now; done when the snapshot has them."""
+        seen: Future[None] = Future()
+        with self._woken:
+            self._looking.append(seen)
+            self._wake()
+        return seen
+
+    def close(self) -> None:
+        """Keeps the last state, or forgets the queue where it is not to be handed on; waits a moment for that."""
+        with self._woken:
+            thread, self._is_closing = self._thread, True
+            self._woken.notify()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_CLOSE_S)
+        self._refuse_all()
+
+    def abandon(self) -> None:
+        """In a forked child, where the thread does not exist."""
+        self._is_closing = True
+
+    def _wake(self) -> None:
+        if self._is_closing:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
+            self._thread.start()
+        self._woken.notify()
+
+    def _refuse_all(self) -> None:
+        for adopted in self._adopting:
+            succeed(adopted, Adoption())
+        for seen in self._looking:
+            succeed(seen, None)
+
+    # On the thread -----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while self._sleep():
+            self._try(self._take_turn)
+            self._answer()
+        if not self._trouble:
+            self._try(self._finish)
+        self._refuse_all()
+
+    def _sleep(self) -> bool:
+        """Until there is something to do; False at the end."""
+        with self._woken:
+            while not self._is_closing and not self._is_called():
+                timeout_s = self._rest_s()
+                if timeout_s is not None and timeout_s <= 0:
+                    break
+                self._woken.wait(timeout_s)
+            return not self._is_closing
+
+    def _is_called(self) -> bool:
+        has_change = self._is_changed and time.monotonic() >= self._retry_at_s
+        return bool(has_change or self._adopting or self._looking)
+
+    def _rest_s(self) -> float | None:
+        """How long nothing is due; None for as long as nobody calls."""
+        due = [self._retry_at_s] if self._is_changed else []
+        if self._is_kept:
+            due.append(max(self._beat_at_s, self._retry_at_s))
+        if self._wants_to_look():
+            due.append(max(self._look_at_s, self._retry_at_s))
+        return min(due) - time.monotonic() if due else None
+
+    def _wants_to_look(self) -> bool:
+        snapshot = self._queue.snapshot
+        if self._queue.is_watched or snapshot.elsewhere or time.monotonic() < self._watch_until_s:
+            return True
+        return any(item.notice_kind == "waiting" for item in snapshot.items)
+
+    def _take_turn(self) -> None:
+        if self._adopting or time.monotonic() < self._watch_until_s:
+            self._adopt()
+        if self._is_changed:
+            self._store()
+        elif self._is_kept and time.monotonic() >= self._beat_at_s:
+            self._beat()
+        if self._looking or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
+            self._look()
+
+    def _answer(self) -> None:
+        """Whoever called goes on, also where the database could not be used."""
+        with self._lock:
+            adopting, self._adopting = self._adopting, []
+            looking, self._looking = self._looking, []
+        for adopted in adopting:
+            succeed(adopted, self._adopted)
+        for seen in looking:
+            succeed(seen, None)
+
+    _adopted = Adoption()
+
+    def _adopt(self) -> None:
+        is_asked, self._adopted = bool(self._adopting), Adoption()
+        if self._database.path.exists():
+            left = self._queues.adopt(self._is_gone, time.time())
+            if left is not None:
+                self._take_up(left)
+            elif is_asked and self._first_seen:
+                # Of another machine: whether it lives shows in time.
+                self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
+        if is_asked:
+            self._offer_partials()
+
+    def _take_up(self, left: StoredQueue) -> None:
+        downloads = tuple(RestoredDownload(stored, _bytes_on_disk(stored.plan)) for stored in left.downloads)
+        if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
+            self._prepare()
+        event = on.DownloadsRestored(downloads, left.limits, left.is_processing, time.time())
+        adopted = self._queue.post(event).result()
+        assert isinstance(adopted, Adoption)  # noqa: S101 - what the event replies with
+        self._adopted = adopted
+        if adopted.total:
+            self._say("adopted", _adoption_text(adopted))
+
+    def _offer_partials(self) -> None:
+        wanted = {file.target for stored in self._queue.ask_stored().result().downloads for file in stored.plan.files}
+        number = len(partial_requests(self._models_directory, wanted))
+        if number:
+            lie = "partial download lies" if number == 1 else "partial downloads lie"
+            self._say("partials", f"{number} {lie} in the models folder, which nothing in the queue goes on with.")
+
+    def _store(self) -> None:
+        with self._lock:
+            self._is_changed = False
+        queue = self._queue.ask_stored().result()
+        try:
+            if queue.downloads or queue.limits != StoredQueue().limits:
+                self._queues.write(queue, self._queue.snapshot.items, time.time())
+                self._is_kept = True
+                self._put_off_beat()
+            elif self._is_kept:
+                self._queues.forget()
+                self._is_kept = False
+        except CatalogError:
+            self._is_changed = True
+            raise
+
+    def _beat(self) -> None:
+        self._put_off_beat()
+        if not self._queues.beat(self._queue.snapshot.items, time.time()):
+            # Another machine held this kernel for dead, or the database is a new one: two wishes then, one transfer.
+            self._store()
+
+    def _put_off_beat(self) -> None:
+        is_busy = self._queue.snapshot.active_count > 0 and self._database.network is None
+        self._beat_at_s = time.monotonic() + (_BEAT_S if is_busy else _SLOW_BEAT_S)
+
+    def _look(self) -> None:
+        self._look_at_s = time.monotonic() + (_LOOK_S if self._database.network is None else _SLOW_BEAT_S)
+        seen_before = self._looked_at
+        self._looked_at = tuple(
+            _stamp(self._database.path.with_name(self._database.path.name + end)) for end in ("", "-wal")
+        )
+        others = self._queue.snapshot.elsewhere
+        if not self._looked_at[0] or (self._looked_at == seen_before and not others):
+            return
+        found = self._queues.others(self._is_gone, self._describe)
+        if found != others:
+            self._queue.post(on.OthersSeen(found)).result()
+
+    def _finish(self) -> None:
+        """The last word."""
+        if not self._hands_on:
+            if self._is_kept:
+                self._queues.forget()
+            return
+        if self._is_changed or self._is_kept:
+            self._store()
+        if self._is_kept:
+            self._queues.release()
+
+    # Who lives ---------------------------------------------------------------------------------------------------
+
+    def _is_gone(self, record: KernelRecord) -> bool:
+        owner = Owner(record.place, record.pid, record.start)
+        if owner.is_gone(record.seen_at_s):
+            return True
+        if owner.place == self._owner.place:
+            return False
+        first_s = self._first_seen.setdefault((record.owner, record.seen_at_s), clock_s())
+        return clock_s() - first_s > SILENT_S or time.time() - record.seen_at_s > _LONG_SILENT_S
+
+    def _describe(self, record: KernelRecord) -> str:
+        if record.pid == self._owner.pid and record.place == self._owner.place:
+            return "another queue of this kernel"
+        who = record.title or f"process {record.pid}"
+        host = Owner(record.place, record.pid, record.start).host
+        return who if host == self._owner.host else f"{who} on {host}"
+
+    # Trouble -----------------------------------------------------------------------------------------------------
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            try:
+                work()
+            except CatalogDamagedError as error:
+                self._say("database_replaced", str(error))
+                work()
+        except CatalogError as error:
+            self._retry_at_s = time.monotonic() + _RETRY_S
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._say("not_kept", f"Downloads work, but this queue would not survive its kernel. {error}")
+        except GglibError:
+            pass  # the queue was closed meanwhile
+        except Exception:  # noqa: BLE001 - a bug here must not keep the next kernel from what this one has
+            self._retry_at_s = time.monotonic() + _RETRY_S
+            _log.exception("The queue could not be kept")
+        else:
+            if self._trouble:
+                self._trouble = ""
+                self._queue.post(on.NoticeWithdrawn("not_kept"))
+
+    def _say(self, kind: str, text: str) -> None:
+        self._queue.post(on.NoticeGiven(QueueNotice(kind, text)))
+
+
+def _adoption_text(adopted: Adoption) -> str:
+    counts = (
+        (adopted.going_on, "goes on", "go on"),
+        (adopted.waiting, "waits", "wait"),
+        (adopted.paused, "is paused", "are paused"),
+        (adopted.failed, "had failed", "had failed"),
+    )
+    parts = [f"{number} {one if number == 1 else many}" for number, one, many in counts if number]
+    noun = "download" if adopted.total == 1 else "downloads"
+    return f"Took up {adopted.total} {noun} of an earlier kernel: {', '.join(parts)}."
+
+
+def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
+    """How much of each file is there; where what stands at a target may be what is to be replaced, nobody knows yet."""
+    if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
+        return (0,) * len(plan.files)
+    return present_by_file(plan.files, plan.commit_sha)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

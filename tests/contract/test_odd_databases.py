@@ -1,0 +1,119 @@
+"""Where the user's database cannot be used, one sentence says so and downloads work all the same."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager
+from gglib_nb.catalog.store import Catalog
+from tests.support.kernel import wait_until
+
+SMALL = "demo/small-GGUF"
+
+
+def database_of(folder: Path) -> Path:
+    return folder / "state" / "gglib_nb.sqlite3"
+
+
+def notices(manager: DownloadManager) -> dict[str, str]:
+    return {notice.kind: notice.text for notice in manager.snapshot.notices}
+
+
+def newer_version(path: Path) -> None:
+    Catalog(path).models()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO migration (name) VALUES ('9999 of tomorrow')")
+        connection.commit()
+
+
+def folder_in_its_place(path: Path) -> None:
+    path.mkdir(parents=True)
+
+
+def state_folder_that_cannot_be_made(path: Path) -> None:
+    path.parent.touch()
+
+
+ODD: dict[str, tuple[Callable[[Path], None], str]] = {
+    "newer": (newer_version, "written by a newer gglib_nb"),
+    "folder": (folder_in_its_place, "cannot be opened or written"),
+    "no state folder": (state_folder_that_cannot_be_made, "set GGLIB_STATE_DIR to another"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_a_download_completes_without_the_database_and_says_what_is_not_kept(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path, kind: str
+) -> None:
+    spoil, sentence = ODD[kind]
+    spoil(database_of(tmp_path))
+    manager = make_manager()
+
+    path = await manager.download(SMALL, "Q4_K_M")
+
+    [done] = manager.snapshot.recent_completed
+    assert path.is_file()
+    assert done.notice_kind == "unregistered"
+    assert done.notice is not None
+    assert done.notice.startswith("not registered, its files are there: The models database")
+    assert sentence in done.notice
+    wait_until(lambda: "not_kept" in notices(manager), 5, "the notice")
+    assert notices(manager)["not_kept"].startswith(
+        "Downloads work, but this queue would not survive its kernel. The models"
+    )
+
+
+async def test_a_damaged_database_is_kept_aside_and_the_download_is_registered_in_a_new_one(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    path = database_of(tmp_path)
+    path.parent.mkdir()
+    path.write_bytes(b"SQLite format 3\0" + b"\xff" * 8192)
+    manager = make_manager()
+
+    await manager.download(SMALL, "Q4_K_M")
+
+    assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]
+    [aside] = path.parent.glob("gglib_nb.sqlite3.damaged-*")
+    assert aside.read_bytes().endswith(b"\xff" * 8192)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """Another program that has the database for itself."""
+    Catalog(database_of(tmp_path)).models()
+    with closing(sqlite3.connect(database_of(tmp_path), isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        yield connection
+
+
+@pytest.mark.slow
+async def test_a_database_that_another_program_holds_stops_no_download_and_is_used_again_when_it_is_free(
+    held: sqlite3.Connection, make_manager: Callable[..., DownloadManager]
+) -> None:
+    manager = make_manager()
+    queued = await manager.queue_smart(SMALL, "Q8_0")
+    await manager.wait(queued.id)
+    other = await manager.queue_smart(SMALL, "Q4_K_M")
+    held.execute("ROLLBACK")
+    await manager.wait(other.id)
+
+    assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]
+
+
+async def test_queueing_again_registers_what_could_not_be_registered(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    database_of(tmp_path).mkdir(parents=True)
+    manager = make_manager()
+    await manager.download(SMALL, "Q4_K_M")
+    database_of(tmp_path).rmdir()
+
+    await manager.download(SMALL, "Q4_K_M")
+
+    [done] = manager.snapshot.recent_completed
+    assert (done.was_present, done.notice_kind) == (True, "already_present")
+    assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]

@@ -1,0 +1,377 @@
+"""Queues in the database: what was kept comes back, of two that want to take it one gets it, and a damaged file is put aside."""
+
+import json
+import multiprocessing
+import os
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.catalog.database import Database
+from gglib_nb.catalog.queue_rows import (
+    download_from_json,
+    download_to_json,
+    limits_from_json,
+    limits_to_json,
+    progress_from_json,
+)
+from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, PlannedFile
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GatedRepoError, IntegrityError
+from tests.support.plans import a_plan
+from tests.support.snapshots import download
+
+MODELS = Path("/models")
+GONE = {"gone", "long gone"}
+
+
+def kernel(owner: str, **fields: object) -> KernelRecord:
+    record = KernelRecord(owner, f"{owner}.ipynb", "host boot ns", 1, "1", str(MODELS), "https://hub")
+    return replace(record, **fields)  # type: ignore[arg-type]
+
+
+def is_gone(record: KernelRecord) -> bool:
+    return record.owner in GONE
+
+
+def left(text: str, status: str = "queued", *, was_active: bool = False, **fields: object) -> StoredDownload:
+    plan = a_plan(text)
+    plan = replace(plan, files=tuple(replace(file, target=f"/models/{file.path_in_repo}") for file in plan.files))
+    return StoredDownload(plan, DownloadStatus(status), was_active, (), 500.0, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "gglib_nb.sqlite3"
+
+
+def queues(path: Path, owner: str = "mine", **fields: object) -> Queues:
+    return Queues(Database(path), kernel(owner, **fields), MODELS)
+
+
+def rows(path: Path) -> list[tuple[str, str, int]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT owner, name, position FROM download ORDER BY owner, position").fetchall()
+
+
+A, B, C = left("owner/a:Q4", was_active=True), left("owner/b:Q4", "paused"), left("owner/c:Q4")
+FAILED = left("owner/d:Q4", "failed", error=IntegrityError("wrong", "aa", "bb"), ended_at_s=600.0, can_retry=True)
+
+
+def test_a_queue_comes_back_as_it_was_kept(path: Path) -> None:
+    kept = StoredQueue((A, B, C, FAILED), StoredLimits(7, True, None), True)
+    queues(path, "gone").write(kept, [], 1.0)
+
+    taken = queues(path).adopt(is_gone, 2.0)
+
+    assert taken is not None
+    assert replace(taken, downloads=()) == replace(kept, downloads=())
+    assert taken.downloads[:3] == (A, B, C)
+    error = taken.downloads[3].error
+    assert isinstance(error, IntegrityError)
+    assert (error.expected, error.actual, str(error)) == ("aa", "bb", "wrong")
+
+
+def test_what_was_taken_is_owned_at_once_and_the_dead_kernel_is_forgotten(path: Path) -> None:
+    queues(path, "gone").write(StoredQueue((A, B)), [], 1.0)
+
+    queues(path).adopt(is_gone, 2.0)
+
+    assert rows(path) == [("mine", "owner/a:Q4", 1), ("mine", "owner/b:Q4", 2)]
+    assert queues(path, "third").adopt(is_gone, 3.0) is None
+
+
+def test_a_living_kernels_queue_is_not_taken(path: Path) -> None:
+    queues(path, "living").write(StoredQueue((A,)), [], 1.0)
+
+    assert queues(path).adopt(is_gone, 2.0) is None
+    assert rows(path) == [("living", "owner/a:Q4", 1)]
+
+
+def test_a_queue_that_was_let_go_of_is_taken_although_its_process_lives(path: Path) -> None:
+    living = queues(path, "living")
+    living.write(StoredQueue((A,)), [], 1.0)
+    living.release()
+
+    assert queues(path).adopt(is_gone, 2.0) is not None
+
+
+@pytest.mark.parametrize("other", [{"models_directory": "/elsewhere"}, {"endpoint": "https://mirror"}])
+def test_the_queue_of_another_models_folder_or_hub_is_left_alone(path: Path, other: dict[str, str]) -> None:
+    queues(path, "gone", **other).write(StoredQueue((A,)), [], 1.0)
+
+    assert queues(path).adopt(is_gone, 2.0) is None
+
+
+def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failures(path: Path) -> None:
+    ran = left("owner/e:Q4", was_active=True)
+    queues(path, "gone").write(StoredQueue((ran, B, FAILED), StoredLimits(5)), [], 2.0)
+    queues(path, "long gone").write(StoredQueue((A, C), StoredLimits(9, True, 1000)), [], 1.0)
+
+    taken = queues(path).adopt(is_gone, 3.0)
+
+    assert taken is not None
+    assert [str(one.plan.id)[6] for one in taken.downloads] == ["a", "e", "c", "b", "d"]
+    assert taken.limits == StoredLimits(5, True, 1000)
+
+
+def test_only_what_changed_is_written(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A, B, C)), [], 1.0)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE download SET detail = 'untouched' WHERE name != 'owner/b:Q4'")
+        connection.commit()
+
+    mine.write(StoredQueue((A, replace(B, status=DownloadStatus.QUEUED), C)), [], 2.0)
+
+    with closing(sqlite3.connect(path)) as connection:
+        details = [detail for (detail,) in connection.execute("SELECT detail FROM download ORDER BY position")]
+    assert details[0] == details[2] == "untouched"
+    assert json.loads(details[1])["status"] == "queued"
+
+
+@pytest.mark.parametrize("order", [(C, A, B), (B, C, A), (B,), (C, B), (A, B, C, FAILED), ()])
+def test_any_new_order_is_the_order_that_comes_back(path: Path, order: tuple[StoredDownload, ...]) -> None:
+    gone = queues(path, "gone")
+    gone.write(StoredQueue((A, B, C)), [], 1.0)
+
+    gone.write(StoredQueue(order), [], 2.0)
+
+    assert [name for _, name, _ in rows(path)] == [str(one.plan.id) for one in order]
+
+
+def test_a_queue_whose_rows_vanished_is_written_anew(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A, B)), [], 1.0)
+    path.unlink()
+
+    assert not mine.beat([], 2.0)
+    mine.write(StoredQueue((A, B)), [], 3.0)
+
+    assert len(rows(path)) == 2
+
+
+def test_others_are_seen_with_how_far_they_are(path: Path) -> None:
+    items = [download("owner/a:Q4", "downloading", downloaded_bytes=30, total_bytes=100, bytes_per_second=5.0)]
+    queues(path, "living").write(StoredQueue((A,)), items, 1.0)
+    queues(path, "gone").write(StoredQueue((B,)), [download("owner/b:Q4", bytes_per_second=5.0)], 2.0)
+
+    seen = queues(path).others(is_gone, lambda record: record.title)
+
+    assert [(one.owner, str(one.id), one.is_left, one.bytes_per_second) for one in seen] == [
+        ("living.ipynb", "owner/a:Q4", False, 5.0),
+        ("gone.ipynb", "owner/b:Q4", True, None),
+    ]
+    assert (seen[0].downloaded_bytes, seen[0].total_bytes, seen[0].status) == (30, 100, "downloading")
+
+
+def test_a_sign_of_life_carries_the_newest_progress(path: Path) -> None:
+    living = queues(path, "living")
+    living.write(StoredQueue((A,)), [], 1.0)
+
+    assert living.beat([download("owner/a:Q4", "downloading", downloaded_bytes=70)], 2.0)
+
+    [seen] = queues(path).others(is_gone, lambda record: record.title)
+    assert seen.downloaded_bytes == 70
+
+
+def _adopt(path: Path, owner: str, taken: "multiprocessing.Queue[int]") -> None:
+    queue = queues(path, owner).adopt(is_gone, 2.0)
+    taken.put(0 if queue is None else len(queue.downloads))
+
+
+def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
+    queues(path, "gone").write(StoredQueue((A, B, C)), [], 1.0)
+    context = multiprocessing.get_context("spawn")
+    taken = context.Queue()
+    processes = [context.Process(target=_adopt, args=(path, f"new {n}", taken)) for n in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+
+    assert sorted(taken.get(timeout=10) for _ in processes) == [0, 0, 0, 3]
+    assert len(rows(path)) == 3
+
+
+def test_a_row_that_leads_out_of_the_models_folder_is_left_out(path: Path) -> None:
+    queues(path, "gone").write(StoredQueue((A, C)), [], 1.0)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE download SET detail = replace(detail, '\"owner/a/', '\"owner/a/../../../') WHERE name = 'owner/a:Q4'"
+        )
+        connection.commit()
+
+    taken = queues(path).adopt(is_gone, 2.0)
+
+    assert taken is not None
+    assert taken.downloads == (C,)
+
+
+# As JSON
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
+names = st.from_regex(r"[a-z0-9_][a-z0-9._-]{0,8}[a-z0-9_]", fullmatch=True).filter(
+    lambda name: ".." not in name and "--" not in name
+)
+sizes = st.none() | st.integers(0, 10**13)
+times = st.floats(0, 4e9)
+
+
+@st.composite
+def stored_downloads(draw: st.DrawFn) -> StoredDownload:
+    repo_id = f"owner/{draw(names)}"
+    files = tuple(
+        PlannedFile(
+            path, draw(sizes), draw(st.none() | st.just("a" * 64)), f"/models/{repo_id}/{path}",
+            draw(st.integers(0, 10**12)), draw(st.sampled_from(["shard", "mmproj"])), draw(sizes),
+        )
+        for path in draw(st.lists(names.map(lambda name: f"{name}.gguf"), min_size=1, max_size=3, unique=True))
+    )  # fmt: skip
+    id_ = DownloadId(repo_id, draw(st.none() | texts), draw(st.none() | texts))
+    plan = PlannedDownload(
+        id_, "c" * 40, draw(st.none() | texts), files, draw(texts), draw(st.booleans()), draw(st.booleans()), ("mmproj",)
+    )  # fmt: skip
+    status = draw(st.sampled_from([DownloadStatus.QUEUED, DownloadStatus.PAUSED, DownloadStatus.FAILED]))
+    return StoredDownload(
+        plan, status, draw(st.booleans()), (id_,), draw(times), draw(st.none() | times), draw(st.none() | times)
+    )
+
+
+def test_every_field_of_a_download_is_kept() -> None:
+    """Fails when a field is added to one of these values and not to what is kept of them."""
+    file = PlannedFile("a.gguf", 9, "a" * 64, "/models/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
+    id_ = DownloadId("owner/a", "Q4", "main")
+    plan = PlannedDownload(
+        id_, "c" * 40, "Q4", (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
+        replaces=True, donors=("/donor.gguf",), everywhere=True, is_update=True, keeps_old=True,
+    )  # fmt: skip
+    stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
+    for value in (file, plan, stored):
+        plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
+        assert plain == [], "give it a value of its own here"
+
+    back = download_from_json(download_to_json(stored, MODELS), MODELS)
+
+    assert replace(back, error=stored.error) == stored
+
+
+@given(stored_downloads())
+def test_every_download_survives_being_written_and_read(stored: StoredDownload) -> None:
+    assert download_from_json(download_to_json(stored, MODELS), MODELS) == stored
+
+
+@given(stored_downloads())
+def test_a_models_folder_under_another_name_gets_the_targets_under_that_name(stored: StoredDownload) -> None:
+    moved = download_from_json(download_to_json(stored, MODELS), Path("/linked"))
+
+    assert [file.target for file in moved.plan.files] == [
+        file.target.replace("/models/", "/linked/", 1) for file in stored.plan.files
+    ]
+
+
+@given(st.text(max_size=40) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a download that was kept"):
+        download_from_json(text, MODELS)
+    assert limits_from_json(text) == StoredLimits()
+    assert progress_from_json(text, "a", is_left=False) == ()
+
+
+@pytest.mark.parametrize(
+    "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)]
+)
+def test_limits_come_back_as_they_were(limits: StoredLimits) -> None:
+    assert limits_from_json(limits_to_json(limits)) == limits
+
+
+def test_an_error_keeps_its_class_and_its_page() -> None:
+    error = GatedRepoError("Accept the terms.", "https://hub/owner/a")
+    stored = replace(FAILED, error=error)
+
+    back = download_from_json(download_to_json(stored, MODELS), MODELS).error
+
+    assert isinstance(back, GatedRepoError)
+    assert (str(back), back.accept_url) == ("Accept the terms.", "https://hub/owner/a")
+
+
+# Files that cannot be used
+
+
+@pytest.mark.parametrize("content", [b"these are notes of mine " * 100, b"SQLite format 3\0" + b"\xff" * 8192])
+def test_a_damaged_file_is_kept_aside_and_the_next_use_begins_a_new_one(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    catalog = Catalog(path)
+
+    with pytest.raises(CatalogDamagedError, match="kept beside it under another name, and a new one is begun"):
+        catalog.models()
+
+    [aside] = path.parent.glob("gglib_nb.sqlite3.damaged-20*")
+    assert aside.read_bytes() == content
+    assert catalog.database.moved_aside == aside
+    assert catalog.models() == []
+
+
+def test_two_damaged_files_of_one_second_are_both_kept(path: Path) -> None:
+    path.parent.mkdir()
+    for content in (b"first " * 400, b"second " * 400):
+        path.write_bytes(content)
+        with pytest.raises(CatalogDamagedError):
+            Catalog(path).models()
+
+    kept = sorted(aside.read_bytes()[:6] for aside in path.parent.glob("*.damaged-*"))
+    assert kept == [b"first ", b"second"]
+
+
+def test_of_many_that_find_the_damage_at_once_one_moves_the_file_and_nobody_the_new_one(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"damaged " * 400)
+
+    def use() -> bool:
+        try:
+            return Catalog(path).models() == []
+        except CatalogDamagedError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [used.result() for used in [pool.submit(use) for _ in range(40)]]
+
+    assert not all(outcomes)
+    assert use()
+    assert [aside.read_bytes()[:7] for aside in path.parent.glob("*.damaged-*")] == [b"damaged"]
+
+
+def test_a_guard_that_a_killed_process_left_keeps_nobody_waiting(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"damaged " * 400)
+    guard = path.with_name(f"{path.name}.moving")
+    guard.touch()
+    os.utime(guard, (1.0, 1.0))
+
+    with pytest.raises(CatalogDamagedError):
+        Catalog(path).models()
+
+    assert Catalog(path).models() == []
+    assert not guard.exists()
+
+
+def test_a_file_of_a_newer_version_is_refused_by_name_and_not_moved(path: Path) -> None:
+    Catalog(path).models()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO migration (name) VALUES ('9999 of tomorrow')")
+        connection.commit()
+
+    with pytest.raises(CatalogError, match="written by a newer gglib_nb"):
+        queues(path).write(StoredQueue((A,)), [], 1.0)
+
+    assert not list(path.parent.glob("*.damaged-*"))

@@ -1,0 +1,201 @@
+"""What an earlier kernel left comes back as it was there, and what other kernels do is seen."""
+
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueueNotice
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored_queue import Adoption, StoredDownload, StoredLimits
+from gglib_nb.errors import AlreadyQueuedError, GatedRepoError
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from tests.support.plans import a_file, a_plan
+from tests.support.queue_driver import QueueDriver
+
+A, B, C, D = (f"owner/{name}:Q4_K_M" for name in "abcd")
+GATED = GatedRepoError("Accept the terms on its page.", "https://hub/owner/d")
+
+
+def left(text, status="queued", *, was_active=False, **fields):
+    plan = fields.pop("plan", None) or a_plan(text)
+    return StoredDownload(plan, DownloadStatus(status), was_active, (), 500.0, **fields)
+
+
+def elsewhere(text, owner="a.ipynb", status="downloading", *, is_left=False):
+    plan = a_plan(text)
+    return ElsewhereDownload(
+        owner, is_left, plan.id, plan.commit_sha, DownloadStatus(status), 10, 100, 5.0, 18.0, None
+    )  # fmt: skip
+
+
+def test_what_ran_goes_on_first_and_the_rest_waits_rests_or_has_failed_as_before():
+    queue = QueueDriver()
+
+    adopted = queue.restore(
+        left(A, was_active=True), left(B, "paused"), left(C), left(D, "failed", error=GATED, ended_at_s=600.0)
+    )
+
+    assert adopted == Adoption(going_on=1, waiting=1, paused=1, failed=1)
+    assert queue.rows == [f"{A} downloading 0", f"{B} paused 1", f"{C} queued 2"]
+    [failed] = queue.snapshot.recent_failures
+    assert (failed.error, failed.ended_at_s, failed.queued_at_s) == (GATED, 600.0, 500.0)
+    assert queue.item(B).downloaded_bytes == 10
+
+
+def test_what_is_stored_of_a_queue_is_what_comes_back_in_the_next():
+    queue = QueueDriver(max_size=3)
+    for text in (A, B, C, D):
+        queue.queue(a_plan(text, force=text == B, add_to_db=False, companions=("mmproj",)))
+    queue.pause(C)
+    queue.move(D, 1)
+    queue.fail(A)
+    queue.send(on.QueueLimitChanged(7))
+    queue.send(on.BandwidthLimitChanged(5_000_000))
+    stored = queue.machine.stored()
+
+    successor = QueueDriver(max_size=3)
+    successor.restore(*stored.downloads, limits=stored.limits, starts=stored.is_processing)
+
+    assert successor.rows == queue.rows == [f"{D} downloading 0", f"{B} queued 1", f"{C} paused 2"]
+    assert successor.failures == queue.failures == [A]
+    assert successor.machine.stored().downloads == stored.downloads
+    assert successor.snapshot.max_size == 7
+    assert successor.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
+
+
+def test_what_is_queued_here_before_comes_after_what_ran_there_and_before_what_waited():
+    queue = QueueDriver()
+    queue.queue(a_plan(A), starts=False)
+
+    queue.restore(left(B, was_active=True), left(C), starts=False)
+
+    assert [row.split()[0] for row in queue.rows] == [B, A, C]
+
+
+def test_what_was_not_running_there_does_not_run_here():
+    queue = QueueDriver()
+
+    queue.restore(left(A), starts=False)
+
+    assert queue.rows == [f"{A} queued 1"]
+    assert not queue.snapshot.is_processing
+
+
+def test_more_than_the_limit_comes_back_and_nothing_is_evicted():
+    queue = QueueDriver(max_size=1)
+
+    queue.restore(left(A), left(B), left(C), starts=False)
+
+    assert queue.snapshot.pending_count == 3
+
+
+def test_a_download_that_is_here_already_is_not_taken_up_twice():
+    queue = QueueDriver()
+    queue.queue(a_plan(A), starts=False)
+
+    assert queue.restore(left(A, was_active=True), starts=False) == Adoption()
+    assert queue.rows == [f"{A} queued 1"]
+
+
+def test_what_was_cancelled_here_is_not_brought_back():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.cancel(A)
+
+    assert queue.restore(left(A)) == Adoption()
+    queue.stopped(A)
+
+    assert queue.restore(left(A)) == Adoption()
+    assert queue.rows == []
+
+
+def test_what_would_write_the_same_file_as_one_that_is_here_is_a_failure_that_says_so():
+    queue = QueueDriver()
+    queue.queue(a_plan(A, a_file("same.gguf")), starts=False)
+
+    queue.restore(left(B, plan=a_plan(B, a_file("same.gguf", sha256="b" * 64))), starts=False)
+
+    [failed] = queue.snapshot.recent_failures
+    assert isinstance(failed.error, AlreadyQueuedError)
+    assert failed.can_retry
+
+
+def test_a_limit_that_was_set_here_is_not_replaced_by_an_older_one():
+    queue = QueueDriver()
+    queue.send(on.QueueLimitChanged(4))
+    queue.send(on.BandwidthLimitChanged(None))
+
+    queue.restore(limits=StoredLimits(9, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=1000))
+
+    assert (queue.snapshot.max_size, queue.snapshot.bandwidth_limit_bytes_per_second) == (4, None)
+
+
+def test_a_limit_of_the_settings_is_not_stored():
+    queue = QueueDriver(max_size=4, bandwidth_limit=5)
+
+    assert queue.machine.stored().limits == StoredLimits()
+
+
+def test_progress_stores_nothing():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+
+    queue.progress(A, 50, received=50)
+
+    assert queue.of(do.StoreQueue) == []
+
+
+def test_one_that_another_kernel_fetches_says_whose_it_is():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.progress(A, 50, notice=("waiting", None, ""))
+    assert queue.item(A).notice == "waiting for another kernel"
+
+    queue.see(elsewhere(A))
+    assert queue.item(A).notice == "a.ipynb fetches it"
+    queue.progress(A, 60, notice=("waiting", None, ""))
+
+    assert queue.item(A).notice == "a.ipynb fetches it"
+
+
+def test_a_cancel_of_what_another_kernel_fetches_drops_this_wish_only_and_says_so():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.see(elsewhere(A))
+    queue.progress(A, 50, notice=("waiting", None, ""))
+
+    queue.cancel(A)
+    queue.stopped(A)
+
+    [cancelled] = queue.snapshot.recent_cancelled
+    assert (cancelled.notice_kind, cancelled.notice) == ("elsewhere", "a.ipynb goes on with it")
+
+
+def test_what_a_dead_kernel_left_fetches_nothing():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.see(elsewhere(A, is_left=True))
+
+    queue.progress(A, 50, notice=("waiting", None, ""))
+
+    assert queue.item(A).notice == "waiting for another kernel"
+
+
+def test_a_notice_of_what_was_taken_up_goes_with_the_next_action_and_one_of_trouble_stays():
+    queue = QueueDriver()
+    for kind in ("adopted", "partials", "not_kept"):
+        queue.send(on.NoticeGiven(QueueNotice(kind, "words")))
+
+    queue.receive()
+
+    assert [notice.kind for notice in queue.snapshot.notices] == ["not_kept"]
+    queue.send(on.NoticeWithdrawn("not_kept"))
+    assert queue.snapshot.notices == ()
+
+
+def test_an_id_that_was_found_to_mean_a_download_means_it_in_the_next_kernel_too():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.queue(a_plan("owner/a@main:Q4_K_M", *a_plan(A).files))
+    successor = QueueDriver()
+
+    successor.restore(*queue.machine.stored().downloads)
+
+    assert successor.machine.find(DownloadId("owner/a", "Q4_K_M", "main")) is not None
