@@ -6,9 +6,12 @@ below says where it comes from. What remains are the models; `gglib_nb.domain.va
 """
 
 import re
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Final, Literal
 
 from gglib_nb.domain.file_names import FileName
@@ -67,11 +70,76 @@ class Companion:
 
 
 @dataclass(frozen=True)
+class _Siblings:
+    """Files whose names begin alike and have no head word.
+
+    Attributes:
+        words: Their names, as words.
+        smallest_bytes: Size of the smallest; None where no size is known.
+    """
+
+    words: frozenset[tuple[str, ...]]
+    smallest_bytes: int | None
+
+
+@dataclass(frozen=True)
 class _Listing:
-    """All GGUF files of a repository, as evidence for what one of them is."""
+    """All GGUF files of a repository, as evidence for what one of them is.
+
+    A repository may hold a hundred thousand, so none is compared with all others: what is looked for has an index.
+    """
 
     files: tuple[FileName, ...]
     sizes: Mapping[str, int | None]
+    _siblings: dict[tuple[str, ...], _Siblings] = field(default_factory=dict)
+    _editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = field(default_factory=dict)
+
+    @cached_property
+    def by_base(self) -> Mapping[tuple[str, ...], list[FileName]]:
+        """The files by the words that name their model."""
+        found: defaultdict[tuple[str, ...], list[FileName]] = defaultdict(list)
+        for file in self.files:
+            found[file.base_words].append(file)
+        return dict(found)
+
+    @cached_property
+    def bases_in_floats(self) -> frozenset[tuple[str, ...]]:
+        """Those of which no file is in a block type that adapters are not written in."""
+        floats = (None, *_FLOATS, "Q8_0")
+        return frozenset(base for base, files in self.by_base.items() if all(file.label in floats for file in files))
+
+    @cached_property
+    def plain_bytes(self) -> Mapping[tuple[str, ...], int | None]:
+        """Size of the smallest file of each name without a head word; None where no size is known."""
+        found: dict[tuple[str, ...], int | None] = {}
+        for words, path in self.plain:
+            sizes = [size for size in (found.get(words), self.sizes[path]) if size]
+            found[words] = min(sizes, default=None)
+        return found
+
+    @cached_property
+    def plain(self) -> list[tuple[tuple[str, ...], str]]:
+        """Words and path of the files without a head word, in order."""
+        return sorted((file.words, file.path) for file in self.files if not _HEAD_WORDS.intersection(file.words))
+
+    def siblings(self, stem: tuple[str, ...]) -> _Siblings:
+        """The plain files whose names begin with these words."""
+        if stem not in self._siblings:
+            found = []
+            for words, path in islice(self.plain, bisect_left(self.plain, (stem,)), None):
+                if words[: len(stem)] != stem:
+                    break
+                found.append((words, path))
+            sizes = (size for _, path in found if (size := self.sizes[path]))
+            self._siblings[stem] = _Siblings(frozenset(words for words, _ in found), min(sizes, default=None))
+        return self._siblings[stem]
+
+    def has_second_edition(self, base: tuple[str, ...], stem: tuple[str, ...]) -> bool:
+        """Whether a file of this name comes without its head word too, for any label."""
+        if (base, stem) not in self._editions:
+            plain = self.siblings(stem).words
+            self._editions[base, stem] = any(_without_head(other) in plain for other in self.by_base[base])
+        return self._editions[base, stem]
 
     @cached_property
     def has_a_model(self) -> bool:
@@ -175,7 +243,7 @@ def _is_encoder(file: FileName, listing: _Listing) -> bool:
     base = file.base_words
     if not base or base[-1] not in _ENCODER_WORDS or file.label not in (None, *_FLOATS, "Q8_0"):
         return False
-    return any(other.base_words == base[:-1] for other in listing.files)
+    return base[:-1] in listing.by_base
 
 
 def _is_adapter(file: FileName, listing: _Listing) -> bool:
@@ -189,8 +257,7 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
     base = file.base_words
     if not _ADAPTER_WORDS.intersection(base[:1] + base[-1:] + file.words[-1:]) or "merged" in base:
         return False
-    twins = (other.label for other in listing.files if other.base_words == base)
-    return all(label is None or label in (*_FLOATS, "Q8_0") for label in twins)
+    return base in listing.bases_in_floats
 
 
 def _is_head(file: FileName, listing: _Listing) -> bool:
@@ -201,33 +268,18 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
     while one that repeats no label of its siblings is a head that serves all of them. Known sizes decide before
     that: a head is a layer or two.
     """
-    siblings = _plain_siblings(file, listing)
-    if not siblings:
+    cut = next((index for index, word in enumerate(file.words) if word in _HEAD_WORDS), 0)
+    stem = file.words[:cut]
+    if not stem or not (siblings := listing.siblings(stem)).words:
         return False
-    twins = [other for other in siblings if other.words == _without_head(file)]
-    reference = min((size for other in twins or siblings if (size := listing.sizes[other.path])), default=None)
+    twin = _without_head(file)
+    has_twin = twin in siblings.words
+    reference = listing.plain_bytes[twin] if has_twin else siblings.smallest_bytes
     if reference and (size := listing.sizes[file.path]):
         return size < _LARGEST_HEAD_SHARE * reference
     if _HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
-        return bool(twins)
-    return not _is_second_edition(file, siblings, listing)
-
-
-def _plain_siblings(file: FileName, listing: _Listing) -> list[FileName]:
-    """Files whose names begin as this one does before `mtp`, and go on without it."""
-    cut = next((index for index, word in enumerate(file.words) if word in _HEAD_WORDS), 0)
-    stem = file.words[:cut]
-    return [
-        other
-        for other in listing.files
-        if cut and other.words[:cut] == stem and not _HEAD_WORDS.intersection(other.words)
-    ]
-
-
-def _is_second_edition(file: FileName, siblings: list[FileName], listing: _Listing) -> bool:
-    plain = {other.words for other in siblings}
-    base = file.base_words
-    return any(_without_head(other) in plain for other in listing.files if other.base_words == base)
+        return has_twin
+    return not listing.has_second_edition(file.base_words, stem)
 
 
 def _without_head(file: FileName) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import (
     GatedRepoError,
@@ -28,6 +29,7 @@ _DISABLED: Final = "Access to this resource is disabled."
 # Beyond this a person is told a time of day, not seconds to count.
 _COUNTED_S: Final = 600
 _TEXT_LENGTH: Final = 200
+_LONGEST_REASON: Final = 2000
 _WRONG_TIME: Final = ("has expired", "not yet valid")
 _WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match")
 
@@ -90,7 +92,7 @@ class Refusal:
         cls, status: int, headers: Mapping[str, str], *, text: str, had_token: bool, wait_s: float | None
     ) -> "Refusal":
         """From an answer; header names in lower case, `text` as the server said it."""
-        said = " ".join(redacted(text).split())
+        said = " ".join(printable(redacted(text[:_LONGEST_REASON])).split())
         code = (
             "DisabledRepo" if status == 403 and said == _DISABLED else _CODES.get(headers.get("x-error-code", ""), "")
         )

@@ -15,6 +15,8 @@ from gglib_nb.domain.model import Model
 from gglib_nb.errors import RequestError
 
 Program = Literal["llama-cpp-python", "llama-server", "ollama", "lmstudio"]
+# What a Modelfile takes without quotes; a line's end in a path must not end the file.
+_PLAIN: Final = re.compile(r"[\w@%+=:,./~-]+")
 PROGRAMS: Final[tuple[Program, ...]] = get_args(Program)
 
 
@@ -69,7 +71,7 @@ def _ollama(model: Model) -> str:
         (
             *before,
             "cat > Modelfile <<'END'",
-            *(f"FROM {json.dumps(each, ensure_ascii=False) if ' ' in each else each}" for each in sources),
+            *(f"FROM {each if _PLAIN.fullmatch(each) else json.dumps(each, ensure_ascii=False)}" for each in sources),
             "END",
             shlex.join(["ollama", "create", name, "-f", "Modelfile"]),
             shlex.join(["ollama", "run", name]),

@@ -77,7 +77,8 @@ class _Trouble:
     def host(self) -> str:
         """Whom the failed request was for, in the network: the hub, or its storage."""
         with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
-            return str(self.error.request.url.netloc, "ascii")  # type: ignore[attr-defined]  # as httpx's have it
+            if netloc := self.error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
+                return str(netloc, "ascii")
         return urlsplit(self.asked.endpoint).netloc
 
 
@@ -98,20 +99,12 @@ def redact(error: BaseException, secret: str | None) -> None:
             vars(link)["server_message"] = redacted(message, secret)
 
 
-def forget_frames(error: BaseException) -> None:
-    """Lets go of where a foreign error came from: frames of the HTTP library hold the header with the token.
-
-    `%xmode Verbose` of IPython shows the values of variables.
-    """
-    for link in _chain(error):
-        link.__traceback__ = None
-
-
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds the hub asks to wait; None where it does not say.
 
     `RateLimit` comes with every answer, so it counts only with nothing left (IETF draft ratelimit-headers);
-    else `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+    else `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), which is read against the answer's own `Date`: this
+    machine's clock may be wrong.
     """
     from huggingface_hub.utils import parse_ratelimit_headers
 
@@ -121,12 +114,17 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
+    then, now = _date(value), _date(headers.get("date", "")) or datetime.now(UTC)
+    return None if then is None else max(0.0, (then - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """A date of HTTP; None where it is none. Without a zone it is in UTC."""
     try:
-        date = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # A date without a zone is in UTC.
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -171,6 +169,7 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
         (httpx.HTTPError, _broken_off),
         (json.JSONDecodeError, _not_json),
         (UnicodeDecodeError, _not_json),
+        (RecursionError, _not_json),  # JSON that is nested deeper than anything the Hub sends
     )
 
 

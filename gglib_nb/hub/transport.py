@@ -33,7 +33,7 @@ from gglib_nb.errors import (
     OfflineError,
     RateLimitedError,
 )
-from gglib_nb.hub.errors_map import forget_frames, hub_error, redact
+from gglib_nb.hub.errors_map import hub_error, redact
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx
@@ -225,7 +225,6 @@ class Transport:
             redact(error, self._sent_token)
             if (ours := hub_error(error, asked)) is None:
                 raise
-            forget_frames(error)
             raise ours from error
 
     def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
@@ -240,7 +239,7 @@ class Transport:
 
         if response.is_error:
             body = self._body(response, _LARGEST_REFUSAL_BYTES)
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 # The check takes JSON for an object without looking.
                 body = body if isinstance(json.loads(body), dict) else b""
             kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.printable import printable
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.commands import (
     Bandwidth,
@@ -43,7 +44,6 @@ from gglib_nb.notebook.commands import (
 )
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 from gglib_nb.notebook.model_grammar import MODEL_VERBS
-from gglib_nb.notebook.wording import printable
 
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000

@@ -10,9 +10,9 @@ from html import escape
 from typing import Final
 
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import QUIET, Cell, Column, Row, html_table, text_table
-from gglib_nb.notebook.wording import printable
 
 _COLUMNS: Final = (
     Column("Row", is_number=True, is_quiet=True),

@@ -6,11 +6,11 @@ from html import escape
 from IPython.display import DisplayHandle
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.markup import bar, render_html
 from gglib_nb.notebook.text import render_text
-from gglib_nb.notebook.wording import printable
 
 
 class ProgressDisplay:

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.wording import printable
 
 _QUARTER: Final = 0.25
 # ECMA-48: from here to the end of the line.

@@ -12,9 +12,9 @@ from html import escape
 from typing import Final
 
 from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.printable import printable
 from gglib_nb.engine.storage.leftovers import Leftover
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.wording import printable
 
 _GAP: Final = ".9em"
 _PADDING: Final = f"padding:.25em {_GAP} .25em 0"

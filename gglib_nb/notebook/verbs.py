@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables, wording
+from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, standing
 from gglib_nb.notebook.config import configure
@@ -92,7 +93,7 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     is_new = id_ not in before
     head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
     why = f" {item.reason}" if is_new and item is not None and item.reason else ""
-    return Answer(wording.printable(f"{head}{why} {standing(item)}"))
+    return Answer(printable(f"{head}{why} {standing(item)}"))
 
 
 @contextmanager
@@ -177,7 +178,7 @@ def _queue_partials(command: commands.Partials, manager: "DownloadManager") -> A
     queued = settle(manager.submit_queue_partials(command.part_of_path or ""))
     if not queued:
         return Answer("Nothing was queued: no partial download lies about that the queue does not go on with already.")
-    return Answer(wording.printable(f"Queued {', '.join(map(str, queued))}; what is there is not fetched again."))
+    return Answer(printable(f"Queued {', '.join(map(str, queued))}; what is there is not fetched again."))
 
 
 def _files(number: int) -> str:

@@ -4,7 +4,6 @@ Pure: reads a snapshot, returns plain text. Where it stands on a page is the bus
 No rate is computed here: the snapshot carries what was measured.
 """
 
-import unicodedata
 from typing import Final
 
 from gglib_nb.domain.download import (
@@ -18,17 +17,10 @@ from gglib_nb.domain.download import (
     ShardProgress,
     ShardStatus,
 )
+from gglib_nb.domain.printable import printable as printable  # noqa: PLC0414  # words of the notebook are found here
 from gglib_nb.notebook import formats
 
 EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
-
-# Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def printable(text: str) -> str:
-    """A text from outside on one line, without what could steer a terminal."""
-    return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
 
 
 def overview(snapshot: QueueSnapshot) -> str:

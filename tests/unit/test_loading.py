@@ -71,3 +71,16 @@ def test_every_program_that_is_named_has_lines(program: str) -> None:
 def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(RequestError, match="llama-cpp-python, llama-server, ollama, lmstudio"):
         loading_lines(PLAIN, "winamp")
+
+
+@pytest.mark.parametrize(
+    "path", ['/m/it\'s "so"\nEND\nrm -rf ~\n/m.gguf', '/m/");import os#.gguf', "/m/`x` $(y) ${z}.gguf"]
+)
+def test_quotes_and_line_ends_in_a_path_stay_in_it(path: str) -> None:
+    one = model("owner/name-GGUF:Q4_K_M", stored(path))
+
+    call = ast.parse(loading_lines(one, "llama-cpp-python")).body[-1].value
+    assert [ast.literal_eval(word.value) for word in call.keywords] == [path]
+    assert shlex.split(loading_lines(one, "llama-server")) == ["llama-server", "-m", path]
+    assert path in shlex.split(loading_lines(one, "lmstudio"))
+    assert loading_lines(one, "ollama").splitlines().count("END") == 1

@@ -51,6 +51,13 @@ def test_a_file_stands_under_its_owner_and_repository() -> None:
         "x.gguf.",
         "x.gguf ",
         "\ud800.gguf",
+        "\x1b[2J.gguf",
+        "m\x9b31m.gguf",
+        "m\u2028.gguf",
+        "m\u202efugg.exe",
+        "m\u2066x.gguf",
+        f"{'x' * 251}.gguf",
+        f"sub/{'ä' * 126}.gguf",
     ],
 )
 def test_a_name_that_could_leave_the_folder_is_refused(path: str) -> None:
@@ -59,7 +66,19 @@ def test_a_name_that_could_leave_the_folder_is_refused(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["Größe Q4.gguf", "a.b/c..d.gguf", ".cache/x.gguf", "console.gguf", "~x.gguf", "模型.gguf"]
+    "path",
+    [
+        f"{'x' * 250}.gguf",
+        "<img src=x onerror=alert(1)>.gguf",
+        'it\'s "so" `here`.gguf',
+        "مثال.gguf",
+        "Größe Q4.gguf",
+        "a.b/c..d.gguf",
+        ".cache/x.gguf",
+        "console.gguf",
+        "~x.gguf",
+        "模型.gguf",
+    ],
 )
 def test_an_odd_but_harmless_name_is_kept(path: str) -> None:
     assert target_path(MODELS, "owner/repo", path) == MODELS / "owner" / "repo" / path
@@ -69,6 +88,13 @@ def test_an_odd_but_harmless_name_is_kept(path: str) -> None:
 def test_what_is_not_a_repository_id_is_refused(repo_id: str) -> None:
     with pytest.raises(InvalidRepoIdError):
         target_path(MODELS, repo_id, "x.gguf")
+
+
+def test_a_long_name_is_refused_in_few_words() -> None:
+    with pytest.raises(RequestError) as caught:
+        target_path(MODELS, "owner/repo", "x" * 1_000_000)
+
+    assert len(str(caught.value)) < 400
 
 
 def test_a_repository_named_like_a_device_is_refused() -> None:

@@ -75,6 +75,7 @@ class PartialFile:
         check_way(target)
         self._fd = open_beside(self.path, os.O_RDWR | os.O_CREAT)
         self._folder = _identity(target.parent)
+        self._real_folder = os.path.realpath(target.parent)
         try:
             self._prepare()
         except (OSError, StorageError):
@@ -187,14 +188,28 @@ class PartialFile:
         Raises:
             StorageError: So it is.
         """
-        folder = self.path.parent
-        check_way(self.path)
+        self.check_links()
         try:
-            is_another = _identity(folder) != self._folder
+            is_another = _identity(self.path.parent) != self._folder
         except FileNotFoundError:
             return  # gone, with the lease in it, which is looked at next
         if is_another:
-            raise StorageError(f"{folder} was replaced while a file was fetched into it; look at it, then retry.")
+            raise self._replaced()
+
+    def check_links(self) -> None:
+        """Refuse where a link has come into the way since the file was opened: what is fetched anew would end up elsewhere.
+
+        Raises:
+            StorageError: So it is.
+        """
+        check_way(self.path)
+        if os.path.realpath(self.path.parent) != self._real_folder:
+            raise self._replaced()
+
+    def _replaced(self) -> StorageError:
+        return StorageError(
+            f"{self.path.parent} was replaced while a file was fetched into it; look at it, then retry."
+        )
 
     def sync(self) -> None:
         """Bring everything that is written to the disk itself; only while the file is complete and open."""

@@ -144,6 +144,7 @@ class TargetLifecycle:
         self._scheduler.abandon_all(target.requests, time.monotonic())
         target.end_copy()
         if target.partial is not None and target.stage.is_fetching:
+            target.partial.check_links()
             target.partial.close(is_ours=False)
         if target.check is not None:
             target.check.lease.release()

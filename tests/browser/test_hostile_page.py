@@ -1,0 +1,80 @@
+"""Names, texts and paths that are HTML, script or quotes: in a real page they are text, and the lines that load a model load it."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.errors import HubError
+from tests.support.fake_manager import FakeManager
+from tests.support.hub import make_repository
+from tests.support.labpanel import OpenNotebook, row_of
+from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.snapshots import completed, download
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+IMAGE = "<img src=x onerror=window.wasRun=1>"
+SCRIPT = "</textarea></style></script><script>window.wasRun=1</script>"
+QUOTES = 'it\'s "so" `here` ${window.wasRun=1} \\ and\nmore\u2028'
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as opened:
+        yield opened
+
+
+def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
+    names = [f"owner/{kind}-GGUF:{IMAGE}" for kind in ("running", "waiting", "failed", "done")]
+    manager = FakeManager(
+        download(names[0], "downloading", notice=SCRIPT, reason=IMAGE),
+        download(names[1], "queued", notice=IMAGE),
+        download(names[2], "failed", error=HubError(f"{IMAGE} {SCRIPT} {QUOTES}")),
+    )
+    panel = open_panel(manager)
+    panel.show_queue(*manager.snapshot.items, recent_completed=(completed(names[3]),))
+
+    expect(panel.page.get_by_text(IMAGE).first).to_be_visible()
+    assert panel.page.locator(".gglib-panel img, .gglib-panel script").count() == 0
+    assert panel.page.evaluate("window.wasRun") is None
+
+
+@pytest.mark.parametrize("path", [f"/m/{QUOTES}/m.gguf", f"/m/{IMAGE}{SCRIPT}.gguf", '/m/");import os#.gguf'])
+def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: OpenPanel, path: str) -> None:
+    done = replace(completed("owner/done-GGUF:Q4_K_M"), paths=(path,))
+    panel = open_panel(FakeManager(recent_completed=(done,)))
+    panel.row("done-GGUF").locator("[aria-expanded]").first.click()
+    code = panel.page.locator(".gglib-panel pre").first.inner_text()
+
+    assignment = ast.parse(code).body[1]
+    assert isinstance(assignment, ast.Assign)
+    assert isinstance(assignment.value, ast.Call)
+    assert ast.literal_eval(assignment.value.keywords[0].value) == path
+
+
+@pytest.mark.slow
+def test_a_repository_of_html_runs_nothing_in_jupyterlab(opened: OpenNotebook, hub: DemoHub) -> None:
+    name = f"{IMAGE}-Q4_K_M.gguf"
+    hub.add_repository(
+        make_repository("demo/html-GGUF", {name: 40_000, f"{SCRIPT.replace('/', '')}-Q8_0.gguf": 50_000})
+    )
+    page = opened(
+        "%gguf plan demo/html-GGUF",
+        "%gguf queue demo/html-GGUF:Q4_K_M",
+        "%gguf wait",
+        "%gguf",
+        "%gguf models",
+        "%gguf queue demo/html-GGUF:" + IMAGE.replace(" ", "_"),
+        "from IPython.display import HTML\nfrom gglib_nb.notebook.markup import render_html\n"
+        "HTML(render_html(gglib_nb.get_manager().snapshot))",
+    )
+    for cell in range(1, 8):
+        page.run(cell)
+
+    expect(row_of(page, "demo/html-GGUF:Q4_K_M")).to_have_attribute("data-status", "completed")
+    assert page.page.evaluate("window.wasRun") is None
+    assert page.page.locator(".jp-OutputArea-output img, .gglib-panel img").count() == 0

@@ -1,0 +1,200 @@
+"""A hub or a repository that means ill: bounded time and memory, nothing outside the models folder, no steering of a terminal."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from gglib_nb.demo import DemoHub, Status
+from gglib_nb.domain.variants import variants_of
+from gglib_nb.errors import GglibError, HubError, HubUnavailableError, RequestError
+from gglib_nb.hub import transport
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
+from gglib_nb.notebook import tables
+from tests.support.hub import make_repository
+
+REPO = "demo/hostile-GGUF"
+SHA = "c" * 40
+HASTY = Patience(tries=1, timeout_s=5)
+
+Body = Callable[[str], Iterator[bytes]]
+
+
+@contextmanager
+def hub_of(body: Body, status: int = 200, content_type: str = "application/json") -> Iterator[HubClient]:
+    """A client of a server that answers every path with these pieces."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            try:
+                for piece in body(self.path):
+                    self.wfile.write(piece)
+                    self.wfile.flush()
+            except OSError:
+                pass  # the client had enough
+
+        @override
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield HubClient(f"http://127.0.0.1:{server.server_port}", patience=HASTY)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def info(path: str) -> Iterator[bytes]:
+    yield json.dumps({"id": REPO, "sha": SHA, "gated": False, "private": False}).encode()
+
+
+def listing(entries: Iterator[dict[str, object]]) -> Body:
+    def body(path: str) -> Iterator[bytes]:
+        if "/tree/" not in path:
+            yield from info(path)
+            return
+        yield b"[" + b",".join(json.dumps(entry).encode() for entry in entries) + b"]"
+
+    return body
+
+
+def test_a_search_shows_only_what_is_a_repository() -> None:
+    rows = [{"id": name} for name in ("ok/model", "../etc", "\x1b[2J/x", "<script>/x", "a/b/c", "plain", 7)] + [{}]
+    with hub_of(lambda _: iter([json.dumps(rows).encode()])) as client:
+        assert [row.repo_id for row in client.search("x")] == ["ok/model"]
+
+
+def test_texts_of_a_search_steer_no_terminal_and_no_page() -> None:
+    row = {
+        "id": "ok/model",
+        "gguf": {"architecture": "\x1b[2J<script>alert(1)</script>\u202e"},
+        "lastModified": "\x1b]0;x",
+    }
+    with hub_of(lambda _: iter([json.dumps([row]).encode()])) as client:
+        found = client.search("x")
+
+    assert "\x1b" not in tables.search_text(found)
+    assert "\u202e" not in tables.search_text(found)
+    assert "<script>" not in tables.search_html(found)
+
+
+@pytest.mark.parametrize("body", ["[1]", '"text"', "7", "null", '{"error": {"a": 1}}', "{", "\x00", "[[[[" * 10_000])
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
+def test_an_answer_of_any_form_is_an_error_of_ours(status, body) -> None:
+    with hub_of(lambda _: iter([body.encode()]), status) as client, pytest.raises(GglibError):
+        client.list_files(REPO)
+
+
+def test_the_text_of_an_error_is_short_and_steers_nothing(hub: DemoHub) -> None:
+    text = "\x1b[2J\u202e" + "<b>" * 10_000
+    with (
+        hub_of(lambda _: iter([json.dumps({"error": text}).encode()]), 400) as client,
+        pytest.raises(HubError) as caught,
+    ):
+        client.list_files(REPO)
+
+    assert len(str(caught.value)) < 500
+    assert not {"\x1b", "\u202e"} & set(str(caught.value))
+
+
+def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch) -> None:
+    monkeypatch.setattr(transport, "_LARGEST_ANSWER_BYTES", 1 << 20)
+
+    def endless(_: str) -> Iterator[bytes]:
+        yield b"["
+        while True:
+            yield b'{"a": 1},' * 10_000
+
+    with hub_of(endless) as client, pytest.raises(HubError, match="more than 1 MiB; it is not read"):
+        client.list_files(REPO)
+
+
+def test_an_answer_that_trickles_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(transport, "_LONGEST_ANSWER_S", 0.2)
+    goes_on = threading.Event()
+
+    def trickle(_: str) -> Iterator[bytes]:
+        while not goes_on.wait(0.05):
+            yield b" "
+
+    with hub_of(trickle) as client, pytest.raises(HubUnavailableError, match="to send an answer"):
+        client.list_files(REPO)
+    goes_on.set()
+
+
+def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None:
+    monkeypatch.setattr("gglib_nb.hub.client._MOST_ENTRIES", 100)
+    entries = [{"type": "file", "path": f"{number}.gguf", "size": 1} for number in range(101)]
+
+    with hub_of(listing(iter(entries))) as client, pytest.raises(HubError, match="more than 100 files"):
+        client.list_files(REPO)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "name", ["model-{0}-Q4_K_M.gguf", "model-Q4_K_M-{0:05}-of-99999.gguf", "{0}/lora.gguf", "m-mtp-{0}.gguf"]
+)
+def test_a_hundred_thousand_files_are_sorted_in_time(name) -> None:
+    """Some seconds in peace; comparing each with all others would take hours, and the time limit is the test."""
+    files = [(name.format(number), 1_000_000) for number in range(1, 50_000)]
+    files += [(name.replace("mtp-", "").format(number), 1_000_000) for number in range(50_000, 99_999)]
+
+    variants_of(files)
+
+
+@pytest.fixture
+def hub(make_hub) -> DemoHub:
+    return make_hub()
+
+
+def test_a_model_in_more_files_than_anybody_cuts_it_into_is_refused(hub, make_manager) -> None:
+    files = {f"m-Q4_K_M-{number:05}-of-01001.gguf": b"x" for number in range(1, 1002)}
+    hub.add_repository(make_repository(REPO, files))
+
+    with pytest.raises(RequestError, match="more than 1000 are not fetched"):
+        make_manager().sync.queue_smart(REPO)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../out-Q4_K_M.gguf",
+        "/tmp/out-Q4_K_M.gguf",
+        "C:/out-Q4_K_M.gguf",
+        "a\\..\\out-Q4_K_M.gguf",
+        "\x1b[2J-Q4_K_M.gguf",
+    ],
+)
+def test_a_name_that_leads_outside_is_refused_before_a_byte(hub, make_manager, tmp_path: Path, path) -> None:
+    hub.add_repository(make_repository(REPO, {path: 5_000}))
+    manager = make_manager()
+
+    with pytest.raises(RequestError, match="cannot be stored here") as caught:
+        manager.sync.download(REPO)
+
+    assert "\x1b" not in str(caught.value)
+    assert hub.bytes_sent() == 0
+    assert [one for one in tmp_path.rglob("*") if "out" in one.name] == []
+
+
+def test_a_hub_that_answers_with_its_own_token_is_not_repeated(hub, make_manager) -> None:
+    hub.add_repository(make_repository(REPO, {"m-Q4_K_M.gguf": 5_000}))
+    hub.faults.add(Status(400, error_message="hf_abcdefghijklmnop and https://x/?X-Amz-Signature=0f0f"), times=None)
+
+    with pytest.raises(HubError) as caught:
+        make_manager(hf_token="hf_mine_0123456789").sync.download(REPO)
+
+    assert "abcdefghijkl" not in str(caught.value)
+    assert "0f0f" not in str(caught.value)
