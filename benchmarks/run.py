@@ -32,6 +32,7 @@ from benchmarks import (
     g_first_byte,
     h_resume,
     i_last_byte,
+    k_cluster,
     q_queue,
 )
 from benchmarks.origin import nginx_program
@@ -60,6 +61,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "G": g_first_byte.measure,
     "H": h_resume.measure,
     "I": i_last_byte.measure,
+    "K": k_cluster.measure,
     "P": _panel_cost,
     "Q": q_queue.measure,
 }

@@ -9,6 +9,7 @@ import * as segments from "../../gglib_nb/notebook/static/segments.js";
 import * as state from "../../gglib_nb/notebook/static/state.js";
 import { modelsNamed } from "../../gglib_nb/notebook/static/models.js";
 import { folderAddress } from "../../gglib_nb/notebook/static/places.js";
+import { endingsOf } from "../../gglib_nb/notebook/static/notify.js";
 import { Presses } from "../../gglib_nb/notebook/static/presses.js";
 import { Undo } from "../../gglib_nb/notebook/static/undo.js";
 import * as words from "../../gglib_nb/notebook/static/words.js";
@@ -446,4 +447,13 @@ test("what was found says whether it fits, is here and is gated, and how old it 
   const now = Date.parse("2026-06-01");
   const ages = ["2026-05-31T12:00:00Z", "2026-05-01", "2025-06-01", "2020-01-01", null].map((date) => panel.ageOf(date, now));
   assert.deepEqual(ages, ["today", "31 days ago", "12 months ago", "6 years ago", ""]);
+});
+
+test("the end of a long download is worth a notification, that of a short or unseen one is not", () => {
+  const running = stateOf(item("o/long:Q4", { status: "downloading" }), item("o/short:Q4", { status: "downloading" }));
+  const ended = (id, seconds) => item(id, { status: "completed", started_at_s: 0, ended_at_s: seconds });
+
+  const after = stateOf(ended("o/long:Q4", 90), ended("o/short:Q4", 5), ended("o/new:Q4", 90));
+
+  assert.deepEqual(endingsOf(running, after), ["long Q4 is complete."]);
 });
