@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         SnapshotChanged,
         StatusChanged,
     )
+    from gglib_nb.domain.importing import ImportProgress, ImportReport, SkippedFile
     from gglib_nb.domain.model import Model
     from gglib_nb.domain.model_summary import ModelSummary
     from gglib_nb.domain.quantization import Quantization
@@ -126,6 +127,7 @@ _FOUND_IN: Final = {
         "StatusChanged",
     ),
     "gglib_nb.domain.checking": ("CheckedFile", "Repair", "Verification", "VerifyProgress"),
+    "gglib_nb.domain.importing": ("ImportProgress", "ImportReport", "SkippedFile"),
     "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
     "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.model": ("Model",),
@@ -156,7 +158,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the attribute's own type, t
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # What is promised and nothing else: modules and names of the inside are no business of Tab.
+    return sorted({"__version__", *__all__})
 
 
 async def download(
@@ -265,6 +268,8 @@ __all__ = [
     "HostProgress",
     "HubError",
     "HubUnavailableError",
+    "ImportProgress",
+    "ImportReport",
     "IncompleteShardSetError",
     "IntegrityError",
     "InvalidConfigError",
@@ -302,6 +307,7 @@ __all__ = [
     "ShardProgress",
     "ShardProgressed",
     "ShardStatus",
+    "SkippedFile",
     "SmartQueueResult",
     "SnapshotChanged",
     "StalledError",

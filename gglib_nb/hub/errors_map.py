@@ -103,7 +103,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds the hub asks to wait; None where it does not say.
 
     `RateLimit` comes with every answer, so it counts only with nothing left (IETF draft ratelimit-headers);
-    else `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+    else `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), which is read against the answer's own `Date`: this
+    machine's clock may be wrong.
     """
     from huggingface_hub.utils import parse_ratelimit_headers
 
@@ -113,12 +114,17 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return float(value)
+    then, now = _date(value), _date(headers.get("date", "")) or datetime.now(UTC)
+    return None if then is None else max(0.0, (then - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """A date of HTTP; None where it is none. Without a zone it is in UTC."""
     try:
-        date = parsedate_to_datetime(value)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    # A date without a zone is in UTC.
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

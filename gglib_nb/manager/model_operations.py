@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -15,6 +16,7 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.checking import Repair, Verification
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload
+from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
@@ -27,6 +29,7 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.file_checks import Checked, FileChecks
 from gglib_nb.manager.futures import chain, gathered, then
+from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.machine_memory import ram_bytes
 from gglib_nb.manager.model_files import delete_files, look_at, plan_deletion
 from gglib_nb.manager.model_plans import (
@@ -115,6 +118,34 @@ class ModelOperations:
             AmbiguousQuantizationError: Several do; `choices` has their ids.
         """
         return self._with_models(lambda: loading_lines(self.catalog.find(id), program))
+
+    def submit_import_folder(
+        self, folder: "str | PathLike[str]", *, on_progress: OnImportProgress | None = None
+    ) -> "Future[ImportReport]":
+        """Registers the GGUF files that lie in a folder; nothing is moved, copied, hashed or asked of the Hub.
+
+        The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from; elsewhere it is
+        `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
+
+        Args:
+            folder: Looked through with all folders below it.
+            on_progress: Called for each file whose header is read, on a thread of the manager's; it must not wait.
+
+        Raises:
+            StorageError: There is no such folder.
+            CatalogError: The models database cannot be read or written.
+        """
+        place = Path(folder).expanduser().absolute()
+        return self._with_models(lambda: self._import(place, on_progress))
+
+    def _import(self, folder: Path, on_progress: OnImportProgress | None) -> ImportReport:
+        importer = Importer(self.catalog.models(), time.time(), on_progress)
+        importer.look_through(folder)
+        for model in importer.models:
+            self.catalog.register(model)
+        looks = look_at({target for model in importer.models for target in model.targets})
+        imported = tuple(summary_of(model, looks) for model in importer.models)
+        return ImportReport(imported, tuple(importer.skipped))
 
     def submit_forget(self, id: IdLike) -> "Future[None]":  # noqa: A002 - the port's word
         """Takes a model off the list; its files stay where they are.

@@ -80,6 +80,7 @@ class DownloadManager(Operations):
     verify = as_coroutine(Operations.submit_verify)
     verify_all = as_coroutine(Operations.submit_verify_all)
     repair = as_coroutine(Operations.submit_repair)
+    import_folder = as_coroutine(Operations.submit_import_folder)
     updates = as_coroutine(Operations.submit_updates)
     update = as_coroutine(Operations.submit_update)
 

@@ -64,6 +64,7 @@ class SyncOperations:
     verify = as_blocking(Operations.submit_verify)
     verify_all = as_blocking(Operations.submit_verify_all)
     repair = as_blocking(Operations.submit_repair)
+    import_folder = as_blocking(Operations.submit_import_folder)
     updates = as_blocking(Operations.submit_updates)
     update = as_blocking(Operations.submit_update)
 

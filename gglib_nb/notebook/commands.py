@@ -25,7 +25,13 @@ class _AboutOneOrAll:
 
 @dataclass(frozen=True, slots=True)
 class ShowPanel:
-    """`%gguf` alone, and `panel`."""
+    """`%gguf` alone, and `panel`.
+
+    Attributes:
+        side: In JupyterLab's side area, where it stays in sight.
+    """
+
+    side: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +236,13 @@ class Verify(_AboutOneOrAll):
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """Register the GGUF files of a folder."""
+
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Updates(_AboutOneOrAll):
     """See what has become of a model on the Hub; None: of all models."""
 
@@ -292,7 +305,7 @@ class Help:
     verb: str | None
 
 
-ModelCommand = Models | ModelPath | Verify | Repair | Updates | Update | Forget | Delete
+ModelCommand = Models | ModelPath | Verify | Repair | Import | Updates | Update | Forget | Delete
 """The verbs about models that are here."""
 
 Command = (

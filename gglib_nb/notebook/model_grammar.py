@@ -6,7 +6,18 @@ from typing import Final, get_args
 
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelOrder, ModelState
-from gglib_nb.notebook.commands import Command, Delete, Forget, ModelPath, Models, Repair, Update, Updates, Verify
+from gglib_nb.notebook.commands import (
+    Command,
+    Delete,
+    Forget,
+    Import,
+    ModelPath,
+    Models,
+    Repair,
+    Update,
+    Updates,
+    Verify,
+)
 from gglib_nb.notebook.grammar import GrammarError, Verb, about, reference
 
 ORDERS: Final[tuple[str, ...]] = get_args(ModelOrder)
@@ -44,6 +55,10 @@ def _build_verify(given: SimpleNamespace) -> Command:
     if given.all == (given.reference is not None):
         raise GrammarError("name one model, or write --all")
     return Verify(given.reference)
+
+
+def _declare_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER")
 
 
 def _declare_update(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +100,15 @@ MODEL_VERBS: Final[dict[str, Verb]] = {
         about(Repair),
         "model",
         (_ID, "What is wrong is looked for first, unless verify has found it."),
+    ),
+    "import": Verb(
+        "import FOLDER",
+        "Register the GGUF files that lie in a folder; nothing is moved or copied.",
+        _declare_import,
+        lambda given: Import(given.folder),
+        explains=(
+            "The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from.",
+        ),
     ),
     "updates": Verb(
         "updates [ID]",

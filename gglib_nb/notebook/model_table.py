@@ -7,6 +7,7 @@ from typing import Final
 
 from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
+from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
@@ -111,6 +112,16 @@ def repaired(repair: Repair) -> str:
         f"Mending {repair.id}: {files} not right, {formats.size(repair.bytes_to_fetch)} to fetch. "
         "The rest is taken from what is here. %gguf shows how far it is."
     )
+
+
+def imported(report: ImportReport, folder: str) -> str:
+    """What was registered of a folder, and what was not."""
+    head = f"{_count(len(report.imported), 'model')} of {folder} registered; %gguf verify ID hashes one."
+    if not report.imported:
+        head = f"Nothing new to register in {folder}."
+    taken = [f"  {model.id}  {formats.size(model.size_bytes)}  {model.path}" for model in report.imported]
+    left = [f"  {file.path} {file.reason}" for file in report.skipped]
+    return "\n".join(map(printable, [head, *taken, *(["Left out:", *left] if left else [])]))
 
 
 def _fault(file: CheckedFile) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from gglib_nb.domain.checking import VerifyProgress
+from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ordered, selected
@@ -50,6 +51,8 @@ def perform(  # noqa: C901 - one case a verb
             return Answer(model_path(command, manager, recall))
         case commands.Verify():
             return verify(command, manager, recall, place)
+        case commands.Import():
+            return import_folder(command, manager, place)
         case commands.Updates():
             return updates(command, manager, recall, place.width)
         case commands.Update():
@@ -103,6 +106,22 @@ def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall,
             model = find_model(command.reference, manager, recall)
             found = [settle(manager.submit_verify(model.id, on_progress=tell), show)]
     return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
+
+
+def import_folder(command: commands.Import, manager: "DownloadManager", place: Place) -> Answer:
+    """Registers what lies in a folder, and says what was left out and why."""
+    reached: deque[ImportProgress] = deque(maxlen=1)
+    line = place.progress()
+
+    def show() -> None:
+        if reached:
+            line.show(f"reading {reached[-1].path}", reached[-1].done_files / max(1, reached[-1].total_files))
+
+    try:
+        report = settle(manager.submit_import_folder(command.folder, on_progress=reached.append), show)
+    finally:
+        line.close()
+    return Answer(model_table.imported(report, command.folder))
 
 
 def updates(command: commands.Updates, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:

@@ -14,6 +14,7 @@ from gglib_nb.notebook.commands import Config
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.setting_words import SETTINGS, setting_name
+from gglib_nb.settings import checked_setting
 
 Ask = Callable[..., str]
 
@@ -197,4 +198,4 @@ def test_a_part_of_a_name_is_enough_where_only_one_has_it(typed: str, meant: str
 def test_a_value_that_is_shown_can_be_typed(name: str, kernel: DownloadManager) -> None:
     words, value = SETTINGS[name], getattr(kernel.settings, name)
 
-    assert words.read(words.show(value)) == (str(value) if isinstance(value, Path) else value)
+    assert checked_setting(name, words.read(words.show(value))) == value

@@ -138,6 +138,7 @@ def test_a_stored_login_that_cannot_be_renewed_says_to_log_in() -> None:
         ({"retry-after": "soon"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00"}, 0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:26:00 GMT"}, 120),
         ({"ratelimit": '"api";r=0;t=55', "retry-after": "12"}, 55),
         ({"ratelimit": '"api";r=7;t=55', "retry-after": "12"}, 12),
         ({"ratelimit": '"api";r=7;t=55'}, None),

@@ -16,7 +16,6 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from tests.support.catalog_models import stored
 from tests.support.hub import make_repository
-from tests.support.kernel import wait_until
 
 LARGE = "demo/large-GGUF"
 SIZE = 3 * BLOCK_BYTES + 1000
@@ -134,18 +133,21 @@ def test_nothing_of_an_unknown_model_is_verified(manager: DownloadManager) -> No
         manager.sync.verify("nothing")
 
 
-def pipe_model(manager: DownloadManager, tmp_path: Path) -> Path:
-    """A model whose file gives no byte until somebody writes to it: a verification that lasts."""
-    pipe = tmp_path / "slow.gguf"
-    os.mkfifo(pipe)
-    manager.catalog.register(Model(DownloadId("local/slow"), None, None, (stored(str(pipe), 10),), 1.0, "local"))
-    return pipe
+def long_model(manager: DownloadManager, tmp_path: Path) -> None:
+    """A model that takes many seconds to hash and no room on the disk."""
+    path = tmp_path / "long.gguf"
+    path.touch()
+    os.truncate(path, 40 * 10**9)
+    manager.catalog.register(
+        Model(DownloadId("local/long"), None, None, (stored(str(path), 40 * 10**9),), 1.0, "local")
+    )
 
 
 def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadManager, tmp_path: Path) -> None:
-    pipe_model(manager, tmp_path)
-    verifying = manager.submit_verify("slow")
-    wait_until(lambda: manager.engine_pid is not None, 20, "an engine")
+    long_model(manager, tmp_path)
+    begun = threading.Event()
+    verifying = manager.submit_verify("long", on_progress=lambda _: begun.set())
+    assert begun.wait(30)
     pid = manager.engine_pid
     assert pid is not None
 
@@ -155,12 +157,15 @@ def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadM
         verifying.result(20)
 
 
-async def test_cancelling_ends_the_reading_and_changes_nothing(manager: DownloadManager, path: Path) -> None:
+async def test_cancelling_ends_the_reading_and_changes_nothing(
+    manager: DownloadManager, tmp_path: Path, path: Path
+) -> None:
+    long_model(manager, tmp_path)
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
     before = manager.catalog.models()
     verifying = asyncio.ensure_future(
-        manager.verify("large", on_progress=lambda _: loop.call_soon_threadsafe(begun.set))
+        manager.verify("long", on_progress=lambda _: loop.call_soon_threadsafe(begun.set))
     )
     await asyncio.wait_for(begun.wait(), 20)
 
@@ -191,3 +196,13 @@ def test_progress_is_told_on_a_thread_of_the_managers(manager: DownloadManager, 
 
     assert threads
     assert threading.current_thread().name not in threads
+
+
+def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    pipe = stored(str(tmp_path / "pipe.gguf"), 10)
+    manager.catalog.register(Model(DownloadId("local/pipe"), None, None, (pipe,), 1.0, "local"))
+
+    [fault] = manager.sync.verify("pipe").faults
+
+    assert (fault.verdict, fault.reason) == ("unreadable", "it is no file")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from gglib_nb.demo import DemoHub
-from tests.support.hub import make_repository
+from tests.support.hub import make_files, make_repository
 from tests.support.kernel import Kernel, wait_until
 
 MB = 1_000_000
@@ -104,6 +104,63 @@ def test_a_model_is_handed_on_and_deleted_in_a_log_only_when_that_is_confirmed(k
     assert there == "True"
     assert deleted.text.startswith("Deleted demo/small:Q2_K: 1 file; ")
     assert "demo/small:Q2_K" not in kernel.run("%gguf models").text
+
+
+def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\np = %gguf path demo/small:Q2_K")
+    right = kernel.run("%gguf verify demo/small:Q2_K").text
+    kernel.run("with open(p, 'r+b') as file:\n    file.seek(500_000)\n    file.write(b'spoilt')")
+
+    wrong = kernel.run("%gguf verify --all").text
+    mending = kernel.run("%gguf repair demo/small:Q2_K").text
+    mended = kernel.run("%gguf wait\n%gguf verify demo/small:Q2_K").text
+    hub.move_branch("demo/small", "main", make_files(FILES | {"model-Q2_K.gguf": 2 * MB}), "Quantize anew")
+    news = kernel.run("%gguf updates demo/small:Q2_K").text
+    updating = kernel.run("%gguf update demo/small:Q2_K").text
+    updated = kernel.run("%gguf wait\n%gguf verify demo/small:Q2_K").text
+    hub.move_branch("demo/small", "main", make_files(FILES))
+
+    assert "SHA-256 is right." in right
+    assert "is wrong within the bytes 0 to 999,999 (1.0 MB)" in wrong
+    assert "Mending demo/small:Q2_K: 1 file not right, 1.0 MB to fetch." in mending
+    assert "SHA-256 is right." in mended
+    assert "its tensors changed" in news
+    assert "Quantize anew" in news
+    assert updating.startswith("Updating demo/small:Q2_K to ")
+    assert "demo/small:Q2_K: 1 file, 2.0 MB, SHA-256 is right." in updated
+    assert kernel.value("p == str(gglib_nb.path('demo/small:Q2_K'))") == "True"
+    kernel.run("%gguf delete demo/small:Q2_K --yes")
+
+
+def test_an_interrupted_verification_leaves_the_model_as_it_was(kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\nimport os\nfrom dataclasses import replace")
+    kernel.run(
+        "catalog = gglib_nb.get_manager().catalog\n"
+        "model = catalog.find('demo/small:Q2_K')\n"
+        "open('endless.gguf', 'w').close()\n"
+        "os.truncate('endless.gguf', 40 * 10**9)\n"
+        "slow = replace(model.files[0], target=os.path.abspath('endless.gguf'))\n"
+        "catalog.register(replace(model, id=gglib_nb.DownloadId('local/slow'), files=(slow,)))"
+    )
+    cell = kernel.submit("%gguf verify local/slow")
+    kernel.wait_for_output(cell)
+
+    kernel.interrupt()
+    kernel.wait(cell)
+
+    assert cell.error is not None
+    assert cell.error["traceback"] == ["KeyboardInterrupt: Stopped verifying; what was known of the models stays."]
+    assert kernel.run("%gguf verify demo/small:Q2_K").text.endswith("SHA-256 is right.\n")
+    kernel.run("%gguf forget local/slow\nos.remove('endless.gguf')")
+
+
+def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\n%gguf forget demo/small:Q2_K")
+
+    cell = kernel.run("folder = gglib_nb.get_manager().settings.models_directory\n%gguf import {folder}")
+
+    assert "demo/small:Q2_K" in cell.text
+    assert "registered; %gguf verify ID hashes one." in cell.text
 
 
 def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:

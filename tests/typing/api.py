@@ -15,6 +15,7 @@ from gglib_nb import (
     DownloadStatus,
     GatedRepoError,
     GglibError,
+    ImportReport,
     IntegrityError,
     InvalidQuantizationError,
     ModelSummary,
@@ -106,6 +107,7 @@ async def models_that_are_here(manager: DownloadManager) -> None:
     assert_type(await manager.verify_all(), list[Verification])
     assert_type(await manager.repair("owner/name"), Repair)
     assert_type(await manager.updates(), list[ModelUpdate])
+    assert_type(await manager.import_folder(Path("models")), ImportReport)
     assert_type(await manager.update("owner/name", keep=True), QueuedUpdate)
 
 

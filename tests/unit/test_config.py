@@ -8,6 +8,8 @@ import pytest
 from gglib_nb import DownloadManagerConfig
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError
+from gglib_nb.notebook.profile import Gglib
+from gglib_nb.notebook.setting_words import SETTINGS
 from gglib_nb.settings import ENVIRONMENT_VARIABLES, Settings
 
 ROWS = [
@@ -47,7 +49,7 @@ def test_every_setting_and_variable_has_its_row() -> None:
     settings = {field.name for field in fields(DownloadManagerConfig)} - {"hf_token"}
 
     assert {(name, variable) for name, variable, *_ in ROWS} == expected
-    assert set(ENVIRONMENT_VARIABLES) == settings
+    assert set(ENVIRONMENT_VARIABLES) == settings == set(SETTINGS) == set(Gglib.class_own_traits(config=True))
 
 
 def test_without_arguments_and_variables_the_defaults_hold_and_the_folder_is_the_present_one() -> None:

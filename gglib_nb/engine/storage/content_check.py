@@ -6,6 +6,7 @@ memory as it was, since it is needed for the model that somebody works with.
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,8 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
         None where it was stopped.
     """
     try:
+        if not stat.S_ISREG(Path(file.path).stat().st_mode):  # to open a pipe would be to wait
+            return CheckedFile(file.path, "unreadable", reason="it is no file")
         with Path(file.path).open("rb", buffering=0) as opened:
             return _check(file, opened.fileno(), on_read, stop)
     except FileNotFoundError:

@@ -49,7 +49,7 @@ def _columns(row: Row) -> tuple[str, str, str, str]:
         made += f"; after {row.after_bytes / 1e6:g} MB"
     match row.ends:
         case Heals():
-            seen = "nothing: it is over in a moment" if row.ends.line is None else f"“{row.ends.line}”"
+            seen = "nothing" if row.ends.line is None else f"“{row.ends.line}”"
             after = "complete"
             after += ", fetched anew" if row.ends.begins_anew else ""
         case Fails():
@@ -57,7 +57,9 @@ def _columns(row: Row) -> tuple[str, str, str, str]:
             how = {"retry": "`retry` once it is over", "queue": "`queue` once it is over"}[row.ends.again]
             after = f"failed; {'`retry` may help at any time' if row.ends.can_retry else how}"
             if row.ends.asks is not None:
-                after += f"; asked {row.ends.asks} times at most"
+                after += {0: "; nothing was asked", 1: "; asked once"}.get(
+                    row.ends.asks, f"; asked {row.ends.asks} times at most"
+                )
         case Refused():
             seen = f"{row.ends.error.__name__}: “{row.ends.line}”"
             after = "nothing was queued"

@@ -173,11 +173,6 @@ class World:
         assert said is not None, f"nothing like {pattern!r} was said: {self._notices.get(subject.repo_id)}"
         return said
 
-    def notices(self, subject: Subject) -> list[str]:
-        """What was said of it so far, each once."""
-        with self._changed:
-            return list(dict.fromkeys(self._notices.get(subject.repo_id, [])))
-
     def engine(self) -> psutil.Process:
         """The engine's process."""
         assert self.manager.engine_pid is not None

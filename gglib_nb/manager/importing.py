@@ -1,0 +1,249 @@
+"""Looks through a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
+
+Reads names, headers and the small files that other programs keep beside; bounded in files and folders. Runs on a worker
+thread and asks nobody.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Final
+
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.gguf import header_facts, read_header
+from gglib_nb.domain.importing import FileOrigin, ImportProgress, SkippedFile, local_name, origin_of
+from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
+from gglib_nb.engine.storage.gguf_facts import check_split_set
+from gglib_nb.errors import GglibError, GgufError, StorageError
+
+_MOST_FILES: Final = 5_000
+_MOST_FOLDERS: Final = 50_000
+_SHA256_DIGITS: Final = 64
+# Parts of the Hugging Face cache that hold the same files under names of their own, or none.
+_PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
+
+OnImportProgress = Callable[[ImportProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One GGUF file, and where it comes from."""
+
+    path: Path
+    origin: FileOrigin
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files that belong together: of one repository at one commit, or of one folder."""
+
+    repo_id: str | None
+    commit_sha: str | None
+    is_main: bool
+    files: Mapping[str, _Found]
+
+
+class Importer:
+    """One look through a folder.
+
+    Attributes:
+        models: What is to be registered.
+        skipped: What is not, and why.
+    """
+
+    def __init__(self, known: list[Model], at_s: float, tell: OnImportProgress | None) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            known: The registered models.
+            at_s: When the new ones are registered.
+            tell: Told of each file whose header is read.
+        """
+        self.models: list[Model] = []
+        self.skipped: list[SkippedFile] = []
+        self._at_s = at_s
+        self._tell = tell
+        self._targets = {file.target: model for model in known for file in model.files}
+        self._by_sha256 = {file.sha256: model for model in known for file in model.files if file.sha256}
+        self._by_id = {str(model.id).casefold(): model for model in known}
+        self._seen: dict[tuple[int, int], Path] = {}
+        self._total_files = 0
+        self._done_files = 0
+
+    def look_through(self, folder: Path) -> None:
+        """Finds the models of a folder.
+
+        Raises:
+            StorageError: There is no such folder.
+        """
+        if not folder.is_dir():
+            raise StorageError(f"There is no folder {folder}; name one that holds GGUF files.")
+        found = list(self._files(folder))
+        self._total_files = len(found)
+        for group in _groups(found):
+            self._take_group(group)
+
+    def _files(self, folder: Path) -> Iterator[_Found]:
+        files = 0
+        for folders, (place, below, names) in enumerate(os.walk(folder), 1):
+            below[:] = sorted(name for name in below if name not in _PASSED_OVER)
+            for name in sorted(names):
+                if name.lower().endswith(".gguf"):
+                    files += 1
+                    yield from self._file(Path(place, name), folder, names)
+            if folders >= _MOST_FOLDERS or files >= _MOST_FILES:
+                self._skip(
+                    Path(place), "is where the looking ended, at the most files or folders; import what is behind it"
+                )
+                return
+
+    def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[_Found]:
+        try:
+            found = path.stat()
+        except OSError:
+            self._skip(path, "is a link that leads nowhere")
+            return
+        if not stat.S_ISREG(found.st_mode):
+            self._skip(path, "is no file")
+            return
+        if (model := self._targets.get(str(path))) is not None:
+            self._skip(path, f"is registered already as {model.id}")
+            return
+        yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
+
+    def _take_group(self, group: _Group) -> None:
+        variants = variants_of((path, found.size_bytes) for path, found in group.files.items())
+        used: set[str] = set()
+        for variant in variants.variants:
+            self._take(group, variants, variant, used)
+        for companion in variants.companions:
+            if companion.path in group.files and companion.path not in used:
+                self._skip(group.files[companion.path].path, f"goes with a model ({companion.kind}) and is none itself")
+
+    def _take(self, group: _Group, variants: Variants, variant: Variant, used: set[str]) -> None:
+        paths = [group.files[path].path for path in variant.files]
+        try:
+            self._refuse(variant, paths)
+            projector = companion_for(variants, variant, "mmproj")
+            files = [self._stored(group.files[path], "shard") for path in variant.files]
+            check_split_set(files)
+            if projector is not None and projector.path in group.files:
+                files.append(self._stored(group.files[projector.path], "mmproj"))
+                used.add(projector.path)
+            model = self._model(group, variant, tuple(files))
+        except (GglibError, OSError) as error:
+            for path in paths:
+                self._skip(path, _reason(error))
+            return
+        self.models.append(model)
+        self._by_id[str(model.id).casefold()] = model
+
+    def _refuse(self, variant: Variant, paths: list[Path]) -> None:
+        if variant.split == "bytes":
+            raise GgufError("is a raw piece of a file; join the pieces first")
+        if not variant.is_complete:
+            missing = ", ".join(map(str, variant.missing))
+            raise GgufError(f"belongs to a split model that lacks its shards {missing} of {variant.shards_expected}")
+        found = paths[0].stat()
+        first = self._seen.setdefault((found.st_dev, found.st_ino), paths[0])
+        if first != paths[0]:
+            raise GgufError(f"is the same file as {first}")
+
+    def _stored(self, found: _Found, kind: str) -> StoredFile:
+        self._done_files += 1
+        if self._tell is not None:
+            self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
+        with found.path.open("rb", buffering=0) as opened:
+            fd = opened.fileno()
+            status = os.fstat(fd)
+            header = read_header(lambda offset, length: os.pread(fd, length, offset), status.st_size)
+        return StoredFile(
+            target=str(found.path),
+            path_in_repo=found.origin.path_in_repo,
+            kind=kind,
+            size_bytes=status.st_size,
+            sha256=_stated_sha256(found.path),
+            is_verified=False,
+            mtime_ns=status.st_mtime_ns,
+            was_present=True,
+            facts=header_facts(header),
+        )
+
+    def _model(self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]) -> Model:
+        id_, commit_sha, origin = self._identity(group, variant, files)
+        if (other := self._by_id.get(str(id_).casefold())) is not None:
+            raise GgufError(f"would be {id_}, which is registered already at {other.paths[0]}")
+        return Model(id_, commit_sha, variant.quantization, files, self._at_s, origin)
+
+    def _identity(
+        self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]
+    ) -> tuple[DownloadId, str | None, ModelOrigin]:
+        if group.repo_id is not None:
+            revision = None if group.is_main else group.commit_sha
+            return DownloadId(group.repo_id, variant.key, revision), group.commit_sha, "import"
+        twin = self._by_sha256.get(files[0].sha256 or "")
+        if twin is not None and twin.origin != "local":
+            return DownloadId(twin.id.repo_id, variant.key, twin.id.revision), twin.commit_sha, "import"
+        taken = (model.id.repo_id.removeprefix(f"{LOCAL_OWNER}/") for model in (*self._by_id.values(),))
+        return DownloadId(f"{LOCAL_OWNER}/{local_name(variant.stem, taken)}"), None, "local"
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append(SkippedFile(str(path), reason))
+
+
+def _groups(found: list[_Found]) -> Iterator[_Group]:
+    by_key: dict[tuple[str | None, str | None, str], dict[str, _Found]] = {}
+    for one in found:
+        inside = one.origin.path_in_repo
+        root = (
+            str(one.path).removesuffix(inside)
+            if one.origin.repo_id and str(one.path).endswith(inside)
+            else str(one.path.parent)
+        )
+        by_key.setdefault((one.origin.repo_id, one.origin.commit_sha, root), {})[inside] = one
+    # What the default branch means goes first, so that it gets the plain id.
+    groups = [
+        _Group(repo_id, commit, _is_main(root, commit), files) for (repo_id, commit, root), files in by_key.items()
+    ]
+    yield from sorted(groups, key=lambda group: not group.is_main)
+
+
+def _is_main(root: str, commit_sha: str | None) -> bool:
+    """Whether a snapshot of the Hugging Face cache is what its default branch meant; True where there is nothing to ask."""
+    if commit_sha is None:
+        return True
+    refs = Path(root).parents[1] / "refs" / "main"
+    try:
+        return refs.read_text(encoding="ascii").strip() == commit_sha
+    except (OSError, ValueError):
+        return True
+
+
+def _stated_sha256(path: Path) -> str | None:
+    """What the Hugging Face cache, or a folder that `hf download` filled, says the file's SHA-256 is; None where nothing does."""
+    if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
+        return name
+    for folder in path.parents[:4]:
+        metadata = folder / ".cache" / "huggingface" / "download" / f"{path.relative_to(folder).as_posix()}.metadata"
+        try:
+            lines = metadata.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            continue
+        return lines[1] if len(lines) > 1 and _is_sha256(lines[1]) else None
+    return None
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == _SHA256_DIGITS and all(digit in "0123456789abcdef" for digit in text)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read ({error.strerror or error})"
+    text = str(error)
+    return text if text[:1].islower() else f"cannot be loaded: {text}"

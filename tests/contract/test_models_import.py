@@ -1,0 +1,190 @@
+"""Importing folders of other programs: real files in the layouts they keep; nothing is moved, and what is left out is named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, ImportReport, StorageError
+from gglib_nb.domain.importing import ImportProgress
+from tests.support.hub import small_gguf
+
+COMMIT, OLDER = "c" * 40, "d" * 40
+
+
+def write(folder: Path, path: str, size_bytes: int = 4_000) -> Path:
+    """A valid GGUF file; a shard's name makes it a shard."""
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(b"".join(bytes(piece) for piece in small_gguf(target.name, size_bytes).slices()))
+    return target
+
+
+def cached(cache: Path, repo: str, commit: str, path: str, *, sha256: str) -> Path:
+    """A file as huggingface_hub keeps it: a link into `blobs`."""
+    folder = cache / f"models--{repo.replace('/', '--')}"
+    blob = folder / "blobs" / sha256
+    if not blob.exists():
+        write(folder / "blobs", "x.gguf").rename(blob)
+    link = folder / "snapshots" / commit / path
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(os.path.relpath(blob, link.parent))
+    return link
+
+
+def ids(report: ImportReport) -> list[str]:
+    return sorted(model.id for model in report.imported)
+
+
+def reasons(report: ImportReport) -> dict[str, str]:
+    return {Path(one.path).name: one.reason for one in report.skipped}
+
+
+def test_the_hub_cache_tells_repository_commit_and_digest(manager: DownloadManager, tmp_path: Path) -> None:
+    cache = tmp_path / "hub"
+    link = cached(cache, "owner/name-GGUF", COMMIT, "name-Q4_K_M.gguf", sha256="a" * 64)
+    (cache / "models--owner--name-GGUF" / "refs").mkdir()
+    (cache / "models--owner--name-GGUF" / "refs" / "main").write_text(COMMIT)
+    cached(cache, "owner/name-GGUF", OLDER, "name-Q4_K_M.gguf", sha256="b" * 64)
+
+    report = manager.sync.import_folder(cache)
+
+    assert ids(report) == ["owner/name-GGUF:Q4_K_M", f"owner/name-GGUF@{OLDER}:Q4_K_M"]
+    model = manager.catalog.find("owner/name-GGUF:Q4_K_M")
+    assert (model.commit_sha, model.origin, model.paths) == (COMMIT, "import", (str(link),))
+    assert model.files[0].sha256 == "a" * 64
+    assert not model.is_verified
+    assert link.is_symlink()
+
+
+def test_two_snapshots_of_one_blob_are_one_model(manager: DownloadManager, tmp_path: Path) -> None:
+    for commit in (COMMIT, OLDER):
+        cached(tmp_path / "hub", "owner/name-GGUF", commit, "name-Q4_K_M.gguf", sha256="a" * 64)
+
+    report = manager.sync.import_folder(tmp_path / "hub")
+
+    assert len(report.imported) == 1
+    assert "is the same file as" in report.skipped[0].reason
+
+
+def test_lm_studios_folder_tells_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
+    path = write(tmp_path / "lm", "models/owner/name-GGUF/name-Q8_0.gguf")
+    write(tmp_path / "lm", "models/owner/name-GGUF/mmproj-F16.gguf")
+
+    report = manager.sync.import_folder(tmp_path / "lm")
+
+    [row] = report.imported
+    assert (row.id, row.path) == ("owner/name-GGUF:Q8_0", str(path))
+    assert row.projector_path == str(path.with_name("mmproj-F16.gguf"))
+    assert row.architecture == "llama"
+    assert row.state == "unverified"
+
+
+def test_llama_cpps_folder_tells_the_repository_by_its_manifests(manager: DownloadManager, tmp_path: Path) -> None:
+    write(tmp_path / "llama.cpp", "owner_name-GGUF_name-Q4_K_M.gguf")
+    (tmp_path / "llama.cpp" / "manifest=owner=name-GGUF=Q4_K_M.json").write_text("{}")
+
+    report = manager.sync.import_folder(tmp_path / "llama.cpp")
+
+    assert ids(report) == ["owner/name-GGUF:Q4_K_M"]
+    assert manager.catalog.models()[0].files[0].path_in_repo == "name-Q4_K_M.gguf"
+
+
+def test_a_split_set_is_one_model_with_the_parameters_of_all_shards(manager: DownloadManager, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write(tmp_path / "lm", f"owner/big/big-Q4_K_M-{number:05}-of-00003.gguf")
+
+    [row] = manager.sync.import_folder(tmp_path / "lm").imported
+
+    assert (row.id, row.file_count) == ("owner/big:Q4_K_M", 3)
+    assert row.parameter_count is not None
+
+
+def test_files_of_unknown_origin_are_local(manager: DownloadManager, tmp_path: Path) -> None:
+    write(tmp_path / "mine", "my model (final).gguf")
+    write(tmp_path / "mine", "sub/my model (final).gguf", 5_000)
+
+    report = manager.sync.import_folder(tmp_path / "mine")
+
+    assert ids(report) == ["local/my-model-final", "local/my-model-final-2"]
+    [update, _other] = manager.sync.updates()
+    assert "Nobody knows" in update.problem
+
+
+def test_the_digest_tells_the_repository_where_a_registered_model_has_it(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    here = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+    [model] = manager.catalog.models()
+    copy = tmp_path / "copies" / "renamed.gguf"
+    metadata = copy.parent / ".cache" / "huggingface" / "download" / "renamed.gguf.metadata"
+    metadata.parent.mkdir(parents=True)
+    copy.write_bytes(here.read_bytes())
+    metadata.write_text(f"{model.commit_sha}\n{model.files[0].sha256}\n1700000000.0\n")
+
+    report = manager.sync.import_folder(copy.parent)
+
+    assert [row.repo_id for row in report.imported] == ["demo/small-GGUF"]
+
+
+def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp_path: Path) -> None:
+    folder = tmp_path / "lm"
+    write(folder, "owner/part/part-Q4_K_M-00001-of-00002.gguf")
+    (folder / "owner/text").mkdir()
+    (folder / "owner/text/page.gguf").write_bytes(b"<html>not found</html>")
+    write(folder, "owner/only/mmproj-F16.gguf")
+    (folder / "owner/gone.gguf").symlink_to(folder / "nowhere")
+    done = write(folder, "owner/done/done-Q4_K_M.gguf")
+    manager.sync.import_folder(done.parent)
+
+    found = reasons(manager.sync.import_folder(folder))
+
+    assert "lacks its shards 2 of 2" in found["part-Q4_K_M-00001-of-00002.gguf"]
+    assert "no GGUF file" in found["page.gguf"]
+    assert "goes with a model (mmproj)" in found["mmproj-F16.gguf"]
+    assert "leads nowhere" in found["gone.gguf"]
+    assert "is registered already as" in found["done-Q4_K_M.gguf"]
+
+
+def test_a_model_of_the_same_id_is_not_replaced(manager: DownloadManager, tmp_path: Path) -> None:
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+    write(tmp_path / "lm", "demo/small-GGUF/small-Q4_K_M.gguf", 9_000)
+
+    report = manager.sync.import_folder(tmp_path / "lm")
+
+    assert report.imported == ()
+    assert "which is registered already" in report.skipped[0].reason
+    assert manager.sync.path("small") == path
+
+
+def test_our_own_folder_can_be_registered_anew(manager: DownloadManager) -> None:
+    manager.sync.download("demo/split-GGUF")
+    manager.sync.forget("split")
+
+    report = manager.sync.import_folder(manager.settings.models_directory)
+
+    assert ids(report) == ["demo/split-GGUF:Q4_K_M"]
+    verification = manager.sync.verify("split")
+    assert {file.verdict for file in verification.files} == {"unstated"}
+
+
+def test_each_header_that_is_read_is_told(manager: DownloadManager, tmp_path: Path) -> None:
+    write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
+    write(tmp_path / "lm", "owner/b/b-Q4_K_M.gguf")
+    told: list[ImportProgress] = []
+
+    manager.sync.import_folder(tmp_path / "lm", on_progress=told.append)
+
+    assert [(one.done_files, one.total_files) for one in told] == [(1, 2), (2, 2)]
+
+
+def test_a_folder_that_is_not_there_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="There is no folder"):
+        manager.sync.import_folder(tmp_path / "nowhere")
+
+
+def test_a_link_in_a_circle_ends(manager: DownloadManager, tmp_path: Path) -> None:
+    write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
+    (tmp_path / "lm" / "owner" / "a" / "again").symlink_to(tmp_path / "lm")
+
+    assert len(manager.sync.import_folder(tmp_path / "lm").imported) == 1
