@@ -8,6 +8,7 @@ import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
 from gglib_nb.demo import DemoHub
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GatedRepoError, GglibError, HubError, RepoNotFoundError, RevisionNotFoundError
 from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
@@ -97,14 +98,14 @@ def test_a_model_and_a_split_one_come_verified(mirror, hub, tmp_path) -> None:
 
 
 def test_a_download_that_was_stopped_goes_on(mirror, hub, tmp_path) -> None:
-    engine = LocalEngine(hub, tmp_path, endpoint=mirror.url, bandwidth_limit_bytes_per_second=4_000_000)
+    engine = LocalEngine(hub, tmp_path, Timeouts(), endpoint=mirror.url, bandwidth_limit_bytes_per_second=4_000_000)
     files = planned(hub, SMALL, NAME, folder=tmp_path)
     attempt = engine.begin(SMALL, files=files)
-    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_000_000)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_000_000, timeout_s=60)
     engine.stop(attempt)
     engine.close()
 
-    engine = LocalEngine(hub, tmp_path, endpoint=mirror.url)
+    engine = LocalEngine(hub, tmp_path, Timeouts(), endpoint=mirror.url)
     end = engine.fetch(SMALL, files=files)
     engine.close()
 
