@@ -32,7 +32,9 @@ from benchmarks import (
     g_first_byte,
     h_resume,
     i_last_byte,
+    k_cluster,
     q_queue,
+    r_reuse,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -60,8 +62,10 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "G": g_first_byte.measure,
     "H": h_resume.measure,
     "I": i_last_byte.measure,
+    "K": k_cluster.measure,
     "P": _panel_cost,
     "Q": q_queue.measure,
+    "R": r_reuse.measure,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (

@@ -158,7 +158,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the attribute's own type, t
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    # What is promised and nothing else: modules and names of the inside are no business of Tab.
+    return sorted({"__version__", *__all__})
 
 
 async def download(

@@ -91,12 +91,22 @@ def _lab() -> int:
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
+    _settle_in(ROOT / ".demo" / "jupyter")
     lab = subprocess.Popen(command, cwd=ROOT)  # noqa: S603  # our own words only
     while True:
         try:
             return lab.wait()
         except KeyboardInterrupt:
             print("Stopping.", flush=True)  # JupyterLab got the same Ctrl-C, and ends its kernels first
+
+
+def _settle_in(folder: Path) -> None:
+    """A workspace and settings of its own, so that Jupyter opens this notebook only and asks nothing about news over the panel."""
+    notes = folder / "settings" / "@jupyterlab" / "apputils-extension"
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
+    os.environ["JUPYTERLAB_SETTINGS_DIR"] = str(folder / "settings")
+    os.environ["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / "workspaces")
 
 
 def _headless(hub: DemoHub | None) -> int:

@@ -248,6 +248,10 @@ def _declare_retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true")
 
 
+def _declare_panel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--side", action="store_true")
+
+
 def _declare_one_or_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="ID", nargs="?")
     parser.add_argument("--all", action="store_true")
@@ -383,7 +387,13 @@ VERBS: Final[dict[str, Verb]] = {
         ),
     ),
     "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
-    "panel": Verb("panel", "Show the live panel.", _nothing, lambda _: ShowPanel()),
+    "panel": Verb(
+        "panel [--side]",
+        "Show the live panel; beside the notebook with --side.",
+        _declare_panel,
+        lambda given: ShowPanel(given.side),
+        explains=("--side needs the package sidecar: pip install gglib_nb[side].",),
+    ),
     "cancel": Verb(
         "cancel ID [--discard] | cancel --all",
         "Stop a download; its bytes stay for a resume unless --discard.",

@@ -159,8 +159,16 @@ def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None
     return next((item for item in shown if item.id == id_), None)
 
 
+def is_unheard(item: QueuedDownload) -> bool:
+    """Whether it has been started and nothing was heard of it yet."""
+    return item.status.is_active and item.notice_kind == "connecting" and not item.downloaded_bytes
+
+
 def standing(item: QueuedDownload | None) -> str:
     """Where it stands now; a small or present file can be through already."""
+    if item is not None and item.status.is_active and item.notice_kind == "connecting" and item.downloaded_bytes:
+        here = f"{formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
+        return f"It goes on: {here} are here already."
     if item is None or item.status.is_active:
         return "It is downloading now."
     if not item.status.is_pending:

@@ -25,7 +25,13 @@ class _AboutOneOrAll:
 
 @dataclass(frozen=True, slots=True)
 class ShowPanel:
-    """`%gguf` alone, and `panel`."""
+    """`%gguf` alone, and `panel`.
+
+    Attributes:
+        side: In JupyterLab's side area, where it stays in sight.
+    """
+
+    side: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Sight:
 class Feed:
     """Keeps what the page was told last.
 
-    `advance`, `look` and `catch_up` are called by one thread at a time; `state` may be read by any.
+    `advance`, `keeps_back`, `look` and `catch_up` are called by one thread at a time; `state` may be read by any.
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
@@ -84,10 +84,22 @@ class Feed:
 
         A snapshot that is not newer than the one before is ignored.
         """
-        if snapshot.version <= self._newest.version:
+        if snapshot.version < self._newest.version or snapshot.version <= self._told.version:
             return None
         self._newest = snapshot
         return self._delta(self._seen)
+
+    def keeps_back(self, snapshot: QueueSnapshot) -> bool:
+        """Takes a snapshot that only counts on from what the page was told, for later; False where it brings more."""
+        told, rows = self._told, _rows(snapshot)
+        is_plain = (
+            list(rows) == list(told.rows)
+            and _changes(told.queue, _queue_state(snapshot)).keys() <= _COUNTERS
+            and all(_only_counts(told.rows[key], item) for key, item in rows.items())
+        )
+        if is_plain and snapshot.version > self._newest.version:
+            self._newest = snapshot
+        return is_plain
 
     def look(self, view: str, sight: Sight | None) -> Delta | None:
         """A view shows other rows than before, or is gone (None); returns what it was not told so far."""
@@ -165,6 +177,16 @@ def _advanced(
     bars = _bar_changes(told, item, is_mapped=is_mapped)
     row = _ToldRow(item, fields, has_steps=is_mapped)
     return row, {"fields": changes, "bars": bars} if changes or bars else None
+
+
+def _only_counts(told: _ToldRow, item: QueuedDownload) -> bool:
+    if told.item is item:
+        return True
+    return (
+        _has_same_files(told.item, item)
+        and _changes(told.fields, _fields(item)).keys() <= _COUNTERS
+        and all(old.status is new.status for old, new in zip(_bars(told.item), _bars(item), strict=True))
+    )
 
 
 def _rows(snapshot: QueueSnapshot) -> _Rows:

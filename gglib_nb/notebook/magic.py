@@ -6,6 +6,7 @@ since it is a bug and should look like one.
 """
 
 import copy
+import importlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
     from gglib_nb.notebook.panel import Panel
 
 _NAME: Final = "gguf"
+_NO_SIDECAR: Final = (
+    "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar, then reload the page; "
+    "%gguf panel shows it here."
+)
 # What earlier kernels left is read in milliseconds; a database that another program holds must not hold up the cell.
 _ADOPT_S: Final = 3.0
 
@@ -112,8 +117,8 @@ class GgufMagics(Magics):
 
     def _do(self, command: commands.Command, manager: "DownloadManager") -> str | None:
         match command:
-            case commands.ShowPanel():
-                self._show_panel(manager)
+            case commands.ShowPanel(side):
+                self._show_panel(manager, beside=side)
             case commands.Wait():
                 self._wait(command, manager)
             case commands.ModelPath():
@@ -126,7 +131,7 @@ class GgufMagics(Magics):
         self._manager = self._find_manager()
         return self._manager
 
-    def _show_panel(self, manager: "DownloadManager") -> None:
+    def _show_panel(self, manager: "DownloadManager", *, beside: bool) -> None:
         if self._kernel is None:
             _print(show_queue(manager).text)
             return
@@ -136,7 +141,13 @@ class GgufMagics(Magics):
             if self._panel is not None:
                 self._panel.close()
             self._panel, self._panel_manager = Panel(manager), manager
-        display(self._panel)
+        if beside and (sidecar := _sidecar()) is None:
+            _print(_NO_SIDECAR)
+        elif beside:
+            with sidecar(title="Downloads"):
+                display(self._panel)
+        else:
+            display(self._panel)
 
     def _wait(self, command: commands.Wait, manager: "DownloadManager") -> None:
         only = None if command.reference is None else find_download(command.reference, manager.snapshot)
@@ -227,6 +238,12 @@ class GgufMagics(Magics):
             with suppress(CatalogError):
                 models = manager.catalog.models()
         return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
+
+
+def _sidecar() -> Any:  # noqa: ANN401 - its class, of a package without types that need not be there
+    with suppress(ImportError):
+        return importlib.import_module("sidecar").Sidecar
+    return None
 
 
 def _print(text: str) -> None:

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload, QueueSnapshot, ShardStatus
 from gglib_nb.notebook import formats, wording
 
 _MOST_ROWS: Final = 40
 _MOST_RECENT: Final = 5
+_MOST_SHOWN_FILES: Final = 8
+_MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 # Middle tones that keep 4.5:1 as text on white and on JupyterLab's dark grey come from its own variables where it is there.
 _MUTED: Final = "color:var(--jp-ui-font-color2,#6b6b6b)"
 _BAD: Final = "color:var(--jp-error-color1,#c62828)"
@@ -22,17 +24,19 @@ _CELL: Final = "text-align:left;vertical-align:top;padding:.3em .9em .3em 0;bord
 _FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
 
 
-def render_html(snapshot: QueueSnapshot, caption: str | None = None) -> str:
+def render_html(snapshot: QueueSnapshot, caption: str | None = None, *, is_redrawn: bool = False) -> str:
     """The whole queue as one `div`.
 
     Args:
         snapshot: What to show.
         caption: A line below it, such as when it was so; None for none.
+        is_redrawn: It is brought up to date while somebody looks: what a person opened would close again, so nothing
+            has to be opened.
     """
     parts = [_muted(wording.notice(notice)) for notice in snapshot.notices]
     parts.append(f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty())
     parts += [f"<div>{escape(request)}: resolving</div>" for request in map(wording.printable, snapshot.resolving)]
-    parts += _table("", [_live_row(item) for item in snapshot.items], _MOST_ROWS)
+    parts += _table("", [_live_row(item, is_redrawn=is_redrawn) for item in snapshot.items], _MOST_ROWS)
     parts += _table("Failed", [_failed_row(item) for item in snapshot.recent_failures], _MOST_RECENT)
     parts += _table("Done", [_done_row(item) for item in snapshot.recent_completed], _MOST_RECENT)
     parts += _table("Cancelled", [_cancelled_row(item) for item in snapshot.recent_cancelled], _MOST_RECENT)
@@ -73,17 +77,17 @@ def _table(title: str, rows: list[tuple[str, ...]], most: int) -> Iterator[str]:
         yield _muted(f"… and {len(rows) - most} more")
 
 
-def _live_row(item: QueuedDownload) -> tuple[str, ...]:
+def _live_row(item: QueuedDownload, *, is_redrawn: bool) -> tuple[str, ...]:
     title = f"<code>{escape(wording.name(item))}</code>"
     told = " ".join(part for part in (wording.place(item), wording.state(item)) if part)
-    below = _muted(told) + _files(item)
+    below = _muted(told) + _files(item, is_redrawn=is_redrawn)
     amount = escape(wording.amount(item.downloaded_bytes, item.total_bytes))
     started = item.status is not DownloadStatus.QUEUED or item.downloaded_bytes
     meter = f"{bar(item.progress)} {formats.percent(item.progress)}" if started else ""
     return (title + below, meter, amount, escape(wording.pace(item)))
 
 
-def _files(item: QueuedDownload) -> str:
+def _files(item: QueuedDownload, *, is_redrawn: bool) -> str:
     files = wording.files(item)
     if not files or item.status.is_pending:
         return ""
@@ -95,7 +99,10 @@ def _files(item: QueuedDownload) -> str:
             file.status.value,
         )
         for file in files
+        if not is_redrawn or len(files) <= _MOST_SHOWN_FILES or file.status in _MOVING
     ]
+    if is_redrawn:
+        return table(rows) if rows else ""
     return f'<details><summary style="cursor:pointer">{len(files)} files</summary>{table(rows)}</details>'
 
 

@@ -5,6 +5,7 @@ Wires only. What the page is sent is worked out in `feed`, what its requests do 
 """
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -27,6 +28,9 @@ from gglib_nb.notebook.text import render_text
 
 _STATIC: Final = Path(__file__).parent / "static"
 _log: Final = logging.getLogger(__name__)
+
+PACE_S: Final = 0.18
+"""Digits that change more often are not read, and a message costs the kernel a millisecond."""
 
 
 class Panel(anywidget.AnyWidget):
@@ -52,8 +56,16 @@ class Panel(anywidget.AnyWidget):
         from_json=lambda _page, _panel: None,
     )
 
-    def __init__(self, manager: actions.PanelManager) -> None:
+    def __init__(self, manager: actions.PanelManager, *, pace_s: float = PACE_S) -> None:
+        """Shows the queue of a manager.
+
+        Args:
+            manager: Whose queue.
+            pace_s: How long after a message another waits that brings nothing but counters; all else goes at once.
+        """
         self._manager = manager
+        self._pace_s = pace_s
+        self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
         self._publishing = Lock()
         super().__init__()
@@ -85,7 +97,12 @@ class Panel(anywidget.AnyWidget):
         return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
 
     def _publish(self, snapshot: QueueSnapshot) -> None:
-        self._tell(partial(self._feed.advance, snapshot))
+        with self._publishing:
+            is_early = time.monotonic() < self._due_s
+            delta = None if is_early and self._feed.keeps_back(snapshot) else self._feed.advance(snapshot)
+            if delta:
+                self._due_s = time.monotonic() + self._pace_s
+                self.send(delta)
 
     def _tell(self, news: Callable[[], Delta | None]) -> None:
         with self._publishing:

@@ -27,7 +27,7 @@ class ProgressDisplay:
             return
         self._shown = snapshot
         seen = snapshot if self._only is None else _only(snapshot, self._only)
-        bundle = {"text/plain": render_text(seen), "text/html": render_html(seen)}
+        bundle = {"text/plain": render_text(seen), "text/html": render_html(seen, is_redrawn=True)}
         if self._handle is None:
             self._handle = DisplayHandle()
             self._handle.display(bundle, raw=True)

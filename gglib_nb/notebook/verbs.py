@@ -4,6 +4,7 @@ Knows no IPython: what is to be shown is returned as an `Answer`. Waiting can be
 request is being resolved voids the request.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables
 from gglib_nb.notebook.answer import Answer
-from gglib_nb.notebook.changes import change, find_item, standing
+from gglib_nb.notebook.changes import change, find_item, is_unheard, standing
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.place import Place
@@ -25,6 +26,9 @@ from gglib_nb.notebook.waiting import settle
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
+
+_FIRST_REPORT_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.02
 
 
 # A database that another program holds must not keep the queue from being shown.
@@ -89,11 +93,21 @@ def _queue(command: commands.Queue, manager: "DownloadManager", recall: Recall) 
     with _numbering_alternatives(recall):
         id_ = _submit(request, manager, starts=command.starts)
     recall.saw(id_)
-    item = find_item(id_, manager.snapshot)
+    item = _first_report(id_, manager)
     is_new = id_ not in before
     head = f"Queued {id_}{_extent(item)}." if is_new else f"{id_} is in the queue already."
     why = f" {item.reason}" if is_new and item is not None and item.reason else ""
     return Answer(printable(f"{head}{why} {standing(item)}"))
+
+
+def _first_report(id_: DownloadId, manager: "DownloadManager") -> QueuedDownload | None:
+    """What the engine says of it at first, waited for a moment: what is here already is not downloading."""
+    until_s = time.monotonic() + _FIRST_REPORT_S
+    while (item := find_item(id_, manager.snapshot)) is not None and is_unheard(item):
+        if time.monotonic() >= until_s:
+            break
+        time.sleep(_LOOK_EVERY_S)
+    return item
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.domain.download import QueuedDownload, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardStatus
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, panel_pages
 from tests.support.snapshots import GB, download, shard, shards
@@ -58,6 +58,27 @@ def test_the_kernel_hears_which_rows_are_in_sight_and_which_show_where_bytes_sta
     sight = [message for message in panel.sent if message["kind"] == "sight"][-1]
     assert (sight["is_shown"], sight["rows"]) == (True, [MODEL, "owner/closed-GGUF:Q8_0"])
     assert sight["mapped"] == [MODEL]
+
+
+def test_the_end_of_a_long_download_is_notified_where_nobody_looks_once_a_person_asked_for_it(
+    open_panel: OpenPanel,
+) -> None:
+    long = replace(moving(), started_at_s=1000.0)
+    panel = open_panel(FakeManager(long))
+    panel.page.evaluate(
+        """() => {
+          window.notified = [];
+          window.Notification = class { constructor(title, { body }) { window.notified.push(body); } };
+          Notification.requestPermission = async () => "granted";
+        }"""
+    )
+    panel.press("Limits")
+    panel.page.get_by_label("Tell me when a long download ends").check()
+    panel.page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+
+    panel.show_queue(replace(long, status=DownloadStatus.COMPLETED, ended_at_s=1090.0))
+
+    assert panel.page.evaluate("notified") == ["model-GGUF Q4_K_M is complete."]
 
 
 def test_a_panel_that_is_scrolled_away_is_told_nothing_that_only_counts_on_until_it_is_back(

@@ -1,8 +1,10 @@
 """Where the user's database cannot be used, one sentence says so and downloads work all the same."""
 
+import re
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,52 @@ async def test_queueing_again_registers_what_could_not_be_registered(
     [done] = manager.snapshot.recent_completed
     assert (done.was_present, done.notice_kind) == (True, "already_present")
     assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of its own for the state folder."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a filesystem can be mounted by root only: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Not a byte more fits."""
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * 4096)
+
+
+def make_read_only(folder: Path) -> None:
+    Catalog(database_of(folder.parent)).models()
+    subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (fill, r"its disk is full|cannot be opened or written|its disk fails"),
+        (make_read_only, r"may not be written|cannot be opened"),
+    ],
+    ids=["full", "read-only"],
+)
+async def test_a_full_and_a_read_only_disk_stop_no_download(
+    small_disk: Path, make_manager: Callable[..., DownloadManager], spoil: Callable[[Path], None], sentence: str
+) -> None:
+    spoil(small_disk)
+    manager = make_manager()
+
+    path = await manager.download(SMALL, "Q4_K_M")
+
+    [done] = manager.snapshot.recent_completed
+    assert path.is_file()
+    assert done.notice is not None
+    assert re.search(f"The models database .* cannot be used: .*({sentence})", done.notice)
+    manager.close()

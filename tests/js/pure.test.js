@@ -9,6 +9,7 @@ import * as segments from "../../gglib_nb/notebook/static/segments.js";
 import * as state from "../../gglib_nb/notebook/static/state.js";
 import { modelsNamed } from "../../gglib_nb/notebook/static/models.js";
 import { folderAddress } from "../../gglib_nb/notebook/static/places.js";
+import { endingsOf } from "../../gglib_nb/notebook/static/notify.js";
 import { Presses } from "../../gglib_nb/notebook/static/presses.js";
 import { Undo } from "../../gglib_nb/notebook/static/undo.js";
 import * as words from "../../gglib_nb/notebook/static/words.js";
@@ -126,6 +127,14 @@ test("rows stand in sections: active, next, failed, done, cancelled", () => {
   const shown = panel.entriesOf(state).map((entry) => entry.title ?? entry.text ?? entry.item.name);
 
   assert.deepEqual(shown, ["now", "Up next", "next", "o/asked", "Failed", "bad", "Done", "done"]);
+});
+
+test("a row that took something from this disk says so, also when it is done, and has no other note then", () => {
+  const taken = { notice: "13.2 of 17.0 GB taken from Q4_K_M on this disk", notice_kind: "reused" };
+
+  assert.equal(panel.noteOf(item("o/now", { status: "downloading", ...taken })), taken.notice);
+  assert.equal(panel.noteOf(item("o/done", { status: "completed", ...taken })), taken.notice);
+  assert.equal(panel.noteOf(item("o/here", { status: "completed", notice: "on disk already", notice_kind: "x" })), "");
 });
 
 test("without a kernel what ran has stopped, in its old place, and what is over stays as it was", () => {
@@ -446,4 +455,13 @@ test("what was found says whether it fits, is here and is gated, and how old it 
   const now = Date.parse("2026-06-01");
   const ages = ["2026-05-31T12:00:00Z", "2026-05-01", "2025-06-01", "2020-01-01", null].map((date) => panel.ageOf(date, now));
   assert.deepEqual(ages, ["today", "31 days ago", "12 months ago", "6 years ago", ""]);
+});
+
+test("the end of a long download is worth a notification, that of a short or unseen one is not", () => {
+  const running = stateOf(item("o/long:Q4", { status: "downloading" }), item("o/short:Q4", { status: "downloading" }));
+  const ended = (id, seconds) => item(id, { status: "completed", started_at_s: 0, ended_at_s: seconds });
+
+  const after = stateOf(ended("o/long:Q4", 90), ended("o/short:Q4", 5), ended("o/new:Q4", 90));
+
+  assert.deepEqual(endingsOf(running, after), ["long Q4 is complete."]);
 });

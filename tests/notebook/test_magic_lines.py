@@ -1,6 +1,7 @@
 """Lines of `%gguf` in a real IPython shell, over a manager that answers at once."""
 
 import signal
+import sys
 import threading
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,7 +19,7 @@ from gglib_nb.domain.download import DownloadStatus, StoredFile
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import GatedRepoError, NetworkError, QueueFullError
+from gglib_nb.errors import GatedRepoError, NetworkError, NoGgufFilesError, QueueFullError
 from gglib_nb.notebook import magic
 from tests.support.fake_manager import FakeManager
 from tests.support.snapshots import download, snapshot
@@ -568,3 +569,70 @@ def test_verify_wants_one_model_or_all(shell, manager, line):
     _error, lines = failure(shell, line)
 
     assert "%gguf verify ID | verify --all" in lines[-1]
+
+
+def test_a_panel_beside_the_notebook_says_what_it_needs_where_that_is_missing(shell, manager, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sidecar", None)
+    shell.kernel = object()
+
+    said = run(shell, "panel --side")
+
+    assert "%pip install sidecar" in said
+
+
+def test_a_panel_beside_the_notebook_is_shown_in_the_side_area(shell, manager, monkeypatch):
+    opened = []
+
+    class Sidecar:
+        def __init__(self, *, title):
+            opened.append(title)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            return None
+
+    monkeypatch.setitem(sys.modules, "sidecar", SimpleNamespace(Sidecar=Sidecar))
+    shell.kernel = object()
+
+    run(shell, "panel --side")
+
+    assert opened == ["Downloads"]
+
+
+def test_all_downloads_are_paused_and_resumed_in_one_line(shell, manager):
+    run(shell, "pause --all")
+    said = run(shell, "resume --all")
+
+    assert [operation for operation, *_ in manager.asked][-2:] == ["pause_all", "resume_all"]
+    assert said.startswith("Resumed ")
+
+
+def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell, manager):
+    half = download(
+        "owner/half:Q8_0",
+        DownloadStatus.DOWNLOADING,
+        downloaded_bytes=10**9,
+        notice="connecting",
+        notice_kind="connecting",
+    )
+
+    def queue_smart(*_given, **_options):
+        manager.snapshot = snapshot(half)
+        return SimpleNamespace(id=half.id)
+
+    manager.answers["queue_smart"] = queue_smart
+
+    assert run(shell, "queue owner/half:Q8_0").endswith("It goes on: 1.0 GB of 4.0 GB are here already.")
+
+
+def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):
+    manager.answers["queue_smart"] = NoGgufFilesError("None here.", ("owner/made-GGUF", "other/made-GGUF"))
+    with pytest.raises(NoGgufFilesError):
+        run(shell, "queue owner/base")
+
+    with pytest.raises(NoGgufFilesError):
+        run(shell, "queue 2")
+
+    assert manager.asked[-1][1][0] == "other/made-GGUF"

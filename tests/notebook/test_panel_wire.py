@@ -34,8 +34,8 @@ def panel_of(monkeypatch):
     monkeypatch.setattr(comm, "create_comm", RecordingComm)
     made = []
 
-    def make(manager):
-        made.append(Panel(manager))
+    def make(manager, pace_s=0.0):
+        made.append(Panel(manager, pace_s=pace_s))
         return made[-1]
 
     yield make
@@ -156,6 +156,20 @@ def test_of_rows_out_of_sight_all_but_their_counters_is_sent(panel_of):
 
     assert list(counting["items"]) == [MODEL]
     assert custom(panel)[-1]["items"][other]["fields"]["downloaded_bytes"] == 2 * GB
+
+
+def test_what_only_counts_on_waits_for_its_turn_and_all_else_is_sent_at_once(panel_of):
+    manager = FakeManager(download(MODEL, "downloading"))
+    panel = panel_of(manager, pace_s=3600.0)
+    manager.show(download(MODEL, "downloading", downloaded_bytes=GB))
+
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GB))
+    counted = len(custom(panel))
+    manager.show(download(MODEL, "finalizing", downloaded_bytes=3 * GB))
+
+    assert counted == 1
+    assert custom(panel)[-1]["items"][MODEL]["fields"] == {"status": "finalizing", "downloaded_bytes": 3 * GB}
+    assert ask(panel, cid="1", kind="sync")["result"]["items"][MODEL]["downloaded_bytes"] == 3 * GB
 
 
 def test_two_views_are_told_what_either_shows(panel_of):

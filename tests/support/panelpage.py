@@ -25,7 +25,7 @@ class PanelPage(LightHost):
 
     def __init__(self, page: Any, manager: FakeManager) -> None:
         self.manager = manager
-        super().__init__(page, lambda: Panel(manager))
+        super().__init__(page, lambda: Panel(manager, pace_s=0.0))
 
     def show_queue(self, *items: Any, **fields: Any) -> None:
         """The queue becomes this, and the page has heard of it."""

@@ -55,3 +55,7 @@ def test_importing_the_package_loads_neither_the_hub_client_nor_widgets() -> Non
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert printed.strip() == "[]"
+
+
+def test_tab_offers_what_is_promised_and_nothing_else() -> None:
+    assert set(dir(gglib_nb)) == {"__version__", *gglib_nb.__all__}

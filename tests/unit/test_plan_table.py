@@ -179,3 +179,13 @@ def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_five_lines():
     assert len(rows_of(text)) == 25
     assert len(text.splitlines()) == 3 + 1 + 25 + 2
     assert max(map(len, text.splitlines())) <= 130
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"), [({"is_queued": True}, "in the queue"), ({"present_bytes": 5 * GB}, "here already")]
+)
+def test_what_needs_no_download_is_not_advised_to_be_downloaded(fields, says):
+    text = plan_text(a_plan(a_variant("Q4_K_M", 5, is_recommended=True, why="It is.", **fields)))
+
+    assert f"It is {says}." in text.splitlines()[2]
+    assert "Download it" not in text

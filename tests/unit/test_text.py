@@ -195,6 +195,13 @@ def test_the_values_of_the_tests_are_those_of_the_domain():
     assert download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
 
 
+def test_what_is_redrawn_shows_its_files_without_being_opened():
+    page = render_html(snapshot(SHARDED), is_redrawn=True)
+
+    assert "<details>" not in page
+    assert "1/2" in page
+
+
 def test_a_download_on_a_cluster_says_where_it_is_and_how_far_each_host_is() -> None:
     one = (HostProgress("gpu-1", 300, 1000),)
     several = (HostProgress("gpu-1", 1000, 1000, is_finished=True), HostProgress("gpu-2", 605, 1000))

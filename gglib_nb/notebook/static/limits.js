@@ -5,6 +5,7 @@
 
 import { h } from "./dom.js";
 import { press } from "./kernel.js";
+import { Notifier } from "./notify.js";
 
 /** @import { View } from "./kernel.js" */
 /** @import { QueueState } from "./messages.js" */
@@ -26,6 +27,7 @@ export class Limits {
     }));
     this.from = this.#hour("Download from");
     this.until = this.#hour("Download until");
+    this.notifier = new Notifier();
     this.element = h(
       "div",
       { class: "gglib-limits", role: "group", "aria-label": "Limits", hidden: true },
@@ -34,6 +36,7 @@ export class Limits {
       h("label", {}, "Speed limit in MB/s", this.speed),
       h("label", {}, "Connections in all", this.connections),
       h("span", { class: "gglib-hours" }, "Only between", this.from, "and", this.until),
+      this.notifier.element,
     );
   }
 

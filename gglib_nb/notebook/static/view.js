@@ -32,6 +32,7 @@ const STALE_MS = 2500;
 export class PanelView {
   #frame = 0;
   #spoken;
+  #noticed;
   #heard = performance.now();
   #asked = 0;
   #patience = QUIET_MS;
@@ -47,7 +48,7 @@ export class PanelView {
     this.signal = signal;
     this.isLive = true;
     this.kernel = new Kernel(model, signal, () => this.#checkLife());
-    this.#spoken = model.get("snapshot");
+    this.#spoken = this.#noticed = model.get("snapshot");
     this.header = new Header(this);
     this.adder = new Adder(this);
     this.notices = new Notices(this);
@@ -167,6 +168,10 @@ export class PanelView {
 
   /** The state is the kernel's newest. */
   #hear() {
+    // Not when it is painted: a hidden page is not.
+    const state = this.model.get("snapshot");
+    this.header.limits.notifier.heard(this.#noticed, state);
+    this.#noticed = state;
     this.#heard = performance.now();
     this.#patience = QUIET_MS;
     this.#fallSilent(false);

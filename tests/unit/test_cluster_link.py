@@ -1,0 +1,222 @@
+"""Both ends of a host's link without a cluster: what is lost on the way comes again, nothing is done twice, paths stay inside."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+
+from distributed.core import Status
+
+from gglib_nb.cluster import worker_side
+from gglib_nb.cluster.dask_engine import _refusal_of
+from gglib_nb.cluster.folder import existing_folder_id, folder_id
+from gglib_nb.cluster.host_link import HostLink
+from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, TransferStopped, encode
+from gglib_nb.engine.reports import EngineLost, EngineSilent, decode_report, encode_report
+from gglib_nb.errors import RequestError, from_wire
+
+KEY = "gglib_nb-link"
+WAIT_S = 20
+
+
+class FakeWorker:
+    """What the far end needs of a Dask worker."""
+
+    def __init__(self) -> None:
+        self.data = {KEY: True}
+        self.status = Status.running
+        self.logged = []
+
+    def log_event(self, topic, message) -> None:
+        self.logged.append((topic, message))
+
+
+@pytest.fixture
+def worker(monkeypatch, tmp_path) -> FakeWorker:
+    monkeypatch.setenv("GGLIB_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.delenv("GGLIB_MODELS_DIR", raising=False)
+    return FakeWorker()
+
+
+@pytest.fixture
+def engine(worker, tmp_path):
+    engine = HostEngine(worker, "link", KEY, tmp_path / "models")
+    yield engine
+    engine.exchange(10_000, 0, packed([CLOSE + b"\n"]))
+
+
+def start(target: Path | str, number: int = 1) -> bytes:
+    return encode(StartTransfer(number, "o/r", "c" * 40, (PlannedFile("m.gguf", 10, None, str(target)),), False))
+
+
+def wait_until(condition) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "target", ["/etc/passwd", "{models}/../o/r/m.gguf", "{models}/o/r/../../../m.gguf", "{models}/m"]
+)
+def test_a_target_outside_of_the_models_folder_is_refused_by_the_worker(engine, tmp_path, target) -> None:
+    answer = engine.exchange(0, 0, packed([start(target.format(models=tmp_path / "models"))]))
+
+    ((number, line),) = answer["reports"]
+    failed = decode_report(line.encode())
+    assert number == 1
+    assert isinstance(failed, TransferFailed)
+    assert isinstance(from_wire(failed.error), RequestError)
+
+
+def test_a_target_goes_into_the_workers_own_folder(worker, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "own"))
+    engine = HostEngine(worker, "link", KEY, tmp_path / "kernel")
+
+    assert engine._target(str(tmp_path / "kernel/o/r/sub/m.gguf")) == str(tmp_path / "own/o/r/sub/m.gguf")
+    engine.exchange(0, 0, packed([CLOSE + b"\n"]))
+
+
+def test_a_batch_that_comes_twice_is_done_once(engine) -> None:
+    batch = packed([start("/outside")])
+
+    engine.exchange(0, 0, batch)
+    answer = engine.exchange(0, 0, batch)
+
+    assert len(answer["reports"]) == 1
+
+
+def test_a_report_is_kept_until_it_was_heard(engine) -> None:
+    engine.exchange(0, 0, packed([start("/outside", 1), start("/outside", 2)]))
+
+    assert [number for number, _ in engine.exchange(1, 1, b"")["reports"]] == [2]
+    assert engine.exchange(2, 2, b"")["reports"] == []
+
+
+def test_it_ends_with_the_data_that_its_client_holds(worker, engine) -> None:
+    del worker.data[KEY]
+
+    wait_until(lambda: engine.is_closed)
+    assert engine.exchange(0, 0, b"") is None
+
+
+def test_it_ends_with_its_worker(worker, engine) -> None:
+    worker.status = Status.closing
+
+    wait_until(lambda: engine.is_closed)
+
+
+class FakeClient:
+    """A client whose topics say nothing, as if every event were lost; the worker is called directly."""
+
+    def __init__(self, handler) -> None:
+        self.scheduler = SimpleNamespace(broadcast=None)
+        self._handler = handler
+        self.failures = 0
+
+    def subscribe_topic(self, topic, handler) -> None:
+        pass
+
+    def unsubscribe_topic(self, topic) -> None:
+        pass
+
+    def scatter(self, data, workers) -> dict:
+        return dict(data)
+
+    def sync(self, broadcast, message, callback_timeout) -> dict:
+        if self.failures:
+            self.failures -= 1
+            raise TimeoutError
+        fields = {name: value for name, value in message.items() if name != "op"}
+        return {"tcp://worker": self._handler(**fields)}
+
+
+@pytest.mark.parametrize("failures", [0, 2])
+def test_what_the_topic_did_not_bring_is_asked_for_and_a_failed_exchange_is_repeated(
+    worker, tmp_path, failures
+) -> None:
+    worker.data["gglib_nb-1"] = True
+    client = FakeClient(worker_side._handler(worker))
+    client.failures = failures
+    heard, lost = [], []
+    link = HostLink(
+        client,
+        "tcp://worker",
+        "1",
+        tmp_path / "models",
+        on_report=lambda _link, report: heard.append(report),
+        on_lost=lambda _link, reason: lost.append(reason),
+        on_space=lambda _link, _free: None,
+    )
+
+    link.send(Configure("http://hub", "secret", None, 1, (), "test"))
+    link._lines.put(start("/outside"))
+    wait_until(lambda: heard)
+    link.begin_close()
+    link.wait_closed(WAIT_S)
+
+    assert [type(report) for report in heard] == [TransferFailed]
+    assert lost == []
+
+
+def test_a_host_whose_worker_does_not_know_the_link_is_lost(worker, tmp_path) -> None:
+    lost = []
+    link = HostLink(
+        FakeClient(lambda **_: None),
+        "tcp://worker",
+        "1",
+        tmp_path,
+        on_report=lambda _link, _report: None,
+        on_lost=lambda _link, reason: lost.append(reason),
+        on_space=lambda _link, _free: None,
+    )
+
+    link.wait_closed(WAIT_S)
+    link.lose("once more")
+
+    assert lost == ["its worker let it go"]
+
+
+def test_commands_are_not_to_be_read_in_passing() -> None:
+    line = encode(Configure("http://hub", "hf_a_token_that_is_secret", None, 1, (), "test"))
+
+    assert b"hf_a_token" in line
+    assert b"hf_a_token" not in packed([line])
+
+
+@pytest.mark.parametrize("report", [EngineLost("it was ended by SIGKILL"), EngineSilent(3.5), TransferStopped(4)])
+def test_a_report_comes_back_from_its_line(report) -> None:
+    assert decode_report(encode_report(report)) == report
+
+
+def test_a_folder_keeps_the_name_that_it_was_given_first(tmp_path) -> None:
+    assert existing_folder_id(tmp_path / "models") is None
+
+    name = folder_id(tmp_path / "models")
+
+    assert name is not None
+    assert folder_id(tmp_path / "models") == existing_folder_id(tmp_path / "models") == name
+    assert folder_id(tmp_path / "other") != name
+    assert [path.name for path in (tmp_path / "models").iterdir()] == [".gglib-nb-folder"]
+
+
+@pytest.mark.parametrize(
+    ("said", "part"),
+    [
+        ({"version": "0.0.1"}, "has gglib_nb 0.0.1 and this kernel"),
+        (ModuleNotFoundError("No module named 'gglib_nb'", name="gglib_nb"), "has no gglib_nb: install"),
+        (AttributeError("introduce"), "has another version of gglib_nb"),
+        (OSError("gone"), "cannot be used (OSError: gone)"),
+        ({"version": package_version()}, None),
+    ],
+)
+def test_a_worker_that_cannot_be_used_is_refused_in_one_line(said, part) -> None:
+    refusal = _refusal_of("tcp://w:1", said)
+
+    assert refusal is None if part is None else part in refusal
+    assert "\n" not in (refusal or "")
