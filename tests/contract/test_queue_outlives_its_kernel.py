@@ -216,6 +216,29 @@ def test_eight_kernels_that_want_two_models_are_one_transfer(hub: DemoHub, tmp_p
 
 
 @pytest.mark.slow
+def test_what_a_kernel_left_that_died_meanwhile_is_shown_as_left_and_taken_up_when_asked(
+    hub: DemoHub, tmp_path: Path
+) -> None:
+    fill(hub)
+    hub.set_speed(0)
+    with QueueProcess(tmp_path, hub.url, name="first.ipynb") as first, QueueProcess(tmp_path, hub.url) as second:
+        first.queue(PLAIN)
+        second.settle()
+        second.value("setattr(manager, 'stop_looking', manager.subscribe(lambda snapshot: None))")
+        second.wait_until(lambda one: one.others == ["first.ipynb plain downloading"], "the first's")
+
+        first.kill()
+        second.wait_until(
+            lambda one: one.value("[one.is_left for one in manager.snapshot.elsewhere]") == [True], "its end"
+        )
+        assert second.rows == []
+        second.settle()
+
+        assert second.rows == rows_of("plain downloading")
+        second.wait_until(lambda one: one.others == [], "nobody else")
+
+
+@pytest.mark.slow
 def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_takes_up_nothing(
     hub: DemoHub, tmp_path: Path
 ) -> None:

@@ -44,9 +44,9 @@ class JupyterServer(JupyterLab):
         return [str(kernel["id"]) for kernel in self.ask("kernels")]
 
     @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
+    def has_ended(self) -> bool:
+        """Whether its process is over, with all its threads."""
+        return self._process.poll() is not None
 
     def end(self) -> None:
         """Have it shut down, as a service manager does, and return at once."""

@@ -165,7 +165,7 @@ def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, ma
     manager = make_manager(engine=separate, hf_token=TOKEN)
     wait_for_hosts(manager, 3)
     hub.set_speed(2 * MB)
-    id_ = manager.sync.queue_smart(hub.ids[0]).id
+    manager.sync.queue_smart(hub.ids[0])
     wait_for_bytes(manager, hub.ids[0], MB // 2)
 
     with Client(separate, set_as_default=False) as client:
@@ -179,7 +179,7 @@ def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, ma
             client.run(lambda dask_worker: [str(dask_worker.data), str(dask_worker.state.tasks)]),
         ]
     processes = all_engines(separate, *HOSTS)
-    manager.sync.cancel_download(id_)
+    manager.sync.cancel_all()
 
     assert len(processes) >= 1
     assert TOKEN not in repr(seen)
