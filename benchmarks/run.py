@@ -34,6 +34,7 @@ from benchmarks import (
     i_last_byte,
     k_cluster,
     q_queue,
+    r_reuse,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -64,6 +65,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "K": k_cluster.measure,
     "P": _panel_cost,
     "Q": q_queue.measure,
+    "R": r_reuse.measure,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (

@@ -37,7 +37,7 @@ class ReuseLimits:
     """When it is worth it, and what it may cost.
 
     Attributes:
-        least_gain_bytes: Less than this to gain is fetched without asking.
+        least_gain_bytes: Less than this to gain of a download is fetched without asking.
         most_sample_bytes: The most that samples may cost, whatever the file's size.
         most_sample_share: The most that they may cost of the file; the smaller of the two counts.
         most_requests: The most ranges that are asked for.

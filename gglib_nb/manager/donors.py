@@ -89,7 +89,8 @@ class ReuseEstimator:
             gains = {key: [answer.result() for answer in files] for key, files in answers.items()}
         finally:
             workers.close()
-        return {key: sum(gain or 0 for gain in files) for key, files in gains.items() if None not in files}
+        sums = {key: sum(gain or 0 for gain in files) for key, files in gains.items() if None not in files}
+        return {key: gain if gain >= self._limits.least_gain_bytes else 0 for key, gain in sums.items()}
 
     def _donors(self, listing: RepoListing, variant: Variant, models: Iterable[Model]) -> tuple[DonorFile, ...]:
         path = variant.files[0]
@@ -107,8 +108,7 @@ class ReuseEstimator:
         with suppress(GgufError, HubError, TransferError, InvalidConfigError):
             tensors = self._tensors(listing, path, size_bytes, donors)
             if tensors is not None:
-                gain = gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
-                return gain if gain >= self._limits.least_gain_bytes else 0
+                return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
         return None
 
     def _tensors(

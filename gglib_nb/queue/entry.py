@@ -63,6 +63,7 @@ class Entry:
     _attempt_at_s: float = 0.0
     _losses: int = 0
     _notice: tuple[str, str] | None = None
+    _is_shared: bool = False
     _view: QueuedDownload | None = None
     _is_changed: bool = True
     _kept: StoredDownload | None = None
@@ -104,12 +105,12 @@ class Entry:
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
-        self._attempt_at_s, self._mean_rate = at_s, None
+        self._attempt_at_s, self._mean_rate, self._is_shared = at_s, None, False
         self._is_changed, self._kept = True, None
 
     def hold(self) -> None:
         """Nothing runs: no rate, no notice; the bars stay where they are."""
-        self._rate, self._notice = RateEstimator(), None
+        self._rate, self._notice, self._is_shared = RateEstimator(), None, False
         self._is_changed, self._kept = True, None
 
     def end(self, at_s: float) -> None:
@@ -184,8 +185,8 @@ class Entry:
         return True
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
-        is_met = kind == "waiting" and self.peer is not None and not text
-        return notice_of(kind, seconds, f"{self.peer} fetches it" if is_met else text)
+        self._is_shared = kind == "waiting" and not text
+        return notice_of(kind, seconds, f"{self.peer} fetches it" if self._is_shared and self.peer else text)
 
     def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
         """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""
@@ -233,7 +234,7 @@ class Entry:
     @property
     def waits_for_peer(self) -> bool:
         """Another process fetches it, and this one looks on."""
-        return self.is_running and self._notice is not None and self._notice[0] == "waiting"
+        return self.is_running and self._is_shared
 
     @property
     def downloaded_bytes(self) -> int:

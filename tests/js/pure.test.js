@@ -129,6 +129,14 @@ test("rows stand in sections: active, next, failed, done, cancelled", () => {
   assert.deepEqual(shown, ["now", "Up next", "next", "o/asked", "Failed", "bad", "Done", "done"]);
 });
 
+test("a row that took something from this disk says so, also when it is done, and has no other note then", () => {
+  const taken = { notice: "13.2 of 17.0 GB taken from Q4_K_M on this disk", notice_kind: "reused" };
+
+  assert.equal(panel.noteOf(item("o/now", { status: "downloading", ...taken })), taken.notice);
+  assert.equal(panel.noteOf(item("o/done", { status: "completed", ...taken })), taken.notice);
+  assert.equal(panel.noteOf(item("o/here", { status: "completed", notice: "on disk already", notice_kind: "x" })), "");
+});
+
 test("without a kernel what ran has stopped, in its old place, and what is over stays as it was", () => {
   const shards = [
     { path: "1", kind: "shard", size_bytes: 8, downloaded_bytes: 8, status: "finished" },

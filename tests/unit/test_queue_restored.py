@@ -146,13 +146,25 @@ def test_one_that_another_kernel_fetches_says_whose_it_is():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.progress(A, 50, notice=("waiting", None, ""))
-    assert queue.item(A).notice == "waiting for another kernel"
+    assert queue.item(A).notice == "another process downloads this file"
 
     queue.see(elsewhere(A))
     assert queue.item(A).notice == "a.ipynb fetches it"
     queue.progress(A, 60, notice=("waiting", None, ""))
 
     assert queue.item(A).notice == "a.ipynb fetches it"
+
+
+def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.see(elsewhere(A))
+    queue.progress(A, 50, notice=("waiting", None, "waiting for a free host"))
+    assert queue.item(A).notice == "waiting for a free host"
+
+    queue.cancel(A)
+
+    assert queue.snapshot.recent_cancelled[0].notice is None
 
 
 def test_a_cancel_of_what_another_kernel_fetches_drops_this_wish_only_and_says_so():
@@ -175,7 +187,7 @@ def test_what_a_dead_kernel_left_fetches_nothing():
 
     queue.progress(A, 50, notice=("waiting", None, ""))
 
-    assert queue.item(A).notice == "waiting for another kernel"
+    assert queue.item(A).notice == "another process downloads this file"
 
 
 def test_a_notice_of_what_was_taken_up_goes_with_the_next_action_and_one_of_trouble_stays():

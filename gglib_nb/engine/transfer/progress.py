@@ -75,7 +75,7 @@ def notice_of(
         return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)
     checks = [one.check for one in targets if one.stage is Stage.CHECKING and one.check]
     if any(one.owner_bytes is not None for one in checks):
-        return Notice("waiting", text="another process downloads this file")
+        return Notice("waiting")  # who it is, the kernel may know
     if outage is not None:
         return Notice("offline", text=outage.since_text)
     if any(target.requests for target in targets):

@@ -9,9 +9,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.storage.disk_space import Reservation
 from gglib_nb.engine.storage.donors import DonorFile, find_donors
@@ -204,12 +206,18 @@ class TargetLifecycle:
         if target.size_bytes is not None or target.parts[0].remote is not None:
             self.open_partial(target)
         if target.stage is Stage.COMPARING and target.partial is not None:
-            limits = self._resources.reuse_limits
+            limits = self._reuse_limits(target)
             self._reuses[target] = Reuse(target, target.partial, outcome.donors, limits, self._mailbox, self.lease_lost)
 
     @property
     def _replaces(self) -> bool:
         return self._command.force or self._command.replaces
+
+    def _reuse_limits(self, target: Target) -> ReuseLimits:
+        """Those of one file: what must be gained is meant for the whole download, so a file answers for its part of it."""
+        limits, size_bytes = self._resources.reuse_limits, target.size_bytes or 0
+        all_bytes = sum(one.size_bytes or 0 for one in self._targets) or 1
+        return replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
 
     def _donors(self, target: Target) -> tuple[DonorFile, ...]:
         """What tensors may be copied from; in the check's thread.
@@ -217,7 +225,7 @@ class TargetLifecycle:
         Raw pieces of a file have one header among them and are left alone. Where nobody states a digest, nobody could say
         whether a guess was right.
         """
-        least_bytes = self._resources.reuse_limits.least_gain_bytes
+        least_bytes = self._reuse_limits(target).least_gain_bytes
         (first, *others) = target.parts
         if self._command.force or others or first.sha256 is None or (target.size_bytes or 0) < least_bytes:
             return ()

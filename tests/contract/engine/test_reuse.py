@@ -1,6 +1,8 @@
 """Tensors that are on this machine already are copied and not fetched; whatever goes wrong, the right bytes come."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from gglib_nb.demo import DemoHub, IgnoreRange, Status, bytes_content
 from gglib_nb.demo.content import altered_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.engine.process.client import EngineLost
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
+from gglib_nb.engine.storage.range_copy import RangeCopier
 from tests.support.engine import EngineProcess, LocalEngine, planned
 from tests.support.gguf_files import related_files as random_files
 from tests.support.hub import make_files, make_repository
@@ -110,6 +114,17 @@ def test_the_same_model_split_otherwise_is_copied_from_its_shards_and_the_other_
     assert joined_received < size_bytes * 0.02 + header_bytes(hub, Q4_K_M)
     assert split_received < size_bytes * 0.02 + header_bytes(hub, SPLIT[0]) + 3 * 64 * 1024
     assert all(file.reused_from == ("Q4_K_M",) for file in end.files)
+
+
+def test_what_must_be_gained_is_gained_by_all_shards_together(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path / "models", reuse_limits=ReuseLimits(9_000_000, most_sample_share=0.02))
+    place(hub, engine.folder, Q4_K_M)
+
+    end, _ = fetch(engine, *SPLIT)
+
+    engine.close()
+    assert max(content_of(hub, path).size_bytes for path in SPLIT) < 9_000_000
+    assert all(file.reused_bytes for file in end.files)
 
 
 def test_several_donors_each_give_what_the_others_lack(hub, engine) -> None:
@@ -362,16 +377,12 @@ def large(make_hub, tmp_path: Path) -> Iterator[EngineProcess]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_an_engine_that_ends_in_the_middle_of_a_copy_is_gone_on_from_there(large, how) -> None:
+def test_an_engine_that_is_killed_in_the_middle_of_a_copy_is_gone_on_from_there(large) -> None:
     hub, target = large.hub, large.target(RELATED, Q8_0)
     attempt = large.begin(RELATED, Q8_0, replaces=True)
     large.log.wait_for_progress(attempt, lambda one: one.reused_bytes > 0)
-    if how == "killed":
-        os.kill(large.client.pid, 9)
-        large.log.wait_for(lambda events: any(type(one).__name__ == "EngineLost" for one in events))
-    else:
-        large.stop(attempt)
+    os.kill(large.client.pid, signal.SIGKILL)
+    large.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
     state = Journal.read(journal_path(target))
 
     end = large.fetch(RELATED, Q8_0, replaces=True)
@@ -404,3 +415,88 @@ def test_whatever_lies_here_the_right_bytes_come(hub, tmp_path_factory, pair, sh
     assert (folder / "demo/any/wanted.gguf").read_bytes() == wanted
     assert end.files[0].reused_bytes <= len(wanted)
     engine.close()
+
+
+# In the middle of a copy, held back so that it can be seen.
+
+
+class HeldCopier(RangeCopier):
+    """Copies in small steps, each of which waits a moment until it is released."""
+
+    released = threading.Event()
+
+    def copy(self, source, source_offset, target, target_offset, length):
+        self.released.wait(0.02)
+        step = length if self.released.is_set() else 65_536
+        return super().copy(source, source_offset, target, target_offset, min(length, step))
+
+
+@pytest.fixture
+def held(monkeypatch, hub, engine) -> Iterator[threading.Event]:
+    """A donor from which all can be copied, and the event that lets the copying go on."""
+    monkeypatch.setattr(HeldCopier, "released", threading.Event())
+    monkeypatch.setattr("gglib_nb.engine.transfer.tensor_copy.RangeCopier", HeldCopier)
+    place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
+    yield HeldCopier.released
+    HeldCopier.released.set()
+
+
+def begin_to_copy(engine: LocalEngine) -> int:
+    attempt = engine.begin(RELATED, Q4_K_M)
+    engine.log.wait_for_progress(attempt, lambda one: one.reused_bytes > 0)
+    return attempt
+
+
+def test_while_it_copies_the_row_says_so_and_the_digest_follows(held, engine) -> None:
+    attempt = begin_to_copy(engine)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "copying")
+    held.set()
+
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+    assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(engine.hub, Q4_K_M)
+
+
+def test_a_stop_in_the_middle_of_a_copy_keeps_what_was_copied_and_a_resume_copies_the_rest(held, hub, engine) -> None:
+    end, took_s = engine.stop(begin_to_copy(engine))
+    state = Journal.read(journal_path(engine.target(RELATED, Q4_K_M)))
+    sent = hub.bytes_sent(Q4_K_M)
+    held.set()
+
+    finished, received = fetch(engine, Q4_K_M)
+
+    assert isinstance(end, TransferStopped)
+    assert took_s < 1
+    assert state is not None
+    assert 0 < state.copied.ranges.total_bytes < content_of(hub, Q4_K_M).size_bytes / 2
+    assert finished.files[0].reused_bytes == content_of(hub, Q4_K_M).size_bytes - sent - received
+    assert received == 0  # header and samples were there
+
+
+def test_a_donor_that_changes_in_the_middle_of_a_copy_gives_nothing_more_and_the_rest_is_fetched(
+    held, hub, engine
+) -> None:
+    attempt = begin_to_copy(engine)
+    with engine.target(RELATED, "older-Q4_K_M.gguf").open("r+b") as file:
+        file.write(b"rewritten")
+    held.set()
+
+    end = engine.log.end_of(attempt)
+
+    assert isinstance(end, TransferFinished)
+    assert 0 < end.files[0].reused_bytes < content_of(hub, Q4_K_M).size_bytes / 2
+    assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
+
+
+def test_a_lease_that_is_lost_in_the_middle_of_a_copy_ends_it_until_the_file_is_ours_again(held, hub, engine) -> None:
+    attempt = begin_to_copy(engine)
+    lease = lease_path(engine.target(RELATED, Q4_K_M))
+    theirs = lease.with_name("theirs")
+    theirs.write_text('{"owner": "another", "place": "elsewhere", "pid": 1, "beat": 1, "downloaded_bytes": 7}')
+    theirs.replace(lease)
+    engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
+    held.set()
+
+    end = engine.log.end_of(attempt)
+
+    assert isinstance(end, TransferFinished)
+    assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
