@@ -79,7 +79,7 @@ def check_everything_comes(mirror: Olah, folder: Path) -> None:
         assert len(list((folder / "models").rglob("*.gguf"))) == 4
         assert list((folder / "models").rglob("*.part*")) == []
         for path in (folder / "models").rglob("*.gguf"):
-            assert one.models()
+            assert one.sync.models()
             assert path.stat().st_size in {20_000_000, 2_000_001, 2_000_002, 2_000_003}
     finally:
         one.sync.close()
