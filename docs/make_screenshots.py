@@ -84,6 +84,7 @@ PICTURES = (
     Picture("variants", scenes.choosing, choose),
     Picture("errors", scenes.errors, refuse),
     Picture("done", scenes.done),
+    Picture("models", scenes.models, lambda panel: panel.press("Models")),
     Picture("empty", scenes.empty),
     Picture("no-kernel", scenes.busy, lambda panel: panel.disconnect()),
     Picture("high-contrast", scenes.busy, options=(("forced_colors", "active"), ("color_scheme", "dark"))),

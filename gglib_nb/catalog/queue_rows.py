@@ -16,6 +16,11 @@ from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits
 from gglib_nb.errors import RequestError, from_wire, to_wire
 
 
+def is_below(plan: PlannedDownload, models_directory: Path) -> bool:
+    """Whether everything that a download writes is below the models folder."""
+    return all(Path(target).is_relative_to(models_directory) for target in plan.targets)
+
+
 def download_to_json(stored: StoredDownload, models_directory: Path) -> str:
     """One download as it is kept."""
     plan = stored.plan

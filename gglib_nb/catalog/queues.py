@@ -16,6 +16,7 @@ from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queue_rows import (
     download_from_json,
     download_to_json,
+    is_below,
     limits_from_json,
     limits_to_json,
     progress_from_json,
@@ -83,7 +84,9 @@ class Queues:
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload], at_s: float) -> None:
         """Makes the database have this queue, and how far its live downloads are; writes only what changed."""
         progress = progress_to_json(items)
-        wanted = _with_positions(queue.downloads, self._written or {})
+        # One that mends a model in another program's folder is not kept: what comes back may write below the models folder only.
+        kept = [one for one in queue.downloads if is_below(one.plan, self._models_directory)]
+        wanted = _with_positions(kept, self._written or {})
         written, self._written = self._written, None  # unknown, should it fail in the middle
         with self._database.open(is_light=True) as connection, atomic(connection):
             is_known = self._put_kernel(connection, queue, progress, at_s)

@@ -2,6 +2,7 @@
 
 A part of `operations`: the async port and its synchronous twins are made of these in the same way. What reads the disk
 or the catalog runs on threads of its own here, never on the kernel's loop or on the queue's thread.
+Its length is that of the list of operations, each stated once with its contract; what they do stands in the modules they call.
 """
 
 import time

@@ -184,3 +184,23 @@ def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> N
 
     with pytest.raises(RequestError, match="Nobody knows which repository"):
         manager.sync.repair("own")
+
+
+def test_a_model_in_another_programs_folder_is_mended_where_it_lies(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = tmp_path / "lm" / "demo" / "large-GGUF" / NAME
+    elsewhere.parent.mkdir(parents=True)
+    path.rename(elsewhere)
+    manager.sync.forget("large")
+    manager.sync.import_folder(tmp_path / "lm")
+    right = sha256_of(elsewhere)
+    manager.sync.verify("large")  # nobody states its digest: from now on it is known
+    spoil(elsewhere, 5)
+
+    mend(manager, "large")
+
+    assert sha256_of(elsewhere) == right
+    assert manager.sync.path("large") == elsewhere
+    manager.close()
+    assert "could not be kept" not in caplog.text

@@ -19,12 +19,15 @@ MB = 10**6
 
 def _sharded() -> QueuedDownload:
     sizes, done = [5 * GB, 5 * GB, 5 * GB, 2 * GB], [5 * GB, 3 * GB + 210 * MB, GB + 77 * MB, 0]
+    bars = list(shards("UD-Q4_K_XL/Qwen3-30B-A3B-Instruct-2507-UD-Q4_K_XL", sizes, done))
+    bars[1] = replace(bars[1], arrived_steps=(0, 62, 68, 80, 86, 94), verified_steps=57)
+    bars[2] = replace(bars[2], arrived_steps=(0, 13, 18, 26, 32, 39), verified_steps=11)
     return download(
         "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL",
         "downloading",
         total_bytes=17 * GB,
         downloaded_bytes=sum(done),
-        shards=shards("UD-Q4_K_XL/Qwen3-30B-A3B-Instruct-2507-UD-Q4_K_XL", sizes, done),
+        shards=tuple(bars),
         bytes_per_second=58.4e6,
         eta_seconds=141.0,
         started_at_s=NOW_S,

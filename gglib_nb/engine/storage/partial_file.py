@@ -284,7 +284,7 @@ def delete_unowned(target: Path, lease_s: float) -> None:
     Raises:
         OSError: It cannot be deleted.
     """
-    if part_path(target).exists() or journal_path(target).exists():
+    if any(path.exists() for path in (part_path(target), journal_path(target), lease_path(target))):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:
             delete_partial(target)

@@ -56,9 +56,9 @@ export class Adder {
     this.filters = this.#filters();
     const opener = h(
       "button",
-      { type: "button", class: "gglib-button", "aria-expanded": "false", title: "Narrow the search" },
+      { type: "button", class: "gglib-button", "aria-expanded": "false", "aria-label": "Filter", title: "Narrow the search" },
       icon("filter"),
-      "Filter",
+      h("span", { class: "gglib-word" }, "Filter"),
     );
     opener.addEventListener("click", () => {
       mark(opener, "aria-expanded", String(!(this.filters.hidden = !this.filters.hidden)));

@@ -20,6 +20,8 @@ import gglib_nb
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
 from gglib_nb.engine.reports import EngineLost, EngineSilent
 from gglib_nb.engine.storage.byte_ranges import RangeSet
+from gglib_nb.engine.storage.leftovers import discard_leftovers, leftovers
+from gglib_nb.engine.storage.paths import lease_path
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
 
@@ -195,6 +197,22 @@ def test_after_a_kill_only_the_missing_bytes_are_asked_for_again(hub, engine) ->
 
     # Not yet recorded: half a second between records, at 10 MB/s, and what a busy machine adds.
     assert asked_bytes(hub, before) <= SIZE - 20_000_000 + 15_000_000
+
+
+def test_what_a_killed_engine_leaves_of_a_cancelled_download_is_nobodys_and_can_be_deleted(hub, engine) -> None:
+    """Found by an endurance run (seed 99): nobody came to that file again, so its lease stayed."""
+    begin_slowly(engine, hub)
+    os.kill(engine.client.pid, signal.SIGKILL)
+    engine.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
+    target = engine.target(REPO, NAME)
+    assert lease_path(target).exists()
+    (left,) = leftovers(engine.folder)
+
+    deleted = discard_leftovers([str(target)])
+
+    assert not left.is_in_use
+    assert deleted == {str(target)}
+    assert list(target.parent.iterdir()) == []
 
 
 def test_commands_sent_to_an_engine_that_died_are_void(hub, engine) -> None:
