@@ -5,7 +5,6 @@ Mistakes of grammar become `UsageError`, errors of this package one line of outp
 since it is a bug and should look like one.
 """
 
-import copy
 import importlib
 import shutil
 import sys
@@ -150,8 +149,9 @@ class GgufMagics(Magics):
             display(self._panel)
 
     def _wait(self, command: commands.Wait, manager: "DownloadManager") -> None:
-        only = None if command.reference is None else find_download(command.reference, manager.snapshot)
-        if only is None and not (manager.snapshot.items or manager.snapshot.resolving):
+        snapshot = manager.snapshot
+        only = None if command.reference is None else find_download(command.reference, snapshot)
+        if only is None and not (snapshot.items or snapshot.resolving):
             _print("Nothing is queued or active.")
             return
         progress: ProgressText | ProgressDisplay
@@ -160,7 +160,8 @@ class GgufMagics(Magics):
             progress = ProgressDisplay(only)
         else:
             progress = ProgressText(sys.stdout, only=only, is_terminal=self._kernel is None and sys.stdout.isatty())
-        earlier = {(item.id, item.ended_at_s) for item in manager.snapshot.recent_failures}
+            progress.show(snapshot)  # or what ends before the next look is never seen alive, and has no line
+        earlier = {(item.id, item.ended_at_s) for item in snapshot.recent_failures}
         try:
             if only is None:
                 settle(manager.submit_join(), lambda: progress.show(manager.snapshot))
@@ -275,7 +276,10 @@ def _one_line_errors() -> Iterator[None]:
 
 def _in_one_line(error: BaseException) -> BaseException:
     """A copy that IPython shows as `Name: message`; a copy, since the queue keeps the errors of its failures."""
-    shown = copy.copy(error)
+    # Not `copy.copy`: with tblib installed, as Dask does it, the copy of an exception shares its attributes.
+    shown = type(error).__new__(type(error))
+    shown.args = error.args
+    vars(shown).update(vars(error))
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown

@@ -174,7 +174,7 @@ class EnduranceRun:
             "pause": live,
             "resume": [row for row in rows if row[2] == "paused"],
             "move": [row for row in rows if row[2] in ("queued", "paused")],
-            "retry": [row for row in rows if row[2] == "failed" and not self._is_doomed_right(row)],
+            "retry": [row for row in rows if row[2] == "failed"],  # also what has to fail again
         }
         verb = self._chance.choices(
             ("nothing", "cancel", "cancel and back", "pause", "resume", "move", "retry", "limit", "bandwidth"),
@@ -259,7 +259,7 @@ class EnduranceRun:
             time.sleep(0.3)  # another process has nothing to wait on
         raise ReckoningError(f"not settled within {SETTLE_S} s: {self._unsettled(state)}")
 
-    # ReckoningError ---------------------------------------------------------------------------------------------------
+    # Reckoning -------------------------------------------------------------------------------------------------------
 
     def _reckon(self) -> None:
         state = self._state()

@@ -32,8 +32,10 @@ def _bytes_sent(hub: DemoHub) -> int:
     return sum(size for _, size in hub.flow())
 
 
-def test_queue_says_what_was_chosen_and_why(kernel: Kernel) -> None:
+def test_queue_says_what_was_chosen_and_why(hub: DemoHub, kernel: Kernel) -> None:
+    hub.set_speed(MB)  # `queue` waits for the first report, and `wait` shall find something to wait for
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
+    hub.set_speed(10 * MB)
 
     first, *milestones = cell.text.splitlines()
     assert first.startswith("Queued demo/small:Q4_K_M (3.0 MB, 2 files). Q4_K_M is the usual choice.")

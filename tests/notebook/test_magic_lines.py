@@ -1,5 +1,6 @@
 """Lines of `%gguf` in a real IPython shell, over a manager that answers at once."""
 
+import copyreg
 import signal
 import sys
 import threading
@@ -264,6 +265,21 @@ def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager)
     error, _ = failure(shell, "queue owner/new")
 
     assert error.__cause__ is refusal.__cause__
+    assert vars(refusal) == {"accept_url": "https://x/y"}
+
+
+def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(shell, manager, monkeypatch):
+    # What tblib does for Dask: a copy then shares its attributes with the original.
+    def shared(error):
+        return lambda: error, ()
+
+    monkeypatch.setitem(copyreg.dispatch_table, GatedRepoError, shared)
+    refusal = manager.answers["queue_smart"] = GatedRepoError("Accept first.", accept_url="https://x/y")
+
+    error, lines = failure(shell, "queue owner/new")
+
+    assert lines == ["GatedRepoError: Accept first."]
+    assert error.accept_url == "https://x/y"
     assert vars(refusal) == {"accept_url": "https://x/y"}
 
 
