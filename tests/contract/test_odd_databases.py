@@ -39,9 +39,15 @@ def state_folder_that_cannot_be_made(path: Path) -> None:
     path.parent.touch()
 
 
+def filesystem_without_shared_memory(path: Path) -> None:
+    """As far as SQLite can tell: the file through which a write-ahead log is shared cannot be made."""
+    path.with_name(f"{path.name}-shm").mkdir(parents=True)
+
+
 ODD: dict[str, tuple[Callable[[Path], None], str]] = {
     "newer": (newer_version, "written by a newer gglib_nb"),
     "folder": (folder_in_its_place, "cannot be opened or written"),
+    "no shared memory": (filesystem_without_shared_memory, "set GGLIB_STATE_DIR to a folder of yours"),
     "no state folder": (state_folder_that_cannot_be_made, "set GGLIB_STATE_DIR to another"),
 }
 
