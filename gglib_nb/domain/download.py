@@ -1,6 +1,7 @@
 """The values of the download port: what is asked for, what will be fetched, what the queue shows of it.
 
-Frozen values only: who may change what stands in `gglib_nb.queue.machine`.
+Frozen values only: who may change what stands in `gglib_nb.queue.machine`. Its length is that of their fields, each told
+with its unit and what None means; one value is the part of another, so they stand together.
 """
 
 from dataclasses import dataclass

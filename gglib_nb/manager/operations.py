@@ -3,6 +3,7 @@
 Each operation is stated here, once: the async port and its synchronous twins are other forms of the same functions
 (`operation_forms`), the magics and the panel's buttons are thin over them. A future that is
 cancelled before it has its result takes back what it can: a request that is still resolving is dropped.
+Its length is that of the port: a few lines of contract and one of work for each operation.
 """
 
 import itertools

@@ -2,7 +2,7 @@
 
 Shapes only: what a request does stands in `panel`, how a state looks on the screen in `static/*.js`, whose
 typedefs have the same names and fields (a test compares them). Numbers are raw; the page formats them.
-No message carries a token.
+No message carries a token. Its length is that of the shapes; both directions stand here so that one test can compare them.
 """
 
 from collections.abc import Mapping
