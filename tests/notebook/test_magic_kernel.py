@@ -187,6 +187,7 @@ def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: De
     assert len(hub.requests) == asked
 
 
+@pytest.mark.slow
 def test_tab_elsewhere_is_as_before(kernel: Kernel) -> None:
     assert "gglib_nb" in kernel.completions("gglib_n")
 

@@ -27,8 +27,8 @@ def told():
     return queue.SimpleQueue()
 
 
-def is_watching():
-    return any(thread.name == "gglib-hours" for thread in threading.enumerate())
+def watching():
+    return {thread for thread in threading.enumerate() if thread.name == "gglib-hours"}
 
 
 def test_what_the_clock_says_is_told_at_once_and_at_the_turn(told):
@@ -56,17 +56,18 @@ def test_other_hours_are_told_of_at_once(told):
 
 
 def test_without_hours_there_is_no_thread(told):
+    earlier = watching()  # of other tests, about to end
     watch = HoursWatch(lambda *news: told.put(news), Clock("12:00"))
     watch.watch(None)
-    before = is_watching()
+    without_hours = watching() - earlier
     watch.watch(NIGHT)
     told.get(timeout=10)
-    [thread] = [thread for thread in threading.enumerate() if thread.name == "gglib-hours"]
+    [thread] = watching() - earlier
 
     watch.watch(None)
     thread.join(10)
 
-    assert not before
+    assert not without_hours
     assert not thread.is_alive()
 
 

@@ -305,6 +305,7 @@ def test_a_donor_that_vanishes_before_it_is_copied_is_fetched_instead(hub, engin
     assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
 
 
+@pytest.mark.slow
 def test_a_lease_that_is_lost_while_comparing_is_waited_for(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     hub.set_speed(50_000)
@@ -487,6 +488,7 @@ def test_a_donor_that_changes_in_the_middle_of_a_copy_gives_nothing_more_and_the
     assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
 
 
+@pytest.mark.slow
 def test_a_lease_that_is_lost_in_the_middle_of_a_copy_ends_it_until_the_file_is_ours_again(held, hub, engine) -> None:
     attempt = begin_to_copy(engine)
     lease = lease_path(engine.target(RELATED, Q4_K_M))
