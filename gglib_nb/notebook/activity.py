@@ -12,7 +12,9 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.errors import GglibError
 from gglib_nb.manager import default_manager
+from gglib_nb.manager.operation_forms import told
 from gglib_nb.manager.setting_sources import SET_HERE
 
 if TYPE_CHECKING:
@@ -37,7 +39,10 @@ def get_manager() -> "DownloadManager":
         InvalidConfigError: One of these has a value that cannot work.
     """
     global _shown  # noqa: PLW0603 - one per kernel is the point
-    manager = default_manager.get_manager()
+    try:
+        manager = default_manager.get_manager()
+    except GglibError as error:
+        raise told(error) from None
     with _lock:
         if manager is not _shown and (kernel := _kernel()) is not None:
             _shown = manager

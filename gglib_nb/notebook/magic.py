@@ -19,7 +19,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
 
 from gglib_nb.domain.download import QueuedDownload
-from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
+from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError, copy_of
 from gglib_nb.manager.setting_sources import use_profile
 from gglib_nb.notebook import arguments, commands, completion
 from gglib_nb.notebook.answer import Answer
@@ -275,11 +275,8 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _in_one_line(error: BaseException) -> BaseException:
-    """A copy that IPython shows as `Name: message`; a copy, since the queue keeps the errors of its failures."""
-    # Not `copy.copy`: with tblib installed, as Dask does it, the copy of an exception shares its attributes.
-    shown = type(error).__new__(type(error))
-    shown.args = error.args
-    vars(shown).update(vars(error))
+    """A copy that IPython shows as `Name: message`."""
+    shown = copy_of(error)
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
