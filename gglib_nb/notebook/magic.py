@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -17,6 +18,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
+from typing_extensions import override
 
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError, copy_of
@@ -225,7 +227,9 @@ class GgufMagics(Magics):
         if not completion.is_ours(before_cursor):
             return SimpleMatcherResult(completions=[])
         fragment, texts = completion.complete(before_cursor, self._known(before_cursor))
-        offered = [SimpleCompletion(text, type="keyword") for text in texts]
+        if completion.takes_folder(before_cursor):
+            texts = _folders(fragment)
+        offered = [SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
         # Names of Python and of files in the folder are no words of this line.
         return SimpleMatcherResult(completions=offered, matched_fragment=fragment, suppress=True, ordered=True)
 
@@ -239,6 +243,25 @@ class GgufMagics(Magics):
             with suppress(CatalogError):
                 models = manager.catalog.models()
         return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
+
+
+class _NothingElse(list[SimpleCompletion]):
+    """No completions, and none of others: IPython heeds what a matcher suppresses only where that says it has some."""
+
+    @override
+    def __len__(self) -> int:
+        return 1
+
+
+def _folders(typed: str) -> list[str]:
+    """Folders whose path begins so, as a person goes on typing it. One with a blank in its name would be two words."""
+    above, slash, begun = typed.rpartition("/")
+    try:
+        names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())
+    except (OSError, RuntimeError):  # it is not there, or `~name` of nobody
+        return []
+    shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
+    return [f"{above}{slash}{name}/" for name in shown if name.split() == [name]]
 
 
 def _sidecar() -> Any:  # noqa: ANN401 - its class, of a package without types that need not be there
