@@ -22,15 +22,16 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError, copy_of
+from gglib_nb.manager.progress_watch import use_views
 from gglib_nb.manager.setting_sources import use_profile
-from gglib_nb.notebook import arguments, commands, completion
+from gglib_nb.notebook import arguments, commands, completion, host
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.model_verbs import model_path
 from gglib_nb.notebook.place import Place, ProgressLine
 from gglib_nb.notebook.profile import Gglib
-from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay
+from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay, view_in_cell
 from gglib_nb.notebook.progress_line import TextLine
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
@@ -157,7 +158,7 @@ class GgufMagics(Magics):
             _print("Nothing is queued or active.")
             return
         progress: ProgressText | ProgressDisplay
-        # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
+        # Where nobody sits before the kernel, what is saved shall read as a log.
         if self._kernel is not None and self._can_ask:
             progress = ProgressDisplay(only)
         else:
@@ -183,7 +184,7 @@ class GgufMagics(Magics):
     @property
     def _can_ask(self) -> bool:
         """Whether a person can answer a question: on a terminal, or in a client that allows input."""
-        return sys.stdin.isatty() if self._kernel is None else bool(getattr(self._kernel, "_allow_stdin", False))
+        return sys.stdin.isatty() if self._kernel is None else host.has_person()
 
     @property
     def _place(self) -> Place:
@@ -351,6 +352,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
     """
     if _loaded(shell) is None:
         use_profile(Gglib(parent=shell).given())
+        use_views(view_in_cell)
         GgufMagics(shell, find_manager).install()
 
 
