@@ -43,7 +43,9 @@ def wait_until_it_says_how_it_ended(page: NotebookPage, index: int) -> None:
     )
 
 
-@pytest.mark.parametrize("at", ["doc/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
+@pytest.mark.parametrize(
+    "at", ["doc/tree", pytest.param("notebooks", marks=pytest.mark.slow)], ids=["JupyterLab", "Notebook 7"]
+)
 def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
     opened: OpenNotebook, lab: JupyterLab, hub: DemoHub, at: str
 ) -> None:
@@ -76,6 +78,7 @@ def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
     assert page.problems == []
 
 
+@pytest.mark.slow
 def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
     opened: OpenNotebook, lab: JupyterLab, hub: DemoHub
 ) -> None:
@@ -96,6 +99,7 @@ def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
     assert "downloading" not in html
 
 
+@pytest.mark.slow
 def test_two_panels_keep_each_what_was_done_in_it(opened: OpenNotebook, hub: DemoHub) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", "%gguf")
     for index in (1, 2, 3):
@@ -113,6 +117,7 @@ def test_two_panels_keep_each_what_was_done_in_it(opened: OpenNotebook, hub: Dem
     assert [field.input_value() for field in fields.all()] == ["the/first", "the/second"]
 
 
+@pytest.mark.slow
 def test_a_panel_in_an_output_widget_or_a_side_area_stays_one(opened: OpenNotebook, hub: DemoHub) -> None:
     page = opened(
         f"%gguf queue {ID}",

@@ -25,7 +25,6 @@ CALLS = {
     "InvalidConfigError": "gglib_nb.get_manager()",
 }
 SCRIPT = "import asyncio\nimport gglib_nb\n\n\nasync def main():\n    {call}\n\n\nasyncio.run(main())\n"
-SLOW = {"NetworkError": pytest.mark.slow}
 FRAMES_OF_ASYNCIO = 9
 """Lines of `asyncio.run` itself, with which every such script's traceback begins."""
 
@@ -54,7 +53,9 @@ def environment(name: str, hub: DemoHub, tmp_path: Path) -> dict[str, str]:
     return isolated(os.environ, tmp_path, hub.url) | changes
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in CALLS])
+@pytest.mark.parametrize(
+    "name", ["RepoNotFoundError", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CALLS)[1:])]
+)
 def test_a_script_that_fails_prints_its_own_line_and_what_went_wrong(
     environment: dict[str, str], tmp_path: Path, name: str
 ) -> None:

@@ -51,6 +51,7 @@ def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: De
     assert [output["type"] for output in cell.outputs] == ["display_data", "update_display_data"]
 
 
+@pytest.mark.slow
 def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: DemoHub, kernel: Kernel) -> None:
     hub.set_speed()
     kernel.run("%gguf queue demo/other\n%gguf wait")
@@ -79,6 +80,7 @@ def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hu
     assert 3 < len(live) <= 5 * took_s + 2
 
 
+@pytest.mark.slow
 def test_downloads_that_are_awaited_together_show_each_their_own(hub: DemoHub, kernel: Kernel) -> None:
     both = "import asyncio, gglib_nb\n_ = await asyncio.gather(*map(gglib_nb.download, ('demo/split', 'demo/other')))"
 
@@ -89,6 +91,7 @@ def test_downloads_that_are_awaited_together_show_each_their_own(hub: DemoHub, k
     assert sorted(end.split()[0] for end in ends) == ["demo/other:Q4_K_M", "demo/split:Q4_K_M"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("more", "has_person"), [("", False), (", progress=False", True)])
 def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
     hub: DemoHub, kernel: Kernel, more: str, has_person: bool
@@ -100,6 +103,7 @@ def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
     assert (cell.status, cell.outputs) == ("ok", [])
 
 
+@pytest.mark.slow
 def test_a_manager_made_by_hand_shows_its_downloads_too(hub: DemoHub, kernel: Kernel) -> None:
     cell = kernel.run(
         "import gglib_nb\nasync with gglib_nb.DownloadManager() as mine:\n    await mine.download('demo/other')",

@@ -45,6 +45,7 @@ def test_a_panel_says_how_it_ended_as_text_and_as_a_page(saved: nbformat.Noteboo
         assert "downloading" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [1, 3], ids=["shown on the way", "shown at the end"])
 @pytest.mark.parametrize("exporter", [HTMLExporter(exclude_input=True), MarkdownExporter(exclude_input=True)])
 def test_nbconvert_shows_the_download_in_words(

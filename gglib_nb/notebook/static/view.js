@@ -5,6 +5,7 @@
 import { Adder } from "./adder.js";
 import { Bearings } from "./bearings.js";
 import { copyButton, h, icon, mark, say } from "./dom.js";
+import { Earlier } from "./earlier.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
@@ -59,6 +60,7 @@ export class PanelView {
     this.notices = new Notices(this);
     this.list = new List(this, signal);
     this.elsewhere = new Elsewhere();
+    this.earlier = new Earlier(this);
     this.models = new Models(this);
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
@@ -66,7 +68,7 @@ export class PanelView {
     this.header.totals.append(this.summary);
     const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(), this.elsewhere.element, this.news);
+    this.root.append(...parts, emptyState(), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.bearings = new Bearings(this.root, signal);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
@@ -99,6 +101,7 @@ export class PanelView {
     lived();
     this.#paint();
     void this.#greet();
+    void this.earlier.refresh();
   }
 
   /** Whether its element was taken off the page by itself, and not with what is around it. */
@@ -158,6 +161,7 @@ export class PanelView {
     this.notices.update(state);
     this.list.update(state);
     this.elsewhere.update(state);
+    this.earlier.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);
