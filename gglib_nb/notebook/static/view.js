@@ -4,6 +4,7 @@
 
 import { Adder } from "./adder.js";
 import { copyButton, h, icon, mark, say } from "./dom.js";
+import { KeptFocus } from "./focus.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
@@ -27,6 +28,7 @@ const SILENCE_MS = 3000;
 const QUIET_MS = 5000;
 /** While something runs there is news every second: what was said longer ago is not said any more. */
 const STALE_MS = 2500;
+const MOST_SPOKEN = 8;
 
 /** @implements {View} */
 export class PanelView {
@@ -63,6 +65,7 @@ export class PanelView {
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
     this.root.append(...parts, emptyState(), this.elsewhere.element, this.news);
     this.height = new HeldHeight(this.root, signal);
+    this.focus = new KeptFocus(this.root);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
 
@@ -106,9 +109,10 @@ export class PanelView {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
-  /** Says it to a screen reader. @param {string} text */
+  /** Says it to a screen reader, after what was said before, which it may still be reading. @param {string} text */
   announce(text) {
-    say(this.news, text);
+    this.news.append(h("p", {}, text));
+    if (this.news.childElementCount > MOST_SPOKEN) this.news.firstElementChild?.remove();
   }
 
   /** The models that are here stand in the place of the downloads, or these again. @param {boolean} isOn */
@@ -123,9 +127,9 @@ export class PanelView {
   #paint() {
     this.#frame = 0;
     const state = this.state();
+    this.list.update(state); // first, since it reads how far it is scrolled: what was written before would be laid out for that
     this.header.update(state);
     this.notices.update(state);
-    this.list.update(state);
     this.elsewhere.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
     this.#sumUp(state);
@@ -133,6 +137,7 @@ export class PanelView {
     this.#spoken = state;
     if (news.length) this.announce(news.join(" "));
     if (!this.isLive) this.#enable(false);
+    this.focus.mend();
   }
 
   /** @param {PanelState} state */
