@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         SnapshotChanged,
         StatusChanged,
     )
+    from gglib_nb.domain.history import PastDownload
     from gglib_nb.domain.importing import ImportProgress, ImportReport, SkippedFile
     from gglib_nb.domain.model import Model
     from gglib_nb.domain.model_summary import ModelSummary
@@ -130,6 +131,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.importing": ("ImportProgress", "ImportReport", "SkippedFile"),
     "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
     "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
+    "gglib_nb.domain.history": ("PastDownload",),
     "gglib_nb.domain.model": ("Model",),
     "gglib_nb.domain.model_summary": ("ModelSummary",),
     "gglib_nb.domain.quantization": ("Quantization",),
@@ -288,6 +290,7 @@ __all__ = [
     "NoticeChanged",
     "OfflineError",
     "Panel",
+    "PastDownload",
     "Quantization",
     "QueueError",
     "QueueEvent",

@@ -111,6 +111,24 @@ MIGRATIONS: Final = (
             )""",
         ),
     ),
+    Migration(
+        "0005 downloads that ended",
+        (
+            """CREATE TABLE past_download (
+                repo_id TEXT NOT NULL,
+                quantization TEXT NOT NULL, -- the id's tail; empty: none
+                revision TEXT NOT NULL,     -- as asked for; empty: the default branch
+                outcome TEXT NOT NULL,      -- completed, failed, cancelled
+                total_bytes INTEGER,        -- NULL: unknown
+                bytes_per_second REAL,      -- mean of the line; NULL: no byte came, or it did not complete
+                started_at_s REAL,          -- NULL: it never ran
+                ended_at_s REAL NOT NULL,
+                was_present INTEGER NOT NULL,
+                error TEXT NOT NULL,        -- one sentence; empty unless failed
+                UNIQUE (repo_id, quantization, revision, ended_at_s)
+            )""",
+        ),
+    ),
 )
 
 

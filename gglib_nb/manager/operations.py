@@ -19,8 +19,10 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from typing_extensions import override
 
+from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan
@@ -145,7 +147,9 @@ class Operations(ModelOperations):
         thread = QueueThread(machine, self._runner)
         super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
         self._keeper: Final = QueueKeeper(catalog.database, settings, session_name(os.environ), thread)
+        self._history: Final = History(catalog.database)
         self._runner.connect(thread.post, self._keeper.changed)
+        thread.subscribe_events(self._keeper.hear)
         self._hours.watch(self.settings.download_hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
@@ -569,6 +573,26 @@ class Operations(ModelOperations):
     def submit_see_others(self) -> "Future[None]":
         """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
         return self._keeper.look()
+
+    def submit_history(self) -> "Future[list[PastDownload]]":
+        """The last 50 downloads that ended, the newest first: here, in other kernels, and in earlier ones.
+
+        Raises:
+            CatalogError: The models database cannot be read.
+        """
+        return chain(self._written_down(), lambda _: self._with_models(self._history.newest))
+
+    def submit_clear_history(self) -> "Future[int]":
+        """Forgets what ended; returns how many downloads that were. Models, failures and partial files stay.
+
+        Raises:
+            CatalogError: The models database cannot be written.
+        """
+        return chain(self._written_down(), lambda _: self._with_models(self._history.clear))
+
+    def _written_down(self) -> "Future[None]":
+        """Whoever has seen something end finds it in the database after this."""
+        return chain(self._thread.ask(lambda _machine: None), lambda _: self._keeper.look())
 
     def submit_queue_partials(self, part_of_path: str = "") -> "Future[list[DownloadId]]":
         """Queues what partial files lie in the models folder and nothing in the queue goes on with.

@@ -71,6 +71,8 @@ class DownloadManager(Operations):
     queue_partials = as_coroutine(Operations.submit_queue_partials)
     adopt = as_coroutine(Operations.submit_adopt)
     see_others = as_coroutine(Operations.submit_see_others)
+    history = as_coroutine(Operations.submit_history)
+    clear_history = as_coroutine(Operations.submit_clear_history)
     models = as_coroutine(Operations.submit_models)
     disk_use = as_coroutine(Operations.submit_disk_use)
     path = as_coroutine(Operations.submit_path)

@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from gglib_nb.catalog.database import Database
+from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice, QueueSnapshot
+from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.storage.on_disk import present_by_file
 from gglib_nb.engine.storage.owners import Owner, clock_s
@@ -73,12 +76,14 @@ class QueueKeeper:
             *(os.path.realpath(settings.models_directory), settings.endpoint),
         )
         self._queues: Final = Queues(database, kernel, settings.models_directory)
+        self._history: Final = History(database)
         self._queue: Final = queue
         self._prepare: Callable[[], None] = lambda: None
         self._lock: Final = threading.Lock()
         self._woken: Final = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._is_changed = False
+        self._ended: list[PastDownload] = []
         self._is_closing = False
         self._hands_on = False
         self._adopting: list[Future[Adoption]] = []
@@ -96,6 +101,15 @@ class QueueKeeper:
         with self._woken:
             self._is_changed = True
             self._wake()
+
+    def hear(self, event: told.QueueEvent) -> None:
+        """Something happened in the queue; what ended is remembered."""
+        if not isinstance(event, told.DownloadCompleted | told.DownloadFailed | told.DownloadCancelled):
+            return
+        if (past := remembered(event.download)) is not None:
+            with self._woken:
+                self._ended.append(past)
+                self._wake()
 
     def wake(self) -> None:
         """Somebody began to look."""
@@ -171,12 +185,12 @@ class QueueKeeper:
             return not self._is_closing
 
     def _is_called(self) -> bool:
-        has_change = self._is_changed and time.monotonic() >= self._retry_at_s
+        has_change = (self._is_changed or self._ended) and time.monotonic() >= self._retry_at_s
         return bool(has_change or self._adopting or self._looking)
 
     def _rest_s(self) -> float | None:
         """How long nothing is due; None for as long as nobody calls."""
-        due = [self._retry_at_s] if self._is_changed else []
+        due = [self._retry_at_s] if self._is_changed or self._ended else []
         if self._is_kept:
             due.append(max(self._beat_at_s, self._retry_at_s))
         if self._wants_to_look():
@@ -196,6 +210,7 @@ class QueueKeeper:
             self._store()
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
             self._beat()
+        self._remember()
         if self._looking or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
 
@@ -257,6 +272,20 @@ class QueueKeeper:
             self._is_changed = True
             raise
 
+    def _remember(self) -> None:
+        """Writes down what ended. A database that cannot be written is the queue's to complain of; it is tried again."""
+        if not (ended := self._ended[-MOST_REMEMBERED:]):
+            return
+        try:
+            self._history.add(ended)
+        except CatalogDamagedError:
+            raise
+        except CatalogError:
+            self._retry_at_s = time.monotonic() + _RETRY_S
+            return
+        with self._lock:
+            self._ended = [one for one in self._ended if one not in ended]
+
     def _beat(self) -> None:
         self._put_off_beat()
         if not self._queues.beat(self._queue.snapshot.items, time.time()):
@@ -282,6 +311,7 @@ class QueueKeeper:
 
     def _finish(self) -> None:
         """The last word."""
+        self._remember()
         if not self._hands_on:
             if self._is_kept:
                 self._queues.forget()

@@ -55,6 +55,8 @@ class SyncOperations:
     queue_partials = as_blocking(Operations.submit_queue_partials)
     adopt = as_blocking(Operations.submit_adopt)
     see_others = as_blocking(Operations.submit_see_others)
+    history = as_blocking(Operations.submit_history)
+    clear_history = as_blocking(Operations.submit_clear_history)
     models = as_blocking(Operations.submit_models)
     disk_use = as_blocking(Operations.submit_disk_use)
     path = as_blocking(Operations.submit_path)

@@ -9,10 +9,12 @@ from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
 from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
 from gglib_nb.manager.futures import gathered, then
+from gglib_nb.notebook.history_table import past_items
 from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList
 from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager, Tell
 
@@ -96,6 +98,12 @@ class PanelManager(ModelsManager, Protocol):
 
     def submit_queue_partials(self) -> Future[Any]:
         """Queues what partial files lie about."""
+
+    def submit_history(self) -> Future[list[PastDownload]]:
+        """What ended, the newest first."""
+
+    def submit_clear_history(self) -> Future[int]:
+        """Forgets that."""
 
     def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
         """How many may wait."""
@@ -254,6 +262,8 @@ _ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
     "clear_cancelled": lambda manager, _: then(manager.submit_clear_ended("cancelled"), _nothing),
     "cancel_all": lambda manager, _: then(manager.submit_cancel_all(), _nothing),
     "queue_partials": lambda manager, _: then(manager.submit_queue_partials(), _nothing),
+    "history": lambda manager, _: then(manager.submit_history(), past_items),
+    "clear_history": lambda manager, _: then(manager.submit_clear_history(), _nothing),
     "clear_failed": lambda manager, _: then(manager.submit_clear_failed(), _nothing),
     "limit": lambda manager, request: then(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
     "bandwidth": lambda manager, request: then(

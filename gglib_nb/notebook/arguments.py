@@ -26,6 +26,7 @@ from gglib_nb.notebook.commands import (
     Command,
     Config,
     Help,
+    History,
     Limit,
     Move,
     Partials,
@@ -252,6 +253,10 @@ def _declare_panel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--side", action="store_true")
 
 
+def _declare_history(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clear", action="store_true")
+
+
 def _declare_one_or_all(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="ID", nargs="?")
     parser.add_argument("--all", action="store_true")
@@ -387,6 +392,16 @@ VERBS: Final[dict[str, Verb]] = {
         ),
     ),
     "status": Verb("status", "Show the queue as it is now.", _nothing, lambda _: Status()),
+    "history": Verb(
+        "history [--clear]",
+        "List the last 50 downloads that ended, in all kernels; --clear forgets them.",
+        _declare_history,
+        lambda given: History(given.clear),
+        explains=(
+            "%gguf queue ROW queues a row of it again.",
+            "--clear takes them off this list only: models, failures that can be retried and partial files stay.",
+        ),
+    ),
     "panel": Verb(
         "panel [--side]",
         "Show the live panel; beside the notebook with --side.",

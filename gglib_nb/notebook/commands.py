@@ -40,6 +40,17 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """What ended, in all kernels.
+
+    Attributes:
+        clears: Forget it.
+    """
+
+    clears: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """Choose, queue and start.
 
@@ -311,6 +322,7 @@ ModelCommand = Models | ModelPath | Verify | Repair | Import | Updates | Update 
 Command = (
     ShowPanel
     | Status
+    | History
     | Queue
     | Plan
     | Search

@@ -245,6 +245,21 @@ class ModelList(TypedDict):
     models_directory: str
 
 
+class PastItem(TypedDict):
+    """One download that ended, in whatever kernel; the fields are those of `domain.history.PastDownload`."""
+
+    id: str
+    repo_id: str
+    quantization: str | None
+    outcome: str
+    total_bytes: int | None
+    bytes_per_second: float | None
+    took_s: float | None
+    ended_at_s: float
+    was_present: bool
+    error: str
+
+
 class KeptItem(TypedDict):
     """A file that a deletion leaves, and why."""
 
@@ -334,6 +349,8 @@ class PlainRequest(TypedDict):
         "queue_partials",
         "sync",
         "models",
+        "history",
+        "clear_history",
     ]
 
 

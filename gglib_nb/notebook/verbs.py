@@ -13,7 +13,7 @@ from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import arguments, commands, formats, model_verbs, plan_table, tables
+from gglib_nb.notebook import arguments, commands, formats, history_table, model_verbs, plan_table, tables
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.changes import change, find_item, is_unheard, standing
 from gglib_nb.notebook.config import configure
@@ -65,6 +65,8 @@ def perform(  # noqa: C901 - one case a kind of verb
             return _plan(command, manager, recall, None if place is None else place.width)
         case commands.Search():
             return _search(command, manager, recall, None if place is None else place.width)
+        case commands.History():
+            return _history(command, manager, recall, None if place is None else place.width)
         case commands.Partials():
             return _partials(command, manager, None if place is None else place.width)
         case commands.ShowPanel() | commands.Status() | commands.Wait():
@@ -169,6 +171,17 @@ def _plan(command: commands.Plan, manager: "DownloadManager", recall: Recall, wi
         )
     recall.showed(DownloadId(plan.repo_id, variant.key, revision) for variant in plan.variants)
     return Answer(plan_table.plan_text(plan, width), plan_table.plan_html(plan))
+
+
+def _history(command: commands.History, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
+    if command.clears:
+        number = settle(manager.submit_clear_history())
+        return Answer(f"Forgot {number} download{'' if number == 1 else 's'} that ended; what was fetched stays.")
+    past = settle(manager.submit_history())
+    recall.showed(one.id for one in past)
+    if not past:
+        return Answer("No download has ended yet.")
+    return Answer(history_table.history_text(past, width), history_table.history_html(past))
 
 
 def _partials(command: commands.Partials, manager: "DownloadManager", width: int | None) -> Answer:

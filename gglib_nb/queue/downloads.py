@@ -4,7 +4,7 @@ Passive: `gglib_nb.queue.machine` adds and removes, and is the only one to do so
 a download is stands here, so that its sentence stands once.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
@@ -260,7 +260,23 @@ class Downloads:
     def slots_held(self, engine_count: int = 1) -> int:
         """Slots that attempts hold; one that runs on every host holds one of each engine."""
         plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
-        return sum(engine_count if plan.everywhere else 1 for plan in plans)
+        return _slots(plans, engine_count)
+
+    def in_the_way_of(self, entry: Entry, slots: int, engine_count: int) -> list[Entry]:
+        """Who has to step back so that one that waits can run, the one that started last first.
+
+        Nobody has to for a slot that is free or about to be, nor where it would be no use: what is nearly there ends in
+        its own time.
+        """
+        running = self.running()
+        stays = [one for one in running if one.status is DownloadStatus.FINALIZING or not _share(one, entry)]
+        for one in reversed([one for one in stays if one.status is DownloadStatus.DOWNLOADING]):
+            if _slots((each.plan for each in stays), engine_count) < slots:
+                break
+            stays.remove(one)
+        has_slot = _slots((each.plan for each in stays), engine_count) < slots
+        is_of_use = has_slot and not any(_share(one, entry) for one in stays)
+        return [one for one in reversed(running) if one not in stays] if is_of_use else []
 
     def held_targets(self) -> list[str]:
         """Every path an attempt may be writing now."""
@@ -345,6 +361,16 @@ class Downloads:
 def _hold(condition: bool, broken: str) -> None:
     if not condition:
         raise AssertionError(broken)
+
+
+def _slots(plans: Iterable[PlannedDownload], engine_count: int) -> int:
+    """Slots that they take; one that runs on every host takes one of each engine."""
+    return sum(engine_count if plan.everywhere else 1 for plan in plans)
+
+
+def _share(one: Entry, other: Entry) -> bool:
+    """Whether both write one file, so that only one of them can run."""
+    return bool(one.plan.targets & other.plan.targets)
 
 
 def _is_same(entry: Entry, plan: PlannedDownload) -> bool:

@@ -300,9 +300,9 @@ class QueueMachine:
         self._go_on(at_s)
 
     def _run_now(self, entry: Entry, at_s: float) -> None:
-        running = [one for one in self._downloads.running() if one.status is DownloadStatus.DOWNLOADING]
-        if running and self._downloads.slots_held() >= self._max_concurrent:
-            self._step_back(running[-1])
+        if self._is_open:
+            for other in self._downloads.in_the_way_of(entry, self._slots, self._engine_count):
+                self._step_back(other)
         self._downloads.move_pending(entry, 1)
         self._resume(entry, at_s)
 
@@ -560,9 +560,12 @@ class QueueMachine:
             self._is_processing, self._is_to_be_stored = False, True
             self._summarize(at_s)
 
+    @property
+    def _slots(self) -> int:
+        return self._max_concurrent * self._engine_count
+
     def _next_start(self) -> Entry | None:
-        slots = self._max_concurrent * self._engine_count
-        has_slot = self._downloads.slots_held(self._engine_count) < slots
+        has_slot = self._downloads.slots_held(self._engine_count) < self._slots
         return self._downloads.next_ready() if has_slot and self._is_open else None
 
     def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:

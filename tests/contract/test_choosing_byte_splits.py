@@ -26,6 +26,7 @@ def target(models: Path, style: str) -> Path:
     return models / REPO / folder / "m.Q8_0.gguf"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 async def test_the_parts_arrive_as_one_verified_file(
     manager: DownloadManager, hub: DemoHub, tmp_path: Path, style: str
@@ -117,6 +118,7 @@ async def test_every_part_has_its_own_bar(manager: DownloadManager, hub: DemoHub
     assert item.total_bytes == len(gguf_bytes())
 
 
+@pytest.mark.slow
 async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
     make_manager: Callable[..., DownloadManager], hub: DemoHub
 ) -> None:
@@ -137,6 +139,7 @@ async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
     assert hub.bytes_sent() < 1_900_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("paths", "missing"),
     [

@@ -64,6 +64,7 @@ async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: DemoH
     assert hub.bytes_sent(PROJECTOR) == 20_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_concurrent", [1, 2])
 async def test_two_quantizations_queued_at_once_share_one_projector(
     make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, max_concurrent: int
@@ -108,6 +109,7 @@ async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager,
     assert hub.bytes_sent(PROJECTOR) == 20_000
 
 
+@pytest.mark.slow
 async def test_a_running_download_without_it_is_not_joined_silently(manager: DownloadManager, hub: DemoHub) -> None:
     hub.set_speed(bytes_per_second=0)
     await manager.queue_smart(VISION)

@@ -58,6 +58,7 @@ async def test_a_label_that_names_one_variant_is_its_id(manager: DownloadManager
     assert str(queued.id) == f"{REPO}:Q4_K_M"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", ["small-Q8_0", "SMALL-q8_0", "small-Q8_0.gguf", "Small-Q8_0.GGUF"])
 async def test_a_stem_or_a_file_name_in_any_case_stands_in_place_of_a_quantization(
     manager: DownloadManager, asked: str
@@ -68,6 +69,7 @@ async def test_a_stem_or_a_file_name_in_any_case_stands_in_place_of_a_quantizati
     assert str(manager.catalog.models()[0].id) == SMALL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [FIRST, SECOND])
 async def test_a_stem_that_two_folders_have_becomes_a_hash_of_the_path(
     manager: DownloadManager, tmp_path: Path, path: str
@@ -173,6 +175,7 @@ async def test_several_models_in_the_usual_label_are_for_the_person_to_choose_fr
     assert (await manager.queue_smart("demo/two-GGUF", "a-3b-q4_k_m")).id.quantization == "a-3b-Q4_K_M"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "meant"), [("Q4KM", "Q4_K_M"), ("q4-km", "Q4_K_M"), ("smal-Q8_0", "small-Q8_0")])
 async def test_a_near_miss_suggests(manager: DownloadManager, asked: str, meant: str) -> None:
     with pytest.raises(InvalidQuantizationError, match=f"^{REPO} has no {asked}. Did you mean {meant}\\?") as refusal:

@@ -101,6 +101,7 @@ async def fetch_a_part(manager: DownloadManager, hub: DemoHub, repo_id: str, qua
     hub.set_speed()
 
 
+@pytest.mark.slow
 async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: DemoHub) -> None:
     hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
     await fetch_a_part(manager, hub, "demo/slow-GGUF", "Q8_0")
@@ -112,6 +113,7 @@ async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: Dow
     assert not here.is_present
 
 
+@pytest.mark.slow
 async def test_a_partial_file_counts_after_a_commit_that_left_the_file_as_it_was_and_not_after_one_that_changed_it(
     manager: DownloadManager, hub: DemoHub
 ) -> None:
@@ -309,6 +311,7 @@ async def test_an_architecture_that_nobody_knows_is_rough(manager: DownloadManag
 FAULTS = [Status(403), Status(404), Status(500), Status(429), HangUp()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("origin", "fault"), [("cdn", Cut(after_bytes=10)), *itertools.product(["hub", "cdn"], FAULTS)], ids=str
 )

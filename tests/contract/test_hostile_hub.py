@@ -89,6 +89,7 @@ def test_texts_of_a_search_steer_no_terminal_and_no_page() -> None:
     assert "<script>" not in tables.search_html(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["[1]", '"text"', "7", "null", '{"error": {"a": 1}}', "{", "\x00", "[[[[" * 10_000])
 @pytest.mark.parametrize("status", [200, 400, 404, 500])
 def test_an_answer_of_any_form_is_an_error_of_ours(status, body) -> None:
@@ -167,6 +168,7 @@ def test_a_model_in_more_files_than_anybody_cuts_it_into_is_refused(hub, make_ma
         make_manager().sync.queue_smart(REPO)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [

@@ -107,6 +107,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 async def test_partials_that_nobody_wants_are_listed_and_deleted(
     manager: DownloadManager, hub: DemoHub, tmp_path: Path
 ) -> None:
@@ -128,6 +129,7 @@ async def test_partials_that_nobody_wants_are_listed_and_deleted(
     assert await manager.partials() == []
 
 
+@pytest.mark.slow
 async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: DemoHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     pending = await manager.queue_smart(SMALL, "Q8_0")

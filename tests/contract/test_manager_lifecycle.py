@@ -229,6 +229,7 @@ def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: DemoHub, tm
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
 
 
+@pytest.mark.slow
 def test_a_forked_child_is_refused_and_the_parent_goes_on(hub: DemoHub, tmp_path: Path) -> None:
     ended = run_script(
         """

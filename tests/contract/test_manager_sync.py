@@ -63,6 +63,7 @@ def test_a_script_queues_looks_moves_and_cancels(manager: DownloadManager, hub: 
     assert (manager.sync.active_count(), manager.sync.pending_count()) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_script_changes_limits_pauses_and_resumes(manager: DownloadManager) -> None:
     manager.sync.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
     manager.sync.set_max_queue_size(1)
@@ -91,6 +92,7 @@ def test_plan_and_search_queue_nothing(manager: DownloadManager) -> None:
     assert manager.snapshot.items == ()
 
 
+@pytest.mark.slow
 def test_threads_share_one_manager(make_manager: Callable[..., DownloadManager], tmp_path: Path) -> None:
     manager = make_manager(max_concurrent=2)
     paths: list[Path] = []

@@ -28,6 +28,7 @@ async def test_models_are_rows_with_what_the_disk_shows_of_them(manager: Downloa
     assert row.verified_at_s is not None
 
 
+@pytest.mark.slow
 async def test_a_file_that_was_touched_or_removed_shows_in_the_row(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
 
@@ -39,6 +40,7 @@ async def test_a_file_that_was_touched_or_removed_shows_in_the_row(manager: Down
     assert (touched.state, removed.state) == ("changed", "missing")
 
 
+@pytest.mark.slow
 async def test_the_parameters_of_a_split_model_are_counted_over_its_shards(manager: DownloadManager) -> None:
     await manager.download("demo/split-GGUF", "Q4_K_M")
 
@@ -50,6 +52,7 @@ async def test_the_parameters_of_a_split_model_are_counted_over_its_shards(manag
     assert row.parameter_count == sum(counted)
 
 
+@pytest.mark.slow
 async def test_rows_of_earlier_versions_get_their_parameters_counted_once(manager: DownloadManager) -> None:
     await manager.download("demo/split-GGUF", "Q4_K_M")
     [model] = manager.catalog.models()
@@ -62,6 +65,7 @@ async def test_rows_of_earlier_versions_get_their_parameters_counted_once(manage
     assert all("tensor_parameters" in file.facts for file in manager.catalog.models()[0].files)
 
 
+@pytest.mark.slow
 def test_the_same_operations_wait_without_a_loop(manager: DownloadManager) -> None:
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
 
@@ -97,6 +101,7 @@ async def test_deleting_frees_the_disk_and_empties_the_row_and_its_folders(manag
     assert not path.parent.parent.parent.exists()
 
 
+@pytest.mark.slow
 async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
 
@@ -107,6 +112,7 @@ async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadMana
     assert replace(await manager.delete("small"), is_dry_run=True) == plan
 
 
+@pytest.mark.slow
 def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> None:
     path = manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     [model] = manager.catalog.models()
@@ -121,6 +127,7 @@ def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> 
     assert not path.exists()
 
 
+@pytest.mark.slow
 async def test_a_link_to_bytes_that_stay_elsewhere_frees_nothing(manager: DownloadManager, tmp_path: Path) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     (tmp_path / "elsewhere.gguf").hardlink_to(path)

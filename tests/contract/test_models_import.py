@@ -146,6 +146,7 @@ def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp
     assert "is registered already as" in found["done-Q4_K_M.gguf"]
 
 
+@pytest.mark.slow
 def test_a_model_of_the_same_id_is_not_replaced(manager: DownloadManager, tmp_path: Path) -> None:
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
     write(tmp_path / "lm", "demo/small-GGUF/small-Q4_K_M.gguf", 9_000)

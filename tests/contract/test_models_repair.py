@@ -55,6 +55,7 @@ def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: DemoHub, 
     assert (row.state, row.id) == ("verified", "demo/large-GGUF:Q4_K_M")
 
 
+@pytest.mark.slow
 def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     spoil(path, 5)
     damaged = sha256_of(path)
@@ -65,6 +66,7 @@ def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hu
     assert sha256_of(path) == right_digest(hub)
 
 
+@pytest.mark.slow
 def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
@@ -86,6 +88,7 @@ def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: Demo
     assert len(hub.requests) == asked
 
 
+@pytest.mark.slow
 def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     os.truncate(path, 2 * BLOCK_BYTES + 17)
     before = hub.bytes_sent(NAME)
@@ -96,6 +99,7 @@ def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: D
     assert sha256_of(path) == right_digest(hub)
 
 
+@pytest.mark.slow
 def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: DemoHub) -> None:
     first = manager.sync.download("demo/split-GGUF")
     second = first.with_name("split-Q4_K_M-00002-of-00003.gguf")
@@ -108,6 +112,7 @@ def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: DemoH
     assert manager.sync.verify("split").is_right
 
 
+@pytest.mark.slow
 def test_without_an_index_the_file_comes_whole(
     manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, path: Path
 ) -> None:
@@ -121,6 +126,7 @@ def test_without_an_index_the_file_comes_whole(
     assert sha256_of(path) == right_digest(hub)
 
 
+@pytest.mark.slow
 def test_what_was_taken_and_is_wrong_after_all_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     spoil(path, 5)
     digests = BlockDigests()
@@ -139,6 +145,7 @@ def stored_with(model: Model, block_digests: str) -> StoredFile:
     return replace(model.files[0], block_digests=block_digests)
 
 
+@pytest.mark.slow
 def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
@@ -186,6 +193,7 @@ def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> N
         manager.sync.repair("own")
 
 
+@pytest.mark.slow
 def test_a_model_in_another_programs_folder_is_mended_where_it_lies(
     manager: DownloadManager, hub: DemoHub, tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

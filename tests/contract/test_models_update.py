@@ -74,6 +74,7 @@ def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager
     assert manager.catalog.models()[0].commit_sha == commit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "change"),
     [
@@ -98,6 +99,7 @@ def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
     assert manager.sync.models()[0].has_update
 
 
+@pytest.mark.slow
 def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     before = sha256_of(path)
@@ -109,6 +111,7 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: P
     assert manager.sync.models()[0].state == "verified"
 
 
+@pytest.mark.slow
 def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
     manager: DownloadManager, hub: DemoHub, path: Path
 ) -> None:
@@ -138,6 +141,7 @@ def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, 
     assert sorted(one.name for one in path.parent.iterdir()) == [NAME]
 
 
+@pytest.mark.slow
 def test_the_old_version_is_there_until_the_new_one_is_verified(
     manager: DownloadManager, hub: DemoHub, path: Path
 ) -> None:
@@ -153,6 +157,7 @@ def test_the_old_version_is_there_until_the_new_one_is_verified(
     assert manager.sync.verify("mended").is_right
 
 
+@pytest.mark.slow
 def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     old_commit, before = manager.catalog.models()[0].commit_sha, sha256_of(path)
     content = gguf(weights="second")
@@ -168,6 +173,7 @@ def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: DemoHub
     assert manager.sync.path(ID) == path
 
 
+@pytest.mark.slow
 def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_more(
     manager: DownloadManager, hub: DemoHub
 ) -> None:
@@ -182,6 +188,7 @@ def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_m
     assert not (first.parents[1] / "@").exists()
 
 
+@pytest.mark.slow
 def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadManager, hub: DemoHub) -> None:
     manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     projector = manager.catalog.models()[0].files[1]
@@ -198,6 +205,7 @@ def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadMan
     assert manager.sync.verify("vision").is_right
 
 
+@pytest.mark.slow
 def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
     manager: DownloadManager, hub: DemoHub, path: Path
 ) -> None:
@@ -209,6 +217,7 @@ def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
     assert caught.value.choices == ("Q8_0",)
 
 
+@pytest.mark.slow
 def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     hub.set_speed(bytes_per_second=0)
@@ -276,6 +285,7 @@ def version(models: Path, commit: str, folder: str) -> Model:
     return Model(DownloadId("x/y", "Q4"), commit, None, tuple(files), 1.0)
 
 
+@pytest.mark.slow
 def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, hub: DemoHub) -> None:
     large = gguf(rows=20_000)
     hub.add_repository(make_repository(REPO, {NAME: large}))

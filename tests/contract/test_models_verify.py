@@ -50,6 +50,7 @@ def test_a_model_that_is_right_is_said_to_be_and_when(manager: DownloadManager, 
     assert row.verified_at_s > before
 
 
+@pytest.mark.slow
 def test_a_file_that_was_only_touched_is_verified_again(manager: DownloadManager, path: Path) -> None:
     os.utime(path)
     assert manager.sync.models()[0].state == "changed"
@@ -73,6 +74,7 @@ def test_a_wrong_byte_is_found_in_its_block_and_remembered(manager: DownloadMana
     assert manager.sync.models()[0].state == "wrong"
 
 
+@pytest.mark.slow
 def test_without_an_index_only_the_whole_is_known_to_be_wrong(manager: DownloadManager, path: Path) -> None:
     other = stored(str(path), SIZE, sha256="b" * 64)
     manager.catalog.register(Model(DownloadId("x/y", "Q4"), None, None, (other,), 1.0))
@@ -83,6 +85,7 @@ def test_without_an_index_only_the_whole_is_known_to_be_wrong(manager: DownloadM
     assert verification.faults[0].wrong_ranges == ()
 
 
+@pytest.mark.slow
 def test_a_file_that_was_cut_short_lacks_its_end(manager: DownloadManager, path: Path) -> None:
     os.truncate(path, BLOCK_BYTES + 5)
 
@@ -91,6 +94,7 @@ def test_a_file_that_was_cut_short_lacks_its_end(manager: DownloadManager, path:
     assert fault.wrong_ranges == ((BLOCK_BYTES, SIZE),)
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_said_to_be_missing(manager: DownloadManager, path: Path) -> None:
     path.unlink()
 
@@ -98,6 +102,7 @@ def test_a_missing_file_is_said_to_be_missing(manager: DownloadManager, path: Pa
     assert manager.sync.models()[0].state == "missing"
 
 
+@pytest.mark.slow
 def test_the_first_hash_of_what_nobody_states_is_what_later_ones_are_held_against(
     manager: DownloadManager, tmp_path: Path
 ) -> None:
@@ -115,6 +120,7 @@ def test_the_first_hash_of_what_nobody_states_is_what_later_ones_are_held_agains
     assert third.faults[0].wrong_ranges == ((0, 5000),)
 
 
+@pytest.mark.slow
 def test_all_models_are_verified_together_and_a_shared_file_once(manager: DownloadManager, path: Path) -> None:
     manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     reached: list[VerifyProgress] = []
@@ -177,6 +183,7 @@ async def test_cancelling_ends_the_reading_and_changes_nothing(
     assert (await manager.verify("large")).is_right
 
 
+@pytest.mark.slow
 def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
@@ -189,6 +196,7 @@ def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, 
     assert len(manager.sync.models()) == 2
 
 
+@pytest.mark.slow
 def test_progress_is_told_on_a_thread_of_the_managers(manager: DownloadManager, path: Path) -> None:
     threads: list[str] = []
 

@@ -112,6 +112,7 @@ async def test_a_database_that_another_program_holds_stops_no_download_and_is_us
     assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]
 
 
+@pytest.mark.slow
 async def test_queueing_again_registers_what_could_not_be_registered(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def make_read_only(folder: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [

@@ -83,6 +83,7 @@ def download_failure(hub: DemoHub, folder: Path, **changes) -> TransferFailed:
     return end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificates(
     hub, proxies, company, make_manager, monkeypatch, variable
@@ -100,6 +101,7 @@ def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificat
     assert {port_of(hub.url), port_of(hub.cdn_url)} <= proxy.wait_for_ports({port_of(hub.url), port_of(hub.cdn_url)})
 
 
+@pytest.mark.slow
 def test_what_no_proxy_names_is_reached_directly_and_the_rest_through_the_proxy(
     hub, proxies, company, make_manager, monkeypatch
 ) -> None:
@@ -210,6 +212,7 @@ def test_a_proxy_that_cannot_be_meant_is_told_without_its_password(hub, tmp_path
     assert "pa" not in str(listing).replace("password", "").replace("part", "")
 
 
+@pytest.mark.slow
 def test_a_client_that_was_set_for_huggingface_hub_is_used(hub, company) -> None:
     trusting = ssl.create_default_context(cafile=str(company.bundle))
     set_client_factory(lambda: httpx.Client(verify=trusting))

@@ -186,6 +186,7 @@ def test_what_it_is_sent_arrives_verified(seat) -> None:
     assert sha256(Path(end.files[0].target)) == end.files[0].sha256
 
 
+@pytest.mark.slow
 def test_a_file_has_the_path_that_was_asked_for(seat) -> None:
     (asked,) = planned(seat.hub, REPO, "small.gguf", folder=seat.kind.folder)
 
@@ -195,6 +196,7 @@ def test_a_file_has_the_path_that_was_asked_for(seat) -> None:
     assert Path(asked.target).stat().st_size == asked.size_bytes
 
 
+@pytest.mark.slow
 def test_progress_comes_ten_times_a_second(seat) -> None:
     attempt = seat.begin_slowly(0)
 
@@ -217,6 +219,7 @@ def test_a_stop_is_confirmed_and_what_was_fetched_is_kept(seat, hub) -> None:
     assert asked.count(0) == 1
 
 
+@pytest.mark.slow
 def test_two_attempts_run_side_by_side(seat, hub) -> None:
     first = seat.begin_slowly()
 
@@ -227,6 +230,7 @@ def test_two_attempts_run_side_by_side(seat, hub) -> None:
     assert isinstance(seat.end_of(first), TransferFinished)
 
 
+@pytest.mark.slow
 def test_a_failure_comes_as_its_error(seat) -> None:
     end = seat.end_of(seat.begin(NAME, commit_sha="0" * 40))
 
@@ -234,6 +238,7 @@ def test_a_failure_comes_as_its_error(seat) -> None:
     assert isinstance(from_wire(end.error), RevisionNotFoundError)
 
 
+@pytest.mark.slow
 def test_partial_files_are_deleted_on_command(seat, hub) -> None:
     attempt = seat.begin_slowly()
     seat.send(StopTransfer(attempt))
@@ -262,6 +267,7 @@ def test_an_engine_that_is_killed_is_reported_with_its_attempts_and_the_next_com
     assert end.files[0].is_verified
 
 
+@pytest.mark.slow
 def test_sending_never_waits(seat) -> None:
     seat.begin_slowly()
     (pid,) = seat.kind.pids()
@@ -276,6 +282,7 @@ def test_sending_never_waits(seat) -> None:
     assert took_s < 2
 
 
+@pytest.mark.slow
 def test_closing_ends_it_loses_nothing_and_twice_is_harmless(seat) -> None:
     attempt = seat.begin_slowly()
     (pid,) = seat.kind.pids()
@@ -288,6 +295,7 @@ def test_closing_ends_it_loses_nothing_and_twice_is_harmless(seat) -> None:
     assert not any(isinstance(one, EngineLost | TransferFinished | TransferFailed) for one in seat.log.events)
 
 
+@pytest.mark.slow
 def test_a_forked_childs_copy_that_is_abandoned_leaves_the_engine_alone(seat, hub) -> None:
     attempt = seat.begin_slowly()
 

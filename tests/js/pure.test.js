@@ -493,3 +493,32 @@ test("the end of a long download is worth a notification, that of a short or uns
 
   assert.deepEqual(endingsOf(running, after), ["long Q4 is complete."]);
 });
+
+const past = (id, fields = {}) => ({
+  id,
+  repo_id: id.split(":")[0],
+  quantization: id.split(":")[1] ?? null,
+  outcome: "completed",
+  total_bytes: 4e9,
+  bytes_per_second: 50e6,
+  took_s: 80,
+  ended_at_s: 1000.25,
+  was_present: false,
+  error: "",
+  ...fields,
+});
+
+test("what stands in a list of the queue is not said again of what ended earlier", () => {
+  const shown = { items: { "a/b:Q8": item("a/b:Q8", { status: "completed", ended_at_s: 1000.25 }) } };
+  const earlier = [past("a/b:Q8"), past("a/b:Q8", { ended_at_s: 900 }), past("a/c:Q8")];
+
+  assert.deepEqual(panel.notAbove(earlier, shown), earlier.slice(1));
+});
+
+test("of what ended earlier its outcome, size, time and rate are said, and nothing that is not known", () => {
+  const said = (fields) => panel.earlierFacts(past("a/b:Q8", fields)).slice(0, -1);
+
+  assert.deepEqual(said({}), [["completed", "good"], ["4.0 GB", "plain"], ["1 min 20 s", "plain"], ["50.0 MB/s", "plain"]]);
+  assert.deepEqual(said({ was_present: true, bytes_per_second: null }), [["was here already", "good"], ["4.0 GB", "plain"]]);
+  assert.deepEqual(said({ outcome: "failed", took_s: null, bytes_per_second: null }), [["failed", "bad"], ["4.0 GB", "plain"]]);
+});

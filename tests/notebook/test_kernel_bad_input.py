@@ -73,6 +73,7 @@ def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says:
     assert kernel.value(QUEUE) == before
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/one-too-many", MB))
     kernel.run("import gglib_nb\n%gguf limit 1\n%gguf queue demo/other")
@@ -88,6 +89,7 @@ def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, k
     assert kernel.value(QUEUE) == before
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_named_and_never_shown(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     token = "hf_thisTokenIsNotKnownToAnybody"
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": token}) as kernel:

@@ -17,6 +17,7 @@ from traitlets.config import Config
 from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, StoredFile
+from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
@@ -652,3 +653,50 @@ def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):
         run(shell, "queue 2")
 
     assert manager.asked[-1][1][0] == "other/made-GGUF"
+
+
+PAST = (
+    PastDownload(DownloadId("owner/good", "Q8_0"), DownloadStatus.COMPLETED, 4 * 10**9, 50e6, 1000.0, 1080.0),
+    PastDownload(
+        DownloadId("owner/here", "Q8_0"), DownloadStatus.COMPLETED, 10**9, None, 900.0, 901.0, was_present=True
+    ),
+    PastDownload(
+        DownloadId("owner/bad", "Q4_K_M", "v1"), DownloadStatus.FAILED, None, None, 800.0, 860.0, error="Cut."
+    ),
+)
+
+
+def test_history_lists_what_ended_with_its_outcome_size_time_and_rate(shell, manager):
+    manager.answers["history"] = list(PAST)
+
+    head, good, pace, here, bad, why, hint = run(shell, "history").splitlines()
+
+    assert head.split() == ["Row", "Ended", "Download", "Outcome", "Size"]
+    assert good.split()[3:] == ["owner/good:Q8_0", "completed", "4.0", "GB"]
+    assert here.split()[3:] == ["owner/here:Q8_0", "was", "here", "already", "1.0", "GB"]
+    assert bad.split()[3:] == ["owner/bad@v1:Q4_K_M", "failed", "—"]
+    assert (pace.strip(), why.strip()) == ("Took 1 min 20 s · Rate 50.0 MB/s", "Took 1 min 00 s · Why Cut.")
+    assert hint == "Queue one again: %gguf queue ROW. Forget them all: %gguf history --clear"
+
+
+def test_a_row_of_the_history_is_queued_again_by_its_number(shell, manager):
+    manager.answers["history"] = list(PAST)
+    run(shell, "history")
+
+    run(shell, "queue 3")
+
+    assert manager.asked[-1][:2] == ("queue_smart", ("owner/bad", "Q4_K_M"))
+    assert manager.asked[-1][2]["revision"] == "v1"
+
+
+def test_a_history_without_an_end_says_so(shell, manager):
+    manager.answers["history"] = []
+
+    assert run(shell, "history") == "No download has ended yet."
+
+
+def test_clearing_the_history_says_what_that_was_and_what_stays(shell, manager):
+    manager.answers["clear_history"] = 1
+
+    assert run(shell, "history --clear") == "Forgot 1 download that ended; what was fetched stays."
+    assert asked(manager) == [("clear_history",)]

@@ -39,6 +39,7 @@ def test_the_panel_s_output_is_a_page_a_text_and_a_widget_in_one(saved: nbformat
     assert "demo/split-GGUF:Q4_K_M" in output.data["text/html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exporter", [HTMLExporter(exclude_input=True), MarkdownExporter(exclude_input=True)])
 def test_nbconvert_shows_the_download_in_words(
     saved: nbformat.NotebookNode, exporter: HTMLExporter | MarkdownExporter

@@ -10,7 +10,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook, ModelSummary, summary_of
 from tests.support.snapshots import snapshot
 
-_LOOKING_ROUND = ("adopt", "see_others")
+_LOOKING_ROUND = ("adopt", "see_others", "history")
 
 
 def _done(value: Any) -> Future[Any]:
@@ -33,7 +33,7 @@ class FakeManager:
     def __init__(self, *items: Any, **fields: Any) -> None:
         self.snapshot: QueueSnapshot = snapshot(*items, **fields)
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {"history": []}
         self.registered: list[Model] = []
         self._listeners: list[Callable[[QueueSnapshot], None]] = []
 

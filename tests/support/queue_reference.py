@@ -217,6 +217,32 @@ class Reference:
             item.status = "queued"
         self.is_processing = True
 
+    def run_now(self, id_):
+        """Returns the download that shall run."""
+        item = self.find(id_)
+        if item not in self.pending:
+            raise RefusedError(errors.NotInQueueError)
+        for other in self.who_steps_back_for(item):
+            self.take_off(other)
+            other.status = "queued"
+            self.pending = [other, *self.pending]
+        self.pending = [item, *(other for other in self.pending if other is not item)]
+        self.resume(id_)
+        return item
+
+    def who_steps_back_for(self, item):
+        """Whoever writes its files, and as many more as it takes for a slot, the last started first; or nobody."""
+        running = list(self.running().values())
+        holders = [other for other in running if other.plan.targets & item.plan.targets]
+        if not self.is_open or any(other.status == "finalizing" for other in holders):
+            return []
+        others = [other for other in reversed(running) if other.status == "downloading" and other not in holders]
+        for count in range(len(others) + 1):
+            leaving = [*holders, *others[:count]]
+            if self.slots_of(other.plan for other in running if other not in leaving) < self.slots():
+                return [other for other in reversed(running) if other in leaving]
+        return []
+
     def retry(self, id_):
         """Returns the download that is back."""
         item = next((item for item in self.failures() if item.answers(id_)), None)
@@ -321,11 +347,17 @@ class Reference:
 
     def slots_held(self):
         plans = [item.plan for item in self.running().values()] + [plan for _item, plan in self.stopping.values()]
+        return self.slots_of(plans)
+
+    def slots_of(self, plans):
         return sum(self.engine_count if plan.everywhere else 1 for plan in plans)
+
+    def slots(self):
+        return self.max_concurrent * self.engine_count
 
     def settle(self):
         """What has to follow every event: free slots are taken in order, and a drained queue says so."""
-        while self.is_processing and self.is_open and self.slots_held() < self.max_concurrent * self.engine_count:
+        while self.is_processing and self.is_open and self.slots_held() < self.slots():
             held = self.held()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
             if not ready:

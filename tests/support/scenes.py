@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from gglib_nb.domain.deletion import Deletion
-from gglib_nb.domain.download import QueuedDownload, ShardProgress, ShardStatus, StoredFile
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
+from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
@@ -86,6 +87,28 @@ def _twelve_shards() -> QueuedDownload:
         eta_seconds=624.0,
         started_at_s=NOW_S,
     )
+
+
+def _past(text: str, outcome: str, size_bytes: int, *, days: float, seconds: float, **fields: Any) -> PastDownload:
+    ended_at_s = NOW_S - days * 86_400
+    plain = PastDownload(
+        DownloadId.parse(text), DownloadStatus(outcome), size_bytes, None, ended_at_s - seconds, ended_at_s
+    )
+    return replace(plain, **fields)
+
+
+def earlier() -> FakeManager:
+    """One is there, and four ended in kernels before this one."""
+    manager = FakeManager(completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42))
+    llama, qwen = "bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL"
+    gemma, smol = "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", "ggml-org/SmolLM3-3B-GGUF:Q4_K_M"
+    manager.answers["history"] = [
+        _past(llama, "completed", int(2.6 * GB), days=0.1, seconds=43, bytes_per_second=61.2e6),
+        _past(qwen, "failed", 17 * GB, days=1, seconds=4000, error="The line was cut."),
+        _past(gemma, "cancelled", int(7.3 * GB), days=1.2, seconds=65),
+        _past(smol, "completed", int(1.8 * GB), days=3, seconds=0.4, was_present=True),
+    ]
+    return manager
 
 
 def halfway() -> FakeManager:

@@ -189,6 +189,7 @@ def _adopt(path: Path, owner: str, taken: "multiprocessing.Queue[int]") -> None:
     taken.put(0 if queue is None else len(queue.downloads))
 
 
+@pytest.mark.slow
 def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
     queues(path, "gone").write(StoredQueue((A, B, C)), [], 1.0)
     context = multiprocessing.get_context("spawn")

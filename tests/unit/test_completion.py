@@ -21,6 +21,7 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
     ("line", "fragment", "offered"),
     [
         ("%gguf st", "st", ["status"]),
+        ("%gguf history -", "-", ["--clear"]),
         ("  %gguf pa", "pa", ["panel", "pause", "path", "partials"]),
         ("p = %gguf pat", "pat", ["path"]),
         ("%gguf queue --f", "--f", ["--force"]),

@@ -31,6 +31,17 @@ def test_an_engine_more_takes_the_next_at_once(queue):
     assert queue.rows[2] == f"{C} downloading 0"
 
 
+def test_run_now_makes_nobody_step_back_where_another_engine_has_a_slot(queue):
+    queue.pause(D)
+    queue.complete(A)
+    queue.complete(C)
+
+    queue.run_now(D)
+
+    assert queue.of(do.StopTransfer) == []
+    assert queue.rows[:2] == [f"{B} downloading 0", f"{D} downloading 0"]
+
+
 def test_an_engine_less_ends_nothing_and_starts_nothing(queue):
     queue.send(on.EnginesChanged(1, 1001.0))
     queue.complete(A)

@@ -4,7 +4,7 @@ import pytest
 
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.queue import effects as do
-from tests.support.plans import a_plan, shards
+from tests.support.plans import a_plan, an_mmproj, shards
 from tests.support.queue_driver import QueueDriver
 
 A, B, C, D = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K", "owner/d:Q5_K_M"
@@ -257,6 +257,40 @@ def test_one_that_is_nearly_there_does_not_step_back(queue):
     queue.run_now(C)
 
     assert queue.rows[:2] == [f"{A} finalizing 0", f"{C} queued 1"]
+
+
+def test_run_now_stops_nobody_for_a_slot_that_is_about_to_be_free(queue):
+    queue.run_at_once(2)
+    queue.pause(A)
+
+    queue.run_now(C)
+
+    assert queue.of(do.StopTransfer) == []
+    queue.stopped(A)
+    assert queue.rows[:2] == [f"{B} downloading 0", f"{C} downloading 0"]
+
+
+def test_after_the_number_of_slots_was_lowered_run_now_makes_as_much_room_as_it_takes(queue):
+    queue.run_at_once(3)
+    queue.run_at_once(1)
+
+    queue.run_now(D)
+    for text in (A, B, C):
+        queue.stopped(text)
+
+    assert queue.rows == [f"{D} downloading 0", f"{A} queued 1", f"{B} queued 2", f"{C} queued 3"]
+
+
+def test_whoever_writes_a_file_that_both_want_steps_back_for_one_that_is_run_now():
+    queue = QueueDriver(max_concurrent=2)
+    for label in ("Q8", "Q5"):
+        queue.queue(a_plan(f"owner/v:{label}", *shards(f"v-{label}", 1), an_mmproj(), companions=("mmproj",)))
+    queue.queue(a_plan(C))
+
+    queue.run_now("owner/v:Q5")
+    queue.stopped("owner/v:Q8")
+
+    assert queue.rows == [f"{C} downloading 0", "owner/v:Q5 downloading 0", "owner/v:Q8 queued 1"]
 
 
 def test_a_download_that_runs_cannot_be_run_now(queue):

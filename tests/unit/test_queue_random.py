@@ -152,6 +152,33 @@ class QueueRules(RuleBasedStateMachine):
     def resume(self, id_):
         self.play(on.ResumeRequested(id_, self.now_s), lambda: self.model.resume(id_))
 
+    @precondition(lambda self: self.model.pending)
+    @rule(pick=PICKS)
+    def run_any_now(self, pick):
+        self.run_now(self.waiting_or_other(pick))
+
+    def run_now(self, id_):
+        return self.play(on.RunRequested(id_, self.now_s), lambda: self.model.run_now(id_))
+
+    @precondition(lambda self: self.model.pending)
+    @rule(pick=PICKS)
+    def run_now_and_stop_whoever_is_told_to(self, pick):
+        if (item := self.run_now(self.waiting_or_other(pick))) is None:
+            return
+        while self.engine.told_to_stop:
+            self.stop(0)
+        nearly_there = [other.plan for other in self.model.active.values() if other.status == "finalizing"]
+        has_slot = self.model.slots_of(nearly_there) < self.model.slots()
+        if self.model.is_open and has_slot and not any(plan.targets & item.plan.targets for plan in nearly_there):
+            assert item.status == "downloading"
+
+    @rule(plans=st.lists(PLANS, min_size=2, max_size=4), pick=PICKS)
+    def run_one_of_several_now(self, plans, pick):
+        for plan in plans:
+            self.queue(plan)
+        if self.model.pending:
+            self.run_now_and_stop_whoever_is_told_to(pick)
+
     @precondition(lambda self: self.model.failures())
     @rule(pick=PICKS)
     def retry(self, pick):
@@ -406,6 +433,10 @@ class QueueRules(RuleBasedStateMachine):
 
     def live_or_stray(self, pick):
         return self.one_of(self.live_and_stray(), pick)
+
+    def waiting_or_other(self, pick):
+        waiting = [item.plan.id for item in self.model.pending]
+        return self.one_of([*waiting * 4, *self.live_and_stray()], pick)
 
     def failed_or_other(self, pick):
         failed = [item.plan.id for item in self.model.failures()]

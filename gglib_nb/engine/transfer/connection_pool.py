@@ -19,10 +19,9 @@ from gglib_nb.engine.transfer.range_request import RangeRequest
 from gglib_nb.engine.transfer.range_selection import RunningRange
 from gglib_nb.engine.transfer.throttle import Throttle
 
-# A connection's rate is that of about the last second.
+# A connection's rate is that of about the last second, so it says something about its range once all of that second
+# was after the warm-up: before, it is too low, and a range is split that would soon have ended by itself.
 _RATE_S: Final = 1.0
-# Its rate says something about its range after so long.
-_KNOWN_AFTER_S: Final = 0.5
 # Closing a connection in the middle of a range loses what is on its way and the speed it has worked up to, so one
 # whose range ends within this time may end it.
 _SOON_S: Final = 2.0
@@ -89,7 +88,7 @@ class PooledConnection:
     def request_rate(self, now_s: float) -> float | None:
         """Bytes a second of its request; None while that has brought nothing or the connection is new."""
         speed = self.speed(now_s)
-        return speed.bytes_per_second if self.has_begun and speed.flowing_s >= _KNOWN_AFTER_S else None
+        return speed.bytes_per_second if self.has_begun and speed.flowing_s >= _RATE_S else None
 
     def ends_soon(self, now_s: float) -> bool:
         """Whether its request will end by itself in a moment."""

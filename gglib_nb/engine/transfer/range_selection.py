@@ -87,28 +87,33 @@ class RunningRange:
         return self.remaining_bytes / self.bytes_per_second if self.bytes_per_second > 0 else float("inf")
 
 
-def choose_split(running: Sequence[RunningRange], bytes_per_second: float | None) -> tuple[int, int] | None:
+def choose_split(
+    running: Sequence[RunningRange], bytes_per_second: float | None, answer_s: float | None = None
+) -> tuple[int, int] | None:
     """Which running range an idle connection should take the tail of, and from where.
 
     Args:
         running: The ranges under way.
         bytes_per_second: What the idle connection can be expected to give; None where unknown: as fast as the other.
+        answer_s: How long it waits for the head of its answer, while the other goes on alone; None where unknown.
 
     Returns:
         Index of the range and the offset of the cut, so placed that both would end together; None where
         no tail is worth it.
     """
+    wait_s = answer_s or 0.0
     worth = [
         index
         for index, candidate in enumerate(running)
         if candidate.remaining_bytes >= 2 * SMALLEST_SPLIT_BYTES
-        and candidate.remaining_s * _tail_share(candidate, bytes_per_second) > SMALLEST_SAVING_S
+        and (candidate.remaining_s - wait_s) * _tail_share(candidate, bytes_per_second) > SMALLEST_SAVING_S
     ]
     if not worth:
         return None
     index = max(worth, key=lambda one: (running[one].remaining_s, running[one].remaining_bytes))
     candidate = running[index]
-    given = int(candidate.remaining_bytes * _tail_share(candidate, bytes_per_second))
+    left_bytes = candidate.remaining_bytes - wait_s * (candidate.bytes_per_second or 0.0)
+    given = int(left_bytes * _tail_share(candidate, bytes_per_second))
     given = max(SMALLEST_SPLIT_BYTES, min(candidate.remaining_bytes - SMALLEST_SPLIT_BYTES, given))
     return index, candidate.end - given
 

@@ -121,7 +121,7 @@ class Scheduler:
             for request, its_range in self.pool.running(now_s)
             if self._target_of[request].part_of(request).retry_at_s <= now_s
         ]
-        choice = choose_split([its_range for _, its_range in running], rate)
+        choice = choose_split([its_range for _, its_range in running], rate, self.pool.answer_s)
         if choice is None:
             return None
         request = running[choice[0]][0]

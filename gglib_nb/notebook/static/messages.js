@@ -41,6 +41,8 @@
  *   file_count: number, state: string, verified_at_s: number|null, checked_at_s: number|null, has_update: boolean|null,
  *   registered_at_s: number, origin: string, folder: string, path: string, projector_path: string|null}} ModelItem */
 /** @typedef {{models: ModelItem[], models_bytes: number, free_bytes: number|null, models_directory: string}} ModelList */
+/** @typedef {{id: string, repo_id: string, quantization: string|null, outcome: string, total_bytes: number|null,
+ *   bytes_per_second: number|null, took_s: number|null, ended_at_s: number, was_present: boolean, error: string}} PastItem */
 /** @typedef {{path: string, reason: string}} KeptItem */
 /** @typedef {{id: string, deleted: string[], freed_bytes: number, kept: KeptItem[], is_dry_run: boolean}} DeletionReport */
 /** @typedef {{kind: "verify_progress", cid: string, id: string, done_bytes: number, total_bytes: number}} VerifyState */

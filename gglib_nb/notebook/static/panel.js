@@ -10,7 +10,7 @@
  *     dom       builders of elements          kernel                           requests and their answers
  *     focus     never lost                    notify                           of what ended
  *     row, bars, drag, list, adder, header    the parts of the panel       models, modelact, places  what is on the disk
- *     surroundings  what stands around the list: lines about the queue, other kernels
+ *     surroundings, earlier  what stands around the list: lines about the queue, other kernels, what ended before
  *     view      one view of it                panel                            the widget
  */
 

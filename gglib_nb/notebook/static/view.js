@@ -4,6 +4,7 @@
 
 import { Adder } from "./adder.js";
 import { copyButton, h, icon, mark, say } from "./dom.js";
+import { Earlier } from "./earlier.js";
 import { KeptFocus } from "./focus.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
@@ -56,6 +57,7 @@ export class PanelView {
     this.notices = new Notices(this);
     this.list = new List(this, signal);
     this.elsewhere = new Elsewhere();
+    this.earlier = new Earlier(this);
     this.models = new Models(this);
     this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
     this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
@@ -63,7 +65,7 @@ export class PanelView {
     this.header.totals.append(this.summary);
     const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(), this.elsewhere.element, this.news);
+    this.root.append(...parts, emptyState(), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.focus = new KeptFocus(this.root);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
@@ -97,6 +99,7 @@ export class PanelView {
     lived();
     this.#paint();
     void this.#greet();
+    void this.earlier.refresh();
   }
 
   state() {
@@ -131,6 +134,7 @@ export class PanelView {
     this.header.update(state);
     this.notices.update(state);
     this.elsewhere.update(state);
+    this.earlier.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
     this.#sumUp(state);
     const news = announcementsOf(this.#spoken, state);

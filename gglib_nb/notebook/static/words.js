@@ -5,7 +5,7 @@
 import { duration, fraction, percent, plural, rate, size } from "./formats.js";
 import { ACTIVE, PENDING } from "./state.js";
 
-/** @import { ElsewhereState, ItemState, PanelState, RunState, Suggestion, VariantChoice } from "./messages.js" */
+/** @import { ElsewhereState, ItemState, PanelState, PastItem, RunState, Suggestion, VariantChoice } from "./messages.js" */
 
 /** @param {ItemState} item */
 export const titleOf = (item) => (item.quantization ? `${item.name} ${item.quantization}` : item.name);
@@ -86,6 +86,26 @@ export function elsewhereOf(item) {
   if (item.is_left) return `${amount} · its kernel is gone; %gguf takes it up`;
   if (pace === null) return `${amount} · ${item.notice ?? item.status}`;
   return [amount, rate(pace), left(item.eta_seconds)].filter(Boolean).join(" · ");
+}
+
+/** What ended and stands in no list of the queue. @param {PastItem[]} past @param {PanelState} state */
+export function notAbove(past, { items }) {
+  return past.filter(({ id, ended_at_s }) => items[id]?.ended_at_s !== ended_at_s);
+}
+
+/** What is said of a download that ended before, piece by piece, with its mood. @param {PastItem} item @returns {[string, string][]} */
+export function earlierFacts({ outcome, was_present, total_bytes, took_s, bytes_per_second, ended_at_s }) {
+  const mood = { completed: "good", failed: "bad" }[outcome] ?? "plain";
+  const minute = new Date(ended_at_s * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  /** @type {[string, string][]} */
+  const facts = [
+    [was_present ? "was here already" : outcome, mood],
+    [size(total_bytes), "plain"],
+    [was_present ? "" : known(took_s, duration), "plain"],
+    [known(bytes_per_second, rate), "plain"],
+    [minute, "plain"],
+  ];
+  return facts.filter(([text]) => text);
 }
 
 /** @param {RunState} run @returns {{text: string, mood: "good"|"mixed"|"bad"}} */

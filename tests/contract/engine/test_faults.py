@@ -90,6 +90,7 @@ def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> No
     assert hub.ranges(NAME)[-1] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [{}, {"sha256": None}, {"sha256": None, "size_bytes": None}])
 def test_what_is_always_compressed_although_that_was_refused_is_unpacked(hub, engine, known) -> None:
     hub.faults.add(Gzipped(is_forced=True), path=NAME, origin="cdn", times=None)

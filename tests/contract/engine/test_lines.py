@@ -73,6 +73,7 @@ def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) -> None:
     hub.set_speed(per_connection=2_000_000)
 

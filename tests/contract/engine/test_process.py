@@ -215,6 +215,7 @@ def test_what_a_killed_engine_leaves_of_a_cancelled_download_is_nobodys_and_can_
     assert list(target.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_commands_sent_to_an_engine_that_died_are_void(hub, engine) -> None:
     begin_slowly(engine, hub)
     process = psutil.Process(engine.client.pid)
@@ -229,6 +230,7 @@ def test_commands_sent_to_an_engine_that_died_are_void(hub, engine) -> None:
     assert not any(getattr(one, "attempt", None) == 2 for one in engine.log.events)
 
 
+@pytest.mark.slow
 def test_a_stopped_engine_does_not_hold_up_the_sender(hub, engine) -> None:
     begin_slowly(engine, hub)
     process = psutil.Process(engine.client.pid)
@@ -318,6 +320,7 @@ def test_it_ends_with_its_parent_even_while_a_fork_of_the_parent_holds_the_pipe(
                 child.kill()
 
 
+@pytest.mark.slow
 def test_an_abandoned_client_of_a_forked_child_leaves_the_parents_engine_alone(hub, engine) -> None:
     attempt = begin_slowly(engine, hub)
     child = os.fork()

@@ -325,6 +325,7 @@ def test_a_lease_that_is_lost_while_comparing_is_waited_for(hub, engine) -> None
     assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(hub, Q4_K_M)
 
 
+@pytest.mark.slow
 def test_raw_pieces_of_a_file_are_joined_as_ever(make_hub, tmp_path) -> None:
     whole = b"".join(map(bytes, related_files()[Q4_K_M].slices()))
     pieces = {f"{Q4_K_M}.part{number + 1}of2": whole[number * 9_000_000 :][: 9_000_000 if number == 0 else None]

@@ -123,6 +123,7 @@ def test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lo
     first.close()
 
 
+@pytest.mark.slow
 def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     theirs = begin_slowly(first)

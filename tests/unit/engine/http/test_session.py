@@ -103,6 +103,7 @@ def tls_server(certificate):
     server.server_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [DirectConnection, ClientConnection])
 def test_the_bundle_of_requests_ca_bundle_is_trusted_on_both_ways(tls_server, certificate, monkeypatch, kind) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))

@@ -83,6 +83,19 @@ def test_a_tail_is_left_where_another_connection_would_save_too_little() -> None
     assert choose_split([ends_in_one_second], 90 * MIB) == (0, MIB)
 
 
+def test_a_tail_begins_where_the_other_will_be_when_the_answer_has_come() -> None:
+    slow = RunningRange(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
+
+    assert choose_split([slow], 30 * MIB, answer_s=0.4) == (0, 13 * MIB)
+
+
+def test_a_tail_is_left_where_most_of_what_it_saves_goes_into_waiting_for_the_answer() -> None:
+    ends_in_two_seconds = RunningRange(0, 20 * MIB, 10 * MIB)
+
+    assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.1) is not None
+    assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.9) is None
+
+
 def test_a_range_that_has_brought_nothing_yet_is_left_alone() -> None:
     assert choose_split([RunningRange(0, 40 * MIB, None)], 100 * MIB) is None
 
@@ -97,9 +110,10 @@ def test_a_range_that_stands_still_is_given_away_but_for_a_rest() -> None:
         max_size=5,
     ),
     st.none() | st.floats(0, 1e9),
+    st.none() | st.floats(0, 30),
 )
-def test_a_split_always_leaves_both_something(runners, rate) -> None:
-    choice = choose_split(runners, rate)
+def test_a_split_always_leaves_both_something(runners, rate, answer_s) -> None:
+    choice = choose_split(runners, rate, answer_s)
 
     if choice is not None:
         index, at = choice

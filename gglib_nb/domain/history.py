@@ -1,0 +1,70 @@
+"""What ended, as it is remembered beyond its kernel. Pure."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload
+from gglib_nb.domain.printable import printable
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.secrets import redacted
+
+MOST_REMEMBERED: Final = 50
+"""Of all kernels together: a few weeks of a person, and no log."""
+
+# What comes after it says what to do next, which was true at that time only.
+_FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PastDownload:
+    """One download that ended, in whatever kernel.
+
+    Attributes:
+        id: Its id in the queue.
+        outcome: `completed`, `failed` or `cancelled`.
+        total_bytes: Of all its files; None unknown.
+        bytes_per_second: Mean rate of the line in its last attempt; None where no byte came, or it did not complete.
+        started_at_s: Unix time of its first start; None where it never ran.
+        ended_at_s: Unix time.
+        was_present: Completed without a byte fetched.
+        error: Why it failed, in one sentence without secrets; empty otherwise.
+    """
+
+    id: DownloadId
+    outcome: DownloadStatus
+    total_bytes: int | None
+    bytes_per_second: float | None
+    started_at_s: float | None
+    ended_at_s: float
+    was_present: bool = False
+    error: str = ""
+
+    @property
+    def took_s(self) -> float | None:
+        """From its first start to its end; None where it never ran."""
+        return None if self.started_at_s is None else max(0.0, self.ended_at_s - self.started_at_s)
+
+
+def remembered(download: QueuedDownload) -> PastDownload | None:
+    """What is remembered of a download that has ended; None of one that was taken back before it ran, or has not ended."""
+    never_ran = download.started_at_s is None and download.status is DownloadStatus.CANCELLED
+    if never_ran or download.ended_at_s is None:
+        return None
+    return PastDownload(
+        id=download.id,
+        outcome=download.status,
+        total_bytes=download.total_bytes,
+        bytes_per_second=download.bytes_per_second,
+        started_at_s=download.started_at_s,
+        ended_at_s=download.ended_at_s,
+        was_present=download.was_present,
+        error="" if download.error is None else first_sentence(str(download.error)),
+    )
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of an error, on one line, without what looks like a secret."""
+    plain = printable(redacted(text)).strip()
+    found = _FIRST_SENTENCE.match(plain)
+    return found[0] if found is not None else plain

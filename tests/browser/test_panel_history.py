@@ -1,0 +1,91 @@
+"""What ended before, in the panel: one closed line below everything else, that never says a thing twice."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.history import PastDownload, remembered
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import CatalogError
+from tests.support import scenes
+from tests.support.fake_manager import FakeManager
+from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.snapshots import completed
+
+pytestmark = pytest.mark.browser
+
+MODEL = "ggml-org/SmolLM3-3B-GGUF:Q4_K_M"
+DONE = completed(MODEL)
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    with panel_pages(browser) as open_:
+        yield open_
+
+
+def rows_of(panel: PanelPage) -> list[str]:
+    panel.pump()
+    return panel.page.locator(".gglib-past:visible .gglib-name").all_inner_texts()
+
+
+def test_what_ended_before_is_one_closed_line_that_opens_to_its_rows(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.earlier())
+    expect(panel.button("Earlier · 4")).to_have_attribute("aria-expanded", "false")
+    assert rows_of(panel) == []
+
+    panel.press("Earlier · 4")
+
+    assert len(rows_of(panel)) == 4
+    panel.sees("The line was cut.")
+    panel.sees("was here already")
+    panel.press("Earlier · 4")
+    assert rows_of(panel) == []
+
+
+def test_what_ended_here_stands_in_its_own_list_only_until_that_is_cleared(open_panel: OpenPanel) -> None:
+    past = remembered(DONE)
+    assert past is not None
+    manager = FakeManager(DONE)
+    manager.answers["history"] = [past, replace(past, ended_at_s=past.ended_at_s - 5000)]
+    panel = open_panel(manager)
+    expect(panel.button("Earlier · 1")).to_be_visible()
+
+    panel.show_queue()
+
+    expect(panel.button("Earlier · 2")).to_be_visible()
+
+
+@pytest.mark.parametrize("answer", [[], CatalogError("The models database cannot be used.")], ids=["empty", "unusable"])
+def test_without_a_history_there_is_no_line(open_panel: OpenPanel, answer: object) -> None:
+    manager = FakeManager(DONE)
+    manager.answers["history"] = answer
+    panel = open_panel(manager)
+
+    panel.hear("history")
+
+    expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
+
+
+def test_clear_forgets_what_ended_before(open_panel: OpenPanel) -> None:
+    manager = FakeManager()
+    manager.answers["history"] = [PastDownload(DownloadId("owner/a", "Q8_0"), DownloadStatus.FAILED, 9, None, 1.0, 2.0)]
+    panel = open_panel(manager)
+    panel.press("Earlier · 1")
+    manager.answers["history"] = []
+
+    panel.press("Clear Earlier")
+
+    assert panel.asked() == [("clear_history",)]
+    expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
+
+
+def test_what_ended_before_gives_its_place_to_the_models(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.earlier())
+
+    panel.press("Models")
+
+    expect(panel.button("Earlier · 4")).to_be_hidden()

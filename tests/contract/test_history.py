@@ -1,0 +1,133 @@
+"""What ended outlives its kernel: every kernel of the user knows it, and no trouble with it stops a download."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadStatus
+from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.demo.fault_kinds import WrongBytes
+from gglib_nb.errors import CatalogError, TransferError
+from tests.support.models import MB, one_model
+from tests.support.queue_process import BY_HAND, QueueProcess
+
+GOOD, BROKEN, WAITING = (f"demo/{name}:Q4_K_M" for name in ("good", "broken", "waiting"))
+SMALL = "demo/small-GGUF"
+_PAST = "[[str(one.id), str(one.outcome), one.total_bytes, one.took_s, one.error] for one in manager.sync.history()]"
+
+
+@pytest.fixture
+def hub(make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository]) -> DemoHub:
+    hub = make_hub(small_repositories)
+    for name, size_bytes in (("good", 2 * MB), ("broken", MB), ("waiting", MB)):
+        hub.add_repository(one_model(f"demo/{name}", size_bytes))
+    hub.faults.add(WrongBytes(), path="broken-*", origin="cdn", times=None)
+    return hub
+
+
+def past_of(process: QueueProcess) -> list[list[Any]]:
+    """Id, outcome, size, seconds and error of what ended, the newest first."""
+    past: list[list[Any]] = process.value(_PAST)
+    return past
+
+
+def begin(process: QueueProcess) -> None:
+    """One completes, one fails, one is taken back before it ran."""
+    process.queue(GOOD, BROKEN)
+    process.value("manager.sync.join()")
+    process.value(
+        "manager.sync.queue_download(__import__('gglib_nb').DownloadRequest('demo/waiting', 'Q4_K_M')) and None"
+    )
+    process.value(f"manager.sync.remove_from_queue({WAITING!r})")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("manager", [None, BY_HAND], ids=["the kernel's own", "made by hand"])
+def test_the_next_kernel_knows_what_ended_in_one_that_was_killed(
+    hub: DemoHub, tmp_path: Path, manager: str | None
+) -> None:
+    with QueueProcess(tmp_path, hub.url, *([manager] if manager else [])) as first:
+        begin(first)
+        seen = past_of(first)
+        first.kill()
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        assert past_of(second) == seen
+
+    (broken, failed, _, _, error), (good, completed, size_bytes, took_s, nothing) = seen
+    assert (broken, failed, good, completed, size_bytes, nothing) == (BROKEN, "failed", GOOD, "completed", 2 * MB, "")
+    assert 0 < took_s < 30
+    assert error.endswith(".")
+    assert "SHA-256" in error
+
+
+@pytest.mark.slow
+def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: DemoHub, tmp_path: Path) -> None:
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.value("manager.sync.download('demo/good', 'Q4_K_M') and None")
+        first.end()
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        assert [row[0] for row in past_of(second)] == [GOOD]
+
+
+@pytest.mark.slow
+def test_two_kernels_have_one_history_and_what_one_clears_is_gone_for_both(hub: DemoHub, tmp_path: Path) -> None:
+    with QueueProcess(tmp_path, hub.url) as first, QueueProcess(tmp_path, hub.url) as second:
+        first.queue(GOOD)
+        first.value("manager.sync.join()")
+        second.queue(BROKEN)
+        second.value("manager.sync.join()")
+        first.wait_until(lambda one: [row[0] for row in past_of(one)] == [BROKEN, GOOD], "both")
+
+        assert first.value("manager.sync.clear_history()") == 2
+        assert past_of(second) == []
+
+
+async def test_whoever_has_seen_a_download_end_finds_it_in_the_history(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager()
+
+    await manager.download(SMALL, "Q4_K_M")
+
+    [past] = await manager.history()
+    [done] = manager.snapshot.recent_completed
+    assert (past.id, past.outcome) == (done.id, DownloadStatus.COMPLETED)
+    assert (past.started_at_s, past.ended_at_s, past.total_bytes) == (
+        done.started_at_s,
+        done.ended_at_s,
+        done.total_bytes,
+    )
+
+
+async def test_an_end_that_is_retried_stays_in_the_history_beside_the_next_one(
+    hub: DemoHub, make_manager: Callable[..., DownloadManager]
+) -> None:
+    manager = make_manager()
+    with pytest.raises(TransferError):
+        await manager.download("demo/broken", "Q4_K_M")
+    hub.faults.clear()
+
+    await manager.retry(BROKEN)
+    await manager.wait(BROKEN)
+
+    assert [one.outcome.value for one in await manager.history()] == ["completed", "failed"]
+
+
+async def test_what_ended_while_the_database_could_not_be_used_is_remembered_once_it_can(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    in_its_place = tmp_path / "state" / "gglib_nb.sqlite3"
+    in_its_place.mkdir(parents=True)
+    manager = make_manager()
+    path = await manager.download(SMALL, "Q4_K_M")
+
+    with pytest.raises(CatalogError, match="cannot be opened or written"):
+        await manager.history()
+    in_its_place.rmdir()
+
+    assert path.is_file()
+    assert [one.outcome.value for one in await manager.history()] == ["completed"]

@@ -1,0 +1,119 @@
+"""What is remembered of downloads that ended: which, how many, in what words, and in whose database."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.catalog.database import Database
+from gglib_nb.catalog.history import History
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.history import PastDownload, first_sentence, remembered
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import IntegrityError, NetworkError
+from tests.support.snapshots import NOW_S, completed, download
+
+CATALOGS = Path(__file__).parent / "catalogs"
+ONE = PastDownload(DownloadId("owner/a", "Q4_K_M"), DownloadStatus.COMPLETED, 4_000, 20.5, 1000.25, 1200.75)
+FAILED = PastDownload(
+    DownloadId("owner/b", "Q8_0", "v1"), DownloadStatus.FAILED, None, None, 900.0, 950.0, error="The line was cut."
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "gglib_nb.sqlite3"
+
+
+@pytest.fixture
+def history(path: Path) -> History:
+    return History(Database(path))
+
+
+def test_what_was_written_down_comes_back_as_it_was_the_newest_first(history: History, path: Path) -> None:
+    history.add([FAILED])
+    history.add([ONE])
+
+    assert History(Database(path)).newest() == [ONE, FAILED]
+
+
+def test_only_the_newest_50_are_remembered(history: History) -> None:
+    history.add(replace(ONE, ended_at_s=2000.0 + number) for number in range(30))
+
+    history.add(replace(ONE, ended_at_s=3000.0 + number) for number in range(30))
+
+    kept = history.newest()
+    assert (len(kept), kept[0].ended_at_s, kept[-1].ended_at_s) == (50, 3029.0, 2010.0)
+
+
+def test_what_is_told_twice_is_remembered_once_and_another_end_of_the_same_beside_it(history: History) -> None:
+    history.add([ONE, ONE])
+    history.add([ONE, replace(ONE, ended_at_s=5000.0)])
+
+    assert [one.ended_at_s for one in history.newest()] == [5000.0, ONE.ended_at_s]
+
+
+def test_clearing_forgets_everything_and_says_how_much_that_was(history: History) -> None:
+    history.add([ONE, FAILED])
+
+    assert history.clear() == 2
+    assert history.newest() == []
+
+
+def test_a_look_at_what_ended_makes_no_database(history: History, path: Path) -> None:
+    assert history.newest() == []
+    assert not path.exists()
+
+
+def test_a_database_of_the_version_before_remembers_from_now_on(tmp_path: Path) -> None:
+    path = Path(shutil.copy(CATALOGS / "0004-hosts.sqlite3", tmp_path / "gglib_nb.sqlite3"))
+    history = History(Database(path))
+
+    history.add([ONE])
+
+    assert history.newest() == [ONE]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM model").fetchone() == (1,)
+
+
+def test_a_database_that_remembers_is_read_as_it_was_written() -> None:
+    past = History(Database(CATALOGS / "0005-history.sqlite3")).newest()
+
+    assert [(str(one.id), one.outcome.value, one.error) for one in past] == [
+        ("owner/kept:Q4_K_M", "completed", ""),
+        ("owner/past@v1:Q8_0", "failed", "The line was cut."),
+    ]
+
+
+def test_of_a_completed_download_size_mean_rate_and_times_are_remembered() -> None:
+    past = remembered(completed("owner/a:Q4_K_M", total_bytes=9_000, seconds=90.0))
+
+    assert past == PastDownload(
+        DownloadId("owner/a", "Q4_K_M"), DownloadStatus.COMPLETED, 9_000, 100.0, NOW_S, NOW_S + 90
+    )
+    assert past.took_s == 90.0
+
+
+def test_what_was_taken_back_before_it_ran_is_not_remembered() -> None:
+    waiting = download("owner/a:Q4_K_M", "cancelled", ended_at_s=NOW_S)
+
+    assert remembered(waiting) is None
+    assert remembered(replace(waiting, started_at_s=NOW_S - 1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (NetworkError("The line was cut. `retry` continues."), "The line was cut."),
+        (IntegrityError("model.v2.gguf is wrong (aa, not bb)! Fetch it anew.", "aa", "bb"), "model.v2.gguf is wrong (aa, not bb)!"),
+        (NetworkError("no stop at its end"), "no stop at its end"),
+        (NetworkError("It said:\x1b[31m\nno. More."), "It said: [31m no."),
+        (NetworkError("GET https://x/f?X-Amz-Signature=abc123&a=1 failed with hf_abcdefghij. Try."),
+         "GET https://x/f?…&a=1 failed with …."),
+    ],
+)  # fmt: skip
+def test_an_error_is_one_sentence_on_one_line_without_secrets(error: Exception, sentence: str) -> None:
+    assert first_sentence(str(error)) == sentence
