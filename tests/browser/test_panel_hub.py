@@ -210,26 +210,26 @@ def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
     def is_said(text: str, times: int = 1) -> bool:
         return live.inner_text().count(text) == times
 
-    def order() -> list[str]:
-        return panel.page.locator(".gglib-row .gglib-name").all_inner_texts()
+    def stand(*names: str) -> bool:
+        return panel.page.locator(".gglib-row .gglib-name").all_inner_texts() == [*names]
 
     # Adds a repository …
     go_to(panel, "Repository on the Hub", "Tab")
     panel.page.keyboard.type("demo/third")
     panel.page.keyboard.press("Enter")
     shows_variants_of(panel, "demo/third")
-    enter(panel, "Download Q4_K_M", "Tab", lambda: order() == ["first", "second", "third"])
+    enter(panel, "Download Q4_K_M", "Tab", lambda: stand("first", "second", "third"))
     # … moves it, lets it rest and go on, takes it out and back …
     go_to(panel, "Details of first Q4_K_M", "Tab")
     go_to(panel, "Details of second Q4_K_M", "Tab")
     go_to(panel, "Details of third Q4_K_M", "Tab")
     enter(panel, "Move up third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M is number 1 now."))
-    assert order() == ["first", "third", "second"]
+    panel.until(lambda: stand("first", "third", "second"), "the third before the second")
     enter(panel, "Pause third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M is paused."))
     enter(panel, "Resume third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M waits in the queue again."))
     enter(panel, "Remove third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M was cancelled."))
     enter(panel, "Undo third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M waits in the queue again.", times=2))
-    assert order() == ["first", "third", "second"]
+    panel.until(lambda: stand("first", "third", "second"), "the third at its old place")
     # … cancels the one that runs, and has it back …
     go_to(panel, "Details of first Q4_K_M", "ArrowUp")
     enter(panel, "Cancel first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M was cancelled."))
