@@ -176,7 +176,7 @@ async def download(
 ) -> "Path":
     """Downloads a model with this kernel's manager; the path that a program opens: the first shard's.
 
-    Meanwhile a terminal on standard error shows how it goes; where there is none, one line a minute does.
+    Meanwhile the cell that waits shows how it goes, as does a terminal on standard error; elsewhere one line a minute does.
 
     Cancelling the awaiter does not cancel the download: `%gguf cancel` does.
 
@@ -194,15 +194,18 @@ async def download(
     """
     from gglib_nb.notebook.activity import get_manager
 
-    return await get_manager().download(
-        repo_id,
-        quantization,
-        revision=revision,
-        force=force,
-        companions=companions,
-        everywhere=everywhere,
-        progress=progress,
-    )
+    try:
+        return await get_manager().download(
+            repo_id,
+            quantization,
+            revision=revision,
+            force=force,
+            companions=companions,
+            everywhere=everywhere,
+            progress=progress,
+        )
+    except GglibError as error:
+        raise error.with_traceback(None) from None  # whose line it was says enough
 
 
 def path(text: str) -> "Path":
@@ -220,8 +223,12 @@ def path(text: str) -> "Path":
     """
     from gglib_nb.manager.default_manager import catalog
     from gglib_nb.manager.model_operations import path_of
+    from gglib_nb.manager.operation_forms import told
 
-    return path_of(catalog(), text)
+    try:
+        return path_of(catalog(), text)
+    except GglibError as error:
+        raise told(error) from None
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

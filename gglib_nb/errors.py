@@ -45,7 +45,9 @@ Errors cross the pipe between the engine and the kernel as plain dictionaries: `
 below are the only place where that is done.
 """
 
-from typing import Any
+from typing import Any, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class GglibError(Exception):
@@ -289,6 +291,18 @@ def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
     for child in parent.__subclasses__():
         found |= _with_subclasses(child)
     return found
+
+
+def copy_of(error: _Error) -> _Error:
+    """Another error of the same class, text and attributes, without the traceback and the cause of the first.
+
+    For whoever shows or raises an error that others hold too: the queue keeps those of its failures. Not `copy.copy`: with
+    tblib installed, as Dask does it, the copy of an exception shares its attributes.
+    """
+    copy = type(error).__new__(type(error))
+    copy.args = error.args
+    vars(copy).update(vars(error))
+    return copy
 
 
 def to_wire(error: GglibError) -> dict[str, Any]:

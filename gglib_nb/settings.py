@@ -167,7 +167,7 @@ def _read_hours(text: str, variable: str) -> DailyHours:
     try:
         return DailyHours.parse(text)
     except InvalidConfigError as error:
-        raise InvalidConfigError(f"{variable}: {error}") from error
+        raise InvalidConfigError(f"{variable}: {error}") from None
 
 
 # The order, and what is below the last two, are those of huggingface_hub's own constants.py.
@@ -238,8 +238,8 @@ def _folder(name: str, value: object) -> Path:
         raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
     try:
         return Path(value).expanduser().absolute()
-    except RuntimeError as error:  # `~name` of nobody
-        raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from error
+    except RuntimeError:  # `~name` of nobody
+        raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from None
 
 
 def _endpoint(value: str) -> str:

@@ -2,20 +2,26 @@
 
 `submit_name(...)` returns a future at once; `as_coroutine` makes `await manager.name(...)` of it, `as_blocking` makes
 `manager.sync.name(...)`. Both are real functions with the parameters and the docstring of the one form, so that
-completion, `help` and a type checker see what a person would have written twice more.
+completion, `help` and a type checker see what a person would have written twice more. Here, where an operation's answer
+leaves for a person's code, its error sheds what only we can read (`told`).
 """
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
+
+from gglib_nb.errors import GglibError, copy_of
 
 _Owner = TypeVar("_Owner")
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
+
+_log: Final = logging.getLogger("gglib_nb")
 
 
 class CoroutineMethod(Protocol[_Parameters, _Result_co]):
@@ -51,7 +57,10 @@ def as_coroutine(
         *args: _Parameters.args,
         **kwargs: _Parameters.kwargs,
     ) -> _Result:
-        return await asyncio.wrap_future(submit(self, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(submit(self, *args, **kwargs))
+        except GglibError as error:
+            raise told(error) from None
 
     return cast("CoroutineMethod[_Parameters, _Result]", _described(operation, submit))
 
@@ -63,9 +72,22 @@ def as_blocking(
 
     @wraps(submit)
     def operation(self: HasOperations, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        return result_of(submit(self.operations, *args, **kwargs))
+        try:
+            return result_of(submit(self.operations, *args, **kwargs))
+        except GglibError as error:
+            raise told(error) from None
 
     return cast("BlockingMethod[_Parameters, _Result]", _described(operation, submit))
+
+
+def told(error: GglibError) -> GglibError:
+    """The error as a person's code gets it, to be raised `from None`: its text says what happened and what to do next.
+
+    The steps on our threads and the errors of other libraries below it would print a hundred lines more. They go to the log
+    at DEBUG, and stay as `__context__`.
+    """
+    _log.debug("An operation has failed", exc_info=error)
+    return copy_of(error)
 
 
 def result_of(future: "Future[_Result]") -> _Result:

@@ -213,8 +213,8 @@ class Operations(ModelOperations):
     ) -> "Future[Path]":
         """Queues, waits, and returns the path that a program opens: the first shard's.
 
-        Meanwhile a terminal on standard error shows how it goes, a bar for each file that moves; where there is none, one
-        line a minute does. `progress=False` shows nothing, as do the Hub's own switches; a callable gets the download
+        Meanwhile the cell that waits shows how it goes, as does a terminal on standard error, with a bar for each file that
+        moves; elsewhere (papermill, a pipe) one line a minute does. `progress=False` shows nothing, as do the Hub's own switches; a callable gets the download
         whenever something changed, on a thread of its own, ten times a second at most.
 
         Cancelling the awaiter does not cancel the download. Raises what `queue_smart` and `wait` raise.

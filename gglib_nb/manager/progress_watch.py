@@ -1,8 +1,8 @@
-"""Shows how a download goes while somebody waits for it in a script: draws, tells a callback, or writes to a log.
+"""Shows how a download goes while somebody waits for it in Python: draws, tells a callback, or writes to a log.
 
 A thread of its own looks at the snapshots, so that a busy loop does not freeze the bars; whoever waits gets the result only
 after the last line is drawn, so that what a script prints next stands below it. How a bar looks is known to `progress_bars`,
-what a log says to `progress_log`.
+what a log says to `progress_log`; a notebook brings its own (`use_views`).
 """
 
 import logging
@@ -35,6 +35,21 @@ class ProgressView(Protocol):
 
     def close(self) -> None:
         """It is over, or nobody waits any more."""
+
+
+MakeView = Callable[[], ProgressView | None]
+_make_view_of_place: MakeView | None = None
+
+
+def use_views(make: MakeView) -> None:
+    """Lets the place where this process runs show downloads in its own way, as a notebook does in the cell that waits.
+
+    Args:
+        make: Gives a view of one more download; None where standard error is the better place. Called by whoever asks for
+            the download, on the same thread.
+    """
+    global _make_view_of_place  # noqa: PLW0603 - a process runs in one place
+    _make_view_of_place = make
 
 
 def watched(
@@ -74,6 +89,8 @@ def view_for(progress: Progress) -> ProgressView | None:
         return _Told(progress)
     if progress is False or (progress is None and _is_unwanted()):
         return None
+    if _make_view_of_place is not None and (view := _make_view_of_place()) is not None:
+        return view
     stream = sys.stderr
     if stream is None or stream.closed:  # a program without a console
         return None

@@ -68,14 +68,14 @@ def _checked(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Any]:
     try:
         return {name: checked_setting(name, value) for name, value in known.items()}
     except InvalidConfigError as error:
-        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from error
+        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InvalidConfigError(f"The saved settings cannot be read; mend or delete {path} ({error}).") from error
+        raise InvalidConfigError(f"The saved settings cannot be read; mend or delete {path} ({error}).") from None
     if not isinstance(found, dict):
         raise InvalidConfigError(f"The saved settings are no JSON object; mend or delete {path}.")
     return found

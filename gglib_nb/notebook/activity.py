@@ -7,13 +7,16 @@ a kind of its own is sent now and then; every front end passes over kinds that i
 """
 
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.errors import GglibError
 from gglib_nb.manager import default_manager
+from gglib_nb.manager.operation_forms import told
+from gglib_nb.manager.progress_watch import use_views
 from gglib_nb.manager.setting_sources import SET_HERE
+from gglib_nb.notebook import host
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
@@ -37,12 +40,22 @@ def get_manager() -> "DownloadManager":
         InvalidConfigError: One of these has a value that cannot work.
     """
     global _shown  # noqa: PLW0603 - one per kernel is the point
-    manager = default_manager.get_manager()
+    try:
+        manager = default_manager.get_manager()
+    except GglibError as error:
+        raise told(error) from None
     with _lock:
-        if manager is not _shown and (kernel := _kernel()) is not None:
+        if manager is not _shown and (kernel := host.kernel()) is not None:
             _shown = manager
+            _show_downloads_in_cells()
             threading.Thread(target=_show, args=(manager, kernel), name="gglib-activity", daemon=True).start()
     return manager
+
+
+def _show_downloads_in_cells() -> None:
+    from gglib_nb.notebook.progress_display import view_in_cell
+
+    use_views(view_in_cell)
 
 
 def is_at_work(snapshot: QueueSnapshot) -> bool:
@@ -51,14 +64,7 @@ def is_at_work(snapshot: QueueSnapshot) -> bool:
     return snapshot.active_count > 0 or waits
 
 
-def _kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
-    """The kernel that this is; None in a script or a terminal. Imports nothing."""
-    if (ipython := sys.modules.get("IPython")) is None:
-        return None
-    return getattr(ipython.get_ipython(), "kernel", None)
-
-
-def _show(manager: "DownloadManager", kernel: Any) -> None:  # noqa: ANN401 - as above
+def _show(manager: "DownloadManager", kernel: Any) -> None:  # noqa: ANN401 - ipykernel's
     pause = threading.Event()
     while not pause.wait(_interval_s(manager) or _LOOK_AGAIN_S):
         if manager.is_closed:

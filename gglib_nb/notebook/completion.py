@@ -33,6 +33,7 @@ _AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
 # Of a verb that has an option under a name that another verb has too.
 _AFTER_OPTION_OF: Final[dict[tuple[str, str], tuple[str, ...]]] = {("models", "--sort"): ORDERS}
 _SECOND_WORDS: Final = {"move": ("top", "up", "down", "last")}
+_FOLDER_SETTINGS: Final = frozenset({"models_directory", "state_directory", "hub_cache"})
 _FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",), "verify": ("--all",)}
 
 
@@ -61,6 +62,18 @@ def takes_models(before_cursor: str) -> bool:
     found = _LINE.fullmatch(before_cursor)
     words = found[1].split() if found else []
     return bool(words) and words[0] in VERBS and VERBS[words[0]].takes in ("model", "repository")
+
+
+def takes_folder(before_cursor: str) -> bool:
+    """Whether a folder is to be named here; folders are not known here."""
+    found = _LINE.fullmatch(before_cursor)
+    match re.split(r"\s+", found[1]) if found else []:
+        case [verb, _]:
+            return verb in VERBS and VERBS[verb].takes == "folder"
+        case ["config", setting, _]:
+            return setting in _FOLDER_SETTINGS
+        case _:
+            return False
 
 
 def complete(before_cursor: str, known: Known) -> tuple[str, list[str]]:

@@ -22,7 +22,7 @@ class Verb:
         declare: Adds its arguments to a parser.
         build: Makes its value of what was parsed.
         takes: What completes its first argument: `live`, `pending`, `paused`, `failed`, `repository`, `model`, `setting`,
-            `verb` or nothing.
+            `folder`, `verb` or nothing.
         explains: More for `%gguf help VERB`, line by line.
     """
 

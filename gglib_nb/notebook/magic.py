@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -17,18 +18,20 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
+from typing_extensions import override
 
 from gglib_nb.domain.download import QueuedDownload
-from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError
+from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError, copy_of
+from gglib_nb.manager.progress_watch import use_views
 from gglib_nb.manager.setting_sources import use_profile
-from gglib_nb.notebook import arguments, commands, completion
+from gglib_nb.notebook import arguments, commands, completion, host
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
 from gglib_nb.notebook.model_verbs import model_path
 from gglib_nb.notebook.place import Place, ProgressLine
 from gglib_nb.notebook.profile import Gglib
-from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay
+from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay, view_in_cell
 from gglib_nb.notebook.progress_line import TextLine
 from gglib_nb.notebook.progress_text import ProgressText
 from gglib_nb.notebook.recall import Recall
@@ -155,7 +158,7 @@ class GgufMagics(Magics):
             _print("Nothing is queued or active.")
             return
         progress: ProgressText | ProgressDisplay
-        # Clients that can be asked for input have a person before them; papermill and nbconvert cannot, and want a log.
+        # Where nobody sits before the kernel, what is saved shall read as a log.
         if self._kernel is not None and self._can_ask:
             progress = ProgressDisplay(only)
         else:
@@ -181,7 +184,7 @@ class GgufMagics(Magics):
     @property
     def _can_ask(self) -> bool:
         """Whether a person can answer a question: on a terminal, or in a client that allows input."""
-        return sys.stdin.isatty() if self._kernel is None else bool(getattr(self._kernel, "_allow_stdin", False))
+        return sys.stdin.isatty() if self._kernel is None else host.has_person()
 
     @property
     def _place(self) -> Place:
@@ -225,7 +228,9 @@ class GgufMagics(Magics):
         if not completion.is_ours(before_cursor):
             return SimpleMatcherResult(completions=[])
         fragment, texts = completion.complete(before_cursor, self._known(before_cursor))
-        offered = [SimpleCompletion(text, type="keyword") for text in texts]
+        if completion.takes_folder(before_cursor):
+            texts = _folders(fragment)
+        offered = [SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
         # Names of Python and of files in the folder are no words of this line.
         return SimpleMatcherResult(completions=offered, matched_fragment=fragment, suppress=True, ordered=True)
 
@@ -239,6 +244,25 @@ class GgufMagics(Magics):
             with suppress(CatalogError):
                 models = manager.catalog.models()
         return completion.Known(manager.snapshot, self._recall.seen, tuple(model.id for model in models))
+
+
+class _NothingElse(list[SimpleCompletion]):
+    """No completions, and none of others: IPython heeds what a matcher suppresses only where that says it has some."""
+
+    @override
+    def __len__(self) -> int:
+        return 1
+
+
+def _folders(typed: str) -> list[str]:
+    """Folders whose path begins so, as a person goes on typing it. One with a blank in its name would be two words."""
+    above, slash, begun = typed.rpartition("/")
+    try:
+        names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())
+    except (OSError, RuntimeError):  # it is not there, or `~name` of nobody
+        return []
+    shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
+    return [f"{above}{slash}{name}/" for name in shown if name.split() == [name]]
 
 
 def _sidecar() -> Any:  # noqa: ANN401 - its class, of a package without types that need not be there
@@ -275,11 +299,8 @@ def _one_line_errors() -> Iterator[None]:
 
 
 def _in_one_line(error: BaseException) -> BaseException:
-    """A copy that IPython shows as `Name: message`; a copy, since the queue keeps the errors of its failures."""
-    # Not `copy.copy`: with tblib installed, as Dask does it, the copy of an exception shares its attributes.
-    shown = type(error).__new__(type(error))
-    shown.args = error.args
-    vars(shown).update(vars(error))
+    """A copy that IPython shows as `Name: message`."""
+    shown = copy_of(error)
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
@@ -331,6 +352,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
     """
     if _loaded(shell) is None:
         use_profile(Gglib(parent=shell).given())
+        use_views(view_in_cell)
         GgufMagics(shell, find_manager).install()
 
 

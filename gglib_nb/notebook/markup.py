@@ -48,6 +48,20 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None, *, is_redra
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
+def download_html(item: QueuedDownload) -> str:
+    """One download, live or ended, that is brought up to date while somebody looks."""
+    match item.status:
+        case DownloadStatus.COMPLETED:
+            row = _done_row(item)
+        case DownloadStatus.FAILED:
+            row = _failed_row(item)
+        case DownloadStatus.CANCELLED:
+            row = _cancelled_row(item)
+        case _:
+            row = _live_row(item, is_redrawn=True)
+    return f'<div style="line-height:1.4">{table([row])}</div>'
+
+
 def table(rows: Iterable[Sequence[str]]) -> str:
     """Rows of cells that are HTML already, the first cell free to wrap and the others on one line each."""
     return f'<table style="border-collapse:collapse;border:0;margin:.4em 0;color:inherit">{"".join(map(_row, rows))}</table>'

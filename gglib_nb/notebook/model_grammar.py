@@ -106,6 +106,7 @@ MODEL_VERBS: Final[dict[str, Verb]] = {
         "Register the GGUF files that lie in a folder; nothing is moved or copied.",
         _declare_import,
         lambda given: Import(given.folder),
+        takes="folder",
         explains=(
             "The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from.",
         ),

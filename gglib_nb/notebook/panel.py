@@ -25,6 +25,7 @@ from gglib_nb.notebook.esm import joined
 from gglib_nb.notebook.feed import Feed, Sight
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.messages import Delta, PanelState, Reply, parse_request
+from gglib_nb.notebook.panel_outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.text import render_text
 
 _STATIC: Final = Path(__file__).parent / "static"
@@ -73,6 +74,7 @@ class Panel(anywidget.AnyWidget):
         self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
         self._publishing = Lock()
+        self._outputs = PanelOutputs(self._bundle, lambda: manager.snapshot)
         super().__init__()
         self.on_msg(self._receive)
         _keep_subshell(self.comm)
@@ -89,10 +91,19 @@ class Panel(anywidget.AnyWidget):
     def close(self) -> None:
         """Ends the subscription and closes every view. The downloads go on."""
         self._unsubscribe()
+        self._outputs.close()
         super().close()
 
+    def _ipython_display_(self, **_kwargs: object) -> None:
+        # As an output that can be brought up to date; a plain result cannot.
+        self._outputs.show()
+
+    def _bundle(self) -> Bundle:
+        is_closed = self.comm is None
+        return (None if is_closed else self._repr_mimebundle_()) or ({"text/plain": repr(self)}, {})
+
     @override
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    def _repr_mimebundle_(self, **kwargs: Any) -> Bundle | None:
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None:
             return None
@@ -102,6 +113,7 @@ class Panel(anywidget.AnyWidget):
         return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
 
     def _publish(self, snapshot: QueueSnapshot) -> None:
+        self._outputs.follow(snapshot)
         with self._publishing:
             is_early = time.monotonic() < self._due_s
             delta = None if is_early and self._feed.keeps_back(snapshot) else self._feed.advance(snapshot)

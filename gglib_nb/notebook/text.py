@@ -8,7 +8,14 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from gglib_nb.domain.download import ElsewhereDownload, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
+from gglib_nb.domain.download import (
+    DownloadStatus,
+    ElsewhereDownload,
+    QueuedDownload,
+    QueueSnapshot,
+    ShardProgress,
+    ShardStatus,
+)
 from gglib_nb.notebook import formats, wording
 
 NARROWEST: Final = 40
@@ -34,6 +41,20 @@ def render_text(snapshot: QueueSnapshot, width: int = 88) -> str:
     lines += _elsewhere(snapshot.elsewhere, width)
     if snapshot.last_run is not None:
         lines.append(wording.run(snapshot.last_run))
+    return "\n".join(lines)
+
+
+def download_text(item: QueuedDownload, width: int = 88) -> str:
+    """One download, live or ended."""
+    match item.status:
+        case DownloadStatus.COMPLETED:
+            lines = _done_lines(item, width)
+        case DownloadStatus.FAILED:
+            lines = _failed_lines(item, width)
+        case DownloadStatus.CANCELLED:
+            lines = _cancelled_lines(item, width)
+        case _:
+            lines = item_lines(item, width)
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ const globals = [
   "matchMedia",
   "navigator",
 ];
-let panel;
+let widgetOf;
 
 class Model {
   constructor(snapshot) {
@@ -114,7 +114,7 @@ before(async () => {
     requestAnimationFrame: (paint) => setImmediate(paint),
     cancelAnimationFrame: clearImmediate,
   });
-  panel = (await import("../../gglib_nb/notebook/static/panel.js")).default;
+  widgetOf = (await import("../../gglib_nb/notebook/static/panel.js")).default;
 });
 beforeEach(() => window.document.body.replaceChildren());
 after(() => window.happyDOM.abort());
@@ -123,9 +123,10 @@ function show(snapshot) {
   const model = new Model(snapshot);
   const closing = new AbortController();
   const el = window.document.body.appendChild(window.document.createElement("div"));
+  const panel = widgetOf();
   panel.initialize({ model, signal: closing.signal });
   panel.render({ model, el, signal: closing.signal });
-  return { model, el, close: () => closing.abort() };
+  return { model, el, panel, close: () => closing.abort() };
 }
 
 const painted = () => new Promise((done) => setImmediate(() => setImmediate(done)));
@@ -262,4 +263,56 @@ test("a line about the queue is text, and what lies about is queued again by its
   lines[1].querySelector("button").click();
   assert.equal(model.sent.at(-1).kind, "queue_partials");
   close();
+});
+
+/** One more view of a widget, in an element that the host has not put into the page yet. */
+function another({ model, panel }) {
+  const closing = new AbortController();
+  const el = window.document.createElement("div");
+  panel.render({ model, el, signal: closing.signal });
+  return { el, close: () => closing.abort() };
+}
+
+test("a view whose element was dropped goes on in the next one, and ends with that", async () => {
+  const first = show(state({ a: item("a", { status: "completed" }) }));
+  first.el.querySelector(".gglib-adder input").value = "owner/na";
+  await painted();
+  const root = first.el.querySelector(".gglib-panel");
+
+  first.el.parentElement.textContent = "Loading widget...";
+  const second = another(first);
+  window.document.body.replaceChildren(second.el);
+  first.close();
+  first.model.set("snapshot", state({ b: item("b", { name: "later", status: "completed" }) }));
+  await painted();
+
+  assert.equal(second.el.firstElementChild, root);
+  assert.equal(second.el.querySelector(".gglib-adder input").value, "owner/na");
+  assert.match(root.textContent, /later/);
+  second.close();
+  assert.equal(second.el.childElementCount, 0);
+});
+
+test("a view that is in the page, or not there yet, is not taken for another", async () => {
+  const first = show(state({ a: item("a") }));
+  await painted();
+
+  const second = another(first);
+  const third = another(first);
+
+  for (const { el } of [first, second, third]) assert.equal(el.querySelectorAll(".gglib-panel").length, 1);
+  for (const { close } of [first, second, third]) close();
+});
+
+test("a view that was taken off the page with the cell around it keeps its place there", async () => {
+  const first = show(state({ a: item("a") }));
+  const cell = window.document.createElement("div");
+  cell.append(first.el);
+  await painted();
+  cell.remove();
+
+  const second = another(first);
+
+  for (const { el } of [first, second]) assert.equal(el.querySelectorAll(".gglib-panel").length, 1);
+  for (const { close } of [first, second]) close();
 });

@@ -11,40 +11,49 @@ from gglib_nb.demo import DemoHub
 from tests.support.environment import isolated
 from tests.support.hub import make_repository
 
-CELLS = (
-    "%load_ext gglib_nb",
-    "%gguf queue demo/split-GGUF",
-    "%gguf wait",
-    "%gguf",
-)
+SHARDS = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": 1_000_000 for number in (1, 2, 3)}
+WAYS = {
+    "the magic": ("%gguf", "%gguf wait"),
+    "a value": ("gglib_nb.Panel(gglib_nb.get_manager())", "path = await gglib_nb.download('demo/split-GGUF')"),
+}
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
-    """The notebook after its run, as it would be on the disk."""
-    shards = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": 100_000 for number in (1, 2, 3)}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+@pytest.fixture(scope="module", params=[pytest.param("the magic"), pytest.param("a value", marks=pytest.mark.slow)])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    """A notebook that shows the panel while a download runs, waits for that and shows it again, as on the disk."""
+    start = "import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/split-GGUF"
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (start, *WAYS[request.param], "%gguf")]
+    )
     client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-    with DemoHub([make_repository("demo/split-GGUF", shards)]) as hub:
+    with DemoHub([make_repository("demo/split-GGUF", SHARDS)]) as hub:
+        hub.set_speed(2_000_000)
         client.execute(env=isolated(os.environ, tmp_path_factory.mktemp("kernel"), hub.url))
     read: nbformat.NotebookNode = nbformat.reads(nbformat.writes(notebook), as_version=4)
     return read
 
 
-def test_the_panel_s_output_is_a_page_a_text_and_a_widget_in_one(saved: nbformat.NotebookNode) -> None:
-    (output,) = [out for out in saved.cells[-1].outputs if out.output_type != "stream"]
+@pytest.mark.parametrize("cell", [1, 3], ids=["shown on the way", "shown at the end"])
+def test_a_panel_says_how_it_ended_as_text_and_as_a_page(saved: nbformat.NotebookNode, cell: int) -> None:
+    (output,) = [out for out in saved.cells[cell].outputs if out.output_type != "stream"]
 
-    assert set(output.data) >= {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
-    assert "demo/split-GGUF:Q4_K_M" in output.data["text/plain"]
-    assert "demo/split-GGUF:Q4_K_M" in output.data["text/html"]
+    assert set(output.data) == {"text/plain", "text/html"}
+    for told in output.data.values():
+        assert "demo/split-GGUF:Q4_K_M" in told
+        assert "SHA-256 verified" in told
+        assert "Last run: 1 completed" in told
+        assert "downloading" not in told
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cell", [1, 3], ids=["shown on the way", "shown at the end"])
 @pytest.mark.parametrize("exporter", [HTMLExporter(exclude_input=True), MarkdownExporter(exclude_input=True)])
 def test_nbconvert_shows_the_download_in_words(
-    saved: nbformat.NotebookNode, exporter: HTMLExporter | MarkdownExporter
+    saved: nbformat.NotebookNode, exporter: HTMLExporter | MarkdownExporter, cell: int
 ) -> None:
-    page, _ = exporter.from_notebook_node(saved)
+    alone = nbformat.v4.new_notebook(cells=[saved.cells[cell]], metadata=saved.metadata)
+
+    page, _ = exporter.from_notebook_node(alone)
 
     assert "demo/split-GGUF:Q4_K_M" in page
     assert "SHA-256 verified" in page

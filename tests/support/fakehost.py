@@ -31,7 +31,7 @@ window.mount = async (module, css, state) => {
   const style = document.head.appendChild(document.createElement("style"));
   style.textContent = css;
   const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
-  window.widget = (await import(url)).default;
+  window.widget = (await import(url)).default();
   window.model = new Model(state);
   await window.widget.initialize?.({ model: window.model, signal: new AbortController().signal });
 };

@@ -48,7 +48,11 @@ class Cell:
     @property
     def error(self) -> dict[str, Any] | None:
         """Content of its error message (`ename`, `evalue`, `traceback`); None where there was none."""
-        return next((output for output in self.outputs if output["type"] == "error"), None)
+        return self.output_of("error")
+
+    def output_of(self, kind: str) -> dict[str, Any] | None:
+        """Its first output of a type; None where there is none so far."""
+        return next((output for output in self.outputs if output["type"] == kind), None)
 
 
 class Kernel:
@@ -97,9 +101,9 @@ class Kernel:
         """Process id of its engine; None while there is none."""
         return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
 
-    def submit(self, code: str) -> Cell:
-        """Send a cell and return at once; `wait` for it later."""
-        cell = Cell(self._client.execute(code, allow_stdin=False))
+    def submit(self, code: str, *, has_person: bool = False) -> Cell:
+        """Send a cell and return at once; `wait` for it later. Papermill does it so, or JupyterLab, where somebody sits."""
+        cell = Cell(self._client.execute(code, allow_stdin=has_person))
         self._cells[cell.message_id] = cell
         return cell
 
@@ -117,9 +121,16 @@ class Kernel:
             self._take_message(deadline_s - time.monotonic(), cell)
         return cell
 
-    def run(self, code: str, timeout_s: float = 60.0) -> Cell:
+    def run(self, code: str, timeout_s: float = 60.0, *, has_person: bool = False) -> Cell:
         """Run a cell to its end."""
-        return self.wait(self.submit(code), timeout_s)
+        return self.wait(self.submit(code, has_person=has_person), timeout_s)
+
+    def wait_for_update(self, cell: Cell, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Wait until an output is brought up to date on behalf of the cell, also after its end; what it is now."""
+        deadline_s = time.monotonic() + timeout_s
+        while (update := cell.output_of("update_display_data")) is None:
+            self._take_message(deadline_s - time.monotonic(), cell)
+        return update
 
     def value(self, expression: str, timeout_s: float = 60.0) -> str:
         """What `print(expression)` prints, without the line's end."""

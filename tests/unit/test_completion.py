@@ -4,7 +4,7 @@ import pytest
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.completion import Known, complete
+from gglib_nb.notebook.completion import Known, complete, takes_folder
 from tests.support.snapshots import download, snapshot
 
 SNAPSHOT = snapshot(
@@ -59,3 +59,20 @@ def test_without_a_queue_verbs_and_repositories_are_offered():
 
     assert complete("%gguf cancel ", known) == ("", ["--all"])
     assert complete("%gguf queue s", known) == ("s", ["seen/repo"])
+
+
+@pytest.mark.parametrize(
+    ("line", "is_one"),
+    [
+        ("%gguf import ", True),
+        ("%gguf import ~/mo", True),
+        ("%gguf config models_directory ", True),
+        ("%gguf config max_concurrent ", False),
+        ("%gguf imp", False),
+        ("%gguf import models ", False),
+        ("%gguf move ", False),
+        ("import ", False),
+    ],
+)
+def test_folders_are_offered_where_one_is_named(line, is_one):
+    assert takes_folder(line) is is_one

@@ -24,7 +24,7 @@ def test_every_file_stands_after_what_it_imports(tmp_path):
 def test_nothing_is_imported_and_one_thing_exported_by_the_panel():
     text = joined(ENTRY)
 
-    assert re.findall(r"^(?:import|export)\b.*$", text, re.MULTILINE) == ["export default { initialize, render };"]
+    assert re.findall(r"^(?:import|export)\b.*$", text, re.MULTILINE) == ["export default () => {"]
 
 
 def test_no_name_is_declared_twice_at_the_top_of_the_joined_files():

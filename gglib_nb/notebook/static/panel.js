@@ -11,7 +11,7 @@
  *     focus     never lost                    notify                           of what ended
  *     row, bars, drag, list, adder, header    the parts of the panel       models, modelact, places  what is on the disk
  *     surroundings, earlier  what stands around the list: lines about the queue, other kernels, what ended before
- *     view      one view of it                panel                            the widget
+ *     bearings  focus and scroll of a view    view     one view of it          panel        the widget
  */
 
 import { Kernel } from "./kernel.js";
@@ -23,9 +23,9 @@ import { PanelView } from "./view.js";
 /**
  * Once per model: deltas go into the model's own `snapshot`, so that a new view and a notebook saved with its widgets
  * have the newest state. `save_changes` is never called: the kernel knows better.
- * @param {{model: Model, signal: AbortSignal}} props
+ * @param {Model} model @param {AbortSignal} signal
  */
-function initialize({ model, signal }) {
+function follow(model, signal) {
   const kernel = new Kernel(model, signal);
   let isSyncing = false;
   const sync = async () => {
@@ -48,9 +48,28 @@ function initialize({ model, signal }) {
   signal.addEventListener("abort", () => model.off("msg:custom", receive));
 }
 
-/** @param {{model: Model, el: HTMLElement, signal: AbortSignal}} props */
-function render({ model, el, signal }) {
-  new PanelView(model, el, signal).open();
-}
-
-export default { initialize, render };
+/**
+ * The widget of one model. Jupyter draws an output anew when the kernel brings its static part up to date: the view's element
+ * is dropped and a new one wants a view. The old view goes on in there, as if nothing had happened.
+ */
+export default () => {
+  let views = /** @type {PanelView[]} */ ([]);
+  // What a view is given ends with its element; this one lives as long as the model.
+  let lasting = /** @type {Model|null} */ (null);
+  return {
+    /** @param {{model: Model, signal: AbortSignal}} props */
+    initialize({ model, signal }) {
+      lasting = model;
+      follow(model, signal);
+    },
+    /** @param {{model: Model, el: HTMLElement, signal: AbortSignal}} props */
+    render({ model, el, signal }) {
+      views = views.filter(({ isClosed }) => !isClosed);
+      const stray = views.find(({ isStray }) => isStray);
+      if (stray) return stray.moveTo(el, signal);
+      const view = new PanelView(lasting ?? model, el);
+      views.push(view);
+      view.open(signal);
+    },
+  };
+};

@@ -3,6 +3,7 @@
  */
 
 import { Adder } from "./adder.js";
+import { Bearings } from "./bearings.js";
 import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Earlier } from "./earlier.js";
 import { KeptFocus } from "./focus.js";
@@ -43,9 +44,13 @@ export class PanelView {
   #isSilent = false;
   /** Nothing was heard for a moment: what counts on is not claimed, and nothing is said of it yet. */
   #isStale = false;
+  /** Its element has been put into the page; before that it has no place, and has not lost one either. */
+  #wasPlaced = false;
+  #closing = new AbortController();
 
-  /** @param {Model} model @param {HTMLElement} el @param {AbortSignal} signal */
-  constructor(model, el, signal) {
+  /** @param {Model} model @param {HTMLElement} el */
+  constructor(model, el) {
+    const { signal } = this.#closing;
     this.model = model;
     this.el = el;
     this.signal = signal;
@@ -68,11 +73,12 @@ export class PanelView {
     this.root.append(...parts, emptyState(), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.focus = new KeptFocus(this.root);
+    this.bearings = new Bearings(this.root, signal);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
 
-  /** Shows it, until the signal. */
-  open() {
+  /** Shows it, until the signal of its element. @param {AbortSignal} ended */
+  open(ended) {
     const { model, root, signal } = this;
     const changed = () => this.#hear();
     const lived = () => {
@@ -80,8 +86,7 @@ export class PanelView {
       this.#checkLife();
     };
     const second = setInterval(() => this.#tick(), 1000);
-    this.el.classList.add("gglib-panel-host");
-    this.el.append(root);
+    this.#stand(this.el, ended);
     for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.height.release(), { signal });
     for (const event of ["click", "submit"]) {
       root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
@@ -100,6 +105,31 @@ export class PanelView {
     this.#paint();
     void this.#greet();
     void this.earlier.refresh();
+  }
+
+  /** Whether its element was taken off the page by itself, and not with what is around it. */
+  get isStray() {
+    return this.#wasPlaced && !this.el.parentNode;
+  }
+
+  get isClosed() {
+    return this.signal.aborted;
+  }
+
+  /** Goes on in another element, with all that a person has opened, typed and found. @param {HTMLElement} el @param {AbortSignal} ended */
+  moveTo(el, ended) {
+    this.#stand(el, ended);
+    this.bearings.restore();
+    this.changed();
+  }
+
+  /** @param {HTMLElement} el @param {AbortSignal} ended */
+  #stand(el, ended) {
+    this.el = el;
+    this.#wasPlaced = false;
+    el.classList.add("gglib-panel-host");
+    el.append(this.root);
+    ended.addEventListener("abort", () => this.el === el && this.#closing.abort());
   }
 
   state() {
@@ -129,6 +159,7 @@ export class PanelView {
 
   #paint() {
     this.#frame = 0;
+    this.#wasPlaced ||= Boolean(this.el.parentNode);
     const state = this.state();
     this.list.update(state); // first, since it reads how far it is scrolled: what was written before would be laid out for that
     this.header.update(state);

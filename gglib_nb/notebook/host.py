@@ -1,0 +1,19 @@
+"""Who runs the cells: a kernel with a person before it, a kernel that works a notebook off, or no kernel at all.
+
+Imports nothing: in a script there is no IPython, and none is loaded to find that out.
+"""
+
+import sys
+from typing import Any
+
+
+def kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
+    """The kernel that this process is; None in a script or a terminal."""
+    if (ipython := sys.modules.get("IPython")) is None:
+        return None
+    return getattr(ipython.get_ipython(), "kernel", None)
+
+
+def has_person() -> bool:
+    """Whether somebody sits before the kernel: clients that can be asked for input have a person, papermill has none."""
+    return bool(getattr(kernel(), "_allow_stdin", False))

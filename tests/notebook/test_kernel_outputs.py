@@ -1,0 +1,113 @@
+"""What cells show while downloads run, and what their outputs say once they have ended."""
+
+import time
+
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.hub import make_repository
+from tests.support.kernel import Cell, Kernel
+
+MB = 1_000_000
+SHARDS = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": MB for number in (1, 2, 3)}
+DOWNLOAD = "import gglib_nb\npath = await gglib_nb.download('demo/split')"
+
+
+@pytest.fixture
+def hub(hub: DemoHub) -> DemoHub:
+    """One with a split model, for which it takes a second and a half."""
+    hub.add_repository(make_repository("demo/split", SHARDS))
+    hub.add_repository(make_repository("demo/other", {"other-Q4_K_M.gguf": MB}))
+    hub.set_speed(2 * MB)
+    return hub
+
+
+def displays(cell: Cell) -> list[dict[str, str]]:
+    """What its displays showed, one after another."""
+    return [output["data"] for output in cell.outputs if "display_data" in output["type"]]
+
+
+def display_ids(cell: Cell) -> set[str]:
+    """Its displays that can be brought up to date."""
+    return {output["transient"]["display_id"] for output in cell.outputs if "display_data" in output["type"]}
+
+
+# The panel
+
+
+def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%gguf queue demo/split")
+    cell = kernel.run("%gguf", has_person=True)
+
+    update = kernel.wait_for_update(cell)
+    kernel.run("%gguf wait")
+    kernel.run("%gguf queue demo/split", has_person=True)
+
+    assert "SHA-256 verified" not in cell.outputs[0]["data"]["text/plain"]
+    for kind in ("text/plain", "text/html"):
+        assert "SHA-256 verified" in update["data"][kind]
+    assert update["data"].keys() == cell.outputs[0]["data"].keys()
+    assert update["transient"] == cell.outputs[0]["transient"]
+    assert [output["type"] for output in cell.outputs] == ["display_data", "update_display_data"]
+
+
+@pytest.mark.slow
+def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: DemoHub, kernel: Kernel) -> None:
+    hub.set_speed()
+    kernel.run("%gguf queue demo/other\n%gguf wait")
+
+    cell = kernel.run("%gguf", has_person=True)
+    kernel.run("%gguf status", has_person=True)
+
+    assert [output["type"] for output in cell.outputs] == ["display_data"]
+
+
+# A download that is awaited
+
+
+def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hub: DemoHub, kernel: Kernel) -> None:
+    start_s = time.monotonic()
+    cell = kernel.run(DOWNLOAD, has_person=True)
+    took_s = time.monotonic() - start_s
+
+    assert cell.stream("stderr") == ""
+    assert len(display_ids(cell)) == 1
+    *live, last = displays(cell)
+    assert {"1/3", "2/3", "3/3"} <= {word for data in live for word in data["text/plain"].split()}
+    assert any(">2/3<" in data["text/html"] for data in live)
+    assert "3.0 MB in" in last["text/plain"]
+    assert "SHA-256 verified" in last["text/html"]
+    assert 3 < len(live) <= 5 * took_s + 2
+
+
+@pytest.mark.slow
+def test_downloads_that_are_awaited_together_show_each_their_own(hub: DemoHub, kernel: Kernel) -> None:
+    both = "import asyncio, gglib_nb\n_ = await asyncio.gather(*map(gglib_nb.download, ('demo/split', 'demo/other')))"
+
+    cell = kernel.run(both, has_person=True)
+
+    assert len(display_ids(cell)) == 2
+    ends = [data["text/plain"] for data in displays(cell) if "SHA-256 verified" in data["text/plain"]]
+    assert sorted(end.split()[0] for end in ends) == ["demo/other:Q4_K_M", "demo/split:Q4_K_M"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("more", "has_person"), [("", False), (", progress=False", True)])
+def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
+    hub: DemoHub, kernel: Kernel, more: str, has_person: bool
+) -> None:
+    hub.set_speed()
+
+    cell = kernel.run(DOWNLOAD.replace("')", f"'{more})"), has_person=has_person)
+
+    assert (cell.status, cell.outputs) == ("ok", [])
+
+
+@pytest.mark.slow
+def test_a_manager_made_by_hand_shows_its_downloads_too(hub: DemoHub, kernel: Kernel) -> None:
+    cell = kernel.run(
+        "import gglib_nb\nasync with gglib_nb.DownloadManager() as mine:\n    await mine.download('demo/other')",
+        has_person=True,
+    )
+
+    assert "SHA-256 verified" in displays(cell)[-1]["text/plain"]

@@ -1,0 +1,75 @@
+"""Tab in a real kernel, as JupyterLab asks it, and in the shell of a terminal: what helps here, and nothing besides."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gglib_nb
+from gglib_nb.demo import DemoHub
+from gglib_nb.notebook.arguments import VERBS
+from tests.support.environment import isolated
+from tests.support.hub import make_repository
+from tests.support.kernel import Kernel
+
+MODULE = """
+from IPython.core.completer import provisionalcompleter
+from IPython.terminal.interactiveshell import TerminalInteractiveShell
+
+shell = TerminalInteractiveShell.instance()
+shell.run_cell("import gglib_nb", silent=True)
+with provisionalcompleter():
+    print(*sorted(one.text for one in shell.Completer.completions("gglib_nb.", len("gglib_nb."))))
+"""
+OF_IDS = [verb for verb, grammar in VERBS.items() if grammar.takes in ("live", "pending", "paused", "failed", "model")]
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """One in a folder with files and a folder, with nothing in its queue."""
+    folder = tmp_path_factory.mktemp("kernel")
+    (folder / "notes.txt").touch()
+    (folder / "old models").mkdir()
+    (folder / "downloaded" / "more").mkdir(parents=True)
+    with (
+        DemoHub([make_repository("demo/small", {"small-Q4_K_M.gguf": 1000})]) as hub,
+        Kernel(folder, hub.url) as kernel,
+    ):
+        kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf status")
+        yield kernel
+
+
+def test_the_module_offers_what_is_promised_and_nothing_else(kernel: Kernel) -> None:
+    assert sorted(kernel.completions("gglib_nb.")) == sorted(gglib_nb.__all__)
+    assert kernel.completions("gglib_nb.__v") == ["__version__"]
+
+
+def test_in_a_terminal_the_module_offers_the_same(tmp_path: Path) -> None:
+    environment = isolated(os.environ, tmp_path, "http://127.0.0.1:9")
+
+    printed = subprocess.run(
+        [sys.executable, "-c", MODULE], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+
+    assert printed.split() == sorted(gglib_nb.__all__)
+
+
+@pytest.mark.parametrize("verb", OF_IDS)
+def test_with_nothing_to_offer_no_file_of_the_folder_is_offered(kernel: Kernel, verb: str) -> None:
+    options = [text for text in kernel.completions(f"%gguf {verb} ") if text != "--all"]
+
+    assert options == []
+    assert kernel.completions(f"%gguf {verb} no") == []
+
+
+def test_files_are_offered_in_other_lines_as_before(kernel: Kernel) -> None:
+    assert "notes.txt" in kernel.completions("open('no")
+
+
+def test_where_a_folder_is_named_folders_are_offered(kernel: Kernel) -> None:
+    assert kernel.completions("%gguf import ") == ["downloaded/", "ipython/", "state/"]
+    assert kernel.completions("%gguf import downloaded/") == ["downloaded/more/"]
+    assert kernel.completions("%gguf config models_directory d") == ["downloaded/"]
