@@ -6,7 +6,7 @@
     python tools/demo.py --store     runs every notebook and stores its outputs
     python tools/demo.py --repo ID   the real Hub, with a repository of one's own
 
-With the embedded hub everything is written below `.demo`; with the real one where gglib_nb always writes.
+With the embedded hub everything is written below `.demo`, or `--folder`; with the real one where gglib_nb always writes.
 It does what a person would do by hand, with the same commands; the package knows nothing of it.
 """
 
@@ -43,14 +43,14 @@ def main() -> int:
         hub = None
         if options.repo is None:
             hub = stack.enter_context(_embedded_hub(is_watched=is_watched))
-            _point_at(hub, ROOT / ".demo" / ("lab" if is_watched else "run"))
+            _point_at(hub, options.folder / ("lab" if is_watched else "run"))
         else:
             os.environ["DEMO_REPO"] = options.repo
         if options.check:
             return _check()
         if options.store:
             return _store()
-        return _lab() if is_watched else _headless(hub)
+        return _lab(options.folder / "jupyter") if is_watched else _headless(hub)
 
 
 def _options() -> argparse.Namespace:
@@ -59,6 +59,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="compare every notebook with its stored outputs")
     parser.add_argument("--store", action="store_true", help="run every notebook and store its outputs")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="a repository of the real Hub, in place of the demo's")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo", help="where all of it is written (.demo)")
     return parser.parse_args()
 
 
@@ -84,14 +85,14 @@ def _point_at(hub: DemoHub, folder: Path) -> None:
     }
 
 
-def _lab() -> int:
+def _lab(settings: Path) -> int:
     command = [
         *(sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={NOTEBOOKS}"),
         *(f"--LabApp.default_url=/lab/tree/{FIRST.name}", "--ServerApp.answer_yes=True", "--LabApp.news_url="),
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
-    _settle_in(ROOT / ".demo" / "jupyter")
+    _settle_in(settings)
     lab = subprocess.Popen(command, cwd=ROOT)  # noqa: S603  # our own words only
     while True:
         try:

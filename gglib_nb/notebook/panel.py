@@ -5,6 +5,7 @@ Wires only. What the page is sent is worked out in `feed`, what its requests do 
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -43,6 +44,7 @@ class Panel(anywidget.AnyWidget):
 
     Attributes:
         snapshot: What a page gets when it opens or reloads, worked out at that moment; the trait itself stays None.
+        home: This user's home folder, which Jupyter's server calls `~` when it tells its pages where it stands.
     """
 
     _esm = joined(_STATIC / "panel.js")
@@ -56,6 +58,9 @@ class Panel(anywidget.AnyWidget):
         # a host send that back, it changes nothing here.
         from_json=lambda _page, _panel: None,
     )
+
+    # Where there is none, as of a user that a container does not know, pathlib would raise.
+    home = traitlets.Unicode(os.path.expanduser("~"), read_only=True).tag(sync=True)  # noqa: PTH111
 
     def __init__(self, manager: actions.PanelManager, *, pace_s: float = PACE_S) -> None:
         """Shows the queue of a manager.

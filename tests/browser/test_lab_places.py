@@ -1,10 +1,12 @@
 """Where a panel can stand: in Notebook 7, inside other widgets, hidden at first, and many times over."""
 
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from gglib_nb.demo import DemoHub
-from tests.support.jlab import NotebookPage
+from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, percents, row_of
 from tests.support.models import MB, one_model
 
@@ -34,6 +36,26 @@ def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook,
     button_of(page, MODEL, "Cancel").click()
 
     expect(row_of(page, MODEL)).to_have_attribute("data-status", "cancelled")
+
+
+@pytest.mark.slow
+def test_a_done_rows_folder_opens_in_jupyters_file_browser_also_where_its_root_lies_below_the_home_folder(
+    browser: Browser, hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    places = "import os\nos.environ['GGLIB_MODELS_DIR'] = os.path.abspath('my models')\n%load_ext gglib_nb"
+    with JupyterLab(tmp_path / "lab", hub.url) as lab:
+        lab.write_notebook("folder.ipynb", [places, "%gguf queue demo/tiny-llama-GGUF:Q2_K\n%gguf wait", "%gguf"])
+        with NotebookPage(browser, lab, "folder.ipynb") as page:
+            for cell in range(3):
+                page.run(cell)
+            with page.page.context.expect_page() as shown:
+                row_of(page, "demo/tiny-llama-GGUF:Q2_K").get_by_role("link", name="Show the folder of").click()
+
+            files = shown.value.locator(".jp-DirListing-content")
+            expect(files).to_contain_text("tiny-llama-Q2_K.gguf", timeout=30_000)
+            assert shown.value.evaluate("window.opener") is None
+        lab.shut_down_kernels()
 
 
 def bottom_of(element: Locator) -> float:
@@ -67,6 +89,44 @@ def test_views_in_a_box_in_an_output_and_alone_are_all_live_and_act_for_each_oth
     for view in views.all():
         expect(row_of(view, MODEL)).to_have_attribute("data-status", "downloading")
     assert page.problems == []
+
+
+BOXES = {
+    "HBox": "HBox([ipywidgets.Textarea('notes'), panel])",
+    "VBox": "VBox([ipywidgets.Label('Models'), panel])",
+    "centred VBox": "VBox([panel], layout={'align_items': 'center'})",
+    "Tab": "Tab([panel], selected_index=0)",
+    "Accordion": "Accordion([panel], selected_index=0)",
+    "GridBox": "GridBox([ipywidgets.Label('Models'), panel], layout={'grid_template_columns': '120px auto'})",
+}
+# Its width, what of it is outside of the output, and whether a neighbour in its box lies over it; in pixels.
+GEOMETRY = """panel => {
+  const box = panel.getBoundingClientRect();
+  const output = panel.closest(".jp-OutputArea-output").getBoundingClientRect();
+  const host = panel.closest(".gglib-panel-host");
+  const isOver = (one) => one.right > box.left + 1 && one.left < box.right - 1 && one.bottom > box.top + 1 && one.top < box.bottom - 1;
+  const others = [...host.parentElement.children].filter((one) => one !== host);
+  const outside = Math.max(0, box.right - output.right, output.left - box.left);
+  return [box.width, outside, others.some((one) => isOver(one.getBoundingClientRect()))];
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 800])
+def test_in_every_box_of_widgets_the_panel_is_wide_enough_to_be_read_and_covers_nothing(
+    opened: OpenNotebook, hub: DemoHub, width: int
+) -> None:
+    cells = [f"ipywidgets.{box}" for box in BOXES.values()]
+    page = opened(f"import ipywidgets\n{PANEL}", *cells, width=width)
+    for cell in range(1, 2 + len(cells)):
+        page.run(cell)
+    expect(panels_of(page)).to_have_count(len(BOXES))
+
+    found = {box: panels_of(page).nth(at).evaluate(GEOMETRY) for at, box in enumerate(BOXES)}
+
+    assert {box: wide for box, (wide, _, _) in found.items() if wide < 320} == {}
+    assert {box: outside for box, (_, outside, _) in found.items() if outside > 1} == {}
+    assert [box for box, (_, _, is_covered) in found.items() if is_covered] == []
 
 
 @pytest.mark.slow

@@ -110,6 +110,47 @@ def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, sce
     }
 
 
+@pytest.mark.parametrize("width", [360, 380, 590])
+def test_no_name_no_rate_and_no_hint_is_cut_in_a_narrow_panel(open_panel, width):
+    panel = open_panel(scenes.busy(), width=width)
+
+    hint, room = panel.page.evaluate(
+        """() => {
+          const field = document.querySelector("[role=combobox]");
+          const style = getComputedStyle(field);
+          const brush = document.createElement("canvas").getContext("2d");
+          brush.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+          const room = field.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+          return [brush.measureText(field.placeholder).width, room];
+        }"""
+    )
+    pace = panel.page.evaluate(
+        "['.gglib-pace', '.gglib-rate'].map((one) => document.querySelector(one).getBoundingClientRect().right)"
+    )
+    names = panel.page.locator(".gglib-row .gglib-name").evaluate_all("nodes => nodes.map((node) => node.offsetWidth)")
+
+    assert hint <= room
+    assert pace[0] == pace[1]
+    assert min(names) >= 120
+
+
+@pytest.mark.parametrize("width", [380, 900])
+def test_the_lines_that_load_a_model_break_in_no_word_also_where_the_host_breaks_everywhere(open_panel, width):
+    panel = open_panel(scenes.done(), width=width)
+    # What JupyterLab says of every output.
+    panel.page.add_style_tag(
+        content="body pre { white-space: pre-wrap; word-break: break-all; overflow-wrap: anywhere; }"
+    )
+
+    panel.press("Details of SmolLM3-3B-GGUF Q4_K_M")
+    code = panel.page.locator(".gglib-code pre").first
+
+    lines = code.inner_text().count("\n") + 1
+    assert code.evaluate(
+        "pre => (pre.clientHeight - 16) / parseFloat(getComputedStyle(pre).lineHeight)"
+    ) == pytest.approx(lines, abs=0.9)
+
+
 def test_digits_that_change_move_nothing(open_panel):
     panel = open_panel(
         FakeManager(
@@ -236,7 +277,7 @@ def test_the_texts_of_a_row_do_not_overlap(open_panel, width):
 
 def test_moves_pauses_and_cancels_are_announced(open_panel):
     panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL)))
-    live = panel.page.locator("[aria-live=polite]")
+    live = panel.page.locator("[aria-live=polite] > :last-child")
 
     panel.press(f"Move up {TITLE}")
     expect(live).to_have_text(f"{TITLE} is number 1 now.")
@@ -249,13 +290,91 @@ def test_moves_pauses_and_cancels_are_announced(open_panel):
     expect(live).to_have_text(f"{TITLE} waits in the queue again.")
 
 
+def test_what_leaves_the_lists_is_announced(open_panel):
+    panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0", "failed"), download(MODEL, "failed")))
+    live = panel.page.locator("[aria-live=polite] > :last-child")
+
+    panel.press(f"Dismiss {TITLE}")
+    expect(live).to_have_text(f"{TITLE} is off the list.")
+    panel.press("Clear Failed")
+
+    expect(live).to_have_text("The list of failures is empty.")
+
+
+def test_how_many_repositories_were_found_and_what_was_queued_is_announced(open_panel):
+    manager = scenes.choosing()
+    manager.answers["queue_smart"] = type("Place", (), {"id": MODEL, "position": 1})()
+    panel = open_panel(manager)
+    live = panel.page.locator("[aria-live=polite] > :last-child")
+
+    suggest(panel)
+    expect(live).to_have_text("3 repositories found.")
+    choose(panel)
+    panel.press("Download Q4_K_M")
+
+    expect(live).to_have_text("Q4_K_M of ggml-org/gemma-3-12b-it-GGUF is in the queue.")
+
+
+def has_focus(panel: PanelPage) -> str:
+    """The label or text of what has the focus."""
+    return str(panel.page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
+
+
+def test_a_control_that_goes_leaves_the_focus_to_its_neighbour(open_panel):
+    panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0", "downloading"), download(MODEL)))
+    after = []
+
+    panel.button("Pause all").focus()
+    panel.show_queue(download("owner/first-GGUF:Q8_0", "downloading"))
+    after.append(has_focus(panel))
+    panel.button("Cancel all").focus()
+    panel.show_queue()
+    after.append(has_focus(panel))
+
+    assert after == ["Models", "Models"]
+
+
+def test_the_last_row_that_is_cleared_leaves_the_focus_in_the_panel(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "failed")))
+    panel.button("Clear Failed").focus()
+
+    panel.show_queue()
+
+    assert has_focus(panel) == "Models"
+
+
+def test_who_has_gone_elsewhere_is_not_called_back(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "failed")))
+    panel.button("Clear Failed").focus()
+    panel.page.evaluate("document.activeElement.blur()")
+
+    panel.show_queue()
+
+    assert panel.page.evaluate("document.activeElement === document.body")
+
+
+def test_a_short_panel_shows_all_of_its_suggestions(open_panel):
+    panel = open_panel(scenes.choosing())
+    panel.manager.answers["search"] *= 3
+
+    suggest(panel)
+
+    assert panel.page.get_by_role("row").count() == 9
+    assert panel.page.evaluate(
+        """() => {
+          const last = document.querySelector("[role=row]:last-child").getBoundingClientRect();
+          return document.elementFromPoint(last.left + 40, last.bottom - 4).closest("[role=row]:last-child") !== null;
+        }"""
+    )
+
+
 def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_panel):
     panel = open_panel(scenes.choosing())
     suggest(panel)
     field = panel.page.get_by_role("combobox")
 
     panel.page.keyboard.press("ArrowDown")
-    expect(panel.page.get_by_role("option").first).to_have_attribute("aria-selected", "true")
+    expect(panel.page.get_by_role("gridcell").first).to_have_attribute("aria-selected", "true")
     panel.page.keyboard.press("Escape")
 
     expect(field).to_have_attribute("aria-expanded", "false")
@@ -264,7 +383,7 @@ def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_pane
 
 def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
     panel = open_panel(FakeManager(download(MODEL)))
-    live = panel.page.locator("[aria-live=polite]")
+    live = panel.page.locator("[aria-live=polite] > :last-child")
 
     panel.show_queue(download(MODEL, "downloading"))
     expect(live).to_have_text(f"{TITLE} started.")

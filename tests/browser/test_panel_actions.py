@@ -11,7 +11,7 @@ from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GB, download
+from tests.support.snapshots import GB, completed, download, shards
 
 pytestmark = pytest.mark.browser
 
@@ -205,6 +205,50 @@ def test_nothing_moves_under_the_pointer(open_panel):
 
     assert while_inside == ["model-GGUF", "first-GGUF"]
     assert panel.rows() == ["first-GGUF", "model-GGUF"]
+
+
+def headings(panel: PanelPage) -> list[str]:
+    found: list[str] = panel.page.locator(".gglib-list [role=heading]").all_inner_texts()
+    return found
+
+
+def test_a_heading_counts_what_stands_below_it_also_while_nothing_moves(open_panel):
+    panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST), completed(SECOND)))
+    panel.row("first-GGUF").hover()
+
+    panel.show_queue(completed(MODEL), download(FIRST, "downloading"), completed(SECOND))
+    while_inside = (panel.rows(), headings(panel))
+    panel.page.mouse.move(2, 2)
+    panel.pump()
+
+    assert while_inside == (["model-GGUF", "first-GGUF", "second-GGUF"], ["Up next", "Done · 1"])
+    assert (panel.rows(), headings(panel)) == (["first-GGUF", "model-GGUF", "second-GGUF"], ["Done · 2"])
+
+
+_FILES = shards("model-Q4_K_M", [GB] * 4, [GB, GB, GB // 2, 0])
+_ENDED = {
+    "completed": completed(MODEL, shards=_FILES),
+    "failed": download(MODEL, "failed", error=RepoNotFoundError("There is no owner/model-GGUF any more. " * 5)),
+    "paused": download(MODEL, "paused", shards=_FILES, downloaded_bytes=2 * GB),
+    "cancelled": download(MODEL, "cancelled", shards=_FILES),
+}
+
+
+@pytest.mark.parametrize("ended", _ENDED.values(), ids=_ENDED)
+def test_what_ends_or_starts_above_a_pointer_moves_nothing_under_it(open_panel, ended):
+    running = download(MODEL, "downloading", downloaded_bytes=2 * GB, shards=_FILES)
+    panel = open_panel(FakeManager(running, download(FIRST), download(SECOND)))
+    target = panel.button("Remove second-GGUF Q8_0")
+    target.hover()
+    before = target.bounding_box()
+
+    panel.show_queue(ended, download(FIRST, "downloading", downloaded_bytes=GB), download(SECOND))
+    held = target.bounding_box()
+    panel.page.mouse.move(2, 2)
+    panel.pump()
+
+    assert held == before
+    assert target.bounding_box() != before
 
 
 def test_the_failed_can_be_tried_again_together_or_cleared(open_panel):

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Locator, expect
 from gglib_nb.errors import NotInQueueError
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
-from tests.support.snapshots import GB, download
+from tests.support.snapshots import GB, completed, download
 
 pytestmark = pytest.mark.browser
 
@@ -158,6 +158,19 @@ def test_remove_and_undo_by_keyboard_never_lose_the_focus(open_panel):
     panel.pump()
 
     expect(panel.button("Undo first-GGUF Q8_0")).to_be_focused()
+
+
+def test_what_was_pressed_by_keyboard_leaves_the_focus_to_what_takes_it_back(open_panel):
+    panel = open_panel(FakeManager(download(FIRST, "downloading"), download(SECOND)))
+    panel.button("Pause second-GGUF Q8_0").focus()
+
+    panel.show_queue(download(FIRST, "downloading"), download(SECOND, "paused"))
+    expect(panel.button("Resume second-GGUF Q8_0")).to_be_focused()
+    panel.show_queue(download(FIRST, "downloading"), download(SECOND, "downloading"))
+    expect(panel.button("Pause second-GGUF Q8_0")).to_be_focused()
+    panel.show_queue(download(FIRST, "downloading"), completed(SECOND))
+
+    expect(panel.button("Details of second-GGUF Q8_0")).to_be_focused()
 
 
 def test_when_the_undo_has_run_out_the_focus_goes_to_the_neighbour(open_panel):

@@ -183,6 +183,20 @@ test("while the pointer is on the list nothing moves, and what is new comes last
   );
 });
 
+test("a heading counts what is of its kind below it while nothing moves", () => {
+  const shown = panel.entriesOf(stateOf(item("o/a", { status: "downloading" }), item("o/b"), item("o/c", { status: "completed" })));
+  const next = panel.entriesOf(
+    stateOf(item("o/b", { status: "downloading" }), item("o/a", { status: "failed" }), item("o/c", { status: "completed" })),
+  );
+
+  const held = panel.heldOrder(shown, next);
+
+  assert.deepEqual(
+    held.map((entry) => entry.item?.id ?? `${entry.title} ${entry.count}`),
+    ["o/a", "Up next 0", "o/b", "Done 1", "o/c"],
+  );
+});
+
 test("what was cancelled a moment ago stays among its old neighbours and is not counted elsewhere", () => {
   const shown = panel.entriesOf(stateOf(item("o/a"), item("o/b"), item("o/c")));
   const old = item("o/old", { status: "cancelled" });
@@ -430,10 +444,24 @@ test("where the bytes stand is kept until it is said anew", () => {
 
 test("a folder has an address in Jupyter where it is below the server's root", () => {
   const lab = { baseUrl: "/user/ada/", serverRoot: "/home/ada" };
+  const addressOf = (path, settings = lab) => folderAddress(path, "/home/ada", settings);
 
-  assert.equal(folderAddress("/home/ada/models/o/m x/a.gguf", lab), "/user/ada/lab/tree/models/o/m%20x");
-  assert.equal(folderAddress("/home/adam/models/a.gguf", lab), null);
-  assert.equal(folderAddress("/home/ada/models/a.gguf", {}), null);
+  assert.equal(addressOf("/home/ada/models/o/m x/a.gguf"), "/user/ada/lab/tree/models/o/m%20x");
+  assert.equal(addressOf("/home/ada/a.gguf"), "/user/ada/lab/tree");
+  assert.equal(addressOf("/home/adam/models/a.gguf"), null);
+  assert.equal(addressOf("/home/ada/models/a.gguf", {}), null);
+});
+
+test("a server's root below the home folder is written with a tilde", () => {
+  const address = folderAddress("/home/ada/work/m/a.gguf", "/home/ada", { baseUrl: "/", serverRoot: "~/work" });
+
+  assert.equal(address, "/lab/tree/m");
+});
+
+test("a folder that Jupyter hides has no address in it", () => {
+  const lab = { baseUrl: "/", serverRoot: "/home/ada" };
+
+  assert.equal(folderAddress("/home/ada/.local/share/models/a.gguf", "/home/ada", lab), null);
 });
 
 test("models are found by every word of what is typed", () => {

@@ -115,12 +115,16 @@ class LightHost:
         while not self._outbox.empty():
             self._outbox.get_nowait()
 
-    def hear(self, kind: str, deadline_s: float = 5.0) -> None:
+    def until(self, holds: Callable[[], bool], what: str, deadline_s: float = 5.0) -> None:
+        """Brings the page what the widget sends until this holds."""
+        until_s = time.monotonic() + deadline_s
+        while not holds():
+            assert time.monotonic() < until_s, f"not within {deadline_s} s: {what}"
+            self.pump()
+
+    def hear(self, kind: str) -> None:
         """Waits until the page has sent a request of this kind, and brings it the answer."""
-        until = time.monotonic() + deadline_s
-        while not any(message["kind"] == kind for message in self.sent):
-            assert time.monotonic() < until, f"the page has not sent {kind!r}"
-            self.page.evaluate("new Promise(requestAnimationFrame)")
+        self.until(lambda: any(message["kind"] == kind for message in self.sent), f"the page sends {kind!r}")
         self.pump()
 
     def answer(self) -> None:

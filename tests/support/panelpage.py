@@ -7,7 +7,6 @@ from typing import Any
 from playwright.sync_api import Browser, Locator, expect
 
 from gglib_nb.notebook.panel import Panel
-from tests.support.fake_manager import FakeManager
 from tests.support.fakehost import LightHost
 
 OpenPanel = Callable[..., "PanelPage"]
@@ -21,9 +20,9 @@ body { background: #111; color-scheme: dark; --jp-layout-color1: #111; --jp-ui-f
 
 
 class PanelPage(LightHost):
-    """A panel over a fake manager, and how a person finds their way on it."""
+    """A panel over a manager, mostly a fake one, and how a person finds their way on it."""
 
-    def __init__(self, page: Any, manager: FakeManager) -> None:
+    def __init__(self, page: Any, manager: Any) -> None:
         self.manager = manager
         super().__init__(page, lambda: Panel(manager, pace_s=0.0))
 
@@ -64,7 +63,7 @@ def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
     contexts = []
     faults: list[str] = []
 
-    def open_panel(manager: FakeManager, *, width: int = 900, height: int = 900, **options: Any) -> PanelPage:
+    def open_panel(manager: Any, *, width: int = 900, height: int = 900, **options: Any) -> PanelPage:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()

@@ -213,11 +213,27 @@ def choosing() -> FakeManager:
     manager = FakeManager()
     manager.answers["plan"] = offered()
     manager.answers["search"] = [
-        RepoSummary("bartowski/Llama-3.2-3B-Instruct-GGUF", 412_000, 310, 3_212_749_888, "llama", None, None),
-        RepoSummary("unsloth/Llama-3.2-3B-Instruct-GGUF", 87_200, 120, 3_212_749_888, "llama", None, None),
-        RepoSummary("hugging-quants/Llama-3.2-3B-Instruct-Q8_0-GGUF", 9_950, 44, None, "llama", None, None),
+        _found("bartowski/Llama-3.2-3B-Instruct-GGUF", 412_000, 3_212_749_888, fit="fits", is_here=True),
+        _found("unsloth/Llama-3.3-70B-Instruct-GGUF", 87_200, 70_553_706_496, fit="too large"),
+        _found("hugging-quants/Llama-3.2-3B-Instruct-Q8_0-GGUF", 9_950, None, gate="manual"),
     ]
     return manager
+
+
+def _found(repo_id: str, downloads: int, parameters: int | None, **fields: Any) -> RepoSummary:
+    size = None if parameters is None else int(parameters * 0.6)
+    return RepoSummary(
+        repo_id,
+        downloads,
+        downloads // 1000,
+        parameters,
+        "llama",
+        fields.pop("gate", None),
+        None,
+        page_url=f"https://huggingface.co/{repo_id}",
+        likely_size_bytes=size,
+        **fields,
+    )
 
 
 def offered() -> RepoPlan:
@@ -255,6 +271,7 @@ def offered() -> RepoPlan:
         queued_bytes=0,
         ram_bytes=16 * 1024**3,
         vram_bytes=None,
+        page_url="https://huggingface.co/ggml-org/gemma-3-12b-it-GGUF",
     )
 
 

@@ -2,7 +2,7 @@
  * Adding: the field for a repository, what the Hub suggests, and the list of what a repository offers.
  */
 
-import { h, icon, iconButton, mark, pageLink, say } from "./dom.js";
+import { h, icon, iconButton, iconLink, mark, pageLink, say } from "./dom.js";
 import { count, size } from "./formats.js";
 import { press } from "./kernel.js";
 import { ageOf, suggestionTags, tagsOf, variantFacts } from "./words.js";
@@ -20,7 +20,8 @@ const billionsOf = (billions) => [String(billions * 1e9), `up to ${billions} B`]
 export class Adder {
   #asked = 0;
   #timer = 0;
-  #selected = -1;
+  /** Which suggestion is chosen, and which of its cells: itself, or the link to its card. */
+  #chosen = { row: -1, cell: 0 };
   /** The text that the message and the offer are about. */
   #shown = "";
 
@@ -39,17 +40,20 @@ export class Adder {
       role: "combobox",
       "aria-label": "Repository on the Hub",
       "aria-autocomplete": "list",
+      "aria-haspopup": "grid",
       "aria-expanded": "false",
       "aria-controls": `${id}-list`,
     });
     this.submit = h("button", { type: "submit", class: "gglib-button gglib-primary gglib-act" }, "Show variants");
-    this.options = h("ul", {
+    this.options = h("div", {
       id: `${id}-list`,
       class: "gglib-options",
-      role: "listbox",
+      role: "grid",
       "aria-label": "Repositories found",
       hidden: true,
     });
+    // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
+    this.options.addEventListener("mousedown", (event) => event.preventDefault());
     this.message = h("p", { class: "gglib-message", role: "status" });
     this.offer = h("section", { class: "gglib-offer", hidden: true });
     this.alternatives = h("div", { class: "gglib-alternatives", hidden: true });
@@ -64,16 +68,20 @@ export class Adder {
       mark(opener, "aria-expanded", String(!(this.filters.hidden = !this.filters.hidden)));
       this.view.changed();
     });
-    const box = h("div", { class: "gglib-search" }, icon("search"), this.input, this.options);
+    const box = h("div", { class: "gglib-search" }, icon("search"), this.input);
     const form = h("form", { class: "gglib-add" }, box, opener, this.submit);
-    this.element = h("div", { class: "gglib-adder" }, form, this.filters, this.message, this.alternatives, this.offer);
+    const question = h("div", { class: "gglib-question" }, form, this.filters, this.options);
+    this.element = h("div", { class: "gglib-adder" }, question, this.message, this.alternatives, this.offer);
+    question.addEventListener("focusout", ({ relatedTarget }) => {
+      if (!question.contains(/** @type {Node|null} */ (relatedTarget))) this.#leave();
+    });
+    question.addEventListener("keydown", ({ key }) => key === "Escape" && this.#suggest([]));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       void this.#show();
     });
     this.input.addEventListener("input", () => this.#typed());
     this.input.addEventListener("keydown", (event) => this.#key(event));
-    this.input.addEventListener("blur", () => this.#suggest([]));
   }
 
   /** What a search leaves out. */
@@ -88,6 +96,8 @@ export class Adder {
     this.task = select("Task", [["", "any task"], ...TASKS.map((task) => /** @type {[string, string]} */ ([task, task]))]);
     this.licence = h("input", { type: "text", class: "gglib-field", placeholder: "any licence", "aria-label": "Licence" });
     this.licence.addEventListener("change", () => this.#narrowed());
+    // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
+    this.licence.addEventListener("keydown", ({ key }) => key === "Enter" && this.#narrowed());
     const { largest, task, licence } = this;
     return h("div", { class: "gglib-filters", role: "group", "aria-label": "Filters", hidden: true }, largest, task, licence);
   }
@@ -103,6 +113,13 @@ export class Adder {
     this.#forget();
     if (text.length < 2) this.#suggest([]);
     else this.#timer = setTimeout(() => void this.#search(text), 300);
+  }
+
+  /** Who has gone elsewhere is offered nothing any more, also by an answer that comes later. */
+  #leave() {
+    clearTimeout(this.#timer);
+    this.#asked += 1;
+    this.#suggest([]);
   }
 
   /** What was said of another text does not stand beside this one. */
@@ -129,50 +146,81 @@ export class Adder {
 
   /** @param {Suggestion[]} found */
   #suggest(found) {
-    this.#selected = -1;
-    const nodes = found.map((repo, index) => {
-      const parts = [
-        repo.parameter_count === null ? "" : `${count(repo.parameter_count)} parameters`,
-        repo.downloads === null ? "" : `${count(repo.downloads)} downloads`,
-        ageOf(repo.modified_at, Date.now()),
-      ];
-      const tags = suggestionTags(repo).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
-      const facts = h("span", { class: "gglib-owner" }, parts.filter(Boolean).join(" · "));
-      const option = h(
-        "li",
-        { id: `${this.input.id}-${index}`, role: "option", "aria-selected": "false" },
-        h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, repo.repo_id), ...tags),
-        facts,
-      );
-      option.addEventListener("pointerdown", (event) => {
-        event.preventDefault();
-        this.#pick(repo.repo_id);
-      });
-      option.dataset.repo = repo.repo_id;
-      return option;
-    });
-    this.options.replaceChildren(...nodes);
-    this.options.hidden = !nodes.length;
-    mark(this.input, "aria-expanded", String(nodes.length > 0));
-    mark(this.input, "aria-activedescendant", null);
+    this.options.replaceChildren(...found.map((repo, index) => this.#suggestion(repo, `${this.input.id}-${index}`)));
+    this.options.hidden = !found.length;
+    mark(this.input, "aria-expanded", String(found.length > 0));
+    this.#choose(-1, 0);
+    this.#makeRoom();
+    if (found.length) this.view.announce(found.length === 1 ? "1 repository found." : `${found.length} repositories found.`);
   }
 
-  /** @param {KeyboardEvent} event */
+  /** A panel that is short gets as long as its suggestions: outside of it they would not be seen. */
+  #makeRoom() {
+    const panel = /** @type {HTMLElement|null} */ (this.element.closest(".gglib-panel"));
+    if (!panel) return;
+    panel.style.paddingBottom = "";
+    const missing = this.options.getBoundingClientRect().bottom + 8 - panel.getBoundingClientRect().bottom;
+    if (!this.options.hidden && missing > 0) panel.style.paddingBottom = `${missing}px`;
+  }
+
+  /** @param {Suggestion} repo @param {string} id */
+  #suggestion(repo, id) {
+    const parts = [
+      repo.parameter_count === null ? "" : `${count(repo.parameter_count)} parameters`,
+      repo.downloads === null ? "" : `${count(repo.downloads)} downloads`,
+      ageOf(repo.modified_at, Date.now()),
+    ];
+    const tags = suggestionTags(repo).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
+    const name = h(
+      "div",
+      { id, role: "gridcell", class: "gglib-suggestion" },
+      h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, repo.repo_id), ...tags),
+      h("span", { class: "gglib-owner" }, parts.filter(Boolean).join(" · ")),
+    );
+    name.addEventListener("click", () => this.#pick(repo.repo_id));
+    const row = h("div", { role: "row" }, name);
+    if (repo.page_url === null) return row;
+    const link = iconLink("page", `The card of ${repo.repo_id}, in a new tab`, repo.page_url);
+    link.tabIndex = -1;
+    row.append(h("div", { id: `${id}-card`, role: "gridcell" }, link));
+    return row;
+  }
+
+  /** @param {number} row @param {number} cell */
+  #cell = (row, cell) => /** @type {HTMLElement|undefined} */ (this.options.children[row]?.children[cell]);
+
+  /** @param {number} row -1 for none. @param {number} cell */
+  #choose(row, cell) {
+    const chosen = this.#cell(row, cell);
+    this.#chosen = { row, cell };
+    for (const one of this.options.querySelectorAll("[role=gridcell]")) mark(one, "aria-selected", String(one === chosen));
+    mark(this.input, "aria-activedescendant", chosen?.id ?? null);
+  }
+
+  /** Up and down lead from one suggestion to the next, right to its card and left back. @param {KeyboardEvent} event */
   #key(event) {
-    const options = /** @type {HTMLElement[]} */ ([...this.options.children]);
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const chosen = options[this.#selected];
-    if (step && options.length) {
-      event.preventDefault();
-      this.#selected = (this.#selected + step + options.length) % options.length;
-      options.forEach((option, index) => mark(option, "aria-selected", String(index === this.#selected)));
-      mark(this.input, "aria-activedescendant", options[this.#selected]?.id ?? null);
-    } else if (event.key === "Enter" && !event.isComposing) {
-      // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
-      event.preventDefault();
-      if (chosen) this.#pick(chosen.dataset.repo ?? "");
-      else void this.#show();
-    } else if (event.key === "Escape") this.#suggest([]);
+    const { row, cell } = this.#chosen;
+    const rows = this.options.children.length;
+    const above = row > 0 ? row - 1 : rows - 1;
+    /** @type {Record<string, [number, number]>} */
+    const ways = {
+      ArrowDown: [(row + 1) % rows, 0],
+      ArrowUp: [above, 0],
+      ArrowRight: [row, cell + 1],
+      ArrowLeft: [row, cell - 1],
+    };
+    const next = ways[event.key];
+    if (next && this.#cell(...next)) this.#choose(...next);
+    else if (event.key === "Enter" && !event.isComposing) this.#enter();
+    else return;
+    // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
+    event.preventDefault();
+  }
+
+  #enter() {
+    const chosen = this.#cell(this.#chosen.row, this.#chosen.cell);
+    if (chosen) (chosen.querySelector("a") ?? chosen).click();
+    else void this.#show();
   }
 
   /** @param {string} repo */
@@ -182,9 +230,7 @@ export class Adder {
   }
 
   async #show() {
-    clearTimeout(this.#timer);
-    this.#asked += 1;
-    this.#suggest([]);
+    this.#leave();
     const repo_id = this.input.value.trim();
     if (!repo_id || !this.view.isLive || this.submit.getAttribute("aria-busy") === "true") return;
     this.#shown = repo_id;
@@ -252,8 +298,10 @@ export class Adder {
     button.disabled = !variant.is_complete;
     button.addEventListener("click", async () => {
       const fields = { repo_id, quantization: variant.key, revision, companions: wanted() };
-      if (await press(this.view, button, message, "queue", fields))
-        button.replaceChildren(icon("check"), "In the queue");
+      if (!(await press(this.view, button, message, "queue", fields))) return;
+      button.replaceChildren(icon("check"), "In the queue");
+      mark(button, "aria-label", `In the queue: ${name}`);
+      this.view.announce(`${name} of ${repo_id} is in the queue.`);
     });
     const tags = tagsOf(variant).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
     const facts = variantFacts(variant);

@@ -105,7 +105,10 @@ function place(node, start, end) {
 }
 
 /** A name whose end stays in sight where it does not fit. @param {string} name @param {number} at */
-export const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
+const cutName = (name, at) => [h("span", {}, name.slice(0, at)), h("span", {}, name.slice(at))];
+
+/** A path that keeps its file's name. @param {string} path */
+export const cutPath = (path) => cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
 
 /** One file of an opened row. @param {ShardState} shard */
 export function shardLine(shard) {

@@ -51,6 +51,7 @@ export const ICONS = {
   delete: "M3 4.5h10M6.5 4.5v-2h3v2M4.5 4.5l.6 9h5.8l.6-9M6.8 7v4M9.2 7v4",
   models: "M3 4.5c0-2.6 10-2.6 10 0v7c0 2.6-10 2.6-10 0zM3 4.5c0 2.6 10 2.6 10 0M3 8c0 2.6 10 2.6 10 0",
   limits: "M2.5 5h7M12.5 5h1M2.5 11h1M6.5 11h7M9.5 3v4M3.5 9v4",
+  page: "M6.5 3.5h-3v9h9v-3M9.5 2.5h4v4M13.5 2.5L7.5 8.5",
   filter: "M2.5 4h11M4.5 8h7M6.5 12h3",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
@@ -74,6 +75,14 @@ export function iconButton(name, label, kind = "gglib-act") {
     { type: "button", class: `gglib-icon-button ${kind}`, title: label, "aria-label": label },
     icon(name),
   );
+}
+
+/** A link that shows an icon and says its label; it opens beside this page. @param {string} name @param {string} label @param {string} url */
+export function iconLink(name, label, url) {
+  const link = h("a", { class: "gglib-icon-button", target: "_blank", rel: "noopener noreferrer", title: label, "aria-label": label });
+  link.href = url;
+  link.append(icon(name));
+  return link;
 }
 
 /** Writes only what changed, so that a tick repaints digits and nothing else. @param {Element} node @param {string} text */

@@ -23,19 +23,23 @@ const REST_MS = 3000;
 const FREE_MS = 700;
 
 /** @param {Context} one @param {Context} other */
-const isSameContext = (one, other) => one.pending === other.pending && one.isBusy === other.isBusy && one.undoPosition === other.undoPosition;
+const isSameContext = (one, other) =>
+  one.pending === other.pending &&
+  one.isBusy === other.isBusy &&
+  one.undoPosition === other.undoPosition &&
+  one.isHeld === other.isHeld;
 
 /** @param {HTMLElement} element */
 const topOf = (element) => (element.isConnected ? element.getBoundingClientRect().top : NaN);
 
-/** What can be done to all of a section. @type {Record<string, [string, string][]>} */
+/** What can be done to all of a section: the request, its button, what is said of what no row tells. @type {Record<string, [string, string, string?][]>} */
 const OF_SECTIONS = {
   "§failed": [
     ["retry_all", "Retry all"],
-    ["clear_failed", "Clear"],
+    ["clear_failed", "Clear", "The list of failures is empty."],
   ],
-  "§completed": [["clear_completed", "Clear"]],
-  "§cancelled": [["clear_cancelled", "Clear"]],
+  "§completed": [["clear_completed", "Clear", "The list of what is done is empty."]],
+  "§cancelled": [["clear_cancelled", "Clear", "The list of what was cancelled is empty."]],
 };
 
 /** A section's title, with what can be done to all of it. */
@@ -45,10 +49,12 @@ class Heading {
     this.text = h("span", { role: "heading", "aria-level": "3" });
     this.message = h("p", { class: "gglib-message", role: "status" });
     const buttons = OF_SECTIONS[entry.key] ?? [];
-    const nodes = buttons.map(([kind, label]) => {
+    const nodes = buttons.map(([kind, label, said]) => {
       const name = label === "Clear" ? { "aria-label": `Clear ${entry.title}` } : {};
       const button = h("button", { type: "button", class: "gglib-button gglib-act", ...name }, label);
-      button.addEventListener("click", () => press(view, button, this.message, kind));
+      button.addEventListener("click", async () => {
+        if ((await press(view, button, this.message, kind)) && said) view.announce(said);
+      });
       return button;
     });
     this.element = h("div", { class: "gglib-heading", role: "listitem" }, this.text, ...nodes, this.message);
@@ -109,12 +115,12 @@ export class List {
     return {
       toggled: (item, isOpen) => {
         this.#opened.set(item.id, isOpen);
+        this.#free();
         this.view.changed();
       },
       cancelling: (item) => this.#undo.note(item, performance.now()),
       refused: (item) => this.#undo.forget(item.id),
-      // Who asked for it may see it although the pointer is here.
-      moving: () => (this.#freeUntilMs = performance.now() + FREE_MS),
+      moving: () => this.#free(),
       neighbour: (row, step) => this.#neighbour(row.item.id, step),
     };
   }
@@ -128,6 +134,11 @@ export class List {
   /** @param {PointerEvent} event */
   #hold({ pointerType }) {
     if (pointerType !== "touch") this.#heldUntilMs = performance.now() + REST_MS;
+  }
+
+  /** Who asked for a change may see it although the pointer is here. */
+  #free() {
+    this.#freeUntilMs = performance.now() + FREE_MS;
   }
 
   /** @param {number} nowMs */
@@ -161,7 +172,7 @@ export class List {
     const over = this.#undo.expired(nowMs);
     const lingers = (/** @type {string} */ id) => this.#undo.positionOf(id, nowMs) !== null;
     const next = withLingering(this.#shown, entriesOf(state), lingers);
-    this.#isHeld = this.#holds(nowMs);
+    this.#keepHeights(this.#holds(nowMs));
     const leaving = this.#focusedAmong(over);
     this.#shown = this.#isHeld ? heldOrder(this.#shown, next) : next;
     const heights = this.#shown.map((entry) => this.#heights.get(entry.key) ?? LIKELY_HEIGHT);
@@ -169,12 +180,23 @@ export class List {
     const sight = windowOf(heights, scrollTop - OVERSCAN, (clientHeight || 640) + 2 * OVERSCAN);
     const entries = this.#shown.slice(sight.first, sight.last);
     const { pending_count: pending, active_count } = state.queue;
-    for (const entry of entries) this.#patch(entry, { pending, isBusy: active_count > 0 }, nowMs);
+    const queue = { pending, isBusy: active_count > 0, isHeld: this.#isHeld };
+    for (const entry of entries) this.#patch(entry, queue, nowMs);
     this.#place(entries);
     this.#report(entries);
     leaving?.enter();
     this.#above.style.height = `${sight.above}px`;
     this.#below.style.height = `${sight.below}px`;
+  }
+
+  /** While a pointer is at work here the rows keep their height, whatever starts or ends in them. @param {boolean} isHeld */
+  #keepHeights(isHeld) {
+    if (isHeld === this.#isHeld) return;
+    this.#isHeld = isHeld;
+    for (const [key, { element }] of this.#rows) {
+      const height = isHeld ? this.#heights.get(key) : undefined;
+      element.style.setProperty("--gg-held", height === undefined ? null : `${height}px`);
+    }
   }
 
   /** Which rows are in sight, and which of them show where bytes stand. @param {Entry[]} entries */
@@ -186,7 +208,8 @@ export class List {
 
   /** @param {ItemState} item */
   #isOpen(item) {
-    return this.#opened.get(item.id) ?? isOpenByItself(item);
+    const row = this.#isHeld ? this.#rows.get(item.id) : undefined;
+    return this.#opened.get(item.id) ?? (row instanceof Row ? row.isOpen : isOpenByItself(item));
   }
 
   /** The row below the one that has the focus and is about to leave its place. @param {string[]} ids */
@@ -201,7 +224,7 @@ export class List {
     return element?.contains(activeElement) ?? false;
   }
 
-  /** @param {Entry} entry @param {{pending: number, isBusy: boolean}} queue @param {number} nowMs */
+  /** @param {Entry} entry @param {Omit<Context, "undoPosition">} queue @param {number} nowMs */
   #patch(entry, queue, nowMs) {
     const known = this.#rows.get(entry.key);
     if ("item" in entry) {

@@ -50,6 +50,6 @@
 /** @typedef {{id: string, is_right: boolean, text: string, files: CheckedItem[]}} VerifyReport */
 /** @typedef {{id: string, is_needed: boolean, text: string}} ModelAnswer */
 /** @typedef {{program: string, text: string}} LoadingLines */
-/** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState}>} Model */
+/** @typedef {import("@anywidget/types").AnyModel<{snapshot: PanelState, home: string}>} Model */
 
 export {};

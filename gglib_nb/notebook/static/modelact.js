@@ -3,7 +3,7 @@
  * delete it. The same in a done row and in the list of models.
  */
 
-import { copyButton, h, icon, iconButton, say } from "./dom.js";
+import { copyButton, h, iconButton, iconLink, say } from "./dom.js";
 import { percent, plural, size } from "./formats.js";
 import { folderAddress } from "./places.js";
 import { press } from "./kernel.js";
@@ -26,14 +26,14 @@ export class ModelActions {
     this.gone = gone;
     this.message = h("p", { class: "gglib-message", role: "status" });
     this.below = h("div", { class: "gglib-below" });
-    const folder = folderAddress(path);
+    const folder = folderAddress(path, view.kernel.model.get("home"));
     this.buttons = h(
       "span",
       { class: "gglib-model-actions" },
       copyButton(`Copy the path of ${title}`, () => path),
       code ?? this.#button("code", `Lines that load ${title}, for each program`, (button) => this.#showLoading(button)),
       this.#button("verify", `Verify ${title} anew`, (button) => this.#verify(button)),
-      ...(folder === null ? [] : [folderLink(folder, title)]),
+      ...(folder === null ? [] : [iconLink("folder", `Show the folder of ${title} in the file browser`, folder)]),
       this.#button("delete", `Delete ${title} from the disk`, (button) => this.#askDeletion(button)),
     );
   }
@@ -113,15 +113,6 @@ export class ModelActions {
     this.view.changed();
     no.focus();
   }
-}
-
-/** @param {string} address @param {string} title */
-function folderLink(address, title) {
-  const label = `Show the folder of ${title} in the file browser`;
-  const link = h("a", { class: "gglib-icon-button", target: "_blank", rel: "noopener", title: label, "aria-label": label });
-  link.href = address;
-  link.append(icon("folder"));
-  return link;
 }
 
 /** @param {string} title @param {LoadingLines} lines */

@@ -3,6 +3,7 @@
  * what can be done with each.
  */
 
+import { cutPath } from "./bars.js";
 import { h, say } from "./dom.js";
 import { count, size } from "./formats.js";
 import { ModelActions } from "./modelact.js";
@@ -81,7 +82,7 @@ export class Models {
       ),
       actions.buttons,
       h("div", { class: "gglib-line" }, ...modelFacts(model).map(([text, mood]) => h("span", { "data-mood": mood }, text))),
-      h("div", { class: "gglib-model-path", title: model.path }, model.path),
+      h("div", { class: "gglib-model-path", title: model.path }, ...cutPath(model.path)),
       actions.message,
       actions.below,
     );

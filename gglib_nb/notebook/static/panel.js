@@ -8,6 +8,7 @@
  *     messages  shapes on the wire            formats, words, state, segments, presses, undo  pure functions
  *     sight     what a person sees, told to the kernel
  *     dom       builders of elements          kernel                           requests and their answers
+ *     focus     never lost                    notify                           of what ended
  *     row, bars, drag, list, adder, header    the parts of the panel       models, modelact, places  what is on the disk
  *     surroundings, earlier  what stands around the list: lines about the queue, other kernels, what ended before
  *     bearings  focus and scroll of a view    view     one view of it          panel        the widget

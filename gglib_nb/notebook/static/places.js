@@ -13,17 +13,18 @@ function pageSettings() {
 }
 
 /**
- * The address at which Jupyter shows the folder of a file; null where the folder is not below the server's root, or where
- * this is no page of Jupyter.
- * @param {string} path @param {Record<string, string>} settings
+ * The address at which Jupyter shows the folder of a file; null where the folder is not below the server's root, where its
+ * path has a name with a dot in front, which Jupyter does not show, or where this is no page of Jupyter.
+ * @param {string} path @param {string} home The kernel's home folder, which the server writes as `~`.
+ * @param {Record<string, string>} settings
  */
-export function folderAddress(path, settings = pageSettings()) {
+export function folderAddress(path, home, settings = pageSettings()) {
   const { baseUrl, serverRoot } = settings;
-  const home = serverRoot?.startsWith("~") ? "" : serverRoot;
-  if (!baseUrl || !home) return null;
-  const root = home.endsWith("/") ? home : `${home}/`;
+  if (!baseUrl || !serverRoot) return null;
+  const root = serverRoot.replace(/^~/, home).replace(/\/*$/, "/");
   if (!path.startsWith(root)) return null;
-  const folder = path.slice(root.length, Math.max(path.lastIndexOf("/"), root.length));
+  const folders = path.slice(root.length).split("/").slice(0, -1);
+  if (folders.some((name) => name.startsWith("."))) return null;
   const isNotebook = settings.appName === "Jupyter Notebook" || settings.notebookPage !== undefined;
-  return `${baseUrl}${isNotebook ? "tree" : "lab/tree"}/${folder.split("/").map(encodeURIComponent).join("/")}`;
+  return [`${baseUrl}${isNotebook ? "tree" : "lab/tree"}`, ...folders.map(encodeURIComponent)].join("/");
 }

@@ -2,7 +2,7 @@
  * One download's row: title, bar, numbers, buttons, and what it opens to.
  */
 
-import { cutName, DividedBar, shardLine, updateShard } from "./bars.js";
+import { cutPath, DividedBar, shardLine, updateShard } from "./bars.js";
 import { aim, copyButton, h, icon, iconButton, ICONS, mark, pageLink, say } from "./dom.js";
 import { press } from "./kernel.js";
 import { ModelActions } from "./modelact.js";
@@ -13,8 +13,9 @@ import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } 
 /** @import { ItemState, ShardState } from "./messages.js" */
 
 /**
- * What a row is told besides its download: how many wait, and where it stood if it was cancelled here a moment ago.
- * @typedef {{pending: number, isBusy: boolean, undoPosition: number|null}} Context
+ * What a row is told besides its download: how many wait, whether any runs, whether a pointer is at work in the list, and
+ * where it stood if it was cancelled here a moment ago.
+ * @typedef {{pending: number, isBusy: boolean, isHeld: boolean, undoPosition: number|null}} Context
  */
 /** @typedef {{name: string, label: string, shown: (item: ItemState, context: Context) => boolean,
  *   asks: (item: ItemState, context: Context) => [string, object],
@@ -88,6 +89,18 @@ const ACTIONS = [
   },
 ];
 
+/** What a screen reader is told of what leaves no row to tell it. @type {Record<string, string>} */
+const SAID = { dismiss: "is off the list.", discard: "has nothing left on the disk." };
+
+/** Which control takes another back. @type {Record<string, string[]>} */
+const BACK = {
+  pause: ["resume"],
+  resume: ["pause"],
+  cancel: ["undo"],
+  remove: ["undo"],
+  undo: ["remove", "cancel"],
+};
+
 /** Buttons that say what they do, and their icons. @type {Record<string, string>} */
 const WORDED = { retry: "retry", again: "retry", undo: "undo" };
 
@@ -101,6 +114,8 @@ const companionsOf = (shards) => [...new Set(shards.map(({ kind }) => kind).filt
 export class Row {
   /** Where it will stand once the kernel has said so; null where it is not being moved. */
   #aim = /** @type {number|null} */ (null);
+  /** What its controls were last shown for. */
+  #offered = "";
 
   /** @param {View} view @param {ItemState} item @param {boolean} isOpen @param {Context} context @param {Host} host */
   constructor(view, item, isOpen, context, host) {
@@ -179,6 +194,7 @@ export class Row {
     if (isLeaving) this.host.cancelling(item);
     const isDone = await press(this.view, button, this.message, kind, fields);
     if (isLeaving && !isDone) this.host.refused(item);
+    if (isDone && SAID[kind]) this.view.announce(`${this.title} ${SAID[kind]}`);
   }
 
   /** To another place in the queue; what comes before the answer counts from there. @param {number} position @param {HTMLElement} button */
@@ -247,6 +263,9 @@ export class Row {
   /** @param {ItemState} item @param {boolean} isOpen @param {Context} context */
   update(item, isOpen, context) {
     if (item.position !== this.item.position || item.status !== this.item.status) this.#aim = null;
+    // What starts or ends while a pointer is at work in the list takes no more room until that has gone.
+    if (!context.isHeld) mark(this.element, "data-terse", null);
+    else if (item.status !== this.item.status) mark(this.element, "data-terse", "true");
     this.item = item;
     this.isOpen = isOpen;
     this.context = context;
@@ -265,12 +284,20 @@ export class Row {
     say(this.verified, digestOf(item));
     mark(this.verified, "data-good", String(item.is_verified === true));
     this.#path(item);
-    this.#showButtons();
     this.#showDetails(item);
+    this.#offer(item, isOpen, context);
+  }
+
+  /** Controls change with few things, and at most ticks with none of them. @param {ItemState} item @param {boolean} isOpen @param {Context} context */
+  #offer({ status, position, downloaded_bytes }, isOpen, context) {
+    const offered = [status, position, downloaded_bytes > 0, isOpen, ...Object.values(context)].join(" ");
+    if (offered === this.#offered) return;
+    this.#offered = offered;
+    this.#showButtons();
     this.#markStops();
   }
 
-  /** What has the focus and goes hands it to the row's next control, not to the page. */
+  /** What has the focus and goes hands it to what takes it back, else to what does nothing at a second press. */
   #showButtons() {
     const { activeElement } = /** @type {Document|ShadowRoot} */ (this.element.getRootNode());
     this.buttons.forEach((button, index) => {
@@ -279,8 +306,10 @@ export class Row {
       mark(button, "data-off", isOff?.(this.item, this.context) ? "true" : null);
       mark(button, "aria-disabled", this.view.isLive && !button.hasAttribute("data-off") ? null : "true");
     });
-    const isLost = this.element.contains(activeElement) && activeElement?.closest("[hidden]");
-    if (isLost) (this.buttons.find((button) => !button.hidden && !button.closest(".gglib-moves")) ?? this.opener).focus();
+    if (!(activeElement instanceof HTMLElement) || !this.element.contains(activeElement)) return;
+    if (!activeElement.closest("[hidden]")) return;
+    const back = BACK[activeElement.dataset.action ?? ""] ?? [];
+    (this.buttons.find(({ hidden, dataset }) => !hidden && back.includes(dataset.action ?? "")) ?? this.opener).focus();
   }
 
   /** @param {ItemState} item @param {boolean} isPending */
@@ -302,11 +331,7 @@ export class Row {
   #path({ id, path, status }) {
     if (status !== "completed" || path === null) this.path.replaceChildren();
     else if (!this.path.firstChild) {
-      const text = h(
-        "code",
-        { title: path },
-        ...cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1),
-      );
+      const text = h("code", { title: path }, ...cutPath(path));
       const code = copyButton(`Copy the lines that load ${this.title}`, () => this.#code(), "code");
       const actions = new ModelActions(this.view, id, this.title, path, () => this.view.changed(), code);
       this.path.append(text, actions.buttons, actions.message, actions.below);

@@ -109,14 +109,31 @@ export function entriesOf(state) {
 }
 
 /**
- * The entries in the order a person has under the pointer: nothing moves, headings stay, what is new comes last.
+ * The entries in the order a person has under the pointer: nothing moves, headings stay, what is new comes last. A heading
+ * counts what stands below it and is of its kind; one that would stand over nothing is not added.
  * @param {Entry[]} shown @param {Entry[]} next @returns {Entry[]}
  */
 export function heldOrder(shown, next) {
   const fresh = new Map(next.map((entry) => [entry.key, entry]));
-  const kept = shown.flatMap((old) => fresh.get(old.key) ?? ("title" in old ? { ...old, count: 0 } : []));
+  const kept = shown.flatMap((old) => fresh.get(old.key) ?? ("title" in old ? old : []));
   const known = new Set(kept.map((entry) => entry.key));
-  return [...kept, ...next.filter((entry) => !known.has(entry.key))];
+  const held = [...kept, ...next.filter((entry) => !known.has(entry.key))];
+  return held.map((entry, at) => ("title" in entry ? { ...entry, count: countBelow(held, at) } : entry)).filter(
+    (entry) => !("title" in entry) || entry.count > 0 || known.has(entry.key),
+  );
+}
+
+/** How many rows below a heading are of its kind. @param {Entry[]} entries @param {number} at */
+function countBelow(entries, at) {
+  const rest = entries.slice(at + 1);
+  const end = rest.findIndex((entry) => "title" in entry);
+  return rest.slice(0, end < 0 ? undefined : end).filter((row) => sectionOf(row) === entries[at]?.key).length;
+}
+
+/** The key of the heading that a row belongs under. @param {Entry} entry */
+function sectionOf(entry) {
+  const { status } = "item" in entry ? entry.item : { status: "queued" };
+  return `§${SECTIONS.find(([, , statuses]) => statuses.includes(status))?.[0]}`;
 }
 
 /**

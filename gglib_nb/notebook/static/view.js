@@ -6,6 +6,7 @@ import { Adder } from "./adder.js";
 import { Bearings } from "./bearings.js";
 import { copyButton, h, icon, mark, say } from "./dom.js";
 import { Earlier } from "./earlier.js";
+import { KeptFocus } from "./focus.js";
 import { Header } from "./header.js";
 import { Kernel } from "./kernel.js";
 import { List } from "./list.js";
@@ -29,6 +30,7 @@ const SILENCE_MS = 3000;
 const QUIET_MS = 5000;
 /** While something runs there is news every second: what was said longer ago is not said any more. */
 const STALE_MS = 2500;
+const MOST_SPOKEN = 8;
 
 /** @implements {View} */
 export class PanelView {
@@ -70,6 +72,7 @@ export class PanelView {
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
     this.root.append(...parts, emptyState(), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
+    this.focus = new KeptFocus(this.root);
     this.bearings = new Bearings(this.root, signal);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
@@ -139,9 +142,10 @@ export class PanelView {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
-  /** Says it to a screen reader. @param {string} text */
+  /** Says it to a screen reader, after what was said before, which it may still be reading. @param {string} text */
   announce(text) {
-    say(this.news, text);
+    this.news.append(h("p", {}, text));
+    if (this.news.childElementCount > MOST_SPOKEN) this.news.firstElementChild?.remove();
   }
 
   /** The models that are here stand in the place of the downloads, or these again. @param {boolean} isOn */
@@ -157,9 +161,9 @@ export class PanelView {
     this.#frame = 0;
     this.#wasPlaced ||= Boolean(this.el.parentNode);
     const state = this.state();
+    this.list.update(state); // first, since it reads how far it is scrolled: what was written before would be laid out for that
     this.header.update(state);
     this.notices.update(state);
-    this.list.update(state);
     this.elsewhere.update(state);
     this.earlier.update(state);
     mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
@@ -168,6 +172,7 @@ export class PanelView {
     this.#spoken = state;
     if (news.length) this.announce(news.join(" "));
     if (!this.isLive) this.#enable(false);
+    this.focus.mend();
   }
 
   /** @param {PanelState} state */
