@@ -39,7 +39,7 @@ def history_text(past: Sequence[PastDownload], width: int | None) -> str:
 
 def history_html(past: Sequence[PastDownload]) -> str:
     """The same as HTML."""
-    return html_table(_COLUMNS, _rows(past)) + hint(_HINT)
+    return html_table(_COLUMNS, _rows(past), folds=True) + hint(_HINT)
 
 
 def past_items(past: Sequence[PastDownload]) -> list[PastItem]:
