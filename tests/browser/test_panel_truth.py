@@ -315,6 +315,38 @@ def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
     assert after == before
 
 
+@pytest.mark.parametrize(
+    ("width", "files"),
+    [(900, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((900, 4), (560, 1), (560, 4)))],
+)
+def test_a_run_from_its_start_to_its_end_shifts_no_cell_below(open_panel, width, files):
+    first, second = "owner/first-GGUF:Q4_K_M", "owner/second-GGUF:Q4_K_M"
+    sizes = [4 * GB // files] * files
+    bars = {"shards": shards("model-Q4_K_M", sizes, [size // 2 for size in sizes])}
+    running: dict[str, Any] = {"downloaded_bytes": 2 * GB, "bytes_per_second": 1e6, "eta_seconds": 5.0, **bars}
+    panel = open_panel(FakeManager(download(first, "downloading", **running), download(second, **bars)), width=width)
+    panel.page.evaluate(
+        """() => {
+          document.body.append(Object.assign(document.createElement("p"), { id: "below", textContent: "x" }));
+          window.shifted = [];
+          new PerformanceObserver((list) => {
+            for (const { sources } of list.getEntries()) window.shifted.push(...sources.map(({ node }) => node?.id));
+          }).observe({ type: "layout-shift" });
+        }"""
+    )
+    panel.pump()
+
+    panel.show_queue(completed(first), download(second, "downloading", **running))
+    panel.show_queue(completed(first), completed(second), last_run=run_summary(completed=2))
+    by_itself = panel.page.evaluate("shifted")
+    panel.press("Details of first-GGUF Q4_K_M")
+    panel.press("Limits")
+    by_hand = panel.page.evaluate("shifted")
+
+    assert "below" not in by_itself
+    assert "below" in by_hand
+
+
 def test_a_file_without_a_digest_is_not_called_verified(open_panel):
     panel = open_panel(FakeManager(replace(completed(MODEL), is_verified=False)))
 
