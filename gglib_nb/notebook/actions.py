@@ -15,7 +15,7 @@ from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
 from gglib_nb.manager.futures import gathered, then
 from gglib_nb.notebook.history_table import past_items
-from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList
+from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList, plain
 from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager, Tell
 
 _MOST_SUGGESTIONS: Final = 8
@@ -193,8 +193,8 @@ def _variant_list(plan: RepoPlan) -> VariantList:
 
 def _variant_choice(variant: VariantPlan) -> VariantChoice:
     return {
-        "key": variant.key,
-        "label": variant.label,
+        "key": str(variant.key),
+        "label": plain(variant.label),
         "size_bytes": variant.size_bytes,
         "bytes_to_go": variant.bytes_to_go,
         "free_bytes_after": variant.free_bytes_after,

@@ -28,6 +28,7 @@ from gglib_nb.notebook.messages import (
     QueueState,
     RunState,
     ShardState,
+    plain,
 )
 from gglib_nb.notebook.wording import hosts
 
@@ -224,7 +225,7 @@ def _elsewhere_state(item: ElsewhereDownload) -> ElsewhereState:
         "is_left": item.is_left,
         "id": str(item.id),
         "name": item.display_name,
-        "quantization": item.id.quantization,
+        "quantization": plain(item.id.quantization),
         "status": item.status.value,
         "downloaded_bytes": item.downloaded_bytes,
         "total_bytes": item.total_bytes,
@@ -257,7 +258,7 @@ def _fields(item: QueuedDownload) -> dict[str, Any]:
         "id": str(item.id),
         "repo_id": item.repo_id,
         "name": item.display_name,
-        "quantization": item.quantization,
+        "quantization": plain(item.quantization),
         "revision": item.id.revision,
         "status": item.status.value,
         "position": item.position,

@@ -7,7 +7,7 @@ from typing import Final
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.messages import PastItem
+from gglib_nb.notebook.messages import PastItem, plain
 from gglib_nb.notebook.tables import Cell, Column, Row, hint, html_table, text_table
 
 _COLUMNS: Final = (
@@ -39,7 +39,7 @@ def history_text(past: Sequence[PastDownload], width: int | None) -> str:
 
 def history_html(past: Sequence[PastDownload]) -> str:
     """The same as HTML."""
-    return html_table(_COLUMNS, _rows(past)) + hint(_HINT)
+    return html_table(_COLUMNS, _rows(past), folds=True) + hint(_HINT)
 
 
 def past_items(past: Sequence[PastDownload]) -> list[PastItem]:
@@ -48,7 +48,7 @@ def past_items(past: Sequence[PastDownload]) -> list[PastItem]:
         {
             "id": str(one.id),
             "repo_id": one.id.repo_id,
-            "quantization": one.id.quantization,
+            "quantization": plain(one.id.quantization),
             "outcome": one.outcome.value,
             "total_bytes": one.total_bytes,
             "bytes_per_second": one.bytes_per_second,

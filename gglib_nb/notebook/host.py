@@ -3,6 +3,7 @@
 Imports nothing: in a script there is no IPython, and none is loaded to find that out.
 """
 
+import os
 import sys
 from typing import Any
 
@@ -17,3 +18,8 @@ def kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
 def has_person() -> bool:
     """Whether somebody sits before the kernel: clients that can be asked for input have a person, papermill has none."""
     return bool(getattr(kernel(), "_allow_stdin", False))
+
+
+def is_recording() -> bool:
+    """Whether all that cells show is kept for readers without a kernel. Voilà runs cells as papermill does, and then opens a page."""
+    return not has_person() and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")

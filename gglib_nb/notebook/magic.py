@@ -70,6 +70,7 @@ class GgufMagics(Magics):
         self._recall = Recall()
         self._panel: Panel | None = None
         self._panel_manager: DownloadManager | None = None
+        self._beside: Any = None
         self._manager: DownloadManager | None = None
         self._said: set[str] = set()
         self._replaced: Any = None
@@ -146,10 +147,17 @@ class GgufMagics(Magics):
         if beside and (sidecar := _sidecar()) is None:
             _print(_NO_SIDECAR)
         elif beside:
-            with sidecar(title="Downloads"):
+            self._close_beside()  # asked for again it comes to the front; a person may have closed it, which nobody tells
+            self._beside = sidecar(title="Downloads")
+            with self._beside:
                 display(self._panel)
         else:
             display(self._panel)
+
+    def _close_beside(self) -> None:
+        if self._beside is not None:
+            self._beside.close()
+            self._beside = None
 
     def _wait(self, command: commands.Wait, manager: "DownloadManager") -> None:
         snapshot = manager.snapshot
@@ -217,6 +225,7 @@ class GgufMagics(Magics):
                 table[name] = before
         with suppress(ValueError):
             self._shell.Completer.custom_matchers.remove(self._matcher)
+        self._close_beside()
         if self._panel is not None:
             self._panel.close()
 

@@ -17,6 +17,7 @@ _MOST_SHOWN_FILES: Final = 8
 _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 # Middle tones that keep 4.5:1 as text on white and on JupyterLab's dark grey come from its own variables where it is there.
 _MUTED: Final = "color:var(--jp-ui-font-color2,#6b6b6b)"
+_OF_FILE: Final = f"{_MUTED};padding-left:1.5em"
 _BAD: Final = "color:var(--jp-error-color1,#c62828)"
 _FILL: Final = "var(--jp-brand-color1,#1976d2)"
 _EMPTY: Final = "rgba(128,128,128,.28)"
@@ -36,7 +37,7 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None, *, is_redra
     parts = [_muted(wording.notice(notice)) for notice in snapshot.notices]
     parts.append(f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty())
     parts += [f"<div>{escape(request)}: resolving</div>" for request in map(wording.printable, snapshot.resolving)]
-    parts += _table("", [_live_row(item, is_redrawn=is_redrawn) for item in snapshot.items], _MOST_ROWS)
+    parts += _table("", [_live_row(item, _files(item, is_redrawn=is_redrawn)) for item in snapshot.items], _MOST_ROWS)
     parts += _table("Failed", [_failed_row(item) for item in snapshot.recent_failures], _MOST_RECENT)
     parts += _table("Done", [_done_row(item) for item in snapshot.recent_completed], _MOST_RECENT)
     parts += _table("Cancelled", [_cancelled_row(item) for item in snapshot.recent_cancelled], _MOST_RECENT)
@@ -49,17 +50,19 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None, *, is_redra
 
 
 def download_html(item: QueuedDownload) -> str:
-    """One download, live or ended, that is brought up to date while somebody looks."""
+    """One download, live or ended, that is brought up to date while somebody looks: its own line, and one for each file."""
     match item.status:
         case DownloadStatus.COMPLETED:
-            row = _done_row(item)
+            rows = [_done_row(item)]
         case DownloadStatus.FAILED:
-            row = _failed_row(item)
+            rows = [_failed_row(item)]
         case DownloadStatus.CANCELLED:
-            row = _cancelled_row(item)
+            rows = [_cancelled_row(item)]
         case _:
-            row = _live_row(item, is_redrawn=True)
-    return f'<div style="line-height:1.4">{table([row])}</div>'
+            # In one table, so that all bars stand below one another.
+            files = _file_rows(item, is_redrawn=True)
+            rows = [_live_row(item), *((f'<span style="{_OF_FILE}">{title}</span>', *rest) for title, *rest in files)]
+    return f'<div style="line-height:1.4">{table(rows)}</div>'
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:
@@ -91,10 +94,10 @@ def _table(title: str, rows: list[tuple[str, ...]], most: int) -> Iterator[str]:
         yield _muted(f"… and {len(rows) - most} more")
 
 
-def _live_row(item: QueuedDownload, *, is_redrawn: bool) -> tuple[str, ...]:
+def _live_row(item: QueuedDownload, files: str = "") -> tuple[str, ...]:
     title = f"<code>{escape(wording.name(item))}</code>"
     told = " ".join(part for part in (wording.place(item), wording.state(item)) if part)
-    below = _muted(told) + _files(item, is_redrawn=is_redrawn)
+    below = _muted(told) + files
     amount = escape(wording.amount(item.downloaded_bytes, item.total_bytes))
     started = item.status is not DownloadStatus.QUEUED or item.downloaded_bytes
     meter = f"{bar(item.progress)} {formats.percent(item.progress)}" if started else ""
@@ -102,10 +105,16 @@ def _live_row(item: QueuedDownload, *, is_redrawn: bool) -> tuple[str, ...]:
 
 
 def _files(item: QueuedDownload, *, is_redrawn: bool) -> str:
-    files = wording.files(item)
-    if not files or item.status.is_pending:
-        return ""
-    rows = [
+    rows = _file_rows(item, is_redrawn=is_redrawn)
+    if not rows or is_redrawn:
+        return table(rows) if rows else ""
+    summary = f'<summary style="cursor:pointer">{len(wording.files(item))} files</summary>'
+    return f"<details>{summary}{table(rows)}</details>"
+
+
+def _file_rows(item: QueuedDownload, *, is_redrawn: bool) -> list[tuple[str, ...]]:
+    files = () if item.status.is_pending else wording.files(item)
+    return [
         (
             escape(wording.file_title(item, file)),
             f"{bar(wording.shard_fraction(file))} {formats.percent(wording.shard_fraction(file))}",
@@ -115,9 +124,6 @@ def _files(item: QueuedDownload, *, is_redrawn: bool) -> str:
         for file in files
         if not is_redrawn or len(files) <= _MOST_SHOWN_FILES or file.status in _MOVING
     ]
-    if is_redrawn:
-        return table(rows) if rows else ""
-    return f'<details><summary style="cursor:pointer">{len(files)} files</summary>{table(rows)}</details>'
 
 
 def _failed_row(item: QueuedDownload) -> tuple[str, ...]:

@@ -470,6 +470,11 @@ Request = (
 )
 
 
+def plain(label: str | None) -> str | None:
+    """A quantization's label as a string and nothing more: marimo's encoder makes an object of a subclass of it."""
+    return None if label is None else str(label)
+
+
 def _hints_by_kind() -> dict[str, dict[str, tuple[Any, bool]]]:
     found: dict[str, dict[str, tuple[Any, bool]]] = {}
     for shape in get_args(Request):

@@ -21,6 +21,7 @@ from gglib_nb.notebook.messages import (
     ModelList,
     VerifyReport,
     VerifyState,
+    plain,
 )
 from gglib_nb.notebook.model_table import repaired, verified
 from gglib_nb.notebook.update_table import in_words, updating
@@ -75,7 +76,8 @@ def model_list(models: list[ModelSummary], use: DiskUse) -> ModelList:
 
 
 def _item(model: ModelSummary) -> ModelItem:
-    return asdict(model)  # type: ignore[return-value]  # a test compares the fields
+    # A test compares the fields.
+    return asdict(model) | {"quantization": plain(model.quantization)}  # type: ignore[return-value]
 
 
 def _loading(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above

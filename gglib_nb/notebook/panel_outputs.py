@@ -55,7 +55,7 @@ class PanelOutputs:
             self._shell.events.register("post_run_cell", self._end_cell)
         with self._lock:
             self._outputs.append(output)
-            self._is_stale |= not host.has_person()
+            self._is_stale |= host.is_recording()
         self.follow(self._snapshot())
 
     def follow(self, snapshot: QueueSnapshot) -> None:
@@ -93,7 +93,7 @@ class PanelOutputs:
         if not outputs:
             return
         data, metadata = self._bundle()
-        if not host.has_person():
+        if host.is_recording():
             data = {kind: data[kind] for kind in _STATIC}
         for output in outputs:
             output.show(data, metadata)

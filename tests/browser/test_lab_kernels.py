@@ -119,6 +119,26 @@ def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_mi
     assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
 
 
+def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: OpenNotebook, hub: DemoHub) -> None:
+    small = "demo/tiny-llama-GGUF:Q2_K"
+    page = opened(f"%gguf queue {small}", "%gguf", "%gguf history")
+    page.run(1)
+    page.run(2)
+    expect(row_of(page, small)).to_have_attribute("data-status", "completed", timeout=30_000)
+    expect(panel_of(page).get_by_role("button", name="Earlier")).to_be_hidden()
+
+    page.restart_kernel()
+    page.run(0)
+    page.run(2)
+    panel_of(page).get_by_role("button", name="Earlier · 1").click()
+
+    past = panel_of(page).get_by_role("list", name="Downloads that ended before").get_by_role("listitem")
+    expect(past).to_have_count(1)
+    expect(past).to_contain_text("completed")
+    expect(past).to_contain_text("MB/s")
+    assert small in page.run(3)
+
+
 def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
     opened: OpenNotebook, lab: JupyterLab, hub: DemoHub
 ) -> None:

@@ -81,6 +81,7 @@ def test_clear_forgets_what_ended_before(open_panel: OpenPanel) -> None:
 
     assert panel.asked() == [("clear_history",)]
     expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
+    expect(panel.page.locator(".gglib-panel :focus")).to_have_count(1)
 
 
 def test_what_ended_before_gives_its_place_to_the_models(open_panel: OpenPanel) -> None:

@@ -1,6 +1,7 @@
 """What cells show while downloads run, and what their outputs say once they have ended."""
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +61,20 @@ def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: DemoHub
     kernel.run("%gguf status", has_person=True)
 
     assert [output["type"] for output in cell.outputs] == ["display_data"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("server", "is_live"), [("jupyter_server/2", False), ("voila/0.5", True)])
+def test_the_live_view_stays_for_a_page_and_goes_where_the_notebook_is_only_saved(
+    hub: DemoHub, tmp_path: Path, server: str, is_live: bool
+) -> None:
+    hub.set_speed()
+    with Kernel(tmp_path, hub.url, {"SERVER_SOFTWARE": server}) as kernel:
+        cell = kernel.run("%load_ext gglib_nb\n%gguf queue demo/other\n%gguf\n%gguf wait")
+
+    *_, last = displays(cell)
+    assert "SHA-256 verified" in last["text/plain"]
+    assert ("application/vnd.jupyter.widget-view+json" in last) is is_live
 
 
 # A download that is awaited

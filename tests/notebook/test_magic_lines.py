@@ -597,12 +597,14 @@ def test_a_panel_beside_the_notebook_says_what_it_needs_where_that_is_missing(sh
     assert "%pip install sidecar" in said
 
 
-def test_a_panel_beside_the_notebook_is_shown_in_the_side_area(shell, manager, monkeypatch):
-    opened = []
+def test_a_panel_beside_the_notebook_is_shown_in_the_side_area_once_however_often_it_is_asked_for(
+    shell, manager, monkeypatch
+):
+    done = []
 
     class Sidecar:
         def __init__(self, *, title):
-            opened.append(title)
+            done.append(title)
 
         def __enter__(self):
             return self
@@ -610,12 +612,17 @@ def test_a_panel_beside_the_notebook_is_shown_in_the_side_area(shell, manager, m
         def __exit__(self, *_error):
             return None
 
+        def close(self):
+            done.append("closed")
+
     monkeypatch.setitem(sys.modules, "sidecar", SimpleNamespace(Sidecar=Sidecar))
     shell.kernel = object()
 
     run(shell, "panel --side")
+    run(shell, "panel --side")
+    magic.unload(shell)
 
-    assert opened == ["Downloads"]
+    assert done == ["Downloads", "closed", "Downloads", "closed"]
 
 
 def test_all_downloads_are_paused_and_resumed_in_one_line(shell, manager):

@@ -6,11 +6,16 @@ from dataclasses import replace
 import comm
 import pytest
 
-from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.history import PastDownload
+from gglib_nb.domain.quantization import Quantization
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
+from tests.support.catalog_models import model as catalog_model
 from tests.support.fake_manager import FakeManager
+from tests.support.plan_values import a_plan, a_variant
 from tests.support.snapshots import GB, completed, download, shard
 
 MODEL = "owner/model-GGUF:Q4_K_M"
@@ -77,6 +82,37 @@ def test_a_delta_holds_what_changed_and_nothing_else(panel_of):
             "items": {MODEL: {"fields": {"downloaded_bytes": 2 * GB}, "bars": [(0, 2 * GB)]}},
         }
     ]
+
+
+def kinds_of(value):
+    """The types of everything in a message."""
+    if isinstance(value, dict):
+        return {type(key) for key in value}.union(*(kinds_of(one) for one in value.values()))
+    if type(value) in (list, tuple):
+        return set().union(*(kinds_of(one) for one in value))
+    return {type(value)}
+
+
+def test_a_label_is_sent_as_a_plain_string_since_not_every_host_writes_messages_with_json(panel_of):
+    label = Quantization("Q4_K_M")
+    id_ = DownloadId("owner/model-GGUF", label)
+    manager = FakeManager(
+        replace(completed(MODEL), id=id_), replace(download("owner/b:Q8_0"), id=DownloadId("owner/b", label))
+    )
+    manager.answers["history"] = [PastDownload(id_, DownloadStatus.COMPLETED, GB, 1.5, 1.0, 2.0)]
+    manager.registered = [catalog_model(str(id_), id=id_, label=label)]
+    manager.answers["plan"] = a_plan(a_variant(label))
+    panel = panel_of(manager)
+
+    sent = [
+        panel.state,
+        ask(panel, cid="1", kind="history"),
+        ask(panel, cid="2", kind="models"),
+        ask(panel, cid="3", kind="variants", repo_id="owner/model-GGUF"),
+    ]
+
+    assert kinds_of(sent) <= {str, int, float, bool, type(None)}
+    assert "Q4_K_M" in str(sent)
 
 
 def test_every_field_of_a_row_is_sent(panel_of):

@@ -79,7 +79,7 @@ class JupyterLab:
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir(parents=True, exist_ok=True)
         self.token = secrets.token_hex(16)
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._write_settings({**_QUIET, **(settings or {})})
         self._log = (folder / "server.log").open("wb")
@@ -250,7 +250,8 @@ class NotebookPage:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
