@@ -169,6 +169,24 @@ def test_in_the_classic_notebook_the_panel_moves_and_its_buttons_act(classic: Pa
     assert classic.evaluate("Jupyter.notebook.get_cells().length") == 3
 
 
+def test_in_the_classic_notebook_the_panel_is_one_and_keeps_what_was_typed_when_the_run_ends(
+    classic: Page, hub: DemoHub
+) -> None:
+    moves(classic, hub)
+    field = classic.locator(".gglib-panel").get_by_role("combobox")
+    field.fill("owner/name")
+    hub.set_speed()
+
+    classic.wait_for_function(
+        "() => JSON.stringify(Jupyter.notebook.get_cell(2).output_area.toJSON()).includes('SHA-256 verified')",
+        timeout=START_TIMEOUT_S * 1000,
+    )
+
+    expect(classic.locator(".gglib-panel")).to_have_count(1)
+    expect(row_of(classic, Q4_K_M)).to_have_attribute("data-status", "completed")
+    expect(field).to_have_value("owner/name")
+
+
 # Beside the notebook
 
 

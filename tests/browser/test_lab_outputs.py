@@ -100,19 +100,22 @@ def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
 
 
 @pytest.mark.slow
-def test_two_panels_keep_each_what_was_done_in_it(opened: OpenNotebook, hub: DemoHub) -> None:
-    page = opened(f"%gguf queue {ID}", "%gguf", "%gguf")
+def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened: OpenNotebook, hub: DemoHub) -> None:
+    page = opened(f"%gguf queue {ID}", "%gguf", "%gguf", "time.sleep(60)")
     for index in (1, 2, 3):
         page.run(index)
     hub.wait_for(bytes_flow)
     fields = page.page.locator(".gglib-panel").get_by_role("combobox")
     fields.nth(0).fill("the/first")
     fields.nth(1).fill("the/second")
+    page.start(4)
+    page.wait_until_busy()
     hub.set_speed()
 
     for index in (2, 3):
         wait_until_it_says_how_it_ended(page, index)
 
+    assert page.is_running(4)
     expect(fields).to_have_count(2)
     assert [field.input_value() for field in fields.all()] == ["the/first", "the/second"]
 

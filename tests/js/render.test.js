@@ -306,7 +306,8 @@ test("a view that is in the page, or not there yet, is not taken for another", a
 
 test("a view that was taken off the page with the cell around it keeps its place there", async () => {
   const first = show(state({ a: item("a") }));
-  const cell = window.document.createElement("div");
+  const cell = window.document.body.appendChild(window.document.createElement("div"));
+  cell.className = "jp-Cell";
   cell.append(first.el);
   await painted();
   cell.remove();

@@ -107,9 +107,9 @@ export class PanelView {
     void this.earlier.refresh();
   }
 
-  /** Whether its element was taken off the page by itself, and not with what is around it. */
+  /** Whether its element was taken off the page, and not with all of its cell, as JupyterLab does to one that is out of sight. */
   get isStray() {
-    return this.#wasPlaced && !this.el.parentNode;
+    return this.#wasPlaced && !this.el.isConnected && !this.el.closest(".jp-Cell");
   }
 
   get isClosed() {
@@ -159,7 +159,7 @@ export class PanelView {
 
   #paint() {
     this.#frame = 0;
-    this.#wasPlaced ||= Boolean(this.el.parentNode);
+    this.#wasPlaced ||= this.el.isConnected;
     const state = this.state();
     this.list.update(state); // first, since it reads how far it is scrolled: what was written before would be laid out for that
     this.header.update(state);
