@@ -322,7 +322,7 @@ def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
 def test_a_run_from_its_start_to_its_end_shifts_no_cell_below(open_panel, width, files):
     first, second = "owner/first-GGUF:Q4_K_M", "owner/second-GGUF:Q4_K_M"
     sizes = [4 * GB // files] * files
-    bars = {"shards": shards("model-Q4_K_M", sizes, [size // 2 for size in sizes])}
+    bars: dict[str, Any] = {"shards": shards("model-Q4_K_M", sizes, [size // 2 for size in sizes])}
     running: dict[str, Any] = {"downloaded_bytes": 2 * GB, "bytes_per_second": 1e6, "eta_seconds": 5.0, **bars}
     panel = open_panel(FakeManager(download(first, "downloading", **running), download(second, **bars)), width=width)
     panel.page.evaluate(
