@@ -185,8 +185,10 @@ class Downloads:
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
 
     def same_stopping(self, plan: PlannedDownload) -> Stop | None:
-        """The stop under way of a download that is the same one, or that answers to its id."""
-        return next((stop for stop in self.stopping.values() if _is_same(stop.entry, plan)), None)
+        """The stop under way of a cancelled download that is the same one, or that answers to its id."""
+        # (One that was queued again with other files may be over before its first attempt has stopped.)
+        cancelled = (stop for stop in self.stopping.values() if stop.entry.status is DownloadStatus.CANCELLED)
+        return next((stop for stop in cancelled if _is_same(stop.entry, plan)), None)
 
     def known(self, id: DownloadId) -> Entry:  # noqa: A002
         """The live download meant by `id`.

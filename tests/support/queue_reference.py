@@ -89,6 +89,9 @@ class Reference:
     def is_drained(self):
         return not self.active and not self.stopping and all(item.status == "paused" for item in self.pending)
 
+    def cancelled_and_stopping(self):
+        return [item for item, _plan in self.stopping.values() if item.status == "cancelled"]
+
     def failures(self):
         return [item for item in reversed(self.ended) if item.status == "failed"]
 
@@ -106,7 +109,7 @@ class Reference:
         """`downloads` are `(plan, status, whether it ran)`; returns how many went on, wait, rest and had failed."""
         outcomes = {"going_on": 0, "waiting": 0, "paused": 0, "failed": 0}
         for plan, status, was_active in downloads:
-            known = [*self.live(), *self.ended, *(item for item, _plan in self.stopping.values())]
+            known = [*self.live(), *self.ended, *self.cancelled_and_stopping()]
             if any(item.is_same(plan) for item in known):
                 continue
             item = Item(plan, status)
@@ -150,7 +153,7 @@ class Reference:
             raise RefusedError(errors.AlreadyQueuedError)
 
     def admit(self, plan):
-        item = next((item for item, _plan in self.stopping.values() if item.is_same(plan)), None)
+        item = next((item for item in self.cancelled_and_stopping() if item.is_same(plan)), None)
         self.ended = [other for other in self.ended if not other.is_same(plan)]
         if item is None:
             item = Item(plan)

@@ -237,6 +237,20 @@ def test_queueing_again_with_other_files_is_not_done_by_the_old_attempt(queue):
     assert queue.attempts[A] == 2
 
 
+def test_one_that_is_over_with_other_files_before_its_old_attempt_stopped_can_be_queued_once_more():
+    queue = QueueDriver(max_concurrent=2)
+    queue.queue(a_plan(A, a_file("a.gguf")))
+    queue.cancel(A)
+    queue.queue(a_plan(A, a_file("new-a.gguf"), commit_sha="d" * 40))
+    queue.complete(A)
+
+    queue.queue(a_plan(A, a_file("a.gguf")))
+
+    assert queue.rows == [f"{A} queued 1"]
+    queue.stopped(1)
+    assert queue.rows == [f"{A} downloading 0"]
+
+
 def test_queueing_again_under_another_name_is_the_same_download(queue):
     queue.cancel(A)
 
