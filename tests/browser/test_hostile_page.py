@@ -43,7 +43,14 @@ def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
     assert panel.page.evaluate("window.wasRun") is None
 
 
-@pytest.mark.parametrize("path", [f"/m/{QUOTES}/m.gguf", f"/m/{IMAGE}{SCRIPT}.gguf", '/m/");import os#.gguf'])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/m/{QUOTES}/m.gguf",
+        pytest.param(f"/m/{IMAGE}{SCRIPT}.gguf", marks=pytest.mark.slow),
+        pytest.param('/m/");import os#.gguf', marks=pytest.mark.slow),
+    ],
+)
 def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: OpenPanel, path: str) -> None:
     done = replace(completed("owner/done-GGUF:Q4_K_M"), paths=(path,))
     panel = open_panel(FakeManager(recent_completed=(done,)))

@@ -60,6 +60,7 @@ def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: Op
     assert page.run(4) == "['demo/tiny-llama-GGUF:F16']\n"
 
 
+@pytest.mark.slow
 def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: DemoHub) -> None:
     for name in ("first", "second", "third"):
         hub.add_repository(one_model(f"demo/{name}", 200 * MB))

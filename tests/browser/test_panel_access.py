@@ -110,7 +110,9 @@ def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, sce
     }
 
 
-@pytest.mark.parametrize("width", [360, 380, 590])
+@pytest.mark.parametrize(
+    "width", [360, pytest.param(380, marks=pytest.mark.slow), pytest.param(590, marks=pytest.mark.slow)]
+)
 def test_no_name_no_rate_and_no_hint_is_cut_in_a_narrow_panel(open_panel, width):
     panel = open_panel(scenes.busy(), width=width)
 
@@ -134,7 +136,7 @@ def test_no_name_no_rate_and_no_hint_is_cut_in_a_narrow_panel(open_panel, width)
     assert min(names) >= 120
 
 
-@pytest.mark.parametrize("width", [380, 900])
+@pytest.mark.parametrize("width", [380, pytest.param(900, marks=pytest.mark.slow)])
 def test_the_lines_that_load_a_model_break_in_no_word_also_where_the_host_breaks_everywhere(open_panel, width):
     panel = open_panel(scenes.done(), width=width)
     # What JupyterLab says of every output.
@@ -207,7 +209,9 @@ def test_a_row_is_one_stop_of_the_tab_key_and_the_arrows_reach_its_controls(open
     assert above == ["Details of first-GGUF Q8_0", "solid"]
 
 
-@pytest.mark.parametrize("width", [360, 620, 1200])
+@pytest.mark.parametrize(
+    "width", [620, pytest.param(360, marks=pytest.mark.slow), pytest.param(1200, marks=pytest.mark.slow)]
+)
 def test_how_a_waiting_row_is_moved_is_seen_at_rest(open_panel, width):
     panel = open_panel(scenes.halfway(), width=width)
 
@@ -254,7 +258,9 @@ def test_in_a_horizontal_box_the_panel_has_a_width(open_panel):
     assert widths[1] > 320
 
 
-@pytest.mark.parametrize("width", [380, 590, 620])
+@pytest.mark.parametrize(
+    "width", [590, pytest.param(380, marks=pytest.mark.slow), pytest.param(620, marks=pytest.mark.slow)]
+)
 def test_the_texts_of_a_row_do_not_overlap(open_panel, width):
     panel = open_panel(scenes.busy(), width=width)
 
@@ -392,6 +398,7 @@ def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
     expect(live).to_have_text(f"{TITLE} started.")
 
 
+@pytest.mark.slow
 def test_reduced_motion_is_respected(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), reduced_motion="reduce")
 
@@ -401,6 +408,7 @@ def test_reduced_motion_is_respected(open_panel):
     )
 
 
+@pytest.mark.slow
 def test_high_contrast_keeps_the_bars(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), forced_colors="active")
 

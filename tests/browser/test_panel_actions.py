@@ -33,24 +33,31 @@ def swallow_line_breaks(panel: PanelPage) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "label", "asked"),
-    [
-        ("downloading", "Pause", ("pause", MODEL)),
-        ("downloading", "Cancel", ("cancel_download", MODEL)),
-        ("queued", "Pause", ("pause", MODEL)),
-        ("queued", "Remove", ("remove_from_queue", MODEL)),
-        ("paused", "Resume", ("resume", MODEL)),
-        ("failed", "Retry", ("retry", MODEL)),
-        ("failed", "Dismiss", ("clear_failed", MODEL)),
-    ],
-)
-def test_a_button_asks_for_what_it_says(open_panel, status, label, asked):
-    panel = open_panel(FakeManager(download(MODEL, status)))
+def test_a_button_asks_for_what_it_says(open_panel):
+    running, waiting, resting, failed = (
+        f"owner/{name}-GGUF:Q8_0" for name in ("running", "waiting", "resting", "failed")
+    )
+    panel = open_panel(
+        FakeManager(
+            download(running, "downloading"), download(waiting), download(resting, "paused"), download(failed, "failed")
+        )
+    )
 
-    panel.press(f"{label} model-GGUF Q4_K_M")
+    for label in ("Pause running", "Cancel running", "Pause waiting", "Run now waiting", "Remove waiting"):
+        panel.press(f"{label}-GGUF Q8_0")
+    for label in ("Resume resting", "Retry failed", "Dismiss failed"):
+        panel.press(f"{label}-GGUF Q8_0")
 
-    assert panel.asked() == [asked]
+    assert panel.asked() == [
+        ("pause", running),
+        ("cancel_download", running),
+        ("pause", waiting),
+        ("run_now", waiting),
+        ("remove_from_queue", waiting),
+        ("resume", resting),
+        ("retry", failed),
+        ("clear_failed", failed),
+    ]
 
 
 def test_a_button_is_pending_until_the_kernel_has_answered(open_panel):
@@ -135,7 +142,14 @@ def test_cancel_all_can_be_thought_better_of(open_panel):
     expect(panel.button("Cancel all")).to_be_focused()
 
 
-@pytest.mark.parametrize(("label", "position"), [("Move to top", 1), ("Move up", 1), ("Move down", 3)])
+@pytest.mark.parametrize(
+    ("label", "position"),
+    [
+        ("Move up", 1),
+        pytest.param("Move down", 3, marks=pytest.mark.slow),
+        pytest.param("Move to top", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_buttons_of_a_waiting_row_move_it(open_panel, label, position):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
     panel.row("second-GGUF").hover()
@@ -234,7 +248,11 @@ _ENDED = {
 }
 
 
-@pytest.mark.parametrize("ended", _ENDED.values(), ids=_ENDED)
+@pytest.mark.parametrize(
+    "ended",
+    [_ENDED["completed"], *(pytest.param(one, marks=pytest.mark.slow) for one in list(_ENDED.values())[1:])],
+    ids=_ENDED,
+)
 def test_what_ends_or_starts_above_a_pointer_moves_nothing_under_it(open_panel, ended):
     running = download(MODEL, "downloading", downloaded_bytes=2 * GB, shards=_FILES)
     panel = open_panel(FakeManager(running, download(FIRST), download(SECOND)))

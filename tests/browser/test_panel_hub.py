@@ -156,6 +156,7 @@ def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_w
     expect(panel.page.locator(".gglib-path .gglib-message")).to_have_attribute("data-mood", "refused")
 
 
+@pytest.mark.slow
 def test_a_model_in_the_list_of_models_is_verified_from_the_page(panel: PanelPage, done: Path) -> None:
     panel.press("Models")
     verify = panel.button(f"Verify {SMALL}:Q4_K_M anew")

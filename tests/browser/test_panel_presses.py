@@ -58,30 +58,24 @@ def press_twice(panel: PanelPage, name: str, after_ms: int) -> None:
     panel.pump()
 
 
-def with_clock(panel: PanelPage) -> PanelPage:
-    """Its page's clock can be put forward."""
-    panel.page.clock.install()
-    return panel
-
-
 def names(panel: PanelPage) -> Locator:
     """What the rows are called, from top to bottom."""
     return panel.page.locator(".gglib-row .gglib-name")
 
 
-@pytest.mark.parametrize("after_ms", [80, 600])
+@pytest.mark.parametrize("after_ms", [80, pytest.param(600, marks=pytest.mark.slow)])
 def test_a_double_press_on_remove_removes_one(open_panel, after_ms):
-    panel = with_clock(open_panel(Queue(FIRST, SECOND, THIRD)))
+    panel = open_panel(Queue(FIRST, SECOND, THIRD), has_clock=True)
 
     press_twice(panel, "Remove first-GGUF Q8_0", after_ms)
 
     assert panel.asked() == [("remove_from_queue", FIRST)]
 
 
-@pytest.mark.parametrize("after_ms", [80, 600])
+@pytest.mark.parametrize("after_ms", [80, pytest.param(600, marks=pytest.mark.slow)])
 def test_up_pressed_twice_moves_the_same_row_twice(open_panel, after_ms):
     queue = Queue(FIRST, SECOND, THIRD)
-    panel = with_clock(open_panel(queue))
+    panel = open_panel(queue, has_clock=True)
 
     press_twice(panel, "Move up third-GGUF Q8_0", after_ms)
 
@@ -91,7 +85,7 @@ def test_up_pressed_twice_moves_the_same_row_twice(open_panel, after_ms):
 def test_a_double_press_on_pause_does_not_resume(open_panel):
     manager = FakeManager(download(FIRST, "downloading"))
     manager.answers["pause"] = lambda _name: manager.show(download(FIRST, "paused"))
-    panel = with_clock(open_panel(manager))
+    panel = open_panel(manager, has_clock=True)
 
     press_twice(panel, "Pause first-GGUF Q8_0", 80)
 
@@ -99,7 +93,7 @@ def test_a_double_press_on_pause_does_not_resume(open_panel):
 
 
 def test_a_cancelled_row_keeps_its_place_for_ten_seconds(open_panel):
-    panel = with_clock(open_panel(Queue(FIRST, SECOND, THIRD)))
+    panel = open_panel(Queue(FIRST, SECOND, THIRD), has_clock=True)
 
     panel.press("Remove second-GGUF Q8_0")
     panel.page.mouse.move(2, 2)
@@ -116,7 +110,7 @@ def test_a_cancelled_row_keeps_its_place_for_ten_seconds(open_panel):
 def test_undo_queues_again_at_the_old_place(open_panel):
     queue = Queue(FIRST, SECOND, THIRD)
     queue.answers["queue_smart"] = type("Place", (), {"id": SECOND, "position": 3})()
-    panel = with_clock(open_panel(queue))
+    panel = open_panel(queue, has_clock=True)
 
     panel.press("Remove second-GGUF Q8_0")
     panel.page.clock.fast_forward(2000)
@@ -129,7 +123,7 @@ def test_undo_of_a_download_that_starts_at_once_is_no_failure(open_panel):
     queue = Queue(FIRST, SECOND)
     queue.answers["queue_smart"] = type("Place", (), {"id": FIRST, "position": 0})()
     queue.answers["reorder_queue"] = NotInQueueError("It runs; only waiting downloads have a position.")
-    panel = with_clock(open_panel(queue))
+    panel = open_panel(queue, has_clock=True)
 
     panel.press("Remove first-GGUF Q8_0")
     panel.page.clock.fast_forward(2000)
@@ -174,7 +168,7 @@ def test_what_was_pressed_by_keyboard_leaves_the_focus_to_what_takes_it_back(ope
 
 
 def test_when_the_undo_has_run_out_the_focus_goes_to_the_neighbour(open_panel):
-    panel = with_clock(open_panel(Queue(FIRST, SECOND)))
+    panel = open_panel(Queue(FIRST, SECOND), has_clock=True)
     panel.button("Remove first-GGUF Q8_0").focus()
     panel.page.keyboard.press("Enter")
     panel.pump()
@@ -194,7 +188,9 @@ def test_a_row_that_goes_leaves_the_focus_to_the_row_in_its_place(open_panel):
 
 
 def test_a_pointer_at_rest_holds_the_list_for_seconds_only(open_panel):
-    panel = with_clock(open_panel(FakeManager(download(FIRST, "downloading", downloaded_bytes=GB), download(SECOND))))
+    panel = open_panel(
+        FakeManager(download(FIRST, "downloading", downloaded_bytes=GB), download(SECOND)), has_clock=True
+    )
     panel.row("second-GGUF").hover()
 
     panel.show_queue(download(FIRST, "completed"), download(SECOND, "downloading"))

@@ -58,19 +58,23 @@ def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     expect(panel.row("model-GGUF")).to_contain_text("0 B/s")
 
 
-@pytest.mark.parametrize(
-    ("status", "notice"),
-    [
-        ("downloading", "waiting for another kernel"),
-        ("downloading", "retrying in 8 s (429)"),
-        ("finalizing", "verifying"),
-        ("registering", "registering"),
-    ],
-)
-def test_what_goes_on_is_said_in_words(open_panel, status, notice):
-    panel = open_panel(FakeManager(download(MODEL, status, downloaded_bytes=GB, notice=notice, notice_kind="any")))
+def test_what_goes_on_is_said_in_words(open_panel):
+    notices = {
+        "owner/one-GGUF:Q8_0": ("downloading", "waiting for another kernel"),
+        "owner/two-GGUF:Q8_0": ("downloading", "retrying in 8 s (429)"),
+        "owner/three-GGUF:Q8_0": ("finalizing", "verifying"),
+        "owner/four-GGUF:Q8_0": ("registering", "registering"),
+    }
+    panel = open_panel(
+        FakeManager(
+            *(
+                download(name, status, downloaded_bytes=GB, notice=notice, notice_kind="any")
+                for name, (status, notice) in notices.items()
+            )
+        )
+    )
 
-    expect(panel.row("model-GGUF")).to_contain_text(notice)
+    expect(panel.page.locator(".gglib-note")).to_have_text([notice for _, notice in notices.values()])
 
 
 def test_a_request_whose_files_are_still_listed_is_shown(open_panel):
@@ -249,9 +253,9 @@ def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_pan
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ({"completed": 2}, "Finished in 4 min 00 s: 2 models complete"),
-        ({"completed": 1, "failed": 1}, "1 failed"),
         ({"failed": 2}, "Nothing arrived: 2 failed after 4 min 00 s."),
+        pytest.param({"completed": 2}, "Finished in 4 min 00 s: 2 models complete", marks=pytest.mark.slow),
+        pytest.param({"completed": 1, "failed": 1}, "1 failed", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_that_is_over_is_summed_up_also_when_all_failed(open_panel, outcome, words):
@@ -309,6 +313,38 @@ def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
 
     panel.sees("Finished in 4 min 00 s")
     assert after == before
+
+
+@pytest.mark.parametrize(
+    ("width", "files"),
+    [(900, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((900, 4), (560, 1), (560, 4)))],
+)
+def test_a_run_from_its_start_to_its_end_shifts_no_cell_below(open_panel, width, files):
+    first, second = "owner/first-GGUF:Q4_K_M", "owner/second-GGUF:Q4_K_M"
+    sizes = [4 * GB // files] * files
+    bars: dict[str, Any] = {"shards": shards("model-Q4_K_M", sizes, [size // 2 for size in sizes])}
+    running: dict[str, Any] = {"downloaded_bytes": 2 * GB, "bytes_per_second": 1e6, "eta_seconds": 5.0, **bars}
+    panel = open_panel(FakeManager(download(first, "downloading", **running), download(second, **bars)), width=width)
+    panel.page.evaluate(
+        """() => {
+          document.body.append(Object.assign(document.createElement("p"), { id: "below", textContent: "x" }));
+          window.shifted = [];
+          new PerformanceObserver((list) => {
+            for (const { sources } of list.getEntries()) window.shifted.push(...sources.map(({ node }) => node?.id));
+          }).observe({ type: "layout-shift" });
+        }"""
+    )
+    panel.pump()
+
+    panel.show_queue(completed(first), download(second, "downloading", **running))
+    panel.show_queue(completed(first), completed(second), last_run=run_summary(completed=2))
+    by_itself = panel.page.evaluate("shifted")
+    panel.press("Details of first-GGUF Q4_K_M")
+    panel.press("Limits")
+    by_hand = panel.page.evaluate("shifted")
+
+    assert "below" not in by_itself
+    assert "below" in by_hand
 
 
 def test_a_file_without_a_digest_is_not_called_verified(open_panel):

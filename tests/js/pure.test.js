@@ -197,6 +197,16 @@ test("a heading counts what is of its kind below it while nothing moves", () => 
   );
 });
 
+test("a list keeps room for what will be done, of three downloads at most, and none once all are", () => {
+  const files = (count) => Array.from({ length: count }, () => file(10, 0));
+  const running = item("o/a", { status: "downloading", shards: files(4) });
+  const done = item("o/d", { status: "completed", shards: files(6) });
+
+  assert.deepEqual(panel.roomOf([running, done]), { rows: 2, files: 4 });
+  assert.deepEqual(panel.roomOf([running, item("o/b", { shards: files(9) }), item("o/c"), done]), { rows: 3, files: 4 });
+  assert.deepEqual(panel.roomOf([done]), { rows: 0, files: 0 });
+});
+
 test("what was cancelled a moment ago stays among its old neighbours and is not counted elsewhere", () => {
   const shown = panel.entriesOf(stateOf(item("o/a"), item("o/b"), item("o/c")));
   const old = item("o/old", { status: "cancelled" });

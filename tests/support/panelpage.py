@@ -1,10 +1,11 @@
 """A panel on a page of its own, for the browser tests that need no Jupyter."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, expect
 
 from gglib_nb.notebook.panel import Panel
 from tests.support.fakehost import LightHost
@@ -57,20 +58,41 @@ class PanelPage(LightHost):
         return [(operation, *arguments) for operation, arguments, _ in self.manager.asked]
 
 
+_windows: WeakKeyDictionary[Browser, dict[str, BrowserContext]] = WeakKeyDictionary()
+
+
 @contextmanager
 def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
-    """Opens panels, each on a page of its own; fails where a page's script did."""
-    contexts = []
-    faults: list[str] = []
+    """Opens panels, each in a tab of its own; fails where a page's script did.
 
-    def open_panel(manager: Any, *, width: int = 900, height: int = 900, **options: Any) -> PanelPage:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        return PanelPage(page, manager)
+    Windows of the same kind are opened once for all tests, since one costs more than most tests do. A window whose clock can be
+    put forward (`has_clock`) is its test's own.
+    """
+    windows = _windows.setdefault(browser, {})
+    with ExitStack() as stack:
+        faults: list[str] = []
+        stack.callback(lambda: _no_faults(faults))
 
-    yield open_panel
-    for context in contexts:
-        context.close()
+        def open_panel(
+            manager: Any, *, width: int = 900, height: int = 900, has_clock: bool = False, **options: Any
+        ) -> PanelPage:
+            options["viewport"] = {"width": width, "height": height}
+            kind = repr(options)
+            if has_clock:
+                window = stack.enter_context(browser.new_context(**options))
+            elif kind not in windows:
+                window = windows[kind] = browser.new_context(**options)
+            else:
+                window = windows[kind]
+            page = stack.enter_context(window.new_page())
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            panel = PanelPage(page, manager)
+            if has_clock:
+                page.clock.install()
+            return panel
+
+        yield open_panel
+
+
+def _no_faults(faults: list[str]) -> None:
     assert not faults, faults

@@ -8,7 +8,7 @@ import { dragged } from "./drag.js";
 import { press } from "./kernel.js";
 import { Presses } from "./presses.js";
 import { Row } from "./row.js";
-import { entriesOf, heldOrder, isMapped, isOpenByItself, windowOf, withLingering } from "./state.js";
+import { entriesOf, heldOrder, isMapped, isOpenByItself, roomOf, windowOf, withLingering } from "./state.js";
 import { Undo } from "./undo.js";
 
 /** @import { View } from "./kernel.js" */
@@ -185,8 +185,16 @@ export class List {
     this.#place(entries);
     this.#report(entries);
     leaving?.enter();
+    this.#keepRoom(state);
     this.#above.style.height = `${sight.above}px`;
     this.#below.style.height = `${sight.below}px`;
+  }
+
+  /** @param {PanelState} state */
+  #keepRoom({ order, items }) {
+    const { rows, files } = roomOf(order.flatMap((id) => items[id] ?? []));
+    this.element.style.setProperty("--gg-rows", String(rows));
+    this.element.style.setProperty("--gg-files", String(files));
   }
 
   /** While a pointer is at work here the rows keep their height, whatever starts or ends in them. @param {boolean} isHeld */

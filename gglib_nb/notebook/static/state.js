@@ -47,6 +47,21 @@ const MOST_SHOWN_FILES = 6;
 export const isOpenByItself = ({ status, shards }) =>
   ACTIVE.includes(status) && shards.length > 1 && shards.length <= MOST_SHOWN_FILES;
 
+/** For more downloads than this no room is kept free; the panel gets longer with each that ends then. */
+const MOST_KEPT_ROOMS = 3;
+
+/**
+ * How much room a list needs until all that it has is done: so many rows, and so many lines of files of the largest that opens
+ * by itself. None while nothing runs or waits. What ends takes more room than what waits: kept free from the start, the cells
+ * below the panel stay where they are.
+ * @param {ItemState[]} items @returns {{rows: number, files: number}}
+ */
+export function roomOf(items) {
+  const live = items.filter(({ status }) => [...ACTIVE, ...PENDING].includes(status));
+  const opening = live.map(({ shards }) => shards.length).filter((files) => files > 1 && files <= MOST_SHOWN_FILES);
+  return { rows: live.length ? Math.min(items.length, MOST_KEPT_ROOMS) : 0, files: Math.max(0, ...opening) };
+}
+
 /**
  * Whether a row shows where the bytes of its files stand: in its files' bars, or in its own if that is the only one.
  * @param {ItemState} item @param {boolean} isOpen
