@@ -98,6 +98,20 @@ def test_in_marimo_the_panel_is_dark_in_a_dark_theme(open_marimo: OpenMarimo) ->
     expect(panel).to_have_css("color", "rgb(236, 238, 237)")
 
 
+def test_in_marimo_an_empty_panel_teaches_a_call_since_there_are_no_magics(
+    open_marimo: OpenMarimo, tmp_path: Path
+) -> None:
+    call, wanted = 'await gglib_nb.get_manager().queue_smart("owner/repo")', tmp_path / "wanted"
+    cell = call.replace("owner/repo", "demo/tiny-llama-GGUF")
+    marimo = open_marimo(SETUP, PANEL, f"import os\nif os.path.exists({str(wanted)!r}):\n    {cell}")
+    expect(marimo.page.locator(".gglib-empty pre")).to_have_text(call, timeout=START_TIMEOUT_S * 1000)
+
+    wanted.touch()
+    marimo.run_again(2)
+
+    expect(row_of(marimo.page, Q4_K_M)).to_be_visible()
+
+
 def test_in_marimo_a_cell_that_is_run_again_and_a_page_that_is_loaded_again_show_the_queue_of_now(
     open_marimo: OpenMarimo, hub: DemoHub
 ) -> None:

@@ -100,7 +100,7 @@ async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
 
     [row] = manager.snapshot.recent_failures
     assert failure.value.expected != failure.value.actual
-    assert (row.status, row.error) == (DownloadStatus.FAILED, failure.value)
+    assert (row.status, str(row.error)) == (DownloadStatus.FAILED, str(failure.value))
     assert manager.snapshot.items == ()
     assert not (tmp_path / "models/demo/split-GGUF/Q4_K_M/split-Q4_K_M-00002-of-00003.gguf").exists()
 

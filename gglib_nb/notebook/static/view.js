@@ -70,7 +70,7 @@ export class PanelView {
     this.header.totals.append(this.summary);
     const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
     this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(), this.elsewhere.element, this.earlier.element, this.news);
+    this.root.append(...parts, emptyState(el), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.focus = new KeptFocus(this.root);
     this.bearings = new Bearings(this.root, signal);
@@ -313,9 +313,11 @@ class HeldHeight {
   }
 }
 
-/** What a person sees before the first download. */
-function emptyState() {
-  const command = "%gguf queue owner/repo";
+/** What a person sees before the first download. @param {HTMLElement} el Where the view stands. */
+function emptyState(el) {
+  // Of all hosts marimo alone shows a widget in a shadow root, and has no magics.
+  const hasMagics = !("host" in el.getRootNode());
+  const command = hasMagics ? "%gguf queue owner/repo" : 'await gglib_nb.get_manager().queue_smart("owner/repo")';
   return h(
     "div",
     { class: "gglib-empty" },
