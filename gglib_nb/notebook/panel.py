@@ -60,7 +60,7 @@ class Panel(anywidget.AnyWidget):
     )
 
     # Where there is none, as of a user that a container does not know, pathlib would raise.
-    home = traitlets.Unicode(os.path.expanduser("~"), read_only=True).tag(sync=True)  # noqa: PTH111
+    home = traitlets.Unicode(os.path.expanduser("~")).tag(sync=True)  # noqa: PTH111
 
     def __init__(self, manager: actions.PanelManager, *, pace_s: float = PACE_S) -> None:
         """Shows the queue of a manager.

@@ -26,8 +26,8 @@ class PanelOutputs:
     """The outputs of one panel. `show` is called in a cell, `follow` on any thread; it does not wait.
 
     They are brought up to date once for each run of the queue, when nothing is active or waiting any more. Before a person
-    that is at once. Whoever works a notebook off, to save it, hears no message that comes between two cells: for him it is
-    at the end of a cell, and without the live view, which nbconvert would show in their place and has no kernel for.
+    that is at once. What works a notebook off, to save it, hears no message that comes between two cells: there it is at the
+    end of a cell, and without the live view, which nbconvert would show in their place and has no kernel for.
 
     Args:
         bundle: Gives the panel as it is now: data by kind, and metadata.

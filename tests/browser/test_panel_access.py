@@ -153,6 +153,7 @@ def test_the_lines_that_load_a_model_break_in_no_word_also_where_the_host_breaks
     ) == pytest.approx(lines, abs=0.9)
 
 
+@pytest.mark.slow
 def test_digits_that_change_move_nothing(open_panel):
     panel = open_panel(
         FakeManager(
@@ -238,6 +239,7 @@ def test_on_a_touch_screen_every_target_is_44_pixels(open_panel):
     assert small == []
 
 
+@pytest.mark.slow
 def test_in_a_horizontal_box_the_panel_has_a_width(open_panel):
     panel = open_panel(scenes.busy())
 

@@ -194,6 +194,7 @@ def test_a_row_is_dragged_to_its_new_place(open_panel):
     assert panel.asked() == [("reorder_queue", THIRD, 1)]
 
 
+@pytest.mark.slow
 def test_a_drag_that_is_given_up_moves_nothing(open_panel):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND)))
     grip = panel.row("second-GGUF").locator(".gglib-grip").bounding_box()
@@ -309,6 +310,7 @@ def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel
     ]
 
 
+@pytest.mark.slow
 def test_hours_that_are_emptied_are_lifted(open_panel):
     panel = open_panel(FakeManager(download_hours=DailyHours.parse("22-7")))
     panel.press("Limits")
@@ -321,6 +323,7 @@ def test_hours_that_are_emptied_are_lifted(open_panel):
     assert panel.asked() == [("set_download_hours", None)]
 
 
+@pytest.mark.slow
 def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
     night = DailyHours.parse("22-7")
     row = download("owner/model:Q4_K_M", notice="waiting until 22:00", notice_kind="hours")
@@ -363,6 +366,7 @@ def test_enter_shows_the_variants_also_where_the_host_swallows_line_breaks(open_
     assert [operation for operation, *_ in panel.asked()].count("plan") == 1
 
 
+@pytest.mark.slow
 def test_enter_sets_a_limit_once_also_where_the_host_swallows_line_breaks(open_panel):
     panel = open_panel(FakeManager())
     swallow_line_breaks(panel)
@@ -425,6 +429,7 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
     assert panel.page.evaluate("navigator.clipboard.readText()").startswith("from llama_cpp import Llama\nllm = Llama(")
 
 
+@pytest.mark.slow
 def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GB)))
 

@@ -119,6 +119,7 @@ def test_undo_queues_again_at_the_old_place(open_panel):
     assert panel.asked()[1:] == [("queue_smart", "owner/second-GGUF", "Q8_0"), ("reorder_queue", SECOND, 2)]
 
 
+@pytest.mark.slow
 def test_undo_of_a_download_that_starts_at_once_is_no_failure(open_panel):
     queue = Queue(FIRST, SECOND)
     queue.answers["queue_smart"] = type("Place", (), {"id": FIRST, "position": 0})()
@@ -133,6 +134,7 @@ def test_undo_of_a_download_that_starts_at_once_is_no_failure(open_panel):
     assert [operation for operation, *_ in panel.asked()] == ["remove_from_queue", "queue_smart", "reorder_queue"]
 
 
+@pytest.mark.slow
 def test_what_the_kernel_refused_to_cancel_offers_no_undo(open_panel):
     manager = FakeManager(download(FIRST, "downloading"))
     manager.answers["cancel_download"] = NotInQueueError("It has just finished.")

@@ -50,6 +50,7 @@ def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel
     expect(pace).to_have_text("2 min 00 s left")
 
 
+@pytest.mark.slow
 def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     stalled: dict[str, Any] = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB, **stalled)))
@@ -112,6 +113,7 @@ def test_a_bar_is_divided_into_its_files_in_proportion_and_each_shows_its_state(
     )
 
 
+@pytest.mark.slow
 def test_a_companion_stands_apart_from_the_model(open_panel):
     panel = open_panel(scenes.halfway())
 
@@ -125,6 +127,7 @@ def test_a_companion_stands_apart_from_the_model(open_panel):
     assert gap > 5
 
 
+@pytest.mark.slow
 def test_a_model_in_two_hundred_files_keeps_a_bar_that_can_be_read(open_panel):
     many = shards("model", [GB] * 200, [GB] * 100 + [0] * 100)
     panel = open_panel(
@@ -239,6 +242,7 @@ def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_n
     expect(paces).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_panel):
     manager = FakeManager(download(MODEL, "downloading"))
     manager.answers["pause"] = scenes.never()
@@ -347,6 +351,7 @@ def test_a_run_from_its_start_to_its_end_shifts_no_cell_below(open_panel, width,
     assert "below" in by_hand
 
 
+@pytest.mark.slow
 def test_a_file_without_a_digest_is_not_called_verified(open_panel):
     panel = open_panel(FakeManager(replace(completed(MODEL), is_verified=False)))
 
@@ -365,6 +370,7 @@ def test_of_500_rows_only_those_in_sight_are_in_the_document(open_panel):
     assert panel.rows()[-1] == "Model-499-Instruct-GGUF"
 
 
+@pytest.mark.slow
 def test_a_scrolled_list_stays_where_it_is_when_the_queue_changes(open_panel):
     panel = open_panel(scenes.many(200))
     scroller = panel.page.locator(".gglib-list")

@@ -44,8 +44,14 @@ def _vision() -> QueuedDownload:
         bytes_per_second=0.0,
     )
     projector = ShardProgress(2, "mmproj-model-f16.gguf", "mmproj", 815 * MB, 0, ShardStatus.QUEUED)
-    notice = "stalled for 12 s"
-    return replace(item, companions=(projector,), notice=notice, notice_kind="stalled", started_at_s=NOW_S)
+    return replace(
+        item,
+        companions=(projector,),
+        total_bytes=7 * GB + 815 * MB,
+        notice="stalled for 12 s",
+        notice_kind="stalled",
+        started_at_s=NOW_S,
+    )
 
 
 def busy() -> FakeManager:

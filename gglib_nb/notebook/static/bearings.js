@@ -3,29 +3,22 @@
  * out of it and put in again elsewhere, even at the same moment.
  */
 
+/** @import { KeptFocus } from "./focus.js" */
+
 /** Keeps it of one view. */
 export class Bearings {
-  #focused = /** @type {HTMLElement|null} */ (null);
   #scrolled = /** @type {Map<Element, number>} */ (new Map());
 
-  /** @param {HTMLElement} root @param {AbortSignal} signal */
-  constructor(root, signal) {
+  /** @param {HTMLElement} root @param {KeptFocus} focus @param {AbortSignal} signal */
+  constructor(root, focus, signal) {
     this.root = root;
+    this.focus = focus;
     this.signal = signal;
-    root.addEventListener("focusin", ({ target }) => {
-      this.#focused = /** @type {HTMLElement} */ (target);
-    });
-    // Not at once: being taken out of the page is no wish of the person's.
-    root.addEventListener("focusout", () => setTimeout(() => this.#leave()));
     const note = (/** @type {Event} */ { target }) => {
       const element = /** @type {Element} */ (target);
       this.#scrolled.set(element, element.scrollTop);
     };
     root.addEventListener("scroll", note, { capture: true, passive: true });
-  }
-
-  #leave() {
-    if (!this.root.contains(document.activeElement)) this.#focused = null;
   }
 
   /** Puts back what was lost on the way, as soon as the view is in the page again. */
@@ -43,6 +36,6 @@ export class Bearings {
 
   #putBack() {
     for (const [element, top] of this.#scrolled) element.scrollTop = top;
-    if (document.activeElement === document.body) this.#focused?.focus({ preventScroll: true });
+    this.focus.restore();
   }
 }

@@ -24,6 +24,11 @@ export class KeptFocus {
     root.addEventListener("focusout", leave);
   }
 
+  /** To be called when the panel was taken out of the page and put in again, which takes the focus away. */
+  restore() {
+    if (document.activeElement === document.body) this.#path[0]?.focus({ preventScroll: true });
+  }
+
   /** To be called when something may have gone. */
   mend() {
     const [last] = this.#path;

@@ -73,7 +73,7 @@ export class PanelView {
     this.root.append(...parts, emptyState(el), this.elsewhere.element, this.earlier.element, this.news);
     this.height = new HeldHeight(this.root, signal);
     this.focus = new KeptFocus(this.root);
-    this.bearings = new Bearings(this.root, signal);
+    this.bearings = new Bearings(this.root, this.focus, signal);
     this.sight = new Sight(this, this.root, signal, () => this.#appear());
   }
 
