@@ -165,8 +165,9 @@ class Downloads:
     # Who answers to an id ----------------------------------------------------------------------------------------
 
     def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
-        """The pending or active download meant by `id`."""
-        return self._first_live(self._live.answering_to(id))
+        """The pending or active download meant by `id`; its own id goes before what another one answers to as well."""
+        found = self._live.answering_to(id)
+        return self._first_live([one for one in found if str(one.plan.id).casefold() == str(id).casefold()] or found)
 
     def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest ended download meant by `id`."""

@@ -68,9 +68,10 @@ class Reference:
         return [*self.active.values(), *self.pending]
 
     def find(self, id_):
-        for item in self.live():
-            if item.answers(id_):
-                return item
+        found = [item for item in self.live() if item.answers(id_)]
+        own = [item for item in found if str(item.plan.id).lower() == str(id_).lower()]
+        if found:
+            return (own or found)[0]
         raise RefusedError(errors.NotInQueueError)
 
     def attempt_of(self, item):

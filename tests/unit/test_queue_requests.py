@@ -359,3 +359,15 @@ def test_what_is_refused_changes_nothing(queue):
         queue.cancel("owner/nobody:Q4")
 
     assert queue.snapshot == before
+
+
+def test_a_downloads_own_id_goes_before_one_that_another_answers_to_as_well():
+    queue = QueueDriver()
+    queue.queue(a_plan("owner/a@main:Q4", a_file("a.gguf")))
+    moved = a_plan("owner/a:Q4", a_file("new-a.gguf"), commit_sha="d" * 40)
+    queue.queue(moved)
+    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))  # the first one answers to it as well
+
+    queue.pause("owner/a:Q4")
+
+    assert queue.rows == ["owner/a@main:Q4 downloading 0", "owner/a:Q4 paused 1"]
