@@ -43,9 +43,8 @@ def wait_until_it_says_how_it_ended(page: NotebookPage, index: int) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "at", ["doc/tree", pytest.param("notebooks", marks=pytest.mark.slow)], ids=["JupyterLab", "Notebook 7"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("at", ["doc/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
 def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
     opened: OpenNotebook, lab: JupyterLab, hub: DemoHub, at: str
 ) -> None:

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 ACTS_WITHIN_S = 1.0
 
 
+@pytest.mark.slow
 def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: DemoHub) -> None:
     hub.set_speed(8 * MB)
     page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
