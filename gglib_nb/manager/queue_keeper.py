@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -83,7 +84,7 @@ class QueueKeeper:
         self._woken: Final = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._is_changed = False
-        self._ended: list[PastDownload] = []
+        self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written down yet
         self._is_closing = False
         self._hands_on = False
         self._adopting: list[Future[Adoption]] = []
@@ -274,7 +275,9 @@ class QueueKeeper:
 
     def _remember(self) -> None:
         """Writes down what ended. A database that cannot be written is the queue's to complain of; it is tried again."""
-        if not (ended := self._ended[-MOST_REMEMBERED:]):
+        with self._lock:
+            ended = list(self._ended)
+        if not ended:
             return
         try:
             self._history.add(ended)
@@ -284,7 +287,8 @@ class QueueKeeper:
             self._retry_at_s = time.monotonic() + _RETRY_S
             return
         with self._lock:
-            self._ended = [one for one in self._ended if one not in ended]
+            while self._ended and self._ended[0] in ended:
+                self._ended.popleft()
 
     def _beat(self) -> None:
         self._put_off_beat()

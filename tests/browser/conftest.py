@@ -19,6 +19,7 @@ from gglib_nb.demo.generated import generated_repositories
 from tests.support.jlab import CHROMIUM_ARGUMENTS, JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook
 from tests.support.models import MB
+from tests.support.panelpage import OpenPanel, panel_pages
 
 # What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
 _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +47,13 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=executable, args=list(CHROMIUM_ARGUMENTS))
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def open_panel(browser: Browser) -> Iterator[OpenPanel]:
+    """Opens panels over managers of the test, each in a page of its own without Jupyter."""
+    with panel_pages(browser) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """Names, texts and paths that are HTML, script or quotes: in a real page they are text, and the lines that load a model load it."""
 
 import ast
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.errors import HubError
 from tests.support.fake_manager import FakeManager
 from tests.support.hub import make_repository
 from tests.support.labpanel import OpenNotebook, row_of
-from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.panelpage import OpenPanel
 from tests.support.snapshots import completed, download
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -20,12 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 IMAGE = "<img src=x onerror=window.wasRun=1>"
 SCRIPT = "</textarea></style></script><script>window.wasRun=1</script>"
 QUOTES = 'it\'s "so" `here` ${window.wasRun=1} \\ and\nmore\u2028'
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as opened:
-        yield opened
 
 
 def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
@@ -54,8 +47,9 @@ def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
 def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: OpenPanel, path: str) -> None:
     done = replace(completed("owner/done-GGUF:Q4_K_M"), paths=(path,))
     panel = open_panel(FakeManager(recent_completed=(done,)))
-    panel.row("done-GGUF").locator("[aria-expanded]").first.click()
-    code = panel.page.locator(".gglib-panel pre").first.inner_text()
+    row = panel.row("done-GGUF")
+    row.locator("[aria-expanded]").first.click()
+    code = row.locator("pre").first.inner_text()
 
     assignment = ast.parse(code).body[1]
     assert isinstance(assignment, ast.Assign)

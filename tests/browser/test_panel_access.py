@@ -1,15 +1,18 @@
-"""Everybody can use the panel: axe finds no violation in any state or theme, the keyboard reaches all, nothing overflows."""
+"""Everybody can use the panel: axe finds no violation in any state or theme, the keyboard reaches all, nothing overflows.
+
+Its length is that of what it goes through: every state, theme and width, and each thing that is announced.
+"""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import DARK, OpenPanel, PanelPage, panel_pages
+from tests.support.panelpage import DARK, PanelPage
 from tests.support.snapshots import GB, download
 
 pytestmark = pytest.mark.browser
@@ -17,12 +20,6 @@ pytestmark = pytest.mark.browser
 MODEL = "owner/model-GGUF:Q4_K_M"
 TITLE = "model-GGUF Q4_K_M"
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,24 @@
-"""What a person does on the panel is what the manager is asked for, and what comes back is said where it was asked."""
+"""What a person does on the panel is what the manager is asked for, and what comes back is said where it was asked.
 
-from collections.abc import Iterator
+Its length is that of the list of buttons and fields, a short story for each.
+"""
+
 from concurrent.futures import Future
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.panelpage import PanelPage
 from tests.support.snapshots import GB, completed, download, shards
 
 pytestmark = pytest.mark.browser
 
 MODEL = "owner/model-GGUF:Q4_K_M"
 FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second", "third"))
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as opened:
-        yield opened
 
 
 def swallow_line_breaks(panel: PanelPage) -> None:

@@ -1,10 +1,9 @@
 """What ended before, in the panel: one closed line below everything else, that never says a thing twice."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import PastDownload, remembered
@@ -12,19 +11,13 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.panelpage import OpenPanel, PanelPage
 from tests.support.snapshots import completed
 
 pytestmark = pytest.mark.browser
 
 MODEL = "ggml-org/SmolLM3-3B-GGUF:Q4_K_M"
 DONE = completed(MODEL)
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as open_:
-        yield open_
 
 
 def rows_of(panel: PanelPage) -> list[str]:

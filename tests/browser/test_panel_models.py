@@ -1,24 +1,17 @@
 """What is on the disk, in the panel: the list of models, and what a done row still offers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.panelpage import OpenPanel, PanelPage
 from tests.support.snapshots import completed, shard
 
 pytestmark = pytest.mark.browser
 MODEL = "ggml-org/SmolLM3-3B-GGUF:Q4_K_M"
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as open_:
-        yield open_
 
 
 def shown_models(panel: PanelPage) -> list[str]:

@@ -1,13 +1,11 @@
 """A press is for what the person saw: no second press reaches another row, a cancel can be undone, the focus is never lost."""
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from gglib_nb.errors import NotInQueueError
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, PanelPage, panel_pages
+from tests.support.panelpage import PanelPage
 from tests.support.snapshots import GB, completed, download
 
 pytestmark = pytest.mark.browser
@@ -38,12 +36,6 @@ class Queue(FakeManager):
     def _tell(self) -> None:
         waiting = [download(one) for one in self.waiting]
         self.show(*waiting, *(download(one, "cancelled") for one in self.cancelled))
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as opened:
-        yield opened
 
 
 def press_twice(panel: PanelPage, name: str, after_ms: int) -> None:

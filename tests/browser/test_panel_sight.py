@@ -1,25 +1,18 @@
 """Where the bytes of a file stand, and that what nobody sees is not sent."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardStatus
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, panel_pages
+from tests.support.panelpage import OpenPanel
 from tests.support.snapshots import GB, download, shard, shards
 
 pytestmark = pytest.mark.browser
 MODEL = "owner/model-GGUF:Q4_K_M"
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as open_:
-        yield open_
 
 
 def moving(size: int = 2, **steps: Any) -> QueuedDownload:

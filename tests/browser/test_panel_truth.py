@@ -1,26 +1,18 @@
 """The panel tells the truth: after a reload, in a second view, after lost messages, without a kernel, in any number."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel, panel_pages
 from tests.support.snapshots import GB, completed, download, run_summary, shards
 
 pytestmark = pytest.mark.browser
 
 MODEL = "owner/model-GGUF:Q4_K_M"
-
-
-@pytest.fixture
-def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    with panel_pages(browser) as opened:
-        yield opened
 
 
 def test_progress_is_shown_as_it_comes(open_panel):

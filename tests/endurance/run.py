@@ -3,6 +3,7 @@
 `python -m tests.endurance.run --seed 7 --minutes 10`, or `make endurance SEED=7 MINUTES=10`. Twenty downloads a minute of 1 to 12
 shards go through `chaos`; one in twelve is doomed to one error. At the end every digest is right, or its row has the right error,
 or somebody cancelled it; no process, lease, thread or descriptor is left. It exits with 0 then, and prints what it counted.
+Its length is that of one run from its plan to its reckoning, told in the order in which it happens.
 """
 
 import argparse

@@ -1,4 +1,5 @@
 // The panel's pure functions: numbers, deltas, order, what is in sight, what is said.
+// Its length is that of the list of these functions, a few lines for each.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-"""Lines of `%gguf` in a real IPython shell, over a manager that answers at once."""
+"""Lines of `%gguf` in a real IPython shell, over a manager that answers at once.
+
+Its length is that of the table of verbs: what each of them answers, refuses and completes, over the same shell.
+"""
 
 import copyreg
 import signal

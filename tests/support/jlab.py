@@ -21,6 +21,7 @@ import nbformat
 from playwright.sync_api import Browser, Page
 
 from tests.support.environment import isolated
+from tests.support.processes import end
 
 START_TIMEOUT_S = 60.0
 CHROMIUM_ARGUMENTS = (
@@ -118,12 +119,7 @@ class JupyterLab:
             if self._process.poll() is None:
                 self.shut_down_kernels()
         finally:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(10)
+            end(self._process)
             self._log.close()
 
     def _command(self, port: int) -> list[str]:

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page
 from tests.support.environment import isolated
 from tests.support.jlab import START_TIMEOUT_S, free_port
 from tests.support.kernel import wait_until
+from tests.support.processes import end
 
 _CELL = "@app.cell\ndef _():\n{}\n    return\n\n\n"
 
@@ -81,10 +82,5 @@ class MarimoPage:
 
     def __exit__(self, *_: object) -> None:
         self._context.close()
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(10)
+        end(self._process)
         self._log.close()

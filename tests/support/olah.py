@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.processes import end
+
 _REQUIREMENT = "olah==0.5.4"
 _ENVIRONMENT = Path(sys.prefix) / "olah"
 _START_TIMEOUT_S = 60
@@ -76,12 +78,7 @@ class Olah:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):

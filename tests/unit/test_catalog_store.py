@@ -1,4 +1,7 @@
-"""The catalog: what was registered comes back, found by what a person types, from any thread or process."""
+"""The catalog: what was registered comes back, found by what a person types, from any thread or process.
+
+Its length is that of the catalog's list of operations.
+"""
 
 import multiprocessing
 import sqlite3

@@ -1,4 +1,7 @@
-"""Which host runs what: attempts placed on hosts, ends and losses told to the queue, limits shared."""
+"""Which host runs what: attempts placed on hosts, ends and losses told to the queue, limits shared.
+
+Its length is that of what hosts can do to an attempt, over one set of made-up hosts.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,7 @@
-"""What fails, what is retried, what a lost engine costs, and what comes too late to matter."""
+"""What fails, what is retried, what a lost engine costs, and what comes too late to matter.
+
+Its length is that of the kinds of failure.
+"""
 
 import pytest
 

@@ -2,6 +2,7 @@
 
 Three witnesses look at every step: the machine's own invariants, the reference model, and a fake engine that knows
 nothing of queues but which attempts it was told to run, and is indignant when two of them would write one file.
+Its length is that of the rules, one for each event, and of the model beside them.
 """
 
 from collections import Counter

@@ -1,4 +1,7 @@
-"""What the queue shows: rows, rates, notices, events, and that unchanged rows are the very same objects."""
+"""What the queue shows: rows, rates, notices, events, and that unchanged rows are the very same objects.
+
+Its length is that of the fields that a row shows.
+"""
 
 from dataclasses import replace
 

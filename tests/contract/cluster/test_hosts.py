@@ -1,4 +1,7 @@
-"""The queue on the hosts of a cluster: workers with folders of their own, and workers that share one; killed in the middle."""
+"""The queue on the hosts of a cluster: workers with folders of their own, and workers that share one; killed in the middle.
+
+Its length is that of its stories: each builds a cluster, breaks it, and looks at all hosts.
+"""
 
 import hashlib
 import os

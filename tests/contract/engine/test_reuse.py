@@ -1,4 +1,7 @@
-"""Tensors that are on this machine already are copied and not fetched; whatever goes wrong, the right bytes come."""
+"""Tensors that are on this machine already are copied and not fetched; whatever goes wrong, the right bytes come.
+
+Its length is that of the ways in which copying can go wrong; all of them need the same related files.
+"""
 
 import os
 import signal

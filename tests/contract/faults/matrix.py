@@ -2,6 +2,7 @@
 
 Each row says what goes wrong, how that is made, what a person sees of it, and what holds afterwards beside the rules that
 hold after all of them (`test_matrix.run`). A new fault is a new row; docs/faults.md is written from it.
+Its length is that of the table, which is read and compared as a whole.
 """
 
 from collections.abc import Mapping
