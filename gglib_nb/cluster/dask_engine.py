@@ -21,8 +21,8 @@ from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink
 from gglib_nb.cluster.placed_attempt import ClusterHost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
-from gglib_nb.engine.protocol import Command, Configure, StartTransfer
-from gglib_nb.engine.reports import EngineSilent, ProcessReport, Report
+from gglib_nb.engine.protocol import Configure, StartTransfer
+from gglib_nb.engine.reports import EngineCommand, EngineSilent, ProcessReport, Report, StartEverywhere
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
@@ -50,7 +50,7 @@ class DaskEngine:
         """Start nothing yet.
 
         Args:
-            configure: Limits are those of all hosts together, transfers at once of each.
+            configure: Limits are those of all hosts together.
             on_event: Called with each report, in order; must not block.
             connect: Gives the client, at first and when it was lost.
             models_directory: The kernel's, below which the targets of commands lie.
@@ -92,13 +92,13 @@ class DaskEngine:
                 self._thread.start()
         self._wake.set()
 
-    def send(self, command: Command) -> None:
+    def send(self, command: EngineCommand) -> None:
         """Have a command carried out by whichever hosts it concerns. Nothing happens after `close`."""
         if self._is_closed:
             return
         with self._lock:
             self._do(self._dispatcher.take(command))
-        if isinstance(command, StartTransfer):
+        if isinstance(command, StartTransfer | StartEverywhere):
             self.start()
 
     def close(self, timeout_s: float = 2.0) -> None:

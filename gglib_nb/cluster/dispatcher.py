@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Final
 
+from msgspec import structs
+
 from gglib_nb.cluster.placed_attempt import ClusterHost, Copy, PlacedAttempt
 from gglib_nb.cluster.placement import HostLoad, choose_host, shares_of, spread
 from gglib_nb.domain.download import HostFolder
@@ -36,12 +38,15 @@ from gglib_nb.engine.protocol import (
     TransferStopped,
 )
 from gglib_nb.engine.reports import (
+    EngineCommand,
     EngineLost,
     EnginesChanged,
     EngineSilent,
     HostedFinish,
     ProcessReport,
     Report,
+    SetConcurrency,
+    StartEverywhere,
     TransferWaits,
 )
 from gglib_nb.errors import EngineLostError, GglibError, to_wire
@@ -70,9 +75,10 @@ class Dispatcher:
         """No host yet.
 
         Args:
-            configure: As the queue gives it: limits are those of all hosts together, transfers at once of each.
+            configure: As the queue gives it: limits are those of all hosts together.
         """
         self._configure = configure
+        self._max_concurrent = 1
         self._hosts: dict[str, ClusterHost] = {}
         self._owners: dict[str, str] = {}
         self._gone_owners: list[str] = []
@@ -97,7 +103,7 @@ class Dispatcher:
 
     # The queue -----------------------------------------------------------------------------------------------------
 
-    def take(self, command: Command) -> list[Action]:
+    def take(self, command: EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """A command of the queue."""
         match command:
             case Configure():
@@ -105,6 +111,12 @@ class Dispatcher:
                 return self._place()
             case StartTransfer():
                 self._attempts[command.attempt] = PlacedAttempt(command)
+                return self._place()
+            case StartEverywhere(transfer):
+                self._attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
+                return self._place()
+            case SetConcurrency(max_concurrent):
+                self._max_concurrent = max_concurrent
                 return self._place()
             case StopTransfer():
                 return self._stop(command.attempt)
@@ -238,14 +250,14 @@ class Dispatcher:
         if self._yet_to_serve(attempt):
             return [*self._end(attempt, TransferStopped(attempt.command.attempt))] if attempt.is_stopping else []
         if failures:
-            return [*self._end(attempt, replace(failures[0], attempt=attempt.command.attempt))]
+            return [*self._end(attempt, structs.replace(failures[0], attempt=attempt.command.attempt))]
         if not ends:
             return [*self._end(attempt, TransferStopped(attempt.command.attempt))]
         return [*self._end(attempt, self._finish(attempt))]
 
     def _conclude_everywhere(self) -> list[Action]:
         """Of what was wanted everywhere the last copy may have been that of a host that is gone."""
-        everywhere = [attempt for attempt in self._attempts.values() if attempt.command.everywhere]
+        everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
         return [action for attempt in everywhere for action in self._conclude(attempt)]
 
     def _finish(self, attempt: PlacedAttempt) -> HostedFinish:
@@ -273,7 +285,7 @@ class Dispatcher:
         for copy in self._running_on(host):
             attempt = copy.attempt
             self._drop(copy)
-            if not attempt.command.everywhere:
+            if not attempt.everywhere:
                 lost.add(attempt.command.attempt)
                 del self._attempts[attempt.command.attempt]
             elif self._lost_too_often(attempt, host):
@@ -302,18 +314,18 @@ class Dispatcher:
     def _begin_copies(self, attempt: PlacedAttempt) -> Iterator[Copy]:
         if attempt.is_stopping:
             return
-        if not attempt.command.everywhere:
+        if not attempt.everywhere:
             host = (
                 None
                 if attempt.copies
-                else choose_host(self._loads(attempt), self._configure.max_concurrent, attempt.size_bytes or 0)
+                else choose_host(self._loads(attempt), self._max_concurrent, attempt.size_bytes or 0)
             )
             if host is not None:
                 yield self._begin(attempt, host)
             return
         for host in self._yet_to_serve(attempt):
             is_next = self._configure.bandwidth_limit_bytes_per_second is None or not attempt.running
-            if is_next and len(self._running_on(host)) < self._configure.max_concurrent:
+            if is_next and len(self._running_on(host)) < self._max_concurrent:
                 yield self._begin(attempt, host)
 
     def _begin(self, attempt: PlacedAttempt, host: str) -> Copy:
@@ -325,10 +337,10 @@ class Dispatcher:
         return copy
 
     def _start_of(self, copy: Copy) -> StartTransfer:
-        return replace(copy.attempt.command, attempt=copy.number, gone_owners=tuple(self._gone_owners))
+        return structs.replace(copy.attempt.command, attempt=copy.number, gone_owners=tuple(self._gone_owners))
 
     def _yet_to_serve(self, attempt: PlacedAttempt) -> list[str]:
-        return spread(self._folders(), attempt.served_folders) if attempt.command.everywhere else []
+        return spread(self._folders(), attempt.served_folders) if attempt.everywhere else []
 
     def _folders(self) -> dict[str, str]:
         return {name: host.folder_id for name, host in self._hosts.items()}
@@ -361,7 +373,9 @@ class Dispatcher:
         shares = {} if limit is None else shares_of(limit, running)
         changed: list[tuple[bool, str, Configure]] = []
         for name, count in connections.items():
-            share = replace(self._configure, max_connections=count, bandwidth_limit_bytes_per_second=shares.get(name))
+            share = structs.replace(
+                self._configure, max_connections=count, bandwidth_limit_bytes_per_second=shares.get(name)
+            )
             if share != (before := self._told[name]):
                 changed.append((_is_raised(before, share), name, share))
                 self._told[name] = share

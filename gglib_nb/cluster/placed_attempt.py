@@ -6,6 +6,8 @@ Passive: `dispatcher` adds and ends copies, and is the only one to do so.
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from gglib_nb.domain.download import HostProgress, ShardStatus, StoredFile
 from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
 from gglib_nb.engine.reports import HostedProgress
@@ -79,6 +81,7 @@ class PlacedAttempt:
 
     Attributes:
         command: What the queue wants.
+        everywhere: Wanted once for every folder.
         copies: Transfers for it: one, or one for each folder where it is wanted everywhere.
         waits_for: What it was said to wait for; empty while nothing is said.
         is_stopping: The queue wants it stopped.
@@ -86,6 +89,7 @@ class PlacedAttempt:
     """
 
     command: StartTransfer
+    everywhere: bool = False
     copies: list[Copy] = field(default_factory=list)
     waits_for: str = ""
     is_stopping: bool = False
@@ -126,7 +130,7 @@ class PlacedAttempt:
         waiting = tuple(HostProgress(host, 0, self.size_bytes) for host in waiting_hosts)
         hosts = (*(copy.shown for copy in self.copies), *waiting)
         if len(hosts) == 1:
-            return HostedProgress(replace(latest[0], attempt=self.command.attempt), hosts)
+            return HostedProgress(structs.replace(latest[0], attempt=self.command.attempt), hosts)
         running = [copy.progress for copy in heard if copy.end is None and copy.progress is not None]
         notices = [one for one in running if one.notice_kind is not None]
         # What holds up one of several is not what the download waits for.

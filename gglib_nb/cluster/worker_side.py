@@ -17,7 +17,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import replace as replaced
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
@@ -25,6 +25,7 @@ from typing import Any, Final, TypedDict
 
 from distributed import Worker
 from distributed.core import Status
+from msgspec import structs
 
 from gglib_nb.cluster.folder import folder_id, free_bytes
 from gglib_nb.domain.places import target_path
@@ -41,9 +42,10 @@ from gglib_nb.engine.protocol import (
     StopCheck,
     StopTransfer,
     TransferFailed,
-    decode,
+    decode_command,
+    encode,
 )
-from gglib_nb.engine.reports import ProcessReport, encode_report
+from gglib_nb.engine.reports import ProcessReport
 from gglib_nb.errors import RequestError, to_wire
 from gglib_nb.settings import Settings, environment_setting, host_name
 
@@ -184,7 +186,7 @@ class HostEngine:
         if line == CLOSE:
             self._end.set()
             return
-        command: Command = decode(line)  # type: ignore[assignment]  # the kernel sends commands only
+        command = decode_command(line)
         try:
             command = self._placed_here(command)
         except RequestError as error:
@@ -206,15 +208,16 @@ class HostEngine:
         """
         match command:
             case Configure():
-                return replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
+                return structs.replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
             case StartTransfer():
-                files = tuple(replace(file, target=self._target(file.target)) for file in command.files)
-                return replace(command, files=files, donors=tuple(self._donors(command.donors)))
+                files = tuple(replaced(file, target=self._target(file.target)) for file in command.files)
+                return structs.replace(command, files=files, donors=tuple(self._donors(command.donors)))
             case DiscardPartials():
                 return DiscardPartials(tuple(map(self._target, command.targets)))
             case CheckFiles():
-                return replace(
-                    command, files=tuple(replace(file, path=self._existing(file.path)) for file in command.files)
+                return structs.replace(
+                    command,
+                    files=tuple(structs.replace(file, path=self._existing(file.path)) for file in command.files),
                 )
             case StopTransfer() | StopCheck():
                 return command
@@ -238,7 +241,7 @@ class HostEngine:
         return str(target_path(self._folder, f"{owner}/{name}", "/".join(rest)))
 
     def _report(self, report: ProcessReport) -> None:
-        line = encode_report(report).decode()
+        line = encode(report).decode()
         with self._lock:
             is_kept = not isinstance(report, Progress | CheckProgress)
             if is_kept:

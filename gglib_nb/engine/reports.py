@@ -1,54 +1,84 @@
-"""What an engine reports to whoever sends it commands: the protocol's events, and what only its client can know.
+"""What the manager exchanges with an engine beyond the process protocol: the seam of both engines, local and Dask.
 
-The process says the events of `protocol`; that it died or fell silent is said for it, and where several engines share
-the work, so is which host does what. All of them as lines, too, since they may cross a network.
+The process sends the events of `protocol`; its client adds that it died or fell silent. Where several engines share the
+work, the client also takes the two commands below, which one process has no use for, and reports which host does what.
 """
 
-import json
-from dataclasses import dataclass
+from typing import Final
+
+import msgspec
 
 from gglib_nb.domain.download import HostFolder, HostProgress
-from gglib_nb.engine.protocol import Event, Progress, TransferFinished, decode, encode
+from gglib_nb.engine.protocol import (
+    Command,
+    Event,
+    Message,
+    Progress,
+    StartTransfer,
+    TransferFinished,
+    decode_with,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLost:
-    """An engine ended although nobody closed it; its attempts are void.
+class SetConcurrency(Message, frozen=True):
+    """How many transfers each of several engines may run at once. A single engine ignores it.
+
+    Attributes:
+        max_concurrent: At least 1.
+    """
+
+    max_concurrent: int
+
+
+class StartEverywhere(Message, frozen=True):
+    """Run a transfer once for every models folder that the engines have. A single engine runs it once.
+
+    Attributes:
+        transfer: What to run.
+    """
+
+    transfer: StartTransfer
+
+
+EngineCommand = Command | SetConcurrency | StartEverywhere
+"""What an engine's `send` takes."""
+
+
+class EngineLost(Message, frozen=True):
+    """An engine ended although nothing closed it; its attempts are void.
 
     Attributes:
         reason: How it ended, in words.
-        attempts: Those that are void; None: all, since there is no other engine.
+        attempts: Those that are void; None: all, because there is no other engine.
     """
 
     reason: str
     attempts: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSilent:
-    """An engine lives and does not report although it has work; said each second until it does or is replaced.
+class EngineSilent(Message, frozen=True):
+    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced.
 
     Attributes:
-        silent_s: Seconds since it last said something.
-        attempts: Those of which nothing is heard; None: all, since there is no other engine.
+        silent_s: Seconds since its last report.
+        attempts: Those without reports; None: all, because there is no other engine.
     """
 
     silent_s: float
     attempts: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EnginesChanged:
-    """So many engines share the work from now on, each with slots of its own; a single engine never says so."""
+class EnginesChanged(Message, frozen=True):
+    """This many engines share the work from now on, each with its own slots; a single engine never sends it."""
 
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class TransferWaits:
+class TransferWaits(Message, frozen=True):
     """An attempt was started and no engine can take it now; it begins by itself when one can.
 
     Attributes:
+        attempt: Its attempt.
         reason: What it waits for, in words.
     """
 
@@ -56,26 +86,24 @@ class TransferWaits:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostedProgress:
+class HostedProgress(Message, frozen=True):
     """Progress of an attempt that runs on named hosts.
 
     Attributes:
         progress: Of all of them together.
-        hosts: How far each is.
+        hosts: The progress of each.
     """
 
     progress: Progress
     hosts: tuple[HostProgress, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HostedFinish:
+class HostedFinish(Message, frozen=True):
     """An attempt is finished, and these hosts have its files.
 
     Attributes:
-        finished: What the protocol says of it.
-        hosts: Every host that sees the files, and the models folder there.
+        finished: The event of the process.
+        hosts: Every host that sees the files, and its models folder.
     """
 
     finished: TransferFinished
@@ -86,27 +114,15 @@ ProcessReport = Event | EngineLost | EngineSilent
 """What is reported of one engine."""
 
 Report = ProcessReport | EnginesChanged | TransferWaits | HostedProgress | HostedFinish
-"""What `on_event` of an engine's client gets."""
+"""What `on_event` of an engine's client receives."""
 
-
-def encode_report(report: ProcessReport) -> bytes:
-    """One line, its end included."""
-    if isinstance(report, EngineLost):
-        return json.dumps({"type": "EngineLost", "reason": report.reason}).encode() + b"\n"
-    if isinstance(report, EngineSilent):
-        return json.dumps({"type": "EngineSilent", "silent_s": report.silent_s}).encode() + b"\n"
-    return encode(report)
+_decoder: Final = msgspec.json.Decoder(ProcessReport)
 
 
 def decode_report(line: bytes) -> ProcessReport:
-    """The report of a line that `encode_report` wrote.
+    """The report that `protocol.encode` wrote.
 
     Raises:
-        ValueError: The line is none.
+        ValueError: The line is not a report.
     """
-    if line.startswith(b'{"type": "EngineLost"'):
-        return EngineLost(json.loads(line)["reason"])
-    if line.startswith(b'{"type": "EngineSilent"'):
-        return EngineSilent(json.loads(line)["silent_s"])
-    event: Event = decode(line)  # type: ignore[assignment]  # an engine sends events only
-    return event
+    return decode_with(_decoder, line)

@@ -6,9 +6,9 @@ The only place that knows both the engine's protocol and the queue's events, whi
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol, assert_never
 
+from msgspec import structs
 from typing_extensions import override
 
 from gglib_nb.domain.download import HostProgress, PlannedDownload, StoredFile
@@ -21,6 +21,8 @@ from gglib_nb.engine.reports import (
     HostedFinish,
     HostedProgress,
     Report,
+    SetConcurrency,
+    StartEverywhere,
     TransferWaits,
 )
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, from_wire
@@ -58,6 +60,7 @@ class EngineEffectRunner(EffectRunner):
         catalog: ModelRegistry,
         make_engine: MakeEngine,
         settle: Settle | None = None,
+        max_concurrent: int = 1,
     ) -> None:
         """Starts nothing yet.
 
@@ -66,8 +69,10 @@ class EngineEffectRunner(EffectRunner):
             catalog: Where finished models are written.
             make_engine: Makes the engine.
             settle: Puts a new version of a model in the place of the old one, and registers it; None: nobody updates.
+            max_concurrent: Transfers that each of several engines may run at once.
         """
         self._settle = settle
+        self._max_concurrent = max_concurrent
         self._configure = configure
         self._token = configure.token
         self._catalog: Final = catalog
@@ -104,9 +109,11 @@ class EngineEffectRunner(EffectRunner):
     def _made(self, make_engine: MakeEngine) -> TransferEngine:
         self._engine_number += 1
         number = self._engine_number
-        return make_engine(
+        engine = make_engine(
             self._configure, lambda report: self._report(report) if number == self._engine_number else None
         )
+        engine.send(SetConcurrency(self._max_concurrent))
+        return engine
 
     def _send(self, command: wire.Command) -> None:
         self._engine.send(command)
@@ -119,12 +126,16 @@ class EngineEffectRunner(EffectRunner):
     def start(self, effect: do.StartTransfer) -> None:
         plan = effect.plan
         self._configure_again(token=self._token)
-        self._engine.send(
-            wire.StartTransfer(
-                *(effect.attempt, plan.id.repo_id, plan.commit_sha, plan.files),
-                *(plan.force, plan.replaces, plan.donors, plan.everywhere),
-            )
+        transfer = wire.StartTransfer(
+            attempt=effect.attempt,
+            repo_id=plan.id.repo_id,
+            commit_sha=plan.commit_sha,
+            files=plan.files,
+            force=plan.force,
+            replaces=plan.replaces,
+            donors=plan.donors,
         )
+        self._engine.send(StartEverywhere(transfer) if plan.everywhere else transfer)
 
     @override
     def stop(self, effect: do.StopTransfer) -> None:
@@ -145,7 +156,8 @@ class EngineEffectRunner(EffectRunner):
 
     @override
     def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
-        self._configure_again(max_concurrent=effect.max_concurrent)
+        self._max_concurrent = effect.max_concurrent
+        self._engine.send(SetConcurrency(effect.max_concurrent))
 
     @override
     def wait_for_network(self, effect: do.WaitForNetwork) -> None:
@@ -170,7 +182,7 @@ class EngineEffectRunner(EffectRunner):
         self._engine.abandon()
 
     def _configure_again(self, **changes: object) -> None:
-        configure = replace(self._configure, **changes)  # type: ignore[arg-type]
+        configure = structs.replace(self._configure, **changes)
         if configure != self._configure:
             self._configure = configure
             self._engine.send(configure)

@@ -132,6 +132,7 @@ class Operations(ModelOperations):
             catalog,
             engine_for(settings),
             lambda model, keeps_old: settle_update(catalog, model, settings.models_directory, keeps_old=keeps_old),
+            max_concurrent=settings.max_concurrent,
         )
         self._engine_setting = settings.engine
         self._hours: Final = HoursWatch(self._tell_hours)
@@ -647,7 +648,6 @@ def _configure(settings: Settings, user_agent: str) -> Configure:
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),
         user_agent=user_agent,
         network_wait_s=settings.network_wait_s,
-        max_concurrent=settings.max_concurrent,
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gglib_nb.engine.process.client import EngineClient
-from gglib_nb.engine.protocol import Command, Configure
-from gglib_nb.engine.reports import Report
+from gglib_nb.engine.protocol import Configure
+from gglib_nb.engine.reports import EngineCommand, Report
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.settings import Settings
 
@@ -28,7 +28,7 @@ class TransferEngine(Protocol):
     def start(self) -> None:
         """Have it ready for the first transfer; costs nothing where it is."""
 
-    def send(self, command: Command) -> None:
+    def send(self, command: EngineCommand) -> None:
         """Have a command carried out, in the order of calls; starts the engine where that is needed."""
 
     def close(self, timeout_s: float = 2.0) -> None:

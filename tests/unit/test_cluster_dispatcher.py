@@ -3,9 +3,8 @@
 Its length is that of what hosts can do to an attempt, over one set of made-up hosts.
 """
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from gglib_nb.cluster.dispatcher import Dispatcher, Tell
 from gglib_nb.cluster.placed_attempt import ClusterHost
@@ -32,6 +31,8 @@ from gglib_nb.engine.reports import (
     EngineSilent,
     HostedFinish,
     HostedProgress,
+    SetConcurrency,
+    StartEverywhere,
     TransferWaits,
 )
 from gglib_nb.errors import ClusterError, NetworkError, to_wire
@@ -45,7 +46,8 @@ class Cluster:
     """A dispatcher, and what each host's engine was told last."""
 
     def __init__(self, *hosts, slots=1, configure=CONFIGURE, here=None):
-        self.dispatcher = Dispatcher(replace(configure, max_concurrent=slots))
+        self.dispatcher = Dispatcher(configure)
+        self.dispatcher.take(SetConcurrency(slots))
         self.here = here
         self.actions = []
         for host in hosts:
@@ -89,7 +91,8 @@ def a_host(name, folder="shared", free=None):
 
 def a_start(number, *, size=SIZE, everywhere=False):
     file = PlannedFile("m.gguf", size, "a" * 64, f"/models/o/r{number}/m.gguf")
-    return StartTransfer(number, f"o/r{number}", "c" * 40, (file,), False, everywhere=everywhere)
+    transfer = StartTransfer(number, f"o/r{number}", "c" * 40, (file,), False)
+    return StartEverywhere(transfer) if everywhere else transfer
 
 
 def progress(number, downloaded, *, received=0, status=ShardStatus.DOWNLOADING, **how):

@@ -17,7 +17,7 @@ from gglib_nb.cluster.host_link import HostLink
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, TransferStopped, encode
-from gglib_nb.engine.reports import EngineLost, EngineSilent, decode_report, encode_report
+from gglib_nb.engine.reports import EngineLost, EngineSilent, decode_report
 from gglib_nb.errors import RequestError, from_wire
 
 KEY = "gglib_nb-link"
@@ -191,7 +191,7 @@ def test_commands_are_not_to_be_read_in_passing() -> None:
 
 @pytest.mark.parametrize("report", [EngineLost("it was ended by SIGKILL"), EngineSilent(3.5), TransferStopped(4)])
 def test_a_report_comes_back_from_its_line(report) -> None:
-    assert decode_report(encode_report(report)) == report
+    assert decode_report(encode(report)) == report
 
 
 def test_a_folder_keeps_the_name_that_it_was_given_first(tmp_path) -> None:

@@ -22,8 +22,15 @@ from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.engine.process.watchdog import Watchdog
-from gglib_nb.engine.protocol import Command, Configure, Event, StopCheck, StopTransfer, decode, encode
-from gglib_nb.engine.reports import EngineLost, EngineSilent, ProcessReport
+from gglib_nb.engine.protocol import Command, Configure, StopCheck, StopTransfer, decode_event, encode
+from gglib_nb.engine.reports import (
+    EngineCommand,
+    EngineLost,
+    EngineSilent,
+    ProcessReport,
+    SetConcurrency,
+    StartEverywhere,
+)
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
 # the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
@@ -90,9 +97,12 @@ class EngineClient:
         """Have the engine started if it does not run, so that it is ready when the first transfer comes."""
         self._post(None)
 
-    def send(self, command: Command) -> None:
+    def send(self, command: EngineCommand) -> None:
         """Have the command sent; starts the engine if it is needed. Nothing happens after `close`."""
-        self._post(command)
+        if isinstance(command, StartEverywhere):
+            command = command.transfer
+        if not isinstance(command, SetConcurrency):
+            self._post(command)
 
     def _post(self, command: Command | None) -> None:
         with self._lock:
@@ -214,7 +224,7 @@ class EngineClient:
             while (data := self._read(process)) != b"":
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    event: Event = decode(line)  # type: ignore[assignment]  # the engine sends events only
+                    event = decode_event(line)
                     self._watchdog.heard(event, time.monotonic())
                     self._on_event(event)
         try:

@@ -15,7 +15,7 @@ from typing import Final, TextIO, cast
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine.process.commands import CommandHandler
 from gglib_nb.engine.process.outbox import Outbox
-from gglib_nb.engine.protocol import Ready, decode
+from gglib_nb.engine.protocol import Ready, decode_command
 from gglib_nb.engine.storage.lease import owner_name
 from gglib_nb.engine.timeouts import Timeouts
 
@@ -78,7 +78,7 @@ def main(parent_pid: int) -> None:
     outbox.post(Ready(os.getpid(), owner_name()))
     for line in lines_until_orphaned(0, parent_pid):
         try:
-            worker.handle(decode(line))  # type: ignore[arg-type]  # the kernel sends commands only
+            worker.handle(decode_command(line))
         except ValueError as error:
             sys.stderr.write(f"{error}\n")
     worker.shut_down()

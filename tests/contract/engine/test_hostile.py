@@ -127,7 +127,7 @@ def test_a_folder_that_is_another_users_link_gets_nothing(engine, tmp_path) -> N
 
 def test_a_size_beyond_all_disks_is_refused_before_a_byte(hub, engine, tmp_path) -> None:
     (file,) = planned(hub, REPO, NAME, folder=tmp_path / "models")
-    error = engine.failure(REPO, files=(replace(file, size_bytes=1 << 80),))
+    error = engine.failure(REPO, files=(replace(file, size_bytes=1 << 62),))
 
     assert "is full" in str(error) or "serves another" in str(error)
     assert hub.bytes_sent(NAME) == 0

@@ -7,7 +7,15 @@ import threading
 import pytest
 
 from gglib_nb.engine.process.outbox import Outbox
-from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Progress, Ready, TransferFailed, TransferStopped, decode
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckProgress,
+    Progress,
+    Ready,
+    TransferFailed,
+    TransferStopped,
+    decode_event,
+)
 
 
 def progress(attempt: int, received_bytes: int) -> Progress:
@@ -27,7 +35,7 @@ def read_until(reader: int, count: int) -> list:
     data = b""
     while data.count(b"\n") < count:
         data += os.read(reader, 1 << 16)
-    return [decode(line) for line in data.splitlines()]
+    return [decode_event(line) for line in data.splitlines()]
 
 
 def fill(writer: int) -> int:
