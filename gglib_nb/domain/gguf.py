@@ -37,8 +37,10 @@ _LAYOUTS: Final = {
 _LONGEST_KEY_BYTES: Final = 65_535
 _MOST_DIMENSIONS: Final = 4
 _DEEPEST_ARRAY: Final = 4
-# What is kept: strings for a person (chat templates are longer and only noticed), arrays with a value per layer.
+# What is kept: texts for a person, chat templates, arrays with a value per layer. Real templates have up to 20 KB.
 _LONGEST_TEXT_BYTES: Final = 4_096
+_LONGEST_TEMPLATE_BYTES: Final = 256 * 1024
+_CHAT_TEMPLATE: Final = "tokenizer.chat_template"
 _LONGEST_KEPT_ARRAY: Final = 1_024
 # Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused, of keys
 # and, where they are kept, of tensors.
@@ -195,10 +197,11 @@ class _Reader:
             raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Fetch the file again.")
         self._count_name(key)
         (kind,) = self._window.unpack(_U32)
-        self._has_chat_template |= key == "tokenizer.chat_template"
+        self._has_chat_template |= key == _CHAT_TEMPLATE
+        longest_bytes = _LONGEST_TEMPLATE_BYTES if key.startswith(_CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES
         if kind == _ARRAY:
             self._array(key, _DEEPEST_ARRAY)
-        elif (value := self._scalar(kind)) is not None:
+        elif (value := self._scalar(kind, longest_bytes)) is not None:
             self._metadata[key] = value
 
     def _key(self) -> str:
@@ -207,11 +210,11 @@ class _Reader:
             raise GgufError(f"The GGUF header is broken: a name of {length} bytes. Fetch the file again.")
         return self._window.take(length).decode(errors="replace")
 
-    def _scalar(self, kind: int) -> Scalar | None:
+    def _scalar(self, kind: int, longest_bytes: int) -> Scalar | None:
         """A single value; None for a text that is too long to keep."""
         if kind == _STRING:
             (length,) = self._window.unpack(_U64)
-            if length > _LONGEST_TEXT_BYTES or not self._may_keep(length):
+            if length > longest_bytes or not self._may_keep(length):
                 self._window.skip(length)
                 return None
             return self._window.take(length).decode(errors="replace")

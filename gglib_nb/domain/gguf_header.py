@@ -32,7 +32,7 @@ class GgufHeader:
     Attributes:
         version: Of the format.
         tensor_count: Tensors in this file; of a split model, in this shard.
-        metadata: Every scalar, texts up to 4 KiB.
+        metadata: Every scalar; texts up to 4 KiB, chat templates up to 256 KiB.
         array_lengths: How many elements each array has.
         layer_values: Arrays of whole numbers or flags with at most 1,024 elements: those that hold a value per layer.
         has_chat_template: Whether it brings one.

@@ -228,11 +228,21 @@ def test_nested_arrays_are_counted() -> None:
     assert header_of(file_of(pair("x", ARRAY, array(ARRAY, 2, inner + inner)))).array_lengths == {"x": 2}
 
 
-def test_a_long_text_is_noticed_and_not_kept() -> None:
-    header = header_of(file_of(pair("tokenizer.chat_template", STRING, text("x" * 100_000))))
+@pytest.mark.parametrize(
+    ("key", "length", "is_kept"),
+    [
+        ("general.description", 4_096, True),
+        ("general.description", 4_097, False),
+        ("tokenizer.chat_template", 262_144, True),
+        ("tokenizer.chat_template.tool_use", 262_144, True),
+        ("tokenizer.chat_template", 262_145, False),
+    ],
+)
+def test_a_long_text_is_kept_only_if_it_is_a_chat_template(key: str, length: int, is_kept: bool) -> None:
+    header = header_of(file_of(pair(key, STRING, text("x" * length))))
 
-    assert header.has_chat_template
-    assert "tokenizer.chat_template" not in header.metadata
+    assert (key in header.metadata) is is_kept
+    assert header.has_chat_template is (key == "tokenizer.chat_template")
 
 
 def test_values_that_are_skipped_are_not_asked_for() -> None:
