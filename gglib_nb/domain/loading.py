@@ -36,9 +36,15 @@ def loading_lines(model: Model, program: str) -> str:
     return _LINES[found](model)
 
 
-def _llama_cpp_python(model: Model) -> str:
-    opened = json.dumps(model.paths[0], ensure_ascii=False)
-    if (projector := model.projector_path) is None:
+def python_lines(path: str, projector: str | None) -> str:
+    """The lines of Python that open a model with llama-cpp-python.
+
+    Args:
+        path: The file to open.
+        projector: Its mmproj; None without one.
+    """
+    opened = json.dumps(path, ensure_ascii=False)
+    if projector is None:
         return f"from llama_cpp import Llama\nllm = Llama(model_path={opened})"
     handler = f"Llava15ChatHandler(clip_model_path={json.dumps(projector, ensure_ascii=False)})"
     return "\n".join(
@@ -48,6 +54,10 @@ def _llama_cpp_python(model: Model) -> str:
             f"llm = Llama(model_path={opened}, chat_handler={handler})",
         )
     )
+
+
+def _llama_cpp_python(model: Model) -> str:
+    return python_lines(model.paths[0], model.projector_path)
 
 
 def _llama_server(model: Model) -> str:

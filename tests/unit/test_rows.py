@@ -1,0 +1,100 @@
+"""Rows: what people read about downloads, and what they can do with each. Sentences themselves are golden texts."""
+
+import msgspec
+import pytest
+
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.errors import NetworkError
+from gglib_nb.notebook import rows
+from tests.support.snapshots import GB, completed, download, shard, snapshot
+
+MODEL = "owner/model-GGUF:Q4_K_M"
+
+
+def actions_of(item, pending=1, active=0):
+    return [action.id for action in rows.download_row(item, pending, active).actions]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("queued", ["run_now", "pause", "remove"]),
+        ("paused", ["run_now", "resume", "remove"]),
+        ("downloading", ["pause", "cancel"]),
+        ("finalizing", ["cancel"]),
+        ("registering", ["cancel"]),
+        ("cancelled", ["undo", "discard"]),
+    ],
+)
+def test_a_row_offers_what_is_possible_in_its_status_and_nothing_else(status, expected):
+    assert actions_of(download(MODEL, status, downloaded_bytes=GB), active=1) == expected
+
+
+def test_a_failed_row_offers_retry_only_where_a_retry_can_help():
+    lost = NetworkError("The line was cut. Try again.")
+
+    assert actions_of(download(MODEL, "failed", error=lost, can_retry=True)) == ["retry", "dismiss"]
+    assert actions_of(download(MODEL, "failed", error=lost, can_retry=False)) == ["dismiss"]
+
+
+def test_a_waiting_row_can_be_moved_where_there_is_another_place():
+    first = rows.download_row(download(MODEL, position=1), 2, 0)
+
+    assert {action.id: action.is_off for action in first.actions if action.id in ("top", "up", "down")} == {
+        "top": True,
+        "up": True,
+        "down": False,
+    }
+
+
+def test_only_what_is_true_while_the_kernel_answers_is_live():
+    row = rows.download_row(
+        download(MODEL, "downloading", downloaded_bytes=GB, bytes_per_second=1e6, eta_seconds=9.0), 0, 1
+    )
+
+    assert [(fact.text, fact.is_live) for fact in row.lines] == [
+        ("1.0 GB of 4.0 GB", False),
+        ("1.0 MB/s", True),
+        ("9 s left", True),
+    ]
+
+
+def test_a_row_has_one_bar_for_each_file_and_says_how_many_are_done():
+    files = (
+        shard(1, size_bytes=GB, downloaded_bytes=GB, status=ShardStatus.FINISHED),
+        shard(2, size_bytes=GB, downloaded_bytes=0),
+    )
+    row = rows.download_row(download(MODEL, "downloading", downloaded_bytes=GB, total_bytes=2 * GB, shards=files), 0, 1)
+
+    assert [bar.part for bar in row.bars] == [1.0, 0.0]
+    assert (row.part, row.progress, row.is_open) == (0.5, "50 %, 1 of 2 files done", True)
+
+
+def test_a_finished_row_has_its_path_and_the_code_that_loads_it():
+    row = rows.download_row(completed(MODEL), 0, 0)
+
+    assert row.path in row.code
+    assert [action.id for action in row.actions] == ["loading", "verify", "delete"]
+
+
+def test_an_id_is_in_one_list_the_one_of_now():
+    found = rows.views(snapshot(download(MODEL, "downloading"), recent_completed=(completed(MODEL),)))
+
+    assert [(view.id, view.rows) for view in found] == [("active", (MODEL,))]
+
+
+@pytest.mark.parametrize("status", [status.value for status in DownloadStatus])
+def test_every_row_can_be_sent_as_plain_json_and_holds_no_control_characters(status):
+    hostile = download("owner/\x1b[31mevil:Q4", status, notice="a\x07b", reason="c\x1bd")
+    row = rows.download_row(hostile, 1, 1)
+
+    assert msgspec.json.decode(msgspec.json.encode(row))["status"] == status
+    assert not any(ord(char) < 32 for char in f"{row.title}{row.tag}{row.note}{row.reason}")
+
+
+def test_all_that_can_be_retried_is_queued_again_in_the_order_in_which_it_failed():
+    failed = [download(f"owner/m{number}:Q8_0", "failed", can_retry=True) for number in range(3)]
+
+    order = rows.retry_order(snapshot(recent_failures=tuple(failed)))
+
+    assert [item.display_name for item in order] == ["m2", "m1", "m0"]
