@@ -25,8 +25,10 @@ lint: .venv/ready-dev  ## Style and floors
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/lint-imports
 
-types: .venv/ready-dev  ## The library, its public names as a user types them, what tests stand on
+types: .venv/ready-dev  ## The library on Linux, Windows and macOS, its public names as a user types them, the support of tests
 	@$(BIN)/mypy gglib_nb tests/typing tests/support tests/browser
+	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 gglib_nb
+	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin gglib_nb
 
 js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs Node
 	@npm run --silent types

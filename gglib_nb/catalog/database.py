@@ -17,6 +17,7 @@ from typing import Final
 from gglib_nb.catalog.connection import connected, network_filesystem
 from gglib_nb.catalog.migrations import migrate
 from gglib_nb.errors import CatalogDamagedError, CatalogError
+from gglib_nb.system import open_file
 
 _log: Final = logging.getLogger("gglib_nb")
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
@@ -76,7 +77,7 @@ class Database:
             if time.time() - guard.stat().st_mtime > _MOVING_S:
                 guard.unlink()
         with suppress(OSError):
-            os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
+            os.close(open_file(guard, os.O_CREAT | os.O_EXCL))
             try:
                 if _identity(self.path) == damaged:
                     self.moved_aside = self._move(time.strftime("%Y-%m-%dT%H-%M-%S"))

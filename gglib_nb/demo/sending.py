@@ -4,6 +4,7 @@ Knows responses and one connected socket; no routes, no repositories.
 """
 
 import math
+import select
 import socket
 import struct
 import time
@@ -42,9 +43,8 @@ class Line:
         """Whether the client has closed its end."""
         try:
             # Past `SSLSocket.recv`, which cannot peek.
-            return socket.socket.recv(self.socket, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
+            is_readable = bool(select.select([self.socket], [], [], 0)[0])
+            return is_readable and socket.socket.recv(self.socket, 1, socket.MSG_PEEK) == b""
         except OSError:
             return True
 

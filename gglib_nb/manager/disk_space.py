@@ -13,9 +13,9 @@ from pathlib import Path
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.places import target_path
-from gglib_nb.engine.storage.filesystem import allocated_bytes
 from gglib_nb.engine.storage.paths import part_path
 from gglib_nb.errors import RequestError
+from gglib_nb.system import allocated_bytes
 
 Sizes = dict[Path, int]
 """Files by their final path, with the bytes of the whole."""

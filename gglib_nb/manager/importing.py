@@ -19,6 +19,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.storage.gguf_facts import check_split_set
 from gglib_nb.errors import GglibError, GgufError, StorageError
+from gglib_nb.system import read_at
 
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
@@ -161,7 +162,7 @@ class Importer:
         with found.path.open("rb", buffering=0) as opened:
             fd = opened.fileno()
             status = os.fstat(fd)
-            header = read_header(lambda offset, length: os.pread(fd, length, offset), status.st_size)
+            header = read_header(lambda offset, length: read_at(fd, length, offset), status.st_size)
         return StoredFile(
             target=str(found.path),
             path_in_repo=found.origin.path_in_repo,

@@ -8,8 +8,8 @@ from pathlib import Path
 from gglib_nb.domain.deletion import Deletion, KeptFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook
-from gglib_nb.engine.storage.filesystem import allocated_bytes
 from gglib_nb.errors import StorageError
+from gglib_nb.system import allocated_bytes
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:

@@ -54,6 +54,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import Settings, checked_connections, daily_hours, session_name
+from gglib_nb.system import call_in_forked_children
 
 _HUB_THREADS: Final = 4
 _DRAIN_S: Final = 5.0
@@ -671,4 +672,4 @@ def _abandon_in_forks(operations: Operations) -> None:
         if (living := reference()) is not None:
             living.abandon()
 
-    os.register_at_fork(after_in_child=abandon)
+    call_in_forked_children(abandon)

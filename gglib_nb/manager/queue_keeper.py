@@ -25,12 +25,13 @@ from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotic
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.storage.on_disk import present_by_file
-from gglib_nb.engine.storage.owners import Owner, clock_s
+from gglib_nb.engine.storage.owners import Owner
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError
 from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.thread_pool import succeed
 from gglib_nb.queue import events as on
 from gglib_nb.settings import Settings
+from gglib_nb.system import clock_s
 
 _log: Final = logging.getLogger("gglib_nb")
 

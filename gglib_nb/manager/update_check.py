@@ -17,6 +17,7 @@ from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.updates import Change, FileChange, ModelUpdate
 from gglib_nb.errors import GglibError, GgufError, HubError
+from gglib_nb.system import read_at
 
 _SAMPLE_BYTES: Final = 4096
 _WINDOW_BYTES: Final = 1024**2
@@ -105,12 +106,12 @@ def _kind_of_change(hub: UpdatingHub, listing: RepoListing, remote: HubFile, her
     try:
         with here.open("rb", buffering=0) as opened:
             fd = opened.fileno()
-            mine = read_tensors(lambda offset, length: os.pread(fd, length, offset), os.fstat(fd).st_size)
+            mine = read_tensors(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
             theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
             if _shapes(mine) != _shapes(theirs):
                 return "tensors"
             pairs = _sampled(mine, theirs)
-            agree = all(os.pread(fd, length, at) == read_remote(other, length) for at, other, length in pairs)
+            agree = all(read_at(fd, length, at) == read_remote(other, length) for at, other, length in pairs)
             return "metadata" if agree else "tensors"
     except (GgufError, OSError):
         return "content"

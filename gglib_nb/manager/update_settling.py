@@ -22,9 +22,9 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.engine.storage.filesystem import sync_folder
 from gglib_nb.errors import StorageError
 from gglib_nb.manager.model_files import delete_files
+from gglib_nb.system import sync_folder
 
 _VERSION: Final = re.compile(r"@[0-9a-f]{8}")
 _COMMIT_DIGITS: Final = 8

@@ -9,8 +9,6 @@ does not answer for long is killed (`watchdog`), which comes to the same.
 import contextlib
 import os
 import queue
-import select
-import signal
 import subprocess
 import sys
 import threading
@@ -31,6 +29,7 @@ from gglib_nb.engine.reports import (
     SetConcurrency,
     StartEverywhere,
 )
+from gglib_nb.system import PipeReader, exit_reason, start_detached
 
 # The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
 # the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
@@ -191,14 +190,12 @@ class EngineClient:
     def _start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[2])
         with self._open_log() as log:
-            process = subprocess.Popen(  # noqa: S603  # our own interpreter and package
+            process = start_detached(
                 [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                bufsize=0,
                 env=without_tokens(os.environ),
-                start_new_session=True,
             )
         with self._lock:
             self._process = process
@@ -220,8 +217,9 @@ class EngineClient:
     def _read_all(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None  # noqa: S101  # it was started with a pipe
         rest = b""
+        pipe = PipeReader(process.stdout.fileno())
         with contextlib.suppress(OSError, ValueError):
-            while (data := self._read(process)) != b"":
+            while (data := self._read(process, pipe)) != b"":
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     event = decode_event(line)
@@ -234,14 +232,12 @@ class EngineClient:
             code = process.wait()
         self._close_input(process)
         process.stdout.close()
-        self._lost(_reason(code))
+        self._lost(exit_reason(code))
 
-    def _read(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _read(self, process: subprocess.Popen[bytes], pipe: PipeReader) -> bytes:
         """What the engine says next; empty at its end. Meanwhile its silence is watched."""
-        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
-        descriptor = process.stdout.fileno()
         asked_s = time.monotonic()
-        while not select.select([descriptor], [], [], _WATCH_S)[0]:
+        while (data := pipe.read(_WATCH_S)) is None:
             asked_s, waited_s = time.monotonic(), time.monotonic() - asked_s
             if waited_s > _OVERSLEPT_S:
                 self._watchdog.overslept(waited_s)
@@ -251,7 +247,7 @@ class EngineClient:
                 process.kill()
             elif verdict == "silent":
                 self._on_event(EngineSilent(self._watchdog.silent_s(now_s)))
-        return os.read(descriptor, 1 << 16)
+        return data
 
     def _lost(self, reason: str) -> None:
         with self._lock:
@@ -260,11 +256,3 @@ class EngineClient:
             is_closed = self._is_closed
         if not is_closed:
             self._on_event(EngineLost(reason))
-
-
-def _reason(code: int) -> str:
-    if code >= 0:
-        return f"it ended with status {code}"
-    with contextlib.suppress(ValueError):
-        return f"it was ended by {signal.Signals(-code).name}"
-    return f"it was ended by signal {-code}"

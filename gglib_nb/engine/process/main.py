@@ -6,7 +6,6 @@ resumed. What Python would print goes to standard error, and there to a limit.
 """
 
 import os
-import select
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from gglib_nb.engine.process.outbox import Outbox
 from gglib_nb.engine.protocol import Ready, decode_command
 from gglib_nb.engine.storage.lease import owner_name
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.system import PipeReader, is_orphaned, lower_priority
 
 _PARENT_LOOK_S: Final = 1.0
 # A little nicer than the user's cells: where both want a core, the cell gets it first.
 _NICENESS: Final = 5
-_READ_BYTES: Final = 64 * 1024
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 
 
@@ -47,15 +46,13 @@ class LimitedText:
 
 def lines_until_orphaned(fd: int, parent_pid: int) -> Iterator[bytes]:
     """Lines of the input, until it closes or the parent is another process."""
-    rest = b""
+    rest, pipe = b"", PipeReader(fd)
     while True:
-        if not select.select([fd], [], [], _PARENT_LOOK_S)[0]:
-            if os.getppid() != parent_pid:
-                return
-            continue
-        data = os.read(fd, _READ_BYTES)
-        if not data or os.getppid() != parent_pid:
+        data = pipe.read(_PARENT_LOOK_S)
+        if data == b"" or is_orphaned(parent_pid):
             return
+        if data is None:
+            continue
         *lines, rest = (rest + data).split(b"\n")
         yield from lines
 
@@ -70,8 +67,7 @@ def main(parent_pid: int) -> None:
     events = os.dup(1)
     os.dup2(2, 1)
     sys.stderr = sys.stdout = cast(TextIO, LimitedText(sys.stderr, _LOG_LIMIT_BYTES))
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
+    lower_priority(_NICENESS)
     is_lost = threading.Event()
     outbox = Outbox(events, is_lost.set)
     worker = CommandHandler(outbox.post, Timeouts.from_environment(os.environ))

@@ -4,7 +4,6 @@ Reads from the disk and not from what the system remembers of it, since a verifi
 memory as it was, since it is needed for the model that somebody works with.
 """
 
-import contextlib
 import os
 import stat
 import threading
@@ -19,6 +18,7 @@ from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
 from gglib_nb.engine.storage.filesystem import new_buffer
+from gglib_nb.system import drop_cached, read_into
 
 _DROP_BYTES: Final = 64 * MIB
 
@@ -70,25 +70,18 @@ def _wrong(file: FileToCheck, digest: FrontDigest) -> tuple[tuple[int, int], ...
 def _hash(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
     """Feeds the digest; False where it was stopped."""
     buffer = new_buffer(MIB)
-    _drop(fd, 0, 0)
+    drop_cached(fd, 0, 0)
     dropped = 0
     while not stop.is_set():
-        count = os.preadv(fd, [buffer], digest.front)
+        count = read_into(fd, buffer, digest.front)
         if count == 0:
-            _drop(fd, dropped, 0)
+            drop_cached(fd, dropped, 0)
             return True
         digest.feed(buffer[:count])
         on_read(digest.front)
         if digest.is_complete:
             return True
         if digest.front - dropped >= _DROP_BYTES:
-            _drop(fd, dropped, digest.front - dropped)
+            drop_cached(fd, dropped, digest.front - dropped)
             dropped = digest.front
     return False
-
-
-def _drop(fd: int, offset: int, length: int) -> None:
-    """Lets the system forget what it remembers of the file; 0 is to its end. What a program has mapped stays."""
-    with contextlib.suppress(OSError):
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)

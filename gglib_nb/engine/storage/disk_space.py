@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gglib_nb.engine.storage.filesystem import allocated_bytes, disk_full, free_bytes
+from gglib_nb.engine.storage.filesystem import disk_full
 from gglib_nb.engine.storage.paths import part_path
+from gglib_nb.system import allocated_bytes, existing_folder, free_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,7 @@ class Reservation:
     @property
     def device(self) -> int:
         """The filesystem it will stand on."""
-        folder = self.target.parent
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        return folder.stat().st_dev
+        return existing_folder(self.target.parent).stat().st_dev
 
     @property
     def missing_bytes(self) -> int:

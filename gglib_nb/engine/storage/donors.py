@@ -16,6 +16,7 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.errors import GgufError
+from gglib_nb.system import read_at
 
 # Variants stand in the repository's folder or in one of their own; deeper than that nothing is looked for.
 _PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
@@ -106,7 +107,7 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
     try:
         with path.open("rb", buffering=0) as file:
             descriptor = file.fileno()
-            table = read_tensors(lambda offset, length: os.pread(descriptor, length, offset), found.st_size)
+            table = read_tensors(lambda offset, length: read_at(descriptor, length, offset), found.st_size)
     except (OSError, GgufError):
         return None
     is_own = folder is not None and path.is_relative_to(folder)

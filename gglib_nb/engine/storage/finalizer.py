@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.engine.storage.filesystem import storage_error, sync_folder
+from gglib_nb.engine.storage.filesystem import storage_error
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.journal import Verified
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
 from gglib_nb.engine.storage.partial_file import PartialFile
 from gglib_nb.errors import StorageError, TransferError
+from gglib_nb.system import sync_folder
 
 # The file; what went wrong; None where the gate was closed.
 FinalizeOutcome = StoredFile | TransferError | LeaseLostError | None

@@ -4,12 +4,12 @@ A file that is no GGUF has no facts; that is not an error of a transfer, whose p
 """
 
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.errors import GgufError, IncompleteShardSetError
+from gglib_nb.system import read_at
 
 Facts = dict[str, str | int | float | bool | None]
 
@@ -20,7 +20,7 @@ def read_facts(path: Path) -> Facts:
 
     with contextlib.suppress(OSError, GgufError), path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
-        header = read_header(lambda offset, length: os.pread(descriptor, length, offset), path.stat().st_size)
+        header = read_header(lambda offset, length: read_at(descriptor, length, offset), path.stat().st_size)
         return header_facts(header)
     return {}
 

@@ -10,7 +10,6 @@ that others could wait for most of a second.
 """
 
 import errno
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Final
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
 from gglib_nb.engine.storage.filesystem import new_buffer
+from gglib_nb.system import read_at, read_into
 
 # Connections wait for a digest that is further behind: hashing then ends soon after the last byte.
 _FAR_BEHIND_BYTES: Final = 96 * MIB
@@ -82,7 +82,7 @@ class Hasher:
         try:
             if not self._is_stopped and range_start <= self.digest.front <= offset:
                 if self.digest.front < offset:
-                    self._feed(memoryview(os.pread(self._fd, offset - self.digest.front, self.digest.front)))
+                    self._feed(memoryview(read_at(self._fd, offset - self.digest.front, self.digest.front)))
                 if self.digest.front == offset:
                     self._feed(view)
         except OSError as error:
@@ -130,7 +130,7 @@ class Hasher:
             wanted = min(len(buffer), self._reach - self.digest.front)
             if self._is_stopped or wanted <= 0:
                 return False
-            count = os.preadv(self._fd, [buffer[:wanted]], self.digest.front)
+            count = read_into(self._fd, buffer[:wanted], self.digest.front)
             if count == 0:
                 raise OSError(errno.EIO, "somebody cut the partial file short")
             self._feed(buffer[:count])

@@ -37,9 +37,9 @@ from typing import Any, Final, Self
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
-from gglib_nb.engine.storage.filesystem import sync_data, syncer_of
-from gglib_nb.engine.storage.owners import boot_id
+from gglib_nb.engine.storage.filesystem import syncer_of
 from gglib_nb.engine.storage.paths import open_beside
+from gglib_nb.system import boot_id, sync_data
 
 # Beyond this the journal is begun anew with its last state alone.
 _LONGEST_BYTES: Final = 256 * 1024

@@ -26,7 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from gglib_nb.engine.storage.owners import clock_s, is_of_earlier_boot, is_running, present_place
+from gglib_nb.engine.storage.owners import is_of_earlier_boot
+from gglib_nb.system import clock_s, is_running, open_file, process_place, write_at
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
@@ -43,7 +44,7 @@ class LeaseLostError(Exception):
 
 def owner_name(pid: int | None = None, place: str | None = None) -> str:
     """How a process is named where engines speak of each other's leases; by default this one."""
-    return f"{os.getpid() if pid is None else pid} {present_place() if place is None else place}"
+    return f"{os.getpid() if pid is None else pid} {process_place() if place is None else place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class LeaseState:
 
     def is_owner_dead(self) -> bool:
         """Whether the owner is known to be gone; False where that cannot be seen from here."""
-        return self.place == present_place() and not is_running(self.pid)
+        return self.place == process_place() and not is_running(self.pid)
 
 
 def read_lease(path: Path) -> LeaseState | None:
@@ -188,7 +189,7 @@ class Lease:
 
     def _create(self) -> bool:
         try:
-            fd = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            fd = open_file(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
         except FileExistsError:
             return False
         self._own(fd)
@@ -196,7 +197,7 @@ class Lease:
 
     def _take_over(self, stale: LeaseState | None) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self._owner}")
-        self._own(os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666))
+        self._own(open_file(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR))
         if read_lease(self._path) == stale:
             mine.replace(self._path)
             time.sleep(_SETTLE_S)
@@ -214,6 +215,6 @@ class Lease:
 
     def _write(self, downloaded_bytes: int) -> None:
         self._beat += 1
-        state = LeaseState(self._owner, present_place(), os.getpid(), self._beat, downloaded_bytes)
-        os.pwrite(self._fd, json.dumps(asdict(state)).encode().ljust(_LENGTH), 0)
+        state = LeaseState(self._owner, process_place(), os.getpid(), self._beat, downloaded_bytes)
+        write_at(self._fd, json.dumps(asdict(state)).encode().ljust(_LENGTH), 0)
         self._renewed_s = clock_s()

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.engine.storage.filesystem import allocated_bytes
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.lease import read_lease
 from gglib_nb.engine.storage.partial_file import delete_unowned
 from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.system import allocated_bytes
 
 _SUFFIX: Final = ".part"
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.

@@ -9,33 +9,9 @@ import os
 import socket
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-def boot_id() -> str:
-    """What tells this boot of this machine from any other; empty where the system does not say."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def clock_s() -> float:
-    """A clock that goes on while the machine sleeps, so that what runs out with time does so then, too."""
-    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(kind)
-
-
-def present_place() -> str:
-    """Where process ids mean the same as here: machine, boot and process namespace."""
-    try:
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()} {boot_id()} {namespace}"
+from gglib_nb.system import boot_id, clock_s, is_running, process_place, process_start
 
 
 def is_of_earlier_boot(place: str, written_s: float) -> bool:
@@ -45,37 +21,12 @@ def is_of_earlier_boot(place: str, written_s: float) -> bool:
     written since this boot.
 
     Args:
-        place: Of the owner, as `present_place` gave it.
+        place: Of the owner, as `process_place` gave it.
         written_s: Unix time of its last sign of life.
     """
     host, boot, *_ = f"{place}  ".split(" ")
     is_other_boot = host == socket.gethostname() and bool(boot) and bool(boot_id()) and boot != boot_id()
     return is_other_boot and written_s < time.time() - clock_s()
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process of this place is there and not killed; true where that cannot be told."""
-    try:
-        os.kill(pid, 0)
-        # A killed process that nobody has waited for yet still has its id.
-        return _stat_of(pid)[0] not in "ZX"
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-
-
-def process_start(pid: int) -> str:
-    """What tells a process of this place from a later one with its id; empty where the system does not say."""
-    try:
-        return _stat_of(pid)[19]
-    except OSError:
-        return ""
-
-
-def _stat_of(pid: int) -> list[str]:
-    """What Linux says of a process, from its state on (proc(5)); its name, which may hold anything, left out."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +46,7 @@ class Owner:
     @classmethod
     def this_process(cls) -> Self:
         """The one that asks."""
-        return cls(present_place(), os.getpid(), process_start(os.getpid()))
+        return cls(process_place(), os.getpid(), process_start(os.getpid()))
 
     @property
     def host(self) -> str:
@@ -108,6 +59,6 @@ class Owner:
         Args:
             written_s: Unix time of its last sign of life.
         """
-        if self.place != present_place():
+        if self.place != process_place():
             return is_of_earlier_boot(self.place, written_s)
         return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))

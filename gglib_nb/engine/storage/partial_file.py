@@ -13,7 +13,7 @@ from typing import Final
 
 from gglib_nb.engine.storage.byte_ranges import MIB, Range, RangeSet
 from gglib_nb.engine.storage.digest import FrontDigest
-from gglib_nb.engine.storage.filesystem import allocate, syncer_of
+from gglib_nb.engine.storage.filesystem import syncer_of
 from gglib_nb.engine.storage.hasher import Hasher
 from gglib_nb.engine.storage.journal import Copied, Journal, JournalState, PartIdentity, Verified
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
@@ -27,6 +27,7 @@ from gglib_nb.engine.storage.paths import (
 )
 from gglib_nb.engine.storage.range_copy import RangeCopier
 from gglib_nb.errors import StorageError
+from gglib_nb.system import allocate, write_at
 
 SYNC_BYTES: Final = 256 * MIB
 SYNC_S: Final = 5.0
@@ -99,7 +100,7 @@ class PartialFile:
         if not self._lease.is_fresh():
             raise LeaseLostError("the lease was not renewed in time")
         while view:
-            count = os.pwrite(self._fd, view, offset)
+            count = write_at(self._fd, view, offset)
             offset += count
             view = view[count:]
 

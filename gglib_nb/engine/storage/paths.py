@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.errors import StorageError
+from gglib_nb.system import is_link, open_file, user_id
 
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest that is put behind it.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
@@ -45,7 +46,7 @@ def open_beside(path: Path, flags: int) -> int:
         OSError: It cannot be opened.
     """
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        return open_file(path, flags, follow_links=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -64,10 +65,10 @@ def check_way(target: Path) -> None:
     for folder in target.parents:
         try:
             found = folder.lstat()
-            is_trusted = found.st_uid in {os.geteuid(), 0, folder.parent.lstat().st_uid}
+            is_trusted = found.st_uid in {user_id(), 0, folder.parent.lstat().st_uid}
         except OSError:
             continue  # not there yet; whoever makes it gets the error
-        if folder.is_symlink() and not is_trusted:
+        if is_link(found) and not is_trusted:
             raise StorageError(f"{folder} is a link of another user, and is not followed; move it away, then retry.")
 
 

@@ -5,17 +5,15 @@ XFS): that needs both offsets on a block's border, so a run is cut such that all
 bytes are read and written.
 """
 
-import errno
-import os
 from typing import Final
 
 from gglib_nb.engine.storage.byte_ranges import MIB
+from gglib_nb.system import copy_range, read_at, write_at
 
 # Long enough to cost nothing, short enough that a stop is seen soon on a slow disk.
 _STEP_BYTES: Final = 8 * MIB
 # The largest block of a common filesystem; those with larger ones (ZFS) share nothing this way.
 _BLOCK_BYTES: Final = 4096
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def next_step(source_offset: int, target_offset: int, length: int) -> int:
@@ -29,11 +27,10 @@ def next_step(source_offset: int, target_offset: int, length: int) -> int:
 
 
 class RangeCopier:
-    """Copies; remembers what this machine cannot do."""
+    """Copies; remembers when the system's own copy does not work for these files."""
 
     def __init__(self) -> None:
-        self._copy_file_range: Final = getattr(os, "copy_file_range", None)
-        self._is_native = self._copy_file_range is not None
+        self._is_native = True
 
     def copy(self, source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
         """Copy at most so many bytes between two descriptors; how many it was, 0 at the end of the source.
@@ -41,18 +38,13 @@ class RangeCopier:
         Raises:
             OSError: They cannot be read or written.
         """
-        if self._is_native and self._copy_file_range is not None:
-            try:
-                copied: int = self._copy_file_range(source, target, length, source_offset, target_offset)
-            except OSError as error:
-                if error.errno in _FULL:
-                    raise
-                self._is_native = False  # another filesystem, or one that cannot
-            else:
-                if copied:
-                    return copied
-        data = memoryview(os.pread(source, min(length, MIB), source_offset))
+        if self._is_native:
+            copied = copy_range(source, source_offset, target, target_offset, length)
+            self._is_native = copied is not None
+            if copied:
+                return copied
+        data = memoryview(read_at(source, min(length, MIB), source_offset))
         done = 0
         while done < len(data):
-            done += os.pwrite(target, data[done:], target_offset + done)
+            done += write_at(target, data[done:], target_offset + done)
         return done

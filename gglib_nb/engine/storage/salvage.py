@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
-from gglib_nb.engine.storage.filesystem import allocate
 from gglib_nb.engine.storage.journal import Copied, Journal, PartIdentity
 from gglib_nb.engine.storage.paths import journal_path, open_beside, part_path
 from gglib_nb.engine.storage.range_copy import RangeCopier, next_step
+from gglib_nb.system import allocate
 
 _NAME: Final = "the damaged file"
 

@@ -17,7 +17,7 @@ from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest
 from gglib_nb.engine.storage.donors import DonorFile
-from gglib_nb.engine.storage.filesystem import new_buffer, storage_error, sync_folder
+from gglib_nb.engine.storage.filesystem import new_buffer, storage_error
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.identical_files import identical_candidates
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
@@ -25,6 +25,7 @@ from gglib_nb.engine.storage.lease import Lease
 from gglib_nb.engine.storage.paths import check_way, journal_path
 from gglib_nb.engine.storage.salvage import salvage
 from gglib_nb.errors import GglibError, StorageError
+from gglib_nb.system import sync_folder
 
 _LOOK_S: Final = 0.5
 

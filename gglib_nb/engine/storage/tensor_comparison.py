@@ -5,7 +5,6 @@ can be copied. First the header, then samples of the largest tensors, then all s
 donors with descriptors of its own and writes nothing; who fetches what it asks for is no business of it.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.engine.storage.byte_ranges import MIB, Range, RangeSet
 from gglib_nb.engine.storage.donors import DonorFile
 from gglib_nb.errors import GgufError
+from gglib_nb.system import read_at
 
 # A shard but the first has a header of some kilobytes; that of a whole model has its vocabulary in it and is about as long
 # as a donor's.
@@ -154,7 +154,7 @@ class _PrefixReader:
         here = max(0, min(length, self._reach - offset))
         if here < length:
             self.missing_end = offset + 1
-        return os.pread(self._descriptor, here, offset) if here else b""
+        return read_at(self._descriptor, here, offset) if here else b""
 
 
 class _OpenFiles:
@@ -176,10 +176,10 @@ class _OpenFiles:
         if donor is None:
             return False
         try:
-            theirs = os.pread(donor, probe.length, probe.source_offset)
+            theirs = read_at(donor, probe.length, probe.source_offset)
         except OSError:
             return False
-        return len(theirs) == probe.length and theirs == os.pread(self._wanted, probe.length, probe.target_offset)
+        return len(theirs) == probe.length and theirs == read_at(self._wanted, probe.length, probe.target_offset)
 
     def _open(self, donor: DonorFile) -> int | None:
         try:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain.gguf_reuse import Copy
@@ -17,6 +18,7 @@ from gglib_nb.engine.storage.donors import DonorFile, used_names
 from gglib_nb.engine.storage.lease import LeaseLostError
 from gglib_nb.engine.storage.partial_file import PartialFile
 from gglib_nb.engine.storage.range_copy import RangeCopier, next_step
+from gglib_nb.system import open_file
 
 # Who waits for the hasher looks so often whether it has caught up.
 _LOOK_S: Final = 0.01
@@ -146,7 +148,7 @@ class _OpenDonor:
         self._donor = donor
         self._descriptor: int | None = None
         try:
-            self._descriptor = os.open(donor.path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = open_file(Path(donor.path), os.O_RDONLY)
         except OSError as error:
             self._say(str(error))
 

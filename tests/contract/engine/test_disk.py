@@ -37,7 +37,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
 def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing(
     hub, small_disk, monkeypatch
 ) -> None:
-    monkeypatch.setattr("gglib_nb.engine.storage.filesystem._fallocate", lambda: None)
+    monkeypatch.setattr("gglib_nb.system._fallocate", lambda: None)
     engine = LocalEngine(hub, small_disk)
     attempt = begin_slowly(engine)
     with contextlib.suppress(OSError), (small_disk / "filler").open("wb") as filler:
@@ -58,7 +58,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_mis
 
 
 def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_disk, monkeypatch) -> None:
-    monkeypatch.setattr("gglib_nb.engine.storage.filesystem._fallocate", lambda: None)
+    monkeypatch.setattr("gglib_nb.system._fallocate", lambda: None)
     engine = LocalEngine(hub, small_disk)
     begin_slowly(engine)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.engine.storage.lease import Lease, SeenLease, read_lease
-from gglib_nb.engine.storage.owners import clock_s
+from gglib_nb.system import clock_s
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gglib_nb.engine.storage.filesystem import allocate, storage_error
+from gglib_nb.engine.storage.filesystem import storage_error
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.lease import Lease, LeaseLostError
 from gglib_nb.engine.storage.partial_file import PartialFile
@@ -19,6 +19,7 @@ from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.range_selection import next_range
 from gglib_nb.errors import DiskFullError, StorageError
+from gglib_nb.system import allocate
 
 SIZE = 6_000
 DATA = random.Random(1).randbytes(SIZE)
@@ -190,13 +191,13 @@ def test_its_whole_length_is_allocated_from_the_beginning(folder) -> None:
 def test_a_filesystem_without_allocation_gets_its_length_all_the_same(tmp_path, monkeypatch) -> None:
     import ctypes
 
-    from gglib_nb.engine.storage import filesystem
+    from gglib_nb import system
 
     def refuses(*_: int) -> int:
         ctypes.set_errno(errno.EOPNOTSUPP)
         return -1
 
-    monkeypatch.setattr(filesystem, "_fallocate", lambda: refuses)
+    monkeypatch.setattr(system, "_fallocate", lambda: refuses)
     with (tmp_path / "file").open("wb") as file:
         allocate(file.fileno(), 12_345)
 

@@ -1,0 +1,414 @@
+"""The operating system: every call that POSIX has and Windows does not, each with a portable implementation.
+
+The only module that may use these calls; the others are type-checked for Linux, macOS and Windows alike. Which
+implementation is used depends on what the interpreter offers, not on the name of the system, so that the portable ones can
+be tested anywhere (tests/support/portable.py removes the POSIX names).
+Knows files, processes and pipes; no downloads, and none of the package's errors.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import queue
+import select
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from io import FileIO
+from pathlib import Path
+from shutil import disk_usage
+from typing import IO, Any, Final
+
+_READ_BYTES: Final = 64 * 1024
+_BLOCK_BYTES: Final = 512  # of `st_blocks`, on every system that has it
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_PROCESS_NAMESPACE: Final = Path("/proc/self/ns/pid")
+# Not inherited by child processes, and no translation of line ends (Windows).
+_ALWAYS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_BINARY", 0)
+# Answers of filesystems that cannot allocate cheaply, or not in this form.
+_NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+# --- Files: positioned reads and writes -------------------------------------------------------------------------------
+
+# A descriptor has one position, so without positioned calls a seek must not be separated from what follows it.
+_seek_locks: Final = tuple(threading.Lock() for _ in range(64))
+
+
+def read_at(fd: int, length: int, offset: int) -> bytes:
+    """Read up to `length` bytes at `offset`; empty at the end of the file. Safe from several threads."""
+    if hasattr(os, "pread"):
+        data: bytes = os.pread(fd, length, offset)
+        return data
+    with _seek_locks[fd % len(_seek_locks)]:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, length)
+
+
+def read_into(fd: int, buffer: memoryview, offset: int) -> int:
+    """Read into the buffer from `offset` on; the number of bytes read, 0 at the end of the file."""
+    if hasattr(os, "preadv"):
+        count: int = os.preadv(fd, [buffer], offset)
+        return count
+    with _seek_locks[fd % len(_seek_locks)], FileIO(fd, "rb", closefd=False) as file:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return file.readinto(buffer) or 0
+
+
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> int:
+    """Write at `offset`; the number of bytes written, which may be fewer than given."""
+    if hasattr(os, "pwrite"):
+        count: int = os.pwrite(fd, data, offset)
+        return count
+    with _seek_locks[fd % len(_seek_locks)]:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+
+
+# --- Files: opening, syncing, space -----------------------------------------------------------------------------------
+
+
+def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
+    """Open a file for bytes, with a descriptor that child processes do not inherit.
+
+    Args:
+        path: The file.
+        flags: `os.O_RDONLY`, `os.O_CREAT` and so on; only those that every system has.
+        follow_links: False refuses a link as the last part of the path.
+
+    Raises:
+        OSError: It cannot be opened; with `errno.ELOOP` where a link was refused.
+    """
+    if follow_links:
+        return os.open(path, flags | _ALWAYS, 0o666)
+    if hasattr(os, "O_NOFOLLOW"):
+        return os.open(path, flags | _ALWAYS | os.O_NOFOLLOW, 0o666)
+    return _open_unless_link(path, flags)
+
+
+def _open_unless_link(path: Path, flags: int) -> int:
+    """Look before and after. What a link created in between leads to is opened, but neither truncated nor returned."""
+    _refuse_link(path, None)
+    fd = os.open(path, (flags & ~os.O_TRUNC) | _ALWAYS, 0o666)
+    try:
+        _refuse_link(path, os.fstat(fd))
+        if flags & os.O_TRUNC:
+            os.ftruncate(fd, 0)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _refuse_link(path: Path, opened: os.stat_result | None) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    is_another = opened is not None and not os.path.samestat(found, opened)
+    if is_another or is_link(found):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def is_link(found: os.stat_result) -> bool:
+    """Whether an `lstat` is of a link: a symbolic one, or what else leads elsewhere on Windows (a junction)."""
+    is_reparse_point = getattr(found, "st_file_attributes", 0) & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
+    tag = getattr(found, "st_reparse_tag", 0)
+    return stat.S_ISLNK(found.st_mode) or bool(
+        is_reparse_point and tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+    )
+
+
+def sync_data(fd: int) -> None:
+    """Bring a file's bytes to the disk; where there is no call for the data alone (macOS, Windows), all of it."""
+    getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk; does nothing where the system or the filesystem cannot."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY | _ALWAYS | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def existing_folder(folder: Path) -> Path:
+    """The folder, or the nearest of those it is in that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+def free_bytes(folder: Path) -> int:
+    """What this user may still write on the filesystem of a folder, which need not exist yet.
+
+    Raises:
+        OSError: The filesystem does not say.
+    """
+    return disk_usage(existing_folder(folder)).free
+
+
+def allocated_bytes(path: Path) -> int:
+    """What a file takes on its filesystem, or its size where the system does not say; 0 without a file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    blocks: int | None = getattr(found, "st_blocks", None)
+    return found.st_size if blocks is None else blocks * _BLOCK_BYTES
+
+
+@cache
+def _fallocate() -> Callable[[int, int, int, int], int] | None:
+    """Linux's own call: `posix_fallocate` of glibc writes every block where the filesystem has no allocation."""
+    if not hasattr(os, "posix_fallocate"):
+        return None
+    function: Any = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if function is not None:
+        function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    typed: Callable[[int, int, int, int], int] | None = function
+    return typed
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Reserve the space of a file where that is cheap, and give it its size in any case.
+
+    Raises:
+        OSError: The disk is full, or the file cannot be written.
+    """
+    if os.fstat(fd).st_size == size_bytes:
+        return
+    function = _fallocate()
+    if function is not None and size_bytes > 0 and function(fd, 0, 0, size_bytes) != 0:
+        code = ctypes.get_errno()
+        if code not in _NO_ALLOCATION:
+            raise OSError(code, os.strerror(code))
+    os.ftruncate(fd, size_bytes)
+
+
+def copy_range(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int | None:
+    """Have the system copy between two descriptors, which may share the blocks instead.
+
+    Returns:
+        The number of bytes copied, 0 at the end of the source; None where these files cannot be copied this way.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    call: Callable[..., int] | None = getattr(os, "copy_file_range", None)
+    if call is None:
+        return None
+    try:
+        return call(source, target, length, source_offset, target_offset)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise
+        return None
+
+
+def drop_cached(fd: int, offset: int, length: int) -> None:
+    """Let the system forget a range that it cached of a file; a length of 0 is to the end. A hint: it may do nothing."""
+    advise: Callable[..., None] | None = getattr(os, "posix_fadvise", None)
+    if advise is not None:
+        with contextlib.suppress(OSError):
+            advise(fd, offset, length, getattr(os, "POSIX_FADV_DONTNEED", 4))
+
+
+def user_id() -> int | None:
+    """The number by which `st_uid` names this user; None where files have no such owner."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
+# --- Processes --------------------------------------------------------------------------------------------------------
+
+
+def clock_s() -> float:
+    """Seconds since some fixed moment, the time that the machine sleeps included where the system can tell."""
+    kind: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    read: Callable[[int], float] | None = getattr(time, "clock_gettime", None)
+    return time.monotonic() if kind is None or read is None else read(kind)
+
+
+def boot_id() -> str:
+    """What distinguishes this boot of this machine from any other; empty where the system does not say."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def process_place() -> str:
+    """Where process ids mean the same as here: machine, boot and process namespace, separated by spaces."""
+    try:
+        namespace = str(_PROCESS_NAMESPACE.readlink())
+    except OSError:
+        namespace = ""
+    return f"{socket.gethostname()} {boot_id()} {namespace}"
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process of this place exists and was not killed; True where that cannot be seen."""
+    try:
+        # A killed process that its parent has not waited for still has its id.
+        return _linux_stat(pid)[0] not in "ZX"
+    except OSError:
+        return _is_running_by_psutil(pid)
+
+
+def _is_running_by_psutil(pid: int) -> bool:
+    import psutil  # not needed on Linux, and slow to import
+
+    try:
+        return bool(psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+def process_start(pid: int) -> str:
+    """What distinguishes a process of this place from a later one with its id; empty where the system does not say."""
+    try:
+        return _linux_stat(pid)[19]
+    except OSError:
+        return _process_start_by_psutil(pid)
+
+
+def _process_start_by_psutil(pid: int) -> str:
+    import psutil
+
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.Error:
+        return ""
+
+
+def _linux_stat(pid: int) -> list[str]:
+    """The fields of a process from its state on (proc(5)), without its name, which may contain anything."""
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return text.rpartition(")")[2].split()
+
+
+def is_orphaned(parent_pid: int) -> bool:
+    """Whether the process that started this one is gone.
+
+    POSIX gives an orphan another parent. Windows keeps the id of the parent that is gone, and puts a launcher between
+    the two in a virtual environment, so there the parent itself is looked up.
+    """
+    if hasattr(os, "fork"):
+        return os.getppid() != parent_pid
+    return not is_running(parent_pid)
+
+
+def start_detached(
+    command: Sequence[str], *, stdin: int, stdout: int, stderr: IO[Any] | int, env: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a child process that an interrupt of this one does not reach, with unbuffered pipes.
+
+    Jupyter interrupts the kernel's process group, so the child gets its own: with a session on POSIX, with a flag (and
+    no window) on Windows.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    flags: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    return subprocess.Popen(  # noqa: S603  # the caller's own command
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        bufsize=0,
+        env=env,
+        start_new_session=True,
+        creationflags=flags,
+    )
+
+
+def lower_priority(niceness: int) -> None:
+    """Let other processes go first where both want a core; does nothing where the system cannot."""
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+        return
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", niceness))
+
+
+def exit_reason(code: int) -> str:
+    """How a child process ended, in words: "it ended with status 1", "it was ended by SIGKILL"."""
+    if code >= 0:
+        return f"it ended with status {code}"
+    with contextlib.suppress(ValueError):
+        return f"it was ended by {signal.Signals(-code).name}"
+    return f"it was ended by signal {-code}"
+
+
+def call_in_forked_children(callback: Callable[[], None]) -> None:
+    """Call this in every process that is forked from this one from now on; does nothing where there is no fork."""
+    register: Callable[..., None] | None = getattr(os, "register_at_fork", None)
+    if register is not None:
+        register(after_in_child=callback)
+
+
+# --- Pipes ------------------------------------------------------------------------------------------------------------
+
+
+class PipeReader:
+    """Reads the receiving end of a pipe with a time limit. For one thread.
+
+    Pipes of Windows cannot be waited for with a time limit, so there a thread of its own reads them.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """The descriptor stays the caller's, to be closed after the last read."""
+        self._fd = fd
+        # Small, so that a sender is slowed down as by the pipe itself.
+        self._chunks: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
+        self._end: bytes | OSError | None = None
+        self._poll = None
+        if hasattr(select, "poll"):
+            self._poll = select.poll()  # unlike `select`, not limited to the first 1024 descriptors
+            self._poll.register(fd)  # the caller never waits to write: for POLLIN, or the end
+        else:
+            threading.Thread(target=self._read_all, name="gglib-pipe", daemon=True).start()
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """The next bytes; empty at the end of the pipe, None when nothing came in time.
+
+        Raises:
+            OSError: The pipe cannot be read.
+        """
+        if self._poll is None:
+            return self._next(timeout_s)
+        return os.read(self._fd, _READ_BYTES) if self._poll.poll(timeout_s * 1000) else None
+
+    def _next(self, timeout_s: float) -> bytes | None:
+        if self._end is None:
+            try:
+                chunk = self._chunks.get(timeout=timeout_s)
+            except queue.Empty:
+                return None
+            if chunk and not isinstance(chunk, OSError):
+                return chunk
+            self._end = chunk
+        if isinstance(self._end, OSError):
+            raise self._end
+        return self._end
+
+    def _read_all(self) -> None:
+        try:
+            while chunk := os.read(self._fd, _READ_BYTES):
+                self._chunks.put(chunk)
+            self._chunks.put(b"")
+        except OSError as error:
+            self._chunks.put(error)
