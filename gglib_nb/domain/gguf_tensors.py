@@ -46,6 +46,11 @@ class Tensor:
     span_bytes: int
 
     @property
+    def parameter_count(self) -> int:
+        """How many values it has."""
+        return prod(self.shape)
+
+    @property
     def end_bytes(self) -> int:
         """One past its span."""
         return self.offset_bytes + self.span_bytes

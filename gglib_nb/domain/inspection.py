@@ -1,0 +1,264 @@
+"""What a GGUF file contains, as a person wants to see it, and how two files differ. Pure: the caller reads the headers."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gglib_nb.domain.chat_template import introspection
+from gglib_nb.domain.gguf_header import GgufHeader, Scalar
+from gglib_nb.domain.gguf_tensors import TensorTable
+from gglib_nb.domain.printable import printable
+
+_TEMPLATE: Final = "tokenizer.chat_template"
+_LONGEST_SHOWN_TEXT: Final = 300
+_MOST_BASE_MODELS: Final = 16
+# Real templates have hundreds of lines; comparing takes quadratic time.
+_MOST_DIFF_LINES: Final = 4_000
+# enum ggml_type in ggml/include/ggml.h; numbers that are missing were removed there.
+_TENSOR_TYPES: Final = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 9: "Q8_1", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
+    20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
+    29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4", 41: "Q1_0",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TensorGroup:
+    """The tensors of one type.
+
+    Attributes:
+        type: Name of the type in ggml, such as `Q4_K`; `type 99` for a number that is not known here.
+        tensor_count: How many there are.
+        parameter_count: Their values together.
+        size_bytes: Their bytes in the file, with the padding between them.
+    """
+
+    type: str
+    tensor_count: int
+    parameter_count: int
+    size_bytes: int
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits that one value takes on average; None without values."""
+        return self.size_bytes * 8 / self.parameter_count if self.parameter_count else None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What the header of a model says: of a split model, of all its shards.
+
+    Every text in it comes from the file as it is: escape it before showing it.
+
+    Attributes:
+        name: The model's id, or repository and file.
+        path: Its first file on this machine; None for one that is only on the Hub.
+        size_bytes: All its files together.
+        metadata: Every scalar of the first file, texts up to 4 KiB.
+        array_lengths: How many elements each array of the first file has; the elements are not kept.
+        chat_templates: By name; the default template's name is empty.
+        has_chat_template: Whether there is a default template, even one that is too long to keep.
+        tensors: By type, the type with the most bytes first.
+    """
+
+    name: str
+    path: str | None
+    size_bytes: int
+    metadata: Mapping[str, Scalar]
+    array_lengths: Mapping[str, int]
+    chat_templates: Mapping[str, str]
+    has_chat_template: bool
+    tensors: tuple[TensorGroup, ...]
+
+    @property
+    def architecture(self) -> str | None:
+        """`llama`, `qwen3moe`, ...; None if the header does not say."""
+        return self._text("general.architecture")
+
+    @property
+    def title(self) -> str | None:
+        """The model's name as its converter wrote it."""
+        return self._text("general.name")
+
+    @property
+    def licence(self) -> str | None:
+        """Identifier or name of the licence."""
+        return self._text("general.license") or self._text("general.license.name")
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """Repositories or names of the models it was made from."""
+        count = self.metadata.get("general.base_model.count")
+        numbers = range(min(count, _MOST_BASE_MODELS)) if isinstance(count, int) else range(1)
+        found = (
+            self._text(f"general.base_model.{number}.repo_url") or self._text(f"general.base_model.{number}.name")
+            for number in numbers
+        )
+        return tuple(name for name in found if name)
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The kind of tokenizer, such as `gpt2`."""
+        return self._text("tokenizer.ggml.model")
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Tokens; None if the header does not say."""
+        return self.array_lengths.get("tokenizer.ggml.tokens")
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens it was trained for; None if the header does not say."""
+        value = self.metadata.get(f"{self.architecture}.context_length")
+        return value if isinstance(value, int) else None
+
+    @property
+    def parameter_count(self) -> int:
+        """Values of all its tensors."""
+        return sum(group.parameter_count for group in self.tensors)
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits per value on average; None without tensors."""
+        weights = sum(group.size_bytes for group in self.tensors)
+        return weights * 8 / self.parameter_count if self.parameter_count else None
+
+    @property
+    def introspection(self) -> tuple[str, ...]:
+        """Constructs of its chat templates that reach beyond the template's data; empty for usual templates."""
+        return tuple(dict.fromkeys(name for text in self.chat_templates.values() for name in introspection(text)))
+
+    def _text(self, key: str) -> str | None:
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) and value else None
+
+
+@dataclass(frozen=True)
+class KeyDifference:
+    """A key that two files do not have in common, or with other values.
+
+    Attributes:
+        key: Its name.
+        first: Its value in the first file as one printable line; None if it has none.
+        second: The same of the second file.
+    """
+
+    key: str
+    first: str | None
+    second: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two models differ in what their headers say.
+
+    Attributes:
+        first: One.
+        second: The other.
+        keys: Keys that differ, in alphabetical order; templates are not among them.
+        template_diff: The chat templates as a unified diff; empty if they are the same.
+    """
+
+    first: Inspection
+    second: Inspection
+    keys: tuple[KeyDifference, ...]
+    template_diff: str
+
+    @property
+    def is_same_template(self) -> bool:
+        """Whether both have the same chat templates."""
+        return self.first.chat_templates == self.second.chat_templates
+
+
+def inspection_of(name: str, size_bytes: int, tables: Sequence[TensorTable], path: str | None = None) -> Inspection:
+    """The inspection of a model.
+
+    Args:
+        name: What to call it.
+        size_bytes: All its files together.
+        tables: The headers of its files in shard order, at least one.
+        path: Its first file; None if it is not on this machine.
+    """
+    header = tables[0].header
+    return Inspection(
+        name=name,
+        path=path,
+        size_bytes=size_bytes,
+        metadata={key: value for key, value in header.metadata.items() if not _is_template(key)},
+        array_lengths=header.array_lengths,
+        chat_templates=chat_templates(header),
+        has_chat_template=header.has_chat_template,
+        tensors=_grouped(tables),
+    )
+
+
+def chat_templates(header: GgufHeader) -> dict[str, str]:
+    """The chat templates of a header by name; the default one's name is empty."""
+    return {
+        key.removeprefix(_TEMPLATE).removeprefix("."): value
+        for key, value in header.metadata.items()
+        if _is_template(key) and isinstance(value, str)
+    }
+
+
+def compare(first: Inspection, second: Inspection) -> Comparison:
+    """How two models differ."""
+    texts = [
+        {**_shown_arrays(one), **{key: shown(value) for key, value in one.metadata.items()}} for one in (first, second)
+    ]
+    keys = sorted(texts[0].keys() | texts[1].keys())
+    differences = (KeyDifference(key, texts[0].get(key), texts[1].get(key)) for key in keys)
+    return Comparison(
+        first=first,
+        second=second,
+        keys=tuple(one for one in differences if one.first != one.second),
+        template_diff=template_diff(first.chat_templates, second.chat_templates, (first.name, second.name)),
+    )
+
+
+def template_diff(first: Mapping[str, str], second: Mapping[str, str], names: tuple[str, str]) -> str:
+    """Two sets of chat templates as a unified diff; empty if they are the same."""
+    parts: list[str] = []
+    for key in sorted(first.keys() | second.keys()):
+        before, after = first.get(key, ""), second.get(key, "")
+        if before != after:
+            label = f" ({key})" if key else ""
+            from_name, to_name = (f"{name}{label}" for name in names)
+            parts.extend(difflib.unified_diff(_lines(before), _lines(after), from_name, to_name, lineterm="", n=2))
+    return "\n".join(printable(line) for line in parts)
+
+
+def shown(value: Scalar) -> str:
+    """A value of the metadata as one printable line of bounded length."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}"
+    text = printable(str(value))
+    return text if len(text) <= _LONGEST_SHOWN_TEXT else f"{text[: _LONGEST_SHOWN_TEXT - 1]}…"
+
+
+def _lines(template: str) -> list[str]:
+    lines = template.splitlines()
+    if len(lines) <= _MOST_DIFF_LINES:
+        return lines
+    return [*lines[:_MOST_DIFF_LINES], f"({len(lines) - _MOST_DIFF_LINES} more lines)"]
+
+
+def _is_template(key: str) -> bool:
+    return key == _TEMPLATE or key.startswith(f"{_TEMPLATE}.")
+
+
+def _shown_arrays(one: Inspection) -> dict[str, str]:
+    return {key: f"{count:,} values" for key, count in one.array_lengths.items()}
+
+
+def _grouped(tables: Sequence[TensorTable]) -> tuple[TensorGroup, ...]:
+    groups: dict[int, tuple[int, int, int]] = {}
+    for tensor in (tensor for table in tables for tensor in table.tensors):
+        count, parameters, size_bytes = groups.get(tensor.type, (0, 0, 0))
+        groups[tensor.type] = (count + 1, parameters + tensor.parameter_count, size_bytes + tensor.span_bytes)
+    found = [TensorGroup(_TENSOR_TYPES.get(number, f"type {number}"), *sums) for number, sums in groups.items()]
+    return tuple(sorted(found, key=lambda group: (-group.size_bytes, group.type)))
