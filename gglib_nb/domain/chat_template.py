@@ -11,7 +11,7 @@ from typing import Final
 _BLOCK: Final = re.compile(r"\{#.*?(?:#\}|\Z)|\{[{%](.*?)(?:[}%]\}|\Z)", re.DOTALL)
 # A literal that is not closed reaches to the end, so that a hostile template takes linear time.
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\])*+(?:'|\\?\Z)|\"(?:\\.|[^\"\\])*+(?:\"|\\?\Z)", re.DOTALL)
-_DUNDER: Final = re.compile(r"__[A-Za-z]\w*__|__class|__subclasses|__globals|__builtins|__import|__mro")
+_DUNDER: Final = re.compile(r"__[A-Za-z]\w*")
 _STATEMENT: Final = re.compile(r"\s*[-+]?\s*(import|include|from|extends)\b")
 _CALL: Final = re.compile(r"\|\s*attr\b|\b(?:getattr|eval|exec|lipsum|cycler|joiner)\b\s*[(.\[]")
 _REACHES: Final = re.compile(r"\b(?:os|sys|subprocess|builtins|popen|func_globals|mro)\s*[.(\[]")
