@@ -94,13 +94,13 @@ if TYPE_CHECKING:
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
     from gglib_nb.domain.variants import Variant, Variants, variants_of
-    from gglib_nb.manager.config import DownloadManagerConfig
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
     from gglib_nb.manager.port import DownloadManager
     from gglib_nb.manager.progress_watch import Progress
     from gglib_nb.manager.run_coroutine import run
     from gglib_nb.notebook.activity import get_manager
     from gglib_nb.notebook.panel import Panel
+    from gglib_nb.settings import DownloadManagerConfig
 
 _FOUND_IN: Final = {
     "gglib_nb.domain.download": (
@@ -137,7 +137,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.quantization": ("Quantization",),
     "gglib_nb.domain.references": ("DownloadId",),
     "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
-    "gglib_nb.manager.config": ("DownloadManagerConfig",),
+    "gglib_nb.settings": ("DownloadManagerConfig",),
     "gglib_nb.manager.operations": ("FinishedDownload", "SmartQueueResult"),
     "gglib_nb.manager.port": ("DownloadManager",),
     "gglib_nb.manager.run_coroutine": ("run",),

@@ -1,248 +1,105 @@
-"""What can be set, its defaults, and the one place that reads environment variables.
+"""Every setting, stated once: what it is, which variables set it, how it is read, checked and shown, when a change counts.
 
-It does not look at the disk or the network, and it does not look for the Hub's stored token: huggingface_hub
-finds that one anew at every call, so that logging in helps without a restart.
+`DownloadManagerConfig` is the table and the value: each field carries its `Setting`. A value comes from an argument, else
+from what was set in this kernel, what is saved, the profile, an environment variable, or the default. This is the only
+module that reads environment variables and the file of saved settings. It does not look for the Hub's stored token:
+huggingface_hub reads that at every call, so that logging in helps without a restart.
 """
 
+import json
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import platformdirs
 
 from gglib_nb.domain.hours import DailyHours
-from gglib_nb.errors import InvalidConfigError
+from gglib_nb.domain.units import UNLIMITED, duration, parse_bytes, parse_seconds, rate
+from gglib_nb.errors import InvalidConfigError, RequestError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _MOST_CONNECTIONS: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
-_TRUE: Final = frozenset({"1", "ON", "YES", "TRUE"})  # what huggingface_hub takes for true (its constants.py)
+_TRUE: Final = frozenset({"1", "on", "yes", "true"})  # what huggingface_hub takes for true (its constants.py)
+_FALSE: Final = frozenset({"0", "off", "no", "false"})
+
+Change = Literal["live", "when read", "next manager"]
+"""When a changed setting counts: at once in a running manager; when it is read next; for the next manager."""
 
 
-def _default_models_directory() -> Path:
-    return platformdirs.user_data_path("gglib_nb") / "models"
-
-
-def _default_state_directory() -> Path:
-    return platformdirs.user_state_path("gglib_nb")
-
-
-def _default_hub_cache() -> Path:
-    return Path("~/.cache/huggingface/hub")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All settings; a value that cannot work is refused when the object is made.
+class Setting(NamedTuple):
+    """One setting.
 
     Attributes:
-        models_directory: Folder of `<owner>/<repo>/<path in repo>`; `~` and relative paths become absolute. By
-            default `models` in the user's data folder (`~/.local/share/gglib_nb/models` on Linux).
-        state_directory: Folder of the database and the engine's log; by default the user's state folder.
-        hub_cache: Folder of the Hugging Face cache, in which identical files are looked for before a download.
-        endpoint: The hub's base URL, without a `/` at its end.
-        token: The hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
-        max_concurrent: Downloads that run at once.
-        max_queue_size: Downloads that may wait.
-        max_connections: Connections of all transfers together.
-        bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
-        download_hours: The hours of the day in which downloads run, of the local time; None is at any time. Text such
-            as `22:00-7:00` will do.
-        network_wait_s: How long a download waits for a network that is gone before it fails.
-        activity_interval_s: How often the kernel shows that it is at work while a download is active, so that nobody
-            ends it as idle; 0 never.
-        is_offline: Offline mode: the hub is not asked.
-        engine: Where transfers run: None on this machine, else what `gglib_nb.cluster.connecting` takes.
+        summary: What it is, in one sentence.
+        check: The value as it will be used, from the setting's name and the value given; raises `InvalidConfigError`.
+        default: What holds where nothing else is said.
+        variables: The environment variables that set it, the first that is set winning; `NAME/below` is a folder below
+            the one that the variable names.
+        read: Its value from what a person types.
+        read_variable: Its value from a variable, where that is written in another way.
+        show: The value as a person writes it.
+        type: Of the plain value in a profile.
+        change: When a change counts.
     """
 
-    models_directory: Path = field(default_factory=_default_models_directory)
-    state_directory: Path = field(default_factory=_default_state_directory)
-    hub_cache: Path = field(default_factory=_default_hub_cache)
-    endpoint: str = DEFAULT_ENDPOINT
-    token: str | None = field(default=None, repr=False)
-    max_concurrent: int = 1
-    max_queue_size: int = 10
-    max_connections: int = 16
-    bandwidth_limit_bytes_per_second: int | None = None
-    download_hours: DailyHours | None = None
-    network_wait_s: int = 86_400
-    activity_interval_s: int = 60
-    is_offline: bool = False
-    engine: object = None
-
-    def __post_init__(self) -> None:
-        for name in ("models_directory", "state_directory", "hub_cache"):
-            object.__setattr__(self, name, _folder(name, getattr(self, name)))
-        object.__setattr__(self, "endpoint", _endpoint(self.endpoint))
-        object.__setattr__(self, "token", _token(self.token))
-        object.__setattr__(self, "engine", _engine(self.engine))
-        _check_count("max_concurrent", self.max_concurrent)
-        _check_count("max_queue_size", self.max_queue_size)
-        checked_connections(self.max_connections)
-        _check_count("network_wait_s", self.network_wait_s)
-        _check_count("activity_interval_s", self.activity_interval_s, least=0)
-        object.__setattr__(self, "download_hours", daily_hours(self.download_hours))
-        if self.bandwidth_limit_bytes_per_second is not None:
-            _check_count("bandwidth_limit_bytes_per_second", self.bandwidth_limit_bytes_per_second)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The settings that environment variables ask for; the rest are defaults. An empty variable is as none.
-
-        Raises:
-            InvalidConfigError: One of them has a value that cannot work.
-        """
-        asked = {name: environment_setting(environ, name) for name in ENVIRONMENT_VARIABLES}
-        return cls(**{name: value for name, value in asked.items() if value is not None})
-
-    @property
-    def database_path(self) -> Path:
-        """The SQLite file."""
-        return self.state_directory / "gglib_nb.sqlite3"
-
-    @property
-    def log_directory(self) -> Path:
-        """Folder of the engine's log."""
-        return self.state_directory / "logs"
+    summary: str
+    check: Callable[[str, Any], Any]
+    default: Callable[[], Any]
+    variables: tuple[str, ...] = ()
+    read: Callable[[str], Any] = str.strip
+    read_variable: Callable[[str], Any] | None = None
+    show: Callable[[Any], str] = str
+    type: type = str
+    change: Change = "next manager"
 
 
-def environment_setting(environ: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - as the setting is
-    """What environment variables ask for in one setting; None where they do not. An empty variable is as none.
+class Origin(NamedTuple):
+    """Where a value comes from.
 
-    Raises:
-        InvalidConfigError: A number is none.
+    Attributes:
+        source: `argument`, `set here`, `saved`, `profile`, `environment` or `default`.
+        where: The variable, or the file; empty where there is none to name.
     """
-    variable = asking_variable(environ, name)
-    return None if variable is None else _READERS[name](environ[variable], variable)
+
+    source: Literal["argument", "set here", "saved", "profile", "environment", "default"]
+    where: str = ""
 
 
-def session_name(environ: Mapping[str, str]) -> str:
-    """The notebook that a kernel was started for, as Jupyter's server says in `JPY_SESSION_NAME`; empty where none does."""
-    return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
-
-
-def host_name(environ: Mapping[str, str]) -> str | None:
-    """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
-    return environ.get("GGLIB_HOST", "").strip() or None
-
-
-def asking_variable(environ: Mapping[str, str], name: str) -> str | None:
-    """The environment variable that one setting comes from; None where none asks for it."""
-    return next((one for one in ENVIRONMENT_VARIABLES[name] if environ.get(one, "").strip()), None)
-
-
-def saved_settings_path(environ: Mapping[str, str]) -> Path:
-    """The file of the settings that were saved for good; `GGLIB_CONFIG_DIR` moves its folder."""
-    folder = environ.get("GGLIB_CONFIG_DIR", "").strip()
-    return (Path(folder).expanduser() if folder else platformdirs.user_config_path("gglib_nb")) / "settings.json"
-
-
-def checked_setting(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
-    """A value of one setting as it will be used.
-
-    Raises:
-        InvalidConfigError: It cannot work.
-    """
-    return getattr(Settings(**{name: value}), name)
-
-
-def _read_folder(text: str, _variable: str) -> Path:
-    return Path(text)
-
-
-def _read_count(text: str, variable: str, least: int = 1) -> int:
-    digits = text.strip()
-    if not (digits.isascii() and digits.isdigit() and int(digits) >= least):
-        raise InvalidConfigError(f"{variable} is {text!r}; it must be a whole number, {least} or more.")
-    return int(digits)
-
-
-def _read_hub_cache(text: str, variable: str) -> Path:
-    return Path(text).joinpath(*_BELOW[variable])
-
-
-def _read_hours(text: str, variable: str) -> DailyHours:
-    try:
-        return DailyHours.parse(text)
-    except InvalidConfigError as error:
-        raise InvalidConfigError(f"{variable}: {error}") from None
-
-
-# The order, and what is below the last two, are those of huggingface_hub's own constants.py.
-_BELOW: Final[Mapping[str, tuple[str, ...]]] = {
-    "HF_HUB_CACHE": (),
-    "HF_HOME": ("hub",),
-    "XDG_CACHE_HOME": ("huggingface", "hub"),
-}
-ENVIRONMENT_VARIABLES: Final[Mapping[str, tuple[str, ...]]] = {
-    "models_directory": ("GGLIB_MODELS_DIR",),
-    "state_directory": ("GGLIB_STATE_DIR",),
-    "hub_cache": ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"),
-    "endpoint": ("HF_ENDPOINT",),
-    "max_concurrent": ("GGLIB_MAX_CONCURRENT",),
-    "max_queue_size": ("GGLIB_MAX_QUEUE_SIZE",),
-    "max_connections": ("GGLIB_MAX_CONNECTIONS",),
-    "bandwidth_limit_bytes_per_second": ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
-    "download_hours": ("GGLIB_DOWNLOAD_HOURS",),
-    "network_wait_s": ("GGLIB_NETWORK_WAIT_S",),
-    "activity_interval_s": ("GGLIB_ACTIVITY_INTERVAL_S",),
-    "is_offline": ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
-    "engine": ("GGLIB_ENGINE",),
-}
-"""Of every setting that has some, the first that is set counting."""
-
-_READERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
-    "models_directory": _read_folder,
-    "state_directory": _read_folder,
-    "hub_cache": _read_hub_cache,
-    "endpoint": lambda text, _variable: text.strip(),
-    "max_concurrent": _read_count,
-    "max_queue_size": _read_count,
-    "max_connections": _read_count,
-    "bandwidth_limit_bytes_per_second": _read_count,
-    "download_hours": _read_hours,
-    "network_wait_s": _read_count,
-    "activity_interval_s": partial(_read_count, least=0),
-    "is_offline": lambda text, _variable: text.strip().upper() in _TRUE,
-    "engine": lambda text, _variable: text.strip(),
-}
-
-
-def daily_hours(value: DailyHours | str | None) -> DailyHours | None:
-    """Hours as a value, whatever they were given as.
-
-    Raises:
-        InvalidConfigError: They are no hours.
-    """
-    if isinstance(value, str):
-        return DailyHours.parse(value)
-    if value is None or isinstance(value, DailyHours):
-        return value
-    raise InvalidConfigError(f"download_hours is {value!r}; write them such as '22:00-7:00'.")
-
-
-def checked_connections(value: int) -> int:
-    """A number of connections that can work.
-
-    Raises:
-        InvalidConfigError: It is none.
-    """
-    _check_count("max_connections", value, _MOST_CONNECTIONS)
-    return value
+# --- checks: a value as given → as used ------------------------------------------------------------------------------
 
 
 def _folder(name: str, value: object) -> Path:
-    if not isinstance(value, str | Path) or "\0" in str(value) or not str(value).strip():
+    if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value) or not os.fspath(value).strip():
         raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
     try:
         return Path(value).expanduser().absolute()
-    except RuntimeError:  # `~name` of nobody
+    except RuntimeError:  # `~name` of no user, or `~` without a home folder
         raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from None
+    except OSError:
+        raise InvalidConfigError(
+            f"{name} is {str(value)!r}, relative to the working directory, which no longer exists. "
+            "Give an absolute path, or change to a folder that exists."
+        ) from None
 
 
-def _endpoint(value: str) -> str:
+def _count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
+    # A bool is an int to Python, and True would count as 1.
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= (most or value):
+        return value
+    limits = f"{least} or more" if most is None else f"from {least} to {most}"
+    raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
+
+
+def _rate(name: str, value: object) -> int | None:
+    return None if value is None else _count(name, value)
+
+
+def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
     """The endpoint as it is used; what was given is not repeated, since it may carry a password."""
     try:
         url = urlsplit(value)
@@ -255,31 +112,467 @@ def _endpoint(value: str) -> str:
         raise InvalidConfigError(
             f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
         )
-    return value.rstrip("/")
+    return str(value).rstrip("/")
 
 
-def _token(value: str | None) -> str | None:
+def _token(_name: str, value: str | None) -> str | None:
     """The token without the blanks that a file or a paste leaves around it; never repeated in an error."""
     token = (value or "").strip()
     if not all("!" <= character <= "~" for character in token):
-        raise InvalidConfigError("The token holds a blank or a character that no token has; paste it again.")
+        raise InvalidConfigError("The token has a blank or a character that no token has; paste it again.")
     return token or None
 
 
-def _engine(value: object) -> object:
-    """The engine as it is used: None for this machine's; of an object only its own library can say more."""
+def _hours(name: str, value: object) -> DailyHours | None:
+    if isinstance(value, str):
+        return DailyHours.parse(value)
+    if value is None or isinstance(value, DailyHours):
+        return value
+    raise InvalidConfigError(f"{name} is {value!r}; write them such as '22:00-7:00'.")
+
+
+def _flag(name: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidConfigError(f"{name} is {value!r}; it must be True or False.")
+
+
+def _engine(name: str, value: object) -> object:
+    """The engine as it is used: None is this machine's; only the library of an object can check it further."""
     if value is None or (isinstance(value, str) and value.strip().casefold() in ("", "local")):
         return None
     if isinstance(value, bool | int | float | bytes):
         raise InvalidConfigError(
-            f"engine is {value!r}; it must be local, an address such as dask://scheduler:8786, or auto."
+            f"{name} is {value!r}; it must be local, an address such as dask://scheduler:8786, or auto."
         )
     return value.strip() if isinstance(value, str) else value
 
 
-def _check_count(name: str, value: object, most: int | None = None, least: int = 1) -> None:
-    # A bool is an int to Python, and True would count as 1.
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= (most or value):
-        return
-    limits = f"{least} or more" if most is None else f"from {least} to {most}"
-    raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
+# --- defaults --------------------------------------------------------------------------------------------------------
+
+
+def _user_folder(kind: Literal["data", "state", "config"], variable: str) -> Path:
+    """A folder of this package in the user's home.
+
+    Raises:
+        InvalidConfigError: There is no home folder.
+    """
+    find = {
+        "data": platformdirs.user_data_path,
+        "state": platformdirs.user_state_path,
+        "config": platformdirs.user_config_path,
+    }[kind]
+    try:
+        return find("gglib_nb")
+    except (RuntimeError, KeyError, OSError):  # no HOME, and no entry for this user in the list of users
+        raise InvalidConfigError(
+            f"This user has no home folder: set HOME, or {variable} to a folder that can be written."
+        ) from None
+
+
+def _hub_cache() -> Path:
+    cache = Path("~/.cache/huggingface/hub")
+    try:
+        return cache.expanduser()
+    except RuntimeError:  # without a home folder there is no cache either
+        return Path("/").joinpath(*cache.parts[1:])
+
+
+# --- a person's text → a value, and back -----------------------------------------------------------------------------
+
+
+def _read_count(text: str) -> int:
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        raise InvalidConfigError(f"{text!r} is not a whole number.")
+    return int(digits)
+
+
+def _read_flag(text: str) -> bool:
+    if (word := text.strip().lower()) not in _TRUE | _FALSE:
+        raise InvalidConfigError(f"{text!r} is neither on nor off.")
+    return word in _TRUE
+
+
+def _or_unlimited(read: Callable[[str], Any], otherwise: object = None) -> Callable[[str], Any]:
+    return lambda text: otherwise if text.strip().lower() in UNLIMITED else read(text)
+
+
+def _show_seconds(seconds: int) -> str:
+    return "off" if seconds == 0 else duration(seconds)
+
+
+def _show_engine(engine: object) -> str:
+    return "local" if engine is None else engine if isinstance(engine, str) else f"a Dask {type(engine).__name__}"
+
+
+_FOLDER: Final = partial(Setting, check=_folder)
+_COUNT: Final = partial(Setting, read=_read_count, type=int, change="live")
+# Of a number of seconds or bytes, a variable gives the plain number; people add a unit.
+_SECONDS: Final = partial(
+    _COUNT, read=_or_unlimited(parse_seconds, 0), read_variable=_read_count, show=_show_seconds
+)  # fmt: skip
+
+
+_ALL: Final[Mapping[str, Setting]] = {
+    "models_directory": _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",)),
+    "max_concurrent": _COUNT("Downloads that run at once.", _count, lambda: 1, ("GGLIB_MAX_CONCURRENT",)),
+    "max_queue_size": _COUNT("Downloads that may wait.", _count, lambda: 10, ("GGLIB_MAX_QUEUE_SIZE",)),
+    "hf_token": Setting("The Hub's token.", _token, lambda: None),
+    "state_directory": _FOLDER(
+        "Folder of the database and the engine's log.",
+        default=partial(_user_folder, "state", "GGLIB_STATE_DIR"),
+        variables=("GGLIB_STATE_DIR",),
+    ),
+    "endpoint": Setting("The hub, or a mirror.", _endpoint, lambda: DEFAULT_ENDPOINT, ("HF_ENDPOINT",)),
+    "max_connections": _COUNT(
+        "Connections of all transfers together.",
+        partial(_count, most=_MOST_CONNECTIONS),
+        lambda: 16,
+        ("GGLIB_MAX_CONNECTIONS",),
+    ),
+    "bandwidth_limit_bytes_per_second": Setting(
+        "Speed limit of all transfers together.",
+        _rate,
+        lambda: None,
+        ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
+        # A bare number is MB/s, as in the panel: nobody means 5 bytes a second.
+        read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
+        read_variable=_read_count,
+        show=lambda value: "unlimited" if value is None else rate(value),
+        type=int,
+        change="live",
+    ),
+    "download_hours": Setting(
+        "Hours of the day in which downloads run.",
+        _hours,
+        lambda: None,
+        ("GGLIB_DOWNLOAD_HOURS",),
+        read=_or_unlimited(DailyHours.parse),
+        show=lambda value: "any" if value is None else str(value),
+        change="live",
+    ),
+    "hub_cache": _FOLDER(
+        "The Hugging Face cache; identical files in it are linked.",
+        default=_hub_cache,
+        # The order, and what is below the last two, are those of huggingface_hub's own constants.py.
+        variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
+    ),
+    "network_wait_s": _SECONDS(
+        "How long downloads wait for a lost network before they fail.",
+        _count,
+        lambda: 86_400,
+        ("GGLIB_NETWORK_WAIT_S",),
+    ),
+    "activity_interval_s": _SECONDS(
+        "How often the kernel shows that a download is active, so that a server does not stop it as idle.",
+        partial(_count, least=0),
+        lambda: 60,
+        ("GGLIB_ACTIVITY_INTERVAL_S",),
+        change="when read",
+    ),
+    "is_offline": Setting(
+        "Whether the hub is not asked.",
+        _flag,
+        lambda: False,
+        ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+        read=_read_flag,
+        read_variable=lambda text: text.lower() in _TRUE,
+        show=lambda value: "on" if value else "off",
+        type=bool,
+    ),
+    "engine": Setting(
+        "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.",
+        _engine,
+        lambda: None,
+        ("GGLIB_ENGINE",),
+        show=_show_engine,
+        change="live",
+    ),
+}
+SETTINGS: Final[Mapping[str, Setting]] = {name: setting for name, setting in _ALL.items() if name != "hf_token"}
+"""By name; the token is not one of them: it is never shown, saved or set in a notebook."""
+
+
+_OPEN: Final[Any] = ...  # said by no argument
+
+
+@dataclass(frozen=True)
+class DownloadManagerConfig:
+    """Settings of one manager, checked when they are made.
+
+    What is left out is what was saved, else what the profile or the environment says, else the default. None means the
+    default too.
+
+    Attributes:
+        models_directory: Folder of `<owner>/<repo>/<path in repo>`; by default the working directory. `~` and relative
+            paths become absolute.
+        max_concurrent: Downloads that run at once; by default 1.
+        max_queue_size: Downloads that may wait; by default 10.
+        hf_token: The Hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
+        state_directory: Folder of the database and the engine's log; by default the user's state folder.
+        endpoint: The hub's base URL; by default the Hugging Face Hub.
+        max_connections: Connections of all transfers together, 1 to 64; by default 16.
+        bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
+        download_hours: The hours of the day in which downloads run, of the local time, such as `22:00-7:00`; None is at
+            any time.
+        hub_cache: The Hugging Face cache; identical files in it are linked instead of downloaded.
+        network_wait_s: How long a download waits for a lost network before it fails; by default a day.
+        activity_interval_s: How often the kernel shows that a download is active, so that a server does not stop it as
+            idle; 0 never.
+        is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
+        engine: Where transfers run: None (or `local`) on this machine; on the hosts of a Dask cluster for
+            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or `auto`
+            for this process's current client. Needs the extra `gglib-nb[dask]`.
+
+    Raises:
+        InvalidConfigError: A value cannot work; the text names the setting and says what can.
+    """
+
+    models_directory: Path = _OPEN
+    max_concurrent: int = _OPEN
+    max_queue_size: int = _OPEN
+    hf_token: str | None = field(default=_OPEN, repr=False)
+    state_directory: Path = _OPEN
+    endpoint: str = _OPEN
+    max_connections: int = _OPEN
+    bandwidth_limit_bytes_per_second: int | None = _OPEN
+    download_hours: DailyHours | str | None = _OPEN
+    hub_cache: Path = _OPEN
+    network_wait_s: int = _OPEN
+    activity_interval_s: int = _OPEN
+    is_offline: bool = _OPEN
+    engine: object = _OPEN
+
+    def __post_init__(self) -> None:
+        for name, setting in _ALL.items():
+            value = getattr(self, name)
+            if value is _OPEN:
+                asked = asked_for(name)
+                value = None if asked is None else asked[0]
+            object.__setattr__(self, name, setting.check(name, setting.default() if value is None else value))
+
+    @classmethod
+    def of_kernel(cls) -> Self:
+        """The settings of this kernel's own manager: its models folder is in the user's data folder by default.
+
+        Raises:
+            InvalidConfigError: A value that is set somewhere cannot work.
+        """
+        given = dict(SET_HERE)
+        if "models_directory" not in given and asked_for("models_directory") is None:
+            given["models_directory"] = default_of("models_directory")
+        return cls(**given)
+
+    @property
+    def hours(self) -> DailyHours | None:
+        """`download_hours` as they are used."""
+        return None if self.download_hours is None else DailyHours.parse(str(self.download_hours))
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        return self.state_directory / "gglib_nb.sqlite3"
+
+    @property
+    def log_directory(self) -> Path:
+        """Folder of the engine's log."""
+        return self.state_directory / "logs"
+
+
+SET_HERE: Final[dict[str, Any]] = {}
+"""What a person set in this kernel, checked, by name; a manager that is made later begins with it."""
+
+_profile: Final[dict[str, Any]] = {}
+
+
+# --- where a value comes from ----------------------------------------------------------------------------------------
+
+
+def setting_name(text: str) -> str:
+    """The setting that a person means: by its name, or by a part of it that only one has.
+
+    Raises:
+        RequestError: No setting matches, or several do; the text names the choices.
+    """
+    typed = text.strip().lower().replace("-", "_")
+    if typed in SETTINGS:
+        return typed
+    near = [name for name in SETTINGS if name.startswith(typed)] or [name for name in SETTINGS if typed in name]
+    if len(near) == 1:
+        return near[0]
+    raise RequestError(
+        f"{text!r} {'matches several settings' if near else 'is not a setting'}: {', '.join(near or SETTINGS)}."
+    )
+
+
+def checked_setting(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
+    """A value of one setting as it will be used; None is its default.
+
+    Raises:
+        InvalidConfigError: It cannot work.
+    """
+    return _ALL[name].check(name, default_of(name) if value is None else value)
+
+
+def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
+    """What holds in this kernel's own manager where nothing is set."""
+    if name == "models_directory":
+        return _user_folder("data", "GGLIB_MODELS_DIR") / "models"
+    return _ALL[name].default()
+
+
+def use_profile(values: Mapping[str, Any]) -> None:
+    """Takes what the profile of the host says (`c.Gglib.max_concurrent = 2`); counts for managers made from now on.
+
+    Raises:
+        InvalidConfigError: A value cannot work.
+    """
+    checked = {name: checked_setting(name, value) for name, value in values.items()}
+    _profile.clear()
+    _profile.update(checked)
+
+
+def asked_for(name: str) -> tuple[Any, Origin] | None:
+    """What is saved, or set by profile or environment; None where the default holds.
+
+    Raises:
+        InvalidConfigError: A saved value or a variable cannot work.
+    """
+    if name in (saved := saved_settings()):
+        return saved[name], Origin("saved", str(saved_settings_path()))
+    if name in _profile:
+        return _profile[name], Origin("profile", f"c.Gglib.{name}")
+    return of_environment(name, os.environ)
+
+
+def of_environment(name: str, environ: Mapping[str, str]) -> tuple[Any, Origin] | None:
+    """What environment variables say of one setting; None where they do not. An empty variable counts as not set.
+
+    Raises:
+        InvalidConfigError: The text of the variable cannot be read; the error names the variable.
+    """
+    setting = _ALL[name]
+    for variable, _, below in (one.partition("/") for one in setting.variables):
+        if text := environ.get(variable, "").strip():
+            try:
+                value = (setting.read_variable or setting.read)(text)
+                return setting.check(name, Path(value, below) if below else value), Origin("environment", variable)
+            except (InvalidConfigError, RequestError) as error:
+                raise InvalidConfigError(f"The environment variable {variable} cannot be used: {error}") from None
+    return None
+
+
+def origins_of(config: DownloadManagerConfig) -> Mapping[str, Origin]:
+    """Where each value comes from. An argument equal to what would hold without it counts as that."""
+    return {name: _origin(name, getattr(config, name)) for name in SETTINGS}
+
+
+def _origin(name: str, value: Any) -> Origin:  # noqa: ANN401 - as the setting is
+    if name in SET_HERE and SET_HERE[name] == value:
+        return Origin("set here")
+    if (asked := asked_for(name)) is not None:
+        return asked[1] if asked[0] == value else Origin("argument")
+    # Two defaults of the models folder: of a manager made by hand, and of the kernel's own.
+    return Origin("default" if value in _defaults(name) else "argument")
+
+
+def _defaults(name: str) -> list[Any]:
+    found = []
+    for default in (_ALL[name].default, partial(default_of, name)):
+        try:
+            found.append(_ALL[name].check(name, default()))
+        except InvalidConfigError:
+            continue  # no home folder, or no working directory: then the value was given
+    return found
+
+
+# --- saved for good --------------------------------------------------------------------------------------------------
+
+
+def saved_settings_path() -> Path:
+    """The file of saved settings; `GGLIB_CONFIG_DIR` moves its folder.
+
+    Raises:
+        InvalidConfigError: There is no home folder.
+    """
+    folder = os.environ.get("GGLIB_CONFIG_DIR", "").strip()
+    return (
+        _folder("GGLIB_CONFIG_DIR", folder) if folder else _user_folder("config", "GGLIB_CONFIG_DIR")
+    ) / "settings.json"
+
+
+def saved_settings() -> Mapping[str, Any]:
+    """What is saved, checked, by name. Names that this version does not know are left out; another version may know them.
+
+    Raises:
+        InvalidConfigError: The file cannot be read, or has a value that cannot work.
+    """
+    try:
+        path = saved_settings_path()
+        changed = path.stat()
+    except (OSError, InvalidConfigError):
+        return {}
+    return _checked(path, changed.st_mtime_ns, changed.st_size)
+
+
+def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
+    """Saves one setting for later kernels; None removes it from the file. Returns the file.
+
+    Raises:
+        InvalidConfigError: The file cannot be read or written; it is unchanged.
+    """
+    path = saved_settings_path()
+    kept = _read_saved(path) if path.exists() else {}
+    kept.pop(name, None)
+    if value is not None:
+        kept[name] = value if isinstance(value, int) else str(value)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
+    return path
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes all of it or nothing, whatever reads it meanwhile."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+        file.write(text)
+    try:
+        Path(file.name).replace(path)
+    except OSError:
+        Path(file.name).unlink()
+        raise
+
+
+@lru_cache(maxsize=1)
+def _checked(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Any]:
+    known = {name: value for name, value in _read_saved(path).items() if name in SETTINGS}
+    try:
+        return {name: checked_setting(name, value) for name, value in known.items()}
+    except InvalidConfigError as error:
+        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
+
+
+def _read_saved(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidConfigError(f"The saved settings cannot be read; repair or delete {path} ({error}).") from None
+    if not isinstance(found, dict):
+        raise InvalidConfigError(f"The saved settings are not a JSON object; repair or delete {path}.")
+    return found
+
+
+# --- what hosts say of a process -------------------------------------------------------------------------------------
+
+
+def session_name(environ: Mapping[str, str]) -> str:
+    """The notebook that a kernel was started for, as Jupyter's server says in `JPY_SESSION_NAME`; empty unknown."""
+    return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
+
+
+def host_name(environ: Mapping[str, str]) -> str | None:
+    """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
+    return environ.get("GGLIB_HOST", "").strip() or None

@@ -7,6 +7,7 @@ is held for that and never while something is waited for.
 
 import contextlib
 import logging
+import os
 import secrets
 import threading
 import time
@@ -228,7 +229,11 @@ class DaskEngine:
         if not strangers and not hostless:
             return
         found: dict[str, Any] = client.run(
-            introduce, str(self._models_directory), workers=sorted({*strangers, *hostless}), on_error="return"
+            introduce,
+            str(self._models_directory),
+            os.environ.get("GGLIB_MODELS_DIR", ""),
+            workers=sorted({*strangers, *hostless}),
+            on_error="return",
         )
         for address, said in sorted(found.items()):
             if (refusal := _refusal_of(address, said)) is not None:

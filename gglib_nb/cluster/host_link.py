@@ -6,6 +6,7 @@ the worker until its receipt, and asked for again, so a lost event costs a momen
 """
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -97,7 +98,13 @@ class HostLink:
             key = f"{OPERATION}-{self._name}"
             # While this client lives, the worker holds it: that is how it knows. Nobody reads it.
             held = self._client.scatter({key: True}, workers=[self.worker])
-            self._exchange_all({"models_directory": str(self._models_directory), "alive_key": key})
+            self._exchange_all(
+                {
+                    "models_directory": str(self._models_directory),
+                    "inherited": os.environ.get("GGLIB_MODELS_DIR", ""),
+                    "alive_key": key,
+                }
+            )
         except Exception as error:  # noqa: BLE001 - whatever Dask raises, this host is of no use now
             self.lose(f"{type(error).__name__}: {error}")
         finally:

@@ -47,7 +47,7 @@ from gglib_nb.engine.protocol import (
 )
 from gglib_nb.engine.reports import ProcessReport
 from gglib_nb.errors import RequestError, to_wire
-from gglib_nb.settings import Settings, environment_setting, host_name
+from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
 
 OPERATION: Final = "gglib_nb"
 """The handler's name on a worker."""
@@ -91,18 +91,19 @@ def package_version() -> str:
     return version("gglib-nb")
 
 
-async def introduce(models_directory: str, dask_worker: Worker | None = None) -> Introduction:
+async def introduce(models_directory: str, inherited: str, dask_worker: Worker | None = None) -> Introduction:
     """Says who this worker is, and makes it ready for links.
 
     Args:
-        models_directory: The kernel's; it stands where the worker's environment names no other.
+        models_directory: The kernel's; it counts where the worker's environment names no other.
+        inherited: `GGLIB_MODELS_DIR` of the kernel's environment, which workers that it starts inherit.
         dask_worker: Given by Dask.
     """
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
         dask_worker.handlers[OPERATION] = _handler(dask_worker)
     # A network disk that hangs must not hold up the worker.
-    return await asyncio.to_thread(_introduction, _models_directory(models_directory))
+    return await asyncio.to_thread(_introduction, _models_directory(models_directory, inherited))
 
 
 def _introduction(folder: Path) -> Introduction:
@@ -115,22 +116,32 @@ def _introduction(folder: Path) -> Introduction:
     )
 
 
-def _models_directory(of_kernel: str) -> Path:
-    asked = environment_setting(os.environ, "models_directory")
-    return Path(of_kernel) if asked is None else Path(asked).expanduser().absolute()
+def _models_directory(of_kernel: str, inherited: str) -> Path:
+    """The worker's own folder, else the kernel's. What the worker inherited from the kernel is not its own."""
+    asked = of_environment("models_directory", os.environ)
+    if asked is None or os.environ.get("GGLIB_MODELS_DIR") == inherited:
+        return Path(of_kernel)
+    folder: Path = asked[0]
+    return folder
 
 
 def _handler(worker: Worker) -> Callable[..., Answer | None]:
     engines: dict[str, HostEngine] = {}
 
     def gglib_nb(
-        link: str, number: int, heard: int, data: bytes, models_directory: str = "", alive_key: str = ""
+        link: str,
+        number: int,
+        heard: int,
+        data: bytes,
+        models_directory: str = "",
+        inherited: str = "",
+        alive_key: str = "",
     ) -> Answer | None:
         """One exchange with a link; None: it is not known here (any more)."""
         for name in [name for name, engine in engines.items() if engine.is_closed]:
             del engines[name]
         if alive_key and link not in engines:
-            engines[link] = HostEngine(worker, link, alive_key, Path(models_directory))
+            engines[link] = HostEngine(worker, link, alive_key, Path(models_directory), inherited)
         engine = engines.get(link)
         return None if engine is None else engine.exchange(number, heard, data)
 
@@ -140,7 +151,7 @@ def _handler(worker: Worker) -> Callable[..., Answer | None]:
 class HostEngine:
     """The engine of this host for one link."""
 
-    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: Path) -> None:
+    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: Path, inherited: str) -> None:
         """Start nothing yet.
 
         Args:
@@ -148,13 +159,14 @@ class HostEngine:
             link: Names the link, and the topic of its reports.
             alive_key: The data that the client holds here while it lives.
             of_kernel: The kernel's models folder, below which the targets of its commands lie.
+            inherited: As for `introduce`.
         """
         self._worker: Final = worker
         self._topic: Final = topic_of(link)
         self._alive_key: Final = alive_key
         self._of_kernel: Final = of_kernel
-        self._settings: Final = Settings.from_environment(os.environ)
-        self._folder: Final = _models_directory(str(of_kernel))
+        self._settings: Final = DownloadManagerConfig()
+        self._folder: Final = _models_directory(str(of_kernel), inherited)
         self._lock: Final = threading.Lock()
         self._client: EngineClient | None = None
         self._taken = -1

@@ -6,7 +6,10 @@ panel's script does: Python's own formatting rounds half to even.
 """
 
 import math
+import re
 from typing import Final
+
+from gglib_nb.errors import RequestError
 
 UNKNOWN: Final = "—"
 
@@ -76,3 +79,46 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
         power += 1
         tenths = math.floor(value * 10 / step**power + 0.5)
     return f"{tenths // 10}.{tenths % 10}{gap}{units[power]}"
+
+
+# --- and back: what a person types ---
+
+UNLIMITED: Final = frozenset({"off", "none", "unlimited", "any"})
+"""Words for no limit."""
+
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b?(?:/s|ps)?)", re.IGNORECASE)
+_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_DURATION: Final = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?(?![a-z])", re.IGNORECASE
+)
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_bytes(text: str, bare_unit: str = "") -> int:
+    """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`: decimal; an `i` makes the unit binary.
+
+    Args:
+        text: What a person typed.
+        bare_unit: The unit of a number without one.
+
+    Raises:
+        RequestError: It is not such a number, or it is zero.
+    """
+    bare = text.strip()
+    found = _AMOUNT.fullmatch(bare + bare_unit if bare.replace(".", "", 1).isdecimal() else bare)
+    amount = 0 if found is None else int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
+    if not amount:
+        raise RequestError(f"{text!r} is not an amount. Write a number with its unit, such as 5MB or 1.5GB")
+    return amount
+
+
+def parse_seconds(text: str) -> int:
+    """Seconds of `90`, `2 min`, `1h 30min`.
+
+    Raises:
+        RequestError: It is not a time.
+    """
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        raise RequestError(f"{text!r} is not a time. Write it such as 90 s, 10 min or 2 h.")
+    return round(sum(float(number) * _SECONDS[unit[:1].lower()] for number, unit in parts))

@@ -5,9 +5,8 @@ import threading
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.port import DownloadManager
-from gglib_nb.manager.setting_sources import settings_of_kernel
+from gglib_nb.settings import DownloadManagerConfig
 
 _lock: Final = threading.Lock()
 _current: DownloadManager | None = None
@@ -26,7 +25,7 @@ def get_manager() -> DownloadManager:
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _lock:
         if _current is None or _current.is_closed:
-            _current = DownloadManager(DownloadManagerConfig.from_settings(settings_of_kernel()))
+            _current = DownloadManager(DownloadManagerConfig.of_kernel())
             _current.submit_adopt()
             atexit.register(_current.close)
         return _current
@@ -40,7 +39,7 @@ def catalog() -> Catalog:
     """
     if (manager := existing_manager()) is not None and not manager.is_closed:
         return manager.catalog
-    return Catalog(settings_of_kernel().database_path)
+    return Catalog(DownloadManagerConfig.of_kernel().database_path)
 
 
 def existing_manager() -> DownloadManager | None:

@@ -50,7 +50,7 @@ from gglib_nb.manager.update_check import check_update
 from gglib_nb.manager.update_settling import is_settled, settle_update
 from gglib_nb.manager.verifying import OnVerifyProgress, files_to_check, judged_files, progress_of, verifications
 from gglib_nb.queue.effects import QueuePosition
-from gglib_nb.settings import Settings
+from gglib_nb.settings import DownloadManagerConfig
 
 _THREADS: Final = 2
 
@@ -68,7 +68,12 @@ class ModelOperations:
     """
 
     def __init__(
-        self, settings: Settings, catalog: Catalog, hub: HubClient, thread: QueueThread, file_checks: FileChecks
+        self,
+        settings: DownloadManagerConfig,
+        catalog: Catalog,
+        hub: HubClient,
+        thread: QueueThread,
+        file_checks: FileChecks,
     ) -> None:
         self.settings: Final = settings
         self.hub: Final = hub

@@ -33,7 +33,6 @@ from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, lefto
 from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.effect_runner import EngineEffectRunner
 from gglib_nb.manager.finding import judged, pointing_to_children
 from gglib_nb.manager.futures import chain, gathered, then
@@ -46,14 +45,13 @@ from gglib_nb.manager.planning import Planner
 from gglib_nb.manager.progress_watch import Progress, watched
 from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import EventListener, Listener, QueueThread
-from gglib_nb.manager.setting_sources import origins_of
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.transfer_engine import MakeEngine, engine_for
 from gglib_nb.manager.update_settling import settle_update
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import Settings, checked_connections, daily_hours, session_name
+from gglib_nb.settings import DownloadManagerConfig, checked_setting, origins_of, session_name
 from gglib_nb.system import call_in_forked_children
 
 _HUB_THREADS: Final = 4
@@ -123,10 +121,10 @@ class Operations(ModelOperations):
             InvalidConfigError: A setting has a value that cannot work.
         """
         self.config: Final = config or DownloadManagerConfig()
-        settings = self.config.settings()
+        settings = self.config
         self.origins: Final = origins_of(settings)
         catalog = Catalog(settings.database_path)
-        hub = HubClient(settings.endpoint, settings.token, is_offline=settings.is_offline)
+        hub = HubClient(settings.endpoint, settings.hf_token, is_offline=settings.is_offline)
         configure = _configure(settings, hub.user_agent)
         self._runner: Final = EngineEffectRunner(
             configure,
@@ -143,8 +141,8 @@ class Operations(ModelOperations):
             bandwidth_limit=settings.bandwidth_limit_bytes_per_second,
             max_connections=settings.max_connections,
             network_wait_s=settings.network_wait_s,
-            hours=settings.download_hours,
-            is_open=self._hours.is_open(settings.download_hours),
+            hours=settings.hours,
+            is_open=self._hours.is_open(settings.hours),
         )
         thread = QueueThread(machine, self._runner)
         super().__init__(settings, catalog, hub, thread, self._runner.file_checks)
@@ -152,7 +150,7 @@ class Operations(ModelOperations):
         self._history: Final = History(catalog.database)
         self._runner.connect(thread.post, self._keeper.changed)
         thread.subscribe_events(self._keeper.hear)
-        self._hours.watch(self.settings.download_hours)
+        self._hours.watch(self.settings.hours)
         self._workers: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         self._requests: Final = itertools.count(1)
         self._planner: Final = Planner(
@@ -404,7 +402,7 @@ class Operations(ModelOperations):
         Raises:
             InvalidConfigError: It is not such a number.
         """
-        return self._thread.post(on.ConnectionLimitChanged(checked_connections(max_connections)))
+        return self._thread.post(on.ConnectionLimitChanged(checked_setting("max_connections", max_connections)))
 
     def submit_set_network_wait(self, network_wait_s: int) -> "Future[None]":
         """Changes how many seconds a network that is gone is waited for before downloads fail.
@@ -422,7 +420,7 @@ class Operations(ModelOperations):
         Raises:
             InvalidConfigError: They are no hours.
         """
-        wanted = daily_hours(hours)
+        wanted: DailyHours | None = checked_setting("download_hours", hours)
         self._hours.watch(wanted)
         return self._thread.post(on.DownloadHoursChanged(wanted, self._hours.is_open(wanted), time.time()))
 
@@ -640,10 +638,10 @@ class Operations(ModelOperations):
         self._model_workers.abandon()
 
 
-def _configure(settings: Settings, user_agent: str) -> Configure:
+def _configure(settings: DownloadManagerConfig, user_agent: str) -> Configure:
     return Configure(
         endpoint=settings.endpoint,
-        token=settings.token,
+        token=settings.hf_token,
         bandwidth_limit_bytes_per_second=settings.bandwidth_limit_bytes_per_second,
         max_connections=settings.max_connections,
         link_folders=(str(settings.hub_cache), str(settings.models_directory)),

@@ -13,11 +13,11 @@ from typing import Final, Self
 from typing_extensions import override
 
 from gglib_nb.domain.events import QueueEvent
-from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.manager.event_stream import EventStream
 from gglib_nb.manager.operation_forms import as_coroutine
 from gglib_nb.manager.operations import CLOSE_TIMEOUT_S, Operations
 from gglib_nb.manager.sync import SyncOperations
+from gglib_nb.settings import DownloadManagerConfig
 
 
 class DownloadManager(Operations):

@@ -30,7 +30,7 @@ from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError
 from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.thread_pool import succeed
 from gglib_nb.queue import events as on
-from gglib_nb.settings import Settings
+from gglib_nb.settings import DownloadManagerConfig
 from gglib_nb.system import clock_s
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -68,7 +68,7 @@ class KeptQueue(Protocol):
 class QueueKeeper:
     """Keeps one queue. Every method may be called from any thread, and none waits but `close`."""
 
-    def __init__(self, database: Database, settings: Settings, title: str, queue: KeptQueue) -> None:
+    def __init__(self, database: Database, settings: DownloadManagerConfig, title: str, queue: KeptQueue) -> None:
         """Starts nothing and opens nothing yet."""
         self._database: Final = database
         self._models_directory: Final = settings.models_directory

@@ -11,7 +11,7 @@ from gglib_nb.engine.process.client import EngineClient
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.reports import EngineCommand, Report
 from gglib_nb.errors import InvalidConfigError
-from gglib_nb.settings import Settings
+from gglib_nb.settings import DownloadManagerConfig
 
 
 class TransferEngine(Protocol):
@@ -42,7 +42,7 @@ MakeEngine = Callable[[Configure, Callable[[Report], None]], TransferEngine]
 """Makes an engine from its first `Configure` and the function that takes its reports; starts nothing yet."""
 
 
-def engine_for(settings: Settings) -> MakeEngine:
+def engine_for(settings: DownloadManagerConfig) -> MakeEngine:
     """The engine that the settings ask for.
 
     Raises:
@@ -53,7 +53,7 @@ def engine_for(settings: Settings) -> MakeEngine:
     return _dask_engine(settings)
 
 
-def _dask_engine(settings: Settings) -> MakeEngine:
+def _dask_engine(settings: DownloadManagerConfig) -> MakeEngine:
     try:
         from gglib_nb.cluster.connecting import connection_to
         from gglib_nb.cluster.dask_engine import DaskEngine

@@ -15,8 +15,8 @@ from gglib_nb.errors import GglibError
 from gglib_nb.manager import default_manager
 from gglib_nb.manager.operation_forms import told
 from gglib_nb.manager.progress_watch import use_views
-from gglib_nb.manager.setting_sources import SET_HERE
 from gglib_nb.notebook import host
+from gglib_nb.settings import SET_HERE
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager

@@ -17,7 +17,8 @@ from typing_extensions import override
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.printable import printable
-from gglib_nb.errors import InvalidConfigError
+from gglib_nb.domain.units import UNLIMITED, parse_bytes
+from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook.commands import (
     Bandwidth,
     Cancel,
@@ -48,13 +49,8 @@ from gglib_nb.notebook.model_grammar import MODEL_VERBS
 
 # Any place beyond the end is the last one: the queue clamps it.
 _LAST_PLACE: Final = 1_000_000
-_UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _OPTION: Final = re.compile(r"--[a-z-]+")
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE)
-_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?(?:/s|ps)?", re.IGNORECASE)
-_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
-NO_LIMIT: Final = frozenset({"off", "none", "unlimited", "any"})
-"""What lifts a limit."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,28 +107,25 @@ def _unknown_verb(name: str) -> str:
     return f"{name!r} is not a verb. %gguf queue owner/repo downloads a model; %gguf help lists all verbs."
 
 
-def parse_amount(text: str) -> int:
-    """Bytes of `5MB`, `1.5 GiB`, `800k`: decimal, as everything on disk and line is; an `i` makes a unit binary.
+def parse_amount(text: str, bare_unit: str = "") -> int:
+    """Bytes of `5MB`, `1.5 GiB`, `800k`, as `gglib_nb.domain.units` reads them.
 
     Raises:
-        GrammarError: It is no such number, or zero.
+        GrammarError: It is not such a number, or it is zero.
     """
-    found = _AMOUNT.fullmatch(text.strip())
-    if found is None or not float(found[1]):
-        raise GrammarError(f"{text!r} is no amount. Write a number with its unit, such as 5MB or 1.5GB")
-    step = 1024 if found[3] else 1000
-    return int(float(found[1]) * step ** _UNITS[found[2].lower()])
+    try:
+        return parse_bytes(text, bare_unit)
+    except RequestError as error:
+        raise GrammarError(str(error)) from error
 
 
 def parse_rate(text: str) -> int:
     """Bytes per second of `5MB`, `1.5 GiB/s` or `5`: a bare number is MB/s, as in the panel.
 
-    5 bytes a second is what nobody means.
-
     Raises:
-        GrammarError: It is no such number, or zero.
+        GrammarError: It is not such a number, or it is zero.
     """
-    return parse_amount(f"{text}MB" if _NUMBER.fullmatch(text.strip()) else text)
+    return parse_amount(text, "MB")
 
 
 def read_hours(text: str) -> DailyHours | None:
@@ -142,7 +135,7 @@ def read_hours(text: str) -> DailyHours | None:
         GrammarError: They are none.
     """
     try:
-        return None if text.strip().lower() in NO_LIMIT else DailyHours.parse(text)
+        return None if text.strip().lower() in UNLIMITED else DailyHours.parse(text)
     except InvalidConfigError as error:
         raise GrammarError(str(error)) from error
 
@@ -311,7 +304,7 @@ def _declare_bandwidth(parser: argparse.ArgumentParser) -> None:
 
 def _build_bandwidth(given: SimpleNamespace) -> Command:
     text = " ".join(given.rate).lower()
-    rate = None if text in NO_LIMIT or not text else parse_rate(text)
+    rate = None if text in UNLIMITED or not text else parse_rate(text)
     hours = None if given.hours is None else read_hours(given.hours)
     return Bandwidth(rate, asks=not text, hours=hours, keeps_hours=given.hours is None)
 

@@ -15,7 +15,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.notebook.commands import SortKey
 from gglib_nb.notebook.model_grammar import ORDERS, STATES
-from gglib_nb.notebook.setting_words import SETTINGS
+from gglib_nb.settings import SETTINGS
 
 # Also behind an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")

@@ -8,13 +8,20 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
 from gglib_nb.errors import InvalidConfigError, RequestError
-from gglib_nb.manager.saved_settings import save_setting, saved_settings
-from gglib_nb.manager.setting_sources import SET_HERE, Origin, Source, asked_for, default_of
 from gglib_nb.notebook import commands, tables
 from gglib_nb.notebook.answer import Answer
-from gglib_nb.notebook.setting_words import SETTINGS, setting_name
 from gglib_nb.notebook.waiting import settle
-from gglib_nb.settings import checked_setting
+from gglib_nb.settings import (
+    SET_HERE,
+    SETTINGS,
+    Origin,
+    asked_for,
+    checked_setting,
+    default_of,
+    save_setting,
+    saved_settings,
+    setting_name,
+)
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager
@@ -35,7 +42,7 @@ _NOT_HERE: Final = (
 )
 
 # What a running manager can change, and where it shows what holds.
-_LIVE: Final[
+LIVE: Final[
     Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[["DownloadManager"], Any]]]
 ] = {
     "max_concurrent": (
@@ -64,8 +71,7 @@ _LIVE: Final[
     ),
     "engine": (lambda manager, value: manager.submit_set_engine(value), lambda manager: manager.engine),
 }
-# What is read anew whenever it is needed.
-_READ_LATE: Final = frozenset({"activity_interval_s"})
+_READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
 
 
 def configure(command: commands.Config, find_manager: Callable[[], "DownloadManager"], *, is_running: bool) -> Answer:
@@ -104,7 +110,7 @@ def _set(
     *,
     is_running: bool,
 ) -> str:
-    is_now = name in _LIVE or name in _READ_LATE or not is_running
+    is_now = name in LIVE or name in _READ_LATE or not is_running
     if not is_now and not command.saves:
         raise InvalidConfigError(
             f"{name} cannot change while this kernel's manager runs. For every kernel to come: "
@@ -121,8 +127,8 @@ def _set(
 
 
 def _hold(name: str, value: Any, find_manager: Callable[[], "DownloadManager"]) -> None:  # noqa: ANN401 - as above
-    if name in _LIVE:
-        settle(_LIVE[name][0](find_manager(), value))
+    if name in LIVE:
+        settle(LIVE[name][0](find_manager(), value))
     SET_HERE[name] = value
 
 
@@ -133,13 +139,13 @@ def _reset(name: str, find_manager: Callable[[], "DownloadManager"], *, is_runni
     asked = asked_for(name)
     value = default_of(name) if asked is None else asked[0]
     shown = SETTINGS[name].show(value)
-    if name in _LIVE:
-        settle(_LIVE[name][0](find_manager(), value))
+    if name in LIVE:
+        settle(LIVE[name][0](find_manager(), value))
     elif name in _READ_LATE:
         SET_HERE[name] = value
     elif is_running and (held := _held(name, find_manager())) != value:
         return f"{name} is {shown} from the next kernel on; this one keeps {SETTINGS[name].show(held)}."
-    origin = Origin(Source.DEFAULT) if asked is None else asked[1]
+    origin = Origin("default") if asked is None else asked[1]
     return f"{name} is {shown} again ({_said(origin)})."
 
 
@@ -159,9 +165,9 @@ def _rows(manager: "DownloadManager") -> list[tables.Row]:
 
 def _token(manager: "DownloadManager") -> tuple[str, str]:
     if manager.config.hf_token is not None:
-        return "given", Source.ARGUMENT
+        return "given", "argument"
     if manager.hub.token is None:
-        return "none", Source.DEFAULT
+        return "none", "default"
     return "given", "HF_TOKEN or hf auth login"
 
 
@@ -169,15 +175,15 @@ def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as th
     """What holds now."""
     if name in _READ_LATE and name in SET_HERE:
         return SET_HERE[name]
-    return _LIVE[name][1](manager) if name in _LIVE else getattr(manager.settings, name)
+    return LIVE[name][1](manager) if name in LIVE else getattr(manager.config, name)
 
 
 def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is
     if (asked := asked_for(name)) is not None and asked[0] == value:
         return asked[1]
-    if value == getattr(manager.settings, name):
+    if value == getattr(manager.config, name):
         return manager.origins[name]
-    return Origin(Source.DEFAULT if asked is None and value == default_of(name) else Source.SET_HERE)
+    return Origin("default" if asked is None and value == default_of(name) else "set here")
 
 
 def _said(origin: Origin) -> str:

@@ -23,7 +23,6 @@ from typing_extensions import override
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.errors import CatalogError, DownloadsFailedError, GglibError, copy_of
 from gglib_nb.manager.progress_watch import use_views
-from gglib_nb.manager.setting_sources import use_profile
 from gglib_nb.notebook import arguments, commands, completion, host
 from gglib_nb.notebook.answer import Answer
 from gglib_nb.notebook.config import configure
@@ -40,6 +39,7 @@ from gglib_nb.notebook.verbs import perform, show_queue
 from gglib_nb.notebook.waiting import settle
 from gglib_nb.notebook.wording import notice as notice_line
 from gglib_nb.notebook.wording import printable
+from gglib_nb.settings import use_profile
 
 if TYPE_CHECKING:
     from gglib_nb.manager.port import DownloadManager

@@ -7,14 +7,11 @@ import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, GglibError, InvalidConfigError, RequestError
 from gglib_nb.demo import DemoHub
-from gglib_nb.manager.saved_settings import saved_settings
-from gglib_nb.manager.setting_sources import SET_HERE, settings_of_kernel
 from gglib_nb.notebook.arguments import parse
 from gglib_nb.notebook.commands import Config
 from gglib_nb.notebook.config import configure
 from gglib_nb.notebook.grammar import GrammarError
-from gglib_nb.notebook.setting_words import SETTINGS, setting_name
-from gglib_nb.settings import checked_setting
+from gglib_nb.settings import SET_HERE, SETTINGS, checked_setting, saved_settings, setting_name
 
 Ask = Callable[..., str]
 
@@ -32,7 +29,7 @@ def kernel(hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("GGLIB_STATE_DIR", str(tmp_path / "state"))
-    manager = DownloadManager(DownloadManagerConfig.from_settings(settings_of_kernel()))
+    manager = DownloadManager(DownloadManagerConfig.of_kernel())
     yield manager
     manager.close()
 
@@ -98,7 +95,7 @@ def test_hours_change_live(ask: Ask, kernel: DownloadManager) -> None:
 def test_what_is_set_here_is_what_the_next_manager_of_the_kernel_begins_with(ask: Ask) -> None:
     ask("max_concurrent 3")
 
-    assert settings_of_kernel().max_concurrent == 3
+    assert DownloadManagerConfig.of_kernel().max_concurrent == 3
 
 
 def test_what_is_saved_is_what_every_kernel_to_come_begins_with(ask: Ask, kernel: DownloadManager) -> None:
@@ -106,7 +103,7 @@ def test_what_is_saved_is_what_every_kernel_to_come_begins_with(ask: Ask, kernel
     SET_HERE.clear()
 
     assert kernel.snapshot.max_concurrent == 3
-    assert settings_of_kernel().max_concurrent == 3
+    assert DownloadManagerConfig.of_kernel().max_concurrent == 3
 
 
 def test_a_folder_cannot_change_under_a_running_manager_and_the_line_says_what_to_do(ask: Ask, tmp_path: Path) -> None:
@@ -116,13 +113,13 @@ def test_a_folder_cannot_change_under_a_running_manager_and_the_line_says_what_t
     said = ask("models_directory /x --save")
 
     assert f"This kernel keeps {tmp_path / 'models'}: restart it" in said
-    assert settings_of_kernel().models_directory == Path("/x")
+    assert DownloadManagerConfig.of_kernel().models_directory == Path("/x")
 
 
 def test_before_the_first_manager_everything_can_be_set(ask: Ask, tmp_path: Path) -> None:
     ask(f"models_directory {tmp_path / 'other models'}", is_running=False)
 
-    assert settings_of_kernel().models_directory == tmp_path / "other models"
+    assert DownloadManagerConfig.of_kernel().models_directory == tmp_path / "other models"
 
 
 def test_a_setting_that_is_taken_back_is_what_the_ranks_below_say(

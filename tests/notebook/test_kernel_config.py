@@ -9,8 +9,8 @@ from traitlets.config import Config
 
 from gglib_nb.demo import DemoHub
 from gglib_nb.errors import InvalidConfigError
-from gglib_nb.manager.setting_sources import Source, asked_for, settings_of_kernel, use_profile
 from gglib_nb.notebook import magic
+from gglib_nb.settings import DownloadManagerConfig, asked_for, use_profile
 from tests.support.kernel import Kernel
 from tests.support.models import one_model
 
@@ -57,12 +57,12 @@ def load() -> Iterator[object]:
 def test_what_the_profile_says_counts_for_managers_made_from_then_on(load) -> None:
     load(max_concurrent=2, download_hours="22-7")
 
-    settings = settings_of_kernel()
+    settings = DownloadManagerConfig.of_kernel()
 
     assert (settings.max_concurrent, str(settings.download_hours)) == (2, "22:00-07:00")
     asked = asked_for("max_concurrent")
     assert asked is not None
-    assert (asked[1].source, asked[1].where) == (Source.PROFILE, "c.Gglib.max_concurrent")
+    assert (asked[1].source, asked[1].where) == ("profile", "c.Gglib.max_concurrent")
 
 
 def test_a_profile_that_cannot_work_is_said_when_it_is_read(load) -> None:

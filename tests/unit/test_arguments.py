@@ -108,7 +108,7 @@ MISTAKES = [
     ),
     (
         "bandwidth fast",
-        "'fast' is no amount. Write a number with its unit, such as 5MB or 1.5GB. Write: %gguf bandwidth [RATE|off] [--hours HOURS|off]",
+        "'fast' is not an amount. Write a number with its unit, such as 5MB or 1.5GB. Write: %gguf bandwidth [RATE|off] [--hours HOURS|off]",
     ),
     ("ls", "'ls' is not a verb. Write: %gguf status for the queue, or %gguf models for what is here"),
     ("stop a/b", "'stop' is not a verb. Write: %gguf cancel ID, or %gguf pause ID to go on later"),

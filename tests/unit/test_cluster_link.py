@@ -45,7 +45,7 @@ def worker(monkeypatch, tmp_path) -> FakeWorker:
 
 @pytest.fixture
 def engine(worker, tmp_path):
-    engine = HostEngine(worker, "link", KEY, tmp_path / "models")
+    engine = HostEngine(worker, "link", KEY, tmp_path / "models", "")
     yield engine
     engine.exchange(10_000, 0, packed([CLOSE + b"\n"]))
 
@@ -76,7 +76,7 @@ def test_a_target_outside_of_the_models_folder_is_refused_by_the_worker(engine, 
 
 def test_a_target_goes_into_the_workers_own_folder(worker, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "own"))
-    engine = HostEngine(worker, "link", KEY, tmp_path / "kernel")
+    engine = HostEngine(worker, "link", KEY, tmp_path / "kernel", "")
 
     assert engine._target(str(tmp_path / "kernel/o/r/sub/m.gguf")) == str(tmp_path / "own/o/r/sub/m.gguf")
     engine.exchange(0, 0, packed([CLOSE + b"\n"]))

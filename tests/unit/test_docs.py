@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.manager.config import DownloadManagerConfig
 from gglib_nb.notebook.arguments import VERBS, options_of
+from gglib_nb.settings import SETTINGS, DownloadManagerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text().replace(r"\|", "|")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-SETTINGS_SOURCE = (ROOT / "gglib_nb" / "settings.py").read_text()
+VARIABLES = {one.partition("/")[0] for setting in SETTINGS.values() for one in setting.variables}
 
 
 def package_names(requirements: list[str]) -> list[str]:
@@ -35,7 +35,7 @@ def test_the_readme_names_each_setting(name: str) -> None:
     assert f"| `{name}` |" in README
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r'"((?:GGLIB|HF|TRANSFORMERS|XDG)_[A-Z_]+)"', SETTINGS_SOURCE))))
+@pytest.mark.parametrize("name", sorted({*VARIABLES, "GGLIB_CONFIG_DIR", "GGLIB_HOST"}))
 def test_the_readme_names_each_environment_variable(name: str) -> None:
     assert f"`{name}`" in README
 

@@ -1,76 +1,269 @@
-"""Settings: what the environment may say, what cannot work, and that the token is never shown."""
+"""Settings: one table; where a value comes from, in the order of rank; what cannot work; and that the token is never shown."""
 
+import json
+import os
+import pwd
 import re
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
+from gglib_nb import DownloadManagerConfig
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError
-from gglib_nb.settings import Settings
+from gglib_nb.notebook.config import LIVE
+from gglib_nb.notebook.profile import Gglib
+from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_setting, saved_settings, use_profile
+
+ROWS = [
+    ("models_directory", "GGLIB_MODELS_DIR", "/env/models", Path("/env/models"), Path("/own/models")),
+    ("state_directory", "GGLIB_STATE_DIR", "/env/state", Path("/env/state"), Path("/own/state")),
+    ("endpoint", "HF_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
+    ("hub_cache", "HF_HUB_CACHE", "/env/cache", Path("/env/cache"), Path("/own/cache")),
+    ("hub_cache", "HF_HOME", "/env/hf", Path("/env/hf/hub"), Path("/own/cache")),
+    ("hub_cache", "XDG_CACHE_HOME", "/env/xdg", Path("/env/xdg/huggingface/hub"), Path("/own/cache")),
+    ("max_concurrent", "GGLIB_MAX_CONCURRENT", "3", 3, 2),
+    ("max_queue_size", "GGLIB_MAX_QUEUE_SIZE", "30", 30, 20),
+    ("max_connections", "GGLIB_MAX_CONNECTIONS", "8", 8, 4),
+    ("bandwidth_limit_bytes_per_second", "GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000", 5_000_000, 1_000),
+    ("download_hours", "GGLIB_DOWNLOAD_HOURS", "22-7", DailyHours.parse("22:00-7:00"), DailyHours.parse("1:00-5:00")),
+    ("activity_interval_s", "GGLIB_ACTIVITY_INTERVAL_S", "0", 0, 30),
+    ("network_wait_s", "GGLIB_NETWORK_WAIT_S", "60", 60, 7),
+    ("engine", "GGLIB_ENGINE", "dask://env:8786", "dask://env:8786", "dask://own:8786"),
+    ("is_offline", "HF_HUB_OFFLINE", "1", True, False),
+    ("is_offline", "TRANSFORMERS_OFFLINE", "yes", True, False),
+]
+NAMES = [f"{name} by {variable}" for name, variable, *_ in ROWS]
+each_variable = pytest.mark.parametrize(("name", "variable", "text", "value", "argument"), ROWS, ids=NAMES)
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that no default names the one of who runs the tests."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The home of a user who has set nothing yet."""
+    for variable in {*(row[1] for row in ROWS), "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"}:
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GGLIB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
-    for name in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
+    yield tmp_path
+    SET_HERE.clear()
+    use_profile({})
 
 
-def test_an_empty_environment_gives_the_defaults(home: Path) -> None:
-    settings = Settings.from_environment({})
-
-    assert settings == Settings()
-    assert settings.endpoint == "https://huggingface.co"
-    assert settings.token is None
-    assert (settings.max_concurrent, settings.max_queue_size, settings.max_connections) == (1, 10, 16)
-    assert settings.bandwidth_limit_bytes_per_second is None
-    assert settings.is_offline is False
-    assert settings.models_directory.is_relative_to(home)
-    assert settings.models_directory.name == "models"
-    assert settings.database_path.parent == settings.state_directory
-    assert settings.hub_cache == home / ".cache" / "huggingface" / "hub"
+@pytest.fixture
+def file(home: Path) -> Path:
+    """The file of saved settings, which does not exist yet."""
+    return home / "config" / "settings.json"
 
 
-def test_the_environment_names_the_folders(home: Path) -> None:
-    settings = Settings.from_environment({"GGLIB_MODELS_DIR": "~/gguf", "GGLIB_STATE_DIR": "state"})
-
-    assert settings.models_directory == home / "gguf"
-    assert settings.state_directory == home / "state"
+# The table
 
 
-def test_an_empty_variable_is_as_none() -> None:
-    environ = {"GGLIB_MODELS_DIR": "", "GGLIB_STATE_DIR": " ", "HF_ENDPOINT": "", "HF_HUB_OFFLINE": "", "HF_HOME": ""}
+def test_each_setting_and_each_variable_has_a_row_here_a_trait_and_a_field() -> None:
+    stated = {(name, one.partition("/")[0]) for name, setting in SETTINGS.items() for one in setting.variables}
 
-    assert Settings.from_environment(environ) == Settings()
+    assert {(name, variable) for name, variable, *_ in ROWS} == stated
+    assert {field.name for field in fields(DownloadManagerConfig)} == {*SETTINGS, "hf_token"}
+    assert set(Gglib.class_own_traits(config=True)) == set(SETTINGS)
+
+
+def test_what_the_table_calls_live_is_what_the_magic_changes_in_a_running_manager() -> None:
+    assert {name for name, setting in SETTINGS.items() if setting.change == "live"} == set(LIVE)
+
+
+def test_without_arguments_and_variables_the_defaults_hold(home: Path) -> None:
+    config = DownloadManagerConfig()
+
+    assert (config.models_directory, DownloadManagerConfig.of_kernel().models_directory) == (
+        home,
+        home / ".local" / "share" / "gglib_nb" / "models",
+    )
+    assert (config.max_concurrent, config.max_queue_size, config.max_connections) == (1, 10, 16)
+    assert (config.endpoint, config.hf_token, config.bandwidth_limit_bytes_per_second) == (
+        "https://huggingface.co",
+        None,
+        None,
+    )
+    assert config.hub_cache == home / ".cache" / "huggingface" / "hub"
+    assert config.database_path.parent == config.state_directory == home / ".local" / "state" / "gglib_nb"
+    assert config.is_offline is False
+
+
+def test_none_as_an_argument_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000")
+
+    assert DownloadManagerConfig(bandwidth_limit_bytes_per_second=None).bandwidth_limit_bytes_per_second is None
+    assert DownloadManagerConfig(endpoint=None).endpoint == "https://huggingface.co"  # type: ignore[arg-type]
+
+
+# Where a value comes from
+
+
+@each_variable
+def test_a_manager_made_by_hand_reads_the_variable(monkeypatch, name, variable, text, value, argument) -> None:
+    monkeypatch.setenv(variable, text)
+
+    assert getattr(DownloadManagerConfig(), name) == value
+
+
+@each_variable
+def test_the_kernels_own_manager_reads_the_variable(monkeypatch, name, variable, text, value, argument) -> None:
+    monkeypatch.setenv(variable, text)
+
+    assert getattr(DownloadManagerConfig.of_kernel(), name) == value
+
+
+@each_variable
+def test_an_argument_outranks_the_variable(monkeypatch, name, variable, text, value, argument) -> None:
+    monkeypatch.setenv(variable, text)
+
+    assert getattr(DownloadManagerConfig(**{name: argument}), name) == argument
+
+
+@each_variable
+def test_the_variable_that_counts_is_named(monkeypatch, name, variable, text, value, argument) -> None:
+    monkeypatch.setenv(variable, text)
+
+    assert asked_for(name) == (value, ("environment", variable))
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = DownloadManagerConfig()
+    for _name, variable, *_ in ROWS:
+        monkeypatch.setenv(variable, " ")
+
+    assert DownloadManagerConfig() == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("on", True), ("TRUE", True), ("0", False), ("maybe", False)])
+def test_offline_mode_is_read_as_huggingface_hub_reads_it(monkeypatch, value: str, expected: bool) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+
+    assert DownloadManagerConfig().is_offline is expected
+
+
+def source(name: str) -> str:
+    return origins_of(DownloadManagerConfig.of_kernel())[name].source
+
+
+def test_each_rank_outranks_the_one_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [(DownloadManagerConfig.of_kernel().max_concurrent, source("max_concurrent"))]
+    for step in (
+        lambda: monkeypatch.setenv("GGLIB_MAX_CONCURRENT", "2"),
+        lambda: use_profile({"max_concurrent": 3}),
+        lambda: save_setting("max_concurrent", 4),
+        lambda: SET_HERE.update(max_concurrent=5),
+    ):
+        step()
+        seen.append((DownloadManagerConfig.of_kernel().max_concurrent, source("max_concurrent")))
+
+    assert seen == [(1, "default"), (2, "environment"), (3, "profile"), (4, "saved"), (5, "set here")]
+
+
+def test_a_manager_made_by_hand_uses_what_is_saved_and_an_argument_outranks_it() -> None:
+    save_setting("max_concurrent", 4)
+
+    assert DownloadManagerConfig().max_concurrent == 4
+    argued = DownloadManagerConfig(max_concurrent=6)
+    assert argued.max_concurrent == 6
+    assert origins_of(argued)["max_concurrent"].source == "argument"
+
+
+def test_the_working_directory_is_the_default_of_a_manager_made_by_hand() -> None:
+    assert origins_of(DownloadManagerConfig())["models_directory"].source == "default"
+
+
+# The file
+
+
+def test_what_is_saved_comes_back_and_a_person_can_read_it(file: Path) -> None:
+    save_setting("models_directory", Path("/big/models"))
+    save_setting("download_hours", DailyHours.parse("22-7"))
+    save_setting("bandwidth_limit_bytes_per_second", 5_000_000)
+    save_setting("is_offline", True)
+
+    assert saved_settings() == {
+        "models_directory": Path("/big/models"),
+        "download_hours": DailyHours.parse("22:00-07:00"),
+        "bandwidth_limit_bytes_per_second": 5_000_000,
+        "is_offline": True,
+    }
+    assert '"download_hours": "22:00-07:00"' in file.read_text()
+
+
+def test_saving_one_leaves_the_others_and_what_another_version_saved(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text(json.dumps({"colour": "red", "max_concurrent": 2}))
+
+    save_setting("max_queue_size", 30)
+    save_setting("max_concurrent", None)
+
+    assert json.loads(file.read_text()) == {"colour": "red", "max_queue_size": 30}
+    assert saved_settings() == {"max_queue_size": 30}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"max_concurrent": 0}', '{"download_hours": 7}', "\x00"])
+def test_a_file_that_cannot_be_used_is_refused_by_its_name_and_left_as_it_is(file: Path, text: str) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+
+    with pytest.raises(InvalidConfigError, match=r"settings\.json"):
+        DownloadManagerConfig.of_kernel()
+    assert file.read_text() == text
+
+
+def test_a_folder_that_cannot_be_written_is_reported(file: Path) -> None:
+    file.parent.write_text("a file where the folder should be")
+
+    with pytest.raises(InvalidConfigError, match=re.escape(str(file))):
+        save_setting("max_concurrent", 2)
+
+
+# What cannot work
+
+
+@pytest.mark.parametrize("text", ["two", "-1", "1.5", "²"])
+def test_a_variable_that_is_no_number_is_refused_by_its_name(monkeypatch, text: str) -> None:
+    monkeypatch.setenv("GGLIB_MAX_CONCURRENT", text)
+
+    with pytest.raises(InvalidConfigError, match="GGLIB_MAX_CONCURRENT"):
+        DownloadManagerConfig()
+
+
+def test_a_variable_out_of_range_is_refused_by_its_name(monkeypatch) -> None:
+    monkeypatch.setenv("GGLIB_MAX_CONNECTIONS", "1000")
+
+    with pytest.raises(InvalidConfigError, match=r"GGLIB_MAX_CONNECTIONS .* from 1 to 64"):
+        DownloadManagerConfig()
 
 
 @pytest.mark.parametrize(
-    ("environ", "expected"),
+    ("name", "value"),
     [
-        ({"HF_HUB_CACHE": "/cache", "HF_HOME": "/hf"}, "/cache"),
-        ({"HF_HOME": "/hf", "XDG_CACHE_HOME": "/xdg"}, "/hf/hub"),
-        ({"XDG_CACHE_HOME": "/xdg"}, "/xdg/huggingface/hub"),
+        (name, value)
+        for name in ("max_concurrent", "max_queue_size", "max_connections", "bandwidth_limit_bytes_per_second")
+        for value in (0, -1, 1.5, True, "3")
+    ]
+    + [
+        ("max_connections", 1000),
+        ("models_directory", "a\0b"),
+        ("models_directory", 7),
+        ("models_directory", "~no-user-of-this-name/models"),
+        ("is_offline", "yes"),
+        ("engine", 3),
+        ("download_hours", 7),
     ],
 )
-def test_the_hub_cache_is_where_huggingface_hub_has_it(environ: dict[str, str], expected: str) -> None:
-    assert Settings.from_environment(environ).hub_cache == Path(expected)
-
-
-@pytest.mark.parametrize("value", ["1", "on", "Yes", "TRUE"])
-@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
-def test_offline_mode_is_read_as_the_hub_reads_it(name: str, value: str) -> None:
-    assert Settings.from_environment({name: value}).is_offline is True
-    assert Settings.from_environment({name: "0"}).is_offline is False
-
-
-def test_the_endpoint_loses_the_slash_at_its_end() -> None:
-    assert (
-        Settings.from_environment({"HF_ENDPOINT": "http://127.0.0.1:8080/hub/"}).endpoint == "http://127.0.0.1:8080/hub"
-    )
+def test_a_value_that_cannot_work_is_refused_by_the_settings_name(name: str, value: object) -> None:
+    with pytest.raises(InvalidConfigError, match=name):
+        DownloadManagerConfig(**{name: value})
+    with pytest.raises(InvalidConfigError):
+        replace(DownloadManagerConfig(), **{name: value})
+    with pytest.raises(InvalidConfigError, match=name):
+        use_profile({name: value})
+    assert asked_for(name) is None
 
 
 @pytest.mark.parametrize(
@@ -87,53 +280,61 @@ def test_the_endpoint_loses_the_slash_at_its_end() -> None:
 )
 def test_an_endpoint_that_cannot_work_is_refused_without_repeating_it(endpoint: str) -> None:
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT") as caught:
-        Settings(endpoint=endpoint)
+        DownloadManagerConfig(endpoint=endpoint)
 
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["max_concurrent", "max_queue_size", "max_connections", "bandwidth_limit_bytes_per_second"]
-)
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3"])
-def test_a_count_that_is_no_whole_number_from_one_is_refused(name: str, value: object) -> None:
-    with pytest.raises(InvalidConfigError, match=f"{name} is {re.escape(repr(value))}"):
-        Settings(**{name: value})  # type: ignore[arg-type]
+# Odd hosts
 
 
-def test_a_thousand_connections_are_refused() -> None:
-    with pytest.raises(InvalidConfigError, match="from 1 to 64"):
-        Settings(max_connections=1000)
+def test_an_absolute_models_folder_works_in_a_working_directory_that_was_deleted(home: Path, monkeypatch) -> None:
+    (home / "gone").mkdir()
+    monkeypatch.chdir(home / "gone")
+    (home / "gone").rmdir()
 
+    config = DownloadManagerConfig("/abs")  # type: ignore[arg-type]
 
-def test_a_folder_that_cannot_be_one_is_refused() -> None:
+    assert origins_of(config)["models_directory"].source == "argument"
     with pytest.raises(InvalidConfigError, match="models_directory"):
-        Settings(models_directory=Path("a\0b"))
+        DownloadManagerConfig()
 
 
-def test_the_home_of_nobody_is_refused() -> None:
-    with pytest.raises(InvalidConfigError, match="no such home folder"):
-        Settings(models_directory=Path("~nobody-of-this-name/models"))
+def test_without_a_home_folder_the_error_names_the_variable_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(_uid: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    for name in ("HOME", "GGLIB_CONFIG_DIR"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+
+    with pytest.raises(InvalidConfigError, match="GGLIB_STATE_DIR"):
+        DownloadManagerConfig()
+    with pytest.raises(InvalidConfigError, match="GGLIB_MODELS_DIR"):
+        DownloadManagerConfig.of_kernel()
+    with pytest.raises(InvalidConfigError, match="GGLIB_CONFIG_DIR"):
+        save_setting("max_concurrent", 2)
+    config = DownloadManagerConfig("/models", state_directory="/state")  # type: ignore[arg-type]
+    assert (config.hub_cache, origins_of(config)["state_directory"].source) == (
+        Path("/.cache/huggingface/hub"),
+        "argument",
+    )
 
 
-def test_a_changed_copy_is_checked_too() -> None:
-    with pytest.raises(InvalidConfigError):
-        replace(Settings(), max_queue_size=0)
+# The token
 
 
 def test_the_token_is_kept_without_its_blanks_and_never_shown() -> None:
-    settings = Settings(token=" hf_secret\n")
+    config = DownloadManagerConfig(hf_token=" hf_secret\n")
 
-    assert settings.token == "hf_secret"
-    assert "hf_secret" not in repr(settings)
-
-
-def test_a_blank_token_is_none() -> None:
-    assert Settings(token="  ").token is None
+    assert config.hf_token == "hf_secret"
+    assert "hf_secret" not in repr(config)
+    assert DownloadManagerConfig(hf_token="  ").hf_token is None
+    assert "HF_TOKEN" not in os.environ or os.environ["HF_TOKEN"] not in repr(config)
 
 
 def test_a_token_that_no_header_can_carry_is_refused_without_repeating_it() -> None:
     with pytest.raises(InvalidConfigError, match="paste it again") as caught:
-        Settings(token="hf_sec\nret")
+        DownloadManagerConfig(hf_token="hf_sec\nret")
 
     assert "sec" not in str(caught.value)
