@@ -1,0 +1,149 @@
+"""The manifest of a bundle: a folder that carries models to a machine without a network, and says what is in it.
+
+A bundle is laid out like a models folder, `<owner>/<repo>/<path in repo>`, with `gglib-bundle.json` beside. A manifest
+comes from somebody else's disk, so every name and number in it is checked when it is read. Pure: no disk.
+"""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from gglib_nb.domain.places import target_path
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import RequestError
+
+MANIFEST_NAME: Final = "gglib-bundle.json"
+LONGEST_MANIFEST_BYTES: Final = 16 * 1024**2
+_FORMAT: Final = 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
+_KINDS: Final = frozenset({"shard", "mmproj", "imatrix", "adapter", "vocab", "draft", "other"})
+_MOST_PARTS: Final = 10_000
+
+
+class BundledFile(Struct, frozen=True):
+    """One file of a model.
+
+    Attributes:
+        path_in_repo: Its path in the repository; in the bundle it has the same below `<owner>/<repo>/`.
+        kind: `shard`, or the kind of companion.
+        size_bytes: Its size.
+        sha256: Its SHA-256 in hexadecimal.
+        part_bytes: Sizes of the parts in which it is stored (`<path>.part1of3`, ...), because the file system of the
+            bundle cannot hold it in one piece; empty if it is in one piece.
+        is_verified: Whether that digest is the one the Hub states, and not only the one the file had.
+    """
+
+    path_in_repo: str
+    kind: str
+    size_bytes: int
+    sha256: str
+    part_bytes: tuple[int, ...] = ()
+    is_verified: bool = True
+
+    @property
+    def stored_paths(self) -> tuple[str, ...]:
+        """Paths in the repository's folder under which it is stored, in order."""
+        count = len(self.part_bytes)
+        return tuple(f"{self.path_in_repo}.part{number + 1}of{count}" for number in range(count)) or (
+            self.path_in_repo,
+        )
+
+
+class BundledModel(Struct, frozen=True):
+    """One model.
+
+    Attributes:
+        id: As in the catalog of the machine it comes from.
+        commit_sha: The commit its files come from; None unknown.
+        label: Quantization label; None if the files carry none.
+        licence: As the repository or the GGUF header states it; None unknown.
+        card: Path in the repository's folder of its model card; None if there was none to take.
+        files: Shards in their order, then companions.
+    """
+
+    id: str
+    commit_sha: str | None
+    label: str | None
+    licence: str | None
+    card: str | None
+    files: tuple[BundledFile, ...]
+
+    @property
+    def download_id(self) -> DownloadId:
+        """The id as a value."""
+        return DownloadId.parse(self.id)
+
+    @property
+    def size_bytes(self) -> int:
+        """All its files together."""
+        return sum(file.size_bytes for file in self.files)
+
+
+class BundleManifest(Struct, frozen=True):
+    """What is in a bundle.
+
+    Attributes:
+        models: Each completely written and verified.
+        format: Of the manifest.
+    """
+
+    models: tuple[BundledModel, ...] = ()
+    format: int = _FORMAT
+
+    def with_model(self, model: BundledModel) -> "BundleManifest":
+        """The manifest with one model more; one of the same id is replaced."""
+        others = tuple(one for one in self.models if one.id != model.id)
+        return BundleManifest((*others, model))
+
+
+def encode_manifest(manifest: BundleManifest) -> bytes:
+    """The manifest as indented JSON, for people too."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode_manifest(data: bytes) -> BundleManifest:
+    """The manifest that `encode_manifest` wrote.
+
+    Raises:
+        RequestError: It is none, from a newer version, or names something that a bundle may not hold.
+    """
+    try:
+        manifest = msgspec.json.decode(data, type=BundleManifest)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RequestError(f"{MANIFEST_NAME} cannot be read ({error}). Export the bundle again.") from error
+    if manifest.format != _FORMAT:
+        raise RequestError(
+            f"{MANIFEST_NAME} has format {manifest.format}; format {_FORMAT} can be read. Update gglib_nb."
+        )
+    for model in manifest.models:
+        _check(model)
+    return manifest
+
+
+def _check(model: BundledModel) -> None:
+    repo_id = model.download_id.repo_id
+    seen: set[str] = set()
+    names = [name for file in model.files for name in (file.path_in_repo, *file.stored_paths)]
+    for name in [*names, *([model.card] if model.card is not None else [])]:
+        target_path(Path(), repo_id, name)  # refuses what would leave the repository's folder
+    for file in model.files:
+        is_sound = (
+            _SHA256.fullmatch(file.sha256)
+            and file.kind in _KINDS
+            and 0 <= file.size_bytes < 1 << 63
+            and len(file.part_bytes) <= _MOST_PARTS
+            and all(size > 0 for size in file.part_bytes)
+            and (not file.part_bytes or sum(file.part_bytes) == file.size_bytes)
+            and str(PurePosixPath(file.path_in_repo)).casefold() not in seen
+        )
+        if not is_sound:
+            raise RequestError(f"{MANIFEST_NAME} describes {file.path_in_repo!r} wrongly. Export the bundle again.")
+        seen.add(str(PurePosixPath(file.path_in_repo)).casefold())
+    if not any(file.kind == "shard" for file in model.files):
+        raise RequestError(f"{MANIFEST_NAME} lists no model file for {model.id}. Export the bundle again.")
+    if model.commit_sha is not None and not _COMMIT.fullmatch(model.commit_sha):
+        raise RequestError(f"{MANIFEST_NAME} states an impossible commit for {model.id}. Export the bundle again.")

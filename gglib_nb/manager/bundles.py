@@ -1,0 +1,600 @@
+"""Bundles: models carried to a machine without a network, verified as they are written and again as they are read.
+
+Plain blocking functions for a worker thread. Both directions use the same copy: it hashes every byte, continues after an
+interruption, and gives a file its name only when its SHA-256 is right.
+"""
+
+import contextlib
+import errno
+import glob
+import hashlib
+import io
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.domain.bundle import (
+    LONGEST_MANIFEST_BYTES,
+    MANIFEST_NAME,
+    BundledFile,
+    BundledModel,
+    BundleManifest,
+    decode_manifest,
+    encode_manifest,
+)
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.places import target_path
+from gglib_nb.engine.storage.gguf_facts import check_split_set, read_facts
+from gglib_nb.errors import (
+    DiskFullError,
+    DownloadInterruptedError,
+    IntegrityError,
+    RequestError,
+    StorageError,
+)
+from gglib_nb.system import free_bytes, open_file, sync_folder
+
+_SLICE_BYTES: Final = 4 * 1024**2
+_CARD: Final = "README.md"
+_TEMPORARY: Final = ".copying"
+# Where a file system refuses a file for its size, the parts are a whole number of these.
+_PART_UNIT_BYTES: Final = 1024**2
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+ReadCard = Callable[[Model], bytes | None]
+"""The model card of a model's repository; None if it cannot be had."""
+
+
+@dataclass(frozen=True)
+class BundleProgress:
+    """How far an export or import is.
+
+    Attributes:
+        path: The file that is being written or checked.
+        done_bytes: Bytes of all files that are done.
+        total_bytes: Bytes of all files.
+    """
+
+    path: str
+    done_bytes: int
+    total_bytes: int
+
+
+OnBundleProgress = Callable[[BundleProgress], None]
+
+
+@dataclass(frozen=True)
+class BundleReport:
+    """The result of an export.
+
+    Attributes:
+        folder: The bundle.
+        models: Ids of the models that were written, in order.
+        size_bytes: Bytes of their files.
+        linked_bytes: Of these, bytes that were linked instead of copied.
+    """
+
+    folder: str
+    models: tuple[str, ...]
+    size_bytes: int
+    linked_bytes: int
+
+
+class Bundler:
+    """One export or import: it counts what is done and can be stopped."""
+
+    def __init__(
+        self,
+        total_bytes: int,
+        on_progress: OnBundleProgress | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self.linked_bytes: int = 0
+        self._total_bytes: Final = total_bytes
+        self._on_progress: Final = on_progress
+        self._stop: Final = stop or threading.Event()
+        self._done_bytes = 0
+
+    def advance(self, path: Path, count: int) -> None:
+        """Count bytes as done.
+
+        Raises:
+            DownloadInterruptedError: It was stopped; what is written is kept and continued next time.
+        """
+        self._done_bytes += count
+        if self._stop.is_set():
+            raise DownloadInterruptedError(
+                f"Stopped at {path.name}; what was copied is kept. Run it again to continue."
+            )
+        if self._on_progress is not None:
+            self._on_progress(BundleProgress(str(path), min(self._done_bytes, self._total_bytes), self._total_bytes))
+
+    def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int | None = None) -> int:
+        """Feed a file to a digest; how many bytes it had."""
+        count = 0
+        with _reading(path) as file:
+            while data := file.read(_SLICE_BYTES if limit_bytes is None else min(_SLICE_BYTES, limit_bytes - count)):
+                digest.update(data)
+                count += len(data)
+                self.advance(path, len(data))
+        return count
+
+
+# --- Export -----------------------------------------------------------------------------------------------------------
+
+
+def export_models(
+    models: Sequence[Model],
+    folder: Path,
+    *,
+    read_card: ReadCard = lambda _model: None,
+    on_progress: OnBundleProgress | None = None,
+    stop: threading.Event | None = None,
+) -> BundleReport:
+    """Write a bundle, or add to one: the models' files, linked where the disk is the same and copied elsewhere, and a manifest.
+
+    What an earlier export has written is verified and kept; a copy that was interrupted continues. Each model is in the
+    manifest only once all of its files are verified.
+
+    Args:
+        models: Registered models whose files are on this machine.
+        folder: Where the bundle goes; it is made if it does not exist.
+        read_card: Gives the model card of a repository.
+        on_progress: Called after every few megabytes, on this thread.
+        stop: Set it to stop; the bundle can be continued.
+
+    Raises:
+        RequestError: The folder holds a file of another kind under the manifest's name.
+        StorageError: A model's file is missing, or the folder cannot be written.
+        DiskFullError: There is not enough room in the folder.
+        IntegrityError: A model's file is damaged; nothing of it is in the manifest.
+        DownloadInterruptedError: It was stopped.
+    """
+    total_bytes = sum(model.size_bytes for model in models)
+    for model in models:
+        _check_files(model)
+    with _storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
+    bundler = Bundler(total_bytes, on_progress, stop)
+    for model in models:
+        _check_space(folder, _bytes_to_copy(model, folder))
+        files = tuple(_export_file(bundler, folder, model, file) for file in model.files)
+        card = _export_card(folder, model, read_card)
+        manifest = manifest.with_model(
+            BundledModel(str(model.id), model.commit_sha, model.label, _licence(model), card, files)
+        )
+        _write(folder / MANIFEST_NAME, encode_manifest(manifest))
+    return BundleReport(str(folder), tuple(str(model.id) for model in models), total_bytes, bundler.linked_bytes)
+
+
+def _check_files(model: Model) -> None:
+    for file in model.files:
+        with _storage_errors(Path(file.target)):
+            found = Path(file.target).stat()
+            if found.st_size != file.size_bytes:
+                raise StorageError(
+                    f"{file.target} has {found.st_size:,} bytes instead of {file.size_bytes:,}. "
+                    f"Run %gguf repair {model.id} first."
+                )
+
+
+def _bytes_to_copy(model: Model, folder: Path) -> int:
+    device = folder.stat().st_dev
+    return sum(
+        file.size_bytes
+        for file in model.files
+        if Path(file.target).stat().st_dev != device and not _place(folder, model, file.path_in_repo).exists()
+    )
+
+
+def _place(folder: Path, model: Model, path_in_repo: str) -> Path:
+    return target_path(folder, model.id.repo_id, path_in_repo)
+
+
+def _export_file(bundler: Bundler, folder: Path, model: Model, file: StoredFile) -> BundledFile:
+    source, target = Path(file.target), _place(folder, model, file.path_in_repo)
+    with _storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if _is_same_file(source, target) or (not target.exists() and _link(source, target)):
+        sha256 = file.sha256 if _is_untouched(source, file) else None
+        if sha256 is None:
+            digest = hashlib.sha256()
+            bundler.hash_file(source, digest)
+            sha256 = digest.hexdigest()
+            if file.sha256 not in (None, sha256):
+                target.unlink(missing_ok=True)
+                raise _damaged(source, file.sha256, sha256, f"Run %gguf repair {model.id}, then export again.")
+        else:
+            bundler.advance(source, file.size_bytes)
+        bundler.linked_bytes += file.size_bytes
+        return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, (), file.is_verified)
+    sha256, parts = copy_verified(
+        bundler, [source], target, file.size_bytes, file.sha256, f"Run %gguf repair {model.id}, then export again."
+    )
+    return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
+
+
+def _is_untouched(source: Path, file: StoredFile) -> bool:
+    """Whether its digest was right and it has not been written since."""
+    return file.is_verified and file.wrong_ranges is None and source.stat().st_mtime_ns == file.mtime_ns
+
+
+def _export_card(folder: Path, model: Model, read_card: ReadCard) -> str | None:
+    if model.id.repo_id.startswith("local/") or (card := read_card(model)) is None:
+        return None
+    _write(_place(folder, model, _CARD), card)
+    return _CARD
+
+
+def _licence(model: Model) -> str | None:
+    licence = model.facts.get("licence")
+    return licence if isinstance(licence, str) else None
+
+
+# --- Import -----------------------------------------------------------------------------------------------------------
+
+
+def read_manifest(folder: Path) -> BundleManifest:
+    """The manifest of a bundle.
+
+    Raises:
+        RequestError: It is none, or describes what a bundle may not hold.
+        StorageError: It cannot be read.
+    """
+    path = folder / MANIFEST_NAME
+    with _reading(path) as file:
+        data = file.read(LONGEST_MANIFEST_BYTES + 1)
+    if len(data) > LONGEST_MANIFEST_BYTES:
+        raise RequestError(f"{path} is larger than a manifest can be. Export the bundle again.")
+    return decode_manifest(data)
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle."""
+    try:
+        return stat.S_ISREG((folder / MANIFEST_NAME).lstat().st_mode)
+    except OSError:
+        return False
+
+
+def import_models(
+    folder: Path,
+    models_directory: Path,
+    register: Callable[[Model], None],
+    *,
+    on_progress: OnBundleProgress | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[Model, ...]:
+    """Bring the models of a bundle into the models folder and register them under the repository they came from.
+
+    Every file is hashed on its way. Files that are there already are verified and kept; a copy that was interrupted
+    continues. Each model is registered as soon as it is complete.
+
+    Args:
+        folder: The bundle.
+        models_directory: Where the models go.
+        register: Writes a model to the catalog.
+        on_progress: Called after every few megabytes, on this thread.
+        stop: Set it to stop; the import can be continued.
+
+    Raises:
+        RequestError: The manifest describes what a bundle may not hold.
+        StorageError: A file is missing, cannot be written, or another file has its place.
+        DiskFullError: There is not enough room in the models folder.
+        IntegrityError: A file of the bundle is damaged; it is not registered.
+        DownloadInterruptedError: It was stopped.
+    """
+    manifest = read_manifest(folder)
+    bundler = Bundler(sum(model.size_bytes for model in manifest.models), on_progress, stop)
+    imported: list[Model] = []
+    for bundled in manifest.models:
+        id_ = bundled.download_id
+        targets = [target_path(models_directory, id_.repo_id, file.path_in_repo) for file in bundled.files]
+        missing_bytes = sum(file.size_bytes for file, at in zip(bundled.files, targets, strict=True) if not at.exists())
+        _check_space(models_directory, missing_bytes)
+        files = tuple(
+            _import_file(bundler, folder, id_.repo_id, file, target)
+            for file, target in zip(bundled.files, targets, strict=True)
+        )
+        check_split_set(files)
+        model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+        register(model)
+        imported.append(model)
+    return tuple(imported)
+
+
+def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile, target: Path) -> StoredFile:
+    was_present = target.exists()
+    if was_present:
+        digest = hashlib.sha256()
+        bundler.hash_file(target, digest)
+        if digest.hexdigest() != file.sha256:
+            raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
+    else:
+        sources = [target_path(folder, repo_id, path) for path in file.stored_paths]
+        with _storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        copy_verified(
+            bundler,
+            sources,
+            target,
+            file.size_bytes,
+            file.sha256,
+            "Export the bundle again.",
+            may_split=False,
+        )
+    with _storage_errors(target):
+        mtime_ns = target.stat().st_mtime_ns
+    return StoredFile(
+        target=str(target),
+        path_in_repo=file.path_in_repo,
+        kind=file.kind,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        is_verified=file.is_verified,
+        mtime_ns=mtime_ns,
+        was_present=was_present,
+        facts=read_facts(target),
+        verified_at_s=time.time(),
+    )
+
+
+# --- Copying ----------------------------------------------------------------------------------------------------------
+
+
+class _TooLargeError(StorageError):
+    """The file system holds no file of this size.
+
+    Attributes:
+        limit_bytes: What it did hold.
+    """
+
+    def __init__(self, target: Path, limit_bytes: int) -> None:
+        super().__init__(
+            f"The file system of {target.parent} holds files of {limit_bytes / 1e9:.1f} GB at the most, and "
+            f"{target.name} is larger. Choose a folder on another file system."
+        )
+        self.limit_bytes = limit_bytes
+
+
+def copy_verified(
+    bundler: Bundler,
+    sources: Sequence[Path],
+    target: Path,
+    size_bytes: int,
+    sha256: str | None,
+    advice: str,
+    *,
+    may_split: bool = True,
+) -> tuple[str, tuple[int, ...]]:
+    """Copy a file, hashing every byte; continues where an earlier copy stopped.
+
+    Args:
+        bundler: Counts the bytes.
+        sources: The file, or its parts in order.
+        target: Where it goes; parts go beside it.
+        size_bytes: Of the whole file.
+        sha256: What it must hash to; None if unknown.
+        advice: What to do if it is damaged, as a sentence.
+        may_split: Whether it may be stored in parts where the file system cannot hold it in one piece.
+
+    Returns:
+        Its SHA-256, and the sizes of the parts in which it was stored; empty if it is in one piece.
+    """
+    for source in sources:
+        if not source.is_file():
+            raise StorageError(f"{source} is missing. {advice}")
+    parts = _existing_parts(target, size_bytes) if may_split else ()
+    try:
+        actual, kept_bytes = _copy(bundler, sources, _part_paths(target, parts), parts or (size_bytes,))
+    except _TooLargeError as refusal:
+        limit_bytes = refusal.limit_bytes // _PART_UNIT_BYTES * _PART_UNIT_BYTES
+        if not may_split or parts or limit_bytes == 0:
+            raise
+        parts = _split(size_bytes, limit_bytes)
+        _begin_parts(target, parts)
+        actual, kept_bytes = _copy(bundler, sources, _part_paths(target, parts), parts)
+    if kept_bytes and sha256 not in (None, actual):  # what an earlier copy left may be what is wrong
+        _delete(_part_paths(target, parts))
+        actual, _ = _copy(bundler, sources, _part_paths(target, parts), parts or (size_bytes,))
+    if sha256 not in (None, actual):
+        _delete(_part_paths(target, parts))
+        raise _damaged(sources[0], sha256, actual, advice)
+    return actual, parts
+
+
+def _existing_parts(target: Path, size_bytes: int) -> tuple[int, ...]:
+    """The parts in which an earlier copy stored a file; empty if there are none."""
+    for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*"):
+        if first.suffix != _TEMPORARY and (part_bytes := first.stat().st_size):
+            parts = _split(size_bytes, part_bytes)
+            return parts if _part_paths(target, parts)[0] == first else ()
+    return ()
+
+
+def _begin_parts(target: Path, parts: Sequence[int]) -> None:
+    """Make what was written before the file system refused more the first part."""
+    with _storage_errors(target):
+        os.truncate(_temporary(target), parts[0])
+        _temporary(target).replace(_temporary(_part_paths(target, parts)[0]))
+
+
+def _delete(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _copy(bundler: Bundler, sources: Sequence[Path], targets: Sequence[Path], sizes: Sequence[int]) -> tuple[str, int]:
+    """Copy sources, one after another, to targets of these sizes; the digest of all, and the bytes an earlier copy left."""
+    digest = hashlib.sha256()
+    kept_bytes = 0
+    stream = _Stream(sources)
+    with contextlib.closing(stream):
+        for target, size_bytes in zip(targets, sizes, strict=True):
+            kept = _keep(bundler, target, size_bytes, digest)
+            kept_bytes += kept
+            stream.skip(kept)
+            if kept < size_bytes or not target.exists():
+                _append(bundler, stream, target, kept, size_bytes, digest)
+    return digest.hexdigest(), kept_bytes
+
+
+def _keep(bundler: Bundler, target: Path, size_bytes: int, digest: "hashlib._Hash") -> int:
+    """Hash what an earlier copy wrote of a target; how many bytes that were."""
+    if target.exists() and target.stat().st_size == size_bytes:
+        return bundler.hash_file(target, digest)
+    temporary = _temporary(target)
+    if not temporary.is_file() or temporary.is_symlink():
+        return 0
+    return bundler.hash_file(temporary, digest, size_bytes)
+
+
+def _append(bundler: Bundler, stream: "_Stream", target: Path, at: int, end: int, digest: "hashlib._Hash") -> None:
+    temporary = _temporary(target)
+    with _storage_errors(target):
+        descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False)
+        with io.FileIO(descriptor, "wb") as file:
+            file.truncate(at)
+            file.seek(at)
+            while at < end:
+                data = stream.read(min(_SLICE_BYTES, end - at))
+                at += _write_slice(file, data, target, at)
+                digest.update(data)
+                bundler.advance(target, len(data))
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)
+
+
+def _write_slice(file: io.FileIO, data: bytes, target: Path, at: int) -> int:
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[file.write(left) or 0 :]
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise _TooLargeError(target, at + len(data) - len(left)) from None
+        raise
+    return len(data)
+
+
+class _Stream:
+    """Files read one after another."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths: Final = list(paths)
+        self._file: io.FileIO | None = None
+        self._to_skip = 0
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes."""
+        self._to_skip += count
+
+    def read(self, count: int) -> bytes:
+        """The next bytes, at least one."""
+        while True:
+            if self._file is None:
+                if not self._paths:
+                    raise StorageError("The source became shorter while it was copied. Run it again.")
+                with _storage_errors(self._paths[0]):
+                    self._file = io.FileIO(open_file(self._paths.pop(0), os.O_RDONLY), "rb")
+            size_bytes = os.fstat(self._file.fileno()).st_size - self._file.tell()
+            passed = min(self._to_skip, size_bytes)
+            self._file.seek(passed, os.SEEK_CUR)
+            self._to_skip -= passed
+            if data := self._file.read(count):
+                return data
+            self.close()
+
+    def close(self) -> None:
+        """Close the file that is being read."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _part_paths(target: Path, parts: Sequence[int]) -> list[Path]:
+    if not parts:
+        return [target]
+    return [target.with_name(f"{target.name}.part{number + 1}of{len(parts)}") for number in range(len(parts))]
+
+
+def _split(size_bytes: int, limit_bytes: int) -> tuple[int, ...]:
+    whole, rest = divmod(size_bytes, limit_bytes)
+    return (limit_bytes,) * whole + ((rest,) if rest else ())
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(target.name + _TEMPORARY)
+
+
+def _is_same_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except OSError:
+        return False
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        return False
+    return True
+
+
+def _write(path: Path, data: bytes) -> None:
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
+        temporary.unlink(missing_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+        sync_folder(path.parent)
+
+
+def _check_space(folder: Path, needed_bytes: int) -> None:
+    with _storage_errors(folder):
+        left_bytes = free_bytes(folder)
+    if 0 < left_bytes < needed_bytes:
+        raise DiskFullError(
+            f"{folder} has {left_bytes / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed. "
+            "Free some space or choose another folder.",
+            needed_bytes,
+            left_bytes,
+        )
+
+
+def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged: its SHA-256 is wrong. {advice}", expected or "", actual)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[io.FileIO]:
+    """A regular file, opened without waiting for a writer of a pipe."""
+    with _storage_errors(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StorageError(f"{path} is not a regular file. Remove it, then try again.")
+        with io.FileIO(open_file(path, os.O_RDONLY), "rb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turns errors of the system into ours, in one place."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _NO_SPACE:
+            raise DiskFullError(
+                f"The disk of {path} is full. Free some space, then run it again to continue."
+            ) from error
+        raise StorageError(f"{error.filename or path} cannot be used: {reason}.") from error

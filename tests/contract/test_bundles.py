@@ -1,0 +1,300 @@
+"""Bundles on a real disk: written, carried, interrupted, damaged, and too large for the file system."""
+
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.domain.bundle import MANIFEST_NAME
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
+from gglib_nb.manager.bundles import export_models, import_models, is_bundle, read_manifest
+from tests.support.hub import small_gguf
+
+COMMIT = "c" * 40
+MB = 1_000_000
+
+
+def a_model(
+    folder: Path, text: str = "owner/repo:Q4_K_M", name: str = "m-Q4_K_M.gguf", size_bytes: int = 40_000
+) -> Model:
+    id_ = DownloadId.parse(text)
+    path = folder / id_.repo_id / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(bytes(piece) for piece in small_gguf(name, size_bytes).slices()))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = path.stat()
+    file = StoredFile(str(path), name, "shard", found.st_size, sha256, True, found.st_mtime_ns, False, {})
+    return Model(id_, COMMIT, "Q4_K_M", (file,), 1.0)
+
+
+def content(model: Model) -> bytes:
+    return Path(model.files[0].target).read_bytes()
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to which nothing can be linked."""
+
+    def refuse(*_paths: object, **_options: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    return tmp_path / "stick"
+
+
+def test_a_model_is_carried_to_another_machine(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+
+    report = export_models([model], other_disk, read_card=lambda _: b"# A card")
+    registered: list[Model] = []
+    (imported,) = import_models(other_disk, tmp_path / "there", registered.append)
+
+    assert (report.models, report.linked_bytes) == (("owner/repo:Q4_K_M",), 0)
+    assert is_bundle(other_disk)
+    assert (other_disk / "owner/repo/README.md").read_bytes() == b"# A card"
+    assert registered == [imported]
+    assert (imported.id, imported.commit_sha, imported.origin) == (model.id, COMMIT, "import")
+    assert imported.files[0].target == str(tmp_path / "there/owner/repo/m-Q4_K_M.gguf")
+    assert imported.is_verified
+    assert content(imported) == content(model)
+    assert imported.facts["architecture"]
+
+
+def test_on_the_same_disk_files_are_linked(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models")
+
+    report = export_models([model], tmp_path / "bundle")
+
+    assert report.linked_bytes == model.size_bytes
+    assert (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").samefile(model.paths[0])
+
+
+def test_a_bundle_grows_by_a_second_export_and_the_first_model_stays(tmp_path: Path) -> None:
+    first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
+    export_models([first], tmp_path / "bundle")
+
+    export_models([second], tmp_path / "bundle")
+
+    assert [model.id for model in read_manifest(tmp_path / "bundle").models] == ["owner/repo:Q4_K_M", "owner/repo:Q8_0"]
+
+
+def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models", size_bytes=12 * MB)
+    stop = threading.Event()
+    with pytest.raises(DownloadInterruptedError):
+        export_models([model], other_disk, on_progress=lambda _progress: stop.set(), stop=stop)
+    target = other_disk / "owner/repo/m-Q4_K_M.gguf"
+    begun = target.with_name(target.name + ".copying")
+    size_before = begun.stat().st_size
+    inode = begun.stat().st_ino
+
+    export_models([model], other_disk)
+
+    assert 0 < size_before < model.size_bytes
+    assert target.stat().st_ino == inode
+    assert target.read_bytes() == content(model)
+    assert not begun.exists()
+    assert not is_bundle(tmp_path)
+
+
+def test_nothing_of_an_interrupted_export_is_in_the_manifest(tmp_path: Path, other_disk: Path) -> None:
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(DownloadInterruptedError):
+        export_models([a_model(tmp_path / "models")], other_disk, stop=stop)
+
+    assert not (other_disk / MANIFEST_NAME).exists()
+
+
+def test_what_an_earlier_copy_left_wrong_is_copied_again(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+    begun = other_disk / "owner/repo/m-Q4_K_M.gguf.copying"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"x" * 10_000)
+
+    export_models([model], other_disk)
+
+    assert (other_disk / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(model)
+
+
+def test_a_damaged_model_is_refused_and_not_in_the_manifest(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+    data = bytearray(content(model))
+    data[-1] ^= 1
+    Path(model.paths[0]).write_bytes(data)
+
+    with pytest.raises(IntegrityError, match="repair"):
+        export_models([model], other_disk)
+
+    assert not (other_disk / MANIFEST_NAME).exists()
+    assert not (other_disk / "owner/repo/m-Q4_K_M.gguf").exists()
+
+
+def test_a_damaged_model_is_not_linked_into_a_bundle_either(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models")
+    data = bytearray(content(model))
+    data[-1] ^= 1
+    Path(model.paths[0]).write_bytes(data)
+
+    with pytest.raises(IntegrityError):
+        export_models([model], tmp_path / "bundle")
+
+    assert Path(model.paths[0]).exists()
+    assert not (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").exists()
+
+
+def test_a_model_with_a_missing_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
+    Path(second.paths[0]).unlink()
+
+    with pytest.raises(StorageError, match=r"m-Q8_0\.gguf"):
+        export_models([first, second], tmp_path / "bundle")
+
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_damaged_on_its_way_is_not_registered(tmp_path: Path, other_disk: Path) -> None:
+    export_models([a_model(tmp_path / "models")], other_disk)
+    carried = other_disk / "owner/repo/m-Q4_K_M.gguf"
+    carried.write_bytes(carried.read_bytes()[:-1] + b"\xff\x00"[:1])
+    registered: list[Model] = []
+
+    with pytest.raises(IntegrityError, match="Export the bundle again"):
+        import_models(other_disk, tmp_path / "there", registered.append)
+
+    assert registered == []
+    assert list((tmp_path / "there").rglob("*.gguf")) == []
+
+
+def test_a_file_that_is_missing_from_a_bundle_is_named(tmp_path: Path, other_disk: Path) -> None:
+    export_models([a_model(tmp_path / "models")], other_disk)
+    (other_disk / "owner/repo/m-Q4_K_M.gguf").unlink()
+
+    with pytest.raises(StorageError, match=r"m-Q4_K_M\.gguf is missing"):
+        import_models(other_disk, tmp_path / "there", lambda _model: None)
+
+
+def test_an_import_keeps_what_is_there_and_never_replaces_another_file(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+    export_models([model], other_disk)
+    import_models(other_disk, tmp_path / "there", lambda _model: None)
+    target = tmp_path / "there/owner/repo/m-Q4_K_M.gguf"
+    inode = target.stat().st_ino
+
+    (again,) = import_models(other_disk, tmp_path / "there", lambda _model: None)
+    assert again.files[0].was_present
+    assert target.stat().st_ino == inode
+    target.write_bytes(b"mine")
+    with pytest.raises(StorageError, match="Another file"):
+        import_models(other_disk, tmp_path / "there", lambda _model: None)
+
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    assert not is_bundle(tmp_path)
+    os.mkfifo(tmp_path / MANIFEST_NAME)
+    assert not is_bundle(tmp_path)
+    with pytest.raises(StorageError, match="regular file"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / MANIFEST_NAME).open("wb") as file:
+        file.truncate(5_000_000_000)
+
+    with pytest.raises(RequestError, match="larger than a manifest"):
+        read_manifest(tmp_path)
+
+
+def test_a_link_in_the_place_of_a_copy_is_not_followed(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    begun = other_disk / "owner/repo/m-Q4_K_M.gguf.copying"
+    begun.parent.mkdir(parents=True)
+    begun.symlink_to(victim)
+
+    with pytest.raises(StorageError):
+        export_models([model], other_disk)
+
+    assert victim.read_bytes() == b"precious"
+
+
+# A file system that holds no large files. RLIMIT_FSIZE gives the error that FAT gives (EFBIG), at a size that a test can write.
+
+EXPORT = """
+import resource, sys
+from pathlib import Path
+from tests.contract import test_bundles as t
+from gglib_nb.manager.bundles import export_models
+import os
+def refuse(*a, **k): raise OSError(18, "cross-device")
+os.link = refuse
+model = t.a_model(Path(sys.argv[1]), size_bytes=7_000_000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+export_models([model], Path(sys.argv[2]))
+"""
+
+
+def export_to_small_files(tmp_path: Path) -> Path:
+    bundle = tmp_path / "fat"
+    subprocess.run(
+        [sys.executable, "-c", EXPORT, str(tmp_path / "models"), str(bundle)], check=True, cwd=Path(__file__).parents[2]
+    )
+    return bundle
+
+
+def test_a_file_too_large_for_the_file_system_is_carried_in_parts(tmp_path: Path) -> None:
+    bundle = export_to_small_files(tmp_path)
+
+    (imported,) = import_models(bundle, tmp_path / "there", lambda _model: None)
+
+    parts = sorted(path.name for path in (bundle / "owner/repo").iterdir())
+    assert parts == [f"m-Q4_K_M.gguf.part{number}of4" for number in (1, 2, 3, 4)]
+    assert content(imported) == (tmp_path / "models/owner/repo/m-Q4_K_M.gguf").read_bytes()
+    assert [path.name for path in (tmp_path / "there/owner/repo").iterdir()] == ["m-Q4_K_M.gguf"]
+
+
+def test_parts_are_kept_by_a_second_export(tmp_path: Path) -> None:
+    bundle = export_to_small_files(tmp_path)
+    inodes = {path.name: path.stat().st_ino for path in (bundle / "owner/repo").iterdir()}
+
+    export_to_small_files(tmp_path)
+
+    assert {path.name: path.stat().st_ino for path in (bundle / "owner/repo").iterdir()} == inodes
+
+
+def test_an_import_into_a_file_system_without_large_files_is_refused_and_says_so(
+    tmp_path: Path, other_disk: Path
+) -> None:
+    export_models([a_model(tmp_path / "models", size_bytes=3 * MB)], other_disk)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MB, hard))
+    try:
+        with pytest.raises(StorageError, match="another file system"):
+            import_models(other_disk, tmp_path / "there", lambda _model: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_shard_of_another_model_in_a_bundle_is_not_registered(tmp_path: Path) -> None:
+    first = a_model(tmp_path / "m", name="m-00001-of-00002.gguf")
+    model = replace(first, files=first.files)
+    export_models([model], tmp_path / "bundle")
+    registered: list[Model] = []
+
+    with pytest.raises(Exception, match="missing"):
+        import_models(tmp_path / "bundle", tmp_path / "there", registered.append)
+
+    assert registered == []
