@@ -5,15 +5,14 @@ later is a new step at the end, and a file of every earlier shape is among the t
 """
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Final
 
 from gglib_nb.catalog.connection import atomic
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Value, frozen=True):
     """One step.
 
     Attributes:

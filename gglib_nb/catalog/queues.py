@@ -7,7 +7,6 @@ that of two kernels that come at once one gets everything and the other nothing.
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,12 +23,12 @@ from gglib_nb.catalog.queue_rows import (
 )
 from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload
 from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
+from gglib_nb.domain.values import Value
 
 _log: Final = logging.getLogger("gglib_nb")
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRecord:
+class KernelRecord(Value, frozen=True):
     """Whose a queue is.
 
     Attributes:

@@ -1,7 +1,8 @@
 """What came of hashing files that stand on the disk: of one file, of a model, and on the way. Values only."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from gglib_nb.domain.values import Value
 
 FileVerdict = Literal["right", "unstated", "wrong", "changed", "missing", "unreadable"]
 """right: it hashes to what the Hub states, or to what it did when it came. unstated: hashed for the first time, and nobody
@@ -9,8 +10,7 @@ states what it should be. wrong: the bytes are others. changed: somebody wrote t
 unreadable: as they say."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedFile:
+class CheckedFile(Value, frozen=True):
     """What came of hashing one file.
 
     Attributes:
@@ -35,8 +35,7 @@ class CheckedFile:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(Value, frozen=True):
     """What came of verifying one model.
 
     Attributes:
@@ -58,8 +57,7 @@ class Verification:
         return tuple(file for file in self.files if file.verdict not in ("right", "unstated"))
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyProgress:
+class VerifyProgress(Value, frozen=True):
     """How far a verification is.
 
     Attributes:
@@ -75,8 +73,7 @@ class VerifyProgress:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(Value, frozen=True):
     """What mending a model comes to.
 
     Attributes:

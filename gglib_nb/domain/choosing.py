@@ -7,10 +7,10 @@ The rule of the whole package, pure: variants and words in, one variant and the 
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from gglib_nb.domain.quantization import Quantization, read_label
+from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, preferred
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
@@ -29,8 +29,7 @@ _MOST_BITS: Final = 6.6
 _MOST_CHOICES_NAMED: Final = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Value, frozen=True):
     """The variant that was taken.
 
     Attributes:

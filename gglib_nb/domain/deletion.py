@@ -1,10 +1,9 @@
 """What deleting a model takes from the disk, and what stays. Values; the deed is `gglib_nb.manager.model_files`."""
 
-from dataclasses import dataclass
+from gglib_nb.domain.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFile:
+class KeptFile(Value, frozen=True):
     """A file of a deleted model that stays.
 
     Attributes:
@@ -16,8 +15,7 @@ class KeptFile:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(Value, frozen=True):
     """The deletion of one model: what was done, or with `dry_run` what would be.
 
     Attributes:
@@ -35,8 +33,7 @@ class Deletion:
     is_dry_run: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUse:
+class DiskUse(Value, frozen=True):
     """How much of the disk the registered models take, and how much is left.
 
     Attributes:

@@ -4,12 +4,12 @@ Frozen values only: who may change what stands in `gglib_nb.queue.machine`. Its 
 with its unit and what None means; one value is the part of another, so they stand together.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
 BAR_STEPS: Final = 128
@@ -48,8 +48,7 @@ class ShardStatus(StrEnum):
     FINISHED = "finished"
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadRequest:
+class DownloadRequest(Value, frozen=True):
     """What a caller asks for.
 
     Attributes:
@@ -77,8 +76,7 @@ class DownloadRequest:
         return DownloadId(self.repo_id, self.quantization, self.revision)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedFile:
+class PlannedFile(Value, frozen=True):
     """One file to be fetched.
 
     Attributes:
@@ -104,8 +102,7 @@ class PlannedFile:
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedDownload:
+class PlannedDownload(Value, frozen=True):
     """A request resolved to a commit, a variant and its files.
 
     Attributes:
@@ -173,8 +170,7 @@ class PlannedDownload:
         return self.id.repo_id.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Value, frozen=True):
     """A file as it stands on the disk after its transfer.
 
     Attributes:
@@ -212,8 +208,7 @@ class StoredFile:
     reused_from: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HostProgress:
+class HostProgress(Value, frozen=True):
     """How far one host of a cluster is with a download.
 
     Attributes:
@@ -229,8 +224,7 @@ class HostProgress:
     is_finished: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HostFolder:
+class HostFolder(Value, frozen=True):
     """The models folder of one host of a cluster.
 
     Attributes:
@@ -242,8 +236,7 @@ class HostFolder:
     models_directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class ShardProgress:
+class ShardProgress(Value, frozen=True):
     """One file's bar.
 
     Attributes:
@@ -268,8 +261,7 @@ class ShardProgress:
     verified_steps: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedDownload:
+class QueuedDownload(Value, frozen=True):
     """One download as the queue shows it.
 
     Attributes:
@@ -366,8 +358,7 @@ class QueuedDownload:
         return min(1.0, self.downloaded_bytes / self.total_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class RunItem:
+class RunItem(Value, frozen=True):
     """One ended download of a run.
 
     Attributes:
@@ -385,8 +376,7 @@ class RunItem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueueRunSummary:
+class QueueRunSummary(Value, frozen=True):
     """What a run of the queue came to: from drained to busy and back.
 
     Attributes:
@@ -414,8 +404,7 @@ class QueueRunSummary:
     is_truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ElsewhereDownload:
+class ElsewhereDownload(Value, frozen=True):
     """A download in the queue of another kernel that shares the models folder; it can be looked at only.
 
     Attributes:
@@ -455,8 +444,7 @@ class ElsewhereDownload:
         return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueNotice:
+class QueueNotice(Value, frozen=True):
     """One line about the queue as a whole.
 
     Attributes:
@@ -469,8 +457,7 @@ class QueueNotice:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class QueueSnapshot:
+class QueueSnapshot(Value, frozen=True):
     """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
 
     Attributes:

@@ -1,80 +1,69 @@
 """What happened in the queue, as `DownloadManager.events()` tells it. Frozen values; past tense."""
 
-from dataclasses import dataclass
-
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotChanged:
+class SnapshotChanged(Value, frozen=True):
     """The queue as a whole, the first event of every stream and at most ten times a second after."""
 
     snapshot: QueueSnapshot
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadStarted:
+class DownloadStarted(Value, frozen=True):
     """A download got a slot."""
 
     id: DownloadId
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadProgressed:
+class DownloadProgressed(Value, frozen=True):
     """Bytes, rate or notice of an active download changed."""
 
     download: QueuedDownload
 
 
-@dataclass(frozen=True, slots=True)
-class ShardProgressed:
+class ShardProgressed(Value, frozen=True):
     """Bytes or status of one file changed."""
 
     id: DownloadId
     shard: ShardProgress
 
 
-@dataclass(frozen=True, slots=True)
-class StatusChanged:
+class StatusChanged(Value, frozen=True):
     """A download moved on."""
 
     id: DownloadId
     status: DownloadStatus
 
 
-@dataclass(frozen=True, slots=True)
-class NoticeChanged:
+class NoticeChanged(Value, frozen=True):
     """The line that says what is going on changed; None: nothing to say."""
 
     id: DownloadId
     notice: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadCompleted:
+class DownloadCompleted(Value, frozen=True):
     """Its files stand under their final names."""
 
     download: QueuedDownload
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadFailed:
+class DownloadFailed(Value, frozen=True):
     """It ended without its goal; `download.error` says why."""
 
     download: QueuedDownload
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadCancelled:
+class DownloadCancelled(Value, frozen=True):
     """It was cancelled and nothing of it runs any more, or it was queued again while it still stopped."""
 
     download: QueuedDownload
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummarized:
+class RunSummarized(Value, frozen=True):
     """The queue has drained."""
 
     summary: QueueRunSummary

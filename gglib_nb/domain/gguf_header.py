@@ -6,8 +6,9 @@ are read stands in `gglib_nb.domain.gguf`.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from gglib_nb.domain.values import Value
 
 Scalar = str | int | float | bool
 
@@ -25,8 +26,7 @@ _SIZE_LABEL: Final = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
-@dataclass(frozen=True, slots=True)
-class GgufHeader:
+class GgufHeader(Value, frozen=True):
     """What a GGUF header says. Every property is None where the header does not tell, or tells in another type.
 
     Attributes:

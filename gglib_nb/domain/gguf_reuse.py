@@ -9,11 +9,11 @@ business. Ranges are half open, `start <= byte < end`.
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.values import Value
 
 Range = tuple[int, int]
 
@@ -32,8 +32,7 @@ _DENSITIES: Final = (
 _FIRST_TENSORS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class ReuseLimits:
+class ReuseLimits(Value, frozen=True):
     """When it is worth it, and what it may cost.
 
     Attributes:
@@ -49,8 +48,7 @@ class ReuseLimits:
     most_requests: int = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value, frozen=True):
     """Where a tensor may be copied from.
 
     Attributes:
@@ -64,8 +62,7 @@ class Source:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Value, frozen=True):
     """A tensor of the wanted file and where it may be copied from, the likeliest first."""
 
     tensor: Tensor
@@ -77,8 +74,7 @@ class Candidate:
         return max(source.size_bytes for source in self.sources)
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Value, frozen=True):
     """What to fetch to find out which candidates are the same.
 
     Attributes:
@@ -92,8 +88,7 @@ class Sampling:
     ranges: tuple[Range, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Value, frozen=True):
     """Bytes of a donor and where they go in the wanted file; two of them never overlap there."""
 
     donor: int
@@ -125,6 +120,9 @@ def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
     return has_same_names and all(one[name] == two[name] for name in common)
 
 
+_USUAL_LIMITS: Final = ReuseLimits()
+
+
 def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]) -> tuple[Candidate, ...]:
     """The tensors of a wanted file that some donor has too, by name, type and shape; in the order of their offsets.
 
@@ -146,7 +144,7 @@ def gain_bytes(candidates: Iterable[Candidate]) -> int:
 
 
 def plan_sampling(
-    candidates: Sequence[Candidate], size_bytes: int, seed: str, limits: ReuseLimits = ReuseLimits()
+    candidates: Sequence[Candidate], size_bytes: int, seed: str, limits: ReuseLimits = _USUAL_LIMITS
 ) -> Sampling | None:
     """What to fetch of the wanted file; None where that would not be worth it.
 

@@ -5,11 +5,11 @@ So its span holds the padding behind it. How the bytes are read stands in `gglib
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import GgufError
 
 
@@ -27,8 +27,7 @@ class TensorInfo(NamedTuple):
         return prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Value, frozen=True):
     """One tensor's place in a file.
 
     Attributes:
@@ -56,8 +55,7 @@ class Tensor:
         return self.offset_bytes + self.span_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class TensorTable:
+class TensorTable(Value, frozen=True):
     """The header of a file and where its tensors lie.
 
     Attributes:

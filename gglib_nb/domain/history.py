@@ -1,13 +1,13 @@
 """What ended, as it is remembered beyond its kernel. Pure."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.values import Value
 
 MOST_REMEMBERED: Final = 50
 """Of all kernels together: a few weeks of a person, and no log."""
@@ -16,8 +16,7 @@ MOST_REMEMBERED: Final = 50
 _FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class PastDownload:
+class PastDownload(Value, frozen=True):
     """One download that ended, in whatever kernel.
 
     Attributes:

@@ -5,12 +5,12 @@ What counts is what the clock shows, so a change to summer time moves nothing: a
 """
 
 import re
-from dataclasses import dataclass
 from datetime import time
 from typing import Final, Self
 
 from typing_extensions import override
 
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidConfigError
 
 _DAY_S: Final = 24 * 60 * 60
@@ -19,8 +19,7 @@ _SPAN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DailyHours:
+class DailyHours(Value, frozen=True):
     """A span of every day; over midnight where it ends before it starts. Its text is such as `22:00-07:00`.
 
     Attributes:

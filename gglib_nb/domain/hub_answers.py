@@ -6,12 +6,12 @@ decided where they are asked for; here stands what is said when they do not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GatedRepoError,
     HubError,
@@ -42,8 +42,7 @@ _CODES: Final[Mapping[str, RefusalCode]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Value, frozen=True):
     """What was asked for, so that an error's text can name it.
 
     Attributes:
@@ -69,8 +68,7 @@ class Asked:
         return self.path or self.repo_id or "the search"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Value, frozen=True):
     """An answer that is a no.
 
     Attributes:

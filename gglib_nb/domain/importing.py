@@ -7,12 +7,12 @@ Folders that other programs keep, by their own documentation: the Hugging Face c
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
 from gglib_nb.domain.model_summary import ModelSummary
 from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError
 
 _CACHED: Final = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
@@ -21,8 +21,7 @@ _MANIFEST: Final = re.compile(r"manifest=(?P<owner>[^=]+)=(?P<name>[^=]+)=[^=]*\
 _LONGEST_NAME: Final = 80
 
 
-@dataclass(frozen=True, slots=True)
-class FileOrigin:
+class FileOrigin(Value, frozen=True):
     """Where a file comes from.
 
     Attributes:
@@ -36,8 +35,7 @@ class FileOrigin:
     path_in_repo: str
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
+class SkippedFile(Value, frozen=True):
     """A file that was not registered.
 
     Attributes:
@@ -49,8 +47,7 @@ class SkippedFile:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImportReport:
+class ImportReport(Value, frozen=True):
     """What came of looking through a folder.
 
     Attributes:
@@ -62,8 +59,7 @@ class ImportReport:
     skipped: tuple[SkippedFile, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportProgress:
+class ImportProgress(Value, frozen=True):
     """How far the reading of headers is.
 
     Attributes:

@@ -14,10 +14,10 @@ buffers. What llama.cpp prints for known models, cache and compute buffers, in M
 and 258.5 + 12.01, Qwen 2.5 7B with 4,096 tokens 224 and 304 on the GPU; the formula gives the same to 0.01.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.values import Value
 
 _CACHE_VALUE_BYTES: Final = 2
 _ACTIVATION_BYTES: Final = 4
@@ -45,8 +45,7 @@ _PLAIN: Final = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryEstimate:
+class MemoryEstimate(Value, frozen=True):
     """What a loaded model takes.
 
     Attributes:
@@ -69,8 +68,7 @@ class MemoryEstimate:
         return self.weights_bytes + (self.kv_cache_bytes or 0) + self.overhead_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Value, frozen=True):
     """What one layer keeps of a token.
 
     Attributes:

@@ -1,10 +1,10 @@
 """A model that stands on the disk, as the catalog keeps it."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 
 ModelOrigin = Literal["hub", "import", "local"]
 """Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown."""
@@ -13,8 +13,7 @@ LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository nobody knows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Value, frozen=True):
     """One registered model.
 
     Attributes:

@@ -3,19 +3,18 @@
 The numbers are found by the manager: it asks the Hub, the disk and the machine. Here is only what follows from them.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from gglib_nb.domain.listing import Gate
 from gglib_nb.domain.memory import MemoryEstimate
+from gglib_nb.domain.values import Value
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
 # Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
 _COMFORTABLE: Final = 0.85
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCompanion:
+class PlannedCompanion(Value, frozen=True):
     """A file that goes with the variants.
 
     Attributes:
@@ -31,8 +30,7 @@ class PlannedCompanion:
     can_fetch: bool
 
 
-@dataclass(frozen=True, slots=True)
-class VariantPlan:
+class VariantPlan(Value, frozen=True):
     """One variant and what it would cost.
 
     Attributes:
@@ -89,8 +87,7 @@ class VariantPlan:
         return self.bytes_to_go == 0 and self.is_complete
 
 
-@dataclass(frozen=True, slots=True)
-class RepoPlan:
+class RepoPlan(Value, frozen=True):
     """What a repository offers.
 
     Attributes:

@@ -4,12 +4,12 @@ Pure text rules. Whether a repository exists, and which commit a revision means,
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote
 
 from typing_extensions import override
 
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError
 
 # The Hub's own rule (huggingface_hub `validate_repo_id`), with the owner required: GGUF repositories have one.
@@ -26,8 +26,7 @@ _PASTED_PAGE: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadId:
+class DownloadId(Value, frozen=True):
     """Names one download.
 
     Attributes:

@@ -3,15 +3,13 @@
 No token, no address that was signed, no rate: those belong to the process that transfers.
 """
 
-from dataclasses import dataclass
-
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
 
-@dataclass(frozen=True, slots=True)
-class StoredDownload:
+class StoredDownload(Value, frozen=True):
     """One download that is not over.
 
     Attributes:
@@ -37,8 +35,7 @@ class StoredDownload:
     can_retry: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoredLimits:
+class StoredLimits(Value, frozen=True):
     """Limits that somebody set while the queue was there; what was not set by hand is the settings' business.
 
     Attributes:
@@ -52,8 +49,7 @@ class StoredLimits:
     bandwidth_limit_bytes_per_second: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredQueue:
+class StoredQueue(Value, frozen=True):
     """A queue at one moment; a download that did not change is the very same object as the moment before.
 
     Attributes:
@@ -67,8 +63,7 @@ class StoredQueue:
     is_processing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RestoredDownload:
+class RestoredDownload(Value, frozen=True):
     """A stored download on its way back into a queue.
 
     Attributes:
@@ -80,8 +75,7 @@ class RestoredDownload:
     file_bytes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Adoption:
+class Adoption(Value, frozen=True):
     """What a queue took up of kernels that are gone.
 
     Attributes:

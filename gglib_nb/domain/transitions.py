@@ -5,16 +5,16 @@ place that refuses.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+from gglib_nb.domain.values import Value
 
 _State = TypeVar("_State", bound=StrEnum)
 _Cause = TypeVar("_Cause", bound=StrEnum)
 
 
-@dataclass(frozen=True, slots=True)
-class TransitionTable(Generic[_State, _Cause]):
+class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
     """All steps there are.
 
     Attributes:

@@ -1,7 +1,8 @@
 """What has become of a model on the Hub since it came here, and what fetching that comes to. Values; asks nobody."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from gglib_nb.domain.values import Value
 
 Change = Literal["same", "metadata", "tensors", "content", "gone", "unknown"]
 """same: the same SHA-256. metadata: another header, and the tensors are the same as far as samples tell. tensors: other
@@ -9,8 +10,7 @@ names, types, shapes or values. content: another file, of which no header can be
 unknown: nobody knows what the file here is; verify it first."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileChange:
+class FileChange(Value, frozen=True):
     """What has become of one file.
 
     Attributes:
@@ -27,8 +27,7 @@ class FileChange:
     commit_date: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelUpdate:
+class ModelUpdate(Value, frozen=True):
     """What has become of one model.
 
     Attributes:
@@ -53,8 +52,7 @@ class ModelUpdate:
         return tuple(file for file in self.files if file.change != "same")
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedUpdate:
+class QueuedUpdate(Value, frozen=True):
     """What updating a model comes to.
 
     Attributes:

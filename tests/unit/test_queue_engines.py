@@ -1,5 +1,7 @@
 """Several engines behind one queue: slots for each, losses of some, downloads for every host, and what their rows show."""
 
+from dataclasses import replace
+
 import pytest
 
 from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus
@@ -137,7 +139,7 @@ def test_a_completed_download_names_the_hosts_that_have_it_and_its_paths_there()
     queue.queue(plan)
     (file,) = stored(plan)
     there = (HostFolder("gpu-1", "/data"),)
-    moved = file.__class__("/data/a.gguf", *[getattr(file, name) for name in list(file.__slots__)[1:]])
+    moved = replace(file, target="/data/a.gguf")
 
     queue.send(on.TransferFinished(queue.attempts[A], (moved,), 1001.0, there))
     assert queue.of(do.RegisterModel)[0].hosts == there
