@@ -1,0 +1,116 @@
+"""Which models to delete to free space: the ones unused for longest first. Pure: the caller measures and deletes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """What is known of the use of one model.
+
+    Attributes:
+        id: The model's id.
+        size_bytes: Bytes that deleting it frees; files that other models share or that are linked elsewhere do not count.
+        last_used_at_s: Unix time of its last use as far as it is known; its registration if it was never used since.
+        is_kept: It is not to be deleted: it is queued, being updated, or stored outside of the models folder.
+    """
+
+    id: str
+    size_bytes: int
+    last_used_at_s: float
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class UnfinishedDownload:
+    """What an abandoned download left on the disk.
+
+    Attributes:
+        path: The file it would have become.
+        size_bytes: Bytes that deleting it frees.
+        changed_at_s: Unix time of its last written byte.
+    """
+
+    path: str
+    size_bytes: int
+    changed_at_s: float
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What pruning would delete. Nothing has been deleted yet.
+
+    Attributes:
+        models: To delete, the one unused for longest first.
+        unfinished: Abandoned downloads to delete.
+        kept_bytes: What stays.
+        missing_bytes: How much more would have to go to reach the size that was asked for, because the rest is kept; 0
+            if it is reached.
+    """
+
+    models: tuple[ModelUse, ...]
+    unfinished: tuple[UnfinishedDownload, ...]
+    kept_bytes: int
+    missing_bytes: int
+
+    @property
+    def freed_bytes(self) -> int:
+        """What deleting all of it frees."""
+        return sum(model.size_bytes for model in self.models) + sum(one.size_bytes for one in self.unfinished)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to delete."""
+        return bool(self.models or self.unfinished)
+
+
+def plan_pruning(
+    models: Sequence[ModelUse],
+    unfinished: Sequence[UnfinishedDownload],
+    now_s: float,
+    *,
+    keep_bytes: int | None = None,
+    unused_s: float | None = None,
+) -> PrunePlan:
+    """Choose what to delete.
+
+    Abandoned downloads go first. With `unused_s`, every model that was not used for that long goes, and every download
+    that was abandoned for that long; with `keep_bytes`, models go until the rest is no larger, those unused for longest
+    first. With both, both hold; with neither, only abandoned downloads go.
+
+    Args:
+        models: All registered models.
+        unfinished: Downloads that are not in the queue of any kernel.
+        now_s: Unix time.
+        keep_bytes: What all models together may take.
+        unused_s: Seconds without use.
+    """
+    old = [one for one in unfinished if unused_s is None or now_s - one.changed_at_s >= unused_s]
+    by_age = sorted(models, key=lambda model: (model.last_used_at_s, model.id))
+    chosen = [model for model in by_age if unused_s is not None and now_s - model.last_used_at_s >= unused_s]
+    chosen = [model for model in chosen if not model.is_kept]
+    left_bytes = sum(model.size_bytes for model in models) - sum(model.size_bytes for model in chosen)
+    left_bytes += sum(one.size_bytes for one in unfinished) - sum(one.size_bytes for one in old)
+    for model in by_age:
+        if keep_bytes is None or left_bytes <= keep_bytes:
+            break
+        if not model.is_kept and model not in chosen and model.size_bytes > 0:
+            chosen.append(model)
+            left_bytes -= model.size_bytes
+    missing_bytes = 0 if keep_bytes is None else max(0, left_bytes - keep_bytes)
+    return PrunePlan(tuple(sorted(chosen, key=by_age.index)), tuple(old), left_bytes, missing_bytes)
+
+
+def last_used_at_s(recorded_at_s: float | None, registered_at_s: float, atime_s: float, mtime_s: float) -> float:
+    """When a model was last used.
+
+    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the time of
+    its last change. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
+
+    Args:
+        recorded_at_s: When its path was last asked for here; None if it never was.
+        registered_at_s: When it was registered.
+        atime_s: Access time of its first file.
+        mtime_s: Modification time of its first file.
+    """
+    accessed_at_s = atime_s if atime_s > mtime_s else 0.0
+    return max(recorded_at_s or 0.0, registered_at_s, accessed_at_s)
