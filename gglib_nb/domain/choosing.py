@@ -54,7 +54,8 @@ def choose(
 
     What was requested must exist: a label, a variant's key, a file name or a path, in any case. Where nothing was
     requested: the only variant; else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits
-    nearest to `Q4_K_M` that fits the memory. Incomplete sets and builds for big-endian machines are taken only by name.
+    nearest to `Q4_K_M` that fits the memory. Incomplete sets, builds for big-endian machines and, beside a model, companions
+    are taken only by name.
 
     Args:
         variants: What the repository offers.
@@ -68,19 +69,20 @@ def choose(
         AmbiguousQuantizationError: Several answer to it, or no rule decides.
         IncompleteShardSetError: It lacks files.
     """
-    if not variants.variants:
-        raise NoGgufFilesError(_nothing_there(variants, repository))
+    if not variants.offered:
+        raise NoGgufFilesError(
+            f"{repository} holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
+        )
     if requested and requested.strip():
         variant = _requested(variants, requested.strip(), repository)
         return Choice(_whole(variant, repository), "requested", f"{variant.key} was asked for.")
+    if not variants.variants:
+        kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
+        raise NoGgufFilesError(
+            f"{repository} holds no model in GGUF, only files that go with one ({kinds}). "
+            f"Ask for one of them by its name: {_listed(_best_first(variants.offered))}."
+        )
     return _by_rule(variants.variants, memory_bytes, repository)
-
-
-def _nothing_there(variants: Variants, repository: str) -> str:
-    if not variants.companions:
-        return f"{repository} holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
-    kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
-    return f"{repository} holds no model in GGUF, only files that go with one ({kinds}). Look for the model's own."
 
 
 def _whole(variant: Variant, repository: str) -> Variant:
@@ -102,13 +104,18 @@ def _whole(variant: Variant, repository: str) -> Variant:
 def _requested(variants: Variants, requested: str, repository: str) -> Variant:
     if (variant := variants.by_key(requested)) is not None:
         return variant
-    for rule in (_labelled, _named, _ending_in):
-        found = rule(variants.variants, requested)
+    for rule, among in (
+        (_labelled, variants.offered),
+        (_named, variants.variants),
+        (_named, variants.single_files),
+        (_ending_in, variants.offered),
+    ):
+        found = rule(among, requested)
         if len(found) == 1:
             return found[0]
         if found:
             raise _ambiguous(f"{repository} has {len(found)} variants named {requested}.", found)
-    raise _unknown(variants.variants, requested, repository)
+    raise _unknown(variants.offered, requested, repository)
 
 
 def _labelled(variants: Iterable[Variant], requested: str) -> list[Variant]:
@@ -127,12 +134,15 @@ def _most_usable(alike: Iterable[Variant]) -> list[Variant]:
 
 def _named(variants: Iterable[Variant], requested: str) -> list[Variant]:
     """By path, file name, stem or folder; of several that share a stem a single file before its split copy."""
-    wanted = requested.casefold().rstrip("/")
+    wanted = requested.casefold().strip("/")
+    everything = list(variants)
+    if whole := [one for one in everything if wanted in map(str.casefold, (*one.files, f"{one.folder}/{one.stem}"))]:
+        return preferred(whole)
     return preferred(
         variant
-        for variant in variants
+        for variant in everything
         if wanted in (variant.stem.casefold(), f"{variant.stem}.gguf".casefold(), variant.folder.casefold())
-        or any(wanted in (path.casefold(), path.rpartition("/")[2].casefold()) for path in variant.files)
+        or any(wanted == path.rpartition("/")[2].casefold() for path in variant.files)
     )
 
 

@@ -1,8 +1,8 @@
-"""Which files of a repository go with a model and are none: projectors, importance matrices, adapters, drafts.
+"""Which files of a repository belong to a model and are none: projectors, importance matrices, adapters, drafts.
 
-Names decide, in the light of the other names: an `-mtp` behind a name marks a draft head where the model without it
-stands beside, and a model with the head built in where not. Sizes, where known, overrule the name. Each rule
-below says where it comes from. What remains are the models; `gglib_nb.domain.variants` groups them.
+A GGUF header decides where it was read. Elsewhere names decide, compared with the other names: an `-mtp` behind a name
+marks a draft head where the model without it is listed too, and a model with the head built in where not. Known sizes
+outrank the name. Each rule below states its source. The other files are models; `gglib_nb.domain.variants` groups them.
 """
 
 import re
@@ -11,15 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
-from typing import Final, Literal
+from itertools import islice, takewhile
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.file_names import FileName
+from gglib_nb.domain.gguf_header import GgufHeader
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
-COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj",)
-"""Kinds that can be fetched along. The others (imatrix, adapters, drafts) are for other programs than a loader."""
+HeaderKind = CompanionKind | Literal["model", "likely model"]
+"""What a header says a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
+
+COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj", "draft")
+"""Kinds that can be fetched together with a model. Files of the other kinds are requested by their own paths."""
 
 # llama.cpp's `mmproj-` (tools/mtmd); before that name was settled people wrote `vision_encoder`, `mm_projector`.
 _MMPROJ: Final = re.compile(r"mm[-_]?proj|multi[-_]?modal[-_.]?proj", re.IGNORECASE)
@@ -43,7 +49,7 @@ _DRAFT_WORDS: Final = frozenset(
     {"draft", "drafter", "dflash", "dspark", "eagle2", "eagle3", "medusa", "speculator", "eagle"}
 )
 _DRAFT_FOLDERS: Final = _DRAFT_WORDS | {"drafts", "drafters", "mtp", "nextn", "speculative"}
-_HEAD_WORDS: Final = frozenset({"mtp", "nextn"})
+HEAD_WORDS: Final = frozenset({"mtp", "nextn"})
 _ADAPTER_WORDS: Final = frozenset({"lora", "qlora", "loras", "adapter", "adapters", "cvec"})
 _CHECKSUM: Final = re.compile(r"(?:md5|sha\d{1,3})(?:sums?)?(?:\.txt)?|.+\.(?:md5|sha\d{1,3})(?:sums?)?", re.IGNORECASE)
 # `IQ2XXS`, `w2Q2K`, `4.256bpw`: no label, yet the name of something quantized, which an importance matrix is not.
@@ -51,7 +57,10 @@ _STATES_BITS: Final = re.compile(r"I?Q\d(?:K|XX?S|_\d)|\d(?:bpw|bit)(?![a-z])", 
 _FLOATS: Final = ("F16", "BF16", "F32")
 # An importance matrix has one value per column of the weights: about a gigabyte for the largest models there are.
 _LARGEST_IMATRIX_BYTES: Final = 4 * 1024**3
+# Of the parameters of its model: a head is a layer or two. Where only one of the two names has a label, their precisions
+# may differ by a factor of four.
 _LARGEST_HEAD_SHARE: Final = 0.5
+_LARGEST_UNCLEAR_SHARE: Final = 0.12
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +78,24 @@ class Companion:
     size_bytes: int | None
 
 
+class _Weights(NamedTuple):
+    """About how many parameters a file holds, by its size and label; without a label as if it were F16."""
+
+    parameters: float
+    has_label: bool
+
+
 @dataclass(frozen=True)
 class _Siblings:
     """Files whose names begin alike and have no head word.
 
     Attributes:
         words: Their names, as words.
-        smallest_bytes: Size of the smallest; None where no size is known.
+        smallest: The one with the fewest parameters; None where no size is known.
     """
 
     words: frozenset[tuple[str, ...]]
-    smallest_bytes: int | None
+    smallest: _Weights | None
 
 
 @dataclass(frozen=True)
@@ -108,30 +124,25 @@ class _Listing:
         floats = (None, *_FLOATS, "Q8_0")
         return frozenset(base for base, files in self.by_base.items() if all(file.label in floats for file in files))
 
-    @cached_property
-    def plain_bytes(self) -> Mapping[tuple[str, ...], int | None]:
-        """Size of the smallest file of each name without a head word; None where no size is known."""
-        found: dict[tuple[str, ...], int | None] = {}
-        for words, path in self.plain:
-            sizes = [size for size in (found.get(words), self.sizes[path]) if size]
-            found[words] = min(sizes, default=None)
-        return found
+    def weights(self, file: FileName) -> _Weights | None:
+        """None where the size is unknown."""
+        size_bytes = self.sizes[file.path]
+        bits = file.label.bits_per_weight if file.label else None
+        return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
 
     @cached_property
-    def plain(self) -> list[tuple[tuple[str, ...], str]]:
-        """Words and path of the files without a head word, in order."""
-        return sorted((file.words, file.path) for file in self.files if not _HEAD_WORDS.intersection(file.words))
+    def plain(self) -> list[tuple[tuple[str, ...], str, FileName]]:
+        """Words, path and name of the files without a head word, in order."""
+        plain = (file for file in self.files if not HEAD_WORDS.intersection(file.words))
+        return sorted(((file.words, file.path, file) for file in plain), key=itemgetter(0, 1))
 
     def siblings(self, stem: tuple[str, ...]) -> _Siblings:
         """The plain files whose names begin with these words."""
         if stem not in self._siblings:
-            found = []
-            for words, path in islice(self.plain, bisect_left(self.plain, (stem,)), None):
-                if words[: len(stem)] != stem:
-                    break
-                found.append((words, path))
-            sizes = (size for _, path in found if (size := self.sizes[path]))
-            self._siblings[stem] = _Siblings(frozenset(words for words, _ in found), min(sizes, default=None))
+            after = islice(self.plain, bisect_left(self.plain, (stem,)), None)
+            found = list(takewhile(lambda one: one[0][: len(stem)] == stem, after))
+            weights = (weights for _, _, file in found if (weights := self.weights(file)))
+            self._siblings[stem] = _Siblings(frozenset(words for words, _, _ in found), min(weights, default=None))
         return self._siblings[stem]
 
     def has_second_edition(self, base: tuple[str, ...], stem: tuple[str, ...]) -> bool:
@@ -147,17 +158,34 @@ class _Listing:
         return any(_kind_by_name(file) is None and _kind_beside_a_model(file) is None for file in self.files)
 
 
-def find_companions(files: Iterable[FileName], sizes: Mapping[str, int | None]) -> dict[str, CompanionKind]:
+def find_companions(
+    files: Iterable[FileName],
+    sizes: Mapping[str, int | None],
+    stated: Mapping[str, HeaderKind] = MappingProxyType({}),
+) -> dict[str, CompanionKind]:
     """The kind of every file that is a companion, by its path; all other GGUF files are models.
 
     Args:
         files: The whole listing.
         sizes: Bytes by path; None where unknown.
+        stated: What is known of files from their headers, by path.
     """
     everything = tuple(files)
     listing = _Listing(tuple(file for file in everything if file.is_gguf and not _is_sidecar(file)), sizes)
-    kinds = {file.path: _kind(file, listing) for file in everything}
+    kinds = {file.path: _stated_kind(file, listing, stated.get(file.path)) for file in everything}
     return {path: kind for path, kind in kinds.items() if kind is not None}
+
+
+def _stated_kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> CompanionKind | None:
+    match stated:
+        case None:
+            return _kind(file, listing)
+        case "model":
+            return None
+        case "likely model":
+            return _kind_by_name(file)
+        case _:
+            return stated
 
 
 def _kind(file: FileName, listing: _Listing) -> CompanionKind | None:
@@ -265,22 +293,100 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
 
     Behind the label (`X-Q4_K_M-mtp`) it is the head of the file that goes without. Before the label it belongs to
     the model's name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in,
-    while one that repeats no label of its siblings is a head that serves all of them. Known sizes decide before
-    that: a head is a layer or two.
+    while one that repeats no label of its siblings is a head that serves all of them. Known sizes, compared as numbers
+    of parameters, outrank that.
     """
-    cut = next((index for index, word in enumerate(file.words) if word in _HEAD_WORDS), 0)
+    cut = next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)
     stem = file.words[:cut]
     if not stem or not (siblings := listing.siblings(stem)).words:
         return False
-    twin = _without_head(file)
-    has_twin = twin in siblings.words
-    reference = listing.plain_bytes[twin] if has_twin else siblings.smallest_bytes
-    if reference and (size := listing.sizes[file.path]):
-        return size < _LARGEST_HEAD_SHARE * reference
-    if _HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
+    has_twin = (twin := _without_head(file)) in siblings.words
+    reference = listing.siblings(twin).smallest if has_twin else siblings.smallest
+    if reference and (weights := listing.weights(file)):
+        is_clear = weights.has_label == reference.has_label
+        return weights.parameters < (_LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE) * reference.parameters
+    if HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
         return has_twin
     return not listing.has_second_edition(file.base_words, stem)
 
 
 def _without_head(file: FileName) -> tuple[str, ...]:
-    return tuple(word for word in file.words if word not in _HEAD_WORDS)
+    return tuple(word for word in file.words if word not in HEAD_WORDS)
+
+
+# Which companion belongs to which model
+
+# Words of a companion's name that do not name its model.
+_NAMES_NO_MODEL: Final = (
+    _ENCODER_WORDS | _DRAFT_WORDS | HEAD_WORDS
+    | {"mmproj", "mm", "proj", "multimodal", "encoder", "tower", "model", "ggml", "gguf", "i1", "ud", "qat"}
+)  # fmt: skip
+_SAYS_PRECISION: Final = re.compile(r"i?q\d\w*|b?f(?:16|32)|w\d\w*")  # `Q4K`, `w2Q2K`: in no label's spelling
+# Names of projectors that only the models of one family of architectures have (`clip.projector_type`).
+_FAMILIES: Final = ("gemma", "qwen", "lfm2", "glm")
+
+
+def names_agree(companion: FileName, model: FileName) -> bool | None:
+    """Whether a companion's name says that it belongs to a model; None where it names no model at all.
+
+    Sizes that differ (`4b`, `27b`) outrank the other words. A small model used as a draft has a size of its own.
+    """
+    words = [one for one in companion.base_words if one not in _NAMES_NO_MODEL and not _SAYS_PRECISION.fullmatch(one)]
+    if not {"draft", "drafter"}.intersection(companion.words):
+        if sizes_differ(companion, model):
+            return False
+    else:
+        words = [word for word in words if not re.fullmatch(r"\d+[bm]?", word)]
+    theirs = set(model.base_words) - _NAMES_NO_MODEL
+    return (set(words) <= theirs or (bool(theirs) and theirs <= set(words))) if words else None
+
+
+def sizes_differ(one: FileName, other: FileName) -> bool:
+    """Whether both names state a number of parameters, and not the same one."""
+    return bool(one.size_words) and bool(other.size_words) and not one.size_words & other.size_words
+
+
+def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
+    """Whether a projector belongs to a model by their headers; None where they do not tell.
+
+    convert_hf_to_gguf.py, which marks projectors with `general.type`, writes the width of the model's embeddings as the
+    projection's; older converters wrote other widths there.
+    """
+    kind = projector.text("clip.projector_type") or projector.text("clip.vision.projector_type") or ""
+    architecture = model.architecture or ""
+    if any(kind.startswith(family) and not architecture.startswith(family) for family in _FAMILIES):
+        return False
+    widths = {projector.number(f"clip.{part}.projection_dim") for part in ("vision", "audio")} - {None, 0}
+    if projector.text("general.type") != "mmproj" or not widths or model.embedding_length is None:
+        return None
+    if model.embedding_length not in widths:
+        return False
+    names = [re.sub(r"[\W_]", "", header.text("general.basename") or "").lower() for header in (projector, model)]
+    return True if names[0] and names[0] == names[1] else None
+
+
+def kind_of_header(header: GgufHeader) -> HeaderKind | None:
+    """What a file is by its header; None where that does not tell.
+
+    `general.type` and the architectures are those of gguf-py/gguf/constants.py; `controlvector` is what
+    tools/cvector-generator writes.
+    """
+    kind, architecture = header.text("general.type") or "", header.architecture or ""
+    if (known := _KINDS_BY_ARCHITECTURE.get(architecture) or _KINDS_BY_TYPE.get(kind)) is not None:
+        return known
+    if not architecture or not header.block_count:
+        return None
+    is_split = (header.split_count or 1) > 1
+    if header.tensor_count == 0 and not is_split:
+        return "vocab"
+    has_layers = is_split or header.tensor_count >= 2 * header.block_count
+    if not has_layers and header.of_model("nextn_predict_layers"):
+        return None  # perhaps the prediction head alone, which is a layer or two
+    return "model" if has_layers or kind == "model" or header.tokenizer_model else "likely model"
+
+
+_KINDS_BY_TYPE: Final[Mapping[str, CompanionKind]] = {"mmproj": "mmproj", "adapter": "adapter", "imatrix": "imatrix"}
+_KINDS_BY_ARCHITECTURE: Final[Mapping[str, CompanionKind]] = {
+    "clip": "mmproj", "controlvector": "adapter", "imatrix": "imatrix", "eagle3": "draft", "dflash": "draft",
+    "gemma4-assistant": "draft",
+}  # fmt: skip

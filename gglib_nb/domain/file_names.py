@@ -1,6 +1,6 @@
-"""What a path in a repository says by its form: folder, stem, and whether it is one piece of a larger file.
+"""What the form of one path in a repository says: folder, stem, label, and whether it is one piece of a larger file.
 
-One file at a time; what files mean together stands in `gglib_nb.domain.variants` and `companions`.
+What files mean together is decided in `gglib_nb.domain.variants` and `companions`.
 """
 
 import re
@@ -13,9 +13,9 @@ from gglib_nb.domain.quantization import Quantization, read_label
 SplitKind = Literal["gguf-split", "bytes"]
 
 # llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
-# uploaders also wrote one to four digits by hand.
+# uploaders also write other numbers of digits by hand, and sets of more than 1,000 shards exist.
 _GGUF_SPLIT: Final = re.compile(
-    r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,5})[-_]of[-_](?P<total>\d{1,5})\.gguf", re.IGNORECASE | re.ASCII
+    r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,9})[-_]of[-_](?P<total>\d{1,9})\.gguf", re.IGNORECASE | re.ASCII
 )
 # Raw parts, to be joined with `cat`. mradermacher: `.gguf.part1of2`. TheBloke: `.gguf-split-a`. split(1): `.gguf.aa`,
 # `.gguf.001`. `-chunk-001-of-018.gguf` keeps the ending although only its first part has a header.
@@ -23,13 +23,14 @@ _WORD: Final = r"(?:part|split|chunk|piece)"
 _BYTE_SPLITS: Final = tuple(
     re.compile(pattern, re.IGNORECASE | re.ASCII)
     for pattern in (
-        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?)(?P<number>\d{{1,5}})[-._]?of[-._]?(?P<total>\d{{1,5}})",
-        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,5}})(?P<total>)",
-        r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,5}|[a-z]|a[a-z]|aa[a-z])(?P<total>)",
-        r"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?)(?P<number>\d{1,5})[-._]of[-._](?P<total>\d{1,5})\.gguf",
-        r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,5})of(?P<total>\d{1,5})\.gguf",
+        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?)(?P<number>\d{{1,9}})[-._]?of[-._]?(?P<total>\d{{1,9}})",
+        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,9}})(?P<total>)",
+        r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,9}|[a-z]|a[a-z]|aa[a-z])(?P<total>)",
+        r"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?)(?P<number>\d{1,9})[-._]of[-._](?P<total>\d{1,9})\.gguf",
+        r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,9})of(?P<total>\d{1,9})\.gguf",
     )
 )
+_SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+)?)?[BM](?![A-Za-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class FileName:
 
     Attributes:
         path: As in the repository.
-        folder: What stands before the last `/`; empty at the root.
+        folder: The part before the last `/`; empty at the root.
         stem: The name without `.gguf` and without what marks the piece; the whole name for other files.
         is_gguf: Whether it is a GGUF file or a piece of one.
         split: Its place in a set; None for a file that is whole by itself.
@@ -89,20 +90,24 @@ class FileName:
 
     @cached_property
     def label_span(self) -> range:
-        """Where the label stands among the words; empty, behind the last, where the name itself has none."""
-        label = read_label(self.stem)
-        # `F16` is the canonical spelling of `fp16` too.
-        for spelled in (label, label.replace("F", "FP")) if label else ():
-            words = _words(spelled)
-            for start in reversed(range(len(self.words) - len(words) + 1)):
-                if self.words[start : start + len(words)] == words:
-                    return range(start, start + len(words))
-        return range(len(self.words), len(self.words))
+        """Which of the words are the label; empty, behind the last, where the name itself has none."""
+        return _label_span(self.stem, self.words)
 
     @cached_property
     def base_words(self) -> tuple[str, ...]:
         """The words without the label: what names the model."""
         return self.words[: self.label_span.start] + self.words[self.label_span.stop :]
+
+    @cached_property
+    def model(self) -> tuple[str, ...]:
+        """What the quantizations of one model have in common: the words of its folders and of its name, labels left out."""
+        words = (word for folder in self.folder.split("/") for word in _without_label(folder))
+        return (*(word for word in words if word not in self.base_words), *self.base_words)
+
+    @cached_property
+    def size_words(self) -> frozenset[str]:
+        """The numbers of parameters that the name states: `4b`, `e2b`, `0.6b`, `30b` and `a3b`."""
+        return frozenset(word.lower() for word in _SIZE.findall(self.stem))
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
@@ -117,6 +122,23 @@ def parse_path(path: str) -> FileName:
         return FileName(path, folder, cut[0], is_gguf=True, split=cut[1])
     is_gguf = len(name) > len(".gguf") and name.lower().endswith(".gguf")
     return FileName(path, folder, name[: -len(".gguf")] if is_gguf else name, is_gguf, None)
+
+
+def _without_label(folder: str) -> tuple[str, ...]:
+    words = _words(folder)
+    span = _label_span(folder, words)
+    return words[: span.start] + words[span.stop :]
+
+
+def _label_span(name: str, words: tuple[str, ...]) -> range:
+    label = read_label(name)
+    # `F16` is the canonical spelling of `fp16` too.
+    for spelled in (label, label.replace("F", "FP")) if label else ():
+        of_label = _words(spelled)
+        for start in reversed(range(len(words) - len(of_label) + 1)):
+            if words[start : start + len(of_label)] == of_label:
+                return range(start, start + len(of_label))
+    return range(len(words), len(words))
 
 
 def _words(text: str) -> tuple[str, ...]:

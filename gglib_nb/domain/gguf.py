@@ -13,7 +13,7 @@ from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, placed
 from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window
 from gglib_nb.errors import GgufError
 
-__all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensors_in_tail"]
+__all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensor_names", "tensors_in_tail"]
 
 _MAGIC: Final = b"GGUF"
 _LFS_POINTER: Final = b"vers"
@@ -86,6 +86,13 @@ def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
     tensors = placed(reader.infos, header.header_bytes, size_bytes)
     return TensorTable(header, tensors, reader.infos_start, reader.infos[0].name if reader.infos else "")
+
+
+def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> list[str]:
+    """The names of the tensors that a header describes, wherever their data are; arguments and errors as for `read_tensors`."""
+    reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
+    reader.header()
+    return [info.name for info in reader.infos]
 
 
 def tensors_in_tail(

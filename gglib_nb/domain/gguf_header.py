@@ -57,21 +57,21 @@ class GgufHeader(Value, frozen=True):
     @property
     def architecture(self) -> str | None:
         """`llama`, `qwen3moe`, ..."""
-        return self._text("general.architecture")
+        return self.text("general.architecture")
 
     @property
     def name(self) -> str | None:
         """The model's name as its converter wrote it."""
-        return self._text("general.name")
+        return self.text("general.name")
 
     @property
     def parameter_count(self) -> int | None:
         """Parameters of the whole model: as counted from the tensors, as stated, or as `general.size_label` rounds it."""
-        if (stated := self._number("general.parameter_count")) is not None:
+        if (stated := self.number("general.parameter_count")) is not None:
             return stated
         if self.tensor_parameters and (self.split_count or 1) <= 1:
             return self.tensor_parameters
-        label = _SIZE_LABEL.match(self._text("general.size_label") or "")
+        label = _SIZE_LABEL.match(self.text("general.size_label") or "")
         return round(float(label[1]) * _SIZE_UNITS[label[2].upper()]) if label else None
 
     @property
@@ -122,7 +122,7 @@ class GgufHeader(Value, frozen=True):
     @property
     def file_type(self) -> int | None:
         """Number of the quantization that most tensors have (LLAMA_FTYPE)."""
-        return self._number("general.file_type")
+        return self.number("general.file_type")
 
     @property
     def file_type_label(self) -> str | None:
@@ -132,7 +132,7 @@ class GgufHeader(Value, frozen=True):
     @property
     def tokenizer_model(self) -> str | None:
         """`gpt2`, `llama`, ..."""
-        return self._text("tokenizer.ggml.model")
+        return self.text("tokenizer.ggml.model")
 
     @property
     def vocabulary_size(self) -> int | None:
@@ -142,37 +142,39 @@ class GgufHeader(Value, frozen=True):
     @property
     def split_no(self) -> int | None:
         """0-based number of this shard."""
-        return self._number("split.no")
+        return self.number("split.no")
 
     @property
     def split_count(self) -> int | None:
         """Shards of the whole set."""
-        return self._number("split.count")
+        return self.number("split.count")
 
     @property
     def split_tensors_count(self) -> int | None:
         """Tensors of all shards together."""
-        return self._number("split.tensors.count")
+        return self.number("split.tensors.count")
 
     @property
     def alignment(self) -> int:
         """To what the tensors' data are aligned, in bytes."""
-        return self._number("general.alignment") or _DEFAULT_ALIGNMENT
+        return self.number("general.alignment") or _DEFAULT_ALIGNMENT
 
     def of_model(self, key: str) -> int | None:
         """A number from the architecture's own keys, such as `attention.kv_lora_rank`."""
-        return self._number(f"{self.architecture}.{key}")
+        return self.number(f"{self.architecture}.{key}")
 
     def per_layer(self, key: str) -> int | tuple[int, ...] | None:
         """The same where it may differ from layer to layer."""
         values = self.layer_values.get(f"{self.architecture}.{key}")
         return self.of_model(key) if values is None else values
 
-    def _number(self, key: str) -> int | None:
+    def number(self, key: str) -> int | None:
+        """A whole number that is not negative."""
         value = self.metadata.get(key)
         return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
-    def _text(self, key: str) -> str | None:
+    def text(self, key: str) -> str | None:
+        """A text of at most 4 KiB."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else None
 

@@ -109,9 +109,10 @@ class Copy(Value, frozen=True):
 def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
     """Whether a file of another repository is the same model by its header: architecture, tensor names, shapes.
 
-    A shard has only some of the tensors; then it goes by those that both have.
+    A shard has only some of the tensors, and only the first one names the architecture; then what both have is compared.
     """
-    if wanted.header.architecture != other.header.architecture:
+    architectures = {wanted.header.architecture, other.header.architecture} - {None}
+    if len(architectures) > 1:
         return False
     one, two = ({tensor.name: tensor.shape for tensor in table.tensors} for table in (wanted, other))
     common = one.keys() & two.keys()

@@ -61,6 +61,10 @@ class RepoListing:
         """The file of that path; `KeyError` where there is none."""
         return self._by_path[path]
 
+    def with_content(self, sha256: str | None) -> HubFile | None:
+        """The file of that SHA-256, under whatever name; None where there is none or the digest is unknown."""
+        return None if sha256 is None else next((file for file in self.files if file.sha256 == sha256), None)
+
 
 @dataclass(frozen=True, slots=True)
 class RepoSummary:

@@ -44,7 +44,7 @@ class ModelSummary:
     Attributes:
         id: What every verb and operation takes.
         repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
-        quantization: Quantization label; None where the files carry none.
+        quantization: Quantization label, as the names state it, else as the header does; None where neither does.
         revision: As asked for; None is the default branch.
         commit_sha: The commit its files come from; None unknown.
         architecture: As in the GGUF header; None unknown.
@@ -97,7 +97,7 @@ def summary_of(model: Model, looks: Looks) -> ModelSummary:
     return ModelSummary(
         id=str(model.id),
         repo_id=model.id.repo_id,
-        quantization=model.label,
+        quantization=model.label or _text(model, "file_type_label"),
         revision=model.id.revision,
         commit_sha=model.commit_sha,
         architecture=_text(model, "architecture"),

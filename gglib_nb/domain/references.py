@@ -4,8 +4,9 @@ Pure text rules. Whether a repository exists, and which commit a revision means,
 """
 
 import re
+from itertools import pairwise
 from typing import Final, Self
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from typing_extensions import override
 
@@ -16,14 +17,22 @@ from gglib_nb.errors import InvalidRepoIdError
 _NAME: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID: Final = re.compile(rf"{_NAME}/{_NAME}")
 _LONGEST_REPO_ID: Final = 96
-_PASTED_PREFIX: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?:models/)?", re.IGNORECASE)
+_PASTED_PREFIX: Final = re.compile(
+    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|(?:hf|huggingface)://)(?:models/)?", re.IGNORECASE
+)
 _PASTED_PAGE: Final = re.compile(
     r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
-    r"(?:@(?P<at>[^:?#]+))?"
-    r"(?:/(?:tree|blob|resolve)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
-    r"(?:[/?#][^:]*)?"  # another page of the repository, a query, a fragment
+    r"(?:@(?P<at>[^/:?#]+))?"
+    r"(?:/(?:tree|blob|resolve|raw)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
+    r"(?P<rest>/[^:?#]*)?"  # a path behind hf://owner/name; another page of the repository behind https://
+    r"(?:\?(?P<query>[^#:]*))?"
+    r"(?:#[^:]*)?"
     r"(?::(?P<tail>[^/:]+))?"
 )
+# Options of llama.cpp, and the commands of programs that take a repository of the Hub.
+_REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
+_FILE_OPTIONS: Final = ("-hff", "--hf-file")
+_COMMANDS: Final = re.compile(r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker)(?:[-.].*)?", re.IGNORECASE)
 
 
 class DownloadId(Value, frozen=True):
@@ -75,22 +84,45 @@ def _split_tail(text: str) -> tuple[str, str | None]:
 
 
 def parse_pasted(text: str) -> DownloadId:
-    """Reads what a person pastes: an id, or the address of a repository, or of a file in it, on the Hub.
+    """Reads what a person pastes: an id, an address on the Hub, or a whole command of llama.cpp, Ollama or the Hub's client.
 
-    The page of a file or a folder asks for the variant of that name.
+    The page of a file or a folder asks for the variant of that path, which may hold `/`.
 
     Raises:
         InvalidRepoIdError: There is no `owner/name` in it.
     """
-    bare = _PASTED_PREFIX.sub("", text.strip())
-    if bare != text.strip() and (page := _PASTED_PAGE.fullmatch(bare)):
-        revision = page["at"] or unquote(page["revision"] or "main")
-        name = unquote(page["path"] or "").rstrip("/").rpartition("/")[2]
-        parsed = DownloadId(page["repo_id"], page["tail"] or name or None, None if revision == "main" else revision)
-    else:
-        parsed = DownloadId.parse(bare)
+    words = text.replace("'", " ").replace('"', " ").split()
+    words = words[words[:1] == ["$"] :]
+    is_command = len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2])
+    parsed = _of_command(words) if is_command else _of_reference(text.strip())
     check_repo_id(parsed.repo_id)
     return parsed
+
+
+def _of_reference(text: str) -> DownloadId:
+    bare = _PASTED_PREFIX.sub("", text)
+    page = _PASTED_PAGE.fullmatch(bare)
+    if page is None or bare == text:
+        return DownloadId.parse(bare)
+    is_file_address = text.partition("://")[0].lower() in ("hf", "huggingface")
+    shown = parse_qs(page["query"] or "").get("show_file_info", [""])[0]
+    path = shown or unquote(page["path"] or (page["rest"] if is_file_address else "") or "").strip("/")
+    revision = unquote(page["at"] or page["revision"] or "main")
+    return DownloadId(page["repo_id"], page["tail"] or path or None, None if revision == "main" else revision)
+
+
+def _of_command(words: list[str]) -> DownloadId:
+    """The repository behind `-hf`, or the first word that names one; the file and the revision where they are stated."""
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    values = dict(pairwise(parts))
+    plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
+    paths = [word for word in (*plain, *parts[1:]) if "/" in word]
+    named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
+    found = _of_reference(named)
+    files = [word for word in plain if word.lower().endswith(".gguf") and word != named]
+    tag = next((values[option] for option in _FILE_OPTIONS if option in values), next(iter(files), found.quantization))
+    revision = values.get("--revision", found.revision)
+    return DownloadId(found.repo_id, None if tag == "latest" else tag, None if revision == "main" else revision)
 
 
 def check_repo_id(repo_id: str) -> None:

@@ -1,22 +1,34 @@
 """From the file names of a repository to what a person can choose: variants and their companions.
 
-Pure: names and sizes in, values out. How one name reads stands in `file_names` and `quantization`, which files are
-no models in `companions`, and which variant is taken in `choosing`.
+Pure: names and sizes in, values out. How one name reads is in `file_names` and `quantization`, which files are companions
+in `companions`, and which variant is taken in `choosing`.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 
-from gglib_nb.domain.companions import Companion, CompanionKind, find_companions
+from gglib_nb.domain.companions import (
+    HEAD_WORDS,
+    Companion,
+    CompanionKind,
+    HeaderKind,
+    find_companions,
+    names_agree,
+    sizes_differ,
+)
 from gglib_nb.domain.file_names import FileName, SplitKind, parse_path
 from gglib_nb.domain.quantization import Quantization
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
 # model by folder (common/download.cpp); the order among precisions is ours.
 _PROJECTOR_PRECISIONS: Final = ("F16", "BF16", "Q8_0", "F32")
+# A draft is read for every token, so the smallest that predicts as well as F16.
+_DRAFT_PRECISIONS: Final = ("Q8_0", "Q4_0", "Q4_K_M", "BF16", "F16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +43,7 @@ class Variant:
         shards_expected: How many files the whole set has.
         split: How it was cut; None for a single file.
         stem: The name without `.gguf` and shard number.
-        folder: Where it lies; empty at the root.
+        folder: Its folder in the repository; empty at the root.
         key: The tail of its download id: unique in the repository whatever the case.
     """
 
@@ -63,13 +75,18 @@ class Variant:
         return tuple(number for number in range(1, self.shards_expected + 1) if number not in present)
 
     @property
+    def name(self) -> str:
+        """What to show a person: the key, or where that is a hash the path without ending and shard number."""
+        return "/".join(filter(None, (self.folder, self.stem))) if self.key.startswith("~") else self.key
+
+    @property
     def is_big_endian(self) -> bool:
         """Whether its name says that it was built for big-endian machines (`-be`, `big-endian`)."""
         words = parse_path(self.files[0]).base_words
         return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Variants:
     """What a repository offers.
 
@@ -81,13 +98,45 @@ class Variants:
     variants: tuple[Variant, ...]
     companions: tuple[Companion, ...]
 
+    @cached_property
+    def single_files(self) -> tuple[Variant, ...]:
+        """Each companion as something to download by itself, by its own path."""
+        taken = {variant.key.casefold() for variant in self.variants}
+        alone = [_variant([parse_path(one.path)], {one.path: one.size_bytes}) for one in self.companions]
+        return tuple(replace(one, key=key) for one, key in zip(alone, _stem_keys(alone, taken), strict=True))
+
+    @cached_property
+    def model_folders(self) -> Mapping[str, bool]:
+        """The folders that hold models, and whether those of each are editions of one model."""
+        by_folder: defaultdict[str, list[FileName]] = defaultdict(list)
+        for variant in self.variants:
+            by_folder[variant.folder].append(parse_path(variant.files[0]))
+        return {folder: _are_editions(names) for folder, names in by_folder.items()}
+
+    @cached_property
+    def holds_one_model(self) -> bool:
+        """Whether all variants are editions of one model."""
+        return _are_editions([parse_path(variant.files[0]) for variant in self.variants])
+
+    @cached_property
+    def has_one_name(self) -> bool:
+        """Whether all variants have one name but for their labels."""
+        return len({_edition(parse_path(variant.files[0])) for variant in self.variants}) == 1
+
+    @property
+    def offered(self) -> tuple[Variant, ...]:
+        """The variants; where there are none, the companions."""
+        return self.variants or self.single_files
+
     def by_key(self, key: str) -> Variant | None:
-        """The variant of that key, whatever its case; None where there is none."""
+        """The variant, or the companion by itself, of that key in any case; None where there is none."""
         folded = key.casefold()
-        return next((variant for variant in self.variants if variant.key.casefold() == folded), None)
+        return next((one for one in (*self.variants, *self.single_files) if one.key.casefold() == folded), None)
 
 
-def variants_of(files: Iterable[str | tuple[str, int | None]]) -> Variants:
+def variants_of(
+    files: Iterable[str | tuple[str, int | None]], stated: Mapping[str, HeaderKind] = MappingProxyType({})
+) -> Variants:
     """Sorts the files of a repository into variants and companions; anything else (a README) is left out.
 
     A variant is the files of one folder that share a name (but for the shard number), the way they were split and
@@ -95,30 +144,74 @@ def variants_of(files: Iterable[str | tuple[str, int | None]]) -> Variants:
 
     Args:
         files: Paths in the repository with `/`, alone or with their size in bytes.
+        stated: What the headers of files say they are, by path; the others are told apart by their names.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
     names = [parse_path(path) for path in sorted(sizes)]
-    kinds = find_companions(names, sizes)
+    kinds = find_companions(names, sizes, stated)
     models = [name for name in names if name.is_gguf and name.path not in kinds]
     sets = sorted((_variant(members, sizes) for members in _sets(models)), key=lambda variant: variant.files[0])
     return Variants(_with_keys(sets), tuple(Companion(path, kind, sizes[path]) for path, kind in kinds.items()))
 
 
-def companion_for(variants: Variants, variant: Variant, kind: CompanionKind = "mmproj") -> Companion | None:
-    """The companion of a kind that fits the variant best; None where there is none.
+def companion_for(
+    variants: Variants,
+    variant: Variant,
+    kind: CompanionKind = "mmproj",
+    confirm: Callable[[Companion], bool | None] = lambda _companion: None,
+) -> Companion | None:
+    """The companion of a kind that fits the variant best; None where none is known to fit.
 
-    Its folder first, then the root; then the one whose name shares most with the variant's; then the precision:
-    F16, BF16, Q8_0, F32.
+    Names have to agree. A companion whose name names no model (`mmproj-F16`) goes with the models of its folder, and from
+    the root with all, if these are editions of one model; so does any in a repository with a single model.
+
+    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the precision.
+
+    Args:
+        variants: What the repository offers.
+        variant: One of its variants.
+        kind: Of the companion.
+        confirm: What headers say about a companion and this variant, which outranks the names; None where they do not tell.
     """
-    candidates = [companion for companion in variants.companions if companion.kind == kind]
-    return min(candidates, key=lambda companion: _distance(companion, variant), default=None)
+    candidates = [one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf]
+    if variant.folder not in variants.model_folders:
+        return None  # a companion by itself
+    fitting = [one for one in candidates if _fits(variants, one, variant, confirm(one))]
+    return min(fitting, key=lambda companion: _distance(companion, variant), default=None)
+
+
+def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed: bool | None) -> bool:
+    """Whether a companion belongs to a variant."""
+    name, model = parse_path(companion.path), parse_path(variant.files[0])
+    agree = names_agree(name, model)
+    if agree or confirmed is not None:
+        return (agree is not False and confirmed is True) or (agree is True and confirmed is None)
+    if agree is None and name.folder in variants.model_folders and name.folder:
+        return name.folder == variant.folder and variants.model_folders[name.folder]
+    if agree is None:
+        return variants.holds_one_model
+    return variants.has_one_name and not sizes_differ(name, model)
+
+
+def _are_editions(names: list[FileName]) -> bool:
+    """Whether names are of one model: they share a word, and none states another size."""
+    editions = {_edition(name) for name in names}
+    common = set.intersection(*map(set, editions)) if editions else set()
+    sizes = [name.size_words for name in names if name.size_words]
+    return len(editions) <= 1 or (bool(common) and all(sizes[0] & size for size in sizes))
+
+
+def _edition(name: FileName) -> tuple[str, ...]:
+    return tuple(word for word in name.base_words if word not in HEAD_WORDS)
 
 
 def _distance(companion: Companion, variant: Variant) -> tuple[int, int, int, str]:
-    name, words = parse_path(companion.path), parse_path(variant.files[0]).words
-    away = 0 if name.folder == variant.folder else 1 if not name.folder else 2
-    precision = _PROJECTOR_PRECISIONS.index(name.label) if name.label in _PROJECTOR_PRECISIONS else 9
-    return away, -len(set(words).intersection(name.words)), precision, companion.path
+    name, words = parse_path(companion.path), parse_path(variant.files[0]).base_words
+    # The projector for pictures comes before that for sound, where a model has two.
+    away = (0 if name.folder == variant.folder else 1 if not name.folder else 2) + 3 * ("audio" in name.words)
+    precisions = _PROJECTOR_PRECISIONS if companion.kind == "mmproj" else _DRAFT_PRECISIONS
+    precision = precisions.index(name.label) if name.label in precisions else 9
+    return away, -len(set(words).intersection(name.base_words)), precision, companion.path
 
 
 def _sets(models: Iterable[FileName]) -> list[list[FileName]]:
@@ -166,14 +259,20 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
     for variant in variants:
         by_label[variant.quantization or ""].append(variant)
     keys = {group[0].files: label for label, alike in by_label.items() if label and (group := _named_by(alike))}
-    stems = Counter(variant.stem.casefold() for variant in variants if variant.files not in keys)
+    others = [variant for variant in variants if variant.files not in keys]
     taken = {key.casefold() for key in keys.values()}
-    for variant in variants:
-        if variant.files not in keys:
-            folded = variant.stem.casefold()
-            is_free = stems[folded] == 1 and folded not in taken and ":" not in folded
-            keys[variant.files] = variant.stem if is_free else _hashed(variant)
+    keys |= {variant.files: key for variant, key in zip(others, _stem_keys(others, taken), strict=True)}
     return tuple(replace(variant, key=keys[variant.files]) for variant in variants)
+
+
+def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
+    """The stem of each where it is unique, else a hash of its first path."""
+    stems = Counter(variant.stem.casefold() for variant in variants)
+
+    def is_free(stem: str) -> bool:
+        return stems[stem] == 1 and stem not in taken and ":" not in stem
+
+    return [variant.stem if is_free(variant.stem.casefold()) else _hashed(variant) for variant in variants]
 
 
 def preferred(alike: Iterable[Variant]) -> list[Variant]:

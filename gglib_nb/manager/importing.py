@@ -4,6 +4,7 @@ Reads names, headers and the small files that other programs keep beside; bounde
 thread and asks nobody.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
+from gglib_nb.domain.companions import Companion, HeaderKind, headers_agree, kind_of_header
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.gguf import header_facts, read_header
+from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.gguf import GgufHeader, header_facts, read_header
 from gglib_nb.domain.importing import FileOrigin, ImportProgress, SkippedFile, local_name, origin_of
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
@@ -118,23 +121,47 @@ class Importer:
         yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
 
     def _take_group(self, group: _Group) -> None:
-        variants = variants_of((path, found.size_bytes) for path, found in group.files.items())
+        headers = {path: header for path, found in group.files.items() if (header := self._header(found)) is not None}
+        variants = variants_of(
+            ((path, found.size_bytes) for path, found in group.files.items()), _kinds_by_header(headers)
+        )
         used: set[str] = set()
         for variant in variants.variants:
-            self._take(group, variants, variant, used)
+            self._take(group, variants, variant, headers, used)
         for companion in variants.companions:
             if companion.path in group.files and companion.path not in used:
                 self._skip(group.files[companion.path].path, f"goes with a model ({companion.kind}) and is none itself")
 
-    def _take(self, group: _Group, variants: Variants, variant: Variant, used: set[str]) -> None:
+    def _header(self, found: _Found) -> GgufHeader | None:
+        """None where it cannot be read; the refusal says so where a model would be made of it."""
+        self._done_files += 1
+        if self._tell is not None:
+            self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
+        with contextlib.suppress(OSError, GgufError):
+            return _read_header(found.path)
+        return None
+
+    def _take(
+        self,
+        group: _Group,
+        variants: Variants,
+        variant: Variant,
+        headers: Mapping[str, GgufHeader],
+        used: set[str],
+    ) -> None:
         paths = [group.files[path].path for path in variant.files]
+
+        def agree(companion: Companion) -> bool | None:
+            projector, model = headers.get(companion.path), headers.get(variant.files[0])
+            return headers_agree(projector, model) if projector is not None and model is not None else None
+
         try:
             self._refuse(variant, paths)
-            projector = companion_for(variants, variant, "mmproj")
-            files = [self._stored(group.files[path], "shard") for path in variant.files]
+            files = [_stored(group.files[path], "shard", headers.get(path)) for path in variant.files]
             check_split_set(files)
-            if projector is not None and projector.path in group.files:
-                files.append(self._stored(group.files[projector.path], "mmproj"))
+            projector = companion_for(variants, variant, "mmproj", agree)
+            if projector is not None:
+                files.append(_stored(group.files[projector.path], "mmproj", headers.get(projector.path)))
                 used.add(projector.path)
             model = self._model(group, variant, tuple(files))
         except (GglibError, OSError) as error:
@@ -154,26 +181,6 @@ class Importer:
         first = self._seen.setdefault((found.st_dev, found.st_ino), paths[0])
         if first != paths[0]:
             raise GgufError(f"is the same file as {first}")
-
-    def _stored(self, found: _Found, kind: str) -> StoredFile:
-        self._done_files += 1
-        if self._tell is not None:
-            self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
-        with found.path.open("rb", buffering=0) as opened:
-            fd = opened.fileno()
-            status = os.fstat(fd)
-            header = read_header(lambda offset, length: read_at(fd, length, offset), status.st_size)
-        return StoredFile(
-            target=str(found.path),
-            path_in_repo=found.origin.path_in_repo,
-            kind=kind,
-            size_bytes=status.st_size,
-            sha256=_stated_sha256(found.path),
-            is_verified=False,
-            mtime_ns=status.st_mtime_ns,
-            was_present=True,
-            facts=header_facts(header),
-        )
 
     def _model(self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]) -> Model:
         id_, commit_sha, origin = self._identity(group, variant, files)
@@ -195,6 +202,44 @@ class Importer:
 
     def _skip(self, path: Path, reason: str) -> None:
         self.skipped.append(SkippedFile(str(path), reason))
+
+
+def _read_header(path: Path) -> GgufHeader:
+    with path.open("rb", buffering=0) as opened:
+        fd = opened.fileno()
+        return read_header(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
+
+
+def _stored(found: _Found, kind: str, header: GgufHeader | None) -> StoredFile:
+    """What is registered of a file.
+
+    Raises:
+        GgufError: Its header cannot be read.
+        OSError: The file cannot be read.
+    """
+    facts = header_facts(_read_header(found.path) if header is None else header)
+    status = found.path.stat()
+    return StoredFile(
+        target=str(found.path),
+        path_in_repo=found.origin.path_in_repo,
+        kind=kind,
+        size_bytes=status.st_size,
+        sha256=_stated_sha256(found.path),
+        is_verified=False,
+        mtime_ns=status.st_mtime_ns,
+        was_present=True,
+        facts=facts,
+    )
+
+
+def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]:
+    """What the headers say the files are; a later shard, whose header does not tell, is what the first one is."""
+    kinds = {path: kind for path, header in headers.items() if (kind := kind_of_header(header)) is not None}
+    names = [parse_path(path) for path in headers]
+    of_set = {(name.folder, name.stem): kinds[name.path] for name in names if name.split and name.path in kinds}
+    return {
+        name.path: of_set[name.folder, name.stem] for name in names if name.split and (name.folder, name.stem) in of_set
+    } | kinds
 
 
 def _groups(found: list[_Found]) -> Iterator[_Group]:

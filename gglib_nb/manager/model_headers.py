@@ -17,13 +17,13 @@ from gglib_nb.errors import GgufError, HubError, InvalidConfigError, TransferErr
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 
 Model = tuple[str, ...]
-"""What the variants of one model have in common: the words of their names without the label."""
+"""What the variants of one model have in common: the words of their folders and names without the label."""
 
 _KIB: Final = 1024
 _MIB: Final = 1024**2
 # How much is read of a header and how much at once. Converters write what the estimate needs in the first kilobytes,
-# before the vocabulary; where it comes behind, the vocabulary (some megabytes) has to be walked through.
-_LOOKS: Final = ((256 * _KIB, 256 * _KIB), (3 * _MIB, _MIB))
+# before the vocabulary. mlx writes its keys in no order; then the vocabulary (up to some 16 MB) is read first.
+_LOOKS: Final = ((256 * _KIB, 256 * _KIB), (32 * _MIB, 2 * _MIB))
 # Repositories with more models are rare, and each further one costs two requests.
 _MOST_MODELS: Final = 8
 _AT_ONCE: Final = 4
@@ -38,7 +38,7 @@ class RangeReader(Protocol):
 
 def model_of(variant: Variant) -> Model:
     """Which model a variant is a quantization of."""
-    return parse_path(variant.files[0]).base_words
+    return parse_path(variant.files[0]).model
 
 
 def read_headers(hub: RangeReader, listing: RepoListing, variants: Iterable[Variant]) -> Mapping[Model, GgufHeader]:

@@ -84,6 +84,8 @@ def remote_files(model: Model, listing: RepoListing, models_directory: Path) -> 
     found = []
     for stored in model.files:
         parts = by_place.get(parse_path(stored.path_in_repo).place)
+        if parts is None and (renamed := listing.with_content(stored.sha256)) is not None:
+            parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
         if parts is None:
             raise RemoteChangedError(
                 f"{listing.repo_id} has no {stored.path_in_repo} at the commit {listing.commit_sha[:8]} any more."
@@ -167,6 +169,7 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
 
 def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
     """Whether what would be fetched now is what is here: the same files, by their digests."""
-    here = {file.path_in_repo: file.sha256 for file in model.files}
-    there = {file.path_in_repo: file.sha256 for file in fresh.files}
-    return model.commit_sha == fresh.commit_sha or (None not in there.values() and here == there)
+    here = sorted((file.kind, file.sha256 or "") for file in model.files)
+    there = sorted((file.kind, file.sha256 or "") for file in fresh.files)
+    is_known = all(file.sha256 for file in fresh.files)
+    return model.commit_sha == fresh.commit_sha or (is_known and here == there)

@@ -25,6 +25,7 @@ from gglib_nb.errors import (
     GatedRepoError,
     HubUnavailableError,
     IncompleteShardSetError,
+    NoGgufFilesError,
 )
 from gglib_nb.manager.disk_space import DiskSpace, bytes_to_write, disk_space_at, files_of, queued_files
 from gglib_nb.manager.donors import ReuseEstimator
@@ -84,7 +85,7 @@ class Planner:
         listing = self._hub.list_files(repo_id, revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         choice, undecided = _choice(listing, variants, quantization, self.memory.ram_bytes)
-        shown = variants.variants if quantization is None or choice is None else (choice.variant,)
+        shown = variants.offered if quantization is None or choice is None else (choice.variant,)
         gate = self._gate(listing)
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
         reusable = self._estimator.reusable_bytes(listing, shown, self._models()) if gate is None else {}
@@ -211,8 +212,8 @@ def _choice(
     """What the rule takes; None, and why, where nothing was asked for and the rule takes nothing."""
     try:
         return choose(variants, quantization, ram_bytes, repository=listing.repo_id), ""
-    except (AmbiguousQuantizationError, IncompleteShardSetError) as error:
-        if quantization is not None:
+    except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
+        if quantization is not None or not variants.offered:
             raise
         return None, str(error)
 

@@ -21,7 +21,7 @@ from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_
 from gglib_nb.errors import CatalogError, HubUnavailableError, RequestError
 from gglib_nb.manager.donors import registered_donors
 
-_MOST_FILES: Final = 1000  # far more than any model is cut into, and every one costs a row, a journal and a lease
+_MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
 class Hub(Protocol):

@@ -74,8 +74,8 @@ def _change(hub: UpdatingHub, model: Model, file: StoredFile, listing: RepoListi
     if listing.commit_sha == model.commit_sha:
         return FileChange(file.path_in_repo, "same")
     parts = _parts(listing, file.path_in_repo)
-    if not parts:
-        return FileChange(file.path_in_repo, "gone")
+    if not parts:  # under another name now, where the digest is listed
+        return FileChange(file.path_in_repo, "gone" if listing.with_content(file.sha256) is None else "same")
     if parse_path(file.path_in_repo).place != file.path_in_repo:
         before = (
             ()

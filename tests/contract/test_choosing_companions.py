@@ -127,3 +127,39 @@ async def test_a_plan_offers_the_one_that_matches(manager: DownloadManager) -> N
         ("mmproj-m-F32.gguf", True),
     ]
     assert [[one.path for one in variant.companions] for variant in plan.variants] == [["mmproj-m-F16.gguf"]] * 2
+
+
+@pytest.mark.parametrize("wanted", ["mmproj-m-F32.gguf", "mmproj-m-F32", "MMPROJ-M-F32.gguf"])
+async def test_a_companion_that_is_listed_can_be_downloaded_by_itself(
+    manager: DownloadManager, tmp_path: Path, wanted: str
+) -> None:
+    path = await manager.download(BOTH, wanted)
+
+    assert path == tmp_path / "models" / BOTH / "mmproj-m-F32.gguf"
+    plan = await manager.plan(BOTH, wanted)
+    assert [(row.key, row.is_present) for row in plan.variants] == [("mmproj-m-F32", True)]
+
+
+async def test_a_repository_of_companions_alone_lists_them_and_gives_each(
+    manager: DownloadManager, hub: DemoHub
+) -> None:
+    files = {"mmproj-F16.gguf": 2_000, "lora/style-F16.gguf": 3_000, "m.imatrix": b"matrix"}
+    hub.add_repository(make_repository("demo/parts-GGUF", files))
+
+    plan = await manager.plan("demo/parts-GGUF")
+    paths = [await manager.download("demo/parts-GGUF", row.key) for row in plan.variants]
+
+    assert sorted(path.name for path in paths) == ["m.imatrix", "mmproj-F16.gguf", "style-F16.gguf"]
+    assert plan.recommended is None
+
+
+async def test_a_draft_comes_with_its_model(manager: DownloadManager, hub: DemoHub) -> None:
+    files = {"m-7B-Q4_K_M.gguf": 60_000, "mtp-m-7B.gguf": 20_000, "mtp-n-7B.gguf": 20_000}
+    hub.add_repository(make_repository("demo/draft-GGUF", files))
+
+    await manager.download("demo/draft-GGUF", companions=("draft",))
+
+    assert {Path(file.target).name: file.kind for file in manager.catalog.models()[0].files} == {
+        "m-7B-Q4_K_M.gguf": "shard",
+        "mtp-m-7B.gguf": "draft",
+    }

@@ -238,17 +238,17 @@ async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobyte
     assert (memory.weights_bytes, memory.kv_cache_bytes, memory.is_rough) == (8_000_000, 224 * MIB, False)
 
 
-async def test_a_shape_behind_the_vocabulary_costs_less_than_4_mb_and_is_marked_as_rough(
+async def test_a_shape_behind_the_vocabulary_costs_the_vocabulary_and_is_known_too(
     manager: DownloadManager, hub: DemoHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape="last")}))
 
     plan = await manager.plan(LARGE)
 
-    assert sum(record.bytes_sent for record in hub.requests) < 4_000_000
+    assert sum(record.bytes_sent for record in hub.requests) < 8_500_000
     memory = plan.variants[0].memory
     assert memory is not None
-    assert (memory.kv_cache_bytes, memory.is_rough) == (None, True)
+    assert (memory.kv_cache_bytes, memory.is_rough) == (448 * MIB, False)
 
 
 async def test_25_variants_of_one_model_cost_four_requests(manager: DownloadManager, hub: DemoHub) -> None:

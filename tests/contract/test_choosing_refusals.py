@@ -204,7 +204,7 @@ async def test_a_private_repository_opens_to_its_token(
 
 
 async def test_a_companion_that_cannot_be_fetched_along_is_refused(manager: DownloadManager) -> None:
-    with pytest.raises(RequestError, match="'imatrix' cannot be fetched along; only mmproj can"):
+    with pytest.raises(RequestError, match="'imatrix' cannot be fetched along; only mmproj, draft can"):
         await manager.queue_smart("demo/vision-GGUF", companions=("imatrix",))
     with pytest.raises(RequestError, match="demo/small-GGUF has no mmproj to go with Q4_K_M"):
         await manager.queue_smart("demo/small-GGUF", companions=("mmproj",))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, ImportReport, StorageError
+from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.importing import ImportProgress
 from tests.support.hub import small_gguf
 
@@ -125,6 +126,87 @@ def test_the_digest_tells_the_repository_where_a_registered_model_has_it(
     report = manager.sync.import_folder(copy.parent)
 
     assert [row.repo_id for row in report.imported] == ["demo/small-GGUF"]
+
+
+def headed(folder: Path, name: str, **keys: Value) -> Path:
+    """A file with these keys in its header, whatever its name; `__` stands for a dot."""
+    metadata = {key.replace("__", "."): value for key, value in keys.items()}
+    content = gguf_content(metadata, [Tensor(f"{number}.weight", (64,), "F32") for number in range(8)], name)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"".join(bytes(piece) for piece in content.slices()))
+    return folder / name
+
+
+def whole(architecture: str, width: int = 64) -> dict[str, Value]:
+    return {
+        "general.architecture": architecture,
+        f"{architecture}.block_count": 2,
+        f"{architecture}.embedding_length": width,
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "medusa-1.1-l2-7b.Q4_K_M.gguf",
+        "rwkv-5-eagle-7b-Q4_K_M.gguf",
+        "voice-assistant-8b-Q8_0.gguf",
+        "my-merged-lora-f16.gguf",
+    ],
+)
+def test_in_a_flat_folder_the_header_says_what_is_a_model(manager: DownloadManager, tmp_path: Path, name: str) -> None:
+    headed(tmp_path / "flat", "other-7B-Q4_K_M.gguf", **whole("llama"))
+    headed(tmp_path / "flat", name, **whole("llama"))
+
+    assert len(manager.sync.import_folder(tmp_path / "flat").imported) == 2
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        ({"general__architecture": "clip"}, "mmproj"),
+        ({"general__architecture": "llama", "general__type": "adapter"}, "adapter"),
+        ({"general__type": "imatrix"}, "imatrix"),
+        ({"general__architecture": "controlvector"}, "adapter"),
+    ],
+)
+def test_what_the_header_says_is_no_model_is_none_whatever_its_name(
+    manager: DownloadManager, tmp_path: Path, keys: dict[str, Value], kind: str
+) -> None:
+    headed(tmp_path / "flat", "innocent-7B-Q8_0.gguf", **keys)
+
+    report = manager.sync.import_folder(tmp_path / "flat")
+
+    assert report.imported == ()
+    assert f"({kind})" in report.skipped[0].reason
+
+
+def test_a_projector_goes_to_the_model_that_its_header_fits(manager: DownloadManager, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    for name, architecture in (
+        ("Qwen3.5-9B", "qwen35"),
+        ("DeepSeek-R1-Distill-8B", "llama"),
+        ("gemma-4-E4B", "gemma4"),
+    ):
+        headed(flat, f"{name}-Q4_K_M.gguf", **whole(architecture, 2560), general__basename=name)
+    clip = {"general.architecture": "clip", "general.type": "mmproj", "clip.projector_type": "gemma4v"}
+    headed(flat, "mmproj-F16.gguf", **clip, clip__vision__projection_dim=2560, general__basename="gemma-4-E4B")
+
+    rows = manager.sync.import_folder(flat).imported
+
+    assert {row.path: row.projector_path for row in rows} == {
+        str(flat / "Qwen3.5-9B-Q4_K_M.gguf"): None,
+        str(flat / "DeepSeek-R1-Distill-8B-Q4_K_M.gguf"): None,
+        str(flat / "gemma-4-E4B-Q4_K_M.gguf"): str(flat / "mmproj-F16.gguf"),
+    }
+
+
+def test_a_quantization_that_the_name_does_not_state_is_read_from_the_header(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    headed(tmp_path / "flat", "model-iq4xs.gguf", **whole("llama"), general__file_type=30)
+
+    assert [row.quantization for row in manager.sync.import_folder(tmp_path / "flat").imported] == ["IQ4_XS"]
 
 
 def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp_path: Path) -> None:

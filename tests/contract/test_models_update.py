@@ -112,6 +112,17 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: P
 
 
 @pytest.mark.slow
+def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    publish(hub, None, **{"renamed-model-Q4_K_M.gguf": gguf()})
+
+    [found] = manager.sync.updates()
+
+    assert (found.has_update, found.changes) == (False, ())
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    manager.sync.verify("mended")
+    assert manager.sync.repair("mended").is_needed
+
+
 def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
     manager: DownloadManager, hub: DemoHub, path: Path
 ) -> None:

@@ -26,7 +26,7 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
         ("p = %gguf pat", "pat", ["path"]),
         ("%gguf queue --f", "--f", ["--force"]),
         ("%gguf queue --force --f", "--f", []),
-        ("%gguf queue a/b --with ", "", ["mmproj"]),
+        ("%gguf queue a/b --with ", "", ["mmproj", "draft"]),
         ("%gguf search x --sort l", "l", ["likes"]),
         ("%gguf cancel ", "", ["--all", "owner/active:Q4_K_M", "owner/first:Q8_0", "other/paused:Q8_0"]),
         ("%gguf cancel owner/f", "owner/f", ["owner/first:Q8_0"]),

@@ -1,6 +1,7 @@
 """Which tensors are taken from files that are here: candidates, samples, verdicts, copies, and always the right bytes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import event, given, settings
@@ -168,6 +169,17 @@ def test_a_file_of_another_repository_is_the_same_model_by_architecture_names_an
     assert not is_same_model(wanted, table_of(gguf_bytes(held, architecture="qwen3")))
     assert not is_same_model(wanted, table_of(gguf_bytes(held[:1])))
     assert not is_same_model(wanted, table_of(gguf_bytes([held[0], Held("b", noise(84, 2))])))
+
+
+def test_a_later_shard_is_compared_by_its_tensors_as_it_names_no_architecture() -> None:
+    held = [Held("a", noise(40, 1)), Held("b", noise(80, 2))]
+    whole = table_of(gguf_bytes(held))
+    metadata = {"split.count": 3, "split.no": 1}
+    shard = replace(whole, header=replace(whole.header, metadata=metadata), tensors=whole.tensors[1:])
+
+    assert is_same_model(shard, whole)
+    assert is_same_model(whole, shard)
+    assert not is_same_model(shard, table_of(gguf_bytes([Held("b", noise(84, 2))])))
 
 
 class Assembly:

@@ -81,13 +81,36 @@ def test_an_id_can_be_pasted(id_):
         ("https://huggingface.co/owner/repo/tree/refs%2Fpr%2F1", "owner/repo@refs/pr/1"),
         ("https://huggingface.co/owner/repo/tree/main/UD-Q4_K_XL", "owner/repo:UD-Q4_K_XL"),
         ("https://huggingface.co/owner/repo/blob/main/repo-Q4_K_M.gguf", "owner/repo:repo-Q4_K_M.gguf"),
-        ("https://huggingface.co/owner/repo/resolve/v1/Q8/a%20b.gguf?download=true", "owner/repo@v1:a b.gguf"),
+        ("https://huggingface.co/owner/repo/resolve/v1/Q8/a%20b.gguf?download=true", "owner/repo@v1:Q8/a b.gguf"),
         ("https://huggingface.co/owner/repo/discussions/3#a", "owner/repo"),
         ("https://huggingface.co/owner/repo?library=gguf", "owner/repo"),
+        ("https://huggingface.co/owner/repo?show_file_info=repo-Q8_0.gguf", "owner/repo:repo-Q8_0.gguf"),
+        ("https://huggingface.co/owner/repo/tree/v1?show_file_info=Q8%2Fa.gguf", "owner/repo@v1:Q8/a.gguf"),
+        ("hf://owner/repo", "owner/repo"),
+        ("hf://owner/repo/file.gguf", "owner/repo:file.gguf"),
+        ("hf://models/owner/repo@rev/sub/file", "owner/repo@rev:sub/file"),
+        ("hf://owner/repo@refs%2Fpr%2F1/a.gguf", "owner/repo@refs/pr/1:a.gguf"),
     ],
 )
 def test_the_address_of_a_page_names_its_repository_revision_and_file(pasted, text):
     assert str(parse_pasted(pasted)) == text
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("llama-server -hf owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        ("./build/bin/llama-server -c 4096 -hf owner/repo:Q4_K_M --port 8/0", "owner/repo:Q4_K_M"),
+        ("llama-cli --hf-repo=owner/repo --hf-file sub/x.gguf", "owner/repo:sub/x.gguf"),
+        ("ollama run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        ("$ ollama run --verbose 'hf.co/owner/repo:latest'", "owner/repo"),
+        ("hf download owner/repo sub/file-Q4_0.gguf --local-dir models/here", "owner/repo:sub/file-Q4_0.gguf"),
+        ("huggingface-cli download owner/repo --revision v2 --include *.gguf", "owner/repo@v2"),
+        ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+    ],
+)
+def test_a_command_of_another_program_means_the_repository_that_it_names(command, text):
+    assert str(parse_pasted(command)) == text
 
 
 @pytest.mark.parametrize(

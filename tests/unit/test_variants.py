@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.domain.companions import HeaderKind
+from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import Variants, companion_for, variants_of
+
+GB = 10**9
 
 
 def labels(*files: str) -> set[tuple[str | None, str]]:
@@ -260,6 +264,109 @@ def test_the_projector_of_the_folder_of_the_name_and_of_the_best_precision_fits(
     assert companion_for(listing, in_folder) == next(c for c in listing.companions if c.path == "a/mmproj-BF16.gguf")
     assert companion_for(listing, at_root) == next(c for c in listing.companions if c.path == "mmproj-M-2B-Q8_0.gguf")
     assert companion_for(listing, at_root, "draft") is None
+
+
+def projectors(*files: str | tuple[str, int]) -> dict[str, str | None]:
+    """The projector of each variant, by its first file."""
+    listing = variants_of(files)
+    found = {one.files[0]: companion_for(listing, one) for one in listing.variants}
+    return {path: companion.path if companion else None for path, companion in found.items()}
+
+
+def test_a_projector_belongs_to_the_model_that_its_name_names_and_to_no_other_size_or_family() -> None:
+    projector = "mmproj-gemma-3-4b-it-f16.gguf"
+    models = ["gemma-3-1b-it-Q8_0.gguf", "gemma-3-27b-it-Q8_0.gguf", "Qwen3-0.6B-Q8_0.gguf", "gemma-3-4b-it-Q8_0.gguf"]
+
+    assert projectors(projector, *models) == dict.fromkeys(models[:3]) | {models[3]: projector}
+
+
+def test_a_projector_that_names_no_model_is_paired_with_none_of_several() -> None:
+    models = ["Qwen3.5-9B-Q4_K_M.gguf", "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf", "gemma-4-E4B-it-Q4_K_M.gguf"]
+
+    assert projectors("mmproj-F16.gguf", *models) == dict.fromkeys(models)
+    assert projectors("mmproj-gemma-4-E4B-it.gguf", *models) == dict.fromkeys(models[:2]) | {
+        models[2]: "mmproj-gemma-4-E4B-it.gguf"
+    }
+
+
+@pytest.mark.parametrize(
+    ("projector", "model"),
+    [
+        ("mmproj-model-f16.gguf", "ggml-model-Q4_K_M.gguf"),
+        ("mmproj-BF16.gguf", "UD-Q4_K_XL/gemma-3-27b-it-UD-Q4_K_XL.gguf"),
+        ("mmproj-Mistral-Small-3.1-24B.gguf", "Cydonia-24B-v3-Q4_K_M.gguf"),
+        ("X-7B.mmproj-f16.gguf", "X-7B.i1-Q4_K_M.gguf"),
+        ("mmproj-Qwen_Qwen2.5-VL-7B-Instruct-f16.gguf", "Qwen_Qwen2.5-VL-7B-Instruct-Q8_0.gguf"),
+    ],
+)
+def test_a_projector_beside_a_single_model_belongs_to_it(projector: str, model: str) -> None:
+    assert projectors(projector, model) == {model: projector}
+
+
+def test_a_projector_of_another_size_belongs_to_no_model_even_where_there_is_one_only() -> None:
+    assert projectors("mmproj-gemma-3-4b-it.gguf", "gemma-3-27b-it-Q8_0.gguf") == {"gemma-3-27b-it-Q8_0.gguf": None}
+
+
+def test_a_draft_is_offered_with_the_model_that_it_is_for() -> None:
+    drafts = ["mtp-gemma-4-12B-it.gguf", "gpt-oss-120b-eagle3-Q8_0.gguf", "Mistral-Small-3.1-24B-DRAFT-0.5B-Q8_0.gguf"]
+    models = ["gemma-4-12B-it-Q4_K_M.gguf", "gpt-oss-120b-Q4_K_M.gguf", "Mistral-Small-3.1-24B-Q4_K_M.gguf"]
+    listing = variants_of([*drafts, *models])
+    found = {one.files[0]: companion_for(listing, one, "draft") for one in listing.variants}
+
+    assert {path: one and one.path for path, one in found.items()} == dict(zip(models, drafts, strict=True))
+
+
+def test_a_whole_model_with_its_head_built_in_is_no_draft_whatever_the_precisions() -> None:
+    assert kinds(("X-BF16.gguf", 54 * GB), ("X-MTP-Q4_K_M.gguf", 17 * GB), ("X-Q8_0.gguf", 29 * GB)) == {}
+    assert kinds(("X.gguf", 54 * GB), ("X-MTP-Q2_K.gguf", 9 * GB)) == {}
+    assert kinds(("X-Q4_K_M.gguf", 17 * GB), ("X-MTP-BF16.gguf", 2 * GB)) == {"X-MTP-BF16.gguf": "draft"}
+    assert kinds(("X.gguf", 54 * GB), ("X-MTP-Q8_0.gguf", GB)) == {"X-MTP-Q8_0.gguf": "draft"}
+
+
+def test_models_that_differ_in_their_folder_only_have_names_that_say_so() -> None:
+    listing = variants_of(["8B/model-Q4_K_M.gguf", "70B/model-Q4_K_M.gguf"])
+
+    assert [one.name for one in listing.variants] == ["70B/model-Q4_K_M", "8B/model-Q4_K_M"]
+    assert len({parse_path(one.files[0]).model for one in listing.variants}) == 2
+
+
+def test_a_folder_for_each_label_holds_one_model() -> None:
+    paths = [
+        "UD-Q4_K_XL/m-UD-Q4_K_XL-00001-of-00002.gguf",
+        "m-Q8_0/m-Q8_0.gguf",
+        "m-BF16/m-BF16.gguf",
+        "Q2_K/m-Q2_K.gguf",
+    ]
+
+    assert {parse_path(path).model for path in paths} == {("m",)}
+
+
+def test_sets_of_any_number_of_shards_are_one_variant() -> None:
+    for digits in (6, 4):
+        (found,) = variants_of(f"m-Q1-{number:05}-of-{1762:0{digits}}.gguf" for number in range(1, 1763)).variants
+        assert (found.shards_expected, found.is_complete) == (1762, True)
+
+
+def test_every_companion_can_be_downloaded_by_itself_under_a_key_of_its_own() -> None:
+    files = ["m-Q8_0.gguf", "mmproj-F16.gguf", "a/mmproj-F16.gguf", "m.imatrix", "m-F16-LoRA.gguf"]
+    listing = variants_of(files)
+
+    assert {one.files for one in listing.single_files} == {(path,) for path in files[1:]}
+    assert all(listing.by_key(one.key) == one for one in listing.single_files)
+    assert [one.files for one in listing.offered] == [("m-Q8_0.gguf",)]
+    assert len(variants_of(files[1:]).offered) == 4
+
+
+# What a header says
+
+
+def test_a_header_outranks_a_name() -> None:
+    files = ["medusa-1.1-l2-7b.Q4_K_M.gguf", "m-Q4_K_M.gguf", "plain-Q8_0.gguf", "voice-assistant-8b.gguf"]
+    stated: dict[str, HeaderKind] = {files[0]: "model", files[2]: "adapter", files[3]: "likely model"}
+    listing = variants_of(files, stated)
+
+    assert [one.files[0] for one in listing.variants] == [files[1], files[0], files[3]]
+    assert [(one.path, one.kind) for one in listing.companions] == [(files[2], "adapter")]
 
 
 def test_big_endian_builds_are_known_by_name() -> None:

@@ -26,12 +26,15 @@ def read_facts(path: Path) -> Facts:
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:
-    """Whether the shards are one split model, by `split.no`, `split.count` and `split.tensors.count` of their headers.
+    """Whether the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
 
     Raises:
-        IncompleteShardSetError: One is missing, or belongs to another set.
+        IncompleteShardSetError: One is missing, or belongs to another set, or a program could not load the set.
     """
-    shards = [file for file in files if file.kind == "shard" and _number(file, "split_count") > 1]
+    readable = [file for file in files if file.kind == "shard" and file.facts]
+    shards = [file for file in readable if _number(file, "split_count") > 1]
+    if len(shards) < len(readable) > 1:
+        raise IncompleteShardSetError("The files are no shards of one model by their headers; queue another variant.")
     if not shards:
         return
     counts = {_number(shard, "split_count") for shard in shards}
@@ -45,9 +48,25 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
-    is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1
-    if not is_one_set or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)}):
+    architectures = {shard.facts.get("architecture") for shard in shards} - {None}
+    is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1 >= len(architectures)
+    if (
+        not is_one_set
+        or _has_tensor_twice(shards)
+        or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)})
+    ):
         raise IncompleteShardSetError("The shards belong to different models by their headers; queue another variant.")
+
+
+def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
+    from gglib_nb.domain.gguf import tensor_names
+
+    names: list[str] = []
+    for shard in shards:
+        with contextlib.suppress(OSError, GgufError), open(shard.target, "rb", buffering=0) as file:  # noqa: PTH123
+            descriptor = file.fileno()
+            names += tensor_names(lambda offset, length: read_at(descriptor, length, offset), shard.size_bytes)  # noqa: B023
+    return len(set(names)) < len(names)
 
 
 def _number(file: StoredFile, name: str) -> int:
