@@ -10,7 +10,7 @@ import itertools
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -594,18 +594,18 @@ class Operations(ModelOperations):
         """Whoever has seen something end finds it in the database after this."""
         return chain(self._thread.ask(lambda _machine: None), lambda _: self._keeper.look())
 
-    def submit_queue_partials(self, part_of_path: str = "") -> "Future[list[DownloadId]]":
-        """Queues what partial files lie in the models folder and nothing in the queue goes on with.
+    def submit_queue_partials(self, targets: Collection[str] | None = None) -> "Future[list[DownloadId]]":
+        """Queues the unfinished downloads in the models folder that are not in the queue.
 
         Args:
-            part_of_path: Only files whose path holds this text.
+            targets: Only these, as `partials` lists them; None: all.
 
         Returns:
             Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
         """
         asking = self._thread.ask(lambda machine: machine.wanted_targets)
         folder = self.settings.models_directory
-        finding = chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, part_of_path)))
+        finding = chain(asking, lambda wanted: self._ask_hub(lambda: partial_requests(folder, wanted, targets)))
         return chain(finding, lambda requests: gathered([self._queue_again(request) for request in requests]))
 
     def _queue_again(self, request: DownloadRequest) -> "Future[DownloadId]":

@@ -13,17 +13,19 @@ from gglib_nb.domain.variants import variants_of
 from gglib_nb.engine.storage.leftovers import leftovers
 
 
-def partial_requests(models_directory: Path, wanted: Collection[str], part_of_path: str = "") -> list[DownloadRequest]:
+def partial_requests(
+    models_directory: Path, wanted: Collection[str], targets: Collection[str] | None = None
+) -> list[DownloadRequest]:
     """A request for every model of which partial files lie in the models folder, by path.
 
     Args:
         models_directory: The folder.
         wanted: Targets that are in a queue already; those are left out, and so is what a process is at.
-        part_of_path: Only files whose path holds this text.
+        targets: Only partial files of these targets; None: all.
     """
     paths: dict[str, list[str]] = defaultdict(list)
     for one in leftovers(models_directory):
-        if not one.is_in_use and one.target not in wanted and part_of_path in one.target:
+        if not one.is_in_use and one.target not in wanted and (targets is None or one.target in targets):
             owner, name, *rest = Path(one.target).relative_to(models_directory.absolute()).parts
             paths[f"{owner}/{name}"].append("/".join(rest))
     return [

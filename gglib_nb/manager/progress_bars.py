@@ -87,7 +87,7 @@ def _size(stream: TextIO) -> dict[str, Any]:
     """How large the terminal is: looked up anew at each drawing, unless it does not know (one of a container says 0)."""
     try:
         is_known = os.get_terminal_size(stream.fileno()).columns > 0
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         is_known = False
     return {"dynamic_ncols": True} if is_known else {"ncols": _USUAL[0], "nrows": _USUAL[1]}
 

@@ -4,9 +4,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final
 
 from gglib_nb.domain.download import QueuedDownload
+from gglib_nb.manager import streams
 from gglib_nb.manager.progress_words import said_briefly
 
 _EVERY_S: Final = 60.0
@@ -67,9 +68,8 @@ class LoggedDownload:
 
 
 def _to_standard_error(line: str) -> None:
-    stream: TextIO | None = sys.stderr
-    if stream is not None:
-        print(f"gglib_nb: {line}", file=stream, flush=True)
+    if streams.is_open(sys.stderr):
+        streams.write(sys.stderr, f"gglib_nb: {line}\n")
 
 
 LOG: Final = ProgressLog(_to_standard_error)

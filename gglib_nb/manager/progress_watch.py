@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.manager import streams
 from gglib_nb.manager.thread_pool import fail, succeed
 
 ProgressCallback = Callable[[QueuedDownload], object]
@@ -92,9 +93,9 @@ def view_for(progress: Progress) -> ProgressView | None:
     if _make_view_of_place is not None and (view := _make_view_of_place()) is not None:
         return view
     stream = sys.stderr
-    if stream is None or stream.closed:  # a program without a console
+    if not streams.is_open(stream):  # a program without a console
         return None
-    if stream.isatty():
+    if streams.is_terminal(stream):
         from gglib_nb.manager.progress_bars import ProgressBars
 
         return ProgressBars(stream)

@@ -1,165 +1,120 @@
-"""What Tab offers after `%gguf`: verbs, options, ids in the queue, repositories seen and their variants.
+"""What Tab offers after `%gguf`: verbs, options and their values, and what each verb says its words can be.
 
-Pure text over what is known here already; a key press asks nothing of the Hub.
+Pure text over what is known here already: pressing a key sends no request.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, get_args
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from gglib_nb.domain.companions import COMPANION_KINDS
-from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
-from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.arguments import VERBS, options_of
-from gglib_nb.notebook.commands import SortKey
-from gglib_nb.notebook.model_grammar import ORDERS, STATES
-from gglib_nb.settings import SETTINGS
+from gglib_nb.notebook.verb import VERBS, Option, Verb
 
-# Also behind an assignment: `p = %gguf path …`.
+if TYPE_CHECKING:
+    from gglib_nb.domain.download import QueueSnapshot
+
+# Also after an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
-_AFTER_OPTION: Final[dict[str, tuple[str, ...]]] = {
-    "--with": COMPANION_KINDS,
-    "--sort": get_args(SortKey),
-    "--revision": (),
-    "--context": ("4096", "8192", "32768"),
-    "--max-size": (),
-    "--limit": (),
-    "--hours": ("off", "22:00-07:00"),
-    "--only": STATES,
-    "--for": PROGRAMS,
-}
-# Of a verb that has an option under a name that another verb has too.
-_AFTER_OPTION_OF: Final[dict[tuple[str, str], tuple[str, ...]]] = {("models", "--sort"): ORDERS}
-_SECOND_WORDS: Final = {"move": ("top", "up", "down", "last")}
-_FOLDER_SETTINGS: Final = frozenset({"models_directory", "state_directory", "hub_cache"})
-_FIRST_WORDS: Final = {"bandwidth": ("off",), "retry": ("--all",), "cancel": ("--all",), "verify": ("--all",)}
+# Without the percent sign, where IPython's automagic allows that.
+_AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
+
+
+def _no_models() -> tuple[DownloadId, ...]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What may be offered.
+class Tab:
+    """What is known when Tab is pressed.
 
     Attributes:
         snapshot: The queue; None while there is no manager.
         seen: Repositories and variants that were shown in this kernel.
-        models: Registered models.
+        read_models: Gives the registered models; called only where they are offered.
+        fragment: The word before the cursor, as far as it is typed.
+        given: The words before that are no options.
     """
 
-    snapshot: QueueSnapshot | None = None
+    snapshot: "QueueSnapshot | None" = None
     seen: tuple[DownloadId, ...] = ()
-    models: tuple[DownloadId, ...] = field(default=())
+    read_models: Callable[[], Sequence[DownloadId]] = _no_models
+    fragment: str = ""
+    given: tuple[str, ...] = ()
+
+    @property
+    def models(self) -> Sequence[DownloadId]:
+        """The registered models."""
+        return self.read_models()
 
 
-def is_ours(before_cursor: str) -> bool:
-    """Whether the line up to the cursor is one of `%gguf`."""
-    return _LINE.fullmatch(before_cursor) is not None
+def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str] | None:
+    """The words after `%gguf` up to the cursor, the last one as far as it is typed; None where the line is another's.
 
-
-def takes_models(before_cursor: str) -> bool:
-    """Whether registered models may be offered here, so that they are read only then."""
+    Args:
+        before_cursor: The line up to the cursor.
+        has_automagic: Whether the percent sign may be left out.
+    """
     found = _LINE.fullmatch(before_cursor)
-    words = found[1].split() if found else []
-    return bool(words) and words[0] in VERBS and VERBS[words[0]].takes in ("model", "repository")
-
-
-def takes_folder(before_cursor: str) -> bool:
-    """Whether a folder is to be named here; folders are not known here."""
-    found = _LINE.fullmatch(before_cursor)
-    match re.split(r"\s+", found[1]) if found else []:
-        case [verb, _]:
-            return verb in VERBS and VERBS[verb].takes == "folder"
-        case ["config", setting, _]:
-            return setting in _FOLDER_SETTINGS
-        case _:
-            return False
-
-
-def complete(before_cursor: str, known: Known) -> tuple[str, list[str]]:
-    """The fragment before the cursor, and what could stand in its place, best first."""
-    found = _LINE.fullmatch(before_cursor)
+    if found is not None:
+        return re.split(r"\s+", found[1])
+    found = _AUTOMAGIC_LINE.fullmatch(before_cursor) if has_automagic else None
     if found is None:
-        return "", []
-    *words, fragment = re.split(r"\s+", found[1])
-    offered = _offered(words, fragment, known)
-    return fragment, [text for text in dict.fromkeys(offered) if _goes_on(fragment, text)]
+        return None
+    words = re.split(r"\s+", found[1])
+    # `gguf = 1` and `gguf in names` are Python.
+    is_ours = words[0] in VERBS if len(words) > 1 else any(verb.startswith(words[0]) for verb in VERBS)
+    return words if is_ours else None
 
 
-def _goes_on(fragment: str, text: str) -> bool:
-    """With the text itself, or with a repository's name without its owner."""
+def complete(words: Sequence[str], known: Tab) -> list[str]:
+    """What can take the place of the last word, best first."""
+    *given, fragment = words
+    if not given:
+        return [verb for verb in VERBS if _continues(fragment, verb)]
+    if given[0] not in VERBS:
+        return []
+    offered = _offered(VERBS[given[0]], given[1:], fragment, known)
+    return [text for text in dict.fromkeys(offered) if _continues(fragment, text)]
+
+
+def _continues(fragment: str, text: str) -> bool:
+    """Whether the text continues the fragment; a repository may be typed without its owner."""
     typed, whole = fragment.casefold(), text.casefold()
     return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
 
 
-def _offered(words: Sequence[str], fragment: str, known: Known) -> Iterable[str]:
-    if not words:
-        return VERBS
-    verb, *given = words
-    if verb not in VERBS:
-        return ()
-    if given and given[-1] in _AFTER_OPTION:
-        return _AFTER_OPTION_OF.get((verb, given[-1]), _AFTER_OPTION[given[-1]])
+def _offered(verb: Verb, given: Sequence[str], fragment: str, known: Tab) -> Iterable[str]:
+    words, pending = _sorted_out(verb, given)
+    tab = Tab(known.snapshot, known.seen, known.read_models, fragment, tuple(words))
+    if pending is not None:
+        return pending.choices or pending.offers(tab)
     if fragment.startswith("-"):
-        return [option for option in options_of(verb) if option not in given]
-    return _places(verb, _count_places(given), fragment, known)
+        return [name for name in verb.options if name not in given]
+    replacing = [name for name, (_, option) in verb.options.items() if option.replaces and not words and not given]
+    return [*replacing, *_offered_words(verb, tab)]
 
 
-def _places(verb: str, place: int, fragment: str, known: Known) -> Iterable[str]:
-    if place == 0:
-        return [*_FIRST_WORDS.get(verb, ()), *_first(VERBS[verb].takes, fragment, known)]
-    return _SECOND_WORDS.get(verb, ()) if place == 1 else ()
+def _offered_words(verb: Verb, tab: Tab) -> Iterable[str]:
+    if not verb.arguments:
+        return ()
+    at = len(tab.given)
+    if at < len(verb.arguments):
+        return verb.arguments[at][1].offers(tab)
+    last = verb.arguments[-1][1]
+    return last.offers(tab) if last.takes_rest else ()
 
 
-def _count_places(given: Sequence[str]) -> int:
-    """How many words are no option and no option's value."""
-    before = ["", *given]
-    return sum(
-        not word.startswith("-") and last not in _AFTER_OPTION for last, word in zip(before, given, strict=False)
-    )
-
-
-def _first(takes: str, fragment: str, known: Known) -> Iterable[str]:
-    if takes == "verb":
-        return VERBS
-    if takes == "setting":
-        return SETTINGS
-    if takes == "model":
-        return [*map(str, known.models), *_ended(known.snapshot)]
-    if takes == "repository":
-        return _repositories(fragment, known)
-    return _queued(takes, known.snapshot)
-
-
-def _queued(takes: str, snapshot: QueueSnapshot | None) -> list[str]:
-    if snapshot is None:
-        return []
-    if takes == "failed":
-        return [str(item.id) for item in snapshot.recent_failures]
-    return [str(item.id) for item in snapshot.items if _is_wanted(takes, item.status)]
-
-
-def _is_wanted(takes: str, status: DownloadStatus) -> bool:
-    match takes:
-        case "live":
-            return True
-        case "pending":
-            return status.is_pending
-        case "paused":
-            return status is DownloadStatus.PAUSED
-        case _:
-            return False
-
-
-def _ended(snapshot: QueueSnapshot | None) -> list[str]:
-    return [] if snapshot is None else [str(item.id) for item in snapshot.recent_completed]
-
-
-def _repositories(fragment: str, known: Known) -> list[str]:
-    """Repositories; and the variants of one once its name stands there."""
-    snapshot = known.snapshot
-    queued = () if snapshot is None else (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
-    ids = [*known.seen, *(item.id for item in queued), *known.models]
-    typed = fragment.partition(":")[0].partition("@")[0].casefold()
-    names = [str(id_) for id_ in ids if id_.repo_id.casefold() == typed]
-    return [*names, *(id_.repo_id for id_ in ids)]
+def _sorted_out(verb: Verb, given: Sequence[str]) -> tuple[list[str], Option | None]:
+    """The words that are no options nor values of options, and the option whose value is to be typed now."""
+    words: list[str] = []
+    pending: Option | None = None
+    for word in given:
+        if pending is not None:
+            pending = None
+        elif word in verb.options:
+            option = verb.options[word][1]
+            pending = option if option.value else None
+        elif not word.startswith("-"):
+            words.append(word)
+    return words, pending

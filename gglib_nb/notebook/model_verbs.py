@@ -1,37 +1,33 @@
-"""What the verbs about models that are here do: ask the manager, wait for its answer, say in words what came of it.
+"""The verbs about the models that you have. Each waits for the manager's answer and reports it."""
 
-Knows no IPython: how a question is put to a person and how progress is shown is the `Place`'s business.
-"""
-
-import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Annotated, Final, get_args
 
 from typing_extensions import override
 
 from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.importing import ImportProgress
-from gglib_nb.domain.loading import loading_lines
+from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import ordered, selected
+from gglib_nb.domain.model_summary import ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import commands, model_table, update_table
-from gglib_nb.notebook.answer import Answer
-from gglib_nb.notebook.place import Place
-from gglib_nb.notebook.recall import Recall
-from gglib_nb.notebook.waiting import settle
+from gglib_nb.notebook import model_table, update_table
+from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.references import pick_row, row_number
+from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.verb import Argument, Option, verb
 
-if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
-
-_ROW: Final = re.compile(r"#?(\d+)")
+_NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
+_STOPPED: Final = "Stopped checking. What was known of the models is kept."
+_VOID: Final = "Interrupted. The request was withdrawn."
 
 
 class Lines(str):
-    """A text of several lines that shows itself as such, also as the value of a cell."""
+    """A text of several lines that is shown as such when it is the value of a cell."""
 
     __slots__ = ()
 
@@ -40,111 +36,120 @@ class Lines(str):
         return str(self)
 
 
-def perform(  # noqa: C901 - one case a verb
-    command: commands.ModelCommand, manager: "DownloadManager", recall: Recall, place: Place
-) -> Answer:
-    """Does what a line about models asks for; arguments and errors as those of `verbs.perform`."""
-    match command:
-        case commands.Models():
-            return show_models(command, manager, recall, place.width)
-        case commands.ModelPath():
-            return Answer(model_path(command, manager, recall))
-        case commands.Verify():
-            return verify(command, manager, recall, place)
-        case commands.Import():
-            return import_folder(command, manager, place)
-        case commands.Updates():
-            return updates(command, manager, recall, place.width)
-        case commands.Update():
-            model = find_model(command.reference, manager, recall)
-            return Answer(update_table.updating(settle(manager.submit_update(model.id, keep=command.keeps_old))))
-        case commands.Repair():
-            return repair(command, manager, recall, place)
-        case commands.Forget():
-            return forget(command, manager, recall)
-        case commands.Delete():
-            return delete(command, manager, recall, place)
+def _models(tab: Tab) -> Iterable[str]:
+    completed = () if tab.snapshot is None else tab.snapshot.recent_completed
+    return [*map(str, tab.models), *(str(item.id) for item in completed)]
 
 
-def show_models(command: commands.Models, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
-    """The table; its rows can be named by number from now on.
-
-    Args:
-        command: What to show.
-        manager: Whose models.
-        recall: Told of the rows.
-        width: Columns of characters to keep to; None: any.
-    """
-    everything = settle(manager.submit_models())
-    if not everything:
-        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
-    shown = ordered(selected(everything, command.text, command.only), command.order)
-    recall.models = tuple(model.id for model in shown)
-    if not shown:
-        return Answer(f"None of {len(everything)} models is such. %gguf models lists all.")
-    use = settle(manager.submit_disk_use())
-    return Answer(model_table.models_text(shown, use, width), model_table.models_html(shown, use))
+def folders(tab: Tab) -> Iterable[str]:
+    """Folders whose path begins as typed. One with a space in its name would be two words, and is left out."""
+    above, slash, begun = tab.fragment.rpartition("/")
+    try:
+        names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())
+    except (OSError, RuntimeError):  # not there, or `~name` of an unknown user
+        return []
+    shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
+    return [f"{above}{slash}{name}/" for name in shown if name.split() == [name]]
 
 
-def model_path(command: commands.ModelPath, manager: "DownloadManager", recall: Recall) -> str:
-    """The path of a model that a program opens, or the lines that load it there.
+_MODEL: Final = Argument(
+    "ID", "An id, a part that matches only one model, or #2 for the second row of %gguf models.", offers=_models
+)
+
+
+def find_model(reference: str, session: Session) -> Model:
+    """The model that a reference names.
 
     Raises:
-        ModelNotFoundError: No model answers to the reference.
+        ModelNotFoundError: None matches.
         AmbiguousQuantizationError: Several do; the text names them.
     """
-    model = find_model(command.reference, manager, recall)
-    return model.paths[0] if command.program is None else Lines(loading_lines(model, command.program))
+    catalog = session.manager.catalog
+    if (number := row_number(reference)) is None:
+        return catalog.find(reference)
+    rows = session.models or tuple(str(model.id) for model in catalog.models())
+    return catalog.find(pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}."))
 
 
-def verify(command: commands.Verify, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
-    """Hashes the files of a model, or of all, and says what came out."""
-    with _shown(place) as (tell, show):
-        if command.reference is None:
-            found = settle(manager.submit_verify_all(on_progress=tell), show)
+@verb("models")
+def models(
+    session: Session,
+    text: Annotated[str, Argument("TEXT", "Part of a model's id, architecture or path.", takes_rest=True)] = "",
+    *,
+    sort: Annotated[ModelOrder, Option("--sort", "KEY", "Order of the rows.", choices=get_args(ModelOrder))] = "newest",
+    only: Annotated[
+        str,
+        Option(
+            "--only",
+            "STATE",
+            "Only models in this state; update: a newer version is known.",
+            choices=(*get_args(ModelState), "update"),
+        ),
+    ] = "",
+) -> Answer:
+    """List your models: size, quantization, parameters, context, state, folder, free disk space."""
+    manager = session.manager
+    everything = settle(manager.submit_models())
+    if not everything:
+        return Answer(_NO_MODEL)
+    shown = ordered(selected(everything, text, only), sort)
+    session.models = tuple(model.id for model in shown)
+    if not shown:
+        return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
+    use = settle(manager.submit_disk_use())
+    return Answer(model_table.models_text(shown, use, session.screen.width), model_table.models_html(shown, use))
+
+
+@verb("models")
+def path(
+    session: Session,
+    reference: Annotated[str, _MODEL],
+    *,
+    program: Annotated[
+        str | None,
+        Option("--for", "PROGRAM", "The lines that load the model into this program.", choices=PROGRAMS),
+    ] = None,
+) -> Answer:
+    """Give the path that llama.cpp opens, or the lines that load the model. In Python: p = %gguf path ID."""
+    model = find_model(reference, session)
+    value = model.paths[0] if program is None else Lines(loading_lines(model, program))
+    return Answer(value, value=value)
+
+
+@verb("models", interrupted=_STOPPED)
+def verify(
+    session: Session,
+    reference: Annotated[str | None, _MODEL] = None,
+    *,
+    everything: Annotated[bool, Option("--all", help="All models.", replaces="reference")] = False,
+) -> Answer:
+    """Check a model's files against their SHA-256, and report which bytes are wrong."""
+    manager = session.manager
+    with _progress(session) as (report, show):
+        if reference is None or everything:
+            found = settle(manager.submit_verify_all(on_progress=report), show)
         else:
-            model = find_model(command.reference, manager, recall)
-            found = [settle(manager.submit_verify(model.id, on_progress=tell), show)]
-    return Answer("\n".join(map(model_table.verified, found)) or "No model is here yet.")
+            found = [settle(manager.submit_verify(find_model(reference, session).id, on_progress=report), show)]
+    return Answer("\n".join(map(model_table.verified, found)) or _NO_MODEL)
 
 
-def import_folder(command: commands.Import, manager: "DownloadManager", place: Place) -> Answer:
-    """Registers what lies in a folder, and says what was left out and why."""
-    reached: deque[ImportProgress] = deque(maxlen=1)
-    line = place.progress()
+@verb("models", interrupted=_STOPPED)
+def repair(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
+    """Repair a model: only the damaged parts are downloaded.
 
-    def show() -> None:
-        if reached:
-            line.show(f"reading {reached[-1].path}", reached[-1].done_files / max(1, reached[-1].total_files))
-
-    try:
-        report = settle(manager.submit_import_folder(command.folder, on_progress=reached.append), show)
-    finally:
-        line.close()
-    return Answer(model_table.imported(report, command.folder))
-
-
-def updates(command: commands.Updates, manager: "DownloadManager", recall: Recall, width: int | None) -> Answer:
-    """What has become of a model on the Hub, or of all."""
-    only = None if command.reference is None else find_model(command.reference, manager, recall).id
-    found = settle(manager.submit_updates(only))
-    if not found:
-        return Answer("No model is here yet. Get one with: %gguf queue owner/repo")
-    return Answer(update_table.updates_text(found, width), update_table.updates_html(found))
-
-
-def repair(command: commands.Repair, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
-    """Has what is wrong of a model fetched again."""
-    model = find_model(command.reference, manager, recall)
-    with _shown(place) as (tell, show):
-        return Answer(model_table.repaired(settle(manager.submit_repair(model.id, on_progress=tell), show)))
+    The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
+    is wrong.
+    """
+    model = find_model(reference, session)
+    with _progress(session) as (report, show):
+        return Answer(model_table.repaired(settle(session.manager.submit_repair(model.id, on_progress=report), show)))
 
 
 @contextmanager
-def _shown(place: Place) -> Iterator[tuple[Callable[[VerifyProgress], None], Callable[[], None]]]:
-    """Who is told how far a verification is, and who shows it: a thread of the manager's, and the one that waits."""
+def _progress(session: Session) -> Iterator[tuple[Callable[[VerifyProgress], None], Callable[[], None]]]:
+    """What takes the progress of a check, on a thread of the manager's, and what shows it, on the one that waits."""
     reached: deque[VerifyProgress] = deque(maxlen=1)
-    line = place.progress()
+    line = session.screen.progress_line()
 
     def show() -> None:
         if reached:
@@ -156,37 +161,72 @@ def _shown(place: Place) -> Iterator[tuple[Callable[[VerifyProgress], None], Cal
         line.close()
 
 
-def forget(command: commands.Forget, manager: "DownloadManager", recall: Recall) -> Answer:
-    """Takes a model off the list."""
-    model = find_model(command.reference, manager, recall)
-    settle(manager.submit_forget(model.id))
-    return Answer(printable(f"{model.id} is off the list; its files stay: {model.paths[0]}"))
+@verb("models")
+def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=folders)]) -> Answer:
+    """Add the GGUF files in a folder to your models. Nothing is moved or copied.
 
-
-def delete(command: commands.Delete, manager: "DownloadManager", recall: Recall, place: Place) -> Answer:
-    """Deletes a model's files, after it was asked for or confirmed."""
-    model = find_model(command.reference, manager, recall)
-    plan = settle(manager.submit_delete(model.id, dry_run=True))
-    question = model_table.question(plan)
-    if not command.is_confirmed:
-        if place.ask is None:
-            return Answer(f"{question} Nothing was deleted. To delete it, write: %gguf delete {model.id} --yes")
-        if not place.ask(f"{question} Delete? [y/N] "):
-            return Answer("Nothing was deleted.")
-    return Answer(model_table.deleted(settle(manager.submit_delete(model.id))))
-
-
-def find_model(reference: str, manager: "DownloadManager", recall: Recall) -> Model:
-    """The model that a reference names: an id, a part that only one has, or a row of the last table of models.
-
-    Raises:
-        ModelNotFoundError: None answers to it.
-        AmbiguousQuantizationError: Several do; the text names them.
+    In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
-    if (row := _ROW.fullmatch(reference)) is None:
-        return manager.catalog.find(reference)
-    number = int(row[1])
-    rows = recall.models or tuple(str(model.id) for model in manager.catalog.models())
-    if not 1 <= number <= len(rows):
-        raise ModelNotFoundError(f"There is no row {number}: %gguf models lists {len(rows)}.")
-    return manager.catalog.find(rows[number - 1])
+    reached: deque[ImportProgress] = deque(maxlen=1)
+    line = session.screen.progress_line()
+
+    def show() -> None:
+        if reached:
+            line.show(f"reading {reached[-1].path}", reached[-1].done_files / max(1, reached[-1].total_files))
+
+    try:
+        report = settle(session.manager.submit_import_folder(folder, on_progress=reached.append), show)
+    finally:
+        line.close()
+    return Answer(model_table.imported(report, folder))
+
+
+@verb("models", interrupted=_VOID)
+def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -> Answer:
+    """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
+    only = None if reference is None else find_model(reference, session).id
+    found = settle(session.manager.submit_updates(only))
+    if not found:
+        return Answer(_NO_MODEL)
+    return Answer(update_table.updates_text(found, session.screen.width), update_table.updates_html(found))
+
+
+@verb("models", interrupted=_VOID)
+def update(
+    session: Session,
+    reference: Annotated[str, _MODEL],
+    *,
+    keep: Annotated[bool, Option("--keep", help="Keep the old version too, under an id with its commit.")] = False,
+) -> Answer:
+    """Download the new version of a model. It replaces the old one once it is verified."""
+    model = find_model(reference, session)
+    return Answer(update_table.updating(settle(session.manager.submit_update(model.id, keep=keep))))
+
+
+@verb("models")
+def forget(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
+    """Remove a model from the list. Its files are kept."""
+    model = find_model(reference, session)
+    settle(session.manager.submit_forget(model.id))
+    return Answer(printable(f"Removed {model.id} from the list. Its files are kept: {model.paths[0]}"))
+
+
+@verb("models")
+def delete(
+    session: Session,
+    reference: Annotated[str, _MODEL],
+    *,
+    is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
+) -> Answer:
+    """Delete a model's files. Says what that frees, and asks first.
+
+    Files that another model uses, such as a shared vision projector, are kept.
+    """
+    model = find_model(reference, session)
+    question = model_table.question(settle(session.manager.submit_delete(model.id, dry_run=True)))
+    if not is_confirmed:
+        if not session.screen.can_ask:
+            return Answer(f"{question} Nothing was deleted. To delete it: %gguf delete {model.id} --yes")
+        if not session.screen.ask(f"{question} Delete? [y/N] "):
+            return Answer("Nothing was deleted.")
+    return Answer(model_table.deleted(settle(session.manager.submit_delete(model.id))))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from gglib_nb.domain.printable import printable
+from gglib_nb.manager import streams
 from gglib_nb.notebook import formats
 
 _QUARTER: Final = 0.25
@@ -60,6 +61,4 @@ class TextLine:
             self._write(f"{line}\n")
 
     def _write(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding))
-        self._stream.flush()
+        streams.write(self._stream, text)

@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.manager import streams
 from gglib_nb.notebook import formats, wording
 from gglib_nb.notebook.text import NARROWEST, item_lines
 
@@ -138,6 +139,4 @@ class ProgressText:
         self._drawn = bars
 
     def _write(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        self._stream.write(text.encode(encoding, "replace").decode(encoding))
-        self._stream.flush()
+        streams.write(self._stream, text)

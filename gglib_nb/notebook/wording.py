@@ -18,6 +18,7 @@ from gglib_nb.domain.download import (
     ShardStatus,
 )
 from gglib_nb.domain.printable import printable as printable  # noqa: PLC0414  # words of the notebook are found here
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import formats
 
 EMPTY: Final = "Nothing is queued. Start with: %gguf queue owner/repo"
@@ -201,3 +202,36 @@ def run(summary: QueueRunSummary) -> str:
     )
     said = ", ".join(f"{number} {word}" for number, word in tally if number) or "nothing ended"
     return f"Last run: {said} in {formats.duration(summary.ended_at_s - summary.started_at_s)}"
+
+
+def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
+    """The download of that id, in the queue or recently ended; None where there is none."""
+    shown = (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures)
+    return next((item for item in shown if item.id == id_), None)
+
+
+def is_unheard(item: QueuedDownload) -> bool:
+    """Whether it has started and the engine has not reported on it yet."""
+    return item.status.is_active and item.notice_kind == "connecting" and not item.downloaded_bytes
+
+
+def standing(item: QueuedDownload | None) -> str:
+    """Its state now, in a sentence; a small file may be complete already."""
+    if item is not None and item.status.is_active and item.notice_kind == "connecting" and item.downloaded_bytes:
+        here = f"{formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
+        return f"It is resuming: {here} are here already."
+    if item is None or item.status.is_active:
+        return "It is downloading now."
+    if not item.status.is_pending:
+        return _ended(item)
+    if item.status is DownloadStatus.PAUSED:
+        return f"It is paused. Resume: %gguf resume {item.id}"
+    if item.notice_kind == "hours":
+        return f"It is {item.notice}."
+    return "It is next." if item.position == 1 else f"It waits at position {item.position}."
+
+
+def _ended(item: QueuedDownload) -> str:
+    if item.was_present:
+        return "You already have it."
+    return f"It {'was cancelled' if item.status is DownloadStatus.CANCELLED else f'has {item.status.value}'}."

@@ -10,7 +10,7 @@ import pytest
 
 import gglib_nb
 from gglib_nb.demo import DemoHub
-from gglib_nb.notebook.arguments import VERBS
+from gglib_nb.notebook.verbs import VERBS
 from tests.support.environment import isolated
 from tests.support.hub import make_repository
 from tests.support.kernel import Kernel
@@ -24,7 +24,7 @@ shell.run_cell("import gglib_nb", silent=True)
 with provisionalcompleter():
     print(*sorted(one.text for one in shell.Completer.completions("gglib_nb.", len("gglib_nb."))))
 """
-OF_IDS = [verb for verb, grammar in VERBS.items() if grammar.takes in ("live", "pending", "paused", "failed", "model")]
+OF_IDS = [name for name, verb in VERBS.items() if verb.arguments and verb.arguments[0][1].name == "ID"]
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_an_interrupted_wait_leaves_the_download_alone(hub: DemoHub, kernel: Ker
     kernel.wait(cell)
 
     assert cell.error is not None
-    assert cell.error["traceback"] == ["KeyboardInterrupt: Stopped waiting; the downloads go on."]
+    assert [line.partition(": ")[0] for line in cell.error["traceback"]] == ["KeyboardInterrupt"]
     served = _bytes_sent(hub)
     wait_until(lambda: _bytes_sent(hub) > served + MB, 10, "bytes after the interrupt")
     kernel.run("%gguf cancel large --discard")
@@ -151,7 +151,7 @@ def test_an_interrupted_verification_leaves_the_model_as_it_was(kernel: Kernel) 
     kernel.wait(cell)
 
     assert cell.error is not None
-    assert cell.error["traceback"] == ["KeyboardInterrupt: Stopped verifying; what was known of the models stays."]
+    assert [line.partition(": ")[0] for line in cell.error["traceback"]] == ["KeyboardInterrupt"]
     assert kernel.run("%gguf verify demo/small:Q2_K").text.endswith("SHA-256 is right.\n")
     kernel.run("%gguf forget local/slow\nos.remove('endless.gguf')")
 
@@ -208,5 +208,5 @@ def test_partials_are_listed_and_deleted_by_a_part_of_their_path(hub: DemoHub, k
     deleted = kernel.run("%gguf partials --discard large")
 
     assert "large-Q4_K_M.gguf" in listed.text
-    assert deleted.text.startswith("Deleted 1 partial file; ")
-    assert kernel.run("%gguf partials large").text.strip() == "None has that in its path."
+    assert deleted.text.startswith("Deleted 1 ")
+    assert "large-Q4_K_M.gguf" not in kernel.run("%gguf partials large").text

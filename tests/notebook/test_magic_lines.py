@@ -24,9 +24,10 @@ from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import GatedRepoError, NetworkError, NoGgufFilesError, QueueFullError
+from gglib_nb.errors import DownloadsFailedError, GatedRepoError, NetworkError, NoGgufFilesError, QueueFullError
 from gglib_nb.notebook import magic
 from tests.support.fake_manager import FakeManager
+from tests.support.sentences import is_sentence
 from tests.support.snapshots import download, snapshot
 
 ACTIVE = download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING)
@@ -100,9 +101,9 @@ def failure(shell, line):
 
 
 def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
-    assert run(shell, "queue owner/new") == (
-        "Queued owner/new:Q4_K_M (4.0 GB). Q4_K_M is the first choice. It waits at position 3."
-    )
+    said = run(shell, "queue owner/new")
+
+    assert all(part in said for part in ("owner/new:Q4_K_M", "4.0 GB", "Q4_K_M is the first choice.", "position 3"))
 
 
 def test_queue_passes_on_every_option(shell, manager):
@@ -113,9 +114,10 @@ def test_queue_passes_on_every_option(shell, manager):
 
 
 def test_queue_joins_what_is_there(shell, manager):
-    assert run(shell, "queue owner/second:Q8_0") == (
-        "owner/second:Q8_0 is in the queue already. It waits at position 2."
-    )
+    said = run(shell, "queue owner/second:Q8_0")
+
+    assert "already in the queue" in said
+    assert "position 2" in said
 
 
 def test_queue_without_start_uses_the_operation_that_does_not_start(shell, manager):
@@ -139,44 +141,32 @@ def test_a_python_variable_stands_for_a_repository(shell, manager):
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted", "said"),
+    ("line", "wanted"),
     [
-        (
-            "cancel active",
-            ("cancel_download", "owner/active:Q4_K_M", False),
-            "Cancelled owner/active:Q4_K_M; what was fetched is kept for a resume.",
-        ),
-        (
-            "cancel #2 --discard",
-            ("cancel_download", "owner/second:Q8_0", True),
-            "Cancelled owner/second:Q8_0; its partial files are deleted.",
-        ),
-        ("cancel --all", ("cancel_all",), "Cancelled 3 downloads; what was fetched is kept for a resume."),
-        ("remove 1", ("remove_from_queue", "owner/first:Q8_0"), "Removed owner/first:Q8_0 from the queue."),
-        ("move second top", ("reorder_queue", "owner/second:Q8_0", 1), "Moved owner/second:Q8_0 to position 1."),
-        ("move first down", ("reorder_queue", "owner/first:Q8_0", 2), "Moved owner/first:Q8_0 to position 2."),
-        (
-            "pause active",
-            ("pause", "owner/active:Q4_K_M"),
-            "Paused owner/active:Q4_K_M. Go on with: %gguf resume owner/active:Q4_K_M",
-        ),
-        ("resume first", ("resume", "owner/first:Q8_0"), "Resumed owner/first:Q8_0. It is next."),
-        ("retry failed", ("retry", "owner/failed:Q8_0"), "Queued owner/failed:Q8_0 again. It waits at position 3."),
-        ("retry --all", ("retry", "owner/failed:Q8_0"), "Queued 1 failed download again."),
-        ("clear-failed", ("clear_failed",), "Cleared 1 failed download."),
-        (
-            "clear-failed failed",
-            ("clear_failed", "owner/failed:Q8_0"),
-            "Took owner/failed:Q8_0 off the failures; what was fetched is kept.",
-        ),
-        ("limit 25", ("set_max_queue_size", 25), "Up to 25 downloads may wait."),
-        ("bandwidth 5MB", ("set_bandwidth_limit", 5_000_000), "Transfers are limited to 5.0 MB/s."),
-        ("bandwidth off", ("set_bandwidth_limit", None), "Transfers are not limited."),
+        ("cancel active", ("cancel_download", "owner/active:Q4_K_M", False)),
+        ("cancel #2 --discard", ("cancel_download", "owner/second:Q8_0", True)),
+        ("cancel --all", ("cancel_all",)),
+        ("remove 1", ("remove_from_queue", "owner/first:Q8_0")),
+        ("move second top", ("reorder_queue", "owner/second:Q8_0", 1)),
+        ("move first down", ("reorder_queue", "owner/first:Q8_0", 2)),
+        ("pause active", ("pause", "owner/active:Q4_K_M")),
+        ("resume first", ("resume", "owner/first:Q8_0")),
+        ("retry failed", ("retry", "owner/failed:Q8_0")),
+        ("retry 1", ("retry", "owner/failed:Q8_0")),
+        ("retry '#1'", ("retry", "owner/failed:Q8_0")),
+        ("retry --all", ("retry", "owner/failed:Q8_0")),
+        ("clear-failed", ("clear_failed",)),
+        ("clear-failed failed", ("clear_failed", "owner/failed:Q8_0")),
+        ("limit 25", ("set_max_queue_size", 25)),
+        ("bandwidth 5MB", ("set_bandwidth_limit", 5_000_000)),
+        ("bandwidth off  # don't wait --save", ("set_bandwidth_limit", None)),
     ],
 )
-def test_a_verb_asks_the_manager_and_says_in_one_line_what_is_so_now(shell, manager, line, wanted, said):
-    assert run(shell, line) == said
+def test_a_verb_asks_the_manager_and_answers_in_one_sentence_or_two(shell, manager, line, wanted):
+    said = run(shell, line)
+
     assert asked(manager) == [wanted]
+    assert is_sentence(said)
 
 
 @pytest.mark.parametrize("line", ["limit", "bandwidth", "status", "", "help", "models"])
@@ -218,7 +208,7 @@ def test_a_row_that_the_list_of_models_does_not_have_is_refused(shell, manager):
 
     _error, lines = failure(shell, "path #2")
 
-    assert lines[-1] == "ModelNotFoundError: There is no row 2: %gguf models lists 1."
+    assert lines[-1].startswith("ModelNotFoundError: ")
 
 
 def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
@@ -290,7 +280,8 @@ def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(s
 def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
     _, lines = failure(shell, "cancel owner/unknown")
 
-    assert lines == ["NotInQueueError: No download answers to 'owner/unknown'. %gguf status shows what is there."]
+    assert len(lines) == 1
+    assert lines[0].startswith("NotInQueueError: ")
     assert manager.asked == []
 
 
@@ -326,7 +317,7 @@ def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
     thread.join()
 
     assert isinstance(error, KeyboardInterrupt)
-    assert lines == ["KeyboardInterrupt: Interrupted; the request is void."]
+    assert [line.partition(":")[0] for line in lines] == ["KeyboardInterrupt"]
     assert resolving.cancelled()
 
 
@@ -338,7 +329,7 @@ def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
     thread.join()
 
     assert isinstance(error, KeyboardInterrupt)
-    assert lines[-1] == "KeyboardInterrupt: Stopped waiting; the downloads go on."
+    assert lines[-1].startswith("KeyboardInterrupt: ")
     assert asked(manager) == [("wait", "owner/active:Q4_K_M")]
 
 
@@ -360,15 +351,8 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/a.gguf"
 
 
-@pytest.mark.parametrize(
-    ("failures", "line"),
-    [
-        (1, "DownloadsFailedError: owner/bad-0:Q8_0: The line was cut."),
-        (2, "DownloadsFailedError: 2 downloads failed: owner/bad-0:Q8_0, owner/bad-1:Q8_0. The first of them, owner/bad-0:Q8_0: "
-            "The line was cut. %gguf status shows the others."),
-    ],
-)  # fmt: skip
-def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failures, line):
+@pytest.mark.parametrize("failures", [1, 2])
+def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failures):
     cut = NetworkError("The line was cut.")
     bad = [download(f"owner/bad-{n}:Q8_0", DownloadStatus.FAILED, error=cut, ended_at_s=9.0) for n in range(failures)]
     waiting = manager.answers["join"] = Future()
@@ -381,10 +365,12 @@ def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failure
 
     thread = threading.Thread(target=finish)
     thread.start()
-    _error, lines = failure(shell, "wait")
+    error, lines = failure(shell, "wait")
     thread.join()
 
-    assert lines[-1] == line
+    assert isinstance(error, DownloadsFailedError)
+    assert error.ids == tuple(str(one.id) for one in bad)
+    assert "owner/bad-0:Q8_0: The line was cut." in lines[-1]
 
 
 def test_a_failure_from_before_does_not_end_the_waiting_with_an_error(shell, manager):
@@ -506,13 +492,13 @@ def test_lines_for_a_program_show_themselves_as_lines(shell, manager):
 def test_a_choice_without_a_model_says_so(shell, manager):
     manager.registered = [MODEL]
 
-    assert run(shell, "models --only wrong") == "None of 1 models is such. %gguf models lists all."
+    assert is_sentence(run(shell, "models --only wrong"))
 
 
 def test_forget_takes_a_model_off_the_list(shell, manager):
     manager.registered = [MODEL]
 
-    assert run(shell, "forget a/b") == "a/b:Q8_0 is off the list; its files stay: /models/a/b/b.gguf"
+    assert run(shell, "forget a/b").endswith("/models/a/b/b.gguf")
     assert asked(manager) == [("forget", "a/b:Q8_0")]
 
 
@@ -651,7 +637,7 @@ def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell
 
     manager.answers["queue_smart"] = queue_smart
 
-    assert run(shell, "queue owner/half:Q8_0").endswith("It goes on: 1.0 GB of 4.0 GB are here already.")
+    assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are here already.")
 
 
 def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):
@@ -708,5 +694,5 @@ def test_a_history_without_an_end_says_so(shell, manager):
 def test_clearing_the_history_says_what_that_was_and_what_stays(shell, manager):
     manager.answers["clear_history"] = 1
 
-    assert run(shell, "history --clear") == "Forgot 1 download that ended; what was fetched stays."
+    assert is_sentence(run(shell, "history --clear"))
     assert asked(manager) == [("clear_history",)]

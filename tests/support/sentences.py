@@ -16,3 +16,10 @@ def check_sentence(text: str) -> None:
     assert not text[:1].isspace(), text
     assert text.endswith((".", "?")), text
     assert ".." not in text.replace("...", ""), text
+
+
+def is_sentence(text: str) -> bool:
+    """Whether it is one line of whole sentences; it may end with a command to type."""
+    return (
+        bool(text) and "\n" not in text and not _HOLE.search(text) and (text.endswith((".", "?")) or ": %gguf " in text)
+    )

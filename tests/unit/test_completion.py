@@ -4,7 +4,8 @@ import pytest
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.completion import Known, complete, takes_folder
+from gglib_nb.notebook import verbs
+from gglib_nb.notebook.completion import Tab, complete, words_before
 from tests.support.snapshots import download, snapshot
 
 SNAPSHOT = snapshot(
@@ -14,7 +15,9 @@ SNAPSHOT = snapshot(
     recent_failures=(download("owner/failed:Q6_K", DownloadStatus.FAILED),),
 )
 SEEN = (DownloadId("seen/repo"), DownloadId("seen/repo", "Q4_K_M"), DownloadId("seen/repo", "Q8_0"))
-KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
+KNOWN = Tab(SNAPSHOT, SEEN, lambda: [DownloadId("done/model", "Q5_K_M")])
+
+assert verbs.MODULES  # imported, all verbs are known
 
 
 @pytest.mark.parametrize(
@@ -22,10 +25,17 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
     [
         ("%gguf st", "st", ["status"]),
         ("%gguf history -", "-", ["--clear"]),
-        ("  %gguf pa", "pa", ["panel", "pause", "path", "partials"]),
+        ("  %gguf pa", "pa", ["path", "panel", "pause", "partials"]),
         ("p = %gguf pat", "pat", ["path"]),
         ("%gguf queue --f", "--f", ["--force"]),
         ("%gguf queue --force --f", "--f", []),
+        ("%gguf pause --", "--", ["--all"]),
+        ("%gguf pause ", "", ["--all", "owner/active:Q4_K_M", "owner/first:Q8_0", "other/paused:Q8_0"]),
+        ("%gguf resume ", "", ["--all", "other/paused:Q8_0"]),
+        ("%gguf search x --task im", "im", ["image-text-to-text"]),
+        ("%gguf search x --licence ap", "ap", ["apache-2.0"]),
+        ("gguf st", "st", ["status"]),
+        ("gguf queue --f", "--f", ["--force"]),
         ("%gguf queue a/b --with ", "", ["mmproj", "draft"]),
         ("%gguf search x --sort l", "l", ["likes"]),
         ("%gguf cancel ", "", ["--all", "owner/active:Q4_K_M", "owner/first:Q8_0", "other/paused:Q8_0"]),
@@ -33,7 +43,6 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
         ("%gguf cancel fir", "fir", ["owner/first:Q8_0"]),
         ("%gguf cancel --discard owner/f", "owner/f", ["owner/first:Q8_0"]),
         ("%gguf remove ", "", ["owner/first:Q8_0", "other/paused:Q8_0"]),
-        ("%gguf resume ", "", ["other/paused:Q8_0"]),
         ("%gguf retry o", "o", ["owner/failed:Q6_K"]),
         ("%gguf clear-failed ", "", ["owner/failed:Q6_K"]),
         ("%gguf move owner/first:Q8_0 ", "", ["top", "up", "down", "last"]),
@@ -46,33 +55,44 @@ KNOWN = Known(SNAPSHOT, SEEN, (DownloadId("done/model", "Q5_K_M"),))
         ("%gguf bandwidth ", "", ["off"]),
         ("%gguf nonsense ", "", []),
         ("%gguf status ", "", []),
-        ("print(%gguf", "", []),
-        ("x = 1", "", []),
     ],
 )
-def test_tab_offers_what_can_stand_there(line, fragment, offered):
-    assert complete(line, KNOWN) == (fragment, offered)
+def test_tab_offers_what_fits(line, fragment, offered):
+    words = words_before(line, has_automagic=True)
+
+    assert words is not None
+    assert (words[-1], complete(words, KNOWN)) == (fragment, offered)
+
+
+@pytest.mark.parametrize("line", ["print(%gguf", "x = 1", "gguf = st", "gguf in st", "gguf . st", "gguf x"])
+def test_other_lines_are_left_to_python(line):
+    assert words_before(line, has_automagic=True) is None
+
+
+def test_without_automagic_a_line_needs_the_percent_sign():
+    assert words_before("gguf st") is None
 
 
 def test_without_a_queue_verbs_and_repositories_are_offered():
-    known = Known(seen=SEEN)
+    known = Tab(seen=SEEN)
 
-    assert complete("%gguf cancel ", known) == ("", ["--all"])
-    assert complete("%gguf queue s", known) == ("s", ["seen/repo"])
+    assert complete(["cancel", ""], known) == ["--all"]
+    assert complete(["queue", "s"], known) == ["seen/repo"]
 
 
 @pytest.mark.parametrize(
-    ("line", "is_one"),
+    ("line", "has_folders"),
     [
         ("%gguf import ", True),
-        ("%gguf import ~/mo", True),
+        ("%gguf import mo", True),
         ("%gguf config models_directory ", True),
         ("%gguf config max_concurrent ", False),
-        ("%gguf imp", False),
         ("%gguf import models ", False),
         ("%gguf move ", False),
-        ("import ", False),
     ],
 )
-def test_folders_are_offered_where_one_is_named(line, is_one):
-    assert takes_folder(line) is is_one
+def test_folders_are_offered_where_one_is_named(line, has_folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+
+    assert ("models/" in complete(words_before(line), Tab())) is has_folders

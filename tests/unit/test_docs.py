@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.notebook.arguments import VERBS, options_of
 from gglib_nb.settings import SETTINGS, DownloadManagerConfig
+from tools.pages import PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text().replace(r"\|", "|")
@@ -20,14 +20,9 @@ def package_names(requirements: list[str]) -> list[str]:
     return [re.split(r"[\[<>=~ ]", requirement)[0] for requirement in requirements]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_readme_shows_how_to_write_each_verb(verb: str) -> None:
-    assert f"`{VERBS[verb].usage}`" in README
-
-
-@pytest.mark.parametrize(("verb", "option"), [(verb, option) for verb in VERBS for option in options_of(verb)])
-def test_the_readme_names_each_option(verb: str, option: str) -> None:
-    assert option in README
+@pytest.mark.parametrize("page", PAGES)
+def test_a_generated_page_is_what_the_code_says(page: str) -> None:
+    assert (ROOT / "docs" / page).read_text() == PAGES[page](), "run: python tools/pages.py"
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DownloadManagerConfig)])

@@ -5,7 +5,7 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
-from gglib_nb.notebook.targets import find_download, row_of
+from gglib_nb.notebook.references import find_download, find_failure, find_repository
 from tests.support.snapshots import download, snapshot
 
 ACTIVE = download("bart/Qwen3-8B-GGUF:Q4_K_M", DownloadStatus.DOWNLOADING)
@@ -35,8 +35,14 @@ def test_a_download_is_found(text, found):
     assert find_download(text, SNAPSHOT) == found.id
 
 
-def test_a_retry_looks_among_the_failures_first():
-    assert find_download("qwen3", SNAPSHOT, failed_first=True) == FAILED.id
+@pytest.mark.parametrize("text", ["qwen3", "#1", "1"])
+def test_a_verb_about_failures_looks_among_them_first(text):
+    assert find_failure(text, SNAPSHOT) == FAILED.id
+
+
+def test_a_number_is_never_a_part_of_an_id():
+    with pytest.raises(NotInQueueError):
+        find_failure("3", SNAPSHOT)
 
 
 def test_a_part_that_several_have_is_refused_with_their_names():
@@ -50,7 +56,7 @@ def test_a_near_miss_suggests():
 
 
 def test_a_position_that_is_not_there_says_how_many_wait():
-    with pytest.raises(NotInQueueError, match="no position 3 in the queue: 2 wait"):
+    with pytest.raises(NotInQueueError, match="no position 3"):
         find_download("#3", SNAPSHOT)
 
 
@@ -58,14 +64,14 @@ ROWS = (DownloadId("a/b"), DownloadId("c/d", "Q8_0"))
 
 
 def test_a_number_is_a_row_of_the_last_table():
-    assert row_of("2", ROWS) == DownloadId("c/d", "Q8_0")
+    assert find_repository("2", ROWS) == DownloadId("c/d", "Q8_0")
 
 
 def test_anything_else_is_an_id_or_a_pasted_address():
-    assert row_of("https://huggingface.co/e/f/tree/v1", ROWS) == DownloadId("e/f", None, "v1")
+    assert find_repository("https://huggingface.co/e/f/tree/v1", ROWS) == DownloadId("e/f", None, "v1")
 
 
-@pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2 rows"), ((), "No search or plan")])
+@pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2"), ((), "No table")])
 def test_a_row_that_is_not_there_is_refused(rows, says):
     with pytest.raises(InvalidRepoIdError, match=says):
-        row_of("9", rows)
+        find_repository("9", rows)

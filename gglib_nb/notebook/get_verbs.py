@@ -1,0 +1,203 @@
+"""The verbs that find and download models."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+
+from gglib_nb.domain.companions import COMPANION_KINDS
+from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.printable import printable
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import NoGgufFilesError
+from gglib_nb.notebook import formats, plan_table, tables, wording
+from gglib_nb.notebook.amounts import read_count, read_parameters
+from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.references import find_repository
+from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.verb import Argument, Option, verb
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.port import DownloadManager
+
+SortKey = Literal["downloads", "likes", "modified", "trending"]
+
+_VOID: Final = "Interrupted. The request was withdrawn."
+_FIRST_REPORT_S: Final = 1.0
+_LOOK_EVERY_S: Final = 0.02
+_MOST_ROWS: Final = 20
+
+
+def _repositories(tab: Tab) -> Iterable[str]:
+    """Repositories; and the variants of one once its name is complete."""
+    snapshot = tab.snapshot
+    queued = () if snapshot is None else (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
+    ids = [*tab.seen, *(item.id for item in queued), *tab.models]
+    typed = tab.fragment.partition(":")[0].partition("@")[0].casefold()
+    yield from (str(id_) for id_ in ids if id_.repo_id.casefold() == typed)
+    yield from (id_.repo_id for id_ in ids)
+
+
+_REPOSITORY: Final = Argument(
+    "REPO[:QUANT]",
+    "owner/name, an address on the Hub, or #2 for the second row of the last search, plan or history. QUANT is a quantization "
+    "or a file name; without it the best common one is chosen.",
+    offers=_repositories,
+)
+_REVISION: Final = Option("--revision", "REVISION", "A branch, a tag or a commit.")
+
+
+@verb("get", interrupted=_VOID)
+def queue(
+    session: Session,
+    reference: Annotated[str, _REPOSITORY],
+    *,
+    revision: Annotated[str | None, _REVISION] = None,
+    force: Annotated[bool, Option("--force", help="Download again even if you have the file.")] = False,
+    companions: Annotated[
+        tuple[str, ...],
+        Option(
+            "--with",
+            "KIND",
+            "Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.",
+            choices=COMPANION_KINDS,
+            is_repeated=True,
+        ),
+    ] = (),
+    no_db: Annotated[bool, Option("--no-db", help="Do not add the model to %gguf models.")] = False,
+    no_start: Annotated[bool, Option("--no-start", help="Add it to the queue without starting the queue.")] = False,
+    everywhere: Annotated[
+        bool, Option("--everywhere", help="On a Dask cluster: download a copy to every host's own folder.")
+    ] = False,
+) -> Answer:
+    """Download a model: choose a variant, add it to the queue and start."""
+    manager = session.manager
+    wanted = find_repository(reference, session.rows)
+    request = DownloadRequest(
+        wanted.repo_id, wanted.quantization, revision or wanted.revision, force, not no_db, companions, everywhere
+    )
+    before = {item.id for item in manager.snapshot.items}
+    with _numbering_alternatives(session):
+        id_ = _submit(request, manager, starts=not no_start)
+    session.note(id_)
+    item = _first_report(id_, manager)
+    if id_ in before:
+        return Answer(printable(f"{id_} is already in the queue. {wording.standing(item)}"))
+    why = f" {item.reason}" if item is not None and item.reason else ""
+    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {wording.standing(item)}"))
+
+
+def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
+    if not starts:
+        return settle(manager.submit_queue_download(request))
+    position = manager.submit_queue_smart(
+        request.repo_id,
+        request.quantization,
+        revision=request.revision,
+        force=request.force,
+        companions=request.companions,
+        add_to_db=request.add_to_db,
+        everywhere=request.everywhere,
+    )
+    return settle(position).id
+
+
+def _first_report(id_: DownloadId, manager: "DownloadManager") -> QueuedDownload | None:
+    """The download after the engine's first report, for which it waits a moment: a file that you have is not downloaded."""
+    until_s = time.monotonic() + _FIRST_REPORT_S
+    while (item := wording.find_item(id_, manager.snapshot)) is not None and wording.is_unheard(item):
+        if time.monotonic() >= until_s:
+            break
+        time.sleep(_LOOK_EVERY_S)
+    return item
+
+
+@contextmanager
+def _numbering_alternatives(session: Session) -> Iterator[None]:
+    """The repositories that an error suggests can be named by number, too."""
+    try:
+        yield
+    except NoGgufFilesError as error:
+        if error.alternatives:
+            session.list_rows(map(DownloadId, error.alternatives))
+        raise
+
+
+def _extent(item: QueuedDownload | None) -> str:
+    if item is None:
+        return ""
+    number = len(item.shards) + len(item.companions)
+    return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
+
+
+@verb("get", interrupted=_VOID)
+def plan(
+    session: Session,
+    reference: Annotated[str, _REPOSITORY],
+    *,
+    revision: Annotated[str | None, _REVISION] = None,
+    context: Annotated[
+        int | None,
+        Option(
+            "--context",
+            "TOKENS",
+            "Context length for the memory estimate, such as 8192 or 8k (8,000).",
+            read=read_count,
+            offers=lambda _tab: ("4096", "8192", "32768"),
+        ),
+    ] = None,
+) -> Answer:
+    """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing."""
+    wanted = find_repository(reference, session.rows)
+    commit = revision or wanted.revision
+    with _numbering_alternatives(session):
+        found = settle(
+            session.manager.submit_plan(wanted.repo_id, wanted.quantization, revision=commit, context=context)
+        )
+    session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
+    return Answer(plan_table.plan_text(found, session.screen.width), plan_table.plan_html(found))
+
+
+@verb("get", interrupted=_VOID)
+def search(
+    session: Session,
+    words: Annotated[str, Argument("WORDS", takes_rest=True)],
+    *,
+    max_size: Annotated[
+        int | None,
+        Option("--max-size", "PARAMETERS", "At most this many parameters, such as 8B or 500M.", read=read_parameters),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        Option(
+            "--licence",
+            "LICENCE",
+            "A licence as the Hub names it, such as apache-2.0.",
+            offers=lambda _tab: ("apache-2.0", "mit", "llama3.1", "gemma"),
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        Option(
+            "--task",
+            "TASK",
+            "A task as the Hub names it, such as image-text-to-text.",
+            offers=lambda _tab: ("text-generation", "image-text-to-text", "feature-extraction"),
+        ),
+    ] = None,
+    sort: Annotated[SortKey, Option("--sort", "KEY", "Order of the rows.", choices=get_args(SortKey))] = "downloads",
+    limit: Annotated[int, Option("--limit", "ROWS", "Rows at most; 20 by default.", read=read_count)] = _MOST_ROWS,
+) -> Answer:
+    """Search the Hub for models in GGUF format.
+
+    Sizes and fit are estimated for Q4_K_M from the number of parameters; %gguf plan has exact numbers.
+    """
+    found = settle(
+        session.manager.submit_search(
+            words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit
+        )
+    )
+    session.list_rows(DownloadId(repo.repo_id) for repo in found)
+    if not found:
+        return Answer(printable(f"No repository with GGUF files matches {words!r}. Try fewer or other words."))
+    return Answer(tables.search_text(found, session.screen.width), tables.search_html(found))

@@ -1,0 +1,287 @@
+"""The verbs about settings: the two limits that users change most, all settings, and help.
+
+The token is not a setting here: whether there is one is shown, but it is never set or saved.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.errors import InvalidConfigError, RequestError
+from gglib_nb.notebook import formats, tables, wording
+from gglib_nb.notebook.amounts import read_count, read_hours, read_limit
+from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.model_verbs import folders
+from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.verb import VERBS, Argument, GrammarError, Option, help_of, help_of_all, verb
+from gglib_nb.settings import (
+    SET_HERE,
+    SETTINGS,
+    Origin,
+    asked_for,
+    checked_setting,
+    default_of,
+    save_setting,
+    saved_settings,
+    setting_name,
+)
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.port import DownloadManager
+
+_COLUMNS: Final = (
+    tables.Column("Setting", is_code=True),
+    tables.Column("Value"),
+    tables.Column("From"),
+    tables.Column("Meaning", is_quiet=True),
+)
+_HINT: Final = (
+    "Change one in this kernel: %gguf config NAME VALUE. In all future kernels too: add --save. Undo: "
+    "%gguf config NAME --reset"
+)
+_NOT_HERE: Final = (
+    "The token cannot be set here, so that it never ends up in a notebook. Log in with `hf auth login`, or set HF_TOKEN before "
+    "the kernel starts."
+)
+# What a running manager can change, and where its value is.
+LIVE: Final[
+    Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[["DownloadManager"], Any]]]
+] = {
+    "max_concurrent": (
+        lambda manager, value: manager.submit_set_max_concurrent(value),
+        lambda manager: manager.snapshot.max_concurrent,
+    ),
+    "max_queue_size": (
+        lambda manager, value: manager.submit_set_max_queue_size(value),
+        lambda manager: manager.snapshot.max_size,
+    ),
+    "max_connections": (
+        lambda manager, value: manager.submit_set_max_connections(value),
+        lambda manager: manager.snapshot.max_connections,
+    ),
+    "bandwidth_limit_bytes_per_second": (
+        lambda manager, value: manager.submit_set_bandwidth_limit(value),
+        lambda manager: manager.snapshot.bandwidth_limit_bytes_per_second,
+    ),
+    "download_hours": (
+        lambda manager, value: manager.submit_set_download_hours(value),
+        lambda manager: manager.snapshot.download_hours,
+    ),
+    "network_wait_s": (
+        lambda manager, value: manager.submit_set_network_wait(value),
+        lambda manager: manager.snapshot.network_wait_s,
+    ),
+    "engine": (lambda manager, value: manager.submit_set_engine(value), lambda manager: manager.engine),
+}
+_READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
+_FOLDERS: Final = frozenset({"models_directory", "state_directory", "hub_cache"})
+
+
+@verb("settings")
+def limit(
+    session: Session,
+    number: Annotated[int | None, Argument("N", "How many downloads may wait.", read=read_count)] = None,
+) -> Answer:
+    """Show or set how many downloads may wait in the queue."""
+    if number is not None:
+        settle(session.manager.submit_set_max_queue_size(number))
+    return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
+
+
+@verb("settings")
+def bandwidth(
+    session: Session,
+    rate: Annotated[
+        int | None,
+        Argument(
+            "RATE|off",
+            "RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.",
+            read=read_limit,
+            offers=lambda _tab: ("off",),
+            takes_rest=True,
+        ),
+    ] = None,
+    *,
+    hours: Annotated[
+        DailyHours | Literal["off"] | None,
+        Option(
+            "--hours",
+            "HOURS|off",
+            "Download only between these times, such as 22:00-7:00; off: at any time.",
+            read=read_hours,
+            offers=lambda _tab: ("off", "22:00-07:00"),
+        ),
+    ] = None,
+) -> Answer:
+    """Show or set the bandwidth limit, and the hours in which downloads run."""
+    manager = session.manager
+    if rate is not None:
+        settle(manager.submit_set_bandwidth_limit(rate or None))
+    if hours is not None:
+        settle(manager.submit_set_download_hours(None if hours == "off" else hours))
+    now = manager.snapshot
+    held = now.bandwidth_limit_bytes_per_second if rate is None else rate
+    said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
+    return Answer(f"{said} {wording.hours(now)}".rstrip())
+
+
+def _setting_or_value(tab: Tab) -> Iterable[str]:
+    if not tab.given:
+        return SETTINGS
+    return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
+
+
+@verb("settings")
+def config(
+    session: Session,
+    words: Annotated[
+        str,
+        Argument(
+            "NAME [VALUE]",
+            "NAME is a setting, or a part that matches only one.",
+            read=str,
+            offers=_setting_or_value,
+            takes_rest=True,
+        ),
+    ] = "",
+    *,
+    saves: Annotated[bool, Option("--save", help="Set it for all future kernels too.")] = False,
+    resets: Annotated[bool, Option("--reset", help="Undo what was set or saved.")] = False,
+) -> Answer:
+    """Show the settings and where each value comes from, or change one."""
+    typed, _, text = words.partition(" ")
+    if resets and (not typed or text or saves):
+        raise GrammarError("--reset takes only the name of a setting")
+    if saves and not text:
+        raise GrammarError("--save needs a setting and its value")
+    if not typed:
+        rows = _rows(session.manager)
+        table = tables.text_table(_COLUMNS, rows, session.screen.width)
+        return Answer(f"{table}\n{_HINT}", tables.html_table(_COLUMNS, rows) + tables.hint(_HINT))
+    if typed.lower() in ("hf_token", "token"):
+        raise RequestError(_NOT_HERE)
+    name = setting_name(typed)
+    if resets:
+        return Answer(_reset(name, session))
+    if not text:
+        return Answer(_describe(name, session.manager))
+    return Answer(_set(name, text, session, saves=saves))
+
+
+def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
+    value = checked_setting(name, SETTINGS[name].read(text))
+    is_now = name in LIVE or name in _READ_LATE or not session.has_manager
+    if not is_now and not saves:
+        raise InvalidConfigError(
+            f"{name} cannot change while this kernel's manager runs. To set it for future kernels: "
+            f"%gguf config {name} {text} --save"
+        )
+    where = f", saved in {save_setting(name, value)} for all future kernels" if saves else " in this kernel"
+    shown = SETTINGS[name].show(value)
+    if not is_now:
+        held = SETTINGS[name].show(_held(name, session.manager))
+        return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
+    if name in LIVE:
+        settle(LIVE[name][0](session.manager, value))
+    SET_HERE[name] = value
+    more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
+    return f"{name} is {shown}{where}.{more}"
+
+
+def _reset(name: str, session: Session) -> str:
+    if name in saved_settings():
+        save_setting(name, None)
+    SET_HERE.pop(name, None)
+    asked = asked_for(name)
+    value = default_of(name) if asked is None else asked[0]
+    shown = SETTINGS[name].show(value)
+    if name in LIVE:
+        settle(LIVE[name][0](session.manager, value))
+    elif name in _READ_LATE:
+        SET_HERE[name] = value
+    elif session.has_manager and (held := _held(name, session.manager)) != value:
+        return f"{name} will be {shown} in the next kernel; this one still uses {SETTINGS[name].show(held)}."
+    origin = Origin("default") if asked is None else asked[1]
+    return f"{name} is {shown} again ({_named(origin)})."
+
+
+def _describe(name: str, manager: "DownloadManager") -> str:
+    value = _held(name, manager)
+    return f"{name} is {SETTINGS[name].show(value)} ({_named(_origin(name, value, manager))}). {SETTINGS[name].summary}"
+
+
+def _rows(manager: "DownloadManager") -> list[tables.Row]:
+    rows = []
+    for name, words in SETTINGS.items():
+        value = _held(name, manager)
+        rows.append(tables.row(name, words.show(value), _named(_origin(name, value, manager)), words.summary))
+    return [*rows, tables.row("hf_token", *_token(manager), "Never shown, set or saved here.")]
+
+
+def _token(manager: "DownloadManager") -> tuple[str, str]:
+    if manager.config.hf_token is not None:
+        return "set", "argument"
+    if manager.hub.token is None:
+        return "none", "default"
+    return "set", "HF_TOKEN or hf auth login"
+
+
+def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is
+    """The value in use."""
+    if name in _READ_LATE and name in SET_HERE:
+        return SET_HERE[name]
+    return LIVE[name][1](manager) if name in LIVE else getattr(manager.config, name)
+
+
+def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is
+    if (asked := asked_for(name)) is not None and asked[0] == value:
+        return asked[1]
+    if value == getattr(manager.config, name):
+        return manager.origins[name]
+    return Origin("default" if asked is None and value == default_of(name) else "set here")
+
+
+def _named(origin: Origin) -> str:
+    return f"{origin.source}: {origin.where}" if origin.where else origin.source
+
+
+def _verbs(_tab: Tab) -> Iterable[str]:
+    return VERBS
+
+
+@verb("settings")
+def help_(session: Session, name: Annotated[str | None, Argument("VERB", offers=_verbs)] = None) -> Answer:
+    """Explain a verb, or list all of them."""
+    del session
+    if name is None:
+        return Answer(help_of_all())
+    if name not in VERBS:
+        raise GrammarError(unknown_verb(name))
+    return Answer(help_of(VERBS[name]))
+
+
+# What users type who know a shell or another downloader, and the line that does it.
+_OTHER_WORDS: Final = {
+    "list": "%gguf status for the queue, or %gguf models for your models",
+    "ls": "%gguf status for the queue, or %gguf models for your models",
+    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for an unfinished file",
+    "stop": "%gguf cancel ID, or %gguf pause ID to resume later",
+    "start": "%gguf resume ID, or %gguf queue owner/repo",
+    "download": "%gguf queue owner/repo",
+    "get": "%gguf queue owner/repo",
+    "pull": "%gguf queue owner/repo",
+}
+
+
+def unknown_verb(name: str) -> str:
+    """What to write in place of a word that is no verb."""
+    if (meant := _OTHER_WORDS.get(name.lower())) is not None:
+        return f"{name!r} is not a verb. Write: {meant}"
+    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
+    if "/" in name:
+        return f"{name!r} is not a verb. To download it: %gguf queue {name}"
+    if near:
+        return f"{name!r} is not a verb. Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
+    return f"{name!r} is not a verb. %gguf queue owner/repo downloads a model; %gguf help lists all verbs."

@@ -1,0 +1,321 @@
+"""What a verb of `%gguf` is: one function whose signature is its arguments and whose docstring is its help.
+
+Reads a line into a call of such a function, and writes usage, help and the reference page from it. Knows no verb by name, no
+IPython and no manager.
+"""
+
+import difflib
+import inspect
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+from gglib_nb.domain.printable import printable
+from gglib_nb.errors import GglibError
+
+if TYPE_CHECKING:
+    from gglib_nb.notebook.completion import Tab
+    from gglib_nb.notebook.session import Answer, Session
+
+Group = Literal["get", "queue", "models", "settings"]
+Offers = Callable[["Tab"], Iterable[str]]
+"""What Tab offers for a word."""
+
+GROUP_TITLES: Final[dict[Group, str]] = {
+    "get": "Find and download models",
+    "queue": "The download queue",
+    "models": "Your models",
+    "settings": "Settings and help",
+}
+_NUMBER: Final = re.compile(r"#\d+(?!\S)")
+_DASHED: Final = re.compile(r"-\D|--.")
+
+
+class GrammarError(ValueError):
+    """The line cannot be read; its text is one line that says how to write it."""
+
+
+def _offer_nothing(_tab: "Tab") -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A word that has no `--` in front; required unless the parameter has a default.
+
+    Attributes:
+        name: As usage and help show it, such as `ID`.
+        help: What it is, in one sentence; empty where the name says it.
+        read: Makes its value of the text; raises `GrammarError`.
+        offers: What Tab offers.
+        takes_rest: It is all words that are left, joined with spaces.
+    """
+
+    name: str
+    help: str = ""
+    read: Callable[[str], Any] = str
+    offers: Offers = _offer_nothing
+    takes_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option.
+
+    Attributes:
+        name: With its dashes, such as `--all`.
+        value: Name of its value in usage and help, such as `REVISION`; empty: it has none.
+        help: What it does, in one sentence.
+        read: Makes the value of the text; raises `GrammarError`.
+        choices: The values there are; empty: any.
+        offers: What Tab offers for the value; the choices, where there are some.
+        is_repeated: May be given several times; the value is a tuple.
+        replaces: Parameter of the argument whose place it takes: exactly one of both must be given.
+    """
+
+    name: str
+    value: str = ""
+    help: str = ""
+    read: Callable[[str], Any] = str
+    choices: tuple[str, ...] = ()
+    offers: Offers = _offer_nothing
+    is_repeated: bool = False
+    replaces: str = ""
+
+
+class Verb:
+    """One verb, made by the decorator `verb`.
+
+    Args:
+        function: Takes the session and the arguments, and returns the answer.
+        group: Where help lists it.
+        interrupted: What an interrupt means for it, in one sentence.
+    """
+
+    def __init__(self, function: "Callable[..., Answer]", group: Group, interrupted: str) -> None:
+        self.function: Final = function
+        self.name: Final = function.__name__.rstrip("_").replace("_", "-")
+        self.group: Final = group
+        self.interrupted: Final = interrupted
+        declared = [
+            (parameter, parameter.annotation.__metadata__[0])
+            for parameter in list(inspect.signature(function).parameters.values())[1:]
+        ]
+        self.arguments: Final = [(one, each) for one, each in declared if isinstance(each, Argument)]
+        self.options: Final = {each.name: (one, each) for one, each in declared if isinstance(each, Option)}
+        summary, _, notes = inspect.getdoc(function).partition("\n\n")  # type: ignore[union-attr]  # the decorator checks
+        self.summary: Final = " ".join(summary.split())
+        self.notes: Final = [" ".join(paragraph.split()) for paragraph in notes.split("\n\n") if paragraph]
+
+    @property
+    def usage(self) -> str:
+        """How it is written, without `%gguf`."""
+        replacing = [each for _, each in self.options.values() if each.replaces]
+        others = [f"[{_written(each)}]" for _, each in self.options.values() if not each.replaces]
+        words = [
+            each.name if one.default is one.empty or replacing else f"[{each.name}]" for one, each in self.arguments
+        ]
+        forms = [" ".join([self.name, *words, *others]), *(f"{self.name} {each.name}" for each in replacing)]
+        return " | ".join(forms)
+
+    @property
+    def details(self) -> list[tuple[str, str]]:
+        """Arguments and options that have something to explain, each with its explanation."""
+        arguments = [(each.name, each.help) for _, each in self.arguments]
+        options = [(f"{each.name} {each.value}".rstrip(), _option_help(each)) for _, each in self.options.values()]
+        return [(name, text) for name, text in (*arguments, *options) if text]
+
+    def read(self, words: Sequence[str]) -> dict[str, Any]:
+        """The arguments of the function, from the words behind the verb.
+
+        Raises:
+            GrammarError: They do not fit.
+        """
+        given, rest = self._read_options(words)
+        for parameter, argument in self.arguments:
+            if not rest:
+                continue
+            text = " ".join(rest) if argument.takes_rest else rest[0]
+            rest = [] if argument.takes_rest else rest[1:]
+            given[parameter.name] = _value(argument.read, text)
+        if rest:
+            raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
+        self._check_complete(given)
+        return given
+
+    def _read_options(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        given: dict[str, Any] = {}
+        rest: list[str] = []
+        left = list(words)
+        while left:
+            word = left.pop(0)
+            if word == "--":
+                return given, [*rest, *left]
+            if not _DASHED.match(word):
+                rest.append(word)
+                continue
+            name, has_value, text = word.partition("=")
+            if name not in self.options:
+                raise GrammarError(self._unknown_option(name))
+            parameter, option = self.options[name]
+            if not option.value:
+                given[parameter.name] = True
+                continue
+            if not has_value:
+                if not left:
+                    raise GrammarError(f"{name} needs a value: {_written(option)}")
+                text = left.pop(0)
+            value = _checked(option, text)
+            given[parameter.name] = (
+                tuple(dict.fromkeys((*given.get(parameter.name, ()), value))) if option.is_repeated else value
+            )
+        return given, rest
+
+    def _check_complete(self, given: dict[str, Any]) -> None:
+        for parameter, option in self.options.values():
+            if option.replaces and (parameter.name in given) == (option.replaces in given):
+                name = next(each.name for one, each in self.arguments if one.name == option.replaces)
+                raise GrammarError(f"Write either {name} or {option.name}")
+        for parameter, argument in self.arguments:
+            if parameter.default is parameter.empty and parameter.name not in given:
+                raise GrammarError(f"{argument.name} is missing")
+
+    def _unknown_option(self, name: str) -> str:
+        near = difflib.get_close_matches(name, self.options, n=1)
+        hint = f". Did you mean {near[0]}?" if near else ""
+        return f"{self.name} has no option {name}{hint}"
+
+
+def verb(group: Group, *, interrupted: str = "") -> "Callable[[Callable[..., Answer]], Verb]":
+    """Makes a verb of a function.
+
+    Its first parameter is the session; every other one is annotated with `Annotated[type, Argument(…) or Option(…)]`. The
+    first paragraph of its docstring is its line in `%gguf help`, the others are shown by `%gguf help VERB`.
+
+    Args:
+        group: Where help lists it.
+        interrupted: What is said after an interrupt; empty for the usual sentence.
+    """
+
+    def register(function: "Callable[..., Answer]") -> Verb:
+        made = Verb(function, group, interrupted or "Interrupted. %gguf status shows the queue.")
+        VERBS[made.name] = made
+        return made
+
+    return register
+
+
+VERBS: Final[dict[str, Verb]] = {}
+"""Every verb by its name, in the order of the modules that `gglib_nb.notebook.verbs` imports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A line that was read."""
+
+    verb: Verb
+    arguments: dict[str, Any]
+
+    def run(self, session: "Session") -> "Answer":
+        """Does what the line asks for.
+
+        Raises:
+            GrammarError: A word cannot be read; the text says how to write it.
+            GglibError: The answer is no; nothing has changed.
+            KeyboardInterrupt: The wait was interrupted.
+        """
+        try:
+            return self.verb.function(session, **self.arguments)
+        except GrammarError as error:
+            raise _with_usage(error, self.verb) from error
+
+
+def split_words(line: str) -> list[str]:
+    """The words of a line, as a shell splits them; a comment is left out.
+
+    A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`.
+
+    Raises:
+        GrammarError: A quotation mark is not closed.
+    """
+    try:
+        return shlex.split(_without_comment(line))
+    except ValueError as error:
+        raise GrammarError("A quotation mark is not closed.") from error
+
+
+def _without_comment(line: str) -> str:
+    quote, is_start, is_escaped = "", True, False
+    for at, character in enumerate(line):
+        if is_escaped:
+            is_escaped = False
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "#" and is_start and not _NUMBER.match(line, at):
+            return line[:at]
+        is_escaped = character == "\\" and quote != "'" and not is_escaped
+        is_start = character.isspace()
+    return line
+
+
+def read_words(verb: Verb, words: Sequence[str]) -> Call:
+    """Reads the words behind a verb.
+
+    Raises:
+        GrammarError: They do not fit; the text says how to write it.
+    """
+    try:
+        return Call(verb, verb.read(words))
+    except GrammarError as error:
+        raise _with_usage(error, verb) from error
+
+
+def _with_usage(error: GrammarError, verb: Verb) -> GrammarError:
+    return GrammarError(f"{_sentence(str(error))} Write: %gguf {verb.usage}")
+
+
+def _checked(option: Option, text: str) -> Any:  # noqa: ANN401 - as the option reads it
+    if option.choices and text.lower() not in option.choices:
+        raise GrammarError(f"{option.name} can be {', '.join(option.choices)}, not {text!r}")
+    return _value(option.read, text.lower() if option.choices else text)
+
+
+def _value(read: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - as it is read
+    try:
+        return read(text)
+    except GglibError as error:  # a reader of the domain's
+        raise GrammarError(str(error)) from error
+
+
+def _written(option: Option) -> str:
+    return f"{option.name} {'|'.join(option.choices) or option.value}".rstrip()
+
+
+def _option_help(option: Option) -> str:
+    return f"{option.help} One of {', '.join(option.choices)}." if len(option.choices) > 1 else option.help
+
+
+def _sentence(text: str) -> str:
+    ended = text if text.endswith("?") else text.rstrip(".") + "."
+    return printable(ended[:1].upper() + ended[1:])
+
+
+def help_of(verb: Verb) -> str:
+    """One verb with its arguments and options."""
+    width = max((len(name) for name, _ in verb.details), default=0)
+    details = [f"  {name:<{width}}  {text}" for name, text in verb.details]
+    return "\n".join([f"%gguf {verb.usage}", verb.summary, *verb.notes, *details])
+
+
+def help_of_all() -> str:
+    """All verbs, a line each, in their groups."""
+    width = max(map(len, VERBS))
+    lines = ["%gguf alone shows the panel."]
+    for group in get_args(Group):
+        lines.append(f"{GROUP_TITLES[group]}:")
+        lines += [f"  {each.name:<{width}}  {each.summary}" for each in VERBS.values() if each.group == group]
+    return "\n".join([*lines, "%gguf help VERB explains a verb."])

@@ -1,0 +1,107 @@
+"""`%gguf partials`: what a text names, what is deleted and what is asked first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadManagerConfig
+from gglib_nb.demo import DemoHub
+from gglib_nb.errors import NotInQueueError
+from gglib_nb.notebook.session import Screen, Session
+from gglib_nb.notebook.verbs import parse
+
+NAMES = ("one/model/a-Q4_K_M.gguf", "one/model/a-Q8_0.gguf", "two/other/b-Q4_K_M.gguf")
+
+
+class Asked(Screen):
+    """A screen with a user who gives one answer and notes the question."""
+
+    can_ask = True
+
+    def __init__(self, says_yes: bool) -> None:
+        self.says_yes = says_yes
+        self.question = ""
+
+    def ask(self, question: str) -> bool:
+        self.question = question
+        return self.says_yes
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A models folder with three unfinished downloads; its own path has the words of the tests in it."""
+    folder = tmp_path / "models" / "model b-Q4"
+    for name in NAMES:
+        part = folder / f"{name}.part"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"begun")
+    return folder
+
+
+@pytest.fixture
+def ask(hub: DemoHub, folder: Path, tmp_path: Path) -> Callable[..., str]:
+    config = DownloadManagerConfig(folder, state_directory=tmp_path / "state", endpoint=hub.url)
+    with_manager: list[Session] = []
+
+    def ask(line: str, screen: Screen | None = None) -> str:
+        if not with_manager:
+            with_manager.append(Session(lambda: manager, screen))
+        session = with_manager[0] if screen is None else Session(lambda: manager, screen)
+        return parse(f"partials {line}").run(session).text
+
+    manager = DownloadManager(config)
+    yield ask
+    manager.close()
+
+
+def left(folder: Path) -> list[str]:
+    return [name for name in NAMES if (folder / f"{name}.part").exists()]
+
+
+def test_a_text_that_names_one_deletes_that_one(ask: Callable[..., str], folder: Path) -> None:
+    ask("--discard q8_0")
+
+    assert left(folder) == [NAMES[0], NAMES[2]]
+
+
+@pytest.mark.parametrize("text", ["models", "'model b'", "/tmp", "state"])
+def test_the_path_of_the_models_folder_names_nothing(ask: Callable[..., str], folder: Path, text: str) -> None:
+    ask(f"--discard {text}")
+
+    assert left(folder) == list(NAMES)
+
+
+def test_a_text_that_names_several_deletes_nothing_without_a_user(ask: Callable[..., str], folder: Path) -> None:
+    said = ask("--discard Q4_K_M")
+
+    assert left(folder) == list(NAMES)
+    assert "%gguf partials --discard Q4_K_M --yes" in said
+
+
+@pytest.mark.parametrize(("says_yes", "kept"), [(True, [NAMES[1]]), (False, list(NAMES))])
+def test_a_user_is_asked_before_several_are_deleted(
+    ask: Callable[..., str], folder: Path, says_yes: bool, kept: list[str]
+) -> None:
+    screen = Asked(says_yes)
+
+    ask("--discard Q4_K_M", screen)
+
+    assert all(name in screen.question for name in (NAMES[0], NAMES[2]))
+    assert left(folder) == kept
+
+
+@pytest.mark.parametrize("line", ["--discard --all", "--discard model --yes --discard"])
+def test_all_of_them_or_a_confirmed_text_is_not_asked_about(ask: Callable[..., str], folder: Path, line: str) -> None:
+    ask(line)
+
+    assert left(folder) == ([] if "--all" in line else [NAMES[2]])
+
+
+def test_a_row_of_the_table_names_one(ask: Callable[..., str], folder: Path) -> None:
+    ask("two")
+    ask("--discard #1")
+
+    assert left(folder) == [NAMES[0], NAMES[1]]
+    with pytest.raises(NotInQueueError):
+        ask("--discard #9")
