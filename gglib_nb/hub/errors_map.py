@@ -142,7 +142,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     """Built at the first error: importing huggingface_hub takes a while."""
     from huggingface_hub import errors
-    from huggingface_hub.utils import httpx
+
+    from gglib_nb.network.http_library import httpx
 
     # Newer than the oldest huggingface_hub that is supported.
     log_in_failures = [getattr(errors, name, None) for name in ("OIDCError", "DeviceCodeError")]

@@ -12,7 +12,7 @@ from gglib_nb.errors import HubUnavailableError
 from gglib_nb.hub.transport import Transport
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
 _MOST_HOPS: Final = 5
 _MOST_SKIPPED_BYTES: Final = 64 * 1024**2

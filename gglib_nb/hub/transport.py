@@ -36,7 +36,7 @@ from gglib_nb.errors import (
 from gglib_nb.hub.errors_map import hub_error, redact
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
 _Result = TypeVar("_Result")
 Params = Sequence[tuple[str, str]]
@@ -185,7 +185,8 @@ class Transport:
     ) -> Iterator["httpx.Response"]:
         """One request; its body is not read yet, and dropped at the end. Foreign errors come as they are."""
         from huggingface_hub import constants
-        from huggingface_hub.utils import httpx
+
+        from gglib_nb.network.http_library import httpx
 
         session, timeout_s = _session(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
         sent = self._headers(url, headers)
@@ -235,7 +236,9 @@ class Transport:
 
     def check_status(self, response: "httpx.Response") -> None:
         """Raises huggingface_hub's error for an answer that is a no; reads no more of it than a text can be long."""
-        from huggingface_hub.utils import hf_raise_for_status, httpx
+        from huggingface_hub.utils import hf_raise_for_status
+
+        from gglib_nb.network.http_library import httpx
 
         if response.is_error:
             body = self._body(response, _LARGEST_REFUSAL_BYTES)
@@ -267,7 +270,7 @@ class Transport:
 
     def _headers(self, url: str, more: Mapping[str, str]) -> "httpx.Headers":
         """Headers that hide the token in their `repr`, and have one only for the hub's own origin."""
-        from huggingface_hub.utils import httpx
+        from gglib_nb.network.http_library import httpx
 
         headers = httpx.Headers({"user-agent": self.user_agent, **more})
         if self.is_own(url) and (token := self.token):

@@ -9,12 +9,12 @@ import socket
 import threading
 from typing import Final
 
-from huggingface_hub.utils import httpx
 from typing_extensions import override
 
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
+from gglib_nb.network.http_library import httpx
 from gglib_nb.network.proxies import Proxies
 from gglib_nb.network.tls import tls_context
 

@@ -64,7 +64,7 @@ def _covers(entry: str, host: str) -> bool:
 
 def refused_status(error: BaseException) -> int | None:
     """The status with which a proxy refused to connect, from the HTTP client's error; None where it is another error."""
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
     match = _STATUS.match(str(error)) if isinstance(error, httpx.ProxyError) else None
     return int(match[1]) if match else None

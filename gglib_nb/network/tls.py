@@ -32,7 +32,7 @@ def tls_context() -> ssl.SSLContext:
 @cache
 def _made(named: tuple[str, ...]) -> ssl.SSLContext:
     """Made once for each environment: reading the certificates takes a tenth of a second."""
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
     by_variable = dict(zip(_VARIABLES, named, strict=True))
     try:

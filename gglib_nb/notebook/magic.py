@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
@@ -26,6 +25,7 @@ from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager import streams
 from gglib_nb.manager.progress_watch import use_views
 from gglib_nb.notebook import completion, host, wording
+from gglib_nb.notebook.completer import LineCompleter
 from gglib_nb.notebook.profile import Gglib
 from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay, view_in_cell
 from gglib_nb.notebook.progress_line import TextLine
@@ -164,6 +164,7 @@ class GgufMagics(Magics):
         self._screen = ShellScreen(shell)
         self._session = Session(find_manager, self._screen, _has_manager)
         self._replaced: Any = None
+        self._completer: Final = LineCompleter(shell, self._offered)
 
     @line_magic
     def gguf(self, line: str) -> str | None:
@@ -192,7 +193,7 @@ class GgufMagics(Magics):
         magics = self._shell.magics_manager
         self._replaced = (magics.magics["line"].get(_NAME), magics.registry.get(type(self).__name__))
         magics.register(self)
-        self._shell.Completer.custom_matchers.append(self._matcher)
+        self._completer.join()
 
     def uninstall(self) -> None:
         """Restores what was there before and closes the panel. Downloads continue."""
@@ -203,22 +204,15 @@ class GgufMagics(Magics):
             table.pop(name, None)
             if before is not None:
                 table[name] = before
-        with suppress(ValueError):
-            self._shell.Completer.custom_matchers.remove(self._matcher)
+        self._completer.leave()
         self._screen.close()
 
     # Completion --------------------------------------------------------------------------------------------------
 
-    @context_matcher()
-    def _matcher(self, context: CompletionContext) -> SimpleMatcherResult:
+    def _offered(self, before_cursor: str) -> tuple[str, list[str]] | None:
         has_automagic = self._shell.magics_manager.auto_magic and _NAME not in self._shell.user_ns
-        words = completion.words_before(context.text_until_cursor, has_automagic=has_automagic)
-        if words is None:
-            return SimpleMatcherResult(completions=[])
-        texts = completion.complete(words, self._known())
-        offered = [SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
-        # Names of Python and files of the folder are no words of this line.
-        return SimpleMatcherResult(completions=offered, matched_fragment=words[-1], suppress=True, ordered=True)
+        words = completion.words_before(before_cursor, has_automagic=has_automagic)
+        return None if words is None else (words[-1], list(completion.complete(words, self._known())))
 
     def _known(self) -> completion.Tab:
         # Tab alone must not make a manager: that would resume what another kernel left.
@@ -232,14 +226,6 @@ def _model_ids(manager: "DownloadManager") -> list[DownloadId]:
     with suppress(CatalogError):
         return [model.id for model in manager.catalog.models()]
     return []
-
-
-class _NothingElse(list[SimpleCompletion]):
-    """No completions, and none of other matchers: IPython obeys `suppress` only of a matcher that has some."""
-
-    @override
-    def __len__(self) -> int:
-        return 1
 
 
 def _sidecar_class() -> Any:  # noqa: ANN401 - of a package without types that need not be installed

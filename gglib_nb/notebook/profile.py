@@ -10,7 +10,7 @@ from traitlets.config import Configurable
 
 from gglib_nb.settings import SETTINGS
 
-_TRAITS: Final[dict[type, type[TraitType[Any, Any]]]] = {str: Unicode, int: Integer, bool: Bool}
+_TRAITS: "Final[dict[type, type[TraitType[Any, Any]]]]" = {str: Unicode, int: Integer, bool: Bool}
 
 
 class _Settings(Configurable):
@@ -19,7 +19,7 @@ class _Settings(Configurable):
         return {name: value for name in self.trait_names(config=True) if (value := getattr(self, name)) is not None}
 
 
-def _trait(name: str) -> TraitType[Any, Any]:
+def _trait(name: str) -> "TraitType[Any, Any]":
     setting = SETTINGS[name]
     return _TRAITS[setting.type](None, allow_none=True, help=setting.summary).tag(config=True)
 

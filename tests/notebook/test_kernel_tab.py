@@ -19,7 +19,7 @@ MODULE = """
 from IPython.core.completer import provisionalcompleter
 from IPython.terminal.interactiveshell import TerminalInteractiveShell
 
-shell = TerminalInteractiveShell.instance()
+shell = TerminalInteractiveShell.instance(term_title=False)
 shell.run_cell("import gglib_nb", silent=True)
 with provisionalcompleter():
     print(*sorted(one.text for one in shell.Completer.completions("gglib_nb.", len("gglib_nb."))))

@@ -3,7 +3,6 @@
 from concurrent.futures import Future
 from dataclasses import replace
 
-import comm
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
@@ -14,6 +13,7 @@ from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.messages import ItemState
 from gglib_nb.notebook.panel import Panel
 from tests.support.catalog_models import model as catalog_model
+from tests.support.comms import record_comms
 from tests.support.fake_manager import FakeManager
 from tests.support.plan_values import a_plan, a_variant
 from tests.support.snapshots import GB, completed, download, shard
@@ -21,22 +21,10 @@ from tests.support.snapshots import GB, completed, download, shard
 MODEL = "owner/model-GGUF:Q4_K_M"
 
 
-class RecordingComm(comm.base_comm.BaseComm):
-    """Keeps what is sent instead of sending it."""
-
-    def __init__(self, *given, **named):
-        self.messages = []
-        super().__init__(*given, **named)
-
-    def publish_msg(self, msg_type, data=None, **_rest):
-        if msg_type == "comm_msg":
-            self.messages.append(data)
-
-
 @pytest.fixture
 def panel_of(monkeypatch):
     """Makes panels whose messages are kept; closes them at the end."""
-    monkeypatch.setattr(comm, "create_comm", RecordingComm)
+    record_comms(monkeypatch)
     made = []
 
     def make(manager, pace_s=0.0):
@@ -345,12 +333,12 @@ def test_readers_without_widgets_get_text_and_html_beside_the_view(panel_of):
 
 
 def test_clicks_stay_on_the_subshell_that_the_page_chose(monkeypatch):
-    from ipykernel.comm.comm import BaseComm
+    from ipykernel.comm import comm as ipykernels
 
-    if not hasattr(BaseComm, "_reply_subshell_for"):
+    if not hasattr(ipykernel_comm := getattr(ipykernels, "BaseComm", None), "_reply_subshell_for"):
         pytest.skip("this ipykernel leaves messages on their subshell by itself")
-    monkeypatch.setattr(comm, "create_comm", BaseComm)
-    monkeypatch.setattr(BaseComm, "publish_msg", lambda *_given, **_named: None)
+    monkeypatch.setattr("comm.create_comm", ipykernel_comm)
+    monkeypatch.setattr(ipykernel_comm, "publish_msg", lambda *_given, **_named: None)
     panel = Panel(FakeManager())
     panel.comm._reply_subshell_id = None
 

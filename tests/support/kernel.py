@@ -139,9 +139,13 @@ class Kernel:
         return cell.stream("stdout").removesuffix("\n")
 
     def completions(self, text: str) -> list[str]:
-        """What Tab at the end of `text` offers."""
-        reply = self._client.complete(text, len(text), reply=True, timeout=30)
-        return list(reply["content"]["matches"])
+        """The last words that Tab at the end of `text` offers; without the one that is there already.
+
+        IPython before 8.6 completes only from the last separator on, which a colon is too.
+        """
+        reply = self._client.complete(text, len(text), reply=True, timeout=30)["content"]
+        kept = text[: reply["cursor_start"]].rsplit(" ", maxsplit=1)[-1] if "%gguf" in text else ""
+        return [kept + match for match in reply["matches"] if match != text[reply["cursor_start"] :]]
 
     def interrupt(self) -> None:
         """What the interrupt button does: a signal to the kernel's process group."""

@@ -19,7 +19,7 @@ from gglib_nb.engine.http.session import Session, origin_of
 from gglib_nb.network.dialing import connect
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
 _CLIENT_CHUNK_BYTES = 64 * 1024
 
@@ -184,7 +184,7 @@ class _ClientAnswer:
         return self.readinto1(view)  # its chunks are small
 
     def readinto1(self, view: memoryview) -> int:
-        from huggingface_hub.utils import httpx
+        from gglib_nb.network.http_library import httpx
 
         try:
             while not self._rest:
@@ -211,7 +211,7 @@ class ClientConnection:
 
     def ask(self, url: str, headers: Mapping[str, str]) -> Answer:
         """Send a GET through the shared client."""
-        from huggingface_hub.utils import httpx
+        from gglib_nb.network.http_library import httpx
 
         self.close()
         client = self._session.client

@@ -22,7 +22,7 @@ from gglib_nb.engine.http.session import Session
 from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
 # A renamed repository takes one, a small file another; more are a circle.
 HOP_LIMIT: Final = 6
@@ -97,7 +97,7 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
 
 
 def _ask(session: Session, url: str) -> "httpx.Response":
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
     client = session.client
     request = client.build_request("GET", url, headers={**session.headers_for(url), "Range": "bytes=0-0"})

@@ -19,7 +19,7 @@ from gglib_nb.network.proxies import Proxies
 from gglib_nb.network.tls import tls_context
 
 if TYPE_CHECKING:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -65,7 +65,7 @@ class Session:
 
     def can_reach_hub(self) -> bool:
         """Ask the hub for anything: any answer will do, and a certificate that is not trusted is one too. May take seconds."""
-        from huggingface_hub.utils import httpx
+        from gglib_nb.network.http_library import httpx
 
         try:
             self.client.head(self.endpoint, headers=self.headers_for(self.endpoint))
@@ -124,8 +124,7 @@ class Session:
 
     @cached_property
     def _client(self) -> "httpx.Client":
-        from huggingface_hub.utils import httpx
-
         from gglib_nb.network.client import make_client
+        from gglib_nb.network.http_library import httpx
 
         return make_client(timeout=httpx.Timeout(self.timeouts.answer_s, connect=self.timeouts.connect_s))

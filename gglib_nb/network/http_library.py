@@ -1,0 +1,16 @@
+"""httpx as the installed huggingface_hub uses it, so that both speak of the same responses and errors.
+
+That is httpx up to huggingface_hub 1.x, and httpx2, its successor under another name, from 2.0 on.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx
+else:
+    try:
+        from huggingface_hub.utils import httpx
+    except ImportError:  # before 1.31
+        import httpx
+
+__all__ = ["httpx"]
