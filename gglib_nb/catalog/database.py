@@ -1,28 +1,81 @@
-"""The user's one SQLite file: opened for one piece of work at a time, in the shape of this version.
+"""The user's one SQLite file: one connection for each thread that uses it, and SQLite's refusals as ours.
 
-Models and queues are tables of it (`store`, `queues`). A file that SQLite finds damaged is moved aside, never deleted,
-and a new one begun: what it held is on the disk as files, and a queue that cannot be read must not stop another.
+A connection stays open between two pieces of work, because the last one that closes writes the whole log back to the file and
+waits for the disk. It is never shared between threads or carried over a fork, and it is opened anew where the file was
+replaced or deleted. A file that SQLite finds damaged is moved aside, never deleted, and a new one is begun: what it
+recorded is on the disk as files, and a queue that cannot be read must not stop another.
+
+It knows nothing of models and queues; those are in `store`, `queues` and `history`.
 """
 
 import logging
 import os
 import sqlite3
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.catalog.connection import connected, network_filesystem
 from gglib_nb.catalog.migrations import migrate
 from gglib_nb.errors import CatalogDamagedError, CatalogError
-from gglib_nb.system import open_file
 
 _log: Final = logging.getLogger("gglib_nb")
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
-# Longer than a few renames take; whoever was killed between them must not keep the others waiting.
+# Longer than a few renames take; a process that was killed between them must not keep the others waiting.
 _MOVING_S: Final = 10.0
+# WAL needs memory shared by all who have the file open (sqlite.org/wal.html); several hosts cannot share it.
+_NETWORK_FILESYSTEMS: Final = frozenset(
+    {"9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "fuse.vmhgfs-fuse"}
+    | {"gpfs", "lustre", "nfs", "nfs4", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+# Extended names (`SQLITE_IOERR_WRITE`) begin with the plain one.
+_DAMAGED: Final = {"SQLITE_NOTADB": "it is not a database", "SQLITE_CORRUPT": "it is damaged"}
+_NEXT_STEP: Final = {
+    "SQLITE_BUSY": "another program holds it; try again in a moment",
+    "SQLITE_LOCKED": "another program holds it; try again in a moment",
+    "SQLITE_PROTOCOL": "its folder does not support file locks; set GGLIB_STATE_DIR to a local folder",
+    "SQLITE_READONLY": "it may not be written; set GGLIB_STATE_DIR to a folder of yours",
+    "SQLITE_CANTOPEN": "it cannot be opened or written; check its folder, or set GGLIB_STATE_DIR to another",
+    "SQLITE_PERM": "it may not be opened; check its folder, or set GGLIB_STATE_DIR to another",
+    "SQLITE_FULL": "its disk is full; make room",
+    "SQLITE_IOERR": "its disk fails; check the folder, or set GGLIB_STATE_DIR to another",
+}
+
+_of_parents: Final[list["_Connection"]] = []
+"""Connections that a fork brought along: closing one here would take the log away from the parent."""
+
+
+class _Connection:
+    """The connection of one thread."""
+
+    def __init__(self, path: Path, *, use_wal: bool, busy_timeout_s: float) -> None:
+        # Only its own thread works with it; any thread may close it.
+        self.sqlite: Final = sqlite3.connect(
+            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        self.in_use: Final = threading.Lock()
+        self.pid: Final = os.getpid()
+        self.is_light = False
+        try:
+            self.sqlite.execute("PRAGMA foreign_keys = ON")
+            _set_journal(self.sqlite, "wal" if use_wal else "delete")
+        except BaseException:
+            self.sqlite.close()
+            raise
+        self.file: Final = _identity(path)
+
+    def set_light(self, is_light: bool) -> None:
+        if is_light is not self.is_light:
+            self.sqlite.execute(f"PRAGMA synchronous = {'NORMAL' if is_light else 'FULL'}")
+            self.is_light = is_light
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # it was never opened
+            self.sqlite.close()
 
 
 class Database:
@@ -41,6 +94,9 @@ class Database:
         self.path: Final = path
         self.moved_aside: Path | None = None
         self._busy_timeout_s: Final = busy_timeout_s
+        self._own: Final = threading.local()
+        self._all: Final[weakref.WeakSet[_Connection]] = weakref.WeakSet()
+        self._is_closed = False
 
     @cached_property
     def network(self) -> str | None:
@@ -49,10 +105,10 @@ class Database:
 
     @contextmanager
     def open(self, *, is_light: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection to the file in this version's shape; closed at the end.
+        """This thread's connection to the file in this version's shape; not to be used after the block.
 
         Args:
-            is_light: What is written may be lost by a power cut (not by a kill), so nobody waits for the disk.
+            is_light: What is written may be lost by a power cut (not by a kill), so nothing waits for the disk.
 
         Raises:
             CatalogError: It could not be opened, or what was done with it failed. A damaged one has been moved aside:
@@ -60,24 +116,57 @@ class Database:
         """
         looked_at = _identity(self.path)
         try:
-            with connected(self.path, use_wal=self.network is None, busy_timeout_s=self._busy_timeout_s) as connection:
-                if is_light:
-                    connection.execute("PRAGMA synchronous = NORMAL")
-                migrate(connection)
-                yield connection
-        except CatalogDamagedError as error:
-            if looked_at is not None:
-                self._move_aside(looked_at, error)
-            raise
+            own = self._connection()
+            with own.in_use:
+                own.set_light(is_light)
+                migrate(own.sqlite)
+                yield own.sqlite
+        except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
+            self._drop()
+            ours = catalog_error(error, self.path)
+            if isinstance(ours, CatalogDamagedError) and looked_at is not None:
+                self._move_aside(looked_at, ours)
+            raise ours from error
+        finally:
+            if self._is_closed:
+                self._drop()
+
+    def close(self) -> None:
+        """Closes what no thread is using; what is in use is closed at its end."""
+        self._is_closed = True
+        for connection in list(self._all):
+            if connection.pid == os.getpid() and connection.in_use.acquire(blocking=False):
+                connection.sqlite.close()
+                connection.in_use.release()
+        self._own.__dict__.clear()
+
+    def _connection(self) -> _Connection:
+        own: _Connection | None = getattr(self._own, "connection", None)
+        if own is not None and own.pid != os.getpid():
+            _of_parents.append(own)
+        elif own is not None and own.file == _identity(self.path) and own.file is not None:
+            return own
+        elif own is not None:
+            self._drop()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        use_wal = self.network is None
+        self._own.connection = own = _Connection(self.path, use_wal=use_wal, busy_timeout_s=self._busy_timeout_s)
+        self._all.add(own)
+        return own
+
+    def _drop(self) -> None:
+        own: _Connection | None = self._own.__dict__.pop("connection", None)
+        if own is not None:
+            own.sqlite.close()
 
     def _move_aside(self, damaged: tuple[int, int], error: CatalogError) -> None:
-        """Moves the damaged file, unless another process has done so meanwhile and a new one stands in its place."""
+        """Moves the damaged file, unless another process has done so meanwhile and a new one is in its place."""
         guard = self.path.with_name(f"{self.path.name}.moving")
         with suppress(OSError):
             if time.time() - guard.stat().st_mtime > _MOVING_S:
                 guard.unlink()
         with suppress(OSError):
-            os.close(open_file(guard, os.O_CREAT | os.O_EXCL))
+            os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
             try:
                 if _identity(self.path) == damaged:
                     self.moved_aside = self._move(time.strftime("%Y-%m-%dT%H-%M-%S"))
@@ -96,12 +185,56 @@ class Database:
         return aside
 
 
+@contextmanager
+def consistent(connection: sqlite3.Connection) -> Iterator[None]:
+    """One state of the database for all reads of the block, without a lock that a writer would wait for."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def network_filesystem(folder: Path) -> str | None:
+    """The kind of network filesystem that holds a folder; None for a local one, or where that is unknown."""
+    import psutil  # costs 20 ms, which loading the extension does not pay
+
+    places = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    mounted = next((kind for place in (folder, *folder.parents) if (kind := places.get(place))), "")
+    return mounted if mounted in _NETWORK_FILESYSTEMS else None
+
+
+def catalog_error(error: Exception, path: Path) -> CatalogError:
+    """Says in one sentence what is wrong with the database and what to do next."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if (damage := next((words for known, words in _DAMAGED.items() if name.startswith(known)), None)) is not None:
+        return CatalogDamagedError(
+            f"The models database {path} cannot be used: {damage}. The file is kept under another name beside a new one; "
+            "the models' files are not touched."
+        )
+    steps = (step for known, step in _NEXT_STEP.items() if name.startswith(known))
+    otherwise = f"{error}; check the folder, or set GGLIB_STATE_DIR to another"
+    return CatalogError(f"The models database {path} cannot be used: {next(steps, otherwise)}.")
+
+
+def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] == wanted:
+        return
+    try:
+        connection.execute(f"PRAGMA journal_mode = {wanted}")
+    except sqlite3.OperationalError as error:
+        # The switch does not wait for others. It belongs to the file, so the next one to open it makes it.
+        if getattr(error, "sqlite_errorname", None) != "SQLITE_BUSY":
+            raise
+
+
 def _aside_name(name: str, when: str, number: int) -> str:
     return f"{name}.damaged-{when}" + (f"-{number}" if number else "")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells the file there from any other; None without one."""
+    """What distinguishes the file there from any other; None without one."""
     try:
         found = path.stat()
     except OSError:

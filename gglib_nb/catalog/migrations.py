@@ -5,9 +5,10 @@ later is a new step at the end, and a file of every earlier shape is among the t
 """
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
-from gglib_nb.catalog.connection import atomic
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError
 
@@ -128,7 +129,54 @@ MIGRATIONS: Final = (
             )""",
         ),
     ),
+    Migration(
+        "0006 signs of life without a clock, stored downloads by the names of their fields",
+        (
+            # A number that grows with every sign of life, whichever kernel gives it.
+            "ALTER TABLE kernel RENAME COLUMN seen_at_s TO beat",
+            """UPDATE kernel SET progress = '[]', limits = json_object(
+                'max_size', json_extract(limits, '$.max_size'),
+                'has_bandwidth_limit', json(iif(
+                    json_type(limits, '$.bandwidth_limit_bytes_per_second') IS NULL, 'false', 'true')),
+                'bandwidth_limit_bytes_per_second', json_extract(limits, '$.bandwidth_limit_bytes_per_second'))""",
+            """UPDATE download SET detail = json_object(
+                'plan', json_set(
+                    json_remove(detail, '$.status', '$.was_active', '$.aliases', '$.queued_at_s', '$.started_at_s',
+                                '$.ended_at_s', '$.error', '$.can_retry'),
+                    '$.id', json_object('repo_id', json_extract(detail, '$.id[0]'),
+                                        'quantization', json_extract(detail, '$.id[1]'),
+                                        'revision', json_extract(detail, '$.id[2]')),
+                    '$.files', (SELECT json_group_array(json_object(
+                        'path_in_repo', json_extract(value, '$[0]'), 'size_bytes', json_extract(value, '$[1]'),
+                        'sha256', json_extract(value, '$[2]'), 'target', json_extract(value, '$[3]'),
+                        'offset_bytes', json_extract(value, '$[4]'), 'kind', json_extract(value, '$[5]'),
+                        'known_mtime_ns', json_extract(value, '$[6]'), 'wrong_ranges', json_extract(value, '$[7]')))
+                        FROM json_each(detail, '$.files'))),
+                'aliases', (SELECT json_group_array(json_object('repo_id', json_extract(value, '$[0]'),
+                        'quantization', json_extract(value, '$[1]'), 'revision', json_extract(value, '$[2]')))
+                        FROM json_each(detail, '$.aliases')),
+                'status', json_extract(detail, '$.status'),
+                'was_active', json(iif(json_extract(detail, '$.was_active'), 'true', 'false')),
+                'queued_at_s', json_extract(detail, '$.queued_at_s'),
+                'started_at_s', json_extract(detail, '$.started_at_s'),
+                'ended_at_s', json_extract(detail, '$.ended_at_s'), 'error', json_extract(detail, '$.error'),
+                'can_retry', json(iif(json_extract(detail, '$.can_retry'), 'true', 'false'))) WHERE json_valid(detail)""",
+        ),
+    ),
 )
+
+
+@contextmanager
+def atomic(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing of it; the write lock is taken at once, so that reads in it stay true."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite rolls back by itself when the disk is full or fails
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:

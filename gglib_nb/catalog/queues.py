@@ -1,46 +1,45 @@
-"""The queues of all kernels in the user's database: each writes its own, sees the others, and takes up what is left.
+"""The queues of all kernels in the user's database: each writes its own, sees the others, and adopts what is left.
 
 Rows and transactions only. Whether a kernel still lives is the caller's question; this asks it under the write lock, so
-that of two kernels that come at once one gets everything and the other nothing.
+that of two kernels that come at once one gets everything and the other nothing. No row has a time that is compared with a
+clock: `beat` only grows.
+
+Targets are stored relative to the models folder and checked when they are read, so that no row leads a download out of it.
+Tokens and signed addresses have no field here.
 """
 
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from gglib_nb.catalog.connection import atomic
+import msgspec
+
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.queue_rows import (
-    download_from_json,
-    download_to_json,
-    is_below,
-    limits_from_json,
-    limits_to_json,
-    progress_from_json,
-    progress_to_json,
-)
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload
+from gglib_nb.catalog.migrations import atomic
+from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, PlannedDownload, QueuedDownload
 from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.values import Value
+from gglib_nb.errors import GglibError, from_wire, to_wire
 
 _log: Final = logging.getLogger("gglib_nb")
 
 
 class KernelRecord(Value, frozen=True):
-    """Whose a queue is.
+    """The kernel that a queue belongs to.
 
     Attributes:
         owner: Unique to one manager at one time.
         title: What a person calls it, such as its notebook's name; empty unknown.
         place: Machine, boot and process namespace.
         pid: Its process there.
-        start: What tells the process from a later one with its id; empty unknown.
+        start: What distinguishes the process from a later one with its id; empty unknown.
         models_directory: Where its downloads go, links followed.
         endpoint: The hub it asks.
-        seen_at_s: Unix time of its last sign of life.
-        is_released: It has let go of its queue: whoever comes may have it.
+        beat: Changes with every sign of life, and is larger than those that any kernel gave before.
+        is_released: It has given up its queue: the next kernel may have it.
     """
 
     owner: str
@@ -50,7 +49,7 @@ class KernelRecord(Value, frozen=True):
     start: str
     models_directory: str
     endpoint: str
-    seen_at_s: float = 0.0
+    beat: float = 0.0
     is_released: bool = False
 
 
@@ -80,59 +79,51 @@ class Queues:
 
     # One's own ---------------------------------------------------------------------------------------------------
 
-    def write(self, queue: StoredQueue, items: Iterable[QueuedDownload], at_s: float) -> None:
+    def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
         """Makes the database have this queue, and how far its live downloads are; writes only what changed."""
-        progress = progress_to_json(items)
-        # One that mends a model in another program's folder is not kept: what comes back may write below the models folder only.
-        kept = [one for one in queue.downloads if is_below(one.plan, self._models_directory)]
+        kept = [one for one in queue.downloads if is_kept(one.plan, self._models_directory)]
         wanted = _with_positions(kept, self._written or {})
         written, self._written = self._written, None  # unknown, should it fail in the middle
+        owner = self._kernel.owner
         with self._database.open(is_light=True) as connection, atomic(connection):
-            is_known = self._put_kernel(connection, queue, progress, at_s)
-            before = written if is_known and written is not None else self._forget_rows(connection)
-            gone = [(self._kernel.owner, name) for name in before.keys() - wanted.keys()]
+            is_known = self._put_kernel(connection, queue, _progress(items))
+            before = written if is_known else None
+            if before is None:
+                connection.execute("DELETE FROM download WHERE owner = ?", (owner,))
+                before = {}
+            gone = [(owner, name) for name in before.keys() - wanted.keys()]
             connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
             changed = [(name, *new) for name, new in wanted.items() if not _is_same(before.get(name), new)]
-            connection.executemany(
-                _PUT_DOWNLOAD, [self._row(name, stored, position) for name, stored, position in changed]
-            )
+            rows = [(owner, name, at, to_row(stored, self._models_directory)) for name, stored, at in changed]
+            connection.executemany(_PUT_DOWNLOAD, rows)
         self._written = wanted
 
-    def beat(self, items: Iterable[QueuedDownload], at_s: float) -> bool:
-        """Gives a sign of life; False where the database knows nothing of this queue any more."""
+    def beat(self, items: Iterable[QueuedDownload]) -> bool:
+        """Gives a sign of life; False where the database does not know this queue any more."""
         with self._database.open(is_light=True) as connection:
-            values = (at_s, progress_to_json(items), self._kernel.owner)
-            cursor = connection.execute("UPDATE kernel SET seen_at_s = ?, progress = ? WHERE owner = ?", values)
-            return cursor.rowcount > 0
+            values = (_progress(items), self._kernel.owner)
+            return connection.execute(_GIVE_BEAT, values).rowcount > 0
 
     def forget(self) -> None:
         """Removes this queue."""
         self._written = None
-        with self._database.open() as connection:
+        with self._database.open(is_light=True) as connection:
             connection.execute("DELETE FROM kernel WHERE owner = ?", (self._kernel.owner,))
 
     def release(self) -> None:
-        """Lets go of this queue: the next kernel takes it up."""
-        with self._database.open() as connection:
+        """Gives up this queue: the next kernel adopts it."""
+        with self._database.open(is_light=True) as connection:
             connection.execute("UPDATE kernel SET is_released = 1 WHERE owner = ?", (self._kernel.owner,))
 
-    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str, at_s: float) -> bool:
+    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> bool:
         """Writes the row of this kernel; whether there was one."""
-        values = (at_s, queue.is_processing, limits_to_json(queue.limits), progress)
+        values = (queue.is_processing, _text(queue.limits), progress)
         if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount:
             return True
         mine = self._kernel
         place = (mine.owner, mine.title, mine.place, mine.pid, mine.start, mine.models_directory, mine.endpoint)
         connection.execute(_INSERT_KERNEL, (*place, *values))
         return False
-
-    def _forget_rows(self, connection: sqlite3.Connection) -> dict[str, tuple[StoredDownload, int]]:
-        connection.execute("DELETE FROM download WHERE owner = ?", (self._kernel.owner,))
-        return {}
-
-    def _row(self, name: str, stored: StoredDownload, position: int) -> tuple[str, str, int, str]:
-        detail = download_to_json(stored, self._models_directory)
-        return self._kernel.owner, name, position, detail
 
     # Those of others ---------------------------------------------------------------------------------------------
 
@@ -141,66 +132,64 @@ class Queues:
 
         Args:
             is_gone: Whether a kernel lives no more; its downloads are shown as left.
-            describe: Who it is, for a person.
+            describe: What a person calls it.
         """
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
             rows = connection.execute(
-                f"{_SELECT} AND progress != '[]' ORDER BY seen_at_s",
-                (self._kernel.models_directory, self._kernel.owner),
+                f"{_SELECT} AND progress != '[]' ORDER BY beat", (self._kernel.models_directory, self._kernel.owner)
             ).fetchall()
         for row in rows:
             record = _record(row)
             is_left = record.is_released or is_gone(record)
-            found += progress_from_json(row[-1], describe(record), is_left=is_left)
+            found += _seen(row[-1], describe(record), is_left=is_left)
         return tuple(found)
 
-    def adopt(self, is_gone: IsGone, at_s: float) -> StoredQueue | None:
+    def adopt(self, is_gone: IsGone) -> StoredQueue | None:
         """Makes the queues of kernels that are gone this one's, all at once; None where there is none to take.
 
         What ran comes first, then what waited, then the failures; each kernel's in its order, the kernel that was seen
         last at the end. Its are the limits.
         """
-        if not self._left(is_gone):
-            return None
-        with self._database.open() as connection, atomic(connection):
-            kernels = [(row, limits, runs) for row, limits, runs in _left_in(connection, self._kernel, is_gone)]
-            if not kernels:
-                return None  # another kernel was faster
-            downloads = [one for row, _, _ in kernels for one in self._downloads_of(connection, row)]
-            limits = _merged(limits_from_json(limits) for _, limits, _ in kernels)
-            queue = StoredQueue(tuple(_in_order(downloads)), limits, any(runs for _, _, runs in kernels))
-            self._put_kernel(connection, queue, "[]", at_s)
-            mine = ((self._kernel.owner, row.owner) for row, _, _ in kernels)
-            connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
-            connection.executemany("DELETE FROM kernel WHERE owner = ?", [(row.owner,) for row, _, _ in kernels])
+        with self._database.open() as connection:
+            if not _left_in(connection, self._kernel, is_gone):
+                return None  # without the write lock, since there hardly ever is
+            with atomic(connection):
+                kernels = _left_in(connection, self._kernel, is_gone)
+                if not kernels:
+                    return None  # another kernel was faster
+                downloads = [one for row, _, _ in kernels for one in self._downloads_of(connection, row)]
+                limits = _merged(limits_of(text) for _, text, _ in kernels)
+                queue = StoredQueue(tuple(_in_order(downloads)), limits, any(runs for _, _, runs in kernels))
+                self._put_kernel(connection, queue, "[]")
+                mine = [(self._kernel.owner, row.owner) for row, _, _ in kernels]
+                connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
+                connection.executemany("DELETE FROM kernel WHERE owner = ?", [(row.owner,) for row, _, _ in kernels])
         self._written = None
         return queue
-
-    def _left(self, is_gone: IsGone) -> bool:
-        """Whether there is anything to adopt; without the write lock, since there hardly ever is."""
-        with self._database.open() as connection:
-            return bool(_left_in(connection, self._kernel, is_gone))
 
     def _downloads_of(self, connection: sqlite3.Connection, record: KernelRecord) -> Iterable[StoredDownload]:
         rows = connection.execute("SELECT detail FROM download WHERE owner = ? ORDER BY position", (record.owner,))
         for (detail,) in rows.fetchall():
             try:
-                yield download_from_json(detail, self._models_directory)
+                yield from_row(detail, self._models_directory)
             except ValueError:
-                _log.warning("A download of an earlier kernel could not be read; what it fetched is kept.")
+                _log.warning("A download of an earlier kernel could not be read; what was downloaded of it is kept.")
 
 
+# Each sign of life, of whichever kernel, gets a larger number than all before it.
+_GIVE_BEAT: Final = "UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), progress = ? WHERE owner = ?"
 _SELECT: Final = """
-    SELECT owner, title, place, pid, start, models_directory, endpoint, seen_at_s, is_released, limits, is_processing,
+    SELECT owner, title, place, pid, start, models_directory, endpoint, beat, is_released, limits, is_processing,
            progress
     FROM kernel WHERE models_directory = ? AND owner != ?"""
 _UPDATE_KERNEL: Final = """
-    UPDATE kernel SET seen_at_s = ?, is_processing = ?, limits = ?, progress = ?, is_released = 0 WHERE owner = ?"""
+    UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), is_processing = ?, limits = ?, progress = ?,
+                      is_released = 0 WHERE owner = ?"""
 _INSERT_KERNEL: Final = """
-    INSERT INTO kernel (owner, title, place, pid, start, models_directory, endpoint, is_released, seen_at_s,
-                        is_processing, limits, progress)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)"""
+    INSERT INTO kernel (owner, title, place, pid, start, models_directory, endpoint, is_released, is_processing, limits,
+                        progress, beat)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""
 _PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
 
 
@@ -209,17 +198,15 @@ def _left_in(
 ) -> list[tuple[KernelRecord, str, bool]]:
     """Kernels with this one's models folder and hub that are gone, the one seen last at the end."""
     rows = connection.execute(
-        f"{_SELECT} AND endpoint = ? ORDER BY seen_at_s", (mine.models_directory, mine.owner, mine.endpoint)
+        f"{_SELECT} AND endpoint = ? ORDER BY beat", (mine.models_directory, mine.owner, mine.endpoint)
     ).fetchall()
     records = [(_record(row), row[9], bool(row[10])) for row in rows]
     return [one for one in records if one[0].is_released or is_gone(one[0])]
 
 
-def _record(row: Sequence[object]) -> KernelRecord:
-    *values, is_released = row[:9]
-    record: Any = KernelRecord
-    found: KernelRecord = record(*values, bool(is_released))  # as the table has them
-    return found
+def _record(row: Sequence[Any]) -> KernelRecord:
+    values: tuple[Any, ...] = (*row[:8], bool(row[8]))
+    return KernelRecord(*values)
 
 
 def _with_positions(
@@ -258,3 +245,115 @@ def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
             limits.max_size or merged.max_size, later.has_bandwidth_limit, later.bandwidth_limit_bytes_per_second
         )
     return merged
+
+
+# Values as JSON, and back ----------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - msgspec calls it with what it does not know
+    if isinstance(value, GglibError):
+        return to_wire(value)
+    if isinstance(value, str):  # a `Quantization`
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} is not stored")
+
+
+def _restored(kind: type, value: Any) -> Any:  # noqa: ANN401 - as above
+    return from_wire(value) if kind is GglibError else value
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
+_downloads: Final = msgspec.json.Decoder(StoredDownload, dec_hook=_restored)
+_limits: Final = msgspec.json.Decoder(StoredLimits)
+_elsewhere: Final = msgspec.json.Decoder(tuple[ElsewhereDownload, ...])
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - any of our values
+    return _encoder.encode(value).decode()
+
+
+def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
+    """Whether everything that a download writes is below the models folder, by names that are text.
+
+    The repair of a model in another program's folder is not kept: what comes back may write below the models folder only.
+    """
+    try:
+        return all(_relative(target, models_directory).encode() for target in plan.targets)
+    except ValueError:
+        return False
+
+
+def to_row(stored: StoredDownload, models_directory: Path) -> str:
+    """One download as it is kept."""
+    files = tuple(replace(file, target=_relative(file.target, models_directory)) for file in stored.plan.files)
+    return _text(replace(stored, plan=replace(stored.plan, files=files)))
+
+
+def from_row(row: str, models_directory: Path) -> StoredDownload:
+    """The download that was kept.
+
+    Raises:
+        ValueError: It is none, or leads out of the models folder.
+    """
+    try:
+        stored = _downloads.decode(row)
+    except (msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("not a download that was kept") from error
+    if stored.status not in (DownloadStatus.QUEUED, DownloadStatus.PAUSED, DownloadStatus.FAILED):
+        raise ValueError("not a download that was kept: no download rests in that status")
+    files = tuple(replace(file, target=_absolute(file.target, models_directory)) for file in stored.plan.files)
+    return replace(stored, plan=replace(stored.plan, files=files))
+
+
+def limits_of(text: str) -> StoredLimits:
+    """The limits that were kept; what cannot be a limit counts as not set."""
+    try:
+        return _limits.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return StoredLimits()
+
+
+def _relative(target: str, models_directory: Path) -> str:
+    return Path(target).relative_to(models_directory).as_posix()
+
+
+def _absolute(relative: str, models_directory: Path) -> str:
+    place = PurePosixPath(relative)
+    # The same rule as for what is kept: below the folder, and no way up.
+    if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in relative or Path(relative).drive:
+        raise ValueError("not a download that was kept: a target outside of the models folder")
+    return str(models_directory / place)
+
+
+def _progress(items: Iterable[QueuedDownload]) -> str:
+    """What other kernels may show of live downloads."""
+    return _text([_as_seen(item) for item in items])
+
+
+def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
+    return ElsewhereDownload(
+        owner="",
+        is_left=False,
+        id=item.id,
+        commit_sha=item.commit_sha,
+        status=item.status,
+        downloaded_bytes=item.downloaded_bytes,
+        total_bytes=item.total_bytes,
+        bytes_per_second=item.bytes_per_second,
+        eta_seconds=item.eta_seconds,
+        notice=item.notice,
+    )
+
+
+def _seen(progress: str, owner: str, *, is_left: bool) -> tuple[ElsewhereDownload, ...]:
+    """The same back, as downloads of `owner`; empty where it cannot be read."""
+    try:
+        found = _elsewhere.decode(progress)
+    except (msgspec.MsgspecError, RecursionError):
+        return ()
+    if is_left:
+        return tuple(
+            replace(one, owner=owner, is_left=True, bytes_per_second=None, eta_seconds=None, notice=None)
+            for one in found
+        )
+    return tuple(replace(one, owner=owner) for one in found)

@@ -1,36 +1,37 @@
 """The registered models: domain values in and out of the database. SQL stands here and nowhere above.
 
-It does not look at the models' files; whether they are still there is the caller's question.
+It does not look at the models' files; whether they still exist is the caller's question.
 """
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from gglib_nb.catalog import rows
-from gglib_nb.catalog.connection import atomic, consistent
-from gglib_nb.catalog.database import Database
+from msgspec import json
+
+from gglib_nb.catalog.database import Database, consistent
+from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
 
 _BUSY_TIMEOUT_S: Final = 5.0
 
 
-class KnownFile(NamedTuple):
+class KnownFile(Value, frozen=True):
     """What the catalog recorded about a file when it was registered.
 
     Attributes:
         size_bytes: Its size.
-        mtime_ns: Its modification time; another one now means that somebody touched it.
+        mtime_ns: Its modification time; another one now means that it was changed since.
         sha256: Its SHA-256 in hexadecimal; None where it was not computed.
     """
 
@@ -59,43 +60,33 @@ class Catalog:
 
         Models whose files were overwritten with other content by this one are forgotten: they are gone.
         """
-        with self._open() as connection, atomic(connection):
+        with self._writing() as connection:
             _register(connection, model)
 
     def models(self) -> list[Model]:
         """All registered models, the newest first."""
         with self._open() as connection, consistent(connection):
             files: dict[int, list[StoredFile]] = {}
-            for model, *values in connection.execute(rows.SELECT_FILES):
-                files.setdefault(model, []).append(rows.file_of(*values))
+            for model, *values in connection.execute(_SELECT_FILES):
+                files.setdefault(model, []).append(_file_of(values))
             hosts: dict[int, list[HostFolder]] = {}
-            for model, *host in connection.execute(rows.SELECT_HOSTS):
+            for model, *host in connection.execute(_SELECT_HOSTS):
                 hosts.setdefault(model, []).append(HostFolder(*host))
-            found = connection.execute(rows.SELECT_MODELS).fetchall()
-        return [
-            rows.model_of(*values, files=tuple(files.get(row, ())), hosts=tuple(hosts.get(row, ())))
-            for row, *values in found
-        ]
+            found = connection.execute(_SELECT_MODELS).fetchall()
+        return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
     def find(self, text: DownloadId | str) -> Model:
         """The model that a person means by a text; case does not matter.
 
-        It is the id, or what of it is unique here: without its revision, the repository alone, the
+        It is the id, or a part of it that only one model has: without its revision, the repository alone, the
         repository's name without owner, any part of the id.
 
         Raises:
-            ModelNotFoundError: None answers to it; the text names near ones.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: None matches; the text names near ones.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
         wanted, models = str(text).strip(), self.models()
-        for matches in (
-            _is_id,
-            _is_id_in_any_case,
-            _is_id_without_revision,
-            _is_repository,
-            _is_display_name,
-            _is_part,
-        ):
+        for matches in _FORMS:
             found = [model for model in models if matches(model, wanted)]
             if len(found) == 1:
                 return found[0]
@@ -114,40 +105,47 @@ class Catalog:
             AmbiguousQuantizationError: As `find`.
         """
         model = self.find(text)
-        with self._open() as connection, atomic(connection):
+        with self._writing() as connection:
             connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
         return model
+
+    def rename(self, old: DownloadId, new: Model) -> None:
+        """Records a model in the place of one that had another id, all at once."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM model WHERE name = ?", (str(old),))
+            _register(connection, new)
 
     def update_files(self, files: Iterable[StoredFile]) -> None:
         """Brings what is recorded of files up to date, in every model that has them.
 
-        A model that was registered anew with other content under the same path meanwhile is left as it is.
+        A model that was registered again with other content under the same path meanwhile is left as it is.
         """
-        with self._open() as connection, atomic(connection):
+        with self._writing() as connection:
             for file in files:
-                connection.execute(_UPDATE_FILE, _update_values(file))
+                values = (*(getattr(file, name) for name in _UPDATED), *_json_columns(file), file.target, file.sha256)
+                connection.execute(_UPDATE_FILE, values)
                 if file.wrong_ranges is None:
                     _keep_index(connection, file)
 
     def block_digests(self, sha256: str) -> str:
         """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty where unknown."""
         with self._open() as connection:
-            found = connection.execute(rows.SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
+            found = connection.execute(_SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
         return "" if found is None else bytes(found[0]).hex()
 
     def note_check(self, model: DownloadId, *, at_s: float, latest_commit_sha: str, has_update: bool) -> None:
-        """Records that somebody looked for a newer version of a model, and what was found."""
-        with self._open() as connection, atomic(connection):
+        """Records that a newer version of a model was looked for, and what was found."""
+        with self._writing() as connection:
             connection.execute(
                 "UPDATE model SET checked_at_s = ?, latest_commit_sha = ?, has_update = ? WHERE name = ?",
                 (at_s, latest_commit_sha, has_update, str(model)),
             )
 
     def known_files(self, paths: Iterable[str | PathLike[str]]) -> dict[str, KnownFile]:
-        """What was recorded about these files, by path; those that no model has, or that are known wrong, are left out."""
-        wanted = json.dumps([fspath(path) for path in paths])
+        """What was recorded about these files, by path, without those of no model and those that are known to be wrong."""
+        wanted = json.encode([fspath(path) for path in paths]).decode()
         with self._open() as connection:
-            found = connection.execute(rows.SELECT_KNOWN, (wanted,)).fetchall()
+            found = connection.execute(_SELECT_KNOWN, (wanted,)).fetchall()
         return {target: KnownFile(*values) for target, *values in found}
 
     @property
@@ -161,8 +159,9 @@ class Catalog:
         )
 
     def close(self) -> None:
-        """Ends the use of the catalog: calls under way finish, later ones raise `CatalogError`."""
+        """Ends the use of the catalog: calls in progress finish, later ones raise `CatalogError`."""
         self._is_closed = True
+        self.database.close()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -171,12 +170,15 @@ class Catalog:
         with self.database.open() as connection:
             yield connection
 
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, at the end of which nothing is kept about contents that no file has any more."""
+        with self._open() as connection, atomic(connection):
+            yield connection
+            connection.execute(_DELETE_UNUSED_INDEXES)
+
 
 # --- what a person may type for a model, from the plainest to the shortest ---
-
-
-def _is_id(model: Model, text: str) -> bool:
-    return str(model.id) == text
 
 
 def _is_id_in_any_case(model: Model, text: str) -> bool:
@@ -194,17 +196,16 @@ def _is_repository(model: Model, text: str) -> bool:
 
 def _is_display_name(model: Model, text: str) -> bool:
     full = f"{model.id.repo_id.partition('/')[0]}/{text}"
-    return any(matches(model, full) for matches in _FULL_FORMS)
+    return any(matches(model, full) for matches in (_is_id_in_any_case, _is_id_without_revision, _is_repository))
 
 
-def _is_part(model: Model, text: str) -> bool:
-    return bool(text) and text.casefold() in str(model.id).casefold()
-
-
-_FULL_FORMS: Final[tuple[Callable[[Model, str], bool], ...]] = (
+_FORMS: Final[tuple[Callable[[Model, str], bool], ...]] = (
+    lambda model, text: str(model.id) == text,
     _is_id_in_any_case,
     _is_id_without_revision,
     _is_repository,
+    _is_display_name,
+    lambda model, text: bool(text) and text.casefold() in str(model.id).casefold(),
 )
 
 
@@ -219,24 +220,30 @@ def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
     return ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
+# --- writing ---
+
+
 def _register(connection: sqlite3.Connection, model: Model) -> None:
     model = _with_what_was_known(connection, model)
     verified = {file.target: _verified_at_s(connection, file, model.registered_at_s) for file in model.files}
     connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
     for file in model.files:
-        connection.execute(rows.DELETE_OVERWRITTEN, (file.target, file.sha256))
-    row = connection.execute(rows.INSERT_MODEL, rows.model_values(model)).lastrowid
+        connection.execute(_DELETE_OVERWRITTEN, (file.target, file.sha256))
+    id_ = model.id
+    named = (str(id_), id_.repo_id, id_.revision, id_.quantization, model.commit_sha or "")
+    row = connection.execute(_INSERT_MODEL, (*named, *(getattr(model, name) for name in _MODEL[4:]))).lastrowid
     for position, file in enumerate(model.files):
         dated = replace(file, verified_at_s=verified[file.target])
-        connection.execute(rows.INSERT_FILE, (row, position, *rows.file_values(dated)))
+        values = (*(getattr(dated, name) for name in _FILE), *_json_columns(dated))
+        connection.execute(_INSERT_FILE, (row, position, *values))
         _keep_index(connection, file)
     for position, host in enumerate(model.hosts):
-        connection.execute(rows.INSERT_HOST, (row, position, host.host, host.models_directory))
+        connection.execute(_INSERT_HOST, (row, position, host.host, host.models_directory))
 
 
 def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
-    """Registered anew, it keeps where it came from; and what was last seen of its repository, unless it says so itself."""
-    found = connection.execute(rows.SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
+    """Registered again, it keeps its origin, and what was last seen of its repository unless it says so itself."""
+    found = connection.execute(_SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
     if found is None or model.checked_at_s is not None:
         return model
     commit_sha, origin, checked_at_s, latest, has_update = found
@@ -250,27 +257,85 @@ def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
 
 def _keep_index(connection: sqlite3.Connection, file: StoredFile) -> None:
     if file.block_digests and file.sha256 is not None:
-        connection.execute(rows.INSERT_INDEX, (file.sha256, BLOCK_BYTES, bytes.fromhex(file.block_digests)))
+        connection.execute(_INSERT_INDEX, (file.sha256, BLOCK_BYTES, bytes.fromhex(file.block_digests)))
 
 
 def _verified_at_s(connection: sqlite3.Connection, file: StoredFile, registered_at_s: float) -> float | None:
     """When it was last hashed: as it says, as an earlier row of this very file says, or just now."""
     if file.verified_at_s is not None or not file.is_verified:
         return file.verified_at_s
-    earlier: float | None = connection.execute(
-        rows.SELECT_VERIFIED_AT, (file.target, file.sha256, file.mtime_ns)
-    ).fetchone()[0]
+    found = connection.execute(_SELECT_VERIFIED_AT, (file.target, file.sha256, file.mtime_ns)).fetchone()
+    earlier: float | None = found[0]
     return registered_at_s if earlier is None else earlier
 
 
-_UPDATE_FILE: Final = """
-    UPDATE file SET size_bytes = ?, sha256 = ?, is_verified = ?, verified_at_s = ?, mtime_ns = ?, facts = ?,
-                    wrong_ranges = ?
-    WHERE target = ? AND (sha256 IS NULL OR sha256 = ?)"""
+# --- rows ---
 
 
-def _update_values(file: StoredFile) -> tuple[Any, ...]:
-    return (
-        *(file.size_bytes, file.sha256, file.is_verified, file.verified_at_s, file.mtime_ns, json.dumps(file.facts)),
-        *(rows.ranges_text(file.wrong_ranges), file.target, file.sha256),
+def _json_columns(file: StoredFile) -> tuple[str, str | None]:
+    wrong = None if file.wrong_ranges is None else json.encode(file.wrong_ranges).decode()
+    return json.encode(file.facts).decode(), wrong
+
+
+def _file_of(row: Sequence[Any]) -> StoredFile:
+    """A row of `_SELECT_FILES`, after its model."""
+    *plain, facts, wrong_ranges = row
+    values = dict(zip(_FILE, plain, strict=True))
+    return StoredFile(
+        **values | {"is_verified": bool(values["is_verified"])},
+        was_present=True,  # nothing is downloaded for it any more
+        facts=json.decode(facts),
+        wrong_ranges=None if wrong_ranges is None else json.decode(wrong_ranges, type=tuple[tuple[int, int], ...]),
     )
+
+
+def _model_of(row: Sequence[Any], files: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...]) -> Model:
+    """A row of `_SELECT_MODELS`, after its number."""
+    repo_id, revision, quantization, commit_sha, *rest, has_update = row
+    return Model(
+        DownloadId(repo_id, quantization, revision),
+        commit_sha or None,
+        files=files,
+        hosts=hosts,
+        has_update=None if has_update is None else bool(has_update),
+        **dict(zip(_MODEL[4:-1], rest, strict=True)),
+    )
+
+
+_MODEL: Final = (
+    *("repo_id", "revision", "quantization", "commit_sha"),
+    *("label", "registered_at_s", "origin", "checked_at_s", "latest_commit_sha", "has_update"),
+)
+_FILE: Final = (
+    *("target", "path_in_repo", "kind", "size_bytes", "sha256", "is_verified", "verified_at_s", "mtime_ns"),
+)
+_UPDATED: Final = ("size_bytes", "sha256", "is_verified", "verified_at_s", "mtime_ns")
+
+
+def _insert(table: str, *columns: str) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our names
+
+
+_INSERT_MODEL: Final = _insert("model", "name", *_MODEL)
+_INSERT_FILE: Final = _insert("file", "model", "position", *_FILE, "facts", "wrong_ranges")
+_INSERT_HOST: Final = _insert("model_host", "model", "position", "host", "models_directory")
+_INSERT_INDEX: Final = "INSERT OR REPLACE INTO content_index (sha256, block_bytes, digests) VALUES (?, ?, ?)"
+_UPDATE_FILE: Final = f"""
+    UPDATE file SET {", ".join(f"{name} = ?" for name in (*_UPDATED, "facts", "wrong_ranges"))}
+    WHERE target = ? AND (sha256 IS NULL OR sha256 = ?)"""  # noqa: S608 - our names
+_DELETE_OVERWRITTEN: Final = """
+    DELETE FROM model WHERE id IN (SELECT model FROM file WHERE target = ? AND kind = 'shard' AND sha256 IS NOT ?)"""
+_DELETE_UNUSED_INDEXES: Final = """
+    DELETE FROM content_index WHERE sha256 NOT IN (SELECT sha256 FROM file WHERE sha256 IS NOT NULL)"""
+_SELECT_MODELS: Final = f"SELECT id, {', '.join(_MODEL)} FROM model ORDER BY registered_at_s DESC, id DESC"  # noqa: S608
+_SELECT_FILES: Final = f"SELECT model, {', '.join(_FILE)}, facts, wrong_ranges FROM file ORDER BY model, position"  # noqa: S608
+_SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
+# Of two models that have one file, the one registered last comes last, and so is the one that counts.
+_SELECT_KNOWN: Final = """
+    SELECT target, size_bytes, mtime_ns, sha256
+    FROM file WHERE wrong_ranges IS NULL AND target IN (SELECT value FROM json_each(?)) ORDER BY model"""
+_SELECT_KNOWN_MODEL: Final = """
+    SELECT commit_sha, origin, checked_at_s, latest_commit_sha, has_update FROM model WHERE name = ?"""
+_SELECT_INDEX: Final = "SELECT digests FROM content_index WHERE sha256 = ? AND block_bytes = ?"
+_SELECT_VERIFIED_AT: Final = """
+    SELECT max(verified_at_s) FROM file WHERE target = ? AND sha256 IS ? AND mtime_ns = ? AND wrong_ranges IS NULL"""

@@ -3,6 +3,10 @@
 No token, no address that was signed, no rate: those belong to the process that transfers.
 """
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
@@ -44,9 +48,9 @@ class StoredLimits(Value, frozen=True):
         bandwidth_limit_bytes_per_second: None is unlimited; only meaningful with `has_bandwidth_limit`.
     """
 
-    max_size: int | None = None
+    max_size: Annotated[int, Meta(ge=1)] | None = None
     has_bandwidth_limit: bool = False
-    bandwidth_limit_bytes_per_second: int | None = None
+    bandwidth_limit_bytes_per_second: Annotated[int, Meta(ge=1)] | None = None
 
 
 class StoredQueue(Value, frozen=True):

@@ -7,6 +7,7 @@ and tried again from time to time: downloads need none of this.
 """
 
 import logging
+import math
 import os
 import secrets
 import threading
@@ -31,7 +32,6 @@ from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.thread_pool import succeed
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
-from gglib_nb.system import clock_s
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -41,8 +41,6 @@ _SLOW_BEAT_S: Final = 5.0
 _LOOK_S: Final = 1.0
 # Four slow beats: what cannot be seen from here, a kernel of another machine or container, is gone after this.
 SILENT_S: Final = 20.0
-# By their clock and ours, which may differ: a kernel that has been silent for so long need not be watched first.
-_LONG_SILENT_S: Final = 120.0
 _RETRY_S: Final = 10.0
 _CLOSE_S: Final = 1.0
 
@@ -92,7 +90,7 @@ class QueueKeeper:
         self._looking: list[Future[None]] = []
         self._is_kept = False
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
-        self._first_seen: dict[tuple[str, float], float] = {}
+        self._beats: dict[str, tuple[float, float]] = {}
         self._looked_at: tuple[object, ...] = ()
         self._trouble = ""
 
@@ -193,7 +191,7 @@ class QueueKeeper:
     def _rest_s(self) -> float | None:
         """How long nothing is due; None for as long as nobody calls."""
         due = [self._retry_at_s] if self._is_changed or self._ended else []
-        if self._is_kept:
+        if self._is_kept and self._beat_at_s < math.inf:
             due.append(max(self._beat_at_s, self._retry_at_s))
         if self._wants_to_look():
             due.append(max(self._look_at_s, self._retry_at_s))
@@ -231,10 +229,10 @@ class QueueKeeper:
     def _adopt(self) -> None:
         is_asked, self._adopted = bool(self._adopting), Adoption()
         if self._database.path.exists():
-            left = self._queues.adopt(self._is_gone, time.time())
+            left = self._queues.adopt(self._is_gone)
             if left is not None:
                 self._take_up(left)
-            elif is_asked and self._first_seen:
+            elif is_asked and self._beats:
                 # Of another machine: whether it lives shows in time.
                 self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
@@ -264,7 +262,7 @@ class QueueKeeper:
         queue = self._queue.ask_stored().result()
         try:
             if queue.downloads or queue.limits != StoredQueue().limits:
-                self._queues.write(queue, self._queue.snapshot.items, time.time())
+                self._queues.write(queue, self._queue.snapshot.items)
                 self._is_kept = True
                 self._put_off_beat()
             elif self._is_kept:
@@ -293,13 +291,15 @@ class QueueKeeper:
 
     def _beat(self) -> None:
         self._put_off_beat()
-        if not self._queues.beat(self._queue.snapshot.items, time.time()):
+        if not self._queues.beat(self._queue.snapshot.items):
             # Another machine held this kernel for dead, or the database is a new one: two wishes then, one transfer.
             self._store()
 
     def _put_off_beat(self) -> None:
-        is_busy = self._queue.snapshot.active_count > 0 and self._database.network is None
-        self._beat_at_s = time.monotonic() + (_BEAT_S if is_busy else _SLOW_BEAT_S)
+        snapshot = self._queue.snapshot
+        is_busy = snapshot.active_count > 0 and self._database.network is None
+        # Of failures alone nothing changes: they may be adopted when this kernel has not been heard of.
+        self._beat_at_s = time.monotonic() + (_BEAT_S if is_busy else _SLOW_BEAT_S) if snapshot.items else math.inf
 
     def _look(self) -> None:
         self._look_at_s = time.monotonic() + (_LOOK_S if self._database.network is None else _SLOW_BEAT_S)
@@ -330,12 +330,17 @@ class QueueKeeper:
 
     def _is_gone(self, record: KernelRecord) -> bool:
         owner = Owner(record.place, record.pid, record.start)
-        if owner.is_gone(record.seen_at_s):
-            return True
         if owner.place == self._owner.place:
-            return False
-        first_s = self._first_seen.setdefault((record.owner, record.seen_at_s), clock_s())
-        return clock_s() - first_s > SILENT_S or time.time() - record.seen_at_s > _LONG_SILENT_S
+            return owner.is_gone(0.0)
+        # One boot at a time has a local filesystem.
+        if self._database.network is None and owner.is_of_other_boot(self._owner):
+            return True
+        # No clock but this process's own: what cannot be seen from here is gone when its beat does not change.
+        beat, since_s = self._beats.get(record.owner, (None, 0.0))
+        if beat == record.beat:
+            return time.monotonic() - since_s > SILENT_S
+        self._beats[record.owner] = (record.beat, time.monotonic())
+        return False
 
     def _describe(self, record: KernelRecord) -> str:
         if record.pid == self._owner.pid and record.place == self._owner.place:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.catalog.connection import atomic
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.migrations import MIGRATIONS, Migration, migrate
+from gglib_nb.catalog.migrations import MIGRATIONS, Migration, atomic, migrate
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.stored_queue import StoredLimits
@@ -93,11 +92,12 @@ def test_there_is_a_real_file_of_every_earlier_shape() -> None:
     assert shapes == {migration.name[:4] for migration in MIGRATIONS}
 
 
-def test_a_queue_that_the_version_before_kept_is_taken_up(tmp_path: Path) -> None:
-    path = Path(shutil.copy(CATALOGS / "0002-queues.sqlite3", tmp_path / "gglib_nb.sqlite3"))
+@pytest.mark.parametrize("made_by", ["0002-queues", "0006-beats"])
+def test_a_queue_that_an_earlier_version_kept_is_adopted(tmp_path: Path, made_by: str) -> None:
+    path = Path(shutil.copy(CATALOGS / f"{made_by}.sqlite3", tmp_path / "gglib_nb.sqlite3"))
     mine = KernelRecord("mine", "", "here 0 0", 1, "", "/models", "https://hub")
 
-    left = Queues(Database(path), mine, Path("/models")).adopt(lambda _record: True, 2000.0)
+    left = Queues(Database(path), mine, Path("/models")).adopt(lambda _record: True)
 
     assert left is not None
     assert [(str(one.plan.id), one.status.value, one.was_active) for one in left.downloads] == [

@@ -4,26 +4,24 @@ import json
 import multiprocessing
 import os
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from threading import Thread
 
+import msgspec
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.queue_rows import (
-    download_from_json,
-    download_to_json,
-    limits_from_json,
-    limits_to_json,
-    progress_from_json,
-)
-from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.catalog.queues import KernelRecord, Queues, from_row, limits_of, to_row
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, PlannedFile
+from gglib_nb.domain.quantization import Quantization
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GatedRepoError, IntegrityError
@@ -69,9 +67,9 @@ FAILED = left("owner/d:Q4", "failed", error=IntegrityError("wrong", "aa", "bb"),
 
 def test_a_queue_comes_back_as_it_was_kept(path: Path) -> None:
     kept = StoredQueue((A, B, C, FAILED), StoredLimits(7, True, None), True)
-    queues(path, "gone").write(kept, [], 1.0)
+    queues(path, "gone").write(kept, [])
 
-    taken = queues(path).adopt(is_gone, 2.0)
+    taken = queues(path).adopt(is_gone)
 
     assert taken is not None
     assert replace(taken, downloads=()) == replace(kept, downloads=())
@@ -82,42 +80,42 @@ def test_a_queue_comes_back_as_it_was_kept(path: Path) -> None:
 
 
 def test_what_was_taken_is_owned_at_once_and_the_dead_kernel_is_forgotten(path: Path) -> None:
-    queues(path, "gone").write(StoredQueue((A, B)), [], 1.0)
+    queues(path, "gone").write(StoredQueue((A, B)), [])
 
-    queues(path).adopt(is_gone, 2.0)
+    queues(path).adopt(is_gone)
 
     assert rows(path) == [("mine", "owner/a:Q4", 1), ("mine", "owner/b:Q4", 2)]
-    assert queues(path, "third").adopt(is_gone, 3.0) is None
+    assert queues(path, "third").adopt(is_gone) is None
 
 
 def test_a_living_kernels_queue_is_not_taken(path: Path) -> None:
-    queues(path, "living").write(StoredQueue((A,)), [], 1.0)
+    queues(path, "living").write(StoredQueue((A,)), [])
 
-    assert queues(path).adopt(is_gone, 2.0) is None
+    assert queues(path).adopt(is_gone) is None
     assert rows(path) == [("living", "owner/a:Q4", 1)]
 
 
 def test_a_queue_that_was_let_go_of_is_taken_although_its_process_lives(path: Path) -> None:
     living = queues(path, "living")
-    living.write(StoredQueue((A,)), [], 1.0)
+    living.write(StoredQueue((A,)), [])
     living.release()
 
-    assert queues(path).adopt(is_gone, 2.0) is not None
+    assert queues(path).adopt(is_gone) is not None
 
 
 @pytest.mark.parametrize("other", [{"models_directory": "/elsewhere"}, {"endpoint": "https://mirror"}])
 def test_the_queue_of_another_models_folder_or_hub_is_left_alone(path: Path, other: dict[str, str]) -> None:
-    queues(path, "gone", **other).write(StoredQueue((A,)), [], 1.0)
+    queues(path, "gone", **other).write(StoredQueue((A,)), [])
 
-    assert queues(path).adopt(is_gone, 2.0) is None
+    assert queues(path).adopt(is_gone) is None
 
 
 def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failures(path: Path) -> None:
     ran = left("owner/e:Q4", was_active=True)
-    queues(path, "gone").write(StoredQueue((ran, B, FAILED), StoredLimits(5)), [], 2.0)
-    queues(path, "long gone").write(StoredQueue((A, C), StoredLimits(9, True, 1000)), [], 1.0)
+    queues(path, "long gone").write(StoredQueue((A, C), StoredLimits(9, True, 1000)), [])
+    queues(path, "gone").write(StoredQueue((ran, B, FAILED), StoredLimits(5)), [])
 
-    taken = queues(path).adopt(is_gone, 3.0)
+    taken = queues(path).adopt(is_gone)
 
     assert taken is not None
     assert [str(one.plan.id)[6] for one in taken.downloads] == ["a", "e", "c", "b", "d"]
@@ -126,12 +124,12 @@ def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failu
 
 def test_only_what_changed_is_written(path: Path) -> None:
     mine = queues(path)
-    mine.write(StoredQueue((A, B, C)), [], 1.0)
+    mine.write(StoredQueue((A, B, C)), [])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE download SET detail = 'untouched' WHERE name != 'owner/b:Q4'")
         connection.commit()
 
-    mine.write(StoredQueue((A, replace(B, status=DownloadStatus.QUEUED), C)), [], 2.0)
+    mine.write(StoredQueue((A, replace(B, status=DownloadStatus.QUEUED), C)), [])
 
     with closing(sqlite3.connect(path)) as connection:
         details = [detail for (detail,) in connection.execute("SELECT detail FROM download ORDER BY position")]
@@ -142,28 +140,28 @@ def test_only_what_changed_is_written(path: Path) -> None:
 @pytest.mark.parametrize("order", [(C, A, B), (B, C, A), (B,), (C, B), (A, B, C, FAILED), ()])
 def test_any_new_order_is_the_order_that_comes_back(path: Path, order: tuple[StoredDownload, ...]) -> None:
     gone = queues(path, "gone")
-    gone.write(StoredQueue((A, B, C)), [], 1.0)
+    gone.write(StoredQueue((A, B, C)), [])
 
-    gone.write(StoredQueue(order), [], 2.0)
+    gone.write(StoredQueue(order), [])
 
     assert [name for _, name, _ in rows(path)] == [str(one.plan.id) for one in order]
 
 
 def test_a_queue_whose_rows_vanished_is_written_anew(path: Path) -> None:
     mine = queues(path)
-    mine.write(StoredQueue((A, B)), [], 1.0)
+    mine.write(StoredQueue((A, B)), [])
     path.unlink()
 
-    assert not mine.beat([], 2.0)
-    mine.write(StoredQueue((A, B)), [], 3.0)
+    assert not mine.beat([])
+    mine.write(StoredQueue((A, B)), [])
 
     assert len(rows(path)) == 2
 
 
 def test_others_are_seen_with_how_far_they_are(path: Path) -> None:
     items = [download("owner/a:Q4", "downloading", downloaded_bytes=30, total_bytes=100, bytes_per_second=5.0)]
-    queues(path, "living").write(StoredQueue((A,)), items, 1.0)
-    queues(path, "gone").write(StoredQueue((B,)), [download("owner/b:Q4", bytes_per_second=5.0)], 2.0)
+    queues(path, "living").write(StoredQueue((A,)), items)
+    queues(path, "gone").write(StoredQueue((B,)), [download("owner/b:Q4", bytes_per_second=5.0)])
 
     seen = queues(path).others(is_gone, lambda record: record.title)
 
@@ -176,22 +174,22 @@ def test_others_are_seen_with_how_far_they_are(path: Path) -> None:
 
 def test_a_sign_of_life_carries_the_newest_progress(path: Path) -> None:
     living = queues(path, "living")
-    living.write(StoredQueue((A,)), [], 1.0)
+    living.write(StoredQueue((A,)), [])
 
-    assert living.beat([download("owner/a:Q4", "downloading", downloaded_bytes=70)], 2.0)
+    assert living.beat([download("owner/a:Q4", "downloading", downloaded_bytes=70)])
 
     [seen] = queues(path).others(is_gone, lambda record: record.title)
     assert seen.downloaded_bytes == 70
 
 
 def _adopt(path: Path, owner: str, taken: "multiprocessing.Queue[int]") -> None:
-    queue = queues(path, owner).adopt(is_gone, 2.0)
+    queue = queues(path, owner).adopt(is_gone)
     taken.put(0 if queue is None else len(queue.downloads))
 
 
 @pytest.mark.slow
 def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
-    queues(path, "gone").write(StoredQueue((A, B, C)), [], 1.0)
+    queues(path, "gone").write(StoredQueue((A, B, C)), [])
     context = multiprocessing.get_context("spawn")
     taken = context.Queue()
     processes = [context.Process(target=_adopt, args=(path, f"new {n}", taken)) for n in range(4)]
@@ -205,14 +203,14 @@ def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
 
 
 def test_a_row_that_leads_out_of_the_models_folder_is_left_out(path: Path) -> None:
-    queues(path, "gone").write(StoredQueue((A, C)), [], 1.0)
+    queues(path, "gone").write(StoredQueue((A, C)), [])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
             "UPDATE download SET detail = replace(detail, '\"owner/a/', '\"owner/a/../../../') WHERE name = 'owner/a:Q4'"
         )
         connection.commit()
 
-    taken = queues(path).adopt(is_gone, 2.0)
+    taken = queues(path).adopt(is_gone)
 
     assert taken is not None
     assert taken.downloads == (C,)
@@ -251,9 +249,9 @@ def stored_downloads(draw: st.DrawFn) -> StoredDownload:
 def test_every_field_of_a_download_is_kept() -> None:
     """Fails when a field is added to one of these values and not to what is kept of them."""
     file = PlannedFile("a.gguf", 9, "a" * 64, "/models/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
-    id_ = DownloadId("owner/a", "Q4", "main")
+    id_ = DownloadId("owner/a", Quantization("q4_0"), "main")
     plan = PlannedDownload(
-        id_, "c" * 40, "Q4", (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
+        id_, "c" * 40, Quantization("q4_0"), (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
         replaces=True, donors=("/donor.gguf",), everywhere=True, is_update=True, keeps_old=True,
     )  # fmt: skip
     stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
@@ -261,19 +259,19 @@ def test_every_field_of_a_download_is_kept() -> None:
         plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
         assert plain == [], "give it a value of its own here"
 
-    back = download_from_json(download_to_json(stored, MODELS), MODELS)
+    back = from_row(to_row(stored, MODELS), MODELS)
 
     assert replace(back, error=stored.error) == stored
 
 
 @given(stored_downloads())
 def test_every_download_survives_being_written_and_read(stored: StoredDownload) -> None:
-    assert download_from_json(download_to_json(stored, MODELS), MODELS) == stored
+    assert from_row(to_row(stored, MODELS), MODELS) == stored
 
 
 @given(stored_downloads())
 def test_a_models_folder_under_another_name_gets_the_targets_under_that_name(stored: StoredDownload) -> None:
-    moved = download_from_json(download_to_json(stored, MODELS), Path("/linked"))
+    moved = from_row(to_row(stored, MODELS), Path("/linked"))
 
     assert [file.target for file in moved.plan.files] == [
         file.target.replace("/models/", "/linked/", 1) for file in stored.plan.files
@@ -283,23 +281,22 @@ def test_a_models_folder_under_another_name_gets_the_targets_under_that_name(sto
 @given(st.text(max_size=40) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
 def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text: str) -> None:
     with pytest.raises(ValueError, match="not a download that was kept"):
-        download_from_json(text, MODELS)
-    assert limits_from_json(text) == StoredLimits()
-    assert progress_from_json(text, "a", is_left=False) == ()
+        from_row(text, MODELS)
+    assert limits_of(text) == StoredLimits()
 
 
 @pytest.mark.parametrize(
     "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)]
 )
 def test_limits_come_back_as_they_were(limits: StoredLimits) -> None:
-    assert limits_from_json(limits_to_json(limits)) == limits
+    assert limits_of(msgspec.json.encode(limits).decode()) == limits
 
 
 def test_an_error_keeps_its_class_and_its_page() -> None:
     error = GatedRepoError("Accept the terms.", "https://hub/owner/a")
     stored = replace(FAILED, error=error)
 
-    back = download_from_json(download_to_json(stored, MODELS), MODELS).error
+    back = from_row(to_row(stored, MODELS), MODELS).error
 
     assert isinstance(back, GatedRepoError)
     assert (str(back), back.accept_url) == ("Accept the terms.", "https://hub/owner/a")
@@ -314,7 +311,7 @@ def test_a_damaged_file_is_kept_aside_and_the_next_use_begins_a_new_one(path: Pa
     path.write_bytes(content)
     catalog = Catalog(path)
 
-    with pytest.raises(CatalogDamagedError, match="kept beside it under another name, and a new one is begun"):
+    with pytest.raises(CatalogDamagedError, match="kept under another name"):
         catalog.models()
 
     [aside] = path.parent.glob("gglib_nb.sqlite3.damaged-20*")
@@ -373,6 +370,114 @@ def test_a_file_of_a_newer_version_is_refused_by_name_and_not_moved(path: Path) 
         connection.commit()
 
     with pytest.raises(CatalogError, match="written by a newer gglib_nb"):
-        queues(path).write(StoredQueue((A,)), [], 1.0)
+        queues(path).write(StoredQueue((A,)), [])
 
     assert not list(path.parent.glob("*.damaged-*"))
+
+
+# What is accepted when it is saved is accepted when it is loaded
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/models/loose.gguf", "/models/some/folder of mine/a: b.gguf", "/models/owner/old-name/@cccccccc/a.gguf"],
+)
+def test_a_download_anywhere_below_the_models_folder_comes_back(path: Path, target: str) -> None:
+    plan = replace(A.plan, files=tuple(replace(file, target=target) for file in A.plan.files))
+    kept = replace(A, plan=plan)
+    queues(path, "gone").write(StoredQueue((kept,)), [])
+
+    taken = queues(path).adopt(is_gone)
+
+    assert taken is not None
+    assert taken.downloads == (kept,)
+
+
+@pytest.mark.parametrize("target", ["/elsewhere/a.gguf", "/models/\udcff.gguf"])
+def test_what_could_not_be_loaded_again_is_left_out_and_the_others_are_saved(path: Path, target: str) -> None:
+    plan = replace(A.plan, files=tuple(replace(file, target=target) for file in A.plan.files))
+    queues(path, "gone").write(StoredQueue((replace(A, plan=plan), C)), [])
+
+    taken = queues(path).adopt(is_gone)
+
+    assert taken is not None
+    assert taken.downloads == (C,)
+
+
+@pytest.mark.parametrize("hostile", ["/etc/a.gguf", "../a.gguf", "x/../../a.gguf", "", "."])
+def test_no_stored_target_leads_out_of_the_models_folder(hostile: str) -> None:
+    row = json.loads(to_row(A, MODELS))
+    row["plan"]["files"][0]["target"] = hostile
+
+    with pytest.raises(ValueError, match="not a download that was kept"):
+        from_row(json.dumps(row), MODELS)
+
+
+# How little is written
+
+
+def synced_bytes(path: Path, work: Callable[[], object]) -> tuple[int, int]:
+    """How the database file and its log grew by a piece of work."""
+    before = [one.stat().st_mtime_ns for one in (path, path.with_name(f"{path.name}-wal"))]
+    work()
+    after = [one.stat().st_mtime_ns for one in (path, path.with_name(f"{path.name}-wal"))]
+    return after[0] - before[0], after[1] - before[1]
+
+
+def test_a_sign_of_life_writes_to_the_log_only_and_closes_nothing(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A,)), [])
+
+    file, log = synced_bytes(path, lambda: mine.beat([]))
+
+    assert file == 0, "a checkpoint was made"
+    assert log > 0
+
+
+def test_each_beat_is_larger_than_all_before_it_whichever_kernel_gives_it(path: Path) -> None:
+    first, second = queues(path, "one"), queues(path, "two")
+    seen: list[float] = []
+
+    def look(record: KernelRecord) -> bool:
+        seen.append(record.beat)
+        return False
+
+    progress = [download("owner/a:Q4", "downloading")]
+    first.write(StoredQueue((A,)), progress)
+    for kernel_ in (second, first, second):
+        kernel_.write(StoredQueue((A,)), progress)
+        queues(path).others(look, lambda record: record.title)
+
+    assert max(seen[:2]) < max(seen[2:4]) < max(seen[4:])
+
+
+def test_a_connection_that_a_fork_brought_along_is_not_used_in_the_child(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A,)), [])
+
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os._exit(0 if mine.beat([]) else 1)
+        os._exit(2)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert mine.beat([])
+    assert rows(path) == [("mine", "owner/a:Q4", 1)]
+
+
+def test_a_thread_that_ends_closes_its_connection(path: Path) -> None:
+    database = Database(path)
+
+    def use() -> None:
+        with database.open() as connection:
+            connection.execute("SELECT 1")
+
+    for _ in range(3):
+        thread = Thread(target=use)
+        thread.start()
+        thread.join()
+
+    assert str(path) not in {file.path for file in psutil.Process().open_files()}
+    assert not path.with_name(f"{path.name}-wal").exists()

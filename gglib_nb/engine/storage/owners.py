@@ -53,6 +53,11 @@ class Owner:
         """Name of its machine."""
         return self.place.partition(" ")[0]
 
+    def is_of_other_boot(self, other: Self) -> bool:
+        """Whether both say in which boot they run, and it is not the same."""
+        mine, theirs = (f"{one.place}  ".split(" ")[1] for one in (self, other))
+        return bool(mine and theirs) and mine != theirs
+
     def is_gone(self, written_s: float) -> bool:
         """Whether it is known to be gone; False where that cannot be seen from here.
 
