@@ -168,6 +168,13 @@ class GgufHeader(Value, frozen=True):
         values = self.layer_values.get(f"{self.architecture}.{key}")
         return self.of_model(key) if values is None else values
 
+    def at_layer(self, key: str, number: int) -> int | None:
+        """The same of one layer, counted from 0."""
+        values = self.per_layer(key)
+        if not isinstance(values, tuple):
+            return values
+        return values[number] if number < len(values) else None
+
     def number(self, key: str) -> int | None:
         """A whole number that is not negative."""
         value = self.metadata.get(key)

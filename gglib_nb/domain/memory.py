@@ -1,48 +1,97 @@
-"""How much memory a model takes when it is loaded, from its GGUF header.
+"""How much memory a model takes when llama.cpp loads it, from its GGUF header.
 
-An estimate of what llama.cpp allocates with its defaults (cache in F16, flash attention, batches of 512 tokens):
+    total = weights + cache + state + overhead
 
-    total    = weights + cache + overhead
-    weights  = bytes of the model's files; they are mapped whole
-    cache    = 2 bytes * sum over layers (cells * heads_kv * (key_length + value_length))
-    cells    = the context; in a layer with a sliding window at most window + batch, rounded up to 256
-    overhead = batch * 4 bytes * (vocabulary + 2 * embedding_length + context)
+* weights: the bytes of the model's files;
+* cache: for each layer with attention, cells times the width of its keys and values. Cells are the context rounded up
+  to 256; in a layer with a sliding window at most `window * sequences + batch`, rounded likewise;
+* state: for each recurrent layer and each sequence, the last inputs of its convolution and its state, in F32;
+* overhead: the largest buffers of one batch of 512 tokens: logits, two activations and the attention mask.
 
-Sources in llama.cpp: src/llama-kv-cache.cpp and llama-kv-cache-iswa.cpp for the cache and the cells of a window; the
-overhead is the logits, two activations and the attention mask of one batch, the largest of the compute graph's
-buffers. What llama.cpp prints for known models, cache and compute buffers, in MiB: Llama 3 8B with 2,048 tokens 256
-and 258.5 + 12.01, Qwen 2.5 7B with 4,096 tokens 224 and 304 on the GPU; the formula gives the same to 0.01.
+Where the header is silent, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
+file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
-from typing import Final
+from functools import partial
+from typing import Final, Literal, NamedTuple, get_args
 
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.values import Value
 
-_CACHE_VALUE_BYTES: Final = 2
+CacheType = Literal["f16", "q8_0", "q4_0"]
+"""How keys and values are stored (`-ctk`, `-ctv` of llama.cpp)."""
+CACHE_TYPES: Final[tuple[CacheType, ...]] = get_args(CacheType)
+SERVER_SEQUENCES: Final = 4
+"""Conversations that llama-server holds at once unless `-np` says otherwise (tools/server: `n_parallel` is auto)."""
+
+_VALUE_BYTES: Final[dict[CacheType, float]] = {"f16": 2, "q8_0": 34 / 32, "q4_0": 18 / 32}
+_STATE_VALUE_BYTES: Final = 4
 _ACTIVATION_BYTES: Final = 4
 _BATCH_TOKENS: Final = 512
-_CELLS_ROUNDED_TO: Final = 256
+CELLS_ROUNDED_TO: Final = 256
 _LIKELY_VOCABULARY: Final = 128_000
 _MOST_LAYERS: Final = 10_000
-# Every how many layers one sees the whole context, where llama.cpp knows it by the architecture (set_swa_pattern in
-# src/models) and the header need not say it.
-_WINDOW_PERIODS: Final = {
-    "gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "exaone4": 4, "smallthinker": 4, "olmo2": 4,
-    "plamo3": 8,
+
+
+class _Window(NamedTuple):
+    """Which layers of an architecture have a sliding window: all but every n-th.
+
+    Attributes:
+        period: The n; 0: all layers have one.
+        dense_first: Whether the first of n sees the whole context, and not the last.
+        tokens: The window where the header has none.
+        is_fixed: Whether `tokens` outranks the header.
+    """
+
+    period: int
+    dense_first: bool = False
+    tokens: int = 0
+    is_fixed: bool = False
+
+
+# `load_arch_hparams` in src/models/<architecture>.cpp and `load_swa_pattern` in src/llama-model.cpp. Architectures that are
+# not listed ignore the header's window (llama, phi3, mistral3, qwen2). 1: the header has a flag for each layer.
+_WINDOWS: Final = {
+    "afmoe": _Window(4), "cohere2": _Window(4), "cohere2moe": _Window(4, dense_first=True),
+    "exaone-moe": _Window(4, tokens=128), "exaone4": _Window(4, tokens=4096), "gemma2": _Window(2, tokens=4096),
+    "gemma3": _Window(6), "gemma3n": _Window(5), "gemma4": _Window(1), "gpt-oss": _Window(2),
+    "granite_swa": _Window(1), "laguna": _Window(4, dense_first=True), "lfm2": _Window(0),
+    "llama4": _Window(4, tokens=8192, is_fixed=True), "maple": _Window(1), "mellum": _Window(4), "mimo2": _Window(1),
+    "muse-glimmer": _Window(4), "olmo2": _Window(4), "plamo3": _Window(8),
+    "smallthinker": _Window(4, dense_first=True, tokens=4096), "spark2_5": _Window(1), "step35": _Window(1),
 }  # fmt: skip
-# Architectures whose header has a window that llama.cpp does not use (src/models/phi3.cpp).
-_WINDOW_UNUSED: Final = frozenset({"phi3", "phimoe"})
-# Architectures that keep keys and values of every layer and nothing else.
-_PLAIN: Final = frozenset({
-    "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bert", "bloom", "chatglm", "codeshell",
-    "cohere2", "command-r", "dbrx", "deepseek", "dots1", "ernie4_5", "ernie4_5-moe", "exaone", "exaone4", "falcon",
-    "gemma", "gemma2", "gemma3", "glm4", "glm4moe", "gpt-oss", "gpt2", "gptneox", "granite", "granitemoe", "grok",
-    "hunyuan-dense", "hunyuan-moe", "internlm2", "llama", "minicpm", "minimax-m2", "mistral3", "mpt", "nemotron",
-    "nomic-bert", "olmo", "olmo2", "olmoe", "orion", "phi2", "phi3", "phimoe", "qwen", "qwen2", "qwen2moe",
-    "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smallthinker", "smollm3",
-    "stablelm", "starcoder", "starcoder2", "xverse",
+_EXAONE4_LAYERS_WITH_WINDOW: Final = 64  # src/models/exaone4.cpp: the 32B model alone has windows
+_GEMMA3N_LAYERS_WITH_CACHE: Final = 20  # src/models/gemma3n.cpp
+# `llm_arch_is_recurrent` and `llm_arch_is_hybrid` in src/llama-arch.cpp; the layers as in `create_memory` of
+# src/llama-model.cpp. Of the hybrid ones these are recurrent in all but every n-th layer, the others where they have no
+# heads with keys and values.
+_RECURRENT: Final = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
+_FULL_ATTENTION_INTERVALS: Final = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "minimax-01": 8}
+_HYBRID: Final = frozenset({
+    "jamba", "falcon-h1", "plamo2", "granitehybrid", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "kimi-linear",
+    "bailingmoe3", *_FULL_ATTENTION_INTERVALS,
 })  # fmt: skip
+_NEMOTRON: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
+_RWKV_TOKEN_SHIFTS: Final = 2  # src/llama-hparams.h
+# Keys of an indexer beside the cache: src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp.
+_INDEXED: Final = frozenset({"deepseek32", "glm-dsa", "minimax-m3"})
+# `create_memory`: these see their whole input at once and keep nothing.
+_CACHELESS: Final = frozenset({
+    "bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert",
+    "gemma-embedding", "dream", "llada", "llada-moe", "rnd1", "wavtokenizer-dec",
+})  # fmt: skip
+# The other architectures of src/llama-arch.cpp that keep keys and values of every layer and nothing else.
+_PLAIN: Final = frozenset({
+    "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
+    "codeshell", "cogvlm", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr", "dots1", "ernie4_5",
+    "ernie4_5-moe", "exaone", "falcon", "gemma", "glm4", "glm4moe", "gpt2", "gptneox", "granite", "granitemoe", "grok",
+    "grovemoe", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "internlm2", "jais", "jais2", "llama", "llama-embed",
+    "maincoder", "minicpm", "minicpm3", "minimax-m2", "mistral3", "mistral4", "mpt", "nemotron", "olmo", "olmoe",
+    "openelm", "orion", "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plm", "qwen", "qwen2",
+    "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smollm3", "stablelm",
+    "starcoder", "starcoder2", "xverse",
+})  # fmt: skip
+_KNOWN: Final = _PLAIN | _WINDOWS.keys() | _RECURRENT | _HYBRID | _INDEXED | _CACHELESS
 
 
 class MemoryEstimate(Value, frozen=True):
@@ -52,8 +101,11 @@ class MemoryEstimate(Value, frozen=True):
         weights_bytes: The model's files.
         kv_cache_bytes: Keys and values of the context; None where the header does not tell enough.
         overhead_bytes: Compute buffers.
-        is_rough: The architecture keeps other state than the formula knows, or the header leaves something out.
+        is_rough: llama.cpp's source was not read for this architecture, or the header leaves something out.
         notes: Why, and what else to know; a sentence each.
+        state_bytes: States of recurrent layers, which do not grow with the context.
+        sequences: Conversations at once: 1 as in llama-cli, llama-cpp-python and `llama-server -np 1`.
+        cache_type: How keys and values are stored.
     """
 
     weights_bytes: int
@@ -61,138 +113,243 @@ class MemoryEstimate(Value, frozen=True):
     overhead_bytes: int
     is_rough: bool
     notes: tuple[str, ...] = ()
+    state_bytes: int = 0
+    sequences: int = 1
+    cache_type: CacheType = "f16"
 
     @property
     def total_bytes(self) -> int:
         """All together; without the cache where that is unknown."""
-        return self.weights_bytes + (self.kv_cache_bytes or 0) + self.overhead_bytes
+        return self.weights_bytes + (self.kv_cache_bytes or 0) + self.state_bytes + self.overhead_bytes
 
 
-class _Layer(Value, frozen=True):
-    """What one layer keeps of a token.
+class LayerCache(NamedTuple):
+    """What one layer keeps.
 
     Attributes:
-        values: Numbers, keys and values together.
+        values: Numbers for each token: keys, values, and keys of an indexer.
         has_window: Whether it looks back only as far as the sliding window.
+        state_values: Numbers for each sequence, whatever its length; None where the header does not tell.
     """
 
     values: int
-    has_window: bool
+    has_window: bool = False
+    state_values: int | None = 0
 
 
-def estimate_memory(header: GgufHeader, weights_bytes: int, context_tokens: int) -> MemoryEstimate:
+class CacheLayout(NamedTuple):
+    """What the layers keep; those that keep nothing are listed too.
+
+    Attributes:
+        layers: In order.
+        window_tokens: The sliding window; 0 without one.
+    """
+
+    layers: tuple[LayerCache, ...]
+    window_tokens: int
+
+    def layer_bytes(self, context_tokens: int, sequences: int = 1, cache_type: CacheType = "f16") -> list[int]:
+        """Cache of each layer in bytes, without its state."""
+        cells = _rounded(context_tokens)
+        in_window = _rounded(min(cells, self.window_tokens * sequences + _BATCH_TOKENS))
+        width = _VALUE_BYTES[cache_type]
+        return [int(layer.values * (in_window if layer.has_window else cells) * width) for layer in self.layers]
+
+    def state_bytes(self, sequences: int = 1) -> list[int]:
+        """State of each layer in bytes; 0 where it is unknown."""
+        return [(layer.state_values or 0) * sequences * _STATE_VALUE_BYTES for layer in self.layers]
+
+
+def estimate_memory(
+    header: GgufHeader,
+    weights_bytes: int,
+    context_tokens: int,
+    *,
+    cache_type: CacheType = "f16",
+    sequences: int = 1,
+) -> MemoryEstimate:
     """Estimates what a model takes when loaded; the module's text has the formula.
 
     Args:
         header: Of its (first) file; the part before the vocabulary is enough.
         weights_bytes: All its files together.
         context_tokens: For how many tokens of context.
+        cache_type: How keys and values are stored.
+        sequences: Conversations at once that share the context; llama-server holds `SERVER_SEQUENCES` by default.
     """
-    layers = _layers(header)
-    cache = None if layers is None else _cache_bytes(layers, header, context_tokens)
-    notes = _notes(header, layers, context_tokens)
-    is_rough = len(notes) > _is_beyond_training(header, context_tokens)
-    return MemoryEstimate(weights_bytes, cache, _overhead_bytes(header, context_tokens), is_rough, notes)
+    layout = cache_layout(header)
+    notes = [note for applies, note in _doubts(header, layout) if applies]
+    is_rough = bool(notes)
+    if header.context_length is not None and context_tokens > header.context_length:
+        notes.append(f"The model was trained for {header.context_length} tokens.")
+    return MemoryEstimate(
+        weights_bytes,
+        None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type)),
+        overhead_bytes(header, context_tokens),
+        is_rough,
+        tuple(notes),
+        0 if layout is None else sum(layout.state_bytes(sequences)),
+        sequences,
+        cache_type,
+    )
 
 
-def _cache_bytes(layers: list[_Layer], header: GgufHeader, context_tokens: int) -> int:
-    window = (header.sliding_window or 0) + _BATCH_TOKENS
-    in_window = min(context_tokens, -(-window // _CELLS_ROUNDED_TO) * _CELLS_ROUNDED_TO)
-    numbers = sum(layer.values * (in_window if layer.has_window else context_tokens) for layer in layers)
-    return numbers * _CACHE_VALUE_BYTES
-
-
-def _overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
+def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
+    """The compute buffers of one batch."""
     vocabulary = header.vocabulary_size or _LIKELY_VOCABULARY
-    width = vocabulary + 2 * (header.embedding_length or 0) + context_tokens
+    width = vocabulary + 2 * (header.embedding_length or 0) + _rounded(context_tokens)
     return _BATCH_TOKENS * _ACTIVATION_BYTES * width
 
 
-def _layers(header: GgufHeader) -> list[_Layer] | None:
-    """The layers that keep something; None where the header does not tell."""
-    if header.metadata.get(f"{header.architecture}.attention.causal") is False:
-        return []  # an encoder sees its whole input at once
+def cache_layout(header: GgufHeader) -> CacheLayout | None:
+    """What the layers keep; None where the header does not tell."""
+    architecture = header.architecture or ""
+    is_causal = header.metadata.get(f"{architecture}.attention.causal") is not False
+    if not is_causal or architecture in _CACHELESS:
+        return CacheLayout((), 0)
     count = header.block_count
     if count is None or count > _MOST_LAYERS:
         return None
-    # The last layers of gemma3n and gemma4 reuse the cache of earlier ones.
-    count = max(0, count - (header.of_model("attention.shared_kv_layers") or 0))
-    window = _windows(header, count)
-    layers = [_layer(header, number, has_window=window[number]) for number in range(count)]
-    return None if None in layers else [layer for layer in layers if layer is not None]
+    # Blocks that predict further tokens have a cache only when they are used as a draft (`filter` in `create_memory`).
+    count = max(0, count - (header.of_model("nextn_predict_layers") or 0))
+    window = _window_tokens(header)
+    layers = list(map(partial(_layer, header, _windows(header, count, window)), range(count)))
+    known = tuple(layer for layer in layers if layer is not None)
+    return CacheLayout(known, window) if len(known) == count else None
 
 
-def _layer(header: GgufHeader, number: int, *, has_window: bool) -> _Layer | None:
-    interval = header.of_model("full_attention_interval")
-    if interval and (number + 1) % interval:
-        return _Layer(0, has_window=False)  # linear attention: a state of fixed size
-    heads = _at(header.head_count, number)
-    heads_kv = _at(header.head_count_kv, number)
-    heads_kv = heads if heads_kv is None else heads_kv
-    if not heads_kv:
-        return None if heads_kv is None else _Layer(0, has_window=False)
-    key, value = _widths(header, heads, has_window=has_window)
-    return None if key is None or value is None else _Layer(heads_kv * (key + value), has_window)
+def _layer(header: GgufHeader, windows: list[bool], number: int) -> LayerCache | None:
+    architecture = header.architecture or ""
+    heads_kv = header.at_layer("attention.head_count_kv", number)
+    if heads_kv is None:
+        heads_kv = header.at_layer("attention.head_count", number)
+    is_recurrent = _is_recurrent(header, number, heads_kv)
+    state = _state_values(header) if is_recurrent else 0
+    has_attention = not is_recurrent or architecture == "falcon-h1"
+    is_feed_forward = architecture in _NEMOTRON and not is_recurrent and heads_kv == 0
+    if not has_attention or is_feed_forward or number >= _layers_with_cache(header, len(windows)):
+        return LayerCache(0, state_values=state)
+    if heads_kv is None:
+        return None
+    key, value = _widths(header, number, has_window=windows[number])
+    if heads_kv and (key is None or value is None):
+        return None
+    kept = heads_kv * ((key or 0) + (value or 0)) + _indexer_values(header, number)
+    return LayerCache(kept, windows[number], state)
 
 
-def _widths(header: GgufHeader, heads: int | None, *, has_window: bool) -> tuple[int | None, int | None]:
+def _layers_with_cache(header: GgufHeader, count: int) -> int:
+    """The last layers of gemma3n and gemma4 reuse the cache of earlier ones."""
+    if header.architecture == "gemma3n":
+        return _GEMMA3N_LAYERS_WITH_CACHE
+    return count - (header.of_model("attention.shared_kv_layers") or 0)
+
+
+def _widths(header: GgufHeader, number: int, *, has_window: bool) -> tuple[int | None, int | None]:
     """Widths of a key and a value; layers with a window may have their own (gemma4)."""
-    by_default = header.embedding_length // heads if header.embedding_length and heads else None
-    suffix = "_swa" if has_window and header.of_model("attention.key_length_swa") else ""
-    key = header.of_model(f"attention.key_length{suffix}")
-    value = header.of_model(f"attention.value_length{suffix}")
-    if header.of_model("attention.key_length_mla") is not None:
-        value = 0  # latent attention keeps one vector, whose front serves as the value
-    return (by_default if key is None else key), (by_default if value is None else value)
+    heads = header.at_layer("attention.head_count", number)
+    width = header.embedding_length // heads if header.embedding_length and heads else None
+    found = []
+    for name in ("key", "value"):
+        own = header.of_model(f"attention.{name}_length_swa") if has_window else None
+        stated = header.of_model(f"attention.{name}_length") if own is None else own
+        found.append(width if stated is None else stated)
+    key, value = found
+    # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
+    return key, 0 if header.of_model("attention.key_length_mla") is not None else value
 
 
-def _at(values: int | tuple[int, ...] | None, number: int) -> int | None:
-    if not isinstance(values, tuple):
-        return values
-    return values[number] if number < len(values) else None
+def _indexer_values(header: GgufHeader, number: int) -> int:
+    architecture = header.architecture or ""
+    if architecture not in _INDEXED:
+        return 0
+    is_dense = architecture == "minimax-m3" and number < (header.of_model("leading_dense_block_count") or 0)
+    is_shared = architecture == "glm-dsa" and header.at_layer("attention.indexer.types", number) == 0
+    return 0 if is_dense or is_shared else header.of_model("attention.indexer.key_length") or 0
 
 
-def _windows(header: GgufHeader, count: int) -> list[bool]:
+def _is_recurrent(header: GgufHeader, number: int, heads_kv: int | None) -> bool:
+    architecture = header.architecture or ""
+    if architecture in _RECURRENT or architecture == "falcon-h1":
+        return True
+    flag = header.at_layer("attention.recurrent_layers", number)
+    default = _FULL_ATTENTION_INTERVALS.get(architecture)
+    interval = header.of_model("full_attention_interval") or default
+    if flag is not None or interval is not None:
+        return bool((number + 1) % interval) if flag is None and interval is not None else bool(flag)
+    if architecture in _NEMOTRON:
+        return heads_kv == 0 and header.at_layer("feed_forward_length", number) == 0
+    return architecture in _HYBRID and heads_kv == 0
+
+
+def _state_values(header: GgufHeader) -> int | None:
+    """Numbers that a recurrent layer keeps: `n_embd_r` and `n_embd_s` of src/llama-hparams.cpp; None where unknown."""
+    width = header.embedding_length or 0
+    heads = header.at_layer("attention.head_count", 0) or 0
+    kernel = header.of_model("ssm.conv_kernel")
+    if head := header.of_model("wkv.head_size"):
+        shifts = header.of_model("token_shift_count")
+        return width * ((_RWKV_TOKEN_SHIFTS if shifts is None else shifts) + head)
+    if cached := header.of_model("shortconv.l_cache"):
+        return width * (cached - 1)
+    if head := header.of_model("kda.head_dim"):
+        return 3 * (kernel - 1 if kernel else 3) * heads * head + head * head * heads
+    if header.architecture == "minimax-01":
+        head = header.of_model("attention.key_length") or 0
+        return head * head * heads
+    inner, state = header.of_model("ssm.inner_size"), header.of_model("ssm.state_size")
+    if inner is None or state is None:
+        return None
+    groups = header.of_model("ssm.group_count") or 0
+    return max(0, (kernel or 0) - 1) * (inner + 2 * groups * state) + state * inner
+
+
+def _window_tokens(header: GgufHeader) -> int:
+    architecture = header.architecture or ""
+    window = _WINDOWS.get(architecture)
+    stated = header.sliding_window
+    if architecture == "exaone4" and header.block_count != _EXAONE4_LAYERS_WITH_WINDOW:
+        return 0
+    if window is None:
+        return (stated or 0) if architecture not in _KNOWN else 0
+    if architecture == "smallthinker":
+        return window.tokens if stated else 0
+    if window.is_fixed:
+        return 0 if stated == 0 else window.tokens
+    return window.tokens if stated is None else stated
+
+
+def _windows(header: GgufHeader, count: int, window_tokens: int) -> list[bool]:
     """Which layers have a sliding window: a flag for each, or all but every n-th."""
-    if not header.sliding_window or header.architecture in _WINDOW_UNUSED:
+    if not window_tokens:
         return [False] * count
     pattern = header.per_layer("attention.sliding_window_pattern")
     if isinstance(pattern, tuple) and pattern:
         return [bool(pattern[number % len(pattern)]) for number in range(count)]
-    period = pattern if isinstance(pattern, int) else _WINDOW_PERIODS.get(header.architecture or "", 1)
-    return [period == 0 or number % period < period - 1 for number in range(count)]
+    known = _WINDOWS.get(header.architecture or "", _Window(1))
+    period = pattern if isinstance(pattern, int) else known.period
+    dense = 0 if known.dense_first else period - 1
+    return [period == 0 or number % period != dense for number in range(count)]
 
 
-def _notes(header: GgufHeader, layers: list[_Layer] | None, context_tokens: int) -> tuple[str, ...]:
+def _doubts(header: GgufHeader, layout: CacheLayout | None) -> list[tuple[bool, str]]:
     architecture = header.architecture or "unknown"
-    tests = (
-        (layers is None, "The header does not tell how large the cache of the context is."),
-        (_is_beyond_training(header, context_tokens), f"The model was trained for {header.context_length} tokens."),
+    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
+    is_known = architecture in _KNOWN
+    return [
+        (layout is None, "The header does not tell how large the cache of the context is."),
         (
-            header.of_model("attention.kv_lora_rank") is not None,
-            "Latent attention: programs store its cache differently.",
+            layout is not None and any(layer.state_values is None for layer in layout.layers),
+            "Layers with a state of fixed size are not counted.",
         ),
-        (_has_state(header), "Layers with a state of fixed size are not counted."),
-        (_window_is_unclear(header), "The header does not tell which layers have a sliding window; none is assumed."),
+        (not is_known, f"The architecture {architecture} may keep more state."),
         (
-            architecture not in _PLAIN and not _has_state(header),
-            f"The architecture {architecture} may keep more state.",
+            is_unclear and not is_known,
+            "The header does not tell which layers have a sliding window; none is assumed.",
         ),
-    )
-    return tuple(note for applies, note in tests if applies)
+    ]
 
 
-def _is_beyond_training(header: GgufHeader, context_tokens: int) -> bool:
-    return header.context_length is not None and context_tokens > header.context_length
-
-
-def _has_state(header: GgufHeader) -> bool:
-    keys = ("ssm.state_size", "wkv.head_size", "full_attention_interval", "shortconv.l_cache")
-    return any(header.of_model(key) is not None for key in keys)
-
-
-def _window_is_unclear(header: GgufHeader) -> bool:
-    is_told = header.per_layer("attention.sliding_window_pattern") is not None
-    architecture = header.architecture or ""
-    is_known = architecture in _WINDOW_PERIODS or architecture in _WINDOW_UNUSED
-    return bool(header.sliding_window) and not (is_told or is_known)
+def _rounded(tokens: int) -> int:
+    """`GGML_PAD` to 256 cells (src/llama-context.cpp, src/llama-kv-cache-iswa.cpp)."""
+    return -(-tokens // CELLS_ROUNDED_TO) * CELLS_ROUNDED_TO

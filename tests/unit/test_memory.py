@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar
-from gglib_nb.domain.memory import estimate_memory
+from gglib_nb.domain.memory import SERVER_SEQUENCES, CacheType, estimate_memory
 
 MIB = 1024**2
 
@@ -169,7 +169,7 @@ def test_linear_attention_between_full_layers_is_rough() -> None:
     assert (estimate.kv_cache_bytes, estimate.is_rough) == (4 * MIB, True)
 
 
-def test_latent_attention_keeps_one_vector_and_is_rough() -> None:
+def test_latent_attention_keeps_one_vector() -> None:
     deepseek = header(
         "deepseek2",
         block_count=61,
@@ -183,7 +183,7 @@ def test_latent_attention_keeps_one_vector_and_is_rough() -> None:
     )
 
     estimate = estimate_memory(deepseek, 0, 4096)
-    assert (estimate.kv_cache_bytes, estimate.is_rough) == (61 * 4096 * 576 * 2, True)
+    assert (estimate.kv_cache_bytes, estimate.is_rough) == (61 * 4096 * 576 * 2, False)
 
 
 def test_an_encoder_has_no_cache() -> None:
@@ -202,12 +202,14 @@ def test_what_the_header_leaves_out_is_unknown_and_not_zero() -> None:
     assert estimate.total_bytes == 100 + estimate.overhead_bytes
 
 
-def test_an_unclear_window_is_not_assumed() -> None:
+def test_a_window_that_llama_cpp_ignores_or_nobody_knows_of_is_not_assumed() -> None:
     keys: dict[str, Any] = {"block_count": 2, "embedding_length": 1024, "attention__head_count": 8}
+    ignored = estimate_memory(header("llama", **keys, attention__sliding_window=512), 0, 65_536)
+    unclear = estimate_memory(header("novel", **keys, attention__sliding_window=512), 0, 65_536)
 
-    estimate = estimate_memory(header("llama", **keys, attention__sliding_window=512), 0, 65_536)
-    assert estimate.kv_cache_bytes == 512 * MIB
-    assert estimate.notes == ("The header does not tell which layers have a sliding window; none is assumed.",)
+    assert ignored.kv_cache_bytes == unclear.kv_cache_bytes == 512 * MIB
+    assert (ignored.notes, ignored.is_rough) == ((), False)
+    assert unclear.notes[-1] == "The header does not tell which layers have a sliding window; none is assumed."
 
 
 @pytest.mark.parametrize("block_count", [10**12, "many", -3])
@@ -228,3 +230,120 @@ def test_an_unheard_of_architecture_is_rough() -> None:
     model = header("novel", block_count=4, embedding_length=1024, attention__head_count=8)
 
     assert estimate_memory(model, 0, 1024).notes == ("The architecture novel may keep more state.",)
+
+
+# What llama.cpp allocates for models that people have, cache and state in MiB at 8k and 131k
+
+
+SSM = {"ssm__conv_kernel": 4, "ssm__state_size": 128}
+DEEPSEEK: dict[str, Any] = {
+    "block_count": 61,
+    "embedding_length": 7168,
+    "attention__head_count": 128,
+    "attention__head_count_kv": 1,
+    "attention__key_length": 576,
+    "attention__value_length": 512,
+    "attention__key_length_mla": 192,
+    "attention__value_length_mla": 128,
+    "attention__kv_lora_rank": 512,
+}
+
+
+def attention(layers: int, heads_kv: int, width: int, **keys: Any) -> dict[str, Any]:
+    own = {"attention__key_length": width, "attention__value_length": width, "attention__head_count_kv": heads_kv}
+    return {"block_count": layers, "embedding_length": 4096, "attention__head_count": 32} | own | keys
+
+
+MODELS: dict[str, tuple[GgufHeader, tuple[float, float], tuple[float, float]]] = {
+    "Qwen3-Next-80B": (
+        header("qwen3next", **attention(48, 2, 256, ssm__inner_size=4096, ssm__group_count=16, **SSM)),
+        (192, 75),
+        (3072, 75),
+    ),
+    "GLM-4.5-Air": (header("glm4moe", **attention(47, 8, 128, nextn_predict_layers=1)), (1472, 0), (23_552, 0)),
+    "GLM-OCR": (header("glm4", **attention(17, 8, 128, nextn_predict_layers=1)), (512, 0), (8192, 0)),
+    "Llama 4 Scout": (header("llama4", **attention(48, 8, 128)), (1536, 0), (7368, 0)),
+    "Nemotron-Nano-9B-v2": (
+        header(
+            "nemotron_h",
+            layers={
+                "attention.head_count_kv": (0,) * 27 + (8,) * 4 + (0,) * 25,
+                "feed_forward_length": (0,) * 31 + (15_680,) * 25,
+            },
+            **attention(56, 8, 128, ssm__inner_size=10_240, ssm__group_count=8, **SSM),
+        ),
+        (128, 139),
+        (2048, 139),
+    ),
+    "Granite-4.0-H-Small": (
+        header(
+            "granitehybrid",
+            layers={"attention.head_count_kv": ((0,) * 9 + (8,)) * 4},
+            **attention(40, 8, 128, ssm__inner_size=8192, ssm__group_count=1, **SSM),
+        ),
+        (128, 147),
+        (2048, 147),
+    ),
+    "Mamba2 2.7B": (
+        header("mamba2", block_count=64, embedding_length=2560, ssm__inner_size=5120, ssm__group_count=1, **SSM),
+        (0, 164),
+        (0, 164),
+    ),
+    "DeepSeek-V3.2": (header("deepseek32", **DEEPSEEK, attention__indexer__key_length=128), (671, 0), (10_736, 0)),
+    "DeepSeek-V3": (header("deepseek2", **DEEPSEEK), (549, 0), (8784, 0)),
+    "Gemma 3 27B": (
+        header("gemma3", **attention(62, 16, 128, attention__sliding_window=1024)),
+        (1264, 0),
+        (10_864, 0),
+    ),
+    "gpt-oss-120b": (header("gpt-oss", **attention(36, 8, 64, attention__sliding_window=128)), (315, 0), (4635, 0)),
+    "Mistral Small 24B": (header("llama", **attention(40, 8, 128)), (1280, 0), (20_480, 0)),
+    "Phi-3 mini": (header("phi3", **attention(32, 32, 96, attention__sliding_window=2047)), (3072, 0), (49_152, 0)),
+    "RWKV 7 2.9B": (
+        header("rwkv7", block_count=32, embedding_length=2560, wkv__head_size=64, attention__head_count=0),
+        (0, 20.6),
+        (0, 20.6),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_cache_and_state_are_within_two_percent_of_what_llama_cpp_allocates(name: str) -> None:
+    model, *expected = MODELS[name]
+
+    for context, (cache, state) in zip((8192, 131_072), expected, strict=True):
+        estimate = estimate_memory(model, 0, context)
+        assert estimate.kv_cache_bytes is not None
+        assert estimate.kv_cache_bytes / MIB == pytest.approx(cache, rel=0.02)
+        assert estimate.state_bytes / MIB == pytest.approx(state, rel=0.02)
+        assert not estimate.is_rough
+
+
+def test_the_context_is_rounded_up_to_cells() -> None:
+    assert estimate_memory(LLAMA_3_8B, 0, 5000).kv_cache_bytes == 640 * MIB
+
+
+def test_llama_server_keeps_windows_and_states_for_four_conversations() -> None:
+    gemma, mamba = MODELS["Gemma 3 27B"][0], MODELS["Mamba2 2.7B"][0]
+
+    assert estimate_memory(gemma, 0, 8192, sequences=SERVER_SEQUENCES).kv_cache_bytes == 2512 * MIB
+    assert estimate_memory(mamba, 0, 8192, sequences=4).state_bytes == 4 * estimate_memory(mamba, 0, 8192).state_bytes
+
+
+@pytest.mark.parametrize(("cache_type", "mib"), [("f16", 1024), ("q8_0", 544), ("q4_0", 288)])
+def test_a_quantized_cache_takes_its_blocks(cache_type: CacheType, mib: int) -> None:
+    assert estimate_memory(LLAMA_3_8B, 0, 8192, cache_type=cache_type).kv_cache_bytes == mib * MIB
+
+
+def test_flags_of_recurrent_layers_outrank_the_usual_interval() -> None:
+    keys = attention(8, 2, 256, ssm__inner_size=512, ssm__group_count=1, **SSM)
+    flagged = header("qwen35", layers={"attention.recurrent_layers": (1, 0) * 4}, **keys)
+
+    assert estimate_memory(flagged, 0, 1024).kv_cache_bytes == 8 * MIB
+    assert estimate_memory(header("qwen35", **keys), 0, 1024).kv_cache_bytes == 4 * MIB
+
+
+def test_chunks_that_the_header_switches_off_are_off() -> None:
+    chunked = header("llama4", **attention(48, 8, 128, attention__sliding_window=0))
+
+    assert estimate_memory(chunked, 0, 131_072).kv_cache_bytes == 24_576 * MIB
