@@ -1,0 +1,230 @@
+"""An inspection and a comparison, as text and as static HTML. Pure. Everything that comes from a file is escaped here.
+
+A chat template is shown as text and never run.
+"""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Final
+
+from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
+from gglib_nb.domain.printable import printable
+from gglib_nb.notebook import formats
+from gglib_nb.notebook.tables import Cell, Column, Row, html_table, text_table
+
+_MOST_KEYS: Final = 500
+_MOST_TEMPLATE_LINES: Final = 1_000
+_TEXT_TEMPLATE_LINES: Final = 25
+_BAR_CELLS: Final = 20
+_PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
+_ADDED, _REMOVED = "background:rgba(67,160,71,.22)", "background:rgba(229,57,53,.22)"
+_TENSOR_COLUMNS: Final = (
+    Column("Type", is_code=True),
+    Column("Share"),
+    Column("Tensors", is_number=True),
+    Column("Size", is_number=True),
+    Column("Bits per weight", is_number=True),
+)
+_KEY_COLUMNS: Final = (Column("Key", is_code=True), Column("Value"))
+
+
+def inspection_text(one: Inspection, width: int | None = None) -> str:
+    """An inspection for a terminal."""
+    facts = _facts(one)
+    longest = max(len(name) for name, _ in facts)
+    lines = [printable(one.name), *(f"  {name:<{longest}}  {value}" for name, value in facts)]
+    keys = [Row((Cell(key), Cell(value))) for key, value in _keys(one)]
+    return "\n".join(
+        [
+            *lines,
+            *(["", text_table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=True), width)] if one.tensors else []),
+            "",
+            text_table(_KEY_COLUMNS, keys, width),
+            *_templates_text(one.chat_templates),
+        ]
+    )
+
+
+def inspection_html(one: Inspection) -> str:
+    """The same as static HTML; metadata and templates are folded."""
+    facts = "".join(
+        f'<tr style="background:none"><td style="padding:.1em .9em .1em 0;opacity:.75">{name}</td><td>{escape(value)}</td></tr>'
+        for name, value in _facts(one)
+    )
+    keys = html_table(_KEY_COLUMNS, [Row((Cell(key), Cell(value))) for key, value in _keys(one)])
+    parts = [
+        f"<strong>{escape(printable(one.name))}</strong>",
+        f'<table style="border-collapse:collapse;border:0;color:inherit;text-align:left">{facts}</table>',
+        _stacked_bar(one),
+        html_table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=False)) if one.tensors else "",
+        _details(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", keys),
+        *(_details(_template_title(name, text), _pre(text)) for name, text in sorted(one.chat_templates.items())),
+    ]
+    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+
+
+def comparison_text(found: Comparison, width: int | None = None) -> str:
+    """Two models side by side for a terminal: only what differs."""
+    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
+    table = text_table(columns, _difference_rows(found), width)
+    diff = found.template_diff.split("\n") if found.template_diff else [template_sentence(found)]
+    return "\n".join([_difference_sentence(found), *([table] if found.keys else []), "", *diff])
+
+
+def comparison_html(found: Comparison) -> str:
+    """The same as static HTML."""
+    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
+    parts = [
+        f"<strong>{escape(_difference_sentence(found))}</strong>",
+        html_table(columns, _difference_rows(found)) if found.keys else "",
+        f"<div>{escape(template_sentence(found))}</div>",
+        diff_html(found.template_diff),
+    ]
+    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+
+
+def template_sentence(found: Comparison) -> str:
+    """Whether the chat templates differ, in one sentence."""
+    return "The chat templates are the same." if found.is_same_template else "The chat template is different:"
+
+
+def diff_html(diff: str) -> str:
+    """A unified diff as coloured HTML; empty for an empty one."""
+    if not diff:
+        return ""
+    lines = "".join(f'<div style="{_diff_style(line)}">{escape(line) or " "}</div>' for line in diff.split("\n"))
+    return f'<pre style="{_PRE}">{lines}</pre>'
+
+
+def warnings_of(one: Inspection) -> tuple[str, ...]:
+    """What a user should know before using the model; empty if there is nothing."""
+    found: list[str] = []
+    if not one.has_chat_template:
+        found.append("It has no chat template: set one in the program that loads it.")
+    if one.introspection:
+        names = printable(", ".join(one.introspection[:5]))
+        found.append(
+            f"Its chat template uses Python introspection ({names}). Only run it in a program that sandboxes templates."
+        )
+    return tuple(found)
+
+
+def _facts(one: Inspection) -> list[tuple[str, str]]:
+    weights = None if one.bits_per_weight is None else f"{one.bits_per_weight:.2f} bits per weight"
+    parameters = f"{formats.count(one.parameter_count)} parameters" if one.tensors else None
+    tokens = None if one.vocabulary_size is None else f"{one.vocabulary_size:,} tokens"
+    found: list[tuple[str, Iterable[str | None]]] = [
+        ("Name", [one.title]),
+        ("Architecture", [one.architecture, parameters, weights]),
+        ("Size", [formats.size(one.size_bytes)]),
+        ("Context", [None if one.context_length is None else f"{one.context_length:,} tokens"]),
+        ("Tokenizer", [one.tokenizer, tokens]),
+        ("Chat template", [_templates_in_short(one)]),
+        ("Licence", [one.licence]),
+        ("Base model", one.base_models),
+        ("File", [one.path]),
+        *(("Note", [warning]) for warning in warnings_of(one)),
+    ]
+    texts = [(name, printable(", ".join(part for part in parts if part))) for name, parts in found]
+    return [(name, text) for name, text in texts if text]
+
+
+def _templates_in_short(one: Inspection) -> str:
+    if not one.has_chat_template:
+        return "none"
+    names = [name for name in sorted(one.chat_templates) if name]
+    text = one.chat_templates.get("")
+    length = "too long to show" if text is None else f"{len(text):,} characters"
+    return f"{length}; also {', '.join(names)}" if names else length
+
+
+def _keys(one: Inspection) -> list[tuple[str, str]]:
+    arrays = {key: f"{count:,} values" for key, count in one.array_lengths.items()}
+    texts = {**{key: shown(value) for key, value in one.metadata.items()}, **arrays}
+    keys = sorted(texts)
+    rest = [("…", f"{len(keys) - _MOST_KEYS:,} more keys")] if len(keys) > _MOST_KEYS else []
+    return [*((printable(key[:200]), texts[key]) for key in keys[:_MOST_KEYS]), *rest]
+
+
+def _tensor_rows(one: Inspection, *, with_bar: bool) -> list[Row]:
+    whole = sum(group.size_bytes for group in one.tensors) or 1
+    return [
+        Row(
+            (
+                Cell(group.type),
+                Cell(_share(group, whole, with_bar=with_bar)),
+                Cell(f"{group.tensor_count:,}"),
+                Cell(formats.size(group.size_bytes)),
+                Cell(formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}"),
+            )
+        )
+        for group in one.tensors
+    ]
+
+
+def _share(group: TensorGroup, whole: int, *, with_bar: bool) -> str:
+    share = group.size_bytes / whole
+    percent = f"{share * 100:.1f} %"
+    return f"{'█' * max(1, round(share * _BAR_CELLS)):<{_BAR_CELLS}} {percent}" if with_bar else percent
+
+
+def _stacked_bar(one: Inspection) -> str:
+    """All types in one bar, each as wide as its bytes."""
+    whole = sum(group.size_bytes for group in one.tensors)
+    if not whole:
+        return ""
+    parts = "".join(
+        f'<div title="{escape(group.type)}" style="flex:{group.size_bytes / whole:.4f} 0 auto;'
+        f'background:hsl({210 + 47 * number} 55% 55%)"></div>'
+        for number, group in enumerate(one.tensors)
+    )
+    return f'<div role="presentation" style="display:flex;height:.8em;max-width:40em;margin:.5em 0;border-radius:3px;overflow:hidden">{parts}</div>'
+
+
+def _details(title: str, inside: str) -> str:
+    return f'<details><summary style="cursor:pointer">{escape(title)}</summary>{inside}</details>'
+
+
+def _template_title(name: str, text: str) -> str:
+    label = f"Chat template {printable(name)}".rstrip()
+    return f"{label} ({len(text):,} characters)"
+
+
+def _pre(text: str) -> str:
+    return f'<pre style="{_PRE}">{escape(chr(10).join(_lines(text, _MOST_TEMPLATE_LINES)))}</pre>'
+
+
+def _lines(text: str, most: int) -> list[str]:
+    lines = [printable(line) for line in text.splitlines()]
+    return lines if len(lines) <= most else [*lines[:most], f"… {len(lines) - most:,} more lines"]
+
+
+def _templates_text(templates: Mapping[str, str]) -> list[str]:
+    found: list[str] = []
+    for name, text in sorted(templates.items()):
+        found += ["", _template_title(name, text), *(f"  {line}" for line in _lines(text, _TEXT_TEMPLATE_LINES))]
+    return found
+
+
+def _difference_rows(found: Comparison) -> list[Row]:
+    return [
+        Row((Cell(printable(one.key[:200])), Cell(one.first or formats.UNKNOWN), Cell(one.second or formats.UNKNOWN)))
+        for one in found.keys[:_MOST_KEYS]
+    ]
+
+
+def _difference_sentence(found: Comparison) -> str:
+    keys = f"{len(found.keys)} keys differ" if len(found.keys) != 1 else "1 key differs"
+    return printable(
+        f"{found.first.name} and {found.second.name}: {keys if found.keys else 'the metadata is the same'}."
+    )
+
+
+def _short(one: Inspection) -> str:
+    return printable(one.name.rpartition("/")[2])
+
+
+def _diff_style(line: str) -> str:
+    if line.startswith("+") and not line.startswith("+++"):
+        return _ADDED
+    return _REMOVED if line.startswith("-") and not line.startswith("---") else ""

@@ -1,0 +1,147 @@
+"""An inspection as a person sees it: complete, short, and harmless whatever a file says."""
+
+import re
+from html.parser import HTMLParser
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.inspection import compare, inspection_of
+from gglib_nb.notebook.inspection_view import (
+    comparison_html,
+    comparison_text,
+    diff_html,
+    inspection_html,
+    inspection_text,
+    warnings_of,
+)
+
+TENSORS = (Tensor("a", 12, (256,), 0, 144),)
+EVIL = "<script>alert(1)</script>\x1b[2J\u202e\"'>&"
+
+
+def an_inspection(metadata=None, tensors=TENSORS, name="o/r:Q4_K_M", arrays=None):
+    metadata = {"general.architecture": "llama"} if metadata is None else metadata
+    header = GgufHeader(
+        version=3,
+        tensor_count=len(tensors),
+        metadata=metadata,
+        array_lengths=arrays or {},
+        layer_values={},
+        has_chat_template="tokenizer.chat_template" in metadata,
+        tensor_parameters=None,
+        header_bytes=64,
+    )
+    return inspection_of(name, 1_000, [TensorTable(header, tuple(tensors), 0, "a")])
+
+
+class Tags(HTMLParser):
+    """Which tags and attributes there are, and whether every tag is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.data = [], set(), set(), ""
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.data += data
+
+
+def parsed(html):
+    tags = Tags()
+    tags.feed(html)
+    tags.close()
+    assert tags.open == []
+    return tags
+
+
+SAFE_TAGS = {"div", "strong", "table", "thead", "tbody", "tr", "td", "th", "code", "details", "summary", "pre", "span"}
+
+
+def test_both_forms_show_the_type_of_every_tensor_group_and_every_key():
+    one = an_inspection({"general.architecture": "llama", "llama.block_count": 16}, arrays={"tokenizer.ggml.tokens": 9})
+
+    for text in (inspection_text(one, 100), parsed(inspection_html(one)).data):
+        for expected in ("Q4_K", "llama.block_count", "16", "tokenizer.ggml.tokens", "9 values"):
+            assert expected in text
+
+
+def test_a_template_is_shown_as_text():
+    one = an_inspection({"tokenizer.chat_template": "{{ '<b>' }}\nnext"})
+
+    assert "{{ &#x27;&lt;b&gt;&#x27; }}\nnext" in inspection_html(one)
+    assert "  {{ '<b>' }}\n  next" in inspection_text(one)
+
+
+def test_hostile_metadata_is_harmless_in_html_and_text():
+    metadata = {
+        f"general.{EVIL}": EVIL,
+        "general.architecture": EVIL,
+        "general.name": EVIL,
+        "tokenizer.chat_template": EVIL,
+    }
+    one, other = an_inspection(metadata, name=EVIL), an_inspection({}, name="o/r")
+
+    for html in (inspection_html(one), comparison_html(compare(one, other)), comparison_html(compare(other, one))):
+        found = parsed(html)
+        assert found.tags <= SAFE_TAGS
+        assert not any(name.startswith("on") for name in found.attributes)
+    for text in (inspection_text(one), comparison_text(compare(one, other))):
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(
+        st.text(max_size=20), st.text(max_size=60) | st.integers() | st.booleans() | st.floats(), max_size=6
+    )
+)
+def test_any_metadata_is_rendered(metadata):
+    one = an_inspection(metadata)
+
+    assert parsed(inspection_html(one)).tags <= SAFE_TAGS
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", inspection_text(one, 80))
+
+
+def test_a_file_of_thousands_of_keys_and_lines_is_shown_in_part():
+    metadata = {f"key.{number}": number for number in range(3_000)}
+    one = an_inspection({**metadata, "tokenizer.chat_template": "x\n" * 20_000})
+
+    assert len(inspection_html(one)) < 200_000
+    assert inspection_text(one).count("\n") < 600
+
+
+def test_only_what_differs_is_compared():
+    first = an_inspection({"a": 1, "b": 2, "tokenizer.chat_template": "x\ny"})
+    second = an_inspection({"a": 1, "b": 3, "tokenizer.chat_template": "x\nz"}, name="o/r:Q8_0")
+
+    text = comparison_text(compare(first, second))
+
+    assert re.search(r"b\s+2\s+3", text)
+    assert "-y" in text
+    assert "+z" in text
+    assert not re.search(r"\ba\s+1\s+1", text)
+
+
+def test_a_diff_marks_what_was_added_and_what_was_removed():
+    html = diff_html("--- a\n+++ b\n@@ -1 +1 @@\n-old <b>\n+new")
+
+    assert html.count("rgba(229") == 1
+    assert html.count("rgba(67") == 1
+    assert "-old &lt;b&gt;" in html
+
+
+def test_a_missing_template_and_a_template_that_reaches_into_python_are_said():
+    assert len(warnings_of(an_inspection({}))) == 1
+    assert len(warnings_of(an_inspection({"tokenizer.chat_template": "{{ ''.__class__ }}"}))) == 1
+    assert warnings_of(an_inspection({"tokenizer.chat_template": "{{ messages }}"})) == ()
