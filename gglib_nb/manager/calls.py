@@ -1,0 +1,177 @@
+"""Runs the operations of a manager, each on a thread of its own, and answers every call that was made.
+
+An operation is a blocking function. It never runs on the caller's thread: a models folder on a network share that hangs
+must not block the kernel's main thread, and an interrupt has to end the wait. Inside an operation, `settled` is how to
+wait: when the caller gives up, so does the operation.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from concurrent.futures import Future
+from contextvars import copy_context
+from typing import Any, Final, ParamSpec, TypeVar
+
+from gglib_nb.errors import ManagerClosedError
+from gglib_nb.manager.thread_pool import CLOSED, FORKED, DaemonThreadPool, fail, succeed
+
+_LOOK_EVERY_S: Final = 0.1
+# What an operation gets to notice that its manager closes; its caller is answered then, whatever the operation does.
+_GRACE_S: Final = 0.2
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+class _Call:
+    """One operation under way.
+
+    Attributes:
+        answer: The caller's future; cancelling it cancels what the operation waits for.
+        is_cancelled: Whether the caller gave up.
+        waits_for: What the operation's thread waits for now.
+    """
+
+    __slots__ = ("answer", "is_cancelled", "waits_for")
+
+    def __init__(self) -> None:
+        self.answer: Final[Future[Any]] = Future()
+        self.is_cancelled = False
+        self.waits_for: Future[Any] | None = None
+
+    def cancel(self) -> None:
+        """Ends what the operation waits for, now or next."""
+        self.is_cancelled = True
+        if (waits_for := self.waits_for) is not None:
+            waits_for.cancel()
+
+    def run(self, operation: Callable[[], Any]) -> None:
+        """Runs the operation on this thread and answers."""
+        _here.call = self
+        try:
+            value = operation()
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            fail(self.answer, error)
+        else:
+            succeed(self.answer, value)
+        finally:
+            _here.call = None
+
+
+class _Here(threading.local):
+    """What this thread does: the operation it runs, and whether it may wait for one."""
+
+    call: _Call | None = None
+    may_wait = True
+
+
+_here: Final = _Here()
+
+
+def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
+    """Waits for a future; whatever ends the wait early cancels the future.
+
+    Args:
+        future: Of the queue, of a thread pool, or of the engine.
+        meanwhile: Called ten times a second while waiting, on this thread.
+
+    Raises:
+        CancelledError: The caller of this operation gave up.
+    """
+    call = _here.call
+    if call is not None:
+        call.waits_for = future
+        if call.is_cancelled:
+            future.cancel()
+    try:
+        while meanwhile is not None and not futures.wait([future], timeout=_LOOK_EVERY_S).done:
+            meanwhile()
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        if call is not None:
+            call.waits_for = None
+
+
+def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
+    """Waits for all of them, in their order; the first error, or the end of the wait, cancels the rest."""
+    waiting = list(waiting)
+    try:
+        return [settled(future) for future in waiting]
+    except BaseException:
+        for future in waiting:
+            future.cancel()
+        raise
+
+
+def refuse_to_wait() -> None:
+    """From now on, an operation that this thread calls and waits for is an error: it would wait for itself."""
+    _here.may_wait = False
+
+
+class Calls:
+    """The operations under way of one manager. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._pool: Final = DaemonThreadPool("gglib-call")
+        self._lock = threading.RLock()
+        self._under_way: Final[set[_Call]] = set()
+        self._refusal = ""
+
+    def submit(
+        self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> "Future[_Result]":
+        """Starts an operation, in a copy of the caller's context; cancelling the future cancels it.
+
+        After `close` the future holds `ManagerClosedError`.
+        """
+        call, context = _Call(), copy_context()
+        call.answer.add_done_callback(lambda done: self._forget(call, done))
+        with self._lock:
+            if self._refusal:
+                fail(call.answer, ManagerClosedError(self._refusal))
+                return call.answer
+            self._under_way.add(call)
+        try:
+            self._pool.submit(lambda: context.run(call.run, lambda: operation(*args, **kwargs)))
+        except RuntimeError as error:  # no thread can be started
+            fail(call.answer, error)
+        return call.answer
+
+    def run(
+        self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Runs an operation and waits for it; within an operation it is part of that one."""
+        if _here.call is not None:
+            return operation(*args, **kwargs)
+        if not _here.may_wait:
+            raise RuntimeError(
+                "A listener of the queue must not wait for an operation, because the operation waits for the queue. Use "
+                "`manager.submit(manager.sync.…)`, which returns a future at once."
+            )
+        return settled(self.submit(operation, *args, **kwargs))
+
+    def close(self) -> None:
+        """Refuses every further operation, and answers those that do not end within a moment."""
+        with self._lock:
+            self._refusal = self._refusal or CLOSED
+            left = list(self._under_way)
+        futures.wait([call.answer for call in left], timeout=_GRACE_S)
+        for call in left:
+            fail(call.answer, ManagerClosedError(self._refusal))
+            call.cancel()
+        self._pool.close()
+
+    def abandon(self) -> None:
+        """In a forked child, where the threads do not exist and the lock may have been held: refuses every operation."""
+        self._lock = threading.RLock()
+        self._refusal = FORKED
+        self._pool.abandon()
+
+    def _forget(self, call: _Call, done: "Future[Any]") -> None:
+        with self._lock:
+            self._under_way.discard(call)
+        if done.cancelled():
+            call.cancel()
