@@ -94,8 +94,8 @@ if TYPE_CHECKING:
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
     from gglib_nb.domain.variants import Variant, Variants, variants_of
+    from gglib_nb.manager.manager import DownloadManager
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
-    from gglib_nb.manager.port import DownloadManager
     from gglib_nb.manager.progress_watch import Progress
     from gglib_nb.manager.run_coroutine import run
     from gglib_nb.notebook.activity import get_manager
@@ -139,7 +139,7 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.variants": ("Variant", "Variants", "variants_of"),
     "gglib_nb.settings": ("DownloadManagerConfig",),
     "gglib_nb.manager.operations": ("FinishedDownload", "SmartQueueResult"),
-    "gglib_nb.manager.port": ("DownloadManager",),
+    "gglib_nb.manager.manager": ("DownloadManager",),
     "gglib_nb.manager.run_coroutine": ("run",),
     "gglib_nb.notebook.activity": ("get_manager",),
     "gglib_nb.notebook.panel": ("Panel",),
@@ -221,14 +221,14 @@ def path(text: str) -> "Path":
         AmbiguousQuantizationError: Several do; `choices` has their ids.
         CatalogError: The models database cannot be read.
     """
+    from gglib_nb.manager.calls import public_error
     from gglib_nb.manager.default_manager import catalog
     from gglib_nb.manager.model_operations import path_of
-    from gglib_nb.manager.operation_forms import told
 
     try:
         return path_of(catalog(), text)
     except GglibError as error:
-        raise told(error) from None
+        raise public_error(error) from None
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

@@ -5,6 +5,7 @@ must not block the kernel's main thread, and an interrupt has to end the wait. I
 wait: when the caller gives up, so does the operation.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from concurrent import futures
@@ -12,12 +13,14 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any, Final, ParamSpec, TypeVar
 
-from gglib_nb.errors import ManagerClosedError
+from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 from gglib_nb.manager.thread_pool import CLOSED, FORKED, DaemonThreadPool, fail, succeed
 
 _LOOK_EVERY_S: Final = 0.1
 # What an operation gets to notice that its manager closes; its caller is answered then, whatever the operation does.
 _GRACE_S: Final = 0.2
+
+_log: Final = logging.getLogger("gglib_nb")
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -104,6 +107,16 @@ def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
         for future in waiting:
             future.cancel()
         raise
+
+
+def public_error(error: GglibError) -> GglibError:
+    """The error as a user's code gets it, to be raised `from None`: its text says what happened and what to do next.
+
+    The steps on our threads, and the errors of other libraries below it, would print a hundred lines more. They go to the log
+    at DEBUG, and stay as `__context__`.
+    """
+    _log.debug("An operation has failed", exc_info=error)
+    return copy_of(error)
 
 
 def refuse_to_wait() -> None:

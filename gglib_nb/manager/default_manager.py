@@ -5,7 +5,7 @@ import threading
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.manager.port import DownloadManager
+from gglib_nb.manager.manager import DownloadManager
 from gglib_nb.settings import DownloadManagerConfig
 
 _lock: Final = threading.Lock()
@@ -26,7 +26,7 @@ def get_manager() -> DownloadManager:
     with _lock:
         if _current is None or _current.is_closed:
             _current = DownloadManager(DownloadManagerConfig.of_kernel())
-            _current.submit_adopt()
+            _current.submit(_current.sync.adopt)
             atexit.register(_current.close)
         return _current
 

@@ -1,71 +1,99 @@
 """`DownloadManager.events()`: the queue's events as an async iterator, on whatever loop it is read.
 
-The queue thread puts, the loop takes. While a cell blocks the loop nothing is lost that matters: of progress only
-the newest is kept, everything else stays in its order.
+The queue thread puts, the loop takes. Of events that a later one replaces only the newest is kept, so a reader that does not
+read, such as one whose loop a cell blocks, costs a bounded amount of memory; all others stay in their order.
 """
 
 import asyncio
 import threading
-from collections import deque
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Self
 
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
 
-_KEPT_WHOLE: Final = 1000
-"""Up to here every event is kept; beyond it, only the newest of those that a later one replaces."""
+Subscribe = Callable[[Callable[[QueueEvent], None], Callable[[], None]], Callable[[], None]]
 
 
 class EventStream:
-    """One reader's buffer. `put` may be called from any thread, the iterator from its loop only."""
+    """Every event from its creation on, after a first one with the whole queue; ends when the manager closes.
+
+    Args:
+        subscribe: Takes what is called with each event and what is called at the end; gives what ends the subscription.
+    """
+
+    def __init__(self, subscribe: Subscribe) -> None:
+        self._buffer: Final = _Buffer()
+        # The subscription holds the buffer only, so that a stream that is dropped without `aclose` ends it.
+        self._unsubscribe: Final = weakref.finalize(self, subscribe(self._buffer.put, self._buffer.end))
+        self._unsubscribe.atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> QueueEvent:
+        while (event := self._buffer.take()) is None:
+            if self._buffer.has_ended:
+                raise StopAsyncIteration
+            await self._buffer.arrival()
+        return event
+
+    async def aclose(self) -> None:
+        """Ends the stream; what was not read is dropped."""
+        self._unsubscribe()
+        self._buffer.end()
+
+
+class _Buffer:
+    """What was not read yet, of one reader. `put` and `end` may be called from any thread."""
 
     def __init__(self) -> None:
-        self._events: Final[deque[QueueEvent]] = deque()
+        self.has_ended = False
+        self._events: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
         self._lock: Final = threading.Lock()
-        self._loop: Final = asyncio.get_running_loop()
-        self._arrived: Final = asyncio.Event()
-        self._has_ended = False
+        self._reader: asyncio.Future[None] | None = None
 
     def put(self, event: QueueEvent) -> None:
-        """Adds an event and wakes the reader."""
+        """Adds an event, in the place of the one it replaces, and wakes the reader."""
+        key = _replaced_by_later(event) or object()
         with self._lock:
-            self._events.append(event)
-            if len(self._events) > _KEPT_WHOLE:
-                self._keep_newest()
+            self._events.pop(key, None)
+            self._events[key] = event
         self._wake()
 
     def end(self) -> None:
         """Nothing more will come; the reader gets what is left and then the end."""
-        self._has_ended = True
+        self.has_ended = True
         self._wake()
 
-    def __aiter__(self) -> "EventStream":
-        return self
+    def take(self) -> QueueEvent | None:
+        """The oldest event; None where there is none."""
+        with self._lock:
+            return self._events.popitem(last=False)[1] if self._events else None
 
-    async def __anext__(self) -> QueueEvent:
-        while True:
-            with self._lock:
-                if self._events:
-                    return self._events.popleft()
-                if self._has_ended:
-                    raise StopAsyncIteration
-                self._arrived.clear()
-            await self._arrived.wait()
+    def arrival(self) -> "asyncio.Future[None]":
+        """Done when there is something to take, or nothing will come."""
+        reader = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._reader = reader
+            is_there = bool(self._events) or self.has_ended
+        if is_there:
+            self._wake()
+        return reader
 
     def _wake(self) -> None:
-        with suppress(RuntimeError):  # the loop was closed, and with it the reader
-            self._loop.call_soon_threadsafe(self._arrived.set)
+        with self._lock:
+            reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(RuntimeError):  # the loop was closed, and with it the reader
+                reader.get_loop().call_soon_threadsafe(_resolve, reader)
 
-    def _keep_newest(self) -> None:
-        seen: set[object] = set()
-        kept: deque[QueueEvent] = deque()
-        for event in reversed(self._events):
-            key = _replaced_by_later(event)
-            if key is None or key not in seen:
-                kept.appendleft(event)
-                seen.add(key)
-        self._events.clear()
-        self._events.extend(kept)
+
+def _resolve(reader: "asyncio.Future[None]") -> None:
+    if not reader.done():
+        reader.set_result(None)
 
 
 def _replaced_by_later(event: QueueEvent) -> object | None:

@@ -1,31 +1,25 @@
 """Shows how a download goes while somebody waits for it in Python: draws, tells a callback, or writes to a log.
 
-A thread of its own looks at the snapshots, so that a busy loop does not freeze the bars; whoever waits gets the result only
-after the last line is drawn, so that what a script prints next stands below it. How a bar looks is known to `progress_bars`,
+The operation's own thread looks at the snapshots, so that a busy loop does not freeze the bars; the caller gets the result
+after the last line is drawn, so that what a script prints next is below it. How a bar looks is known to `progress_bars`,
 what a log says to `progress_log`; a notebook brings its own (`use_views`).
 """
 
 import logging
 import sys
-import threading
-from collections.abc import Callable
-from concurrent import futures
-from concurrent.futures import Future
-from contextvars import copy_context
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager import streams
-from gglib_nb.manager.thread_pool import fail, succeed
 
 ProgressCallback = Callable[[QueuedDownload], object]
 Progress = bool | ProgressCallback | None
 """None: by itself, as huggingface_hub does. False: nothing. A callback: it is told, and nothing is drawn."""
 
-_LOOK_EVERY_S: Final = 0.1
 _log: Final = logging.getLogger("gglib_nb")
-_Result = TypeVar("_Result")
 
 
 class ProgressView(Protocol):
@@ -53,35 +47,27 @@ def use_views(make: MakeView) -> None:
     _make_view_of_place = make
 
 
-def watched(
-    progress: Progress,
-    queueing: "Future[DownloadId]",
-    finishing: "Future[_Result]",
-    snapshot: Callable[[], QueueSnapshot],
-) -> "Future[_Result]":
-    """What `finishing` comes to, shown on the way; cancelling it cancels `finishing`.
+@contextmanager
+def shown(
+    progress: Progress, id_: DownloadId, snapshot: Callable[[], QueueSnapshot]
+) -> Iterator[Callable[[], None] | None]:
+    """Shows a download during the block, where what it gives is called ten times a second; None: nothing is shown.
 
     Args:
         progress: What the caller asked for.
-        queueing: The id that the queue gives the download.
-        finishing: Its end.
+        id_: The download.
         snapshot: The queue as it is now.
     """
     view = view_for(progress)
     if view is None:
-        return finishing
-    answer: Future[_Result] = Future()
-    answer.add_done_callback(lambda done: finishing.cancel() if done.cancelled() else None)
-
-    def work() -> None:
-        try:
-            _show_until_done(view, queueing, finishing, snapshot)
-        finally:
-            _pass_on(finishing, answer)
-
-    # In the caller's context: a kernel's output then goes to the cell that waits.
-    threading.Thread(target=copy_context().run, args=(work,), name="gglib-progress", daemon=True).start()
-    return answer
+        yield None
+        return
+    look = _Look(view, id_, snapshot)
+    try:
+        yield look
+    finally:
+        look()  # the last line is drawn before the caller gets the result
+        look.close()
 
 
 def view_for(progress: Progress) -> ProgressView | None:
@@ -111,43 +97,40 @@ def _is_unwanted() -> bool:
     return are_progress_bars_disabled()
 
 
-def _show_until_done(
-    view: ProgressView,
-    queueing: "Future[DownloadId]",
-    finishing: "Future[_Result]",
-    snapshot: Callable[[], QueueSnapshot],
-) -> None:
-    shown: QueuedDownload | None = None
-    is_over = False
-    try:
-        while not is_over:
-            is_over = bool(futures.wait([finishing], timeout=_LOOK_EVERY_S).done)
-            id_ = (
-                queueing.result() if queueing.done() and not queueing.cancelled() and not queueing.exception() else None
-            )
-            now = None if id_ is None else _find(id_, snapshot())
-            if now is not None and now is not shown:
-                shown = now
-                view.show(now)
-    except Exception:  # noqa: BLE001 - what draws must not take the download with it
-        _log.warning("The progress of a download could not be shown", exc_info=True)
-        futures.wait([finishing])
-    finally:
-        view.close()
+class _Look:
+    """One view of one download; a view that fails is not used again, and the download is not affected."""
+
+    def __init__(self, view: ProgressView, id_: DownloadId, snapshot: Callable[[], QueueSnapshot]) -> None:
+        self._view: Final = view
+        self._id: Final = id_
+        self._snapshot: Final = snapshot
+        self._shown: QueuedDownload | None = None
+        self._has_failed = False
+
+    def __call__(self) -> None:
+        """Shows it as it is now, where that is new."""
+        now = _find(self._id, self._snapshot())
+        if now is not None and now is not self._shown:
+            self._shown = now
+            self._guarded(lambda: self._view.show(now))
+
+    def close(self) -> None:
+        """Ends the view."""
+        self._guarded(self._view.close)
+
+    def _guarded(self, draw: Callable[[], None]) -> None:
+        if self._has_failed:
+            return
+        try:
+            draw()
+        except Exception:  # noqa: BLE001 - what draws must not take the download with it
+            self._has_failed = True
+            _log.warning("The progress of a download could not be shown", exc_info=True)
 
 
 def _find(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
     known = (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled)
     return next((item for item in known if item.id == id_), None)
-
-
-def _pass_on(done: "Future[_Result]", answer: "Future[_Result]") -> None:
-    if done.cancelled():
-        answer.cancel()
-    elif (error := done.exception()) is not None:
-        fail(answer, error)
-    else:
-        succeed(answer, done.result())
 
 
 class _Told:

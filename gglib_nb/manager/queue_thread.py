@@ -1,8 +1,11 @@
 """The one thread that owns the queue machine: events in, effects out in their order, snapshots published.
 
-Everyone else posts: a coroutine on the kernel's loop, the engine's reader, a button's handler, a magic. So the order
-of effects is the order of events, an interrupt in a cell cannot tear the state, and the queue goes on while a cell
-blocks the kernel. Nothing here waits for the Hub, for SQLite or for a pipe; those have threads of their own.
+Everything else posts: an operation, the engine's reader, the thread that keeps the queue. So effects happen in the order of
+events, an interrupt in a cell cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing
+here waits for the Hub, for SQLite or for a pipe; those have threads of their own.
+
+Every future that is given out here is answered: by the event's reply, by what it waits for, or, when the thread ends for
+whatever reason, by `_end`.
 """
 
 import logging
@@ -12,7 +15,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeVar, assert_never
+from datetime import datetime
+from datetime import time as time_of_day
+from typing import Any, Final, TypeVar
 
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
@@ -25,7 +30,8 @@ from gglib_nb.errors import (
     ManagerClosedError,
     NotInQueueError,
 )
-from gglib_nb.manager.thread_pool import fail, succeed
+from gglib_nb.manager.calls import refuse_to_wait
+from gglib_nb.manager.thread_pool import CLOSED, FORKED, fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -33,8 +39,8 @@ from gglib_nb.queue.machine import QueueMachine
 _PUBLISH_EVERY_S: Final = 0.1
 """At most ten snapshots a second: a person sees no more, and jupyter_server drops messages above a rate."""
 
-_CLOSED: Final = "This download manager is closed. `gglib_nb.get_manager()` gives the live one."
-_FORKED: Final = "Downloads belong to the process that this one was forked from; ask there, or start a new process."
+# The wall clock may be set forward or back, and a machine that was asleep has lost count.
+_CLOCK_EVERY_S: Final = 30.0
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -44,94 +50,96 @@ Listener = Callable[[QueueSnapshot], None]
 EventListener = Callable[[told.QueueEvent], None]
 
 
-class EffectRunner(Protocol):
-    """Does what the machine wants done; none of the calls may wait."""
-
-    def start(self, effect: do.StartTransfer) -> None:
-        """Have the engine fetch."""
-
-    def stop(self, effect: do.StopTransfer) -> None:
-        """Have the engine stop."""
-
-    def discard(self, effect: do.DiscardPartials) -> None:
-        """Have the engine delete what is left of targets."""
-
-    def limit_bandwidth(self, effect: do.LimitBandwidth) -> None:
-        """Tell the engine."""
-
-    def limit_connections(self, effect: do.LimitConnections) -> None:
-        """Tell the engine."""
-
-    def limit_concurrency(self, effect: do.LimitConcurrency) -> None:
-        """Tell whoever places transfers on several engines."""
-
-    def wait_for_network(self, effect: do.WaitForNetwork) -> None:
-        """Tell the engine."""
-
-    def register(self, effect: do.RegisterModel) -> None:
-        """Write to the catalog; an event comes back."""
-
-    def store_queue(self) -> None:
-        """Have what outlives the process written down."""
+def local_time() -> time_of_day:
+    """What the clock on the wall shows."""
+    return datetime.now().astimezone().time()
 
 
 @dataclass(slots=True)
 class _Posted:
-    """Something for the thread to do, and who waits for it."""
+    """Something for the thread to do, and whose it is; an event of the engine has no future, the end no work."""
 
     work: on.Event | Callable[[], Any] | None
-    future: "Future[Any]"
+    future: "Future[Any] | None"
 
 
-@dataclass(slots=True)
-class _Drain:
-    """Somebody waits, until a deadline, for attempts to stop."""
+@dataclass(slots=True, eq=False)
+class _Condition:
+    """A future that is answered when something holds, or at a deadline."""
 
-    attempts: frozenset[int]
-    deadline_s: float
-    future: "Future[Any]"
+    holds: Callable[[], bool]
+    deadline_s: float | None
+    future: "Future[None]"
 
 
 class QueueThread:
-    """Runs a machine. Every method may be called from any thread."""
+    """Runs a machine. Every method may be called from any thread.
 
-    def __init__(self, machine: QueueMachine, runner: EffectRunner) -> None:
+    Args:
+        machine: Touched by nothing else from now on.
+        run: Carries out an effect; must not wait.
+        clock: The clock on the wall, for the hours in which downloads run.
+    """
+
+    def __init__(
+        self,
+        machine: QueueMachine,
+        run: Callable[[do.Work], None],
+        clock: Callable[[], time_of_day] = local_time,
+    ) -> None:
         self._machine: Final = machine
-        self._runner: Final = runner
+        self._run_effect: Final = run
+        self._clock: Final = clock
         self._inbox: Final[queue.SimpleQueue[_Posted]] = queue.SimpleQueue()
+        # An RLock, since the garbage collector may call back in the middle of a post.
+        self._lock = threading.RLock()
+        self._refusal = ""
         self._snapshot = machine.snapshot()
         self._published = self._snapshot
         self._publish_at_s = 0.0
+        self._clock_at_s = 0.0
         self._listeners: tuple[Listener, ...] = ()
-        self._event_listeners: tuple[EventListener, ...] = ()
-        self._waiters: dict[DownloadId, list[Future[QueuedDownload]]] = {}
-        self._joiners: list[Future[None]] = []
-        self._drains: list[_Drain] = []
-        self._is_closed = False
-        self._is_forked = False
+        self._event_listeners: Final[dict[EventListener, Callable[[], None]]] = {}
+        self._waiters: Final[dict[DownloadId, dict[Future[QueuedDownload], None]]] = {}
+        self._conditions: Final[dict[Future[None], _Condition]] = {}
         self._thread: Final = threading.Thread(target=self._work, name="gglib-queue", daemon=True)
-        self._thread.start()
 
     # From any thread ---------------------------------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Begins to take what was posted."""
+        self._thread.start()
+
     @property
     def snapshot(self) -> QueueSnapshot:
-        """The queue, not older than the last answer that anybody got."""
+        """The queue, not older than the last answer that anything got."""
         return self._snapshot
 
     @property
     def is_closed(self) -> bool:
         """Whether everything is refused, for good."""
-        return self._is_closed
+        return bool(self._refusal)
 
     @property
     def is_forked(self) -> bool:
-        """Whether this is a forked child's copy; the living one is in the parent."""
-        return self._is_forked
+        """Whether this is a forked child's copy; the real one is in the parent."""
+        return self._refusal == FORKED
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anything follows the snapshots."""
+        return bool(self._listeners)
 
     def post(self, event: on.Event) -> "Future[Any]":
-        """Has the machine take an event; the future gets its reply, or its refusal."""
+        """Has the machine take an event; the future gets its reply, or its refusal.
+
+        An event whose future is cancelled before the machine takes it is dropped.
+        """
         return self._put(event)
+
+    def tell(self, event: on.Event) -> None:
+        """Has the machine take an event of which nothing waits for the reply, such as a report of the engine."""
+        self._put(event, has_future=False)
 
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
         """Asks the machine something between two events; the question must not change it."""
@@ -141,107 +149,152 @@ class QueueThread:
         """What of the queue has to outlive the process."""
         return self._put(self._machine.stored)
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody follows the snapshots."""
-        return bool(self._listeners)
-
     def cancel_all(self, at_s: float, timeout_s: float) -> "Future[None]":
         """Cancels everything; ends when all of it has stopped, or after `timeout_s`."""
-        done: Future[None] = Future()
 
-        def act() -> None:
-            try:
-                attempts = self._take(on.AllCancelRequested(at_s))
-            except GglibError as error:
-                fail(done, error)
-            else:
-                self._drains.append(_Drain(attempts, time.monotonic() + timeout_s, done))
+        def act(done: "Future[None]") -> None:
+            attempts = self._take(on.AllCancelRequested(at_s))
+            deadline_s = time.monotonic() + timeout_s
+            self._conditions[done] = _Condition(lambda: not attempts & self._machine.stopping, deadline_s, done)
 
-        self._put(act)
-        return done
+        return self._put_waiting(act)
 
     def wait(self, id: DownloadId) -> "Future[QueuedDownload]":  # noqa: A002 - the port's word
         """Ends when the download does: completed, or with its error."""
-        ended: Future[QueuedDownload] = Future()
 
-        def act() -> None:
+        def act(ended: "Future[QueuedDownload]") -> None:
             if (download := self._machine.find(id)) is not None:
-                self._waiters.setdefault(download.id, []).append(ended)
+                self._waiters.setdefault(download.id, {})[ended] = None
             elif (download := self._machine.find_ended(id)) is not None:
                 _settle(ended, download)
             else:
-                fail(ended, NotInQueueError(f"There is no download {id}. `status` shows what is there."))
+                raise NotInQueueError(f"There is no download {id}. `status` shows the queue.")
 
-        _pass_on_failure(self._put(act), ended)
-        return ended
+        return self._put_waiting(act)
 
     def join(self) -> "Future[None]":
         """Ends when nothing is queued, active or being listed; paused downloads do not count."""
-        drained: Future[None] = Future()
-        _pass_on_failure(self._put(lambda: self._joiners.append(drained)), drained)
-        return drained
+
+        def act(drained: "Future[None]") -> None:
+            self._conditions[drained] = _Condition(lambda: self._machine.is_drained, None, drained)
+
+        return self._put_waiting(act)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change."""
-        self._put(lambda: setattr(self, "_listeners", (*self._listeners, listener)))
-        return lambda: self._put_quietly(
-            lambda: setattr(self, "_listeners", tuple(one for one in self._listeners if one is not listener))
-        )
+        """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change.
 
-    def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
-        """Calls `listener` on this thread with the whole queue, and then with every event as it happens."""
+        Raises:
+            ManagerClosedError: The thread has ended.
+        """
 
         def act() -> None:
-            self._event_listeners = (*self._event_listeners, listener)
+            self._listeners = (*self._listeners, listener)
+
+        def end() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not listener)
+
+        self._put_now(act)
+        return lambda: self._put_quietly(end)
+
+    def subscribe_events(self, listener: EventListener, ended: Callable[[], None] = lambda: None) -> Callable[[], None]:
+        """Calls `listener` on this thread with the whole queue, and then with every event as it happens.
+
+        Args:
+            listener: Must not wait.
+            ended: Called when no more events can come.
+
+        Raises:
+            ManagerClosedError: The thread has ended.
+        """
+
+        def act() -> None:
+            self._event_listeners[listener] = ended
             _call(listener, told.SnapshotChanged(self._machine.snapshot()))
 
-        self._put(act)
-        return lambda: self._put_quietly(
-            lambda: setattr(
-                self, "_event_listeners", tuple(one for one in self._event_listeners if one is not listener)
-            )
-        )
+        def end() -> None:
+            self._event_listeners.pop(listener, None)
+
+        self._put_now(act)
+        return lambda: self._put_quietly(end)
 
     def close(self, timeout_s: float) -> None:
-        """Ends the thread; whoever still waits for a download gets `DownloadInterruptedError`."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._inbox.put(_Posted(None, Future()))
-        if threading.current_thread() is not self._thread:
+        """Ends the thread; what still waits for a download gets `DownloadInterruptedError`."""
+        with self._lock:
+            if not self._refusal:
+                self._refusal = CLOSED
+                self._inbox.put(_Posted(None, None))
+        if threading.current_thread() is not self._thread and self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def abandon(self) -> None:
-        """In a forked child, where the thread does not exist: refuses everything from now on."""
-        self._is_closed = True
-        self._is_forked = True
+        """In a forked child, where the thread does not exist and the lock may have been held: refuses everything."""
+        self._lock = threading.RLock()
+        self._refusal = FORKED
 
-    def _put(self, work: on.Event | Callable[[], _Result]) -> "Future[Any]":
+    def _put(self, work: on.Event | Callable[[], Any], *, has_future: bool = True) -> "Future[Any]":
         future: Future[Any] = Future()
-        if self._is_closed:
-            future.set_exception(ManagerClosedError(_FORKED if self._is_forked else _CLOSED))
-        else:
-            self._inbox.put(_Posted(work, future))
+        with self._lock:
+            if self._refusal:
+                future.set_exception(ManagerClosedError(self._refusal))
+            else:
+                self._inbox.put(_Posted(work, future if has_future else None))
         return future
 
+    def _put_waiting(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
+        """Gives out a future that is answered later than the work that asks for it is done."""
+        waiting: Future[Any] = Future()
+
+        def work() -> None:
+            if not waiting.cancelled():
+                try:
+                    act(waiting)
+                except GglibError as error:
+                    fail(waiting, error)
+
+        def follow(done: "Future[Any]") -> None:
+            if (error := done.exception()) is not None:
+                fail(waiting, error)
+
+        def forget(done: "Future[Any]") -> None:
+            if done.cancelled():
+                self._put_quietly(lambda: self._forget(done))
+
+        waiting.add_done_callback(forget)
+        self._put(work).add_done_callback(follow)
+        return waiting
+
+    def _put_now(self, work: Callable[[], None]) -> None:
+        posted = self._put(work)
+        if posted.done() and (error := posted.exception()) is not None:
+            raise error
+
     def _put_quietly(self, work: Callable[[], None]) -> None:
-        self._put(work)
+        self._put(work, has_future=False)
 
     # On the thread -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (posted := self._next()) is None or posted.work is not None:
-            if posted is not None:
-                self._answer(posted)
-            self._look_after_waiters()
-            self._publish()
-        self._interrupt_waiters()
+        refuse_to_wait()
+        try:
+            while (posted := self._next()) is None or posted.work is not None:
+                if posted is not None:
+                    self._answer(posted)
+                self._look_at_clock()
+                self._look_at_conditions()
+                self._publish()
+        except BaseException:
+            _log.exception("The download queue has failed; downloads of this kernel have ended")
+            raise
+        finally:
+            self._end()
 
     def _next(self) -> _Posted | None:
-        """What was posted; None when it is time to publish or a deadline has come."""
-        times = [drain.deadline_s for drain in self._drains]
+        """What was posted; None when it is time to publish, or a deadline has come."""
+        times = [one.deadline_s for one in self._conditions.values() if one.deadline_s is not None]
         if self._machine_moved():
             times.append(self._publish_at_s)
+        if self._machine.hours is not None:
+            times.append(self._clock_at_s)
         try:
             timeout_s = max(0.0, min(times) - time.monotonic()) if times else None
             return self._inbox.get(timeout=timeout_s)
@@ -249,67 +302,72 @@ class QueueThread:
             return None
 
     def _answer(self, posted: _Posted) -> None:
+        future = posted.future
+        if future is not None and future.cancelled():
+            return
         try:
             value = posted.work() if callable(posted.work) else self._take(posted.work)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever posted; the thread must go on
-            fail(posted.future, error)
+        except Exception as error:  # noqa: BLE001 - the future's owner gets it
+            if future is None:
+                _log.exception("The download queue could not take %r", posted.work)
+            else:
+                fail(future, error)
         else:
-            succeed(posted.future, value)
+            if future is not None:
+                succeed(future, value)
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
         effects = self._machine.handle(event)
+        if isinstance(event, on.DownloadHoursChanged):
+            self._clock_at_s = 0.0
         if not isinstance(event, on.TransferProgressed):
-            self._snapshot = self._machine.snapshot()  # whoever is told what happened finds it there
+            self._snapshot = self._machine.snapshot()  # what is told below finds it there
         for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
+            elif isinstance(effect, do.Announce):
+                self._announce(effect.event)
             else:
                 self._run(effect)
         return reply
 
-    def _run(self, effect: do.Work | do.Announce) -> None:  # noqa: C901 - one case an effect, nothing else
-        match effect:
-            case do.StartTransfer():
-                self._runner.start(effect)
-            case do.StopTransfer():
-                self._runner.stop(effect)
-            case do.DiscardPartials():
-                self._runner.discard(effect)
-            case do.LimitBandwidth():
-                self._runner.limit_bandwidth(effect)
-            case do.LimitConnections():
-                self._runner.limit_connections(effect)
-            case do.LimitConcurrency():
-                self._runner.limit_concurrency(effect)
-            case do.WaitForNetwork():
-                self._runner.wait_for_network(effect)
-            case do.RegisterModel():
-                self._runner.register(effect)
-            case do.StoreQueue():
-                self._runner.store_queue()
-            case do.Announce():
-                self._announce(effect.event)
-            case _:
-                assert_never(effect)
+    def _run(self, effect: do.Work) -> None:
+        try:
+            self._run_effect(effect)
+        except Exception:  # noqa: BLE001 - the effects behind it have to be carried out all the same
+            _log.exception("The download queue could not have %s done", type(effect).__name__)
 
     def _announce(self, event: told.QueueEvent) -> None:
         if isinstance(event, told.DownloadCompleted | told.DownloadFailed | told.DownloadCancelled):
             for future in self._waiters.pop(event.download.id, ()):
                 _settle(future, event.download)
-        for listener in self._event_listeners:
+        for listener in list(self._event_listeners):
             _call(listener, event)
 
-    def _look_after_waiters(self) -> None:
+    def _forget(self, future: "Future[Any]") -> None:
+        """Lets go of a wait that was cancelled."""
+        self._conditions.pop(future, None)
+        for id_ in [id_ for id_, waiting in self._waiters.items() if future in waiting]:
+            del self._waiters[id_][future]
+            if not self._waiters[id_]:
+                del self._waiters[id_]
+
+    def _look_at_clock(self) -> None:
+        hours = self._machine.hours
+        if hours is None or time.monotonic() < self._clock_at_s:
+            return
+        now = self._clock()
+        self._clock_at_s = time.monotonic() + min(hours.seconds_until_turn(now), _CLOCK_EVERY_S)
+        if (is_open := hours.contains(now)) != self._machine.is_open:
+            self._answer(_Posted(on.HoursTurned(hours, is_open, time.time()), None))
+
+    def _look_at_conditions(self) -> None:
         now_s = time.monotonic()
-        for drain in list(self._drains):
-            if now_s >= drain.deadline_s or not drain.attempts & self._machine.stopping:
-                self._drains.remove(drain)
-                succeed(drain.future, None)
-        if self._joiners and self._machine.is_drained:
-            for future in self._joiners:
+        for future, one in list(self._conditions.items()):
+            if one.holds() or (one.deadline_s is not None and now_s >= one.deadline_s):
+                del self._conditions[future]
                 succeed(future, None)
-            self._joiners.clear()
 
     def _machine_moved(self) -> bool:
         return self._machine.version != self._published.version
@@ -321,25 +379,31 @@ class QueueThread:
         self._publish_at_s = time.monotonic() + _PUBLISH_EVERY_S
         for listener in self._listeners:
             _call(listener, self._snapshot)
-        for event_listener in self._event_listeners:
+        for event_listener in list(self._event_listeners):
             _call(event_listener, told.SnapshotChanged(self._snapshot))
 
-    def _interrupt_waiters(self) -> None:
+    def _end(self) -> None:
+        """Answers every future that was given out; nothing is taken from now on."""
+        with self._lock:
+            self._refusal = self._refusal or CLOSED
         for id_, futures in self._waiters.items():
             for future in futures:
                 fail(
                     future, DownloadInterruptedError(f"{id_} was stopped with its manager; its partial files are kept.")
                 )
-        for waiting in [*self._joiners, *(drain.future for drain in self._drains)]:
-            fail(waiting, ManagerClosedError(_CLOSED))
+        for condition in list(self._conditions):
+            fail(condition, ManagerClosedError(self._refusal))
         while not self._inbox.empty():
-            fail(self._inbox.get().future, ManagerClosedError(_CLOSED))
+            if (left := self._inbox.get().future) is not None:
+                fail(left, ManagerClosedError(self._refusal))
+        for ended in list(self._event_listeners.values()):
+            ended()
 
 
 def _call(listener: Callable[[_Value], None], value: _Value) -> None:
     try:
         listener(value)
-    except Exception:  # noqa: BLE001 - whatever is wrong with a listener, it must not take the queue with it
+    except Exception:  # noqa: BLE001 - whatever is wrong with a listener, it must not end the queue
         _log.exception("A listener of the download queue failed")
 
 
@@ -347,14 +411,6 @@ def _settle(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
     if download.status is DownloadStatus.FAILED and download.error is not None:
         fail(future, download.error)
     elif download.status is DownloadStatus.CANCELLED:
-        fail(future, DownloadCancelledError(f"{download.id} was cancelled; what was fetched is kept for a resume."))
+        fail(future, DownloadCancelledError(f"{download.id} was cancelled; its partial files are kept for a resume."))
     else:
         succeed(future, download)
-
-
-def _pass_on_failure(source: "Future[Any]", target: "Future[Any]") -> None:
-    def pass_on(done: "Future[Any]") -> None:
-        if (error := done.exception()) is not None:
-            fail(target, error)
-
-    source.add_done_callback(pass_on)

@@ -4,7 +4,7 @@ Asks the Hub and the catalog through the two protocols below, so it runs on a wo
 kernel's loop. It changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -63,7 +63,9 @@ class KnownFiles(Protocol):
 class Resolver:
     """Turns requests into plans."""
 
-    def __init__(self, hub: Hub, catalog: KnownFiles, models_directory: Path, memory_bytes: int | None) -> None:
+    def __init__(
+        self, hub: Hub, catalog: KnownFiles, models_directory: Path, memory_bytes: Callable[[], int | None]
+    ) -> None:
         self._hub: Final = hub
         self._catalog: Final = catalog
         self._models_directory: Final = models_directory
@@ -79,7 +81,7 @@ class Resolver:
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice = choose(variants, request.quantization, self._memory_bytes, repository=listing.repo_id)
+        choice = choose(variants, request.quantization, self._memory_bytes(), repository=listing.repo_id)
         if listing.gate is not None:
             self._hub.check_access(listing)
         return self.plan(request, listing, variants, choice)

@@ -13,6 +13,7 @@ Called on the thread that writes the catalog.
 import contextlib
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,11 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import StorageError
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, StorageError
 from gglib_nb.manager.model_files import delete_files
+from gglib_nb.queue.effects import RegisterModel
+from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
+from gglib_nb.settings import DownloadManagerConfig
 from gglib_nb.system import sync_folder
 
 _VERSION: Final = re.compile(r"@[0-9a-f]{8}")
@@ -51,6 +55,33 @@ def is_settled(models_directory: Path, model: Model) -> bool:
         return True
     paths = (Path(file.target) for file in model.files if file.kind == "shard")
     return all(usual_path(models_directory, model.id.repo_id, path) == path for path in paths)
+
+
+def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
+    """Registers what was downloaded, or has an update take the old version's place; what became of that.
+
+    Args:
+        catalog: The models database.
+        config: Of the manager.
+        effect: What was downloaded.
+    """
+    plan = effect.plan
+    model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
+    try:
+        if plan.is_update:
+            files = settle_update(catalog, model, config.models_directory, keeps_old=plan.keeps_old)
+            return ModelRegistered(effect.attempt, time.time(), files)
+        try:
+            catalog.register(model)
+        except CatalogDamagedError:
+            catalog.register(model)  # in the new file that takes the damaged one's place
+    except GglibError as error:
+        return RegistrationFailed(effect.attempt, error, time.time())
+    except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
+        failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
+        failure.__cause__ = error
+        return RegistrationFailed(effect.attempt, failure, time.time())
+    return ModelRegistered(effect.attempt, time.time())
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:

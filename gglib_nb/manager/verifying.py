@@ -1,4 +1,4 @@
-"""What is to be hashed of models, and what follows for them from what came out. Pure; who hashes is `file_checks`."""
+"""What is to be hashed of models, and what follows for them from what came out. Pure; the engine hashes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine.protocol import FileToCheck
-from gglib_nb.manager.file_checks import OnRead
+from gglib_nb.manager.engine import FileCheck
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
 
@@ -45,17 +45,22 @@ def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> li
     return [Verification(str(model.id), tuple(results[file.target] for file in model.files)) for model in models]
 
 
-def progress_of(models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress | None) -> OnRead:
-    """Turns what the engine says into what a person is told."""
+def teller(
+    check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
+) -> Callable[[], None]:
+    """What passes on how far a check is, whenever it is called and something is new."""
     owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
     total_bytes = sum(file.size_bytes for file in files)
+    told: tuple[int, int] | None = None
 
-    def on_read(index: int, done_bytes: int) -> None:
-        if tell is not None:
-            path = files[index].path
-            tell(VerifyProgress(owners[path], path, min(done_bytes, total_bytes), total_bytes))
+    def pass_on() -> None:
+        nonlocal told
+        if (reading := check.reading) is not None and reading != told:
+            told = reading
+            path = files[reading[0]].path
+            tell(VerifyProgress(owners[path], path, min(reading[1], total_bytes), total_bytes))
 
-    return on_read
+    return pass_on
 
 
 def _judged(file: StoredFile, result: CheckedFile | None, at_s: float) -> StoredFile | None:

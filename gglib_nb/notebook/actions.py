@@ -1,179 +1,62 @@
 """What each request of the panel's page asks of the manager.
 
-Turns a parsed request into one future whose result can be sent as JSON. Knows no widget and no thread: the manager's
-`submit_…` calls return at once, on whatever thread they are made.
+Turns a parsed request into calls of the manager's operations, and their results into JSON values. Knows no widget.
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
 
-from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
-from gglib_nb.manager.futures import gathered, then
+from gglib_nb.errors import GglibError, NotInQueueError
 from gglib_nb.notebook.history_table import past_items
 from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList, plain
-from gglib_nb.notebook.model_actions import MODEL_ACTIONS, ModelsManager, Tell
+from gglib_nb.notebook.model_actions import MODEL_ACTIONS, Tell
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import DownloadManager, SyncOperations
 
 _MOST_SUGGESTIONS: Final = 8
 
 
-class PanelManager(ModelsManager, Protocol):
-    """What the panel needs of a manager. Every `submit_…` may be called on any thread."""
-
-    @property
-    def snapshot(self) -> QueueSnapshot:
-        """The queue as it is now."""
-
-    def subscribe(self, listener: Callable[[QueueSnapshot], None], /) -> Callable[[], None]:
-        """Calls the listener at most 10 times a second, and once for the last change. Returns what ends it."""
-
-    def submit_queue_smart(
-        self,
-        repo_id: str,
-        quantization: str | None = None,
-        *,
-        revision: str | None = None,
-        companions: tuple[str, ...] = (),
-    ) -> Future[Any]:
-        """Chooses, queues and runs. The result has `.id` and `.position`."""
-
-    def submit_plan(
-        self, repo_id: str, quantization: str | None = None, *, revision: str | None = None
-    ) -> Future[RepoPlan]:
-        """What a repository offers, queueing nothing."""
-
-    def submit_search(
-        self,
-        words: str,
-        *,
-        max_parameters: int | None = None,
-        licence: str | None = None,
-        task: str | None = None,
-        limit: int = 20,
-    ) -> Future[list[RepoSummary]]:
-        """Repositories with GGUF files that answer to the words."""
-
-    def submit_cancel_download(self, download_id: str, /) -> Future[Any]:
-        """Cancels one, keeping its bytes."""
-
-    def submit_cancel_all(self) -> Future[Any]:
-        """Cancels everything active and queued."""
-
-    def submit_remove_from_queue(self, download_id: str, /) -> Future[Any]:
-        """Takes a pending one out."""
-
-    def submit_reorder_queue(self, download_id: str, new_position: int, /) -> Future[Any]:
-        """Moves a pending one; 1 is next to run."""
-
-    def submit_pause(self, download_id: str, /) -> Future[Any]:
-        """Pauses one."""
-
-    def submit_resume(self, download_id: str, /) -> Future[Any]:
-        """Resumes a paused one."""
-
-    def submit_run_now(self, download_id: str, /) -> Future[Any]:
-        """Runs a waiting one now."""
-
-    def submit_pause_all(self) -> Future[Any]:
-        """Pauses everything."""
-
-    def submit_resume_all(self) -> Future[Any]:
-        """Resumes everything that is paused."""
-
-    def submit_clear_ended(self, status: str, /) -> Future[Any]:
-        """Takes what ended so off the lists."""
-
-    def submit_discard(self, download_id: str, /) -> Future[Any]:
-        """Deletes what a cancelled or failed one left."""
-
-    def submit_retry(self, download_id: str, /) -> Future[Any]:
-        """Queues a failed one again."""
-
-    def submit_clear_failed(self, download_id: str | None = None, /) -> Future[Any]:
-        """Takes one off the failures; empties them where None."""
-
-    def submit_queue_partials(self) -> Future[Any]:
-        """Queues what partial files lie about."""
-
-    def submit_history(self) -> Future[list[PastDownload]]:
-        """What ended, the newest first."""
-
-    def submit_clear_history(self) -> Future[int]:
-        """Forgets that."""
-
-    def submit_set_max_queue_size(self, n: int, /) -> Future[Any]:
-        """How many may wait."""
-
-    def submit_set_bandwidth_limit(self, n: int | None, /) -> Future[Any]:
-        """Bytes per second for all together; None lifts it."""
-
-    def submit_set_max_concurrent(self, n: int, /) -> Future[Any]:
-        """How many may run at once."""
-
-    def submit_set_max_connections(self, n: int, /) -> Future[Any]:
-        """How many connections all together may hold."""
-
-    def submit_set_download_hours(self, hours: str | None, /) -> Future[Any]:
-        """Hours of the day in which downloads run; None at any time."""
-
-
-def start(manager: PanelManager, request: Request, tell: Tell) -> Future[Any]:
-    """Does what the request asks for.
+def act(manager: "DownloadManager", request: Request, tell: Tell) -> Any:  # noqa: ANN401 - JSON values
+    """Does what the request asks for; what the reply carries. Waits, so it belongs on a thread of the manager's.
 
     Args:
-        manager: Who is asked.
+        manager: Whose queue and models.
         request: As it was parsed.
-        tell: Sends the page how far it is, of what takes long.
-
-    Returns:
-        Settled when the manager has answered: with what the reply carries (JSON values), or with its error.
+        tell: Sends the page the progress of what takes long.
     """
-    if (act := MODEL_ACTIONS.get(request["kind"])) is not None:
-        return act(manager, request, tell)
-    return _ACTIONS[request["kind"]](manager, request)
+    if (about_model := MODEL_ACTIONS.get(request["kind"])) is not None:
+        return about_model(manager.sync, request, tell)
+    return _ACTIONS[request["kind"]](manager.sync, request)
 
 
-def _about(operation: Callable[[PanelManager, str], Future[Any]]) -> Callable[[PanelManager, Any], Future[Any]]:
-    return lambda manager, request: then(operation(manager, request["id"]), _nothing)
+def _about(operation: Callable[["SyncOperations", str], object]) -> Callable[["SyncOperations", Any], None]:
+    def about(operations: "SyncOperations", request: Any) -> None:  # noqa: ANN401 - narrowed by its kind
+        operation(operations, request["id"])
+
+    return about
 
 
-def _queue(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
-    future = manager.submit_queue_smart(
+def _queue(operations: "SyncOperations", request: Any) -> Any:  # noqa: ANN401 - narrowed by its kind
+    place = operations.queue_smart(
         request["repo_id"],
         request.get("quantization"),
         revision=request.get("revision"),
         companions=tuple(request.get("companions", ())),
     )
     if "position" in request:
-        future = _at_position(manager, future, request["position"])
-    return then(future, lambda place: {"id": str(place.id), "position": place.position})
+        with suppress(NotInQueueError):  # one that has started meanwhile has no position; it is queued all the same
+            operations.reorder_queue(str(place.id), request["position"])
+    return {"id": str(place.id), "position": place.position}
 
 
-def _at_position(manager: PanelManager, queued: Future[Any], position: int) -> Future[Any]:
-    """The same result, once the download was moved there."""
-    answer: Future[Any] = Future()
-
-    def move(done: Future[Any]) -> None:
-        try:
-            place = done.result()
-            moving = manager.submit_reorder_queue(str(place.id), position)
-        except Exception as error:  # noqa: BLE001 - handed on to who waits for the answer
-            answer.set_exception(error)
-        else:
-            # One that has started meanwhile has no position any more; it is queued all the same.
-            moving.add_done_callback(lambda _moved: answer.set_result(place))
-
-    queued.add_done_callback(move)
-    return answer
-
-
-def _variants(manager: PanelManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
+def _variants(operations: "SyncOperations", request: Any) -> Any:  # noqa: ANN401 - as above
     wanted = parse_pasted(request["repo_id"])
-    return then(manager.submit_plan(wanted.repo_id, wanted.quantization, revision=wanted.revision), _variant_list)
+    return _variant_list(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
 
 
 def _variant_list(plan: RepoPlan) -> VariantList:
@@ -227,53 +110,66 @@ def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
     ]
 
 
-def _nothing(_result: object) -> None:
-    return None
+def _suggest(operations: "SyncOperations", request: Any) -> list[Suggestion]:  # noqa: ANN401 - as above
+    found = operations.search(
+        request["text"],
+        max_parameters=request.get("max_parameters"),
+        licence=request.get("licence"),
+        task=request.get("task"),
+        limit=_MOST_SUGGESTIONS,
+    )
+    return _suggestions(found)
 
 
-_ACTIONS: Final[Mapping[str, Callable[[PanelManager, Any], Future[Any]]]] = {
+def _retry_all(operations: "SyncOperations", _request: object) -> None:
+    errors = []
+    for failure in operations.get_queue_snapshot().recent_failures:
+        try:
+            operations.retry(str(failure.id))
+        except GglibError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _move(operations: "SyncOperations", request: Any) -> None:  # noqa: ANN401 - as above
+    operations.reorder_queue(request["id"], request["position"])
+
+
+def _queue_partials(operations: "SyncOperations", _request: object) -> None:
+    operations.queue_partials()
+
+
+def _clear_history(operations: "SyncOperations", _request: object) -> None:
+    operations.clear_history()
+
+
+_ACTIONS: Final[Mapping[str, Callable[["SyncOperations", Any], Any]]] = {
     "queue": _queue,
     "variants": _variants,
-    "suggest": lambda manager, request: then(
-        manager.submit_search(
-            request["text"],
-            max_parameters=request.get("max_parameters"),
-            licence=request.get("licence"),
-            task=request.get("task"),
-            limit=_MOST_SUGGESTIONS,
-        ),
-        _suggestions,
-    ),
-    "cancel": _about(lambda manager, name: manager.submit_cancel_download(name)),
-    "remove": _about(lambda manager, name: manager.submit_remove_from_queue(name)),
-    "pause": _about(lambda manager, name: manager.submit_pause(name)),
-    "resume": _about(lambda manager, name: manager.submit_resume(name)),
-    "run_now": _about(lambda manager, name: manager.submit_run_now(name)),
-    "discard": _about(lambda manager, name: manager.submit_discard(name)),
-    "retry": _about(lambda manager, name: manager.submit_retry(name)),
-    "dismiss": _about(lambda manager, name: manager.submit_clear_failed(name)),
-    "retry_all": lambda manager, _: then(
-        gathered([manager.submit_retry(str(item.id)) for item in manager.snapshot.recent_failures]), _nothing
-    ),
-    "move": lambda manager, request: then(manager.submit_reorder_queue(request["id"], request["position"]), _nothing),
-    "pause_all": lambda manager, _: then(manager.submit_pause_all(), _nothing),
-    "resume_all": lambda manager, _: then(manager.submit_resume_all(), _nothing),
-    "clear_completed": lambda manager, _: then(manager.submit_clear_ended("completed"), _nothing),
-    "clear_cancelled": lambda manager, _: then(manager.submit_clear_ended("cancelled"), _nothing),
-    "cancel_all": lambda manager, _: then(manager.submit_cancel_all(), _nothing),
-    "queue_partials": lambda manager, _: then(manager.submit_queue_partials(), _nothing),
-    "history": lambda manager, _: then(manager.submit_history(), past_items),
-    "clear_history": lambda manager, _: then(manager.submit_clear_history(), _nothing),
-    "clear_failed": lambda manager, _: then(manager.submit_clear_failed(), _nothing),
-    "limit": lambda manager, request: then(manager.submit_set_max_queue_size(request["max_size"]), _nothing),
-    "bandwidth": lambda manager, request: then(
-        manager.submit_set_bandwidth_limit(request["bytes_per_second"]), _nothing
-    ),
-    "concurrency": lambda manager, request: then(
-        manager.submit_set_max_concurrent(request["max_concurrent"]), _nothing
-    ),
-    "connections": lambda manager, request: then(
-        manager.submit_set_max_connections(request["max_connections"]), _nothing
-    ),
-    "hours": lambda manager, request: then(manager.submit_set_download_hours(request["hours"]), _nothing),
+    "suggest": _suggest,
+    "cancel": _about(lambda operations, name: operations.cancel_download(name)),
+    "remove": _about(lambda operations, name: operations.remove_from_queue(name)),
+    "pause": _about(lambda operations, name: operations.pause(name)),
+    "resume": _about(lambda operations, name: operations.resume(name)),
+    "run_now": _about(lambda operations, name: operations.run_now(name)),
+    "discard": _about(lambda operations, name: operations.discard(name)),
+    "retry": _about(lambda operations, name: operations.retry(name)),
+    "dismiss": _about(lambda operations, name: operations.clear_failed(name)),
+    "retry_all": _retry_all,
+    "move": _move,
+    "pause_all": lambda operations, _: operations.pause_all(),
+    "resume_all": lambda operations, _: operations.resume_all(),
+    "clear_completed": lambda operations, _: operations.clear_ended("completed"),
+    "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
+    "cancel_all": lambda operations, _: operations.cancel_all(),
+    "queue_partials": _queue_partials,
+    "history": lambda operations, _: past_items(operations.history()),
+    "clear_history": _clear_history,
+    "clear_failed": lambda operations, _: operations.clear_failed(),
+    "limit": lambda operations, request: operations.set_max_queue_size(request["max_size"]),
+    "bandwidth": lambda operations, request: operations.set_bandwidth_limit(request["bytes_per_second"]),
+    "concurrency": lambda operations, request: operations.set_max_concurrent(request["max_concurrent"]),
+    "connections": lambda operations, request: operations.set_max_connections(request["max_connections"]),
+    "hours": lambda operations, request: operations.set_download_hours(request["hours"]),
 }

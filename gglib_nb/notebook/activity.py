@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import default_manager
-from gglib_nb.manager.operation_forms import told
+from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.progress_watch import use_views
 from gglib_nb.notebook import host
 from gglib_nb.settings import SET_HERE
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
 
 MESSAGE_TYPE: Final = "gglib_activity"
 _LOOK_AGAIN_S: Final = 60.0
@@ -43,7 +43,7 @@ def get_manager() -> "DownloadManager":
     try:
         manager = default_manager.get_manager()
     except GglibError as error:
-        raise told(error) from None
+        raise public_error(error) from None
     with _lock:
         if manager is not _shown and (kernel := host.kernel()) is not None:
             _shown = manager

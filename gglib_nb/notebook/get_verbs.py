@@ -18,7 +18,7 @@ from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
@@ -89,8 +89,9 @@ def queue(
 
 def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
     if not starts:
-        return settle(manager.submit_queue_download(request))
-    position = manager.submit_queue_smart(
+        return settle(manager.submit(manager.sync.queue_download, request))
+    position = manager.submit(
+        manager.sync.queue_smart,
         request.repo_id,
         request.quantization,
         revision=request.revision,
@@ -152,7 +153,9 @@ def plan(
     commit = revision or wanted.revision
     with _numbering_alternatives(session):
         found = settle(
-            session.manager.submit_plan(wanted.repo_id, wanted.quantization, revision=commit, context=context)
+            session.manager.submit(
+                session.manager.sync.plan, wanted.repo_id, wanted.quantization, revision=commit, context=context
+            )
         )
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
     return Answer(plan_table.plan_text(found, session.screen.width), plan_table.plan_html(found))
@@ -193,8 +196,14 @@ def search(
     Sizes and fit are estimated for Q4_K_M from the number of parameters; %gguf plan has exact numbers.
     """
     found = settle(
-        session.manager.submit_search(
-            words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit
+        session.manager.submit(
+            session.manager.sync.search,
+            words,
+            max_parameters=max_size,
+            licence=licence,
+            task=task,
+            sort=sort,
+            limit=limit,
         )
     )
     session.list_rows(DownloadId(repo.repo_id) for repo in found)

@@ -36,7 +36,7 @@ from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import use_profile
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
     from gglib_nb.notebook.panel import Panel
 
 _NAME: Final = "gguf"

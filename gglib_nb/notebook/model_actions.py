@@ -1,17 +1,14 @@
 """What the panel's requests about models that are here ask of the manager. Part of `actions`, in the same manner."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
+from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.model_summary import ModelSummary
-from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
-from gglib_nb.manager.futures import both, gathered, then
 from gglib_nb.notebook.messages import (
     CheckedItem,
     DeletionReport,
@@ -26,43 +23,15 @@ from gglib_nb.notebook.messages import (
 from gglib_nb.notebook.model_table import repaired, verified
 from gglib_nb.notebook.update_table import in_words, updating
 
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import SyncOperations
+
 Tell = Callable[[VerifyState], None]
 """Sends the page a message that is no answer yet."""
 
 
-class ModelsManager(Protocol):
-    """What the panel needs of a manager for its models. Every `submit_…` may be called on any thread."""
-
-    def submit_models(self) -> Future[list[ModelSummary]]:
-        """The registered models, the newest first."""
-
-    def submit_disk_use(self) -> Future[DiskUse]:
-        """What they take, and what is free."""
-
-    def submit_loading_lines(self, model_id: str, program: str, /) -> Future[str]:
-        """The lines that load one into a program."""
-
-    def submit_verify(self, model_id: str, /, *, on_progress: Callable[[VerifyProgress], None]) -> Future[Verification]:
-        """Hashes one's files; tells how far it is on a thread of its own."""
-
-    def submit_repair(self, model_id: str, /, *, on_progress: Callable[[VerifyProgress], None]) -> Future[Repair]:
-        """Finds out what is wrong of one and queues a download of that."""
-
-    def submit_updates(self, model_id: str, /) -> Future[list[ModelUpdate]]:
-        """What has become of one on the Hub."""
-
-    def submit_update(self, model_id: str, /) -> Future[QueuedUpdate]:
-        """Queues a download of its new version."""
-
-    def submit_forget(self, model_id: str, /) -> Future[None]:
-        """Takes one off the list."""
-
-    def submit_delete(self, model_id: str, /, *, dry_run: bool = False) -> Future[Deletion]:
-        """Deletes one, or says what that would take."""
-
-
-def _models(manager: ModelsManager, _request: Any) -> Future[Any]:  # noqa: ANN401 - narrowed by its kind
-    return then(both(manager.submit_models(), manager.submit_disk_use()), lambda found: model_list(*found))
+def _models(operations: "SyncOperations", _request: object, _tell: Tell) -> ModelList:
+    return model_list(operations.models(), operations.disk_use())
 
 
 def model_list(models: list[ModelSummary], use: DiskUse) -> ModelList:
@@ -80,17 +49,12 @@ def _item(model: ModelSummary) -> ModelItem:
     return asdict(model) | {"quantization": plain(model.quantization)}  # type: ignore[return-value]
 
 
-def _loading(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
-    asked = [manager.submit_loading_lines(request["id"], program) for program in PROGRAMS]
-    return then(gathered(asked), _programs)
+def _loading(operations: "SyncOperations", request: Any, _tell: Tell) -> list[LoadingLines]:  # noqa: ANN401 - narrowed by its kind
+    return [{"program": program, "text": operations.loading_lines(request["id"], program)} for program in PROGRAMS]
 
 
-def _programs(texts: list[str]) -> list[LoadingLines]:
-    return [{"program": program, "text": text} for program, text in zip(PROGRAMS, texts, strict=True)]
-
-
-def _delete(manager: ModelsManager, request: Any, *, dry_run: bool) -> Future[Any]:  # noqa: ANN401 - as above
-    return then(manager.submit_delete(request["id"], dry_run=dry_run), _report)
+def _delete(operations: "SyncOperations", request: Any, _tell: Tell, *, dry_run: bool) -> DeletionReport:  # noqa: ANN401 - as above
+    return _report(operations.delete(request["id"], dry_run=dry_run))
 
 
 def _report(deletion: Deletion) -> DeletionReport:
@@ -112,29 +76,27 @@ def _teller(request: Any, tell: Tell) -> Callable[[VerifyProgress], None]:  # no
     return progressed
 
 
-def _verify(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
-    return then(manager.submit_verify(request["id"], on_progress=_teller(request, tell)), _verify_report)
+def _verify(operations: "SyncOperations", request: Any, tell: Tell) -> VerifyReport:  # noqa: ANN401 - as above
+    return _verify_report(operations.verify(request["id"], on_progress=_teller(request, tell)))
 
 
-def _repair(manager: ModelsManager, request: Any, tell: Tell) -> Future[Any]:  # noqa: ANN401 - as above
-    def answer(repair: Repair) -> ModelAnswer:
-        return {"id": repair.id, "is_needed": repair.is_needed, "text": repaired(repair)}
-
-    return then(manager.submit_repair(request["id"], on_progress=_teller(request, tell)), answer)
+def _repair(operations: "SyncOperations", request: Any, tell: Tell) -> ModelAnswer:  # noqa: ANN401 - as above
+    repair = operations.repair(request["id"], on_progress=_teller(request, tell))
+    return {"id": repair.id, "is_needed": repair.is_needed, "text": repaired(repair)}
 
 
-def _check_update(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
-    def answer(found: list[ModelUpdate]) -> ModelAnswer:
-        return {"id": found[0].id, "is_needed": found[0].has_update is True, "text": in_words(found[0])}
-
-    return then(manager.submit_updates(request["id"]), answer)
+def _check_update(operations: "SyncOperations", request: Any, _tell: Tell) -> ModelAnswer:  # noqa: ANN401 - as above
+    [found] = operations.updates(request["id"])
+    return {"id": found.id, "is_needed": found.has_update is True, "text": in_words(found)}
 
 
-def _update(manager: ModelsManager, request: Any) -> Future[Any]:  # noqa: ANN401 - as above
-    def answer(update: QueuedUpdate) -> ModelAnswer:
-        return {"id": update.id, "is_needed": update.is_needed, "text": updating(update)}
+def _update(operations: "SyncOperations", request: Any, _tell: Tell) -> ModelAnswer:  # noqa: ANN401 - as above
+    update = operations.update(request["id"])
+    return {"id": update.id, "is_needed": update.is_needed, "text": updating(update)}
 
-    return then(manager.submit_update(request["id"]), answer)
+
+def _forget(operations: "SyncOperations", request: Any, _tell: Tell) -> None:  # noqa: ANN401 - as above
+    operations.forget(request["id"])
 
 
 def _verify_report(verification: Verification) -> VerifyReport:
@@ -155,22 +117,14 @@ def _checked(file: CheckedFile) -> CheckedItem:
     }
 
 
-def _nothing(_result: object) -> None:
-    return None
-
-
-def _quietly(act: Callable[[ModelsManager, Any], Future[Any]]) -> Callable[[ModelsManager, Any, Tell], Future[Any]]:
-    return lambda manager, request, _tell: act(manager, request)
-
-
-MODEL_ACTIONS: Final[Mapping[str, Callable[[ModelsManager, Any, Tell], Future[Any]]]] = {
-    "models": _quietly(_models),
-    "loading": _quietly(_loading),
+MODEL_ACTIONS: Final[Mapping[str, Callable[["SyncOperations", Any, Tell], Any]]] = {
+    "models": _models,
+    "loading": _loading,
     "verify": _verify,
     "repair": _repair,
-    "check_update": _quietly(_check_update),
-    "update": _quietly(_update),
-    "forget": _quietly(lambda manager, request: then(manager.submit_forget(request["id"]), _nothing)),
-    "delete_preview": _quietly(partial(_delete, dry_run=True)),
-    "delete_model": _quietly(partial(_delete, dry_run=False)),
+    "check_update": _check_update,
+    "update": _update,
+    "forget": _forget,
+    "delete_preview": partial(_delete, dry_run=True),
+    "delete_model": partial(_delete, dry_run=False),
 }

@@ -89,14 +89,14 @@ def models(
 ) -> Answer:
     """List your models: size, quantization, parameters, context, state, folder, free disk space."""
     manager = session.manager
-    everything = settle(manager.submit_models())
+    everything = settle(manager.submit(manager.sync.models))
     if not everything:
         return Answer(_NO_MODEL)
     shown = ordered(selected(everything, text, only), sort)
     session.models = tuple(model.id for model in shown)
     if not shown:
         return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
-    use = settle(manager.submit_disk_use())
+    use = settle(manager.submit(manager.sync.disk_use))
     return Answer(model_table.models_text(shown, use, session.screen.width), model_table.models_html(shown, use))
 
 
@@ -127,9 +127,11 @@ def verify(
     manager = session.manager
     with _progress(session) as (report, show):
         if reference is None or everything:
-            found = settle(manager.submit_verify_all(on_progress=report), show)
+            found = settle(manager.submit(manager.sync.verify_all, on_progress=report), show)
         else:
-            found = [settle(manager.submit_verify(find_model(reference, session).id, on_progress=report), show)]
+            found = [
+                settle(manager.submit(manager.sync.verify, find_model(reference, session).id, on_progress=report), show)
+            ]
     return Answer("\n".join(map(model_table.verified, found)) or _NO_MODEL)
 
 
@@ -142,7 +144,11 @@ def repair(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
     """
     model = find_model(reference, session)
     with _progress(session) as (report, show):
-        return Answer(model_table.repaired(settle(session.manager.submit_repair(model.id, on_progress=report), show)))
+        return Answer(
+            model_table.repaired(
+                settle(session.manager.submit(session.manager.sync.repair, model.id, on_progress=report), show)
+            )
+        )
 
 
 @contextmanager
@@ -175,7 +181,9 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
             line.show(f"reading {reached[-1].path}", reached[-1].done_files / max(1, reached[-1].total_files))
 
     try:
-        report = settle(session.manager.submit_import_folder(folder, on_progress=reached.append), show)
+        report = settle(
+            session.manager.submit(session.manager.sync.import_folder, folder, on_progress=reached.append), show
+        )
     finally:
         line.close()
     return Answer(model_table.imported(report, folder))
@@ -185,7 +193,7 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
 def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -> Answer:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     only = None if reference is None else find_model(reference, session).id
-    found = settle(session.manager.submit_updates(only))
+    found = settle(session.manager.submit(session.manager.sync.updates, only))
     if not found:
         return Answer(_NO_MODEL)
     return Answer(update_table.updates_text(found, session.screen.width), update_table.updates_html(found))
@@ -200,14 +208,16 @@ def update(
 ) -> Answer:
     """Download the new version of a model. It replaces the old one once it is verified."""
     model = find_model(reference, session)
-    return Answer(update_table.updating(settle(session.manager.submit_update(model.id, keep=keep))))
+    return Answer(
+        update_table.updating(settle(session.manager.submit(session.manager.sync.update, model.id, keep=keep)))
+    )
 
 
 @verb("models")
 def forget(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
     """Remove a model from the list. Its files are kept."""
     model = find_model(reference, session)
-    settle(session.manager.submit_forget(model.id))
+    settle(session.manager.submit(session.manager.sync.forget, model.id))
     return Answer(printable(f"Removed {model.id} from the list. Its files are kept: {model.paths[0]}"))
 
 
@@ -223,10 +233,10 @@ def delete(
     Files that another model uses, such as a shared vision projector, are kept.
     """
     model = find_model(reference, session)
-    question = model_table.question(settle(session.manager.submit_delete(model.id, dry_run=True)))
+    question = model_table.question(settle(session.manager.submit(session.manager.sync.delete, model.id, dry_run=True)))
     if not is_confirmed:
         if not session.screen.can_ask:
             return Answer(f"{question} Nothing was deleted. To delete it: %gguf delete {model.id} --yes")
         if not session.screen.ask(f"{question} Delete? [y/N] "):
             return Answer("Nothing was deleted.")
-    return Answer(model_table.deleted(settle(session.manager.submit_delete(model.id))))
+    return Answer(model_table.deleted(settle(session.manager.submit(session.manager.sync.delete, model.id))))

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
 import traitlets
@@ -27,6 +27,9 @@ from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.messages import Delta, PanelState, Reply, parse_request
 from gglib_nb.notebook.panel_outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.text import render_text
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import DownloadManager
 
 _STATIC: Final = Path(__file__).parent / "static"
 _log: Final = logging.getLogger(__name__)
@@ -62,7 +65,7 @@ class Panel(anywidget.AnyWidget):
     # Where there is none, as of a user that a container does not know, pathlib would raise.
     home = traitlets.Unicode(os.path.expanduser("~")).tag(sync=True)  # noqa: PTH111
 
-    def __init__(self, manager: actions.PanelManager, *, pace_s: float = PACE_S) -> None:
+    def __init__(self, manager: "DownloadManager", *, pace_s: float = PACE_S) -> None:
         """Shows the queue of a manager.
 
         Args:
@@ -141,7 +144,9 @@ class Panel(anywidget.AnyWidget):
                 self._tell(partial(self._feed.look, request["view"], sight))
                 self._reply({"kind": "reply", "cid": cid, "ok": True, "result": None})
             else:
-                actions.start(self._manager, request, self.send).add_done_callback(partial(self._answer, cid))
+                self._manager.submit(actions.act, self._manager, request, self.send).add_done_callback(
+                    partial(self._answer, cid)
+                )
         except Exception as error:  # noqa: BLE001 - a page that gets no answer waits for ever
             self._refuse(cid, error)
 

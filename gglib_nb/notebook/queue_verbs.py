@@ -19,7 +19,7 @@ from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
 
 if TYPE_CHECKING:
     from gglib_nb.engine.storage.leftovers import Leftover
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
 
 # A database that another program has locked must not keep the queue from being shown.
 _LOOK_S: Final = 1.0
@@ -55,7 +55,7 @@ def show_queue(session: Session) -> Answer:
     """The queue as it is now, and those of other kernels."""
     manager = session.manager
     with suppress(TimeoutError):
-        manager.submit_see_others().result(_LOOK_S)
+        manager.submit(manager.sync.see_others).result(_LOOK_S)
     session.new_notices(manager)
     snapshot = manager.snapshot
     width = session.screen.width
@@ -97,10 +97,10 @@ def cancel(
         if discard:
             raise GrammarError("--discard deletes the data of one download; name it")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
-        settle(manager.submit_cancel_all())
+        settle(manager.submit(manager.sync.cancel_all))
         return Answer(f"Cancelled {_downloads(number)}. {_RESUMABLE}")
     id_ = find_download(reference, manager.snapshot)
-    settle(manager.submit_cancel_download(id_, discard=discard))
+    settle(manager.submit(manager.sync.cancel_download, id_, discard=discard))
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == id_), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
         return Answer(printable(f"Cancelled {id_} here; {cancelled.notice}."))
@@ -111,7 +111,7 @@ def cancel(
 def remove(session: Session, reference: Annotated[str, _PENDING]) -> Answer:
     """Remove a waiting download from the queue."""
     id_ = find_download(reference, session.manager.snapshot)
-    settle(session.manager.submit_remove_from_queue(id_))
+    settle(session.manager.submit(session.manager.sync.remove_from_queue, id_))
     return Answer(f"Removed {id_} from the queue.")
 
 
@@ -141,7 +141,9 @@ def move(
     now = next((item.position for item in snapshot.items if item.id == id_), 1)
     wanted = {"top": 1, "up": max(1, now - 1), "down": now + 1, "last": _LAST_POSITION}
     number = wanted[position] if isinstance(position, str) else position
-    return Answer(f"Moved {id_} to position {settle(session.manager.submit_reorder_queue(id_, number))}.")
+    return Answer(
+        f"Moved {id_} to position {settle(session.manager.submit(session.manager.sync.reorder_queue, id_, number))}."
+    )
 
 
 @verb("queue")
@@ -155,10 +157,10 @@ def pause(
     manager = session.manager
     if reference is None or everything:
         number = sum(item.status is not DownloadStatus.PAUSED for item in manager.snapshot.items)
-        settle(manager.submit_pause_all())
+        settle(manager.submit(manager.sync.pause_all))
         return Answer(f"Paused {_downloads(number)}. Resume: %gguf resume --all")
     id_ = find_download(reference, manager.snapshot)
-    settle(manager.submit_pause(id_))
+    settle(manager.submit(manager.sync.pause, id_))
     return Answer(f"Paused {id_}. Resume: %gguf resume {id_}")
 
 
@@ -173,10 +175,10 @@ def resume(
     manager = session.manager
     if reference is None or everything:
         number = sum(item.status is DownloadStatus.PAUSED for item in manager.snapshot.items)
-        settle(manager.submit_resume_all())
+        settle(manager.submit(manager.sync.resume_all))
         return Answer(f"Resumed {_downloads(number)}.")
     id_ = find_download(reference, manager.snapshot)
-    settle(manager.submit_resume(id_))
+    settle(manager.submit(manager.sync.resume, id_))
     return Answer(f"Resumed {id_}. {wording.standing(wording.find_item(id_, manager.snapshot))}")
 
 
@@ -184,7 +186,7 @@ def resume(
 def run_now(session: Session, reference: Annotated[str, _PENDING]) -> Answer:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     id_ = find_download(reference, session.manager.snapshot)
-    settle(session.manager.submit_run_now(id_))
+    settle(session.manager.submit(session.manager.sync.run_now, id_))
     return Answer(f"{id_} is starting now.")
 
 
@@ -200,7 +202,7 @@ def retry(
     if reference is None or everything:
         return Answer(f"Queued {_downloads(retry_all(manager), 'failed ')} again.")
     id_ = find_failure(reference, manager.snapshot)
-    settle(manager.submit_retry(id_))
+    settle(manager.submit(manager.sync.retry, id_))
     return Answer(f"Queued {id_} again. {wording.standing(wording.find_item(id_, manager.snapshot))}")
 
 
@@ -208,7 +210,7 @@ def retry_all(manager: "DownloadManager") -> int:
     """Queues all failed downloads again, the one that failed first at the front; returns how many."""
     failures = manager.snapshot.recent_failures
     for item in reversed(failures):
-        settle(manager.submit_retry(item.id))
+        settle(manager.submit(manager.sync.retry, item.id))
     return len(failures)
 
 
@@ -218,10 +220,10 @@ def clear_failed(session: Session, reference: Annotated[str | None, _FAILED] = N
     manager = session.manager
     if reference is None:
         number = len(manager.snapshot.recent_failures)
-        settle(manager.submit_clear_failed())
+        settle(manager.submit(manager.sync.clear_failed))
         return Answer(f"Cleared {_downloads(number, 'failed ')}.")
     id_ = find_failure(reference, manager.snapshot)
-    settle(manager.submit_clear_failed(id_))
+    settle(manager.submit(manager.sync.clear_failed, id_))
     return Answer(f"Cleared {id_}. {_RESUMABLE}")
 
 
@@ -238,9 +240,9 @@ def wait(session: Session, reference: Annotated[str | None, _ANY] = None) -> Ans
     earlier = {(item.id, item.ended_at_s) for item in snapshot.recent_failures}
     try:
         if only is None:
-            settle(manager.submit_join(), lambda: view.show(manager.snapshot))
+            settle(manager.submit(manager.sync.join), lambda: view.show(manager.snapshot))
         else:
-            settle(manager.submit_wait(only), lambda: view.show(manager.snapshot))
+            settle(manager.submit(manager.sync.wait, only), lambda: view.show(manager.snapshot))
         view.show(manager.snapshot)
     finally:
         view.close()
@@ -271,9 +273,9 @@ def history(
 ) -> Answer:
     """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again."""
     if clear:
-        number = settle(session.manager.submit_clear_history())
+        number = settle(session.manager.submit(session.manager.sync.clear_history))
         return Answer(f"Cleared {_downloads(number)} from the history.")
-    past = settle(session.manager.submit_history())
+    past = settle(session.manager.submit(session.manager.sync.history))
     session.list_rows(one.id for one in past)
     if not past:
         return Answer("No download has ended yet.")
@@ -299,7 +301,7 @@ def partials(
     """
     manager = session.manager
     _check_partials(part, queues=queues, discards=discards, everything=everything)
-    found = _selected(session, settle(manager.submit_partials()), part)
+    found = _selected(session, settle(manager.submit(manager.sync.partials)), part)
     if queues:
         return _queue_partials(manager, found)
     if not found:
@@ -350,14 +352,14 @@ def _below(manager: "DownloadManager", one: "Leftover") -> str:
 
 
 def _queue_partials(manager: "DownloadManager", found: "list[Leftover]") -> Answer:
-    queued = settle(manager.submit_queue_partials([one.target for one in found])) if found else []
+    queued = settle(manager.submit(manager.sync.queue_partials, [one.target for one in found])) if found else []
     if not queued:
         return Answer("Nothing was queued: there are no unfinished downloads that are not in the queue already.")
     return Answer(printable(f"Queued {', '.join(map(str, queued))}. Downloaded data is reused."))
 
 
 def _discard_partials(manager: "DownloadManager", found: "list[Leftover]") -> Answer:
-    deleted = settle(manager.submit_discard_partials([one.target for one in found]))
+    deleted = settle(manager.submit(manager.sync.discard_partials, [one.target for one in found]))
     freed = sum(one.disk_bytes for one in found if one.target in deleted)
     kept = len(found) - len(deleted)
     spared = f" {_files(kept)} in the queue or in use elsewhere {'was' if kept == 1 else 'were'} kept." if kept else ""

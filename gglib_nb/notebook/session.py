@@ -13,7 +13,7 @@ from gglib_nb.domain.download import QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
 
 _Result = TypeVar("_Result")
 # A lock cannot be interrupted on Windows; an interrupt is noticed this late there.
@@ -165,7 +165,7 @@ class Session:
     def adopt(self, manager: "DownloadManager") -> None:
         """Resumes the downloads that earlier kernels left."""
         with suppress(TimeoutError):
-            manager.submit_adopt().result(_ADOPT_S)
+            manager.submit(manager.sync.adopt).result(_ADOPT_S)
         self._adopted = manager
 
     @property

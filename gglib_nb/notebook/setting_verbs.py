@@ -29,7 +29,7 @@ from gglib_nb.settings import (
 )
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.port import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager
 
 _COLUMNS: Final = (
     tables.Column("Setting", is_code=True),
@@ -50,30 +50,30 @@ LIVE: Final[
     Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[["DownloadManager"], Any]]]
 ] = {
     "max_concurrent": (
-        lambda manager, value: manager.submit_set_max_concurrent(value),
+        lambda manager, value: manager.submit(manager.sync.set_max_concurrent, value),
         lambda manager: manager.snapshot.max_concurrent,
     ),
     "max_queue_size": (
-        lambda manager, value: manager.submit_set_max_queue_size(value),
+        lambda manager, value: manager.submit(manager.sync.set_max_queue_size, value),
         lambda manager: manager.snapshot.max_size,
     ),
     "max_connections": (
-        lambda manager, value: manager.submit_set_max_connections(value),
+        lambda manager, value: manager.submit(manager.sync.set_max_connections, value),
         lambda manager: manager.snapshot.max_connections,
     ),
     "bandwidth_limit_bytes_per_second": (
-        lambda manager, value: manager.submit_set_bandwidth_limit(value),
+        lambda manager, value: manager.submit(manager.sync.set_bandwidth_limit, value),
         lambda manager: manager.snapshot.bandwidth_limit_bytes_per_second,
     ),
     "download_hours": (
-        lambda manager, value: manager.submit_set_download_hours(value),
+        lambda manager, value: manager.submit(manager.sync.set_download_hours, value),
         lambda manager: manager.snapshot.download_hours,
     ),
     "network_wait_s": (
-        lambda manager, value: manager.submit_set_network_wait(value),
+        lambda manager, value: manager.submit(manager.sync.set_network_wait, value),
         lambda manager: manager.snapshot.network_wait_s,
     ),
-    "engine": (lambda manager, value: manager.submit_set_engine(value), lambda manager: manager.engine),
+    "engine": (lambda manager, value: manager.submit(manager.sync.set_engine, value), lambda manager: manager.engine),
 }
 _READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
 _FOLDERS: Final = frozenset({"models_directory", "state_directory", "hub_cache"})
@@ -86,7 +86,7 @@ def limit(
 ) -> Answer:
     """Show or set how many downloads may wait in the queue."""
     if number is not None:
-        settle(session.manager.submit_set_max_queue_size(number))
+        settle(session.manager.submit(session.manager.sync.set_max_queue_size, number))
     return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
 
 
@@ -118,9 +118,9 @@ def bandwidth(
     """Show or set the bandwidth limit, and the hours in which downloads run."""
     manager = session.manager
     if rate is not None:
-        settle(manager.submit_set_bandwidth_limit(rate or None))
+        settle(manager.submit(manager.sync.set_bandwidth_limit, rate or None))
     if hours is not None:
-        settle(manager.submit_set_download_hours(None if hours == "off" else hours))
+        settle(manager.submit(manager.sync.set_download_hours, None if hours == "off" else hours))
     now = manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
     said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."

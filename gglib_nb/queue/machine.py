@@ -633,6 +633,16 @@ class QueueMachine:
         return self._version
 
     @property
+    def hours(self) -> DailyHours | None:
+        """The hours of the day in which downloads run; None: at any time."""
+        return self._hours
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is such an hour, as far as the queue knows."""
+        return self._is_open
+
+    @property
     def stopping(self) -> frozenset[int]:
         """Attempts that were told to stop and have not said yet that they did."""
         return frozenset(self._downloads.stopping)

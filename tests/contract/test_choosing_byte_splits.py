@@ -128,7 +128,7 @@ async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
     manager = make_manager()
     queued = await manager.queue_smart(REPO)
     hub.wait_for(lambda _records: hub.bytes_sent() > 300_000)
-    ended = manager.submit_wait(queued.id)
+    ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
     ended.exception(timeout=10)
     hub.set_speed()

@@ -134,7 +134,7 @@ async def test_only_the_one_that_is_named_is_moved_and_paused(manager: DownloadM
 async def test_a_failed_one_is_retried_by_its_id(manager: DownloadManager, hub: DemoHub) -> None:
     fault = hub.faults.add(Status(404), path=f"*{SECOND}", times=None)
     queued = await manager.queue_smart(CHECKPOINTS, SECOND)
-    waiting = manager.submit_wait(queued.id)
+    waiting = manager.submit(manager.sync.wait, queued.id)
     assert waiting.exception(timeout=20) is not None
     hub.faults.remove(fault)
 

@@ -94,7 +94,7 @@ async def fetch_a_part(manager: DownloadManager, hub: DemoHub, repo_id: str, qua
     hub.set_speed(bytes_per_second=2 * MIB)
     queued = await manager.queue_smart(repo_id, quantization)
     hub.wait_for(lambda _records: hub.bytes_sent(f"m-{quantization}.gguf") > 2 * MIB)
-    ended = manager.submit_wait(queued.id)
+    ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
     ended.exception(timeout=10)
     await manager.join()

@@ -76,7 +76,7 @@ async def test_an_unknown_id_is_refused(manager: DownloadManager, operation: str
 async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: DownloadManager, held: DemoHub) -> None:
     first = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
-    waiting = manager.submit_wait(first.id)
+    waiting = manager.submit(manager.sync.wait, first.id)
 
     await manager.cancel_all()
 
@@ -92,7 +92,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
     hub.set_speed(bytes_per_second=2_000_000)
     queued = await manager.queue_smart("demo/large-GGUF")
     hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 2_000_000)
-    ended = manager.submit_wait(queued.id)
+    ended = manager.submit(manager.sync.wait, queued.id)
     folder = tmp_path / "models" / "demo" / "large-GGUF"
 
     await manager.cancel_download(queued.id)
@@ -312,7 +312,7 @@ async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub:
 
 async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, held: DemoHub) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
-    waiting = manager.submit_wait(queued.id)
+    waiting = manager.submit(manager.sync.wait, queued.id)
 
     await manager.cancel_download(queued.id)
 
@@ -323,7 +323,7 @@ async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, he
 async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: DownloadManager, hub: DemoHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
-    awaiter = manager.submit_wait(queued.id)
+    awaiter = manager.submit(manager.sync.wait, queued.id)
 
     awaiter.cancel()
     hub.set_speed()
@@ -336,7 +336,7 @@ async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: Down
 
 async def test_events_tell_the_life_of_a_download(manager: DownloadManager) -> None:
     seen: list[object] = []
-    queued = manager.submit_queue_smart(SMALL, "Q4_K_M")
+    queued = manager.submit(manager.sync.queue_smart, SMALL, "Q4_K_M")
 
     async for event in manager.events():
         seen.append(event)

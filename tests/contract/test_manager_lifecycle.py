@@ -183,7 +183,7 @@ async def test_a_file_of_another_commit_is_replaced_only_with_force(
 async def test_closing_interrupts_who_waits_and_keeps_the_bytes(manager: DownloadManager, hub: DemoHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
-    waiting = manager.submit_wait(queued.id)
+    waiting = manager.submit(manager.sync.wait, queued.id)
 
     await manager.aclose()
 

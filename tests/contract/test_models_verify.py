@@ -152,7 +152,7 @@ def long_model(manager: DownloadManager, tmp_path: Path) -> None:
 def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadManager, tmp_path: Path) -> None:
     long_model(manager, tmp_path)
     begun = threading.Event()
-    verifying = manager.submit_verify("long", on_progress=lambda _: begun.set())
+    verifying = manager.submit(manager.sync.verify, "long", on_progress=lambda _: begun.set())
     assert begun.wait(30)
     pid = manager.engine_pid
     assert pid is not None

@@ -11,7 +11,7 @@ asked = {}
 
 def ask(repo_id):
     """Queue a repository, without waiting."""
-    asked[repo_id] = manager.submit_queue_smart(repo_id)
+    asked[repo_id] = manager.submit(manager.sync.queue_smart, repo_id)
 
 def act(verb, *arguments):
     """One operation of the port; empty, or the name of the error it ended with."""

@@ -560,9 +560,10 @@ def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, mo
     def verify(_id, on_progress):
         on_progress(VerifyProgress("a/b:Q8_0", "/models/a/b/b.gguf", 512, 1024))
         threading.Timer(0.4, waiting.set_result, [verification()]).start()
-        return
+        manager.waits.set()
+        return waiting.result()
 
-    manager.submit_verify = lambda id_, on_progress: (verify(id_, on_progress), waiting)[1]
+    manager.answers["verify"] = verify
 
     assert run(shell, "verify a/b").splitlines() == [
         " 50 %  verifying a/b:Q8_0  512 B of 1.0 kB",

@@ -1,5 +1,6 @@
 """The panel without a page and without a kernel: what it sends, what it answers, what it shows to those without widgets."""
 
+import threading
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -255,7 +256,10 @@ def test_a_request_is_answered_when_the_manager_has_answered(panel_of):
         }
     )
     unanswered = custom(panel)[ask_nothing_yet:]
+    answered = threading.Event()
+    manager.submitted[-1].add_done_callback(lambda _done: answered.set())  # behind the panel's own
     cancelling.set_result(None)
+    answered.wait(10)
 
     assert unanswered == []
     assert custom(panel)[-1] == {"kind": "reply", "cid": "7", "ok": True, "result": None}

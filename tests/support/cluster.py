@@ -82,8 +82,8 @@ def wait_ended(processes: list[psutil.Process], timeout_s: float = 20) -> None:
 
 def wait_for_hosts(manager: DownloadManager, count: int) -> None:
     """Until the manager has so many engines."""
-    manager._runner.warm_up()
-    engine: Any = manager._runner._engine
+    manager._parts.engine.start()
+    engine: Any = manager._parts.engine._engine
     wait_until(lambda: len(engine.hosts) == count)
 
 

@@ -1,5 +1,6 @@
 """A manager that does nothing but remember: what it was asked for, and the snapshot it is told to have."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -8,15 +9,10 @@ from gglib_nb.domain.deletion import DiskUse
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook, ModelSummary, summary_of
+from gglib_nb.manager.calls import Calls, settled
 from tests.support.snapshots import snapshot
 
 _LOOKING_ROUND = ("adopt", "see_others", "history")
-
-
-def _done(value: Any) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_result(value)
-    return future
 
 
 class FakeManager:
@@ -24,9 +20,11 @@ class FakeManager:
 
     Attributes:
         snapshot: What it shows; change it with `show`.
-        asked: `(operation, arguments, keywords)` of every submit, in order, but for the looks at other kernels.
-        answers: What an operation's future holds: a value, an exception, or a future to be settled by the test; or a
+        asked: `(operation, arguments, keywords)` of every call, in order, but for the looks at other kernels.
+        answers: What an operation gives: a value, an exception, or the result of a future that the test settles; or a
             function that is called with the arguments and gives the value.
+        submitted: The future of each `submit`, in order.
+        waits: Set when an operation waits for the test, which `submit` does not wait for then.
         registered: The finished models.
     """
 
@@ -35,6 +33,10 @@ class FakeManager:
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.answers: dict[str, Any] = {"history": []}
         self.registered: list[Model] = []
+        self.sync = FakeOperations(self)
+        self._calls = Calls()
+        self.waits = threading.Event()
+        self.submitted: list[Future[Any]] = []
         self._listeners: list[Callable[[QueueSnapshot], None]] = []
 
     def show(self, *items: Any, **fields: Any) -> None:
@@ -60,15 +62,6 @@ class FakeManager:
         """The catalog's."""
         return self.registered
 
-    def submit_models(self) -> Future[list[ModelSummary]]:
-        looks = {
-            file.target: FileLook(file.size_bytes, file.mtime_ns) for model in self.registered for file in model.files
-        }
-        return _done([summary_of(model, looks) for model in self.registered])
-
-    def submit_disk_use(self) -> Future[DiskUse]:
-        return _done(DiskUse(sum(model.size_bytes for model in self.registered), 10 * 1024**3, "/models"))
-
     @property
     def catalog(self) -> "FakeManager":
         return self
@@ -77,20 +70,44 @@ class FakeManager:
         """The catalog's: the first model of which the id holds the text."""
         return next(model for model in self.registered if str(text) in str(model.id))
 
-    def __getattr__(self, name: str) -> Callable[..., Future[Any]]:
-        if not name.startswith("submit_"):
-            raise AttributeError(name)
-        return lambda *arguments, **keywords: self._submit(name.removeprefix("submit_"), arguments, keywords)
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
+        """As the manager's; comes back when the function has ended, or waits for a future that the test settles."""
+        self.waits.clear()
+        future = self._calls.submit(function, *arguments, **keywords)
+        self.submitted.append(future)
+        while not future.done() and not self.waits.wait(0.001):
+            pass
+        return future
 
-    def _submit(self, operation: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
+    def answer(self, operation: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Does an operation."""
         if operation not in _LOOKING_ROUND:
             self.asked.append((operation, arguments, keywords))
         answer = self.answers.get(operation)
         if isinstance(answer, Future):
-            return answer
-        future: Future[Any] = Future()
+            self.waits.set()
+            return settled(answer)
         if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer(*arguments, **keywords) if callable(answer) else answer)
-        return future
+            raise answer
+        return answer(*arguments, **keywords) if callable(answer) else answer
+
+
+class FakeOperations:
+    """The operations that wait."""
+
+    def __init__(self, manager: FakeManager) -> None:
+        self._manager = manager
+
+    def get_queue_snapshot(self) -> QueueSnapshot:
+        return self._manager.snapshot
+
+    def models(self) -> list[ModelSummary]:
+        registered = self._manager.registered
+        looks = {file.target: FileLook(file.size_bytes, file.mtime_ns) for model in registered for file in model.files}
+        return [summary_of(model, looks) for model in registered]
+
+    def disk_use(self) -> DiskUse:
+        return DiskUse(sum(model.size_bytes for model in self._manager.registered), 10 * 1024**3, "/models")
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *arguments, **keywords: self._manager.answer(name, arguments, keywords)

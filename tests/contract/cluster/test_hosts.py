@@ -177,7 +177,7 @@ def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, ma
             client.get_worker_logs(),
             client.get_worker_logs(nanny=True),
             client.get_events(),
-            client.story(f"gglib_nb-{manager._runner._engine._session}-1"),
+            client.story(f"gglib_nb-{manager._parts.engine._engine._session}-1"),
             client.run_on_scheduler(lambda dask_scheduler: str(dask_scheduler.tasks)),
             client.run(lambda dask_worker: [str(dask_worker.data), str(dask_worker.state.tasks)]),
         ]
@@ -187,7 +187,7 @@ def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, ma
     assert len(processes) >= 1
     assert TOKEN not in repr(seen)
     assert not any(TOKEN in word for process in processes for word in (*process.cmdline(), *process.environ().values()))
-    assert TOKEN not in repr(vars(manager._runner._engine))
+    assert TOKEN not in repr(vars(manager._parts.engine._engine))
     assert any("authorization" in one.headers for one in hub.requests)
 
 

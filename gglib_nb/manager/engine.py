@@ -1,0 +1,345 @@
+"""What moves the bytes, as the queue sees it: effects become commands, reports become events.
+
+The seam between the queue and an engine: a process on this machine (`engine.process.client`), or processes on the hosts of a
+Dask cluster (`cluster`). The only module that knows both the engine's protocol and the queue's events.
+"""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Final, Protocol, assert_never
+
+from msgspec import structs
+
+from gglib_nb.domain.checking import CheckedFile
+from gglib_nb.domain.download import HostProgress
+from gglib_nb.engine import protocol as wire
+from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.reports import (
+    EngineCommand,
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    HostedFinish,
+    HostedProgress,
+    Report,
+    SetConcurrency,
+    StartEverywhere,
+    TransferWaits,
+)
+from gglib_nb.errors import EngineLostError, GglibError, InvalidConfigError, ManagerClosedError, from_wire
+from gglib_nb.manager.thread_pool import CLOSED, fail, succeed
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.settings import DownloadManagerConfig
+
+_LOST: Final = "The download process ended while it verified; verify again."
+
+
+class TransferEngine(Protocol):
+    """Runs the attempts it is given. Methods may be called from any thread, and none but `close` waits.
+
+    Every attempt that was started ends with one report: finished, failed, stopped, or in an `EngineLost` that names it
+    or all. Reports come in order, on a thread of the engine's.
+    """
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the engine on this machine; None while there is none."""
+
+    def start(self) -> None:
+        """Have it ready for the first transfer; costs nothing where it is."""
+
+    def send(self, command: EngineCommand) -> None:
+        """Have a command carried out, in the order of calls; starts the engine where that is needed."""
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End it within the time, leaving what was fetched for a resume; that is no loss, and is not reported as one."""
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what is the parent's, without a lock and without a word to the engine."""
+
+
+MakeEngine = Callable[[wire.Configure, Callable[[Report], None]], TransferEngine]
+"""Makes an engine from its first `Configure` and the function that takes its reports; starts nothing yet."""
+
+
+def engine_for(config: DownloadManagerConfig) -> MakeEngine:
+    """The engine that a configuration asks for.
+
+    Raises:
+        InvalidConfigError: There is no such engine, or Dask is needed and not installed.
+    """
+    if config.engine is None:
+        return lambda configure, on_event: EngineClient(configure, log_folder=config.log_directory, on_event=on_event)
+    try:
+        from gglib_nb.cluster.connecting import connection_to
+        from gglib_nb.cluster.dask_engine import DaskEngine
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("distributed", "dask"):
+            raise
+        raise InvalidConfigError(
+            "Downloads on a Dask cluster need Dask here: python -m pip install 'gglib-nb[dask]', then restart the kernel."
+        ) from error
+    connect, can_come_back = connection_to(config.engine)
+    return lambda configure, on_event: DaskEngine(
+        configure,
+        on_event,
+        connect=connect,
+        models_directory=config.models_directory,
+        can_come_back=can_come_back,
+    )
+
+
+class FileCheck:
+    """One run of the engine's hashing.
+
+    Attributes:
+        answer: What was found of each file; cancelling it ends the run. Fails with `EngineLostError` when the engine ends.
+        reading: Index of the file that is read now, and the bytes read of all files; None before the first report.
+    """
+
+    __slots__ = ("answer", "file_count", "reading")
+
+    def __init__(self, file_count: int) -> None:
+        self.answer: Final[Future[tuple[CheckedFile, ...]]] = Future()
+        self.file_count: Final = file_count
+        self.reading: tuple[int, int] | None = None
+
+
+class Engine:
+    """The engine of one manager. Methods may be called from any thread, and none but `close` waits.
+
+    Args:
+        config: Of the manager.
+        user_agent: Finds what the hub is told of us; asked when the engine is made, since that loads huggingface_hub.
+        tell: Takes the events that reports become.
+
+    Raises:
+        InvalidConfigError: There is no such engine, or Dask is needed and not installed.
+    """
+
+    def __init__(
+        self, config: DownloadManagerConfig, user_agent: Callable[[], str], tell: Callable[[on.Event], None]
+    ) -> None:
+        self._make = engine_for(config)
+        self._user_agent: Final = user_agent
+        self._tell: Final = tell
+        self._configure = wire.Configure(
+            endpoint=config.endpoint,
+            token=config.hf_token,
+            bandwidth_limit_bytes_per_second=config.bandwidth_limit_bytes_per_second,
+            max_connections=config.max_connections,
+            link_folders=(str(config.hub_cache), str(config.models_directory)),
+            user_agent="",
+            network_wait_s=config.network_wait_s,
+        )
+        self._max_concurrent = config.max_concurrent
+        self._lock = threading.RLock()
+        self._engine: TransferEngine | None = None
+        self._number = 0
+        self._checks: dict[int, FileCheck] = {}
+        self._check_numbers: Final = itertools.count(1)
+        self._is_closed = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the engine on this machine; None while there is none."""
+        return None if self._engine is None else self._engine.pid
+
+    def start(self) -> None:
+        """Has the engine started if it does not run, so that it is ready when the files of a request are known."""
+        if (engine := self._ready()) is not None:
+            engine.start()
+
+    def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of `Configure`
+        """Changes fields of the engine's `Configure`, of a running one too."""
+        with self._lock:
+            changed = structs.replace(self._configure, **changes)
+            if changed != self._configure:
+                self._configure = changed
+                if self._engine is not None:
+                    self._engine.send(changed)
+
+    def change(self, make: MakeEngine) -> None:
+        """Puts another engine in the place of this one, which runs no attempt and is not listened to any more.
+
+        The old one ends on a thread of its own, since that takes its time.
+        """
+        self._fail_checks(EngineLostError(_LOST))
+        with self._lock:
+            old, self._engine, self._make = self._engine, None, make
+            self._number += 1
+        if old is not None:
+            threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
+        self._tell(on.EnginesChanged(1, time.time()))
+
+    def run(self, effect: do.Work) -> None:  # noqa: C901 - one case an effect, nothing else
+        """Carries out an effect of the queue."""
+        match effect:
+            case do.StartTransfer(attempt, plan):
+                transfer = wire.StartTransfer(
+                    attempt=attempt,
+                    repo_id=plan.id.repo_id,
+                    commit_sha=plan.commit_sha,
+                    files=plan.files,
+                    force=plan.force,
+                    replaces=plan.replaces,
+                    donors=plan.donors,
+                )
+                self._send(StartEverywhere(transfer) if plan.everywhere else transfer)
+            case do.StopTransfer(attempt):
+                self._send(wire.StopTransfer(attempt))
+            case do.DiscardPartials(targets):
+                if targets:
+                    self._send(wire.DiscardPartials(targets))
+            case do.LimitBandwidth(bytes_per_second):
+                self.configure(bandwidth_limit_bytes_per_second=bytes_per_second)
+            case do.LimitConnections(max_connections):
+                self.configure(max_connections=max_connections)
+            case do.WaitForNetwork(network_wait_s):
+                self.configure(network_wait_s=network_wait_s)
+            case do.LimitConcurrency(max_concurrent):
+                self._max_concurrent = max_concurrent
+                if self._engine is not None:
+                    self._engine.send(SetConcurrency(max_concurrent))
+            case do.RegisterModel() | do.StoreQueue():
+                raise AssertionError("not the engine's work")
+            case _:
+                assert_never(effect)
+
+    def check(self, files: Sequence[wire.FileToCheck]) -> FileCheck:
+        """Has files hashed, in the engine because a cell that computes slows every thread of the kernel."""
+        check, number = FileCheck(len(files)), next(self._check_numbers)
+        with self._lock:
+            if self._is_closed:
+                fail(check.answer, ManagerClosedError(CLOSED))
+                return check
+            self._checks[number] = check
+        check.answer.add_done_callback(lambda done: self._stop_check(number) if done.cancelled() else None)
+        self._send(wire.CheckFiles(number, tuple(files)))
+        return check
+
+    def close(self, timeout_s: float) -> None:
+        """Stops the engine, leaving what it fetched for a resume; checks get an error."""
+        with self._lock:
+            self._is_closed = True
+            engine = self._engine
+        self._fail_checks(ManagerClosedError("This download manager was closed before the files were verified."))
+        if engine is not None:
+            engine.close(timeout_s)
+
+    def abandon(self) -> None:
+        """In a forked child: lets go of the pipe, which is the parent's."""
+        self._lock = threading.RLock()
+        self._is_closed = True
+        if self._engine is not None:
+            self._engine.abandon()
+
+    def _send(self, command: EngineCommand) -> None:
+        if (engine := self._ready()) is not None:
+            engine.send(command)
+
+    def _ready(self) -> TransferEngine | None:
+        """The engine, made where there is none; None after `close`."""
+        engine, is_closed = self._engine, self._is_closed
+        if engine is not None or is_closed:
+            return engine
+        user_agent = self._user_agent()  # before the lock, since that takes its time
+        with self._lock:
+            return self._made(user_agent)
+
+    def _made(self, user_agent: str) -> TransferEngine | None:
+        if self._engine is None and not self._is_closed:
+            number = self._number
+            self._configure = structs.replace(self._configure, user_agent=user_agent)
+            self._engine = self._make(
+                self._configure, lambda report: self._report(report) if number == self._number else None
+            )
+            self._engine.send(SetConcurrency(self._max_concurrent))
+        return self._engine
+
+    def _report(self, report: Report) -> None:
+        if isinstance(report, wire.CheckProgress):
+            if (check := self._checks.get(report.check)) is not None:
+                check.reading = (report.file_index, report.done_bytes)
+        elif isinstance(report, wire.CheckEnded):
+            self._end_check(report)
+        else:
+            if (
+                isinstance(report, EngineLost) and report.attempts is None
+            ):  # of several engines, each check ends by itself
+                self._fail_checks(EngineLostError(_LOST))
+            if (event := _as_queue_event(report, time.time())) is not None:
+                self._tell(event)
+
+    def _end_check(self, report: wire.CheckEnded) -> None:
+        with self._lock:
+            check = self._checks.pop(report.check, None)
+        if check is None:
+            return
+        if len(report.files) < check.file_count:
+            fail(check.answer, EngineLostError(_LOST))
+        else:
+            succeed(check.answer, report.files)
+
+    def _stop_check(self, number: int) -> None:
+        with self._lock:
+            check = self._checks.pop(number, None)
+        if check is not None:
+            self._send(wire.StopCheck(number))
+
+    def _fail_checks(self, error: GglibError) -> None:
+        with self._lock:
+            checks, self._checks = list(self._checks.values()), {}
+        for check in checks:
+            fail(check.answer, error)
+
+
+def _as_queue_event(report: Report, at_s: float) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
+    match report:
+        case wire.Progress():
+            return _progressed(report, ())
+        case HostedProgress():
+            return _progressed(report.progress, report.hosts)
+        case wire.TransferFinished():
+            return on.TransferFinished(report.attempt, report.files, at_s)
+        case HostedFinish():
+            return on.TransferFinished(report.finished.attempt, report.finished.files, at_s, report.hosts)
+        case wire.TransferFailed():
+            return on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry, at_s)
+        case wire.TransferStopped():
+            return on.TransferStopped(report.attempt, at_s)
+        case TransferWaits():
+            return on.TransferWaits(report.attempt, report.reason)
+        case EngineLost():
+            return on.EngineLost(at_s, report.attempts)
+        case EngineSilent():
+            return on.EngineFellSilent(report.silent_s, report.attempts)
+        case EnginesChanged():
+            return on.EnginesChanged(report.count, at_s)
+        case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
+            return None
+        case _:
+            assert_never(report)
+
+
+def _progressed(progress: wire.Progress, hosts: tuple[HostProgress, ...]) -> on.TransferProgressed:
+    return on.TransferProgressed(
+        progress.attempt,
+        progress.sampled_s,
+        tuple(
+            on.FileProgressed(file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
+            for file in progress.files
+        ),
+        progress.received_bytes,
+        progress.notice_kind,
+        progress.notice_s,
+        progress.notice_text,
+        progress.is_finalizing,
+        progress.reused_bytes,
+        progress.reused_from,
+        hosts,
+    )

@@ -1,0 +1,269 @@
+"""`DownloadManager`: one queue of downloads, as coroutines, and without a loop under `sync`.
+
+Each operation is stated once, as a blocking function; here it is made a coroutine on whatever loop it is awaited. Cancelling
+the awaiter of a request that is still being resolved drops the request; cancelling the awaiter of a download does not touch
+the download.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
+
+from typing_extensions import override
+
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.events import QueueEvent
+from gglib_nb.errors import GglibError
+from gglib_nb.hub.client import HubClient
+from gglib_nb.manager.advice import AdviceOperations
+from gglib_nb.manager.calls import public_error
+from gglib_nb.manager.event_stream import EventStream
+from gglib_nb.manager.model_operations import ModelOperations
+from gglib_nb.manager.operations import QueueOperations
+from gglib_nb.manager.parts import Operations, Parts
+from gglib_nb.manager.queue_thread import EventListener, Listener
+from gglib_nb.settings import DownloadManagerConfig, Origin
+
+CLOSE_TIMEOUT_S: Final = 2.0
+"""A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
+
+_Group = TypeVar("_Group", bound=Operations)
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+_Result_co = TypeVar("_Result_co", covariant=True)
+
+
+class SyncOperations(QueueOperations, ModelOperations, AdviceOperations):
+    """Every operation as a call that waits: for magics, scripts and other threads.
+
+    The work is done on threads of the manager's, so an interrupt ends the wait. It takes back a request that is still being
+    resolved, and leaves downloads alone.
+    """
+
+    def close(self) -> None:
+        """Stops everything within about 2 s, keeps what was fetched; waiting calls get `DownloadInterruptedError`."""
+        self._parts.close(CLOSE_TIMEOUT_S)
+
+
+class CoroutineMethod(Protocol[_Parameters, _Result_co]):
+    """What a type checker sees of a coroutine method."""
+
+    def __get__(self, instance: object, owner: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result_co]]:
+        """The method of an instance."""
+
+
+def _coroutine(
+    operation: Callable[Concatenate[_Group, _Parameters], _Result],
+) -> CoroutineMethod[_Parameters, _Result]:
+    body = inspect.unwrap(operation)
+
+    @wraps(operation)
+    async def awaiting(self: "DownloadManager", *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        future: Future[_Result] = self.submit(body, self.sync, *args, **kwargs)
+        try:
+            return await asyncio.wrap_future(future)
+        except GglibError as error:
+            raise public_error(error) from None
+
+    return cast("CoroutineMethod[_Parameters, _Result]", awaiting)
+
+
+class DownloadManager:
+    """One queue of downloads with its engine and its catalog.
+
+    Use it as `async with DownloadManager(config) as manager`, or close it with `aclose`. In a notebook
+    `gglib_nb.get_manager()` gives the kernel's own, which ends with the kernel. Without a loop, use `manager.sync`.
+
+    Args:
+        config: Its settings; None takes what was saved, else what the environment says, else the defaults.
+
+    Attributes:
+        config: Its settings.
+        sync: The same operations as calls that wait.
+
+    Raises:
+        InvalidConfigError: A setting has a value that cannot work.
+    """
+
+    def __init__(self, config: DownloadManagerConfig | None = None) -> None:
+        self.config: Final = config or DownloadManagerConfig()
+        self._parts: Final = Parts(self.config)
+        self.sync: Final = SyncOperations(self._parts)
+
+    queue_download = _coroutine(SyncOperations.queue_download)
+    queue_and_process = _coroutine(SyncOperations.queue_and_process)
+    queue_smart = _coroutine(SyncOperations.queue_smart)
+    download = _coroutine(SyncOperations.download)
+    cancel_download = _coroutine(SyncOperations.cancel_download)
+    cancel_group = _coroutine(SyncOperations.cancel_group)
+    cancel_all = _coroutine(SyncOperations.cancel_all)
+    remove_from_queue = _coroutine(SyncOperations.remove_from_queue)
+    reorder_queue = _coroutine(SyncOperations.reorder_queue)
+    pause = _coroutine(SyncOperations.pause)
+    resume = _coroutine(SyncOperations.resume)
+    run_now = _coroutine(SyncOperations.run_now)
+    pause_all = _coroutine(SyncOperations.pause_all)
+    resume_all = _coroutine(SyncOperations.resume_all)
+    clear_ended = _coroutine(SyncOperations.clear_ended)
+    discard = _coroutine(SyncOperations.discard)
+    retry = _coroutine(SyncOperations.retry)
+    clear_failed = _coroutine(SyncOperations.clear_failed)
+    set_max_queue_size = _coroutine(SyncOperations.set_max_queue_size)
+    set_bandwidth_limit = _coroutine(SyncOperations.set_bandwidth_limit)
+    set_engine = _coroutine(SyncOperations.set_engine)
+    set_max_concurrent = _coroutine(SyncOperations.set_max_concurrent)
+    set_max_connections = _coroutine(SyncOperations.set_max_connections)
+    set_network_wait = _coroutine(SyncOperations.set_network_wait)
+    set_download_hours = _coroutine(SyncOperations.set_download_hours)
+    get_queue_snapshot = _coroutine(SyncOperations.get_queue_snapshot)
+    active_count = _coroutine(SyncOperations.active_count)
+    pending_count = _coroutine(SyncOperations.pending_count)
+    get_max_queue_size = _coroutine(SyncOperations.get_max_queue_size)
+    has_download = _coroutine(SyncOperations.has_download)
+    wait = _coroutine(SyncOperations.wait)
+    join = _coroutine(SyncOperations.join)
+    plan = _coroutine(SyncOperations.plan)
+    search = _coroutine(SyncOperations.search)
+    partials = _coroutine(SyncOperations.partials)
+    discard_partials = _coroutine(SyncOperations.discard_partials)
+    queue_partials = _coroutine(SyncOperations.queue_partials)
+    adopt = _coroutine(SyncOperations.adopt)
+    see_others = _coroutine(SyncOperations.see_others)
+    history = _coroutine(SyncOperations.history)
+    clear_history = _coroutine(SyncOperations.clear_history)
+    models = _coroutine(SyncOperations.models)
+    disk_use = _coroutine(SyncOperations.disk_use)
+    path = _coroutine(SyncOperations.path)
+    loading_lines = _coroutine(SyncOperations.loading_lines)
+    forget = _coroutine(SyncOperations.forget)
+    delete = _coroutine(SyncOperations.delete)
+    verify = _coroutine(SyncOperations.verify)
+    verify_all = _coroutine(SyncOperations.verify_all)
+    repair = _coroutine(SyncOperations.repair)
+    import_folder = _coroutine(SyncOperations.import_folder)
+    updates = _coroutine(SyncOperations.updates)
+    update = _coroutine(SyncOperations.update)
+
+    # Looking, without a wait -------------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> QueueSnapshot:
+        """The queue, immutable, not older than the last answer that anything got."""
+        return self._parts.queue.snapshot
+
+    @property
+    def engine(self) -> object:
+        """Where transfers run: None on this machine, else as it was set."""
+        return self._parts.engine_setting
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine's process id; None while it does not run."""
+        return self._parts.engine.pid
+
+    def submit(
+        self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> "Future[_Result]":
+        """Runs a function on a thread of the manager's: an operation of `sync`, or one that calls several of them.
+
+            future = manager.submit(manager.sync.queue_smart, "owner/repo", "Q4_K_M")
+
+        Cancelling the future ends what the function waits for, as cancelling the awaiter of a coroutine does. May be called
+        from any thread, and returns at once; after `close` the future holds `ManagerClosedError`.
+        """
+        return self._parts.calls.submit(function, *args, **kwargs)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` with a snapshot at most ten times a second, and always after the last change.
+
+        It is called on the queue's own thread, so it must not wait. Returns what ends it.
+
+        Raises:
+            ManagerClosedError: The manager is closed.
+        """
+        unsubscribe = self._parts.queue.subscribe(listener)
+        self._parts.keeper.wake()  # from now on the downloads of other kernels are shown
+        return unsubscribe
+
+    def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
+        """Calls `listener` with every event, on the queue's own thread. Returns what ends it.
+
+        Raises:
+            ManagerClosedError: The manager is closed.
+        """
+        return self._parts.queue.subscribe_events(listener)
+
+    def events(self) -> AsyncIterator[QueueEvent]:
+        """Every event from now on, after a first one with the whole queue; ends when the manager closes.
+
+        Raises:
+            ManagerClosedError: The manager is closed.
+        """
+        return EventStream(self._parts.queue.subscribe_events)
+
+    # For this package --------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> DownloadManagerConfig:
+        """The configuration, with every default filled in."""
+        return self.config
+
+    @property
+    def origins(self) -> "dict[str, Origin]":
+        """Where each setting comes from."""
+        return dict(self._parts.origins)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models database."""
+        return self._parts.catalog
+
+    @property
+    def hub(self) -> HubClient:
+        """What asks the Hub."""
+        return self._parts.hub
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed. A forked child's copy is not closed: it refuses, and says where to ask."""
+        return self._parts.is_closed
+
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Stops everything within about 2 s, keeps what was fetched; waiting calls get `DownloadInterruptedError`.
+
+        Twice is harmless. Every later operation raises `ManagerClosedError`.
+        """
+        self._parts.close(timeout_s)
+
+    async def aclose(self) -> None:
+        """Does what `close` does, without blocking the loop."""
+        await asyncio.to_thread(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @override
+    def __repr__(self) -> str:
+        shown = self.snapshot
+        state = "closed" if self.is_closed else f"{shown.active_count} active, {shown.pending_count} waiting"
+        return f"<DownloadManager of {self.config.models_directory}: {state}>"

@@ -1,0 +1,203 @@
+"""What one manager consists of, made and closed in one place; and what its operations are made of."""
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial, wraps
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from gglib_nb.catalog.history import History
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import PlannedDownload
+from gglib_nb.errors import GglibError, InvalidTokenError
+from gglib_nb.hub.client import HubClient
+from gglib_nb.manager.calls import Calls, public_error, settled
+from gglib_nb.manager.engine import Engine
+from gglib_nb.manager.machine_memory import ram_bytes
+from gglib_nb.manager.queue_keeper import QueueKeeper
+from gglib_nb.manager.queue_thread import QueueThread, local_time
+from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.update_settling import register_download
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.effects import QueuePosition
+from gglib_nb.queue.machine import QueueMachine
+from gglib_nb.settings import DownloadManagerConfig, origins_of, session_name
+from gglib_nb.system import call_in_forked_children
+
+# More at once only make the Hub refuse for a while.
+_HUB_THREADS: Final = 4
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+class Parts:
+    """Everything that one manager owns. Nothing is asked of the Hub and no process is started before it is needed.
+
+    Attributes:
+        config: As the manager was made with it.
+        origins: Where each of its values comes from.
+        calls: The operations under way.
+        catalog: The models database.
+        history: What ended, in all kernels.
+        hub: Asked on the threads of `at_hub` only.
+        queue: The thread that owns the queue.
+        engine: What moves the bytes.
+        engine_setting: Where it runs: None on this machine, else as it was set.
+        keeper: Keeps the queue in the database.
+        resolver: Turns requests into plans.
+
+    Raises:
+        InvalidConfigError: The configured engine cannot be used.
+    """
+
+    def __init__(self, config: DownloadManagerConfig) -> None:
+        self.config: Final = config
+        self.origins: Final = origins_of(config)
+        self.calls: Final = Calls()
+        self.catalog: Final = Catalog(config.database_path)
+        self.history: Final = History(self.catalog.database)
+        self.hub: Final = HubClient(config.endpoint, config.hf_token, is_offline=config.is_offline)
+        self.engine_setting = config.engine
+        self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.tell(event))  # noqa: PLW0108 - it is made below
+        machine = QueueMachine(
+            max_size=config.max_queue_size,
+            max_concurrent=config.max_concurrent,
+            bandwidth_limit=config.bandwidth_limit_bytes_per_second,
+            max_connections=config.max_connections,
+            network_wait_s=config.network_wait_s,
+            hours=config.hours,
+            is_open=config.hours is None or config.hours.contains(local_time()),
+        )
+        self.queue: Final = QueueThread(machine, self._run)
+        self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
+        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, ram_bytes)
+        self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
+        # One thread, so that models are registered in the order in which they were finished.
+        self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
+        self._requests: Final = itertools.count(1)
+        self.queue.start()
+        self.queue.subscribe_events(self.keeper.hear)
+        _living.add(self)
+
+    def at_hub(
+        self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Asks the Hub on one of the few threads for that, within an operation."""
+        return settled(self.ask_hub(ask, *args, **kwargs))
+
+    def ask_hub(
+        self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> "Future[_Result]":
+        """Has the Hub asked; for an operation that asks several things at once."""
+        return self._hub_threads.submit(partial(ask, *args, **kwargs))
+
+    def queue_plan(
+        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool = True, joins: bool = True
+    ) -> QueuePosition:
+        """Brings a request into the queue: announced, worked out by `plan`, then queued or refused.
+
+        Raises:
+            QueueError: The queue refuses it. As after every error of `plan`, the queue is then as it was.
+        """
+        number = next(self._requests)
+        settled(self.queue.post(on.RequestReceived(number, text)))
+        try:
+            planned = plan()
+            self.renew_token()
+            place: QueuePosition = settled(
+                self.queue.post(on.PlanResolved(number, planned, starts, joins, time.time()))
+            )
+        except BaseException:
+            dropping = self.queue.post(on.RequestDropped(number))
+            with suppress(GglibError):
+                dropping.result()  # not `settled`: the request is dropped also when the caller gave up
+            raise
+        return place
+
+    def renew_token(self) -> None:
+        """The attempts that start from now on get the present token; somebody may have logged in."""
+        with suppress(InvalidTokenError):  # the hub says so where a token is needed
+            self.engine.configure(token=self.hub.token)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed. A forked child's copy is not closed: it refuses, and says where to ask."""
+        return self.queue.is_closed and not self.queue.is_forked
+
+    def close(self, timeout_s: float) -> None:
+        """Stops everything within the time, keeps what was fetched, and answers every call. Twice is harmless."""
+        deadline_s = time.monotonic() + timeout_s
+        self.hub.close()
+        stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
+        stopping.start()
+        self._writer.close()
+        self.keeper.close()
+        self.queue.close(max(0.0, deadline_s - time.monotonic()))
+        self._hub_threads.close()
+        self.calls.close()
+        self.catalog.close()
+        stopping.join(max(0.0, deadline_s - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a forked child: refuses everything, and lets go of what is the parent's."""
+        self.calls.abandon()
+        self.keeper.abandon()
+        self.queue.abandon()
+        self.engine.abandon()
+        self._hub_threads.abandon()
+        self._writer.abandon()
+
+    def _run(self, effect: do.Work) -> None:
+        if isinstance(effect, do.StoreQueue):
+            self.keeper.changed()
+        elif isinstance(effect, do.RegisterModel):
+            self._writer.submit(lambda: self.queue.tell(register_download(self.catalog, self.config, effect)))
+        else:
+            self.engine.run(effect)
+
+
+_living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for parts in list(_living):
+        parts.abandon()
+
+
+call_in_forked_children(_abandon_all)
+
+
+class Operations:
+    """A group of operations: blocking functions, each stated once with its contract. `manager` has all of them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts: Final = parts
+
+
+_Group = TypeVar("_Group", bound=Operations)
+
+
+def operation(
+    body: Callable[Concatenate[_Group, _Parameters], _Result],
+) -> Callable[Concatenate[_Group, _Parameters], _Result]:
+    """Makes an operation of a blocking method: it runs on a thread of its own, and the caller waits for it.
+
+    `DownloadManager` makes its coroutine of the same method.
+    """
+
+    @wraps(body)
+    def waiting(self: _Group, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return self._parts.calls.run(body, self, *args, **kwargs)
+        except GglibError as error:
+            raise public_error(error) from None
+
+    return waiting
