@@ -6,7 +6,7 @@ from gglib_nb.domain.values import Value
 
 Change = Literal["same", "metadata", "tensors", "content", "gone", "unknown"]
 """same: the same SHA-256. metadata: another header, and the tensors are the same as far as samples tell. tensors: other
-names, types, shapes or values. content: another file, of which no header can be read. gone: the repository has it no more.
+names, types, shapes or values. content: another file that could not be compared further. gone: the repository has it no more.
 unknown: nobody knows what the file here is; verify it first."""
 
 

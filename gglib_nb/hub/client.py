@@ -202,8 +202,10 @@ class HubClient:
         check_repo_id(repo_id)
         if length <= 0:
             return b""
-        if offset < 0 or offset + length > _LARGEST_RANGE_BYTES:
-            raise HubError(f"Only the first {units.size(_LARGEST_RANGE_BYTES)} of a file are read before a download.")
+        if offset < 0 or length > _LARGEST_RANGE_BYTES:
+            raise HubError(
+                f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file are read at once; download it instead."
+            )
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
         route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
         return read_range(self._looking, route, asked, offset, length)

@@ -224,7 +224,7 @@ def _stored(found: _Found, kind: str, header: GgufHeader | None) -> StoredFile:
         path_in_repo=found.origin.path_in_repo,
         kind=kind,
         size_bytes=status.st_size,
-        sha256=_stated_sha256(found.path),
+        sha256=stated_sha256(found.path),
         is_verified=False,
         mtime_ns=status.st_mtime_ns,
         was_present=True,
@@ -270,7 +270,7 @@ def _is_main(root: str, commit_sha: str | None) -> bool:
         return True
 
 
-def _stated_sha256(path: Path) -> str | None:
+def stated_sha256(path: Path) -> str | None:
     """What the Hugging Face cache, or a folder that `hf download` filled, says the file's SHA-256 is; None where nothing does."""
     if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
         return name

@@ -52,13 +52,16 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
         models_directory: The models folder.
         keeps_old: The old version stays, under an id with its commit.
     """
+    # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
+    here, there = (models_directory.joinpath(*name.split("/")) for name in (model.id.repo_id, plan.id.repo_id))
+    usual = [here / Path(file.target).relative_to(there) for file in plan.files]
     files = tuple(
         replace(
             file,
-            target=str(version_path(models_directory, plan.id.repo_id, plan.commit_sha, Path(file.target))),
+            target=str(version_path(models_directory, model.id.repo_id, plan.commit_sha, target)),
             known_mtime_ns=None,
         )
-        for file in plan.files
+        for file, target in zip(plan.files, usual, strict=True)
     )
     return replace(
         plan,

@@ -113,8 +113,8 @@ def _kind_of_change(hub: UpdatingHub, listing: RepoListing, remote: HubFile, her
             pairs = _sampled(mine, theirs)
             agree = all(read_at(fd, length, at) == read_remote(other, length) for at, other, length in pairs)
             return "metadata" if agree else "tensors"
-    except (GgufError, OSError):
-        return "content"
+    except (GgufError, HubError, OSError):
+        return "content"  # that it is another file is known all the same
 
 
 def _shapes(table: TensorTable) -> dict[str, tuple[int, tuple[int, ...]]]:

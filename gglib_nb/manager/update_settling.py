@@ -2,8 +2,8 @@
 
 A new version is fetched into a folder of its own beside the old one: `<owner>/<repo>/@<commit>/<path in repo>`. Then:
 
-1. The catalog leads to the new version where it is. From here on whatever is interrupted, the model is whole.
-2. With `keeps_old` the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
+1. With `keeps_old` the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
+2. The catalog leads to the new version where it is. From here on whatever is interrupted, the model is whole.
 3. The new files get the names of the old ones, one by one, by a link and a rename. Nobody's open file is written to.
 4. The catalog leads to these names; the others, and what the new version has no more, are deleted.
 
@@ -100,9 +100,10 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
     others = {file.target: file for model in models.values() for file in model.files}
-    catalog.register(new)
     try:
+        # Before anything is recorded of the new version: what is interrupted here finds the old one when it is tried again.
         kept = _kept(catalog, old, models_directory) if keeps_old and old and old.commit_sha != new.commit_sha else None
+        catalog.register(new)
         final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
     except OSError as error:
         raise StorageError(
@@ -130,6 +131,8 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
         files.append(replace(file, target=str(place)))
     kept = replace(old, id=DownloadId(repo_id, old.id.quantization, commit_sha), files=tuple(files))
     catalog.register(kept)
+    if not all(Path(file.target).exists() for file in old.files):  # without links, the files have moved
+        catalog.register(replace(old, files=tuple(files)))
     return kept
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.manager.engine import FileCheck
+from gglib_nb.manager.importing import stated_sha256
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
 
@@ -72,7 +74,8 @@ def _judged(file: StoredFile, result: CheckedFile | None, at_s: float) -> Stored
         file,
         sha256=result.sha256,
         mtime_ns=result.mtime_ns,
-        # Nobody states what it should be: from now on it is known whether it changes.
+        is_verified=file.is_verified or stated_sha256(Path(file.target)) == result.sha256,
+        # Where the Hub does not state what it should be, it is known from now on whether it changes.
         verified_at_s=at_s if result.verdict == "right" else None,
         wrong_ranges=None,
         block_digests=result.block_digests,

@@ -58,6 +58,29 @@ def test_the_hub_cache_tells_repository_commit_and_digest(manager: DownloadManag
     assert link.is_symlink()
 
 
+def test_a_file_of_the_hub_cache_that_is_what_the_cache_says_is_verified(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    stated = small_gguf("x.gguf", 4_000).sha256
+    cached(tmp_path / "hub", "owner/name-GGUF", COMMIT, "name-Q4_K_M.gguf", sha256=stated)
+    manager.sync.import_folder(tmp_path / "hub")
+
+    manager.sync.verify("name")
+
+    [row] = manager.sync.models()
+    assert (row.state, row.verified_at_s is not None) == ("verified", True)
+
+
+def test_a_file_that_no_program_states_a_digest_of_stays_unverified(manager: DownloadManager, tmp_path: Path) -> None:
+    write(tmp_path, "owner/name-GGUF/name-Q4_K_M.gguf")
+    manager.sync.import_folder(tmp_path)
+
+    for _ in range(2):
+        assert manager.sync.verify("name").is_right
+
+    assert [row.state for row in manager.sync.models()] == ["unverified"]
+
+
 def test_two_snapshots_of_one_blob_are_one_model(manager: DownloadManager, tmp_path: Path) -> None:
     for commit in (COMMIT, OLDER):
         cached(tmp_path / "hub", "owner/name-GGUF", commit, "name-Q4_K_M.gguf", sha256="a" * 64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, InvalidQuantizationError, RequestError
+from gglib_nb import AlreadyQueuedError, DownloadManager, InvalidQuantizationError, RequestError, StorageError
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.demo import Content, DemoFile, DemoHub, bytes_content
 from gglib_nb.demo.content import joined_content
@@ -256,7 +256,7 @@ class KilledError(Exception):
     """Stands for a kill at one step."""
 
 
-@pytest.mark.parametrize("step", range(1, 4))
+@pytest.mark.parametrize("step", range(1, 5))
 def test_whatever_step_is_interrupted_the_catalog_leads_to_a_whole_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -278,12 +278,47 @@ def test_whatever_step_is_interrupted_the_catalog_leads_to_a_whole_model(
     monkeypatch.setattr("os.link", link)
 
     (found,) = [model for model in catalog.models() if model.id == old.id]
-    assert [Path(path).read_bytes() for path in found.paths] == [b"b1", b"b2"]
+    assert contents(found) in ([b"a1", b"a2"], [b"b1", b"b2"])
 
     settle_update(catalog, new, models, keeps_old=True)
-    (found,) = [model for model in catalog.models() if model.id == old.id]
-    assert [Path(path).read_bytes() for path in found.paths] == [b"b1", b"b2"]
+    found, kept = (catalog.find(text) for text in (str(old.id), f"x/y@{'a' * 40}:Q4"))
+    assert (contents(found), contents(kept)) == ([b"b1", b"b2"], [b"a1", b"a2"])
     assert found.paths == old.paths
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+@pytest.mark.parametrize("has_links", [True, False])
+def test_an_update_that_failed_and_is_tried_again_still_keeps_the_old_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, has_links: bool
+) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(old)
+    calls = iter(range(1, 99))
+    replace_file = Path.replace
+
+    def full_once(source: Path, place: Path) -> Path:
+        if next(calls) == step:
+            raise OSError(28, "No space left on device")
+        return replace_file(source, place)
+
+    def no_links(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "replace", full_once)
+    if not has_links:
+        monkeypatch.setattr("os.link", no_links)
+
+    with pytest.raises(StorageError):
+        settle_update(catalog, new, models, keeps_old=True)
+    settle_update(catalog, new, models, keeps_old=True)
+
+    found, kept = (catalog.find(text) for text in (str(old.id), f"x/y@{'a' * 40}:Q4"))
+    assert (contents(found), contents(kept)) == ([b"b1", b"b2"], [b"a1", b"a2"])
+
+
+def contents(model: Model) -> list[bytes]:
+    return [Path(path).read_bytes() for path in model.paths]
 
 
 def version(models: Path, commit: str, folder: str) -> Model:
@@ -294,6 +329,48 @@ def version(models: Path, commit: str, folder: str) -> Model:
         path.write_bytes(f"{commit[0]}{number}".encode())
         files.append(stored(str(path), 2, sha256=commit[0] * 64))
     return Model(DownloadId("x/y", "Q4"), commit, None, tuple(files), 1.0)
+
+
+def test_a_model_of_a_renamed_repository_is_updated_again_and_again_in_its_place(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    renamed = hub.add_repository(make_repository("demo/new-name-GGUF", {NAME: gguf()}, renamed_from=(REPO,)))
+    del hub._hub.repositories[REPO]
+
+    for weights in ("second", "third"):
+        content = gguf(weights=weights)
+        hub.move_branch(renamed.repo_id, "main", make_files({NAME: content}), "New weights")
+        update(manager)
+
+        assert sha256_of(path) == content.sha256
+        assert [row.state for row in manager.sync.models()] == ["verified"]
+        assert not list(path.parent.glob("@*"))
+
+
+LARGE = 40_000_000
+"""Bytes of a tensor; two of them are more than the Hub's client reads of a file at once (67.1 MB)."""
+
+
+@pytest.mark.parametrize(
+    ("template", "weights", "change"),
+    [("{{ a longer template than before }}", "first", "metadata"), ("{{ a }}", "second", "tensors")],
+)
+def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
+    manager: DownloadManager, hub: DemoHub, template: str, weights: str, change: str
+) -> None:
+    def large(template: str, weights: str) -> Content:
+        metadata = {"general.architecture": "llama", "tokenizer.chat_template": template}
+        return gguf_content(metadata, [Tensor(f"blk.{n}.weight", (LARGE,), "I8") for n in range(2)], weights)
+
+    hub.add_repository(make_repository(REPO, {NAME: large("{{ a }}", "first")}))
+    manager.sync.download(REPO)
+    publish(hub, large(template, weights))
+    before = hub.bytes_sent()
+
+    [found] = manager.sync.updates()
+
+    assert ([file.change for file in found.changes], found.problem) == ([change], "")
+    assert hub.bytes_sent() - before < LARGE / 4
 
 
 @pytest.mark.slow
