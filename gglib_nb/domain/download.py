@@ -449,7 +449,8 @@ class QueueNotice(Value, frozen=True):
 
     Attributes:
         kind: `adopted` (downloads of an earlier kernel were taken up), `partials` (bytes lie about that nothing in the
-            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered).
+            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered),
+            `folder_missing` (the models folder is not mounted).
         text: What a person reads.
     """
 

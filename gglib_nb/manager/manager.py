@@ -24,7 +24,6 @@ from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.event_stream import EventStream
 from gglib_nb.manager.model_operations import ModelOperations
-from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.queue_thread import EventListener, Listener
 from gglib_nb.settings import DownloadManagerConfig, Origin
@@ -38,7 +37,7 @@ _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
 
 
-class SyncOperations(QueueOperations, ModelOperations, AdviceOperations):
+class SyncOperations(ModelOperations, AdviceOperations):
     """Every operation as a call that waits: for magics, scripts and other threads.
 
     The work is done on threads of the manager's, so an interrupt ends the wait. It takes back a request that is still being

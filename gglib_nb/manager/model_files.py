@@ -1,15 +1,25 @@
-"""The files of registered models on the disk: looked at, and deleted. Reads no content and knows no queue."""
+"""The files of registered models, and partial files, on the disk: looked at, and deleted. Reads no content and knows no queue."""
 
 import contextlib
 import os
-from collections.abc import Iterable
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 from gglib_nb.domain.deletion import Deletion, KeptFile
+from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.variants import variants_of
+from gglib_nb.engine.storage.leftovers import leftovers
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocated_bytes
+
+VERSION: Final = re.compile(r"@[0-9a-f]{8}")
+"""The folder of a new version, or of an old one that is kept, by the first digits of its commit."""
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
@@ -23,6 +33,28 @@ def _look(path: Path) -> FileLook | None:
     except OSError:
         return None
     return FileLook(found.st_size, found.st_mtime_ns)
+
+
+def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
+    """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
+
+    It counts as lost when models are registered in it and none of their owners' folders exists. Creating the folder that the
+    error names says that the models were deleted on purpose.
+
+    Raises:
+        StorageError: It is lost.
+    """
+    targets = [Path(target) for model in models if not model.hosts for target in model.targets]
+    inside = [target.relative_to(models_directory) for target in targets if target.is_relative_to(models_directory)]
+    owners = sorted({models_directory / target.parts[0] for target in inside})
+    if not owners or any(os.path.lexists(owner) for owner in owners):
+        return
+    is_missing = not os.path.lexists(models_directory)
+    raise StorageError(
+        f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but {len(inside)} files of "
+        "registered models belong in it. If its disk is not mounted, mount it and try again. If they were deleted on "
+        f"purpose, create the folder {models_directory if is_missing else owners[0]} and try again."
+    )
 
 
 def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
@@ -90,3 +122,45 @@ def _remove_empty_folders(folder: Path, models_directory: Path) -> None:
         except OSError:
             return
         folder = folder.parent
+
+
+def partial_requests(
+    models_directory: Path,
+    models: Iterable[Model],
+    wanted: Collection[str],
+    targets: Collection[str] | None = None,
+) -> list[DownloadRequest | DownloadId]:
+    """What resumes the partial files in the models folder, by path: a request, or the id of a model to be updated.
+
+    What a file belongs to is read from its place, `<owner>/<repo>/<path in repo>`, or `<owner>/<repo>/@<commit>/<path in repo>`
+    of a new version; the files of a split model that exist are one request.
+
+    Args:
+        models_directory: The folder.
+        models: The registered ones.
+        wanted: Targets that are in a queue already; those are left out, and so are files that a process is writing.
+        targets: Only partial files of these targets; None: all.
+    """
+    paths: dict[str, list[str]] = defaultdict(list)
+    owners = {file.target: model.id for model in models for file in model.files}
+    updated: dict[DownloadId, None] = {}
+    for one in leftovers(models_directory):
+        if one.is_in_use or one.target in wanted or (targets is not None and one.target not in targets):
+            continue
+        owner, name, *rest = Path(one.target).relative_to(models_directory.absolute()).parts
+        if len(rest) > 1 and VERSION.fullmatch(rest[0]):
+            rest = rest[1:]
+            if (id_ := owners.get(str(models_directory.joinpath(owner, name, *rest)))) is not None:
+                updated[id_] = None
+                continue
+        paths[f"{owner}/{name}"].append("/".join(rest))
+    requests = [request for repo_id, found in paths.items() for request in _requests(repo_id, found)]
+    return [*requests, *updated]
+
+
+def _requests(repo_id: str, paths: Iterable[str]) -> Iterator[DownloadRequest]:
+    found = variants_of(paths)
+    for variant in found.variants:
+        yield DownloadRequest(repo_id, variant.files[0])
+    if not found.variants:
+        yield from (DownloadRequest(repo_id, companion.path) for companion in found.companions)

@@ -4,6 +4,8 @@ Each is stated once, as a blocking function; what they do is in the modules they
 """
 
 import time
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -19,30 +21,37 @@ from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.engine.storage.gguf_facts import read_facts
-from gglib_nb.errors import AlreadyQueuedError, ModelNotFoundError, StorageError
+from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
+from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
 from gglib_nb.manager.calls import all_settled, settled
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.importing import Importer, OnImportProgress
-from gglib_nb.manager.model_files import delete_files, look_at, plan_deletion
-from gglib_nb.manager.model_plans import (
-    bytes_to_fetch,
-    faulty_paths,
-    has_known_faults,
+from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion
+from gglib_nb.manager.operations import IdLike, QueueOperations
+from gglib_nb.manager.parts import operation
+from gglib_nb.manager.updating import (
+    check_update,
     is_same_version,
-    refuse_unmendable,
+    is_settled,
     refuse_unupdatable,
-    repair_plan,
+    settle_update,
     update_plan,
 )
-from gglib_nb.manager.parts import Operations, operation
-from gglib_nb.manager.update_check import check_update
-from gglib_nb.manager.update_settling import is_settled, settle_update
-from gglib_nb.manager.verifying import OnVerifyProgress, files_to_check, judged_files, teller, verifications
+from gglib_nb.manager.verifying import (
+    OnVerifyProgress,
+    bytes_to_fetch,
+    faulty_paths,
+    files_to_check,
+    has_known_faults,
+    judged_files,
+    refuse_unmendable,
+    repair_plan,
+    teller,
+    verifications,
+)
 
-IdLike = DownloadId | str
 
-
-class ModelOperations(Operations):
+class ModelOperations(QueueOperations):
     """What can be asked of registered models."""
 
     @operation
@@ -273,7 +282,7 @@ class ModelOperations(Operations):
         parts = self._parts
         model = parts.catalog.find(id)
         refuse_unupdatable(model, parts.config.models_directory)
-        self._refuse_if_queued(model, "updated", may_update=True)
+        self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
         kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
         request = DownloadRequest(model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds)
         fresh = parts.at_hub(parts.resolver.resolve, request)
@@ -283,6 +292,52 @@ class ModelOperations(Operations):
         plan = update_plan(model, fresh, parts.config.models_directory, keeps_old=keep)
         place = parts.queue_plan(str(model.id), lambda: plan)
         return QueuedUpdate(str(model.id), True, plan.commit_sha, place.position, plan.size_bytes)
+
+    @operation
+    def partials(self) -> list[Leftover]:
+        """The partial downloads in the models folder, by path."""
+        return leftovers(self._parts.config.models_directory)
+
+    @operation
+    def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
+        """Deletes the partial files of these targets; what is in the queue, or in use by a process, stays.
+
+        Returns:
+            The targets of which nothing partial is left.
+        """
+        return discard_leftovers(frozenset(targets) - self._wanted_targets())
+
+    @operation
+    def queue_partials(self, targets: Collection[str] | None = None) -> list[DownloadId]:
+        """Queues the unfinished downloads in the models folder that are not in the queue.
+
+        Args:
+            targets: Only these, as `partials` lists them; None: all.
+
+        Returns:
+            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
+        """
+        parts = self._parts
+        models: list[Model] = []
+        with suppress(CatalogError):
+            models = parts.catalog.models()
+        requests = partial_requests(parts.config.models_directory, models, self._wanted_targets(), targets)
+        queued, errors = [], []
+        for request in requests:
+            try:
+                queued.append(self._resume(request))
+            except GglibError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return queued
+
+    def _resume(self, partial: DownloadRequest | DownloadId) -> DownloadId:
+        if isinstance(partial, DownloadRequest):
+            return self._queue(partial, starts=True, joins=True).id
+        # Whether the old version was to be kept is not known any more; what is kept can be deleted.
+        self.update(partial, keep=True)
+        return partial
 
     def _check(self, model: Model) -> ModelUpdate:
         update = check_update(self._parts.hub, model)
@@ -307,9 +362,9 @@ class ModelOperations(Operations):
         catalog.update_files(judged_files(models, checked, time.time()))
         return verifications(models, checked)
 
-    def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False) -> None:
+    def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
         plan = settled(self._parts.queue.ask(lambda machine: machine.plan_about(model.id, model.targets)))
-        if plan is not None and not (may_update and plan.is_update):
+        if plan is not None and not (may_update and plan.is_update and plan.keeps_old == keeps_old):
             raise AlreadyQueuedError(
                 f"{plan.id} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
                 f"Cancel it first: %gguf cancel {plan.id}",

@@ -5,7 +5,7 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 """
 
 import time
-from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -15,22 +15,22 @@ from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
-from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
-from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
+from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.finding import pointing_to_children
-from gglib_nb.manager.model_operations import IdLike
-from gglib_nb.manager.partial_requests import partial_requests
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress_watch import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
+from gglib_nb.manager.updating import refuse_other_version
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import checked_setting
 
 _DRAIN_S: Final = 5.0
+
+IdLike = DownloadId | str
 
 
 class _PositionAndShards(NamedTuple):
@@ -176,7 +176,10 @@ class QueueOperations(Operations):
 
         def resolve() -> PlannedDownload:
             with pointing_to_children(parts.hub, request.repo_id):
-                return parts.resolver.resolve(request)
+                plan = parts.resolver.resolve(request)
+            with suppress(CatalogError):
+                refuse_other_version(parts.catalog.models(), plan)
+            return plan
 
         def plan() -> PlannedDownload:
             resolving = parts.ask_hub(resolve)
@@ -396,41 +399,6 @@ class QueueOperations(Operations):
         settled(self._parts.queue.join())
 
     # What earlier and other kernels left -------------------------------------------------------------------------
-
-    @operation
-    def partials(self) -> list[Leftover]:
-        """The partial downloads in the models folder, by path."""
-        return leftovers(self._parts.config.models_directory)
-
-    @operation
-    def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes the partial files of these targets; what is in the queue, or in use by a process, stays.
-
-        Returns:
-            The targets of which nothing partial is left.
-        """
-        return discard_leftovers(frozenset(targets) - self._wanted_targets())
-
-    @operation
-    def queue_partials(self, targets: Collection[str] | None = None) -> list[DownloadId]:
-        """Queues the unfinished downloads in the models folder that are not in the queue.
-
-        Args:
-            targets: Only these, as `partials` lists them; None: all.
-
-        Returns:
-            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
-        """
-        requests = partial_requests(self._parts.config.models_directory, self._wanted_targets(), targets)
-        queued, errors = [], []
-        for request in requests:
-            try:
-                queued.append(self._queue(request, starts=True, joins=True).id)
-            except GglibError as error:
-                errors.append(error)
-        if errors:
-            raise errors[0]
-        return queued
 
     @operation
     def adopt(self) -> Adoption:

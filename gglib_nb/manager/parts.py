@@ -14,16 +14,17 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
-from gglib_nb.errors import GglibError, InvalidTokenError
+from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import Calls, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.machine_memory import ram_bytes
+from gglib_nb.manager.model_files import refuse_lost_folder
 from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.thread_pool import DaemonThreadPool
-from gglib_nb.manager.update_settling import register_download
+from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
@@ -111,6 +112,7 @@ class Parts:
         settled(self.queue.post(on.RequestReceived(number, text)))
         try:
             planned = plan()
+            self._refuse_lost_folder()
             self.renew_token()
             place: QueuePosition = settled(
                 self.queue.post(on.PlanResolved(number, planned, starts, joins, time.time()))
@@ -121,6 +123,11 @@ class Parts:
                 dropping.result()  # not `settled`: the request is dropped also when the caller gave up
             raise
         return place
+
+    def _refuse_lost_folder(self) -> None:
+        if self.engine_setting is None:  # a cluster's hosts have folders of their own
+            with suppress(CatalogError):
+                refuse_lost_folder(self.config.models_directory, self.catalog.models())
 
     def renew_token(self) -> None:
         """The attempts that start from now on get the present token; somebody may have logged in."""

@@ -21,14 +21,15 @@ from typing import Final, Protocol
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.storage.on_disk import present_by_file
 from gglib_nb.engine.storage.owners import Owner
-from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError
-from gglib_nb.manager.partial_requests import partial_requests
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, StorageError
+from gglib_nb.manager.model_files import partial_requests, refuse_lost_folder
 from gglib_nb.manager.thread_pool import succeed
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
@@ -228,7 +229,7 @@ class QueueKeeper:
 
     def _adopt(self) -> None:
         is_asked, self._adopted = bool(self._adopting), Adoption()
-        if self._database.path.exists():
+        if self._database.path.exists() and not self._is_folder_lost():
             left = self._queues.adopt(self._is_gone)
             if left is not None:
                 self._take_up(left)
@@ -249,9 +250,18 @@ class QueueKeeper:
         if adopted.total:
             self._say("adopted", _adoption_text(adopted))
 
+    def _is_folder_lost(self) -> bool:
+        """Whether the models folder is not mounted: what was left waits for a kernel that finds it."""
+        try:
+            refuse_lost_folder(self._models_directory, Catalog(self._database).models())
+        except StorageError as error:
+            self._say("folder_missing", str(error))
+            return True
+        return False
+
     def _offer_partials(self) -> None:
         wanted = {file.target for stored in self._queue.ask_stored().result().downloads for file in stored.plan.files}
-        number = len(partial_requests(self._models_directory, wanted))
+        number = len(partial_requests(self._models_directory, (), wanted))
         if number:
             lie = "partial download lies" if number == 1 else "partial downloads lie"
             self._say("partials", f"{number} {lie} in the models folder, which nothing in the queue goes on with.")

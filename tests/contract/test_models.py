@@ -195,3 +195,37 @@ async def test_after_the_end_nobody_waits_for_an_answer(make_manager: Callable[.
 
     with pytest.raises(gglib_nb.GglibError):
         await asyncio.wait_for(manager.models(), 10)
+
+
+def test_a_models_folder_that_is_not_mounted_is_not_filled_again(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    manager.sync.download("demo/small-GGUF")
+    folder = manager.config.models_directory
+    folder.rename(tmp_path / "unmounted")
+
+    with pytest.raises(StorageError, match="mount"):
+        manager.sync.download("demo/split-GGUF")
+    is_recreated = folder.exists()
+    (tmp_path / "unmounted").rename(folder)
+    path = manager.sync.download("demo/split-GGUF")
+
+    assert not is_recreated
+    assert path.is_file()
+
+
+def test_an_empty_mount_point_is_not_filled_until_its_owner_says_that_the_models_were_deleted(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    manager.sync.download("demo/small-GGUF")
+    folder = manager.config.models_directory
+    folder.rename(tmp_path / "unmounted")
+    folder.mkdir()
+
+    with pytest.raises(StorageError, match=f"create the folder {folder / 'demo'} "):
+        manager.sync.download("demo/small-GGUF")
+    is_filled = any(folder.iterdir())
+    (folder / "demo").mkdir()
+
+    assert not is_filled
+    assert manager.sync.download("demo/small-GGUF").is_file()

@@ -12,7 +12,7 @@ from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.manager.update_settling import settle_update
+from gglib_nb.manager.updating import settle_update
 from tests.support.catalog_models import stored
 from tests.support.hub import make_files, make_repository
 from tests.support.models import sha256_of
@@ -384,3 +384,51 @@ def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, 
     manager.sync.updates()
 
     assert hub.bytes_sent() - before < large.size_bytes / 4
+
+
+def test_a_download_of_a_file_that_was_uploaded_again_names_update(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    before = sha256_of(path)
+    content = gguf(weights="second")
+    publish(hub, content)
+
+    with pytest.raises(RequestError, match=f"%gguf update {ID}"):
+        manager.sync.download(ID.partition(":")[0], "Q4_K_M")
+    unchanged = sha256_of(path)
+    manager.sync.download(REPO, "Q4_K_M", force=True)
+
+    assert (unchanged, sha256_of(path)) == (before, content.sha256)
+
+
+@pytest.mark.slow
+def test_an_update_that_keeps_the_old_version_does_not_join_one_that_does_not(
+    manager: DownloadManager, hub: DemoHub, path: Path
+) -> None:
+    publish(hub, gguf(weights="second", rows=4000))
+    hub.set_speed(200_000)
+    manager.sync.update("mended")
+
+    with pytest.raises(AlreadyQueuedError):
+        manager.sync.update("mended", keep=True)
+
+    manager.sync.cancel_download(ID)
+
+
+@pytest.mark.slow
+def test_the_partial_files_of_an_update_are_resumed_as_one(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    content = gguf(weights="second", rows=16_000)
+    publish(hub, content)
+    hub.set_speed(1_000_000)
+    manager.sync.update("mended")
+    hub.wait_for(lambda _records: hub.bytes_sent(NAME) > 2_000_000)
+    manager.sync.cancel_all()
+    manager.sync.clear_ended("cancelled")
+    hub.set_speed(None)
+
+    [resumed] = manager.sync.queue_partials()
+    manager.sync.wait(resumed)
+
+    assert str(resumed) == ID
+    assert sha256_of(path) == content.sha256
+    assert manager.sync.partials() == []

@@ -1,0 +1,373 @@
+"""New versions of registered models: what has changed on the Hub, a plan that downloads it, and how it takes its place.
+
+**Checking** compares file by file with as few bytes as will do: a file of another SHA-256 by its header and by samples of its
+tensors, which distinguishes a repaired chat template from another quantization. It changes nothing.
+
+**Updating** downloads the new version into a folder of its own beside the old one:
+`<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
+
+1. With `keeps_old` the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
+2. The catalog leads to the new version where it is. From here on the model is whole, whatever is interrupted.
+3. The new files get the names of the old ones, one by one, by a link and a rename. No open file is written to.
+4. The catalog leads to these names; the others, and what the new version no longer has, are deleted.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import PlannedDownload, StoredFile
+from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.updates import Change, FileChange, ModelUpdate
+from gglib_nb.errors import (
+    CatalogDamagedError,
+    CatalogError,
+    GglibError,
+    GgufError,
+    HubError,
+    RequestError,
+    StorageError,
+)
+from gglib_nb.manager.model_files import VERSION, delete_files
+from gglib_nb.manager.verifying import refuse_unmendable
+from gglib_nb.queue.effects import RegisterModel
+from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
+from gglib_nb.settings import DownloadManagerConfig
+from gglib_nb.system import read_at, sync_folder
+
+if TYPE_CHECKING:
+    from gglib_nb.hub.client import HubClient
+
+_SAMPLE_BYTES: Final = 4096
+_WINDOW_BYTES: Final = 1024**2
+_COMMIT_DIGITS: Final = 8
+
+
+# --- what has changed ---
+
+
+def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
+    """What has become of one model; a hub that says no, or nothing, is the `problem` of the answer."""
+    if model.origin == "local":
+        return ModelUpdate(str(model.id), None, None, None, (), "Nobody knows which repository it comes from.")
+    try:
+        listing = hub.list_files(model.id.repo_id, model.id.revision)
+        changes = [_change(hub, model, file, listing) for file in model.files]
+        files = _with_commits(hub, listing, changes)
+    except GglibError as error:
+        return ModelUpdate(str(model.id), None, model.commit_sha, None, (), str(error))
+    has_update = None if "unknown" in changes_of(files) else any(change != "same" for change in changes_of(files))
+    return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, files)
+
+
+def changes_of(files: Iterable[FileChange]) -> list[Change]:
+    """The changes alone."""
+    return [file.change for file in files]
+
+
+def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[FileChange]) -> tuple[FileChange, ...]:
+    wanted = [file.path_in_repo for file in changes if file.change not in ("same", "gone", "unknown")]
+    try:
+        commits = hub.file_commits(listing.repo_id, listing.commit_sha, wanted) if wanted else {}
+    except HubError:
+        commits = {}  # what has changed is known all the same
+    return tuple(_dated(file, commits.get(file.path_in_repo)) for file in changes)
+
+
+def _dated(file: FileChange, commit: FileCommit | None) -> FileChange:
+    if commit is None or file.change == "same":
+        return file
+    return FileChange(file.path_in_repo, file.change, commit.title, commit.date)
+
+
+def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
+    if listing.commit_sha == model.commit_sha:
+        return FileChange(file.path_in_repo, "same")
+    parts = _parts(listing, file.path_in_repo)
+    if not parts:  # under another name now, where the digest is listed
+        return FileChange(file.path_in_repo, "gone" if listing.with_content(file.sha256) is None else "same")
+    if parse_path(file.path_in_repo).place != file.path_in_repo:
+        before = (
+            ()
+            if model.commit_sha is None
+            else _parts(hub.list_files(listing.repo_id, model.commit_sha), file.path_in_repo)
+        )
+        return FileChange(file.path_in_repo, "same" if parts == before else "content")
+    (remote,) = parts
+    if file.sha256 is None or remote.sha256 is None:
+        return FileChange(file.path_in_repo, "content" if remote.size_bytes != file.size_bytes else "unknown")
+    if remote.sha256 == file.sha256:
+        return FileChange(file.path_in_repo, "same")
+    return FileChange(file.path_in_repo, _kind_of_change(hub, listing, remote, Path(file.target)))
+
+
+def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
+    """The files of the listing that become one here: one, or the pieces of a byte split."""
+    place = parse_path(path_in_repo).place
+    if place == path_in_repo:
+        return tuple(file for file in listing.files if file.path == path_in_repo)
+    return tuple(file for file in listing.files if parse_path(file.path).place == place)
+
+
+def _kind_of_change(hub: "HubClient", listing: RepoListing, remote: HubFile, here: Path) -> Change:
+    def read_remote(offset: int, length: int) -> bytes:
+        return hub.read_range(listing.repo_id, listing.commit_sha, remote.path, offset, length)
+
+    try:
+        with here.open("rb", buffering=0) as opened:
+            fd = opened.fileno()
+            mine = read_tensors(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
+            theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
+            if _shapes(mine) != _shapes(theirs):
+                return "tensors"
+            pairs = _sampled(mine, theirs)
+            agree = all(read_at(fd, length, at) == read_remote(other, length) for at, other, length in pairs)
+            return "metadata" if agree else "tensors"
+    except (GgufError, HubError, OSError):
+        return "content"  # that it is another file is known all the same
+
+
+def _shapes(table: TensorTable) -> dict[str, tuple[int, tuple[int, ...]]]:
+    return {tensor.name: (tensor.type, tensor.shape) for tensor in table.tensors}
+
+
+def _sampled(mine: TensorTable, theirs: TensorTable) -> list[tuple[int, int, int]]:
+    """Where to compare: in the middle of the first, the middle, the last and the largest tensor."""
+    others = {tensor.name: tensor for tensor in theirs.tensors}
+    tensors = mine.tensors
+    if not tensors:
+        return []
+    largest = max(tensors, key=lambda tensor: tensor.span_bytes)
+    chosen = dict.fromkeys((tensors[0], tensors[len(tensors) // 2], tensors[-1], largest))
+    return [_middle(tensor, others[tensor.name]) for tensor in chosen]
+
+
+def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
+    # The last tensor's span may hold what stands behind the data.
+    span = min(mine.span_bytes, theirs.span_bytes)
+    length = min(_SAMPLE_BYTES, span)
+    at = (span - length) // 2
+    return mine.offset_bytes + at, theirs.offset_bytes + at, length
+
+
+# --- a plan ---
+
+
+def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
+    """Fetches the new version of a model beside the old one, into whose place it comes once all of it is verified.
+
+    Args:
+        model: As the catalog has it.
+        plan: What a fresh download of the same variant would fetch.
+        models_directory: The models folder.
+        keeps_old: The old version stays, under an id with its commit.
+    """
+    # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
+    here, there = (models_directory.joinpath(*name.split("/")) for name in (model.id.repo_id, plan.id.repo_id))
+    usual = [here / Path(file.target).relative_to(there) for file in plan.files]
+    files = tuple(
+        replace(
+            file,
+            target=str(version_path(models_directory, model.id.repo_id, plan.commit_sha, target)),
+            known_mtime_ns=None,
+        )
+        for file, target in zip(plan.files, usual, strict=True)
+    )
+    return replace(
+        plan,
+        id=model.id,
+        files=files,
+        reason=f"It is the version {plan.commit_sha[:8]}; the one that is here stays until this is verified.",
+        donors=model.paths,
+        is_update=True,
+        keeps_old=keeps_old,
+    )
+
+
+def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
+    """Refuses a download into the place of another version of a registered file, which would fail at that file.
+
+    Raises:
+        RequestError: The text says how to get the new version.
+    """
+    if plan.force or plan.replaces:
+        return
+    wanted = {file.target: file for file in plan.files}
+    for model in models:
+        for file in model.files:
+            new = wanted.get(file.target)
+            if new is None or new.offset_bytes or None in (new.sha256, file.sha256) or new.sha256 == file.sha256:
+                continue
+            if os.path.lexists(file.target) and sum(one.target == new.target for one in plan.files) == 1:
+                raise RequestError(
+                    f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
+                    f"Download the new one in its place: %gguf update {model.id}"
+                )
+
+
+def refuse_unupdatable(model: Model, models_directory: Path) -> None:
+    """Refuses models whose files are not ours to replace.
+
+    Raises:
+        RequestError: Its repository is unknown, or its files stand outside of the models folder.
+    """
+    refuse_unmendable(model)
+    folder = models_directory.joinpath(*model.id.repo_id.split("/"))
+    if not all(Path(file.target).is_relative_to(folder) for file in model.files):
+        raise RequestError(
+            f"The files of {model.id} stand outside of the models folder and are left to who put them there. "
+            f"Get the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
+        )
+
+
+def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
+    """Whether what would be fetched now is what is here: the same files, by their digests."""
+    here = sorted((file.kind, file.sha256 or "") for file in model.files)
+    there = sorted((file.kind, file.sha256 or "") for file in fresh.files)
+    is_known = all(file.sha256 for file in fresh.files)
+    return model.commit_sha == fresh.commit_sha or (is_known and here == there)
+
+
+# --- taking the old version's place ---
+
+
+def version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
+    """Where a version of a file stands beside the one that has the usual name."""
+    folder = models_directory.joinpath(*repo_id.split("/"))
+    return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
+
+
+def usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
+    """The usual name of a file that stands in the folder of its version; itself where it does not."""
+    folder = models_directory.joinpath(*repo_id.split("/"))
+    if not target.is_relative_to(folder):
+        return target
+    first, *rest = target.relative_to(folder).parts
+    return folder.joinpath(*rest) if rest and VERSION.fullmatch(first) else target
+
+
+def is_settled(models_directory: Path, model: Model) -> bool:
+    """Whether every file of a model has its usual name, or one that another version of it keeps on purpose."""
+    if model.id.revision == model.commit_sha and model.commit_sha is not None:
+        return True
+    paths = (Path(file.target) for file in model.files if file.kind == "shard")
+    return all(usual_path(models_directory, model.id.repo_id, path) == path for path in paths)
+
+
+def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
+    """Registers what was downloaded, or has an update take the old version's place; what became of that.
+
+    Args:
+        catalog: The models database.
+        config: Of the manager.
+        effect: What was downloaded.
+    """
+    plan = effect.plan
+    model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
+    try:
+        if plan.is_update:
+            files = settle_update(catalog, model, config.models_directory, keeps_old=plan.keeps_old)
+            return ModelRegistered(effect.attempt, time.time(), files)
+        try:
+            catalog.register(model)
+        except CatalogDamagedError:
+            catalog.register(model)  # in the new file that takes the damaged one's place
+    except GglibError as error:
+        return RegistrationFailed(effect.attempt, error, time.time())
+    except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
+        failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
+        failure.__cause__ = error
+        return RegistrationFailed(effect.attempt, failure, time.time())
+    return ModelRegistered(effect.attempt, time.time())
+
+
+def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:
+    """Replaces the version of `new.id` that the catalog has; returns the files under the names they have then.
+
+    Args:
+        catalog: The models database.
+        new: The new version, where it was fetched to.
+        models_directory: The models folder.
+        keeps_old: Keep the old version, under an id with its commit.
+
+    Raises:
+        StorageError: A file cannot be renamed; the catalog leads to the new version where it is.
+        CatalogError: The models database cannot be written.
+    """
+    models = {str(model.id): model for model in catalog.models()}
+    old = models.pop(str(new.id), None)
+    others = {file.target: file for model in models.values() for file in model.files}
+    try:
+        # Before anything is recorded of the new version: what is interrupted here finds the old one when it is tried again.
+        kept = _kept(catalog, old, models_directory) if keeps_old and old and old.commit_sha != new.commit_sha else None
+        catalog.register(new)
+        final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
+    except OSError as error:
+        raise StorageError(
+            f"The new version of {new.id} could not take the old one's name ({error.strerror or error}); it is whole at "
+            f"{new.paths[0]}. `%gguf update {new.id}` tries again."
+        ) from error
+    catalog.register(replace(new, files=final))
+    in_use = {*others, *(file.target for file in final), *(kept.targets if kept else ())}
+    delete_files(sorted({*new.targets, *(old.targets if old else ())} - in_use), models_directory)
+    return final
+
+
+def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
+    """The old version under an id and names of its own; None where nobody knows its commit, or it stands elsewhere."""
+    repo_id, commit_sha = old.id.repo_id, old.commit_sha
+    folder = models_directory.joinpath(*repo_id.split("/"))
+    if commit_sha is None or not all(Path(file.target).is_relative_to(folder) for file in old.files):
+        return None
+    files = []
+    for file in old.files:
+        place = version_path(
+            models_directory, repo_id, commit_sha, usual_path(models_directory, repo_id, Path(file.target))
+        )
+        _link(Path(file.target), place)
+        files.append(replace(file, target=str(place)))
+    kept = replace(old, id=DownloadId(repo_id, old.id.quantization, commit_sha), files=tuple(files))
+    catalog.register(kept)
+    if not all(Path(file.target).exists() for file in old.files):  # without links, the files have moved
+        catalog.register(replace(old, files=tuple(files)))
+    return kept
+
+
+def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mapping[str, StoredFile]) -> StoredFile:
+    """The file under its usual name; as it is where another model needs what has that name now."""
+    target = Path(file.target)
+    usual = usual_path(models_directory, repo_id, target)
+    other = others.get(str(usual))
+    if usual == target or (other is not None and other.sha256 != file.sha256):
+        return file
+    _link(target, usual)
+    sync_folder(usual.parent)
+    return replace(file, target=str(usual))
+
+
+def _link(source: Path, place: Path) -> None:
+    """Gives a file another name, in the place of what may have it; where the filesystem has no links, instead of its own."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not source.exists():
+        return
+    if place.exists() and source.samefile(place):
+        return
+    fresh = place.with_name(f"{place.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    try:
+        os.link(source, fresh)
+    except OSError:
+        source.replace(place)
+    else:
+        fresh.replace(place)
