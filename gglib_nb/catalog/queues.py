@@ -21,7 +21,7 @@ from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, PlannedDownload, QueuedDownload
 from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import GglibError, from_wire, to_wire
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -251,11 +251,7 @@ def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - msgspec calls it with what it does not know
-    if isinstance(value, GglibError):
-        return to_wire(value)
-    if isinstance(value, str):  # a `Quantization`
-        return str.__str__(value)
-    raise TypeError(f"{type(value).__name__} is not stored")
+    return to_wire(value) if isinstance(value, GglibError) else plain(value)
 
 
 def _restored(kind: type, value: Any) -> Any:  # noqa: ANN401 - as above

@@ -36,6 +36,13 @@ def _field(one: Any) -> Any:  # noqa: ANN401 - msgspec's description of a field 
     return one.name, one.type
 
 
+def plain(value: object) -> str:
+    """For msgspec's encoders, which know no subclass of `str`: a `Quantization` is written as its text."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"{type(value).__name__} cannot be encoded")
+
+
 class Value(Struct, frozen=True):
     """The base of our values: compared by their fields, hashable where those are, never changed."""
 

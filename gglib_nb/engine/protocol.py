@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.checking import CheckedFile
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.values import plain
 
 NoticeKind = Literal[
     "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
@@ -252,7 +253,7 @@ Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped |
 
 _Message = TypeVar("_Message")
 
-_encoder: Final = msgspec.json.Encoder()
+_encoder: Final = msgspec.json.Encoder(enc_hook=plain)
 _command_decoder: Final = msgspec.json.Decoder(Command)
 _event_decoder: Final = msgspec.json.Decoder(Event)
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.quantization import Quantization
 from gglib_nb.engine import protocol
 from gglib_nb.engine.protocol import (
     Command,
@@ -174,3 +175,11 @@ def test_a_broken_line_is_not_quoted_since_it_may_hold_the_token():
     assert "hf_secret" not in str(refusal.value)
     assert refusal.value.__cause__ is None
     assert refusal.value.__context__ is None
+
+
+def test_a_quantization_is_written_as_its_text():
+    stored = StoredFile("/a", "a", "shard", 1, None, True, 1, False, {}, reused_from=(Quantization("q4_k_s"),))
+
+    back = decode(encode(protocol.TransferFinished(1, (stored,))))
+
+    assert back.files[0].reused_from == ("Q4_K_S",)
