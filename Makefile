@@ -7,7 +7,7 @@ PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p t
 # SLOW=1 adds what takes more than two seconds a test.
 SPEED := $(if $(SLOW),,and not slow)
 
-.PHONY: demo test ci lint types js notebooks bench endurance clean
+.PHONY: demo test ci lint types js hosts notebooks bench endurance clean
 
 demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
@@ -34,6 +34,9 @@ js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs
 	@npm run --silent types
 	@npm run --silent test
 
+hosts: .venv/ready-dev  ## The package in environments like those of Colab and SageMaker, the oldest and the newest
+	@$(BIN)/python tools/hosts.py
+
 notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
 	@$(BIN)/python tools/demo.py --check
 
@@ -44,7 +47,7 @@ endurance: .venv/ready-dev  ## A queue through random faults, operations and kil
 	@$(BIN)/python -m tests.endurance.run $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 clean:  ## Removes what the other targets made
-	@rm -rf .venv .demo node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis test-results
+	@rm -rf .venv .hosts .demo node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis test-results
 
 .venv/ready-%: pyproject.toml
 	@tools/environment.sh $*

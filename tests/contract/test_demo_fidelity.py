@@ -16,7 +16,6 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from gglib_nb.demo import (
@@ -35,6 +34,7 @@ from gglib_nb.demo import (
     Then,
     WrongBytes,
 )
+from gglib_nb.network.http_library import httpx
 from tests.support.hub import ask, make_files, make_repository
 
 SMALL, MODEL = "demo/small-GGUF", "small-Q4_K_M.gguf"

@@ -5,7 +5,7 @@ import traceback
 
 import pytest
 from huggingface_hub import errors as hub_errors
-from huggingface_hub.utils import hf_raise_for_status, httpx
+from huggingface_hub.utils import hf_raise_for_status
 
 from gglib_nb.demo import DemoHub, Status
 from gglib_nb.domain.hub_answers import Asked
@@ -13,6 +13,7 @@ from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTok
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.errors_map import hub_error, redact, retry_after_s
 from gglib_nb.hub.transport import Patience
+from gglib_nb.network.http_library import httpx
 
 ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")
 
@@ -49,7 +50,7 @@ ELSEWHERE = {
     "StrictDataclassDefinitionError",
     "StrictDataclassError",
     "StrictDataclassFieldValidationError",
-    "XetDownloadError",
+    *("XetDownloadError", "XetError", "XetAuthorizationError", "XetRefreshTokenError"),
 }
 
 

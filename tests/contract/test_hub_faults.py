@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from huggingface_hub import set_client_factory
-from huggingface_hub.utils import close_session, get_session, httpx
+from huggingface_hub.utils import close_session, get_session
 from huggingface_hub.utils._http import default_client_factory
 
 from gglib_nb.demo import (
@@ -38,6 +38,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
+from gglib_nb.network.http_library import httpx
 from tests.support.hub import make_repository
 
 QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=0.3)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import set_client_factory
-from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import default_client_factory
 
 from gglib_nb.demo import DemoHub, DemoRepository
@@ -15,6 +14,7 @@ from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import GglibError, InvalidConfigError, from_wire
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience, _close_clients
+from gglib_nb.network.http_library import httpx
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.hub import make_repository

@@ -59,7 +59,7 @@ def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
 
 
 def test_every_error_of_httpx_is_of_a_kind_that_is_mapped() -> None:
-    from huggingface_hub.utils import httpx
+    from gglib_nb.network.http_library import httpx
 
     errors = [one for one in vars(httpx).values() if isinstance(one, type) and issubclass(one, Exception)]
 

@@ -1,0 +1,37 @@
+"""gglib_nb is installed beside what a host pins: nothing of it is upgraded. Run by `.ci/run hosts` in each environment."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+PINS = [pin.split("==") for pin in os.environ.get("PINS_OF_THE_HOST", "").split()]
+needs_pins = pytest.mark.skipif(not PINS, reason="this environment pins nothing; `.ci/run hosts` makes some that do")
+
+
+@needs_pins
+def test_what_the_host_pins_is_left_alone() -> None:
+    # `7.34` is 7.34.0 as well.
+    changed = {
+        name: metadata.version(name) for name, pin in PINS if not f"{metadata.version(name)}.0.0".startswith(f"{pin}.")
+    }
+
+    assert changed == {}
+
+
+@needs_pins
+def test_installing_over_the_pins_upgrades_none_of_them() -> None:
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--report", "-"]
+    wheel = os.environ["WHEEL_FOR_THE_HOST"]
+    report = json.loads(subprocess.run([*command, wheel], capture_output=True, text=True, check=True).stdout)
+
+    assert {one["metadata"]["name"] for one in report["install"]} <= {"gglib-nb"}
+
+
+def test_the_host_has_what_gglib_nb_requires() -> None:
+    checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+
+    assert [line for line in checked.stdout.splitlines() if line.startswith("gglib-nb ")] == []
