@@ -5,6 +5,7 @@ The numbers are found by the manager: it asks the Hub, the disk and the machine.
 
 from typing import Final, Literal
 
+from gglib_nb.domain.fit import MachineMemory, Placement
 from gglib_nb.domain.listing import Gate
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.values import Value
@@ -12,6 +13,7 @@ from gglib_nb.domain.values import Value
 Fit = Literal["fits", "tight", "too large", "unknown"]
 # Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
 _COMFORTABLE: Final = 0.85
+_ENOUGH_BITS: Final = 8.6  # Q8_0; more bits answer no better
 
 
 class PlannedCompanion(Value, frozen=True):
@@ -43,13 +45,14 @@ class VariantPlan(Value, frozen=True):
         free_bytes_after: Free on the filesystem of the models folder once everything queued and this are there; negative:
             so much is missing; None unknown.
         memory: What it takes when loaded; None unknown.
-        ram_fit: Whether that fits the machine's memory.
-        vram_fit: Whether it fits the GPU's; unknown without one that could be asked.
+        placement: Where it goes on this machine, and how to load it there.
+        placement_with_projector: The same with the projector that belongs to it; None without one.
         missing: 1-based numbers of files that the Hub lacks; a variant with some is refused.
         is_queued: In the queue now.
         is_recommended: What `%gguf queue owner/repo` would take.
         why: Why it is recommended; empty where it is not.
         companions: What `--with` takes along with it, one of a kind.
+        name: What to show for it; the key unless that is a hash.
         reusable_bytes: Of its bytes, how many could be copied from files on this machine, at most: as many as samples will
             confirm. None where nobody has looked, or it cannot be told.
     """
@@ -62,14 +65,15 @@ class VariantPlan(Value, frozen=True):
     present_bytes: int
     free_bytes_after: int | None
     memory: MemoryEstimate | None
-    ram_fit: Fit
-    vram_fit: Fit
+    placement: Placement
     missing: tuple[int, ...] = ()
     is_queued: bool = False
     is_recommended: bool = False
     why: str = ""
     companions: tuple[PlannedCompanion, ...] = ()
     reusable_bytes: int | None = None
+    name: str = ""
+    placement_with_projector: Placement | None = None
 
     @property
     def bytes_to_go(self) -> int | None:
@@ -104,8 +108,7 @@ class RepoPlan(Value, frozen=True):
         models_directory: Where it would go.
         free_bytes: Free on the filesystem of the repository's folder there now; None unknown.
         queued_bytes: What the queue will still write on that filesystem.
-        ram_bytes: The machine's memory; None unknown.
-        vram_bytes: The largest GPU's; None without one, or where it cannot be asked.
+        machine: What memory there is; None unknown.
         refusal: Why the files may not be fetched and what to do about it; empty where they may.
         undecided: Why the rule takes none; empty where it does.
         page_url: Its page on the hub; None unknown.
@@ -124,8 +127,7 @@ class RepoPlan(Value, frozen=True):
     models_directory: str
     free_bytes: int | None
     queued_bytes: int
-    ram_bytes: int | None
-    vram_bytes: int | None
+    machine: MachineMemory | None
     refusal: str = ""
     undecided: str = ""
     page_url: str | None = None
@@ -134,6 +136,31 @@ class RepoPlan(Value, frozen=True):
     def recommended(self) -> VariantPlan | None:
         """What the rule would take; None where it cannot decide."""
         return next((variant for variant in self.variants if variant.is_recommended), None)
+
+    @property
+    def best_fit(self) -> VariantPlan | None:
+        """The best variant that fits entirely, of at most 8.6 bits per weight if there is one; None where none fits.
+
+        Entirely: on the GPUs with the context and cache that were asked for; on a machine without one, in RAM.
+        """
+        wanted = "gpu" if self.machine is not None and self.machine.gpus else "ram"
+        fitting = [
+            one
+            for one in self.variants
+            if one.placement.fit == wanted and one.is_complete and one.placement.context_tokens == self.context_tokens
+        ]
+        usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
+        return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)
+
+    @property
+    def ram_bytes(self) -> int | None:
+        """The machine's memory; None unknown."""
+        return None if self.machine is None else self.machine.ram_bytes
+
+    @property
+    def vram_bytes(self) -> int | None:
+        """Of all GPUs together; None without one, or where none can be asked."""
+        return None if self.machine is None else self.machine.vram_bytes
 
 
 def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:

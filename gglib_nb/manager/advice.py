@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.memory import CacheType
 from gglib_nb.domain.plan import RepoPlan
 from gglib_nb.engine.storage.on_disk import present_bytes
 from gglib_nb.errors import CatalogError
@@ -25,6 +26,7 @@ class AdviceOperations(Operations):
         *,
         revision: str | None = None,
         context: int | None = None,
+        cache_type: CacheType = "f16",
     ) -> RepoPlan:
         """What a repository offers and what each choice would cost; queues nothing.
 
@@ -33,6 +35,7 @@ class AdviceOperations(Operations):
             quantization: Only this variant; None shows them all.
             revision: Branch, tag or commit; None is the default branch.
             context: Tokens for which memory is estimated; None is 8192.
+            cache_type: How llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
 
         Raises:
             RequestError: The quantization names no variant, or several.
@@ -41,7 +44,7 @@ class AdviceOperations(Operations):
 
         def plan() -> RepoPlan:
             with pointing_to_children(parts.hub, repo_id):
-                return self._planner.plan(repo_id, quantization, revision, context, parts.queue.snapshot)
+                return self._planner.plan(repo_id, quantization, revision, context, parts.queue.snapshot, cache_type)
 
         parts = self._parts
         found = parts.at_hub(plan)

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
+from gglib_nb.domain.fit import MachineMemory
 from gglib_nb.domain.likely import likely_memory_bytes, likely_size_bytes
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import Fit, fit_of
 from gglib_nb.errors import GglibError, NoGgufFilesError
-from gglib_nb.manager.machine_memory import MachineMemory
 
 _MOST_CHILDREN: Final = 5
 

@@ -1,6 +1,6 @@
-"""How much memory this machine has for a model: RAM, and the largest GPU's.
+"""How much memory this machine has for a model, in all and free now: RAM, and every GPU that programs may use.
 
-Asks what is there anyway (psutil, cgroups, `nvidia-smi`, sysfs) and needs no GPU library. Everything that cannot be
+Asks what is there anyway (psutil, cgroups, `nvidia-smi`, sysfs, sysctl) and needs no GPU library. Everything that cannot be
 asked is None, never 0.
 """
 
@@ -8,53 +8,52 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import psutil
 
+from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.secrets import without_tokens
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 _DRM: Final = Path("/sys/class/drm")
 # A driver that has to wake up answers in about one second; a broken one hangs.
-_NVIDIA_TIMEOUT_S: Final = 3.0
+_PROGRAM_TIMEOUT_S: Final = 3.0
+_NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free"
 # Metal's default limit of the unified memory on machines of 36 GB and more; smaller ones have two thirds.
 _APPLE_GPU_SHARE: Final = 0.75
 _APPLE_SMALL_SHARE: Final = 2 / 3
 _APPLE_SMALL_BYTES: Final = 36 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class MachineMemory:
-    """What there is in all, whoever uses it now.
-
-    Attributes:
-        ram_bytes: Memory this process may have, a container's limit respected.
-        vram_bytes: Of the largest GPU; None without one, or where it cannot be asked.
-    """
-
-    ram_bytes: int
-    vram_bytes: int | None
+# An AMD GPU with less memory of its own is part of the processor and uses RAM as well (GTT).
+_LEAST_OWN_BYTES: Final = 3 * 1024**3
 
 
 def machine_memory() -> MachineMemory:
     """Asks the machine; takes up to 3 s where an NVIDIA driver has to wake up, so not for the kernel's loop."""
     ram = ram_bytes()
-    gpus = [*_nvidia(), *_amd(_DRM), *_apple(ram)]
-    return MachineMemory(ram, max(gpus, default=None))
+    free = _ram_free_bytes(ram)
+    gpus = [*_nvidia(ram, free), *_amd(_DRM, free)]
+    # llama.cpp uses a processor's own GPU only where there is no other.
+    own = [gpu for gpu in gpus if not gpu.is_shared]
+    return MachineMemory(ram, tuple(own or gpus or _apple(ram, free)), free)
 
 
 def ram_bytes() -> int:
     """Memory this process may have: the machine's, or less where a container or a service manager sets a limit."""
-    return min([psutil.virtual_memory().total, *_cgroup_limits(_CGROUPS, _OWN_CGROUPS)])
+    return min([psutil.virtual_memory().total, *(limit for limit, _used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS))])
 
 
-def _cgroup_limits(root: Path, own: Path) -> Iterator[int]:
-    """The limits of this process's control group and of those above it, of cgroup v2 and v1.
+def _ram_free_bytes(ram: int) -> int:
+    """What of it can be taken now without swapping; file caches count as free."""
+    limits = ((limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= ram)
+    return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in limits)])
+
+
+def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
+    """Limit and use of this process's control group and of those above it that have a limit, of cgroup v2 and v1.
 
     A group without a limit says `max`, or a number beyond all memory. `own` names the groups as `/proc/self/cgroup`
     does (cgroups(7)): `0::<path>` for v2, `<n>:memory:<path>` for v1. A container that sees its own group as the root
@@ -62,14 +61,16 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[int]:
     """
     for controllers, group in _own_groups(own):
         if not controllers:
-            folder, name = root, "memory.max"
+            folder, limits, uses, cached = root, "memory.max", "memory.current", "inactive_file"
         elif "memory" in controllers.split(","):
-            folder, name = root / "memory", "memory.limit_in_bytes"
+            folder, limits, uses = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cached = "total_inactive_file"
         else:
             continue
         for path in (group, *group.parents):
-            if (limit := _number_in(folder / path / name)) is not None:
-                yield limit
+            if (limit := _number_in(folder / path / limits)) is not None:
+                used = _number_in(folder / path / uses) or 0
+                yield limit, max(0, used - _stat_of(folder / path / "memory.stat", cached))
 
 
 def _own_groups(own: Path) -> Iterator[tuple[str, PurePosixPath]]:
@@ -85,39 +86,91 @@ def _own_groups(own: Path) -> Iterator[tuple[str, PurePosixPath]]:
         yield controllers, PurePosixPath(*(() if ".." in parts else parts))
 
 
-def _nvidia() -> list[int]:
-    """One figure a GPU, from the driver's own tool."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
+    """Every visible GPU, from the driver's own tool."""
+    lines = _answer("nvidia-smi", f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader,nounits").splitlines()
+    rows = [cells for line in lines if len(cells := [cell.strip() for cell in line.split(",")]) == 5]
+    shown = _visible([(index, uuid) for index, uuid, *_ in rows], os.environ.get("CUDA_VISIBLE_DEVICES"))
+    found = []
+    for row in shown:
+        _, _, name, total, free = rows[row]
+        if total.isdecimal():
+            found.append(Gpu(name, int(total) * 1024**2, int(free) * 1024**2 if free.isdecimal() else None))
+        elif total == "[N/A]" and name:  # NVIDIA Grace and Jetson use the machine's RAM
+            found.append(Gpu(name, ram, ram_free, is_shared=True))
+    return found
+
+
+def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int]:
+    """The places of the devices that a variable such as `CUDA_VISIBLE_DEVICES` leaves: by number or beginning of the UUID.
+
+    The first that names nothing ends the list (CUDA C Programming Guide, "Environment variables").
+    """
+    if stated is None:
+        return list(range(len(devices)))
+    places: list[int] = []
+    for word in (part.strip() for part in stated.split(",")):
+        matching = (
+            place
+            for place, (index, uuid) in enumerate(devices)
+            if word and (word == index or (word.startswith("GPU-") and uuid.startswith(word)))
+        )
+        if (place := next(matching, None)) is None:
+            break
+        places.append(place)
+    return list(dict.fromkeys(places))
+
+
+def _amd(root: Path, ram_free: int) -> list[Gpu]:
+    """Every visible GPU, from the amdgpu driver's sysfs."""
+    folders = sorted(path.parent for path in root.glob("card[0-9]*/device/mem_info_vram_total"))
+    found = [gpu for folder in folders if (gpu := _amd_gpu(folder, ram_free)) is not None]
+    stated = next(
+        (value for name in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if (value := os.environ.get(name))), None
+    )
+    return [found[place] for place in _visible([(str(number), "") for number in range(len(found))], stated)]
+
+
+def _amd_gpu(folder: Path, ram_free: int) -> Gpu | None:
+    total, used = _number_in(folder / "mem_info_vram_total"), _number_in(folder / "mem_info_vram_used")
+    if not total:
+        return None
+    free = None if used is None else max(0, total - used)
+    mapped = _number_in(folder / "mem_info_gtt_total") or 0
+    if total < _LEAST_OWN_BYTES and mapped:
+        in_use = _number_in(folder / "mem_info_gtt_used") or 0
+        return Gpu("AMD", total + mapped, (free or 0) + min(mapped - in_use, ram_free), is_shared=True)
+    return Gpu("AMD", total, free, is_shared=total < _LEAST_OWN_BYTES)
+
+
+def _apple(ram: int, ram_free: int) -> list[Gpu]:
+    """The part of the unified memory that Metal lets a GPU have: the limit that is set, else the default one."""
+    if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
         return []
-    command = [program, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    stated = _answer("sysctl", "-n", "iogpu.wired_limit_mb").strip()
+    share = _APPLE_SMALL_SHARE if ram < _APPLE_SMALL_BYTES else _APPLE_GPU_SHARE
+    limit = int(stated) * 1024**2 if stated.isdecimal() and int(stated) else int(ram * share)
+    return [Gpu("Apple", min(limit, ram), min(limit, ram_free), is_shared=True)]
+
+
+def _answer(program: str, *arguments: str) -> str:
+    """What a program of the system prints; nothing where it is not there, fails or hangs."""
+    path = shutil.which(program)
+    if path is None:
+        return ""
     try:
-        answer = subprocess.run(  # noqa: S603 - a fixed command
-            command,
+        answer = subprocess.run(  # noqa: S603 - fixed commands
+            [path, *arguments],
             capture_output=True,
             text=True,
-            timeout=_NVIDIA_TIMEOUT_S,
+            timeout=_PROGRAM_TIMEOUT_S,
             check=True,
             stdin=subprocess.DEVNULL,
             env=without_tokens(os.environ),
         )
     except (OSError, ValueError, subprocess.SubprocessError):
-        return []
-    return [int(line) * 1024**2 for line in answer.stdout.split() if line.isdecimal()]
-
-
-def _amd(root: Path) -> list[int]:
-    """One figure a GPU, from the amdgpu driver's sysfs."""
-    figures = (_number_in(path) for path in root.glob("card[0-9]*/device/mem_info_vram_total"))
-    return [figure for figure in figures if figure]
-
-
-def _apple(ram: int) -> list[int]:
-    """The part of the unified memory that Metal lets a GPU have by default."""
-    if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
-        return []
-    share = _APPLE_SMALL_SHARE if ram < _APPLE_SMALL_BYTES else _APPLE_GPU_SHARE
-    return [int(ram * share)]
+        return ""
+    return answer.stdout
 
 
 def _number_in(path: Path) -> int | None:
@@ -125,3 +178,12 @@ def _number_in(path: Path) -> int | None:
         return int(path.read_text())
     except (OSError, ValueError):
         return None
+
+
+def _stat_of(path: Path, name: str) -> int:
+    """One line of a file of names and numbers; 0 where it is not there."""
+    try:
+        lines = (line.split() for line in path.read_text().splitlines())
+        return next((int(words[1]) for words in lines if words[:1] == [name]), 0)
+    except (OSError, ValueError, IndexError):
+        return 0

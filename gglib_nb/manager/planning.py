@@ -13,11 +13,12 @@ from typing import Final, Protocol
 from gglib_nb.domain.choosing import Choice, choose
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
 from gglib_nb.domain.download import PlannedFile, QueueSnapshot
+from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
 from gglib_nb.domain.gguf import GgufHeader
 from gglib_nb.domain.listing import RepoListing
-from gglib_nb.domain.memory import MemoryEstimate, estimate_memory
+from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
 from gglib_nb.domain.model import Model as RegisteredModel
-from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
+from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import (
@@ -29,7 +30,6 @@ from gglib_nb.errors import (
 )
 from gglib_nb.manager.disk_space import DiskSpace, bytes_to_write, disk_space_at, files_of, queued_files
 from gglib_nb.manager.donors import ReuseEstimator
-from gglib_nb.manager.machine_memory import MachineMemory
 from gglib_nb.manager.model_headers import Model, RangeReader, model_of, read_headers
 from gglib_nb.manager.resolving import Hub, shard_files
 
@@ -74,6 +74,7 @@ class Planner:
         revision: str | None,
         context_tokens: int | None,
         snapshot: QueueSnapshot,
+        cache_type: CacheType = "f16",
     ) -> RepoPlan:
         """The plan of a repository; of one variant where a quantization is given.
 
@@ -90,6 +91,7 @@ class Planner:
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
         reusable = self._estimator.reusable_bytes(listing, shown, self._models()) if gate is None else {}
         context = context_tokens or DEFAULT_CONTEXT_TOKENS
+        machine = self._memory()  # what is free changes
         disk = disk_space_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
         queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, disk.device))
         view = _View(
@@ -99,7 +101,8 @@ class Planner:
             headers=headers,
             reusable_bytes=reusable,
             context_tokens=context,
-            machine=self.memory,
+            cache_type=cache_type,
+            machine=machine,
             disk=disk,
             queued_bytes=queued_bytes,
             queued_keys=_queued_keys(listing, snapshot),
@@ -120,8 +123,7 @@ class Planner:
             models_directory=str(self._models_directory),
             free_bytes=disk.free_bytes,
             queued_bytes=queued_bytes,
-            ram_bytes=self.memory.ram_bytes,
-            vram_bytes=self.memory.vram_bytes,
+            machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
         )
@@ -149,6 +151,7 @@ class _View:
     headers: Mapping[Model, GgufHeader]
     reusable_bytes: Mapping[str, int]
     context_tokens: int
+    cache_type: CacheType
     machine: MachineMemory
     disk: DiskSpace
     queued_bytes: int
@@ -159,8 +162,7 @@ class _View:
     def row(self, variant: Variant) -> VariantPlan:
         """What one variant would cost."""
         files = files_of(self.models_directory, self.listing.repo_id, zip(variant.files, variant.sizes, strict=True))
-        memory = self._memory(variant)
-        needed = memory.total_bytes if memory else None
+        companions = self._companions(variant)
         is_queued = variant.key in self.queued_keys
         is_chosen = self.choice is not None and variant is self.choice.variant
         return VariantPlan(
@@ -171,14 +173,17 @@ class _View:
             bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
             present_bytes=self._present(variant),
             free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
-            memory=memory,
-            ram_fit=fit_of(needed, self.machine.ram_bytes),
-            vram_fit=fit_of(needed, self.machine.vram_bytes),
+            memory=self._memory(variant),
+            placement=self._placement(variant),
+            placement_with_projector=next(
+                (self._placement(variant, one.size_bytes or 0) for one in companions if one.kind == "mmproj"), None
+            ),
+            name=variant.name,
             missing=variant.missing,
             is_queued=is_queued,
             is_recommended=is_chosen,
             why=self.choice.why if self.choice is not None and is_chosen else "",
-            companions=self._companions(variant),
+            companions=companions,
             reusable_bytes=self.reusable_bytes.get(variant.key),
         )
 
@@ -199,7 +204,14 @@ class _View:
         header = self.headers.get(model_of(variant))
         if header is None or variant.size_bytes is None:
             return None
-        return estimate_memory(header, variant.size_bytes, self.context_tokens)
+        return estimate_memory(header, variant.size_bytes, self.context_tokens, cache_type=self.cache_type)
+
+    def _placement(self, variant: Variant, beside_bytes: int = 0) -> Placement:
+        header = self.headers.get(model_of(variant))
+        shape = None
+        if header is not None and variant.size_bytes is not None:
+            shape = model_shape(header, variant.size_bytes, beside_bytes)
+        return place(shape, self.machine, self.context_tokens, self.cache_type)
 
     def _companions(self, variant: Variant) -> tuple[PlannedCompanion, ...]:
         found = (companion_for(self.variants, variant, kind) for kind in COMPANION_KINDS)

@@ -11,6 +11,7 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.domain.references import parse_pasted
 from gglib_nb.errors import GglibError, NotInQueueError
+from gglib_nb.notebook import fit_words
 from gglib_nb.notebook.history_table import past_items
 from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList, plain
 from gglib_nb.notebook.model_actions import MODEL_ACTIONS, Tell
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager, SyncOperations
 
 _MOST_SUGGESTIONS: Final = 8
+_MOODS: Final[dict[fit_words.Mood, str]] = {
+    "good": "good", "near": "warn", "slow": "warn", "bad": "bad", "plain": "plain",
+}  # fmt: skip
 
 
 def act(manager: "DownloadManager", request: Request, tell: Tell) -> Any:  # noqa: ANN401 - JSON values
@@ -69,12 +73,12 @@ def _variant_list(plan: RepoPlan) -> VariantList:
         "free_bytes": plan.free_bytes,
         "context_tokens": plan.context_tokens,
         "accept_url": None if plan.has_access else plan.accept_url,
-        "variants": [_variant_choice(variant) for variant in plan.variants],
+        "variants": [_variant_choice(variant, plan) for variant in plan.variants],
         "companions": [{"kind": kind, "size_bytes": size} for kind, size in kinds.items()],
     }
 
 
-def _variant_choice(variant: VariantPlan) -> VariantChoice:
+def _variant_choice(variant: VariantPlan, plan: RepoPlan) -> VariantChoice:
     return {
         "key": str(variant.key),
         "label": plain(variant.label),
@@ -83,8 +87,9 @@ def _variant_choice(variant: VariantPlan) -> VariantChoice:
         "free_bytes_after": variant.free_bytes_after,
         "bits_per_weight": variant.bits_per_weight,
         "file_count": variant.shard_count,
-        "ram_fit": variant.ram_fit,
-        "vram_fit": variant.vram_fit,
+        "fit": fit_words.short(variant.placement, plan.context_tokens),
+        "mood": _MOODS[fit_words.mood(variant.placement)],
+        "arguments": " ".join(variant.placement.arguments),
         "is_complete": variant.is_complete,
         "is_present": variant.is_present,
         "is_queued": variant.is_queued,

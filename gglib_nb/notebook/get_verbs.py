@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
@@ -147,6 +148,9 @@ def plan(
             offers=lambda _tab: ("4096", "8192", "32768"),
         ),
     ] = None,
+    cache_type: Annotated[
+        CacheType, Option("--kv", "TYPE", "How the keys and values of the context are stored.", choices=CACHE_TYPES)
+    ] = "f16",
 ) -> Answer:
     """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing."""
     wanted = find_repository(reference, session.rows)
@@ -154,7 +158,12 @@ def plan(
     with _numbering_alternatives(session):
         found = settle(
             session.manager.submit(
-                session.manager.sync.plan, wanted.repo_id, wanted.quantization, revision=commit, context=context
+                session.manager.sync.plan,
+                wanted.repo_id,
+                wanted.quantization,
+                revision=commit,
+                context=context,
+                cache_type=cache_type,
             )
         )
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)

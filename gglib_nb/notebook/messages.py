@@ -169,8 +169,9 @@ class VariantChoice(TypedDict):
     free_bytes_after: int | None
     bits_per_weight: float | None
     file_count: int
-    ram_fit: str
-    vram_fit: str
+    fit: str
+    mood: str
+    arguments: str
     is_complete: bool
     is_present: bool
     is_queued: bool

@@ -6,12 +6,13 @@ who look closer is set back.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
-from gglib_nb.notebook import formats
+from gglib_nb.notebook import fit_words, formats
 from gglib_nb.notebook.tables import QUIET, Cell, Column, Row, html_table, text_table
 
 _COLUMNS: Final = (
@@ -24,6 +25,7 @@ _COLUMNS: Final = (
     Column("On disk", importance=2),
     Column("Free after", is_number=True, is_quiet=True, importance=6),
     Column("Note", importance=3),
+    Column("llama-server", is_code=True, is_quiet=True, importance=7),
 )
 # JupyterLab's colours, mixed with the text's own so far that they can be read on its light and dark themes alike.
 _GOOD: Final = "color-mix(in srgb,var(--jp-success-color1,#2e7d32) 72%,currentcolor)"
@@ -31,13 +33,10 @@ _CLOSE: Final = "color-mix(in srgb,var(--jp-warn-color1,#ef6c00) 60%,currentcolo
 _SLOW: Final = "color-mix(in srgb,var(--jp-brand-color1,#1976d2) 72%,currentcolor)"
 _BAD: Final = "color-mix(in srgb,var(--jp-error-color1,#c62828) 82%,currentcolor)"
 _MOST_NOTES: Final = 3
-_IN_WORDS: Final = {
-    "GPU": "fits the GPU",
-    "GPU, tight": "fits the GPU tightly",
-    "RAM": "fits the RAM",
-    "RAM, tight": "fits the RAM tightly",
-    "too large": "too large for this machine",
-}
+_WIDE: Final = 150  # columns of characters
+_COLORS: Final[dict[fit_words.Mood, str]] = {
+    "good": _GOOD, "near": _CLOSE, "slow": _SLOW, "bad": _BAD, "plain": "",
+}  # fmt: skip
 
 # Where scripts are stripped (GitHub, untrusted notebooks) the heads stay plain text, so nothing looks clickable that is not.
 _SORT_SCRIPT: Final = """<script>
@@ -74,7 +73,9 @@ _SORT_SCRIPT: Final = """<script>
 
 def plan_text(plan: RepoPlan, width: int | None = None) -> str:
     """The plan as lines of text; where the terminal is narrow, its table leaves out what matters least."""
-    table = text_table(_COLUMNS, _rows(plan), width)
+    shown = len(_COLUMNS) if (width or 0) >= _WIDE else -1  # the last column needs room
+    rows = [replace(row, cells=row.cells[:shown]) for row in _rows(plan)]
+    table = text_table(_COLUMNS[:shown], rows, width)
     lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
     return "\n".join(_printable_lines(filter(None, lines)))
 
@@ -106,11 +107,7 @@ def _title(plan: RepoPlan) -> str:
 
 def _machine(plan: RepoPlan) -> str:
     """What there is; empty where nothing of it is known."""
-    parts = [
-        f"{formats.memory(size)} {what}"
-        for size, what in ((plan.vram_bytes, "GPU"), (plan.ram_bytes, "RAM"))
-        if size is not None
-    ]
+    parts = [] if plan.machine is None else fit_words.machine(plan.machine)
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
@@ -128,7 +125,8 @@ def _warnings(plan: RepoPlan) -> list[str]:
 def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
-            return [f"★ {variant.why} {_in_short(variant)}{_how(plan, number, variant)}"]
+            first = f"★ {variant.why} {_in_short(plan, variant)}{_how(plan, number, variant)}"
+            return [first, *_better_fit(plan, variant), *_run(variant)]
     return ["No row is recommended: choose one, and download it with: %gguf queue ROW"]
 
 
@@ -141,31 +139,50 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     return f" Download it with: %gguf queue {number}" if plan.has_access else ""
 
 
-def _in_short(variant: VariantPlan) -> str:
-    fits = _fits(variant).text
-    return f"{formats.size(variant.size_bytes)}{f', {_IN_WORDS[fits]}' if fits else ''}."
+def _in_short(plan: RepoPlan, variant: VariantPlan) -> str:
+    fits = fit_words.sentence(variant.placement, plan.context_tokens)
+    return f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
 
 
-def _rows(plan: RepoPlan) -> list[Row]:
-    memory_bytes = max(plan.ram_bytes or 0, plan.vram_bytes or 0)
+def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
+    """The best variant that fits entirely, where the usual choice is another one."""
+    best = fit_words.better_fit(plan)
+    if best is None:
+        return []
+    place = f"{formats.memory(plan.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
+    number = plan.variants.index(best) + 1
+    as_well = " as well" if recommended.placement.fit == best.placement.fit else " entirely"
     return [
-        Row(_cells(number, variant, memory_bytes), variant.is_recommended)
-        for number, variant in enumerate(plan.variants, 1)
+        f"{best.name or best.key} ({formats.size(best.size_bytes)}) fits your {place}{as_well}: %gguf queue {number}"
     ]
 
 
-def _cells(number: int, variant: VariantPlan, memory_bytes: int) -> tuple[Cell, ...]:
-    bits, fits = variant.bits_per_weight, _fits(variant)
+def _run(variant: VariantPlan) -> list[str]:
+    line = fit_words.run_line(variant.placement, "FILE")
+    now = "" if variant.placement.fits_now is not False else " What is free now is less than that."
+    return [f"Run it with: {line}{now}"] if line else []
+
+
+def _rows(plan: RepoPlan) -> list[Row]:
+    return [
+        Row(_cells(number, variant, plan), variant.is_recommended) for number, variant in enumerate(plan.variants, 1)
+    ]
+
+
+def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...]:
+    bits, fits = variant.bits_per_weight, _fits(variant, plan)
+    memory_bytes = max(plan.ram_bytes or 0, plan.vram_bytes or 0)
     return (
         Cell(str(number), number),
-        Cell(variant.key),
+        Cell(variant.name or variant.key),
         Cell(formats.size(variant.size_bytes), variant.size_bytes),
         Cell("" if bits is None else f"{bits:.1f}", bits),
         _memory(variant, memory_bytes, fits.color),
         fits,
         _here(variant),
         _free_after(variant),
-        Cell(_note(variant), color=_BAD if variant.missing else ""),
+        Cell(_note(variant, plan), color=_BAD if variant.missing else ""),
+        Cell(fit_words.own_arguments(variant.placement, plan.context_tokens)),
     )
 
 
@@ -179,19 +196,11 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
     return Cell(about + formats.memory(memory.total_bytes), memory.total_bytes, color, bar)
 
 
-def _fits(variant: VariantPlan) -> Cell:
-    """In the best place it fits: the GPU before the machine's memory, comfortably before tightly."""
-    places: tuple[tuple[Fit, Fit, str, str], ...] = (
-        (variant.vram_fit, "fits", "GPU", _GOOD),
-        (variant.vram_fit, "tight", "GPU, tight", _CLOSE),
-        (variant.ram_fit, "fits", "RAM", _GOOD if variant.vram_fit == "unknown" else _SLOW),
-        (variant.ram_fit, "tight", "RAM, tight", _CLOSE),
-        (variant.ram_fit, "too large", "too large", _BAD),
-    )
-    for rank, (fit, wanted, text, color) in enumerate(places):
-        if fit == wanted:
-            return Cell(text, rank, color)
-    return Cell("")
+def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
+    """The best place that it fits in, and with what."""
+    placement = variant.placement
+    text = fit_words.short(placement, plan.context_tokens)
+    return Cell(text, fit_words.FIT_ORDER.index(placement.fit) if text else None, _COLORS[fit_words.mood(placement)])
 
 
 def _here(variant: VariantPlan) -> Cell:
@@ -218,12 +227,15 @@ def _free_after(variant: VariantPlan) -> Cell:
     return Cell(formats.size(free), free)
 
 
-def _note(variant: VariantPlan) -> str:
+def _note(variant: VariantPlan, plan: RepoPlan) -> str:
     parts = ["★ recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
     if variant.missing:
         parts.append(f"incomplete: lacks {len(variant.missing)} of {variant.shard_count} files")
     elif variant.shard_count > 1:
         parts.append(f"{variant.shard_count} files")
+    seeing = variant.placement_with_projector
+    if seeing is not None and seeing.fit != variant.placement.fit:
+        parts.append(f"with its projector: {fit_words.short(seeing, plan.context_tokens)}")
     return ", ".join(part for part in parts if part)
 
 
@@ -231,7 +243,10 @@ def _below(plan: RepoPlan) -> list[str]:
     offered = dict.fromkeys(companion for variant in plan.variants for companion in variant.companions)
     lines = [_companion_line(companion) for companion in offered]
     if plan.context_tokens is not None:
-        lines.append(f"Memory is for {plan.context_tokens} tokens of context; --context changes that.{_caveats(plan)}")
+        lines.append(
+            f"Memory is for {plan.context_tokens} tokens of context in one conversation; --context and --kv change that."
+            f"{_caveats(plan)}"
+        )
     elif plan.has_access:
         lines.append("Memory is unknown: the model's GGUF header could not be read.")
     return lines

@@ -3,12 +3,28 @@
 from dataclasses import replace
 from typing import Any
 
+from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
-from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan, fit_of
+from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.quantization import Quantization
 
 GB, GIB = 10**9, 1024**3
 RAM_BYTES, VRAM_BYTES, FREE_BYTES = 32 * GIB, 12 * GIB, 60 * GB
+
+
+def machine(ram_bytes: int, vram_bytes: int | None = None) -> MachineMemory:
+    return MachineMemory(ram_bytes, () if vram_bytes is None else (Gpu("GPU", vram_bytes),))
+
+
+def placed(needed_bytes: int, ram_bytes: int, vram_bytes: int) -> Placement:
+    """Where a model of 32 layers that takes this much goes."""
+    if needed_bytes <= vram_bytes:
+        return Placement("gpu", 32, 32, 0, 8192, "f16", needed_bytes, has_gpu=True)
+    if needed_bytes <= vram_bytes + ram_bytes:
+        layers = 32 * vram_bytes // needed_bytes
+        rest = needed_bytes - vram_bytes
+        return Placement("gpu_partly", layers, 32, 0, 8192, "f16", vram_bytes, rest, has_gpu=True)
+    return Placement("too_large", 0, 32, 0, 8192, has_gpu=True)
 
 
 def a_variant(key="Q4_K_M", size_gb=5.0, **fields):
@@ -23,8 +39,7 @@ def a_variant(key="Q4_K_M", size_gb=5.0, **fields):
         present_bytes=0,
         free_bytes_after=FREE_BYTES - size,
         memory=memory,
-        ram_fit=fit_of(memory.total_bytes, RAM_BYTES),
-        vram_fit=fit_of(memory.total_bytes, VRAM_BYTES),
+        placement=placed(memory.total_bytes, RAM_BYTES, VRAM_BYTES),
     )
     return replace(plain, **fields)
 
@@ -44,8 +59,7 @@ def a_plan(*variants, **fields):
         models_directory="/models",
         free_bytes=FREE_BYTES,
         queued_bytes=0,
-        ram_bytes=RAM_BYTES,
-        vram_bytes=VRAM_BYTES,
+        machine=machine(RAM_BYTES, VRAM_BYTES),
     )
     return replace(plain, **fields)
 
@@ -95,8 +109,7 @@ def a_plan_of_25():
         companions=(_MMPROJ,),
         free_bytes=_FREE,
         queued_bytes=_QUEUED,
-        ram_bytes=_RAM,
-        vram_bytes=_VRAM,
+        machine=machine(_RAM, _VRAM),
     )
 
 
@@ -123,8 +136,7 @@ def _of_8b(label: str) -> VariantPlan:
         bits_per_weight=bits,
         free_bytes_after=_FREE - _QUEUED - left,
         memory=memory,
-        ram_fit=fit_of(memory.total_bytes, _RAM),
-        vram_fit=fit_of(memory.total_bytes, _VRAM),
+        placement=placed(memory.total_bytes, _RAM, _VRAM),
         companions=(_MMPROJ,),
         **{"shard_count": 1, "present_bytes": 0} | fields,
     )

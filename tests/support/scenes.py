@@ -6,10 +6,11 @@ from typing import Any
 
 from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
+from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager
@@ -247,11 +248,9 @@ def offered() -> RepoPlan:
     free = 118 * GB
     projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MB, can_fetch=True)
 
-    def variant(label: str, gb: float, bits: float, ram_fit: Fit, **fields: Any) -> VariantPlan:
+    def variant(label: str, gb: float, bits: float, fit: FitClass, **fields: Any) -> VariantPlan:
         size = int(gb * GB)
-        plain = VariantPlan(
-            label, label, size, 1, bits, 0, free - size, None, ram_fit, "unknown", companions=(projector,)
-        )
+        plain = VariantPlan(label, label, size, 1, bits, 0, free - size, None, Placement(fit), companions=(projector,))
         return replace(plain, **fields)
 
     return RepoPlan(
@@ -263,20 +262,19 @@ def offered() -> RepoPlan:
         accept_url=None,
         is_private=False,
         variants=(
-            variant("IQ4_XS", 6.1, 4.4, "fits"),
-            variant("Q4_K_M", 6.8, 4.9, "fits", is_recommended=True),
-            variant("Q5_K_M", 7.9, 5.7, "fits", present_bytes=3 * GB),
-            variant("Q8_0", 11.7, 8.5, "tight", present_bytes=12 * GB),
-            variant("BF16", 21.9, 16.0, "too large", shard_count=2),
-            variant("F32", 43.8, 32.0, "too large", shard_count=4, missing=(3,)),
+            variant("IQ4_XS", 6.1, 4.4, "ram"),
+            variant("Q4_K_M", 6.8, 4.9, "ram", is_recommended=True),
+            variant("Q5_K_M", 7.9, 5.7, "ram", present_bytes=3 * GB),
+            variant("Q8_0", 11.7, 8.5, "ram", present_bytes=12 * GB),
+            variant("BF16", 21.9, 16.0, "too_large", shard_count=2),
+            variant("F32", 43.8, 32.0, "too_large", shard_count=4, missing=(3,)),
         ),
         companions=(projector,),
         context_tokens=8192,
         models_directory="/home/ada/models",
         free_bytes=free,
         queued_bytes=0,
-        ram_bytes=16 * 1024**3,
-        vram_bytes=None,
+        machine=MachineMemory(16 * 1024**3),
         page_url="https://huggingface.co/ggml-org/gemma-3-12b-it-GGUF",
     )
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.manager.finding import judged
-from gglib_nb.manager.machine_memory import MachineMemory
 
 GIB = 1024**3
 
@@ -24,7 +24,7 @@ def found(parameter_count):
     ],
 )
 def test_what_was_found_fits_where_the_best_place_has_room(parameters, ram_gib, gpu_gib, fit):
-    memory = MachineMemory(ram_gib * GIB, gpu_gib and gpu_gib * GIB)
+    memory = MachineMemory(ram_gib * GIB, (Gpu("GPU", gpu_gib * GIB),) if gpu_gib else ())
 
     (row,) = judged([found(parameters)], memory, frozenset(), "https://hub")
 
@@ -32,12 +32,12 @@ def test_what_was_found_fits_where_the_best_place_has_room(parameters, ram_gib, 
 
 
 def test_the_likely_size_is_that_of_the_usual_choice():
-    (row,) = judged([found(8_030_261_248)], MachineMemory(16 * GIB, None), frozenset(), "https://hub")
+    (row,) = judged([found(8_030_261_248)], MachineMemory(16 * GIB), frozenset(), "https://hub")
 
     assert row.likely_size_bytes == pytest.approx(4.92e9, rel=0.02)
 
 
 def test_what_is_here_is_known_whatever_the_case_and_its_page_is_the_hubs():
-    (row,) = judged([found(None)], MachineMemory(GIB, None), frozenset({"owner/model-gguf"}), "https://hub")
+    (row,) = judged([found(None)], MachineMemory(GIB), frozenset({"owner/model-gguf"}), "https://hub")
 
     assert (row.is_here, row.page_url) == (True, "https://hub/Owner/Model-GGUF")

@@ -15,6 +15,8 @@ GIB = 1024**3
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root of one's own for what the system tells; no program on the path, and no GPU."""
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
     for name, place in (("_CGROUPS", "cgroup"), ("_OWN_CGROUPS", "own"), ("_DRM", "drm")):
         monkeypatch.setattr(asked, name, tmp_path / place)
     (tmp_path / "bin").mkdir()
@@ -27,11 +29,11 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def install(machine: Path, script: str) -> None:
-    """An `nvidia-smi` that does this."""
-    program = machine / "bin" / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
+def install(machine: Path, script: str, program: str = "nvidia-smi") -> None:
+    """A program that does this."""
+    path = machine / "bin" / program
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_without_a_limit_and_without_a_gpu_it_is_the_machine(machine: Path) -> None:
@@ -88,13 +90,54 @@ def test_a_group_outside_of_what_is_seen_is_the_root(machine: Path) -> None:
     assert ram_bytes() == GIB
 
 
+def test_what_is_free_is_what_the_limit_leaves_and_file_caches_are_free(machine: Path) -> None:
+    write(machine / "own", "0::/box\n")
+    write(machine / "cgroup" / "box" / "memory.max", f"{2 * GIB}\n")
+    write(machine / "cgroup" / "box" / "memory.current", f"{GIB}\n")
+    write(machine / "cgroup" / "box" / "memory.stat", f"anon 5\ninactive_file {GIB // 2}\n")
+
+    found = machine_memory()
+
+    assert (found.ram_bytes, found.ram_free_bytes) == (2 * GIB, min(GIB + GIB // 2, psutil.virtual_memory().available))
+
+
 # GPUs
 
+TWO = "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'; echo '1, GPU-bb2, NVIDIA RTX 3090, 24576, 1024'"
 
-def test_nvidia_tells_the_largest_of_its_gpus(machine: Path) -> None:
-    install(machine, 'test "$1" = --query-gpu=memory.total && echo 8192 && echo 24576')
 
-    assert machine_memory().vram_bytes == 24 * GIB
+def test_every_gpu_counts_with_what_is_free_on_it(machine: Path) -> None:
+    install(machine, f'test "$1" = --query-gpu=index,uuid,name,memory.total,memory.free && {TWO}')
+
+    found = machine_memory()
+
+    assert [(gpu.name, gpu.total_bytes, gpu.free_bytes) for gpu in found.gpus] == [
+        ("NVIDIA RTX 4060", 8 * GIB, 8000 * 1024**2),
+        ("NVIDIA RTX 3090", 24 * GIB, GIB),
+    ]
+    assert (found.vram_bytes, found.vram_free_bytes) == (32 * GIB, 9024 * 1024**2)
+    assert not found.is_unified
+
+
+@pytest.mark.parametrize(
+    ("visible", "gib"),
+    [("0", 8), ("1", 24), ("1,0", 32), ("GPU-bb", 24), ("", None), ("-1", None), ("0,-1,1", 8), ("7", None)],
+)
+def test_hidden_gpus_do_not_count(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, visible: str, gib: int | None
+) -> None:
+    install(machine, TWO)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert machine_memory().vram_bytes == (gib and gib * GIB)
+
+
+def test_a_gpu_without_memory_of_its_own_uses_ram(machine: Path) -> None:
+    install(machine, "echo '0, GPU-aa1, NVIDIA GB10, [N/A], [N/A]'")
+
+    found = machine_memory()
+
+    assert (found.is_unified, found.vram_bytes) == (True, found.ram_bytes)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +151,7 @@ def test_a_driver_that_fails_is_no_gpu(machine: Path, script: str) -> None:
 
 
 def test_a_driver_that_hangs_is_not_waited_for_long(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "_NVIDIA_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(asked, "_PROGRAM_TIMEOUT_S", 0.1)
     install(machine, "exec /bin/sleep 30")
 
     assert machine_memory().vram_bytes is None
@@ -121,19 +164,43 @@ def test_a_file_that_is_no_program_is_no_gpu(machine: Path) -> None:
     assert machine_memory().vram_bytes is None
 
 
-def test_amd_tells_in_sysfs(machine: Path) -> None:
+def test_amd_tells_in_sysfs_and_the_processors_own_gpu_does_not_count_beside_another(machine: Path) -> None:
     write(machine / "drm" / "card0" / "device" / "mem_info_vram_total", "17163091968\n")
+    write(machine / "drm" / "card0" / "device" / "mem_info_vram_used", "163091968\n")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", "536870912\n")
     write(machine / "drm" / "card2" / "device" / "vendor", "0x8086\n")
 
-    assert machine_memory().vram_bytes == 17163091968
+    found = machine_memory()
+
+    assert (found.vram_bytes, found.vram_free_bytes) == (17163091968, 17_000_000_000)
 
 
-def test_the_largest_of_all_makes_counts(machine: Path) -> None:
-    install(machine, "echo 8192")
+def test_the_gpu_of_an_amd_processor_uses_ram_as_well(machine: Path) -> None:
+    write(machine / "drm" / "card0" / "device" / "mem_info_vram_total", f"{GIB // 2}\n")
+    write(machine / "drm" / "card0" / "device" / "mem_info_gtt_total", f"{16 * GIB}\n")
+
+    found = machine_memory()
+
+    assert (found.is_unified, found.vram_bytes) == (True, 16 * GIB + GIB // 2)
+
+
+def test_gpus_of_two_makes_count_together(machine: Path) -> None:
+    install(machine, "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", f"{16 * GIB}\n")
 
-    assert machine_memory().vram_bytes == 16 * GIB
+    assert machine_memory().vram_bytes == 24 * GIB
+
+
+def test_a_limit_that_is_set_for_apples_gpu_counts(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    memory = type("Memory", (), {"total": 64 * GIB, "available": 40 * GIB})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    install(machine, "echo 57344", "sysctl")
+
+    found = machine_memory()
+
+    assert (found.vram_bytes, found.vram_free_bytes, found.is_unified) == (56 * GIB, 40 * GIB, True)
 
 
 @pytest.mark.parametrize(("ram_gib", "gpu_gib"), [(48, 36), (24, 16)])
@@ -142,6 +209,8 @@ def test_apples_gpu_may_have_a_part_of_the_unified_memory(
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"total": ram_gib * GIB}))
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: type("Memory", (), {"total": ram_gib * GIB, "available": GIB})
+    )
 
     assert machine_memory().vram_bytes == gpu_gib * GIB

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
 from gglib_nb.notebook.plan_table import plan_html, plan_text
@@ -20,9 +21,9 @@ def cells_of(line):
 
 
 def test_a_row_says_size_bits_memory_fit_and_what_stays_free():
-    row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0))))[0]
+    row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0)), width=200))[0]
 
-    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB"]
+    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB", "-ngl 99"]
 
 
 def test_a_row_says_how_much_of_it_could_come_from_other_files_here():
@@ -55,7 +56,7 @@ def test_a_queue_that_does_not_fit_the_disk_is_said_above():
 
 
 def test_a_machine_of_which_nothing_is_known_has_no_line():
-    plan = a_plan(a_variant(), free_bytes=None, ram_bytes=None, vram_bytes=None)
+    plan = a_plan(a_variant(), free_bytes=None, machine=None)
 
     assert "This machine" not in plan_text(plan)
 
@@ -66,7 +67,9 @@ def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
     text = plan_text(plan)
 
     assert [row[0] for row in rows_of(text)] == [" ", "*"]
-    assert "★ Q4_K_M is the usual choice. 5.0 GB, fits the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
+    assert (
+        "★ Q4_K_M is the usual choice. 5.0 GB, fits on the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
+    )
     assert plan_html(plan).count("★ recommended") == 1
 
 
@@ -85,7 +88,7 @@ def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_
 
 @pytest.mark.parametrize(
     ("size_gb", "fits"),
-    [(5, "GPU"), (10, "GPU, tight"), (16, "RAM"), (29, "RAM, tight"), (54, "too large")],
+    [(5, "GPU"), (16, "23 of 32 layers"), (54, "too large")],
 )
 def test_the_fit_is_the_best_place_it_fits_in(size_gb, fits):
     assert fits in cells_of(rows_of(plan_text(a_plan(a_variant("Q8_0", size_gb))))[0])
@@ -109,7 +112,7 @@ def test_what_an_estimate_does_not_know_is_said_once():
 
 
 def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
-    unknown = a_variant(memory=None, ram_fit="unknown", vram_fit="unknown")
+    unknown = a_variant(memory=None, placement=Placement("unknown"))
 
     text = plan_text(a_plan(unknown, context_tokens=None))
 
@@ -135,7 +138,7 @@ def test_a_gated_repository_names_the_page_and_the_login():
     refusal = (
         "owner/model-GGUF is gated: accept its terms on https://hub/owner/model, then log in with `hf auth login`."
     )
-    unknown = a_variant(memory=None, ram_fit="unknown", vram_fit="unknown")
+    unknown = a_variant(memory=None, placement=Placement("unknown"))
     best = replace(unknown, is_recommended=True, why="It is the usual choice.")
     plan = a_plan(best, gate="manual", has_access=False, context_tokens=None, refusal=refusal)
 
@@ -173,11 +176,11 @@ def test_a_fit_leaves_something_to_the_rest_of_the_machine(needed, available, fi
     assert fit_of(needed, available) == fit
 
 
-def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_five_lines():
+def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_seven_lines():
     text = plan_text(a_plan_of_25())
 
     assert len(rows_of(text)) == 25
-    assert len(text.splitlines()) == 3 + 1 + 25 + 2
+    assert len(text.splitlines()) == 5 + 1 + 25 + 2
     assert max(map(len, text.splitlines())) <= 130
 
 
@@ -189,3 +192,55 @@ def test_what_needs_no_download_is_not_advised_to_be_downloaded(fields, says):
 
     assert f"It is {says}." in text.splitlines()[2]
     assert "Download it" not in text
+
+
+def test_the_best_variant_that_fits_entirely_is_named_beside_the_usual_choice():
+    usual = a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice.")
+    plan = a_plan(usual, a_variant("Q6_K", 6.6), a_variant("Q8_0", 16), a_variant("F16", 30))
+
+    assert "Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well: %gguf queue 2" in plan_text(plan).splitlines()
+
+
+def test_a_smaller_variant_is_named_where_the_usual_choice_does_not_fit_entirely():
+    usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
+    plan = a_plan(a_variant("Q2_K", 9), usual)
+
+    assert "Q2_K (9.0 GB) fits your 12.0 GiB of GPU memory entirely: %gguf queue 1" in plan_text(plan).splitlines()
+
+
+def test_the_line_that_runs_the_recommended_variant_is_given():
+    usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
+
+    assert "Run it with: llama-server -m FILE -ngl 23 -c 8192 -np 1" in plan_text(a_plan(usual)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("placement", "says"),
+    [
+        (Placement("gpu", 32, 32, longest_gpu_context=49_152, has_gpu=True), "GPU, up to 48k"),
+        (Placement("gpu_reduced", 32, 32, 0, 8192, "q8_0", has_gpu=True), "GPU, q8_0 cache"),
+        (Placement("gpu_reduced", 32, 32, 0, 6144, has_gpu=True), "GPU, 6k context"),
+        (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "31 of 48 layers"),
+        (Placement("gpu_partly", 48, 48, 33, 8192, has_gpu=True), "GPU, experts of 33 of 48 layers in RAM"),
+        (Placement("ram", 0, 32, 0, 8192), "RAM"),
+        (Placement("too_large", 0, 32, 0, 8192), "too large"),
+    ],
+)
+def test_each_class_of_fit_has_its_words(placement, says):
+    assert says in cells_of(rows_of(plan_text(a_plan(a_variant(placement=placement))))[0])
+
+
+def test_a_projector_that_changes_the_class_is_said():
+    seeing = Placement("gpu_partly", 30, 32, 0, 8192, has_gpu=True)
+
+    assert "with its projector: 30 of 32 layers" in plan_text(a_plan(a_variant(placement_with_projector=seeing)))
+
+
+def test_all_gpus_and_what_is_free_are_in_the_first_lines():
+    machine = MachineMemory(64 * GIB, (Gpu("RTX 3090", 24 * GIB, 23 * GIB),) * 2, 50 * GIB)
+
+    assert (
+        plan_text(a_plan(a_variant(), machine=machine))
+        .splitlines()[1]
+        .startswith("This machine: 48.0 GiB on 2 GPUs (46.0 GiB free) · 64.0 GiB RAM (50.0 GiB free) · ")
+    )

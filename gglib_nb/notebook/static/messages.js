@@ -28,8 +28,8 @@
 /** @typedef {{kind: "reply", cid: string, ok: boolean, result?: any, error?: string,
  *   alternatives?: string[]}} Reply */
 /** @typedef {{key: string, label: string|null, size_bytes: number|null, bytes_to_go: number|null,
- *   free_bytes_after: number|null, bits_per_weight: number|null, file_count: number, ram_fit: string,
- *   vram_fit: string, is_complete: boolean, is_present: boolean, is_queued: boolean, is_recommended: boolean,
+ *   free_bytes_after: number|null, bits_per_weight: number|null, file_count: number, fit: string,
+ *   mood: string, arguments: string, is_complete: boolean, is_present: boolean, is_queued: boolean, is_recommended: boolean,
  *   why: string}} VariantChoice */
 /** @typedef {{kind: string, size_bytes: number|null}} CompanionChoice */
 /** @typedef {{repo_id: string, page_url: string|null, revision: string|null, free_bytes: number|null, context_tokens: number|null,

@@ -130,10 +130,7 @@ export function tagsOf(variant) {
     ["in the queue", "plain", variant.is_queued],
     ["incomplete on the Hub", "bad", !variant.is_complete],
     ["disk too full", "bad", variant.free_bytes_after !== null && variant.free_bytes_after < 0],
-    ["fits the GPU", "good", variant.vram_fit === "fits"],
-    ["fits", "good", variant.vram_fit !== "fits" && variant.ram_fit === "fits"],
-    ["tight in memory", "warn", variant.ram_fit === "tight"],
-    ["too large for memory", "bad", variant.ram_fit === "too large"],
+    [variant.fit, variant.mood, variant.fit !== ""],
   ];
   return tags.flatMap(([text, mood, holds]) => (holds ? [[text, mood]] : []));
 }

@@ -1,0 +1,320 @@
+"""How a model fits a machine, and with which arguments llama.cpp loads it that way. Pure arithmetic.
+
+llama.cpp splits the layers over all GPUs and keeps what does not fit in RAM: whole layers of a dense model (`-ngl`), the
+experts of some layers of a mixture (`--n-cpu-moe`). The cache of a layer is where its weights are. Five classes, best
+first; each is tried only where the one before fails:
+
+    gpu          all of it on the GPUs, with the context and cache that were asked for
+    gpu_reduced  all of it on the GPUs, with a q8_0 cache, else with less context, else with both
+    gpu_partly   some layers, or all but some experts, on the GPUs and the rest in RAM
+    ram          in RAM
+    too_large    more than there is
+
+Amounts are for one conversation at a time, so the arguments of llama-server say `-np 1`.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.memory import CELLS_ROUNDED_TO, CacheLayout, CacheType, cache_layout, overhead_bytes
+from gglib_nb.domain.values import Value
+
+FitClass = Literal["gpu", "gpu_reduced", "gpu_partly", "ram", "too_large", "unknown"]
+
+_MIB: Final = 1024**2
+# What a driver's context and a display take of a GPU; llama.cpp leaves 1 GiB free (`--fit-target`), which a full GPU
+# rarely needs.
+_GPU_RESERVE_BYTES: Final = 768 * _MIB
+# What the system and a notebook take of RAM.
+_RAM_RESERVE_BYTES: Final = 2048 * _MIB
+_RAM_RESERVE_SHARE: Final = 0.1
+_SHORTEST_CONTEXT: Final = 4096
+_LONGEST_CONTEXT: Final = 1 << 20
+_ALL_LAYERS: Final = 99
+_REDUCED_CACHE: Final[CacheType] = "q8_0"
+
+
+class Gpu(Value, frozen=True):
+    """One GPU that programs may use.
+
+    Attributes:
+        name: As its driver calls it.
+        total_bytes: Memory for models.
+        free_bytes: Free now; None unknown.
+        is_shared: Whether that is a part of the machine's RAM (Apple, AMD APU, NVIDIA Grace).
+    """
+
+    name: str
+    total_bytes: int
+    free_bytes: int | None = None
+    is_shared: bool = False
+
+
+class MachineMemory(Value, frozen=True):
+    """What there is in all, and what of it is free now.
+
+    Attributes:
+        ram_bytes: Memory this process may have, a container's limit respected.
+        gpus: All that `CUDA_VISIBLE_DEVICES` and its like leave visible; empty without one, or where none can be asked.
+        ram_free_bytes: Free now; None unknown.
+    """
+
+    ram_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    ram_free_bytes: int | None = None
+
+    @property
+    def vram_bytes(self) -> int | None:
+        """Of all GPUs together; None without one."""
+        return sum(gpu.total_bytes for gpu in self.gpus) or None
+
+    @property
+    def vram_free_bytes(self) -> int | None:
+        """Free now on all GPUs together; None without one, or where one is unknown."""
+        free = [gpu.free_bytes for gpu in self.gpus]
+        return None if not free or None in free else sum(amount for amount in free if amount is not None)
+
+    @property
+    def is_unified(self) -> bool:
+        """Whether the GPUs use the machine's RAM."""
+        return any(gpu.is_shared for gpu in self.gpus)
+
+    @property
+    def gpu_budget_bytes(self) -> int:
+        """What models may take of the GPUs."""
+        return sum(gpu.total_bytes - (0 if gpu.is_shared else _GPU_RESERVE_BYTES) for gpu in self.gpus)
+
+    @property
+    def ram_budget_bytes(self) -> int:
+        """What models may take of RAM."""
+        return max(0, self.ram_bytes - max(_RAM_RESERVE_BYTES, int(self.ram_bytes * _RAM_RESERVE_SHARE)))
+
+
+class Placement(Value, frozen=True):
+    """Where a model goes and how to load it there.
+
+    Attributes:
+        fit: The class; the module's text lists them.
+        gpu_layers: Layers on the GPUs, wholly or but for their experts.
+        layer_count: Of how many.
+        cpu_expert_layers: Layers of a mixture whose experts stay in RAM.
+        context_tokens: The context it goes with.
+        cache_type: The cache it goes with.
+        gpu_bytes: What it takes of the GPUs.
+        ram_bytes: What it takes of RAM beside that.
+        longest_gpu_context: With all of it on the GPUs and the cache that was asked for, the longest context, at most what
+            the model was trained for; None where no context of 4,096 tokens fits, and without a GPU.
+        fits_now: Whether it fits what is free now; None where that is unknown.
+        has_gpu: Whether the machine has a GPU at all.
+    """
+
+    fit: FitClass
+    gpu_layers: int = 0
+    layer_count: int = 0
+    cpu_expert_layers: int = 0
+    context_tokens: int = 0
+    cache_type: CacheType = "f16"
+    gpu_bytes: int = 0
+    ram_bytes: int = 0
+    longest_gpu_context: int | None = None
+    fits_now: bool | None = None
+    has_gpu: bool = False
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """How llama-server is started for it; empty where it cannot be."""
+        if self.fit in ("too_large", "unknown"):
+            return ()
+        whole = self.gpu_layers == self.layer_count > 0
+        layers = ("-ngl", str(_ALL_LAYERS if whole else self.gpu_layers)) if self.has_gpu else ()
+        experts = ("--n-cpu-moe", str(self.cpu_expert_layers)) if self.cpu_expert_layers else ()
+        cache = () if self.cache_type == "f16" else ("-ctk", self.cache_type, "-ctv", self.cache_type, "-fa", "on")
+        return (*layers, *experts, "-c", str(self.context_tokens), *cache, "-np", "1")
+
+
+class ModelShape(NamedTuple):
+    """What placing needs to know of a model.
+
+    Attributes:
+        header: Of its (first) file.
+        weights_bytes: All its files, and what is loaded with them.
+        layout: What its layers keep.
+        block_bytes: Weights of one layer, about.
+        expert_bytes: Of that the experts of a mixture; 0 without.
+        dense_blocks: Layers at the front that have no experts.
+    """
+
+    header: GgufHeader
+    weights_bytes: int
+    layout: CacheLayout
+    block_bytes: int
+    expert_bytes: int
+    dense_blocks: int
+
+    def block_cache(self, context_tokens: int, cache_type: CacheType) -> list[int]:
+        """Cache and state of each layer."""
+        caches = self.layout.layer_bytes(context_tokens, 1, cache_type)
+        return [cache + state for cache, state in zip(caches, self.layout.state_bytes(), strict=True)]
+
+    def total(self, context_tokens: int, cache_type: CacheType, devices: int = 1) -> int:
+        """All of it in one place; every device has its own buffers."""
+        cache = sum(self.block_cache(context_tokens, cache_type))
+        return self.weights_bytes + cache + max(1, devices) * overhead_bytes(self.header, context_tokens)
+
+
+def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -> ModelShape | None:
+    """The shape of a model; None where its header does not tell.
+
+    Args:
+        header: Of its (first) file.
+        weights_bytes: All its files.
+        beside_bytes: What is loaded with it, such as a projector.
+    """
+    layout = cache_layout(header)
+    if layout is None or not header.block_count:
+        return None
+    blocks = header.block_count
+    width = header.embedding_length or 0
+    dense_blocks = header.of_model("leading_dense_block_count") or 0
+    embeddings = 2 * width * (header.vocabulary_size or 0)
+    experts = (header.expert_count or 0) * 3 * width * (header.at_layer("expert_feed_forward_length", blocks - 1) or 0)
+    rest = _rest_parameters(header, width)
+    total = embeddings + blocks * rest + max(0, blocks - dense_blocks) * experts
+    expert_bytes = int(weights_bytes * experts / total) if total else 0
+    of_embeddings = int(weights_bytes * embeddings / total) if total else 0
+    of_experts = expert_bytes * max(0, blocks - dense_blocks)
+    return ModelShape(
+        header,
+        weights_bytes + beside_bytes,
+        layout,
+        max(0, weights_bytes - of_embeddings - of_experts) // blocks + expert_bytes,
+        expert_bytes,
+        dense_blocks,
+    )
+
+
+def _rest_parameters(header: GgufHeader, width: int) -> int:
+    """Of one layer without its experts: attention, and the feed-forward part that every token goes through."""
+    heads = header.at_layer("attention.head_count", 0) or 1
+    heads_kv = header.at_layer("attention.head_count_kv", 0) or heads
+    head = header.key_length or width // heads
+    feed = header.of_model("expert_shared_feed_forward_length") or 0
+    if not header.expert_count:
+        feed = header.at_layer("feed_forward_length", 0) or 4 * width
+    return 2 * width * head * (heads + heads_kv) + 3 * width * feed
+
+
+def place(
+    shape: ModelShape | None, machine: MachineMemory, context_tokens: int, cache_type: CacheType = "f16"
+) -> Placement:
+    """Where a model goes: the first class of the module's text that holds it.
+
+    Args:
+        shape: None where the header does not tell; the class is then unknown.
+        machine: What there is. Whether a model fits is decided by all of it; `fits_now` by what is free.
+        context_tokens: Of the conversation.
+        cache_type: How keys and values are stored, where that fits.
+    """
+    if shape is None:
+        return Placement("unknown")
+    if machine.gpus and (found := _on_gpus(shape, machine, context_tokens, cache_type)) is not None:
+        return _with_free(found, machine)
+    if machine.gpus and (found := _split(shape, machine, context_tokens, cache_type)) is not None:
+        return _with_free(found, machine)
+    for context, cache in _reductions(shape, machine.ram_budget_bytes, 1, context_tokens, cache_type):
+        needed = shape.total(context, cache)
+        found = Placement("ram", 0, _blocks(shape), 0, context, cache, 0, needed)
+        return _with_free(found, machine)
+    return Placement("too_large", 0, _blocks(shape), 0, context_tokens, cache_type)
+
+
+def longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
+    """The longest context that goes into a budget, at most what the model was trained for; None below 4,096 tokens."""
+    most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT) // CELLS_ROUNDED_TO
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if shape.total(middle * CELLS_ROUNDED_TO, cache_type, devices) <= budget_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    context = low * CELLS_ROUNDED_TO
+    return context if context >= min(_SHORTEST_CONTEXT, most * CELLS_ROUNDED_TO) > 0 else None
+
+
+def _blocks(shape: ModelShape) -> int:
+    return shape.header.block_count or 0
+
+
+def _split_budget(shape: ModelShape, machine: MachineMemory) -> int:
+    """What layers can take of several GPUs: at the end of each, part of a layer stays free."""
+    return machine.gpu_budget_bytes - (len(machine.gpus) - 1) * shape.block_bytes
+
+
+def _on_gpus(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache_type: CacheType) -> Placement | None:
+    budget, devices, blocks = _split_budget(shape, machine), len(machine.gpus), _blocks(shape)
+    longest = longest_context(shape, budget, devices, cache_type)
+    for context, cache in _reductions(shape, budget, devices, context_tokens, cache_type):
+        is_whole = (context, cache) == (context_tokens, cache_type)
+        needed = shape.total(context, cache, devices)
+        fit: FitClass = "gpu" if is_whole else "gpu_reduced"
+        return Placement(fit, blocks, blocks, 0, context, cache, needed, 0, longest)
+    return None
+
+
+def _reductions(
+    shape: ModelShape, budget_bytes: int, devices: int, context_tokens: int, cache_type: CacheType
+) -> Iterable[tuple[int, CacheType]]:
+    """What goes into a budget, the least reduced first: as asked, with a smaller cache, with less context, with both."""
+    smaller: CacheType = _REDUCED_CACHE if cache_type == "f16" else cache_type
+    for cache in dict.fromkeys((cache_type, smaller)):
+        if shape.total(context_tokens, cache, devices) <= budget_bytes:
+            yield context_tokens, cache
+    for cache in dict.fromkeys((cache_type, smaller)):
+        longest = longest_context(shape, budget_bytes, devices, cache)
+        if longest is not None and longest < context_tokens:
+            yield longest, cache
+
+
+def _split(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache_type: CacheType) -> Placement | None:
+    """All but some experts on the GPUs; else some layers, the last ones; None where the rest is more than RAM holds."""
+    blocks, devices = _blocks(shape), len(machine.gpus)
+    budget = _split_budget(shape, machine)
+    everything = shape.total(context_tokens, cache_type, devices)
+    if shape.expert_bytes:
+        missing = everything - budget
+        layers = shape.dense_blocks + -(-missing // shape.expert_bytes)
+        if layers <= blocks:
+            in_ram = (layers - shape.dense_blocks) * shape.expert_bytes
+            found = Placement(
+                "gpu_partly", blocks, blocks, layers, context_tokens, cache_type, everything - in_ram, in_ram
+            )
+            return found if _rest_fits(found, machine) else None
+    caches = shape.block_cache(context_tokens, cache_type)
+    caches = [0] * (blocks - len(caches)) + caches
+    taken, count = devices * overhead_bytes(shape.header, context_tokens), 0
+    for cache in reversed(caches):
+        if taken + shape.block_bytes + cache > budget:
+            break
+        taken, count = taken + shape.block_bytes + cache, count + 1
+    if not 0 < count < blocks:
+        return None
+    found = Placement("gpu_partly", count, blocks, 0, context_tokens, cache_type, taken, max(0, everything - taken))
+    return found if _rest_fits(found, machine) else None
+
+
+def _rest_fits(found: Placement, machine: MachineMemory) -> bool:
+    """Whether what is not on the GPUs fits RAM, of which shared GPUs have taken their part."""
+    taken = found.gpu_bytes if machine.is_unified else 0
+    return found.ram_bytes + taken <= machine.ram_budget_bytes
+
+
+def _with_free(found: Placement, machine: MachineMemory) -> Placement:
+    free_gpu, free_ram = machine.vram_free_bytes, machine.ram_free_bytes
+    on_gpu = None if found.gpu_bytes and free_gpu is None else found.gpu_bytes <= (free_gpu or 0)
+    in_ram = None if found.ram_bytes and free_ram is None else found.ram_bytes <= (free_ram or 0)
+    fits_now = None if None in (on_gpu, in_ram) else bool(on_gpu and in_ram)
+    return replace(found, fits_now=fits_now, has_gpu=bool(machine.gpus))
