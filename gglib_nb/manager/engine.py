@@ -197,10 +197,6 @@ class Engine:
                     self._send(wire.DiscardPartials(targets))
             case do.LimitBandwidth(bytes_per_second):
                 self.configure(bandwidth_limit_bytes_per_second=bytes_per_second)
-            case do.LimitConnections(max_connections):
-                self.configure(max_connections=max_connections)
-            case do.WaitForNetwork(network_wait_s):
-                self.configure(network_wait_s=network_wait_s)
             case do.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
                 if self._engine is not None:

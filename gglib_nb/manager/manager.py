@@ -109,7 +109,7 @@ class DownloadManager:
     pause_all = _coroutine(SyncOperations.pause_all)
     resume_all = _coroutine(SyncOperations.resume_all)
     clear_ended = _coroutine(SyncOperations.clear_ended)
-    discard = _coroutine(SyncOperations.discard)
+    put_back = _coroutine(SyncOperations.put_back)
     retry = _coroutine(SyncOperations.retry)
     clear_failed = _coroutine(SyncOperations.clear_failed)
     set_max_queue_size = _coroutine(SyncOperations.set_max_queue_size)

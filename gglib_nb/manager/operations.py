@@ -29,6 +29,7 @@ from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import checked_setting
 
 _DRAIN_S: Final = 5.0
+_ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
 
 IdLike = DownloadId | str
 
@@ -193,8 +194,34 @@ class QueueOperations(Operations):
 
     @operation
     def cancel_download(self, id: IdLike, *, discard: bool = False) -> None:  # noqa: A002
-        """Cancels one download with all its shards; `discard` deletes what was fetched of it."""
+        """Cancels one download with all its shards. What was fetched is kept for a resume.
+
+        What is already being registered is complete, so a cancel changes nothing.
+
+        Args:
+            id: A pending or active download.
+            discard: Delete what was fetched; also of one that was cancelled or has failed, which leaves the lists then.
+
+        Raises:
+            NotInQueueError: There is no such download.
+        """
         self._post(on.CancelRequested(_id(id), discard, time.time()))
+
+    @operation
+    def put_back(self, id: IdLike) -> int:  # noqa: A002
+        """Puts a cancelled or removed download back in its place, with all its options, paused or not started as it was.
+
+        Returns:
+            Its position; 0 where it runs.
+
+        Raises:
+            NotInQueueError: No cancelled or removed download has that id.
+            QueueFullError: As many downloads wait as may.
+            AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
+        """
+        self._parts.engine.start()
+        position: int = self._post(on.PutBackRequested(_id(id), time.time()))
+        return position
 
     @operation
     def cancel_group(self, group_id: str) -> None:
@@ -240,29 +267,28 @@ class QueueOperations(Operations):
 
     @operation
     def pause_all(self) -> None:
-        """Holds everything back: what waits first, so that nothing starts meanwhile."""
-        items = self._parts.queue.snapshot.items
-        for item in reversed(items):
-            if item.status is not DownloadStatus.REGISTERING:
-                self._post(on.PauseRequested(item.id, time.time()))
+        """Holds back everything that is active, queued or being listed."""
+        self._post(on.AllPauseRequested(time.time()))
 
     @operation
     def resume_all(self) -> None:
         """Lets everything that is paused run again, in its order."""
         self._parts.engine.start()
-        for item in self._parts.queue.snapshot.items:
-            if item.status is DownloadStatus.PAUSED:
-                self._post(on.ResumeRequested(item.id, time.time()))
+        self._post(on.AllResumeRequested(time.time()))
 
     @operation
     def clear_ended(self, status: DownloadStatus | str) -> None:
-        """Takes what ended in this way (`completed`, `failed`, `cancelled`) off the lists; files and partial files stay."""
-        self._post(on.EndedCleared(DownloadStatus(status)))
+        """Takes what ended in this way off the lists; files and partial files stay.
 
-    @operation
-    def discard(self, id: IdLike) -> None:  # noqa: A002
-        """Takes a cancelled or failed download off the lists and deletes its partial files."""
-        self._post(on.EndedDiscarded(_id(id)))
+        Args:
+            status: `completed`, `failed` or `cancelled`.
+
+        Raises:
+            RequestError: It is none of these.
+        """
+        if status not in _ENDED:
+            raise RequestError(f"{str(status)!r} is no way to end; write one of {', '.join(_ENDED)}.")
+        self._post(on.EndedCleared(DownloadStatus(status)))
 
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
@@ -275,7 +301,7 @@ class QueueOperations(Operations):
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
         """Forgets one failed download, or all of them where None."""
-        self._post(on.FailuresCleared(None if id is None else _id(id)))
+        self._post(on.EndedCleared(DownloadStatus.FAILED) if id is None else on.FailureCleared(_id(id)))
 
     # Limits ------------------------------------------------------------------------------------------------------
 
@@ -336,7 +362,9 @@ class QueueOperations(Operations):
         Raises:
             InvalidConfigError: It is not such a number.
         """
-        self._post(on.ConnectionLimitChanged(checked_setting("max_connections", max_connections)))
+        limit = checked_setting("max_connections", max_connections)
+        self._parts.engine.configure(max_connections=limit)
+        settled(self._parts.queue.note(max_connections=limit))
 
     @operation
     def set_network_wait(self, network_wait_s: int) -> None:
@@ -345,7 +373,9 @@ class QueueOperations(Operations):
         Raises:
             InvalidConfigError: It is not a whole number of at least 1.
         """
-        self._post(on.NetworkWaitChanged(network_wait_s))
+        wait_s = checked_setting("network_wait_s", network_wait_s)
+        self._parts.engine.configure(network_wait_s=wait_s)
+        settled(self._parts.queue.note(network_wait_s=wait_s))
 
     @operation
     def set_download_hours(self, hours: DailyHours | str | None) -> None:
@@ -365,7 +395,7 @@ class QueueOperations(Operations):
     @operation
     def get_queue_snapshot(self) -> QueueSnapshot:
         """Queued, active and recently ended downloads, with shards, rates and notices."""
-        return settled(self._parts.queue.ask(lambda machine: machine.snapshot()))
+        return settled(self._parts.queue.look())
 
     @operation
     def active_count(self) -> int:

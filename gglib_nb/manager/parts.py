@@ -18,9 +18,9 @@ from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import Calls, public_error, settled
 from gglib_nb.manager.engine import Engine
+from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.machine_memory import ram_bytes
 from gglib_nb.manager.model_files import refuse_lost_folder
-from gglib_nb.manager.queue_keeper import QueueKeeper
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.thread_pool import DaemonThreadPool
@@ -34,6 +34,8 @@ from gglib_nb.system import call_in_forked_children
 
 # More at once only make the Hub refuse for a while.
 _HUB_THREADS: Final = 4
+# What writing the last state of the queue may take of the time in which a manager closes.
+_KEEP_S: Final = 1.0
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -72,12 +74,11 @@ class Parts:
             max_size=config.max_queue_size,
             max_concurrent=config.max_concurrent,
             bandwidth_limit=config.bandwidth_limit_bytes_per_second,
-            max_connections=config.max_connections,
-            network_wait_s=config.network_wait_s,
             hours=config.hours,
             is_open=config.hours is None or config.hours.contains(local_time()),
         )
-        self.queue: Final = QueueThread(machine, self._run)
+        beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
+        self.queue: Final = QueueThread(machine, self._run, beside)
         self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
         self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, ram_bytes)
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
@@ -146,7 +147,7 @@ class Parts:
         stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
         stopping.start()
         self._writer.close()
-        self.keeper.close()
+        self.keeper.close(min(_KEEP_S, deadline_s - time.monotonic()))
         self.queue.close(max(0.0, deadline_s - time.monotonic()))
         self._hub_threads.close()
         self.calls.close()

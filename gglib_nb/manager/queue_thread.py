@@ -12,15 +12,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from datetime import time as time_of_day
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain import events as announced
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredQueue
 from gglib_nb.errors import (
@@ -42,12 +43,15 @@ _PUBLISH_EVERY_S: Final = 0.1
 # The wall clock may be set forward or back, and a machine that was asleep has lost count.
 _CLOCK_EVERY_S: Final = 30.0
 
+# Notices of something that happened once: a user who changes the queue has seen them.
+_READ_BY_THEN: Final = ("adopted", "partials")
+
 _log: Final = logging.getLogger("gglib_nb")
 
 _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 Listener = Callable[[QueueSnapshot], None]
-EventListener = Callable[[told.QueueEvent], None]
+EventListener = Callable[[announced.QueueEvent], None]
 
 
 def local_time() -> time_of_day:
@@ -78,6 +82,7 @@ class QueueThread:
     Args:
         machine: Touched by nothing else from now on.
         run: Carries out an effect; must not wait.
+        beside: Fields of the snapshot that are not the machine's.
         clock: The clock on the wall, for the hours in which downloads run.
     """
 
@@ -85,6 +90,7 @@ class QueueThread:
         self,
         machine: QueueMachine,
         run: Callable[[do.Work], None],
+        beside: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], time_of_day] = local_time,
     ) -> None:
         self._machine: Final = machine
@@ -94,7 +100,10 @@ class QueueThread:
         # An RLock, since the garbage collector may call back in the middle of a post.
         self._lock = threading.RLock()
         self._refusal = ""
-        self._snapshot = machine.snapshot()
+        self._beside: Final[dict[str, Any]] = dict(beside)
+        self._notices: Final[dict[str, QueueNotice]] = {}
+        self._notes = 0
+        self._snapshot = self._seen()
         self._published = self._snapshot
         self._publish_at_s = 0.0
         self._clock_at_s = 0.0
@@ -144,6 +153,37 @@ class QueueThread:
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
         """Asks the machine something between two events; the question must not change it."""
         return self._put(lambda: question(self._machine))
+
+    def look(self) -> "Future[QueueSnapshot]":
+        """The queue after everything that was posted before."""
+        return self._put(self._seen)
+
+    def note(self, **fields: Any) -> "Future[None]":  # noqa: ANN401 - of the snapshot
+        """Changes fields of the snapshot that are not the machine's: settings, and the downloads of other kernels."""
+
+        def act() -> None:
+            self._beside.update(fields)
+            self._note()
+
+        return self._put(act)
+
+    def give_notice(self, notice: QueueNotice) -> None:
+        """Shows a notice about the queue as a whole, in the place of an earlier one of its kind."""
+
+        def act() -> None:
+            self._notices[notice.kind] = notice
+            self._note()
+
+        self._put_quietly(act)
+
+    def withdraw_notice(self, kind: str) -> None:
+        """Takes a notice back."""
+
+        def act() -> None:
+            self._notices.pop(kind, None)
+            self._note()
+
+        self._put_quietly(act)
 
     def ask_stored(self) -> "Future[StoredQueue]":
         """What of the queue has to outlive the process."""
@@ -209,7 +249,7 @@ class QueueThread:
 
         def act() -> None:
             self._event_listeners[listener] = ended
-            _call(listener, told.SnapshotChanged(self._machine.snapshot()))
+            _call(listener, announced.SnapshotChanged(self._seen()))
 
         def end() -> None:
             self._event_listeners.pop(listener, None)
@@ -291,7 +331,7 @@ class QueueThread:
     def _next(self) -> _Posted | None:
         """What was posted; None when it is time to publish, or a deadline has come."""
         times = [one.deadline_s for one in self._conditions.values() if one.deadline_s is not None]
-        if self._machine_moved():
+        if self._has_changed():
             times.append(self._publish_at_s)
         if self._machine.hours is not None:
             times.append(self._clock_at_s)
@@ -321,8 +361,11 @@ class QueueThread:
         effects = self._machine.handle(event)
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
+        if isinstance(event, on.Request):
+            for kind in _READ_BY_THEN:
+                self._notices.pop(kind, None)
         if not isinstance(event, on.TransferProgressed):
-            self._snapshot = self._machine.snapshot()  # what is told below finds it there
+            self._snapshot = self._seen()  # what is told below finds it there
         for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
@@ -338,8 +381,8 @@ class QueueThread:
         except Exception:  # noqa: BLE001 - the effects behind it have to be carried out all the same
             _log.exception("The download queue could not have %s done", type(effect).__name__)
 
-    def _announce(self, event: told.QueueEvent) -> None:
-        if isinstance(event, told.DownloadCompleted | told.DownloadFailed | told.DownloadCancelled):
+    def _announce(self, event: announced.QueueEvent) -> None:
+        if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
             for future in self._waiters.pop(event.download.id, ()):
                 _settle(future, event.download)
         for listener in list(self._event_listeners):
@@ -369,18 +412,30 @@ class QueueThread:
                 del self._conditions[future]
                 succeed(future, None)
 
-    def _machine_moved(self) -> bool:
-        return self._machine.version != self._published.version
+    def _seen(self) -> QueueSnapshot:
+        notices = tuple(self._notices.values())
+        return replace(self._machine.snapshot(), version=self._version, notices=notices, **self._beside)
+
+    def _note(self) -> None:
+        self._notes += 1
+        self._snapshot = self._seen()
+
+    @property
+    def _version(self) -> int:
+        return self._machine.version + self._notes
+
+    def _has_changed(self) -> bool:
+        return self._version != self._published.version
 
     def _publish(self) -> None:
-        if not self._machine_moved() or time.monotonic() < self._publish_at_s:
+        if not self._has_changed() or time.monotonic() < self._publish_at_s:
             return
-        self._snapshot = self._published = self._machine.snapshot()
+        self._snapshot = self._published = self._seen()
         self._publish_at_s = time.monotonic() + _PUBLISH_EVERY_S
         for listener in self._listeners:
             _call(listener, self._snapshot)
         for event_listener in list(self._event_listeners):
-            _call(event_listener, told.SnapshotChanged(self._snapshot))
+            _call(event_listener, announced.SnapshotChanged(self._snapshot))
 
     def _end(self) -> None:
         """Answers every future that was given out; nothing is taken from now on."""

@@ -158,7 +158,7 @@ _ACTIONS: Final[Mapping[str, Callable[["SyncOperations", Any], Any]]] = {
     "pause": _about(lambda operations, name: operations.pause(name)),
     "resume": _about(lambda operations, name: operations.resume(name)),
     "run_now": _about(lambda operations, name: operations.run_now(name)),
-    "discard": _about(lambda operations, name: operations.discard(name)),
+    "discard": _about(lambda operations, name: operations.cancel_download(name, discard=True)),
     "retry": _about(lambda operations, name: operations.retry(name)),
     "dismiss": _about(lambda operations, name: operations.clear_failed(name)),
     "retry_all": _retry_all,

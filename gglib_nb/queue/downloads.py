@@ -4,7 +4,8 @@ Passive: `gglib_nb.queue.machine` adds and removes, and is the only one to do so
 a download is stands here, so that its sentence stands once.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
@@ -12,10 +13,13 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredDownload
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
-from gglib_nb.queue.index import EntryIndex
 
 _ENDED_KEPT: Final = 200
 """Ended downloads kept for show; a session of weeks must not grow without end. Failures are never dropped for it."""
+
+
+_Found = dict[Entry, None]  # a set that keeps its order
+_Index = dict[Hashable, _Found]
 
 
 class Stop:
@@ -50,8 +54,8 @@ class Downloads:
         self.active: dict[int, Entry] = {}
         self.stopping: dict[int, Stop] = {}
         self.ended: list[Entry] = []
-        self._live: Final = EntryIndex()
-        self._over: Final = EntryIndex()
+        self._live: Final[_Index] = {}
+        self._over: Final[_Index] = {}
 
     def live(self) -> Iterator[Entry]:
         """Active ones first, then the pending ones in their order."""
@@ -68,12 +72,12 @@ class Downloads:
     def add_pending(self, entry: Entry, index: int | None = None) -> None:
         """Adds one that waits: as the last, or before the one at `index`."""
         self.pending.insert(len(self.pending) if index is None else index, entry)
-        self._live.add(entry)
+        _add(self._live, entry)
 
     def remove_pending(self, entry: Entry) -> None:
         """Removes one that waited."""
         self.pending.remove(entry)
-        self._live.remove(entry)
+        _remove(self._live, entry)
 
     def move_pending(self, entry: Entry, position: int) -> int:
         """Gives one that waits another position, out of range the nearest; returns it."""
@@ -85,22 +89,23 @@ class Downloads:
     def add_active(self, attempt: int, entry: Entry) -> None:
         """Adds one that runs."""
         self.active[attempt] = entry
-        self._live.add(entry)
+        _add(self._live, entry)
 
     def remove_active(self, attempt: int) -> Entry:
         """Removes one that ran."""
         entry = self.active.pop(attempt)
-        self._live.remove(entry)
+        _remove(self._live, entry)
         return entry
 
     def add_alias(self, entry: Entry, id: DownloadId) -> None:  # noqa: A002
         """Has a live one answer to one more id."""
-        self._live.add_alias(entry, id)
+        entry.answer_also_to(id)
+        _add(self._live, entry)
 
     def add_ended(self, entry: Entry) -> None:
         """Adds an ended download, and lets the oldest go where there are too many."""
         self.ended.append(entry)
-        self._over.add(entry)
+        _add(self._over, entry)
         passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
         if len(passing) > _ENDED_KEPT:
             self.remove_ended(passing[0])
@@ -108,16 +113,12 @@ class Downloads:
     def remove_ended(self, entry: Entry) -> None:
         """Removes an ended download."""
         self.ended.remove(entry)
-        self._over.remove(entry)
+        _remove(self._over, entry)
 
     def forget_ended(self, plan: PlannedDownload) -> None:
         """Removes what earlier downloads of the same came to."""
-        for entry in self._over.same_as(plan):
+        for entry in _same_as(self._over, plan):
             self.remove_ended(entry)
-
-    def forget_failures(self) -> None:
-        """Removes the failures."""
-        self.forget_ended_as(DownloadStatus.FAILED)
 
     def forget_ended_as(self, status: DownloadStatus) -> None:
         """Removes what ended in this way."""
@@ -141,7 +142,9 @@ class Downloads:
         """
         stop = self.stopping[attempt]
         is_pending = stop.entry.status.is_pending
-        if stop.plan != stop.entry.plan or not (is_pending or stop.entry in self.ended):
+        plan = stop.entry.plan
+        is_wanted = replace(stop.plan, add_to_db=plan.add_to_db) == plan
+        if not is_wanted or not (is_pending or stop.entry in self.ended):
             return None
         if is_pending:
             self.remove_pending(stop.entry)
@@ -166,20 +169,20 @@ class Downloads:
 
     def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The pending or active download meant by `id`; its own id goes before what another one answers to as well."""
-        found = self._live.answering_to(id)
+        found = _answering_to(self._live, id)
         return self._first_live([one for one in found if str(one.plan.id).casefold() == str(id).casefold()] or found)
 
     def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest ended download meant by `id`."""
-        return self._newest_ended(self._over.answering_to(id))
+        return self._newest_ended(_answering_to(self._over, id))
 
     def same(self, plan: PlannedDownload) -> Entry | None:
         """The live download that is the same one, or that answers to its id already."""
-        return self._first_live(self._live.same_as(plan))
+        return self._first_live(_same_as(self._live, plan))
 
     def same_ended(self, plan: PlannedDownload) -> bool:
         """Whether an ended download is the same one, or answers to its id."""
-        return bool(self._over.same_as(plan))
+        return bool(_same_as(self._over, plan))
 
     def stop_of(self, entry: Entry) -> Stop | None:
         """The stop that is under way for an entry."""
@@ -206,17 +209,6 @@ class Downloads:
             raise NotInQueueError(f"{id} is {ended.status} and no longer in the queue.")
         raise NotInQueueError(f"There is no download {id} in the queue. `status` shows what is there.")
 
-    def stoppable(self, id: DownloadId) -> Entry:  # noqa: A002
-        """The live download meant by `id`, of which something is left to do.
-
-        Raises:
-            NotInQueueError: There is none, or its files are in their place already.
-        """
-        entry = self.known(id)
-        if entry.status is DownloadStatus.REGISTERING:
-            raise NotInQueueError(f"{entry.plan.id} is complete and being registered; nothing is left to stop.")
-        return entry
-
     def waiting(self, id: DownloadId, otherwise: str) -> Entry:  # noqa: A002
         """The pending download meant by `id`.
 
@@ -228,15 +220,20 @@ class Downloads:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
         return entry
 
-    def discardable(self, id: DownloadId) -> Entry:  # noqa: A002
-        """The cancelled or failed download meant by `id`.
+    def unfinished(self, id: DownloadId) -> Entry | None:  # noqa: A002
+        """The newest cancelled or failed download meant by `id`; None where there is none, or where one is live."""
+        left = [one for one in _answering_to(self._over, id) if one.status is not DownloadStatus.COMPLETED]
+        return self._newest_ended(left) if self.find_live(id) is None else None
+
+    def cancelled(self, id: DownloadId) -> Entry:  # noqa: A002
+        """The newest cancelled download meant by `id`.
 
         Raises:
             NotInQueueError: There is none.
         """
-        left = [one for one in self._over.answering_to(id) if one.status is not DownloadStatus.COMPLETED]
-        if (entry := self._newest_ended(left)) is None or self.find_live(id) is not None:
-            raise NotInQueueError(f"{id} is neither cancelled nor failed, so nothing of it is thrown away.")
+        found = [one for one in _answering_to(self._over, id) if one.status is DownloadStatus.CANCELLED]
+        if (entry := self._newest_ended(found)) is None:
+            raise NotInQueueError(f"No cancelled or removed download matches {id}, so none can be put back.")
         return entry
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
@@ -246,7 +243,7 @@ class Downloads:
             NotInQueueError: There is none. One that is live cannot be `what` (`retried`); of an unknown one the text
                 ends with `otherwise`.
         """
-        ended = self._over.answering_to(id)
+        ended = _answering_to(self._over, id)
         failures = [entry for entry in ended if entry.status is DownloadStatus.FAILED]
         if (entry := self._newest_ended(failures)) is not None:
             return entry
@@ -305,7 +302,7 @@ class Downloads:
         """
         others = [
             entry
-            for entry in self._live.sharing_targets(plan)
+            for entry in {entry: None for target in plan.targets for entry in self._live.get(target, ())}
             if entry.status is not DownloadStatus.REGISTERING and _collide(entry.plan, plan)
         ]
         if (other := self._first_live(others)) is not None:
@@ -349,8 +346,8 @@ class Downloads:
         _hold(len(set(held)) == len(held), "two attempts hold one target")
         entries = [*self.live(), *self.ended]
         _hold(len(set(entries)) == len(entries), "one download in two places")
-        _hold(not self._live.differs_from(self.live()), "the index of live downloads finds others")
-        _hold(not self._over.differs_from(self.ended), "the index of ended downloads finds others")
+        _hold(self._live == _indexed(self.live()), "the index of live downloads finds others")
+        _hold(self._over == _indexed(self.ended), "the index of ended downloads finds others")
 
     def _first_live(self, entries: Collection[Entry]) -> Entry | None:
         """Of several, and there hardly ever are, the one that comes first."""
@@ -359,6 +356,50 @@ class Downloads:
     def _newest_ended(self, entries: Collection[Entry]) -> Entry | None:
         newest_first = (entry for entry in reversed(self.ended) if entry in entries)
         return next(newest_first if len(entries) > 1 else iter(entries), None)
+
+
+def _keys(entry: Entry) -> Iterator[Hashable]:
+    """What an entry is found by, of four kinds that cannot be mistaken for each other: a triple, a pair, ids, and paths.
+
+    An entry's plan must not change while it is in an index.
+    """
+    yield entry.plan.identity
+    yield _by_name(entry.plan.id)
+    yield from entry.aliases
+    yield from entry.plan.targets
+
+
+def _by_name(id: DownloadId) -> Hashable:  # noqa: A002
+    return ("id", str(id).casefold())
+
+
+def _add(index: _Index, entry: Entry) -> None:
+    for key in _keys(entry):
+        index.setdefault(key, {})[entry] = None
+
+
+def _remove(index: _Index, entry: Entry) -> None:
+    for key in _keys(entry):
+        del index[key][entry]
+        if not index[key]:
+            del index[key]
+
+
+def _indexed(entries: Iterable[Entry]) -> _Index:
+    index: _Index = {}
+    for entry in entries:
+        _add(index, entry)
+    return index
+
+
+def _answering_to(index: _Index, id: DownloadId) -> _Found:  # noqa: A002
+    """Those that a caller may mean by `id`; the case of a quantization does not matter."""
+    return index.get(_by_name(id), {}) | index.get(id, {})
+
+
+def _same_as(index: _Index, plan: PlannedDownload) -> _Found:
+    """Those that have the same commit and variant, or that a caller could not tell apart."""
+    return index.get(plan.identity, {}) | _answering_to(index, plan.id)
 
 
 def _hold(condition: bool, broken: str) -> None:

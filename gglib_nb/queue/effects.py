@@ -1,15 +1,14 @@
 """What the queue machine wants done, in the order in which it has to be done. Imperative; values only."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from gglib_nb.domain.download import HostFolder, PlannedDownload, StoredFile
 from gglib_nb.domain.events import QueueEvent
 from gglib_nb.domain.references import DownloadId
 
 
-@dataclass(frozen=True, slots=True)
-class QueuePosition:
-    """Where a queued download stands.
+class QueuePosition(Struct, frozen=True):
+    """Where a queued download is.
 
     Attributes:
         id: The queue's id for it.
@@ -26,58 +25,38 @@ class QueuePosition:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class StartTransfer:
+class StartTransfer(Struct, frozen=True):
     """Have the engine fetch the plan's files."""
 
     attempt: int
     plan: PlannedDownload
 
 
-@dataclass(frozen=True, slots=True)
-class StopTransfer:
+class StopTransfer(Struct, frozen=True):
     """Have the engine stop an attempt; what it fetched is kept."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardPartials:
-    """Delete what earlier attempts left of targets that nobody writes now."""
+class DiscardPartials(Struct, frozen=True):
+    """Delete the partial files of targets that no attempt writes now."""
 
     targets: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LimitBandwidth:
+class LimitBandwidth(Struct, frozen=True):
     """Bytes per second for everything together; None is unlimited."""
 
     bytes_per_second: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LimitConnections:
-    """Connections of all transfers together."""
-
-    max_connections: int
-
-
-@dataclass(frozen=True, slots=True)
-class LimitConcurrency:
+class LimitConcurrency(Struct, frozen=True):
     """Downloads that run at once on each engine."""
 
     max_concurrent: int
 
 
-@dataclass(frozen=True, slots=True)
-class WaitForNetwork:
-    """How long a transfer waits for a network that is gone before it fails."""
-
-    network_wait_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class RegisterModel:
+class RegisterModel(Struct, frozen=True):
     """Write the model to the catalog; `hosts` have it, where it is not on this machine."""
 
     attempt: int
@@ -87,36 +66,23 @@ class RegisterModel:
     hosts: tuple[HostFolder, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StoreQueue:
+class StoreQueue(Struct, frozen=True):
     """Write down what has to outlive the process; something of it changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announce:
-    """Tell whoever listens."""
+class Announce(Struct, frozen=True):
+    """Tell the listeners."""
 
     event: QueueEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What the caller of the event gets."""
 
     value: object
 
 
-Work = (
-    StartTransfer
-    | StopTransfer
-    | DiscardPartials
-    | LimitBandwidth
-    | LimitConnections
-    | LimitConcurrency
-    | WaitForNetwork
-    | RegisterModel
-    | StoreQueue
-)
-"""What others do for the queue; the rest it tells."""
+Work = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency | RegisterModel | StoreQueue
+"""What is done outside the queue."""
 
 Effect = Work | Announce | Reply

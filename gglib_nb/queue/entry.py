@@ -5,7 +5,7 @@ the same object again, so that a reader can tell by identity what is new.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -29,6 +29,23 @@ from gglib_nb.queue.transitions import TRANSITIONS, Cause
 _LOSSES_ALLOWED: Final = 3
 
 
+class Place(NamedTuple):
+    """Where a download was when it was cancelled or removed.
+
+    Attributes:
+        position: 1-based among the pending ones; 0 where it was active.
+        was_paused: Whether it was held back.
+        was_processing: Whether the processor ran.
+    """
+
+    position: int
+    was_paused: bool
+    was_processing: bool
+
+
+_IN_FRONT: Final = Place(0, False, False)
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """One download.
@@ -39,7 +56,8 @@ class Entry:
         aliases: Ids that were found to mean this download.
         stored: Its files, once they are in their place.
         hosts: The hosts of a cluster that fetch it or have it; empty on this machine.
-        peer: Who of the other kernels fetches the same, in words; None where that is not known.
+        peer: The other kernel that fetches the same, in words; None where that is not known.
+        place: Where it was when it was cancelled; only meaningful then.
     """
 
     plan: PlannedDownload
@@ -53,6 +71,7 @@ class Entry:
     stored: tuple[StoredFile, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
     peer: str | None = None
+    place: Place = _IN_FRONT
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _copies: int = 1
@@ -100,6 +119,11 @@ class Entry:
         self.aliases.add(id)
         self._kept = None
 
+    def register_at_end(self) -> None:
+        """Has it registered once it is complete, as a later request for it asks."""
+        self.plan = replace(self.plan, add_to_db=True)
+        self._kept = None
+
     def start(self, at_s: float) -> None:
         """Begins an attempt: the rate starts anew, and what went wrong before is past."""
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
@@ -124,8 +148,8 @@ class Entry:
         self.error, self.can_retry = error, can_retry
 
     def leave_to(self, peer: str) -> None:
-        """Over here, and another kernel goes on with it."""
-        self._notice = ("elsewhere", f"{peer} goes on with it")
+        """Ended here, and continued by another kernel."""
+        self._notice = ("elsewhere", f"{peer} continues it")
 
     def keep(self, stored: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...] = ()) -> None:
         """Every file is in its place, and on every host that shall have it."""
@@ -175,7 +199,7 @@ class Entry:
         return changed
 
     def meet(self, peer: str | None) -> bool:
-        """Takes note of who else fetches it; whether that shows."""
+        """Notes which other kernel fetches it; whether that shows."""
         if peer == self.peer:
             return False
         self.peer = peer

@@ -1,18 +1,18 @@
-"""What happened, as the queue machine is told it: requests of callers, and reports of those who work for it.
+"""What the queue machine is given: requests of users, and reports of what works for it.
 
 One class per outcome that can be told apart, never a code in a string. Times are part of the event: `at_s` is
 Unix time, `sampled_s` the machine's monotonic clock.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+
+from msgspec import Struct
 
 from gglib_nb.domain.download import (
     DownloadStatus,
-    ElsewhereDownload,
     HostFolder,
     HostProgress,
     PlannedDownload,
-    QueueNotice,
     ShardStatus,
     StoredFile,
 )
@@ -21,29 +21,29 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import GglibError
 
+# Requests ------------------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class RequestReceived:
-    """Somebody asked for a download; its files are being listed meanwhile. `text` is what was asked for."""
+
+class Request(Struct, frozen=True):
+    """What a user asks of the queue."""
+
+
+class RequestReceived(Request, frozen=True):
+    """A download was requested; its files are being listed. `text` is what was asked for."""
 
     request: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDropped:
-    """Listing failed, the plan was refused, or the caller gave up."""
-
-    request: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlanResolved:
+class PlanResolved(Request, frozen=True):
     """A request became a plan. Replies with a `QueuePosition`.
 
     Attributes:
+        request: Its number.
+        plan: What it became.
         starts: The processor shall run.
-        joins: The same download, pending or active, is no error: its position comes back.
+        joins: The same download, pending or active, is no error: its position is the reply.
+        at_s: Unix time.
     """
 
     request: int
@@ -53,106 +53,138 @@ class PlanResolved:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _AboutDownload:
-    id: DownloadId
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class CancelRequested:
-    """Cancel one download with all its shards; `discards` deletes what was fetched."""
+class CancelRequested(Request, frozen=True):
+    """Cancel one download with all its shards; `discards` deletes what was fetched, of an ended one too."""
 
     id: DownloadId
     discards: bool
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class AllCancelRequested:
-    """Cancel everything active, queued or still resolving. Replies with the attempts that have yet to stop."""
+class AllCancelRequested(Request, frozen=True):
+    """Cancel everything active, queued or still being listed. Replies with the attempts that have yet to stop."""
 
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalRequested(_AboutDownload):
+class RemovalRequested(Request, frozen=True):
     """Take a pending download out."""
 
+    id: DownloadId
+    at_s: float
 
-@dataclass(frozen=True, slots=True)
-class MoveRequested:
+
+class PutBackRequested(Request, frozen=True):
+    """Put a cancelled or removed download back in its place, as it was. Replies with its position."""
+
+    id: DownloadId
+    at_s: float
+
+
+class MoveRequested(Request, frozen=True):
     """Give a pending download another position. Replies with the position given."""
 
     id: DownloadId
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class PauseRequested(_AboutDownload):
+class PauseRequested(Request, frozen=True):
     """Hold a download back."""
 
-
-@dataclass(frozen=True, slots=True)
-class RunRequested(_AboutDownload):
-    """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
+    id: DownloadId
+    at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeRequested(_AboutDownload):
+class AllPauseRequested(Request, frozen=True):
+    """Hold everything back, requests that are still being listed included."""
+
+    at_s: float
+
+
+class ResumeRequested(Request, frozen=True):
     """Let a paused download run again."""
 
+    id: DownloadId
+    at_s: float
 
-@dataclass(frozen=True, slots=True)
-class RetryRequested(_AboutDownload):
+
+class AllResumeRequested(Request, frozen=True):
+    """Let everything that is paused run again, in its order."""
+
+    at_s: float
+
+
+class RunRequested(Request, frozen=True):
+    """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
+
+    id: DownloadId
+    at_s: float
+
+
+class RetryRequested(Request, frozen=True):
     """Bring a failure back to the queue. Replies with its position."""
 
-
-@dataclass(frozen=True, slots=True)
-class EndedCleared:
-    """Forget what ended in this way; its files and partial files stay."""
-
-    status: DownloadStatus
+    id: DownloadId
+    at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class EndedDiscarded:
-    """Forget a cancelled or failed download and delete its partial files."""
+class FailureCleared(Request, frozen=True):
+    """Forget one failed download; its partial files stay."""
 
     id: DownloadId
 
 
-@dataclass(frozen=True, slots=True)
-class FailuresCleared:
-    """Forget one failed download, or all of them where None."""
+class EndedCleared(Request, frozen=True):
+    """Forget all downloads that ended in this way; their files and partial files stay."""
 
-    id: DownloadId | None
+    status: DownloadStatus
 
 
-@dataclass(frozen=True, slots=True)
-class QueueLimitChanged:
+class QueueLimitChanged(Request, frozen=True):
     """Pending downloads allowed from now on."""
 
     max_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class BandwidthLimitChanged:
+class BandwidthLimitChanged(Request, frozen=True):
     """Bytes per second for everything together; None is unlimited."""
 
     bytes_per_second: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class ConcurrencyChanged:
-    """Downloads that run at once from now on; what runs beyond it goes on."""
+class ConcurrencyChanged(Request, frozen=True):
+    """Downloads that run at once from now on; what runs beyond it continues."""
 
     max_concurrent: int
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadsRestored:
+class DownloadHoursChanged(Request, frozen=True):
+    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
+
+    hours: DailyHours | None
+    is_open: bool
+    at_s: float
+
+
+# Reports -------------------------------------------------------------------------------------------------------------
+
+
+class RequestDropped(Struct, frozen=True):
+    """Listing failed, the plan was refused, or the caller gave up."""
+
+    request: int
+
+
+class HoursTurned(Struct, frozen=True):
+    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
+
+    hours: DailyHours
+    is_open: bool
+    at_s: float
+
+
+class DownloadsRestored(Struct, frozen=True):
     """Downloads of kernels that are gone are this queue's now. Replies with an `Adoption`.
 
     What ran comes before everything that waits here, the rest behind it. What is in this queue already is left as it is
@@ -160,8 +192,9 @@ class DownloadsRestored:
 
     Attributes:
         downloads: In their order.
-        limits: As somebody had set them.
+        limits: Those that were set by hand.
         starts: The processor shall run.
+        at_s: Unix time.
     """
 
     downloads: tuple[RestoredDownload, ...]
@@ -170,62 +203,14 @@ class DownloadsRestored:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimitChanged:
-    """Connections of all transfers together from now on."""
+class PeersSeen(Struct, frozen=True):
+    """Downloads that other kernels with the same models folder transfer now: each one's owner, by `identity`."""
 
-    max_connections: int
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkWaitChanged:
-    """How long a network that is gone is waited for from now on."""
-
-    network_wait_s: int
+    owners: Mapping[tuple[str, str, str | None], str]
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadHoursChanged:
-    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
-
-    hours: DailyHours | None
-    is_open: bool
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class HoursTurned:
-    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
-
-    hours: DailyHours
-    is_open: bool
-    at_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class OthersSeen:
-    """What other kernels with the same models folder have in their queues now."""
-
-    downloads: tuple[ElsewhereDownload, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeGiven:
-    """There is something to say about the queue as a whole; it takes the place of an earlier notice of its kind."""
-
-    notice: QueueNotice
-
-
-@dataclass(frozen=True, slots=True)
-class NoticeWithdrawn:
-    """What a notice of this kind said is so no more."""
-
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class FileProgressed:
-    """One file of `TransferProgressed`, at its index in the plan; what it says is as in `ShardProgress`."""
+class FileProgressed(Struct, frozen=True):
+    """One file of `TransferProgressed`, at its index in the plan; the fields are those of `ShardProgress`."""
 
     downloaded_bytes: int
     status: ShardStatus
@@ -233,19 +218,21 @@ class FileProgressed:
     verified_steps: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TransferProgressed:
+class TransferProgressed(Struct, frozen=True):
     """A sample of a running attempt.
 
     Attributes:
-        received_bytes: Came over the line in this attempt.
+        attempt: Which.
+        sampled_s: Monotonic clock.
+        files: As they are in the plan.
+        received_bytes: Received from the network in this attempt.
         notice_kind: What is going on beside plain progress; None: nothing.
         notice_s: Seconds that belong to it; None without.
         notice_text: Words that belong to it; empty without.
         is_finalizing: Every byte is here.
         reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
         reused_from: What those files are called.
-        hosts: How far each host of a cluster is; empty on this machine. With several, `files` counts all copies.
+        hosts: Progress of each host of a cluster; empty on this machine. With several, `files` counts all copies.
     """
 
     attempt: int
@@ -261,17 +248,15 @@ class TransferProgressed:
     hosts: tuple[HostProgress, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TransferWaits:
+class TransferWaits(Struct, frozen=True):
     """No engine can take the attempt now; `reason` says what it waits for. It begins by itself."""
 
     attempt: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TransferFinished:
-    """Everything of the attempt stands under its final name; `hosts` see it, where it is not on this machine."""
+class TransferFinished(Struct, frozen=True):
+    """Every file of the attempt has its final name; `hosts` see them, where they are not on this machine."""
 
     attempt: int
     files: tuple[StoredFile, ...]
@@ -279,8 +264,7 @@ class TransferFinished:
     hosts: tuple[HostFolder, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TransferFailed:
+class TransferFailed(Struct, frozen=True):
     """The attempt gave up."""
 
     attempt: int
@@ -289,53 +273,48 @@ class TransferFailed:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class TransferStopped:
+class TransferStopped(Struct, frozen=True):
     """The attempt stopped as told; its slot and its targets are free."""
 
     attempt: int
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLost:
+class EngineLost(Struct, frozen=True):
     """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
 
     at_s: float
     attempts: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EnginesChanged:
+class EnginesChanged(Struct, frozen=True):
     """So many engines share the work from now on; each has slots of its own."""
 
     count: int
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFellSilent:
-    """An engine process lives and does not report; `silent_s` since it last did. It speaks again, or is lost.
+class EngineFellSilent(Struct, frozen=True):
+    """An engine process is alive and has not reported for `silent_s`. It reports again, or is lost.
 
     Attributes:
-        attempts: Those of which nothing is heard; None: all.
+        silent_s: Seconds since its last report.
+        attempts: Those without reports; None: all.
     """
 
     silent_s: float
     attempts: frozenset[int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelRegistered:
-    """The attempt's model is in the catalog; `files` says where they stand now, None: where the engine put them."""
+class ModelRegistered(Struct, frozen=True):
+    """The attempt's model is in the catalog; `files` says where they are now, None: where the engine put them."""
 
     attempt: int
     at_s: float
     files: tuple[StoredFile, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationFailed:
+class RegistrationFailed(Struct, frozen=True):
     """The files are there and their row is not: the download is complete, and says so."""
 
     attempt: int
@@ -345,26 +324,28 @@ class RegistrationFailed:
 
 Event = (
     RequestReceived
-    | RequestDropped
     | PlanResolved
     | CancelRequested
     | AllCancelRequested
     | RemovalRequested
+    | PutBackRequested
     | MoveRequested
     | PauseRequested
-    | RunRequested
+    | AllPauseRequested
     | ResumeRequested
+    | AllResumeRequested
+    | RunRequested
     | RetryRequested
+    | FailureCleared
     | EndedCleared
-    | EndedDiscarded
-    | FailuresCleared
     | QueueLimitChanged
     | BandwidthLimitChanged
     | ConcurrencyChanged
-    | ConnectionLimitChanged
-    | NetworkWaitChanged
     | DownloadHoursChanged
+    | RequestDropped
     | HoursTurned
+    | DownloadsRestored
+    | PeersSeen
     | TransferProgressed
     | TransferWaits
     | TransferFinished
@@ -375,25 +356,4 @@ Event = (
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed
-    | DownloadsRestored
-    | OthersSeen
-    | NoticeGiven
-    | NoticeWithdrawn
 )
-
-ACTIONS = (
-    RequestReceived,
-    CancelRequested,
-    AllCancelRequested,
-    RemovalRequested,
-    MoveRequested,
-    PauseRequested,
-    ResumeRequested,
-    RetryRequested,
-    EndedCleared,
-    EndedDiscarded,
-    FailuresCleared,
-    QueueLimitChanged,
-    BandwidthLimitChanged,
-)
-"""What somebody does to the queue: who acts has read what there was to say about it."""

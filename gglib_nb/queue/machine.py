@@ -1,9 +1,8 @@
-"""The queue: which download runs, which waits, which is over. A pure state machine.
+"""The queue: which download runs, which waits, which has ended. A pure state machine.
 
-Law of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
+The rule of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
 no logging; times come inside events, and what has to be done is returned, in the order in which it has to be done.
 An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
-Its length is that of the list of events, a short method for each: cut in two, each half would need the other's state.
 
 Where a download is (`TRANSITIONS` says how it gets from status to status):
 
@@ -14,8 +13,8 @@ Where a download is (`TRANSITIONS` says how it gets from status to status):
 What the table does not say:
 
 * Cancel and pause of a running download show at once, but its slot and its targets are held until the engine says
-  that the attempt stopped: it stands in `downloads.stopping` as well. If the engine says "finished" instead, the rename was
-  done before the stop arrived, and that wins.
+  that the attempt stopped: it is in `downloads.stopping` as well. If the engine says "finished" instead, the rename was
+  done before the stop arrived, and that wins. So a cancel or a pause of what is being registered changes nothing.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
 * There are `max_concurrent` slots for each engine that shares the work. A download for every host holds one of each.
@@ -24,23 +23,21 @@ What the table does not say:
 * Outside the hours in which downloads may run nothing starts, and what fetches is stopped and waits at the queue's head.
   What only finalizes ends; should it have to fetch again, it is held then.
 * What an earlier kernel left comes in as it was there, without a step of the table.
+* What was cancelled or removed keeps its place and all its options, so that it can be put back as it was.
 * A download whose targets are still held is passed over until they are free. Two different downloads may share a
   companion (one mmproj for several quantizations), never a shard.
-
-The longest module of the package, because every rule of the queue stands in it and nothing else does.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, assert_never
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import (
     DownloadStatus,
-    ElsewhereDownload,
     PlannedDownload,
     QueuedDownload,
-    QueueNotice,
     QueueRunSummary,
     QueueSnapshot,
     StoredFile,
@@ -60,11 +57,9 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads, Stop
 from gglib_nb.queue.effects import Effect
-from gglib_nb.queue.entry import Entry
+from gglib_nb.queue.entry import Entry, Place
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
-
-_DISMISSED_BY_ACTIONS: Final = ("adopted", "partials")
 
 
 class QueueMachine:
@@ -76,8 +71,6 @@ class QueueMachine:
         max_size: int = 10,
         max_concurrent: int = 1,
         bandwidth_limit: int | None = None,
-        max_connections: int = 16,
-        network_wait_s: int = 86_400,
         hours: DailyHours | None = None,
         is_open: bool = True,
     ) -> None:
@@ -87,18 +80,15 @@ class QueueMachine:
         self._max_concurrent = max_concurrent
         self._engine_count = 1
         self._bandwidth_limit = bandwidth_limit
-        self._max_connections = max_connections
-        self._network_wait_s = network_wait_s
         self._hours, self._is_open = hours, is_open
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
+        self._held: set[int] = set()  # of those, the ones that shall wait once they are resolved
         self._is_processing = False
         self._last_attempt = 0
         self._run: Run | None = None
         self._last_run: QueueRunSummary | None = None
         self._limits_set = StoredLimits()
-        self._notices: dict[str, QueueNotice] = {}
-        self._elsewhere: tuple[ElsewhereDownload, ...] = ()
         self._version = 0
         self._effects: list[Effect] = []
         self._is_to_be_stored = False
@@ -115,9 +105,6 @@ class QueueMachine:
         """
         self._effects, self._is_to_be_stored = [], False
         self._take(event)
-        if isinstance(event, on.ACTIONS):
-            for kind in _DISMISSED_BY_ACTIONS:
-                self._notices.pop(kind, None)
         if self._is_to_be_stored:
             self._do(do.StoreQueue())
         self._version += 1
@@ -129,11 +116,11 @@ class QueueMachine:
                 self._resolving[event.request] = event.text
             case on.RequestDropped():
                 self._resolving.pop(event.request, None)
+                self._held.discard(event.request)
             case on.PlanResolved():
                 self._enqueue(event)
             case on.CancelRequested():
-                self._cancel(self._downloads.stoppable(event.id), event.at_s, discards=event.discards)
-                self._go_on(event.at_s)
+                self._cancel_one(event)
             case on.AllCancelRequested():
                 self._cancel_all(event.at_s)
                 self._go_on(event.at_s)
@@ -141,24 +128,32 @@ class QueueMachine:
                 waiting = self._downloads.waiting(event.id, "`cancel` stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
                 self._go_on(event.at_s)
+            case on.PutBackRequested():
+                self._put_back(self._downloads.cancelled(event.id), event.at_s)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
-                self._pause(self._downloads.stoppable(event.id))
+                self._pause(self._downloads.known(event.id))
                 self._go_on(event.at_s)
+            case on.AllPauseRequested():
+                self._pause_all(event.at_s)
             case on.RunRequested():
                 self._run_now(self._downloads.waiting(event.id, "it runs already."), event.at_s)
             case on.ResumeRequested():
-                self._resume(self._downloads.known(event.id), event.at_s)
+                self._resume([self._downloads.known(event.id)], event.at_s)
+            case on.AllResumeRequested():
+                self._held.clear()
+                self._resume(list(self._downloads.pending), event.at_s)
             case on.RetryRequested():
                 self._retry(self._downloads.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
             case on.EndedCleared():
                 self._downloads.forget_ended_as(event.status)
                 self._is_to_be_stored = True
-            case on.EndedDiscarded():
-                self._discard(self._downloads.discardable(event.id))
-            case on.FailuresCleared():
-                self._forget_failures(event.id)
+            case on.FailureCleared():
+                self._downloads.remove_ended(
+                    self._downloads.failure(event.id, "cleared", "`status` shows what is there.")
+                )
+                self._is_to_be_stored = True
             case on.QueueLimitChanged():
                 self._limit_size(event.max_size)
             case on.BandwidthLimitChanged():
@@ -168,12 +163,6 @@ class QueueMachine:
                 self._max_concurrent = event.max_concurrent
                 self._do(do.LimitConcurrency(event.max_concurrent))
                 self._go_on(event.at_s)
-            case on.ConnectionLimitChanged():
-                self._limit_connections(event.max_connections)
-            case on.NetworkWaitChanged():
-                _check_count("network_wait_s", event.network_wait_s)
-                self._network_wait_s = event.network_wait_s
-                self._do(do.WaitForNetwork(event.network_wait_s))
             case on.DownloadHoursChanged():
                 self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
             case on.HoursTurned():
@@ -181,12 +170,8 @@ class QueueMachine:
                     self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
-            case on.OthersSeen():
-                self._see_others(event.downloads)
-            case on.NoticeGiven():
-                self._notices[event.notice.kind] = event.notice
-            case on.NoticeWithdrawn():
-                self._notices.pop(event.kind, None)
+            case on.PeersSeen():
+                self._see_peers(event.owners)
             case on.TransferProgressed():
                 self._progress(event)
             case on.TransferWaits():
@@ -225,6 +210,9 @@ class QueueMachine:
         else:
             self._join(entry, event)
         del self._resolving[event.request]
+        if event.request in self._held:
+            self._held.discard(event.request)
+            self._pause(entry)
         self._is_processing |= event.starts
         self._is_to_be_stored = True
         self._go_on(event.at_s)
@@ -232,15 +220,15 @@ class QueueMachine:
         self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason)))
 
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
-        missing = sorted(set(event.plan.companions) - set(entry.plan.companions))
         name = str(entry.plan.id)
-        if missing:
-            what = ", ".join(missing)
-            raise AlreadyQueuedError(
-                f"{name} is {entry.status} already without its {what}. Queue it again later.", name
-            )
         if not event.joins:
             raise AlreadyQueuedError(f"{name} is {entry.status} already. `status` shows it.", name)
+        if missing := _missing(event.plan, entry.plan):
+            raise AlreadyQueuedError(
+                f"{name} is {entry.status} already, {', '.join(missing)}. Cancel it first, then queue it again.", name
+            )
+        if event.plan.add_to_db and not entry.plan.add_to_db:
+            entry.register_at_end()
         self._downloads.add_alias(entry, event.plan.id)
 
     def _admit(self, plan: PlannedDownload, at_s: float) -> Entry:
@@ -254,13 +242,32 @@ class QueueMachine:
     def _revive(self, stop: Stop, plan: PlannedDownload, at_s: float) -> Entry:
         """Cancelled a moment ago and not stopped yet: one download, not two that hold the same files."""
         entry, stop.discards = stop.entry, False
-        self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)  # who waited for it knows it is over
+        self._record(
+            entry, announced.DownloadCancelled(entry.view(0)), at_s
+        )  # those that wait for it know that it ended
         entry.move_on(Cause.REQUEUED)
         entry.renew(plan, at_s)
         return entry
 
-    def _cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
+    def _cancel_one(self, event: on.CancelRequested) -> None:
+        if event.discards and (entry := self._downloads.unfinished(event.id)) is not None:
+            self._discard(entry)
+        elif (entry := self._downloads.known(event.id)).status is not DownloadStatus.REGISTERING:
+            self._cancel(entry, event.at_s, discards=event.discards)
+            self._go_on(event.at_s)
+
+    def _cancel(self, entry: Entry, at_s: float, *, discards: bool, position: int | None = None) -> None:
+        """Takes it out.
+
+        Args:
+            entry: Which.
+            at_s: Unix time.
+            discards: Whether its partial files are deleted.
+            position: Where it is put back to; None: where it is now.
+        """
         goes_on_elsewhere = entry.waits_for_peer
+        position = self._downloads.position(entry) if position is None else position
+        entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
         entry.end(at_s)
@@ -274,9 +281,10 @@ class QueueMachine:
 
     def _cancel_all(self, at_s: float) -> None:
         self._resolving.clear()
-        for entry in list(self._downloads.live()):
+        self._held.clear()
+        for entry, position in [(entry, self._downloads.position(entry)) for entry in self._downloads.live()]:
             if entry.status is not DownloadStatus.REGISTERING:
-                self._cancel(entry, at_s, discards=False)
+                self._cancel(entry, at_s, discards=False, position=position)
         self._do(do.Reply(frozenset(self._downloads.stopping)))
 
     def _move(self, event: on.MoveRequested) -> None:
@@ -284,8 +292,31 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
 
+    def _put_back(self, entry: Entry, at_s: float) -> None:
+        if (live := self._downloads.same(entry.plan)) is not None:
+            name = str(live.plan.id)
+            raise AlreadyQueuedError(f"{name} is {live.status} already. `status` shows it.", name)
+        self._check_room(entry.plan)
+        self._downloads.check_targets(entry.plan)
+        self._downloads.remove_ended(entry)
+        if (stop := self._downloads.stop_of(entry)) is not None:
+            stop.discards = False
+            self._record(
+                entry, announced.DownloadCancelled(entry.view(0)), at_s
+            )  # those that wait for it know that it ended
+        place = entry.place
+        entry.move_on(Cause.REQUEUED)
+        entry.renew(entry.plan, entry.queued_at_s)
+        self._downloads.add_pending(entry, max(0, place.position - 1))
+        if place.was_paused:
+            entry.move_on(Cause.PAUSED)
+        self._tell_status(entry)
+        self._is_processing |= place.was_processing
+        self._go_on(at_s)
+        self._do(do.Reply(self._downloads.position(entry)))
+
     def _pause(self, entry: Entry) -> None:
-        if entry.status is DownloadStatus.PAUSED:
+        if entry.status in (DownloadStatus.PAUSED, DownloadStatus.REGISTERING):
             return
         if entry.is_running:
             self._withdraw(entry)
@@ -293,9 +324,17 @@ class QueueMachine:
         self._step(entry, Cause.PAUSED)
         entry.hold()
 
-    def _resume(self, entry: Entry, at_s: float) -> None:
-        if entry.status is DownloadStatus.PAUSED:
-            self._step(entry, Cause.RESUMED)
+    def _pause_all(self, at_s: float) -> None:
+        self._held.update(self._resolving)
+        # What ran comes to the front, one before the other, so the first goes last.
+        for entry in reversed(list(self._downloads.live())):
+            self._pause(entry)
+        self._go_on(at_s)
+
+    def _resume(self, entries: list[Entry], at_s: float) -> None:
+        for entry in entries:
+            if entry.status is DownloadStatus.PAUSED:
+                self._step(entry, Cause.RESUMED)
         self._is_processing = self._is_to_be_stored = True
         self._go_on(at_s)
 
@@ -304,7 +343,7 @@ class QueueMachine:
             for other in self._downloads.in_the_way_of(entry, self._slots, self._engine_count):
                 self._step_back(other)
         self._downloads.move_pending(entry, 1)
-        self._resume(entry, at_s)
+        self._resume([entry], at_s)
 
     def _step_back(self, entry: Entry) -> None:
         self._withdraw(entry)
@@ -315,7 +354,10 @@ class QueueMachine:
     def _discard(self, entry: Entry) -> None:
         self._downloads.remove_ended(entry)
         self._is_to_be_stored = True
-        self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+        if (stop := self._downloads.stop_of(entry)) is not None:
+            stop.discards = True  # once the attempt has stopped
+        else:
+            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
     def _retry(self, entry: Entry, at_s: float) -> None:
         self._check_room(entry.plan)
@@ -327,13 +369,6 @@ class QueueMachine:
         self._is_processing = True
         self._go_on(at_s)
         self._do(do.Reply(self._downloads.position(entry)))
-
-    def _forget_failures(self, id: DownloadId | None) -> None:  # noqa: A002 - the event's word
-        if id is None:
-            self._downloads.forget_failures()
-        else:
-            self._downloads.remove_ended(self._downloads.failure(id, "cleared", "`status` shows what is there."))
-        self._is_to_be_stored = True
 
     def _limit_size(self, max_size: int) -> None:
         _check_count("max_queue_size", max_size)
@@ -351,11 +386,6 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
-    def _limit_connections(self, max_connections: int) -> None:
-        _check_count("max_connections", max_connections)
-        self._max_connections = max_connections
-        self._do(do.LimitConnections(max_connections))
-
     def _keep_hours(self, hours: DailyHours | None, at_s: float, *, is_open: bool) -> None:
         self._hours, self._is_open = hours, is_open
         for entry in reversed(self._downloads.running()):
@@ -371,7 +401,7 @@ class QueueMachine:
     def _say_until_when(self, entry: Entry) -> None:
         until = None if self._is_open or self._hours is None else f"{self._hours.start:%H:%M}"
         if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(until):
-            self._tell(told.NoticeChanged(entry.plan.id, entry.notice))
+            self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
 
     # Other kernels -----------------------------------------------------------------------------------------------
 
@@ -411,17 +441,11 @@ class QueueMachine:
         self._tell_status(entry)
         return outcome
 
-    def _see_others(self, downloads: tuple[ElsewhereDownload, ...]) -> None:
-        self._elsewhere = downloads
-        at_work = {
-            (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner
-            for one in downloads
-            if one.status.is_active and not one.is_left
-        }
+    def _see_peers(self, owners: Mapping[tuple[str, str, str | None], str]) -> None:
         for entry in self._downloads.running():
-            if entry.meet(at_work.get(entry.plan.identity)):
+            if entry.meet(owners.get(entry.plan.identity)):
                 view = entry.view(0)
-                self._tell(told.NoticeChanged(view.id, view.notice))
+                self._announce(announced.NoticeChanged(view.id, view.notice))
 
     # Reports -----------------------------------------------------------------------------------------------------
 
@@ -435,12 +459,12 @@ class QueueMachine:
         elif not event.is_finalizing and entry.status is DownloadStatus.FINALIZING:
             self._step(entry, Cause.STARTED)
         for shard in changed:
-            self._tell(told.ShardProgressed(entry.plan.id, shard))
+            self._announce(announced.ShardProgressed(entry.plan.id, shard))
         now = entry.view(0)
         if now.notice != before.notice:
-            self._tell(told.NoticeChanged(now.id, now.notice))
+            self._announce(announced.NoticeChanged(now.id, now.notice))
         if now is not before:
-            self._tell(told.DownloadProgressed(now))
+            self._announce(announced.DownloadProgressed(now))
         self._hold_outside_hours(entry)
 
     def _store(self, event: on.TransferFinished) -> None:
@@ -489,8 +513,8 @@ class QueueMachine:
 
     def _tell_notice(self, entry: Entry) -> None:
         view = entry.view(0)
-        self._tell(told.NoticeChanged(view.id, view.notice))
-        self._tell(told.DownloadProgressed(view))
+        self._announce(announced.NoticeChanged(view.id, view.notice))
+        self._announce(announced.DownloadProgressed(view))
 
     def _lose_engine(self, event: on.EngineLost) -> None:
         # Everything is put in order before anything new starts: what starts then was not lost.
@@ -526,7 +550,7 @@ class QueueMachine:
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
         entry.settle(at_s, unregistered)
-        self._close(entry, told.DownloadCompleted(entry.view(0)), at_s)
+        self._close(entry, announced.DownloadCompleted(entry.view(0)), at_s)
         self._go_on(at_s)
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
@@ -542,7 +566,7 @@ class QueueMachine:
         entry = self._downloads.remove_active(attempt)
         self._step(entry, Cause.FAILED)
         entry.fail(error, at_s, can_retry=can_retry)
-        self._close(entry, told.DownloadFailed(entry.view(0)), at_s)
+        self._close(entry, announced.DownloadFailed(entry.view(0)), at_s)
 
     # Steps -------------------------------------------------------------------------------------------------------
 
@@ -573,7 +597,7 @@ class QueueMachine:
         entry.start(at_s)
         self._downloads.add_active(self._last_attempt, entry)
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
-        self._tell(told.DownloadStarted(entry.plan.id, self._last_attempt))
+        self._announce(announced.DownloadStarted(entry.plan.id, self._last_attempt))
         self._step(entry, cause)
 
     def _withdraw(self, entry: Entry) -> None:
@@ -583,23 +607,23 @@ class QueueMachine:
     def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
         if discards:
             self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
-        self._record(entry, told.DownloadCancelled(entry.view(0)), at_s)
+        self._record(entry, announced.DownloadCancelled(entry.view(0)), at_s)
 
-    def _close(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
+    def _close(self, entry: Entry, event: announced.QueueEvent, at_s: float) -> None:
         self._downloads.add_ended(entry)
         self._record(entry, event, at_s)
 
-    def _record(self, entry: Entry, event: told.QueueEvent, at_s: float) -> None:
+    def _record(self, entry: Entry, event: announced.QueueEvent, at_s: float) -> None:
         if self._run is not None:
             self._run.record(entry.view(0), at_s)
-        self._tell(event)
+        self._announce(event)
 
     def _summarize(self, at_s: float) -> None:
         summary = self._run.summary(at_s) if self._run is not None else None
         self._run = None
         if summary is not None:
             self._last_run = summary
-            self._tell(told.RunSummarized(summary))
+            self._announce(announced.RunSummarized(summary))
 
     def _step(self, entry: Entry, cause: Cause) -> None:
         entry.move_on(cause)
@@ -607,10 +631,10 @@ class QueueMachine:
 
     def _tell_status(self, entry: Entry) -> None:
         self._is_to_be_stored = True
-        self._tell(told.StatusChanged(entry.plan.id, entry.status))
+        self._announce(announced.StatusChanged(entry.plan.id, entry.status))
         self._say_until_when(entry)
 
-    def _tell(self, event: told.QueueEvent) -> None:
+    def _announce(self, event: announced.QueueEvent) -> None:
         self._do(do.Announce(event))
 
     def _do(self, effect: Effect) -> None:
@@ -699,12 +723,8 @@ class QueueMachine:
             bytes_per_second=rate,
             eta_seconds=None if not rate or remaining is None else remaining / rate,
             last_run=self._last_run,
-            max_connections=self._max_connections,
-            network_wait_s=self._network_wait_s,
             download_hours=self._hours,
             is_outside_hours=not self._is_open,
-            notices=tuple(self._notices.values()),
-            elsewhere=self._elsewhere,
         )
 
     def stored(self) -> StoredQueue:
@@ -718,6 +738,22 @@ class QueueMachine:
             raise AssertionError("a slot is free and a download waits for it")
         if not self._is_processing and self._downloads.running():
             raise AssertionError("a download runs without a processor")
+
+
+def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
+    """What was asked for that a live download of the same does not do."""
+    companions = sorted(set(wanted.companions) - set(live.companions))
+    found = {
+        f"without its {', '.join(companions)}": bool(companions),
+        "without `force`": wanted.force and not live.force,
+        "not on every host": wanted.everywhere and not live.everywhere,
+        "and will be registered": live.add_to_db and not wanted.add_to_db,
+        "as a download and not as an update": wanted.is_update and not live.is_update,
+        "as an update that replaces the old version": wanted.keeps_old and live.is_update and not live.keeps_old,
+        "as an update that keeps the old version": wanted.is_update and live.keeps_old and not wanted.keeps_old,
+        "without the repair": wanted.replaces and not live.replaces,
+    }
+    return [text for text, is_missing in found.items() if is_missing]
 
 
 def _check_count(name: str, value: int) -> None:

@@ -85,6 +85,15 @@ class QueueDriver:
     def pause(self, text):
         self.send(on.PauseRequested(DownloadId.parse(text), self.now_s))
 
+    def put_back(self, text):
+        return self.send(on.PutBackRequested(DownloadId.parse(text), self.now_s))
+
+    def pause_all(self):
+        self.send(on.AllPauseRequested(self.now_s))
+
+    def resume_all(self):
+        self.send(on.AllResumeRequested(self.now_s))
+
     def resume(self, text):
         self.send(on.ResumeRequested(DownloadId.parse(text), self.now_s))
 
@@ -95,13 +104,14 @@ class QueueDriver:
         self.send(on.EndedCleared(DownloadStatus(status)))
 
     def discard(self, text):
-        self.send(on.EndedDiscarded(DownloadId.parse(text)))
+        self.send(on.CancelRequested(DownloadId.parse(text), True, self.now_s))
 
     def retry(self, text):
         return self.send(on.RetryRequested(DownloadId.parse(text), self.now_s))
 
     def clear_failed(self, text=None):
-        self.send(on.FailuresCleared(None if text is None else DownloadId.parse(text)))
+        failed = on.EndedCleared(DownloadStatus.FAILED)
+        self.send(failed if text is None else on.FailureCleared(DownloadId.parse(text)))
 
     def run_at_once(self, number):
         self.send(on.ConcurrencyChanged(number, self.now_s))
@@ -120,8 +130,9 @@ class QueueDriver:
         downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
         return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts, self.now_s))
 
-    def see(self, *others):
-        self.send(on.OthersSeen(others))
+    def see(self, **owners):
+        """Other kernels transfer these plans; by owner."""
+        self.send(on.PeersSeen({plan.identity: owner for owner, plan in owners.items()}))
 
     # Reports; a download is named by its id, an old attempt by its number
 

@@ -4,7 +4,7 @@ The random test plays the same events to this model and to the machine, and comp
 `RefusedError` before it changes anything, or changes the lists and notes what it expects to be told.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
@@ -26,6 +26,7 @@ class Item:
     aliases: set[DownloadId] = field(default_factory=set)
     losses: int = 0
     received: int = 0
+    place: tuple[int, bool, bool] = (0, False, False)
 
     def answers(self, id_):
         return id_ in self.aliases or str(id_).lower() == str(self.plan.id).lower()
@@ -45,11 +46,22 @@ def collide(one, other):
     return False
 
 
+def is_more(wanted, live):
+    """Whether a request asks for something that the live download of the same does not do."""
+    return bool(
+        set(wanted.companions) - set(live.companions)
+        or (wanted.force and not live.force)
+        or (wanted.everywhere and not live.everywhere)
+        or (live.add_to_db and not wanted.add_to_db)
+    )
+
+
 class Reference:
     def __init__(self, max_size, max_concurrent):
         self.max_size, self.max_concurrent, self.is_open = max_size, max_concurrent, True
         self.engine_count = 1
         self.requests = set()
+        self.held = set()  # of those, the ones that shall wait once they are resolved
         self.pending = []
         self.active = {}  # attempt -> Item
         self.stopping = {}  # attempt -> (Item, the plan of the attempt)
@@ -83,7 +95,7 @@ class Reference:
     def running(self):
         return {a: item for a, item in self.active.items() if item.status in ("downloading", "finalizing")}
 
-    def held(self):
+    def held_targets(self):
         plans = [item.plan for item in self.running().values()] + [plan for _item, plan in self.stopping.values()]
         return {target for plan in plans for target in plan.targets}
 
@@ -137,15 +149,24 @@ class Reference:
         item = next((item for item in self.live() if item.is_same(plan)), None)
         is_new = item is None
         if item is not None:
-            if not joins or set(plan.companions) - set(item.plan.companions):
+            if not joins or is_more(plan, item.plan):
                 raise RefusedError(errors.AlreadyQueuedError)
+            if plan.add_to_db:
+                item.plan = replace(item.plan, add_to_db=True)
             item.aliases.add(plan.id)
         else:
             self.check(plan)
             item = self.admit(plan)
         self.requests.discard(request)
+        if request in self.held:
+            self.held.discard(request)
+            self.pause_item(item)
         self.is_processing = self.is_processing or starts
         return item, is_new
+
+    def drop(self, request):
+        self.requests.discard(request)
+        self.held.discard(request)
 
     def check(self, plan):
         if len(self.pending) >= self.max_size:
@@ -166,20 +187,30 @@ class Reference:
 
     def cancel(self, id_):
         item = self.find(id_)
-        if item.status == "registering":
-            raise RefusedError(errors.NotInQueueError)
-        self.cancel_item(item)
+        if item.status != "registering":
+            self.cancel_item(item)
 
-    def cancel_item(self, item):
+    def discard(self, id_):
+        """Cancels; or drops what was cancelled or has failed, where nothing of it is live."""
+        left = [item for item in reversed(self.ended) if item.status != "completed" and item.answers(id_)]
+        if left and not any(item.answers(id_) for item in self.live()):
+            self.ended.remove(left[0])
+        else:
+            self.cancel(id_)
+
+    def cancel_item(self, item, position=None):
+        position = self.position(item) if position is None else position
+        item.place = (position, item.status == "paused", self.is_processing)
         self.take_off(item)
         self.end(item, "cancelled", is_told=not any(stopping is item for stopping, _plan in self.stopping.values()))
 
     def cancel_all(self):
         """Returns the attempts that have yet to stop."""
         self.requests.clear()
-        for item in self.live():
+        self.held.clear()
+        for item, position in [(item, self.position(item)) for item in self.live()]:
             if item.status != "registering":
-                self.cancel_item(item)
+                self.cancel_item(item, position)
         return frozenset(self.stopping)
 
     def take_off(self, item):
@@ -206,10 +237,40 @@ class Reference:
         self.pending = [*others[: given - 1], item, *others[given - 1 :]]
         return given
 
-    def pause(self, id_):
-        item = self.find(id_)
-        if item.status == "registering":
+    def put_back(self, id_):
+        """Returns the download that is back."""
+        item = next((i for i in reversed(self.ended) if i.status == "cancelled" and i.answers(id_)), None)
+        if item is None:
             raise RefusedError(errors.NotInQueueError)
+        if any(other.is_same(item.plan) for other in self.live()):
+            raise RefusedError(errors.AlreadyQueuedError)
+        self.check(item.plan)
+        self.ended.remove(item)
+        if any(stopping is item for stopping, _plan in self.stopping.values()):
+            self.note_end(item)
+        position, was_paused, was_processing = item.place
+        self.pending.insert(max(0, position - 1), item)
+        item.status, item.losses = "paused" if was_paused else "queued", 0
+        self.is_processing = self.is_processing or was_processing
+        return item
+
+    def pause(self, id_):
+        self.pause_item(self.find(id_))
+
+    def pause_all(self):
+        self.held |= self.requests
+        for item in reversed(self.live()):
+            self.pause_item(item)
+
+    def resume_all(self):
+        self.held.clear()
+        for item in self.pending:
+            item.status = "queued"
+        self.is_processing = True
+
+    def pause_item(self, item):
+        if item.status == "registering":
+            return
         if item not in self.pending:
             self.take_off(item)
             self.pending = [item, *self.pending]
@@ -292,7 +353,7 @@ class Reference:
         if attempt in self.stopping:
             item, plan = self.stopping[attempt]
             shelf = self.pending if item in self.pending else self.ended
-            if item.plan != plan or item not in shelf:
+            if item.plan != replace(plan, add_to_db=item.plan.add_to_db) or item not in shelf:
                 self.stop(attempt)
                 return
             del self.stopping[attempt]
@@ -362,7 +423,7 @@ class Reference:
     def settle(self):
         """What has to follow every event: free slots are taken in order, and a drained queue says so."""
         while self.is_processing and self.is_open and self.slots_held() < self.slots():
-            held = self.held()
+            held = self.held_targets()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]
             if not ready:
                 break

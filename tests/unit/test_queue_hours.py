@@ -146,18 +146,8 @@ def test_fewer_at_once_stop_nothing_and_start_nothing_until_there_is_room(queue)
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1"]
 
 
-def test_connections_and_the_wait_for_the_network_are_passed_on_and_shown(queue):
-    queue.send(on.ConnectionLimitChanged(4))
-    connections = queue.effects
-    queue.send(on.NetworkWaitChanged(60))
-
-    assert connections == [do.LimitConnections(4)]
-    assert queue.effects == [do.WaitForNetwork(60)]
-    assert (queue.snapshot.max_connections, queue.snapshot.network_wait_s) == (4, 60)
-
-
 @pytest.mark.parametrize(
-    "change", [on.ConcurrencyChanged(0, 0.0), on.ConnectionLimitChanged(0), on.NetworkWaitChanged(0)]
+    "change", [on.ConcurrencyChanged(0, 0.0), on.QueueLimitChanged(0), on.BandwidthLimitChanged(0)]
 )
 def test_a_limit_of_nothing_is_refused_and_changes_nothing(queue, change):
     before = queue.snapshot

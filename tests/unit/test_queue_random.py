@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredDownload, StoredLimits
@@ -41,6 +41,7 @@ def _plans():
         a_plan("owner/v:Q8", *shards("v-q8", 12), an_mmproj(), companions=("mmproj",)),
         a_plan("owner/v:Q5", *shards("v-q5", 2), an_mmproj(), companions=("mmproj",), add_to_db=False),
         a_plan("owner/v:Q5", *shards("v-q5", 2), add_to_db=False),
+        a_plan("owner/v:Q5", *shards("v-q5", 2)),
         a_plan("owner/x:Q2", a_file("x-q2.gguf"), an_mmproj(sha256="9" * 64), companions=("mmproj",)),
         a_plan(
             "owner/b:Q6",
@@ -88,7 +89,7 @@ class QueueRules(RuleBasedStateMachine):
         self.drop(self.one_of(sorted(self.model.requests), pick))
 
     def drop(self, number):
-        self.play(on.RequestDropped(number), lambda: self.model.requests.discard(number))
+        self.play(on.RequestDropped(number), lambda: self.model.drop(number))
 
     @precondition(lambda self: self.last_request)
     @rule(pick=PICKS, plan=PLANS, starts=st.booleans(), joins=st.booleans())
@@ -118,7 +119,43 @@ class QueueRules(RuleBasedStateMachine):
     @rule(pick=PICKS, discards=st.booleans())
     def cancel(self, pick, discards):
         id_ = self.live_or_stray(pick)
-        self.play(on.CancelRequested(id_, discards, self.now_s), lambda: self.model.cancel(id_))
+        predict = self.model.discard if discards else self.model.cancel
+        self.play(on.CancelRequested(id_, discards, self.now_s), lambda: predict(id_))
+
+    @precondition(lambda self: self.model.ended)
+    @rule(pick=PICKS)
+    def discard_what_ended(self, pick):
+        id_ = self.one_of(self.model.ended, pick).plan.id
+        self.play(on.CancelRequested(id_, True, self.now_s), lambda: self.model.discard(id_))
+
+    @precondition(lambda self: self.model.ended)
+    @rule(pick=PICKS)
+    def put_back(self, pick):
+        id_ = self.one_of(self.model.ended, pick).plan.id
+        item = self.play(on.PutBackRequested(id_, self.now_s), lambda: self.model.put_back(id_))
+        assert self.reply == (None if item is None else self.model.position(item))
+
+    @precondition(lambda self: self.model.live())
+    @rule()
+    def cancel_all_and_put_all_back(self):
+        before = [item for item in self.model.live() if item.status != "registering"]
+        if len(before) > self.model.max_size:
+            return
+        self.cancel_all()
+        for item in before:
+            self.play(
+                on.PutBackRequested(item.plan.id, self.now_s), lambda item=item: self.model.put_back(item.plan.id)
+            )
+
+    @precondition(lambda self: self.model.live() or self.model.requests)
+    @rule()
+    def pause_all(self):
+        self.play(on.AllPauseRequested(self.now_s), self.model.pause_all)
+
+    @precondition(lambda self: self.model.pending)
+    @rule()
+    def resume_all(self):
+        self.play(on.AllResumeRequested(self.now_s), self.model.resume_all)
 
     @precondition(lambda self: len(self.model.live()) > 1)
     @rule()
@@ -193,13 +230,13 @@ class QueueRules(RuleBasedStateMachine):
     @precondition(lambda self: self.model.failures())
     @rule()
     def clear_failures(self):
-        self.play(on.FailuresCleared(None), self.model.clear_failures)
+        self.play(on.EndedCleared(DownloadStatus.FAILED), self.model.clear_failures)
 
     @precondition(lambda self: self.model.failures())
     @rule(pick=PICKS)
     def clear_failure(self, pick):
         id_ = self.failed_or_other(pick)
-        self.play(on.FailuresCleared(id_), lambda: self.model.clear_failure(id_))
+        self.play(on.FailureCleared(id_), lambda: self.model.clear_failure(id_))
 
     @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
     def limit(self, max_size, bytes_per_second):
@@ -251,11 +288,7 @@ class QueueRules(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(["a.ipynb", "b.ipynb"]), pick=PICKS)
     def see_others(self, owner, pick):
         plan = _plans()[pick]
-        one = ElsewhereDownload(
-            owner, False, plan.id, plan.commit_sha, DownloadStatus.DOWNLOADING, 1, 2, 3.0, None, None
-        )  # fmt: skip
-        self.play(on.OthersSeen((one,)), lambda: None)
-        assert self.machine.snapshot().elsewhere == (one,)
+        self.play(on.PeersSeen({plan.identity: owner}), lambda: None)
 
     # Reports -------------------------------------------------------------------------------------------------
 
@@ -392,7 +425,7 @@ class QueueRules(RuleBasedStateMachine):
                 case do.DiscardPartials(targets):
                     self.engine.discard(targets)
                 case do.RegisterModel(attempt, plan):
-                    assert plan == self.engine.answered[attempt]
+                    assert plan.files == self.engine.answered[attempt].files
                     self.registering[attempt] = plan
                 case _:
                     pass

@@ -162,7 +162,7 @@ def test_an_id_is_live_once_even_where_its_branch_moved_meanwhile(queue):
 def test_a_companion_that_the_live_download_does_not_fetch_cannot_be_joined(queue):
     queue.queue(a_plan(A))
 
-    with pytest.raises(AlreadyQueuedError, match=r"without its mmproj. Queue it again later"):
+    with pytest.raises(AlreadyQueuedError, match=r"without its mmproj. Cancel it first, then queue it again"):
         queue.queue(a_plan(A, a_file("owner/a/Q4_K_M.gguf"), an_mmproj(), companions=("mmproj",)))
 
 
@@ -371,3 +371,43 @@ def test_a_downloads_own_id_goes_before_one_that_another_answers_to_as_well():
     queue.pause("owner/a:Q4")
 
     assert queue.rows == ["owner/a@main:Q4 downloading 0", "owner/a:Q4 paused 1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"force": True}, "without `force`"),
+        ({"everywhere": True}, "not on every host"),
+        ({"add_to_db": False}, "and will be registered"),
+        ({"is_update": True}, "as a download and not as an update"),
+        ({"replaces": True}, "without the repair"),
+    ],
+)
+def test_a_join_that_would_drop_what_was_asked_for_is_refused(queue, wanted, said):
+    queue.queue(a_plan(A))
+
+    with pytest.raises(AlreadyQueuedError, match=said):
+        queue.queue(a_plan(A, **wanted))
+
+
+@pytest.mark.parametrize(("live", "wanted"), [(True, False), (False, True)])
+def test_an_update_that_keeps_the_old_version_and_one_that_does_not_are_not_joined(queue, live, wanted):
+    queue.queue(a_plan(A, is_update=True, keeps_old=live))
+
+    with pytest.raises(AlreadyQueuedError, match="the old version"):
+        queue.queue(a_plan(A, is_update=True, keeps_old=wanted))
+
+
+def test_a_join_of_a_download_that_does_more_than_was_asked_for_is_one(queue):
+    queue.queue(a_plan(A, force=True, everywhere=True))
+
+    assert not queue.queue(a_plan(A)).is_new
+
+
+def test_a_join_has_the_download_registered_where_it_would_not_have_been(queue):
+    queue.queue(a_plan(A, add_to_db=False))
+    queue.queue(a_plan(A))
+
+    queue.finish(A)
+
+    assert queue.of(do.RegisterModel) != []

@@ -1,6 +1,6 @@
 """What an earlier kernel left comes back as it was there, and what other kernels do is seen."""
 
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueueNotice
+from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption, StoredDownload, StoredLimits
 from gglib_nb.errors import AlreadyQueuedError, GatedRepoError
@@ -16,13 +16,6 @@ GATED = GatedRepoError("Accept the terms on its page.", "https://hub/owner/d")
 def left(text, status="queued", *, was_active=False, **fields):
     plan = fields.pop("plan", None) or a_plan(text)
     return StoredDownload(plan, DownloadStatus(status), was_active, (), 500.0, **fields)
-
-
-def elsewhere(text, owner="a.ipynb", status="downloading", *, is_left=False):
-    plan = a_plan(text)
-    return ElsewhereDownload(
-        owner, is_left, plan.id, plan.commit_sha, DownloadStatus(status), 10, 100, 5.0, 18.0, None
-    )  # fmt: skip
 
 
 def test_what_ran_goes_on_first_and_the_rest_waits_rests_or_has_failed_as_before():
@@ -148,7 +141,7 @@ def test_one_that_another_kernel_fetches_says_whose_it_is():
     queue.progress(A, 50, notice=("waiting", None, ""))
     assert queue.item(A).notice == "another process downloads this file"
 
-    queue.see(elsewhere(A))
+    queue.see(**{"a.ipynb": a_plan(A)})
     assert queue.item(A).notice == "a.ipynb fetches it"
     queue.progress(A, 60, notice=("waiting", None, ""))
 
@@ -158,7 +151,7 @@ def test_one_that_another_kernel_fetches_says_whose_it_is():
 def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it():
     queue = QueueDriver()
     queue.queue(a_plan(A))
-    queue.see(elsewhere(A))
+    queue.see(**{"a.ipynb": a_plan(A)})
     queue.progress(A, 50, notice=("waiting", None, "waiting for a free host"))
     assert queue.item(A).notice == "waiting for a free host"
 
@@ -170,36 +163,14 @@ def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it(
 def test_a_cancel_of_what_another_kernel_fetches_drops_this_wish_only_and_says_so():
     queue = QueueDriver()
     queue.queue(a_plan(A))
-    queue.see(elsewhere(A))
+    queue.see(**{"a.ipynb": a_plan(A)})
     queue.progress(A, 50, notice=("waiting", None, ""))
 
     queue.cancel(A)
     queue.stopped(A)
 
     [cancelled] = queue.snapshot.recent_cancelled
-    assert (cancelled.notice_kind, cancelled.notice) == ("elsewhere", "a.ipynb goes on with it")
-
-
-def test_what_a_dead_kernel_left_fetches_nothing():
-    queue = QueueDriver()
-    queue.queue(a_plan(A))
-    queue.see(elsewhere(A, is_left=True))
-
-    queue.progress(A, 50, notice=("waiting", None, ""))
-
-    assert queue.item(A).notice == "another process downloads this file"
-
-
-def test_a_notice_of_what_was_taken_up_goes_with_the_next_action_and_one_of_trouble_stays():
-    queue = QueueDriver()
-    for kind in ("adopted", "partials", "not_kept"):
-        queue.send(on.NoticeGiven(QueueNotice(kind, "words")))
-
-    queue.receive()
-
-    assert [notice.kind for notice in queue.snapshot.notices] == ["not_kept"]
-    queue.send(on.NoticeWithdrawn("not_kept"))
-    assert queue.snapshot.notices == ()
+    assert (cancelled.notice_kind, cancelled.notice) == ("elsewhere", "a.ipynb continues it")
 
 
 def test_an_id_that_was_found_to_mean_a_download_means_it_in_the_next_kernel_too():

@@ -140,11 +140,13 @@ def test_an_attempt_that_failed_while_it_was_being_cancelled_is_cancelled(queue)
     assert queue.failures == []
 
 
-def test_a_download_that_is_being_registered_cannot_be_cancelled(queue):
+def test_a_cancel_of_what_is_being_registered_changes_nothing_because_it_is_complete(queue):
     queue.finish(A)
 
-    with pytest.raises(NotInQueueError, match="complete and being registered; nothing is left to stop"):
-        queue.cancel(A)
+    queue.cancel(A, discards=True)
+
+    assert queue.of(do.DiscardPartials) == []
+    assert queue.rows[0] == f"{A} registering 0"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 The queue thread only says that something changed; this one asks it for the newest state when it gets to it, so a busy
 disk costs the queue nothing and many changes become one write. While something is kept it gives a sign of life; while
-somebody looks, or there is somebody to see, it reads those of others. Where the database cannot be used, that is said once
+the queue is watched, or other kernels have downloads, it reads those. Where the database cannot be used, that is said once
 and tried again from time to time: downloads need none of this.
 """
 
@@ -14,23 +14,26 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, TypeVar
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain import events as told
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice, QueueSnapshot
+from gglib_nb.domain import events as announced
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.storage.on_disk import present_by_file
 from gglib_nb.engine.storage.owners import Owner
-from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, StorageError
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
 from gglib_nb.manager.model_files import partial_requests, refuse_lost_folder
-from gglib_nb.manager.thread_pool import succeed
+from gglib_nb.manager.queue_thread import QueueThread
+from gglib_nb.manager.thread_pool import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
 
@@ -43,52 +46,34 @@ _LOOK_S: Final = 1.0
 # Four slow beats: what cannot be seen from here, a kernel of another machine or container, is gone after this.
 SILENT_S: Final = 20.0
 _RETRY_S: Final = 10.0
-_CLOSE_S: Final = 1.0
+# A models folder on a network share that hangs must not keep the queue from the database.
+_DISK_S: Final = 3.0
 
-
-class KeptQueue(Protocol):
-    """What is asked of the queue."""
-
-    @property
-    def snapshot(self) -> QueueSnapshot:
-        """As it is now."""
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether anybody follows its snapshots."""
-
-    def post(self, event: on.Event) -> "Future[object]":
-        """Has it take an event."""
-
-    def ask_stored(self) -> "Future[StoredQueue]":
-        """What of it has to be kept."""
+_Result = TypeVar("_Result")
 
 
 class QueueKeeper:
     """Keeps one queue. Every method may be called from any thread, and none waits but `close`."""
 
-    def __init__(self, database: Database, settings: DownloadManagerConfig, title: str, queue: KeptQueue) -> None:
+    def __init__(self, database: Database, config: DownloadManagerConfig, title: str, queue: QueueThread) -> None:
         """Starts nothing and opens nothing yet."""
         self._database: Final = database
-        self._models_directory: Final = settings.models_directory
-        self._owner: Final = Owner.this_process()
-        kernel = KernelRecord(
-            *(secrets.token_hex(8), title, self._owner.place, self._owner.pid, self._owner.start),
-            *(os.path.realpath(settings.models_directory), settings.endpoint),
-        )
-        self._queues: Final = Queues(database, kernel, settings.models_directory)
-        self._history: Final = History(database)
+        self._config: Final = config
+        self._title: Final = title
         self._queue: Final = queue
+        self._history: Final = History(database)
+        self._disk: Final = DaemonThreadPool("gglib-keeper-disk", 1)
         self._prepare: Callable[[], None] = lambda: None
-        self._lock: Final = threading.Lock()
-        self._woken: Final = threading.Condition(self._lock)
+        self._woken: Final = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_changed = False
         self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written down yet
         self._is_closing = False
+        self._is_over = False
         self._hands_on = False
         self._adopting: list[Future[Adoption]] = []
         self._looking: list[Future[None]] = []
+        self._adopted = Adoption()
         self._is_kept = False
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
         self._beats: dict[str, tuple[float, float]] = {}
@@ -103,9 +88,9 @@ class QueueKeeper:
             self._is_changed = True
             self._wake()
 
-    def hear(self, event: told.QueueEvent) -> None:
+    def hear(self, event: announced.QueueEvent) -> None:
         """Something happened in the queue; what ended is remembered."""
-        if not isinstance(event, told.DownloadCompleted | told.DownloadFailed | told.DownloadCancelled):
+        if not isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
             return
         if (past := remembered(event.download)) is not None:
             with self._woken:
@@ -113,7 +98,7 @@ class QueueKeeper:
                 self._wake()
 
     def wake(self) -> None:
-        """Somebody began to look."""
+        """The queue is watched from now on."""
         with self._woken:
             self._wake()
 
@@ -123,33 +108,38 @@ class QueueKeeper:
         Args:
             prepare: Called before anything that was taken up starts.
         """
-        adopted: Future[Adoption] = Future()
         with self._woken:
             self._hands_on, self._prepare = True, prepare
-            self._adopting.append(adopted)
-            self._wake()
-        return adopted
+        return self._ask(self._adopting)
 
     def look(self) -> "Future[None]":
-        """Looks at the queues of other kernels now; done when the snapshot has them."""
-        seen: Future[None] = Future()
-        with self._woken:
-            self._looking.append(seen)
-            self._wake()
-        return seen
+        """Writes down what ended, and looks at the queues of other kernels; done when the snapshot has them."""
+        return self._ask(self._looking)
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         """Keeps the last state, or forgets the queue where it is not to be handed on; waits a moment for that."""
         with self._woken:
             thread, self._is_closing = self._thread, True
             self._woken.notify()
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_CLOSE_S)
+            thread.join(timeout_s)
+        self._disk.close()
         self._refuse_all()
 
     def abandon(self) -> None:
         """In a forked child, where the thread does not exist."""
-        self._is_closing = True
+        self._is_closing = self._is_over = True
+        self._disk.abandon()
+
+    def _ask(self, waiting: "list[Future[_Result]]") -> "Future[_Result]":
+        future: Future[_Result] = Future()
+        with self._woken:
+            if self._is_over:
+                fail(future, ManagerClosedError(CLOSED))
+            else:
+                waiting.append(future)
+                self._wake()
+        return future
 
     def _wake(self) -> None:
         if self._is_closing:
@@ -160,20 +150,50 @@ class QueueKeeper:
         self._woken.notify()
 
     def _refuse_all(self) -> None:
-        for adopted in self._adopting:
-            succeed(adopted, Adoption())
-        for seen in self._looking:
-            succeed(seen, None)
+        with self._woken:
+            self._is_over = True
+            left: list[Future[Any]] = [*self._adopting, *self._looking]
+        for future in left:
+            fail(future, ManagerClosedError(CLOSED))
 
     # On the thread -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        while self._sleep():
-            self._try(self._take_turn)
-            self._answer()
-        if not self._trouble:
-            self._try(self._finish)
-        self._refuse_all()
+        try:
+            while self._sleep():
+                self._try(self._take_turn)
+                self._answer()
+            self._try(self._finish)  # also after trouble, which may have passed
+        finally:
+            self._refuse_all()
+
+    @cached_property
+    def _owner(self) -> Owner:
+        return Owner.this_process()
+
+    @cached_property
+    def _queues(self) -> Queues:
+        config, owner = self._config, self._owner
+        place = str(config.models_directory)
+        kernel = KernelRecord(
+            owner=secrets.token_hex(8),
+            title=self._title,
+            place=owner.place,
+            pid=owner.pid,
+            start=owner.start,
+            models_directory=self._of_disk(lambda: os.path.realpath(place), otherwise=place),
+            endpoint=config.endpoint,
+        )
+        return Queues(self._database, kernel, config.models_directory)
+
+    def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
+        """What a look at the models folder gives, or something else where it does not answer in time."""
+        looking = self._disk.submit(look)
+        try:
+            return looking.result(_DISK_S)
+        except (futures.TimeoutError, OSError, GglibError):
+            looking.cancel()
+            return otherwise
 
     def _sleep(self) -> bool:
         """Until there is something to do; False at the end."""
@@ -190,7 +210,7 @@ class QueueKeeper:
         return bool(has_change or self._adopting or self._looking)
 
     def _rest_s(self) -> float | None:
-        """How long nothing is due; None for as long as nobody calls."""
+        """How long nothing is due; None: until something calls."""
         due = [self._retry_at_s] if self._is_changed or self._ended else []
         if self._is_kept and self._beat_at_s < math.inf:
             due.append(max(self._beat_at_s, self._retry_at_s))
@@ -216,16 +236,14 @@ class QueueKeeper:
             self._look()
 
     def _answer(self) -> None:
-        """Whoever called goes on, also where the database could not be used."""
-        with self._lock:
-            adopting, self._adopting = self._adopting, []
-            looking, self._looking = self._looking, []
+        """Answers what was asked, also where the database could not be used."""
+        with self._woken:
+            adopting, self._adopting[:] = list(self._adopting), []
+            looking, self._looking[:] = list(self._looking), []
         for adopted in adopting:
             succeed(adopted, self._adopted)
         for seen in looking:
             succeed(seen, None)
-
-    _adopted = Adoption()
 
     def _adopt(self) -> None:
         is_asked, self._adopted = bool(self._adopting), Adoption()
@@ -234,40 +252,48 @@ class QueueKeeper:
             if left is not None:
                 self._take_up(left)
             elif is_asked and self._beats:
-                # Of another machine: whether it lives shows in time.
+                # Of another machine: whether it is alive shows in time.
                 self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue) -> None:
-        downloads = tuple(RestoredDownload(stored, _bytes_on_disk(stored.plan)) for stored in left.downloads)
+        plans = [stored.plan for stored in left.downloads]
+        on_disk = self._of_disk(
+            lambda: [_bytes_on_disk(plan) for plan in plans], otherwise=[(0,) * len(plan.files) for plan in plans]
+        )
+        downloads = tuple(map(RestoredDownload, left.downloads, on_disk))
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
             self._prepare()
         event = on.DownloadsRestored(downloads, left.limits, left.is_processing, time.time())
-        adopted = self._queue.post(event).result()
-        assert isinstance(adopted, Adoption)  # noqa: S101 - what the event replies with
-        self._adopted = adopted
-        if adopted.total:
-            self._say("adopted", _adoption_text(adopted))
+        self._adopted = self._queue.post(event).result()
+        if self._adopted.total:
+            self._say("adopted", _adoption_text(self._adopted))
 
     def _is_folder_lost(self) -> bool:
         """Whether the models folder is not mounted: what was left waits for a kernel that finds it."""
-        try:
-            refuse_lost_folder(self._models_directory, Catalog(self._database).models())
-        except StorageError as error:
-            self._say("folder_missing", str(error))
-            return True
-        return False
+        folder, models = self._config.models_directory, Catalog(self._database).models()
+
+        def look() -> str:
+            try:
+                refuse_lost_folder(folder, models)
+            except StorageError as error:
+                return str(error)
+            return ""
+
+        if text := self._of_disk(look, otherwise=""):
+            self._say("folder_missing", text)
+        return bool(text)
 
     def _offer_partials(self) -> None:
         wanted = {file.target for stored in self._queue.ask_stored().result().downloads for file in stored.plan.files}
-        number = len(partial_requests(self._models_directory, (), wanted))
-        if number:
-            lie = "partial download lies" if number == 1 else "partial downloads lie"
-            self._say("partials", f"{number} {lie} in the models folder, which nothing in the queue goes on with.")
+        folder = self._config.models_directory
+        if number := self._of_disk(lambda: len(partial_requests(folder, (), wanted)), otherwise=0):
+            noun = "unfinished download" if number == 1 else "unfinished downloads"
+            self._say("partials", f"The models folder has {number} {noun} that {_is_are(number)} not in the queue.")
 
     def _store(self) -> None:
-        with self._lock:
+        with self._woken:
             self._is_changed = False
         queue = self._queue.ask_stored().result()
         try:
@@ -284,7 +310,7 @@ class QueueKeeper:
 
     def _remember(self) -> None:
         """Writes down what ended. A database that cannot be written is the queue's to complain of; it is tried again."""
-        with self._lock:
+        with self._woken:
             ended = list(self._ended)
         if not ended:
             return
@@ -295,7 +321,7 @@ class QueueKeeper:
         except CatalogError:
             self._retry_at_s = time.monotonic() + _RETRY_S
             return
-        with self._lock:
+        with self._woken:
             while self._ended and self._ended[0] in ended:
                 self._ended.popleft()
 
@@ -322,7 +348,13 @@ class QueueKeeper:
             return
         found = self._queues.others(self._is_gone, self._describe)
         if found != others:
-            self._queue.post(on.OthersSeen(found)).result()
+            owners = {
+                (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner
+                for one in found
+                if one.status.is_active and not one.is_left
+            }
+            self._queue.note(elsewhere=found).result()
+            self._queue.post(on.PeersSeen(owners)).result()
 
     def _finish(self) -> None:
         """The last word."""
@@ -381,10 +413,14 @@ class QueueKeeper:
         else:
             if self._trouble:
                 self._trouble = ""
-                self._queue.post(on.NoticeWithdrawn("not_kept"))
+                self._queue.withdraw_notice("not_kept")
 
     def _say(self, kind: str, text: str) -> None:
-        self._queue.post(on.NoticeGiven(QueueNotice(kind, text)))
+        self._queue.give_notice(QueueNotice(kind, text))
+
+
+def _is_are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _adoption_text(adopted: Adoption) -> str:
