@@ -1,12 +1,15 @@
-"""How long the engine waits for what, and how often it tries: numbers only, the same for every part of it."""
+"""How long the engine waits for what: numbers only, the same for every part of it."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
 TIMEOUTS_VARIABLE: Final = "GGLIB_ENGINE_TIMEOUTS"
-"""Other numbers for an engine process, as a JSON object of the fields below: tests have no minutes to wait."""
+"""Other numbers for an engine process, as a JSON object of the fields below, for tests."""
+
+_HUB_VARIABLE: Final = "HF_HUB_DOWNLOAD_TIMEOUT"  # huggingface_hub's: seconds without a byte
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +18,12 @@ class Timeouts:
 
     Attributes:
         connect_s: For a connection to be made.
-        answer_s: For the first byte of an answer.
+        answer_s: For the head of an answer, and for its first byte; `HF_HUB_DOWNLOAD_TIMEOUT` sets it.
         stall_s: Without another byte on a connection before it is made anew.
         first_delay_s: Before the second try.
         longest_delay_s: Between two tries, unless the server asks for more.
         longest_asked_s: A server that asks to wait longer ends the transfer.
-        tries: Failures in a row without a new byte before the transfer fails.
-        resolves: Refused signed URLs in a row without a new byte before the transfer fails.
+        give_up_s: Without a new byte, from the first failure on, before the transfer fails.
         lease_s: Without a sign of life before another process's lease is taken over.
     """
 
@@ -31,16 +33,18 @@ class Timeouts:
     first_delay_s: float = 0.5
     longest_delay_s: float = 30.0
     longest_asked_s: float = 900.0
-    tries: int = 12
-    resolves: int = 4
+    give_up_s: float = 180.0
     lease_s: float = 15.0
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The usual ones, but for what `TIMEOUTS_VARIABLE` says.
+        """The usual ones, but for what `HF_HUB_DOWNLOAD_TIMEOUT` and `TIMEOUTS_VARIABLE` say.
 
         Raises:
             TypeError: It names another field.
             ValueError: It is no JSON object.
         """
-        return cls(**json.loads(environ.get(TIMEOUTS_VARIABLE) or "{}"))
+        named = environ.get(_HUB_VARIABLE, "").strip()
+        answer_s = float(named) if re.fullmatch(r"\d{1,6}(\.\d+)?", named, re.ASCII) else 0.0
+        said = {"answer_s": answer_s} if answer_s > 0 else {}
+        return cls(**{**said, **json.loads(environ.get(TIMEOUTS_VARIABLE) or "{}")})

@@ -35,7 +35,7 @@ from gglib_nb.errors import (
     NetworkError,
     OfflineError,
 )
-from gglib_nb.network.proxies import is_final, refused_status
+from gglib_nb.network.proxies import is_final
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +202,8 @@ def _no_answer(trouble: _Trouble) -> GglibError:
 
 
 def _proxy_failed(trouble: _Trouble) -> GglibError:
+    from gglib_nb.network.client import refused_status
+
     if (status := refused_status(trouble.error)) is not None and is_final(status):
         return proxy_refusal(trouble.host, status)
     return NetworkError(f"The proxy on the way to {trouble.host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")

@@ -1,10 +1,11 @@
-"""The httpx client as this package uses it: proxies, certificates and addresses by our own reading, signed addresses in no log.
+"""The hub client's httpx client: our own proxies, certificates and address racing; no signed address in a log.
 
-httpx reads the proxies by itself, but knows no `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and
-logs every address it asks, signatures and all. Imported late: httpx takes a fifth of a second.
+httpx reads the proxies by itself, but ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and
+logs every URL it requests with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
 import logging
+import re
 import socket
 import threading
 from typing import Final
@@ -15,11 +16,12 @@ from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
 from gglib_nb.network.http_library import httpx
-from gglib_nb.network.proxies import Proxies
+from gglib_nb.network.proxies import Proxies, Proxy
 from gglib_nb.network.tls import tls_context
 
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # whence, not where
 _CONNECT_S: Final = 10.0
+_STATUS: Final = re.compile(r"(\d{3})\b")
 # The names under which httpx 0 and 2 and what stands below them log.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
@@ -85,19 +87,24 @@ class WaysOut(httpx.BaseTransport):
 
 
 def _proxy_transport(proxy: str, tls: object) -> httpx.HTTPTransport:
+    is_socks = Proxy.at(proxy).is_socks
     try:
         return httpx.HTTPTransport(verify=tls, proxy=proxy)  # type: ignore[arg-type]  # an SSLContext
     except ImportError:
+        if not is_socks:
+            raise
         raise InvalidConfigError(
             "The proxy settings (ALL_PROXY) name a SOCKS proxy, for which the package socksio is needed: install it, then "
             "restart the kernel."
         ) from None
-    except (ValueError, httpx.InvalidURL):
-        # Its text may quote a part of the password.
-        raise InvalidConfigError(
-            "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write http://name:password@host:port, "
-            "with %-codes for what is neither letter nor digit in the password."
-        ) from None
+    except (ValueError, httpx.InvalidURL):  # whose text may quote a part of the password
+        raise InvalidConfigError("The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.") from None
+
+
+def refused_status(error: BaseException) -> int | None:
+    """The status with which a proxy refused to connect, from httpx's error; None where it is another error."""
+    match = _STATUS.match(str(error)) if isinstance(error, httpx.ProxyError) else None
+    return int(match[1]) if match else None
 
 
 class _SecretsFilter(logging.Filter):

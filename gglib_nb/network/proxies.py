@@ -1,21 +1,68 @@
-"""Which proxy stands before an address, as the environment says: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+"""Which proxy a request goes through, from the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
-The standard library reads the variables (and on macOS the system's settings). Two habits of `NO_PROXY` that it does not
-know are added: networks such as `10.0.0.0/8`, and `*.example.com`. One reading for every client of ours, so that listing
-and downloading never take different ways.
+The standard library reads the variables (and on macOS the system's settings). Two forms of `NO_PROXY` that it does not
+know are added: networks such as `10.0.0.0/8`, and `*.example.com`. The hub client and the engine share this module, so listing
+and downloading use the same proxy.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_STATUS: Final = re.compile(r"(\d{3})\b")
+from gglib_nb.errors import InvalidConfigError
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _PASSING: Final = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """One proxy.
+
+    Attributes:
+        scheme: `http`, `https`, `socks5` (this machine looks the host's name up) or `socks5h` (the proxy does).
+        host: Its name or address.
+        port: Its TCP port.
+        login: Name and password; None without. In no `repr`.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    login: tuple[str, str] | None = field(default=None, repr=False)
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """The proxy that an address names.
+
+        Raises:
+            InvalidConfigError: It is not the address of a proxy. The text quotes nothing of it: it may hold a password.
+        """
+        try:
+            parts = urlsplit(url)
+            scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+        except ValueError:  # an unquoted `#` or `/` in the password leaves no port
+            scheme, host, port, parts = "", "", None, urlsplit("")
+        if scheme == "socks":
+            raise InvalidConfigError(
+                "The proxy settings (ALL_PROXY) name a proxy as socks://, which does not say which version: write socks5:// "
+                "(or socks5h://, where the proxy looks names up), then restart the kernel."
+            )
+        if scheme not in _DEFAULT_PORTS or not host:
+            raise InvalidConfigError(
+                "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write http://name:password@host:port, "
+                "with %-codes for what is neither letter nor digit in the password."
+            )
+        login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+        return cls(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port, login)
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it speaks SOCKS; else HTTP."""
+        return self.scheme.startswith("socks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +89,7 @@ class Proxies:
         )
 
     def for_url(self, url: str) -> str | None:
-        """Address of the proxy for a URL; None where it is reached directly."""
+        """Address of the proxy for a URL; None where the host is reached directly."""
         parts = urlsplit(url)
         proxy = self.by_scheme.get(parts.scheme) or self.by_scheme.get("all")
         if proxy is None or self._is_exempt(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)):
@@ -62,14 +109,6 @@ def _covers(entry: str, host: str) -> bool:
         return entry == "*"
 
 
-def refused_status(error: BaseException) -> int | None:
-    """The status with which a proxy refused to connect, from the HTTP client's error; None where it is another error."""
-    from gglib_nb.network.http_library import httpx
-
-    match = _STATUS.match(str(error)) if isinstance(error, httpx.ProxyError) else None
-    return int(match[1]) if match else None
-
-
 def is_final(status: int) -> bool:
-    """Whether a proxy's refusal lasts until somebody changes something: it does not know us, or not let us there."""
+    """Whether a proxy's refusal lasts until a setting changes: it wants a login, or does not allow the host."""
     return 300 <= status < 500 and status not in _PASSING

@@ -1,12 +1,14 @@
-"""Whose certificates are trusted: one TLS context for every client of ours.
+"""Which certificates are trusted: one TLS context for the hub client and the engine.
 
-Made as httpx makes its own (`SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's), with the authorities of
-`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE` added, since that is where a company's own certificate is often named and httpx does not
-look there.
+As httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Added to these are the authorities of
+`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores although companies often name their own certificate there. Imports neither
+httpx nor huggingface_hub, because the engine's start waits for this module.
 """
 
+import contextlib
 import os
 import ssl
+import sys
 import threading
 from functools import cache
 from pathlib import Path
@@ -32,11 +34,9 @@ def tls_context() -> ssl.SSLContext:
 @cache
 def _made(named: tuple[str, ...]) -> ssl.SSLContext:
     """Made once for each environment: reading the certificates takes a tenth of a second."""
-    from gglib_nb.network.http_library import httpx
-
     by_variable = dict(zip(_VARIABLES, named, strict=True))
     try:
-        context = httpx.create_ssl_context()
+        context = _context(by_variable["SSL_CERT_FILE"], by_variable["SSL_CERT_DIR"])
         bundle = next((by_variable[name] for name in _BUNDLES if by_variable[name]), None)
         if bundle is not None:
             is_folder = Path(bundle).is_dir()
@@ -48,3 +48,25 @@ def _made(named: tuple[str, ...]) -> ssl.SSLContext:
             "Name a file in PEM form, then restart the kernel."
         ) from error
     return context
+
+
+def _context(file: str, folder: str) -> ssl.SSLContext:
+    if file or folder:
+        return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+    with contextlib.suppress(ImportError):
+        if sys.platform in ("darwin", "win32"):  # whose certificates are in no file that OpenSSL reads
+            import truststore
+
+            return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"] and not _has_certificates(ssl.get_default_verify_paths().capath):
+        with contextlib.suppress(ImportError):
+            import certifi
+
+            context.load_verify_locations(cafile=certifi.where())
+    return context
+
+
+def _has_certificates(folder: str | None) -> bool:
+    """Whether OpenSSL finds certificates there: it looks them up by a hash of their name."""
+    return folder is not None and any(Path(folder).glob("[0-9a-f]*.[0-9]"))

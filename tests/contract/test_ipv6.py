@@ -56,7 +56,7 @@ def test_a_listing_does_not_wait_for_it(port) -> None:
     assert client.list_files(REPO).repo_id == REPO
 
 
-@pytest.mark.parametrize("is_odd", [False, True], ids=["http.client", "httpx"])
+@pytest.mark.parametrize("is_odd", [False, True], ids=["ranges", "the whole"])
 def test_a_download_does_not_wait_for_it(hub, port, tmp_path, monkeypatch, is_odd) -> None:
     # The storage is at that name too.
     hub._cdn.origin_url = hub.cdn_url.replace("127.0.0.1", HOST)

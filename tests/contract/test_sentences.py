@@ -32,7 +32,7 @@ from tests.support.sentences import check_sentence
 REPO = "demo/small-GGUF"
 NAME = "small-Q4_K_M.gguf"
 OLD = "c0ffee" * 6 + "cafe"
-BRIEF = replace(HASTY, answer_s=0.2, stall_s=0.2, first_delay_s=0.001, longest_delay_s=0.001, tries=2, resolves=1)
+BRIEF = replace(HASTY, answer_s=0.2, stall_s=0.2, first_delay_s=0.001, longest_delay_s=0.001, give_up_s=0.05)
 
 STATUSES = [
     300,

@@ -11,6 +11,7 @@ from gglib_nb.engine.storage.lease import Lease
 from gglib_nb.engine.storage.partial_file import PartialFile
 from gglib_nb.engine.storage.paths import lease_path
 from gglib_nb.engine.storage.target_check import TargetCheck
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.stages import Cause
 from gglib_nb.engine.transfer.target import Target, targets_of
@@ -28,7 +29,7 @@ def a_target(folder: Path, pieces: Sequence[bytes], *, with_digests: bool = True
         files.append(PlannedFile(f"part{index}.gguf", len(piece), sha256, target, offset_bytes=offset_bytes))
         offset_bytes += len(piece)
     command = StartTransfer(1, "owner/name", COMMIT_SHA, tuple(files), force=False)
-    return next(targets_of(command, "http://hub.example"))
+    return next(targets_of(command, "http://hub.example", Timeouts()))
 
 
 def fetched(target: Target, mailbox: Mailbox) -> PartialFile:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Session
 from gglib_nb.engine.process.file_checks import FileChecks
 from gglib_nb.engine.protocol import (
     CheckFiles,
@@ -22,12 +22,12 @@ from gglib_nb.engine.protocol import (
     StopCheck,
     StopTransfer,
 )
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.storage.disk_space import DiskSpace
 from gglib_nb.engine.storage.partial_file import delete_unowned
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.attempt import Attempt
 from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
-from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.resources import Resources
 from gglib_nb.engine.transfer.throttle import Throttle
 

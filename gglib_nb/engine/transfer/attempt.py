@@ -21,13 +21,13 @@ from gglib_nb.engine.protocol import (
     TransferFinished,
     TransferStopped,
 )
+from gglib_nb.engine.retry import can_retry
 from gglib_nb.engine.storage.filesystem import disk_full, storage_error
 from gglib_nb.engine.storage.gguf_facts import check_split_set
 from gglib_nb.engine.storage.paths import journal_path
 from gglib_nb.engine.transfer.coordinator import Coordinator
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.resources import Resources
-from gglib_nb.engine.transfer.retry import can_retry
 from gglib_nb.errors import DiskFullError, GglibError, StorageError, to_wire
 from gglib_nb.system import free_bytes
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Session
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.adaptation import Adaptation, ConnectionSpeed, Replacement
 from gglib_nb.engine.transfer.connection_budget import ConnectionBudget

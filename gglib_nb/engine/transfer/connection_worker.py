@@ -7,12 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gglib_nb.engine.http.answers import check_answer
-from gglib_nb.engine.http.connection import Answer, ClientConnection, Connection, DirectConnection
-from gglib_nb.engine.http.errors import LineError
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Answer, Connection, LineError, Session
 from gglib_nb.engine.storage.filesystem import new_buffer
-from gglib_nb.engine.transfer.range_request import RangeRequest, Source
+from gglib_nb.engine.transfer.range_request import RangeRequest
 from gglib_nb.engine.transfer.slice_length import BUFFER_BYTES, READ_S, SliceLength
 from gglib_nb.engine.transfer.throttle import Throttle
 
@@ -91,22 +88,21 @@ class ConnectionWorker:
             self._narrowed_to = None
 
     def _fetch(self, request: RangeRequest) -> None:
-        connection = self._connection_for(request.source)
-        url, asked = request.source.url, request.asked
-        asked_s = time.monotonic()
-        answer = connection.ask(url, {**self._session.headers_for(url), **asked.header})
-        self.answer_s = time.monotonic() - asked_s
-        if not self._stop.is_set():
-            check_answer(answer.status, answer.headers, asked)
+        connection = self._fresh_connection()
+        # A server may give less than was asked for; the rest is asked for on the same connection.
+        while not request.is_over and not self._stop.is_set():
+            asked_s = time.monotonic()
+            answer = connection.request(request.source.url, *request.wanted)
+            self.answer_s = time.monotonic() - asked_s
             self._read(connection, answer, request)
+            if self._is_narrowed_in_vain or request.end is None:
+                return
 
-    def _connection_for(self, source: Source) -> Connection:
-        kind = ClientConnection if source.by_client or self._session.is_proxied(source.url) else DirectConnection
+    def _fresh_connection(self) -> Connection:
         if self._is_narrowed_in_vain:
             self._drop_connection()
-        if not isinstance(self._connection, kind):
-            self._drop_connection()
-            self._connection = kind(self._session)
+        if self._connection is None:
+            self._connection = Connection(self._session)
         return self._connection
 
     def _read(self, connection: Connection, answer: Answer, request: RangeRequest) -> None:
@@ -117,18 +113,16 @@ class ConnectionWorker:
             began_s = time.monotonic()
             read = answer.readinto if self._slice.is_filled else answer.readinto1
             count = read(self._buffer[: max(1, wanted)])
-            if count == 0 or self._stop.is_set():
-                self._end_of_body(request)
+            if self._stop.is_set():
+                raise LineError("the connection was closed")
+            if count == 0:
+                if request.end is None:
+                    request.end_here()
                 break
             self._slice.observe(count, time.monotonic() - began_s)
             request.write(self._buffer[:count])
             self._wait(request, count)
         answer.finish()
-
-    def _end_of_body(self, request: RangeRequest) -> None:
-        if self._stop.is_set() or request.end is not None:
-            raise LineError("the connection ended early")
-        request.end_here()
 
     def _narrow(self, connection: Connection) -> None:
         """Under a bandwidth limit, let neither a slice nor the system's buffer run far ahead of it."""

@@ -9,12 +9,12 @@ import threading
 import time
 from typing import Final
 
-from gglib_nb.engine.http.resolve import resolve
 from gglib_nb.engine.protocol import Progress, StartTransfer
+from gglib_nb.engine.resolve import resolve
+from gglib_nb.engine.retry import Outage
 from gglib_nb.engine.transfer.checkpoints import Checkpoints
 from gglib_nb.engine.transfer.connection_pool import ConnectionPool
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
-from gglib_nb.engine.transfer.connectivity import Outage
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.part_resolver import PartResolver
 from gglib_nb.engine.transfer.progress import progress_of
@@ -47,7 +47,7 @@ class Coordinator:
             mailbox: How everything comes back to the coordinator's thread.
             stop: Set when the attempt shall end; what runs in the background looks at it.
         """
-        self.targets = list(targets_of(command, resources.session.endpoint))
+        self.targets = list(targets_of(command, resources.session.endpoint, resources.timeouts))
         self._command = command
         self._resources = resources
         self._mailbox = mailbox
@@ -65,7 +65,6 @@ class Coordinator:
         self._resolver = PartResolver(
             lambda part: resolve(resources.session, part.address, part.planned),
             mailbox,
-            resources.timeouts,
             resources.connectivity,
             self._lifecycle.open_partial,
         )
@@ -144,7 +143,7 @@ class Coordinator:
         if outage is None and self._outage is not None:
             for target in self.targets:
                 for part in target.parts:
-                    part.network_is_back()
+                    part.troubles.network_is_back()
         self._outage = outage
         if outage is not None:
             connectivity.probe_when_due(now_s)

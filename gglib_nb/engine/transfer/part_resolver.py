@@ -6,12 +6,10 @@ Part of the coordinator and on its thread only, but for the asking itself. Knows
 import time
 from collections.abc import Callable, Iterable
 
-from gglib_nb.engine.http.errors import ExchangeError, LineError
-from gglib_nb.engine.http.resolve import Remote
-from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer.connectivity import Connectivity
+from gglib_nb.engine.http import ExchangeError, LineError
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
-from gglib_nb.engine.transfer.retry import after_failure
 from gglib_nb.engine.transfer.target import Part, Target
 
 
@@ -22,22 +20,19 @@ class PartResolver:
         self,
         ask: Callable[[Part], Remote],
         mailbox: Mailbox,
-        timeouts: Timeouts,
         connectivity: Connectivity,
         on_resolved: Callable[[Target], None],
     ) -> None:
         """Nothing is asked yet.
 
         Args:
-            ask: Asks the hub, and waits for its answer; raises what `http.resolve.resolve` raises.
+            ask: Asks the hub, and waits for its answer; raises what `engine.resolve.resolve` raises.
             mailbox: Of the coordinator.
-            timeouts: How often and how long to try.
             connectivity: Told of failures of the line.
             on_resolved: Called when the hub has said where a part of the target is.
         """
         self._ask = ask
         self._mailbox = mailbox
-        self._timeouts = timeouts
         self._connectivity = connectivity
         self._on_resolved = on_resolved
 
@@ -65,7 +60,7 @@ class PartResolver:
             now_s = time.monotonic()
             if isinstance(outcome, LineError):
                 self._connectivity.failed(now_s)
-            after_failure(part, outcome, now_s, self._timeouts, is_excused=self._connectivity.outage is not None)
+            part.troubles.failed(outcome, now_s, is_offline=self._connectivity.outage is not None)
             return
         part.resolved(outcome)
         self._on_resolved(target)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from gglib_nb.engine.http.errors import STALLED
+from gglib_nb.engine.http import SilentError
 from gglib_nb.engine.protocol import NoticeKind, Progress
-from gglib_nb.engine.transfer.connectivity import Outage
+from gglib_nb.engine.retry import Outage
 from gglib_nb.engine.transfer.stages import Stage
 from gglib_nb.engine.transfer.target import Part, Target
 
@@ -81,9 +81,11 @@ def notice_of(
     if any(target.requests for target in targets):
         line = _of_line(now_s - moved_s, received_bytes)
         return _of_reuse(targets) or line if line.kind is None else line
-    waiting = [part for target in targets if target.stage is Stage.FETCHING for part in target.parts if part.trouble]
+    waiting = [
+        part for target in targets if target.stage is Stage.FETCHING for part in target.parts if part.troubles.text
+    ]
     if waiting:
-        return _of_wait(min(waiting, key=lambda one: one.retry_at_s), now_s, moved_s)
+        return _of_wait(min(waiting, key=lambda one: one.troubles.retry_at_s), now_s, moved_s)
     if any(one.hashed_bytes is not None for one in checks):
         return Notice("verifying")
     return _of_reuse(targets) or Notice("connecting")
@@ -104,9 +106,9 @@ def _of_reuse(targets: Sequence[Target]) -> Notice | None:
 
 
 def _of_wait(part: Part, now_s: float, moved_s: float) -> Notice:
-    if part.trouble == STALLED:
+    if isinstance(part.troubles.last, SilentError):
         return Notice("stalled", now_s - moved_s)
-    return Notice("retrying", max(0.0, part.retry_at_s - now_s), part.trouble)
+    return Notice("retrying", max(0.0, part.troubles.retry_at_s - now_s), part.troubles.text)
 
 
 def _of_line(silent_s: float, received_bytes: int) -> Notice:

@@ -7,7 +7,6 @@ may pull in; so no byte is written by two, and after `revoke` has returned nothi
 import threading
 from dataclasses import dataclass
 
-from gglib_nb.engine.http.answers import AskedRange
 from gglib_nb.engine.storage.filesystem import storage_error
 from gglib_nb.engine.storage.partial_file import PartialFile
 
@@ -20,13 +19,11 @@ class Source:
         url: Serves them.
         size_bytes: Of the part; None unknown.
         is_whole: Ask for the whole without a range.
-        by_client: Take httpx.
     """
 
     url: str
     size_bytes: int | None
     is_whole: bool
-    by_client: bool
 
 
 class RangeRequest:
@@ -51,10 +48,11 @@ class RangeRequest:
         self._is_revoked = False
 
     @property
-    def asked(self) -> AskedRange:
-        """What to ask the server for."""
-        end = None if self.end is None else self.end - self.part_offset
-        return AskedRange(self.start - self.part_offset, end, self.source.size_bytes, self.source.is_whole)
+    def wanted(self) -> tuple[int, int | None, int | None]:
+        """What to ask the server for next: first byte, one past the last (None: the whole), size of the part."""
+        if self.source.is_whole or self.end is None:
+            return 0, None, self.source.size_bytes
+        return self.position - self.part_offset, self.end - self.part_offset, self.source.size_bytes
 
     @property
     def received_bytes(self) -> int:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Session
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.storage.disk_space import DiskSpace
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.connection_budget import ConnectionBudget
-from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.throttle import Throttle
 
 

@@ -5,7 +5,7 @@ Part of the coordinator and on its thread only. What a failure means is decided 
 
 from collections.abc import Sequence
 
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Session
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.connection_pool import ConnectionPool, PooledConnection
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
@@ -119,7 +119,7 @@ class Scheduler:
         running = [
             (request, its_range)
             for request, its_range in self.pool.running(now_s)
-            if self._target_of[request].part_of(request).retry_at_s <= now_s
+            if self._target_of[request].part_of(request).troubles.retry_at_s <= now_s
         ]
         choice = choose_split([its_range for _, its_range in running], rate, self.pool.answer_s)
         if choice is None:

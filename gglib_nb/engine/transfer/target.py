@@ -12,14 +12,16 @@ from functools import partial
 from pathlib import Path
 
 from gglib_nb.domain.download import BAR_STEPS, PlannedFile, ShardStatus, StoredFile
-from gglib_nb.engine.http.resolve import FileAddress, Remote
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
+from gglib_nb.engine.resolve import FileAddress, Remote
+from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.storage.byte_ranges import Range, RangeSet
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.lease import Lease, SeenLease
 from gglib_nb.engine.storage.partial_file import SYNC_BYTES, SYNC_S, PartialFile
 from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
 from gglib_nb.engine.storage.target_check import TargetCheck
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.range_request import RangeRequest, Source
 from gglib_nb.engine.transfer.range_selection import next_range
 from gglib_nb.engine.transfer.stages import TRANSITIONS, Cause, Stage
@@ -39,24 +41,18 @@ class Part:
         is_resolving: The hub is being asked.
         is_sequential: The server sends the whole only.
         is_refetched: It was wrong once.
-        failures: In a row without a new byte.
-        refusals: Signed URLs refused in a row without a new byte.
-        retry_at_s: Nothing is asked before.
-        trouble: What the present wait is for, in words; empty without.
+        troubles: What failed since its last new byte.
     """
 
     planned: PlannedFile
     address: FileAddress
     start: int
     end: int | None
+    troubles: Troubles
     remote: Remote | None = None
     is_resolving: bool = False
     is_sequential: bool = False
     is_refetched: bool = False
-    failures: int = 0
-    refusals: int = 0
-    retry_at_s: float = 0.0
-    trouble: str = ""
 
     @property
     def sha256(self) -> str | None:
@@ -70,29 +66,11 @@ class Part:
             self.end = self.start + remote.size_bytes
         self.is_sequential = self.is_sequential or not remote.takes_ranges or self.end is None
 
-    def succeeded(self) -> None:
-        """A byte came: what failed before is forgiven."""
-        self.failures = self.refusals = 0
-        self.trouble = ""
-
-    def wait_until(self, retry_at_s: float, trouble: str) -> None:
-        """It failed once more: ask nothing before then."""
-        self.failures += 1
-        self.retry_at_s = retry_at_s
-        self.trouble = trouble
-
-    def network_is_back(self) -> None:
-        """What failed before was the network's fault: try again at once."""
-        self.succeeded()
-        self.retry_at_s = 0.0
-
     def source(self) -> Source:
         """Where to fetch it from; only while `remote` is known."""
         assert self.remote is not None  # noqa: S101  # the caller's promise
         size = None if self.end is None else self.end - self.start
-        # Who gives only the whole may also compress it, unasked: httpx undoes that.
-        is_odd = self.remote.has_encoding or size is None or self.is_sequential
-        return Source(self.remote.url, size, is_whole=self.is_sequential, by_client=is_odd)
+        return Source(self.remote.url, size, is_whole=self.is_sequential)
 
 
 class Target:
@@ -114,7 +92,9 @@ class Target:
         copy: Tensors are being copied into it; None before and after.
     """
 
-    def __init__(self, files: list[tuple[int, PlannedFile]], repo: Callable[[str], FileAddress]) -> None:
+    def __init__(
+        self, files: list[tuple[int, PlannedFile]], repo: Callable[[str], FileAddress], timeouts: Timeouts
+    ) -> None:
         self.indexes = [index for index, _ in files]
         self.parts = [
             Part(
@@ -122,6 +102,7 @@ class Target:
                 repo(planned.path_in_repo),
                 planned.offset_bytes,
                 None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes,
+                Troubles(repo(planned.path_in_repo).asked, timeouts),
             )
             for _, planned in files
         ]
@@ -248,7 +229,7 @@ class Target:
         """Parts whose bytes are missing and whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
             is_there = part.end is not None and self.done.reach(part.start) >= part.end
-            if not is_there and now_s >= part.retry_at_s:
+            if not is_there and now_s >= part.troubles.retry_at_s:
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int) -> RangeRequest | None:
@@ -387,11 +368,11 @@ class Target:
         return (count if size is None else min(count, size)), status
 
 
-def targets_of(command: StartTransfer, endpoint: str) -> Iterator[Target]:
+def targets_of(command: StartTransfer, endpoint: str, timeouts: Timeouts) -> Iterator[Target]:
     """The files of a command by target, in the order of their first part."""
     by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
     for index, file in enumerate(command.files):
         by_target.setdefault(file.target, []).append((index, file))
     address = partial(FileAddress, endpoint, command.repo_id, command.commit_sha)
     for files in by_target.values():
-        yield Target(sorted(files, key=lambda item: item[1].offset_bytes), address)
+        yield Target(sorted(files, key=lambda item: item[1].offset_bytes), address, timeouts)

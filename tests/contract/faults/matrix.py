@@ -195,9 +195,9 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The Hub closes the connection without an answer",
         (Answer(HangUp(), "hub"),),
-        Heals("retrying in {n} s (Server disconnected without sending a response.)"),
+        Heals("retrying in {n} s (Remote end closed connection without response)"),
     ),
-    Row("The Hub does not answer", (Answer(Latency(2_000), "hub"),), Heals("retrying in {n} s (timed out)")),
+    Row("The Hub does not answer", (Answer(Latency(2_000), "hub"),), Heals("stalled for {n} s")),
     Row(
         "A rate limit by the Hub's own header", (Answer(RateLimited(1), "hub"),), Heals("retrying in {n} s (HTTP 429)")
     ),
@@ -219,7 +219,7 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The Hub is never ready",
         (Answer(Status(503), "hub", None),),
-        Fails(HubUnavailableError, "{hub} failed (503) at {file}; try again later.", can_retry=True, asks=4),
+        Fails(HubUnavailableError, "{hub} failed (503) at {file}; try again later.", can_retry=True),
     ),
     Row(
         "The Hub asks for an hour's rest in the middle of the queue",
@@ -286,13 +286,16 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "Redirects in a circle",
         (Answer(Redirect(), "hub", None),),
-        Fails(HubUnavailableError, "The hub sends {file} in circles; try again later.", can_retry=True, asks=6),
+        Fails(HubUnavailableError, "{hub} redirects {file} in a circle; try again later.", can_retry=True, asks=6),
     ),
     Row(
         "A redirect to a file of this machine",
         (Answer(Redirect("file:///etc/hostname"), "hub", None),),
         Fails(
-            HubUnavailableError, "The hub redirects {file} to no web address; try again later.", can_retry=True, asks=1
+            HubUnavailableError,
+            "{host} redirects {file} to no web address ('file:///etc/hostname'); try again later.",
+            can_retry=True,
+            asks=1,
         ),
     ),
     Row("A redirect within the hub, by its full address", (Answer(Redirect(), "hub"),), Heals()),
@@ -422,9 +425,8 @@ FETCHING = (
         (Answer(ExpiredUrl(), times=None),),
         Fails(
             HubUnavailableError,
-            "The CDN refuses {file} again and again (HTTP 403); try again later.",
+            "The storage of {hub} refuses {file} again and again (HTTP 403); try again later.",
             can_retry=True,
-            asks=8,
         ),
     ),
     Row(
@@ -455,7 +457,7 @@ FETCHING = (
     Row(
         "A 206 of a file of another size",
         (Answer(WrongContentRange(total_shift=9)),),
-        Heals("retrying in {n} s (a file of another size)"),
+        Heals("retrying in {n} s (a range of a file of another size)"),
     ),
     Row("The range is ignored: 200 with the whole", (Answer(IgnoreRange(), times=None),), Heals()),
     Row(
@@ -483,13 +485,16 @@ FETCHING = (
     Row(
         "The storage redirects in a circle",
         (Answer(Redirect(), times=None),),
-        Fails(HubUnavailableError, "{file} is redirected in circles; try again later.", can_retry=True, asks=5),
+        Fails(HubUnavailableError, "The storage of {hub} redirects {file} in a circle; try again later.", can_retry=True),
     ),
     Row(
         "The storage redirects to a file of this machine",
         (Answer(Redirect("file:///etc/hostname"), times=None),),
         Fails(
-            HubUnavailableError, "The CDN redirects {file} to no web address; try again later.", can_retry=True, asks=2
+            HubUnavailableError,
+            "{storage} redirects {file} to no web address ('file:///etc/hostname'); try again later.",
+            can_retry=True,
+            asks=2,
         ),
     ),
     Row(

@@ -29,7 +29,7 @@ def page() -> str:
 
     usual = Timeouts()
     patience = (
-        f"{usual.tries} tries in a row without a new byte, {usual.first_delay_s:g} to {usual.longest_delay_s:g} s apart, "
+        f"{usual.give_up_s:g} s of failures without a new byte, tries {usual.first_delay_s:g} to {usual.longest_delay_s:g} s apart, "
         f"{usual.stall_s:g} s for a connection on which nothing comes, {usual.lease_s:g} s for a process that gives no sign of life"
     )
     rows = sum(len(rows) for rows in GROUPS.values())

@@ -115,6 +115,7 @@ def pattern(world: World, subject: Subject, line: str) -> str:
         line,
         hub=world.hub_line.url,
         host=world.hub_line.url.partition("//")[2],
+        storage=world.cdn_line.url.partition("//")[2],
         repo=subject.repo_id,
         file=first,
         target=world.target(subject, first),

@@ -30,7 +30,7 @@ from tests.support.rights import as_ordinary_user
 
 # Short enough for a hundred rows, and no wait so short that a person (ten samples a second) could miss it.
 SHORT = Timeouts(
-    connect_s=2, answer_s=0.8, stall_s=0.5, first_delay_s=0.3, longest_delay_s=0.6, tries=4, resolves=3, lease_s=1.5
+    connect_s=2, answer_s=0.8, stall_s=0.5, first_delay_s=0.3, longest_delay_s=0.6, give_up_s=1.5, lease_s=1.5
 )
 NAME = "model.gguf"
 SIZE = 3_000_000

@@ -23,7 +23,7 @@ from gglib_nb.system import allocate
 
 SIZE = 6_000
 DATA = random.Random(1).randbytes(SIZE)
-SOURCE = Source("http://cdn/x", SIZE, is_whole=False, by_client=False)
+SOURCE = Source("http://cdn/x", SIZE, is_whole=False)
 
 
 class Folder:

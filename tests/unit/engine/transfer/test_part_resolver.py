@@ -5,10 +5,9 @@ import time
 
 import pytest
 
-from gglib_nb.engine.http.errors import LineError
-from gglib_nb.engine.http.resolve import Remote
-from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer.connectivity import Connectivity
+from gglib_nb.engine.http import LineError
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.part_resolver import PartResolver
 from gglib_nb.errors import GatedRepoError, NetworkError
@@ -27,10 +26,7 @@ class Resolving:
         self.resolved = []
         self.may_answer = threading.Event()
         self._answers = list(answers)
-        timeouts = Timeouts(first_delay_s=60, tries=2)
-        self.resolver = PartResolver(
-            self._ask, self.mailbox, timeouts, Connectivity(lambda: True), self.resolved.append
-        )
+        self.resolver = PartResolver(self._ask, self.mailbox, Connectivity(lambda: True), self.resolved.append)
 
     def turn(self, now_s: float | None = None) -> None:
         self.resolver.resolve_next([self.target], time.monotonic() if now_s is None else now_s)
@@ -74,7 +70,7 @@ def test_after_a_failure_the_hub_is_left_alone_until_the_wait_is_over(tmp_path) 
     resolving.turn()
     resolving.take()
 
-    resolving.target.parts[1].retry_at_s = float("inf")
+    resolving.target.parts[1].troubles.retry_at_s = float("inf")
     resolving.turn()
     resolving.turn(time.monotonic() + 61)
     resolving.take()
@@ -83,12 +79,12 @@ def test_after_a_failure_the_hub_is_left_alone_until_the_wait_is_over(tmp_path) 
     assert resolving.resolved == [resolving.target]
 
 
-def test_too_many_failures_in_a_row_end_the_attempt(tmp_path) -> None:
+def test_failures_for_too_long_end_the_attempt(tmp_path) -> None:
     resolving = Resolving(tmp_path, LineError("reset"), LineError("reset"))
-    resolving.target.parts[1].retry_at_s = float("inf")
+    resolving.target.parts[1].troubles.retry_at_s = float("inf")
     resolving.turn()
     resolving.take()
-    resolving.target.parts[0].retry_at_s = 0
+    resolving.target.parts[0].troubles.retry_at_s = resolving.target.parts[0].troubles._patience_s = 0
 
     resolving.turn()
     with pytest.raises(NetworkError, match="again and again"):

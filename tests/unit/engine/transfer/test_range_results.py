@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from gglib_nb.engine.http.errors import BusyError, ExpiredUrlError, LineError, RangeIgnoredError
-from gglib_nb.engine.http.resolve import Remote
+from gglib_nb.engine.http import BusyError, LineError, RangeIgnoredError, RefusedError
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.lease import LeaseLostError
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
-from gglib_nb.engine.transfer.connectivity import Connectivity
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.range_results import RangeResults
 from gglib_nb.errors import DiskFullError, NetworkError
@@ -63,9 +63,7 @@ class Ranges:
         self.lost = []
         self.can_reach_hub = True
         self.connectivity = Connectivity(lambda: self.can_reach_hub, lambda work: work())
-        self.results = RangeResults(
-            self.scheduler, Timeouts(first_delay_s=60, tries=2), self.connectivity, self.lost.append
-        )
+        self.results = RangeResults(self.scheduler, Timeouts(first_delay_s=60), self.connectivity, self.lost.append)
 
     def a_request(self):
         request = self.target.next_request(0, MIB)
@@ -84,13 +82,14 @@ def ranges(tmp_path):
 
 
 def test_a_range_that_ended_well_forgives_earlier_failures(ranges) -> None:
-    ranges.part.failures = ranges.part.refusals = 1
+    ranges.part.troubles.failed(LineError("reset"), 0.0)
+    ranges.part.troubles.retry_at_s = 0.0
     request = ranges.a_request()
     request.write(memoryview(PIECE))
 
     ranges.end(request)
 
-    assert (ranges.part.failures, ranges.part.refusals) == (0, 0)
+    assert ranges.part.troubles.text == ""
     assert ranges.target.has_all_bytes
 
 
@@ -101,8 +100,8 @@ def test_a_broken_range_keeps_its_bytes_and_its_part_waits(ranges) -> None:
     ranges.end(request, LineError("reset"))
 
     assert ranges.target.done.total_bytes == 1_000
-    assert (ranges.part.failures, ranges.part.trouble) == (1, "reset")
-    assert ranges.part.retry_at_s > 0
+    assert ranges.part.troubles.text == "reset"
+    assert ranges.part.troubles.retry_at_s > 0
 
 
 def test_without_a_network_a_broken_range_counts_as_no_failure(ranges) -> None:
@@ -110,14 +109,14 @@ def test_without_a_network_a_broken_range_counts_as_no_failure(ranges) -> None:
 
     for _ in range(5):
         ranges.end(ranges.a_request(), LineError("refused"))
-        ranges.part.retry_at_s = 0
+        ranges.part.troubles.retry_at_s = 0
 
-    assert ranges.part.failures == 0
+    assert ranges.part.troubles.last is None
 
 
 def test_failures_without_a_worthwhile_gain_add_up_to_the_end_of_the_attempt(ranges) -> None:
     ranges.end(ranges.a_request(), LineError("reset"))
-    ranges.part.retry_at_s = 0
+    ranges.part.troubles.retry_at_s = ranges.part.troubles._patience_s = 0
 
     with pytest.raises(NetworkError):
         ranges.end(ranges.a_request(), LineError("reset"))
@@ -127,18 +126,21 @@ def test_a_failure_about_a_url_that_was_replaced_meanwhile_does_not_count(ranges
     request = ranges.a_request()
     ranges.part.remote = Remote("http://cdn/2", len(PIECE), None)
 
-    ranges.end(request, ExpiredUrlError("HTTP 403"))
+    ranges.end(request, RefusedError(403))
 
-    assert (ranges.part.refusals, ranges.part.remote.url) == (0, "http://cdn/2")
+    assert ranges.part.remote.url == "http://cdn/2"
 
 
 def test_an_expired_url_is_resolved_again(ranges) -> None:
-    ranges.end(ranges.a_request(), ExpiredUrlError("HTTP 403"))
+    ranges.end(ranges.a_request(), RefusedError(403))
 
     assert ranges.part.remote is None
 
 
-def test_a_busy_server_gets_fewer_connections(ranges) -> None:
+def test_a_server_that_is_busy_while_others_receive_gets_fewer_connections(ranges) -> None:
+    ranges.scheduler.pool.busy.append(object())
+    ranges.scheduler.pool.moved_s = float("inf")
+
     ranges.end(ranges.a_request(), BusyError(429, None))
 
     assert ranges.scheduler.refused == 1
@@ -165,7 +167,7 @@ def test_a_range_that_was_taken_away_before_means_nothing_any_more(ranges) -> No
 
     ranges.end(request, LineError("reset"))
 
-    assert ranges.part.failures == 0
+    assert ranges.part.troubles.last is None
 
 
 def test_a_lease_that_only_was_not_renewed_in_time_is_kept(ranges) -> None:
@@ -192,7 +194,7 @@ def test_a_stalled_range_is_a_failure_of_the_line(ranges) -> None:
 
     ranges.results.take_stalled(0.0)
 
-    assert ranges.part.trouble == "stalled"
+    assert ranges.part.troubles.text == "cdn has not answered for 15 s"
     assert ranges.scheduler.stalls == 1
 
 

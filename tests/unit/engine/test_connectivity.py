@@ -2,7 +2,9 @@
 
 from itertools import pairwise
 
-from gglib_nb.engine.transfer.connectivity import Connectivity
+import pytest
+
+from gglib_nb.engine.retry import Connectivity
 
 
 class Network:
@@ -83,3 +85,18 @@ def test_without_an_outage_nothing_is_asked_of_itself() -> None:
     network.connectivity.probe_when_due(1_000.0)
 
     assert network.probes == []
+
+
+def test_a_probe_that_fails_unexpectedly_is_not_the_last_one() -> None:
+    network = Network()
+    network.is_there = False
+    network.fail_at(0.0)
+
+    network.connectivity._can_reach_hub = lambda: 1 / 0
+    network.connectivity.probe_when_due(1.0)
+    with pytest.raises(ZeroDivisionError):
+        network.answer()
+    network.connectivity._can_reach_hub = lambda: True
+    network.fail_at(100.0)
+
+    assert network.connectivity.outage is None

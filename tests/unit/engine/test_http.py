@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.http.connection import ClientConnection, DirectConnection
-from gglib_nb.engine.http.resolve import FileAddress, resolve
-from gglib_nb.engine.http.session import Session
+from gglib_nb.engine.http import Connection, Session
 from gglib_nb.engine.protocol import Configure
+from gglib_nb.engine.resolve import FileAddress, resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import InvalidConfigError
 
@@ -58,15 +57,6 @@ def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
     assert address.url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
 
 
-def test_every_error_of_httpx_is_of_a_kind_that_is_mapped() -> None:
-    from gglib_nb.network.http_library import httpx
-
-    errors = [one for one in vars(httpx).values() if isinstance(one, type) and issubclass(one, Exception)]
-
-    mapped = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError)
-    assert {one.__name__ for one in errors if not issubclass(one, mapped)} <= {"CookieConflict"}
-
-
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -103,29 +93,20 @@ def tls_server(certificate):
     server.server_close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [DirectConnection, ClientConnection])
-def test_the_bundle_of_requests_ca_bundle_is_trusted_on_both_ways(tls_server, certificate, monkeypatch, kind) -> None:
+def test_the_bundle_of_requests_ca_bundle_is_trusted(tls_server, certificate, monkeypatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    one = session(tls_server)
-    connection = kind(one)
+    connection = Connection(session(tls_server))
     buffer = memoryview(bytearray(10))
 
-    answer = connection.ask(f"{tls_server}/x", one.headers_for(tls_server))
+    answer = connection.request(f"{tls_server}/x")
 
-    assert answer.status == 200
     assert bytes(buffer[: answer.readinto(buffer)]) == b"ok"
     connection.close()
-    one.close()
 
 
-@pytest.mark.parametrize("kind", [DirectConnection, ClientConnection])
-def test_a_certificate_that_is_not_trusted_ends_the_transfer_with_what_to_do(tls_server, kind) -> None:
-    one = session(tls_server)
-
+def test_a_certificate_that_is_not_trusted_ends_the_transfer_with_what_to_do(tls_server) -> None:
     with pytest.raises(InvalidConfigError, match="SSL_CERT_FILE"):
-        kind(one).ask(f"{tls_server}/x?Signature=secret", {})
-    one.close()
+        Connection(session(tls_server)).request(f"{tls_server}/x?Signature=secret")
 
 
 def test_a_hub_whose_certificate_is_not_trusted_says_the_same(tls_server) -> None:

@@ -1,0 +1,191 @@
+"""Rules for HTTP answers that the kernel's hub client and the engine share. Pure: headers and addresses in, values out.
+
+Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), RFC 3986 and the WHATWG URL standard (what
+may stand in an address unquoted), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's `X-Linked-*` headers.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+LARGEST_SIZE: Final = 2**63 - 1
+"""The largest size that the protocol between kernel and engine carries; a server that states more is not believed."""
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_RATE_LIMIT: Final = re.compile(r";\s*([rt])\s*=\s*(\d+)")
+_SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d+)?", re.ASCII)
+_DIGITS: Final = re.compile(r"\d{1,19}", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(
+    r"bytes[ =]\s*(?:(\d{1,19})\s*-\s*(\d{1,19})|\*)\s*/\s*(\d{1,19}|\*)", re.ASCII | re.IGNORECASE
+)
+_SHA256: Final = re.compile(r'(?:W/)?"?([0-9a-fA-F]{64})"?')
+_EXPIRY: Final = re.compile(r"[?&](?:Expires|expires|se)=(\d{10})(?:[.&]|$)")
+_AMZ_EXPIRY: Final = re.compile(r"X-(?:Amz|Goog)-(Date|Expires)=(\d{8}T\d{6}Z|\d{1,7})(?:&|$)")
+_HOST: Final = re.compile(r"[0-9A-Za-z._~%:-]+")
+# What browsers leave as it is in a path or a query; everything else is quoted, and so is no line break ever sent.
+_UNQUOTED: Final = "!$%&'()*+,-./:;=?@[]_~|^"
+
+Origin = tuple[str, str, int]
+"""Scheme, host in lower case, port: what decides which requests may carry a token."""
+
+
+def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait; None where it does not say.
+
+    The Hub sends `RateLimit` with every answer; it counts only on a 429 and when nothing is left. `Retry-After` is the second choice
+    there and the only one on a 5xx. A date is compared with the answer's own `Date`, because this machine's clock may be wrong.
+    """
+    if status == 429 and (limit_s := _rate_limit_s(headers.get("ratelimit", ""))) is not None:
+        return limit_s
+    if status != 429 and status < 500:
+        return None
+    text = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    now, then = _http_date(headers.get("date", "")), _http_date(text)
+    return None if now is None or then is None else max(0.0, (then - now).total_seconds())
+
+
+def _rate_limit_s(text: str) -> float | None:
+    """One second beyond the longest `t` of the limits that have `r=0` left, as huggingface_hub waits."""
+    limits = [dict(_RATE_LIMIT.findall(limit)) for limit in text.split(",")]
+    waits_s = [int(limit["t"][:9]) for limit in limits if int(limit.get("r", 1)) == 0 and "t" in limit]
+    return max(waits_s) + 1.0 if waits_s else None
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC)  # the oldest of the three forms names no zone
+
+
+def size_in(text: str | None) -> int | None:
+    """A size that a header states, in bytes; None where it states none that can be true."""
+    if text is None or not _DIGITS.fullmatch(text.strip()):
+        return None
+    size = int(text)
+    return size if size <= LARGEST_SIZE else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """What `Content-Range` states.
+
+    Attributes:
+        start: First byte; None on a refused range (`bytes */1000`).
+        end: One past the last byte; None there.
+        size_bytes: Of the whole; None where it is not stated.
+    """
+
+    start: int | None
+    end: int | None
+    size_bytes: int | None
+
+
+def content_range(headers: Mapping[str, str]) -> ContentRange | None:
+    """The `Content-Range` of an answer; None without one or with one that makes no sense."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+    if match is None:
+        return None
+    first, last, total = match.groups()
+    size_bytes = size_in(total)
+    if first is None:
+        return ContentRange(None, None, size_bytes)
+    start, end = int(first), int(last) + 1
+    is_sound = start < end <= (LARGEST_SIZE if size_bytes is None else size_bytes)
+    return ContentRange(start, end, size_bytes) if is_sound else None
+
+
+def is_encoded(headers: Mapping[str, str]) -> bool:
+    """Whether the body is compressed."""
+    return headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+
+
+def sha256_of(etag: str | None) -> str | None:
+    """The SHA-256 that an ETag holds: quoted or bare, weak or not, in either case; None where it is something else."""
+    match = _SHA256.fullmatch((etag or "").strip())
+    return match[1].lower() if match else None
+
+
+def origin_of(url: str | SplitResult) -> Origin:
+    """The origin of an address.
+
+    Raises:
+        ValueError: It is no address: it has a port that cannot be, or a bracket that is not closed.
+    """
+    parts = urlsplit(url) if isinstance(url, str) else url
+    port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
+    return parts.scheme, (parts.hostname or "").rstrip("."), port
+
+
+def redirect_target(base: str, location: str) -> str:
+    """The absolute address of a redirect, quoted as browsers quote it.
+
+    Args:
+        base: The address that was asked, for a relative `Location`.
+        location: The header as `http.client` gives it: each character is one byte.
+
+    Raises:
+        ValueError: It is not an address of the web.
+    """
+    if not location.strip():
+        raise ValueError("no address")
+    with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted as they are
+        location = location.encode("latin-1").decode()
+    return web_address(urljoin(base, location.strip()))
+
+
+def web_address(text: str) -> str:
+    """An address of the web in ASCII: the host in its international form, path and query quoted, without a login or a fragment.
+
+    Raises:
+        ValueError: It is no such address.
+    """
+    parts = urlsplit(text)
+    scheme, host, port = origin_of(parts)
+    if scheme not in _DEFAULT_PORTS or not host:
+        raise ValueError("not an address of the web")
+    if not host.isascii():
+        host = host.encode("idna").decode()  # a UnicodeError is a ValueError
+    if not _HOST.fullmatch(host) or max(map(len, host.split("."))) > 63 or len(host) > 253:
+        raise ValueError("an impossible host name")
+    netloc = (f"[{host}]" if ":" in host else host) + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
+    query = f"?{quote(parts.query, _UNQUOTED)}" if parts.query else ""
+    return f"{scheme}://{netloc}{quote(parts.path, _UNQUOTED) or '/'}{query}"
+
+
+def is_private(host: str) -> bool:
+    """Whether a numeric address or `localhost` belongs to this machine or a private network; a name is not looked up."""
+    try:
+        return not ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def has_expired(url: str, headers: Mapping[str, str]) -> bool:
+    """Whether a signed address states a time that is over by the server's own clock (`Date`)."""
+    now = _http_date(headers.get("date", ""))
+    if now is None:
+        return False
+    match = _EXPIRY.search(url)
+    expires_s = float(match[1]) if match else _amz_expiry_s(dict(_AMZ_EXPIRY.findall(url)))
+    return expires_s <= now.timestamp()
+
+
+def _amz_expiry_s(fields: Mapping[str, str]) -> float:
+    try:
+        signed = datetime.strptime(f"{fields['Date']}+0000", "%Y%m%dT%H%M%SZ%z")
+        return signed.timestamp() + int(fields["Expires"])
+    except (KeyError, ValueError):
+        return math.inf

@@ -1,0 +1,632 @@
+"""HTTP for the hub and its CDN: a session's settings, kept-alive connections, checked answers, and what can go wrong in one exchange.
+
+One stack for everything that the engine requests: `http.client`'s responses over streams of `network.tunnels` (address racing, proxies,
+TLS), with a deadline for each whole exchange and a bound on every body that is not wanted. An answer is handed out only once its head
+says that its body is what was asked for. Knows no files, and decides nothing: `engine.retry` does.
+"""
+
+import contextlib
+import http.client
+import io
+import re
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from typing_extensions import Buffer, override
+
+from gglib_nb.domain.http_rules import (
+    REDIRECT_STATUSES,
+    TRANSIENT_STATUSES,
+    Origin,
+    asked_wait_s,
+    content_range,
+    has_expired,
+    is_encoded,
+    origin_of,
+    size_in,
+    web_address,
+)
+from gglib_nb.domain.hub_answers import certificate_refusal, proxy_refusal
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
+from gglib_nb.network.proxies import Proxies, Proxy, is_final
+from gglib_nb.network.tls import tls_context
+from gglib_nb.network.tunnels import DeadlineReader, ProxyRefusedError, Stream, login_of, open_stream, read_head
+
+REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
+"""A CDN's answer to a signed URL that has expired, and to more connections than it allows."""
+
+# A body that nobody wants is read so far, to keep its connection; a longer one costs the connection.
+_DISCARDED_BYTES: Final = 64 * 1024
+_DISCARD_S: Final = 1.0
+# A connection that was idle for longer may be forgotten by a router on the way, which shows only after a timeout.
+_IDLE_S: Final = 30.0
+_ENCODED_PIECE_BYTES: Final = 64 * 1024
+_MOST_IDLE_HUB_CONNECTIONS: Final = 4
+
+
+# How a kept connection shows that the server has closed it.
+_SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
+
+
+class _DiedError(Exception):
+    """A kept connection was closed by the server before it answered."""
+
+
+class ExchangeError(Exception):
+    """One exchange did not bring what it should. Never shown as it is: `engine.retry` decides what follows."""
+
+
+class LineError(ExchangeError):
+    """The connection could not be made, broke, or ended early.
+
+    Attributes:
+        is_refusal: It was refused, reset or closed before the first byte of an answer, as a server over its limit does.
+    """
+
+    def __init__(self, text: str, *, is_refusal: bool = False) -> None:
+        super().__init__(text)
+        self.is_refusal = is_refusal
+
+
+class SilentError(LineError):
+    """The host sent nothing for too long.
+
+    Attributes:
+        host: Host and port.
+        silent_s: How long that was.
+    """
+
+    def __init__(self, host: str, silent_s: float) -> None:
+        super().__init__(f"{host} has not answered for {silent_s:.0f} s")
+        self.host = host
+        self.silent_s = silent_s
+
+
+class BusyError(ExchangeError):
+    """The server asks to come back later.
+
+    Attributes:
+        status: HTTP status.
+        wait_s: Seconds it asks to wait; None where it does not say.
+    """
+
+    def __init__(self, status: int, wait_s: float | None) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.wait_s = wait_s
+
+
+class RefusedError(ExchangeError):
+    """The CDN refuses the URL: it has expired, or there are more connections than it allows.
+
+    Attributes:
+        status: HTTP status.
+        has_expired: The URL states a time that is over by the server's clock.
+    """
+
+    def __init__(self, status: int, *, has_expired: bool = False) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.has_expired = has_expired
+
+
+class MovedError(ExchangeError):
+    """The file is served from elsewhere.
+
+    Attributes:
+        location: As in the answer; may be relative, empty, or no address at all.
+    """
+
+    def __init__(self, location: str) -> None:
+        super().__init__("redirected")
+        self.location = location
+
+
+class WrongRangeError(ExchangeError):
+    """The bytes that would follow are not the range that was asked for."""
+
+
+class RangeIgnoredError(WrongRangeError):
+    """The server sends the whole file whatever is asked for."""
+
+
+class WrongAnswerError(ExchangeError):
+    """The answer is neither the file nor a refusal that means something."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRange:
+    """What a request asks for, in bytes of the remote file.
+
+    Attributes:
+        start: First byte.
+        end: One past the last byte; None: the whole file is asked for, without a range.
+        size_bytes: Of the remote file; None unknown.
+    """
+
+    start: int = 0
+    end: int | None = None
+    size_bytes: int | None = None
+
+    @property
+    def header(self) -> Mapping[str, str]:
+        """The `Range` header; empty where the whole is asked for."""
+        return {} if self.end is None else {"Range": f"bytes={self.start}-{self.end - 1}"}
+
+
+def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
+    """Whether the body that follows is what was asked for.
+
+    Args:
+        status: HTTP status.
+        headers: Names in lower case.
+        asked: What was asked for.
+        url: What was asked, for the time until which it is valid.
+
+    Returns:
+        Where the body ends, in bytes of the remote file: at or before the asked end (RFC 9110, 15.3.7 allows less). None unknown.
+
+    Raises:
+        ExchangeError: It is not; the class says what to do.
+        RemoteChangedError: It is another file.
+    """
+    if status == 206:
+        return _end_of_range(headers, asked)
+    if status == 200:
+        return _end_of_whole(headers, asked)
+    if status in REDIRECT_STATUSES:
+        raise MovedError(headers.get("location", ""))
+    if status in TRANSIENT_STATUSES:
+        raise BusyError(status, asked_wait_s(status, headers))
+    if status in REFUSED_STATUSES:
+        raise RefusedError(status, has_expired=has_expired(url, headers))
+    if status == 416:
+        _check_refused_range(headers, asked)
+    raise WrongAnswerError(f"HTTP {status}")
+
+
+def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
+    found = content_range(headers)
+    if found is None or found.start is None or found.end is None:
+        raise WrongRangeError("a 206 without a range")
+    if found.start != asked.start:
+        raise WrongRangeError("another range than asked for")
+    if None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
+        raise WrongRangeError("a range of a file of another size")
+    if is_encoded(headers):
+        raise WrongRangeError("an encoded range")
+    if asked.end is None and found.end != (found.size_bytes if asked.size_bytes is None else asked.size_bytes):
+        raise WrongRangeError("a range instead of the whole")
+    return found.end if asked.end is None else min(found.end, asked.end)
+
+
+def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
+    length = None if is_encoded(headers) else size_in(headers.get("content-length"))
+    # Before all else: a login page of the network is no reason to give up what came by ranges.
+    if None not in (length, asked.size_bytes) and length != asked.size_bytes:
+        raise WrongAnswerError("a file of another size")
+    is_all_of_it = asked.start == 0 and asked.size_bytes is not None and asked.end == asked.size_bytes
+    if asked.end is not None and (is_encoded(headers) or not is_all_of_it):
+        raise RangeIgnoredError("the range was ignored")
+    return length if asked.size_bytes is None else asked.size_bytes
+
+
+def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
+    found = content_range(headers)
+    if found is not None and None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
+        raise RemoteChangedError("The CDN now serves a file of another size; queue the download again.")
+    raise WrongRangeError("HTTP 416")
+
+
+class Session:
+    """What all requests share: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread.
+
+    Attributes:
+        endpoint: The hub's base URL, without a slash at its end; it may have a path.
+        timeouts: How long to wait.
+    """
+
+    def __init__(self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            endpoint: The hub's base URL.
+            token: None: anonymous.
+            user_agent: Sent with every request.
+            timeouts: How long to wait.
+        """
+        self.endpoint = endpoint.rstrip("/")
+        self.timeouts = timeouts
+        self._token = token
+        self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
+        try:
+            self._origin: Origin | None = origin_of(web_address(self.endpoint))
+        except ValueError:
+            self._origin = None
+        self._proxies = Proxies.from_environment()
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._is_closed = False
+
+    def warm_up(self) -> None:
+        """Read the certificates in the background, where the hub needs them."""
+        if self.endpoint.startswith("https:"):
+            threading.Thread(target=self._warm_up, name="gglib-session", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        with contextlib.suppress(InvalidConfigError):  # reported by the first request
+            tls_context()
+
+    def close(self) -> None:
+        """Close the idle connections, and let no more become idle."""
+        with self._lock:
+            idle, self._idle, self._is_closed = self._idle, [], True
+        for connection in idle:
+            connection.close()
+
+    def check(self) -> None:
+        """Whether requests can be made.
+
+        Raises:
+            InvalidTokenError: No header can carry the token.
+            InvalidConfigError: The endpoint is no address.
+        """
+        if self._token is not None and not re.fullmatch(r"[!-~]+", self._token):
+            raise InvalidTokenError("The token holds a blank or a character that no token has; paste it again.")
+        if self._origin is None:
+            raise InvalidConfigError(f"{redacted(self.endpoint)!r} is not the address of a hub; check HF_ENDPOINT.")
+
+    @property
+    def has_token(self) -> bool:
+        """Whether requests to the hub carry one."""
+        return self._token is not None
+
+    def without_token(self, text: str) -> str:
+        """A text from outside, with any token or signature in it removed."""
+        return redacted(text, self._token)
+
+    def is_hub(self, url: str) -> bool:
+        """Whether the URL is on the endpoint's own origin."""
+        return origin_of(url) == self._origin
+
+    def headers_for(self, url: str) -> dict[str, str]:
+        """What every request to this URL carries; the token only to the hub itself."""
+        headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if self._token is not None and self.is_hub(url):
+            headers["Authorization"] = f"Bearer {self._token}"
+        return headers
+
+    def proxy_for(self, url: str) -> Proxy | None:
+        """The proxy that the environment names for this URL. Raises `InvalidConfigError` where that is not one."""
+        found = self._proxies.for_url(url)
+        return None if found is None else Proxy.at(found)
+
+    def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
+        """Status and headers of one answer, on a connection that is kept for the next such question; the body is dropped.
+
+        Raises:
+            LineError: No answer came.
+            InvalidConfigError: A certificate or a proxy stands in the way.
+        """
+        with self._lock:
+            connection = self._idle.pop() if self._idle else Connection(self)
+        try:
+            found = connection.head(url, extra, method)
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            if len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed:
+                self._idle.append(connection)
+                return found
+        connection.close()
+        return found
+
+    def can_reach_hub(self) -> bool:
+        """Ask the hub for anything: any answer will do, and a certificate that is not trusted is one too. May take seconds."""
+        try:
+            self.head(web_address(self.endpoint), {}, "HEAD")
+        except ExchangeError:
+            return False
+        except (GglibError, ValueError):
+            pass
+        return True
+
+
+class Answer:
+    """The body of an answer that was checked.
+
+    Attributes:
+        end: Where it ends, in bytes of the remote file, which may be before the end that was asked for; None unknown.
+    """
+
+    def __init__(
+        self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
+    ) -> None:
+        self.end = end
+        self._connection = connection
+        self._response = response
+        self._left = None if end is None else end - start
+        self._decoded = _decoded(response)
+
+    def readinto(self, view: memoryview) -> int:
+        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there.
+
+        Raises:
+            LineError: The connection broke, or ended before `end`.
+        """
+        return self._read(view, is_filled=True)
+
+    def readinto1(self, view: memoryview) -> int:
+        """Read what has come, at most what the view holds, waiting for one byte; 0 at the end.
+
+        Costs a copy more than `readinto`, so it is for lines on which a whole view takes long.
+
+        Raises:
+            LineError: As `readinto`.
+        """
+        return self._read(view, is_filled=False)
+
+    def _read(self, view: memoryview, *, is_filled: bool) -> int:
+        if self._left is not None:
+            view = view[: self._left]
+        if not view:
+            return 0
+        source = self._decoded or self._response
+        try:
+            count = source.readinto(view) if is_filled else source.readinto1(view)
+        except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
+            raise self._connection.broken(error) from error
+        if self._left is not None:
+            self._left -= count
+            if count == 0:
+                raise LineError("the connection ended early")
+        return count
+
+    def finish(self) -> None:
+        """The caller has read all it wants; the connection is kept where little is left of the body."""
+        self._connection.finish(self._response, is_read=self._left == 0)
+
+
+def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
+    """The body without its compression; None where it has none."""
+    encoding = (response.getheader("content-encoding") or "identity").strip().lower()
+    if encoding in ("identity", ""):
+        return None
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
+    return io.BufferedReader(_Inflating(response), _ENCODED_PIECE_BYTES)
+
+
+class _Inflating(io.RawIOBase):
+    """A compressed body's bytes; holds no more of them than one piece, however much they unpack to."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def readinto(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        while not self._inflate.eof:
+            encoded = self._inflate.unconsumed_tail or self._response.read1(_ENCODED_PIECE_BYTES)
+            data = self._inflate.decompress(encoded, len(view))
+            if data:
+                view[: len(data)] = data
+                return len(data)
+            if not encoded:
+                raise ConnectionResetError("the compressed body ended early")
+        return 0
+
+
+class Connection:
+    """One connection, kept alive from request to request. One thread uses it; only `abort` may be called from another."""
+
+    def __init__(self, session: Session) -> None:
+        """Nothing is opened before the first request."""
+        self._session = session
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_aborted = False
+        self._route: tuple[Origin, Proxy | None] | None = None
+        self._stream: Stream | None = None
+        self._reader: DeadlineReader | None = None
+        self._used_s = 0.0
+
+    def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
+        """Ask for a range of a file.
+
+        Args:
+            url: Serves the file.
+            start: First byte; 0 where the whole is asked for.
+            end: One past the last byte; None asks for the whole, without a range.
+            size_bytes: Of the file; None unknown.
+
+        Raises:
+            ExchangeError: That range does not follow; the class says what to do.
+            RemoteChangedError: It is another file.
+            InvalidConfigError: A certificate or a proxy stands in the way.
+        """
+        asked = AskedRange(start, end, size_bytes)
+        response = self._exchange("GET", url, asked.header)
+        try:
+            end = check_answer(response.status, headers_of(response), asked, url)
+            return Answer(self, response, start, end)
+        except BaseException:
+            self._discard(response)
+            raise
+
+    def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
+        """Status and headers of an answer; a short body is read to keep the connection, a long one is not. Raises as `Session.head`."""
+        response = self._exchange(method, url, extra)
+        self._discard(response)
+        return response.status, headers_of(response)
+
+    def abort(self) -> None:
+        """End what is under way, for good: this request and later ones raise `LineError`. From any thread; never waits."""
+        with self._lock:
+            self._is_aborted = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    # Past `SSLSocket.shutdown`, which would let a reader in another thread continue without TLS.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def narrow(self, buffer_bytes: int) -> None:
+        """Have the system receive no more than about so much ahead of what is read."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        with self._lock:
+            self._socket = None
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+        self._stream = self._reader = self._route = None
+
+    def finish(self, response: http.client.HTTPResponse, *, is_read: bool) -> None:
+        """An answer's caller has read what it wants: keep the connection, or close it. For `Answer`."""
+        left = response.length
+        if response.isclosed() or left == 0 or is_read or (left is not None and left <= _DISCARDED_BYTES):
+            self._discard(response)
+        else:
+            response.close()
+            self.close()
+
+    def broken(self, error: Exception) -> LineError:
+        """What an error in the middle of a body means."""
+        if isinstance(error, TimeoutError):
+            return SilentError(self._host, self._session.timeouts.answer_s)
+        found = _exchange_error(error, self._host)
+        return found if isinstance(found, LineError) else LineError(str(found))
+
+    @property
+    def _host(self) -> str:
+        return "the host" if self._route is None else host_text(self._route[0])
+
+    def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a request and read the head of its answer; a kept connection that has died meanwhile is replaced once."""
+        self._session.check()
+        try:
+            route = (origin_of(url), self._session.proxy_for(url))
+        except ValueError:
+            raise WrongAnswerError("the address cannot be used") from None
+        if self._stream is not None and self._route == route and time.monotonic() - self._used_s < _IDLE_S:
+            with contextlib.suppress(_DiedError):
+                return self._try(route, method, url, extra)
+        self.close()
+        return self._try(route, method, url, extra)
+
+    def _try(
+        self, route: tuple[Origin, Proxy | None], method: str, url: str, extra: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        host, timeouts, is_new = host_text(route[0]), self._session.timeouts, self._stream is None
+        limit_s = timeouts.connect_s if is_new else timeouts.answer_s
+        try:
+            stream = self._stream or self._open(route)
+            limit_s = timeouts.answer_s
+            stream.settimeout(limit_s)
+            self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
+            stream.sendall(_request_bytes(method, url, route, {**self._session.headers_for(url), **extra}))
+            response = read_head(self._reader, method)
+        except TimeoutError as error:
+            self.close()
+            raise SilentError(host, limit_s) from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            self.close()
+            if not is_new and isinstance(error, _SIGNS_OF_DEATH):
+                raise _DiedError from None
+            raise _exchange_error(error, host) from error
+        if response.status == 407 and route[1] is not None:
+            self.close()
+            raise proxy_refusal(host, 407)
+        self._reader.deadline_s = None
+        stream.settimeout(limit_s)
+        return response
+
+    def _open(self, route: tuple[Origin, Proxy | None]) -> Stream:
+        if self._is_aborted:
+            raise ConnectionAbortedError("aborted")
+        self._stream = open_stream(*route, tls_context, self._session.timeouts.connect_s, self._own)
+        self._route = route
+        return self._stream
+
+    def _own(self, connected: socket.socket) -> None:
+        with self._lock:
+            self._socket = connected
+            if self._is_aborted:
+                raise ConnectionAbortedError("aborted")
+
+    def _discard(self, response: http.client.HTTPResponse) -> None:
+        """Read what is left of a body, within bounds, so that the connection can be used again; else close it."""
+        try:
+            if self._reader is not None:
+                self._reader.deadline_s = time.monotonic() + _DISCARD_S
+            is_short = not response.will_close and (response.length or 0) <= _DISCARDED_BYTES
+            count = 0
+            while is_short and not response.isclosed() and count <= _DISCARDED_BYTES and response.length != 0:
+                piece = response.read1(_DISCARDED_BYTES)
+                count += len(piece)
+                if not piece:
+                    break
+            is_over = response.isclosed() or response.length == 0 or (is_short and count <= _DISCARDED_BYTES)
+        except (OSError, http.client.HTTPException, ValueError):
+            is_over = False
+        response.close()
+        self._used_s = time.monotonic()
+        if response.will_close or not is_over or self._is_aborted:
+            self.close()
+
+
+def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:
+    """An answer's headers, names in lower case."""
+    return {name.lower(): text for name, text in response.getheaders()}
+
+
+def host_text(origin: Origin) -> str:
+    """Host and port as a message names them."""
+    scheme, host, port = origin
+    host = f"[{host}]" if ":" in host else host
+    return host if (scheme, port) in (("https", 443), ("http", 80)) else f"{host}:{port}"
+
+
+def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:
+    """Raises `UnicodeError` for what no request can carry."""
+    parts, (origin, proxy) = urlsplit(url), route
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    host = host_text((origin[0], re.sub(r"%25.*", "", origin[1]), origin[2]))
+    if proxy is not None and not proxy.is_socks and origin[0] == "http":
+        target, headers = f"http://{host}{target}", {**headers, **login_of(proxy)}
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {text}" for name, text in headers.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise UnicodeError("a line break in a request")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def _exchange_error(error: Exception, host: str) -> LineError | InvalidConfigError:
+    """What a broken exchange means, in a few words without the URL, which may be signed.
+
+    What does not pass by itself ends the transfer: a certificate that is not trusted, a proxy that refuses us.
+    """
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return certificate_refusal(host, text)
+    if isinstance(error, ProxyRefusedError):
+        return proxy_refusal(host, error.status) if is_final(error.status) else LineError(str(error))
+    is_refusal = isinstance(error, ConnectionError | http.client.BadStatusLine)
+    return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__, is_refusal=is_refusal)

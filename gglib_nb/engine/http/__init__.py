@@ -1,1 +1,0 @@
-"""One exchange with the hub or its CDN: where a file is, a connection, what an answer means. Knows no files."""

@@ -1,0 +1,203 @@
+"""From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
+
+By hand, hop by hop: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`, the CDN's `ETag` does
+not (it is a Xet hash of the same shape, or an MD5), and a client that follows redirects loses the one
+and reads the other. So headers count only while the endpoint's own origin answers. A GET of one byte is
+sent, since HEAD answers differently on some hubs; nothing of the CDN is asked here. Makes one try: `engine.retry`
+decides on another.
+"""
+
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import quote
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.http_rules import (
+    REDIRECT_STATUSES,
+    TRANSIENT_STATUSES,
+    asked_wait_s,
+    content_range,
+    is_encoded,
+    is_private,
+    origin_of,
+    redirect_target,
+    sha256_of,
+    size_in,
+    web_address,
+)
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.engine.http import BusyError, Session, WrongAnswerError, host_text
+from gglib_nb.errors import HubUnavailableError, RemoteChangedError
+
+# A renamed repository takes one, a small file another; more are a circle.
+_HOP_LIMIT: Final = 6
+_THE_HUB: Final = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where a file's bytes are and what is known of them.
+
+    Attributes:
+        url: Serves the bytes; signed, so it appears in no log.
+        size_bytes: None where the hub does not state it.
+        sha256: None where the hub does not state it.
+        takes_ranges: False where the answer showed that it sends the whole only.
+        has_guessed_sha256: `sha256` is the `ETag` of an answer that does not say what it is: of a mirror that passes the CDN's on, it is
+            another hash of the same shape. A match proves the file; a mismatch alone proves nothing.
+    """
+
+    url: str
+    size_bytes: int | None
+    sha256: str | None
+    takes_ranges: bool = True
+    has_guessed_sha256: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileAddress:
+    """Names a file of a repository at a commit on a hub."""
+
+    endpoint: str
+    repo_id: str
+    commit_sha: str
+    path_in_repo: str
+
+    @property
+    def asked(self) -> Asked:
+        """The same for an error's text."""
+        return Asked(self.endpoint, self.repo_id, self.commit_sha, self.path_in_repo)
+
+    @property
+    def url(self) -> str:
+        """Its URL on the hub."""
+        return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit_sha, safe='')}/{quote(self.path_in_repo)}"
+
+
+def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Remote:
+    """Ask the hub where the file is.
+
+    Raises:
+        LineError: No answer came.
+        BusyError: The hub asks to come back later.
+        WrongAnswerError: It is no answer of a hub.
+        HubError: The hub refuses, or redirects to what is no address.
+        RemoteChangedError: It is not the file that was planned.
+        InvalidConfigError: A certificate or a proxy stands in the way.
+    """
+    session.check()
+    url = web_address(address.url)
+    for _ in range(_HOP_LIMIT):
+        status, headers = session.head(url, {"Range": "bytes=0-0"})
+        if status not in REDIRECT_STATUSES:
+            return _as_planned(_served_by_the_hub(session, url, status, headers, address), planned)
+        previous, target = url, follow(url, headers.get("location", ""), address.path_in_repo)
+        url = _at_endpoint(session, target, previous)
+        if not session.is_hub(url):
+            found = Remote(url, size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag")))
+            check_redirect(previous, url, has_digest=(planned.sha256 or found.sha256) is not None)
+            return _as_planned(found, planned)
+    raise HubUnavailableError(f"{session.endpoint} redirects {address.path_in_repo} in a circle; try again later.")
+
+
+def follow(url: str, location: str, path_in_repo: str) -> str:
+    """The address that a redirect names.
+
+    Raises:
+        HubUnavailableError: It is none.
+    """
+    try:
+        return redirect_target(url, location)
+    except ValueError:
+        where = f"{location[:80]!r}" if location else "nowhere"
+        raise HubUnavailableError(
+            f"{host_text(origin_of(url))} redirects {path_in_repo} to no web address ({where}); try again later."
+        ) from None
+
+
+def check_redirect(source: str, target: str, *, has_digest: bool) -> None:
+    """Refuse bytes that cannot be checked from where a trustworthy hub would not send us.
+
+    With a known digest any source will do; without one, TLS must not be left, nor the public internet for a private network.
+
+    Raises:
+        HubUnavailableError: It redirects so.
+    """
+    if has_digest:
+        return
+    (scheme, host, _), (scheme_then, host_then, _) = origin_of(source), origin_of(target)
+    is_weaker = scheme == "https" and scheme_then == "http"
+    if is_weaker or (_is_inside(host_then) and not _is_inside(host)):
+        raise HubUnavailableError(
+            f"{host} redirects to {scheme_then}://{host_then}, and states no SHA-256 by which the file could be checked; it is "
+            "not downloaded from there."
+        )
+
+
+def _is_inside(host: str) -> bool:
+    """Whether a host is on this machine or in a private network; False where its name cannot be looked up here."""
+    try:
+        found = {str(one[4][0]) for one in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return is_private(host)
+    return any(is_private(address) for address in found)
+
+
+def _at_endpoint(session: Session, url: str, previous: str) -> str:
+    """A mirror may name the Hub itself in its redirects, which then cannot be reached, or not with this token."""
+    if origin_of(url) != origin_of(_THE_HUB) or session.is_hub(url):
+        return url
+    at_mirror = web_address(session.endpoint + url.removeprefix(_THE_HUB))
+    return url if at_mirror == previous else at_mirror
+
+
+def _served_by_the_hub(
+    session: Session, url: str, status: int, headers: Mapping[str, str], address: FileAddress
+) -> Remote:
+    """What an answer of the endpoint's own origin says that is not a redirect."""
+    if status not in (200, 206, 416):
+        raise _refusal(session, status, headers, address)
+    if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
+        host = host_text(origin_of(session.endpoint))
+        raise WrongAnswerError(f"{host} sends a web page instead of the file: does the network want a login?")
+    linked_size, linked = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
+    etag = sha256_of(headers.get("etag"))
+    if etag is not None and etag == sha256_of(headers.get("x-xet-hash")):
+        etag = None
+    return Remote(
+        url=url,
+        size_bytes=linked_size if linked_size is not None else _size(status, headers),
+        sha256=linked or etag,
+        takes_ranges=status == 206,
+        has_guessed_sha256=linked is None and etag is not None,
+    )
+
+
+def _size(status: int, headers: Mapping[str, str]) -> int | None:
+    if (found := content_range(headers)) is not None:
+        return found.size_bytes
+    return size_in(headers.get("content-length")) if status == 200 and not is_encoded(headers) else None
+
+
+def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
+    """The remote file, if it can be the planned one. A guessed digest never contradicts a known one."""
+    is_other_size = None not in (planned.size_bytes, remote.size_bytes) and planned.size_bytes != remote.size_bytes
+    is_other_file = None not in (planned.sha256, remote.sha256) and planned.sha256 != remote.sha256
+    if is_other_size or (is_other_file and not remote.has_guessed_sha256):
+        raise RemoteChangedError(
+            f"The hub now serves another {planned.path_in_repo} than it listed; queue the download again."
+        )
+    return replace(remote, sha256=planned.sha256, has_guessed_sha256=False) if planned.sha256 else remote
+
+
+def _refusal(session: Session, status: int, headers: Mapping[str, str], address: FileAddress) -> Exception:
+    """The error for an answer that is a no."""
+    wait_s = asked_wait_s(status, headers)
+    if status in TRANSIENT_STATUSES:
+        return BusyError(status, wait_s)
+    text = session.without_token(headers.get("x-error-message", ""))
+    refusal = Refusal.of(status, headers, text=text, had_token=session.has_token, wait_s=wait_s)
+    return hub_refusal(refusal, address.asked, time.time())

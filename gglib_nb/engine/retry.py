@@ -1,0 +1,315 @@
+"""The retry policy: what a failed exchange means, when its file is asked for again, and when to give up. And whether there is a network.
+
+One table, `Troubles.failed`: an error, and whether others receive bytes, give the next step. Patience is measured in seconds without a
+new byte, never in numbers of tries; time in which a server asked us to wait, and in which there was no network, does not count. Time and
+chance are arguments. What the step does to files and connections is left to the transfer.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.engine.http import (
+    BusyError,
+    ExchangeError,
+    LineError,
+    MovedError,
+    RangeIgnoredError,
+    RefusedError,
+    SilentError,
+    WrongRangeError,
+)
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import (
+    GglibError,
+    HubUnavailableError,
+    IntegrityError,
+    NetworkError,
+    RateLimitedError,
+    StalledError,
+)
+
+# While others receive bytes, a connection that broke is replaced after so long.
+_SOON_S: Final = 0.2
+# While others receive bytes, a file that is refused for so long may have an address that has expired without saying so.
+_REFUSED_FOR_LONG_S: Final = 60.0
+# What one step without a new byte counts at most: a process that was stopped for an hour has not tried for an hour.
+_LONGEST_STEP_S: Final = 60.0
+_WRONG_RANGES: Final = 2
+_MOST_REDIRECTS: Final = 6
+
+_RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
+
+
+class Step(Enum):
+    """What to do about a failed exchange, once `Troubles.retry_at_s` has come."""
+
+    AGAIN = "ask the same address again"
+    FEWER = "the server allows fewer connections than it was given; those that receive bytes continue"
+    RESOLVE = "ask the hub for another address"
+    FOLLOW = "ask the address that the redirect names"
+    WHOLE = "ask for the whole file on one connection, from its first byte"
+
+
+def can_retry(error: GglibError) -> bool:
+    """Whether trying again can help although nothing is changed."""
+    return isinstance(error, _RETRYABLE)
+
+
+def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
+    """How long to wait after so many failures in a row.
+
+    Args:
+        failures: 1 after the first.
+        timeouts: First and longest delay.
+        chance: Between 0 and 1; spreads the waits of many clients over the upper half of the delay.
+    """
+    delay_s = min(timeouts.longest_delay_s, timeouts.first_delay_s * 2.0 ** min(failures - 1, 16))
+    return delay_s * (0.5 + chance / 2)
+
+
+class Troubles:
+    """What failed for one remote file since its last new byte. One thread uses it: the file's owner.
+
+    Attributes:
+        retry_at_s: Nothing is asked before, by the owner's clock.
+        text: What the present wait is for, in words; empty without.
+        last: The error that it is for; None without.
+    """
+
+    def __init__(self, asked: Asked, timeouts: Timeouts) -> None:
+        """Nothing has failed.
+
+        Args:
+            asked: Names the file in errors.
+            timeouts: How long to be patient.
+        """
+        self.retry_at_s = 0.0
+        self.text = ""
+        self.last: ExchangeError | None = None
+        self._asked = asked
+        self._timeouts = timeouts
+        self.received()
+
+    def received(self) -> None:
+        """A new byte came: what failed before is forgiven."""
+        self.text, self.last = "", None
+        self._failures = self._redirects = self._refusals = self._wrong_ranges = 0
+        self._failed_s: float | None = None
+        self._patience_s = self._timeouts.give_up_s
+        self._asked_s = 0.0
+        self._refused_since_s: float | None = None
+
+    def network_is_back(self) -> None:
+        """What failed before was the network's fault: ask again at once."""
+        self.received()
+        self.retry_at_s = 0.0
+
+    def failed(
+        self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
+    ) -> Step:
+        """An exchange failed: bring the bookkeeping up to date and say what to do.
+
+        Args:
+            error: What it ended with.
+            now_s: The owner's clock.
+            others_receive: Other connections to this server receive bytes, so a failure says nothing about the file.
+            is_offline: Nothing can be reached at all, so it says nothing either.
+
+        Raises:
+            GglibError: No new byte came for so long that the transfer fails.
+        """
+        match error:
+            case RangeIgnoredError():
+                return Step.WHOLE
+            case WrongRangeError():
+                return self._wrong_range(error, now_s)
+            case MovedError():
+                return self._moved(error, now_s)
+            case RefusedError():
+                return self._refused(error, now_s, others_receive=others_receive)
+            case BusyError() | LineError():
+                return self._busy_or_broken(error, now_s, others_receive=others_receive, is_offline=is_offline)
+            case _:
+                self._wait(error, now_s)
+                return Step.RESOLVE
+
+    def _wrong_range(self, error: ExchangeError, now_s: float) -> Step:
+        if not self._is_waiting(now_s):
+            self._wrong_ranges += 1
+        if self._wrong_ranges >= _WRONG_RANGES:
+            self._wrong_ranges = 0
+            return Step.WHOLE
+        self._wait(error, now_s)
+        return Step.RESOLVE
+
+    def _moved(self, error: ExchangeError, now_s: float) -> Step:
+        self._redirects += 1
+        if self._redirects <= _MOST_REDIRECTS:
+            return Step.FOLLOW
+        self._redirects = 0
+        self._wait(error, now_s)
+        return Step.RESOLVE
+
+    def _refused(self, error: RefusedError, now_s: float, *, others_receive: bool) -> Step:
+        since_s = self._refused_since_s
+        self._refused_since_s = now_s if since_s is None else since_s
+        if others_receive and not error.has_expired and now_s - self._refused_since_s < _REFUSED_FOR_LONG_S:
+            self._soon(now_s)
+            return Step.FEWER
+        if others_receive:
+            self._refused_since_s = None
+            self._soon(now_s)
+            return Step.RESOLVE
+        self._refusals += 1
+        if self._refusals > 1:  # the first one is answered at once: signed addresses expire
+            self._wait(error, now_s)
+        return Step.RESOLVE
+
+    def _busy_or_broken(
+        self, error: BusyError | LineError, now_s: float, *, others_receive: bool, is_offline: bool
+    ) -> Step:
+        if not others_receive and not (isinstance(error, LineError) and is_offline):
+            self._wait(error, now_s, error.wait_s if isinstance(error, BusyError) else None)
+            return Step.AGAIN
+        self._soon(now_s)
+        is_over_limit = isinstance(error, BusyError) or error.is_refusal
+        return Step.FEWER if others_receive and is_over_limit else Step.AGAIN
+
+    def _soon(self, now_s: float) -> None:
+        self.retry_at_s = max(self.retry_at_s, now_s + _SOON_S)
+
+    def _wait(self, error: ExchangeError, now_s: float, asked_s: float | None = None) -> None:
+        if self._is_waiting(now_s):
+            return  # several connections had the same failure; it counts once
+        if self._failed_s is not None:
+            self._patience_s -= min(now_s - self._failed_s, max(_LONGEST_STEP_S, self._timeouts.answer_s))
+        self._failed_s = now_s
+        self._asked_s += asked_s or 0.0
+        if self._patience_s <= 0 or self._asked_s > self._timeouts.longest_asked_s:
+            raise self._final(error)
+        self._failures += 1
+        own_s = backoff_s(self._failures, self._timeouts, random.random())  # noqa: S311  # spreads load, guards nothing
+        # What the server asks for is a floor: with `Retry-After: 0` it would be asked again at once for minutes.
+        self.retry_at_s = now_s + max(own_s, asked_s or 0.0)
+        self._patience_s += min(asked_s or 0.0, _LONGEST_STEP_S)
+        self.text, self.last = str(error), error
+
+    def _is_waiting(self, now_s: float) -> bool:
+        return now_s < self.retry_at_s and self.last is not None
+
+    def _final(self, error: ExchangeError) -> GglibError:
+        name = self._asked.path
+        match error:
+            case BusyError():
+                refusal = Refusal(error.status, had_token=True, wait_s=error.wait_s)
+                return hub_refusal(refusal, self._asked, time.time())
+            case SilentError():
+                return StalledError(
+                    f"{error.host} has not answered for {error.silent_s:.0f} s, again and again. If a proxy or mirror fetches or scans "
+                    f"{name} before it sends anything, set HF_HUB_DOWNLOAD_TIMEOUT to more seconds and restart the kernel; else retry later."
+                )
+            case LineError():
+                return NetworkError(
+                    f"The connection for {name} fails again and again ({error}); look at the network, then retry."
+                )
+            case MovedError():
+                return HubUnavailableError(
+                    f"The storage of {self._asked.endpoint} redirects {name} in a circle; try again later."
+                )
+            case RefusedError():
+                return HubUnavailableError(
+                    f"The storage of {self._asked.endpoint} refuses {name} again and again ({error}); try again later."
+                )
+            case _:
+                return HubUnavailableError(f"What the Hub sends for {name} cannot be used ({error}); try again later.")
+
+
+# The first probe follows the failure at once; while nothing is reached they become rarer, up to this.
+_FIRST_INTERVAL_S: Final = 1.0
+_LONGEST_INTERVAL_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The network is gone.
+
+    Attributes:
+        since_s: Monotonic clock at the first failure.
+        since_text: The same as a time of day, such as `10:42`.
+    """
+
+    since_s: float
+    since_text: str
+
+
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="gglib-probe", daemon=True).start()
+
+
+class Connectivity:
+    """Whether the hub can be reached at all; shared by all transfers. Methods may be called from any thread and never wait.
+
+    Without a network nothing fails: everything waits, and one probe asks the hub for anything. Any answer means that the network is there
+    and the failure was the download's own.
+
+    Attributes:
+        outage: Set while the hub cannot be reached; None otherwise.
+    """
+
+    def __init__(
+        self, can_reach_hub: Callable[[], bool], in_background: Callable[[Callable[[], None]], None] = _in_thread
+    ) -> None:
+        """The hub is taken to be reachable.
+
+        Args:
+            can_reach_hub: Asks the hub for anything, and waits for its answer.
+            in_background: Runs a function elsewhere.
+        """
+        self.outage: Outage | None = None
+        self._can_reach_hub = can_reach_hub
+        self._in_background = in_background
+        self._lock = threading.Lock()
+        self._is_probing = False
+        self._next_probe_s = float("-inf")
+        self._interval_s = _FIRST_INTERVAL_S
+
+    def failed(self, now_s: float) -> None:
+        """An exchange failed for a reason of the line: have the hub asked, if that is due."""
+        with self._lock:
+            if self._is_probing or now_s < self._next_probe_s:
+                return
+            self._is_probing = True
+            self._next_probe_s = now_s + self._interval_s
+        try:
+            self._in_background(lambda: self._probe(now_s))
+        except RuntimeError:  # no thread can be started now; the next failure tries again
+            self._is_probing = False
+
+    def probe_when_due(self, now_s: float) -> None:
+        """While the network is gone: have the hub asked again from time to time."""
+        if self.outage is not None:
+            self.failed(now_s)
+
+    def _probe(self, failed_s: float) -> None:
+        # A probe that itself fails says nothing about the network, and must not be the last one.
+        is_there = True
+        try:
+            is_there = self._can_reach_hub()
+        finally:
+            with self._lock:
+                self._is_probing = False
+                self._note(failed_s, is_there=is_there)
+
+    def _note(self, failed_s: float, *, is_there: bool) -> None:
+        if is_there:
+            self.outage, self._interval_s = None, _FIRST_INTERVAL_S
+        elif self.outage is None:
+            self.outage = Outage(failed_s, time.strftime("%H:%M"))
+        else:
+            self._interval_s = min(_LONGEST_INTERVAL_S, self._interval_s * 2)

@@ -1,0 +1,294 @@
+"""Opens a byte stream to an origin: directly, through a CONNECT tunnel or a SOCKS 5 proxy, with or without TLS.
+
+Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). Our own SOCKS, thirty lines, because socksio, which httpx
+uses, has had no release since 2020 and takes every packet for a whole reply. Knows no requests and no files.
+"""
+
+import base64
+import contextlib
+import errno
+import http.client
+import io
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final, Protocol, TypeVar, cast
+
+from typing_extensions import Buffer, override
+
+from gglib_nb.domain.http_rules import Origin
+from gglib_nb.network.dialing import connect
+from gglib_nb.network.proxies import Proxy
+
+_Result = TypeVar("_Result")
+
+_MOST_INTERIM_ANSWERS: Final = 20
+_TLS_BYTES: Final = 64 * 1024
+_SOCKS_REASONS: Final = {
+    2: errno.EACCES, 3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED, 6: errno.ETIMEDOUT,
+}  # fmt: skip
+
+
+class Stream(Protocol):
+    """What HTTP needs of a socket."""
+
+    def recv_into(self, buffer: Buffer, /) -> int:
+        """Read at least one byte; 0 at the end."""
+
+    def sendall(self, data: Buffer, /) -> None:
+        """Send all of it."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Bound each further call."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class ProxyRefusedError(OSError):
+    """A proxy does not open the tunnel.
+
+    Attributes:
+        status: HTTP status; 407 and 403 for a SOCKS proxy that wants a login or does not allow the host.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
+
+
+def open_stream(
+    origin: Origin,
+    proxy: Proxy | None,
+    tls: Callable[[], ssl.SSLContext],
+    timeout_s: float,
+    on_socket: Callable[[socket.socket], None],
+) -> Stream:
+    """Connect to an origin.
+
+    Args:
+        origin: Where to.
+        proxy: On the way there; None: directly. For plain HTTP through an HTTP proxy the stream ends at the proxy.
+        tls: Gives the TLS context.
+        timeout_s: For all of it, without the name lookup.
+        on_socket: Is given each socket as soon as it is connected, to shut it from another thread; may raise.
+
+    Raises:
+        OSError: The connection failed; `ProxyRefusedError`, `ssl.SSLError` and `TimeoutError` among others.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    scheme, host, port = origin
+    host = host.replace("%25", "%")  # the zone of an IPv6 address, as RFC 6874 quotes it
+    near = connect(*((host, port) if proxy is None else (proxy.host, proxy.port)), timeout_s)
+    stream: socket.socket | _NestedTls = near
+    try:
+        on_socket(near)
+        if proxy is not None and proxy.scheme == "https":
+            stream = outer = tls().wrap_socket(near, server_hostname=proxy.host)
+            on_socket(outer)
+        if proxy is not None and proxy.is_socks:
+            _socks(stream, proxy, host, port, deadline_s)
+        elif proxy is not None and scheme == "https":
+            _connect_through(stream, proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", deadline_s)
+        if scheme == "https":
+            _limit(stream, deadline_s)
+            stream = _with_tls(stream, tls(), host.partition("%")[0], on_socket)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _limit(stream: Stream, deadline_s: float) -> None:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("timed out")
+    stream.settimeout(left_s)
+
+
+class DeadlineReader(io.RawIOBase):
+    """A stream's bytes for `http.client`.
+
+    Attributes:
+        deadline_s: Until when a read may take; None: as long as the stream's own timeout.
+        has_ended: The stream was read to its end.
+    """
+
+    def __init__(self, stream: Stream, deadline_s: float | None) -> None:
+        self.deadline_s = deadline_s
+        self.has_ended = False
+        self._stream = stream
+
+    @override
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    @override
+    def readinto(self, buffer: Buffer) -> int:
+        """Read at least one byte; 0 at the end."""
+        if self.deadline_s is not None:
+            _limit(self._stream, self.deadline_s)
+        count = self._stream.recv_into(buffer)
+        self.has_ended = count == 0
+        return count
+
+
+class _Source:
+    """Has `http.client` read an answer from a buffer that may hold the next one as well."""
+
+    def __init__(self, buffer: io.BufferedReader) -> None:
+        self._buffer = buffer
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return self._buffer
+
+
+def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
+    """The final answer to a request: interim ones (100, 102, 103) are skipped.
+
+    Raises:
+        OSError, http.client.HTTPException: No such answer came.
+    """
+    buffer = io.BufferedReader(reader)
+    for _ in range(_MOST_INTERIM_ANSWERS):
+        response = http.client.HTTPResponse(_Source(buffer), method=method)  # type: ignore[arg-type]  # it only needs `makefile`
+        response.begin()
+        if reader.has_ended:  # `http.client` takes a head that was cut for a whole one
+            raise http.client.RemoteDisconnected("the connection ended in the head of an answer")
+        if response.status >= 200:
+            return response
+        response.fp = None  # type: ignore[assignment]  # or it closes the buffer as it is collected
+    raise http.client.HTTPException("nothing but interim answers")
+
+
+def _connect_through(stream: Stream, proxy: Proxy, target: str, deadline_s: float) -> None:
+    lines = [
+        f"CONNECT {target} HTTP/1.1",
+        f"Host: {target}",
+        *(f"{name}: {text}" for name, text in login_of(proxy).items()),
+    ]
+    stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    # As for HEAD: what follows the head belongs to the tunnel.
+    response = read_head(DeadlineReader(stream, deadline_s), "HEAD")
+    if not 200 <= response.status < 300:
+        raise ProxyRefusedError(response.status)
+
+
+def login_of(proxy: Proxy) -> dict[str, str]:
+    """The header that carries a proxy's login; empty without one."""
+    if proxy.login is None:
+        return {}
+    return {"Proxy-Authorization": f"Basic {base64.b64encode(':'.join(proxy.login).encode()).decode()}"}
+
+
+def _socks(stream: Stream, proxy: Proxy, host: str, port: int, deadline_s: float) -> None:
+    reader = _buffered(stream, deadline_s)
+    _socks_login(stream, reader, proxy)
+    address = _socks_address(host, port, is_local=proxy.scheme == "socks5")
+    stream.sendall(b"\x05\x01\x00" + address + port.to_bytes(2, "big"))
+    _, reply, _, kind = _take(reader, 4)
+    _take(reader, {1: 4, 4: 16}.get(kind) or _take(reader, 1)[0])
+    _take(reader, 2)
+    if reply == 2:
+        raise ProxyRefusedError(403)
+    if reply != 0:
+        raise OSError(_SOCKS_REASONS.get(reply, errno.EPROTO), f"the SOCKS proxy could not connect (reply {reply})")
+
+
+def _socks_login(stream: Stream, reader: io.BufferedReader, proxy: Proxy) -> None:
+    stream.sendall(b"\x05\x01\x00" if proxy.login is None else b"\x05\x02\x00\x02")
+    version, method = _take(reader, 2)
+    if version != 5:
+        raise OSError(errno.EPROTO, "the proxy does not speak SOCKS 5")
+    if method == 0:
+        return
+    if method != 2 or proxy.login is None:
+        raise ProxyRefusedError(407)
+    name, password = (text.encode()[:255] for text in proxy.login)
+    stream.sendall(b"\x01" + bytes([len(name)]) + name + bytes([len(password)]) + password)
+    if _take(reader, 2)[1] != 0:
+        raise ProxyRefusedError(407)
+
+
+def _buffered(stream: Stream, deadline_s: float) -> io.BufferedReader:
+    return io.BufferedReader(DeadlineReader(stream, deadline_s))
+
+
+def _take(reader: io.BufferedReader, count: int) -> bytes:
+    data = reader.read(count)
+    if len(data) < count:
+        raise ConnectionResetError(errno.ECONNRESET, "the SOCKS proxy closed the connection")
+    return data
+
+
+def _socks_address(host: str, port: int, *, is_local: bool) -> bytes:
+    with contextlib.suppress(ValueError):
+        address = ip_address(host.partition("%")[0])
+        return (b"\x01" if address.version == 4 else b"\x04") + address.packed
+    if is_local:
+        family, _, _, _, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return (b"\x01" if family == socket.AF_INET else b"\x04") + socket.inet_pton(family, str(found[0]))
+    name = host.encode("idna")[:255]
+    return b"\x03" + bytes([len(name)]) + name
+
+
+def _with_tls(
+    stream: "socket.socket | _NestedTls", context: ssl.SSLContext, host: str, on_socket: Callable[[socket.socket], None]
+) -> "ssl.SSLSocket | _NestedTls":
+    assert isinstance(stream, socket.socket)  # noqa: S101  # nothing was nested yet
+    if isinstance(stream, ssl.SSLSocket):
+        return _NestedTls(stream, context, host)
+    wrapped = context.wrap_socket(stream, server_hostname=host)
+    on_socket(wrapped)  # the plain socket gave its descriptor away
+    return wrapped
+
+
+class _NestedTls:
+    """TLS inside the TLS of an `https://` proxy; `SSLSocket` cannot be wrapped again."""
+
+    def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, host: str) -> None:
+        self._outer = outer
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
+        self._run(self._tls.do_handshake)
+
+    def recv_into(self, buffer: Buffer, /) -> int:
+        """As a socket's."""
+        view = memoryview(buffer)
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            return self._run(lambda: cast(int, self._tls.read(len(view), view)))
+        return 0
+
+    def sendall(self, data: Buffer, /) -> None:
+        """As a socket's."""
+        self._run(lambda: self._tls.write(data))  # all of it: memory takes what it is given
+
+    def settimeout(self, value: float | None, /) -> None:
+        """As a socket's."""
+        self._outer.settimeout(value)
+
+    def close(self) -> None:
+        """As a socket's."""
+        self._outer.close()
+
+    def _run(self, step: Callable[[], _Result]) -> _Result:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                received = self._outer.recv(_TLS_BYTES)
+                if received:
+                    self._in.write(received)
+                else:
+                    self._in.write_eof()
+                continue
+            self._flush()
+            return result
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self._outer.sendall(self._out.read())

@@ -1,0 +1,627 @@
+"""The engine's HTTP stack against servers and proxies that behave oddly, byte by byte."""
+
+import gzip
+import itertools
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.http import (
+    BusyError,
+    Connection,
+    LineError,
+    MovedError,
+    RangeIgnoredError,
+    RefusedError,
+    Session,
+    SilentError,
+    WrongAnswerError,
+)
+from gglib_nb.engine.resolve import FileAddress, Remote, resolve
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
+from tests.support.odd_server import OddServer, Serve, answering, response
+
+DIGEST = "0123456789abcdef" * 4
+OTHER = "fedcba9876543210" * 4
+TIMEOUTS = Timeouts(connect_s=2, answer_s=0.5, stall_s=0.3)
+Serving = Callable[..., OddServer]
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    """Starts a server; answers given as bytes are those of its one kind of connection."""
+    with ExitStack() as stack:
+
+        def start(*served: bytes | Serve, host: str = "127.0.0.1") -> OddServer:
+            made: list[OddServer] = []
+            answers = [one for one in served if isinstance(one, bytes)]
+            functions = [one for one in served if not isinstance(one, bytes)]
+            made.append(OddServer(*functions or [answering(made, *answers)], host=host))
+            return stack.enter_context(made[0])
+
+        yield start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Connection]]:
+    made: list[Connection] = []
+
+    def make(endpoint: str = "http://hub.example", timeouts: Timeouts = TIMEOUTS) -> Connection:
+        made.append(Connection(Session(endpoint, None, "test", timeouts)))
+        return made[-1]
+
+    yield make
+    for connection in made:
+        connection.close()
+
+
+def read_all(answer) -> bytes:
+    buffer, data = memoryview(bytearray(1000)), bytearray()
+    while count := answer.readinto(buffer):
+        data += buffer[:count]
+    answer.finish()
+    return bytes(data)
+
+
+def ranged(start: int, end: int, size: int, body: bytes, **headers: str) -> bytes:
+    return response("206 Partial Content", body, content_range=f"bytes {start}-{end - 1}/{size}", **headers)
+
+
+def asking(server: list[OddServer], *answers: bytes) -> Serve:
+    return answering(server, *answers)
+
+
+def test_ranges_come_one_after_the_other_on_one_connection(serving, connect) -> None:
+    server = serving(ranged(0, 4, 10, b"abcd"), ranged(4, 10, 10, b"efghij"))
+    connection = connect()
+
+    assert read_all(connection.request(f"{server.url}/x?y=1", 0, 4, 10)) == b"abcd"
+    assert read_all(connection.request(f"{server.url}/x?y=1", 4, 10, 10)) == b"efghij"
+
+    assert server.connections == 1
+    assert [head.splitlines()[0] for head in server.requests] == ["GET /x?y=1 HTTP/1.1"] * 2
+    assert ["Range: bytes=0-3" in server.requests[0], "Range: bytes=4-9" in server.requests[1]] == [True, True]
+
+
+def test_a_range_that_is_shorter_than_asked_ends_where_it_says(serving, connect) -> None:
+    server = serving(ranged(0, 4, 10, b"abcd"), ranged(4, 10, 10, b"efghij"))
+    connection = connect()
+
+    answer = connection.request(server.url, 0, 10, 10)
+
+    assert (answer.end, read_all(answer)) == (4, b"abcd")
+    assert read_all(connection.request(server.url, 4, 10, 10)) == b"efghij"
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "closing", [{"connection": "close"}, {"content_length": ""}], ids=["Connection: close", "HTTP/1.0"]
+)
+def test_after_a_connection_that_the_server_ends_the_next_one_is_ours_too(serving, connect, closing) -> None:
+    """With its timeout, its address racing, and the socket that `abort` shuts."""
+    made: list[OddServer] = []
+    hung = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        made[0].ask(connection)
+        hung.set()
+        connection.recv(1)
+
+    first = ranged(0, 4, 10, b"abcd", **closing).replace(b"HTTP/1.1", b"HTTP/1.0")
+    made.append(serving(asking(made, first), hang))
+    connection = connect(timeouts=Timeouts(answer_s=60))
+    assert read_all(connection.request(made[0].url, 0, 4, 10)) == b"abcd"
+
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            connection.request(made[0].url, 4, 10, 10)
+        except LineError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    assert hung.wait(5)
+    connection.abort()
+    thread.join(5)
+
+    assert not thread.is_alive()
+    assert len(errors) == 1
+
+
+def test_an_aborted_connection_makes_no_other(serving, connect) -> None:
+    server = serving(response(body=b"x"))
+    connection = connect()
+
+    connection.abort()
+    with pytest.raises(LineError):
+        connection.request(server.url)
+
+    assert server.requests == []
+
+
+def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(serving, connect) -> None:
+    made: list[OddServer] = []
+    made.append(serving(asking(made, ranged(0, 4, 10, b"abcd")), asking(made, ranged(4, 10, 10, b"efghij"))))
+    connection = connect()
+
+    assert read_all(connection.request(made[0].url, 0, 4, 10)) == b"abcd"
+    assert read_all(connection.request(made[0].url, 4, 10, 10)) == b"efghij"
+    assert made[0].connections == 2
+
+
+def test_a_new_connection_that_is_closed_at_once_is_a_refusal(serving, connect) -> None:
+    with pytest.raises(LineError) as caught:
+        connect().request(serving(lambda connection: connection.close()).url)
+
+    assert caught.value.is_refusal
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(serving, connect, monkeypatch) -> None:
+    """A router on the way may have forgotten it, which shows only after a timeout."""
+    monkeypatch.setattr("gglib_nb.engine.http._IDLE_S", 0.0)
+    server = serving(ranged(0, 4, 10, b"abcd"))
+    connection = connect()
+
+    for _ in range(2):
+        read_all(connection.request(server.url, 0, 4, 10))
+
+    assert server.connections == 2
+
+
+def trickling(server: list[OddServer], answer: bytes, every_s: float = 0.05) -> Serve:
+    def serve(connection: socket.socket) -> None:
+        server[0].ask(connection)
+        for index in range(len(answer)):
+            connection.sendall(answer[index : index + 1])
+            time.sleep(every_s)  # the fault itself
+
+    return serve
+
+
+def test_a_head_that_trickles_is_not_waited_for_longer_than_the_limit(serving, connect) -> None:
+    made: list[OddServer] = []
+    made.append(serving(trickling(made, response(x="y" * 500))))
+    began_s = time.monotonic()
+
+    with pytest.raises(SilentError, match=rf"127.0.0.1:{made[0].port} has not answered for 0 s|for 1 s"):
+        connect().request(made[0].url)
+
+    assert time.monotonic() - began_s < 2
+
+
+def test_a_redirect_whose_body_trickles_costs_a_moment(serving, connect) -> None:
+    made: list[OddServer] = []
+
+    def serve(connection: socket.socket) -> None:
+        made[0].ask(connection)
+        connection.sendall(response("302 Found", location="/y", content_length="60000"))
+        trickling(made, b"x" * 1000)(connection)
+
+    made.append(serving(serve))
+    began_s = time.monotonic()
+
+    with pytest.raises(MovedError):
+        connect().request(made[0].url)
+
+    assert time.monotonic() - began_s < 3
+
+
+@pytest.mark.parametrize("status", ["302 Found", "403 Forbidden", "503 Busy", "200 OK"])
+@pytest.mark.parametrize("has_length", [True, False])
+def test_a_body_that_nobody_wants_is_not_read(serving, connect, status, has_length) -> None:
+    made: list[OddServer] = []
+    sent = [0]
+
+    def serve(connection: socket.socket) -> None:
+        made[0].ask(connection)
+        fields = {"location": "/y", "content_length": "600000000" if has_length else ""}
+        connection.sendall(response(status, **fields))
+        for _ in range(600):
+            connection.sendall(bytes(1_000_000))
+            sent[0] += 1_000_000
+
+    made.append(serving(serve))
+    connection = connect()
+
+    with pytest.raises((MovedError, RefusedError, BusyError, RangeIgnoredError)):
+        connection.request(made[0].url, 0, 10, None)
+    connection.close()
+
+    assert sent[0] < 20_000_000
+
+
+def test_interim_answers_are_skipped(serving, connect) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
+    server = serving(b"HTTP/1.1 100 Continue\r\n\r\n" + hints * 2 + ranged(0, 4, 10, b"abcd"))
+
+    assert read_all(connect().request(server.url, 0, 4, 10)) == b"abcd"
+
+
+def test_endless_interim_answers_end(serving, connect) -> None:
+    server = serving(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
+
+    with pytest.raises(LineError):
+        connect().request(server.url)
+
+
+def chunked(*pieces: bytes, trailer: bytes = b"") -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n" + trailer + b"\r\n"
+
+
+def test_a_chunked_body_with_a_trailer_keeps_its_connection(serving, connect) -> None:
+    body = chunked(b"ab", b"cd", trailer=b"X-Sum: 1\r\n")
+    one = ranged(0, 4, 10, body, content_length="", transfer_encoding="chunked")
+    server = serving(one, one)
+    connection = connect()
+
+    for _ in range(2):
+        assert read_all(connection.request(server.url, 0, 4, 10)) == b"abcd"
+
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "GZIP"])
+@pytest.mark.parametrize("read", ["readinto", "readinto1"])
+def test_a_compressed_whole_is_unpacked(serving, connect, coding, read) -> None:
+    data = b"GGUF" * 10_000
+    packed = zlib.compress(data) if coding == "deflate" else gzip.compress(data)
+    server = serving(response(body=packed, content_encoding=coding))
+    answer = connect().request(server.url)
+    buffer, got = memoryview(bytearray(7_000)), bytearray()
+
+    while count := getattr(answer, read)(buffer):
+        got += buffer[:count]
+
+    assert bytes(got) == data
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (response(body=gzip.compress(b"x" * 10_000)[:-20], content_encoding="gzip"), LineError),
+        (response(body=b"no gzip at all", content_encoding="gzip"), LineError),
+        (response(body=b"x", content_encoding="br"), WrongAnswerError),
+        (response(body=b"abc", content_length="10"), LineError),
+        (response(body=b"4\r\nab", content_length="", transfer_encoding="chunked"), LineError),
+        (response(body=b"zz\r\nab\r\n", content_length="", transfer_encoding="chunked"), LineError),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", LineError),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 5_000 + b"\r\n", LineError),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000, LineError),
+        (b"", LineError),
+    ],
+)
+def test_a_body_that_is_broken_is_a_failed_exchange(serving, connect, answer, error) -> None:
+    server = serving(answer)
+
+    with pytest.raises(error):
+        read_all(connect().request(server.url))
+
+
+def test_a_packed_body_costs_no_more_memory_than_the_buffer(serving, connect) -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    server = serving(response(body=packed, content_encoding="gzip"))
+    answer = connect().request(server.url)
+    buffer, total = memoryview(bytearray(1 << 20)), 0
+
+    while count := answer.readinto(buffer):
+        total += count
+
+    assert total == 50_000_000
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999/", "http://[::1/", "http://127.0.0.1:1/\r\nX: y", "http://ü\x00.example/"]
+)
+def test_an_impossible_address_is_a_failed_exchange(connect, url) -> None:
+    with pytest.raises((LineError, WrongAnswerError)):
+        connect().request(url)
+
+
+def test_a_host_by_its_ipv6_address_is_named_in_brackets(serving, connect) -> None:
+    server = serving(response(body=b"x"), host="::1")
+
+    assert read_all(connect().request(server.url)) == b"x"
+    assert f"Host: [::1]:{server.port}" in server.requests[0]
+
+
+# The hub's answers.
+
+
+def resolved(
+    endpoint: str, sha256: str | None = None, size_bytes: int | None = None, token: str | None = None
+) -> Remote:
+    session = Session(endpoint, token, "test", TIMEOUTS)
+    try:
+        address = FileAddress(session.endpoint, "a/b", "c" * 40, "m üde.gguf")
+        return resolve(session, address, PlannedFile("m üde.gguf", size_bytes, sha256, "/m.gguf"))
+    finally:
+        session.close()
+
+
+def test_the_redirect_carries_size_and_digest_and_its_address_is_quoted(serving) -> None:
+    location = "https://cdn.example/m üde.gguf?sig=a b".encode().decode("latin-1")
+    fields = {"x_linked_size": "10", "x_linked_etag": f'W/"{DIGEST.upper()}"'}
+    server = serving(response("302 Found", location=location, **fields))
+
+    remote = resolved(server.url)
+
+    assert remote == Remote("https://cdn.example/m%20%C3%BCde.gguf?sig=a%20b", 10, DIGEST)
+    assert server.requests[0].startswith(f"GET /a/b/resolve/{'c' * 40}/m%20%C3%BCde.gguf HTTP/1.1")
+
+
+@pytest.mark.parametrize(
+    "location", ["", "https://a:b/x", "https://[::1/x", "file:///etc/passwd", "https://a b/x", "http://" + "x" * 300]
+)
+def test_a_redirect_to_no_address_names_the_host(serving, location) -> None:
+    server = serving(response("302 Found", location=location))
+
+    with pytest.raises(HubUnavailableError, match=rf"127\.0\.0\.1:{server.port} redirects"):
+        resolved(server.url)
+
+
+def test_an_etag_fills_in_an_unknown_digest_and_is_marked_as_a_guess(serving) -> None:
+    server = serving(ranged(0, 1, 10, b"x", etag=f'"{OTHER}"'))
+
+    remote = resolved(server.url)
+
+    assert (remote.sha256, remote.has_guessed_sha256, remote.size_bytes) == (OTHER, True, 10)
+
+
+def test_an_etag_never_contradicts_a_known_digest(serving) -> None:
+    """A mirror may pass on the CDN's, which is another hash of the same shape."""
+    server = serving(ranged(0, 1, 10, b"x", etag=f'"{OTHER}"'))
+
+    remote = resolved(server.url, DIGEST)
+
+    assert (remote.sha256, remote.has_guessed_sha256) == (DIGEST, False)
+
+
+def test_an_etag_that_is_stated_to_be_a_xet_hash_is_no_digest(serving) -> None:
+    server = serving(ranged(0, 1, 10, b"x", etag=f'"{OTHER}"', x_xet_hash=OTHER))
+
+    assert resolved(server.url).sha256 is None
+
+
+def test_a_digest_that_the_hub_states_contradicts_the_planned_one(serving) -> None:
+    server = serving(response("302 Found", location="https://cdn.example/x", x_linked_etag=f'"{OTHER}"'))
+
+    with pytest.raises(RemoteChangedError):
+        resolved(server.url, DIGEST)
+
+
+def test_a_size_that_no_message_can_carry_is_unknown(serving) -> None:
+    server = serving(response("302 Found", location="https://cdn.example/x", x_linked_size="9" * 30))
+
+    assert resolved(server.url).size_bytes is None
+
+
+def test_a_mirror_that_redirects_to_the_hub_is_asked_itself(serving) -> None:
+    """With the path of its endpoint, as Artifactory has one."""
+    made: list[OddServer] = []
+    moved = response("307 Moved", location="https://huggingface.co/new/name/resolve/main/m.gguf")
+    made.append(serving(asking(made, moved, ranged(0, 1, 10, b"x"))))
+
+    remote = resolved(f"{made[0].url}/api/hub/")
+
+    assert remote.url == f"{made[0].url}/api/hub/new/name/resolve/main/m.gguf"
+
+
+def test_a_mirror_that_redirects_a_file_to_the_same_one_of_the_hub_has_it_fetched_there(serving) -> None:
+    same = f"https://huggingface.co/a/b/resolve/{'c' * 40}/m%20%C3%BCde.gguf"
+    server = serving(response("302 Found", location=same))
+
+    assert resolved(server.url, DIGEST).url == same
+
+
+def test_a_redirect_to_the_hub_itself_keeps_the_token_and_one_elsewhere_loses_it(serving) -> None:
+    other = serving(response("302 Found", location="https://cdn.example/x"))
+    server = serving(response("307 Moved", location="/moved"), response("302 Found", location=f"{other.url}/x"))
+
+    remote = resolved(server.url, DIGEST, token="hf_secret")
+    read = Connection(Session(server.url, "hf_secret", "test", TIMEOUTS))
+    with pytest.raises(MovedError):
+        read.request(remote.url, 0, 1)
+    read.close()
+
+    assert all("Authorization: Bearer hf_secret" in head for head in server.requests)
+    assert "Authorization" not in other.requests[0]
+
+
+def test_redirects_in_a_circle_end(serving) -> None:
+    server = serving(*[response("302 Found", location="/round")] * 20)
+
+    with pytest.raises(HubUnavailableError, match="in a circle"):
+        resolved(server.url)
+
+
+def test_a_login_page_is_not_the_file(serving) -> None:
+    server = serving(response(body=b"<html>", content_type="Text/HTML"))
+
+    with pytest.raises(WrongAnswerError, match="web page"):
+        resolved(server.url)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "location", "is_refused"),
+    [
+        ("https://hub.example", "http://cdn.example/x", True),
+        ("https://hub.example", "https://127.0.0.1/x", True),
+        ("https://hub.example", "https://[fd00::1]/x", True),
+        ("https://hub.example", "https://cdn.example/x", False),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:9090/x", False),
+        ("http://hub.example", "http://cdn.example/x", False),
+    ],
+)
+def test_without_a_digest_no_bytes_are_taken_from_where_a_hub_should_not_send_us(
+    monkeypatch, endpoint, location, is_refused
+) -> None:
+    def lookup(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        address = "1.1.1.1" if host.endswith(".example") else host
+        return [(None, None, None, "", (address, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(Session, "head", lambda *_: (302, {"location": location}))
+
+    assert resolved(endpoint, DIGEST).url == location
+    if is_refused:
+        with pytest.raises(HubUnavailableError, match=r"hub\.example redirects to"):
+            resolved(endpoint)
+    else:
+        assert resolved(endpoint).url == location
+
+
+@pytest.mark.parametrize("token", ["hf_a b", "hf_\n", "hf_ü", ""])
+def test_a_token_that_no_header_can_carry_is_named_and_not_quoted(token) -> None:
+    with pytest.raises(InvalidTokenError) as caught:
+        resolved("http://127.0.0.1:1", token=token)
+
+    assert "hf_" not in str(caught.value)
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://a:b", "https://", ""])
+def test_an_endpoint_that_is_no_address_is_named(endpoint) -> None:
+    with pytest.raises(InvalidConfigError, match="HF_ENDPOINT"):
+        resolved(endpoint)
+
+
+# Proxies.
+
+
+@pytest.fixture
+def socks() -> Iterator[Callable[..., OddServer]]:
+    with ExitStack() as stack:
+
+        def start(login: tuple[bytes, bytes] | None = None, reply: int = 0) -> OddServer:
+            return stack.enter_context(OddServer(lambda one: _serve_socks(one, login, reply)))
+
+        yield start
+
+
+def _serve_socks(connection: socket.socket, login: tuple[bytes, bytes] | None, reply: int) -> None:
+    if not _let_in(connection, login):
+        return
+    _, _, _, kind = _take(connection, 4)
+    host = socket.inet_ntoa(_take(connection, 4)) if kind == 1 else _take(connection, _take(connection, 1)[0]).decode()
+    (port,) = struct.unpack("!H", _take(connection, 2))
+    _send(connection, bytes([5, reply, 0, 3, 4]) + b"name" + b"\x00\x00")
+    if reply:
+        return
+    with socket.create_connection((host, port)) as target:
+        back = threading.Thread(target=_pipe, args=(target, connection), daemon=True)
+        back.start()
+        _pipe(connection, target)
+        back.join(10)
+
+
+def _let_in(connection: socket.socket, login: tuple[bytes, bytes] | None) -> bool:
+    methods = _take(connection, _take(connection, 2)[1])
+    if login is None or 2 not in methods:
+        _send(connection, b"\x05\xff" if login else b"\x05\x00")
+        return login is None
+    _send(connection, b"\x05\x02")
+    _, length = _take(connection, 2)
+    given = _take(connection, length), _take(connection, _take(connection, 1)[0])
+    _send(connection, b"\x01\x00" if given == login else b"\x01\x01")
+    return given == login
+
+
+def _take(connection: socket.socket, count: int) -> bytes:
+    return b"".join(connection.recv(1) for _ in range(count))
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    for byte in data:  # one by one, as a network may
+        connection.sendall(bytes([byte]))
+
+
+def _pipe(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+@pytest.mark.parametrize("login", [None, ("me", "p@ss")])
+def test_a_file_comes_through_a_socks_proxy(serving, socks, connect, monkeypatch, scheme, login) -> None:
+    server = serving(response(body=b"x"))
+    proxy = socks(None if login is None else tuple(text.encode() for text in login))
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://{'' if login is None else 'me:p%40ss@'}127.0.0.1:{proxy.port}")
+
+    assert read_all(connect().request(server.url.replace("127.0.0.1", "localhost"))) == b"x"
+    assert proxy.connections == 1
+
+
+def test_a_socks_proxy_that_wants_another_login_is_named(serving, socks, connect, monkeypatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"socks5://me:wrong@127.0.0.1:{socks((b'me', b'right')).port}")
+
+    with pytest.raises(InvalidConfigError, match=r"\(407\)") as caught:
+        connect().request("http://hub.example/x")
+
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_socks_proxy_that_cannot_reach_the_host_is_a_failed_exchange(socks, connect, monkeypatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{socks(reply=4).port}")
+
+    with pytest.raises(LineError):
+        connect().request("http://hub.example/x")
+
+
+def test_socks_without_a_version_says_what_to_write(connect, monkeypatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://me:secret@127.0.0.1:1080")
+
+    with pytest.raises(InvalidConfigError, match="write socks5://") as caught:
+        connect().request("http://hub.example/x")
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_that_never_answers_is_given_up_in_time(serving, connect, monkeypatch) -> None:
+    proxy = serving(lambda connection: connection.recv(100_000) and connection.recv(1))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    began_s = time.monotonic()
+
+    with pytest.raises(SilentError, match=r"hub\.example"):
+        connect(timeouts=Timeouts(connect_s=0.5)).request("https://hub.example/x")
+
+    assert time.monotonic() - began_s < 3
+
+
+def test_a_refused_read_leaves_no_thread_and_no_socket(serving, connect) -> None:
+    """Each broken connection used to leave a socket to the garbage collector, which pytest reports."""
+    server = serving(*[response("403 Forbidden")] * 3)
+    connection = connect()
+    before = threading.active_count()
+
+    for _ in range(3):
+        with pytest.raises(RefusedError):
+            connection.request(server.url, 0, 10, 10)
+
+    assert server.connections == 1
+    assert threading.active_count() <= before
+
+
+def test_an_answer_that_is_cut_anywhere_is_a_failed_exchange(serving, connect) -> None:
+    """Cut anywhere, an answer gives its bytes or fails; nothing is taken for the whole that is not."""
+    body = chunked(b"abcd", b"efgh", trailer=b"X: y\r\n")
+    whole = response(body=body, content_length="", transfer_encoding="chunked", content_type="x/y")
+    made: list[OddServer] = []
+    cuts = [asking(made, whole[:count]) for count in range(0, len(whole) + 1, 3)]
+    made.append(serving(*cuts))
+
+    for _ in itertools.islice(cuts, len(cuts) - 1):
+        connection = connect()
+        with suppress(LineError):
+            assert read_all(connection.request(made[0].url)) == b"abcdefgh"
+        connection.close()

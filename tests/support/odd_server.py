@@ -1,0 +1,90 @@
+"""A server whose every byte the test writes: it hands each connection to a function."""
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+Serve = Callable[[socket.socket], None]
+
+
+class OddServer:
+    """Listens on loopback while it is entered.
+
+    Args:
+        *serve: The first connection is given to the first function, and so on; the last one gets all others. What is raised ends a connection.
+
+    Attributes:
+        requests: The heads of all requests that `ask` took, in order.
+        connections: How many were made.
+    """
+
+    def __init__(self, *serve: Serve, host: str = "127.0.0.1") -> None:
+        self._serve = serve
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.requests: list[str] = []
+        self.connections = 0
+        self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._threads.append(threading.Thread(target=self._accept, daemon=True))
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in (self._listener, *self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def ask(self, connection: socket.socket) -> str:
+        """The head of the next request on a connection; raises where it was closed."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = connection.recv(65536)
+            if not piece:
+                raise ConnectionError("closed")
+            head += piece
+        self.requests.append(head.decode())
+        return self.requests[-1]
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection = self._listener.accept()[0]
+                serve = self._serve[min(self.connections, len(self._serve) - 1)]
+                self.connections += 1
+                self._open.append(connection)
+                thread = threading.Thread(target=self._run, args=(serve, connection), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    @staticmethod
+    def _run(serve: Serve, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            serve(connection)
+
+
+def answering(server: "list[OddServer]", *answers: bytes) -> Serve:
+    """Answers the requests of one connection in order, then closes it. `server` holds the server once it is made."""
+
+    def serve(connection: socket.socket) -> None:
+        for answer in answers:
+            server[0].ask(connection)
+            connection.sendall(answer)
+
+    return serve
+
+
+def response(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
+    """An answer with its length, unless the headers say otherwise (`content_length=""` leaves it out)."""
+    fields = {"content-length": str(len(body))} | {name.replace("_", "-"): text for name, text in headers.items()}
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {text}" for name, text in fields.items() if text)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

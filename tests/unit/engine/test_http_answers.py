@@ -1,0 +1,122 @@
+"""One table: which answer is what was asked for, and which error says what to do with any other."""
+
+import pytest
+
+from gglib_nb.engine.http import (
+    AskedRange,
+    BusyError,
+    MovedError,
+    RangeIgnoredError,
+    RefusedError,
+    WrongAnswerError,
+    WrongRangeError,
+    check_answer,
+)
+from gglib_nb.errors import RemoteChangedError
+
+RANGE = AskedRange(100, 200, 1_000)
+ALL_AS_RANGE = AskedRange(0, 1_000, 1_000)
+WHOLE = AskedRange(size_bytes=1_000)
+UNKNOWN = AskedRange()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "headers"),
+    [
+        (RANGE, 206, {"content-range": "bytes 100-199/1000"}),
+        (RANGE, 206, {"content-range": "bytes 100-199/*"}),
+        (RANGE, 206, {"content-range": "Bytes 100-199/1000", "content-encoding": " Identity"}),
+        (WHOLE, 206, {"content-range": "bytes 0-999/1000"}),
+        (ALL_AS_RANGE, 200, {}),
+        (ALL_AS_RANGE, 200, {"content-length": "1000"}),
+        (WHOLE, 200, {"content-length": "1000"}),
+        (WHOLE, 200, {"content-length": "400", "content-encoding": "gzip"}),
+        (UNKNOWN, 200, {}),
+        (UNKNOWN, 200, {"content-length": "5"}),
+    ],
+)
+def test_the_bytes_that_were_asked_for_are_taken(asked, status, headers) -> None:
+    check_answer(status, headers, asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "headers", "error"),
+    [
+        (RANGE, 206, {}, WrongRangeError),
+        (RANGE, 206, {"content-type": "multipart/byteranges; boundary=x"}, WrongRangeError),
+        (RANGE, 206, {"content-range": "bytes */1000"}, WrongRangeError),
+        (RANGE, 206, {"content-range": "bytes 0-99/1000"}, WrongRangeError),
+        (RANGE, 206, {"content-range": "bytes 100-199/999"}, WrongRangeError),
+        (RANGE, 206, {"content-range": "bytes 100-199/1000", "content-encoding": "gzip"}, WrongRangeError),
+        (WHOLE, 206, {"content-range": "bytes 0-998/1000"}, WrongRangeError),
+        (RANGE, 200, {}, RangeIgnoredError),
+        (ALL_AS_RANGE, 200, {"content-encoding": "gzip"}, RangeIgnoredError),
+        (WHOLE, 200, {"content-length": "999"}, WrongAnswerError),
+        (RANGE, 200, {"content-length": "999"}, WrongAnswerError),
+        (RANGE, 200, {"content-length": "1000"}, RangeIgnoredError),
+        (RANGE, 302, {"location": "/elsewhere"}, MovedError),
+        (RANGE, 403, {}, RefusedError),
+        (RANGE, 400, {}, RefusedError),
+        (RANGE, 416, {}, WrongRangeError),
+        (RANGE, 416, {"content-range": "bytes */1000"}, WrongRangeError),
+        (RANGE, 416, {"content-range": "bytes */999"}, RemoteChangedError),
+        (RANGE, 503, {}, BusyError),
+        (RANGE, 429, {}, BusyError),
+        (RANGE, 418, {}, WrongAnswerError),
+    ],
+)
+def test_any_other_answer_says_what_to_do(asked, status, headers, error) -> None:
+    with pytest.raises(error):
+        check_answer(status, headers, asked)
+
+
+def test_a_busy_server_is_quoted_with_what_it_asks_to_wait() -> None:
+    with pytest.raises(BusyError) as caught:
+        check_answer(503, {"retry-after": "7"}, RANGE)
+
+    assert (caught.value.status, caught.value.wait_s) == (503, 7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "header"),
+    [
+        (RANGE, {"Range": "bytes=100-199"}),
+        (WHOLE, {}),
+    ],
+)
+def test_the_header_asks_for_the_range_and_for_nothing_where_the_whole_is_wanted(asked, header) -> None:
+    assert asked.header == header
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "headers", "end"),
+    [
+        (RANGE, 206, {"content-range": "bytes 100-149/1000"}, 150),
+        (RANGE, 206, {"content-range": "bytes 100-999/1000"}, 200),
+        (WHOLE, 200, {}, 1_000),
+        (UNKNOWN, 200, {"content-length": "5"}, 5),
+        (UNKNOWN, 200, {"content-length": "5", "content-encoding": "gzip"}, None),
+        (UNKNOWN, 200, {"content-length": "99999999999999999999"}, None),
+    ],
+)
+def test_a_shorter_range_is_taken_as_what_it_is(asked, status, headers, end) -> None:
+    assert check_answer(status, headers, asked) == end
+
+
+@pytest.mark.parametrize(
+    ("query", "has_expired"),
+    [
+        ("Expires=1000000000&Signature=x", True),
+        ("Expires=1999999999.500&Signature=x", False),
+        ("X-Amz-Date=20010909T014640Z&X-Amz-Expires=3600&X-Amz-Signature=x", True),
+        ("X-Amz-Date=20010909T014640Z&X-Amz-Expires=4600&X-Amz-Signature=x", False),
+        ("Expires=soon", False),
+        ("", False),
+    ],
+)
+def test_a_refused_address_states_whether_its_time_is_over(query, has_expired) -> None:
+    """By the server's clock, 2001-09-09 03:00: this machine's may be wrong."""
+    with pytest.raises(RefusedError) as caught:
+        check_answer(403, {"date": "Sun, 09 Sep 2001 03:00:00 GMT"}, RANGE, f"https://cdn/x?{query}")
+
+    assert caught.value.has_expired == has_expired
