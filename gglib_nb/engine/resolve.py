@@ -112,9 +112,8 @@ def follow(url: str, location: str, path_in_repo: str) -> str:
     try:
         return redirect_target(url, location)
     except ValueError:
-        where = f"{location[:80]!r}" if location else "nowhere"
         raise HubUnavailableError(
-            f"{host_text(origin_of(url))} redirects {path_in_repo} to no web address ({where}); try again later."
+            f"{host_text(origin_of(url))} redirects {path_in_repo} to no web address; try again later."
         ) from None
 
 

@@ -34,7 +34,7 @@ HASTY = Timeouts(
     stall_s=0.4,
     first_delay_s=0.02,
     longest_delay_s=0.1,
-    give_up_s=1.0,
+    give_up_s=1.5,
     lease_s=1.5,
 )
 _Found = TypeVar("_Found")

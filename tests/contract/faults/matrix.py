@@ -193,8 +193,8 @@ ASKING_WHERE_A_FILE_IS = (
         for status in _BUSY
     ),
     Row(
-        "The Hub closes the connection without an answer",
-        (Answer(HangUp(), "hub"),),
+        "The Hub closes the connection without an answer, twice",
+        (Answer(HangUp(), "hub", 2),),
         Heals("retrying in {n} s (Remote end closed connection without response)"),
     ),
     Row("The Hub does not answer", (Answer(Latency(2_000), "hub"),), Heals("stalled for {n} s")),
@@ -293,7 +293,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(Redirect("file:///etc/hostname"), "hub", None),),
         Fails(
             HubUnavailableError,
-            "{host} redirects {file} to no web address ('file:///etc/hostname'); try again later.",
+            "{host} redirects {file} to no web address; try again later.",
             can_retry=True,
             asks=1,
         ),
@@ -302,7 +302,7 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The network wants a login in the middle of the queue: its own page with 200",
         (Answer(CaptivePortal(), "hub", None),),
-        Heals("retrying in {n} s (a web page in the place of the file: does the network want a login?)"),
+        Heals("retrying in {n} s ({host} sends a web page instead of the file: does the network want a login?)"),
     ),
     Row("Another hub serves the file itself, with a bare SHA-256 as ETag", (Answer(Direct(), "hub", None),), Heals()),
     Row(
@@ -485,14 +485,16 @@ FETCHING = (
     Row(
         "The storage redirects in a circle",
         (Answer(Redirect(), times=None),),
-        Fails(HubUnavailableError, "The storage of {hub} redirects {file} in a circle; try again later.", can_retry=True),
+        Fails(
+            HubUnavailableError, "The storage of {hub} redirects {file} in a circle; try again later.", can_retry=True
+        ),
     ),
     Row(
         "The storage redirects to a file of this machine",
         (Answer(Redirect("file:///etc/hostname"), times=None),),
         Fails(
             HubUnavailableError,
-            "{storage} redirects {file} to no web address ('file:///etc/hostname'); try again later.",
+            "{storage} redirects {file} to no web address; try again later.",
             can_retry=True,
             asks=2,
         ),
@@ -653,7 +655,8 @@ LINES = (
         (OnLine(Mode.SILENT),),
         Fails(
             StalledError,
-            "Nothing comes for {file} although the connection stands; retry when the line is better.",
+            "{storage} has not answered for {n} s, again and again. If a proxy or mirror fetches or scans {file} before it sends "
+            "anything, set HF_HUB_DOWNLOAD_TIMEOUT to more seconds and restart the kernel; else retry later.",
             can_retry=True,
         ),
     ),
