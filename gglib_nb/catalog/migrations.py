@@ -163,6 +163,13 @@ MIGRATIONS: Final = (
                 'can_retry', json(iif(json_extract(detail, '$.can_retry'), 'true', 'false'))) WHERE json_valid(detail)""",
         ),
     ),
+    Migration(
+        "0007 when models were last used",
+        (
+            # By id and not a column of the model: it outlives a model that is registered again.
+            "CREATE TABLE model_use (name TEXT PRIMARY KEY, used_at_s REAL NOT NULL)",
+        ),
+    ),
 )
 
 

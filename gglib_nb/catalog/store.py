@@ -107,6 +107,7 @@ class Catalog:
         model = self.find(text)
         with self._writing() as connection:
             connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
+            connection.execute("DELETE FROM model_use WHERE name = ?", (str(model.id),))
         return model
 
     def rename(self, old: DownloadId, new: Model) -> None:
@@ -140,6 +141,16 @@ class Catalog:
                 "UPDATE model SET checked_at_s = ?, latest_commit_sha = ?, has_update = ? WHERE name = ?",
                 (at_s, latest_commit_sha, has_update, str(model)),
             )
+
+    def note_use(self, model: DownloadId, at_s: float) -> None:
+        """Records that a model was used: its path was asked for."""
+        with self._open() as connection, atomic(connection):
+            connection.execute("INSERT OR REPLACE INTO model_use VALUES (?, ?)", (str(model), at_s))
+
+    def uses(self) -> dict[str, float]:
+        """When each model was last used, as Unix time by id; models that never were are left out."""
+        with self._open() as connection:
+            return dict(connection.execute("SELECT name, used_at_s FROM model_use").fetchall())
 
     def known_files(self, paths: Iterable[str | PathLike[str]]) -> dict[str, KnownFile]:
         """What was recorded about these files, by path, without those of no model and those that are known to be wrong."""

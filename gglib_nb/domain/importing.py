@@ -66,11 +66,15 @@ class ImportProgress(Value, frozen=True):
         path: The file that is read now.
         done_files: Files that were read.
         total_files: Of how many.
+        done_bytes: Of a bundle, the bytes that were copied and verified; None for another folder.
+        total_bytes: Of a bundle, all of its bytes; None for another folder.
     """
 
     path: str
     done_files: int
     total_files: int
+    done_bytes: int | None = None
+    total_bytes: int | None = None
 
 
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:

@@ -2,13 +2,13 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from gglib_nb.domain.chat_template import introspection
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.values import Value
 
 _TEMPLATE: Final = "tokenizer.chat_template"
 _LONGEST_SHOWN_TEXT: Final = 300
@@ -24,8 +24,7 @@ _TENSOR_TYPES: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class TensorGroup:
+class TensorGroup(Value, frozen=True):
     """The tensors of one type.
 
     Attributes:
@@ -46,8 +45,7 @@ class TensorGroup:
         return self.size_bytes * 8 / self.parameter_count if self.parameter_count else None
 
 
-@dataclass(frozen=True)
-class Inspection:
+class Inspection(Value, frozen=True):
     """What the header of a model says: of a split model, of all its shards.
 
     Every text in it comes from the file as it is: escape it before showing it.
@@ -135,8 +133,7 @@ class Inspection:
         return value if isinstance(value, str) and value else None
 
 
-@dataclass(frozen=True)
-class KeyDifference:
+class KeyDifference(Value, frozen=True):
     """A key that two files do not have in common, or with other values.
 
     Attributes:
@@ -150,14 +147,14 @@ class KeyDifference:
     second: str | None
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Value, frozen=True):
     """How two models differ in what their headers say.
 
     Attributes:
         first: One.
         second: The other.
-        keys: Keys that differ, in alphabetical order; templates are not among them.
+        keys: Keys that differ, in alphabetical order, and `(tensors)`: how many there are of each type. Templates are not
+            among them.
         template_diff: The chat templates as a unified diff; empty if they are the same.
     """
 
@@ -205,9 +202,7 @@ def chat_templates(header: GgufHeader) -> dict[str, str]:
 
 def compare(first: Inspection, second: Inspection) -> Comparison:
     """How two models differ."""
-    texts = [
-        {**_shown_arrays(one), **{key: shown(value) for key, value in one.metadata.items()}} for one in (first, second)
-    ]
+    texts = [_compared(one) for one in (first, second)]
     keys = sorted(texts[0].keys() | texts[1].keys())
     differences = (KeyDifference(key, texts[0].get(key), texts[1].get(key)) for key in keys)
     return Comparison(
@@ -251,8 +246,14 @@ def _is_template(key: str) -> bool:
     return key == _TEMPLATE or key.startswith(f"{_TEMPLATE}.")
 
 
-def _shown_arrays(one: Inspection) -> dict[str, str]:
-    return {key: f"{count:,} values" for key, count in one.array_lengths.items()}
+def _compared(one: Inspection) -> dict[str, str]:
+    """Everything that is compared line by line, as text by key."""
+    types = ", ".join(f"{group.tensor_count} {group.type}" for group in one.tensors)
+    return {
+        **({"(tensors)": types} if types else {}),
+        **{key: f"{count:,} values" for key, count in one.array_lengths.items()},
+        **{key: shown(value) for key, value in one.metadata.items()},
+    }
 
 
 def _grouped(tables: Sequence[TensorTable]) -> tuple[TensorGroup, ...]:

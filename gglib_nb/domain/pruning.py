@@ -1,11 +1,11 @@
 """Which models to delete to free space: the ones unused for longest first. Pure: the caller measures and deletes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from gglib_nb.domain.values import Value
 
 
-@dataclass(frozen=True)
-class ModelUse:
+class ModelUse(Value, frozen=True):
     """What is known of the use of one model.
 
     Attributes:
@@ -21,8 +21,7 @@ class ModelUse:
     is_kept: bool = False
 
 
-@dataclass(frozen=True)
-class UnfinishedDownload:
+class UnfinishedDownload(Value, frozen=True):
     """What an abandoned download left on the disk.
 
     Attributes:
@@ -36,8 +35,7 @@ class UnfinishedDownload:
     changed_at_s: float
 
 
-@dataclass(frozen=True)
-class PrunePlan:
+class PrunePlan(Value, frozen=True):
     """What pruning would delete. Nothing has been deleted yet.
 
     Attributes:

@@ -11,10 +11,8 @@ import hashlib
 import io
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +26,10 @@ from gglib_nb.domain.bundle import (
     encode_manifest,
 )
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.storage.gguf_facts import check_split_set, read_facts
 from gglib_nb.errors import (
     DiskFullError,
@@ -51,8 +51,7 @@ ReadCard = Callable[[Model], bytes | None]
 """The model card of a model's repository; None if it cannot be had."""
 
 
-@dataclass(frozen=True)
-class BundleProgress:
+class BundleProgress(Value, frozen=True):
     """How far an export or import is.
 
     Attributes:
@@ -69,8 +68,7 @@ class BundleProgress:
 OnBundleProgress = Callable[[BundleProgress], None]
 
 
-@dataclass(frozen=True)
-class BundleReport:
+class BundleReport(Value, frozen=True):
     """The result of an export.
 
     Attributes:
@@ -93,12 +91,12 @@ class Bundler:
         self,
         total_bytes: int,
         on_progress: OnBundleProgress | None = None,
-        stop: threading.Event | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.linked_bytes: int = 0
         self._total_bytes: Final = total_bytes
         self._on_progress: Final = on_progress
-        self._stop: Final = stop or threading.Event()
+        self._is_stopped: Final = is_stopped
         self._done_bytes = 0
 
     def advance(self, path: Path, count: int) -> None:
@@ -108,7 +106,7 @@ class Bundler:
             DownloadInterruptedError: It was stopped; what is written is kept and continued next time.
         """
         self._done_bytes += count
-        if self._stop.is_set():
+        if self._is_stopped():
             raise DownloadInterruptedError(
                 f"Stopped at {path.name}; what was copied is kept. Run it again to continue."
             )
@@ -135,7 +133,7 @@ def export_models(
     *,
     read_card: ReadCard = lambda _model: None,
     on_progress: OnBundleProgress | None = None,
-    stop: threading.Event | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> BundleReport:
     """Write a bundle, or add to one: the models' files, linked where the disk is the same and copied elsewhere, and a manifest.
 
@@ -147,7 +145,7 @@ def export_models(
         folder: Where the bundle goes; it is made if it does not exist.
         read_card: Gives the model card of a repository.
         on_progress: Called after every few megabytes, on this thread.
-        stop: Set it to stop; the bundle can be continued.
+        is_stopped: Asked after every few megabytes; the bundle can be continued later.
 
     Raises:
         RequestError: The folder holds a file of another kind under the manifest's name.
@@ -162,7 +160,7 @@ def export_models(
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
-    bundler = Bundler(total_bytes, on_progress, stop)
+    bundler = Bundler(total_bytes, on_progress, is_stopped)
     for model in models:
         _check_space(folder, _bytes_to_copy(model, folder))
         files = tuple(_export_file(bundler, folder, model, file) for file in model.files)
@@ -269,8 +267,8 @@ def import_models(
     models_directory: Path,
     register: Callable[[Model], None],
     *,
-    on_progress: OnBundleProgress | None = None,
-    stop: threading.Event | None = None,
+    on_progress: Callable[[ImportProgress], None] | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, ...]:
     """Bring the models of a bundle into the models folder and register them under the repository they came from.
 
@@ -282,7 +280,7 @@ def import_models(
         models_directory: Where the models go.
         register: Writes a model to the catalog.
         on_progress: Called after every few megabytes, on this thread.
-        stop: Set it to stop; the import can be continued.
+        is_stopped: Asked after every few megabytes; the import can be continued later.
 
     Raises:
         RequestError: The manifest describes what a bundle may not hold.
@@ -292,7 +290,13 @@ def import_models(
         DownloadInterruptedError: It was stopped.
     """
     manifest = read_manifest(folder)
-    bundler = Bundler(sum(model.size_bytes for model in manifest.models), on_progress, stop)
+    count = sum(len(model.files) for model in manifest.models)
+
+    def report(progress: BundleProgress) -> None:
+        if on_progress is not None:
+            on_progress(ImportProgress(progress.path, 0, count, progress.done_bytes, progress.total_bytes))
+
+    bundler = Bundler(sum(model.size_bytes for model in manifest.models), report, is_stopped)
     imported: list[Model] = []
     for bundled in manifest.models:
         id_ = bundled.download_id

@@ -98,6 +98,11 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
             call.waits_for = None
 
 
+def has_given_up() -> bool:
+    """Whether the caller of the operation on this thread gave up; for operations that work long without waiting."""
+    return _here.call is not None and _here.call.is_cancelled
+
+
 def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
     """Waits for all of them, in their order; the first error, or the end of the wait, cancels the rest."""
     waiting = list(waiting)

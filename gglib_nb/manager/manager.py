@@ -23,9 +23,9 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.event_stream import EventStream
-from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.queue_thread import EventListener, Listener
+from gglib_nb.manager.storage_operations import StorageOperations
 from gglib_nb.settings import DownloadManagerConfig, Origin
 
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -37,7 +37,7 @@ _Result = TypeVar("_Result")
 _Result_co = TypeVar("_Result_co", covariant=True)
 
 
-class SyncOperations(ModelOperations, AdviceOperations):
+class SyncOperations(StorageOperations, AdviceOperations):
     """Every operation as a call that waits: for magics, scripts and other threads.
 
     The work is done on threads of the manager's, so an interrupt ends the wait. It takes back a request that is still being
@@ -147,6 +147,10 @@ class DownloadManager:
     import_folder = _coroutine(SyncOperations.import_folder)
     updates = _coroutine(SyncOperations.updates)
     update = _coroutine(SyncOperations.update)
+    inspect = _coroutine(SyncOperations.inspect)
+    compare = _coroutine(SyncOperations.compare)
+    export = _coroutine(SyncOperations.export)
+    prune = _coroutine(SyncOperations.prune)
 
     # Looking, without a wait -------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Each is stated once, as a blocking function; what they do is in the modules they
 """
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
@@ -14,7 +14,7 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.checking import Repair, Verification
 from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.download import DownloadRequest
-from gglib_nb.domain.importing import ImportReport
+from gglib_nb.domain.importing import ImportReport, SkippedFile
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
@@ -23,7 +23,8 @@ from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
-from gglib_nb.manager.calls import all_settled, settled
+from gglib_nb.manager.bundles import import_models, is_bundle
+from gglib_nb.manager.calls import all_settled, has_given_up, settled
 from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion
@@ -88,7 +89,11 @@ class ModelOperations(QueueOperations):
             AmbiguousQuantizationError: Several do; `choices` has their ids.
             CatalogError: The models database cannot be read.
         """
-        return path_of(self._parts.catalog, id)
+        catalog = self._parts.catalog
+        path = path_of(catalog, id)
+        with suppress(CatalogError):  # a database that cannot be written must not hide a path
+            catalog.note_use(catalog.find(id).id, time.time())
+        return path
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
@@ -114,23 +119,40 @@ class ModelOperations(QueueOperations):
         The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from; elsewhere it is
         `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
 
+        A bundle, which `export` wrote, is different: its files are copied into the models folder, or linked where the disk is
+        the same, and every byte is verified. Run it again to continue after an interruption.
+
         Args:
-            folder: Looked through with all folders below it.
+            folder: Looked through with all folders below it; or a bundle.
             on_progress: Called for each file whose header is read, on a thread of the manager's; it must not wait.
 
         Raises:
-            StorageError: There is no such folder.
+            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its place.
+            RequestError: The manifest of a bundle describes what a bundle may not hold.
+            DiskFullError: There is not enough room for the bundle in the models folder.
+            IntegrityError: A file of the bundle is damaged.
             CatalogError: The models database cannot be read or written.
         """
         place = Path(folder).expanduser().absolute()
         catalog = self._parts.catalog
-        importer = Importer(catalog.models(), time.time(), on_progress)
-        importer.look_through(place)
-        for model in importer.models:
-            catalog.register(model)
-        looks = look_at({target for model in importer.models for target in model.targets})
-        imported = tuple(summary_of(model, looks) for model in importer.models)
-        return ImportReport(imported, tuple(importer.skipped))
+        models: Sequence[Model]
+        if is_bundle(place):
+            skipped: list[SkippedFile] = []
+            models = import_models(
+                place,
+                self._parts.config.models_directory,
+                catalog.register,
+                on_progress=on_progress,
+                is_stopped=has_given_up,
+            )
+        else:
+            importer = Importer(catalog.models(), time.time(), on_progress)
+            importer.look_through(place)
+            models, skipped = importer.models, importer.skipped
+            for model in models:
+                catalog.register(model)
+        looks = look_at({target for model in models for target in model.targets})
+        return ImportReport(tuple(summary_of(model, looks) for model in models), tuple(skipped))
 
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word

@@ -13,6 +13,7 @@ from gglib_nb.notebook.verb import GrammarError
 
 _COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE | re.ASCII)
+_AGE: Final = re.compile(r"(\d{1,5})\s*(h|d|w)", re.IGNORECASE | re.ASCII)
 _read_rate: Final = partial(parse_bytes, bare_unit="MB")
 
 
@@ -27,6 +28,14 @@ def read_count(text: str) -> int:
 def read_limit(text: str) -> int:
     """Bytes per second of `5MB`, `1.5 GiB/s`, or of `5`, which is 5 MB/s as in the panel; 0 of `off`."""
     return 0 if text.strip().lower() in UNLIMITED else _read_rate(text)
+
+
+def read_age(text: str) -> float:
+    """Seconds of `30d`, `8w`, `12h`."""
+    found = _AGE.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise GrammarError(f"{text!r} is not an age. Write one such as 30d, 8w or 12h")
+    return int(found[1]) * {"h": 3_600.0, "d": 86_400.0, "w": 604_800.0}[found[2].lower()]
 
 
 def read_hours(text: str) -> DailyHours | Literal["off"]:

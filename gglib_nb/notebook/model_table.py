@@ -156,8 +156,8 @@ def _rows(models: Sequence[ModelSummary]) -> list[Row]:
                 Cell("mmproj" if model.projector_path else ""),
                 Cell(model.architecture or formats.UNKNOWN),
                 Cell(formats.UNKNOWN if model.context_length is None else str(model.context_length)),
-                Cell(_day(model.verified_at_s)),
-                Cell(_day(model.checked_at_s)),
+                Cell(day(model.verified_at_s)),
+                Cell(day(model.checked_at_s)),
                 Cell(model.folder),
             )
         )
@@ -169,7 +169,8 @@ def _state(model: ModelSummary) -> str:
     return f"{model.state}, update" if model.has_update else model.state
 
 
-def _day(at_s: float | None) -> str:
+def day(at_s: float | None) -> str:
+    """The local date of a Unix time."""
     return formats.UNKNOWN if at_s is None else datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d")
 
 

@@ -169,7 +169,9 @@ def _progress(session: Session) -> Iterator[tuple[Callable[[VerifyProgress], Non
 
 @verb("models")
 def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=folders)]) -> Answer:
-    """Add the GGUF files in a folder to your models. Nothing is moved or copied.
+    """Add the GGUF files in a folder to your models. Nothing is moved or copied, except from a bundle.
+
+    A bundle, which export wrote, is copied into the models folder and every byte is verified.
 
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
@@ -178,7 +180,13 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
 
     def show() -> None:
         if reached:
-            line.show(f"reading {reached[-1].path}", reached[-1].done_files / max(1, reached[-1].total_files))
+            done = reached[-1]
+            fraction = (
+                done.done_files / max(1, done.total_files)
+                if done.done_bytes is None or done.total_bytes is None
+                else done.done_bytes / max(1, done.total_bytes)
+            )
+            line.show(f"reading {done.path}", fraction)
 
     try:
         report = settle(

@@ -91,7 +91,7 @@ def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_
     model = a_model(tmp_path / "models", size_bytes=12 * MB)
     stop = threading.Event()
     with pytest.raises(DownloadInterruptedError):
-        export_models([model], other_disk, on_progress=lambda _progress: stop.set(), stop=stop)
+        export_models([model], other_disk, on_progress=lambda _progress: stop.set(), is_stopped=stop.is_set)
     target = other_disk / "owner/repo/m-Q4_K_M.gguf"
     begun = target.with_name(target.name + ".copying")
     size_before = begun.stat().st_size
@@ -111,7 +111,7 @@ def test_nothing_of_an_interrupted_export_is_in_the_manifest(tmp_path: Path, oth
     stop.set()
 
     with pytest.raises(DownloadInterruptedError):
-        export_models([a_model(tmp_path / "models")], other_disk, stop=stop)
+        export_models([a_model(tmp_path / "models")], other_disk, is_stopped=stop.is_set)
 
     assert not (other_disk / MANIFEST_NAME).exists()
 

@@ -1,0 +1,209 @@
+"""The operations before and after a download: inspect and compare, carry in bundles, tidy up.
+
+Each is stated once, as a blocking function; what they do is in the modules they call.
+"""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.domain.choosing import choose
+from gglib_nb.domain.inspection import Comparison, Inspection, compare
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.pruning import ModelUse, PrunePlan, UnfinishedDownload, last_used_at_s, plan_pruning
+from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.variants import variants_of
+from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, StorageError
+from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models
+from gglib_nb.manager.calls import has_given_up, settled
+from gglib_nb.manager.inspection import inspect_model, inspect_variant
+from gglib_nb.manager.machine_memory import ram_bytes
+from gglib_nb.manager.model_files import is_in_hub_cache, plan_deletion
+from gglib_nb.manager.model_operations import ModelOperations
+from gglib_nb.manager.operations import IdLike
+from gglib_nb.manager.parts import operation
+
+_CARD: Final = "README.md"
+_LONGEST_CARD_BYTES: Final = 1024**2
+
+
+class StorageOperations(ModelOperations):
+    """What can be asked of models before they are here and after."""
+
+    @operation
+    def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
+        """What a model contains: metadata, chat template, tokenizer, tensors by type.
+
+        A registered model is read from its files; anything else from the Hub, where only headers are read and nothing is
+        downloaded.
+
+        Args:
+            id: Id of a registered model or a part that matches only one; else `owner/repo`, with or without `:QUANT`.
+            on_hub: Read what the Hub has now, also of a model that is here.
+
+        Raises:
+            ModelNotFoundError: No model matches the id, and it names no repository.
+            AmbiguousQuantizationError: Several models or variants match; `choices` has them.
+            RequestError: The repository has no such variant.
+            HubError: The Hub refuses, or cannot be reached.
+            StorageError: A file is missing or cannot be read.
+            GgufError: A file is not a GGUF file that can be read.
+        """
+        if not on_hub:
+            try:
+                return inspect_model(self._parts.catalog.find(id))
+            except ModelNotFoundError:
+                if not _names_repository(id):
+                    raise
+        wanted = parse_pasted(str(id))
+        with suppress(ModelNotFoundError):
+            wanted = self._parts.catalog.find(id).id
+        return self._parts.at_hub(self._inspect_on_hub, wanted)
+
+    @operation
+    def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
+        """How two models differ: keys with other values, and the chat templates as a diff.
+
+        Args:
+            first: As for `inspect`.
+            second: As for `inspect`; None: what the Hub has now of the first.
+
+        Raises:
+            GglibError: As for `inspect`.
+        """
+        one = self.inspect(first)
+        return compare(one, self.inspect(first, on_hub=True) if second is None else self.inspect(second))
+
+    @operation
+    def export(
+        self,
+        ids: Iterable[IdLike],
+        folder: "str | PathLike[str]",
+        *,
+        on_progress: OnBundleProgress | None = None,
+    ) -> BundleReport:
+        """Write models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
+
+        Files are linked where the disk is the same and copied elsewhere; on a file system that cannot hold a large file,
+        in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
+
+        Args:
+            ids: Registered models, as for `path`.
+            folder: Where the bundle goes.
+            on_progress: Called after every few megabytes on a thread of the manager's; it must not wait.
+
+        Raises:
+            ModelNotFoundError: No model matches an id.
+            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            StorageError: A model's file is missing, or the folder cannot be written.
+            DiskFullError: There is not enough room in the folder.
+            IntegrityError: A model's file is damaged.
+        """
+        models = [self._parts.catalog.find(id_) for id_ in ids]
+        return export_models(
+            models,
+            Path(folder).expanduser().absolute(),
+            read_card=self._read_card,
+            on_progress=on_progress,
+            is_stopped=has_given_up,
+        )
+
+    @operation
+    def prune(
+        self, *, keep_bytes: int | None = None, unused_s: float | None = None, dry_run: bool = False
+    ) -> PrunePlan:
+        """Delete models to free space, those unused for longest first, and abandoned partial downloads.
+
+        Models that are queued stay, and so do those of the Hugging Face cache and outside of the models folder.
+
+        Args:
+            keep_bytes: Delete until the models take no more than this; None: no limit.
+            unused_s: Delete everything that was not used for so many seconds; None: no limit.
+            dry_run: Only say what would be deleted.
+
+        Raises:
+            StorageError: A file cannot be deleted; what was deleted before it is gone.
+            CatalogError: The models database cannot be read or written.
+        """
+        plan = plan_pruning(
+            self._model_uses(), self._abandoned(), time.time(), keep_bytes=keep_bytes, unused_s=unused_s
+        )
+        if not dry_run:
+            self.discard_partials([one.path for one in plan.unfinished])
+            for model in plan.models:
+                self.delete(model.id)
+        return plan
+
+    def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
+        hub = self._parts.hub
+        listing = hub.list_files(wanted.repo_id, wanted.revision)
+        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+        choice = choose(variants, wanted.quantization, ram_bytes(), repository=listing.repo_id)
+        return inspect_variant(hub, listing, choice.variant)
+
+    def _read_card(self, model: Model) -> bytes | None:
+        hub = self._parts.hub
+        if model.commit_sha is None:
+            return None
+        try:
+            return self._parts.at_hub(hub.read_range, model.id.repo_id, model.commit_sha, _CARD, 0, _LONGEST_CARD_BYTES)
+        except GglibError:
+            return None  # a bundle without a card is still a bundle, and the machine may be offline
+
+    def _model_uses(self) -> list[ModelUse]:
+        catalog, folder = self._parts.catalog, self._parts.config.models_directory
+        models, uses = catalog.models(), catalog.uses()
+        queued = settled(
+            self._parts.queue.ask(
+                lambda machine: {
+                    str(model.id) for model in models if machine.plan_about(model.id, model.targets) is not None
+                }
+            )
+        )
+        return [
+            ModelUse(
+                str(model.id),
+                _freed_bytes(model, models),
+                _last_used_at_s(model, uses.get(str(model.id))),
+                is_kept=str(model.id) in queued or not _is_ours(model, folder),
+            )
+            for model in models
+        ]
+
+    def _abandoned(self) -> list[UnfinishedDownload]:
+        wanted = settled(self._parts.queue.ask(lambda machine: machine.wanted_targets))
+        return [
+            UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
+            for one in self.partials()
+            if one.target not in wanted and not one.is_in_use
+        ]
+
+
+def _names_repository(id_: IdLike) -> bool:
+    try:
+        parse_pasted(str(id_))
+    except InvalidRepoIdError:
+        return False
+    return True
+
+
+def _freed_bytes(model: Model, models: list[Model]) -> int:
+    try:
+        return plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
+    except StorageError:
+        return 0
+
+
+def _is_ours(model: Model, folder: Path) -> bool:
+    return all(Path(target).is_relative_to(folder) and not is_in_hub_cache(Path(target)) for target in model.targets)
+
+
+def _last_used_at_s(model: Model, recorded_at_s: float | None) -> float:
+    try:
+        found = Path(model.paths[0]).stat()
+    except (OSError, IndexError):
+        return recorded_at_s or model.registered_at_s
+    return last_used_at_s(recorded_at_s, model.registered_at_s, found.st_atime, found.st_mtime)

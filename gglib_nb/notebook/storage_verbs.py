@@ -1,0 +1,173 @@
+"""The verbs before and after a download: inspect a model, carry models in a bundle, free disk space."""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+from gglib_nb.domain.printable import printable
+from gglib_nb.domain.pruning import PrunePlan
+from gglib_nb.domain.units import parse_bytes
+from gglib_nb.errors import ModelNotFoundError
+from gglib_nb.manager.bundles import BundleProgress
+from gglib_nb.notebook import formats, inspection_view, tables
+from gglib_nb.notebook.amounts import read_age
+from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.model_table import day
+from gglib_nb.notebook.model_verbs import find_model, folders
+from gglib_nb.notebook.references import pick_row, row_number
+from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
+
+_STOPPED: Final = "Stopped. What was copied is kept; run it again to continue."
+_PRUNE_COLUMNS: Final = (
+    tables.Column("Frees", is_number=True),
+    tables.Column("Last used"),
+    tables.Column("Model or unfinished download", is_code=True),
+)
+
+
+def _models_and_repositories(tab: Tab) -> Iterable[str]:
+    return [*map(str, tab.models), *map(str, tab.seen)]
+
+
+def _id(reference: str, session: Session) -> str:
+    """The id of a row of the last table of models; any other text as it is."""
+    if (number := row_number(reference)) is None:
+        return reference
+    rows = session.models or tuple(str(model.id) for model in session.manager.catalog.models())
+    return pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
+
+
+@verb("models")
+def inspect(
+    session: Session,
+    reference: Annotated[
+        str,
+        Argument(
+            "ID",
+            "A model of yours, or owner/repo:QUANT on the Hub: nothing is downloaded.",
+            offers=_models_and_repositories,
+        ),
+    ],
+    other: Annotated[
+        str, Argument("ID2", "A second model: shows only what differs.", offers=_models_and_repositories)
+    ] = "",
+    *,
+    on_hub: Annotated[bool, Option("--hub", help="Compare your model with what the Hub has now.")] = False,
+) -> Answer:
+    """Show what a GGUF file contains: metadata, chat template, tokenizer, tensors by type.
+
+    With two ids, it shows the keys that differ and the chat template as a diff.
+    """
+    manager, one = session.manager, _id(reference, session)
+    if other and on_hub:
+        raise GrammarError("Write either ID2 or --hub")
+    if not other and not on_hub:
+        inspection = settle(manager.submit(manager.sync.inspect, one))
+        return Answer(
+            inspection_view.inspection_text(inspection, session.screen.width),
+            inspection_view.inspection_html(inspection),
+        )
+    found = settle(manager.submit(manager.sync.compare, one, _id(other, session) if other else None))
+    return Answer(inspection_view.comparison_text(found, session.screen.width), inspection_view.comparison_html(found))
+
+
+@verb("models", interrupted=_STOPPED)
+def export(
+    session: Session,
+    words: Annotated[
+        str, Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, takes_rest=True)
+    ],
+) -> Answer:
+    """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
+
+    Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
+    again to continue, or to add models. On the other machine: %gguf import FOLDER
+    """
+    *references, folder = words.split(" ")
+    if not references:
+        raise GrammarError("FOLDER is missing")
+    ids = [find_model(reference, session).id for reference in references]
+    reached: deque[BundleProgress] = deque(maxlen=1)
+    line = session.screen.progress_line()
+
+    def show() -> None:
+        if reached:
+            done = reached[-1]
+            line.show(
+                f"writing {printable(done.path)}: {formats.size(done.done_bytes)} of {formats.size(done.total_bytes)}",
+                done.done_bytes / max(1, done.total_bytes),
+            )
+
+    manager = session.manager
+    try:
+        report = settle(manager.submit(manager.sync.export, ids, folder, on_progress=reached.append), show)
+    finally:
+        line.close()
+    how = " (linked)" if report.linked_bytes == report.size_bytes else ""
+    models = f"{len(report.models)} models" if len(report.models) != 1 else report.models[0]
+    return Answer(
+        printable(
+            f"Exported {models}, {formats.size(report.size_bytes)}{how}, to {report.folder}. "
+            f"On the other machine: %gguf import FOLDER"
+        )
+    )
+
+
+@verb("models")
+def prune(
+    session: Session,
+    *,
+    keep: Annotated[
+        int | None,
+        Option("--keep", "SIZE", "Delete until your models take no more than this, such as 100GB.", parse_bytes),
+    ] = None,
+    unused: Annotated[
+        float | None, Option("--unused", "AGE", "Delete what was not used for this long, such as 30d or 8w.", read_age)
+    ] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be deleted.")] = False,
+    is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
+) -> Answer:
+    """Free disk space: delete the models unused for longest, and abandoned unfinished downloads. Asks first.
+
+    A model counts as used when its path is asked for, or when a program opens its file, if the disk records that.
+    """
+    if keep is None and unused is None:
+        raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
+    manager = session.manager
+    plan = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True))
+    if not plan:
+        return Answer(f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}.")
+    rows, question = _prune_rows(plan), _question(plan)
+    shown = tables.text_table(_PRUNE_COLUMNS, rows, session.screen.width)
+    if dry_run:
+        return Answer(f"{shown}\n{question}", tables.html_table(_PRUNE_COLUMNS, rows) + tables.hint(question))
+    if not is_confirmed:
+        if not session.screen.can_ask:
+            return Answer(f"{shown}\n{question} Nothing was deleted. To delete: add --yes")
+        if not session.screen.ask(f"{shown}\n{question} Delete? [y/N] "):
+            return Answer("Nothing was deleted.")
+    done = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused))
+    return Answer(
+        f"Deleted {_count(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
+    )
+
+
+def _prune_rows(plan: PrunePlan) -> list[tables.Row]:
+    models = [tables.row(formats.size(one.size_bytes), day(one.last_used_at_s), one.id) for one in plan.models]
+    unfinished = [tables.row(formats.size(one.size_bytes), day(one.changed_at_s), one.path) for one in plan.unfinished]
+    return [*models, *unfinished]
+
+
+def _question(plan: PrunePlan) -> str:
+    missing = (
+        f" {formats.size(plan.missing_bytes)} more cannot be freed: the other models are in the queue or stored elsewhere."
+        if plan.missing_bytes
+        else ""
+    )
+    return f"Deleting {_count(plan)} frees {formats.size(plan.freed_bytes)}.{missing}"
+
+
+def _count(plan: PrunePlan) -> str:
+    counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
+    return " and ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)

@@ -1,0 +1,253 @@
+"""Inspect, compare, export, import and prune: over the embedded hub, real files and a real catalog."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError
+from gglib_nb.demo import DemoHub
+from gglib_nb.notebook.session import Screen, Session
+from gglib_nb.notebook.verb import GrammarError
+from gglib_nb.notebook.verbs import parse
+
+SMALL, REPO = "demo/small-GGUF:Q4_K_M", "demo/small-GGUF"
+SPLIT = "demo/split-GGUF:Q4_K_M"
+
+
+class Asked(Screen):
+    """A screen with a user who gives one answer to every question."""
+
+    def __init__(self, answer: bool | None) -> None:
+        self._answer = answer
+        self.questions: list[str] = []
+
+    @property
+    def can_ask(self) -> bool:
+        return self._answer is not None
+
+    def ask(self, question: str) -> bool:
+        self.questions.append(question)
+        return bool(self._answer)
+
+
+def say(manager: DownloadManager, line: str, screen: Screen | None = None) -> str:
+    """What a line of `%gguf` answers."""
+    return parse(line).run(Session(lambda: manager, screen)).text
+
+
+def transferred(hub: DemoHub, path: str) -> int:
+    return sum(one.sent_bytes for one in hub.requests if path in one.path)
+
+
+# Inspect ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_inspected_before_its_download_without_downloading_it(
+    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    inspection = manager.sync.inspect(SMALL)
+
+    assert (inspection.architecture, inspection.path, inspection.name) == ("llama", None, SMALL)
+    assert inspection.tensors
+    assert inspection.size_bytes == 300_000
+    assert manager.sync.models() == []
+    assert not list((tmp_path / "models").rglob("*.gguf"))
+
+
+def test_the_same_model_says_the_same_before_and_after_its_download(manager: DownloadManager) -> None:
+    before = manager.sync.inspect(SMALL)
+    path = manager.sync.download(REPO, "Q4_K_M")
+
+    after = manager.sync.inspect("small")
+
+    assert after.path == str(path)
+    assert (after.metadata, after.tensors, after.chat_templates) == (
+        before.metadata,
+        before.tensors,
+        before.chat_templates,
+    )
+
+
+def test_a_split_model_is_inspected_over_all_of_its_shards(manager: DownloadManager) -> None:
+    before = manager.sync.inspect(SPLIT)
+    manager.sync.download("demo/split-GGUF", "Q4_K_M")
+
+    after = manager.sync.inspect(SPLIT)
+
+    assert before.tensors == after.tensors
+    assert sum(group.tensor_count for group in after.tensors) > 1
+
+
+def test_a_model_is_compared_with_what_the_hub_has_now(manager: DownloadManager) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+
+    comparison = manager.sync.compare(SMALL)
+
+    assert (comparison.keys, comparison.is_same_template) == ((), True)
+
+
+def test_a_text_that_is_neither_a_model_nor_a_repository_is_refused(manager: DownloadManager) -> None:
+    with pytest.raises(ModelNotFoundError):
+        manager.sync.inspect("nothing")
+
+
+async def test_inspect_is_a_coroutine_too(manager: DownloadManager) -> None:
+    assert (await manager.inspect(SMALL)).architecture == "llama"
+
+
+def test_the_verb_shows_text_and_html(manager: DownloadManager) -> None:
+    answer = parse(f"inspect {SMALL}").run(Session(lambda: manager))
+
+    assert "general.architecture" in answer.text
+    assert answer.html is not None
+    assert "<details>" in answer.html
+
+
+def test_the_verb_compares_two_models(manager: DownloadManager) -> None:
+    keys = {one.key for one in manager.sync.compare(SMALL, SPLIT).keys}
+
+    assert "(tensors)" in keys
+    assert "split.count" in say(manager, f"inspect {SMALL} {SPLIT}")
+    with pytest.raises(GrammarError):
+        parse(f"inspect {SMALL} {SMALL} --hub").run(Session(lambda: manager))
+
+
+# Export and import -----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_carried_to_another_machine_and_updates_still_know_it(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    here = make_manager()
+    here.sync.download("demo/split-GGUF", "Q4_K_M")
+    there = make_manager(models_directory=tmp_path / "there", state_directory=tmp_path / "there-state")
+
+    report = here.sync.export([SPLIT], tmp_path / "bundle")
+    imported = there.sync.import_folder(tmp_path / "bundle").imported
+
+    assert report.models == (SPLIT,)
+    assert [(model.id, model.state, model.file_count) for model in imported] == [(SPLIT, "verified", 3)]
+    assert imported[0].commit_sha == here.catalog.find(SPLIT).commit_sha
+    assert Path(there.sync.path("split")).is_relative_to(tmp_path / "there")
+    assert [update.has_update for update in there.sync.updates()] == [False]
+
+
+def test_a_damaged_bundle_is_refused_and_nothing_of_it_is_registered(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    here = make_manager()
+    here.sync.download(REPO, "Q4_K_M")
+    there = make_manager(models_directory=tmp_path / "there", state_directory=tmp_path / "there-state")
+    here.sync.export([SMALL], tmp_path / "bundle")
+    (carried,) = (tmp_path / "bundle").rglob("*.gguf")
+    data = bytearray(carried.read_bytes())
+    data[1_000] ^= 1
+    carried.unlink()
+    carried.write_bytes(data)
+
+    with pytest.raises(IntegrityError):
+        there.sync.import_folder(tmp_path / "bundle")
+
+    assert there.sync.models() == []
+    assert list((tmp_path / "there").rglob("*.gguf")) == []
+
+
+def test_a_hostile_manifest_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+    (tmp_path / "gglib-bundle.json").write_text('{"models": [{"id": "../..", "files": []}]}')
+
+    with pytest.raises(RequestError):
+        manager.sync.import_folder(tmp_path)
+
+
+def test_the_verbs_export_and_import(make_manager: Callable[..., DownloadManager], tmp_path: Path) -> None:
+    here = make_manager()
+    here.sync.download(REPO, "Q4_K_M")
+    here.sync.download(REPO, "Q8_0")
+    there = make_manager(models_directory=tmp_path / "there", state_directory=tmp_path / "there-state")
+
+    exported = say(here, f"export {SMALL} {REPO}:Q8_0 {tmp_path / 'bundle'}")
+    say(there, f"import {tmp_path / 'bundle'}")
+
+    assert str(tmp_path / "bundle") in exported
+    assert {model.id for model in there.sync.models()} == {SMALL, f"{REPO}:Q8_0"}
+    with pytest.raises(GrammarError):
+        say(here, "export onlyfolder")
+
+
+# Prune -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_models(manager: DownloadManager) -> DownloadManager:
+    """One that was used just now, and one that was not."""
+    manager.sync.download(REPO, "Q4_K_M")
+    manager.sync.download(REPO, "Q8_0")
+    for model in manager.catalog.models():
+        os.utime(model.paths[0], (1_000.0, 1_000.0))
+        manager.catalog.update_files([_at_time(file, 1_000_000_000_000) for file in model.files])
+    manager.sync.path(SMALL)
+    return manager
+
+
+def _at_time(file: object, mtime_ns: int) -> object:
+    from dataclasses import replace
+
+    return replace(file, mtime_ns=mtime_ns)  # type: ignore[type-var]
+
+
+def test_a_dry_run_deletes_nothing(two_models: DownloadManager) -> None:
+    plan = two_models.sync.prune(keep_bytes=350_000, dry_run=True)
+
+    assert [model.id for model in plan.models] == [f"{REPO}:Q8_0"]
+    assert len(two_models.sync.models()) == 2
+
+
+def test_the_model_unused_for_longest_goes_first(two_models: DownloadManager) -> None:
+    two_models.sync.prune(keep_bytes=350_000)
+
+    assert [model.id for model in two_models.sync.models()] == [SMALL]
+    assert Path(two_models.catalog.find(SMALL).paths[0]).exists()
+
+
+def test_asking_for_a_path_counts_as_a_use(two_models: DownloadManager) -> None:
+    uses = two_models.catalog.uses()
+
+    assert set(uses) == {SMALL}
+    assert time.time() - uses[SMALL] < 60
+
+
+def test_a_use_outlives_a_model_that_is_registered_again_and_goes_with_it(two_models: DownloadManager) -> None:
+    two_models.catalog.register(two_models.catalog.find(SMALL))
+    assert SMALL in two_models.catalog.uses()
+
+    two_models.sync.forget(SMALL)
+
+    assert two_models.catalog.uses() == {}
+
+
+def test_the_verb_asks_first_and_a_no_deletes_nothing(two_models: DownloadManager) -> None:
+    refusing, silent = Asked(answer=False), Asked(answer=None)
+
+    say(two_models, "prune --keep 350kB", refusing)
+    say(two_models, "prune --keep 350kB", silent)
+    say(two_models, "prune --keep 350kB --dry-run", Asked(answer=True))
+
+    assert len(refusing.questions) == 1
+    assert f"{REPO}:Q8_0" in refusing.questions[0]
+    assert len(two_models.sync.models()) == 2
+
+
+def test_the_verb_deletes_after_a_yes(two_models: DownloadManager) -> None:
+    say(two_models, "prune --keep 350kB", Asked(answer=True))
+
+    assert [model.id for model in two_models.sync.models()] == [SMALL]
+
+
+def test_the_verb_wants_to_know_what_to_delete(manager: DownloadManager) -> None:
+    with pytest.raises(GrammarError):
+        say(manager, "prune")
+    with pytest.raises(GrammarError):
+        say(manager, "prune --unused soon")
