@@ -76,7 +76,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
 
     Args:
         future: Of the queue, of a thread pool, or of the engine.
-        meanwhile: Called ten times a second while waiting, on this thread.
+        meanwhile: Called ten times a second while waiting, and once more at the end, on this thread.
 
     Raises:
         CancelledError: The caller of this operation gave up.
@@ -88,6 +88,8 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
             future.cancel()
     try:
         while meanwhile is not None and not futures.wait([future], timeout=_LOOK_EVERY_S).done:
+            meanwhile()
+        if meanwhile is not None:
             meanwhile()
         return future.result()
     except BaseException:
