@@ -1,10 +1,10 @@
-"""Progress where nobody watches: one line a minute about everything that is waited for, however much that is."""
+"""Progress without a terminal: one line a minute about all downloads that are waited for."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from gglib_nb.domain.download import QueuedDownload
 from gglib_nb.manager import streams
@@ -25,26 +25,31 @@ class ProgressLog:
         self._write: Final = write
         self._clock: Final = clock
         self._lock: Final = threading.Lock()
-        self._followed: Final[dict[object, str]] = {}
+        self._followed: Final[dict[object, tuple[str, Callable[[str], object]]]] = {}
         self._next_s: float | None = None
 
-    def view(self) -> "LoggedDownload":
-        """Shows one download more."""
-        return LoggedDownload(self)
+    def view(self, write: Callable[[str], object] | None = None) -> "LoggedDownload":
+        """Shows one more download.
 
-    def tell(self, who: object, words: str) -> None:
-        """Takes how one is now; writes when a minute is over."""
+        Args:
+            write: Takes its lines; None: what takes those of the log. Downloads with the same one share a line.
+        """
+        return LoggedDownload(self, write or self._write)
+
+    def tell(self, who: object, words: str, write: Callable[[str], object]) -> None:
+        """Takes the state of one; writes when a minute is over."""
         with self._lock:
             now_s = self._clock()
             if self._next_s is None:
                 self._next_s = now_s + _EVERY_S
-            self._followed[who] = words
+            self._followed[who] = (words, write)
             if now_s >= self._next_s:
                 self._next_s = now_s + _EVERY_S
-                self._write("; ".join(self._followed.values()))
+                for one in dict.fromkeys(each for _, each in self._followed.values()):
+                    one("; ".join(words for words, each in self._followed.values() if each == one))
 
     def forget(self, who: object) -> None:
-        """It is waited for no more."""
+        """Nothing waits for it any more."""
         with self._lock:
             self._followed.pop(who, None)
             if not self._followed:
@@ -54,23 +59,31 @@ class ProgressLog:
 class LoggedDownload:
     """One download in a log."""
 
-    def __init__(self, log: ProgressLog) -> None:
+    def __init__(self, log: ProgressLog, write: Callable[[str], object]) -> None:
         self._log: Final = log
+        self._write: Final = write
 
     def show(self, download: QueuedDownload) -> None:
-        """Takes how it is now."""
+        """Takes its state."""
         if download.status.is_active or download.status.is_pending:
-            self._log.tell(self, said_briefly(download))
+            self._log.tell(self, said_briefly(download), self._write)
 
     def close(self) -> None:
-        """It is over, or nobody waits any more."""
+        """It is over, or nothing waits for it any more."""
         self._log.forget(self)
 
 
-def _to_standard_error(line: str) -> None:
-    if streams.is_open(sys.stderr):
-        streams.write(sys.stderr, f"gglib_nb: {line}\n")
+@dataclass(frozen=True)
+class LineWriter:
+    """Writes lines of a log to a stream: the one of the code that waits, whatever `sys.stderr` is when a line is due."""
+
+    stream: Any
+
+    def __call__(self, line: str) -> None:
+        """Writes one."""
+        if streams.is_open(self.stream):
+            streams.write(self.stream, f"gglib_nb: {line}\n")
 
 
-LOG: Final = ProgressLog(_to_standard_error)
+LOG: Final = ProgressLog(lambda _line: None)
 """The one of this process: several downloads together write one line a minute."""

@@ -85,9 +85,9 @@ def view_for(progress: Progress) -> ProgressView | None:
         from gglib_nb.manager.progress_bars import ProgressBars
 
         return ProgressBars(stream)
-    from gglib_nb.manager.progress_log import LOG
+    from gglib_nb.manager.progress_log import LOG, LineWriter
 
-    return LOG.view()
+    return LOG.view(LineWriter(stream))
 
 
 def _is_unwanted() -> bool:

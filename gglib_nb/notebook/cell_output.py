@@ -1,31 +1,60 @@
-"""One output of a cell that can be brought up to date, also when the cell is over. Knows IPython's displays, nothing of ours."""
+"""One output of a cell that can be updated, also when the cell is over. Knows IPython's displays, nothing of ours."""
 
+import uuid
 from typing import Any, Final
 
-from IPython.display import DisplayHandle
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
+
+Data = dict[str, Any]
+"""The same content in several kinds: `text/plain`, `text/html`, ..."""
 
 
 class CellOutput:
-    """Shown in the cell that runs when it is first shown, and brought up to date there. Safe from threads, one at a time."""
+    """Belongs to the cell that makes it. Safe from threads, one at a time.
+
+    It keeps the publisher of that cell: user code such as `%%capture` replaces the shell's for the duration of another cell,
+    and what a background thread shows then must not end there.
+    """
 
     def __init__(self) -> None:
-        self._shown: dict[str, Any] | None = None
-        self._handle: Final = DisplayHandle()
+        self._publisher: Final = getattr(get_ipython(), "display_pub", None)
+        self._transient: Final = {"display_id": uuid.uuid4().hex}
+        self._shown: Data | None = None
+        self._is_updated = False
 
     @property
     def is_shown(self) -> bool:
-        """Whether there is anything of it."""
+        """Whether anything was shown."""
         return self._shown is not None
 
-    def show(self, data: dict[str, Any], metadata: dict[str, Any] | None = None) -> None:
-        """Puts this in its place; sends nothing where nothing changed.
+    @property
+    def is_captured(self) -> bool:
+        """Whether the cell captures what it shows: such an output cannot be updated."""
+        return isinstance(self._publisher, CapturingDisplayPublisher)
+
+    def show(self, data: Data, metadata: Data | None = None) -> None:
+        """Shows this in place of what was shown; sends nothing if nothing changed.
 
         Args:
-            data: The same in several kinds: `text/plain`, `text/html`, ...
+            data: What to show.
             metadata: Of the data, by kind; None for none.
         """
-        if data == self._shown:
+        if data == self._shown or (self.is_shown and self.is_captured):
             return
-        put = self._handle.display if self._shown is None else self._handle.update
+        self._is_updated, self._shown = self.is_shown, data
+        self._publish(data, metadata, update=self._is_updated)
+
+    def finish(self, data: Data) -> None:
+        """Shows how it ended. A front end that ignores updates sees that too: the output is cleared, and shown once more."""
+        if data == self._shown and not self._is_updated:
+            return
+        if self.is_shown and not self.is_captured:
+            self._publish(dict.fromkeys(data, ""), None, update=True)
         self._shown = data
-        put(data, metadata=metadata, raw=True)
+        self._publish(data, None, update=False)
+
+    def _publish(self, data: Data, metadata: Data | None, *, update: bool) -> None:
+        publish = publish_display_data if self._publisher is None else self._publisher.publish
+        publish(data=data, metadata=metadata or {}, transient=self._transient, update=update)

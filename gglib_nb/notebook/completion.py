@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook.verb import VERBS, Option, Verb
+from gglib_nb.notebook.verb import VERBS, Option, Verb, all_verbs
 
 if TYPE_CHECKING:
     from gglib_nb.domain.download import QueueSnapshot
@@ -71,7 +71,7 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
     """What can take the place of the last word, best first."""
     *given, fragment = words
     if not given:
-        return [verb for verb in VERBS if _continues(fragment, verb)]
+        return [verb.name for verb in all_verbs() if _continues(fragment, verb.name)]
     if given[0] not in VERBS:
         return []
     offered = _offered(VERBS[given[0]], given[1:], fragment, known)

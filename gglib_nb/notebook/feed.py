@@ -30,7 +30,7 @@ from gglib_nb.notebook.messages import (
     ShardState,
     plain,
 )
-from gglib_nb.notebook.wording import hosts
+from gglib_nb.notebook.rows import hosts
 
 _Rows = dict[str, QueuedDownload]
 

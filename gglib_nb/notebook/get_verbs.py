@@ -11,9 +11,10 @@ from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import formats, plan_table, tables, wording
+from gglib_nb.notebook import formats, plan_table, tables
 from gglib_nb.notebook.amounts import read_count, read_parameters
 from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.queue_verbs import find_item, is_unheard, standing
 from gglib_nb.notebook.references import find_repository
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
@@ -83,9 +84,9 @@ def queue(
     session.note(id_)
     item = _first_report(id_, manager)
     if id_ in before:
-        return Answer(printable(f"{id_} is already in the queue. {wording.standing(item)}"))
+        return Answer(printable(f"{id_} is already in the queue. {standing(item)}"))
     why = f" {item.reason}" if item is not None and item.reason else ""
-    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {wording.standing(item)}"))
+    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {standing(item)}"))
 
 
 def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
@@ -107,7 +108,7 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
 def _first_report(id_: DownloadId, manager: "DownloadManager") -> QueuedDownload | None:
     """The download after the engine's first report, for which it waits a moment: a file that you have is not downloaded."""
     until_s = time.monotonic() + _FIRST_REPORT_S
-    while (item := wording.find_item(id_, manager.snapshot)) is not None and wording.is_unheard(item):
+    while (item := find_item(id_, manager.snapshot)) is not None and is_unheard(item):
         if time.monotonic() >= until_s:
             break
         time.sleep(_LOOK_EVERY_S)

@@ -8,7 +8,7 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.messages import PastItem, plain
-from gglib_nb.notebook.tables import Cell, Column, Row, hint, html_table, text_table
+from gglib_nb.notebook.tables import BAD, GOOD, Cell, Column, Row, hint, html_table, text_table
 
 _COLUMNS: Final = (
     Column("Row", is_number=True),
@@ -21,8 +21,8 @@ _COLUMNS: Final = (
     Column("Why", importance=6),
 )
 _COLORS: Final = {
-    DownloadStatus.COMPLETED: "var(--jp-success-color0,#2e7d32)",
-    DownloadStatus.FAILED: "var(--jp-error-color1,#c62828)",
+    DownloadStatus.COMPLETED: GOOD,
+    DownloadStatus.FAILED: BAD,
 }
 _HINT: Final = "Queue one again: %gguf queue ROW. Forget them all: %gguf history --clear"
 

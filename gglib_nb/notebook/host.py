@@ -16,8 +16,8 @@ def kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
 
 
 def has_person() -> bool:
-    """Whether somebody sits before the kernel: clients that can be asked for input have a person, papermill has none."""
-    return bool(getattr(kernel(), "_allow_stdin", False))
+    """Whether a user looks at the outputs: clients that allow input have one, papermill has none. True where it is unknown."""
+    return (running := kernel()) is not None and bool(getattr(running, "_allow_stdin", True))
 
 
 def is_recording() -> bool:

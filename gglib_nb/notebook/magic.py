@@ -24,7 +24,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager import streams
 from gglib_nb.manager.progress_watch import use_views
-from gglib_nb.notebook import completion, host, wording
+from gglib_nb.notebook import completion, host
 from gglib_nb.notebook.completer import LineCompleter
 from gglib_nb.notebook.profile import Gglib
 from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay, view_in_cell
@@ -184,7 +184,7 @@ class GgufMagics(Magics):
         """What was resumed, or is wrong with the database, is said once in a cell; the panel shows it too."""
         if (manager := self._session.known_manager) is not None:
             for notice in self._session.new_notices(manager):
-                self._screen.print(wording.notice(notice))
+                self._screen.print(printable(notice.text))
 
     # Loading -----------------------------------------------------------------------------------------------------
 

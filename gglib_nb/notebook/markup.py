@@ -1,25 +1,22 @@
-"""A snapshot of the queue as static HTML: what nbconvert, GitHub, nbviewer and a saved notebook show.
+"""The queue as static HTML, for nbconvert, GitHub, nbviewer and saved notebooks: rows, set in tables.
 
-Deterministic. Everything from outside is escaped. Every style is inline and nothing hangs on one: GitHub and untrusted
-notebooks strip them, and then the words and percents still say it all. No script, no class, no image.
+Deterministic. Everything from outside is escaped. Styles are inline and nothing depends on them: GitHub and untrusted
+notebooks remove them, and then words and percents still say everything. Every colour is mixed with the text's own, so that it can
+be read on any background. No script, no class, no image. What is said is decided in `rows`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, QueuedDownload, QueueSnapshot, ShardStatus
-from gglib_nb.notebook import formats, wording
+from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
+from gglib_nb.notebook import rows, text
+from gglib_nb.notebook.rows import Row, View
+from gglib_nb.notebook.tables import MOODS, QUIET
 
-_MOST_ROWS: Final = 40
-_MOST_RECENT: Final = 5
-_MOST_SHOWN_FILES: Final = 8
-_MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
-# Middle tones that keep 4.5:1 as text on white and on JupyterLab's dark grey come from its own variables where it is there.
-_MUTED: Final = "color:var(--jp-ui-font-color2,#6b6b6b)"
-_OF_FILE: Final = f"{_MUTED};padding-left:1.5em"
-_BAD: Final = "color:var(--jp-error-color1,#c62828)"
-_FILL: Final = "var(--jp-brand-color1,#1976d2)"
+_OF_FILE: Final = f"{QUIET};padding-left:1.5em"
+_FILL: Final = "#1976d2"
 _EMPTY: Final = "rgba(128,128,128,.28)"
 _CELL: Final = "text-align:left;vertical-align:top;padding:.3em .9em .3em 0;border:0"
 _FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
@@ -30,134 +27,102 @@ def render_html(snapshot: QueueSnapshot, caption: str | None = None, *, is_redra
 
     Args:
         snapshot: What to show.
-        caption: A line below it, such as when it was so; None for none.
-        is_redrawn: It is brought up to date while somebody looks: what a person opened would close again, so nothing
-            has to be opened.
+        caption: A line below it, such as the time of its data; None for none.
+        is_redrawn: It is updated while somebody looks: what a user opened would close again, so nothing has to be opened.
     """
-    parts = [_muted(wording.notice(notice)) for notice in snapshot.notices]
-    parts.append(f"<strong>{escape(wording.overview(snapshot))}</strong>" if _has_content(snapshot) else _empty())
-    parts += [f"<div>{escape(request)}: resolving</div>" for request in map(wording.printable, snapshot.resolving)]
-    parts += _table("", [_live_row(item, _files(item, is_redrawn=is_redrawn)) for item in snapshot.items], _MOST_ROWS)
-    parts += _table("Failed", [_failed_row(item) for item in snapshot.recent_failures], _MOST_RECENT)
-    parts += _table("Done", [_done_row(item) for item in snapshot.recent_completed], _MOST_RECENT)
-    parts += _table("Cancelled", [_cancelled_row(item) for item in snapshot.recent_cancelled], _MOST_RECENT)
-    parts += _table("In other kernels", [_elsewhere_row(item) for item in snapshot.elsewhere], _MOST_ROWS)
-    if snapshot.last_run is not None:
-        parts.append(_muted(wording.run(snapshot.last_run)))
-    if caption:
-        parts.append(_muted(caption))
+    parts = [_quiet(notice) for notice in text.notices(snapshot)]
+    overview = text.overview(snapshot)
+    parts.append(_quiet(overview) if overview == text.EMPTY else f"<strong>{escape(overview)}</strong>")
+    for view, listed in text.sections(snapshot):
+        parts += _section(view, listed, is_redrawn=is_redrawn)
+    parts += [_quiet(line) for line in (rows.header(snapshot).summary, caption) if line]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
-def download_html(item: QueuedDownload) -> str:
-    """One download, live or ended, that is brought up to date while somebody looks: its own line, and one for each file."""
-    match item.status:
-        case DownloadStatus.COMPLETED:
-            rows = [_done_row(item)]
-        case DownloadStatus.FAILED:
-            rows = [_failed_row(item)]
-        case DownloadStatus.CANCELLED:
-            rows = [_cancelled_row(item)]
-        case _:
-            # In one table, so that all bars stand below one another.
-            files = _file_rows(item, is_redrawn=True)
-            rows = [_live_row(item), *((f'<span style="{_OF_FILE}">{title}</span>', *rest) for title, *rest in files)]
-    return f'<div style="line-height:1.4">{table(rows)}</div>'
+def download_html(item: QueuedDownload, caption: str = "") -> str:
+    """One download, live or ended, that is updated while somebody looks: a line for it, and one for each of its files."""
+    row = rows.download_row(item, 1, 1)
+    files = _file_rows(row) if item.status.is_active else []
+    # In one table, so that all bars are aligned.
+    lines = [_cells(row, ""), *((f'<span style="{_OF_FILE}">{title}</span>', *rest) for title, *rest in files)]
+    return f'<div style="line-height:1.4">{_table(lines)}{_quiet(caption) if caption else ""}</div>'
 
 
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of cells that are HTML already, the first cell free to wrap and the others on one line each."""
-    return f'<table style="border-collapse:collapse;border:0;margin:.4em 0;color:inherit">{"".join(map(_row, rows))}</table>'
-
-
-def _row(cells: Sequence[str]) -> str:
-    styles = [_CELL, *[_FIXED] * (len(cells) - 1)]
-    inside = "".join(f'<td style="{style}">{cell}</td>' for style, cell in zip(styles, cells, strict=True))
-    return f'<tr style="background:none">{inside}</tr>'
-
-
-def _has_content(snapshot: QueueSnapshot) -> bool:
-    return bool(snapshot.items or snapshot.resolving or snapshot.recent_failures or snapshot.recent_completed)
-
-
-def _empty() -> str:
-    return _muted(wording.EMPTY)
-
-
-def _table(title: str, rows: list[tuple[str, ...]], most: int) -> Iterator[str]:
-    if not rows:
-        return
-    if title:
-        yield f'<div style="margin-top:.6em"><strong>{title}</strong></div>'
-    yield table(rows[:most])
-    if len(rows) > most:
-        yield _muted(f"… and {len(rows) - most} more")
-
-
-def _live_row(item: QueuedDownload, files: str = "") -> tuple[str, ...]:
-    title = f"<code>{escape(wording.name(item))}</code>"
-    told = " ".join(part for part in (wording.place(item), wording.state(item)) if part)
-    below = _muted(told) + files
-    amount = escape(wording.amount(item.downloaded_bytes, item.total_bytes))
-    started = item.status is not DownloadStatus.QUEUED or item.downloaded_bytes
-    meter = f"{bar(item.progress)} {formats.percent(item.progress)}" if started else ""
-    return (title + below, meter, amount, escape(wording.pace(item)))
-
-
-def _files(item: QueuedDownload, *, is_redrawn: bool) -> str:
-    rows = _file_rows(item, is_redrawn=is_redrawn)
-    if not rows or is_redrawn:
-        return table(rows) if rows else ""
-    summary = f'<summary style="cursor:pointer">{len(wording.files(item))} files</summary>'
-    return f"<details>{summary}{table(rows)}</details>"
-
-
-def _file_rows(item: QueuedDownload, *, is_redrawn: bool) -> list[tuple[str, ...]]:
-    files = () if item.status.is_pending else wording.files(item)
-    return [
-        (
-            escape(wording.file_title(item, file)),
-            f"{bar(wording.shard_fraction(file))} {formats.percent(wording.shard_fraction(file))}",
-            escape(wording.amount(file.downloaded_bytes, file.size_bytes)),
-            file.status.value,
-        )
-        for file in files
-        if not is_redrawn or len(files) <= _MOST_SHOWN_FILES or file.status in _MOVING
-    ]
-
-
-def _failed_row(item: QueuedDownload) -> tuple[str, ...]:
-    said = f'<div style="{_BAD}">{escape(wording.failure(item))}</div>'
-    command = wording.remedy(item)
-    again = f"<div>Try again: <code>{escape(command)}</code></div>" if command else ""
-    return (f"<code>{escape(wording.name(item))}</code>{said}{again}", escape(wording.reached(item)))
-
-
-def _done_row(item: QueuedDownload) -> tuple[str, ...]:
-    path = f"<div><code>{escape(wording.location(item))}</code></div>" if item.paths else ""
-    return (f"<code>{escape(wording.name(item))}</code>{path}", escape(wording.result(item)))
-
-
-def _cancelled_row(item: QueuedDownload) -> tuple[str, ...]:
-    return (f"<code>{escape(wording.name(item))}</code>", escape(wording.reached(item)))
-
-
-def _elsewhere_row(item: ElsewhereDownload) -> tuple[str, ...]:
-    whose = f'<div style="{_MUTED}">{escape(wording.whose(item))}</div>'
-    return (
-        f"<code>{escape(wording.printable(str(item.id)))}</code>{whose}",
-        f"{bar(item.progress)} {formats.percent(item.progress)}",
-        escape(wording.elsewhere(item)),
-    )
-
-
-def bar(fraction: float | None) -> str:
-    """A bar that only decorates: the percent beside it is what says it, also to a screen reader."""
-    edge = f"{(fraction or 0.0) * 100:.1f}%"
+def bar(part: float | None) -> str:
+    """A bar that only decorates: the percent beside it says the same, also to a screen reader."""
+    edge = f"{(part or 0.0) * 100:.1f}%"
     paint = f"linear-gradient(90deg,{_FILL} {edge},{_EMPTY} {edge})"
     shape = "display:inline-block;width:9em;height:.6em;border-radius:.3em;vertical-align:middle"
     return f'<span aria-hidden="true" style="{shape};background:{paint}"></span>'
 
 
-def _muted(text: str) -> str:
-    return f'<div style="{_MUTED}">{escape(text)}</div>'
+def _section(view: View, listed: list[Row], *, is_redrawn: bool) -> Iterator[str]:
+    if view.title:
+        yield f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>'
+    most = text.most_rows(view)
+    numbers = range(1, most + 1) if view.id == "failed" else [0] * most
+    yield _table(
+        _cells(row, _files(row, is_redrawn=is_redrawn), view.id, number)
+        for number, row in zip(numbers, listed, strict=False)
+    )
+    if len(listed) > most:
+        yield _quiet(f"… and {len(listed) - most} more")
+
+
+def _cells(row: Row, files: str, view: str = "", number: int = 0) -> tuple[str, ...]:
+    """Name, notes and files; bar and percent; facts."""
+    is_named = view == "elsewhere" or row.status == "resolving"
+    name = f"{row.title} {row.tag}".rstrip() if is_named else printable(row.id)
+    position = row.position or number
+    parts = [f"{f'#{position} ' if position else ''}<code>{escape(name)}</code>"]
+    if row.note:
+        parts.append(f'<div style="{_mood(row)}">{escape(row.note)}</div>')
+    if command := text.command_of(row):
+        label, _, typed = command.partition(": ")
+        parts.append(f"<div>{label}: <code>{escape(typed)}</code></div>")
+    if view == "elsewhere":
+        parts.append(_quiet(row.origin))
+    if row.path:
+        parts.append(f"<div><code>{escape(row.path)}</code></div>")
+    meter = f"{bar(row.part)} {escape(row.measure)}" if row.progress and row.measure else escape(row.measure)
+    return "".join(parts) + files, meter, escape(text.facts(row))
+
+
+def _files(row: Row, *, is_redrawn: bool) -> str:
+    shown = _file_rows(row) if row.status == "downloading" else []
+    if not shown or is_redrawn:
+        return _table(shown) if shown else ""
+    summary = f'<summary style="cursor:pointer">{len(row.bars)} files</summary>'
+    return f"<details>{summary}{_table(shown)}</details>"
+
+
+def _file_rows(row: Row) -> list[tuple[str, ...]]:
+    return [
+        (
+            escape(text.file_title(row, at)),
+            f"{bar(row.bars[at].part)} {row.bars[at].percent}",
+            escape(row.bars[at].amount),
+            row.bars[at].state,
+        )
+        for at in text.shown_files(row)
+    ]
+
+
+def _table(lines: Iterable[Sequence[str]]) -> str:
+    style = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
+    return f'<table style="{style}">{"".join(map(_line, lines))}</table>'
+
+
+def _line(cells: Sequence[str]) -> str:
+    """The first cell may wrap, the others stay on one line each."""
+    styles = [_CELL, *[_FIXED] * (len(cells) - 1)]
+    inside = "".join(f'<td style="{style}">{cell}</td>' for style, cell in zip(styles, cells, strict=True))
+    return f'<tr style="background:none">{inside}</tr>'
+
+
+def _mood(row: Row) -> str:
+    return QUIET if row.mood == "plain" else f"color:{MOODS[row.mood]}"
+
+
+def _quiet(line: str) -> str:
+    return f'<div style="{QUIET}">{escape(line)}</div>'

@@ -11,7 +11,7 @@ from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.tables import Cell, Column, Row, hint, html_table, text_table
+from gglib_nb.notebook.tables import BAD, GOOD, WARN, Cell, Column, Row, hint, html_table, text_table
 
 _COLUMNS: Final = (
     Column("#", is_number=True),
@@ -29,15 +29,12 @@ _COLUMNS: Final = (
 )
 _MOST_RANGES: Final = 5
 _MENDING: Final = "Mend it: %gguf repair {id}"
-_BAD: Final = "var(--jp-error-color1,#c62828)"
-_MIDDLE: Final = "var(--jp-warn-color0,#b26a00)"
-_GOOD: Final = "var(--jp-success-color0,#2e7d32)"
 _COLORS: Final[dict[ModelState, str]] = {
-    "verified": _GOOD,
+    "verified": GOOD,
     "unverified": "",
-    "changed": _MIDDLE,
-    "wrong": _BAD,
-    "missing": _BAD,
+    "changed": WARN,
+    "wrong": BAD,
+    "missing": BAD,
 }
 
 

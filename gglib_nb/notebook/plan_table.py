@@ -13,7 +13,7 @@ from typing import Final
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import fit_words, formats
-from gglib_nb.notebook.tables import QUIET, Cell, Column, Row, html_table, text_table
+from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, html_table, text_table
 
 _COLUMNS: Final = (
     Column("Row", is_number=True, is_quiet=True),
@@ -27,15 +27,10 @@ _COLUMNS: Final = (
     Column("Note", importance=3),
     Column("llama-server", is_code=True, is_quiet=True, importance=7),
 )
-# JupyterLab's colours, mixed with the text's own so far that they can be read on its light and dark themes alike.
-_GOOD: Final = "color-mix(in srgb,var(--jp-success-color1,#2e7d32) 72%,currentcolor)"
-_CLOSE: Final = "color-mix(in srgb,var(--jp-warn-color1,#ef6c00) 60%,currentcolor)"
-_SLOW: Final = "color-mix(in srgb,var(--jp-brand-color1,#1976d2) 72%,currentcolor)"
-_BAD: Final = "color-mix(in srgb,var(--jp-error-color1,#c62828) 82%,currentcolor)"
 _MOST_NOTES: Final = 3
 _WIDE: Final = 150  # columns of characters
 _COLORS: Final[dict[fit_words.Mood, str]] = {
-    "good": _GOOD, "near": _CLOSE, "slow": _SLOW, "bad": _BAD, "plain": "",
+    "good": GOOD, "near": WARN, "slow": SLOW, "bad": BAD, "plain": "",
 }  # fmt: skip
 
 # Where scripts are stripped (GitHub, untrusted notebooks) the heads stay plain text, so nothing looks clickable that is not.
@@ -83,7 +78,7 @@ def plan_text(plan: RepoPlan, width: int | None = None) -> str:
 def plan_html(plan: RepoPlan) -> str:
     """The plan as HTML; sorts by a click on a head where scripts may run."""
     parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>", _line(_machine(plan), QUIET)]
-    parts += [_line(text, _BAD) for text in _warnings(plan)]
+    parts += [_line(text, f"color:{BAD}") for text in _warnings(plan)]
     parts += [f"<div><strong>{escape(printable(text))}</strong></div>" for text in _advice(plan)]
     parts += [f'<div style="overflow-x:auto">{html_table(_COLUMNS, _rows(plan))}</div>', _SORT_SCRIPT]
     parts += [_line(text, QUIET) for text in _below(plan)]
@@ -94,8 +89,8 @@ def _printable_lines(blocks: Iterable[str]) -> list[str]:
     return [printable(line) for block in blocks for line in block.split("\n")]
 
 
-def _line(text: str, color: str) -> str:
-    return f'<div style="color:{color}">{escape(printable(text))}</div>' if text else ""
+def _line(text: str, style: str) -> str:
+    return f'<div style="{style}">{escape(printable(text))}</div>' if text else ""
 
 
 def _title(plan: RepoPlan) -> str:
@@ -181,7 +176,7 @@ def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...
         fits,
         _here(variant),
         _free_after(variant),
-        Cell(_note(variant, plan), color=_BAD if variant.missing else ""),
+        Cell(_note(variant, plan), color=BAD if variant.missing else ""),
         Cell(fit_words.own_arguments(variant.placement, plan.context_tokens)),
     )
 
@@ -205,7 +200,7 @@ def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
 
 def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
-        return Cell("✓ all of it", 1, _GOOD)
+        return Cell("✓ all of it", 1, GOOD)
     if not variant.present_bytes:
         return _reusable(variant)
     share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
@@ -223,7 +218,7 @@ def _reusable(variant: VariantPlan) -> Cell:
 def _free_after(variant: VariantPlan) -> Cell:
     free = variant.free_bytes_after
     if free is not None and free < 0:
-        return Cell(f"{formats.size(-free)} short", free, _BAD)
+        return Cell(f"{formats.size(-free)} short", free, BAD)
     return Cell(formats.size(free), free)
 
 

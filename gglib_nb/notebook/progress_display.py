@@ -1,4 +1,4 @@
-"""Progress in a notebook while somebody waits: one output that is brought up to date, HTML and text alike."""
+"""Progress in a notebook while a cell waits: one output that is updated, HTML and text alike."""
 
 import time
 from collections.abc import Callable
@@ -12,19 +12,25 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.notebook import formats, host
 from gglib_nb.notebook.cell_output import CellOutput
 from gglib_nb.notebook.markup import bar, download_html, render_html
+from gglib_nb.notebook.rows import minute
 from gglib_nb.notebook.text import download_text, render_text
 
 _PACE_S: Final = 0.2
-"""Digits that change more often are not read, and every message redraws the output."""
+"""Digits that change more often cannot be read, and every message redraws the output."""
 
 
 def view_in_cell() -> "DownloadDisplay | None":
-    """Shows one more download in the cell that waits for it; None where nobody sits before the kernel."""
+    """Shows a download in the cell that waits for it; None where the notebook runs without a user."""
     return DownloadDisplay() if host.has_person() else None
 
 
+def _caption(is_live: bool) -> str:
+    """What an output says that is not updated any more although downloads continue."""
+    return f"As of {minute(time.time())}. This cell no longer waits; %gguf shows the queue." if is_live else ""
+
+
 class DownloadDisplay:
-    """One download for whoever awaits it; the output stays as the record of its end.
+    """One download, for the cell that awaits it; the output stays as the record of its end.
 
     Args:
         clock: Seconds that only grow.
@@ -37,54 +43,65 @@ class DownloadDisplay:
         self._due_s = 0.0
 
     def show(self, download: QueuedDownload) -> None:
-        """Brings the output up to date, five times a second at most."""
+        """Updates the output, five times a second at most."""
         self._newest = download
-        if self._clock() >= self._due_s:
+        if self._clock() >= self._due_s and not self._output.is_captured:
             self._due_s = self._clock() + _PACE_S
-            self._draw(download)
+            self._output.show({"text/plain": download_text(download), "text/html": download_html(download)})
 
     def close(self) -> None:
-        """Draws what came last."""
-        if self._newest is not None:
-            self._draw(self._newest)
-
-    def _draw(self, download: QueuedDownload) -> None:
-        self._output.show({"text/plain": download_text(download), "text/html": download_html(download)})
+        """Shows the end; or, where the cell gave up waiting, that the download continues."""
+        if (last := self._newest) is None:
+            return
+        caption = _caption(last.status.is_active or last.status.is_pending)
+        text = "\n".join(filter(None, (download_text(last), caption)))
+        self._output.finish({"text/plain": text, "text/html": download_html(last, caption)})
 
 
 class ProgressDisplay:
-    """One display of one download, or of the whole queue where `only` is None."""
+    """One download, or the whole queue where `only` is None."""
 
     def __init__(self, only: DownloadId | None) -> None:
         self._only = only
-        self._shown: QueueSnapshot | None = None
+        self._newest: QueueSnapshot | None = None
         self._output = CellOutput()
 
     def show(self, snapshot: QueueSnapshot) -> None:
-        """Brings the output up to date; sends nothing where nothing changed. As often as it is called."""
-        if self._shown is not None and self._shown.version == snapshot.version:
+        """Updates the output; sends nothing if nothing changed. May be called at any rate."""
+        if self._newest is not None and self._newest.version == snapshot.version:
             return
-        self._shown = snapshot
-        seen = snapshot if self._only is None else _only(snapshot, self._only)
-        self._output.show({"text/plain": render_text(seen), "text/html": render_html(seen, is_redrawn=True)})
+        self._newest = snapshot
+        if not self._output.is_captured:
+            shown = self._seen(snapshot)
+            self._output.show({"text/plain": render_text(shown), "text/html": render_html(shown, is_redrawn=True)})
 
     def close(self) -> None:
-        """The output stays as it was last: the record of what was waited for."""
+        """Shows the end; or, where the cell gave up waiting, that the downloads continue."""
+        if self._newest is None:
+            return
+        last = self._seen(self._newest)
+        caption = _caption(bool(last.items or last.resolving))
+        text = "\n".join(filter(None, (render_text(last), caption)))
+        self._output.finish({"text/plain": text, "text/html": render_html(last, caption, is_redrawn=True)})
+
+    def _seen(self, snapshot: QueueSnapshot) -> QueueSnapshot:
+        return snapshot if self._only is None else _only(snapshot, self._only)
 
 
 class LineDisplay:
-    """One line of progress with a bar, in an output that is brought up to date and taken away at the end."""
+    """One line of progress with a bar, in an output that is updated and cleared at the end."""
 
     def __init__(self) -> None:
         self._output = CellOutput()
 
     def show(self, text: str, fraction: float | None) -> None:
-        """Says how far it is; sends nothing where nothing changed."""
+        """Shows a text and how much is done; sends nothing if nothing changed."""
         line = f"{formats.percent(fraction)}  {printable(text)}"
-        self._output.show({"text/plain": line, "text/html": f"<div>{bar(fraction)} {escape(line)}</div>"})
+        if not self._output.is_captured:
+            self._output.show({"text/plain": line, "text/html": f"<div>{bar(fraction)} {escape(line)}</div>"})
 
     def close(self) -> None:
-        """Leaves an empty output: what came of it all is said by another."""
+        """Leaves an empty output: the result is shown by the verb."""
         if self._output.is_shown:
             self._output.show({"text/plain": "", "text/html": ""})
 
@@ -100,5 +117,6 @@ def _only(snapshot: QueueSnapshot, id_: DownloadId) -> QueueSnapshot:
         recent_failures=of(snapshot.recent_failures),
         recent_cancelled=of(snapshot.recent_cancelled),
         resolving=(),
+        elsewhere=(),
         last_run=None,
     )

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager import streams
-from gglib_nb.notebook import formats, wording
-from gglib_nb.notebook.text import NARROWEST, item_lines
+from gglib_nb.notebook import formats, rows, text
 
 _QUARTERS: Final = (0.75, 0.5, 0.25)
 _FOLLOWED: Final = -1.0
@@ -45,7 +45,7 @@ class Milestones:
         followed = [item for item in ended(snapshot) if item.id == self._only or item.id in self._told]
         fresh = [item for item in followed if self._told.get(item.id) != _ENDED]
         self._told |= dict.fromkeys((item.id for item in fresh), _ENDED)
-        return [ending(item) for item in fresh]
+        return [text.ending(item) for item in fresh]
 
     def _step(self, item: QueuedDownload) -> str:
         told = self._told.get(item.id, _FOLLOWED)
@@ -66,21 +66,11 @@ def ended(snapshot: QueueSnapshot) -> list[QueuedDownload]:
     return [*snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled]
 
 
-def ending(item: QueuedDownload) -> str:
-    """How a download ended, in one line."""
-    if item.status is DownloadStatus.COMPLETED:
-        return f"{wording.name(item)} finished: {wording.result(item)}. {wording.location(item)}".rstrip(". ")
-    if item.status is DownloadStatus.FAILED:
-        command = wording.remedy(item)
-        return f"{wording.name(item)} failed: {wording.failure(item)}" + (f" Try again: {command}" if command else "")
-    return f"{wording.name(item)} was cancelled, {wording.reached(item)}"
-
-
 def _milestone(item: QueuedDownload, reached: float) -> str:
+    row = rows.download_row(item, 0, 1)
     if reached == _STARTED:
-        return f"{wording.name(item)} started, {formats.size(item.total_bytes)}"
-    numbers = f"{wording.amount(item.downloaded_bytes, item.total_bytes)}  {wording.pace(item)}"
-    return f"{wording.name(item)} {formats.percent(reached)}  {numbers}".rstrip()
+        return printable(f"{row.id} started, {formats.size(item.total_bytes)}")
+    return printable(f"{row.id} {formats.percent(reached)}  {text.facts(row)}")
 
 
 class ProgressText:
@@ -123,9 +113,9 @@ class ProgressText:
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = self._screen()
         # One column less than there is: a line that fills the last one wraps on some terminals, and the way up is miscounted.
-        width = max(NARROWEST, screen.columns - 1)
+        width = max(text.NARROWEST, screen.columns - 1)
         shown = [item for item in snapshot.items if self._only in (None, item.id)]
-        lines = [line for item in shown if item.status.is_active for line in item_lines(item, width)]
+        lines = [line for item in shown if item.status.is_active for line in text.item_lines(item, width)]
         waiting = sum(item.status.is_pending for item in shown)
         if waiting:
             lines.append(f"  {waiting} waiting")
@@ -138,5 +128,5 @@ class ProgressText:
         self._write(back + "".join(f"{line}\n" for line in [*lasting, *bars]))
         self._drawn = bars
 
-    def _write(self, text: str) -> None:
-        streams.write(self._stream, text)
+    def _write(self, lines: str) -> None:
+        streams.write(self._stream, lines)

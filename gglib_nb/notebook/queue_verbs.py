@@ -5,10 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
-from gglib_nb.notebook import formats, history_table, tables, wording
+from gglib_nb.notebook import formats, history_table, tables
 from gglib_nb.notebook.amounts import read_count
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.markup import render_html
@@ -179,7 +180,7 @@ def resume(
         return Answer(f"Resumed {_downloads(number)}.")
     id_ = find_download(reference, manager.snapshot)
     settle(manager.submit(manager.sync.resume, id_))
-    return Answer(f"Resumed {id_}. {wording.standing(wording.find_item(id_, manager.snapshot))}")
+    return Answer(f"Resumed {id_}. {standing(find_item(id_, manager.snapshot))}")
 
 
 @verb("queue")
@@ -203,7 +204,7 @@ def retry(
         return Answer(f"Queued {_downloads(retry_all(manager), 'failed ')} again.")
     id_ = find_failure(reference, manager.snapshot)
     settle(manager.submit(manager.sync.retry, id_))
-    return Answer(f"Queued {id_} again. {wording.standing(wording.find_item(id_, manager.snapshot))}")
+    return Answer(f"Queued {id_} again. {standing(find_item(id_, manager.snapshot))}")
 
 
 def retry_all(manager: "DownloadManager") -> int:
@@ -372,3 +373,36 @@ def _files(number: int) -> str:
 
 def _downloads(number: int, kind: str = "") -> str:
     return f"{number} {kind}download{'' if number == 1 else 's'}"
+
+
+def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
+    """The download of that id, in the queue or recently ended; None where there is none."""
+    shown = (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures)
+    return next((item for item in shown if item.id == id_), None)
+
+
+def is_unheard(item: QueuedDownload) -> bool:
+    """Whether it has started and the engine has not reported on it yet."""
+    return item.status.is_active and item.notice_kind == "connecting" and not item.downloaded_bytes
+
+
+def standing(item: QueuedDownload | None) -> str:
+    """Its state now, in a sentence; a small file may be complete already."""
+    if item is not None and item.status.is_active and item.notice_kind == "connecting" and item.downloaded_bytes:
+        here = f"{formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
+        return f"It is resuming: {here} are here already."
+    if item is None or item.status.is_active:
+        return "It is downloading now."
+    if not item.status.is_pending:
+        return _ended(item)
+    if item.status is DownloadStatus.PAUSED:
+        return f"It is paused. Resume: %gguf resume {item.id}"
+    if item.notice_kind == "hours":
+        return f"It is {item.notice}."
+    return "It is next." if item.position == 1 else f"It waits at position {item.position}."
+
+
+def _ended(item: QueuedDownload) -> str:
+    if item.was_present:
+        return "You already have it."
+    return f"It {'was cancelled' if item.status is DownloadStatus.CANCELLED else f'has {item.status.value}'}."

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
-from gglib_nb.notebook import formats, tables, wording
+from gglib_nb.notebook import formats, tables
 from gglib_nb.notebook.amounts import read_count, read_hours, read_limit
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import VERBS, Argument, GrammarError, Option, help_of, help_of_all, verb
+from gglib_nb.notebook.verb import VERBS, Argument, GrammarError, Option, all_verbs, help_of, help_of_all, verb
 from gglib_nb.settings import (
     SET_HERE,
     SETTINGS,
@@ -124,7 +125,15 @@ def bandwidth(
     now = manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
     said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
-    return Answer(f"{said} {wording.hours(now)}".rstrip())
+    return Answer(f"{said} {_hours(now)}".rstrip())
+
+
+def _hours(snapshot: QueueSnapshot) -> str:
+    if snapshot.download_hours is None:
+        return ""
+    span = f"{snapshot.download_hours.start:%H:%M} to {snapshot.download_hours.end:%H:%M}"
+    wait = f", and wait until {snapshot.waits_until}" if snapshot.is_outside_hours else ""
+    return f"Downloads run from {span}{wait}."
 
 
 def _setting_or_value(tab: Tab) -> Iterable[str]:
@@ -248,7 +257,7 @@ def _named(origin: Origin) -> str:
 
 
 def _verbs(_tab: Tab) -> Iterable[str]:
-    return VERBS
+    return [each.name for each in all_verbs()]
 
 
 @verb("settings")

@@ -24,8 +24,15 @@ _WORD: Final = f"{_CELL};text-align:left"
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
 _PLAIN_ROW: Final = "background:none"
-QUIET: Final = "var(--jp-ui-font-color2,#6b6b6b)"
-"""JupyterLab's colour of what is said beside the point."""
+QUIET: Final = "opacity:.75"
+"""Style of what is less important: no colour of its own, which could be unreadable on a host's background."""
+# Each mixed with the colour of the text around it, so that it can be read on light and dark backgrounds alike.
+GOOD: Final = "color-mix(in srgb,#2e7d32 72%,currentcolor)"
+SLOW: Final = "color-mix(in srgb,#1976d2 72%,currentcolor)"
+WARN: Final = "color-mix(in srgb,#ef6c00 60%,currentcolor)"
+BAD: Final = "color-mix(in srgb,#c62828 70%,currentcolor)"
+MOODS: Final = {"good": GOOD, "warn": WARN, "bad": BAD}
+"""Colour of each mood that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +180,9 @@ def _html_cell(cell: Cell, column: Column, *, is_marked: bool, below: str) -> st
     inside += hint(below) if below else ""
     style = _NUMBER if column.is_number else _WORD
     rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
-    color = cell.color or (QUIET if column.is_quiet and not is_marked else "")
-    return f'<td style="{style}{_bar(cell.bar, color) if cell.bar is not None else _ink(color)}"{rank}>{inside}</td>'
+    quiet = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
+    paint = _bar(cell.bar, cell.color) if cell.bar is not None else _ink(cell.color)
+    return f'<td style="{style}{quiet}{paint}"{rank}>{inside}</td>'
 
 
 def _ink(color: str) -> str:
@@ -272,4 +280,4 @@ def _partial_rows(found: Sequence[Leftover]) -> list[Row]:
 
 def hint(text: str) -> str:
     """A quiet line of HTML."""
-    return f'<div style="color:{QUIET}">{escape(text)}</div>'
+    return f'<div style="{QUIET}">{escape(text)}</div>'

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.updates import Change, FileChange, ModelUpdate, QueuedUpdate
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import Column, Row, hint, html_table, row, text_table
-from gglib_nb.notebook.wording import printable
 
 _COLUMNS: Final = (
     Column("Model", is_code=True),

@@ -208,7 +208,7 @@ def verb(group: Group, *, interrupted: str = "") -> "Callable[[Callable[..., Ans
 
 
 VERBS: Final[dict[str, Verb]] = {}
-"""Every verb by its name, in the order of the modules that `gglib_nb.notebook.verbs` imports."""
+"""Every verb by its name; filled when `gglib_nb.notebook.verbs` is imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,11 +311,16 @@ def help_of(verb: Verb) -> str:
     return "\n".join([f"%gguf {verb.usage}", verb.summary, *verb.notes, *details])
 
 
+def all_verbs() -> list[Verb]:
+    """Every verb, group by group."""
+    return [each for group in get_args(Group) for each in VERBS.values() if each.group == group]
+
+
 def help_of_all() -> str:
     """All verbs, a line each, in their groups."""
     width = max(map(len, VERBS))
     lines = ["%gguf alone shows the panel."]
     for group in get_args(Group):
         lines.append(f"{GROUP_TITLES[group]}:")
-        lines += [f"  {each.name:<{width}}  {each.summary}" for each in VERBS.values() if each.group == group]
+        lines += [f"  {each.name:<{width}}  {each.summary}" for each in all_verbs() if each.group == group]
     return "\n".join([*lines, "%gguf help VERB explains a verb."])

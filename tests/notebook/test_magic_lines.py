@@ -183,7 +183,7 @@ def test_status_is_text_and_html_in_one_bundle(shell, manager):
 
 
 def test_without_a_kernel_the_panel_is_text(shell, manager):
-    assert run(shell, "").splitlines()[0] == "1 active, 2 waiting, room for 8"
+    assert run(shell, "").splitlines()[0].startswith("1 active")
 
 
 def test_path_is_a_value(shell, manager):

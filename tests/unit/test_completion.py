@@ -25,7 +25,7 @@ assert verbs.MODULES  # imported, all verbs are known
     [
         ("%gguf st", "st", ["status"]),
         ("%gguf history -", "-", ["--clear"]),
-        ("  %gguf pa", "pa", ["path", "panel", "pause", "partials"]),
+        ("  %gguf pa", "pa", ["panel", "pause", "partials", "path"]),
         ("p = %gguf pat", "pat", ["path"]),
         ("%gguf queue --f", "--f", ["--force"]),
         ("%gguf queue --force --f", "--f", []),

@@ -83,7 +83,7 @@ def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_
     [cell] = re.findall(r"<td[^>]*linear-gradient[^>]*>", plan_html(a_plan(a_variant("Q8_0", 15.57))))
 
     assert "* 0.50)" in cell
-    assert "--jp-brand-color1" in cell
+    assert "#1976d2" in cell
 
 
 @pytest.mark.parametrize(

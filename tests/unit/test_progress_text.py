@@ -44,9 +44,9 @@ def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
 def test_a_failure_in_a_log_says_what_to_type():
     text = written([at(0), snapshot(recent_failures=(FAILED,))])
 
-    assert text.splitlines()[-1] == (
-        "owner/model:Q4_K_M failed: The line was cut. Try again: %gguf retry owner/model:Q4_K_M"
-    )
+    last = text.splitlines()[-1]
+    assert "The line was cut." in last
+    assert last.endswith("%gguf retry owner/model:Q4_K_M")
 
 
 def test_what_ended_before_the_waiting_began_is_not_told():

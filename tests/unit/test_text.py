@@ -12,7 +12,6 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadStatus, HostProgress, QueueRunSummary, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError
-from gglib_nb.notebook import wording
 from gglib_nb.notebook.markup import render_html
 from gglib_nb.notebook.text import render_text
 from tests.support.snapshots import GB, download, shard, snapshot
@@ -21,6 +20,7 @@ DOWNLOADING = download(
     status=DownloadStatus.DOWNLOADING, downloaded_bytes=2 * GB, bytes_per_second=45.3e6, eta_seconds=200.0
 )
 SHARDED = download(
+    "owner/sharded:Q4_K_M",
     status=DownloadStatus.DOWNLOADING,
     downloaded_bytes=3 * GB,
     shards=(
@@ -29,8 +29,14 @@ SHARDED = download(
     ),
     companions=(shard(3, kind="mmproj", path="mmproj.gguf"),),
 )
-FAILED = download(status=DownloadStatus.FAILED, error=NetworkError("The line was cut. Retry goes on."), can_retry=True)
+FAILED = download(
+    "owner/failed:Q4_K_M",
+    status=DownloadStatus.FAILED,
+    error=NetworkError("The line was cut. Retry goes on."),
+    can_retry=True,
+)
 DONE = download(
+    "owner/done:Q4_K_M",
     status=DownloadStatus.COMPLETED,
     downloaded_bytes=4 * GB,
     paths=("/models/owner/model/model.gguf",),
@@ -41,7 +47,7 @@ DONE = download(
 
 
 def test_an_empty_queue_teaches_the_first_command():
-    assert render_text(snapshot()) == "Nothing is queued. Start with: %gguf queue owner/repo"
+    assert "%gguf queue owner/repo" in render_text(snapshot())
 
 
 def test_the_first_line_says_how_many_how_fast_and_how_long():
@@ -49,7 +55,8 @@ def test_the_first_line_says_how_many_how_fast_and_how_long():
 
     text = render_text(snapshot(DOWNLOADING, waiting, bytes_per_second=45.3e6, eta_seconds=3720.0))
 
-    assert text.splitlines()[0] == "1 active, 1 waiting, room for 9 · 45.3 MB/s · 1 h 02 min left"
+    first = text.splitlines()[0]
+    assert all(part in first for part in ("1 active", "1 waiting", "45.3 MB/s", "1 h 02 min left"))
 
 
 def test_an_active_download_has_a_bar_with_amount_rate_and_remaining_time():
@@ -58,7 +65,7 @@ def test_an_active_download_has_a_bar_with_amount_rate_and_remaining_time():
     bar = "█" * 13 + "░" * 13
     assert text.splitlines()[1:] == [
         "  owner/model:Q4_K_M",
-        f"  {bar}  50 %  2.0 GB of 4.0 GB  45.3 MB/s · 3 min 20 s left",
+        f"  {bar}  50 %  2.0 GB of 4.0 GB · 45.3 MB/s · 3 min 20 s left",
     ]
 
 
@@ -69,7 +76,7 @@ def test_a_download_of_several_files_has_a_bar_for_each():
     assert [line.split()[-1] for line in lines] == ["finished", "downloading", "queued"]
 
 
-def test_fifty_files_are_told_by_those_that_move_and_a_count():
+def test_of_fifty_files_those_that_move_are_shown_and_the_others_counted():
     shards = tuple(shard(number, status=ShardStatus.FINISHED) for number in range(1, 50))
     moving = shard(50, status=ShardStatus.DOWNLOADING)
     item = download(status=DownloadStatus.DOWNLOADING, shards=(*shards, moving))
@@ -86,27 +93,26 @@ def test_a_stall_is_said_and_its_rate_is_zero():
 
     lines = render_text(snapshot(item)).splitlines()
 
-    assert lines[2].endswith("1.0 GB of 4.0 GB  0 B/s")
+    assert lines[2].endswith("1.0 GB of 4.0 GB · 0 B/s")
     assert lines[3] == "    stalled for 12 s"
 
 
-def test_a_pending_download_shows_its_position_and_whether_it_is_paused():
+def test_a_waiting_download_shows_its_position_and_whether_it_is_paused():
     paused = download("owner/second:Q8_0", DownloadStatus.PAUSED, position=2, downloaded_bytes=GB)
 
-    lines = render_text(snapshot(download(), paused)).splitlines()
+    first, second = render_text(snapshot(download(), paused)).splitlines()[2:]
 
-    assert lines[1:] == ["   #1 owner/model:Q4_K_M  4.0 GB", "   #2 owner/second:Q8_0  1.0 GB of 4.0 GB  paused"]
+    assert first.split() == ["#1", "owner/model:Q4_K_M", "4.0", "GB"]
+    assert second.split()[:2] == ["#2", "owner/second:Q8_0"]
+    assert second.endswith("paused")
 
 
-def test_a_failure_says_why_and_what_to_type():
-    lines = render_text(snapshot(recent_failures=(FAILED,))).splitlines()
+def test_a_failure_has_a_number_says_why_and_what_to_type():
+    _, _, head, why, command = render_text(snapshot(recent_failures=(FAILED,))).splitlines()
 
-    assert lines[1:] == [
-        "Failed",
-        "  owner/model:Q4_K_M  nothing fetched",
-        "    The line was cut. Retry goes on.",
-        "    Try again: %gguf retry owner/model:Q4_K_M",
-    ]
+    assert head.split()[:2] == ["#1", "owner/failed:Q4_K_M"]
+    assert why.strip() == "The line was cut. Retry goes on."
+    assert command.endswith("%gguf retry owner/failed:Q4_K_M")
 
 
 def test_a_failure_that_a_retry_cannot_help_offers_none():
@@ -118,17 +124,17 @@ def test_a_failure_that_a_retry_cannot_help_offers_none():
 def test_a_finished_download_shows_its_path_and_that_it_was_verified():
     lines = render_text(snapshot(recent_completed=(DONE,))).splitlines()
 
-    assert lines[1:] == [
-        "Done",
-        "  owner/model:Q4_K_M  4.0 GB in 3 min 20 s, SHA-256 verified",
-        "    /models/owner/model/model.gguf",
-    ]
+    assert "SHA-256 verified" in lines[2]
+    assert lines[3] == "    /models/owner/model/model.gguf"
 
 
-def test_the_last_run_is_told_also_when_everything_failed():
+def test_the_last_run_is_summed_up_also_when_everything_failed():
     run = QueueRunSummary(0.0, 725.0, 0, 2, 0, 0, 2, 0, (), False)
 
-    assert render_text(snapshot(last_run=run)).splitlines()[-1] == "Last run: 2 failed in 12 min 05 s"
+    last = render_text(snapshot(last_run=run)).splitlines()[-1]
+
+    assert "2 failed" in last
+    assert "12 min 05 s" in last
 
 
 @pytest.mark.parametrize("width", [40, 60, 88, 200])
@@ -205,9 +211,14 @@ def test_what_is_redrawn_shows_its_files_without_being_opened():
 def test_a_download_on_a_cluster_says_where_it_is_and_how_far_each_host_is() -> None:
     one = (HostProgress("gpu-1", 300, 1000),)
     several = (HostProgress("gpu-1", 1000, 1000, is_finished=True), HostProgress("gpu-2", 605, 1000))
-    moving = replace(DOWNLOADING, bytes_per_second=None, eta_seconds=None)
 
-    assert wording.pace(replace(moving, hosts=one)) == "on gpu-1"
-    assert wording.hosts(replace(moving, hosts=several)) == "gpu-1 done, gpu-2 60 %"
-    assert wording.hosts(replace(moving, hosts=())) == ""
-    assert wording.hosts(replace(moving, hosts=(several[0], replace(several[0], host="gpu-2")))) == "on gpu-1, gpu-2"
+    assert "on gpu-1" in " ".join(render_text(snapshot(replace(DOWNLOADING, hosts=one))).split())
+    assert "gpu-1 done, gpu-2 60 %" in " ".join(render_text(snapshot(replace(DOWNLOADING, hosts=several))).split())
+
+
+def test_static_html_sets_no_colour_that_a_host_could_make_unreadable() -> None:
+    page = render_html(snapshot(DOWNLOADING, SHARDED, recent_failures=(FAILED,), recent_completed=(DONE,)))
+
+    colours = re.findall(r"(?<![-\w])color:([^;\"]+)", page)
+    assert all(colour == "inherit" or colour.startswith("color-mix(") for colour in colours)
+    assert "var(" not in page

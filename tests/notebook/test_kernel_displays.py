@@ -1,0 +1,137 @@
+"""What background threads show: where front ends ignore updates, where cells capture, and where a cell gives up waiting."""
+
+import pytest
+
+from gglib_nb.demo import DemoHub
+from tests.support.hub import make_repository
+from tests.support.kernel import Cell, Kernel
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def hub(hub: DemoHub) -> DemoHub:
+    """One with a model that takes two seconds, and one that takes a minute."""
+    hub.add_repository(make_repository("demo/short", {"short-Q4_K_M.gguf": 3 * MB}))
+    hub.add_repository(make_repository("demo/long", {"long-Q4_K_M.gguf": 100 * MB}))
+    hub.set_speed(2 * MB)
+    return hub
+
+
+def without_updates(cell: Cell) -> str:
+    """What a front end shows that ignores updates, such as the console or an `Output` widget."""
+    return "\n".join(output["data"]["text/plain"] for output in cell.outputs if output["type"] == "display_data")
+
+
+def with_updates(cell: Cell) -> str:
+    """What a notebook shows."""
+    shown: list[list[str]] = []
+    for output in cell.outputs:
+        if "display_data" in output["type"]:
+            id_, text = output["transient"]["display_id"], output["data"]["text/plain"]
+            if output["type"] == "display_data":
+                shown.append([id_, text])
+            else:
+                shown = [[each, text if each == id_ else before] for each, before in shown]
+    return "\n".join(text for _, text in shown)
+
+
+@pytest.mark.parametrize(
+    "code", ["import gglib_nb\n_ = await gglib_nb.download('demo/short')", "%gguf queue demo/short\n%gguf wait"]
+)
+def test_the_end_of_a_download_is_shown_once_also_where_updates_are_ignored(
+    hub: DemoHub, kernel: Kernel, code: str
+) -> None:
+    cell = kernel.run(f"%load_ext gglib_nb\n{code}", has_person=True)
+
+    assert "SHA-256 verified" in without_updates(cell)
+    assert with_updates(cell).count("SHA-256 verified") == 1
+    assert "0 %" not in with_updates(cell).replace("100 %", "")
+
+
+def test_what_a_cell_captures_holds_nothing_of_another_cells_panel(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/short")
+    panel = kernel.run("%gguf", has_person=True)
+
+    capturing = kernel.run(
+        "%%capture cap\nimport time\nuntil = time.monotonic() + 20\n"
+        "while gglib_nb.get_manager().snapshot.items and time.monotonic() < until: time.sleep(0.1)\ntime.sleep(0.5)",
+        has_person=True,
+    )
+
+    update = next(output for output in capturing.outputs if output["type"] == "update_display_data")
+    assert update["transient"] == panel.outputs[0]["transient"]
+    assert "SHA-256 verified" in update["data"]["text/plain"]
+    assert kernel.value("len(cap.outputs)") == "0"
+    assert kernel.value("repr(cap.stdout + cap.stderr)") == "''"
+
+
+def test_a_download_in_a_cell_that_captures_leaves_one_output_with_its_end(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%load_ext gglib_nb\nimport gglib_nb", has_person=True)
+    kernel.run("%%capture cap\n_ = gglib_nb.get_manager().sync.download('demo/short')", has_person=True)
+
+    assert kernel.value("len(cap.outputs)") == "1"
+    assert "SHA-256 verified" in kernel.value("cap.outputs[0].data['text/plain']")
+
+
+GIVING_UP = {
+    "wait_for": "try:\n    await asyncio.wait_for(gglib_nb.download('demo/long'), 3)\nexcept asyncio.TimeoutError:\n    pass",
+    "task": "task = asyncio.ensure_future(gglib_nb.download('demo/long'))\nawait asyncio.sleep(3)\ntask.cancel()",
+}
+
+
+@pytest.mark.parametrize("way", GIVING_UP)
+def test_a_cell_that_gives_up_waiting_says_so_and_leaves_no_thread(hub: DemoHub, kernel: Kernel, way: str) -> None:
+    kernel.run("import gglib_nb\n_ = gglib_nb.get_manager().sync.download('demo/short')")  # starts the engine
+    cell = kernel.run(f"import asyncio, time, gglib_nb\n{GIVING_UP[way]}\nawait asyncio.sleep(0.5)", has_person=True)
+
+    threads = kernel.value("[t.name for t in __import__('threading').enumerate() if t.name == 'gglib-progress']")
+    assert cell.status == "ok", cell.text
+    assert "no longer waits" in with_updates(cell)
+    assert threads == "[]"
+    assert kernel.value("len(gglib_nb.get_manager().snapshot.items)") == "1"
+    kernel.run("gglib_nb.get_manager().sync.cancel_all()")
+
+
+def test_an_interrupted_wait_says_so_in_its_output(hub: DemoHub, kernel: Kernel) -> None:
+    kernel.run("%load_ext gglib_nb\nimport gglib_nb")
+    cell = kernel.submit("gglib_nb.get_manager().sync.download('demo/long')", has_person=True)
+    kernel.wait_for_output(cell)
+
+    kernel.interrupt()
+    kernel.wait(cell)
+    kernel.run("import time; time.sleep(0.5)")
+
+    threads = kernel.value("[t.name for t in __import__('threading').enumerate() if t.name == 'gglib-progress']")
+    assert cell.error is not None
+    assert cell.error["ename"] == "KeyboardInterrupt"
+    assert "no longer waits" in with_updates(cell)
+    assert threads == "[]"
+    kernel.run("gglib_nb.get_manager().sync.cancel_all()")
+
+
+STREAM = """
+import sys, gglib_nb
+class Logger:
+    def write(self, text): written.append(text)
+    def flush(self): pass
+written = []
+kept = sys.stdout, sys.stderr
+sys.stdout = sys.stderr = Logger()
+try:
+    path = gglib_nb.get_manager().sync.download('demo/short')
+    get_ipython().run_line_magic('gguf', 'status')
+    get_ipython().run_line_magic('gguf', 'wait')
+finally:
+    sys.stdout, sys.stderr = kept
+print(path)
+"""
+
+
+@pytest.mark.parametrize("has_person", [True, False])
+def test_streams_that_can_only_write_are_enough(hub: DemoHub, kernel: Kernel, has_person: bool) -> None:
+    kernel.run("%load_ext gglib_nb")
+    cell = kernel.run(STREAM, has_person=has_person)
+
+    assert cell.status == "ok", cell.text
+    assert "short-Q4_K_M.gguf" in cell.stream("stdout")

@@ -1,0 +1,85 @@
+"""Streams of every kind: what lacks a method, what is closed, what is not UTF-8."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from gglib_nb.manager import streams
+from gglib_nb.manager.progress_log import LineWriter
+from gglib_nb.manager.progress_watch import view_for
+from gglib_nb.notebook import tables, text
+from tests.support.snapshots import GB, download, snapshot
+
+SAID = text.render_text(snapshot(download(status="downloading", downloaded_bytes=GB, bytes_per_second=1e6)))
+
+
+class Bare:
+    """A stream that can write, and nothing else."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def write(self, what: str) -> None:
+        self.written.append(what)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "cp949", "ascii", "no-such-encoding"])
+def test_our_texts_can_be_written_in_any_encoding(encoding):
+    stream = SimpleNamespace(encoding=encoding)
+
+    plain = streams.encodable(SAID, stream)
+
+    plain.encode("ascii" if encoding.startswith("no") else encoding)
+    assert "1.0 GB of 4.0 GB" in plain
+
+
+def test_a_text_that_can_be_encoded_is_left_alone():
+    assert streams.encodable(SAID, SimpleNamespace(encoding="utf-8")) == SAID
+    assert streams.encodable(SAID, io.StringIO()) == SAID
+
+
+def test_a_stream_that_can_only_write_is_no_terminal_and_open():
+    bare = Bare()
+
+    streams.write(bare, "a line")
+
+    assert not streams.is_terminal(bare)
+    assert streams.is_open(bare)
+    assert bare.written == ["a line"]
+
+
+def test_a_closed_stream_is_neither():
+    closed = io.StringIO()
+    closed.close()
+
+    assert not streams.is_terminal(closed)
+    assert not streams.is_open(closed)
+    assert not streams.is_open(None)
+
+
+def test_a_download_can_be_shown_where_standard_error_can_only_write(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Bare())
+
+    view = view_for(None)
+
+    assert view is not None
+    view.show(download(status="downloading"))
+    view.close()
+
+
+def test_lines_of_a_log_go_to_the_stream_of_the_code_that_waits(monkeypatch):
+    own, capturing = Bare(), Bare()
+    write = LineWriter(own)
+
+    monkeypatch.setattr("sys.stderr", capturing)
+    write("half")
+
+    assert own.written == ["gglib_nb: half\n"]
+    assert capturing.written == []
+
+
+def test_tables_can_be_written_too():
+    shown = tables.text_table((tables.Column("Note"),), [tables.row("★ ✓ — …")])
+
+    assert streams.encodable(shown, SimpleNamespace(encoding="ascii")).isascii()
