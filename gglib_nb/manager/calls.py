@@ -87,7 +87,9 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         if call.is_cancelled:
             future.cancel()
     try:
-        while meanwhile is not None and not futures.wait([future], timeout=_LOOK_EVERY_S).done:
+        # (`futures.wait` never calls a future done that was only cancelled.)
+        while meanwhile is not None and not future.done():
+            futures.wait([future], timeout=_LOOK_EVERY_S)
             meanwhile()
         if meanwhile is not None:
             meanwhile()
