@@ -7,7 +7,6 @@ Knows files, processes and pipes; no downloads, and none of the package's errors
 """
 
 import contextlib
-import ctypes
 import errno
 import os
 import queue
@@ -172,6 +171,8 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
     """Linux's own call: `posix_fallocate` of glibc writes every block where the filesystem has no allocation."""
     if not hasattr(os, "posix_fallocate"):
         return None
+    import ctypes
+
     function: Any = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if function is not None:
         function.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
@@ -189,6 +190,8 @@ def allocate(fd: int, size_bytes: int) -> None:
         return
     function = _fallocate()
     if function is not None and size_bytes > 0 and function(fd, 0, 0, size_bytes) != 0:
+        import ctypes
+
         code = ctypes.get_errno()
         if code not in _NO_ALLOCATION:
             raise OSError(code, os.strerror(code))

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final
@@ -225,6 +224,8 @@ def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
         return ModelNotFoundError(
             f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
         )
+    from difflib import get_close_matches
+
     ids = {str(model.id).casefold(): str(model.id) for model in models}
     near = [ids[key] for key in get_close_matches(wanted.casefold(), ids, n=3, cutoff=0.5)]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""

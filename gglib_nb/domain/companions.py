@@ -9,15 +9,17 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice, takewhile
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from msgspec import field
+
 from gglib_nb.domain.file_names import FileName
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.values import Value
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
@@ -63,8 +65,7 @@ _LARGEST_HEAD_SHARE: Final = 0.5
 _LARGEST_UNCLEAR_SHARE: Final = 0.12
 
 
-@dataclass(frozen=True, slots=True)
-class Companion:
+class Companion(Value, frozen=True):
     """A file that goes with the models of a repository.
 
     Attributes:
@@ -85,8 +86,7 @@ class _Weights(NamedTuple):
     has_label: bool
 
 
-@dataclass(frozen=True)
-class _Siblings:
+class _Siblings(Value, frozen=True, dict=True):
     """Files whose names begin alike and have no head word.
 
     Attributes:
@@ -98,8 +98,7 @@ class _Siblings:
     smallest: _Weights | None
 
 
-@dataclass(frozen=True)
-class _Listing:
+class _Listing(Value, frozen=True, dict=True):
     """All GGUF files of a repository, as evidence for what one of them is.
 
     A repository may hold a hundred thousand, so none is compared with all others: what is looked for has an index.

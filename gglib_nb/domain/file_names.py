@@ -4,11 +4,11 @@ What files mean together is decided in `gglib_nb.domain.variants` and `companion
 """
 
 import re
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
 from gglib_nb.domain.quantization import Quantization, read_label
+from gglib_nb.domain.values import Value
 
 SplitKind = Literal["gguf-split", "bytes"]
 
@@ -33,8 +33,7 @@ _BYTE_SPLITS: Final = tuple(
 _SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+)?)?[BM](?![A-Za-z0-9])", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Value, frozen=True):
     """One file's place in a split set.
 
     Attributes:
@@ -50,8 +49,7 @@ class Split:
     style: str
 
 
-@dataclass(frozen=True)
-class FileName:
+class FileName(Value, frozen=True, dict=True):
     """A path in a repository, taken apart.
 
     Attributes:

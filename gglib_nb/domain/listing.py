@@ -1,14 +1,14 @@
 """What a hub says of its repositories, as plain values. How it is asked is the hub floor's business."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
+
+from gglib_nb.domain.values import Value
 
 Gate = Literal["auto", "manual"]
 
 
-@dataclass(frozen=True, slots=True)
-class HubFile:
+class HubFile(Value, frozen=True):
     """One file of a repository at a commit.
 
     Attributes:
@@ -22,8 +22,7 @@ class HubFile:
     sha256: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class FileCommit:
+class FileCommit(Value, frozen=True):
     """The commit that changed a file last.
 
     Attributes:
@@ -35,8 +34,7 @@ class FileCommit:
     date: str
 
 
-@dataclass(frozen=True, slots=True)
-class RepoListing:
+class RepoListing(Value, frozen=True, dict=True):
     """All files of a repository at one commit.
 
     Attributes:
@@ -52,10 +50,10 @@ class RepoListing:
     gate: Gate | None
     is_private: bool
     files: tuple[HubFile, ...]
-    _by_path: Mapping[str, HubFile] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_path", {file.path: file for file in self.files})
+    @cached_property
+    def _by_path(self) -> dict[str, HubFile]:
+        return {file.path: file for file in self.files}
 
     def file(self, path: str) -> HubFile:
         """The file of that path; `KeyError` where there is none."""
@@ -66,8 +64,7 @@ class RepoListing:
         return None if sha256 is None else next((file for file in self.files if file.sha256 == sha256), None)
 
 
-@dataclass(frozen=True, slots=True)
-class RepoSummary:
+class RepoSummary(Value, frozen=True):
     """One row of a search.
 
     Attributes:

@@ -4,12 +4,12 @@ Pure: what the disk says of the files is an argument. A list of these goes into 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model, ModelOrigin
+from gglib_nb.domain.values import Value
 
 ModelState = Literal["verified", "unverified", "changed", "wrong", "missing"]
 """What is known of a model's files.
@@ -37,8 +37,7 @@ Looks = Mapping[str, FileLook | None]
 """By path; None for a file that is not there."""
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSummary:
+class ModelSummary(Value, frozen=True):
     """One registered model.
 
     Attributes:

@@ -7,7 +7,7 @@ in `companions`, and which variant is taken in `choosing`.
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
@@ -23,6 +23,7 @@ from gglib_nb.domain.companions import (
 )
 from gglib_nb.domain.file_names import FileName, SplitKind, parse_path
 from gglib_nb.domain.quantization import Quantization
+from gglib_nb.domain.values import Value
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
 # model by folder (common/download.cpp); the order among precisions is ours.
@@ -31,8 +32,7 @@ _PROJECTOR_PRECISIONS: Final = ("F16", "BF16", "Q8_0", "F32")
 _DRAFT_PRECISIONS: Final = ("Q8_0", "Q4_0", "Q4_K_M", "BF16", "F16")
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Value, frozen=True):
     """One thing to download: a model in one quantization.
 
     Attributes:
@@ -86,8 +86,7 @@ class Variant:
         return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
 
 
-@dataclass(frozen=True)
-class Variants:
+class Variants(Value, frozen=True, dict=True):
     """What a repository offers.
 
     Attributes:

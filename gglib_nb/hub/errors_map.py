@@ -5,11 +5,10 @@ the Hub means stands in `domain.hub_answers`, for the engine too. Sends nothing 
 """
 
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -26,6 +25,7 @@ from gglib_nb.domain.hub_answers import (
     proxy_refusal,
 )
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GglibError,
     HubUnavailableError,
@@ -38,8 +38,7 @@ from gglib_nb.errors import (
 from gglib_nb.network.proxies import is_final
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
+class _Trouble(Value, frozen=True):
     """A foreign error with what was asked, as the texts below need it."""
 
     error: BaseException
@@ -210,6 +209,8 @@ def _proxy_failed(trouble: _Trouble) -> GglibError:
 
 
 def _unreachable(trouble: _Trouble) -> GglibError:
+    import ssl
+
     # httpx may keep only the text of the TLS library's error.
     if "SSL:" in str(trouble.error) or any(isinstance(link, ssl.SSLError) for link in _chain(trouble.error)):
         said = " ".join(str(link) for link in _chain(trouble.error))

@@ -7,7 +7,6 @@ huggingface_hub is imported at the first request, since that takes half a second
 """
 
 import atexit
-import importlib.metadata
 import json
 import os
 import random
@@ -16,13 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GglibError,
     HubError,
@@ -55,8 +54,7 @@ _clients_lock = threading.Lock()
 _clients: "dict[tuple[object, ...], httpx.Client]" = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Value, frozen=True):
     """How long to go on when the hub does not answer as it should.
 
     Attributes:
@@ -128,9 +126,11 @@ class Transport:
     @property
     def user_agent(self) -> str:
         """What we call ourselves, with the versions of huggingface_hub and Python."""
+        from importlib.metadata import version as version_of  # 25 ms, paid with the first request
+
         from huggingface_hub.utils import build_hf_headers
 
-        version = importlib.metadata.version("gglib_nb")
+        version = version_of("gglib_nb")
         return build_hf_headers(token=False, library_name="gglib_nb", library_version=version)["user-agent"]
 
     def close(self) -> None:

@@ -7,12 +7,12 @@ only the rest of each file counts; the engine, which refuses what does not fit, 
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.places import target_path
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.storage.paths import part_path
 from gglib_nb.errors import RequestError
 from gglib_nb.system import allocated_bytes
@@ -21,8 +21,7 @@ Sizes = dict[Path, int]
 """Files by their final path, with the bytes of the whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
+class DiskSpace(Value, frozen=True):
     """One filesystem.
 
     Attributes:

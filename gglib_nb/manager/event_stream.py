@@ -4,15 +4,17 @@ The queue thread puts, the loop takes. Of events that a later one replaces only 
 read, such as one whose loop a cell blocks, costs a bounded amount of memory; all others stay in their order.
 """
 
-import asyncio
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 Subscribe = Callable[[Callable[[QueueEvent], None], Callable[[], None]], Callable[[], None]]
 
@@ -53,7 +55,7 @@ class _Buffer:
         self.has_ended = False
         self._events: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
         self._lock: Final = threading.Lock()
-        self._reader: asyncio.Future[None] | None = None
+        self._reader: Future[None] | None = None
 
     def put(self, event: QueueEvent) -> None:
         """Adds an event, in the place of the one it replaces, and wakes the reader."""
@@ -73,9 +75,11 @@ class _Buffer:
         with self._lock:
             return self._events.popitem(last=False)[1] if self._events else None
 
-    def arrival(self) -> "asyncio.Future[None]":
+    def arrival(self) -> "Future[None]":
         """Done when there is something to take, or nothing will come."""
-        reader = asyncio.get_running_loop().create_future()
+        from asyncio import get_running_loop
+
+        reader = get_running_loop().create_future()
         with self._lock:
             self._reader = reader
             is_there = bool(self._events) or self.has_ended
@@ -91,7 +95,7 @@ class _Buffer:
                 reader.get_loop().call_soon_threadsafe(_resolve, reader)
 
 
-def _resolve(reader: "asyncio.Future[None]") -> None:
+def _resolve(reader: "Future[None]") -> None:
     if not reader.done():
         reader.set_result(None)
 

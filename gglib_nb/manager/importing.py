@@ -8,7 +8,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -19,6 +18,7 @@ from gglib_nb.domain.gguf import GgufHeader, header_facts, read_header
 from gglib_nb.domain.importing import FileOrigin, ImportProgress, SkippedFile, local_name, origin_of
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.storage.gguf_facts import check_split_set
 from gglib_nb.errors import GglibError, GgufError, StorageError
@@ -33,8 +33,7 @@ _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees"
 OnImportProgress = Callable[[ImportProgress], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Value, frozen=True):
     """One GGUF file, and where it comes from."""
 
     path: Path
@@ -42,8 +41,7 @@ class _Found:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(Value, frozen=True):
     """Files that belong together: of one repository at one commit, or of one folder."""
 
     repo_id: str | None

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import psutil
-
 from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.secrets import without_tokens
 
@@ -43,11 +41,15 @@ def machine_memory() -> MachineMemory:
 
 def ram_bytes() -> int:
     """Memory this process may have: the machine's, or less where a container or a service manager sets a limit."""
+    import psutil  # costs 10 ms, which an import does not pay
+
     return min([psutil.virtual_memory().total, *(limit for limit, _used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS))])
 
 
 def _ram_free_bytes(ram: int) -> int:
     """What of it can be taken now without swapping; file caches count as free."""
+    import psutil  # costs 10 ms, which an import does not pay
+
     limits = ((limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= ram)
     return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in limits)])
 

@@ -5,7 +5,6 @@ the awaiter of a request that is still being resolved drops the request; cancell
 the download.
 """
 
-import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
@@ -63,9 +62,11 @@ def _coroutine(
 
     @wraps(operation)
     async def awaiting(self: "DownloadManager", *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        from asyncio import wrap_future  # 30 ms, which an import does not pay
+
         future: Future[_Result] = self.submit(body, self.sync, *args, **kwargs)
         try:
-            return await asyncio.wrap_future(future)
+            return await wrap_future(future)
         except GglibError as error:
             raise public_error(error) from None
 
@@ -247,7 +248,9 @@ class DownloadManager:
 
     async def aclose(self) -> None:
         """Does what `close` does, without blocking the loop."""
-        await asyncio.to_thread(self.close)
+        from asyncio import to_thread  # 30 ms, which an import does not pay
+
+        await to_thread(self.close)
 
     async def __aenter__(self) -> Self:
         return self

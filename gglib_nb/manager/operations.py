@@ -6,7 +6,7 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -15,6 +15,7 @@ from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import engine_for
@@ -60,8 +61,7 @@ class SmartQueueResult(_PositionAndShards):
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedDownload:
+class FinishedDownload(Value, frozen=True):
     """What `wait` returns.
 
     Attributes:

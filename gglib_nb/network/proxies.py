@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from gglib_nb.errors import InvalidConfigError
 
@@ -80,6 +79,8 @@ class Proxies:
     @classmethod
     def from_environment(cls) -> Self:
         """What the environment says now."""
+        from urllib.request import getproxies  # 15 ms, which an import does not pay
+
         found = getproxies()
         named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
         exempt = (entry.strip().lower() for entry in found.get("no", "").split(","))
@@ -97,6 +98,8 @@ class Proxies:
         return proxy
 
     def _is_exempt(self, host: str, port: int) -> bool:
+        from urllib.request import proxy_bypass
+
         return bool(proxy_bypass(f"{host}:{port}")) or any(_covers(entry, host) for entry in self.exempt)
 
 

@@ -357,7 +357,7 @@ def test_a_range_of_a_file_that_is_not_there_names_it(hub: DemoHub, client: HubC
 
 
 def test_more_than_a_header_needs_is_refused(hub: DemoHub, client: HubClient) -> None:
-    with pytest.raises(HubError, match=r"first 67\.1 MB"):
+    with pytest.raises(HubError, match=r"67\.1 MB"):
         client.read_range("demo/small-GGUF", "0" * 40, "a.gguf", 0, 10**9)
     assert hub.requests == ()
 

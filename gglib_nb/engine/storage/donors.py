@@ -8,13 +8,13 @@ import os
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import TensorTable
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import GgufError
 from gglib_nb.system import read_at
 
@@ -24,8 +24,7 @@ _PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
 _MOST_FILES: Final = 128
 
 
-@dataclass(frozen=True, slots=True)
-class DonorFile:
+class DonorFile(Value, frozen=True):
     """One file that may give tensors.
 
     Attributes:

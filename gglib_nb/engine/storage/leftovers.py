@@ -5,10 +5,10 @@ Looks at names, journals and leases and reads no content. Spares those that a pr
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.storage.journal import Journal
 from gglib_nb.engine.storage.lease import read_lease
 from gglib_nb.engine.storage.partial_file import delete_unowned
@@ -21,8 +21,7 @@ _SUFFIX: Final = ".part"
 _PATTERNS: Final = ("*/*/*.part", "*/*/*/*.part", "*/*/*/*/*.part")
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Value, frozen=True):
     """One partial file.
 
     Attributes:

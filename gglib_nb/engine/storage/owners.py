@@ -8,9 +8,9 @@ be seen from here.
 import os
 import socket
 import time
-from dataclasses import dataclass
 from typing import Self
 
+from gglib_nb.domain.values import Value
 from gglib_nb.system import boot_id, clock_s, is_running, process_place, process_start
 
 
@@ -29,8 +29,7 @@ def is_of_earlier_boot(place: str, written_s: float) -> bool:
     return is_other_boot and written_s < time.time() - clock_s()
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Value, frozen=True):
     """A process, wherever it runs.
 
     Attributes:
