@@ -62,6 +62,11 @@ class Model(Value, frozen=True):
         return next((file.target for file in self.files if file.kind == "mmproj"), None)
 
     @property
+    def draft_path(self) -> str | None:
+        """The path of its draft for speculative decoding; None without one."""
+        return next((file.target for file in self.files if file.kind == "draft"), None)
+
+    @property
     def size_bytes(self) -> int:
         """All its files together."""
         return sum(file.size_bytes for file in self.files)

@@ -140,6 +140,7 @@ class DownloadManager:
     disk_use = _coroutine(SyncOperations.disk_use)
     path = _coroutine(SyncOperations.path)
     loading_lines = _coroutine(SyncOperations.loading_lines)
+    write_preset = _coroutine(SyncOperations.write_preset)
     forget = _coroutine(SyncOperations.forget)
     delete = _coroutine(SyncOperations.delete)
     verify = _coroutine(SyncOperations.verify)

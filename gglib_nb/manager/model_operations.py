@@ -18,6 +18,7 @@ from gglib_nb.domain.importing import ImportReport, SkippedFile
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
+from gglib_nb.domain.presets import PresetFile
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.engine.storage.gguf_facts import read_facts
@@ -30,6 +31,7 @@ from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
+from gglib_nb.manager.preset_file import write_preset
 from gglib_nb.manager.updating import (
     check_update,
     is_same_version,
@@ -96,12 +98,28 @@ class ModelOperations(QueueOperations):
         return path
 
     @operation
+    def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
+        """Writes a `models.ini`, from which the router of llama-server serves every model that is here.
+
+        What a person added to the file stays; the lines that name files of models are brought up to date.
+
+        Args:
+            file: Where; `llama-server --models-preset FILE` reads it.
+
+        Raises:
+            StorageError: It cannot be read or written.
+            CatalogError: The models database cannot be read.
+        """
+        return write_preset(Path(file), self._parts.catalog.models())
+
+    @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
         """The lines that load a registered model into a program.
 
         Args:
             id: As for `path`.
-            program: `llama-cpp-python`, `llama-server`, `ollama` or `lmstudio`.
+            program: One of `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
+                `transformers`.
 
         Raises:
             RequestError: There is no such program here.

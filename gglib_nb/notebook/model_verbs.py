@@ -1,5 +1,6 @@
 """The verbs about the models that you have. Each waits for the manager's answer and reports it."""
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -103,17 +104,36 @@ def models(
 @verb("models")
 def path(
     session: Session,
-    reference: Annotated[str, _MODEL],
+    reference: Annotated[str | None, _MODEL] = None,
     *,
     program: Annotated[
         str | None,
         Option("--for", "PROGRAM", "The lines that load the model into this program.", choices=PROGRAMS),
     ] = None,
+    preset: Annotated[
+        str | None,
+        Option(
+            "--preset",
+            "FILE",
+            "With --for llama-server: write all models to a models.ini for its router; what you added to it stays.",
+            replaces="reference",
+        ),
+    ] = None,
 ) -> Answer:
     """Give the path that llama.cpp opens, or the lines that load the model. In Python: p = %gguf path ID."""
+    if reference is None:
+        return _preset(session, preset or "models.ini")
     model = find_model(reference, session)
     value = model.paths[0] if program is None else Lines(loading_lines(model, program))
     return Answer(value, value=value)
+
+
+def _preset(session: Session, file: str) -> Answer:
+    written = settle(session.manager.submit(session.manager.sync.write_preset, file))
+    count = f"{written.model_count} model{'s'[: written.model_count != 1]}"
+    left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
+    line = f"llama-server --models-preset {shlex.quote(written.path)}"
+    return Answer(f"{written.path}: {count}.{left_out if written.left_out else ''} Serve them with: {line}", value=line)
 
 
 @verb("models", interrupted=_STOPPED)

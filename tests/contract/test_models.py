@@ -229,3 +229,26 @@ def test_an_empty_mount_point_is_not_filled_until_its_owner_says_that_the_models
 
     assert not is_filled
     assert manager.sync.download("demo/small-GGUF").is_file()
+
+
+async def test_all_models_that_are_here_are_written_to_a_preset_and_what_was_added_stays(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    path = await manager.download("demo/small-GGUF", "Q4_K_M")
+    gone = await manager.download("demo/small-GGUF", "Q8_0")
+    gone.unlink()
+    file = tmp_path / "models.ini"
+    file.write_text("; mine\n[*]\nctx-size = 4096\n")
+
+    written = await manager.write_preset(file)
+
+    assert (written.path, written.model_count, written.left_out) == (str(file), 1, ())
+    assert "; mine\n[*]\nctx-size = 4096\n" in file.read_text()
+    assert f"[{SMALL}]\n" in file.read_text()
+    assert f"model = {path}\n" in file.read_text()
+    assert str(gone) not in file.read_text()
+
+
+async def test_a_preset_that_cannot_be_written_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        await manager.write_preset(tmp_path / "no" / "folder" / "models.ini")

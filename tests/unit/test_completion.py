@@ -50,7 +50,7 @@ assert verbs.MODULES  # imported, all verbs are known
         ("%gguf queue seen/repo:", "seen/repo:", ["seen/repo:Q4_K_M", "seen/repo:Q8_0"]),
         ("%gguf queue seen/repo:q8", "seen/repo:q8", ["seen/repo:Q8_0"]),
         ("%gguf plan don", "don", ["done/model"]),
-        ("%gguf path ", "", ["done/model:Q5_K_M"]),
+        ("%gguf path ", "", ["--preset", "done/model:Q5_K_M"]),
         ("%gguf help mod", "mod", ["models"]),
         ("%gguf bandwidth ", "", ["off"]),
         ("%gguf nonsense ", "", []),

@@ -1,6 +1,7 @@
 """The lines that load a model elsewhere: what each program is documented to take."""
 
 import ast
+import json
 import shlex
 
 import pytest
@@ -25,7 +26,7 @@ def test_llama_cpp_python_gets_a_chat_handler_for_a_projector() -> None:
     code = loading_lines(VISION, "llama-cpp-python")
 
     ast.parse(code)
-    assert 'chat_handler=Llava15ChatHandler(clip_model_path="/m/mmproj.gguf")' in code
+    assert 'chat_handler=MTMDChatHandler(clip_model_path="/m/mmproj.gguf")' in code
 
 
 def test_llama_server_gets_one_line_that_a_shell_reads() -> None:
@@ -49,11 +50,54 @@ def test_a_path_with_a_blank_is_quoted_in_a_modelfile() -> None:
     assert 'FROM "/my models/owner/name-GGUF/name-Q4_K_M.gguf"' in loading_lines(PLAIN, "ollama").splitlines()
 
 
-def test_ollama_is_told_how_to_join_a_split_model_first() -> None:
-    lines = loading_lines(SPLIT, "ollama").splitlines()
+def test_ollama_takes_the_shards_of_a_split_model() -> None:
+    assert [line for line in loading_lines(SPLIT, "ollama").splitlines() if line.startswith("FROM")] == [
+        "FROM /m/big-00001-of-00002.gguf",
+        "FROM /m/big-00002-of-00002.gguf",
+    ]
 
-    assert lines[1] == "llama-gguf-split --merge /m/big-00001-of-00002.gguf big-gguf-q4_k_m.gguf"
-    assert lines[3] == "FROM ./big-gguf-q4_k_m.gguf"
+
+@pytest.mark.parametrize(
+    ("draft", "kind"),
+    [
+        ("mtp-name-Q4_0.gguf", "draft-mtp"),
+        ("name-eagle3-Q8_0.gguf", "draft-eagle3"),
+        ("dflash-name.gguf", "draft-dflash"),
+        ("name-DRAFT-0.5B.gguf", "draft-simple"),
+    ],
+)
+def test_a_draft_is_named_where_the_program_takes_one(draft: str, kind: str) -> None:
+    fast = model("owner/name-GGUF:Q8_0", stored("/m/name.gguf"), stored(f"/m/{draft}", kind="draft"))
+
+    assert loading_lines(fast, "llama-server") == f"llama-server -m /m/name.gguf -md /m/{draft} --spec-type {kind}"
+    assert f"DRAFT /m/{draft}" in loading_lines(fast, "ollama").splitlines()
+    assert draft not in loading_lines(fast, "llama-cpp-python")
+
+
+def test_llama_swap_gets_an_entry_whose_command_a_shell_reads() -> None:
+    *_, command = loading_lines(PLAIN, "llama-swap").splitlines()
+
+    words = shlex.split(json.loads(command.strip().removeprefix("cmd: ")))
+    assert words == ["llama-server", "--port", "${PORT}", "-m", PLAIN.paths[0]]
+
+
+def test_ramalama_gets_the_path() -> None:
+    assert shlex.split(loading_lines(PLAIN, "ramalama")) == ["ramalama", "serve", f"file://{PLAIN.paths[0]}"]
+
+
+def test_transformers_gets_folder_and_file() -> None:
+    code = loading_lines(PLAIN, "transformers")
+
+    call = ast.parse(code).body[-1].value
+    assert [ast.literal_eval(one) for one in call.args] == ["/my models/owner/name-GGUF"]
+    assert {word.arg: ast.literal_eval(word.value) for word in call.keywords} == {"gguf_file": "name-Q4_K_M.gguf"}
+
+
+@pytest.mark.parametrize("program", ["vllm", "transformers"])
+def test_programs_that_take_one_file_are_told_how_to_join_a_split_model_first(program: str) -> None:
+    lines = loading_lines(SPLIT, program)
+
+    assert "llama-gguf-split --merge /m/big-00001-of-00002.gguf ./big-gguf-q4_k_m.gguf" in lines
 
 
 def test_lm_studio_gets_a_link_for_each_file_in_the_folder_of_its_repository() -> None:
@@ -65,11 +109,11 @@ def test_lm_studio_gets_a_link_for_each_file_in_the_folder_of_its_repository() -
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_that_is_named_has_lines(program: str) -> None:
-    assert PLAIN.paths[0] in loading_lines(PLAIN, program)
+    assert "name-Q4_K_M.gguf" in loading_lines(PLAIN, program)
 
 
 def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(RequestError, match="llama-cpp-python, llama-server, ollama, lmstudio"):
+    with pytest.raises(RequestError, match="llama-cpp-python, llama-server, llama-swap, ollama, lmstudio"):
         loading_lines(PLAIN, "winamp")
 
 
