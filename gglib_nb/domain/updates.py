@@ -19,12 +19,16 @@ class FileChange(Value, frozen=True):
         commit_title: Of the commit that changed it last, in its author's words; empty where the Hub does not tell, or where
             it is the same.
         commit_date: Of that commit, ISO; empty likewise.
+        changed_keys: Keys of its header with another value, in alphabetical order; empty where they were not compared.
+        template_diff: Its chat template here and on the Hub as a unified diff; empty where it is the same or not known.
     """
 
     path_in_repo: str
     change: Change
     commit_title: str = ""
     commit_date: str = ""
+    changed_keys: tuple[str, ...] = ()
+    template_diff: str = ""
 
 
 class ModelUpdate(Value, frozen=True):

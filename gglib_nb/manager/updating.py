@@ -25,6 +25,7 @@ from gglib_nb.domain.download import PlannedDownload, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
@@ -87,7 +88,7 @@ def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[File
 def _dated(file: FileChange, commit: FileCommit | None) -> FileChange:
     if commit is None or file.change == "same":
         return file
-    return FileChange(file.path_in_repo, file.change, commit.title, commit.date)
+    return replace(file, commit_title=commit.title, commit_date=commit.date)
 
 
 def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
@@ -108,7 +109,7 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
         return FileChange(file.path_in_repo, "content" if remote.size_bytes != file.size_bytes else "unknown")
     if remote.sha256 == file.sha256:
         return FileChange(file.path_in_repo, "same")
-    return FileChange(file.path_in_repo, _kind_of_change(hub, listing, remote, Path(file.target)))
+    return _compared(hub, listing, remote, file)
 
 
 def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
@@ -119,22 +120,28 @@ def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
     return tuple(file for file in listing.files if parse_path(file.path).place == place)
 
 
-def _kind_of_change(hub: "HubClient", listing: RepoListing, remote: HubFile, here: Path) -> Change:
+def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
     def read_remote(offset: int, length: int) -> bytes:
         return hub.read_range(listing.repo_id, listing.commit_sha, remote.path, offset, length)
 
     try:
-        with here.open("rb", buffering=0) as opened:
+        with Path(file.target).open("rb", buffering=0) as opened:
             fd = opened.fileno()
             mine = read_tensors(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
             theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
-            if _shapes(mine) != _shapes(theirs):
-                return "tensors"
-            pairs = _sampled(mine, theirs)
-            agree = all(read_at(fd, length, at) == read_remote(other, length) for at, other, length in pairs)
-            return "metadata" if agree else "tensors"
+            agree = _shapes(mine) == _shapes(theirs) and all(
+                read_at(fd, length, at) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
+            )
     except (GgufError, HubError, OSError):
-        return "content"  # that it is another file is known all the same
+        return FileChange(file.path_in_repo, "content")  # that it is another file is known all the same
+    before, after = (inspection_of(name, 0, [table]) for name, table in (("here", mine), ("on the Hub", theirs)))
+    found = compare(before, after)
+    return FileChange(
+        file.path_in_repo,
+        "metadata" if agree else "tensors",
+        changed_keys=tuple(one.key for one in found.keys),
+        template_diff=found.template_diff,
+    )
 
 
 def _shapes(table: TensorTable) -> dict[str, tuple[int, tuple[int, ...]]]:

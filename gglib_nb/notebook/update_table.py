@@ -1,11 +1,13 @@
 """What has become of models on the Hub, as text and as static HTML. Pure."""
 
 from collections.abc import Sequence
+from html import escape
 from typing import Final
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.updates import Change, FileChange, ModelUpdate, QueuedUpdate
 from gglib_nb.notebook import formats
+from gglib_nb.notebook.inspection_view import diff_html
 from gglib_nb.notebook.tables import Column, Row, hint, html_table, row, text_table
 
 _COLUMNS: Final = (
@@ -32,12 +34,17 @@ def updates_text(found: Sequence[ModelUpdate], width: int | None) -> str:
         found: In the order of the rows.
         width: Columns of characters to keep to; None: any.
     """
-    return f"{text_table(_COLUMNS, _rows(found), width)}\n{_hint(found)}"
+    diffs = "".join(f"\n\n{title}\n{file.template_diff}" for title, file in _templates(found))
+    return f"{text_table(_COLUMNS, _rows(found), width)}\n{_hint(found)}{diffs}"
 
 
 def updates_html(found: Sequence[ModelUpdate]) -> str:
     """The same as HTML."""
-    return html_table(_COLUMNS, _rows(found), folds=True) + hint(_hint(found))
+    diffs = "".join(
+        f'<details><summary style="cursor:pointer">{escape(title)}</summary>{diff_html(file.template_diff)}</details>'
+        for title, file in _templates(found)
+    )
+    return html_table(_COLUMNS, _rows(found), folds=True) + hint(_hint(found)) + diffs
 
 
 def in_words(update: ModelUpdate) -> str:
@@ -61,7 +68,23 @@ def updating(update: QueuedUpdate) -> str:
 
 def _said(file: FileChange) -> str:
     commit = f" ({file.commit_title}, {file.commit_date[:10]})" if file.commit_title else ""
-    return f"{_WORDS[file.change]}{commit}"
+    return f"{_what(file)}{commit}"
+
+
+def _what(file: FileChange) -> str:
+    if file.change != "metadata" or not file.template_diff:
+        return _WORDS[file.change]
+    return "its chat template and other metadata changed" if file.changed_keys else "only its chat template changed"
+
+
+def _templates(found: Sequence[ModelUpdate]) -> list[tuple[str, FileChange]]:
+    """The files whose chat template changed, each with its title."""
+    return [
+        (printable(f"Chat template of {update.id}:"), file)
+        for update in found
+        for file in update.changes
+        if file.template_diff
+    ]
 
 
 def _rows(found: Sequence[ModelUpdate]) -> list[Row]:
@@ -77,7 +100,7 @@ def _rows_of(update: ModelUpdate) -> list[Row]:
 
 
 def _row(update: ModelUpdate, file: FileChange) -> Row:
-    return row(update.id, _WORDS[file.change], file.path_in_repo, file.commit_title, file.commit_date[:10])
+    return row(update.id, _what(file), file.path_in_repo, file.commit_title, file.commit_date[:10])
 
 
 def _hint(found: Sequence[ModelUpdate]) -> str:

@@ -13,6 +13,7 @@ from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.updating import settle_update
+from gglib_nb.notebook.update_table import updates_html, updates_text
 from tests.support.catalog_models import stored
 from tests.support.hub import make_files, make_repository
 from tests.support.models import sha256_of
@@ -97,6 +98,20 @@ def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
     assert [file.change for file in found.changes] == [change]
     assert found.changes[0].commit_title == ("" if change == "gone" else "Fix the chat template")
     assert manager.sync.models()[0].has_update
+
+
+def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+    publish(hub, gguf(template="{{ bos }}\n<script>{{ a new line }}"))
+
+    [found] = manager.sync.updates()
+
+    [change] = found.changes
+    assert "+<script>{{ a new line }}" in change.template_diff.splitlines()
+    assert change.changed_keys == ()
+    assert "+<script>{{ a new line }}" in updates_text([found], 100).splitlines()
+    html = updates_html([found])
+    assert "+&lt;script&gt;" in html
+    assert "<script>" not in html
 
 
 @pytest.mark.slow
