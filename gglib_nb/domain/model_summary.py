@@ -18,7 +18,10 @@ verified: every one hashed to what the Hub states, and stands as it did then. un
 was never hashed. changed: size or time is another than recorded. wrong: hashed, and not right. missing: one is gone.
 Of a model on a cluster's hosts whose files cannot be seen from here it is what was recorded.
 """
-ModelOrder = Literal["newest", "name", "size", "parameters", "verified", "checked"]
+ModelOrder = Literal["newest", "name", "size", "parameters", "verified", "checked", "used"]
+
+# Its header is read once more right after it was registered; that is not a use.
+_SETTLING_S: Final = 60.0
 
 
 class FileLook(NamedTuple):
@@ -27,10 +30,12 @@ class FileLook(NamedTuple):
     Attributes:
         size_bytes: Its size.
         mtime_ns: Its modification time.
+        atime_ns: Its access time; 0 where it was not looked at.
     """
 
     size_bytes: int
     mtime_ns: int
+    atime_ns: int = 0
 
 
 Looks = Mapping[str, FileLook | None]
@@ -61,6 +66,8 @@ class ModelSummary(Value, frozen=True):
         path: Its first file: what a program opens.
         projector_path: Its mmproj; None without one.
         hosts: The hosts of a cluster that have it, by commas; empty: this machine.
+        last_used_at_s: Unix time at which its path was last asked for, or its file opened where the disk records that; None
+            if no use is known.
     """
 
     id: str
@@ -83,14 +90,16 @@ class ModelSummary(Value, frozen=True):
     path: str
     projector_path: str | None
     hosts: str = ""
+    last_used_at_s: float | None = None
 
 
-def summary_of(model: Model, looks: Looks) -> ModelSummary:
+def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) -> ModelSummary:
     """The row of a model.
 
     Args:
         model: As the catalog has it.
         looks: What is to be seen of its files.
+        recorded_use_s: Unix time at which its path was last asked for; None: never.
     """
     path = next(iter(model.paths), "")
     return ModelSummary(
@@ -114,7 +123,20 @@ def summary_of(model: Model, looks: Looks) -> ModelSummary:
         path=path,
         projector_path=model.projector_path,
         hosts=", ".join(host.host for host in model.hosts),
+        last_used_at_s=last_use_s(model, looks.get(path), recorded_use_s),
     )
+
+
+def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None) -> float | None:
+    """Unix time of a model's last use; None if none is known.
+
+    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the last change
+    of the file and after its registration. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
+    """
+    opened_s = None
+    if look is not None and look.atime_ns > look.mtime_ns and look.atime_ns / 1e9 > model.registered_at_s + _SETTLING_S:
+        opened_s = look.atime_ns / 1e9
+    return max((one for one in (recorded_use_s, opened_s) if one is not None), default=None)
 
 
 def state_of(model: Model, looks: Looks) -> ModelState:
@@ -131,7 +153,7 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
         return "missing"
     if look.mtime_ns == file.mtime_ns and file.wrong_ranges is not None:
         return "wrong"
-    if look != (file.size_bytes, file.mtime_ns):
+    if (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
         return "changed"
     return "verified" if file.is_verified else "unverified"
 
@@ -172,6 +194,7 @@ _KEYS: Final[Mapping[ModelOrder, Callable[[ModelSummary], float | str]]] = {
     "parameters": lambda model: _descending(model.parameter_count),
     "verified": lambda model: _descending(model.verified_at_s),
     "checked": lambda model: _descending(model.checked_at_s),
+    "used": lambda model: _descending(model.last_used_at_s),
 }
 
 

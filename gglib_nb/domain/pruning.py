@@ -96,19 +96,3 @@ def plan_pruning(
             left_bytes -= model.size_bytes
     missing_bytes = 0 if keep_bytes is None else max(0, left_bytes - keep_bytes)
     return PrunePlan(tuple(sorted(chosen, key=by_age.index)), tuple(old), left_bytes, missing_bytes)
-
-
-def last_used_at_s(recorded_at_s: float | None, registered_at_s: float, atime_s: float, mtime_s: float) -> float:
-    """When a model was last used.
-
-    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the time of
-    its last change. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
-
-    Args:
-        recorded_at_s: When its path was last asked for here; None if it never was.
-        registered_at_s: When it was registered.
-        atime_s: Access time of its first file.
-        mtime_s: Modification time of its first file.
-    """
-    accessed_at_s = atime_s if atime_s > mtime_s else 0.0
-    return max(recorded_at_s or 0.0, registered_at_s, accessed_at_s)

@@ -32,7 +32,7 @@ def _look(path: Path) -> FileLook | None:
         found = path.stat()
     except OSError:
         return None
-    return FileLook(found.st_size, found.st_mtime_ns)
+    return FileLook(found.st_size, found.st_mtime_ns, found.st_atime_ns)
 
 
 def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:

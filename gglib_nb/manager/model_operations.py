@@ -69,7 +69,8 @@ class ModelOperations(QueueOperations):
         parts = self._parts
         models = [_with_counted_parameters(parts.catalog, model) for model in parts.catalog.models()]
         looks = look_at({file.target for model in models for file in model.files})
-        return [summary_of(model, looks) for model in models]
+        uses = parts.catalog.uses()
+        return [summary_of(model, looks, uses.get(str(model.id))) for model in models]
 
     @operation
     def disk_use(self) -> DiskUse:

@@ -13,7 +13,8 @@ from typing import Final
 from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.inspection import Comparison, Inspection, compare
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.pruning import ModelUse, PrunePlan, UnfinishedDownload, last_used_at_s, plan_pruning
+from gglib_nb.domain.model_summary import last_use_s
+from gglib_nb.domain.pruning import ModelUse, PrunePlan, UnfinishedDownload, plan_pruning
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, StorageError
@@ -21,7 +22,7 @@ from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_mode
 from gglib_nb.manager.calls import has_given_up, settled
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
 from gglib_nb.manager.machine_memory import ram_bytes
-from gglib_nb.manager.model_files import is_in_hub_cache, plan_deletion
+from gglib_nb.manager.model_files import is_in_hub_cache, look_at, plan_deletion
 from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.parts import operation
@@ -156,6 +157,7 @@ class StorageOperations(ModelOperations):
     def _model_uses(self) -> list[ModelUse]:
         catalog, folder = self._parts.catalog, self._parts.config.models_directory
         models, uses = catalog.models(), catalog.uses()
+        looks = look_at({model.paths[0] for model in models})
         queued = settled(
             self._parts.queue.ask(
                 lambda machine: {
@@ -167,7 +169,7 @@ class StorageOperations(ModelOperations):
             ModelUse(
                 str(model.id),
                 _freed_bytes(model, models),
-                _last_used_at_s(model, uses.get(str(model.id))),
+                last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
                 is_kept=str(model.id) in queued or not _is_ours(model, folder),
             )
             for model in models
@@ -199,11 +201,3 @@ def _freed_bytes(model: Model, models: list[Model]) -> int:
 
 def _is_ours(model: Model, folder: Path) -> bool:
     return all(Path(target).is_relative_to(folder) and not is_in_hub_cache(Path(target)) for target in model.targets)
-
-
-def _last_used_at_s(model: Model, recorded_at_s: float | None) -> float:
-    try:
-        found = Path(model.paths[0]).stat()
-    except (OSError, IndexError):
-        return recorded_at_s or model.registered_at_s
-    return last_used_at_s(recorded_at_s, model.registered_at_s, found.st_atime, found.st_mtime)

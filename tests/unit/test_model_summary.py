@@ -91,3 +91,15 @@ def test_rows_are_chosen_by_words_and_state(text, only, found) -> None:
     large = replace(LARGE, path="/models/other/LARGE/model.gguf")
 
     assert [row.id for row in selected([SMALL, large], text, only)] == found
+
+
+@pytest.mark.parametrize(
+    ("atime_s", "recorded_s", "expected_s"),
+    [(0, None, None), (5_000, None, 5_000), (5_000, 6_000.0, 6_000), (5_000, 4_000.0, 5_000), (1_010, None, None)],
+    ids=["no access times", "opened", "asked for later", "opened later", "read when it was registered"],
+)
+def test_the_last_use_is_the_latest_that_is_known(atime_s, recorded_s, expected_s):
+    one = model()
+    look = FileLook(1000, 111, int(atime_s * 1e9))
+
+    assert summary_of(one, {one.paths[0]: look}, recorded_s).last_used_at_s == expected_s

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.pruning import ModelUse, UnfinishedDownload, last_used_at_s, plan_pruning
+from gglib_nb.domain.pruning import ModelUse, UnfinishedDownload, plan_pruning
 
 DAY_S = 86_400.0
 NOW_S = 100 * DAY_S
@@ -88,13 +88,3 @@ def test_no_model_goes_that_may_stay(models, keep_bytes, unused_s):
         newest = plan.models[-1]
         is_old = unused_s is not None and NOW_S - newest.last_used_at_s >= unused_s
         assert is_old or plan.kept_bytes + newest.size_bytes > keep_bytes
-
-
-def test_the_last_use_is_the_latest_that_is_known():
-    assert last_used_at_s(None, 10.0, 5.0, 5.0) == 10.0
-    assert last_used_at_s(30.0, 10.0, 5.0, 5.0) == 30.0
-    assert last_used_at_s(30.0, 10.0, 50.0, 5.0) == 50.0
-
-
-def test_an_access_time_that_the_mount_does_not_keep_says_nothing():
-    assert last_used_at_s(None, 10.0, 40.0, 40.0) == 10.0
