@@ -4,6 +4,7 @@ Pure text rules. Whether a repository exists, and which commit a revision means,
 """
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, Self
 from urllib.parse import parse_qs, unquote
@@ -92,11 +93,15 @@ def parse_pasted(text: str) -> DownloadId:
         InvalidRepoIdError: There is no `owner/name` in it.
     """
     words = text.replace("'", " ").replace('"', " ").split()
-    words = words[words[:1] == ["$"] :]
-    is_command = len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2])
-    parsed = _of_command(words) if is_command else _of_reference(text.strip())
+    parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
     check_repo_id(parsed.repo_id)
     return parsed
+
+
+def is_command(words: Sequence[str]) -> bool:
+    """Whether words are a command of another program that takes a repository of the Hub, perhaps behind a `$`."""
+    words = words[list(words[:1]) == ["$"] :]
+    return len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2]) is not None
 
 
 def _of_reference(text: str) -> DownloadId:

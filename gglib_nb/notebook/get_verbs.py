@@ -9,7 +9,7 @@ from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.references import DownloadId, is_command
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import formats, plan_table, tables
 from gglib_nb.notebook.amounts import read_count, read_parameters
@@ -42,9 +42,10 @@ def _repositories(tab: Tab) -> Iterable[str]:
 
 _REPOSITORY: Final = Argument(
     "REPO[:QUANT]",
-    "owner/name, an address on the Hub, or #2 for the second row of the last search, plan or history. QUANT is a quantization "
-    "or a file name; without it the best common one is chosen.",
+    "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
+    "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
     offers=_repositories,
+    is_whole=is_command,
 )
 _REVISION: Final = Option("--revision", "REVISION", "A branch, a tag or a commit.")
 

@@ -51,6 +51,7 @@ class Argument:
         read: Makes its value of the text; raises `GrammarError`.
         offers: What Tab offers.
         takes_rest: It is all words that are left, joined with spaces.
+        is_whole: Whether these words behind the verb are all of it, dashes included, such as a pasted command.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Argument:
     read: Callable[[str], Any] = str
     offers: Offers = _offer_nothing
     takes_rest: bool = False
+    is_whole: Callable[[Sequence[str]], bool] = lambda _words: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Verb:
         Raises:
             GrammarError: They do not fit.
         """
+        if self.arguments and self.arguments[0][1].is_whole(words):
+            words = ["--", " ".join(words)]
         given, rest = self._read_options(words)
         for parameter, argument in self.arguments:
             if not rest:

@@ -187,3 +187,9 @@ def test_usage_and_help_name_every_option_of_a_verb(verb):
 def test_every_verb_is_in_the_help(verb):
     assert f"  {verb.name} " in help_of_all()
     assert help_of(verb).startswith(f"%gguf {verb.name}")
+
+
+@pytest.mark.parametrize("verb", ["queue", "plan"])
+@pytest.mark.parametrize("command", ["llama-server -hf owner/name:Q4_K_M -c 0", "ollama run hf.co/owner/name:Q4_K_M"])
+def test_a_pasted_command_is_read_whole(verb, command):
+    assert parse(f"{verb} {command}").arguments == {"reference": command}
