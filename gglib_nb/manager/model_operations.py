@@ -26,12 +26,11 @@ from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, lefto
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
 from gglib_nb.manager.bundles import import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, settled
-from gglib_nb.manager.disk_space import disk_space_at
 from gglib_nb.manager.importing import Importer, OnImportProgress
-from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion
+from gglib_nb.manager.machine import disk_space_at
+from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion, write_preset
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
-from gglib_nb.manager.preset_file import write_preset
 from gglib_nb.manager.updating import (
     check_update,
     is_same_version,

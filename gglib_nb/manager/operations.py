@@ -17,9 +17,9 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
+from gglib_nb.manager.advice import pointing_to_children
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.finding import pointing_to_children
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress_watch import Progress, shown
 from gglib_nb.manager.queue_thread import local_time

@@ -19,7 +19,7 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import Calls, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.machine_memory import ram_bytes
+from gglib_nb.manager.machine import ram_bytes
 from gglib_nb.manager.model_files import refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver

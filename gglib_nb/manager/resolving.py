@@ -19,7 +19,7 @@ from gglib_nb.domain.places import target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import CatalogError, HubUnavailableError, RequestError
-from gglib_nb.manager.donors import registered_donors
+from gglib_nb.manager.headers import registered_donors
 
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 

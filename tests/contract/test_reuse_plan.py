@@ -10,7 +10,7 @@ from gglib_nb.demo import DemoHub
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.donors import ReuseEstimator, registered_donors
+from gglib_nb.manager.headers import ReuseEstimator, registered_donors
 from tests.support.hub import make_repository
 from tests.support.plans import a_file, a_plan, stored
 from tests.support.related import (

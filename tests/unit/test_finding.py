@@ -4,7 +4,7 @@ import pytest
 
 from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.manager.finding import judged
+from gglib_nb.manager.advice import judged
 
 GIB = 1024**3
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.errors import RequestError
-from gglib_nb.manager.disk_space import bytes_to_write, disk_space_at, files_of, queued_files
+from gglib_nb.manager.machine import bytes_to_write, disk_space_at, files_of, queued_files
 from tests.support.snapshots import download, snapshot
 
 KIB = 1024
