@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
+    GatedRepoError,
     GglibError,
     HubError,
     HubUnavailableError,
@@ -31,6 +32,7 @@ from gglib_nb.errors import (
     NetworkError,
     OfflineError,
     RateLimitedError,
+    RepoNotFoundError,
 )
 from gglib_nb.hub.errors_map import hub_error, redact
 
@@ -94,6 +96,7 @@ class Transport:
         self._is_offline = is_offline
         self._patience = patience
         self._sent_token: str | None = None
+        self._unread_login = ""
         self._closing = threading.Event()
 
     @property
@@ -116,6 +119,13 @@ class Transport:
 
         try:
             found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
+        except OSError as error:
+            if not error.filename:
+                raise hub_error(error, Asked(self.endpoint)) or error from error
+            raise InvalidTokenError(
+                f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
+                "again."
+            ) from error
         except Exception as error:
             unreadable = InvalidTokenError(f"The stored login cannot be read ({type(error).__name__}); log in again.")
             raise hub_error(error, Asked(self.endpoint)) or unreadable from error
@@ -226,6 +236,8 @@ class Transport:
             redact(error, self._sent_token)
             if (ours := hub_error(error, asked)) is None:
                 raise
+            if isinstance(ours, GatedRepoError | InvalidTokenError | RepoNotFoundError):
+                ours.args = (f"{ours}{self._unread_login}",)
             raise ours from error
 
     def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
@@ -273,10 +285,21 @@ class Transport:
         from gglib_nb.network.http_library import httpx
 
         headers = httpx.Headers({"user-agent": self.user_agent, **more})
-        if self.is_own(url) and (token := self.token):
+        if self.is_own(url) and (token := self._usable_token()):
             self._sent_token = token
             headers["authorization"] = f"Bearer {token}"
         return headers
+
+    def _usable_token(self) -> str | None:
+        """The token; None where the file of the stored login cannot be read, because a public repository needs none."""
+        self._unread_login = ""
+        try:
+            return self.token
+        except InvalidTokenError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self._unread_login = f" {error}"
+            return None
 
     def _at_endpoint(self, url: str) -> str:
         """A mirror may name the Hub itself in its links, which then cannot be reached, or not with this token."""

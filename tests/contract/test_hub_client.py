@@ -1,7 +1,9 @@
 """The hub client against the embedded hub: what it reads, what it sends, and what the token opens."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -367,3 +369,18 @@ def test_several_threads_share_one_client(hub: DemoHub, client: HubClient) -> No
         listings = list(pool.map(client.list_files, ["demo/small-GGUF", "demo/split-GGUF"] * 6))
 
     assert {len(listing.files) for listing in listings} == {3}
+
+
+def test_a_stored_login_that_cannot_be_read_stops_no_public_repository_and_is_named_where_one_is_needed(
+    client: HubClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))  # a folder cannot be read either
+
+    listing = client.list_files("demo/small-GGUF")
+    with pytest.raises(GatedRepoError, match=re.escape(str(tmp_path))):
+        client.check_access(client.list_files("demo/gated-GGUF"))
+
+    assert listing.files
+    with pytest.raises(InvalidTokenError, match=re.escape(str(tmp_path))):
+        _ = client.token
