@@ -8,6 +8,7 @@ Knows files, processes and pipes; no downloads, and none of the package's errors
 
 import contextlib
 import errno
+import glob
 import os
 import queue
 import select
@@ -17,7 +18,7 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from io import FileIO
 from pathlib import Path
@@ -154,6 +155,22 @@ def free_bytes(folder: Path) -> int:
         OSError: The filesystem does not say.
     """
     return disk_usage(existing_folder(folder)).free
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """What matches a pattern below a folder; folders that cannot be read are passed over, which `Path.glob` does not do."""
+    for name in glob.iglob(pattern, root_dir=folder, include_hidden=True):  # noqa: PTH207 - as above
+        yield folder / name
+
+
+def exists(path: Path) -> bool:
+    """Whether something is at the path, or where it leads; False also where that cannot be looked at."""
+    return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises in a folder that may not be searched, until Python 3.14
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is at the path, or where it leads; False also where that cannot be looked at."""
+    return os.path.isfile(path)  # noqa: PTH113 - as above
 
 
 def allocated_bytes(path: Path) -> int:

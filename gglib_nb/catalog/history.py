@@ -11,6 +11,7 @@ from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.system import exists
 
 
 class History:
@@ -31,7 +32,7 @@ class History:
 
     def newest(self) -> list[PastDownload]:
         """All that are remembered, the newest first; asking creates no database."""
-        if not self._database.path.exists():
+        if not exists(self._database.path):
             return []
         with self._database.open() as connection:
             return [_past(row) for row in connection.execute(_SELECT)]

@@ -83,7 +83,7 @@ class Importer:
         Raises:
             StorageError: There is no such folder.
         """
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
             raise StorageError(f"There is no folder {folder}; name one that holds GGUF files.")
         found = list(self._files(folder))
         self._total_files = len(found)

@@ -36,6 +36,7 @@ from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.manager.thread_pool import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
+from gglib_nb.system import exists
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -247,7 +248,7 @@ class QueueKeeper:
 
     def _adopt(self) -> None:
         is_asked, self._adopted = bool(self._adopting), Adoption()
-        if self._database.path.exists() and not self._is_folder_lost():
+        if exists(self._database.path) and not self._is_folder_lost():
             left = self._queues.adopt(self._is_gone)
             if left is not None:
                 self._take_up(left)

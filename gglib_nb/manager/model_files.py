@@ -73,7 +73,7 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
     for file in model.files:
         if (user := users.get(file.target)) is not None:
             kept.append(KeptFile(file.target, f"{user.id} uses it"))
-        elif Path(file.target).exists() or Path(file.target).is_symlink():
+        elif os.path.lexists(file.target):
             _refuse_hub_cache(model, Path(file.target))
             deleted.append(file.target)
     freed = sum(_freed_bytes(Path(path)) for path in deleted)

@@ -51,6 +51,7 @@ from gglib_nb.manager.verifying import (
     teller,
     verifications,
 )
+from gglib_nb.system import is_file
 
 
 class ModelOperations(QueueOperations):
@@ -432,7 +433,7 @@ def path_of(catalog: Catalog, id_: IdLike) -> Path:
     """
     model = catalog.find(id_)
     path = Path(model.paths[0])
-    if not path.is_file() and not model.hosts:  # where a cluster's host has it, the path is that host's
+    if not is_file(path) and not model.hosts:  # where a cluster's host has it, the path is that host's
         raise ModelNotFoundError(
             f"The file of {model.id} is gone from {path}. `%gguf queue {model.id}` fetches it again, "
             f"`%gguf forget {model.id}` takes it off the list."

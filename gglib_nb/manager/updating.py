@@ -44,7 +44,7 @@ from gglib_nb.manager.verifying import refuse_unmendable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
 from gglib_nb.settings import DownloadManagerConfig
-from gglib_nb.system import read_at, sync_folder
+from gglib_nb.system import exists, read_at, sync_folder
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
@@ -345,7 +345,7 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
         files.append(replace(file, target=str(place)))
     kept = replace(old, id=DownloadId(repo_id, old.id.quantization, commit_sha), files=tuple(files))
     catalog.register(kept)
-    if not all(Path(file.target).exists() for file in old.files):  # without links, the files have moved
+    if not all(exists(Path(file.target)) for file in old.files):  # without links, the files have moved
         catalog.register(replace(old, files=tuple(files)))
     return kept
 
@@ -365,9 +365,9 @@ def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mappi
 def _link(source: Path, place: Path) -> None:
     """Gives a file another name, in the place of what may have it; where the filesystem has no links, instead of its own."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if not source.exists():
+    if not exists(source):
         return
-    if place.exists() and source.samefile(place):
+    if exists(place) and source.samefile(place):
         return
     fresh = place.with_name(f"{place.name}.new")
     with contextlib.suppress(FileNotFoundError):

@@ -1,9 +1,12 @@
 """Models that are here: listed, forgotten, deleted and handed on, over real files and a real catalog."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,3 +255,30 @@ async def test_all_models_that_are_here_are_written_to_a_preset_and_what_was_add
 async def test_a_preset_that_cannot_be_written_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         await manager.write_preset(tmp_path / "no" / "folder" / "models.ini")
+
+
+def test_a_folder_that_may_not_be_searched_stops_neither_plan_nor_partials(
+    manager: DownloadManager, hub: DemoHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.sync.download("demo/small-GGUF")
+    forbidden = str(manager.config.models_directory / "demo")
+    for name in ("stat", "lstat", "scandir", "open"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name), forbidden))
+
+    plan = manager.sync.plan("demo/small-GGUF")
+    [row] = manager.sync.models()
+
+    assert plan.variants
+    assert row.state == "missing"
+    assert manager.sync.partials() == []
+
+
+def refusing(call: Callable[..., Any], folder: str) -> Callable[..., Any]:
+    """The call as it is for a user who may not search the folder; root may."""
+
+    def refuse(path: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(f"{folder}/"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return call(path, *args, **options)
+
+    return refuse

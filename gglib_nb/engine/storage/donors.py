@@ -16,7 +16,7 @@ from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import GgufError
-from gglib_nb.system import read_at
+from gglib_nb.system import matching, read_at
 
 # Variants stand in the repository's folder or in one of their own; deeper than that nothing is looked for.
 _PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
@@ -99,7 +99,7 @@ def used_names(donors: Sequence[DonorFile], bytes_by_donor: Sequence[int]) -> tu
 def _gguf_files(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         for pattern in _PATTERNS:
-            yield from sorted(folder.glob(pattern))
+            yield from sorted(matching(folder, pattern))
 
 
 def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile | None:

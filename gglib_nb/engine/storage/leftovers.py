@@ -4,6 +4,7 @@ Looks at names, journals and leases and reads no content. Spares those that a pr
 """
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,8 @@ from gglib_nb.engine.storage.lease import read_lease
 from gglib_nb.engine.storage.partial_file import delete_unowned
 from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.system import allocated_bytes
+from gglib_nb.errors import StorageError
+from gglib_nb.system import allocated_bytes, exists, matching
 
 _SUFFIX: Final = ".part"
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
@@ -42,8 +44,21 @@ class Leftover(Value, frozen=True):
 
 
 def leftovers(models_directory: Path) -> list[Leftover]:
-    """The partial files below a models folder, by path."""
-    return sorted(_found(models_directory), key=lambda one: one.target)
+    """The partial files below a models folder, by path.
+
+    Raises:
+        StorageError: The folder cannot be read.
+    """
+    try:
+        os.scandir(models_directory).close()
+        return sorted(_found(models_directory), key=lambda one: one.target)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"The models folder {models_directory} cannot be read ({error.strerror or error}); check that its disk is "
+            "connected."
+        ) from error
 
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
@@ -55,12 +70,12 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     for target in targets:
         with contextlib.suppress(OSError):
             delete_unowned(Path(target), Timeouts().lease_s)
-    return frozenset(target for target in targets if not part_path(Path(target)).exists())
+    return frozenset(target for target in targets if not exists(part_path(Path(target))))
 
 
 def _found(folder: Path) -> Iterator[Leftover]:
     for pattern in _PATTERNS:
-        for part in folder.absolute().glob(pattern):
+        for part in matching(folder.absolute(), pattern):
             target = part.with_name(part.name.removesuffix(_SUFFIX))
             state = Journal.read(journal_path(target))
             lease = read_lease(lease_path(target))

@@ -6,6 +6,7 @@ from pathlib import Path
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.storage.journal import Journal, PartIdentity
 from gglib_nb.engine.storage.paths import journal_path, part_path
+from gglib_nb.system import is_file
 
 
 def present_bytes(files: Iterable[PlannedFile], commit_sha: str) -> int:
@@ -46,6 +47,6 @@ def _present_at(target: Path, parts: Sequence[PlannedFile], commit_sha: str) -> 
         pass
     state = Journal.read(journal_path(target))
     wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in parts)
-    if state is None or state.parts != wanted or not part_path(target).is_file():
+    if state is None or state.parts != wanted or not is_file(part_path(target)):
         return 0
     return state.done.total_bytes
