@@ -1,180 +1,245 @@
-"""What each request of the panel's page asks of the manager.
+"""What each request of the panel's page asks of the manager, and what its answer says.
 
-Turns a parsed request into calls of the manager's operations, and their results into JSON values. Knows no widget.
+Every function here waits for the manager's operations, so the panel calls it on a thread of the manager's. Knows no widget.
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.plan import RepoPlan, VariantPlan
-from gglib_nb.domain.references import parse_pasted
-from gglib_nb.errors import GglibError, NotInQueueError
-from gglib_nb.notebook import fit_words
-from gglib_nb.notebook.history_table import past_items
-from gglib_nb.notebook.messages import Request, Suggestion, VariantChoice, VariantList, plain
-from gglib_nb.notebook.model_actions import MODEL_ACTIONS, Tell
+from gglib_nb.domain.checking import VerifyProgress
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.loading import PROGRAMS
+from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
+from gglib_nb.notebook import formats, listings, messages, rows
+from gglib_nb.notebook.messages import Answer, Code, Listing
+from gglib_nb.notebook.model_table import repaired, verified
+from gglib_nb.notebook.update_table import updating
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager, SyncOperations
 
+Tell = Callable[[str], None]
+"""Sends the page a sentence that says how far the request is."""
+
 _MOST_SUGGESTIONS: Final = 8
-_MOODS: Final[dict[fit_words.Mood, str]] = {
-    "good": "good", "near": "warn", "slow": "warn", "bad": "bad", "plain": "plain",
-}  # fmt: skip
+_MEGABYTE: Final = 1_000_000
 
 
-def act(manager: "DownloadManager", request: Request, tell: Tell) -> Any:  # noqa: ANN401 - JSON values
-    """Does what the request asks for; what the reply carries. Waits, so it belongs on a thread of the manager's.
+def act(manager: "DownloadManager", request: messages.Request, tell: Tell) -> Answer | Listing | None:
+    """Does what the request asks for.
 
     Args:
-        manager: Whose queue and models.
-        request: As it was parsed.
-        tell: Sends the page the progress of what takes long.
+        manager: The panel's `DownloadManager`.
+        request: As it was parsed; not `Sync` and not `Look`, which the panel answers itself.
+        tell: For what takes long.
+
+    Raises:
+        GglibError: The manager refuses, or the page asks for what this kernel does not know.
     """
-    if (about_model := MODEL_ACTIONS.get(request["kind"])) is not None:
-        return about_model(manager.sync, request, tell)
-    return _ACTIONS[request["kind"]](manager.sync, request)
+    return _KINDS[type(request)](manager.sync, request, tell)
 
 
-def _about(operation: Callable[["SyncOperations", str], object]) -> Callable[["SyncOperations", Any], None]:
-    def about(operations: "SyncOperations", request: Any) -> None:  # noqa: ANN401 - narrowed by its kind
-        operation(operations, request["id"])
-
-    return about
-
-
-def _queue(operations: "SyncOperations", request: Any) -> Any:  # noqa: ANN401 - narrowed by its kind
-    place = operations.queue_smart(
-        request["repo_id"],
-        request.get("quantization"),
-        revision=request.get("revision"),
-        companions=tuple(request.get("companions", ())),
-    )
-    if "position" in request:
-        with suppress(NotInQueueError):  # one that has started meanwhile has no position; it is queued all the same
-            operations.reorder_queue(str(place.id), request["position"])
-    return {"id": str(place.id), "position": place.position}
+def _act(operations: "SyncOperations", request: messages.Act, tell: Tell) -> Answer | None:
+    if (action := _ACTIONS.get(request.action)) is None:
+        raise RequestError(f"This kernel does not know the action {request.action!r}. Reload the page.")
+    return action(operations, request, tell)
 
 
-def _variants(operations: "SyncOperations", request: Any) -> Any:  # noqa: ANN401 - as above
-    wanted = parse_pasted(request["repo_id"])
-    return _variant_list(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
-
-
-def _variant_list(plan: RepoPlan) -> VariantList:
-    shown = plan.recommended or next(iter(plan.variants), None)
-    kinds = {companion.kind: companion.size_bytes for companion in shown.companions} if shown else {}
-    return {
-        "repo_id": plan.repo_id,
-        "page_url": plan.page_url,
-        "revision": plan.revision,
-        "free_bytes": plan.free_bytes,
-        "context_tokens": plan.context_tokens,
-        "accept_url": None if plan.has_access else plan.accept_url,
-        "variants": [_variant_choice(variant, plan) for variant in plan.variants],
-        "companions": [{"kind": kind, "size_bytes": size} for kind, size in kinds.items()],
-    }
-
-
-def _variant_choice(variant: VariantPlan, plan: RepoPlan) -> VariantChoice:
-    return {
-        "key": str(variant.key),
-        "label": plain(variant.label),
-        "size_bytes": variant.size_bytes,
-        "bytes_to_go": variant.bytes_to_go,
-        "free_bytes_after": variant.free_bytes_after,
-        "bits_per_weight": variant.bits_per_weight,
-        "file_count": variant.shard_count,
-        "fit": fit_words.short(variant.placement, plan.context_tokens),
-        "mood": _MOODS[fit_words.mood(variant.placement)],
-        "arguments": " ".join(variant.placement.arguments),
-        "is_complete": variant.is_complete,
-        "is_present": variant.is_present,
-        "is_queued": variant.is_queued,
-        "is_recommended": variant.is_recommended,
-        "why": variant.why,
-    }
-
-
-def _suggestions(found: list[RepoSummary]) -> list[Suggestion]:
-    return [
-        {
-            "repo_id": repo.repo_id,
-            "page_url": repo.page_url,
-            "downloads": repo.downloads,
-            "parameter_count": repo.parameter_count,
-            "likely_size_bytes": repo.likely_size_bytes,
-            "fit": repo.fit,
-            "is_here": repo.is_here,
-            "is_gated": repo.gate is not None,
-            "modified_at": repo.modified_at,
-        }
-        for repo in found
-    ]
-
-
-def _suggest(operations: "SyncOperations", request: Any) -> list[Suggestion]:  # noqa: ANN401 - as above
+def _search(operations: "SyncOperations", request: messages.Search, _tell: Tell) -> Listing:
     found = operations.search(
-        request["text"],
-        max_parameters=request.get("max_parameters"),
-        licence=request.get("licence"),
-        task=request.get("task"),
+        request.text,
+        max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
+        licence=request.licence.strip() or None,
+        task=request.task or None,
         limit=_MOST_SUGGESTIONS,
     )
-    return _suggestions(found)
+    return listings.suggestions(found)
 
 
-def _retry_all(operations: "SyncOperations", _request: object) -> None:
-    errors = []
-    for failure in operations.get_queue_snapshot().recent_failures:
+def _offer(operations: "SyncOperations", request: messages.Offer, _tell: Tell) -> Listing:
+    wanted = parse_pasted(request.repo_id)
+    return listings.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
+
+
+def _add(operations: "SyncOperations", request: messages.Add, _tell: Tell) -> Answer:
+    operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)
+    news = f"{request.key} of {request.repo_id} is in the queue."
+    return Answer(text="In the queue", mood="good", news=news, is_queued=True)
+
+
+def _models(operations: "SyncOperations", _request: object, _tell: Tell) -> Listing:
+    return listings.model_list(operations.models(), operations.disk_use())
+
+
+def _earlier(operations: "SyncOperations", _request: object, _tell: Tell) -> Listing:
+    return listings.earlier_list(operations.history())
+
+
+# Limits ----------------------------------------------------------------------------------------------------------
+
+
+def _set(operations: "SyncOperations", request: messages.Set, _tell: Tell) -> None:
+    text = request.value.strip()
+    match request.id:
+        case "max_concurrent":
+            operations.set_max_concurrent(_count(text))
+        case "max_size":
+            operations.set_max_queue_size(_count(text))
+        case "max_connections":
+            operations.set_max_connections(_count(text))
+        case "bandwidth":
+            operations.set_bandwidth_limit(_bytes_per_second(text))
+        case "hours":
+            operations.set_download_hours(DailyHours.parse(text) if text else None)
+        case _:
+            raise RequestError(f"This kernel does not know the limit {request.id!r}. Reload the page.")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise InvalidConfigError(f"{text!r} is not a valid number. Enter 1 or more.")
+    return int(text)
+
+
+def _bytes_per_second(text: str) -> int | None:
+    try:
+        speed = float(text or 0)
+    except ValueError:
+        raise InvalidConfigError(f"{text!r} is not a valid speed. Enter a number of MB/s, or nothing.") from None
+    return round(speed * _MEGABYTE) if 0 < speed < float("inf") else None
+
+
+# Actions of downloads --------------------------------------------------------------------------------------------
+
+_Action = Callable[["SyncOperations", messages.Act, Tell], Answer | None]
+
+
+def _one(operation: Callable[["SyncOperations", str], object], news: str = "") -> _Action:
+    def act_on_one(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer | None:
+        operation(operations, request.id)
+        return Answer(news=news.format(name=_name(request.id))) if news else None
+
+    return act_on_one
+
+
+def _all(operation: Callable[["SyncOperations"], object], news: str = "") -> _Action:
+    def act_on_all(operations: "SyncOperations", _request: messages.Act, _tell: Tell) -> Answer | None:
+        operation(operations)
+        return Answer(news=news) if news else None
+
+    return act_on_all
+
+
+def _name(id_: str) -> str:
+    found = DownloadId.parse(id_)
+    return " ".join(filter(None, (found.repo_id.rpartition("/")[2], found.quantization)))
+
+
+def _move(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer:
+    now = next((item.position for item in operations.get_queue_snapshot().items if str(item.id) == request.id), 1)
+    steps = {"top": 1, "up": max(1, now - 1), "down": now + 1}
+    position = operations.reorder_queue(request.id, steps.get(request.action, request.position or 1))
+    return Answer(news=f"{_name(request.id)} is number {position} now.")
+
+
+def _retry_all(operations: "SyncOperations") -> None:
+    """Each, also where one is refused; the first refusal is what the page hears."""
+    refusals = []
+    for failure in rows.retry_order(operations.get_queue_snapshot()):
         try:
-            operations.retry(str(failure.id))
+            operations.retry(failure.id)
         except GglibError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
 
 
-def _move(operations: "SyncOperations", request: Any) -> None:  # noqa: ANN401 - as above
-    operations.reorder_queue(request["id"], request["position"])
+# Actions of models -----------------------------------------------------------------------------------------------
 
 
-def _queue_partials(operations: "SyncOperations", _request: object) -> None:
-    operations.queue_partials()
+def _loading(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer:
+    return Answer(code=tuple(Code(program, operations.loading_lines(request.id, program)) for program in PROGRAMS))
 
 
-def _clear_history(operations: "SyncOperations", _request: object) -> None:
-    operations.clear_history()
+def _reading(tell: Tell) -> Callable[[VerifyProgress], None]:
+    def progressed(progress: VerifyProgress) -> None:
+        part = progress.done_bytes / progress.total_bytes if progress.total_bytes else 1.0
+        tell(f"Verifying: {formats.percent(part)} of {formats.size(progress.total_bytes)} read.")
+
+    return progressed
 
 
-_ACTIONS: Final[Mapping[str, Callable[["SyncOperations", Any], Any]]] = {
-    "queue": _queue,
-    "variants": _variants,
-    "suggest": _suggest,
-    "cancel": _about(lambda operations, name: operations.cancel_download(name)),
-    "remove": _about(lambda operations, name: operations.remove_from_queue(name)),
-    "pause": _about(lambda operations, name: operations.pause(name)),
-    "resume": _about(lambda operations, name: operations.resume(name)),
-    "run_now": _about(lambda operations, name: operations.run_now(name)),
-    "discard": _about(lambda operations, name: operations.cancel_download(name, discard=True)),
-    "retry": _about(lambda operations, name: operations.retry(name)),
-    "dismiss": _about(lambda operations, name: operations.clear_failed(name)),
-    "retry_all": _retry_all,
+def _verify(operations: "SyncOperations", request: messages.Act, tell: Tell) -> Answer:
+    found = operations.verify(request.id, on_progress=_reading(tell))
+    return Answer(text=verified(found), mood="good" if found.is_right else "bad", news=verified(found))
+
+
+def _repair(operations: "SyncOperations", request: messages.Act, tell: Tell) -> Answer:
+    found = operations.repair(request.id, on_progress=_reading(tell))
+    return Answer(text=repaired(found), mood="plain" if found.is_needed else "good", news=repaired(found))
+
+
+def _update(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer:
+    text = updating(operations.update(request.id))
+    return Answer(text=text, news=text)
+
+
+def _ask_deletion(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer:
+    preview = operations.delete(request.id, dry_run=True)
+    kept = f" {rows.plural(len(preview.kept), 'file')} kept: {preview.kept[0].reason}." if preview.kept else ""
+    files, size = rows.plural(len(preview.deleted), "file"), formats.size(preview.freed_bytes)
+    question = f"Delete {files}? This frees {size}.{kept}"
+    return Answer(confirm=rows.Action("delete_now", "Delete", confirm=question, yes="Yes, delete"))
+
+
+def _delete(operations: "SyncOperations", request: messages.Act, _tell: Tell) -> Answer:
+    deletion = operations.delete(request.id, dry_run=False)
+    return Answer(
+        text=f"Deleted. {formats.size(deletion.freed_bytes)} freed.", news=f"{_name(request.id)} was deleted."
+    )
+
+
+_ACTIONS: Final[Mapping[str, _Action]] = {
+    "top": _move,
+    "up": _move,
+    "down": _move,
     "move": _move,
-    "pause_all": lambda operations, _: operations.pause_all(),
-    "resume_all": lambda operations, _: operations.resume_all(),
-    "clear_completed": lambda operations, _: operations.clear_ended("completed"),
-    "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
-    "cancel_all": lambda operations, _: operations.cancel_all(),
-    "queue_partials": _queue_partials,
-    "history": lambda operations, _: past_items(operations.history()),
-    "clear_history": _clear_history,
-    "clear_failed": lambda operations, _: operations.clear_failed(),
-    "limit": lambda operations, request: operations.set_max_queue_size(request["max_size"]),
-    "bandwidth": lambda operations, request: operations.set_bandwidth_limit(request["bytes_per_second"]),
-    "concurrency": lambda operations, request: operations.set_max_concurrent(request["max_concurrent"]),
-    "connections": lambda operations, request: operations.set_max_connections(request["max_connections"]),
-    "hours": lambda operations, request: operations.set_download_hours(request["hours"]),
+    "run_now": _one(lambda operations, id_: operations.run_now(id_)),
+    "pause": _one(lambda operations, id_: operations.pause(id_)),
+    "resume": _one(lambda operations, id_: operations.resume(id_)),
+    "cancel": _one(lambda operations, id_: operations.cancel_download(id_)),
+    "remove": _one(lambda operations, id_: operations.remove_from_queue(id_)),
+    "undo": _one(lambda operations, id_: operations.put_back(id_)),
+    "retry": _one(lambda operations, id_: operations.retry(id_)),
+    "dismiss": _one(lambda operations, id_: operations.clear_failed(id_), "{name} was removed from the list."),
+    "discard": _one(
+        lambda operations, id_: operations.cancel_download(id_, discard=True),
+        "The partial files of {name} were deleted.",
+    ),
+    "retry_all": _all(_retry_all),
+    "pause_all": _all(lambda operations: operations.pause_all()),
+    "resume_all": _all(lambda operations: operations.resume_all()),
+    "cancel_all": _all(lambda operations: operations.cancel_all()),
+    "clear_failed": _all(lambda operations: operations.clear_failed(), "Failed downloads cleared."),
+    "clear_completed": _all(lambda operations: operations.clear_ended("completed"), "Completed downloads cleared."),
+    "clear_cancelled": _all(lambda operations: operations.clear_ended("cancelled"), "Cancelled downloads cleared."),
+    "clear_earlier": _all(lambda operations: operations.clear_history(), "Earlier downloads cleared."),
+    "queue_partials": _all(lambda operations: operations.queue_partials()),
+    "loading": _loading,
+    "verify": _verify,
+    "repair": _repair,
+    "update": _update,
+    "delete": _ask_deletion,
+    "delete_now": _delete,
+}
+
+_KINDS: Final[Mapping[type[messages.Request], Callable[["SyncOperations", Any, Tell], Answer | Listing | None]]] = {
+    messages.Act: _act,
+    messages.Set: _set,
+    messages.ListModels: _models,
+    messages.ListEarlier: _earlier,
+    messages.Search: _search,
+    messages.Offer: _offer,
+    messages.Add: _add,
 }

@@ -1,34 +1,26 @@
-"""Joins the page's files into the one module that a widget can have.
+"""Joins the page's scripts into the one module that a widget can have, without their comments.
 
-A front end loads a widget's module from text, so a relative import in it has nowhere to lead (anywidget #78). The files
-in `static/` are real modules all the same, for readers, `tsc` and tests; here they are put one after another, each after
-what it imports, without their import lines and export words. They share one scope then: top-level names are unique
-among them, which a test checks. Knows nothing of what the files do.
+A front end loads a widget's module from text, so an import in it leads nowhere (anywidget #78). The files in `static/` are
+therefore plain scripts that share one scope, as `tsc` reads them, and one of them exports the widget: put one after another
+they are a module. Lines that are nothing but a comment are left out, since the module is saved with every notebook that keeps
+its widgets.
 """
 
-import re
 from pathlib import Path
-from typing import Final
-
-_IMPORT: Final = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
-_EXPORT: Final = re.compile(r"^export (?=async |class |const |function )", re.MULTILINE)
 
 
-def joined(entry: Path) -> str:
-    """The text of the module at `entry` with everything it imports, directly or not, before it.
+def joined(folder: Path, suffix: str) -> str:
+    """All files of a folder with this suffix as one text.
 
     Raises:
-        OSError: One of the files is not there.
+        OSError: One of them cannot be read.
     """
-    parts: dict[Path, str] = {}
-    _gather(entry, parts)
-    return "\n".join(parts.values())
+    files = sorted(folder.glob(f"*{suffix}"))
+    lines = [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return "\n".join(line for line in lines if line and not _is_comment(line)) + "\n"
 
 
-def _gather(path: Path, parts: dict[Path, str]) -> None:
-    text = path.read_text(encoding="utf-8")
-    for name in _IMPORT.findall(text):
-        imported = path.with_name(f"{name}.js")
-        if imported not in parts:
-            _gather(imported, parts)
-    parts[path] = _EXPORT.sub("", _IMPORT.sub("", text)).strip() + "\n"
+def _is_comment(line: str) -> bool:
+    # A type in a comment before an expression begins a line that is more than a comment.
+    is_block = line.startswith("/*") and ("*/" not in line or line.endswith("*/"))
+    return is_block or line.startswith(("//", "*"))

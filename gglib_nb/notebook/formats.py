@@ -1,9 +1,7 @@
 """Numbers as a person reads them: sizes, rates, durations, percents. Pure; knows nothing of downloads.
 
-The panel's script prints the same numbers beside these, so both follow one table of cases
-(`tests/unit/format_cases.json`), and both round half up: Python's own formatting rounds half to even and
-JavaScript's does not. All but large counts stand in `gglib_nb.domain.units`, where errors and a script's progress
-find them too.
+They follow one table of cases (`tests/unit/format_cases.json`) and round half up; Python's own formatting rounds half to
+even. All but large counts are in `gglib_nb.domain.units`, where errors and a script's progress find them too.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""The downloads that ended, as text, as static HTML and as the page takes them. Pure."""
+"""The downloads that ended, as text and as static HTML. Pure."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -7,7 +7,6 @@ from typing import Final
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.messages import PastItem, plain
 from gglib_nb.notebook.tables import BAD, GOOD, Cell, Column, Row, hint, html_table, text_table
 
 _COLUMNS: Final = (
@@ -40,25 +39,6 @@ def history_text(past: Sequence[PastDownload], width: int | None) -> str:
 def history_html(past: Sequence[PastDownload]) -> str:
     """The same as HTML."""
     return html_table(_COLUMNS, _rows(past), folds=True) + hint(_HINT)
-
-
-def past_items(past: Sequence[PastDownload]) -> list[PastItem]:
-    """The same as the page takes it."""
-    return [
-        {
-            "id": str(one.id),
-            "repo_id": one.id.repo_id,
-            "quantization": plain(one.id.quantization),
-            "outcome": one.outcome.value,
-            "total_bytes": one.total_bytes,
-            "bytes_per_second": one.bytes_per_second,
-            "took_s": one.took_s,
-            "ended_at_s": one.ended_at_s,
-            "was_present": one.was_present,
-            "error": one.error,
-        }
-        for one in past
-    ]
 
 
 def _rows(past: Sequence[PastDownload]) -> list[Row]:

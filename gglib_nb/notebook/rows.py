@@ -56,21 +56,21 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True):
         id: What the kernel is asked for, and the name of the icon.
         label: A word or two, for a button or a menu.
         aria: The same with its object, for a screen reader; empty where the label says it all.
-        confirm: A question to be answered with yes before the kernel is asked; empty where none is needed.
+        confirm: A question to be answered with `yes` before the kernel is asked; empty where none is needed.
+        yes: The label of that answer.
         is_worded: The label is shown beside the icon.
         is_primary: It is what most people want here.
         is_off: It is possible for rows like this one, but not now.
-        url: A web page that it opens instead of asking the kernel; empty for all others.
     """
 
     id: str
     label: str
     aria: str = ""
     confirm: str = ""
+    yes: str = ""
     is_worded: bool = False
     is_primary: bool = False
     is_off: bool = False
-    url: str = ""
 
 
 class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -127,6 +127,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         path: The file that a program opens; empty unless it is here.
         folder: Its folder, with `~` for the home folder.
         code: The lines of Python that load it; empty unless it is here.
+        past_id: Its id among the earlier downloads; empty unless it has ended.
         actions: What can be done with it now, in the order of the buttons.
     """
 
@@ -151,6 +152,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     path: str = ""
     folder: str = ""
     code: str = ""
+    past_id: str = ""
     actions: tuple[Action, ...] = ()
 
 
@@ -271,6 +273,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         path=item.paths[0] if path else "",
         folder=tilde_folder(item.paths[0]) if path else "",
         code=python_lines(item.paths[0], _projector(item)) if path else "",
+        past_id="" if item.ended_at_s is None else f"{item.id} {item.ended_at_s}",
         actions=tuple(_actions(item, name, pending_count, active_count)),
     )
 
@@ -524,13 +527,16 @@ def _actions(item: QueuedDownload, name: str, pending_count: int, active_count: 
             kept = Action("discard", "Delete partial files", f"Delete the partial files of {name}")
             return [action("undo", "Undo", is_worded=True), *([kept] if item.downloaded_bytes else [])]
         case DownloadStatus.COMPLETED:
-            return [*model_actions(name)] if item.paths else []
+            return [*_file_actions(name)] if item.paths else []
 
 
 def model_actions(name: str) -> tuple[Action, ...]:
     """What can be done with a model that is on this disk."""
+    return (Action("loading", "Code", f"Show the code that loads {name}, for each program"), *_file_actions(name))
+
+
+def _file_actions(name: str) -> tuple[Action, ...]:
     return (
-        Action("loading", "Code for other programs", f"Show the code that loads {name}, for each program"),
         Action("verify", "Verify", f"Verify {name}"),
         Action("delete", "Delete", f"Delete {name} from the disk"),
     )
@@ -563,9 +569,7 @@ def header(snapshot: QueueSnapshot) -> Header:
 def counts(snapshot: QueueSnapshot) -> str:
     """How many run, wait and still fit."""
     free = max(0, snapshot.max_size - snapshot.pending_count)
-    paused = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
-    waiting = f"{snapshot.pending_count} waiting" + (f" ({paused} paused)" if paused else "")
-    return f"{snapshot.active_count} active · {waiting} · {plural(free, 'place')} free"
+    return f"{snapshot.active_count} active · {snapshot.pending_count} waiting · {plural(free, 'place')} free"
 
 
 def pace(snapshot: QueueSnapshot) -> list[Fact]:
@@ -621,17 +625,17 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     retry = (Action("retry_all", "Retry all", is_worded=True),) if can_retry else ()
     found = (
         View(id="active", rows=active),
-        View(id="pending", title=f"Up next · {len(waiting)}", rows=waiting),
+        View(id="pending", title="Up next", rows=waiting),
         View(
             id="failed",
-            title=f"Failed · {len(failed)}",
+            title="Failed",
             rows=failed,
             actions=(*retry, _clear("failed", "Clear Failed")),
         ),
-        View(id="completed", title=f"Done · {len(done)}", rows=done, actions=(_clear("completed", "Clear Done"),)),
+        View(id="completed", title="Done", rows=done, actions=(_clear("completed", "Clear Done"),)),
         View(
             id="cancelled",
-            title=f"Cancelled · {len(cancelled)}",
+            title="Cancelled",
             rows=cancelled,
             actions=(_clear("cancelled", "Clear Cancelled"),),
         ),
@@ -685,7 +689,7 @@ def _queue_actions(snapshot: QueueSnapshot) -> list[Action]:
         actions.append(Action("resume_all", "Resume all") if is_resting else Action("pause_all", "Pause all"))
     if number:
         question = f"Cancel {plural(number, 'download')}? Downloaded data is kept."
-        actions.append(Action("cancel_all", "Cancel all", confirm=question))
+        actions.append(Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all"))
     return actions
 
 
@@ -712,4 +716,71 @@ def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
             hint="22:00-07:00",
             is_number=False,
         ),
+    )
+
+
+PANEL_TEXTS: Final = {
+    "label": "GGUF downloads",
+    "title": "Downloads",
+    "list": "Downloads",
+    "models": "Models",
+    "limits": "Limits",
+    "keep": "Keep",
+    "close": "Close",
+    "copied": "Copied",
+    "copy_path": "Copy the path of {name}",
+    "copy_code": "Copy the code that loads {name}",
+    "copy_command": "Copy the command",
+    "folder": "Show the folder of {name} in the file browser",
+    "details": "Details of {name}",
+    "reorder": "Reorder {name}: drag, or press Alt with an arrow key",
+    "row_actions": "Actions for {name}",
+    "progress": "Progress of {name}",
+    "code": "Code that loads {name}",
+    "help_link": "Open its page",
+    "last_seen": "last seen: {counts}",
+    "stopped": "stopped with the kernel",
+    "gone": "The kernel has stopped. This is its last known state. Run the cell again for a live panel.",
+    "gone_at_work": (
+        "The kernel has stopped, and so have its downloads. Downloaded data is kept. To resume them, run %load_ext gglib_nb "
+        "and %gguf in the next kernel."
+    ),
+    "silent": (
+        "The kernel has not answered yet, so this may be out of date. A running cell can delay it. "
+        "If the kernel was restarted, run the cell again."
+    ),
+    "slow": "Waiting for the kernel. A running cell can delay it.",
+    "unanswered": "The kernel stopped before it answered.",
+    "notify": "Notify me when a long download ends",
+    "notification": "GGUF downloads",
+    "empty": "Nothing is queued yet",
+    "empty_hint": "Enter a repository above, or run this in a cell:",
+    "empty_magic": "%gguf queue owner/repo",
+    "empty_call": 'await gglib_nb.get_manager().queue_smart("owner/repo")',
+    "empty_code": "The first command",
+    "field": "Repository on the Hub",
+    "field_hint": "owner/repo or words",
+    "field_title": "A repository, the link of its page, or words to search for",
+    "show": "Show variants",
+    "filter": "Filter",
+    "filter_title": "Narrow the search",
+    "filters": "Filters",
+    "found": "Repositories found",
+    "card": "Open the page of {name} in a new tab",
+    "model_filter": "Part of a name",
+    "model_filter_title": "Show only models whose name contains this",
+    "earlier": "Earlier",
+}
+"""All other words of the page, by name; `{name}` is a row's name."""
+
+
+def no_page_text(at_s: float) -> str:
+    """What is said where no page shows the live panel.
+
+    Args:
+        at_s: Unix time of the data.
+    """
+    return (
+        f"As of {minute(at_s)}. The live panel did not load here: install anywidget where the notebook server runs, "
+        "then reload the page."
     )

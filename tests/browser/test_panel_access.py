@@ -43,7 +43,7 @@ def look_around(panel: PanelPage) -> None:
 
 def suggest(panel: PanelPage) -> None:
     panel.page.get_by_role("combobox").fill("llama")
-    panel.hear("suggest")
+    panel.hear("search")
 
 
 def wider_than_the_panel(panel: PanelPage, width: int) -> list[str]:
@@ -281,7 +281,9 @@ def test_the_texts_of_a_row_do_not_overlap(open_panel, width):
 
 
 def test_moves_pauses_and_cancels_are_announced(open_panel):
-    panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL)))
+    manager = FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL))
+    manager.answers["reorder_queue"] = lambda _name, position: position
+    panel = open_panel(manager)
     live = panel.page.locator("[aria-live=polite] > :last-child")
 
     panel.press(f"Move up {TITLE}")
@@ -292,7 +294,7 @@ def test_moves_pauses_and_cancels_are_announced(open_panel):
     expect(live).to_have_text(f"{TITLE} was cancelled.")
     panel.show_queue(download("owner/first-GGUF:Q8_0"), download(MODEL))
 
-    expect(live).to_have_text(f"{TITLE} waits in the queue again.")
+    expect(live).to_have_text(f"{TITLE} is waiting in the queue again.")
 
 
 def test_what_leaves_the_lists_is_announced(open_panel):
@@ -300,10 +302,10 @@ def test_what_leaves_the_lists_is_announced(open_panel):
     live = panel.page.locator("[aria-live=polite] > :last-child")
 
     panel.press(f"Dismiss {TITLE}")
-    expect(live).to_have_text(f"{TITLE} is off the list.")
+    expect(live).to_have_text(f"{TITLE} was removed from the list.")
     panel.press("Clear Failed")
 
-    expect(live).to_have_text("The list of failures is empty.")
+    expect(live).to_have_text("Failed downloads cleared.")
 
 
 def test_how_many_repositories_were_found_and_what_was_queued_is_announced(open_panel):

@@ -35,7 +35,10 @@ def test_a_button_asks_for_what_it_says(open_panel):
     )
     panel = open_panel(
         FakeManager(
-            download(running, "downloading"), download(waiting), download(resting, "paused"), download(failed, "failed")
+            download(running, "downloading"),
+            download(waiting),
+            download(resting, "paused"),
+            download(failed, "failed", can_retry=True),
         )
     )
 
@@ -97,10 +100,10 @@ def test_a_click_that_waits_for_a_cell_says_so(open_panel):
     panel.is_answering = False
 
     panel.press("Pause model-GGUF Q4_K_M")
-    panel.sees("waiting for the kernel")
+    panel.sees("Waiting for the kernel")
     panel.answer()
 
-    expect(panel.row("model-GGUF")).not_to_contain_text("waiting for the kernel")
+    expect(panel.row("model-GGUF")).not_to_contain_text("Waiting for the kernel")
     assert panel.asked() == [("pause", MODEL)]
 
 
@@ -132,7 +135,7 @@ def test_cancel_all_can_be_thought_better_of(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
 
     panel.press("Cancel all")
-    panel.press("Keep them")
+    panel.press("Keep")
 
     assert panel.asked() == []
     expect(panel.button("Cancel all")).to_be_focused()
@@ -293,16 +296,15 @@ def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel
     panel.press("Limits")
 
     panel.page.get_by_label("Downloads at once").fill("2")
-    panel.page.get_by_label("Connections in all").fill("8")
-    panel.page.get_by_label("Download from").fill("22:00")
-    panel.page.get_by_label("Download until").fill("07:00")
+    panel.page.get_by_label("Connections in total").fill("8")
+    panel.page.get_by_label("Download only between").fill("22-7")
     panel.page.get_by_label("Downloads at once").focus()
     panel.pump()
 
     assert panel.asked() == [
         ("set_max_concurrent", 2),
         ("set_max_connections", 8),
-        ("set_download_hours", "22:00-07:00"),
+        ("set_download_hours", DailyHours.parse("22-7")),
     ]
 
 
@@ -311,8 +313,7 @@ def test_hours_that_are_emptied_are_lifted(open_panel):
     panel = open_panel(FakeManager(download_hours=DailyHours.parse("22-7")))
     panel.press("Limits")
 
-    panel.page.get_by_label("Download from").fill("")
-    panel.page.get_by_label("Download until").fill("")
+    panel.page.get_by_label("Download only between").fill("")
     panel.page.get_by_label("Downloads at once").focus()
     panel.pump()
 
@@ -327,8 +328,7 @@ def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
 
     panel.sees("waiting until 22:00")
     panel.press("Limits")
-    expect(panel.page.get_by_label("Download from")).to_have_value("22:00")
-    expect(panel.page.get_by_label("Download until")).to_have_value("07:00")
+    expect(panel.page.get_by_label("Download only between")).to_have_value("22:00-07:00")
     expect(panel.page.locator(".gglib-pace")).to_contain_text("waiting until 22:00")
 
 
@@ -336,11 +336,11 @@ def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
     panel = open_panel(scenes.choosing())
 
     panel.page.get_by_role("combobox").fill("llama")
-    panel.hear("suggest")
+    panel.hear("search")
     panel.page.keyboard.press("ArrowDown")
     panel.page.keyboard.press("Enter")
     panel.pump()
-    panel.page.get_by_label("Fetch mmproj along").check()
+    panel.page.get_by_label("Also download the vision projector").check()
     panel.press("Download Q4_K_M")
 
     assert panel.manager.asked == [
@@ -420,7 +420,7 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
     panel = open_panel(scenes.done(), permissions=["clipboard-read", "clipboard-write"])
     title = "Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
 
-    panel.press(f"Copy the lines that load {title}")
+    panel.press(f"Copy the code that loads {title}")
 
     assert panel.page.evaluate("navigator.clipboard.readText()").startswith("from llama_cpp import Llama\nllm = Llama(")
 

@@ -22,7 +22,7 @@ DONE = completed(MODEL)
 
 def rows_of(panel: PanelPage) -> list[str]:
     panel.pump()
-    return panel.page.locator(".gglib-past:visible .gglib-name").all_inner_texts()
+    return panel.page.locator(".gglib-earlier .gglib-row:visible .gglib-name").all_inner_texts()
 
 
 def test_what_ended_before_is_one_closed_line_that_opens_to_its_rows(open_panel: OpenPanel) -> None:
@@ -34,7 +34,7 @@ def test_what_ended_before_is_one_closed_line_that_opens_to_its_rows(open_panel:
 
     assert len(rows_of(panel)) == 4
     panel.sees("The line was cut.")
-    panel.sees("was here already")
+    panel.sees("already downloaded")
     panel.press("Earlier · 4")
     assert rows_of(panel) == []
 
@@ -58,7 +58,7 @@ def test_without_a_history_there_is_no_line(open_panel: OpenPanel, answer: objec
     manager.answers["history"] = answer
     panel = open_panel(manager)
 
-    panel.hear("history")
+    panel.hear("earlier")
 
     expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
 

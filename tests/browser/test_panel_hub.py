@@ -101,7 +101,7 @@ def test_a_repository_without_gguf_files_leads_to_what_was_made_of_it(panel: Pan
 def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, field: Locator, hub: DemoHub) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
-    card = panel.page.get_by_role("link", name=f"The card of {LARGE}, in a new tab")
+    card = panel.page.get_by_role("link", name=f"Open the page of {LARGE} in a new tab")
 
     with panel.page.context.expect_page() as opened:
         card.click()
@@ -117,6 +117,7 @@ def test_a_suggestions_card_is_reached_with_the_arrows(panel: PanelPage, field: 
     finds(panel, SMALL, LARGE, SEEING)
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
         panel.page.keyboard.press(key)
+    panel.pump()
     chosen = panel.page.get_by_role("gridcell", selected=True)
 
     expect(chosen).to_have_id(field.get_attribute("aria-activedescendant") or "none")
@@ -144,22 +145,22 @@ def says(panel: PanelPage, text: str) -> None:
 def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_wrong(
     panel: PanelPage, done: Path
 ) -> None:
-    panel.press("Verify small-GGUF Q4_K_M anew")
+    panel.press("Verify small-GGUF Q4_K_M")
     says(panel, "SHA-256 is right")
 
     with done.open("r+b") as file:
         file.seek(200_000)
         file.write(b"damaged")
-    panel.press("Verify small-GGUF Q4_K_M anew")
+    panel.press("Verify small-GGUF Q4_K_M")
 
     says(panel, f"{SMALL}:Q4_K_M is not right.")
-    expect(panel.page.locator(".gglib-path .gglib-message")).to_have_attribute("data-mood", "refused")
+    expect(panel.page.locator(".gglib-row > .gglib-message")).to_have_attribute("data-mood", "bad")
 
 
 @pytest.mark.slow
 def test_a_model_in_the_list_of_models_is_verified_from_the_page(panel: PanelPage, done: Path) -> None:
     panel.press("Models")
-    verify = panel.button(f"Verify {SMALL}:Q4_K_M anew")
+    verify = panel.button(f"Verify {SMALL}:Q4_K_M")
     panel.until(verify.is_visible, "the model")
 
     verify.click()
@@ -227,14 +228,16 @@ def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
     enter(panel, "Move up third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M is number 1 now."))
     panel.until(lambda: stand("first", "third", "second"), "the third before the second")
     enter(panel, "Pause third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M is paused."))
-    enter(panel, "Resume third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M waits in the queue again."))
+    enter(panel, "Resume third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M is waiting in the queue again."))
     enter(panel, "Remove third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M was cancelled."))
-    enter(panel, "Undo third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M waits in the queue again.", times=2))
+    enter(
+        panel, "Undo third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M is waiting in the queue again.", times=2)
+    )
     panel.until(lambda: stand("first", "third", "second"), "the third at its old place")
     # … cancels the one that runs, and has it back …
     go_to(panel, "Details of first Q4_K_M", "ArrowUp")
     enter(panel, "Cancel first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M was cancelled."))
-    enter(panel, "Undo first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M waits in the queue again."))
+    enter(panel, "Undo first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M is waiting in the queue again."))
     hub.set_speed(None)
     manager.sync.join()
     panel.until(lambda: len(panel.page.locator('[data-status="completed"]').all()) == 3, "all three", deadline_s=20)

@@ -1,4 +1,4 @@
-"""Where the bytes of a file stand, and that what nobody sees is not sent."""
+"""Where the bytes of a file are, and that counters are not sent to panels that nobody sees."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardStatus
 from tests.support.fake_manager import FakeManager
-from tests.support.panelpage import OpenPanel
-from tests.support.snapshots import GB, download, shard, shards
+from tests.support.panelpage import OpenPanel, PanelPage
+from tests.support.snapshots import GB, download, shard
 
 pytestmark = pytest.mark.browser
 MODEL = "owner/model-GGUF:Q4_K_M"
@@ -23,7 +23,7 @@ def moving(size: int = 2, **steps: Any) -> QueuedDownload:
 
 def test_an_opened_files_bar_shows_where_its_bytes_stand_and_what_is_verified(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(moving()))
-    panel.hear("sight")
+    panel.hear("look")
 
     panel.show_queue(moving(arrived_steps=(0, 32, 64, 96), verified_steps=32))
 
@@ -35,22 +35,23 @@ def test_an_opened_files_bar_shows_where_its_bytes_stand_and_what_is_verified(op
 
 def test_the_bar_of_a_download_in_one_file_shows_it_without_being_opened(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(moving(1)))
-    panel.hear("sight")
+    panel.hear("look")
 
     panel.show_queue(moving(1, arrived_steps=(0, 32, 64, 96)))
 
     expect(panel.row("model-GGUF").locator("> .gglib-bar .gglib-run")).to_have_count(2)
 
 
-def test_the_kernel_hears_which_rows_are_in_sight_and_which_show_where_bytes_stand(open_panel: OpenPanel) -> None:
-    many = shards("many", [GB] * 9, [GB // 2] * 9)
-    closed = download("owner/closed-GGUF:Q8_0", "downloading", total_bytes=9 * GB, downloaded_bytes=GB, shards=many)
-    panel = open_panel(FakeManager(moving(), closed))
-    panel.hear("sight")
+def test_the_kernel_hears_whether_the_panel_is_in_sight(open_panel: OpenPanel) -> None:
+    panel = open_panel(FakeManager(moving()))
+    panel.hear("look")
 
-    sight = [message for message in panel.sent if message["kind"] == "sight"][-1]
-    assert (sight["is_shown"], sight["rows"]) == (True, [MODEL, "owner/closed-GGUF:Q8_0"])
-    assert sight["mapped"] == [MODEL]
+    assert looks(panel) == [True]
+
+
+def looks(panel: PanelPage) -> list[bool]:
+    """What the page said of whether it is seen, in order."""
+    return [message["is_shown"] for message in panel.sent if message["kind"] == "look"]
 
 
 def test_the_end_of_a_long_download_is_notified_where_nobody_looks_once_a_person_asked_for_it(
@@ -66,7 +67,7 @@ def test_the_end_of_a_long_download_is_notified_where_nobody_looks_once_a_person
         }"""
     )
     panel.press("Limits")
-    panel.page.get_by_label("Tell me when a long download ends").check()
+    panel.page.get_by_label("Notify me when a long download ends").check()
     panel.page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
 
     panel.show_queue(replace(long, status=DownloadStatus.COMPLETED, ended_at_s=1090.0))
@@ -79,18 +80,16 @@ def test_a_panel_that_is_scrolled_away_is_told_nothing_that_only_counts_on_until
 ) -> None:
     panel = open_panel(FakeManager(moving()))
     panel.page.add_style_tag(content="body { padding-bottom: 5000px }")
-    panel.hear("sight")
+    panel.hear("look")
     panel.page.evaluate("scrollTo(0, 4000)")
     panel.page.wait_for_function("scrollY > 3000")
-    while [message for message in panel.sent if message["kind"] == "sight"][-1]["is_shown"]:
-        panel.pump()
+    panel.until(lambda: looks(panel)[-1] is False, "the page is out of sight")
     heard = len(panel.received)
 
     panel.show_queue(replace(moving(), downloaded_bytes=3 * GB))
-    kept = [message for message in panel.received[heard:] if message["kind"] == "delta"]
+    kept = [message for message in panel.received[heard:] if message["kind"] == "changes"]
     panel.page.evaluate("scrollTo(0, 0)")
-    while not [message for message in panel.sent if message["kind"] == "sight"][-1]["is_shown"]:
-        panel.pump()
+    panel.until(lambda: looks(panel)[-1], "the page is in sight")
     panel.pump()
 
     assert kept == []

@@ -1,38 +1,47 @@
-"""The page's files become the one module a widget can have."""
+"""The page's scripts joined into the one module that a widget can have."""
 
 import re
-from collections import Counter
 from pathlib import Path
 
-import pytest
-
-from gglib_nb.notebook import esm
+import gglib_nb.notebook as package
 from gglib_nb.notebook.esm import joined
 
-ENTRY = Path(esm.__file__).parent / "static" / "panel.js"
+STATIC = Path(package.__file__).parent / "static"
+SCRIPTS = sorted(STATIC.glob("*.js"))
 
 
-def test_every_file_stands_after_what_it_imports(tmp_path):
-    (tmp_path / "a.js").write_text('import { c } from "./c.js";\nexport const a = c + 1;\n')
-    (tmp_path / "c.js").write_text("export const c = 1;\n")
-    entry = tmp_path / "entry.js"
-    entry.write_text('import { a } from "./a.js";\nimport {\n  c,\n} from "./c.js";\n\nexport default { a, c };\n')
+def test_the_module_has_one_export_and_no_import():
+    text = joined(STATIC, ".js")
 
-    assert joined(entry) == "const c = 1;\n\nconst a = c + 1;\n\nexport default { a, c };\n"
+    assert re.findall(r"^export \w+", text, re.MULTILINE) == ["export default"]
+    assert not re.search(r"^import ", text, re.MULTILINE)
 
 
-def test_nothing_is_imported_and_one_thing_exported_by_the_panel():
-    text = joined(ENTRY)
+def test_no_name_is_given_twice_at_the_top_of_the_scripts():
+    names = [
+        name
+        for script in SCRIPTS
+        for name in re.findall(r"^(?:async )?(?:const|class|function) (\w+)", script.read_text(), re.MULTILINE)
+    ]
 
-    assert re.findall(r"^(?:import|export)\b.*$", text, re.MULTILINE) == ["export default () => {"]
-
-
-def test_no_name_is_declared_twice_at_the_top_of_the_joined_files():
-    names = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", joined(ENTRY), re.MULTILINE)
-
-    assert [name for name, times in Counter(names).items() if times > 1] == []
+    assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("path", sorted(ENTRY.parent.glob("*.js")), ids=lambda path: path.name)
-def test_every_file_says_first_what_it_is_for(path):
-    assert path.read_text(encoding="utf-8").startswith("/**\n * ")
+def test_comments_and_this_machines_paths_are_left_out():
+    for text in (joined(STATIC, ".js"), joined(STATIC, ".css")):
+        assert not re.search(r"^\s*(//|\*|/\*.*\*/$)", text, re.MULTILINE)
+        assert str(Path.home()) not in text
+
+
+def test_a_comment_begins_and_ends_its_lines_so_that_leaving_it_out_leaves_no_half():
+    for file in [*SCRIPTS, *STATIC.glob("*.css")]:
+        depth = 0
+        for line in file.read_text().splitlines():
+            text = line.strip()
+            assert depth == 0 or text.startswith("*"), (file.name, line)
+            depth += (text.startswith("/*") and "*/" not in text) - (depth > 0 and text.endswith("*/"))
+        assert depth == 0
+
+
+def test_the_saved_page_stays_small():
+    assert len(joined(STATIC, ".js").encode()) + len(joined(STATIC, ".css").encode()) < 95_000

@@ -74,7 +74,7 @@ def test_a_finished_row_has_its_path_and_the_code_that_loads_it():
     row = rows.download_row(completed(MODEL), 0, 0)
 
     assert row.path in row.code
-    assert [action.id for action in row.actions] == ["loading", "verify", "delete"]
+    assert [action.id for action in row.actions] == ["verify", "delete"]
 
 
 def test_an_id_is_in_one_list_the_one_of_now():

@@ -1,318 +1,293 @@
 /**
- * Adding: the field for a repository, what the Hub suggests, and the list of what a repository offers.
+ * Adding: the field for a repository, what the Hub suggests, and the variants that a repository has.
  */
 
-import { h, icon, iconButton, iconLink, mark, pageLink, say } from "./dom.js";
-import { count, size } from "./formats.js";
-import { press } from "./kernel.js";
-import { ageOf, suggestionTags, tagsOf, variantFacts } from "./words.js";
+const SUGGEST_MS = 300;
 
-/** @import { View } from "./kernel.js" */
-/** @import { Suggestion, VariantChoice, VariantList } from "./messages.js" */
-
-const LARGEST = [4, 8, 14, 32, 70];
-const TASKS = ["text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition"];
-
-/** @param {number} billions @returns {[string, string]} */
-const billionsOf = (billions) => [String(billions * 1e9), `up to ${billions} B`];
-
-/** The field for a repository, its suggestions, and the list of what the repository offers. */
-export class Adder {
-  #asked = 0;
+/** What the field is about. */
+class Adder {
+  /** @type {Listing|null} */
+  found = null;
+  /** @type {Listing|null} */
+  offer = null;
+  isFiltering = false;
+  text = "";
+  /** Which suggestion is chosen, and which of its cells: itself, or the link to its page. */
+  row = -1;
+  cell = 0;
+  filters = /** @type {Record<string, string>} */ ({});
+  wanted = /** @type {Set<string>} */ (new Set());
+  id = `gglib-${Math.random().toString(36).slice(2)}`;
   #timer = 0;
-  /** Which suggestion is chosen, and which of its cells: itself, or the link to its card. */
-  #chosen = { row: -1, cell: 0 };
-  /** The text that the message and the offer are about. */
-  #shown = "";
+  #asked = 0;
 
-  /** @param {View} view */
-  constructor(view) {
-    this.view = view;
-    const id = `gglib-${Math.random().toString(36).slice(2)}`;
-    this.input = h("input", {
-      type: "text",
-      id,
-      class: "gglib-field gglib-act",
-      placeholder: "owner/repo or words",
-      title: "A repository, the link of its page, or words to search for",
-      autocomplete: "off",
-      spellcheck: false,
-      role: "combobox",
-      "aria-label": "Repository on the Hub",
-      "aria-autocomplete": "list",
-      "aria-haspopup": "grid",
-      "aria-expanded": "false",
-      "aria-controls": `${id}-list`,
-    });
-    this.submit = h("button", { type: "submit", class: "gglib-button gglib-primary gglib-act" }, "Show variants");
-    this.options = h("div", {
-      id: `${id}-list`,
-      class: "gglib-options",
-      role: "grid",
-      "aria-label": "Repositories found",
-      hidden: true,
-    });
-    // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
-    this.options.addEventListener("mousedown", (event) => event.preventDefault());
-    this.message = h("p", { class: "gglib-message", role: "status" });
-    this.offer = h("section", { class: "gglib-offer", hidden: true });
-    this.alternatives = h("div", { class: "gglib-alternatives", hidden: true });
-    this.filters = this.#filters();
-    const opener = h(
-      "button",
-      { type: "button", class: "gglib-button", "aria-expanded": "false", "aria-label": "Filter", title: "Narrow the search" },
-      icon("filter"),
-      h("span", { class: "gglib-word" }, "Filter"),
-    );
-    opener.addEventListener("click", () => {
-      mark(opener, "aria-expanded", String(!(this.filters.hidden = !this.filters.hidden)));
-      this.view.changed();
-    });
-    const box = h("div", { class: "gglib-search" }, icon("search"), this.input);
-    const form = h("form", { class: "gglib-add" }, box, opener, this.submit);
-    const question = h("div", { class: "gglib-question" }, form, this.filters, this.options);
-    this.element = h("div", { class: "gglib-adder" }, question, this.message, this.alternatives, this.offer);
-    question.addEventListener("focusout", ({ relatedTarget }) => {
-      if (!question.contains(/** @type {Node|null} */ (relatedTarget))) this.#leave();
-    });
-    question.addEventListener("keydown", ({ key }) => key === "Escape" && this.#suggest([]));
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      void this.#show();
-    });
-    this.input.addEventListener("input", () => this.#typed());
-    this.input.addEventListener("keydown", (event) => this.#key(event));
-  }
-
-  /** What a search leaves out. */
-  #filters() {
-    const select = (/** @type {string} */ label, /** @type {[string, string][]} */ choices) => {
-      const options = choices.map(([value, text]) => h("option", { value }, text));
-      const field = h("select", { class: "gglib-field", "aria-label": label }, ...options);
-      field.addEventListener("change", () => this.#narrowed());
-      return field;
-    };
-    this.largest = select("Largest model", [["", "any size"], ...LARGEST.map(billionsOf)]);
-    this.task = select("Task", [["", "any task"], ...TASKS.map((task) => /** @type {[string, string]} */ ([task, task]))]);
-    this.licence = h("input", { type: "text", class: "gglib-field", placeholder: "any licence", "aria-label": "Licence" });
-    this.licence.addEventListener("change", () => this.#narrowed());
-    // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
-    this.licence.addEventListener("keydown", ({ key }) => key === "Enter" && this.#narrowed());
-    const { largest, task, licence } = this;
-    return h("div", { class: "gglib-filters", role: "group", "aria-label": "Filters", hidden: true }, largest, task, licence);
-  }
-
-  #narrowed() {
-    const text = this.input.value.trim();
-    if (text.length >= 2) void this.#search(text);
-  }
-
-  #typed() {
-    clearTimeout(this.#timer);
-    const text = this.input.value.trim();
-    this.#forget();
-    if (text.length < 2) this.#suggest([]);
-    else this.#timer = setTimeout(() => void this.#search(text), 300);
-  }
-
-  /** Who has gone elsewhere is offered nothing any more, also by an answer that comes later. */
-  #leave() {
-    clearTimeout(this.#timer);
-    this.#asked += 1;
-    this.#suggest([]);
-  }
-
-  /** What was said of another text does not stand beside this one. */
-  #forget() {
-    if (this.input.value.trim() === this.#shown) return;
-    this.#shown = "";
-    say(this.message, "");
-    this.offer.hidden = true;
-    this.alternatives.hidden = true;
+  /** @param {PanelView} app */
+  constructor(app) {
+    this.app = app;
   }
 
   /** @param {string} text */
-  async #search(text) {
+  typed(text) {
+    clearTimeout(this.#timer);
+    this.text = text.trim();
+    this.#forget();
+    if (this.text.length < 2) this.#suggest(null);
+    else this.#timer = window.setTimeout(() => void this.#search(), SUGGEST_MS);
+  }
+
+  /** What was said of another text is not said beside this one. */
+  #forget() {
+    this.#asked += 1;
+    this.offer = null;
+    this.app.asking.forget("adder");
+  }
+
+  /** Who has gone elsewhere is offered nothing any more, also by an answer that comes later. */
+  leave() {
+    clearTimeout(this.#timer);
+    this.#asked += 1;
+    this.#suggest(null);
+  }
+
+  async #search() {
     const asked = (this.#asked += 1);
-    // Suggestions are a courtesy: where there are none to be had, the field works without.
-    const filters = {
-      max_parameters: Number(this.largest?.value) || null,
-      task: this.task?.value || null,
-      licence: this.licence?.value.trim() || null,
-    };
-    const found = await this.view.kernel.ask("suggest", { text, ...filters }).catch(() => []);
+    // Suggestions are a courtesy: without them the field works too.
+    const found = await this.app.kernel.ask("search", { text: this.text, ...this.filters }).catch(() => null);
     if (asked === this.#asked) this.#suggest(found);
   }
 
-  /** @param {Suggestion[]} found */
+  /** @param {string} name @param {string} value */
+  narrow(name, value) {
+    this.filters[name] = value;
+    if (this.text.length >= 2) void this.#search();
+  }
+
+  /** @param {Listing|null} found */
   #suggest(found) {
-    this.options.replaceChildren(...found.map((repo, index) => this.#suggestion(repo, `${this.input.id}-${index}`)));
-    this.options.hidden = !found.length;
-    mark(this.input, "aria-expanded", String(found.length > 0));
-    this.#choose(-1, 0);
-    this.#makeRoom();
-    if (found.length) this.view.announce(found.length === 1 ? "1 repository found." : `${found.length} repositories found.`);
-  }
-
-  /** A panel that is short gets as long as its suggestions: outside of it they would not be seen. */
-  #makeRoom() {
-    const panel = /** @type {HTMLElement|null} */ (this.element.closest(".gglib-panel"));
-    if (!panel) return;
-    panel.style.paddingBottom = "";
-    const missing = this.options.getBoundingClientRect().bottom + 8 - panel.getBoundingClientRect().bottom;
-    if (!this.options.hidden && missing > 0) panel.style.paddingBottom = `${missing}px`;
-  }
-
-  /** @param {Suggestion} repo @param {string} id */
-  #suggestion(repo, id) {
-    const parts = [
-      repo.parameter_count === null ? "" : `${count(repo.parameter_count)} parameters`,
-      repo.downloads === null ? "" : `${count(repo.downloads)} downloads`,
-      ageOf(repo.modified_at, Date.now()),
-    ];
-    const tags = suggestionTags(repo).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
-    const name = h(
-      "div",
-      { id, role: "gridcell", class: "gglib-suggestion" },
-      h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, repo.repo_id), ...tags),
-      h("span", { class: "gglib-owner" }, parts.filter(Boolean).join(" · ")),
-    );
-    name.addEventListener("click", () => this.#pick(repo.repo_id));
-    const row = h("div", { role: "row" }, name);
-    if (repo.page_url === null) return row;
-    const link = iconLink("page", `The card of ${repo.repo_id}, in a new tab`, repo.page_url);
-    link.tabIndex = -1;
-    row.append(h("div", { id: `${id}-card`, role: "gridcell" }, link));
-    return row;
-  }
-
-  /** @param {number} row @param {number} cell */
-  #cell = (row, cell) => /** @type {HTMLElement|undefined} */ (this.options.children[row]?.children[cell]);
-
-  /** @param {number} row -1 for none. @param {number} cell */
-  #choose(row, cell) {
-    const chosen = this.#cell(row, cell);
-    this.#chosen = { row, cell };
-    for (const one of this.options.querySelectorAll("[role=gridcell]")) mark(one, "aria-selected", String(one === chosen));
-    mark(this.input, "aria-activedescendant", chosen?.id ?? null);
-  }
-
-  /** Up and down lead from one suggestion to the next, right to its card and left back. @param {KeyboardEvent} event */
-  #key(event) {
-    const { row, cell } = this.#chosen;
-    const rows = this.options.children.length;
-    const above = row > 0 ? row - 1 : rows - 1;
-    /** @type {Record<string, [number, number]>} */
-    const ways = {
-      ArrowDown: [(row + 1) % rows, 0],
-      ArrowUp: [above, 0],
-      ArrowRight: [row, cell + 1],
-      ArrowLeft: [row, cell - 1],
-    };
-    const next = ways[event.key];
-    if (next && this.#cell(...next)) this.#choose(...next);
-    else if (event.key === "Enter" && !event.isComposing) this.#enter();
-    else return;
-    // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
-    event.preventDefault();
-  }
-
-  #enter() {
-    const chosen = this.#cell(this.#chosen.row, this.#chosen.cell);
-    if (chosen) (chosen.querySelector("a") ?? chosen).click();
-    else void this.#show();
+    this.found = found?.rows?.length ? found : null;
+    this.row = -1;
+    if (this.found?.news) this.app.announce(this.found.news);
+    this.app.changed();
   }
 
   /** @param {string} repo */
-  #pick(repo) {
-    this.input.value = repo;
-    void this.#show();
+  pick(repo) {
+    const field = this.app.root.querySelector("input[role=combobox]");
+    if (field instanceof HTMLInputElement) field.value = repo;
+    this.text = repo;
+    void this.show();
   }
 
-  async #show() {
-    this.#leave();
-    const repo_id = this.input.value.trim();
-    if (!repo_id || !this.view.isLive || this.submit.getAttribute("aria-busy") === "true") return;
-    this.#shown = repo_id;
-    this.offer.hidden = true;
-    const refused = (/** @type {{alternatives: string[]}} */ { alternatives }) => this.#point(alternatives ?? []);
-    this.#point([]);
-    /** @type {VariantList|undefined} */
-    const list = await press(this.view, this.submit, this.message, "variants", { repo_id }, { refused });
-    if (list && this.input.value.trim() === repo_id) this.#offer(list);
+  async show() {
+    this.leave();
     this.#forget();
+    const asked = this.#asked;
+    if (!this.text || !this.app.isLive) return;
+    const offer = await this.app.asking.send("adder", "offer", { repo_id: this.text }, "offer");
+    if (asked !== this.#asked) return this.app.asking.forget("adder");
+    this.offer = offer;
+    this.wanted.clear();
+    this.app.changed();
   }
 
-  /** Repositories in the place of one that has no GGUF files. @param {string[]} repos */
-  #point(repos) {
-    const buttons = repos.map((repo) => {
-      const button = h("button", { type: "button", class: "gglib-button gglib-act" }, repo);
-      button.addEventListener("click", () => this.#pick(repo));
-      return button;
-    });
-    this.alternatives.replaceChildren(...buttons);
-    this.alternatives.hidden = !repos.length;
+  /** Up and down lead from one suggestion to the next, right to its page and left back. @param {KeyboardEvent} event */
+  key(event) {
+    const rows = this.found?.rows ?? [];
+    /** @type {Record<string, [number, number]>} */
+    const ways = {
+      ArrowDown: [(this.row + 1) % rows.length, 0],
+      ArrowUp: [this.row > 0 ? this.row - 1 : rows.length - 1, 0],
+      ArrowRight: [this.row, 1],
+      ArrowLeft: [this.row, 0],
+    };
+    const [row, cell] = ways[event.key] ?? [-1, 0];
+    const isThere = rows[row] && (cell === 0 ? this.cell === 1 || !event.key.endsWith("Left") : rows[row]?.link && this.row >= 0);
+    if (isThere) Object.assign(this, { row, cell });
+    else if (event.key === "Enter" && !event.isComposing) this.#enter(rows[this.row]);
+    else if (event.key === "Escape" && this.found) this.leave();
+    else return;
+    // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
+    event.preventDefault();
+    this.app.changed();
   }
 
-  /** @param {VariantList} list */
-  #offer(list) {
-    const close = iconButton("cancel", "Close the list of variants", "");
-    close.addEventListener("click", () => {
-      this.offer.hidden = true;
-      this.input.focus();
-    });
-    const free = list.free_bytes === null ? "" : `${size(list.free_bytes)} free on the disk`;
-    const card = list.page_url === null ? [] : [pageLink(list.page_url, "Its card")];
-    const head = h("header", {}, h("strong", {}, list.repo_id), ...card, h("span", { class: "gglib-owner" }, free), close);
-    const terms =
-      list.accept_url === null
-        ? []
-        : [h("p", { class: "gglib-gate" }, "Its terms have to be accepted first. ", pageLink(list.accept_url))];
-    const boxes = list.companions.map(({ kind, size_bytes }) => {
-      const box = h("input", { type: "checkbox", value: kind, class: "gglib-act" });
-      return h("label", { class: "gglib-companion" }, box, `Fetch ${kind} along (${size(size_bytes)})`);
-    });
-    const wanted = () =>
-      boxes.flatMap((label) => (label.querySelector("input")?.checked ? label.querySelector("input")?.value : []));
-    const lines = list.variants.map((variant) => this.#variant(list, variant, wanted));
-    this.offer.replaceChildren(
-      head,
-      ...terms,
-      ...boxes,
-      h("ul", { class: "gglib-variants", tabIndex: 0, "aria-label": `Variants of ${list.repo_id}` }, ...lines),
-    );
-    this.offer.hidden = false;
-    this.view.changed();
+  /** @param {Row|undefined} chosen */
+  #enter(chosen) {
+    if (!chosen) void this.show();
+    else if (this.cell === 0) this.pick(chosen.id);
+    else /** @type {HTMLElement|null} */ (this.app.root.querySelector(`#${this.id}-${this.row}-page a`))?.click();
   }
+}
 
-  /** @param {VariantList} list @param {VariantChoice} variant @param {() => (string|undefined)[]} wanted */
-  #variant({ repo_id, revision }, variant, wanted) {
-    const name = variant.label ?? variant.key;
-    const message = h("p", { class: "gglib-message", role: "status" });
-    const kind = variant.is_recommended ? "gglib-primary" : "";
-    const button = h(
+/** @param {PanelView} app */
+function adderOf(app) {
+  const { adder } = app;
+  const place = app.place("adder");
+  const question = { class: "gglib-question", onfocusout: (/** @type {FocusEvent} */ event) => {
+    const { currentTarget, relatedTarget } = event;
+    if (!(/** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)))) adder.leave();
+  } };
+  return h(
+    "div",
+    { key: "adder", class: "gglib-adder" },
+    h("div", question, fieldOf(app), adder.isFiltering && filtersOf(app), suggestionsOf(app)),
+    h("p", { class: "gglib-message", role: "status", "data-mood": place.mood || null }, place.text),
+    place.alternatives.length > 0 &&
+      h(
+        "div",
+        { class: "gglib-alternatives" },
+        place.alternatives.map((repo) => h("button", { key: repo, type: "button", class: "gglib-button", onclick: () => adder.pick(repo) }, repo)),
+      ),
+    adder.offer && offerOf(app, adder.offer),
+  );
+}
+
+/** @param {PanelView} app */
+function fieldOf(app) {
+  const { adder, texts, isLive } = app;
+  const isBusy = app.place("adder").busy.length > 0;
+  const chosen = adder.row < 0 ? null : `${adder.id}-${adder.row}${adder.cell ? "-page" : ""}`;
+  const submit = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    if (!isBusy) void adder.show();
+  };
+  const filter = () => {
+    adder.isFiltering = !adder.isFiltering;
+    app.changed();
+  };
+  return h(
+    "form",
+    { class: "gglib-add", onsubmit: submit },
+    h(
+      "div",
+      { class: "gglib-search" },
+      icon("search"),
+      h("input", {
+        type: "text",
+        class: "gglib-field",
+        placeholder: texts.field_hint,
+        title: texts.field_title,
+        autocomplete: "off",
+        spellcheck: "false",
+        role: "combobox",
+        disabled: !isLive,
+        "aria-label": texts.field,
+        "aria-autocomplete": "list",
+        "aria-haspopup": "grid",
+        "aria-expanded": String(adder.found !== null),
+        "aria-controls": `${adder.id}-list`,
+        "aria-activedescendant": chosen,
+        oninput: (/** @type {Event} */ event) => adder.typed(/** @type {HTMLInputElement} */ (event.target).value),
+        onkeydown: (/** @type {KeyboardEvent} */ event) => adder.key(event),
+      }),
+    ),
+    h(
       "button",
-      { type: "button", class: `gglib-button gglib-act ${kind}`, "aria-label": `Download ${name}` },
-      "Download",
-    );
-    button.disabled = !variant.is_complete;
-    button.addEventListener("click", async () => {
-      const fields = { repo_id, quantization: variant.key, revision, companions: wanted() };
-      if (!(await press(this.view, button, message, "queue", fields))) return;
-      button.replaceChildren(icon("check"), "In the queue");
-      mark(button, "aria-label", `In the queue: ${name}`);
-      this.view.announce(`${name} of ${repo_id} is in the queue.`);
-    });
-    const tags = tagsOf(variant).map(([text, mood]) => h("span", { class: "gglib-tag", "data-mood": mood }, text));
-    const facts = variantFacts(variant);
+      { key: "filter", type: "button", class: "gglib-button", title: texts.filter_title, "aria-label": texts.filter, "aria-expanded": String(adder.isFiltering), onclick: filter },
+      icon("filter"),
+      h("span", { class: "gglib-word" }, texts.filter),
+    ),
+    h(
+      "button",
+      { key: "show", type: "submit", class: "gglib-button gglib-primary", "aria-busy": isBusy ? "true" : null, "aria-disabled": isLive ? null : "true" },
+      h("span", {}, texts.show),
+    ),
+  );
+}
+
+/** @param {PanelView} app */
+function filtersOf({ adder, texts, model }) {
+  const fields = model.get("snapshot").filters.map(({ id, label, hint, choices }) => {
+    const value = adder.filters[id] ?? "";
+    const set = (/** @type {Event} */ event) => adder.narrow(id, /** @type {HTMLInputElement} */ (event.target).value);
+    // Enter alone makes no change inside a cell of JupyterLab.
+    const enter = (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && set(event);
+    const common = { key: id, class: "gglib-field", "aria-label": label, onchange: set };
+    if (!choices) return h("input", { ...common, type: "text", placeholder: hint, onkeydown: enter });
+    const options = [["", hint], ...choices].map(([one, text]) => h("option", { value: one, selected: one === value }, text));
+    return h("select", common, options);
+  });
+  return h("div", { class: "gglib-filters", role: "group", "aria-label": texts.filters }, fields);
+}
+
+/** @param {PanelView} app */
+function suggestionsOf(app) {
+  const { adder, texts } = app;
+  const rows = (adder.found?.rows ?? []).map((row, at) => {
+    const isChosen = (/** @type {number} */ cell) => String(at === adder.row && cell === adder.cell);
+    const page = row.link && iconLink("page", app.say("card", row.name ?? ""), row.link, { tabindex: -1 });
     return h(
-      "li",
-      {},
-      h("span", { class: "gglib-name", title: variant.key }, name),
-      h("span", { class: "gglib-amount" }, size(variant.size_bytes)),
-      h("span", { class: "gglib-tags" }, ...tags, h("span", { class: "gglib-owner" }, facts)),
-      button,
-      message,
+      "div",
+      { key: row.id, role: "row" },
+      h(
+        "div",
+        { id: `${adder.id}-${at}`, role: "gridcell", class: "gglib-suggestion", "aria-selected": isChosen(0), onclick: () => adder.pick(row.id) },
+        h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, row.title ?? ""), factsOf(row.lines ?? [], "gglib-tag")),
+        h("span", { class: "gglib-owner" }, row.note ?? ""),
+      ),
+      page && h("div", { id: `${adder.id}-${at}-page`, role: "gridcell", "aria-selected": isChosen(1) }, page),
     );
-  }
+  });
+  return h(
+    "div",
+    {
+      id: `${adder.id}-list`,
+      class: "gglib-options",
+      role: "grid",
+      "aria-label": texts.found,
+      hidden: !rows.length,
+      // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
+      onmousedown: (/** @type {Event} */ event) => event.preventDefault(),
+    },
+    rows,
+  );
+}
+
+/** @param {PanelView} app @param {Listing} offer */
+function offerOf(app, offer) {
+  const { adder, texts } = app;
+  const { view, rows = [], link, warning, warning_link = "", choices = [], revision = null } = offer;
+  const close = () => {
+    adder.offer = null;
+    app.changed();
+    /** @type {HTMLElement|null} */ (app.root.querySelector("input[role=combobox]"))?.focus();
+  };
+  const fields = (/** @type {Row} */ { id }) => ({ repo_id: view.title, key: id, revision, choices: [...adder.wanted] });
+  return h(
+    "section",
+    { class: "gglib-offer", "aria-label": view.title },
+    h(
+      "header",
+      {},
+      h("strong", {}, view.title ?? ""),
+      link && pageLink(link, texts.help_link ?? ""),
+      h("span", { class: "gglib-owner" }, view.note ?? ""),
+      h("button", { type: "button", class: "gglib-icon-button", title: texts.close, "aria-label": texts.close, onclick: close }, icon("cancel")),
+    ),
+    warning && h("p", { class: "gglib-gate" }, warning, " ", pageLink(warning_link, texts.help_link ?? "")),
+    choices.map(({ id, label }) => {
+      const choose = (/** @type {Event} */ event) =>
+        /** @type {HTMLInputElement} */ (event.target).checked ? adder.wanted.add(id) : adder.wanted.delete(id);
+      return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange: choose }), label);
+    }),
+    h(
+      "ul",
+      { class: "gglib-variants", tabindex: 0, "aria-label": view.title },
+      rows.map((row) => variantOf(app, row, () => fields(row))),
+    ),
+  );
+}
+
+/** @param {PanelView} app @param {Row} row @param {() => {[name: string]: unknown}} fields */
+function variantOf(app, row, fields) {
+  const at = `offer ${row.id}`;
+  return h(
+    "li",
+    { key: row.id },
+    h("span", { class: "gglib-name", title: row.id }, row.title ?? ""),
+    h("span", { class: "gglib-amount" }, row.measure ?? ""),
+    h("span", { class: "gglib-tags" }, factsOf(row.lines ?? [], "gglib-tag"), row.note && h("span", { class: "gglib-owner" }, row.note)),
+    (row.actions ?? []).map((action) => actionButton(app, at, action, fields)),
+    below(app, at, row.name ?? "", fields),
+  );
 }

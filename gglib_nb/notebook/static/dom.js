@@ -1,36 +1,15 @@
 /**
- * Small builders of elements. Text from outside reaches the page through `textContent` only.
+ * One keyed renderer: a view is written down as a tree, and the document is brought to it. Elements with the same key stay, and
+ * with them focus, selection and scrolling. Text from outside reaches the page as text nodes only.
  */
-
-import { percent } from "./formats.js";
-
-/**
- * An element. Properties are set; `class`, `role`, `for` and what has a hyphen become attributes.
- * @template {keyof HTMLElementTagNameMap} T
- * @param {T} tag @param {Record<string, any>} properties @param {(Node|string)[]} children
- * @returns {HTMLElementTagNameMap[T]}
- */
-export function h(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || ["class", "role", "for"].includes(name)) node.setAttribute(name, value);
-    else /** @type {any} */ (node)[name] = value;
-  }
-  // Without the attribute JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
-  if (node.tabIndex >= 0 || "tabIndex" in properties) node.setAttribute("data-lm-suppress-shortcuts", "true");
-  node.append(...children);
-  return node;
-}
 
 /** Strokes on a grid of 16. @type {Record<string, string>} */
-export const ICONS = {
+const ICONS = {
   pause: "M5.5 3.5v9M10.5 3.5v9",
   paused: "M6 4.5v7M10 4.5v7",
   resume: "M5 3l7.5 5L5 13z",
   cancel: "M4 4l8 8M12 4l-8 8",
   run_now: "M3.5 3l5.5 5L3.5 13zM11.5 3.5v9",
-  discard: "M3 4.5h10M6.5 4.5v-2h3v2M4.5 4.5l.6 9h5.8l.6-9M6.8 7v4M9.2 7v4",
-  remove: "M4 4l8 8M12 4l-8 8",
   retry: "M13 8a5 5 0 1 1-1.6-3.7M13 2.2v3h-3",
   up: "M8 13V3.5M4 7.2L8 3.2l4 4",
   down: "M8 3v9.5M4 8.8l4 4 4-4",
@@ -39,7 +18,6 @@ export const ICONS = {
   open: "M4 6l4 4 4-4",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   code: "M5.5 4.5L2 8l3.5 3.5M10.5 4.5L14 8l-3.5 3.5",
-  check: "M3 8.5l3.4 3.4L13 4.6",
   completed: "M3 8.5l3.4 3.4L13 4.6",
   grip: "M6 3.5v.01M10 3.5v.01M6 8v.01M10 8v.01M6 12.5v.01M10 12.5v.01",
   downloading: "M8 2.5v8M4.5 7.2L8 10.7l3.5-3.5M3 13.5h10",
@@ -55,94 +33,138 @@ export const ICONS = {
   filter: "M2.5 4h11M4.5 8h7M6.5 12h3",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
+/** Actions that share an icon with another one. @type {Record<string, string>} */
+const SAME_ICON = { remove: "cancel", dismiss: "cancel", discard: "delete", loading: "code", repair: "retry", update: "downloading" };
 
-/** @param {string} name */
-export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("class", "gglib-icon");
-  path.setAttribute("d", ICONS[name] ?? "");
-  svg.append(path);
-  return svg;
+/** What a person or the browser changes by itself, so it is a property. */
+const PROPERTIES = new Set(["value", "checked", "disabled", "hidden"]);
+
+/** What was drawn last, and under which key. @type {WeakMap<Node, Node_|string>} */
+const drawn = new WeakMap();
+/** @type {WeakMap<Node, string>} */
+const keys = new WeakMap();
+
+/**
+ * A part of a tree. `key` tells it from its siblings, `memo` lists all it depends on, `on…` are handlers, `style` is an object.
+ * @param {string} tag @param {Record<string, any>|null} props @param {any[]} children @returns {Node_}
+ */
+function h(tag, props = null, ...children) {
+  const kept = children.flat(3).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
+  return { tag, props: props ?? {}, children: kept };
 }
 
-/** A button that shows an icon and says its label. @param {string} name @param {string} label @param {string} kind */
-export function iconButton(name, label, kind = "gglib-act") {
-  return h(
-    "button",
-    { type: "button", class: `gglib-icon-button ${kind}`, title: label, "aria-label": label },
+/** Brings what is in an element to this tree. @param {Node} parent @param {(Node_|string)[]} children */
+function patch(parent, children) {
+  const spare = new Map([...parent.childNodes].map((node) => [keys.get(node), node]));
+  const counts = /** @type {Map<string, number>} */ (new Map());
+  const nodes = children.map((child) => {
+    const key = keyOf(child, counts);
+    const known = spare.get(key);
+    const node = known && isSameKind(known, child) ? known : made(child);
+    if (node === known) spare.delete(key);
+    keys.set(node, key);
+    update(node, child);
+    return node;
+  });
+  for (const node of spare.values()) /** @type {ChildNode} */ (node).remove();
+  let cursor = parent.firstChild;
+  for (const node of nodes) {
+    if (node === cursor) cursor = cursor.nextSibling;
+    else parent.insertBefore(node, cursor);
+  }
+}
+
+/** @param {Node_|string} child @param {Map<string, number>} counts */
+function keyOf(child, counts) {
+  if (typeof child === "object" && child.props.key !== undefined) return `=${child.props.key}`;
+  const kind = typeof child === "object" ? `${child.tag}.${child.props.class ?? ""}` : "text";
+  const number = (counts.get(kind) ?? 0) + 1;
+  counts.set(kind, number);
+  return `${kind} ${number}`;
+}
+
+/** @param {Node} node @param {Node_|string} child */
+function isSameKind(node, child) {
+  return typeof child === "object" ? node.nodeName.toLowerCase() === child.tag : node.nodeType === Node.TEXT_NODE;
+}
+
+/** @param {Node_|string} child @returns {Node} */
+function made(child) {
+  if (typeof child !== "object") return document.createTextNode(String(child));
+  const isDrawing = child.tag === "svg" || child.tag === "path";
+  return isDrawing ? document.createElementNS("http://www.w3.org/2000/svg", child.tag) : document.createElement(child.tag);
+}
+
+/** @param {Node} node @param {Node_|string} child */
+function update(node, child) {
+  if (typeof child !== "object") {
+    if (node.nodeValue !== String(child)) node.nodeValue = String(child);
+    return;
+  }
+  const before = drawn.get(node);
+  const old = typeof before === "object" ? before.props : {};
+  if (child.props.memo && old.memo && isEqual(child.props.memo, old.memo)) return;
+  drawn.set(node, child);
+  const element = /** @type {HTMLElement} */ (node);
+  for (const name of Object.keys({ ...old, ...child.props })) setProperty(element, name, child.props[name], old[name]);
+  // Without it JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
+  if (element.tabIndex >= 0) setProperty(element, "data-lm-suppress-shortcuts", "true", undefined);
+  patch(element, child.children);
+}
+
+/** @param {HTMLElement} element @param {string} name @param {any} value @param {any} old */
+function setProperty(element, name, value, old) {
+  if (name === "key" || name === "memo") return;
+  if (name === "style") {
+    for (const [part, text] of Object.entries({ ...value })) if (text !== old?.[part]) element.style.setProperty(part, text);
+  } else if (name.startsWith("on")) {
+    // Without a result: `false` would keep the browser from doing its part.
+    /** @type {any} */ (element)[name] = value ? (/** @type {Event} */ event) => void value(event) : null;
+  }
+  else if (value === old) return;
+  // What a person is typing is not overwritten.
+  else if (name === "value" && element.matches(":focus")) return;
+  else if (PROPERTIES.has(name)) /** @type {any} */ (element)[name] = value ?? false;
+  else if (value === null || value === undefined || value === false) element.removeAttribute(name);
+  else element.setAttribute(name, value === true ? "" : String(value));
+}
+
+/** @param {any[]} one @param {any[]} other */
+const isEqual = (one, other) => one.length === other.length && one.every((part, at) => part === other[at]);
+
+/** @param {string} id */
+const icon = (id) =>
+  h("svg", { class: "gglib-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: ICONS[SAME_ICON[id] ?? id] ?? "" }));
+
+/** A list of pieces with their moods. @param {Fact[]} facts @param {string} name Their class. */
+const factsOf = (facts, name = "") => facts.map(({ text, mood }) => h("span", { class: name || null, "data-mood": mood ?? null }, text));
+
+/** Only a web address becomes one. @param {string} url @param {string} text */
+function pageLink(url, text) {
+  const href = /^https?:\/\//.test(url) ? url : null;
+  return h("a", { class: "gglib-link", target: "_blank", rel: "noopener noreferrer", href }, text);
+}
+
+/** @param {string} name Its icon. @param {string} label @param {string} url @param {Record<string, any>} more */
+const iconLink = (name, label, url, more = {}) =>
+  h(
+    "a",
+    { class: "gglib-icon-button", target: "_blank", rel: "noopener noreferrer", title: label, "aria-label": label, href: url, ...more },
     icon(name),
   );
-}
 
-/** A link that shows an icon and says its label; it opens beside this page. @param {string} name @param {string} label @param {string} url */
-export function iconLink(name, label, url) {
-  const link = h("a", { class: "gglib-icon-button", target: "_blank", rel: "noopener noreferrer", title: label, "aria-label": label });
-  link.href = url;
-  link.append(icon(name));
-  return link;
-}
+/** A name that keeps its end where it does not fit. @param {string} name @param {number} at */
+const cutName = (name, at) => [h("span", { key: 1 }, name.slice(0, at)), h("span", { key: 2 }, name.slice(at))];
 
-/** Writes only what changed, so that a tick repaints digits and nothing else. @param {Element} node @param {string} text */
-export function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-/** @param {Element} node @param {string} name @param {string|null} value */
-export function mark(node, name, value) {
-  if (value === null) node.removeAttribute(name);
-  else if (node.getAttribute(name) !== value) node.setAttribute(name, value);
-}
-
-/** @param {string} label */
-export function progressBar(label) {
-  return h(
-    "div",
-    { class: "gglib-bar", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100" },
-  );
-}
-
-/** How far it is, for who does not see it. @param {HTMLElement} bar @param {number|null} part */
-export function sayPart(bar, part) {
-  mark(bar, "aria-valuenow", part === null ? null : String(Math.floor(part * 100)));
-  mark(bar, "aria-valuetext", part === null ? "unknown" : percent(part));
-}
-
-/** Only a web address becomes one. @param {HTMLAnchorElement} link @param {string} url */
-export function aim(link, url) {
-  if (/^https?:\/\//.test(url) && link.getAttribute("href") !== url) link.href = url;
-}
-
-/** @param {string} url @param {string} text */
-export function pageLink(url, text = "Open its page") {
-  const link = h("a", { class: "gglib-link", target: "_blank", rel: "noopener noreferrer" }, text);
-  aim(link, url);
-  return link;
-}
+/** A path that keeps its file's name. @param {string} path */
+const cutPath = (path) => cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
 
 /** The clipboard, also where a hub is served over plain HTTP. @param {string} text */
 async function copy(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
-  const area = h("textarea", { value: text, class: "gglib-offscreen" });
-  document.body.append(area);
+  const area = document.body.appendChild(document.createElement("textarea"));
+  area.value = text;
   area.select();
   document.execCommand("copy");
   area.remove();
-}
-
-/** @param {string} label @param {() => string} text @param {string} name Its icon. */
-export function copyButton(label, text, name = "copy") {
-  const button = iconButton(name, label, "gglib-copy");
-  button.addEventListener("click", async () => {
-    await copy(text());
-    button.replaceChildren(icon("check"));
-    mark(button, "aria-label", "Copied");
-    setTimeout(() => {
-      button.replaceChildren(icon(name));
-      mark(button, "aria-label", label);
-    }, 1500);
-  });
-  return button;
 }

@@ -1,145 +1,144 @@
 /**
- * The panel's head: totals, limits, cancel all, and the rate of the last minute and a half as a line.
+ * What is above the lists: totals, the rate of the last minute and a half as a line, limits, and lines about the queue as a whole.
  */
 
-import { h, icon, mark, say } from "./dom.js";
-import { plural, rate } from "./formats.js";
-import { press } from "./kernel.js";
-import { Limits } from "./limits.js";
-import { ACTIVE, PENDING } from "./state.js";
-import { known, left } from "./words.js";
-
-/** @import { View } from "./kernel.js" */
-/** @import { PanelState } from "./messages.js" */
-
 const SAMPLES = 90;
+const NOTIFIES = "gglib_nb notifies";
 
-/** Totals, limits, cancel all, and the rate of the last minute and a half as a line. */
-export class Header {
-  #rates = /** @type {number[]} */ ([]);
-
-  /** @param {View} view */
-  constructor(view) {
-    this.view = view;
-    this.counts = h("span", { class: "gglib-counts" });
-    this.rate = h("span", { class: "gglib-rate" });
-    this.eta = h("span", { class: "gglib-eta" });
-    this.message = h("p", { class: "gglib-message", role: "status" });
-    this.graph = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    mark(this.graph, "viewBox", `0 0 ${SAMPLES - 1} 20`);
-    mark(this.graph, "preserveAspectRatio", "none");
-    mark(this.graph, "class", "gglib-graph");
-    mark(this.graph, "aria-hidden", "true");
-    const path = () => this.graph.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-    this.area = path();
-    this.curve = path();
-    this.limits = new Limits(view, this.message);
-    const opener = h(
-      "button",
-      { type: "button", class: "gglib-button", "aria-expanded": "false" },
-      icon("limits"),
-      "Limits",
-    );
-    opener.addEventListener("click", () =>
-      mark(opener, "aria-expanded", String(!(this.limits.element.hidden = !this.limits.element.hidden))),
-    );
-    this.models = h(
-      "button",
-      { type: "button", class: "gglib-button", "aria-pressed": "false" },
-      icon("models"),
-      "Models",
-    );
-    this.models.addEventListener("click", () => view.showModels(this.models.getAttribute("aria-pressed") !== "true"));
-    this.pause = h("button", { type: "button", class: "gglib-button gglib-act" }, "Pause all");
-    this.pause.addEventListener("click", () =>
-      press(view, this.pause, this.message, this.pause.dataset.asks ?? "pause_all"),
-    );
-    this.cancel = h("button", { type: "button", class: "gglib-button gglib-act" }, "Cancel all");
-    this.confirm = this.#confirm();
-    this.cancel.addEventListener("click", () => this.#ask(Boolean(this.confirm.hidden)));
-    this.totals = h(
+/** @param {PanelView} app @param {Header} header */
+function headerOf(app, header) {
+  const { texts } = app;
+  const counts = app.isLive ? header.counts : app.say("last_seen", header.counts);
+  const pace = app.fresh(header.pace ?? []).map(({ text }) => text);
+  return h(
+    "header",
+    { key: "header", class: "gglib-header" },
+    h(
       "div",
       { class: "gglib-totals" },
-      h("strong", { role: "heading", "aria-level": "2" }, "Downloads"),
-      this.counts,
-    );
-    this.element = h(
-      "header",
-      { class: "gglib-header" },
-      this.totals,
-      this.graph,
-      h("div", { class: "gglib-pace" }, this.rate, this.eta),
-      h("div", { class: "gglib-actions" }, this.models, opener, this.pause, this.cancel),
-      this.confirm,
-      this.limits.element,
-      this.message,
-    );
-  }
+      h("strong", { role: "heading", "aria-level": "2" }, texts.title),
+      // The summary takes the place of counts that say nothing, so that the end of a run moves nothing.
+      (!header.summary || header.has_work) && h("span", { class: "gglib-counts" }, counts),
+      header.summary && h("p", { class: "gglib-summary", role: "status", "data-mood": header.mood ?? null }, header.summary),
+    ),
+    h(
+      "svg",
+      { class: "gglib-graph", viewBox: `0 0 ${SAMPLES - 1} 20`, preserveAspectRatio: "none", "aria-hidden": "true" },
+      h("path", { key: "area", d: app.graph && `${app.graph.line}L${SAMPLES - 1} 20L${app.graph.start} 20Z` }),
+      h("path", { key: "line", d: app.graph && app.graph.line }),
+    ),
+    h(
+      "div",
+      { class: "gglib-pace" },
+      h("span", { class: "gglib-rate" }, app.isFresh ? (header.rate ?? "") : ""),
+      h("span", { class: "gglib-eta" }, pace.join(" · ")),
+    ),
+    h(
+      "div",
+      { class: "gglib-actions" },
+      toggle("models", texts.models ?? "", app.isModels, () => app.showModels(!app.isModels), "aria-pressed"),
+      toggle("limits", texts.limits ?? "", app.isLimits, () => app.toggleLimits(), "aria-expanded"),
+      (header.actions ?? []).map((action) => actionButton(app, "queue", action, () => ({ action: action.id }))),
+    ),
+    below(app, "queue", "", ({ id }) => ({ action: id })),
+    app.isLimits && limits(app, header.fields ?? []),
+  );
+}
 
-  #confirm() {
-    this.question = h("span", {});
-    const yes = h("button", { type: "button", class: "gglib-button gglib-danger gglib-act" }, "Yes, cancel all");
-    const no = h("button", { type: "button", class: "gglib-button" }, "Keep them");
-    yes.addEventListener("click", async () => {
-      await press(this.view, yes, this.message, "cancel_all");
-      this.#ask(false);
-    });
-    no.addEventListener("click", () => this.#ask(false));
-    const box = h(
-      "span",
-      { class: "gglib-confirm", role: "group", "aria-label": "Cancel all downloads?", hidden: true },
-      this.question,
-      yes,
-      no,
-    );
-    box.addEventListener("keydown", (event) => event.key === "Escape" && this.#ask(false));
-    return box;
-  }
+/** @param {string} name @param {string} label @param {boolean} isOn @param {() => void} onclick @param {string} state */
+const toggle = (name, label, isOn, onclick, state) =>
+  h("button", { key: name, type: "button", class: "gglib-button", [state]: String(isOn), onclick }, icon(name), label);
 
-  /** @param {boolean} isAsking */
-  #ask(isAsking) {
-    const { active_count, pending_count } = this.view.state().queue;
-    if (this.question)
-      say(this.question, `Cancel ${plural(active_count + pending_count, "download")}? What arrived is kept.`);
-    this.confirm.hidden = !isAsking;
-    mark(this.cancel, "aria-expanded", String(isAsking));
-    if (isAsking) this.confirm.querySelector("button")?.focus();
-    else this.cancel.focus();
-  }
+/** The rates of the last minute and a half as a line; null for none. @param {number[]} rates */
+function graphOf(rates) {
+  if (rates.length < 3 || !rates.some((one) => one > 0)) return null;
+  const most = Math.max(...rates);
+  const start = SAMPLES - rates.length;
+  return { start, line: `M${rates.map((one, at) => `${start + at} ${(19 - (one / most) * 17).toFixed(1)}`).join("L")}` };
+}
 
-  /** @param {PanelState} state */
-  update({ queue, items }) {
-    const room = Math.max(0, queue.max_size - queue.pending_count);
-    const { isLive } = this.view;
-    const isBusy = queue.active_count > 0 && isLive;
-    const counts = `${queue.active_count} active · ${queue.pending_count} waiting`;
-    say(this.counts, isLive ? `${counts} · room for ${room}` : `last seen: ${counts}`);
-    const limit = queue.bandwidth_limit_bytes_per_second;
-    say(this.rate, isBusy ? known(queue.bytes_per_second, rate) : "");
-    const isLimited = limit === null ? "" : `limited to ${rate(limit)}`;
-    // The sum of guesses is one: it waits for the first of the downloads that says how long it takes.
-    const isForeseen = isBusy && Object.values(items).some(({ eta_seconds }) => eta_seconds !== null);
-    const held = queue.waits_until ? `waiting until ${queue.waits_until}` : "";
-    say(this.eta, [isForeseen ? left(queue.eta_seconds) : "", isLimited, held].filter(Boolean).join(" · "));
-    const live = Object.values(items).filter(({ status }) => [...ACTIVE, ...PENDING].includes(status));
-    const isResting = live.length > 0 && live.every(({ status }) => status === "paused");
-    this.pause.hidden = live.length < 2;
-    this.pause.dataset.asks = isResting ? "resume_all" : "pause_all";
-    say(this.pause, isResting ? "Resume all" : "Pause all");
-    if (this.confirm.hidden) this.cancel.hidden = !queue.active_count && !queue.pending_count;
-    this.limits.update(queue);
-  }
+/** Each field asks the kernel for itself, once it is left or Enter is pressed, and shows what holds. @param {PanelView} app @param {Field[]} fields */
+function limits(app, fields) {
+  const set = (/** @type {Event} */ { target }, /** @type {Field} */ { id, value }) => {
+    const input = /** @type {HTMLInputElement} */ (target);
+    if (input.value === (input.dataset.asked ?? value)) return;
+    input.dataset.asked = input.value;
+    void app.asking.send("limits", id, { id, value: input.value }, "set");
+  };
+  const shown = (/** @type {HTMLInputElement} */ input, /** @type {Field} */ { value }) => {
+    if (input.dataset.asked === undefined && input.value !== value) input.value = value;
+  };
+  return h(
+    "div",
+    { class: "gglib-limits", role: "group", "aria-label": app.texts.limits },
+    fields.map((field) =>
+      h(
+        "label",
+        { key: field.id },
+        field.label,
+        h("input", {
+          class: "gglib-field",
+          type: "text",
+          inputmode: field.is_number === false ? null : "decimal",
+          placeholder: field.hint ?? null,
+          disabled: !app.isLive,
+          value: field.value,
+          onchange: (/** @type {Event} */ event) => set(event, field),
+          // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
+          onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && set(event, field),
+          onfocus: (/** @type {Event} */ { target }) => delete (/** @type {HTMLElement} */ (target).dataset.asked),
+          onblur: (/** @type {Event} */ { target }) => shown(/** @type {HTMLInputElement} */ (target), field),
+        }),
+      ),
+    ),
+    below(app, "limits", "", () => ({})),
+    typeof Notification !== "undefined" &&
+      h(
+        "label",
+        { key: "notify", class: "gglib-companion" },
+        h("input", { type: "checkbox", checked: app.notifies, onchange: (/** @type {Event} */ event) => app.askToNotify(event) }),
+        app.texts.notify,
+      ),
+  );
+}
 
-  /** Once a second. */
-  sample() {
-    if (!this.view.isLive) return;
-    const { bytes_per_second, active_count } = this.view.state().queue;
-    this.#rates = [...this.#rates, active_count ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
-    const most = Math.max(...this.#rates, 1);
-    const start = SAMPLES - this.#rates.length;
-    const points = this.#rates.map((one, index) => `${start + index} ${(19 - (one / most) * 17).toFixed(1)}`);
-    const line = this.#rates.length > 2 && this.#rates.some((one) => one > 0) ? `M${points.join("L")}` : "";
-    mark(this.curve, "d", line);
-    mark(this.area, "d", line && `${line}L${SAMPLES - 1} 20L${start} 20Z`);
+/** Lines about the queue as a whole. @param {PanelView} app @param {Notice[]} notices */
+function noticesOf(app, notices) {
+  const lines = notices.map(({ kind, text, action }) =>
+    h(
+      "p",
+      { key: kind, "data-kind": kind },
+      h("span", {}, text),
+      action && actionButton(app, kind, action, () => ({ action: action.id })),
+      action && below(app, kind, "", ({ id }) => ({ action: id })),
+    ),
+  );
+  return h("div", { key: "notices", class: "gglib-notices", role: "status", hidden: !lines.length }, lines);
+}
+
+/** A person wanted notifications, and the browser allows them. */
+function mayNotify() {
+  try {
+    return localStorage.getItem(NOTIFIES) === "yes" && Notification.permission === "granted";
+  } catch {
+    return false;
+  }
+}
+
+/** @param {string} title @param {string} text */
+function notify(title, text) {
+  try {
+    new Notification(title, { body: text, silent: true, tag: text });
+  } catch {
+    // Chrome on Android has the class and refuses to make one.
+  }
+}
+
+/** @param {"localStorage"|"sessionStorage"} place @param {string} name @param {string} value */
+function remember(place, name, value) {
+  try {
+    window[place].setItem(name, value);
+  } catch {
+    // A host may forbid it or be full; the choice holds in this view all the same.
   }
 }

@@ -1,111 +1,123 @@
 /**
- * Asking the kernel: requests, their answers, and what a person is told while one is on its way.
+ * Asking the kernel, and the page's one copy of what it said. Every question is asked again after a while until it is answered; the
+ * kernel does each once.
  */
 
-import { mark, say } from "./dom.js";
+const DEADLINE_MS = 4000;
+const LONGEST_MS = 60_000;
 
-/** @import { Model, PanelState, Reply, VerifyState } from "./messages.js" */
-/** @import { Sight } from "./sight.js" */
+/** @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, heard: (text: string) => void, timer: number}} Waiting */
 
-/**
- * @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, heard?: ((news: any) => void)|undefined}} Waiting
- */
-
-/** Asks the kernel; every question is answered, refused, or still waiting. */
-export class Kernel {
+/** Asks the kernel of one model. */
+class Kernel {
   #waiting = /** @type {Map<string, Waiting>} */ (new Map());
   #prefix = Math.random().toString(36).slice(2);
   #count = 0;
+  /** @type {Promise<void>|null} */
+  #syncing = null;
+  isLost = false;
 
-  /** @param {Model} model @param {AbortSignal} signal @param {() => void} lost Called when nothing can be sent any more. */
-  constructor(model, signal, lost = () => {}) {
+  /** @param {Model} model @param {() => void} lost Called when nothing can be sent any more. */
+  constructor(model, lost = () => {}) {
     this.model = model;
     this.lost = lost;
-    this.isLost = false;
-    const receive = (/** @type {Reply|VerifyState} */ message) => {
+    this.receive = (/** @type {Reply|Progress|Changes} */ message) => {
       if (message.kind === "reply") this.#settle(message);
-      else if (message.kind === "verify_progress") this.#waiting.get(message.cid)?.heard?.(message);
+      else if (message.kind === "progress") this.#waiting.get(message.cid)?.heard(message.text);
     };
-    model.on("msg:custom", receive);
-    signal.addEventListener("abort", () => model.off("msg:custom", receive));
+    model.on("msg:custom", this.receive);
   }
 
-  /**
-   * @param {string} kind @param {object} fields @param {(news: any) => void} [heard] Told how far it is, where the kernel says so.
-   * @returns {Promise<any>}
-   */
-  ask(kind, fields = {}, heard) {
+  /** @param {string} kind @param {object} fields @param {(text: string) => void} heard How far it is, where the kernel says so. @returns {Promise<any>} */
+  ask(kind, fields = {}, heard = () => {}) {
     const cid = `${this.#prefix}-${(this.#count += 1)}`;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(cid, { resolve, reject, heard });
-      try {
-        this.model.send({ cid, kind, ...fields });
-      } catch {
-        // A front end refuses to send to a kernel that was shut down or has died, and says so in no other way.
-        this.isLost = true;
-        this.abandon();
-        this.lost();
-      }
+      this.#waiting.set(cid, { resolve, reject, heard, timer: 0 });
+      this.#send({ cid, kind, ...fields }, DEADLINE_MS);
     });
   }
 
-  /** Brings the model up to date, unless a delta has been faster. */
-  async sync() {
-    const state = /** @type {PanelState} */ (await this.ask("sync"));
-    const known = this.model.get("snapshot");
-    if (state.seq >= known.seq || state.rev >= known.rev) this.model.set("snapshot", state);
+  /** @param {{cid: string, kind: string}} request @param {number} deadlineMs */
+  #send(request, deadlineMs) {
+    const waiting = this.#waiting.get(request.cid);
+    if (!waiting) return;
+    waiting.timer = window.setTimeout(() => this.#send(request, Math.min(2 * deadlineMs, LONGEST_MS)), deadlineMs);
+    try {
+      this.model.send(request);
+    } catch {
+      // A front end refuses to send to a kernel that was shut down or has died, and says so in no other way.
+      this.isLost = true;
+      this.abandon();
+      this.lost();
+    }
+  }
+
+  /** Brings the model up to date. Several at once are one. */
+  sync() {
+    this.#syncing ??= this.#sync().finally(() => (this.#syncing = null));
+    return this.#syncing;
+  }
+
+  async #sync() {
+    const state = /** @type {PanelState|null} */ (await this.ask("sync", { seq: this.model.get("snapshot").seq }));
+    if (state) this.model.set("snapshot", state);
   }
 
   /** The kernel is gone: nothing that waits will be answered. */
   abandon() {
-    for (const { reject } of this.#waiting.values()) reject(new Error("The kernel stopped before it answered."));
+    const error = new Error(this.model.get("snapshot").texts.unanswered);
+    for (const { reject, timer } of this.#waiting.values()) {
+      clearTimeout(timer);
+      reject(error);
+    }
+    this.#waiting.clear();
+  }
+
+  close() {
+    this.model.off("msg:custom", this.receive);
+    for (const { timer } of this.#waiting.values()) clearTimeout(timer);
     this.#waiting.clear();
   }
 
   /** @param {Reply} reply */
-  #settle({ cid, ok, result, error, alternatives }) {
+  #settle({ cid, result, error, alternatives }) {
     const asked = this.#waiting.get(cid);
+    if (!asked) return;
     this.#waiting.delete(cid);
-    if (ok) asked?.resolve(result);
-    else asked?.reject(Object.assign(new Error(error), { alternatives: alternatives ?? [] }));
+    clearTimeout(asked.timer);
+    if (error) asked.reject(Object.assign(new Error(error), { alternatives: alternatives ?? [] }));
+    else asked.resolve(result ?? null);
   }
 }
 
 /**
- * What the parts of one view share.
- * @typedef {{kernel: Kernel, isLive: boolean, state: () => PanelState, changed: () => void,
- *   announce: (text: string) => void, showModels: (isOn: boolean) => void, sight: Sight}} View
+ * The next state; the same object where the changes are in it already, null where some are missing in between.
+ * @param {PanelState} state @param {Changes} changes @returns {PanelState|null}
  */
+function applied(state, { seq, header, views, rows }) {
+  if (seq <= state.seq) return state;
+  if (seq !== state.seq + 1) return null;
+  const next = { ...state, seq, header: header ?? state.header, views: views ?? state.views, rows: { ...state.rows } };
+  for (const row of rows ?? []) next.rows[row.id] = row;
+  if (views) {
+    const kept = new Set(views.flatMap((view) => view.rows ?? []));
+    for (const id of Object.keys(next.rows)) if (!kept.has(id)) delete next.rows[id];
+  }
+  return next;
+}
 
 /**
- * Presses a button: pending until the kernel has answered, and a refusal is said right here.
- * @param {View} view @param {HTMLElement} button @param {HTMLElement} message @param {string} kind @param {object} fields
- * @param {{heard?: (news: any) => void, refused?: (error: any) => void}} [hooks]
+ * Once per model: changes go into the model's own `snapshot`, so that a new view and a notebook saved with its widgets have the
+ * newest state. `save_changes` is never called: the kernel knows better.
+ * @param {Model} model
  */
-export async function press(view, button, message, kind, fields = {}, { heard, refused } = {}) {
-  if (button.getAttribute("aria-busy") === "true") return undefined;
-  mark(button, "aria-busy", "true");
-  const tell = (/** @type {string} */ text, /** @type {string} */ mood) => {
-    say(message, text);
-    mark(message, "data-mood", mood);
-    view.changed();
-  };
-  tell("", "waiting");
-  const slow = setTimeout(
-    () => tell("Still waiting for the kernel; a running cell can hold this up.", "waiting"),
-    1500,
-  );
-  try {
-    const result = await view.kernel.ask(kind, fields, heard && ((news) => (clearTimeout(slow), heard(news))));
-    tell("", "");
-    view.changed();
-    return result ?? true;
-  } catch (error) {
-    tell(/** @type {Error} */ (error).message, "refused");
-    refused?.(error);
-    return undefined;
-  } finally {
-    clearTimeout(slow);
-    mark(button, "aria-busy", null);
-  }
+function follow(model) {
+  const kernel = new Kernel(model);
+  model.on("msg:custom", (/** @type {Changes} */ message) => {
+    if (message.kind !== "changes") return;
+    const next = applied(model.get("snapshot"), message);
+    if (next) model.set("snapshot", next);
+    else void kernel.sync().catch(() => {});
+  });
+  model.on("comm_live_update", () => kernel.abandon());
 }

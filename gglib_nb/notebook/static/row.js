@@ -1,373 +1,324 @@
 /**
- * One download's row: title, bar, numbers, buttons, and what it opens to.
+ * One row of any list, and its parts: bars, facts, buttons, what it opens to. Draws what the kernel wrote; knows no status.
  */
 
-import { cutPath, DividedBar, shardLine, updateShard } from "./bars.js";
-import { aim, copyButton, h, icon, iconButton, ICONS, mark, pageLink, say } from "./dom.js";
-import { press } from "./kernel.js";
-import { ModelActions } from "./modelact.js";
-import { ACTIVE, PENDING } from "./state.js";
-import { digestOf, factsOf, loadingCode, measureOf, noteOf, originOf, titleOf } from "./words.js";
+/** Actions that stand in one place, so that focus stays with what takes the other back. @type {Record<string, string>} */
+const SLOTS = { resume: "pause", remove: "cancel", undo: "cancel" };
+const MOVES = ["top", "up", "down"];
+/** More parts of a bar than this are not told apart; neighbours share one then. */
+const MOST_SEGMENTS = 40;
+/** Steps in which the kernel says where a file's bytes are, as in `domain.download`. */
+const BAR_STEPS = 128;
 
-/** @import { View } from "./kernel.js" */
-/** @import { ItemState, ShardState } from "./messages.js" */
-
-/**
- * What a row is told besides its download: how many wait, whether any runs, whether a pointer is at work in the list, and
- * where it stood if it was cancelled here a moment ago.
- * @typedef {{pending: number, isBusy: boolean, isHeld: boolean, undoPosition: number|null}} Context
- */
-/** @typedef {{name: string, label: string, shown: (item: ItemState, context: Context) => boolean,
- *   asks: (item: ItemState, context: Context) => [string, object],
- *   isOff?: (item: ItemState, context: Context) => boolean}} Action */
-/**
- * What a row asks of its list.
- * @typedef {{toggled: (item: ItemState, isOpen: boolean) => void, cancelling: (item: ItemState) => void,
- *   refused: (item: ItemState) => void, moving: () => void, neighbour: (row: Row, step: number) => Row|undefined}} Host
- */
-
-/** @param {string} name @param {string} label @param {string[]} statuses @returns {Action} */
-const onStatus = (name, label, statuses) => ({
-  name,
-  label,
-  shown: (item) => statuses.includes(item.status),
-  asks: ({ id }) => [name, { id }],
-});
-
-/** @param {string} name @param {string} label @param {(item: ItemState) => number} position @returns {Action} */
-const toPosition = (name, label, position) => ({
-  name,
-  label,
-  shown: (item, { pending }) => item.position > 0 && pending > 1,
-  isOff: (item, { pending }) => position(item) === item.position || position(item) > pending,
-  asks: (item) => move(item, position(item)),
-});
-
-/** @param {string} name @param {string} label @param {boolean} isUndo @returns {Action} */
-const anew = (name, label, isUndo) => ({
-  name,
-  label,
-  shown: (item, { undoPosition }) => item.status === "cancelled" && (undoPosition !== null) === isUndo,
-  asks: ({ repo_id, quantization, revision, shards }, { undoPosition }) => [
-    "queue",
+/** A button that asks the kernel. @param {PanelView} app @param {string} at Its place. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
+function actionButton(app, at, action, fields) {
+  const place = app.place(at);
+  const { id, label, aria, is_off, is_primary } = action;
+  const isWorded = action.is_worded || !(id in ICONS || id in SAME_ICON);
+  const kind = isWorded ? `gglib-button ${is_primary ? "gglib-primary" : ""}` : "gglib-icon-button";
+  const isOff = is_off || place.done.includes(id) || !app.isLive;
+  const press = (/** @type {MouseEvent} */ event) => {
+    const isMove = MOVES.includes(id);
+    // The second click of a double click is meant for what the first one was.
+    if (isOff || (event.detail > 1 && !isMove)) return;
+    const asked = fields();
+    void app.asking.press(at, action, isMove && event.detail ? { ...asked, id: app.hold.again(event, asked.id ?? "") } : asked);
+  };
+  return h(
+    "button",
     {
-      repo_id,
-      quantization,
-      revision,
-      companions: companionsOf(shards),
-      // Who asks for it once more wants it next, and not behind all that came since.
-      position: undoPosition ?? 1,
+      key: SLOTS[id] ?? id,
+      type: "button",
+      class: `${kind} gglib-do-${id}`,
+      title: label,
+      "aria-label": place.done.includes(id) ? null : aria || null,
+      "aria-busy": place.busy.includes(id) ? "true" : null,
+      "aria-disabled": isOff ? "true" : null,
+      "aria-expanded": action.confirm ? String(place.opener === id) : null,
+      "data-off": is_off ? "true" : null,
+      "data-action": id,
+      onclick: press,
     },
-  ],
-});
-
-/** What a row offers, from left to right; the first three move it. @type {Action[]} */
-const ACTIONS = [
-  toPosition("top", "Move to top", () => 1),
-  toPosition("up", "Move up", ({ position }) => Math.max(1, position - 1)),
-  toPosition("down", "Move down", ({ position }) => position + 1),
-  { ...onStatus("run_now", "Run now", PENDING), shown: ({ status }, { isBusy }) => PENDING.includes(status) && isBusy },
-  onStatus("pause", "Pause", ["downloading", "queued"]),
-  onStatus("resume", "Resume", ["paused"]),
-  onStatus("retry", "Retry", ["failed"]),
-  anew("undo", "Undo", true),
-  anew("again", "Queue again", false),
-  onStatus("cancel", "Cancel", ACTIVE),
-  onStatus("remove", "Remove", PENDING),
-  {
-    name: "discard",
-    label: "Delete what was kept of",
-    shown: (item, { undoPosition }) =>
-      item.status === "cancelled" && undoPosition === null && item.downloaded_bytes > 0,
-    asks: ({ id }) => ["discard", { id }],
-  },
-  {
-    name: "remove",
-    label: "Dismiss",
-    shown: (item) => item.status === "failed",
-    asks: ({ id }) => ["dismiss", { id }],
-  },
-];
-
-/** What a screen reader is told of what leaves no row to tell it. @type {Record<string, string>} */
-const SAID = { dismiss: "is off the list.", discard: "has nothing left on the disk." };
-
-/** Which control takes another back. @type {Record<string, string[]>} */
-const BACK = {
-  pause: ["resume"],
-  resume: ["pause"],
-  cancel: ["undo"],
-  remove: ["undo"],
-  undo: ["remove", "cancel"],
-};
-
-/** Buttons that say what they do, and their icons. @type {Record<string, string>} */
-const WORDED = { retry: "retry", again: "retry", undo: "undo" };
-
-/** @param {ItemState} item @param {number} position @returns {[string, object]} */
-export const move = (item, position) => ["move", { id: item.id, position }];
-
-/** The kinds that were fetched along. @param {ShardState[]} shards */
-const companionsOf = (shards) => [...new Set(shards.map(({ kind }) => kind).filter((kind) => kind !== "shard"))];
-
-/** One download. Built once, then patched: focus and selection survive a tick. */
-export class Row {
-  /** Where it will stand once the kernel has said so; null where it is not being moved. */
-  #aim = /** @type {number|null} */ (null);
-  /** What its controls were last shown for. */
-  #offered = "";
-
-  /** @param {View} view @param {ItemState} item @param {boolean} isOpen @param {Context} context @param {Host} host */
-  constructor(view, item, isOpen, context, host) {
-    this.view = view;
-    this.item = item;
-    this.host = host;
-    this.context = context;
-    this.title = titleOf(item);
-    this.grip = iconButton(
-      "grip",
-      `Reorder ${this.title}: drag, or press Alt with an arrow key`,
-      "gglib-act gglib-grip",
-    );
-    this.badge = h("span", { class: "gglib-badge" });
-    this.measure = h("span", { class: "gglib-measure" });
-    this.bar = new DividedBar(`Progress of ${this.title}`);
-    this.facts = h("span", { class: "gglib-facts" });
-    this.note = h("span", { class: "gglib-note" });
-    this.link = pageLink("");
-    this.verified = h("span", { class: "gglib-verified" });
-    this.message = h("p", { class: "gglib-message", role: "status" });
-    this.path = h("div", { class: "gglib-path" });
-    this.details = h("div", { class: "gglib-details" });
-    this.bars = /** @type {HTMLElement[]} */ ([]);
-    this.opener = iconButton("open", `Details of ${this.title}`, "gglib-open");
-    this.opener.addEventListener("click", () => host.toggled(this.item, !this.isOpen));
-    this.isOpen = isOpen;
-    this.buttons = ACTIONS.map((action) => this.#button(action));
-    const moves = h("span", { class: "gglib-moves" }, ...this.buttons.slice(0, 3));
-    const chip = item.quantization ? [h("span", { class: "gglib-chip" }, item.quantization)] : [];
-    const owner = h("span", { class: "gglib-owner" }, originOf(item));
-    this.element = h(
-      "div",
-      { class: "gglib-row", role: "listitem", "data-key": item.id },
-      h("div", { class: "gglib-lead" }, this.badge, this.grip),
-      h("div", { class: "gglib-title" }, h("span", { class: "gglib-name", title: item.id }, item.name), ...chip, owner),
-      this.measure,
-      h(
-        "div",
-        { class: "gglib-actions", role: "toolbar", "aria-label": `Actions of ${this.title}` },
-        moves, ...this.buttons.slice(3),
-        this.opener,
-      ),
-      this.bar.element,
-      h("div", { class: "gglib-line" }, this.facts, this.verified, this.note, this.link),
-      this.path,
-      this.message,
-      this.details,
-    );
-    this.element.addEventListener("keydown", (event) => this.#key(event));
-    this.element.addEventListener("focusin", ({ target }) => this.#stopAt(target));
-    this.stop = /** @type {HTMLElement} */ (this.opener);
-    this.update(item, isOpen, context);
-  }
-
-  /** @param {typeof ACTIONS[number]} action */
-  #button(action) {
-    const word = WORDED[action.name];
-    const label = `${action.label} ${this.title}`;
-    const button = word
-      ? h("button", { type: "button", class: "gglib-button gglib-act", "aria-label": label }, icon(word), action.label)
-      : iconButton(action.name, label, `gglib-act gglib-${action.name}`);
-    button.title = action.label;
-    button.dataset.action = action.name;
-    button.addEventListener("click", () => this.#do(action, button));
-    return button;
-  }
-
-  /** @param {Action} action @param {HTMLElement} button */
-  async #do(action, button) {
-    const item = this.#aim === null ? this.item : { ...this.item, position: this.#aim };
-    if (action.isOff?.(item, this.context)) return;
-    const [kind, fields] = action.asks(item, this.context);
-    if (kind === "move") return this.moveTo(/** @type {{position: number}} */ (fields).position, button);
-    const isLeaving = kind === "cancel" || kind === "remove";
-    if (isLeaving) this.host.cancelling(item);
-    const isDone = await press(this.view, button, this.message, kind, fields);
-    if (isLeaving && !isDone) this.host.refused(item);
-    if (isDone && SAID[kind]) this.view.announce(`${this.title} ${SAID[kind]}`);
-  }
-
-  /** To another place in the queue; what comes before the answer counts from there. @param {number} position @param {HTMLElement} button */
-  async moveTo(position, button = this.grip) {
-    if (button.getAttribute("aria-busy") === "true") return;
-    this.#aim = position;
-    this.host.moving();
-    const isDone = await press(this.view, button, this.message, ...move(this.item, position));
-    if (isDone) this.view.announce(`${this.title} is number ${position} now.`);
-    else this.#aim = null;
-  }
-
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    const { key, altKey, target } = event;
-    const step = { ArrowUp: -1, ArrowDown: 1 }[key];
-    if (target instanceof HTMLElement && target.tagName === "PRE") return;
-    if (step !== undefined && altKey) this.#shift(step);
-    else if (step !== undefined) this.host.neighbour(this, step)?.enter(this.stop.dataset.action);
-    else if (!this.#walk(key)) return;
-    event.preventDefault();
-  }
-
-  /** @param {number} step */
-  #shift(step) {
-    if (!PENDING.includes(this.item.status) || !this.view.isLive) return;
-    const from = this.#aim ?? this.item.position;
-    const position = Math.min(Math.max(1, from + step), this.context.pending);
-    if (position !== from) void this.moveTo(position);
-  }
-
-  /** A row is one stop of the Tab key; the arrows lead from one of its controls to the next. @param {string} key */
-  #walk(key) {
-    const stops = this.#stops();
-    const at = stops.indexOf(this.stop);
-    const last = stops.length - 1;
-    const to = { ArrowLeft: Math.max(0, at - 1), ArrowRight: Math.min(last, at + 1), Home: 0, End: last }[key];
-    if (to !== undefined) stops[to]?.focus();
-    return to !== undefined;
-  }
-
-  #stops() {
-    const all = /** @type {NodeListOf<HTMLElement>} */ (this.element.querySelectorAll("button, a[href]"));
-    return [...all].filter((node) => node.getClientRects().length > 0);
-  }
-
-  /** @param {EventTarget|null} target */
-  #stopAt(target) {
-    if (target instanceof HTMLElement && target.matches("button, a[href]")) this.stop = target;
-    this.#markStops();
-  }
-
-  #markStops() {
-    if (this.stop.closest("[hidden]") || !this.element.contains(this.stop)) this.stop = this.opener;
-    for (const node of this.element.querySelectorAll("button, a[href]")) {
-      mark(node, "tabindex", node === this.stop ? "0" : "-1");
-    }
-  }
-
-  /** Takes the focus, on the control for an action where it has that. @param {string} [action] */
-  enter(action) {
-    const same = this.buttons.find((button) => !button.hidden && button.dataset.action === action);
-    (same ?? this.stop).focus();
-  }
-
-  /** @param {ItemState} item @param {boolean} isOpen @param {Context} context */
-  update(item, isOpen, context) {
-    if (item.position !== this.item.position || item.status !== this.item.status) this.#aim = null;
-    // What starts or ends while a pointer is at work in the list takes no more room until that has gone.
-    if (!context.isHeld) mark(this.element, "data-terse", null);
-    else if (item.status !== this.item.status) mark(this.element, "data-terse", "true");
-    this.item = item;
-    this.isOpen = isOpen;
-    this.context = context;
-    const isActive = ACTIVE.includes(item.status);
-    const isPending = PENDING.includes(item.status);
-    mark(this.element, "data-status", item.status);
-    mark(this.element, "data-notice", isActive ? item.notice_kind : null);
-    this.#lead(item, isPending);
-    say(this.measure, measureOf(item));
-    this.bar.element.hidden = !isActive && !(item.downloaded_bytes > 0 && item.status !== "completed");
-    this.bar.update(item);
-    this.#facts(factsOf(item));
-    say(this.note, noteOf(item));
-    this.link.hidden = item.status !== "failed" || item.help_url === null;
-    if (item.help_url !== null) aim(this.link, item.help_url);
-    say(this.verified, digestOf(item));
-    mark(this.verified, "data-good", String(item.is_verified === true));
-    this.#path(item);
-    this.#showDetails(item);
-    this.#offer(item, isOpen, context);
-  }
-
-  /** Controls change with few things, and at most ticks with none of them. @param {ItemState} item @param {boolean} isOpen @param {Context} context */
-  #offer({ status, position, downloaded_bytes }, isOpen, context) {
-    const offered = [status, position, downloaded_bytes > 0, isOpen, ...Object.values(context)].join(" ");
-    if (offered === this.#offered) return;
-    this.#offered = offered;
-    this.#showButtons();
-    this.#markStops();
-  }
-
-  /** What has the focus and goes hands it to what takes it back, else to what does nothing at a second press. */
-  #showButtons() {
-    const { activeElement } = /** @type {Document|ShadowRoot} */ (this.element.getRootNode());
-    this.buttons.forEach((button, index) => {
-      const { shown, isOff } = /** @type {Action} */ (ACTIONS[index]);
-      button.hidden = !shown(this.item, this.context);
-      mark(button, "data-off", isOff?.(this.item, this.context) ? "true" : null);
-      mark(button, "aria-disabled", this.view.isLive && !button.hasAttribute("data-off") ? null : "true");
-    });
-    if (!(activeElement instanceof HTMLElement) || !this.element.contains(activeElement)) return;
-    if (!activeElement.closest("[hidden]")) return;
-    const back = BACK[activeElement.dataset.action ?? ""] ?? [];
-    (this.buttons.find(({ hidden, dataset }) => !hidden && back.includes(dataset.action ?? "")) ?? this.opener).focus();
-  }
-
-  /** @param {ItemState} item @param {boolean} isPending */
-  #lead(item, isPending) {
-    this.grip.hidden = !isPending;
-    const shown = isPending && item.status !== "paused" ? String(item.position) : item.status;
-    if (this.badge.dataset.shown === shown) return;
-    this.badge.dataset.shown = shown;
-    this.badge.replaceChildren(shown in ICONS || !isPending ? icon(shown in ICONS ? shown : "downloading") : shown);
-  }
-
-  /** @param {string[]} facts */
-  #facts(facts) {
-    while (this.facts.children.length > facts.length) this.facts.lastElementChild?.remove();
-    facts.forEach((fact, index) => say(this.facts.children[index] ?? this.facts.appendChild(h("span")), fact));
-  }
-
-  /** @param {ItemState} item */
-  #path({ id, path, status }) {
-    if (status !== "completed" || path === null) this.path.replaceChildren();
-    else if (!this.path.firstChild) {
-      const text = h("code", { title: path }, ...cutPath(path));
-      const code = copyButton(`Copy the lines that load ${this.title}`, () => this.#code(), "code");
-      const actions = new ModelActions(this.view, id, this.title, path, () => this.view.changed(), code);
-      this.path.append(text, actions.buttons, actions.message, actions.below);
-    }
-  }
-
-  #code() {
-    return loadingCode(this.item.path ?? "", this.item.projector_path);
-  }
-
-  /** @param {ItemState} item */
-  #showDetails(item) {
-    mark(this.opener, "aria-expanded", String(this.isOpen));
-    this.element.classList.toggle("is-open", this.isOpen);
-    this.details.hidden = !this.isOpen;
-    if (!this.isOpen) return;
-    const built = `${item.shards.length} ${item.status === "completed"} ${item.reason}`;
-    if (this.details.dataset.built !== built) {
-      this.details.dataset.built = built;
-      const isTold = item.status === "completed" && item.shards.length === 1;
-      this.bars = isTold ? [] : item.shards.map((shard) => shardLine(shard));
-      const reason = item.reason ? [h("p", { class: "gglib-reason" }, item.reason)] : [];
-      const code = item.status === "completed" && item.path !== null ? [codeBlock(this.title, this.#code())] : [];
-      this.details.replaceChildren(...reason, ...code, ...this.bars);
-    }
-    this.bars.forEach((bar, index) => updateShard(bar, /** @type {ShardState} */ (item.shards[index])));
-  }
+    (!isWorded || id in ICONS || id in SAME_ICON) && icon(id),
+    isWorded && h("span", {}, place.done.includes(id) ? place.text : label),
+  );
 }
 
-/** @param {string} title @param {string} code */
-function codeBlock(title, code) {
-  const pre = h("pre", { tabIndex: 0, role: "group", "aria-label": `Python that loads ${title}` }, code);
+/** A button that copies. @param {PanelView} app @param {string} label @param {string} text @param {string} name */
+function copyButton(app, label, text, name = "copy") {
+  const isDone = app.copied === label;
+  return h(
+    "button",
+    {
+      key: `copy ${name}`,
+      type: "button",
+      class: "gglib-icon-button gglib-copy",
+      title: label,
+      "aria-label": isDone ? app.texts.copied : label,
+      onclick: () => app.copy(label, text),
+    },
+    icon(isDone ? "completed" : name),
+  );
+}
+
+/** What is said beside a control: words, a question with its answers, lines to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
+function below(app, at, name, fields) {
+  const place = app.place(at);
+  return [
+    place.confirm && confirmBox(app, at, place.confirm, fields),
+    h("p", { class: "gglib-message", role: "status", "data-mood": place.mood || null }, place.done.length ? "" : place.text),
+    place.code.length > 0 &&
+      h(
+        "div",
+        { class: "gglib-programs" },
+        place.code.map(({ title, text }) =>
+          h(
+            "div",
+            { class: "gglib-program" },
+            h("strong", {}, title),
+            codeBox(app, `${title}: ${app.say("code", name)}`, text, `${title}: ${app.say("copy_code", name)}`),
+          ),
+        ),
+      ),
+  ];
+}
+
+/** @param {PanelView} app @param {string} at @param {Action} action @param {(action: Action) => object} fields */
+function confirmBox(app, at, action, fields) {
+  const close = () => app.asking.dismiss(at);
+  const keys = (/** @type {KeyboardEvent} */ { key }) => key === "Escape" && close();
+  const isBusy = app.place(at).busy.includes(action.id);
+  const yes = () => app.isLive && void app.asking.send(at, action.id, fields(action)).then(close);
   return h(
     "div",
-    { class: "gglib-code" },
-    pre,
-    copyButton(`Copy the code that loads ${title}`, () => code),
+    { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown: keys },
+    h("span", {}, action.confirm),
+    h(
+      "button",
+      { type: "button", class: "gglib-button gglib-danger", "aria-busy": isBusy ? "true" : null, onclick: yes },
+      h("span", {}, action.yes),
+    ),
+    h("button", { type: "button", class: "gglib-button gglib-keep", onclick: close }, app.texts.keep),
   );
+}
+
+/** @param {PanelView} app @param {string} label @param {string} text @param {string} copyLabel */
+const codeBox = (app, label, text, copyLabel) =>
+  h(
+    "div",
+    { class: "gglib-code" },
+    h("pre", { tabindex: 0, role: "group", "aria-label": label }, text),
+    copyButton(app, copyLabel, text),
+  );
+
+/** Name, tag and origin. @param {Row} row */
+const titleOf = ({ id, title, tag, origin }) =>
+  h(
+    "div",
+    { class: "gglib-title" },
+    h("span", { class: "gglib-name", title: id }, title ?? ""),
+    tag && h("span", { class: "gglib-chip" }, tag),
+    origin && h("span", { class: "gglib-owner" }, origin),
+  );
+
+/** The bar of a row, divided into its files. @param {PanelView} app @param {Row} row */
+function rowBar(app, { name = "", part = null, progress, bars = [] }) {
+  if (!progress) return null;
+  const [only] = bars;
+  const segments = bars.length > 1 ? segmentsOf(bars) : [];
+  const isUnknown = part === null && !segments.length;
+  return h(
+    "div",
+    {
+      class: "gglib-bar gglib-divided",
+      role: "progressbar",
+      "aria-label": app.say("progress", name),
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+      "aria-valuenow": part === null ? null : Math.floor(part * 100),
+      "aria-valuetext": progress,
+      "data-unknown": isUnknown ? "true" : null,
+      "data-fine": segments.length > MOST_SEGMENTS / 2 ? "true" : null,
+    },
+    segments.map(({ weight, part: done, status, isCompanion }, at) =>
+      h(
+        "div",
+        {
+          key: at,
+          class: "gglib-segment",
+          "data-state": status,
+          "data-companion": isCompanion ? "true" : null,
+          style: { "flex-grow": String(weight) },
+        },
+        h("div", { class: "gglib-fill", style: { transform: `scaleX(${done.toFixed(4)})` } }),
+      ),
+    ),
+    !segments.length && h("div", { class: "gglib-segment gglib-map" }, only ? mapOf(only) : mapOf({ part })),
+  );
+}
+
+/**
+ * A download's files as parts of its bar, in proportion to their sizes. Neighbours of a large number share a part.
+ * @param {Bar[]} bars @returns {{weight: number, part: number, status: string, isCompanion: boolean}[]}
+ */
+function segmentsOf(bars) {
+  const usual = bars.reduce((sum, { weight }) => sum + weight, 0) / bars.filter(({ weight }) => weight).length || 1;
+  const files = bars.filter(({ tag }) => !tag);
+  const together = Math.ceil(files.length / MOST_SEGMENTS) || 1;
+  const groups = files.flatMap((_, at) => (at % together ? [] : [files.slice(at, at + together)]));
+  return [...groups, ...bars.filter(({ tag }) => tag).map((bar) => [bar])].map((group) => {
+    const weight = group.reduce((sum, bar) => sum + (bar.weight || usual), 0);
+    const done = group.reduce((sum, bar) => sum + (bar.weight || usual) * (bar.part ?? 0), 0);
+    const statuses = group.map(({ status }) => status);
+    const moving = group.find(({ part, status }) => status !== statuses[0] && part !== 1 && part !== 0) ?? group[0];
+    return { weight, part: done / weight, status: moving?.status ?? "", isCompanion: Boolean(group[0]?.tag) };
+  });
+}
+
+/** Where a file's bytes are: what arrived is pale, what is verified is full. @param {Partial<Bar>} bar */
+function mapOf({ part = null, runs = [], verified = 0 }) {
+  const isDone = part === 1;
+  const inset = (/** @type {number} */ start, /** @type {number} */ end) => ({
+    inset: `0 ${((1 - end) * 100).toFixed(2)}% 0 ${(start * 100).toFixed(2)}%`,
+  });
+  const pairs = runs.flatMap((start, at) => (at % 2 ? [] : [[start / BAR_STEPS, (runs[at + 1] ?? start) / BAR_STEPS]]));
+  const shown = isDone || !pairs.length ? [[0, part ?? 0]] : pairs;
+  const first = shown[0]?.[0] === 0 ? (shown[0][1] ?? 0) : 0;
+  return [
+    h("div", { class: "gglib-runs" }, shown.map(([start = 0, end = 0]) => end > 0 && h("div", { class: "gglib-run", style: inset(start, end) }))),
+    h("div", { class: "gglib-proven", style: inset(0, isDone ? 1 : Math.min(verified / BAR_STEPS, first)) }),
+  ];
+}
+
+/** One file of an opened row. @param {PanelView} app @param {Bar} bar @param {number} at */
+function fileLine(app, bar, at) {
+  const tail = /-\d+-of-\d+\.\w+$/.exec(bar.name)?.index ?? bar.name.length;
+  return h(
+    "div",
+    { key: at, class: "gglib-shard", "data-status": bar.status },
+    h(
+      "span",
+      { class: "gglib-which", title: bar.name },
+      h("span", { class: "gglib-file" }, cutName(bar.name, tail)),
+      bar.tag && h("span", { class: "gglib-chip" }, bar.tag),
+    ),
+    h(
+      "div",
+      {
+        class: "gglib-bar gglib-map",
+        role: "progressbar",
+        "aria-label": app.say("progress", bar.name),
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": bar.part === null ? null : Math.floor(bar.part * 100),
+        "aria-valuetext": bar.percent,
+      },
+      mapOf(bar),
+    ),
+    h("span", { class: "gglib-amount" }, bar.amount),
+    h("span", { class: "gglib-state" }, bar.state),
+  );
+}
+
+/** A row. @param {PanelView} app @param {string} list Which list it stands in. @param {Row} row */
+function rowOf(app, list, row) {
+  const at = `${list} ${row.id}`;
+  const place = app.place(at);
+  const name = row.name ?? "";
+  const bars = row.bars ?? [];
+  const canOpen = Boolean(row.reason || row.code || bars.length);
+  const isOpen = canOpen && app.isOpen(row);
+  const isStopped = list === "active" && !app.isLive;
+  const isWaiting = Boolean(row.position);
+  const fields = (/** @type {Action} */ { id }) => ({ action: id, id: row.id });
+  const buttons = (/** @type {boolean} */ isOfFiles) =>
+    (row.actions ?? [])
+      .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
+      .map((action) => actionButton(app, at, action, () => fields(action)));
+  const folder = row.folder === undefined ? null : folderAddress(row.folder);
+  const memo = [row, list, place, isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  return h(
+    "div",
+    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown: (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at), memo },
+    h(
+      "div",
+      { class: "gglib-lead" },
+      h("span", { class: "gglib-badge" }, row.icon ? icon(isStopped ? "stopped" : row.icon) : String(row.position ?? "")),
+      isWaiting &&
+        h(
+          "button",
+          { type: "button", class: "gglib-icon-button gglib-grip", "aria-label": app.say("reorder", name), title: app.say("reorder", name), "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) },
+          icon("grip"),
+        ),
+    ),
+    titleOf(row),
+    h("span", { class: "gglib-measure" }, row.measure ?? ""),
+    h(
+      "div",
+      { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) },
+      buttons(false),
+      canOpen &&
+        h(
+          "button",
+          { type: "button", class: "gglib-icon-button gglib-open", title: app.say("details", name), "aria-label": app.say("details", name), "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) },
+          icon("open"),
+        ),
+    ),
+    rowBar(app, row),
+    h(
+      "div",
+      { class: "gglib-line" },
+      h("span", { class: "gglib-facts" }, factsOf(app.fresh(row.lines ?? []))),
+      h("span", { class: "gglib-note", "data-mood": row.mood ?? null }, isStopped ? app.texts.stopped : (row.note ?? "")),
+      row.link && pageLink(row.link, app.texts.help_link ?? ""),
+    ),
+    row.path &&
+      h(
+        "div",
+        { class: "gglib-path" },
+        h("code", { title: row.path }, cutPath(row.path)),
+        h(
+          "span",
+          { class: "gglib-model-actions" },
+          copyButton(app, app.say("copy_path", name), row.path),
+          row.code && copyButton(app, app.say("copy_code", name), row.code, "code"),
+          folder && iconLink("folder", app.say("folder", name), folder),
+          buttons(true),
+        ),
+      ),
+    below(app, at, name, fields),
+    isOpen &&
+      h(
+        "div",
+        { class: "gglib-details" },
+        row.reason && h("p", { class: "gglib-reason" }, row.reason),
+        row.code && codeBox(app, app.say("code", name), row.code, app.say("copy_code", name)),
+        (bars.length > 1 || !row.code) && bars.map((bar, index) => fileLine(app, bar, index)),
+      ),
+  );
+}
+
+/**
+ * The address at which Jupyter shows a folder; null where that is not below the server's root, where its path has a name with a
+ * dot in front, which Jupyter does not show, or where this is no page of Jupyter.
+ * @param {string} folder With `~` for the home folder, as the server writes its own. @param {Record<string, string>} settings
+ */
+function folderAddress(folder, settings = pageSettings()) {
+  const { baseUrl, serverRoot } = settings;
+  if (!baseUrl || !serverRoot) return null;
+  const root = serverRoot.replace(/\/*$/, "/");
+  if (!`${folder}/`.startsWith(root)) return null;
+  const names = folder.slice(root.length).split("/").filter(Boolean);
+  if (names.some((name) => name.startsWith("."))) return null;
+  const isNotebook = settings.appName === "Jupyter Notebook" || settings.notebookPage !== undefined;
+  return [`${baseUrl}${isNotebook ? "tree" : "lab/tree"}`, ...names.map(encodeURIComponent)].join("/");
+}
+
+/** @returns {Record<string, string>} What Jupyter's server says of itself to its pages; empty on any other page. */
+function pageSettings() {
+  try {
+    return JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}");
+  } catch {
+    return {};
+  }
 }

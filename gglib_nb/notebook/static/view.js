@@ -1,334 +1,382 @@
 /**
- * One view of the panel: its parts, painted once per frame at most, and what it says when the kernel does not answer.
+ * One view of the panel: its life on the page, what it hears and asks, and its picture, painted once per frame at most.
  */
 
-import { Adder } from "./adder.js";
-import { Bearings } from "./bearings.js";
-import { copyButton, h, icon, mark, say } from "./dom.js";
-import { Earlier } from "./earlier.js";
-import { KeptFocus } from "./focus.js";
-import { Header } from "./header.js";
-import { Kernel } from "./kernel.js";
-import { List } from "./list.js";
-import { Models } from "./models.js";
-import { Sight } from "./sight.js";
-import { ACTIVE, PENDING, withoutKernel, withoutPace } from "./state.js";
-import { Elsewhere, Notices } from "./surroundings.js";
-import { announcementsOf, runSummary } from "./words.js";
-
-/** @import { View } from "./kernel.js" */
-/** @import { Model, PanelState } from "./messages.js" */
-
-const GONE = "The kernel is gone. This is the last it said; run the cells again for a live panel.";
-const GONE_AT_WORK =
-  "The kernel is gone and its downloads have stopped. Nothing is lost: in the next kernel %load_ext gglib_nb and %gguf " +
-  "go on from there.";
-const SILENT =
-  "The kernel has not answered yet, and what stands here may be old. A running cell can hold this up; " +
-  "after a restart, run the cells again.";
 const SILENCE_MS = 3000;
-const QUIET_MS = 5000;
-/** While something runs there is news every second: what was said longer ago is not said any more. */
+/** While something runs there is news every second: a rate that is older is not shown any more. */
 const STALE_MS = 2500;
+const BUSY_MS = 5000;
+const IDLE_MS = 20_000;
+const COPIED_MS = 1500;
 const MOST_SPOKEN = 8;
+const MOST_OPENED = 200;
+const OPENED = "gglib_nb opened rows";
 
-/** @implements {View} */
-export class PanelView {
+class PanelView {
+  isLive = true;
+  /** Rates and remaining times are true now. */
+  isFresh = true;
+  isModels = false;
+  isLimits = false;
+  isClosed = false;
+  banner = "";
+  copied = "";
+  notifies = mayNotify();
+  graph = /** @type {{start: number, line: string}|null} */ (null);
+  #rates = /** @type {number[]} */ ([]);
+  #opened = new Map(recalled());
   #frame = 0;
-  #spoken;
-  #noticed;
-  #heard = performance.now();
-  #asked = 0;
-  #patience = QUIET_MS;
-  #silence = 0;
+  #focusNext = "";
+  #heardMs = performance.now();
+  #askedMs = 0;
+  #patienceMs = BUSY_MS;
   #isSilent = false;
-  /** Nothing was heard for a moment: what counts on is not claimed, and nothing is said of it yet. */
-  #isStale = false;
-  /** Its element has been put into the page; before that it has no place, and has not lost one either. */
-  #wasPlaced = false;
+  #isOnScreen = true;
+  /** What the kernel was told last; null before. @type {boolean|null} */
+  #isLookedAt = null;
+  #isPlaced = false;
+  #id = Math.random().toString(36).slice(2);
+  #scrolled = /** @type {Map<Element, number>} */ (new Map());
+  #mostHeight = 0;
   #closing = new AbortController();
 
   /** @param {Model} model @param {HTMLElement} el */
   constructor(model, el) {
-    const { signal } = this.#closing;
     this.model = model;
     this.el = el;
-    this.signal = signal;
-    this.isLive = true;
-    this.kernel = new Kernel(model, signal, () => this.#checkLife());
-    this.#spoken = this.#noticed = model.get("snapshot");
-    this.header = new Header(this);
+    this.root = document.createElement("section");
+    this.root.className = "gglib-panel";
+    this.root.setAttribute("aria-label", this.texts.label ?? "");
+    this.body = this.root.appendChild(document.createElement("div"));
+    this.news = this.root.appendChild(document.createElement("div"));
+    this.news.className = "gglib-offscreen";
+    this.news.setAttribute("aria-live", "polite");
+    this.kernel = new Kernel(model, () => this.#checkLife());
+    this.hold = new Hold(() => this.changed());
+    this.keys = new Keys(this, this.root);
+    this.asking = new Asking(this);
     this.adder = new Adder(this);
-    this.notices = new Notices(this);
-    this.list = new List(this, signal);
-    this.elsewhere = new Elsewhere();
-    this.earlier = new Earlier(this);
-    this.models = new Models(this);
-    this.banner = h("p", { class: "gglib-banner", role: "status", hidden: true });
-    this.summary = h("p", { class: "gglib-summary", role: "status", hidden: true });
-    this.news = h("div", { class: "gglib-offscreen", "aria-live": "polite" });
-    this.header.totals.append(this.summary);
-    const parts = [this.header, { element: this.banner }, this.notices, this.adder, this.models, this.list].map(({ element }) => element);
-    this.root = h("section", { class: "gglib-panel", "aria-label": "GGUF downloads" });
-    this.root.append(...parts, emptyState(el), this.elsewhere.element, this.earlier.element, this.news);
-    this.height = new HeldHeight(this.root, signal);
-    this.focus = new KeptFocus(this.root);
-    this.bearings = new Bearings(this.root, this.focus, signal);
-    this.sight = new Sight(this, this.root, signal, () => this.#appear());
+    this.lists = new Lists(this);
   }
 
-  /** Shows it, until the signal of its element. @param {AbortSignal} ended */
-  open(ended) {
-    const { model, root, signal } = this;
-    const changed = () => this.#hear();
-    const lived = () => {
-      this.sight.forget();
-      this.#checkLife();
-    };
-    const second = setInterval(() => this.#tick(), 1000);
-    this.#stand(this.el, ended);
-    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.height.release(), { signal });
-    for (const event of ["click", "submit"]) {
-      root.addEventListener(event, (press) => this.#refuse(press), { capture: true, signal });
-    }
-    model.on("change:snapshot", changed);
+  get state() {
+    return this.model.get("snapshot");
+  }
+
+  get texts() {
+    return this.state.texts;
+  }
+
+  /** A text of the kernel with a name in it. @param {string} key @param {string} name */
+  say(key, name) {
+    return (this.texts[key] ?? "").replace(/\{\w+\}/, () => name);
+  }
+
+  /** @param {string} at */
+  place(at) {
+    return this.asking.place(at);
+  }
+
+  // Its life ----------------------------------------------------------------------------------------------------
+
+  open() {
+    const { model, root } = this;
+    const { signal } = this.#closing;
+    const heard = (/** @type {Changes|Reply|Progress} */ message) => this.#hear(message.kind === "changes" ? (message.news ?? []) : []);
+    const synced = () => this.#hear([]);
+    const lived = () => this.#checkLife(true);
+    this.#stand(this.el);
+    model.on("msg:custom", heard);
+    model.on("change:snapshot", synced);
     model.on("comm_live_update", lived);
+    const second = setInterval(() => this.#tick(), 1000);
+    const sight = new IntersectionObserver((entries) => {
+      this.#isOnScreen = entries.some(({ isIntersecting }) => isIntersecting);
+      this.#look();
+    });
+    const size = new ResizeObserver(() => this.#keepHeight());
+    sight.observe(root);
+    size.observe(root);
+    document.addEventListener("visibilitychange", () => this.#look(), { signal });
+    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.release(), { signal });
+    const scrolled = (/** @type {Event} */ { target }) => target instanceof Element && this.#scrolled.set(target, target.scrollTop);
+    root.addEventListener("scroll", scrolled, { capture: true, passive: true, signal });
     signal.addEventListener("abort", () => {
       clearInterval(second);
-      clearTimeout(this.#silence);
       cancelAnimationFrame(this.#frame);
-      model.off("change:snapshot", changed);
-      model.off(/** @type {any} */ ("comm_live_update"), lived);
+      sight.disconnect();
+      size.disconnect();
+      model.off("msg:custom", heard);
+      model.off("change:snapshot", synced);
+      model.off("comm_live_update", lived);
+      this.kernel.close();
       root.remove();
     });
-    lived();
+    this.#checkLife(true);
     this.#paint();
-    void this.#greet();
-    void this.earlier.refresh();
+    void this.lists.askEarlier();
   }
 
-  /** Whether its element was taken off the page, and not with all of its cell, as JupyterLab does to one that is out of sight. */
+  close() {
+    if (this.isLive) void this.kernel.ask("look", { view: this.#id, is_shown: false }).catch(() => {});
+    this.isClosed = true;
+    this.#closing.abort();
+  }
+
+  /** Its element was taken off the page, and not with all of its cell, as JupyterLab does to one that is out of sight. */
   get isStray() {
-    return this.#wasPlaced && !this.el.isConnected && !this.el.closest(".jp-Cell");
+    return this.#isPlaced && !this.el.isConnected && !this.el.closest(".jp-Cell");
   }
 
-  get isClosed() {
-    return this.signal.aborted;
+  /** Goes on in another element, with all that a person has opened and typed. @param {HTMLElement} el */
+  moveTo(el) {
+    this.#stand(el);
+    this.changed();
+    if (el.isConnected) return this.#putBack();
+    // In that very moment: the next key would go to the notebook, and with two of them it deletes a cell.
+    const arrival = new MutationObserver(() => {
+      if (!el.isConnected) return;
+      arrival.disconnect();
+      this.#putBack();
+    });
+    arrival.observe(document, { childList: true, subtree: true });
   }
 
-  /** Goes on in another element, with all that a person has opened, typed and found. @param {HTMLElement} el @param {AbortSignal} ended */
-  moveTo(el, ended) {
-    this.#stand(el, ended);
-    this.bearings.restore();
+  /** @param {HTMLElement} el */
+  #stand(el) {
+    this.el = el;
+    this.#isPlaced = false;
+    el.classList.add("gglib-panel-host");
+    el.append(this.root);
+  }
+
+  /** What a page forgets of what is taken out of it and put in again. */
+  #putBack() {
+    for (const [element, top] of this.#scrolled) element.scrollTop = top;
+    this.keys.restore();
+  }
+
+  /** JupyterLab marks the views of a widget whose kernel is gone with a class, and sends nothing to one that was shut down. @param {boolean} isNew */
+  #checkLife(isNew = false) {
+    if (isNew) this.kernel.isLost = false;
+    this.isLive = !this.el.closest(".jupyter-widgets-disconnected") && !this.kernel.isLost;
+    this.isFresh = this.isLive;
+    this.#isSilent = false;
+    this.banner = (this.isLive ? "" : this.texts[this.state.header.has_work ? "gone_at_work" : "gone"]) ?? "";
+    this.root.dataset.live = String(this.isLive);
+    if (!this.isLive) this.kernel.abandon();
+    else if (isNew) {
+      this.#isLookedAt = null;
+      this.#greet();
+      this.#look();
+    }
     this.changed();
   }
 
-  /** @param {HTMLElement} el @param {AbortSignal} ended */
-  #stand(el, ended) {
-    this.el = el;
-    this.#wasPlaced = false;
-    el.classList.add("gglib-panel-host");
-    el.append(this.root);
-    ended.addEventListener("abort", () => this.el === el && this.#closing.abort());
+  // News --------------------------------------------------------------------------------------------------------
+
+  /** @param {News[]} news */
+  #hear(news) {
+    // Not when it is painted: a hidden page is not.
+    for (const { text, is_end } of news) if (is_end && document.hidden && this.notifies) notify(this.texts.notification ?? "", text);
+    if (news.length) {
+      this.announce(news.map(({ text }) => text).join(" "));
+      this.lists.expire();
+    }
+    this.#heardMs = performance.now();
+    this.#patienceMs = this.state.header.is_busy ? BUSY_MS : IDLE_MS;
+    this.#fallSilent(false);
   }
 
-  state() {
-    const state = this.model.get("snapshot");
-    if (!this.isLive) return withoutKernel(state);
-    return this.#isSilent || this.#isStale ? withoutPace(state) : state;
+  /** @param {boolean} isSilent */
+  #fallSilent(isSilent) {
+    if (this.isLive) {
+      this.#isSilent = isSilent;
+      this.isFresh = !isSilent;
+      this.banner = isSilent ? (this.texts.silent ?? "") : "";
+    }
+    this.changed();
   }
 
-  changed() {
-    this.#frame ||= requestAnimationFrame(() => this.#paint());
+  /** What is shown may be old: the kernel is asked, and its silence is said. */
+  #greet() {
+    this.#askedMs = performance.now();
+    const silence = setTimeout(() => this.#fallSilent(true), SILENCE_MS);
+    this.kernel.sync().then(
+      () => {
+        clearTimeout(silence);
+        this.#hear([]);
+      },
+      () => clearTimeout(silence),
+    );
+  }
+
+  /**
+   * Once a second. Without news the last message was dropped on the way, or the kernel was ended from elsewhere: it is asked, and
+   * more and more rarely again.
+   */
+  #tick() {
+    if (this.hold.isDue) this.changed();
+    if (!this.isLive || !this.#isShown) return;
+    const { is_busy, bytes_per_second } = this.state.header;
+    this.#rates = [...this.#rates, is_busy && !this.#isSilent ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
+    this.graph = graphOf(this.#rates);
+    if (this.graph) this.changed();
+    const nowMs = performance.now();
+    const quietMs = nowMs - this.#heardMs;
+    if (is_busy && this.isFresh && quietMs > STALE_MS) {
+      this.isFresh = false;
+      this.changed();
+    }
+    if (Math.min(quietMs, nowMs - this.#askedMs) > this.#patienceMs) {
+      this.#patienceMs *= 2;
+      this.#greet();
+    }
+    if (this.isModels) void this.lists.askModels();
+  }
+
+  get #isShown() {
+    return this.#isOnScreen && !document.hidden && !this.isClosed;
+  }
+
+  /** The kernel sends no counters to views that nobody sees; before one is seen again it is asked for them. */
+  #look() {
+    const isShown = this.#isShown;
+    if (!isShown) this.release();
+    if (isShown === this.#isLookedAt || !this.isLive) return;
+    const isBack = isShown && this.#isLookedAt === false;
+    this.#isLookedAt = isShown;
+    void this.kernel.ask("look", { view: this.#id, is_shown: isShown }).catch(() => {});
+    if (!isBack) return;
+    this.isFresh = false;
+    this.changed();
+    this.#greet();
   }
 
   /** Says it to a screen reader, after what was said before, which it may still be reading. @param {string} text */
   announce(text) {
-    this.news.append(h("p", {}, text));
+    this.news.append(Object.assign(document.createElement("p"), { textContent: text }));
     if (this.news.childElementCount > MOST_SPOKEN) this.news.firstElementChild?.remove();
   }
 
-  /** The models that are here stand in the place of the downloads, or these again. @param {boolean} isOn */
+  // What a person does ------------------------------------------------------------------------------------------
+
+  /** @param {boolean} isOn */
   showModels(isOn) {
-    mark(this.header.models, "aria-pressed", String(isOn));
-    mark(this.root, "data-shows", isOn ? "models" : null);
-    this.models.element.hidden = !isOn;
-    if (isOn) void this.models.refresh();
+    this.isModels = isOn;
+    this.lists.expire();
+    if (isOn) void this.lists.askModels();
+    this.changed();
+  }
+
+  toggleLimits() {
+    this.isLimits = !this.isLimits;
+    this.changed();
+  }
+
+  /** A row nobody touched is open as the kernel says, but opens and closes nothing under a pointer. @param {Row} row */
+  isOpen({ id, is_open = false }) {
+    const shown = rowElement(this.root, id);
+    const byItself = this.hold.isHeld && shown ? shown.classList.contains("is-open") : is_open;
+    return this.#opened.get(id) ?? byItself;
+  }
+
+  /** @param {Row} row @param {boolean} isOpen */
+  toggle({ id }, isOpen) {
+    this.#opened.delete(id);
+    this.#opened.set(id, isOpen);
+    remember("sessionStorage", OPENED, JSON.stringify([...this.#opened].slice(-MOST_OPENED)));
+    this.hold.free();
+  }
+
+  /** @param {string} label @param {string} text */
+  async copy(label, text) {
+    await copy(text);
+    this.copied = label;
+    this.changed();
+    setTimeout(() => {
+      this.copied = "";
+      this.changed();
+    }, COPIED_MS);
+  }
+
+  /** @param {PointerEvent} event @param {Row} row @param {string} at */
+  async drag(event, row, at) {
+    const list = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (event.currentTarget).closest(".gglib-list"));
+    if (!this.isLive) return;
+    const position = await this.hold.drag(event, row, list);
+    this.hold.free();
+    if (position !== null) await this.asking.send(at, "top", { action: "move", id: row.id, position });
+  }
+
+  /** @param {Event} event */
+  async askToNotify({ target }) {
+    const box = /** @type {HTMLInputElement} */ (target);
+    this.notifies = box.checked && (await Notification.requestPermission()) === "granted";
+    box.checked = this.notifies;
+    remember("localStorage", NOTIFIES, this.notifies ? "yes" : "no");
+  }
+
+  // Painting ----------------------------------------------------------------------------------------------------
+
+  changed() {
+    if (!this.isClosed) this.#frame ||= requestAnimationFrame(() => this.#paint());
+  }
+
+  /** What is true of facts now: without news, what changes all the time is left out. @param {Fact[]} facts */
+  fresh(facts) {
+    return this.isFresh ? facts : facts.filter(({ is_live }) => !is_live);
+  }
+
+  /** After the next paint this gets the focus. @param {string} selector */
+  focusNext(selector) {
+    this.#focusNext = selector;
     this.changed();
   }
 
   #paint() {
     this.#frame = 0;
-    this.#wasPlaced ||= this.el.isConnected;
-    const state = this.state();
-    this.list.update(state); // first, since it reads how far it is scrolled: what was written before would be laid out for that
-    this.header.update(state);
-    this.notices.update(state);
-    this.elsewhere.update(state);
-    this.earlier.update(state);
-    mark(this.root, "data-empty", String(!state.order.length && !state.queue.resolving.length));
-    this.#sumUp(state);
-    const news = announcementsOf(this.#spoken, state);
-    this.#spoken = state;
-    if (news.length) this.announce(news.join(" "));
-    if (!this.isLive) this.#enable(false);
-    this.focus.mend();
+    this.#isPlaced ||= this.el.isConnected;
+    const rows = /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".gglib-list .gglib-row")]);
+    const entries = this.hold.order(entriesOf(this.state), rows);
+    this.keys.around(() => patch(this.body, panelOf(this, entries)));
+    this.#makeRoom();
+    const target = this.#focusNext && this.root.querySelector(this.#focusNext);
+    this.#focusNext = "";
+    if (target instanceof HTMLElement) target.focus();
   }
 
-  /** @param {PanelState} state */
-  #sumUp({ queue, order, items }) {
-    const isBusy = queue.active_count > 0 || order.some((id) => items[id]?.status === "queued");
-    this.summary.hidden = queue.last_run === null || isBusy;
-    // In the place of counts that say nothing, so that the end of a run moves nothing.
-    this.header.counts.hidden = !this.summary.hidden && queue.pending_count === 0;
-    if (queue.last_run === null || isBusy) return;
-    const { text, mood } = runSummary(queue.last_run);
-    say(this.summary, text);
-    mark(this.summary, "data-mood", mood);
-  }
-
-  /** The state of a notebook that was saved may be old: the kernel is asked, and its silence is said. */
-  async #greet() {
-    this.#asked = performance.now();
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#fallSilent(true), SILENCE_MS);
-    await this.kernel.sync().catch(() => {});
-    clearTimeout(this.#silence);
-    this.#fallSilent(false);
-  }
-
-  /** What is shown while the kernel does not answer, and once it does again. @param {boolean} isSilent */
-  #fallSilent(isSilent) {
-    if (this.isLive) {
-      this.#isSilent = this.#isStale = isSilent;
-      this.#warn(isSilent ? SILENT : "");
-    }
-    this.changed();
-  }
-
-  /** The state is the kernel's newest. */
-  #hear() {
-    // Not when it is painted: a hidden page is not.
-    const state = this.model.get("snapshot");
-    this.header.limits.notifier.heard(this.#noticed, state);
-    this.#noticed = state;
-    this.#heard = performance.now();
-    this.#patience = QUIET_MS;
-    this.#fallSilent(false);
+  /** A panel that is short gets as long as its suggestions: outside of it they would not be seen. */
+  #makeRoom() {
+    const options = this.root.querySelector(".gglib-options:not([hidden])");
+    if (!options && !this.root.style.paddingBottom) return;
+    this.root.style.paddingBottom = "";
+    const missing = options ? options.getBoundingClientRect().bottom + 8 - this.root.getBoundingClientRect().bottom : 0;
+    if (missing > 0) this.root.style.paddingBottom = `${missing}px`;
   }
 
   /**
-   * While something runs there is news every second. Without any, the last message of a burst was dropped by the server,
-   * or the kernel was ended from elsewhere: it is asked, and more and more rarely again, since a front end learns late
-   * that a kernel was shut down.
+   * A panel that gets shorter by itself would pull the cells below it up while somebody reads them: it keeps its height until a
+   * person does something to it, or until it is out of sight.
    */
-  #tick() {
-    if (!this.#isSilent) this.header.sample();
-    if (this.list.isDue()) this.changed();
-    if (!this.isLive || !this.sight.isShown || !this.state().queue.active_count) return;
-    if (!this.#isStale && performance.now() - this.#heard > STALE_MS) {
-      this.#isStale = true;
-      this.changed();
-    }
-    if (performance.now() - Math.max(this.#heard, this.#asked) <= this.#patience) return;
-    this.#patience *= 2;
-    void this.#greet();
-  }
-
-  /** Nobody looked for a while, and nothing that only counts on was sent: the kernel is asked before it is shown again. */
-  #appear() {
-    this.#isStale = true;
-    this.changed();
-    void this.#greet();
-  }
-
-  /** JupyterLab marks the views of a widget whose kernel is gone with a class, and sends nothing to one that was ended. */
-  #checkLife() {
-    this.isLive = !this.el.closest(".jupyter-widgets-disconnected") && !this.kernel.isLost;
-    mark(this.root, "data-live", String(this.isLive));
-    if (!this.isLive) this.kernel.abandon();
-    this.#warn(this.isLive ? "" : this.#obituary());
-    this.#enable(this.isLive);
-    this.changed();
-  }
-
-  #obituary() {
-    const { order, items } = this.model.get("snapshot");
-    const hadWork = order.some((id) => [...ACTIVE, ...PENDING].includes(items[id]?.status ?? ""));
-    return hadWork ? GONE_AT_WORK : GONE;
-  }
-
-  /** @param {string} text */
-  #warn(text) {
-    this.banner.hidden = !text;
-    say(this.banner, text);
-  }
-
-  /** What needs the kernel is off without one; what is read, opened and copied is not. @param {boolean} isOn */
-  #enable(isOn) {
-    for (const control of this.root.querySelectorAll(".gglib-act")) {
-      mark(control, "aria-disabled", isOn && !control.hasAttribute("data-off") ? null : "true");
-      if (control instanceof HTMLInputElement) control.disabled = !isOn;
-    }
-  }
-
-  /** @param {Event} event */
-  #refuse(event) {
-    if (this.isLive || !(/** @type {Element} */ (event.target).closest(".gglib-act, form"))) return;
-    event.stopImmediatePropagation();
-    event.preventDefault();
-  }
-}
-
-/**
- * A panel that gets shorter by itself would pull the cells below it up while somebody reads them: it keeps the height it
- * had until a person does something to it, or until it is out of sight.
- */
-class HeldHeight {
-  #most = 0;
-
-  /** @param {HTMLElement} root @param {AbortSignal} signal */
-  constructor(root, signal) {
-    this.root = root;
-    const sizes = new ResizeObserver(() => this.#keep());
-    const sight = new IntersectionObserver(([seen]) => !seen?.isIntersecting && this.release());
-    sizes.observe(root);
-    sight.observe(root);
-    signal.addEventListener("abort", () => {
-      sizes.disconnect();
-      sight.disconnect();
-    });
+  #keepHeight() {
+    const { height } = this.root.getBoundingClientRect();
+    if (height <= this.#mostHeight) return;
+    this.#mostHeight = height;
+    this.root.style.minHeight = `${height}px`;
   }
 
   release() {
-    this.#most = 0;
+    this.#mostHeight = 0;
     this.root.style.minHeight = "";
-  }
-
-  #keep() {
-    const { height } = this.root.getBoundingClientRect();
-    if (height <= this.#most) return;
-    this.#most = height;
-    this.root.style.minHeight = `${height}px`;
   }
 }
 
-/** What a person sees before the first download. @param {HTMLElement} el Where the view stands. */
-function emptyState(el) {
-  // Of all hosts marimo alone shows a widget in a shadow root, and has no magics.
-  const hasMagics = !("host" in el.getRootNode());
-  const command = hasMagics ? "%gguf queue owner/repo" : 'await gglib_nb.get_manager().queue_smart("owner/repo")';
-  return h(
-    "div",
-    { class: "gglib-empty" },
-    icon("downloading"),
-    h("strong", {}, "Nothing is queued yet"),
-    h("p", {}, "Name a repository above, or run this in a cell:"),
-    h(
-      "div",
-      { class: "gglib-code" },
-      h("pre", { tabIndex: 0, role: "group", "aria-label": "The first command" }, command),
-      copyButton("Copy the command", () => command),
-    ),
-  );
+/** Rows that were opened and closed before in this tab. @returns {[string, boolean][]} */
+function recalled() {
+  try {
+    return JSON.parse(sessionStorage.getItem(OPENED) ?? "[]");
+  } catch {
+    return [];
+  }
 }
