@@ -5,6 +5,7 @@ order are those of huggingface_hub's `hf_raise_for_status`. Which answers pass b
 decided where they are asked for; here stands what is said when they do not.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -32,6 +33,8 @@ _TEXT_LENGTH: Final = 200
 _LONGEST_REASON: Final = 2000
 _WRONG_TIME: Final = ("has expired", "not yet valid")
 _WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match")
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 
 RefusalCode = Literal["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]
 _CODES: Final[Mapping[str, RefusalCode]] = {
@@ -205,7 +208,12 @@ def _no_repository(refusal: Refusal, asked: Asked) -> HubError:
 def _no_revision(asked: Asked) -> HubError:
     if asked.revision is None:
         return RevisionNotFoundError(f"{asked.repo_id} has no default branch yet; choose another repository.")
-    return RevisionNotFoundError(f"{asked.repo_id} has no branch, tag or commit {asked.revision!r}.")
+    if _COMMIT.fullmatch(asked.revision):
+        return RevisionNotFoundError(
+            f"{asked.repo_id} has no commit {asked.revision}: its owner may have rewritten its history. "
+            "Queue it again to get the present files."
+        )
+    return RevisionNotFoundError(f"{asked.repo_id} has no branch or tag {asked.revision!r}.")
 
 
 def _no_file(asked: Asked) -> HubError:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, get_args
 
+from gglib_nb.domain.http_rules import LARGEST_SIZE, sha256_of
 from gglib_nb.domain.listing import FileCommit, Gate, HubFile, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.secrets import redacted
@@ -15,9 +16,8 @@ from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
 
 Json = Mapping[str, Any]
 
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on others
 _MOST_SHOWN: Final = 120
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Head(NamedTuple):
@@ -29,13 +29,14 @@ class Head(NamedTuple):
     is_private: bool
 
 
-def head(info: Json) -> Head:
-    """Reads a repository's info."""
+def head(info: Json, asked_id: str) -> Head:
+    """Reads a repository's info; `asked_id` is its id where a mirror leaves that out."""
     with _as_the_hub_writes():
-        check_repo_id(info["id"])
+        repo_id = info.get("id") or info.get("modelId") or asked_id
+        check_repo_id(repo_id)
         if not _COMMIT.fullmatch(info["sha"]):
             raise ValueError(info["sha"])
-        return Head(info["id"], info["sha"], _gate(info), bool(info.get("private")))
+        return Head(repo_id, info["sha"], _gate(info), bool(info.get("private")))
 
 
 def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
@@ -43,6 +44,20 @@ def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
     with _as_the_hub_writes():
         found = {file.path: file for file in (_file(entry) for entry in entries if entry["type"] == "file")}
         return tuple(found[path] for path in sorted(found))
+
+
+def siblings(info: Json) -> list[dict[str, Any]]:
+    """The files of a repository's info as a tree would list them; sizes and digests are there if `blobs` was asked for."""
+    with _as_the_hub_writes():
+        return [
+            {
+                "type": "file",
+                "path": one["rfilename"],
+                "size": one.get("size"),
+                "lfs": {"oid": (one.get("lfs") or {}).get("sha256")},
+            }
+            for one in info["siblings"]
+        ]
 
 
 def names_repository(row: Json) -> bool:
@@ -101,9 +116,8 @@ def _file(entry: Json) -> HubFile:
     # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256. Where access is
     # not granted, digests may be masked with stars.
     digest = (entry.get("lfs") or {}).get("oid")
-    is_sha256 = isinstance(digest, str) and _SHA256.fullmatch(digest)
     path: str = entry["path"]
-    return HubFile(path, _count(entry, "size"), digest if is_sha256 else None)
+    return HubFile(path, _count(entry, "size"), sha256_of(digest) if isinstance(digest, str) else None)
 
 
 def _gate(fields: Json) -> Gate | None:
@@ -113,7 +127,7 @@ def _gate(fields: Json) -> Gate | None:
 
 def _count(fields: Json, name: str) -> int | None:
     value = fields.get(name)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= LARGEST_SIZE else None
 
 
 def _text(fields: Json, name: str) -> str | None:

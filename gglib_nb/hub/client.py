@@ -12,12 +12,12 @@ from urllib.parse import quote
 
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.domain.listing import FileCommit, RepoListing, RepoSummary
+from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
 from gglib_nb.hub.ranges import read_range
-from gglib_nb.hub.transport import Patience, Transport
+from gglib_nb.hub.transport import NoRouteError, Patience, Transport
 
 SEARCH_ORDERS: Final = {
     "downloads": "downloads",
@@ -28,6 +28,7 @@ SEARCH_ORDERS: Final = {
 }
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _RECURSIVE: Final = (("recursive", "true"),)
+_WITH_SIZES: Final = (("blobs", "true"),)
 _EXPANDED: Final = (("expand", "true"),)
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
@@ -105,14 +106,10 @@ class HubClient:
         check_repo_id(repo_id)
         asked = Asked(self.endpoint, repo_id, revision)
         try:
-            head = answers.head(self._info(asked))
+            head = answers.head(self._info(asked), repo_id)
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
-        rows = self._transport.pages(f"/api/models/{head.repo_id}/tree/{head.commit_sha}", asked, _RECURSIVE)
-        entries = list(islice(rows, _MOST_ENTRIES + 1))
-        if len(entries) > _MOST_ENTRIES:
-            raise HubError(f"{repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further.")
-        return RepoListing(*head, files=answers.files(entries))
+        return RepoListing(*head, files=self._files(Asked(self.endpoint, head.repo_id, head.commit_sha)))
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The commits that changed files last, by path; files of which the hub does not tell are left out.
@@ -144,7 +141,7 @@ class HubClient:
             check_repo_id(repository)
             self._check_access(repository)
         elif repository.gate is not None:
-            # It was there a moment ago: where it is not found, this hub has no such route, and the download will tell.
+            # It was listed a moment ago: a hub that does not find it now has no such route, and the download will show.
             with suppress(RepoNotFoundError):
                 self._check_access(repository.repo_id)
 
@@ -211,18 +208,48 @@ class HubClient:
         return read_range(self._looking, route, asked, offset, length)
 
     def _info(self, asked: Asked) -> dict[str, Any]:
+        """What the hub says of a repository at a revision; mirrors have not all of these routes and parameters."""
         route, fields = f"/api/models/{asked.repo_id}", [("expand", name) for name in ("sha", "gated", "private")]
-        # By its name also where none was given: a mirror without its hub (olah, offline) knows what it was asked for by name.
-        revision = asked.revision or _DEFAULT_BRANCH
+        # By its name also where none was given: a mirror without its hub (olah, offline) has only what was asked by name.
+        named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
+        for params in (fields, ()):
+            try:
+                return self._transport.json(
+                    named, asked, params, is_optional=asked.revision is None or params is fields
+                )
+            except NoRouteError:
+                pass
+            except RevisionNotFoundError:
+                if asked.revision is not None:
+                    raise
+                break  # on some hubs the default branch has another name
+        with suppress(NoRouteError):
+            return self._transport.json(route, asked, fields, is_optional=True)
+        return self._transport.json(route, asked)
+
+    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
+        """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
+        route = f"/api/models/{asked.repo_id}"
         try:
-            return self._transport.json(f"{route}/revision/{quote(revision, safe='')}", asked, fields)
-        except RevisionNotFoundError:
-            if asked.revision is not None:
-                raise
-        return self._transport.json(route, asked, fields)  # a hub on which the default branch has another name
+            rows = self._transport.pages(f"{route}/tree/{asked.revision}", asked, _RECURSIVE, is_optional=True)
+            entries = list(islice(rows, _MOST_ENTRIES + 1))
+        except NoRouteError:
+            entries = answers.siblings(self._info_with_sizes(route, asked))
+        if len(entries) > _MOST_ENTRIES:
+            raise HubError(
+                f"{asked.repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further."
+            )
+        return answers.files(entries)
+
+    def _info_with_sizes(self, route: str, asked: Asked) -> dict[str, Any]:
+        for at in (f"{route}/revision/{asked.revision}", route):
+            with suppress(NoRouteError):
+                return self._transport.json(at, asked, _WITH_SIZES, is_optional=True)
+        return self._transport.json(route, asked)
 
     def _check_access(self, repo_id: str) -> None:
-        self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id))
+        with suppress(NoRouteError):  # then the download will show
+            self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id), is_optional=True)
 
     def _revisions(self, asked: Asked) -> str:
         """The names a person could have meant, as a sentence; empty where the hub does not tell."""

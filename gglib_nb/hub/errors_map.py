@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.http_rules import asked_wait_s
 from gglib_nb.domain.hub_answers import (
     LOG_IN,
     Asked,
@@ -69,7 +68,7 @@ class _Trouble(Value, frozen=True):
     def refusal(self) -> Refusal:
         """The answer as the one map of refusals wants it."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        wait_s = retry_after_s(self.headers)
+        wait_s = asked_wait_s(self.status, headers)
         return Refusal.of(self.status, headers, text=self.server_text, had_token=self.had_token, wait_s=wait_s)
 
     @property
@@ -96,34 +95,6 @@ def redact(error: BaseException, secret: str | None) -> None:
         link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)
         if isinstance(message := getattr(link, "server_message", None), str):
             vars(link)["server_message"] = redacted(message, secret)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds the hub asks to wait; None where it does not say.
-
-    `RateLimit` comes with every answer, so it counts only with nothing left (IETF draft ratelimit-headers);
-    else `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3), which is read against the answer's own `Date`: this
-    machine's clock may be wrong.
-    """
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    limit = parse_ratelimit_headers(headers)
-    if limit is not None and limit.remaining == 0:
-        return float(limit.reset_in_seconds)
-    value = headers.get("retry-after", "").strip()
-    if value.isdecimal():
-        return float(value)
-    then, now = _date(value), _date(headers.get("date", "")) or datetime.now(UTC)
-    return None if then is None else max(0.0, (then - now).total_seconds())
-
-
-def _date(text: str) -> datetime | None:
-    """A date of HTTP; None where it is none. Without a zone it is in UTC."""
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from gglib_nb.domain.http_rules import origin_of, redirect_target
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
@@ -48,12 +49,19 @@ _LONGEST_WAIT_S: Final = 8.0
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing in one page
 _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
+_MOST_HOPS: Final = 6
+# What a mirror or proxy without a route answers; with `X-Error-Code` it is the hub's word about the repository.
+_NO_ROUTE: Final = frozenset({400, 404, 405, 501})
 _PASSES: Final = (NetworkError, HubUnavailableError, RateLimitedError)
 # What decides the way to a host: another value means another client.
 _WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
 
 _clients_lock = threading.Lock()
 _clients: "dict[tuple[object, ...], httpx.Client]" = {}
+
+
+class NoRouteError(Exception):
+    """The hub has no such route, which says nothing about the repository."""
 
 
 class Patience(Value, frozen=True):
@@ -147,24 +155,29 @@ class Transport:
         """Ends the waiting of requests under way, which raise `ManagerClosedError`; later ones do too."""
         self._closing.set()
 
-    def json(self, route: str, asked: Asked, params: Params = ()) -> dict[str, Any]:
-        """The JSON object that a route below the endpoint answers with."""
-        found = self.persist(lambda: self._json_once(self.endpoint + route, params), asked)[0]
+    def json(self, route: str, asked: Asked, params: Params = (), *, is_optional: bool = False) -> dict[str, Any]:
+        """The JSON object that a route below the endpoint answers with.
+
+        Raises:
+            NoRouteError: With `is_optional`: the hub does not have the route, or not with these parameters.
+        """
+        ask = partial(self._json_once, self.endpoint + route, params, is_optional)
+        found = self.persist(ask, asked)[0]
         if not isinstance(found, dict):
             raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
         return found
 
-    def pages(self, route: str, asked: Asked, params: Params) -> Iterator[dict[str, Any]]:
-        """The rows of a listing; further pages are asked for as their rows are."""
+    def pages(self, route: str, asked: Asked, params: Params, *, is_optional: bool = False) -> Iterator[dict[str, Any]]:
+        """The rows of a listing; further pages are asked for as their rows are. Raises `NoRouteError` as `json`."""
         url = self.endpoint + route
         for _ in range(_MOST_PAGES):
-            page, following = self.persist(partial(self._json_once, url, params), asked)
+            page, following = self.persist(partial(self._json_once, url, params, is_optional), asked)
             if not isinstance(page, list):
                 raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
             yield from page
             if following is None:
                 return
-            url, params = self._at_endpoint(following), ()
+            url, params, is_optional = self._target(url, following), (), False
         raise HubUnavailableError(f"{self.endpoint} sends page after page; try again later.")
 
     def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
@@ -185,15 +198,20 @@ class Transport:
         return self._ask_once(ask, asked)
 
     @contextmanager
-    def get(
-        self,
-        url: str,
-        *,
-        params: Params = (),
-        headers: Mapping[str, str] = MappingProxyType({}),
-        follow_redirects: bool = False,
+    def follow(
+        self, url: str, *, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator["httpx.Response"]:
-        """One request; its body is not read yet, and dropped at the end. Foreign errors come as they are."""
+        """One request and the redirects that follow; the last body is not read yet, and dropped at the end. Foreign errors come as they are."""
+        for _ in range(_MOST_HOPS):
+            with self._get(url, params, headers) as response:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                url, params = self._target(url, response.headers["location"]), ()
+        raise HubUnavailableError(f"{self.endpoint} redirects in a circle; try again later.")
+
+    @contextmanager
+    def _get(self, url: str, params: Params, headers: Mapping[str, str]) -> Iterator["httpx.Response"]:
         from huggingface_hub import constants
 
         from gglib_nb.network.http_library import httpx
@@ -202,15 +220,33 @@ class Transport:
         sent = self._headers(url, headers)
         request = session.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
         try:
-            response = session.send(request, stream=True, follow_redirects=follow_redirects)
+            response = session.send(request, stream=True, follow_redirects=False)
         except RuntimeError as error:  # another thread's failure closed the session that all share
             raise httpx.ReadError("the shared session was closed") from error
         with closing(response):
             yield response
 
+    def _target(self, url: str, location: str) -> str:
+        """Where a redirect or a further page is.
+
+        A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked, unless it was just now.
+
+        Raises:
+            HubUnavailableError: It is no address.
+        """
+        try:
+            target = redirect_target(url, location)
+        except ValueError:
+            host = urlsplit(url).netloc
+            raise HubUnavailableError(
+                f"{host} redirects to no web address; check HF_ENDPOINT or try again later."
+            ) from None
+        at_mirror = self.endpoint + target.removeprefix(_THE_HUB)
+        return at_mirror if target.startswith(f"{_THE_HUB}/") and at_mirror != url else target
+
     def is_own(self, url: str) -> bool:
         """Whether the address is of the hub's own origin, the only one that gets the token."""
-        return _origin(url) == _origin(self.endpoint)
+        return origin_of(url) == origin_of(self.endpoint)
 
     def check_open(self) -> None:
         """Refuses after `close`, and in offline mode.
@@ -240,8 +276,10 @@ class Transport:
                 ours.args = (f"{ours}{self._unread_login}",)
             raise ours from error
 
-    def _json_once(self, url: str, params: Params) -> tuple[object, str | None]:
-        with self.get(url, params=params, follow_redirects=True) as response:
+    def _json_once(self, url: str, params: Params, is_optional: bool) -> tuple[object, str | None]:
+        with self.follow(url, params=params) as response:
+            if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
+                raise NoRouteError(f"HTTP {response.status_code}")
             self.check_status(response)
             text = self._body(response, _LARGEST_ANSWER_BYTES)
             return json.loads(text), response.links.get("next", {}).get("url")
@@ -301,11 +339,6 @@ class Transport:
             self._unread_login = f" {error}"
             return None
 
-    def _at_endpoint(self, url: str) -> str:
-        """A mirror may name the Hub itself in its links, which then cannot be reached, or not with this token."""
-        is_hubs = url.startswith(f"{_THE_HUB}/")
-        return self.endpoint + url.removeprefix(_THE_HUB) if is_hubs else url
-
 
 def _session() -> "httpx.Client":
     """Our client; the one that huggingface_hub shares where the user has told that how to make it.
@@ -344,8 +377,3 @@ def _has_own_factory() -> bool:
 
     factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
     return factory is not getattr(_http, "default_client_factory", None)
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -11,7 +11,7 @@ from gglib_nb.demo import DemoHub, Status
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.errors_map import hub_error, redact, retry_after_s
+from gglib_nb.hub.errors_map import hub_error, redact
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.http_library import httpx
 
@@ -129,24 +129,6 @@ def test_a_stored_login_that_cannot_be_renewed_says_to_log_in() -> None:
     failure = getattr(hub_errors, "DeviceCodeError", hub_errors.LocalTokenNotFoundError)
 
     assert isinstance(hub_error(failure("expired"), ASKED), InvalidTokenError)
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, None),
-        ({"retry-after": "12"}, 12),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00"}, 0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": "Wed, 21 Oct 2015 07:26:00 GMT"}, 120),
-        ({"ratelimit": '"api";r=0;t=55', "retry-after": "12"}, 55),
-        ({"ratelimit": '"api";r=7;t=55', "retry-after": "12"}, 12),
-        ({"ratelimit": '"api";r=7;t=55'}, None),
-    ],
-)
-def test_the_wait_is_what_the_hub_says(headers: dict[str, str], expected: float | None) -> None:
-    assert retry_after_s(headers) == expected
 
 
 def test_a_secret_is_taken_out_of_all_chained_texts() -> None:

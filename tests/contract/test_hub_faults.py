@@ -125,13 +125,13 @@ def test_a_range_survives_what_passes(
         (Status(400, error_message="That is not how"), HubError, r"refused demo/small-GGUF \(400\): That is not how"),
         (Status(404), RepoNotFoundError, "no repository demo/small-GGUF"),
         (Status(401), RepoNotFoundError, "no repository demo/small-GGUF"),
-        (Redirect(), HubUnavailableError, "TooManyRedirects"),
+        (Redirect(), HubUnavailableError, "in a circle"),
     ],
 )
 def test_what_does_not_pass_is_said(
     hub: DemoHub, client: HubClient, fault: Status, error: type[Exception], text: str
 ) -> None:
-    hub.faults.add(fault, path="/api/models/demo/small-GGUF/revision/main", times=None)
+    hub.faults.add(fault, path="/api/models/demo/small-GGUF*", times=None)
 
     with pytest.raises(error, match=text) as caught:
         client.list_files("demo/small-GGUF")
@@ -170,9 +170,11 @@ def test_a_refusal_is_not_asked_again(hub: DemoHub, client: HubClient) -> None:
 def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: DemoHub, client: HubClient, told_by: str) -> None:
     hub.faults.add(RateLimited(290, told_by=told_by))  # type: ignore[arg-type]
 
-    with pytest.raises(RateLimitedError, match=r"try again in 290 s\. Who is logged in") as caught:
+    # The `RateLimit` header counts in whole seconds, of which one may have begun.
+    wait_s = 291 if told_by == "ratelimit" else 290
+    with pytest.raises(RateLimitedError, match=rf"try again in {wait_s} s\.") as caught:
         client.list_files("demo/small-GGUF")
-    assert caught.value.retry_after_s == 290
+    assert caught.value.retry_after_s == wait_s
     assert len(hub.requests) == 1
 
 

@@ -238,7 +238,11 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The commit is gone (404)",
         (Answer(Status(404, "RevisionNotFound"), "hub", None),),
-        Fails(RevisionNotFoundError, "{repo} has no branch, tag or commit '{commit}'.", asks=1),
+        Fails(
+            RevisionNotFoundError,
+            "{repo} has no commit {commit}: its owner may have rewritten its history. Queue it again to get the present files.",
+            asks=1,
+        ),
     ),
     Row(
         "A file vanishes between the listing and its turn (404)",

@@ -1,0 +1,262 @@
+"""Mirrors and proxies with fewer routes than the Hub: whatever `hf_hub_download` can do with them, listing and reading can do too."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from typing_extensions import override
+
+from gglib_nb.domain.listing import HubFile
+from gglib_nb.errors import (
+    GatedRepoError,
+    HubError,
+    HubUnavailableError,
+    NetworkError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
+
+REPO = "demo/small-GGUF"
+SHA = "c" * 40
+DIGEST = "0123456789abcdef" * 4
+NAME = "sub/small-Q4_K_M.gguf"
+DATA = bytes(range(256)) * 40
+LISTED = (HubFile(NAME, 10_240, DIGEST),)
+QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=1)
+INFO = {"id": REPO, "sha": SHA, "gated": False, "private": False}
+TREE = [
+    {"type": "directory", "path": "sub", "size": 0},
+    {"type": "file", "path": NAME, "size": 10_240, "lfs": {"oid": DIGEST.upper(), "size": 10_240}},
+]
+SIBLINGS = [{"rfilename": NAME, "size": 10_240, "lfs": {"sha256": DIGEST, "size": 10_240, "pointerSize": 134}}]
+
+
+@dataclass
+class Asked:
+    """One request: its path below the endpoint and its parameters."""
+
+    path: str
+    params: dict[str, list[str]]
+    headers: dict[str, str]
+
+
+@dataclass
+class Answer:
+    """What a mirror answers."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Respond = Callable[[Asked], Answer]
+Mirror = Callable[..., HubClient]
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """The paths that were asked for, with the names of their parameters."""
+    return []
+
+
+@pytest.fixture
+def mirror(asked: list[str]) -> Iterator[Mirror]:
+    """A client of a server that answers as the function says, below a path as Artifactory has one."""
+    with ExitStack() as stack:
+
+        def make(respond: Respond, token: str | None = None) -> HubClient:
+            class Handler(BaseHTTPRequestHandler):
+                protocol_version = "HTTP/1.1"
+
+                def do_GET(self) -> None:
+                    parts = urlsplit(self.path)
+                    params = parse_qs(parts.query)
+                    headers = {name.lower(): text for name, text in self.headers.items()}
+                    assert parts.path.startswith("/api/hub/"), parts.path
+                    one = Asked(parts.path.removeprefix("/api/hub"), params, headers)
+                    asked.append("?".join(filter(None, (one.path, "&".join(sorted(params))))))
+                    answer = respond(one)
+                    body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                    self.send_response(answer.status)
+                    for name, text in {"Content-Length": str(len(body)), **answer.headers}.items():
+                        self.send_header(name, text)
+                    self.end_headers()
+                    self.wfile.write(body)
+
+                @override
+                def log_message(self, *_: object) -> None:
+                    pass
+
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            stack.callback(server.server_close)
+            stack.callback(server.shutdown)
+            Thread(target=server.serve_forever, daemon=True).start()
+            return HubClient(f"http://127.0.0.1:{server.server_port}/api/hub/", token, patience=QUICK)
+
+        yield make
+
+
+def full_hub(one: Asked) -> Answer:
+    if "/tree/" in one.path:
+        return Answer(body=TREE)
+    return Answer(body=INFO | ({"siblings": SIBLINGS} if "blobs" in one.params else {}))
+
+
+def without(is_missing: Callable[[Asked], bool], status: int = 404, respond: Respond = full_hub) -> Respond:
+    """The same hub with fewer routes."""
+    return lambda one: Answer(status, {"error": "no"}) if is_missing(one) else respond(one)
+
+
+MISSING: dict[str, Callable[[Asked], bool]] = {
+    "expand": lambda one: "expand" in one.params,
+    "revisions": lambda one: one.path.endswith("/revision/main"),
+    "expand and revisions": lambda one: "expand" in one.params or one.path.endswith("/revision/main"),
+    "trees": lambda one: "/tree/" in one.path,
+    "trees and expand": lambda one: "/tree/" in one.path or "expand" in one.params,
+    "trees and all revisions": lambda one: "/tree/" in one.path or "/revision/" in one.path or "expand" in one.params,
+}
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+@pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
+def test_a_repository_is_listed_by_the_routes_that_there_are(mirror: Mirror, missing, status: int) -> None:
+    listing = mirror(without(missing, status)).list_files(REPO)
+
+    assert (listing.repo_id, listing.commit_sha, listing.files) == (REPO, SHA, LISTED)
+
+
+def test_a_full_hub_is_asked_twice(mirror: Mirror, asked: list[str]) -> None:
+    mirror(full_hub).list_files(REPO)
+
+    assert asked == [f"/api/models/{REPO}/revision/main?expand", f"/api/models/{REPO}/tree/{SHA}?recursive"]
+
+
+def test_a_mirror_that_leaves_sizes_and_digests_out_is_listed_without(mirror: Mirror) -> None:
+    bare = without(MISSING["trees"], 404, lambda _: Answer(body={"sha": SHA, "siblings": [{"rfilename": NAME}]}))
+
+    assert mirror(bare).list_files(REPO).files == (HubFile(NAME, None, None),)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_repository_that_no_route_has_is_an_error_of_ours(mirror: Mirror, status: int) -> None:
+    with pytest.raises(HubError):
+        mirror(lambda _: Answer(status, {"error": "no"})).list_files(REPO)
+
+
+def test_what_the_hub_says_of_the_repository_is_believed_at_once(mirror: Mirror, asked: list[str]) -> None:
+    refused = Answer(404, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
+
+    with pytest.raises(RepoNotFoundError):
+        mirror(lambda _: refused).list_files(REPO)
+
+    assert len(asked) == 1
+
+
+def test_a_commit_that_is_gone_is_named(mirror: Mirror) -> None:
+    gone = Answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
+
+    with pytest.raises(RevisionNotFoundError, match=f"has no commit {SHA}: its owner may have rewritten its history"):
+        mirror(lambda one: gone if "/tree/" in one.path else full_hub(one)).list_files(REPO)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_hub_without_a_check_of_access_lets_the_download_show(mirror: Mirror, status: int) -> None:
+    client = mirror(without(lambda one: one.path.endswith("/auth-check"), status))
+
+    client.check_access(REPO)
+
+
+def test_a_hub_that_refuses_access_is_believed(mirror: Mirror) -> None:
+    gated = Answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+
+    with pytest.raises(GatedRepoError):
+        mirror(lambda _: gated, "hf_x").check_access(REPO)
+
+
+def test_a_redirect_that_names_the_hub_is_followed_at_the_mirror(mirror: Mirror, asked: list[str]) -> None:
+    def renamed(one: Asked) -> Answer:
+        if "/new-name/" in one.path or one.path.endswith("/new-name"):
+            return full_hub(one)
+        target = one.path.replace("small-GGUF", "new-name")
+        return Answer(307, {}, {"Location": f"https://huggingface.co{target}?expand=sha"})
+
+    assert mirror(renamed).list_files(REPO).files == LISTED
+    assert asked[1] == "/api/models/demo/new-name/revision/main?expand"
+
+
+def test_an_address_that_cannot_be_reached_is_named(mirror: Mirror) -> None:
+    client = mirror(lambda _: Answer(302, {}, {"Location": "http://127.0.0.1:9/x"}))
+
+    with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9"):
+        client.list_files(REPO)
+
+
+@pytest.mark.parametrize("location", ["https://a:b/x", "file:///etc/passwd", "https://[::1/x", " "])
+def test_a_redirect_to_no_address_is_an_error_of_ours(mirror: Mirror, location: str) -> None:
+    with pytest.raises(HubError):
+        mirror(lambda _: Answer(302, {}, {"Location": location})).list_files(REPO)
+
+
+def test_a_size_that_no_message_can_carry_is_unknown(mirror: Mirror) -> None:
+    tree = [{"type": "file", "path": NAME, "size": 2**63}, {"type": "file", "path": "b.gguf", "size": True}]
+
+    files = mirror(lambda one: Answer(body=tree if "/tree/" in one.path else INFO)).list_files(REPO).files
+
+    assert {file.size_bytes for file in files} <= {None, 1}
+
+
+# Parts of files.
+
+
+def read(client: HubClient, offset: int, length: int) -> bytes:
+    return client.read_range(REPO, SHA, NAME, offset, length)
+
+
+def ranges(one: Asked, *, most: int = 10**6, is_named: bool = True, size: str = str(len(DATA))) -> Answer:
+    if "range" not in one.headers:
+        return Answer(body=DATA)
+    first, last = map(int, one.headers["range"].removeprefix("bytes=").split("-"))
+    if first >= len(DATA):
+        return Answer(416, b"", {"Content-Range": f"bytes */{len(DATA)}"})
+    end = min(last + 1, first + most, len(DATA))
+    headers = {"Content-Range": f"bytes {first}-{end - 1}/{size}"} if is_named else {}
+    return Answer(206, DATA[first:end], headers)
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 100), (5_000, 300), (10_200, 100), (10_240, 10), (0, 50_000)])
+@pytest.mark.parametrize("size", [str(len(DATA)), "*"])
+@pytest.mark.parametrize("most", [10**6, 97])
+def test_a_part_may_come_in_shorter_ranges(mirror: Mirror, offset, length, size, most) -> None:
+    client = mirror(lambda one: ranges(one, most=most, size=size))
+
+    assert read(client, offset, length) == DATA[offset : offset + length]
+
+
+@pytest.mark.parametrize(("offset", "length"), [(0, 100), (5_000, 300), (10_200, 100), (20_000, 5)])
+def test_a_server_without_content_range_is_asked_for_the_whole(mirror: Mirror, asked, offset, length) -> None:
+    client = mirror(lambda one: ranges(one, is_named=False))
+
+    assert read(client, offset, length) == DATA[offset : offset + length]
+    assert len(asked) == (1 if offset > len(DATA) else 2)
+
+
+def test_samples_in_the_middle_of_a_large_file_are_read(mirror: Mirror) -> None:
+    start = 40 * 10**9
+    part = Answer(206, b"x" * 1000, {"Content-Range": f"bytes {start}-{start + 999}/{50 * 10**9}"})
+
+    assert read(mirror(lambda _: part), start, 1000) == b"x" * 1000
+
+
+def test_a_server_that_sends_nothing_for_a_range_ends_in_an_error(mirror: Mirror) -> None:
+    empty = Answer(206, b"", {"Content-Range": f"bytes 0-99/{len(DATA)}"})
+
+    with pytest.raises(HubUnavailableError):
+        read(mirror(lambda _: empty), 0, 100)
