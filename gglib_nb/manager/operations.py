@@ -5,20 +5,24 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
+from typing_extensions import override
+
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.matching import find_download, find_failure
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import CatalogError, InvalidConfigError, RequestError
+from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.advice import pointing_to_children
-from gglib_nb.manager.calls import settled
+from gglib_nb.manager.calls import Calls, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress_watch import Progress, shown
@@ -28,6 +32,8 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import checked_setting
+
+FindDownload = Callable[[str, QueueSnapshot], DownloadId]
 
 _DRAIN_S: Final = 5.0
 _ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
@@ -41,24 +47,69 @@ class _PositionAndShards(NamedTuple):
 
 
 class SmartQueueResult(_PositionAndShards):
-    """What `queue_smart` returns: `(position, shard_count)`, and what it stands for.
+    """What `queue_smart` returns: `(position, shard_count)`, and a handle of the download.
+
+        queued = await manager.queue_smart("owner/repo")
+        finished = await queued.wait()
 
     Attributes:
+        position: 1-based among pending downloads; 0 where it ran at once.
+        shard_count: Files of the model itself.
         id: The queue's id for the download.
+        path: Where the model's first file is, once the download is complete: what a program opens.
         reason: Why this variant; empty where it was asked for by name.
         is_new: False where the same download was pending or active already and has been joined.
+        sync: `wait` and `cancel` as calls that wait.
     """
 
     id: DownloadId
+    path: Path
     reason: str
     is_new: bool
+    sync: "SyncHandle"
 
     @classmethod
-    def of(cls, queued: QueuePosition) -> Self:
+    def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
         """The same from the queue's own answer."""
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
+        result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
         return result
+
+    async def wait(self) -> "FinishedDownload":
+        """Does what `DownloadManager.wait` does."""
+        return await self.sync.calls.awaited(self.sync.wait)
+
+    async def cancel(self, *, discard: bool = False) -> None:
+        """Does what `DownloadManager.cancel_download` does."""
+        await self.sync.calls.awaited(self.sync.cancel, discard=discard)
+
+    @override
+    def __repr__(self) -> str:
+        place = f"position {self.position}" if self.position else "active"
+        shards = "1 shard" if self.shard_count == 1 else f"{self.shard_count} shards"
+        return f"<{type(self).__name__} {self.id}: {place}, {shards}>"
+
+
+class SyncHandle:
+    """A queued download without a loop."""
+
+    def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
+        self._id: Final = id_
+        self._operations: Final = operations
+
+    def wait(self) -> "FinishedDownload":
+        """Does what `manager.sync.wait` does."""
+        return self._operations.wait(self._id)
+
+    def cancel(self, *, discard: bool = False) -> None:
+        """Does what `manager.sync.cancel_download` does."""
+        self._operations.cancel_download(self._id, discard=discard)
+
+    @property
+    def calls(self) -> Calls:
+        """What runs the operations of its manager."""
+        return self._operations.calls
 
 
 class FinishedDownload(Value, frozen=True):
@@ -141,7 +192,7 @@ class QueueOperations(Operations):
             AlreadyQueuedError: Another download writes the same files.
         """
         request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
-        return SmartQueueResult.of(self._queue(request, starts=True, joins=True))
+        return SmartQueueResult.of(self._queue(request, starts=True, joins=True), self)
 
     @operation
     def download(
@@ -205,7 +256,7 @@ class QueueOperations(Operations):
         Raises:
             NotInQueueError: There is no such download.
         """
-        self._post(on.CancelRequested(_id(id), discard, time.time()))
+        self._post(on.CancelRequested(self._id(id), discard, time.time()))
 
     @operation
     def put_back(self, id: IdLike) -> int:  # noqa: A002
@@ -220,7 +271,7 @@ class QueueOperations(Operations):
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
         self._parts.engine.start()
-        position: int = self._post(on.PutBackRequested(_id(id), time.time()))
+        position: int = self._post(on.PutBackRequested(self._id(id), time.time()))
         return position
 
     @operation
@@ -230,7 +281,7 @@ class QueueOperations(Operations):
         Raises:
             NotInQueueError: No pending or active download has that group.
         """
-        self._post(on.CancelRequested(_id(group_id), False, time.time()))
+        self._post(on.CancelRequested(self._id(group_id), False, time.time()))
 
     @operation
     def cancel_all(self) -> None:
@@ -240,30 +291,30 @@ class QueueOperations(Operations):
     @operation
     def remove_from_queue(self, id: IdLike) -> None:  # noqa: A002
         """Takes a pending download out."""
-        self._post(on.RemovalRequested(_id(id), time.time()))
+        self._post(on.RemovalRequested(self._id(id), time.time()))
 
     @operation
     def reorder_queue(self, id: IdLike, new_position: int) -> int:  # noqa: A002
         """Gives a pending download another position, 1 being next to run."""
-        position: int = self._post(on.MoveRequested(_id(id), new_position))
+        position: int = self._post(on.MoveRequested(self._id(id), new_position))
         return position
 
     @operation
     def pause(self, id: IdLike) -> None:  # noqa: A002
         """Holds a download back; an active one becomes pending at position 1."""
-        self._post(on.PauseRequested(_id(id), time.time()))
+        self._post(on.PauseRequested(self._id(id), time.time()))
 
     @operation
     def resume(self, id: IdLike) -> None:  # noqa: A002
         """Lets a paused download run again; the processor runs."""
         self._parts.engine.start()
-        self._post(on.ResumeRequested(_id(id), time.time()))
+        self._post(on.ResumeRequested(self._id(id), time.time()))
 
     @operation
     def run_now(self, id: IdLike) -> None:  # noqa: A002
         """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
         self._parts.engine.start()
-        self._post(on.RunRequested(_id(id), time.time()))
+        self._post(on.RunRequested(self._id(id), time.time()))
 
     @operation
     def pause_all(self) -> None:
@@ -295,13 +346,15 @@ class QueueOperations(Operations):
         """Brings a failure back to the queue; the processor runs."""
         self._parts.renew_token()
         self._parts.engine.start()
-        position: int = self._post(on.RetryRequested(_id(id), time.time()))
+        position: int = self._post(on.RetryRequested(self._id(id, find_failure), time.time()))
         return position
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
         """Forgets one failed download, or all of them where None."""
-        self._post(on.EndedCleared(DownloadStatus.FAILED) if id is None else on.FailureCleared(_id(id)))
+        self._post(
+            on.EndedCleared(DownloadStatus.FAILED) if id is None else on.FailureCleared(self._id(id, find_failure))
+        )
 
     # Limits ------------------------------------------------------------------------------------------------------
 
@@ -414,14 +467,17 @@ class QueueOperations(Operations):
 
     @operation
     def has_download(self, id: IdLike) -> bool:  # noqa: A002
-        """Whether a pending or active download answers to the id."""
-        wanted = _id(id)
+        """Whether a pending or active download has the id, or is the only one that matches it."""
+        try:
+            wanted = self._id(id)
+        except NotInQueueError:
+            return False
         return settled(self._parts.queue.ask(lambda machine: machine.find(wanted) is not None))
 
     @operation
     def wait(self, id: IdLike) -> FinishedDownload:  # noqa: A002
         """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
-        return FinishedDownload.of(settled(self._parts.queue.wait(_id(id))))
+        return FinishedDownload.of(settled(self._parts.queue.wait(self._id(id))))
 
     @operation
     def join(self) -> None:
@@ -480,6 +536,14 @@ class QueueOperations(Operations):
     def _post(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         return settled(self._parts.queue.post(event))
 
+    def _id(self, reference: IdLike, find: FindDownload = find_download) -> DownloadId:
+        """The id of the download that a caller means: by its id, a part that only one has, or `#n`.
 
-def _id(id: IdLike) -> DownloadId:  # noqa: A002 - the port's word
-    return DownloadId.parse(id) if isinstance(id, str) else id
+        Raises:
+            NotInQueueError: None matches, or several do.
+        """
+        if isinstance(reference, DownloadId):
+            return reference
+        id_ = DownloadId.parse(reference)
+        is_known = settled(self._parts.queue.ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_))))
+        return id_ if is_known else find(reference, self._parts.queue.snapshot)

@@ -189,6 +189,11 @@ class Operations:
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
 
+    @property
+    def calls(self) -> Calls:
+        """What runs the operations."""
+        return self._parts.calls
+
 
 _Group = TypeVar("_Group", bound=Operations)
 

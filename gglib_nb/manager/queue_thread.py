@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from datetime import time as time_of_day
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot

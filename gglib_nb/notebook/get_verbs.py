@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
+from gglib_nb.domain.matching import find_repository
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, is_command
@@ -15,7 +16,6 @@ from gglib_nb.notebook import formats, plan_table, tables
 from gglib_nb.notebook.amounts import read_count, read_parameters
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.queue_verbs import find_item, is_unheard, standing
-from gglib_nb.notebook.references import find_repository
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
 

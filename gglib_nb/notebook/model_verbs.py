@@ -12,13 +12,13 @@ from typing_extensions import override
 from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
+from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import model_table, update_table
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.references import pick_row, row_number
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
 

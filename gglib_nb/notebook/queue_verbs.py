@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
@@ -13,7 +14,6 @@ from gglib_nb.notebook import formats, history_table, tables
 from gglib_nb.notebook.amounts import read_count
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.markup import render_html
-from gglib_nb.notebook.references import find_download, find_failure, pick_row, row_number
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.text import render_text
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Annotated, Final
 
+from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.units import parse_bytes
@@ -14,7 +15,6 @@ from gglib_nb.notebook.amounts import read_age
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_table import day
 from gglib_nb.notebook.model_verbs import find_model, folders
-from gglib_nb.notebook.references import pick_row, row_number
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
 

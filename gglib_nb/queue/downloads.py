@@ -5,8 +5,9 @@ a download is stands here, so that its sentence stands once.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId

@@ -16,6 +16,7 @@ class QueuePosition(Struct, frozen=True):
         shard_count: Files of the model itself.
         is_new: False where it was there already and has been joined.
         reason: Why this variant; empty where it was asked for by name.
+        path: Target of the model's first file.
     """
 
     id: DownloadId
@@ -23,6 +24,7 @@ class QueuePosition(Struct, frozen=True):
     shard_count: int
     is_new: bool
     reason: str
+    path: str
 
 
 class StartTransfer(Struct, frozen=True):

@@ -4,8 +4,10 @@ Mutable, and changed by `gglib_nb.queue.machine` only. The view is built when so
 the same object again, so that a reader can tell by identity what is new.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
+
+from msgspec.structs import replace
 
 from gglib_nb.domain.download import (
     DownloadStatus,

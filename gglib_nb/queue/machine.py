@@ -30,8 +30,9 @@ What the table does not say:
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final, assert_never
+
+from msgspec.structs import replace
 
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import (
@@ -217,7 +218,8 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._go_on(event.at_s)
         position = self._downloads.position(entry)
-        self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason)))
+        path = next(iter(entry.plan.paths), "")
+        self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason, path)))
 
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
         name = str(entry.plan.id)

@@ -3,9 +3,9 @@
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.matching import find_download, find_failure, find_repository
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
-from gglib_nb.notebook.references import find_download, find_failure, find_repository
 from tests.support.snapshots import download, snapshot
 
 ACTIVE = download("bart/Qwen3-8B-GGUF:Q4_K_M", DownloadStatus.DOWNLOADING)
