@@ -259,20 +259,23 @@ class QueueOperations(Operations):
         self._post(on.CancelRequested(self._id(id), discard, time.time()))
 
     @operation
-    def put_back(self, id: IdLike) -> int:  # noqa: A002
-        """Puts a cancelled or removed download back in its place, with all its options, paused or not started as it was.
+    def put_back(self, *ids: IdLike) -> tuple[int, ...]:
+        """Puts cancelled or removed downloads back in their places, with all their options, paused or not started as before.
+
+        All of them or, after an error, none. This takes `cancel_download`, `remove_from_queue` and `cancel_all` back.
 
         Returns:
-            Its position; 0 where it runs.
+            Their positions; 0 of one that runs.
 
         Raises:
-            NotInQueueError: No cancelled or removed download has that id.
-            QueueFullError: As many downloads wait as may.
+            NotInQueueError: No cancelled or removed download has one of the ids.
+            QueueFullError: More would wait than may.
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
         self._parts.engine.start()
-        position: int = self._post(on.PutBackRequested(self._id(id), time.time()))
-        return position
+        event = on.PutBackRequested(tuple(map(self._id, ids)), time.time())
+        positions: tuple[int, ...] = self._post(event)
+        return positions
 
     @operation
     def cancel_group(self, group_id: str) -> None:

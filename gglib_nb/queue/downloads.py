@@ -226,16 +226,19 @@ class Downloads:
         left = [one for one in _answering_to(self._over, id) if one.status is not DownloadStatus.COMPLETED]
         return self._newest_ended(left) if self.find_live(id) is None else None
 
-    def cancelled(self, id: DownloadId) -> Entry:  # noqa: A002
-        """The newest cancelled download meant by `id`.
+    def cancelled(self, ids: Iterable[DownloadId]) -> list[Entry]:
+        """The newest cancelled download meant by each id.
 
         Raises:
-            NotInQueueError: There is none.
+            NotInQueueError: There is none for one of them.
         """
-        found = [one for one in _answering_to(self._over, id) if one.status is DownloadStatus.CANCELLED]
-        if (entry := self._newest_ended(found)) is None:
-            raise NotInQueueError(f"No cancelled or removed download matches {id}, so none can be put back.")
-        return entry
+        entries: dict[Entry, None] = {}
+        for id_ in ids:
+            found = [one for one in _answering_to(self._over, id_) if one.status is DownloadStatus.CANCELLED]
+            if (entry := self._newest_ended(found)) is None:
+                raise NotInQueueError(f"No cancelled or removed download matches {id_}, so none can be put back.")
+            entries[entry] = None
+        return list(entries)
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`.

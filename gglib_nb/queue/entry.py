@@ -35,7 +35,7 @@ class Place(NamedTuple):
     """Where a download was when it was cancelled or removed.
 
     Attributes:
-        position: 1-based among the pending ones; 0 where it was active.
+        position: 1-based among the pending ones; 0 where it was active, and below where others were behind it.
         was_paused: Whether it was held back.
         was_processing: Whether the processor ran.
     """

@@ -75,9 +75,9 @@ class RemovalRequested(Request, frozen=True):
 
 
 class PutBackRequested(Request, frozen=True):
-    """Put a cancelled or removed download back in its place, as it was. Replies with its position."""
+    """Put cancelled or removed downloads back in their places, as they were. Replies with their positions."""
 
-    id: DownloadId
+    ids: tuple[DownloadId, ...]
     at_s: float
 
 

@@ -29,7 +29,7 @@ What the table does not say:
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -130,7 +130,7 @@ class QueueMachine:
                 self._cancel(waiting, event.at_s, discards=False)
                 self._go_on(event.at_s)
             case on.PutBackRequested():
-                self._put_back(self._downloads.cancelled(event.id), event.at_s)
+                self._put_back(self._downloads.cancelled(event.ids), event.at_s)
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
@@ -284,7 +284,8 @@ class QueueMachine:
     def _cancel_all(self, at_s: float) -> None:
         self._resolving.clear()
         self._held.clear()
-        for entry, position in [(entry, self._downloads.position(entry)) for entry in self._downloads.live()]:
+        first = 1 - len(self._downloads.active)
+        for position, entry in list(enumerate(self._downloads.live(), first)):
             if entry.status is not DownloadStatus.REGISTERING:
                 self._cancel(entry, at_s, discards=False, position=position)
         self._do(do.Reply(frozenset(self._downloads.stopping)))
@@ -294,28 +295,38 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
 
-    def _put_back(self, entry: Entry, at_s: float) -> None:
-        if (live := self._downloads.same(entry.plan)) is not None:
-            name = str(live.plan.id)
-            raise AlreadyQueuedError(f"{name} is {live.status} already. `status` shows it.", name)
-        self._check_room(entry.plan)
-        self._downloads.check_targets(entry.plan)
+    def _put_back(self, entries: Sequence[Entry], at_s: float) -> None:
+        for entry in entries:
+            if (live := self._downloads.same(entry.plan)) is not None:
+                name = str(live.plan.id)
+                raise AlreadyQueuedError(f"{name} is {live.status} already. `status` shows it.", name)
+            self._downloads.check_targets(entry.plan)
+        # What ran does not count: it runs again as soon as its attempt has stopped.
+        in_order = sorted(entries, key=lambda entry: entry.place.position)
+        waiting = [entry for entry in in_order if entry.place.position > 0]
+        if waiting:
+            self._check_room(waiting[0].plan, len(waiting))
+        ran = len(in_order) - len(waiting)
+        for number, entry in enumerate(in_order):
+            self._put_one_back(entry, number if number < ran else entry.place.position - 1 + ran, at_s)
+        self._go_on(at_s)
+        self._do(do.Reply(tuple(map(self._downloads.position, entries))))
+
+    def _put_one_back(self, entry: Entry, index: int, at_s: float) -> None:
+        place = entry.place
         self._downloads.remove_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
             self._record(
                 entry, announced.DownloadCancelled(entry.view(0)), at_s
             )  # those that wait for it know that it ended
-        place = entry.place
         entry.move_on(Cause.REQUEUED)
         entry.renew(entry.plan, entry.queued_at_s)
-        self._downloads.add_pending(entry, max(0, place.position - 1))
+        self._downloads.add_pending(entry, index)
         if place.was_paused:
             entry.move_on(Cause.PAUSED)
         self._tell_status(entry)
         self._is_processing |= place.was_processing
-        self._go_on(at_s)
-        self._do(do.Reply(self._downloads.position(entry)))
 
     def _pause(self, entry: Entry) -> None:
         if entry.status in (DownloadStatus.PAUSED, DownloadStatus.REGISTERING):
@@ -642,9 +653,9 @@ class QueueMachine:
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)
 
-    def _check_room(self, plan: PlannedDownload) -> None:
+    def _check_room(self, plan: PlannedDownload, count: int = 1) -> None:
         waiting = len(self._downloads.pending)
-        if waiting >= self._max_size:
+        if waiting + count > self._max_size:
             raise QueueFullError(
                 f"The queue is full: {waiting} of {self._max_size} downloads wait, so {plan.id} was not added. "
                 "Wait for one to start, remove one, or raise the limit with `limit`.",

@@ -16,6 +16,7 @@ from gglib_nb import (
     GatedRepoError,
     InvalidQuantizationError,
     InvalidTokenError,
+    NotInQueueError,
     QueueFullError,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -223,3 +224,72 @@ async def test_the_matching_mmproj_comes_along_and_is_no_shard(manager: Download
     assert queued.shard_count == 1
     assert [path.name for path in finished.paths] == ["vision-Q4_K_M.gguf"]
     assert (tmp_path / "models" / "demo" / "vision-GGUF" / "mmproj-vision-F16.gguf").stat().st_size == 20_000
+
+
+# The handle of what was queued
+
+
+async def test_what_queue_smart_returns_waits_and_knows_the_path(manager: DownloadManager) -> None:
+    queued = await manager.queue_smart(SPLIT)
+
+    finished = await queued.wait()
+
+    assert finished.paths[0] == queued.path
+    assert repr(queued) == "<SmartQueueResult demo/split-GGUF:Q4_K_M: active, 3 shards>"
+
+
+async def test_what_queue_smart_returns_cancels_and_deletes(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    queued = await manager.queue_smart(SMALL, "Q8_0")
+    said = repr(queued)
+
+    await queued.cancel(discard=True)
+
+    assert said == "<SmartQueueResult demo/small-GGUF:Q8_0: position 1, 1 shard>"
+    assert [str(item.id) for item in manager.snapshot.items] == ["demo/small-GGUF:Q4_K_M"]
+
+
+def test_the_handle_works_without_a_loop(manager: DownloadManager) -> None:
+    queued = manager.sync.queue_smart(SMALL, "Q4_K_M")
+
+    assert queued.sync.wait().paths == (queued.path,)
+
+
+# One rule for references
+
+
+async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+    await manager.queue_smart(SPLIT)
+
+    await manager.reorder_queue("split", 1)
+    await manager.pause("q8_0")
+    await manager.remove_from_queue("#1")
+
+    assert [(str(item.id), item.status.value) for item in manager.snapshot.items] == [
+        ("demo/small-GGUF:Q4_K_M", "downloading"),
+        ("demo/small-GGUF:Q8_0", "paused"),
+    ]
+    assert await manager.has_download("Q8")
+    assert not await manager.has_download("Q5")
+    with pytest.raises(NotInQueueError, match="matches 2 downloads"):
+        await manager.cancel_download("small")
+
+
+async def test_a_removed_download_is_put_back_with_everything_that_was_asked_for(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0", force=True, add_to_db=False)
+    await manager.queue_smart(SPLIT)
+    await manager.pause("q8")
+    before = manager.snapshot.items
+
+    await manager.cancel_all()
+    await manager.put_back(*(item.id for item in reversed(before)))
+
+    after = manager.snapshot.items
+    assert [(item.id, item.status, item.position) for item in after] == [
+        (item.id, item.status, item.position) for item in before
+    ]

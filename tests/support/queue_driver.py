@@ -85,8 +85,8 @@ class QueueDriver:
     def pause(self, text):
         self.send(on.PauseRequested(DownloadId.parse(text), self.now_s))
 
-    def put_back(self, text):
-        return self.send(on.PutBackRequested(DownloadId.parse(text), self.now_s))
+    def put_back(self, *texts):
+        return self.send(on.PutBackRequested(tuple(map(DownloadId.parse, texts)), self.now_s))
 
     def pause_all(self):
         self.send(on.AllPauseRequested(self.now_s))

@@ -171,6 +171,9 @@ class Reference:
     def check(self, plan):
         if len(self.pending) >= self.max_size:
             raise RefusedError(errors.QueueFullError)
+        self.check_targets(plan)
+
+    def check_targets(self, plan):
         if any(item.status != "registering" and collide(item.plan, plan) for item in self.live()):
             raise RefusedError(errors.AlreadyQueuedError)
 
@@ -208,7 +211,7 @@ class Reference:
         """Returns the attempts that have yet to stop."""
         self.requests.clear()
         self.held.clear()
-        for item, position in [(item, self.position(item)) for item in self.live()]:
+        for position, item in enumerate(self.live(), 1 - len(self.active)):
             if item.status != "registering":
                 self.cancel_item(item, position)
         return frozenset(self.stopping)
@@ -237,22 +240,32 @@ class Reference:
         self.pending = [*others[: given - 1], item, *others[given - 1 :]]
         return given
 
-    def put_back(self, id_):
-        """Returns the download that is back."""
-        item = next((i for i in reversed(self.ended) if i.status == "cancelled" and i.answers(id_)), None)
-        if item is None:
-            raise RefusedError(errors.NotInQueueError)
-        if any(other.is_same(item.plan) for other in self.live()):
-            raise RefusedError(errors.AlreadyQueuedError)
-        self.check(item.plan)
-        self.ended.remove(item)
-        if any(stopping is item for stopping, _plan in self.stopping.values()):
-            self.note_end(item)
-        position, was_paused, was_processing = item.place
-        self.pending.insert(max(0, position - 1), item)
-        item.status, item.losses = "paused" if was_paused else "queued", 0
-        self.is_processing = self.is_processing or was_processing
-        return item
+    def cancelled(self, id_):
+        for item in reversed(self.ended):
+            if item.status == "cancelled" and item.answers(id_):
+                return item
+        raise RefusedError(errors.NotInQueueError)
+
+    def put_back(self, ids):
+        """Returns the downloads that are back."""
+        items = list(dict.fromkeys(map(self.cancelled, ids)))
+        for item in items:
+            if any(other.is_same(item.plan) for other in self.live()):
+                raise RefusedError(errors.AlreadyQueuedError)
+            self.check_targets(item.plan)
+        waiting = [item for item in items if item.place[0] > 0]
+        if waiting and len(self.pending) + len(waiting) > self.max_size:
+            raise RefusedError(errors.QueueFullError)
+        ran = sorted((item for item in items if item not in waiting), key=lambda item: item.place[0])
+        for item in [*ran, *sorted(waiting, key=lambda item: item.place[0])]:
+            self.ended.remove(item)
+            if any(stopping is item for stopping, _plan in self.stopping.values()):
+                self.note_end(item)
+            position, was_paused, was_processing = item.place
+            self.pending.insert(ran.index(item) if item in ran else position - 1 + len(ran), item)
+            item.status, item.losses = "paused" if was_paused else "queued", 0
+            self.is_processing = self.is_processing or was_processing
+        return items
 
     def pause(self, id_):
         self.pause_item(self.find(id_))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.errors import NotInQueueError
+from gglib_nb.errors import NotInQueueError, QueueFullError
 from gglib_nb.queue import effects as do
 from tests.support.plans import a_plan, an_mmproj, shards
 from tests.support.queue_driver import QueueDriver
@@ -315,3 +315,114 @@ def test_what_a_cancelled_download_left_can_be_deleted(queue):
 
     assert queue.of(do.DiscardPartials) != []
     assert queue.snapshot.recent_cancelled == ()
+
+
+# What is asked of everything, and what is taken back
+
+
+def test_a_discard_right_after_a_cancel_deletes_the_partial_files_once_the_attempt_has_stopped(queue):
+    queue.cancel(A)
+
+    queue.discard(A)
+    at_once = queue.of(do.DiscardPartials)
+    queue.stopped(1)
+
+    [deleted] = queue.of(do.DiscardPartials)
+    assert (at_once, len(deleted.targets)) == ([], 3)
+    assert queue.snapshot.recent_cancelled == ()
+
+
+def test_pausing_everything_is_one_event_and_keeps_the_order():
+    queue = QueueDriver(max_concurrent=2)
+    for text in (A, B, C):
+        queue.queue(a_plan(text))
+    queue.pause_all()
+
+    assert queue.rows == [f"{A} paused 1", f"{B} paused 2", f"{C} paused 3"]
+    assert queue.of(do.StartTransfer) == []
+
+
+def test_what_was_being_listed_when_everything_was_paused_waits_paused_until_everything_is_resumed(queue):
+    early, late = queue.receive("owner/e"), queue.receive("owner/f")
+    queue.pause_all()
+
+    queue.resolve(early, a_plan("owner/e:Q4_K_M"))
+    waiting = queue.rows[-1]
+    queue.resume_all()
+    queue.resolve(late, a_plan("owner/f:Q4_K_M"))
+
+    assert waiting == "owner/e:Q4_K_M paused 5"
+    assert queue.rows[-1].startswith("owner/f:Q4_K_M queued")
+
+
+def test_a_removed_download_comes_back_to_its_place_with_everything_that_was_asked_for(queue):
+    plan = a_plan("owner/e:Q4_K_M", force=True, add_to_db=False, everywhere=True)
+    queue.queue(plan)
+    queue.move("owner/e:Q4_K_M", 1)
+    queue.pause("owner/e:Q4_K_M")
+    before = queue.rows
+
+    queue.remove("owner/e:Q4_K_M")
+    positions = queue.put_back("owner/e:Q4_K_M")
+
+    assert positions == (1,)
+    assert queue.rows == before
+    assert next(one.plan for one in queue.machine.stored().downloads if one.plan.id == plan.id) == plan
+    assert queue.snapshot.recent_cancelled == ()
+
+
+def test_a_cancelled_download_that_is_put_back_before_it_has_stopped_runs_again_first(queue):
+    queue.cancel(A)
+
+    queue.put_back(A)
+    waiting = queue.rows[0]
+    queue.stopped(1)
+
+    assert (waiting, queue.rows[0]) == (f"{A} queued 1", f"{A} downloading 0")
+    assert queue.snapshot.recent_cancelled == ()
+
+
+def test_what_was_queued_without_starting_does_not_start_when_it_is_put_back():
+    queue = QueueDriver()
+    queue.queue(a_plan(A), starts=False)
+    queue.remove(A)
+
+    positions = queue.put_back(A)
+
+    assert (positions, queue.rows) == ((1,), [f"{A} queued 1"])
+    assert not queue.snapshot.is_processing
+
+
+def test_everything_that_was_cancelled_comes_back_in_its_order_whatever_is_named_first(queue):
+    queue.pause(C)
+    before = queue.rows
+    queue.cancel_all()
+    queue.stopped(1)
+
+    positions = queue.put_back(C, A, D, B)
+
+    assert positions == (2, 0, 3, 1)
+    assert queue.rows == before
+
+
+def test_putting_back_more_than_may_wait_changes_nothing():
+    queue = QueueDriver(max_size=2)
+    for text in (A, B, C):
+        queue.queue(a_plan(text))
+    queue.cancel_all()
+    queue.stopped(1)
+    queue.queue(a_plan("owner/e:Q4_K_M"))
+    queue.queue(a_plan("owner/f:Q4_K_M"))
+    before = queue.snapshot
+
+    with pytest.raises(QueueFullError):
+        queue.put_back(A, B, C)
+
+    assert queue.snapshot == before
+
+
+def test_only_what_was_cancelled_or_removed_can_be_put_back(queue):
+    queue.complete(A)
+
+    with pytest.raises(NotInQueueError, match="so none can be put back"):
+        queue.put_back(A)

@@ -113,7 +113,9 @@ class QueueRules(RuleBasedStateMachine):
         if found is not None:
             item, is_new = found
             position = self.model.position(item)
-            assert self.reply == do.QueuePosition(item.plan.id, position, plan.shard_count, is_new, "")
+            assert self.reply == do.QueuePosition(
+                item.plan.id, position, plan.shard_count, is_new, "", item.plan.paths[0]
+            )
 
     @precondition(lambda self: self.model.live())
     @rule(pick=PICKS, discards=st.booleans())
@@ -132,20 +134,15 @@ class QueueRules(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def put_back(self, pick):
         id_ = self.one_of(self.model.ended, pick).plan.id
-        item = self.play(on.PutBackRequested(id_, self.now_s), lambda: self.model.put_back(id_))
-        assert self.reply == (None if item is None else self.model.position(item))
+        items = self.play(on.PutBackRequested((id_,), self.now_s), lambda: self.model.put_back([id_]))
+        assert self.reply == (None if items is None else tuple(map(self.model.position, items)))
 
     @precondition(lambda self: self.model.live())
     @rule()
     def cancel_all_and_put_all_back(self):
-        before = [item for item in self.model.live() if item.status != "registering"]
-        if len(before) > self.model.max_size:
-            return
+        ids = tuple(item.plan.id for item in self.model.live() if item.status != "registering")
         self.cancel_all()
-        for item in before:
-            self.play(
-                on.PutBackRequested(item.plan.id, self.now_s), lambda item=item: self.model.put_back(item.plan.id)
-            )
+        self.play(on.PutBackRequested(ids, self.now_s), lambda: self.model.put_back(ids))
 
     @precondition(lambda self: self.model.live() or self.model.requests)
     @rule()

@@ -65,7 +65,9 @@ def test_the_answer_names_id_position_shards_and_why_this_variant(queue):
 
     answer = queue.queue(plan)
 
-    assert answer == do.QueuePosition(DownloadId("owner/a", "Q4_K_M"), 0, 3, True, "Q4_K_M is the usual choice.")
+    assert answer == do.QueuePosition(
+        DownloadId("owner/a", "Q4_K_M"), 0, 3, True, "Q4_K_M is the usual choice.", plan.paths[0]
+    )
 
 
 def test_max_concurrent_is_obeyed():
