@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.file_names import FileName
+from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.errors import GgufError, IncompleteShardSetError
 from gglib_nb.system import read_at
 
@@ -56,6 +58,21 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
         or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)})
     ):
         raise IncompleteShardSetError("The shards belong to different models by their headers; queue another variant.")
+
+
+def refuse_stray_shard(name: FileName, header: GgufHeader) -> None:
+    """Whether a file is the shard that its name says, or none where its name says none.
+
+    Raises:
+        IncompleteShardSetError: It is another one, so that no program could load the set.
+    """
+    number, total = (name.split.number, name.split.total) if name.split else (1, 1)
+    count = header.split_count or 1
+    if count != total or (count > 1 and header.split_no != number - 1):
+        raise IncompleteShardSetError(
+            f"{name.path} is shard {(header.split_no or 0) + 1} of {count} by its header, not {number} of {total} as its "
+            "name says, so nothing could load it; queue another variant."
+        )
 
 
 def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:

@@ -15,6 +15,7 @@ from gglib_nb.engine.retry import Outage
 from gglib_nb.engine.transfer.checkpoints import Checkpoints
 from gglib_nb.engine.transfer.connection_pool import ConnectionPool
 from gglib_nb.engine.transfer.connection_worker import RequestEnded
+from gglib_nb.engine.transfer.early_check import EarlyCheck
 from gglib_nb.engine.transfer.mailbox import Mailbox
 from gglib_nb.engine.transfer.part_resolver import PartResolver
 from gglib_nb.engine.transfer.progress import progress_of
@@ -61,6 +62,7 @@ class Coordinator:
             self._scheduler, resources.timeouts, resources.connectivity, self._lifecycle.lease_lost
         )
         self._checkpoints = Checkpoints(self.targets, mailbox)
+        self._early_check = EarlyCheck(self.targets)
         self._outage: Outage | None = None
         self._resolver = PartResolver(
             lambda part: resolve(resources.session, part.address, part.planned),
@@ -110,6 +112,7 @@ class Coordinator:
         self._pool.measure(now_s)
         for target in self._lifecycle.fetching:
             target.update_done()
+        self._early_check.look()
         self._results.take_stalled(now_s)
         self._scheduler.replace_slow(now_s)
         for target in self._checkpoints.write_due(now_s):

@@ -4,12 +4,16 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 from gglib_nb.demo import Cut, WrongBytes
+from gglib_nb.demo.gguf_writer import Tensor, gguf_content
+from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.engine.protocol import TransferFinished
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
-from tests.support.hub import small_gguf
+from tests.support.hub import make_repository, small_gguf
 from tests.support.transfers import (
     PARTS,
     REPO,
@@ -193,3 +197,16 @@ def test_an_identical_file_elsewhere_in_the_models_folder_is_linked_unless_force
     engine.fetch(REPO, "small.gguf", force=True)
     assert not engine.target(REPO, "small.gguf").samefile(twin)
     engine.close()
+
+
+@pytest.mark.parametrize("path", ["stale.gguf", "stale-00001-of-00002.gguf"])
+def test_a_shard_that_is_another_by_its_header_is_refused_before_the_rest_arrives(hub, engine, path) -> None:
+    metadata = {"general.architecture": "llama"} | split_metadata(2, 3, 9)
+    content = gguf_content(metadata, [Tensor("blk.0.weight", (20_000_000,), "I8")], "stale")
+    hub.add_repository(make_repository("demo/stale-GGUF", {path: content}))
+    hub.set_speed(bytes_per_second=4_000_000)
+
+    error = engine.failure("demo/stale-GGUF", path)
+
+    assert isinstance(error, IncompleteShardSetError)
+    assert hub.bytes_sent(path) < 15_000_000

@@ -119,6 +119,18 @@ def test_the_same_model_split_otherwise_is_copied_from_its_shards_and_the_other_
     assert all(file.reused_from == ("Q4_K_M",) for file in end.files)
 
 
+def test_the_shards_of_another_repository_are_donors_of_all_shards(hub, tmp_path) -> None:
+    limits = ReuseLimits(1_000_000, most_sample_share=0.02)
+    engine = LocalEngine(hub, tmp_path / "models", reuse_limits=limits)
+    donors = tuple(str(place(hub, tmp_path / "elsewhere", path).rename(tmp_path / Path(path).name)) for path in SPLIT)
+
+    end, received = fetch(engine, *SPLIT, donors=donors)
+
+    engine.close()
+    assert received < content_of(hub, Q4_K_M).size_bytes * 0.02 + header_bytes(hub, SPLIT[0]) + 3 * 64 * 1024
+    assert all(file.reused_bytes for file in end.files)
+
+
 def test_what_must_be_gained_is_gained_by_all_shards_together(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path / "models", reuse_limits=ReuseLimits(9_000_000, most_sample_share=0.02))
     place(hub, engine.folder, Q4_K_M)
