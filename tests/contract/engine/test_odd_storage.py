@@ -1,0 +1,120 @@
+"""Storage and mirrors that are right and unusual: limits of connections, shorter ranges, missing headers, foreign ETags, long silences."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import DemoHub, Direct, Latency, Status
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import StalledError
+from tests.support.engine import HASTY, LocalEngine
+from tests.support.hub import make_repository
+from tests.support.storage_faults import ConnectionLimit, Etag, NoContentRange, ShortRange
+
+REPO = "demo/odd-GGUF"
+NAME = "odd.gguf"
+SIZE = 24_000_000
+OTHER = "fedcba9876543210" * 4
+
+
+@pytest.fixture
+def hub() -> Iterator[DemoHub]:
+    with DemoHub([make_repository(REPO, {NAME: SIZE})]) as hub:
+        yield hub
+
+
+@pytest.fixture
+def engine(hub: DemoHub, tmp_path: Path) -> Iterator[LocalEngine]:
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=5, stall_s=3, give_up_s=10))
+    yield engine
+    engine.close()
+
+
+def resolves(hub: DemoHub) -> int:
+    return sum(one.origin == "hub" and "/resolve/" in one.path for one in hub.requests)
+
+
+@pytest.mark.parametrize("status", [403, 429, 503, None], ids=["403", "429", "503", "hang-up"])
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+def test_a_limit_of_connections_is_kept_to(hub: DemoHub, engine: LocalEngine, most: int, status: int | None) -> None:
+    hub.set_speed(per_connection=8_000_000)
+    limit = ConnectionLimit(hub, most, status)
+    hub.faults.add(limit, origin="cdn", times=None)
+    began_s = time.monotonic()
+
+    end = engine.fetch(REPO, NAME)
+
+    ideal_s = SIZE / most / 8_000_000
+    assert end.files[0].is_verified
+    assert resolves(hub) <= 2
+    assert limit.refusals <= 20
+    assert time.monotonic() - began_s < ideal_s * 1.5 + 1.5  # what a machine under load takes longer
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: DemoHub, tmp_path: Path, status: int) -> None:
+    placed = hub.faults.add(Status(status), origin="cdn", times=None)
+    engine = LocalEngine(hub, tmp_path, replace(Timeouts(), longest_delay_s=1.0))
+    attempt = engine.begin(REPO, NAME)
+
+    hub.wait_for(lambda requests: sum(one.origin == "cdn" for one in requests) > 6, timeout_s=30)
+    hub.faults.remove(placed)
+
+    assert engine.log.end_of(attempt).files[0].is_verified
+    engine.close()
+
+
+def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: DemoHub, engine: LocalEngine) -> None:
+    hub.faults.add(ShortRange(1_000_000), origin="cdn", times=None)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+
+    connections = {one.connection_id for one in hub.requests if one.origin == "cdn"}
+    assert len(connections) <= 16
+    assert hub.bytes_sent(NAME) < SIZE * 1.1
+
+
+def test_a_206_that_names_no_range_has_the_whole_asked_for(hub: DemoHub, engine: LocalEngine) -> None:
+    hub.faults.add(NoContentRange(), origin="cdn", times=None)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+    assert hub.ranges(NAME)[-1] is None
+
+
+def test_an_etag_of_a_mirror_never_contradicts_the_listed_digest(hub: DemoHub, engine: LocalEngine) -> None:
+    hub.faults.add(Direct(), origin="hub", path="*/resolve/*", times=None)
+    hub.faults.add(Etag(f'"{OTHER}"'), origin="hub", path="*/resolve/*", times=None)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+
+
+def test_a_proxy_that_is_silent_for_long_has_as_long_as_the_hubs_client_gives_it(hub: DemoHub, tmp_path: Path) -> None:
+    hub.faults.add(Latency(1_200), origin="cdn", times=None)
+    timeouts = Timeouts.from_environment(
+        {"HF_HUB_DOWNLOAD_TIMEOUT": "120", "GGLIB_ENGINE_TIMEOUTS": '{"stall_s": 0.4}'}
+    )
+    engine = LocalEngine(hub, tmp_path, timeouts)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+    assert timeouts.answer_s == 120
+    engine.close()
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "soon", "1e3", "nan", "²"])
+def test_a_timeout_that_is_no_number_of_seconds_changes_nothing(text: str) -> None:
+    assert Timeouts.from_environment({"HF_HUB_DOWNLOAD_TIMEOUT": text}) == Timeouts()
+
+
+def test_a_host_that_stays_silent_is_named_with_the_seconds(hub: DemoHub, tmp_path: Path) -> None:
+    hub.faults.add(Latency(60_000), origin="cdn", times=None)
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=1, give_up_s=0.5))
+
+    error = engine.failure(REPO, NAME)
+
+    host = hub.cdn_url.partition("//")[2]
+    assert isinstance(error, StalledError)
+    assert f"{host} has not answered for 1 s" in str(error)
+    engine.close()

@@ -1,0 +1,73 @@
+"""Storage that is right and unusual: fewer connections than the client would like, shorter ranges, headers that are left out."""
+# all kinds have one shape, and most need no look at the request
+
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.messages import Request, Response, text_response
+
+
+@dataclass
+class ConnectionLimit:
+    """A CDN that answers no more than so many requests at a time; any further one gets this status, or is hung up on.
+
+    Attributes:
+        hub: Whose requests are counted.
+        most: How many at a time.
+        status: 403, 429 or 503; None hangs up.
+        refusals: How many were refused.
+    """
+
+    hub: DemoHub
+    most: int
+    status: int | None
+    refusals: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def apply(self, request: Request, response: Response) -> Response:
+        with self._lock:
+            others = [
+                one
+                for one in self.hub.requests
+                if one.origin == "cdn" and one.ended_s is None and one.status in (200, 206)
+            ]
+            if len(others) < self.most:
+                return response
+            self.refusals += 1
+        if self.status is None:
+            return replace(response, delivery=replace(response.delivery, is_hung_up=True))
+        return text_response(self.status, "too many connections", "text/plain")
+
+
+@dataclass(frozen=True)
+class ShortRange:
+    """A 206 with a shorter range than was asked for, and says so."""
+
+    most_bytes: int
+
+    def apply(self, request: Request, response: Response) -> Response:
+        if response.subject is None or response.status != 206:
+            return response
+        length = min(response.length, self.most_bytes)
+        shorter = replace(response, length=length)
+        last = response.offset + length - 1
+        return shorter.having(Content_Range=f"bytes {response.offset}-{last}/{response.subject.file.size_bytes}")
+
+
+@dataclass(frozen=True)
+class NoContentRange:
+    """A 206 that does not say which range it is, as Artifactory sends it."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        return response.having(Content_Range=None) if response.status == 206 else response
+
+
+@dataclass(frozen=True)
+class Etag:
+    """Another `ETag`, and no word of the Hub's about the digest: a mirror that passes the CDN's on."""
+
+    text: str
+
+    def apply(self, request: Request, response: Response) -> Response:
+        return response.having(ETag=self.text, X_Linked_ETag=None, X_Xet_Hash=None)
