@@ -222,11 +222,11 @@ def path(text: str) -> "Path":
         CatalogError: The models database cannot be read.
     """
     from gglib_nb.manager.calls import public_error
-    from gglib_nb.manager.default_manager import catalog
+    from gglib_nb.manager.default_manager import catalog, stored_models
     from gglib_nb.manager.model_operations import path_of
 
     try:
-        return path_of(catalog(), text)
+        return path_of(catalog(), text, stored_models)
     except GglibError as error:
         raise public_error(error) from None
 

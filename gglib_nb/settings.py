@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.units import UNLIMITED, duration, parse_bytes, parse_seconds, rate
+from gglib_nb.domain.units import UNLIMITED, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
@@ -85,6 +85,14 @@ def _folder(name: str, value: object) -> Path:
             f"{name} is {str(value)!r}, relative to the working directory, which no longer exists. "
             "Give an absolute path, or change to a folder that exists."
         ) from None
+
+
+def _folders(name: str, value: object) -> tuple[Path, ...]:
+    if isinstance(value, str):
+        value = value.split(os.pathsep)
+    if not isinstance(value, tuple | list):
+        raise InvalidConfigError(f"{name} is {value!r}; it must be a list of folders.")
+    return tuple(_folder(name, one) for one in value)
 
 
 def _count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
@@ -216,6 +224,25 @@ _SECONDS: Final = partial(
 
 _ALL: Final[Mapping[str, Setting]] = {
     "models_directory": _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",)),
+    "model_stores": Setting(
+        "Folders of other programs whose models are listed and reused, and never changed.",
+        _folders,
+        tuple,
+        ("GGLIB_MODEL_STORES",),
+        read=lambda text: () if text.strip().lower() == "none" else text.strip().split(os.pathsep),
+        show=lambda value: os.pathsep.join(map(str, value)) or "none",
+        type=str,
+    ),
+    "storage_limit_bytes": Setting(
+        "How much space your models may take; nothing is deleted to keep it.",
+        _rate,
+        lambda: None,
+        ("GGLIB_STORAGE_LIMIT",),
+        read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
+        read_variable=partial(parse_bytes, bare_unit="GB"),
+        show=lambda value: "unlimited" if value is None else size(value),
+        type=int,
+    ),
     "max_concurrent": _COUNT("Downloads that run at once.", _count, lambda: 1, ("GGLIB_MAX_CONCURRENT",)),
     "max_queue_size": _COUNT("Downloads that may wait.", _count, lambda: 10, ("GGLIB_MAX_QUEUE_SIZE",)),
     "hf_token": Setting("The Hub's token.", _token, lambda: None),
@@ -307,6 +334,9 @@ class DownloadManagerConfig:
     Attributes:
         models_directory: Folder of `<owner>/<repo>/<path in repo>`; by default the working directory. `~` and relative
             paths become absolute.
+        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder) whose models are listed and reused, and
+            never changed; by default none.
+        storage_limit_bytes: How much space the registered models may take together; None is unlimited.
         max_concurrent: Downloads that run at once; by default 1.
         max_queue_size: Downloads that may wait; by default 10.
         hf_token: The Hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
@@ -330,6 +360,8 @@ class DownloadManagerConfig:
     """
 
     models_directory: Path = _OPEN
+    model_stores: tuple[Path, ...] = _OPEN
+    storage_limit_bytes: int | None = _OPEN
     max_concurrent: int = _OPEN
     max_queue_size: int = _OPEN
     hf_token: str | None = field(default=_OPEN, repr=False)
@@ -526,7 +558,9 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
     kept = _read_saved(path) if path.exists() else {}
     kept.pop(name, None)
     if value is not None:
-        kept[name] = value if isinstance(value, int) else str(value)
+        kept[name] = (
+            value if isinstance(value, int) else _ALL[name].show(value) if isinstance(value, tuple) else str(value)
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

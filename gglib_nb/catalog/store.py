@@ -74,17 +74,21 @@ class Catalog:
             found = connection.execute(_SELECT_MODELS).fetchall()
         return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
-    def find(self, text: DownloadId | str) -> Model:
+    def find(self, text: DownloadId | str, others: Sequence[Model] = ()) -> Model:
         """The model that a person means by a text; case does not matter.
 
         It is the id, or a part of it that only one model has: without its revision, the repository alone, the
         repository's name without owner, any part of the id.
 
+        Args:
+            text: What was typed.
+            others: Models that are looked through as well, such as those of other programs' folders.
+
         Raises:
             ModelNotFoundError: None matches; the text names near ones.
             AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
-        wanted, models = str(text).strip(), self.models()
+        wanted, models = str(text).strip(), [*self.models(), *others]
         for matches in _FORMS:
             found = [model for model in models if matches(model, wanted)]
             if len(found) == 1:

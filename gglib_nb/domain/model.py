@@ -6,8 +6,9 @@ from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 
-ModelOrigin = Literal["hub", "import", "local"]
-"""Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown."""
+ModelOrigin = Literal["hub", "import", "local", "store"]
+"""Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown;
+in a read-only store of another program."""
 
 LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository nobody knows."""

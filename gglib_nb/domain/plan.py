@@ -112,6 +112,8 @@ class RepoPlan(Value, frozen=True):
         refusal: Why the files may not be fetched and what to do about it; empty where they may.
         undecided: Why the rule takes none; empty where it does.
         page_url: Its page on the hub; None unknown.
+        storage_limit_bytes: How much space all models may take (the setting of that name); None: no limit.
+        storage_left_bytes: What of that the models that are here, and the queue, leave; negative: exceeded already.
     """
 
     repo_id: str
@@ -131,6 +133,8 @@ class RepoPlan(Value, frozen=True):
     refusal: str = ""
     undecided: str = ""
     page_url: str | None = None
+    storage_limit_bytes: int | None = None
+    storage_left_bytes: int | None = None
 
     @property
     def recommended(self) -> VariantPlan | None:

@@ -71,7 +71,14 @@ class AdviceOperations(Operations):
 
         parts = self._parts
         found = parts.at_hub(plan)
-        return replace(found, page_url=f"{parts.hub.endpoint}/{found.repo_id}")
+        limit_bytes = parts.config.storage_limit_bytes
+        left_bytes = None if limit_bytes is None else limit_bytes - parts.storage_use_bytes()
+        return replace(
+            found,
+            page_url=f"{parts.hub.endpoint}/{found.repo_id}",
+            storage_limit_bytes=limit_bytes,
+            storage_left_bytes=left_bytes,
+        )
 
     @operation
     def search(

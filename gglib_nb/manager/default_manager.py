@@ -5,7 +5,9 @@ import threading
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.model import Model
 from gglib_nb.manager.manager import DownloadManager
+from gglib_nb.manager.stores import Stores
 from gglib_nb.settings import DownloadManagerConfig
 
 _lock: Final = threading.Lock()
@@ -40,6 +42,15 @@ def catalog() -> Catalog:
     if (manager := existing_manager()) is not None and not manager.is_closed:
         return manager.catalog
     return Catalog(DownloadManagerConfig.of_kernel().database_path)
+
+
+def stored_models() -> tuple[Model, ...]:
+    """The models in this kernel's read-only stores, without making a manager.
+
+    Raises:
+        InvalidConfigError: An environment variable has a value that cannot work.
+    """
+    return Stores(DownloadManagerConfig.of_kernel().model_stores, catalog().models).models()
 
 
 def existing_manager() -> DownloadManager | None:

@@ -132,7 +132,7 @@ class Engine:
             token=config.hf_token,
             bandwidth_limit_bytes_per_second=config.bandwidth_limit_bytes_per_second,
             max_connections=config.max_connections,
-            link_folders=(str(config.hub_cache), str(config.models_directory)),
+            link_folders=tuple(map(str, (config.hub_cache, config.models_directory, *config.model_stores))),
             user_agent="",
             network_wait_s=config.network_wait_s,
         )

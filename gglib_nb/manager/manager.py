@@ -132,6 +132,7 @@ class DownloadManager:
     models = _coroutine(SyncOperations.models)
     disk_use = _coroutine(SyncOperations.disk_use)
     path = _coroutine(SyncOperations.path)
+    find_model = _coroutine(SyncOperations.find_model)
     loading_lines = _coroutine(SyncOperations.loading_lines)
     write_preset = _coroutine(SyncOperations.write_preset)
     forget = _coroutine(SyncOperations.forget)

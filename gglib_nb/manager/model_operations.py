@@ -4,7 +4,7 @@ Each is stated once, as a blocking function; what they do is in the modules they
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
@@ -67,7 +67,8 @@ class ModelOperations(QueueOperations):
             CatalogError: The models database cannot be read.
         """
         parts = self._parts
-        models = [_with_counted_parameters(parts.catalog, model) for model in parts.catalog.models()]
+        registered = [_with_counted_parameters(parts.catalog, model) for model in parts.catalog.models()]
+        models = [*registered, *parts.stores.models()]
         looks = look_at({file.target for model in models for file in model.files})
         uses = parts.catalog.uses()
         return [summary_of(model, looks, uses.get(str(model.id))) for model in models]
@@ -92,11 +93,7 @@ class ModelOperations(QueueOperations):
             AmbiguousQuantizationError: Several do; `choices` has their ids.
             CatalogError: The models database cannot be read.
         """
-        catalog = self._parts.catalog
-        path = path_of(catalog, id)
-        with suppress(CatalogError):  # a database that cannot be written must not hide a path
-            catalog.note_use(catalog.find(id).id, time.time())
-        return path
+        return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
     def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
@@ -114,6 +111,17 @@ class ModelOperations(QueueOperations):
         return write_preset(Path(file), self._parts.catalog.models())
 
     @operation
+    def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
+        """The model that an id names: a registered one, or one in a store of another program.
+
+        Raises:
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            CatalogError: The models database cannot be read.
+        """
+        return found_model(self._parts.catalog, id, self._parts.stores.models)
+
+    @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
         """The lines that load a registered model into a program.
 
@@ -127,7 +135,7 @@ class ModelOperations(QueueOperations):
             ModelNotFoundError: No model answers to the id.
             AmbiguousQuantizationError: Several do; `choices` has their ids.
         """
-        return loading_lines(self._parts.catalog.find(id), program)
+        return loading_lines(self.find_model(id), program)
 
     @operation
     def import_folder(
@@ -198,7 +206,12 @@ class ModelOperations(QueueOperations):
             StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
         """
         catalog = self._parts.catalog
-        model = catalog.find(id)
+        model = self.find_model(id)
+        if model.origin == "store":
+            raise StorageError(
+                f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed here. "
+                "Delete it with that program."
+            )
         others = [other for other in catalog.models() if other.id != model.id]
         plan = plan_deletion(model, others)
         self._refuse_if_queued(model, "deleted")
@@ -424,18 +437,39 @@ def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
     return replace(model, files=counted)
 
 
-def path_of(catalog: Catalog, id_: IdLike) -> Path:
-    """The file of a registered model that a program opens.
+def found_model(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]] = tuple) -> Model:
+    """The registered model that an id names, or one in a store; the stores are looked through only where that is needed.
 
     Raises:
-        ModelNotFoundError: No model answers to the id, or its file is gone.
+        ModelNotFoundError: No model matches the id.
         AmbiguousQuantizationError: Several do; `choices` has their ids.
     """
-    model = catalog.find(id_)
+    try:
+        return catalog.find(id_)
+    except ModelNotFoundError:
+        return catalog.find(id_, stored())
+
+
+def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]] = tuple) -> Path:
+    """The file of a model that a program opens; counts as a use of the model.
+
+    Args:
+        catalog: The registered models.
+        id_: Of a model.
+        stored: Gives the models of read-only stores.
+
+    Raises:
+        ModelNotFoundError: No model matches the id, or its file is gone.
+        AmbiguousQuantizationError: Several do; `choices` has their ids.
+    """
+    model = found_model(catalog, id_, stored)
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # where a cluster's host has it, the path is that host's
         raise ModelNotFoundError(
-            f"The file of {model.id} is gone from {path}. `%gguf queue {model.id}` fetches it again, "
-            f"`%gguf forget {model.id}` takes it off the list."
+            f"The file of {model.id} is gone from {path}. To download it again: %gguf queue {model.id}. To take it off the "
+            f"list: %gguf forget {model.id}"
         )
+    if model.origin != "store":
+        with suppress(CatalogError):  # a database that cannot be written must not hide a path
+            catalog.note_use(model.id, time.time())
     return path

@@ -14,7 +14,8 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
-from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError
+from gglib_nb.domain.units import size
+from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import Calls, public_error, settled
 from gglib_nb.manager.engine import Engine
@@ -23,6 +24,7 @@ from gglib_nb.manager.machine import ram_bytes
 from gglib_nb.manager.model_files import refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.stores import Stores
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
@@ -56,6 +58,7 @@ class Parts:
         engine_setting: Where it runs: None on this machine, else as it was set.
         keeper: Keeps the queue in the database.
         resolver: Turns requests into plans.
+        stores: Models of other programs.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -80,7 +83,8 @@ class Parts:
         beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
         self.queue: Final = QueueThread(machine, self._run, beside)
         self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
-        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, ram_bytes)
+        self.stores: Final = Stores(config.model_stores, self.catalog.models)
+        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, ram_bytes, self.stores.models)
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
@@ -114,6 +118,7 @@ class Parts:
         try:
             planned = plan()
             self._refuse_lost_folder()
+            self._refuse_over_limit(planned)
             self.renew_token()
             place: QueuePosition = settled(
                 self.queue.post(on.PlanResolved(number, planned, starts, joins, time.time()))
@@ -129,6 +134,31 @@ class Parts:
         if self.engine_setting is None:  # a cluster's hosts have folders of their own
             with suppress(CatalogError):
                 refuse_lost_folder(self.config.models_directory, self.catalog.models())
+
+    def storage_use_bytes(self) -> int:
+        """What the registered models take and the queue will take; each registered file is counted once."""
+        sizes = {file.target: file.size_bytes for model in self.catalog.models() for file in model.files}
+        queued = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
+        return sum(sizes.values()) + queued
+
+    def _refuse_over_limit(self, plan: PlannedDownload) -> None:
+        """Refuses a download with which the models would take more than `storage_limit_bytes`.
+
+        Raises:
+            DiskFullError: They would.
+        """
+        limit_bytes = self.config.storage_limit_bytes
+        if limit_bytes is None or plan.is_update or any(item.id == plan.id for item in self.queue.snapshot.items):
+            return
+        used_bytes, size_bytes = self.storage_use_bytes(), plan.size_bytes or 0
+        if used_bytes + size_bytes > limit_bytes:
+            raise DiskFullError(
+                f"With {plan.id} ({size(size_bytes)}) your models would take {size(used_bytes + size_bytes)}, more than the "
+                f"storage limit of {size(limit_bytes)}. See what could go: %gguf prune --unused 30d --dry-run. Or change the "
+                "limit: %gguf config storage_limit_bytes SIZE",
+                size_bytes,
+                max(0, limit_bytes - used_bytes),
+            )
 
     def renew_token(self) -> None:
         """The attempts that start from now on get the present token; somebody may have logged in."""

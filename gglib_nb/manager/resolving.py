@@ -64,12 +64,18 @@ class Resolver:
     """Turns requests into plans."""
 
     def __init__(
-        self, hub: Hub, catalog: KnownFiles, models_directory: Path, memory_bytes: Callable[[], int | None]
+        self,
+        hub: Hub,
+        catalog: KnownFiles,
+        models_directory: Path,
+        memory_bytes: Callable[[], int | None],
+        stored_models: Callable[[], Sequence[Model]] = tuple,
     ) -> None:
         self._hub: Final = hub
         self._catalog: Final = catalog
         self._models_directory: Final = models_directory
         self._memory_bytes: Final = memory_bytes
+        self._stored_models: Final = stored_models
 
     def resolve(self, request: DownloadRequest) -> PlannedDownload:
         """The plan for a request.
@@ -109,7 +115,7 @@ class Resolver:
 
     def _donors(self, variant: Variant) -> tuple[str, ...]:
         try:
-            return registered_donors(self._catalog.models(), variant.files[0])
+            return registered_donors([*self._catalog.models(), *self._stored_models()], variant.files[0])
         except CatalogError:
             return ()  # everything is fetched then; whoever keeps the queue says what is wrong
 

@@ -55,13 +55,13 @@ class StorageOperations(ModelOperations):
         """
         if not on_hub:
             try:
-                return inspect_model(self._parts.catalog.find(id))
+                return inspect_model(self.find_model(id))
             except ModelNotFoundError:
                 if not _names_repository(id):
                     raise
         wanted = parse_pasted(str(id))
         with suppress(ModelNotFoundError):
-            wanted = self._parts.catalog.find(id).id
+            wanted = self.find_model(id).id
         return self._parts.at_hub(self._inspect_on_hub, wanted)
 
     @operation
@@ -103,7 +103,7 @@ class StorageOperations(ModelOperations):
             DiskFullError: There is not enough room in the folder.
             IntegrityError: A model's file is damaged.
         """
-        models = [self._parts.catalog.find(id_) for id_ in ids]
+        models = [self.find_model(id_) for id_ in ids]
         return export_models(
             models,
             Path(folder).expanduser().absolute(),

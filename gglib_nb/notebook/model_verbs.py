@@ -65,11 +65,11 @@ def find_model(reference: str, session: Session) -> Model:
         ModelNotFoundError: None matches.
         AmbiguousQuantizationError: Several do; the text names them.
     """
-    catalog = session.manager.catalog
-    if (number := row_number(reference)) is None:
-        return catalog.find(reference)
-    rows = session.models or tuple(str(model.id) for model in catalog.models())
-    return catalog.find(pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}."))
+    manager = session.manager
+    if (number := row_number(reference)) is not None:
+        rows = session.models or tuple(model.id for model in settle(manager.submit(manager.sync.models)))
+        reference = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
+    return settle(manager.submit(manager.sync.find_model, reference))
 
 
 @verb("models")

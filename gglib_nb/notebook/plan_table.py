@@ -106,6 +106,9 @@ def _machine(plan: RepoPlan) -> str:
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
+    if plan.storage_limit_bytes is not None and plan.storage_left_bytes is not None:
+        left = formats.size(max(0, plan.storage_left_bytes))
+        parts.append(f"{left} left of the storage limit of {formats.size(plan.storage_limit_bytes)}")
     return f"This machine: {' · '.join(parts)}" if parts else ""
 
 

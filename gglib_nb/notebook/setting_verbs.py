@@ -77,7 +77,7 @@ LIVE: Final[
     "engine": (lambda manager, value: manager.submit(manager.sync.set_engine, value), lambda manager: manager.engine),
 }
 _READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
-_FOLDERS: Final = frozenset({"models_directory", "state_directory", "hub_cache"})
+_FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
 
 @verb("settings")

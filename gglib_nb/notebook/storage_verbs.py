@@ -4,11 +4,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Annotated, Final
 
-from gglib_nb.domain.matching import pick_row, row_number
+from gglib_nb.domain.matching import row_number
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.units import parse_bytes
-from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, tables
 from gglib_nb.notebook.amounts import read_age
@@ -32,10 +31,7 @@ def _models_and_repositories(tab: Tab) -> Iterable[str]:
 
 def _id(reference: str, session: Session) -> str:
     """The id of a row of the last table of models; any other text as it is."""
-    if (number := row_number(reference)) is None:
-        return reference
-    rows = session.models or tuple(str(model.id) for model in session.manager.catalog.models())
-    return pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
+    return reference if row_number(reference) is None else str(find_model(reference, session).id)
 
 
 @verb("models")

@@ -106,6 +106,9 @@ class FakeOperations:
         looks = {file.target: FileLook(file.size_bytes, file.mtime_ns) for model in registered for file in model.files}
         return [summary_of(model, looks) for model in registered]
 
+    def find_model(self, id_: str) -> Model:
+        return self._manager.find(id_)
+
     def disk_use(self) -> DiskUse:
         return DiskUse(sum(model.size_bytes for model in self._manager.registered), 10 * 1024**3, "/models")
 

@@ -19,6 +19,8 @@ from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_se
 
 ROWS = [
     ("models_directory", "GGLIB_MODELS_DIR", "/env/models", Path("/env/models"), Path("/own/models")),
+    ("model_stores", "GGLIB_MODEL_STORES", "/env/a:/env/b", (Path("/env/a"), Path("/env/b")), (Path("/own/a"),)),
+    ("storage_limit_bytes", "GGLIB_STORAGE_LIMIT", "100GB", 100 * 10**9, 50 * 10**9),
     ("state_directory", "GGLIB_STATE_DIR", "/env/state", Path("/env/state"), Path("/own/state")),
     ("endpoint", "HF_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
     ("hub_cache", "HF_HUB_CACHE", "/env/cache", Path("/env/cache"), Path("/own/cache")),

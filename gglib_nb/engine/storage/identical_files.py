@@ -14,6 +14,7 @@ def identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int
     """
     for folder in map(Path, folders):
         blobs = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
+        blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama's store
         for path in (*blobs, *_namesakes(folder, target)):
             try:
                 found = path.resolve(strict=True)

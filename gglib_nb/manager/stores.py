@@ -1,0 +1,118 @@
+"""Read-only stores: folders of other programs whose models are listed and reused, and never changed.
+
+LM Studio's folder, a lab's shared folder, a Hugging Face cache, Ollama's store. They are looked through on a thread of their
+own, because a folder on a network that hangs must hold up nothing; until it answers, what was found before counts.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.ollama import LONGEST_MANIFEST_BYTES, ollama_files, ollama_id
+from gglib_nb.engine.storage.gguf_facts import read_facts
+from gglib_nb.errors import GglibError
+from gglib_nb.manager.importing import Importer
+
+_FRESH_S: Final = 30.0
+_WAIT_S: Final = 5.0
+_MOST_MANIFESTS: Final = 2_000
+
+
+class Stores:
+    """The models in some folders. Every method may be called from any thread.
+
+    Args:
+        folders: The stores.
+        registered: Gives the registered models: what is registered is not listed a second time.
+
+    Attributes:
+        missing: Folders that did not exist at the last look: not mounted, perhaps.
+    """
+
+    def __init__(self, folders: Sequence[Path], registered: Callable[[], list[Model]]) -> None:
+        self.missing: tuple[Path, ...] = ()
+        self._folders: Final = tuple(folders)
+        self._registered: Final = registered
+        self._lock: Final = threading.Lock()
+        self._looking: threading.Thread | None = None
+        self._models: tuple[Model, ...] = ()
+        self._looked_at_s = float("-inf")
+
+    def models(self) -> tuple[Model, ...]:
+        """The models found in the stores, at most half a minute old; after five seconds, what was found before."""
+        if not self._folders:
+            return ()
+        with self._lock:
+            if self._looking is None and time.monotonic() - self._looked_at_s > _FRESH_S:
+                self._looking = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
+                self._looking.start()
+            looking = self._looking
+        if looking is not None:
+            looking.join(_WAIT_S)
+        return self._models
+
+    def _look(self) -> None:
+        try:
+            registered = self._registered()
+        except GglibError:
+            registered = []
+        found: list[Model] = []
+        missing: list[Path] = []
+        for folder in self._folders:
+            if not folder.is_dir():
+                missing.append(folder)
+                continue
+            found += _models_of(folder, [*registered, *found])
+        with self._lock:
+            self._models, self.missing = tuple(found), tuple(missing)
+            self._looked_at_s, self._looking = time.monotonic(), None
+
+
+def _models_of(folder: Path, known: list[Model]) -> list[Model]:
+    if (folder / "manifests").is_dir() and (folder / "blobs").is_dir():
+        return [model for model in _ollama_models(folder) if all(model.id != other.id for other in known)]
+    importer = Importer(known, 0.0, None)
+    with suppress(GglibError, OSError):  # what was found until then counts
+        importer.look_through(folder)
+    return [replace(model, origin="store") for model in importer.models]
+
+
+def _ollama_models(folder: Path) -> list[Model]:
+    manifests = folder / "manifests"
+    found: list[Model] = []
+    for path in sorted(manifests.glob("*/*/*/*"))[:_MOST_MANIFESTS]:
+        id_ = ollama_id(PurePosixPath(path.relative_to(manifests).as_posix()))
+        if id_ is None:
+            continue
+        try:
+            with path.open("rb") as file:
+                named = ollama_files(file.read(LONGEST_MANIFEST_BYTES))
+            files = [_stored(folder / one.blob, one.kind, one.size_bytes, one.sha256) for one in named]
+        except OSError:
+            continue
+        if files:
+            facts = files[0].facts
+            label = facts.get("file_type_label")
+            found.append(Model(id_, None, label if isinstance(label, str) else None, tuple(files), 0.0, origin="store"))
+    return found
+
+
+def _stored(path: Path, kind: str, size_bytes: int, sha256: str) -> StoredFile:
+    found = path.stat()
+    return StoredFile(
+        target=str(path),
+        path_in_repo=path.name,
+        kind=kind,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        is_verified=False,
+        mtime_ns=found.st_mtime_ns,
+        was_present=True,
+        facts=read_facts(path),
+    )

@@ -1,0 +1,158 @@
+"""Read-only stores of other programs, and the storage limit: over real folders, a real catalog and the embedded hub."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, StorageError
+from gglib_nb.demo import DemoHub
+from gglib_nb.manager.stores import Stores
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
+from tests.support.hub import small_gguf
+
+
+def gguf(name: str) -> bytes:
+    return b"".join(bytes(piece) for piece in small_gguf(name, 4_000).slices())
+
+
+@pytest.fixture
+def lmstudio(tmp_path: Path) -> Path:
+    """A folder as LM Studio keeps it."""
+    path = tmp_path / "lmstudio" / "owner" / "lab-GGUF" / "lab-Q4_K_M.gguf"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gguf(path.name))
+    return tmp_path / "lmstudio"
+
+
+@pytest.fixture
+def ollama(tmp_path: Path) -> Path:
+    """A folder as Ollama keeps it, with a model of its library and one from the Hub."""
+    folder = tmp_path / "ollama"
+    for place, name in (("registry.ollama.ai/library/llama3.2/3b", "a"), ("hf.co/owner/tiny-GGUF/Q8_0", "b")):
+        data = gguf(f"{name}.gguf")
+        digest = hashlib.sha256(data).hexdigest()
+        blob, manifest = folder / "blobs" / f"sha256-{digest}", folder / "manifests" / place
+        for path in (blob, manifest):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(data)
+        layer = {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}", "size": len(data)}
+        manifest.write_text(json.dumps({"layers": [layer]}))
+    return folder
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(folder.rglob("*"))}
+
+
+def test_models_of_stores_are_listed_found_and_loaded_and_never_registered(
+    make_manager: Callable[..., DownloadManager], lmstudio: Path, ollama: Path
+) -> None:
+    manager = make_manager(model_stores=(lmstudio, ollama))
+    before = listing(lmstudio), listing(ollama)
+
+    rows = {row.id: row for row in manager.sync.models()}
+
+    assert set(rows) == {"owner/lab-GGUF:Q4_K_M", "local/llama3.2:3b", "owner/tiny-GGUF:Q8_0"}
+    assert {row.origin for row in rows.values()} == {"store"}
+    assert manager.sync.path("lab") == lmstudio / "owner/lab-GGUF/lab-Q4_K_M.gguf"
+    assert manager.sync.path("llama3.2").parent == ollama / "blobs"
+    assert manager.sync.inspect("tiny").architecture == "llama"
+    assert manager.catalog.models() == []
+    assert (listing(lmstudio), listing(ollama)) == before
+
+
+def test_a_model_of_a_store_is_never_deleted(make_manager: Callable[..., DownloadManager], lmstudio: Path) -> None:
+    manager = make_manager(model_stores=(lmstudio,))
+
+    with pytest.raises(StorageError, match="another program"):
+        manager.sync.delete("lab")
+    manager.sync.prune(keep_bytes=1)
+
+    assert (lmstudio / "owner/lab-GGUF/lab-Q4_K_M.gguf").exists()
+    with pytest.raises(ModelNotFoundError):
+        manager.sync.forget("lab")
+
+
+def test_a_store_that_is_not_mounted_is_named_and_holds_nothing_up(tmp_path: Path, lmstudio: Path) -> None:
+    stores = Stores([tmp_path / "gone", lmstudio], list)
+
+    assert [str(model.id) for model in stores.models()] == ["owner/lab-GGUF:Q4_K_M"]
+    assert stores.missing == (tmp_path / "gone",)
+
+
+def test_a_registered_model_is_not_listed_a_second_time(
+    make_manager: Callable[..., DownloadManager], lmstudio: Path
+) -> None:
+    manager = make_manager(model_stores=(lmstudio,))
+    manager.sync.import_folder(lmstudio)
+
+    assert [(row.id, row.origin) for row in manager.sync.models()] == [("owner/lab-GGUF:Q4_K_M", "import")]
+
+
+def test_an_identical_blob_of_ollama_is_linked_instead_of_downloaded(
+    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path
+) -> None:
+    first = make_manager(models_directory=tmp_path / "first", state_directory=tmp_path / "first-state")
+    data = first.sync.download("demo/small-GGUF", "Q4_K_M").read_bytes()
+    blob = tmp_path / "ollama" / "blobs" / f"sha256-{hashlib.sha256(data).hexdigest()}"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(data)
+    manager = make_manager(model_stores=(tmp_path / "ollama",))
+
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+
+    assert path.samefile(blob)
+
+
+def test_a_store_is_given_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudio: Path, ollama: Path) -> None:
+    from gglib_nb import DownloadManagerConfig
+
+    monkeypatch.setenv("GGLIB_MODEL_STORES", f"{lmstudio}{os.pathsep}{ollama}")
+
+    assert DownloadManagerConfig().model_stores == (lmstudio, ollama)
+
+
+# The storage limit
+
+
+def test_a_download_over_the_limit_is_refused_and_the_limit_is_named(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager(storage_limit_bytes=500_000)
+    manager.sync.download("demo/small-GGUF", "Q4_K_M")
+
+    with pytest.raises(DiskFullError, match="storage_limit_bytes") as refusal:
+        manager.sync.queue_smart("demo/small-GGUF", "Q8_0")
+
+    assert (refusal.value.needed_bytes, refusal.value.free_bytes) == (500_000, 200_000)
+    assert manager.snapshot.items == ()
+
+
+def test_the_plan_says_what_the_limit_leaves(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(storage_limit_bytes=500_000)
+    manager.sync.download("demo/small-GGUF", "Q4_K_M")
+
+    plan = manager.sync.plan("demo/small-GGUF")
+
+    assert (plan.storage_limit_bytes, plan.storage_left_bytes) == (500_000, 200_000)
+    assert "200.0 kB left of the storage limit" in parse("plan demo/small-GGUF").run(Session(lambda: manager)).text
+
+
+def test_a_download_that_is_queued_already_is_joined_whatever_the_limit(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager(storage_limit_bytes=400_000)
+    manager.sync.queue_download(_request())
+
+    assert manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M").is_new is False
+
+
+def _request() -> object:
+    from gglib_nb import DownloadRequest
+
+    return DownloadRequest("demo/small-GGUF", "Q4_K_M")
