@@ -17,6 +17,7 @@ from gglib_nb.errors import InvalidRepoIdError
 # The Hub's own rule (huggingface_hub `validate_repo_id`), with the owner required: GGUF repositories have one.
 _NAME: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID: Final = re.compile(rf"{_NAME}/{_NAME}")
+_WITH_PATH: Final = re.compile(rf"(?P<repo_id>{_NAME}/{_NAME})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _LONGEST_REPO_ID: Final = 96
 _PASTED_PREFIX: Final = re.compile(
     r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|(?:hf|huggingface)://)(?:models/)?", re.IGNORECASE
@@ -108,7 +109,8 @@ def _of_reference(text: str) -> DownloadId:
     bare = _PASTED_PREFIX.sub("", text)
     page = _PASTED_PAGE.fullmatch(bare)
     if page is None or bare == text:
-        return DownloadId.parse(bare)
+        with_path = _WITH_PATH.fullmatch(bare)
+        return DownloadId.parse(bare) if with_path is None else DownloadId(*with_path.group("repo_id", "path", "at"))
     is_file_address = text.partition("://")[0].lower() in ("hf", "huggingface")
     shown = parse_qs(page["query"] or "").get("show_file_info", [""])[0]
     path = shown or unquote(page["path"] or (page["rest"] if is_file_address else "") or "").strip("/")

@@ -87,6 +87,8 @@ def test_an_id_can_be_pasted(id_):
         ("https://huggingface.co/owner/repo?show_file_info=repo-Q8_0.gguf", "owner/repo:repo-Q8_0.gguf"),
         ("https://huggingface.co/owner/repo/tree/v1?show_file_info=Q8%2Fa.gguf", "owner/repo@v1:Q8/a.gguf"),
         ("hf://owner/repo", "owner/repo"),
+        ("owner/repo:sub/file.gguf", "owner/repo:sub/file.gguf"),
+        ("owner/repo@v1:sub/file.gguf", "owner/repo@v1:sub/file.gguf"),
         ("hf://owner/repo/file.gguf", "owner/repo:file.gguf"),
         ("hf://models/owner/repo@rev/sub/file", "owner/repo@rev:sub/file"),
         ("hf://owner/repo@refs%2Fpr%2F1/a.gguf", "owner/repo@refs/pr/1:a.gguf"),
@@ -94,6 +96,7 @@ def test_an_id_can_be_pasted(id_):
 )
 def test_the_address_of_a_page_names_its_repository_revision_and_file(pasted, text):
     assert str(parse_pasted(pasted)) == text
+    check_repo_id(parse_pasted(pasted).repo_id)
 
 
 @pytest.mark.parametrize(
