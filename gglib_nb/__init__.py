@@ -86,10 +86,14 @@ if TYPE_CHECKING:
         SnapshotChanged,
         StatusChanged,
     )
+    from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
     from gglib_nb.domain.history import PastDownload
     from gglib_nb.domain.importing import ImportProgress, ImportReport, SkippedFile
+    from gglib_nb.domain.memory import MemoryEstimate
     from gglib_nb.domain.model import Model
     from gglib_nb.domain.model_summary import ModelSummary
+    from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
+    from gglib_nb.domain.presets import PresetFile
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
     from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
@@ -132,7 +136,11 @@ _FOUND_IN: Final = {
     "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
     "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
     "gglib_nb.domain.history": ("PastDownload",),
+    "gglib_nb.domain.fit": ("Gpu", "MachineMemory", "Placement"),
+    "gglib_nb.domain.memory": ("MemoryEstimate",),
     "gglib_nb.domain.model": ("Model",),
+    "gglib_nb.domain.plan": ("PlannedCompanion", "RepoPlan", "VariantPlan"),
+    "gglib_nb.domain.presets": ("PresetFile",),
     "gglib_nb.domain.model_summary": ("ModelSummary",),
     "gglib_nb.domain.quantization": ("Quantization",),
     "gglib_nb.domain.references": ("DownloadId",),
@@ -274,6 +282,7 @@ __all__ = [
     "GatedRepoError",
     "GglibError",
     "GgufError",
+    "Gpu",
     "HostProgress",
     "HubError",
     "HubUnavailableError",
@@ -286,7 +295,9 @@ __all__ = [
     "InvalidRepoIdError",
     "InvalidTokenError",
     "KeptFile",
+    "MachineMemory",
     "ManagerClosedError",
+    "MemoryEstimate",
     "Model",
     "ModelNotFoundError",
     "ModelSummary",
@@ -298,6 +309,9 @@ __all__ = [
     "OfflineError",
     "Panel",
     "PastDownload",
+    "Placement",
+    "PlannedCompanion",
+    "PresetFile",
     "Quantization",
     "QueueError",
     "QueueEvent",
@@ -310,6 +324,7 @@ __all__ = [
     "RemoteChangedError",
     "Repair",
     "RepoNotFoundError",
+    "RepoPlan",
     "RequestError",
     "RevisionNotFoundError",
     "RunItem",
@@ -325,6 +340,7 @@ __all__ = [
     "StorageError",
     "TransferError",
     "Variant",
+    "VariantPlan",
     "Variants",
     "Verification",
     "VerifyProgress",
