@@ -1,15 +1,16 @@
-"""The one place where huggingface_hub's and httpx's errors become ours.
+"""The one place where httpx's and huggingface_hub's errors become ours.
 
-A table, most specific first; what is in no row is a mistake of the program and keeps its traceback. What an answer of
-the Hub means stands in `domain.hub_answers`, for the engine too. Sends nothing itself.
+A table, most specific first; an error in no row is a mistake of the program and keeps its traceback. What a refusal of
+the Hub means is in `domain.hub_answers`, for the engine too. Sends nothing itself.
 """
 
 import json
+import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import asked_wait_s
@@ -17,84 +18,56 @@ from gglib_nb.domain.hub_answers import (
     LOG_IN,
     Asked,
     Refusal,
-    RefusalCode,
     certificate_refusal,
     hub_refusal,
     no_search,
     proxy_refusal,
 )
 from gglib_nb.domain.secrets import redacted
-from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GglibError,
     HubUnavailableError,
     InvalidConfigError,
-    InvalidRepoIdError,
     InvalidTokenError,
     NetworkError,
     OfflineError,
 )
 from gglib_nb.network.proxies import is_final
 
+if TYPE_CHECKING:
+    from gglib_nb.network.http_library import httpx
 
-class _Trouble(Value, frozen=True):
-    """A foreign error with what was asked, as the texts below need it."""
-
-    error: BaseException
-    asked: Asked
-
-    @property
-    def status(self) -> int:
-        """The HTTP status; 0 where there was no answer."""
-        return getattr(getattr(self.error, "response", None), "status_code", 0)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The answer's."""
-        return getattr(getattr(self.error, "response", None), "headers", {})
-
-    @property
-    def had_token(self) -> bool:
-        """Whether the refused request carried one."""
-        response = getattr(self.error, "response", None)
-        return response is not None and "authorization" in response.request.headers
-
-    @property
-    def server_text(self) -> str:
-        """What the hub said in words; empty where nothing."""
-        return " ".join((getattr(self.error, "server_message", None) or "").split())
-
-    @property
-    def refusal(self) -> Refusal:
-        """The answer as the one map of refusals wants it."""
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        wait_s = asked_wait_s(self.status, headers)
-        return Refusal.of(self.status, headers, text=self.server_text, had_token=self.had_token, wait_s=wait_s)
-
-    @property
-    def host(self) -> str:
-        """Whom the failed request was for, in the network: the hub, or its storage."""
-        with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
-            if netloc := self.error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
-                return str(netloc, "ascii")
-        return urlsplit(self.asked.endpoint).netloc
-
-
-Builder = Callable[[_Trouble], GglibError]
+_Build = Callable[[Any, Asked], GglibError]
 
 
 def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
-    """Our error for one of huggingface_hub's or httpx's; None for any other."""
-    trouble = _Trouble(error, asked)
-    return next((build(trouble) for kind, build in _table() if isinstance(error, kind)), None)
+    """Our error for one of httpx's or huggingface_hub's; None for any other."""
+    build = next((build for kind, build in _table() if isinstance(error, kind)), None)
+    return None if build is None else build(error, asked)
+
+
+def refusal(response: "httpx.Response", body: bytes, token: str | None) -> Refusal:
+    """An answer that is a no; its reason without the token, should it repeat that."""
+    headers = {name.lower(): text for name, text in response.headers.items()}
+    text = redacted(headers.get("x-error-message") or _reason(body), token)
+    wait_s = asked_wait_s(response.status_code, headers)
+    had_token = "authorization" in response.request.headers
+    return Refusal.of(response.status_code, headers, text=text, had_token=had_token, wait_s=wait_s)
+
+
+def _reason(body: bytes) -> str:
+    """The words of a refusal's body: `{"error": …}`, or `{"errors": [{"message": …}]}`."""
+    with suppress(ValueError, RecursionError, AttributeError, TypeError):
+        said = json.loads(body)
+        texts = said.get("error") or [one["message"] for one in said["errors"]]
+        return texts if isinstance(texts, str) else ", ".join(map(str, texts))
+    return ""
 
 
 def redact(error: BaseException, secret: str | None) -> None:
     """Takes a secret, and whatever looks like one, out of the texts of an error and of all that are chained to it."""
     for link in _chain(error):
         link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)
-        if isinstance(message := getattr(link, "server_message", None), str):
-            vars(link)["server_message"] = redacted(message, secret)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -109,7 +82,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 @cache
-def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
+def _table() -> tuple[tuple[type[BaseException], _Build], ...]:
     """Built at the first error: importing huggingface_hub takes a while."""
     from huggingface_hub import errors
 
@@ -118,17 +91,12 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     # Newer than the oldest huggingface_hub that is supported.
     log_in_failures = [getattr(errors, name, None) for name in ("OIDCError", "DeviceCodeError")]
     return (
+        # From renewing a login, and from the hooks of a user's own client.
         (errors.OfflineModeIsEnabled, _offline),
-        (errors.GatedRepoError, _as("GatedRepo")),
-        (errors.RepositoryNotFoundError, _as("RepoNotFound")),
-        (errors.RevisionNotFoundError, _as("RevisionNotFound")),
-        (errors.RemoteEntryNotFoundError, _as("EntryNotFound")),
-        (errors.DisabledRepoError, _as("DisabledRepo")),
-        (errors.HfHubHTTPError, _by_answer),
-        (errors.HFValidationError, _invalid_id),
+        (errors.HfHubHTTPError, _refused),
         (errors.LocalTokenNotFoundError, _not_logged_in),
         *((kind, _not_logged_in) for kind in log_in_failures if kind is not None),
-        (httpx.HTTPStatusError, _by_answer),
+        (httpx.HTTPStatusError, _refused),
         (httpx.TimeoutException, _no_answer),
         (httpx.ProxyError, _proxy_failed),
         (httpx.ConnectError, _unreachable),
@@ -144,69 +112,63 @@ def _table() -> tuple[tuple[type[BaseException], Builder], ...]:
     )
 
 
-def _offline(trouble: _Trouble) -> GglibError:
-    return OfflineError(
-        f"Offline mode is on, so {trouble.asked.endpoint} was not asked; unset HF_HUB_OFFLINE to go on."
-    )
+def _host(error: BaseException, asked: Asked) -> str:
+    """Which host the failed request was for: the hub, or another that it redirects to."""
+    with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
+        if netloc := error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
+            return str(netloc, "ascii")
+    return urlsplit(asked.endpoint).netloc
 
 
-def _as(code: RefusalCode) -> Builder:
-    """What huggingface_hub has recognised, by its class rather than by the answer's header."""
-    return lambda trouble: hub_refusal(replace(trouble.refusal, code=code), trouble.asked, time.time())
+def _offline(_: BaseException, asked: Asked) -> GglibError:
+    return OfflineError(f"Offline mode is on, so {asked.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
 
 
-def _by_answer(trouble: _Trouble) -> GglibError:
-    return hub_refusal(trouble.refusal, trouble.asked, time.time())
+def _refused(error: Any, asked: Asked) -> GglibError:  # noqa: ANN401  # of httpx or huggingface_hub
+    return hub_refusal(refusal(error.response, b"", None), asked, time.time())
 
 
-def _invalid_id(trouble: _Trouble) -> GglibError:
-    return InvalidRepoIdError(f"{trouble.asked.repo_id!r} is not a repository id. Write owner/name.")
+def _not_logged_in(error: BaseException, asked: Asked) -> GglibError:
+    return InvalidTokenError(f"The stored login for {_host(error, asked)} could not be used; {LOG_IN}.")
 
 
-def _not_logged_in(trouble: _Trouble) -> GglibError:
-    return InvalidTokenError(f"The stored login for {trouble.host} could not be used; {LOG_IN}.")
+def _no_answer(error: BaseException, asked: Asked) -> GglibError:
+    return NetworkError(f"{_host(error, asked)} did not answer in time; check the connection and try again.")
 
 
-def _no_answer(trouble: _Trouble) -> GglibError:
-    return NetworkError(f"{trouble.host} did not answer in time; check the connection and try again.")
-
-
-def _proxy_failed(trouble: _Trouble) -> GglibError:
+def _proxy_failed(error: BaseException, asked: Asked) -> GglibError:
     from gglib_nb.network.client import refused_status
 
-    if (status := refused_status(trouble.error)) is not None and is_final(status):
-        return proxy_refusal(trouble.host, status)
-    return NetworkError(f"The proxy on the way to {trouble.host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
+    host = _host(error, asked)
+    if (status := refused_status(error)) is not None and is_final(status):
+        return proxy_refusal(host, status)
+    return NetworkError(f"The proxy on the way to {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
 
 
-def _unreachable(trouble: _Trouble) -> GglibError:
-    import ssl
-
+def _unreachable(error: BaseException, asked: Asked) -> GglibError:
+    host, said = _host(error, asked), " ".join(str(link) for link in _chain(error))
     # httpx may keep only the text of the TLS library's error.
-    if "SSL:" in str(trouble.error) or any(isinstance(link, ssl.SSLError) for link in _chain(trouble.error)):
-        said = " ".join(str(link) for link in _chain(trouble.error))
-        return certificate_refusal(trouble.host, said)
-    return NetworkError(f"{trouble.host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
+    if "SSL:" in said or any(isinstance(link, ssl.SSLError) for link in _chain(error)):
+        return certificate_refusal(host, said)
+    return NetworkError(f"{host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
 
 
-def _bad_address(trouble: _Trouble) -> GglibError:
-    return InvalidConfigError(f"{trouble.asked.endpoint} led to an address that cannot be used; check HF_ENDPOINT.")
+def _bad_address(_: BaseException, asked: Asked) -> GglibError:
+    return InvalidConfigError(f"{asked.endpoint} led to an address that cannot be used; check HF_ENDPOINT.")
 
 
-def _unusable(trouble: _Trouble) -> GglibError:
+def _unusable(error: BaseException, asked: Asked) -> GglibError:
+    return HubUnavailableError(f"{asked.endpoint} sent what cannot be used ({type(error).__name__}); try again later.")
+
+
+def _broken_off(error: BaseException, asked: Asked) -> GglibError:
+    return NetworkError(f"The connection to {_host(error, asked)} broke off; check the network and try again.")
+
+
+def _not_json(_: BaseException, asked: Asked) -> GglibError:
+    if asked.repo_id is None:
+        return no_search(asked, "or check HF_ENDPOINT")
     return HubUnavailableError(
-        f"{trouble.asked.endpoint} sent what cannot be used ({type(trouble.error).__name__}); try again later."
-    )
-
-
-def _broken_off(trouble: _Trouble) -> GglibError:
-    return NetworkError(f"The connection to {trouble.host} broke off; check the network and try again.")
-
-
-def _not_json(trouble: _Trouble) -> GglibError:
-    if trouble.asked.repo_id is None:
-        return no_search(trouble.asked, "or check HF_ENDPOINT")
-    return HubUnavailableError(
-        f"{trouble.asked.endpoint} did not answer as a Hub does; open it in a browser: a login page of the network may be in "
+        f"{asked.endpoint} did not answer as a Hub does; open it in a browser: a login page of the network may be in "
         "the way, or HF_ENDPOINT is wrong."
     )

@@ -24,7 +24,7 @@ def read_range(transport: Transport, route: str, asked: Asked, offset: int, leng
     Raises:
         GglibError: As `Transport.persist`.
     """
-    reader = _Reader(transport, transport.endpoint + route)
+    reader = _Reader(transport, transport.endpoint + route, asked)
     data = bytearray()
     while len(data) < length and not reader.is_at_end:
         data += transport.persist(partial(reader.read, offset + len(data), length - len(data)), asked)
@@ -38,10 +38,11 @@ class _Reader:
         is_at_end: The last bytes that were read are the file's last.
     """
 
-    def __init__(self, transport: Transport, url: str) -> None:
+    def __init__(self, transport: Transport, url: str, asked: Asked) -> None:
         self.is_at_end = False
         self._transport = transport
         self._url = url
+        self._asked = asked
         self._has_ranges = True
 
     def read(self, offset: int, length: int) -> bytes:
@@ -61,7 +62,7 @@ class _Reader:
 
     def _check_status(self, response: "httpx.Response") -> None:
         if self._transport.is_own(str(response.url)):
-            self._transport.check_status(response)
+            self._transport.check_status(response, self._asked)
         elif not response.is_success:
             # Not chained to httpx's error, whose text has the signed URL. A retry resolves anew and gets another one.
             raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")

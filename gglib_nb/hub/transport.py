@@ -1,27 +1,23 @@
-"""How a hub is asked: one GET after another, with timeouts, patience, and the token for its own origin only.
+"""How a hub is asked: one GET after another, with timeouts, retries, and the token for its own origin only.
 
-The requests carry huggingface_hub's headers and get its checks, but do not go through `HfApi`: its listings know no timeout,
-sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never retries. Nor through its session, which trusts
-no `REQUESTS_CA_BUNDLE` and waits for IPv6 that leads nowhere, unless the user gave it a client of his own.
-huggingface_hub is imported at the first request, since that takes half a second. Knows no repositories.
+Not through `HfApi`: its listings have no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never
+retries. Of huggingface_hub come the token, the user agent and the settings; it is imported at the first request, since that takes half
+a second. Knows no repositories.
 """
 
-import atexit
 import json
-import os
 import random
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import origin_of, redirect_target
-from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.hub_answers import Asked, hub_refusal
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GatedRepoError,
@@ -35,7 +31,7 @@ from gglib_nb.errors import (
     RateLimitedError,
     RepoNotFoundError,
 )
-from gglib_nb.hub.errors_map import hub_error, redact
+from gglib_nb.hub.errors_map import hub_error, redact, refusal
 
 if TYPE_CHECKING:
     from gglib_nb.network.http_library import httpx
@@ -52,12 +48,7 @@ _LONGEST_ANSWER_S: Final = 60.0
 _MOST_HOPS: Final = 6
 # What a mirror or proxy without a route answers; with `X-Error-Code` it is the hub's word about the repository.
 _NO_ROUTE: Final = frozenset({400, 404, 405, 501})
-_PASSES: Final = (NetworkError, HubUnavailableError, RateLimitedError)
-# What decides the way to a host: another value means another client.
-_WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
-
-_clients_lock = threading.Lock()
-_clients: "dict[tuple[object, ...], httpx.Client]" = {}
+_TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
 
 
 class NoRouteError(Exception):
@@ -65,7 +56,7 @@ class NoRouteError(Exception):
 
 
 class Patience(Value, frozen=True):
-    """How long to go on when the hub does not answer as it should.
+    """How long to try when the hub does not answer as it should.
 
     Attributes:
         tries: How often one request is sent, at most.
@@ -82,8 +73,7 @@ class Patience(Value, frozen=True):
     def wait_s(self, attempt: int, error: GglibError) -> float:
         """Seconds between this attempt (from 0) and the next; the hub's own figure where it gave one."""
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
-            # The hub counts in whole seconds, as huggingface_hub notes.
-            return error.retry_after_s + 1
+            return error.retry_after_s + 1  # it counts in whole seconds, of which one may have begun
         spread = random.uniform(0.75, 1.25)  # noqa: S311  # so that many kernels do not come back at once
         return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
 
@@ -127,14 +117,13 @@ class Transport:
 
         try:
             found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
-        except OSError as error:
-            if not error.filename:
-                raise hub_error(error, Asked(self.endpoint)) or error from error
-            raise InvalidTokenError(
-                f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
-                "again."
-            ) from error
         except Exception as error:
+            filename = error.filename if isinstance(error, OSError) else None
+            if filename:
+                raise InvalidTokenError(
+                    f"The stored login in {filename} cannot be read ({error.strerror}); make the file readable, or log in "  # type: ignore[attr-defined]  # an OSError
+                    "again."
+                ) from error
             unreadable = InvalidTokenError(f"The stored login cannot be read ({type(error).__name__}); log in again.")
             raise hub_error(error, Asked(self.endpoint)) or unreadable from error
         if not all("!" <= character <= "~" for character in found):
@@ -161,36 +150,31 @@ class Transport:
         Raises:
             NoRouteError: With `is_optional`: the hub does not have the route, or not with these parameters.
         """
-        ask = partial(self._json_once, self.endpoint + route, params, is_optional)
-        found = self.persist(ask, asked)[0]
-        if not isinstance(found, dict):
-            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
-        return found
+        ask = partial(self._json_once, self.endpoint + route, asked, params, is_optional)
+        return self._typed(self.persist(ask, asked)[0], dict)
 
     def pages(self, route: str, asked: Asked, params: Params, *, is_optional: bool = False) -> Iterator[dict[str, Any]]:
         """The rows of a listing; further pages are asked for as their rows are. Raises `NoRouteError` as `json`."""
         url = self.endpoint + route
         for _ in range(_MOST_PAGES):
-            page, following = self.persist(partial(self._json_once, url, params, is_optional), asked)
-            if not isinstance(page, list):
-                raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
-            yield from page
+            page, following = self.persist(partial(self._json_once, url, asked, params, is_optional), asked)
+            yield from self._typed(page, list)
             if following is None:
                 return
             url, params, is_optional = self._target(url, following), (), False
         raise HubUnavailableError(f"{self.endpoint} sends page after page; try again later.")
 
     def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        """Asks until there is an answer, an error that will not pass, or no patience left.
+        """Asks until there is an answer, an error that is not transient, or no patience left.
 
         Raises:
-            GglibError: What `ask` met, as one of ours; or `OfflineError`, `ManagerClosedError`.
+            GglibError: The last error of `ask`, as one of ours; or `OfflineError`, `ManagerClosedError`.
         """
         deadline_s = time.monotonic() + self._patience.budget_s
         for attempt in range(self._patience.tries - 1):
             try:
                 return self._ask_once(ask, asked)
-            except _PASSES as error:
+            except _TRANSIENT as error:
                 wait_s = self._patience.wait_s(attempt, error)
                 if time.monotonic() + wait_s > deadline_s:
                     raise
@@ -201,7 +185,7 @@ class Transport:
     def follow(
         self, url: str, *, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator["httpx.Response"]:
-        """One request and the redirects that follow; the last body is not read yet, and dropped at the end. Foreign errors come as they are."""
+        """One request and its redirects; the last body is not read yet. Foreign errors come as they are."""
         for _ in range(_MOST_HOPS):
             with self._get(url, params, headers) as response:
                 if not response.has_redirect_location:
@@ -210,17 +194,52 @@ class Transport:
                 url, params = self._target(url, response.headers["location"]), ()
         raise HubUnavailableError(f"{self.endpoint} redirects in a circle; try again later.")
 
+    def is_own(self, url: str) -> bool:
+        """Whether the address is of the hub's own origin, the only one that gets the token."""
+        try:
+            return origin_of(url) == origin_of(self.endpoint)
+        except ValueError:  # an impossible endpoint, which httpx will refuse
+            return False
+
+    def check_open(self) -> None:
+        """Refuses after `close`, and in offline mode.
+
+        Raises:
+            ManagerClosedError: It was closed.
+            OfflineError: Offline mode is on.
+        """
+        from huggingface_hub import constants
+
+        if self._closing.is_set():
+            raise ManagerClosedError("The manager was closed, so the Hub was not asked.")
+        if self._is_offline or constants.HF_HUB_OFFLINE:
+            raise OfflineError(f"Offline mode is on, so {self.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
+
+    def check_status(self, response: "httpx.Response", asked: Asked) -> None:
+        """Raises the error that a refusal means; reads no more of its body than a text can be long."""
+        if response.is_success:
+            return
+        said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._sent_token)
+        error = hub_refusal(said, asked, time.time())
+        if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
+            error.args = (f"{error}{self._unread_login}",)
+        raise error
+
     @contextmanager
     def _get(self, url: str, params: Params, headers: Mapping[str, str]) -> Iterator["httpx.Response"]:
         from huggingface_hub import constants
 
+        from gglib_nb.network.client import shared_client
         from gglib_nb.network.http_library import httpx
 
-        session, timeout_s = _session(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
-        sent = self._headers(url, headers)
-        request = session.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
+        client, timeout_s = shared_client(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
+        sent = httpx.Headers({"user-agent": self.user_agent, **headers})  # hide the token in their `repr`
+        if self.is_own(url) and (token := self._usable_token()):
+            self._sent_token = token
+            sent["authorization"] = f"Bearer {token}"
+        request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
         try:
-            response = session.send(request, stream=True, follow_redirects=False)
+            response = client.send(request, stream=True, follow_redirects=False)
         except RuntimeError as error:  # another thread's failure closed the session that all share
             raise httpx.ReadError("the shared session was closed") from error
         with closing(response):
@@ -238,29 +257,9 @@ class Transport:
             target = redirect_target(url, location)
         except ValueError:
             host = urlsplit(url).netloc
-            raise HubUnavailableError(
-                f"{host} redirects to no web address; check HF_ENDPOINT or try again later."
-            ) from None
+            raise HubUnavailableError(f"{host} redirects to no web address; check HF_ENDPOINT.") from None
         at_mirror = self.endpoint + target.removeprefix(_THE_HUB)
         return at_mirror if target.startswith(f"{_THE_HUB}/") and at_mirror != url else target
-
-    def is_own(self, url: str) -> bool:
-        """Whether the address is of the hub's own origin, the only one that gets the token."""
-        return origin_of(url) == origin_of(self.endpoint)
-
-    def check_open(self) -> None:
-        """Refuses after `close`, and in offline mode.
-
-        Raises:
-            ManagerClosedError: It was closed.
-            OfflineError: Offline mode is on.
-        """
-        from huggingface_hub import constants
-
-        if self._closing.is_set():
-            raise ManagerClosedError("The manager was closed, so the Hub was not asked.")
-        if self._is_offline or constants.HF_HUB_OFFLINE:
-            raise OfflineError(f"Offline mode is on, so {self.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
 
     def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         self.check_open()
@@ -272,33 +271,20 @@ class Transport:
             redact(error, self._sent_token)
             if (ours := hub_error(error, asked)) is None:
                 raise
-            if isinstance(ours, GatedRepoError | InvalidTokenError | RepoNotFoundError):
-                ours.args = (f"{ours}{self._unread_login}",)
             raise ours from error
 
-    def _json_once(self, url: str, params: Params, is_optional: bool) -> tuple[object, str | None]:
+    def _json_once(self, url: str, asked: Asked, params: Params, is_optional: bool) -> tuple[object, str | None]:
         with self.follow(url, params=params) as response:
             if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
                 raise NoRouteError(f"HTTP {response.status_code}")
-            self.check_status(response)
+            self.check_status(response, asked)
             text = self._body(response, _LARGEST_ANSWER_BYTES)
             return json.loads(text), response.links.get("next", {}).get("url")
 
-    def check_status(self, response: "httpx.Response") -> None:
-        """Raises huggingface_hub's error for an answer that is a no; reads no more of it than a text can be long."""
-        from huggingface_hub.utils import hf_raise_for_status
-
-        from gglib_nb.network.http_library import httpx
-
-        if response.is_error:
-            body = self._body(response, _LARGEST_REFUSAL_BYTES)
-            with suppress(ValueError, RecursionError):
-                # The check takes JSON for an object without looking.
-                body = body if isinstance(json.loads(body), dict) else b""
-            kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
-            kept["content-type"] = response.headers.get("content-type", "")
-            response = httpx.Response(response.status_code, headers=kept, content=body, request=response.request)
-        hf_raise_for_status(response)
+    def _typed(self, found: object, kind: type[_Result]) -> _Result:
+        if not isinstance(found, kind):
+            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
+        return found
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
         """The body, within bounds of size and time: a read that brings a byte now and then never times out."""
@@ -306,7 +292,7 @@ class Transport:
         for chunk in response.iter_bytes():
             self.check_open()
             data += chunk
-            if len(data) > largest_bytes and not response.is_error:
+            if len(data) > largest_bytes and response.is_success:
                 raise HubError(
                     f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB; it is not read."
                 )
@@ -318,16 +304,6 @@ class Transport:
                 )
         return bytes(data)
 
-    def _headers(self, url: str, more: Mapping[str, str]) -> "httpx.Headers":
-        """Headers that hide the token in their `repr`, and have one only for the hub's own origin."""
-        from gglib_nb.network.http_library import httpx
-
-        headers = httpx.Headers({"user-agent": self.user_agent, **more})
-        if self.is_own(url) and (token := self._usable_token()):
-            self._sent_token = token
-            headers["authorization"] = f"Bearer {token}"
-        return headers
-
     def _usable_token(self) -> str | None:
         """The token; None where the file of the stored login cannot be read, because a public repository needs none."""
         self._unread_login = ""
@@ -338,42 +314,3 @@ class Transport:
                 raise
             self._unread_login = f" {error}"
             return None
-
-
-def _session() -> "httpx.Client":
-    """Our client; the one that huggingface_hub shares where the user has told that how to make it.
-
-    Raises:
-        InvalidConfigError: The environment names proxies or certificates that cannot be used.
-    """
-    from huggingface_hub.utils import get_session
-
-    if _has_own_factory():
-        return get_session()
-    with _clients_lock:
-        # Made anew where the environment has changed, and in a forked child, which must not use its parent's connections.
-        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
-        if key not in _clients:
-            from gglib_nb.network.client import make_client
-
-            _close_clients()
-            _clients[key] = make_client()
-        return _clients[key]
-
-
-def _close_clients() -> None:
-    for (pid, *_), client in _clients.items():
-        if pid == os.getpid():
-            client.close()
-    _clients.clear()
-
-
-atexit.register(_close_clients)
-
-
-def _has_own_factory() -> bool:
-    """Whether `huggingface_hub.set_client_factory` was called; it gives no public answer to that."""
-    from huggingface_hub.utils import _http
-
-    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
-    return factory is not getattr(_http, "default_client_factory", None)

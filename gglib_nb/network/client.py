@@ -4,7 +4,9 @@ httpx reads the proxies by itself, but ignores `REQUESTS_CA_BUNDLE`, tries a hos
 logs every URL it requests with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
+import atexit
 import logging
+import os
 import re
 import socket
 import threading
@@ -22,6 +24,8 @@ from gglib_nb.network.tls import tls_context
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # whence, not where
 _CONNECT_S: Final = 10.0
 _STATUS: Final = re.compile(r"(\d{3})\b")
+# What decides the way to a host: another value means another client.
+_WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
 # The names under which httpx 0 and 2 and what stands below them log.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
@@ -131,3 +135,45 @@ def make_client(*, timeout: httpx.Timeout | None = None) -> httpx.Client:
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_secrets_filter)
     return httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=timeout)
+
+
+_shared_lock: Final = threading.Lock()
+_shared: dict[tuple[object, ...], httpx.Client] = {}
+
+
+def shared_client() -> httpx.Client:
+    """The process's client: that of huggingface_hub if the user called its `set_client_factory`, else ours.
+
+    Raises:
+        InvalidConfigError: The environment names proxies or certificates that cannot be used.
+    """
+    from huggingface_hub.utils import get_session
+
+    if _has_own_factory():
+        return get_session()
+    with _shared_lock:
+        # Another one if the environment has changed, and in a forked child, which must not use its parent's connections.
+        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
+        if key not in _shared:
+            close_shared_clients()
+            _shared[key] = make_client()
+        return _shared[key]
+
+
+def close_shared_clients() -> None:
+    """Close the clients of this process."""
+    for (pid, *_), client in _shared.items():
+        if pid == os.getpid():
+            client.close()
+    _shared.clear()
+
+
+atexit.register(close_shared_clients)
+
+
+def _has_own_factory() -> bool:
+    """Whether `huggingface_hub.set_client_factory` was called; it gives no public answer to that."""
+    from huggingface_hub.utils import _http
+
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    return factory is not getattr(_http, "default_client_factory", None)

@@ -5,13 +5,12 @@ import traceback
 
 import pytest
 from huggingface_hub import errors as hub_errors
-from huggingface_hub.utils import hf_raise_for_status
 
 from gglib_nb.demo import DemoHub, Status
-from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.hub_answers import Asked, hub_refusal
 from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.errors_map import hub_error, redact
+from gglib_nb.hub.errors_map import hub_error, redact, refusal
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.http_library import httpx
 
@@ -36,6 +35,7 @@ ELSEWHERE = {
     "EntryNotFoundError",
     "FileDuplicationError",
     "FileMetadataError",
+    "HFValidationError",
     "HfUriError",
     "IncompleteSnapshotError",
     "InferenceEndpointError",
@@ -83,15 +83,36 @@ def test_every_error_of_huggingface_hub_is_mapped_or_of_another_part(kind: type[
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
-    response = httpx.Response(status, request=httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo"))
-    with pytest.raises(httpx.HTTPError) as caught:
-        hf_raise_for_status(response)
+    request = httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo")
+    answer = httpx.Response(status, request=request)
 
-    ours = hub_error(caught.value, ASKED)
+    ours = hub_refusal(refusal(answer, b"", None), ASKED, 0.0)
 
     assert isinstance(ours, HubError | InvalidConfigError)
     assert str(ours).endswith(".")
     assert "None" not in str(ours)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "text"),
+    [
+        (b'{"error": "Not so"}', {}, "Not so"),
+        (b'{"error": ["one", "two"]}', {}, "one, two"),
+        (b'{"errors": [{"message": "Too long"}]}', {}, "Too long"),
+        (b'{"error": "Not so"}', {"X-Error-Message": "So"}, "So"),
+        (b'{"error": "hf_secret is not it"}', {}, "\u2026 is not it"),
+        (b"<html>", {}, ""),
+        (b'{"error": {"a": 1}}', {}, "a"),
+        (b"[1]", {}, ""),
+        (b"7", {}, ""),
+        (b"[" * 100_000, {}, ""),
+        (b"\xff", {}, ""),
+    ],
+)
+def test_the_reason_of_a_refusal_is_read_in_every_form(body: bytes, headers: dict[str, str], text: str) -> None:
+    answer = httpx.Response(400, headers=headers, request=httpx.Request("GET", ASKED.endpoint))
+
+    assert refusal(answer, body, "hf_secret").text == text
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AssertionError("x"), RuntimeError("x")])

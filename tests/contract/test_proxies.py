@@ -13,7 +13,8 @@ from gglib_nb.demo import DemoHub, DemoRepository
 from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import GglibError, InvalidConfigError, from_wire
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience, _close_clients
+from gglib_nb.hub.transport import Patience
+from gglib_nb.network.client import close_shared_clients
 from gglib_nb.network.http_library import httpx
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
@@ -58,7 +59,7 @@ def hub(make_hub, repositories, company) -> DemoHub:
 @pytest.fixture(autouse=True)
 def own_connections() -> Iterator[None]:
     yield
-    _close_clients()
+    close_shared_clients()
 
 
 def port_of(url: str) -> int:
@@ -95,7 +96,7 @@ def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificat
 
     path = manager.sync.download(REPO)
     manager.sync.close()
-    _close_clients()
+    close_shared_clients()
 
     assert path.stat().st_size == 3_000_000
     assert {port_of(hub.url), port_of(hub.cdn_url)} <= proxy.wait_for_ports({port_of(hub.url), port_of(hub.cdn_url)})
@@ -113,7 +114,7 @@ def test_what_no_proxy_names_is_reached_directly_and_the_rest_through_the_proxy(
 
     manager.sync.download(REPO)
     manager.sync.close()
-    _close_clients()
+    close_shared_clients()
 
     assert port_of(hub.url) not in proxy.wait_for_ports({port_of(hub.cdn_url)})
 
