@@ -31,6 +31,7 @@ from gglib_nb.errors import (
     HubUnavailableError,
     IncompleteShardSetError,
     NoGgufFilesError,
+    RequestError,
 )
 from gglib_nb.manager.headers import ModelWords, RangeReader, ReuseEstimator, model_of, read_headers
 from gglib_nb.manager.machine import DiskSpace, bytes_to_write, disk_space_at, files_of, machine_memory, queued_files
@@ -61,9 +62,11 @@ class AdviceOperations(Operations):
             cache_type: How llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
 
         Raises:
-            RequestError: The quantization names no variant, or several.
+            RequestError: The quantization names no variant, or several; or the context is not a positive whole number.
             HubError: The Hub's answer is no, or there is none.
         """
+        if context is not None and (type(context) is not int or context < 1):
+            raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
 
         def plan() -> RepoPlan:
             with pointing_to_children(parts.hub, repo_id):

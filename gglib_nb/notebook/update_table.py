@@ -61,8 +61,8 @@ def updating(update: QueuedUpdate) -> str:
     if not update.is_needed:
         return printable(f"{update.id} is up to date; there is nothing to fetch.")
     return printable(
-        f"Updating {update.id} to {update.latest_commit_sha[:8]}: {formats.size(update.total_bytes)}, less what is the same "
-        "here. The old version stays until the new one is verified. %gguf shows how far it is."
+        f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {formats.size(update.total_bytes)} to "
+        "download. The old version is kept until the new one is verified. %gguf shows the progress."
     )
 
 

@@ -209,3 +209,9 @@ async def test_a_companion_that_cannot_be_fetched_along_is_refused(manager: Down
     with pytest.raises(RequestError, match="demo/small-GGUF has no mmproj to go with Q4_K_M"):
         await manager.queue_smart("demo/small-GGUF", companions=("mmproj",))
     assert manager.snapshot.items == ()
+
+
+@pytest.mark.parametrize("context", [0, -1, 1.5, True])
+def test_a_context_that_is_no_number_of_tokens_is_refused(manager: DownloadManager, context: object) -> None:
+    with pytest.raises(RequestError, match="context is"):
+        manager.sync.plan("demo/small-GGUF", context=context)  # type: ignore[arg-type]
