@@ -20,6 +20,7 @@ from gglib_nb.errors import (
     AmbiguousQuantizationError,
     CatalogDamagedError,
     CatalogError,
+    CertificateError,
     ClusterError,
     DiskFullError,
     DownloadCancelledError,
@@ -43,6 +44,7 @@ from gglib_nb.errors import (
     NoGgufFilesError,
     NotInQueueError,
     OfflineError,
+    ProxyError,
     QueueError,
     QueueFullError,
     RateLimitedError,
@@ -60,8 +62,6 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
-    from gglib_nb.domain.deletion import Deletion, DiskUse, KeptFile
     from gglib_nb.domain.download import (
         DownloadRequest,
         DownloadStatus,
@@ -89,6 +89,18 @@ if TYPE_CHECKING:
     from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
     from gglib_nb.domain.history import PastDownload
     from gglib_nb.domain.importing import ImportProgress, ImportReport, SkippedFile
+    from gglib_nb.domain.library import (
+        CheckedFile,
+        Deletion,
+        DiskUse,
+        FileChange,
+        KeptFile,
+        ModelUpdate,
+        QueuedUpdate,
+        Repair,
+        Verification,
+        VerifyProgress,
+    )
     from gglib_nb.domain.memory import MemoryEstimate
     from gglib_nb.domain.model import Model
     from gglib_nb.domain.model_summary import ModelSummary
@@ -96,7 +108,6 @@ if TYPE_CHECKING:
     from gglib_nb.domain.presets import PresetFile
     from gglib_nb.domain.quantization import Quantization
     from gglib_nb.domain.references import DownloadId
-    from gglib_nb.domain.updates import FileChange, ModelUpdate, QueuedUpdate
     from gglib_nb.domain.variants import Variant, Variants, variants_of
     from gglib_nb.manager.manager import DownloadManager
     from gglib_nb.manager.operations import FinishedDownload, SmartQueueResult
@@ -131,10 +142,19 @@ _FOUND_IN: Final = {
         "SnapshotChanged",
         "StatusChanged",
     ),
-    "gglib_nb.domain.checking": ("CheckedFile", "Repair", "Verification", "VerifyProgress"),
     "gglib_nb.domain.importing": ("ImportProgress", "ImportReport", "SkippedFile"),
-    "gglib_nb.domain.updates": ("FileChange", "ModelUpdate", "QueuedUpdate"),
-    "gglib_nb.domain.deletion": ("Deletion", "DiskUse", "KeptFile"),
+    "gglib_nb.domain.library": (
+        "CheckedFile",
+        "Deletion",
+        "DiskUse",
+        "FileChange",
+        "KeptFile",
+        "ModelUpdate",
+        "QueuedUpdate",
+        "Repair",
+        "Verification",
+        "VerifyProgress",
+    ),
     "gglib_nb.domain.history": ("PastDownload",),
     "gglib_nb.domain.fit": ("Gpu", "MachineMemory", "Placement"),
     "gglib_nb.domain.memory": ("MemoryEstimate",),
@@ -258,6 +278,7 @@ __all__ = [
     "AmbiguousQuantizationError",
     "CatalogDamagedError",
     "CatalogError",
+    "CertificateError",
     "CheckedFile",
     "ClusterError",
     "Deletion",
@@ -312,6 +333,7 @@ __all__ = [
     "Placement",
     "PlannedCompanion",
     "PresetFile",
+    "ProxyError",
     "Quantization",
     "QueueError",
     "QueueEvent",

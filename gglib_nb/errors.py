@@ -4,19 +4,22 @@ The message says what happened and what to do next; the attributes are plain val
 can decide without reading text. This module is the ground floor: it imports nothing of ours.
 
     GglibError
-    ├── RequestError                    what was asked for cannot be meant
+    ├── RequestError                    the request has to change
     │   ├── InvalidRepoIdError              not of the form owner/name
     │   ├── InvalidQuantizationError        no variant of that name; names the choices
-    │   ├── AmbiguousQuantizationError      several variants answer to it; names the choices
-    │   ├── NoGgufFilesError                the repository holds no model in GGUF
+    │   ├── AmbiguousQuantizationError      several variants match; names the choices
+    │   ├── NoGgufFilesError                the repository has no model in GGUF
     │   ├── IncompleteShardSetError         a member of the split set is missing
-    │   └── InvalidConfigError              a setting has a value that cannot work
-    ├── QueueError                      the queue's answer is no
+    │   └── InvalidConfigError              a setting has to change
+    │       ├── ProxyError                      a proxy refuses the connection
+    │       └── CertificateError                a TLS certificate is not trusted
+    ├── QueueError                      the queue refuses the operation
     │   ├── QueueFullError                  wait, remove one, or raise the limit
     │   ├── AlreadyQueuedError              another live download owns the id or the target file
     │   ├── NotInQueueError                 no such download there
+    │   ├── DownloadCancelledError          raised by waiting for a download that was cancelled
     │   └── ManagerClosedError              the manager was closed, or belongs to the parent of a fork
-    ├── HubError                        the Hub's answer is no, or there is none
+    ├── HubError                        the Hub refused the request or did not answer
     │   ├── RepoNotFoundError
     │   ├── RevisionNotFoundError
     │   ├── GatedRepoError                  accept the terms on the named page first
@@ -24,22 +27,21 @@ can decide without reading text. This module is the ground floor: it imports not
     │   ├── RateLimitedError                wait the given seconds
     │   ├── HubUnavailableError             the Hub failed; try again later
     │   └── OfflineError                    offline mode is on
-    ├── TransferError                   the bytes did not arrive, or not the right ones
+    ├── TransferError                   the download failed
     │   ├── NetworkError
     │   ├── StalledError
     │   ├── IntegrityError                  the SHA-256 is not the Hub's
     │   ├── RemoteChangedError              the file changed between listing and download
     │   ├── DiskFullError
-    │   ├── StorageError                    the models folder cannot be written
-    │   ├── EngineLostError                 the engine died again and again
+    │   ├── StorageError                    the models folder cannot be read or written
+    │   ├── EngineLostError                 the engine process ended several times
     │   ├── ClusterError                    the Dask cluster cannot be used
-    │   ├── DownloadInterruptedError        stopped from outside; the partial file is kept
-    │   ├── DownloadsFailedError            some of those that were waited for failed
-    │   └── DownloadCancelledError          what `wait` raises for a cancelled download
-    ├── GgufError                       these bytes are not a GGUF header we can read
+    │   ├── DownloadInterruptedError        the manager was closed; the partial file is kept
+    │   └── DownloadsFailedError            some of those that were waited for failed
+    ├── GgufError                       the bytes are not a GGUF header that can be read
     └── CatalogError                    the models database cannot be read or written
-        ├── CatalogDamagedError             it is no database any more; it was moved aside
-        └── ModelNotFoundError              no registered model of that id
+        ├── CatalogDamagedError             the file is damaged; it was moved aside
+        └── ModelNotFoundError              no registered model matches the id
 
 Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
 below are the only place where that is done.
@@ -51,11 +53,11 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 
 class GglibError(Exception):
-    """Base of all errors of this package. Its text is meant for the person at the keyboard."""
+    """Base of all errors of this package. Its text is for the user."""
 
 
 class RequestError(GglibError):
-    """What was asked for cannot be meant; the queue is as it was."""
+    """The request cannot be carried out as it is; the queue is unchanged."""
 
 
 class InvalidRepoIdError(RequestError):
@@ -75,7 +77,7 @@ class _ChoiceError(RequestError):
 
 
 class InvalidQuantizationError(_ChoiceError):
-    """No variant of the repository answers to the quantization or file name asked for."""
+    """No variant of the repository matches the quantization or file name asked for."""
 
 
 class AmbiguousQuantizationError(_ChoiceError):
@@ -110,6 +112,14 @@ class InvalidConfigError(RequestError):
     """A setting or an argument has a value that cannot work."""
 
 
+class ProxyError(InvalidConfigError):
+    """A proxy refuses the connection; the text says which setting to change."""
+
+
+class CertificateError(InvalidConfigError):
+    """The TLS certificate of a host, or of a proxy, is not trusted; the text says what to check."""
+
+
 class QueueError(GglibError):
     """The queue refused; it is as it was before."""
 
@@ -142,12 +152,16 @@ class NotInQueueError(QueueError):
     """No download of that id where it was looked for; the text names the operation that would fit."""
 
 
+class DownloadCancelledError(QueueError):
+    """Raised by waiting for a download that was cancelled."""
+
+
 class ManagerClosedError(QueueError):
     """The manager was closed, or this process is a fork of the one that owns it."""
 
 
 class HubError(GglibError):
-    """The Hub's answer is no, or there is none."""
+    """The Hub refused the request or did not answer."""
 
 
 class RepoNotFoundError(HubError):
@@ -195,19 +209,19 @@ class OfflineError(HubError):
 
 
 class TransferError(GglibError):
-    """The bytes did not arrive, or not the right ones; what is on disk and right is kept."""
+    """The transfer failed; what is on disk and right is kept."""
 
 
 class NetworkError(TransferError):
-    """The connection failed and went on failing; a retry continues where it stopped."""
+    """The connection kept failing; a retry continues where it stopped."""
 
 
 class StalledError(TransferError):
-    """The connection stayed open and nothing came; a retry continues where it stopped."""
+    """The connection stayed open without data; a retry continues where it stopped."""
 
 
 class IntegrityError(TransferError):
-    """The file has not the SHA-256 that the Hub states; it was thrown away.
+    """The file does not have the SHA-256 that the Hub states; it was deleted.
 
     Attributes:
         expected: SHA-256 in hexadecimal, as the Hub states it.
@@ -225,7 +239,7 @@ class RemoteChangedError(TransferError):
 
 
 class DiskFullError(TransferError):
-    """The filesystem of the models folder has not the room; what is there is kept.
+    """The filesystem of the models folder is full; what was downloaded is kept.
 
     Attributes:
         needed_bytes: Bytes still to be written; None where unknown.
@@ -239,7 +253,7 @@ class DiskFullError(TransferError):
 
 
 class StorageError(TransferError):
-    """The models folder cannot be written for another reason than its size."""
+    """The models folder cannot be read or written for another reason than its free space."""
 
 
 class EngineLostError(TransferError):
@@ -266,10 +280,6 @@ class DownloadsFailedError(TransferError):
         self.ids = tuple(ids)
 
 
-class DownloadCancelledError(TransferError):
-    """What waiting for a download raises when somebody cancelled it."""
-
-
 class GgufError(GglibError):
     """These bytes are not a GGUF header that can be read; the text names what is wrong."""
 
@@ -283,7 +293,7 @@ class CatalogDamagedError(CatalogError):
 
 
 class ModelNotFoundError(CatalogError):
-    """No registered model answers to that id."""
+    """No registered model matches the id."""
 
 
 def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
@@ -296,7 +306,7 @@ def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
 def copy_of(error: _Error) -> _Error:
     """Another error of the same class, text and attributes, without the traceback and the cause of the first.
 
-    For whoever shows or raises an error that others hold too: the queue keeps those of its failures. Not `copy.copy`: with
+    To show or raise an error that the queue keeps with a failed download. Not `copy.copy`: with
     tblib installed, as Dask does it, the copy of an exception shares its attributes.
     """
     copy = type(error).__new__(type(error))

@@ -1,1 +1,1 @@
-"""The models database: what stands on the disk and where it came from."""
+"""The models database: which models are on the disk and where they came from."""

@@ -1,7 +1,7 @@
 """The user's one SQLite file: one connection for each thread that uses it, and SQLite's refusals as ours.
 
 A connection stays open between two pieces of work, because the last one that closes writes the whole log back to the file and
-waits for the disk. It is never shared between threads or carried over a fork, and it is opened anew where the file was
+waits for the disk. It is never shared between threads or carried over a fork, and it is opened again where the file was
 replaced or deleted. A file that SQLite finds damaged is moved aside, never deleted, and a new one is begun: what it
 recorded is on the disk as files, and a queue that cannot be read must not stop another.
 

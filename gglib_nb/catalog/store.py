@@ -1,4 +1,4 @@
-"""The registered models: domain values in and out of the database. SQL stands here and nowhere above.
+"""The registered models: domain values in and out of the database. SQL is written here and nowhere above.
 
 It does not look at the models' files; whether they still exist is the caller's question.
 """

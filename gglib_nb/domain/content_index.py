@@ -61,7 +61,7 @@ def wrong_ranges(expected: bytes, actual: bytes, size_bytes: int) -> tuple[tuple
     Args:
         expected: What `BlockDigests` gave when the file was right.
         actual: What it gives now.
-        size_bytes: Of the file when it was right. What lies beyond it belongs to no range.
+        size_bytes: Of the file when it was right. What is beyond it belongs to no range.
     """
     joined: list[tuple[int, int]] = []
     for start in _differing(expected, actual):

@@ -1,7 +1,7 @@
 """The values of the download port: what is asked for, what will be fetched, what the queue shows of it.
 
-Frozen values only: who may change what stands in `gglib_nb.queue.machine`. Its length is that of their fields, each told
-with its unit and what None means; one value is the part of another, so they stand together.
+Frozen values only; `gglib_nb.queue.machine` decides what changes. The module is as long as its fields, each described with its
+unit and what None means; one value is a part of another, so they are in one module.
 """
 
 from enum import StrEnum
@@ -13,7 +13,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
 BAR_STEPS: Final = 128
-"""In so many equal steps of a file it is told where its bytes stand: fine enough for a bar, coarse enough to be told often."""
+"""Into so many equal steps a file is divided to report where its bytes are: fine enough for a bar, coarse enough to send often."""
 
 
 class DownloadStatus(StrEnum):
@@ -84,7 +84,7 @@ class PlannedFile(Value, frozen=True):
         size_bytes: Its size; None where the hub did not say.
         sha256: What it must hash to; None where unknown (it then ends as `unverified`).
         target: Absolute path under which it appears when all is verified. Raw byte splits share one target.
-        offset_bytes: Where its first byte stands in the target; 0 unless it is a later part of a byte split.
+        offset_bytes: Where its first byte is in the target; 0 unless it is a later part of a byte split.
         kind: `shard`, or the kind of companion it is (`mmproj`, ...).
         known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
             None where the catalog does not know it. A target that still has it is not hashed again.
@@ -171,7 +171,7 @@ class PlannedDownload(Value, frozen=True):
 
 
 class StoredFile(Value, frozen=True):
-    """A file as it stands on the disk after its transfer.
+    """A file on the disk after its transfer.
 
     Attributes:
         target: Absolute path.
@@ -180,7 +180,7 @@ class StoredFile(Value, frozen=True):
         size_bytes: Its size.
         sha256: Its SHA-256; None where it was not computed.
         is_verified: Whether its digest is the one the hub states. False: the hub stated none.
-        mtime_ns: Modification time, to know later whether somebody touched it.
+        mtime_ns: Modification time, to know later whether it was changed.
         was_present: It stood there already; no byte was fetched for it.
         facts: What its GGUF header says, as JSON scalars; empty where it has none that can be read.
         verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
@@ -215,7 +215,7 @@ class HostProgress(Value, frozen=True):
         host: Its name, as the cluster gives it.
         downloaded_bytes: On its disk.
         total_bytes: None unknown.
-        is_finished: Everything stands in its place there.
+        is_finished: All its files are in place there.
     """
 
     host: str
@@ -246,8 +246,8 @@ class ShardProgress(Value, frozen=True):
         size_bytes: None unknown.
         downloaded_bytes: Bytes that are on the disk.
         status: Where it is.
-        arrived_steps: Where those bytes stand, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
-            where they stand in their order from the start, or where it is not known.
+        arrived_steps: Where those bytes are, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
+            where they are in order from the start, or where it is not known.
         verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
     """
 
@@ -275,7 +275,7 @@ class QueuedDownload(Value, frozen=True):
         eta_seconds: Smoothed; None unknown.
         shards: A bar for every file of the model.
         companions: A bar for every companion.
-        notice: One line that says what is going on; None when the status says it all.
+        notice: One line that says what is happening; None when the status says it all.
         notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None without
             notice.
         error: Why it failed; None unless failed.
@@ -283,8 +283,8 @@ class QueuedDownload(Value, frozen=True):
         reason: Why this variant was chosen; empty where it was asked for by name.
         commit_sha: The commit it comes from.
         label: Quantization label; None where the files carry none.
-        paths: Where the model's files stand, in shard order; empty unless completed.
-        companion_paths: Where its companions stand, in their order; empty unless completed.
+        paths: Paths of the model's files, in shard order; empty unless completed.
+        companion_paths: Paths of its companions, in their order; empty unless completed.
         is_verified: True when every file hashed to what the hub states; None unless completed.
         was_present: Completed without a byte fetched.
         queued_at_s: Unix time.
@@ -409,7 +409,7 @@ class ElsewhereDownload(Value, frozen=True):
 
     Attributes:
         owner: Whose it is, in words: a notebook's name or a process, and its machine where that is another one.
-        is_left: Its kernel is gone, and nobody has taken it up yet.
+        is_left: Its kernel is gone, and no other has adopted it yet.
         id: Its id there.
         commit_sha: The commit it comes from.
         status: Where it is.
@@ -417,7 +417,7 @@ class ElsewhereDownload(Value, frozen=True):
         total_bytes: None unknown.
         bytes_per_second: Rate of its line; None until known, or while it does not transfer.
         eta_seconds: None unknown.
-        notice: One line that says what is going on; None when the status says it all.
+        notice: One line that says what is happening; None when the status says it all.
     """
 
     owner: str
@@ -448,8 +448,8 @@ class QueueNotice(Value, frozen=True):
     """One line about the queue as a whole.
 
     Attributes:
-        kind: `adopted` (downloads of an earlier kernel were taken up), `partials` (bytes lie about that nothing in the
-            queue goes on with), `not_kept` (the queue cannot be stored, or a model not be registered),
+        kind: `adopted` (downloads of an earlier kernel were resumed), `partials` (there are partial files that nothing
+            in the queue resumes), `not_kept` (the queue cannot be stored, or a model not be registered),
             `folder_missing` (the models folder is not mounted).
         text: What a person reads.
     """

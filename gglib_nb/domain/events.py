@@ -39,14 +39,14 @@ class StatusChanged(Value, frozen=True):
 
 
 class NoticeChanged(Value, frozen=True):
-    """The line that says what is going on changed; None: nothing to say."""
+    """The line that says what is happening changed; None: nothing to say."""
 
     id: DownloadId
     notice: str | None
 
 
 class DownloadCompleted(Value, frozen=True):
-    """Its files stand under their final names."""
+    """Its files have their final names."""
 
     download: QueuedDownload
 

@@ -53,7 +53,7 @@ class DailyHours(Value, frozen=True):
         return cls(*moments)
 
     def contains(self, now: time) -> bool:
-        """Whether a time of day lies in it."""
+        """Whether it contains a time of day."""
         if self.start < self.end:
             return self.start <= now < self.end
         return now >= self.start or now < self.end

@@ -2,7 +2,7 @@
 
 Pure: status, headers and what was asked go in, one of `gglib_nb.errors` comes out; time is an argument. Codes and their
 order are those of huggingface_hub's `hf_raise_for_status`. Which answers pass by themselves and are tried again is
-decided where they are asked for; here stands what is said when they do not.
+decided where they are asked for; here is what is said when they do not.
 """
 
 import re
@@ -14,11 +14,13 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
+    CertificateError,
     GatedRepoError,
     HubError,
     HubUnavailableError,
     InvalidConfigError,
     InvalidTokenError,
+    ProxyError,
     RateLimitedError,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -27,7 +29,7 @@ from gglib_nb.errors import (
 LOG_IN: Final = "log in with `hf auth login` or set HF_TOKEN"
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
 _DISABLED: Final = "Access to this resource is disabled."
-# Beyond this a person is told a time of day, not seconds to count.
+# Beyond this the text gives a time of day, not seconds to count.
 _COUNTED_S: Final = 600
 _TEXT_LENGTH: Final = 200
 _LONGEST_REASON: Final = 2000
@@ -148,42 +150,42 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
             return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
 
 
-def proxy_refusal(host: str, status: int) -> InvalidConfigError:
+def proxy_refusal(host: str, status: int) -> ProxyError:
     """A proxy on the way does not let us through.
 
     Args:
         host: Where to.
-        status: What it answered: 407, it wants to know who asks; another, it has been told not to.
+        status: Its answer: 407, it wants credentials; another, it forbids the host.
     """
     if status == 407:
-        return InvalidConfigError(
+        return ProxyError(
             f"The proxy on the way to {host} wants a name and a password that it knows (407); put them into HTTPS_PROXY and "
             "HTTP_PROXY as http://name:password@proxy:port, then restart the kernel."
         )
-    return InvalidConfigError(
+    return ProxyError(
         f"The proxy does not let us to {host} ({status}); ask those who run it to allow that host, or name the host in "
         "NO_PROXY if it can be reached without, then restart the kernel."
     )
 
 
-def certificate_refusal(host: str, said: str) -> InvalidConfigError:
-    """The host's certificate, or the one of who opens TLS on the way, is refused.
+def certificate_refusal(host: str, said: str) -> CertificateError:
+    """The certificate of the host, or of a proxy that opens TLS, is refused.
 
     Args:
         host: The server's name.
         said: The TLS library's words; neither httpx nor `ssl` keeps more of the reason everywhere.
     """
     if any(words in said for words in _WRONG_TIME):
-        return InvalidConfigError(
+        return CertificateError(
             f"The certificate of {host} has expired or is not valid yet. Look at this computer's clock; "
             "if it is right, try again when the certificate was renewed."
         )
     if any(words in said for words in _WRONG_NAME):
-        return InvalidConfigError(
+        return CertificateError(
             f"The server at {host} shows a certificate for another name. Look at HF_ENDPOINT, at the proxy, and whether the "
             "network wants a login."
         )
-    return InvalidConfigError(
+    return CertificateError(
         f"The certificate of {host} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or "
         "REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock."
     )

@@ -1,4 +1,4 @@
-"""Where a GGUF file that lies in a folder comes from, as far as its place tells. Pure: paths in, values out.
+"""Which repository a GGUF file in a folder comes from, as far as its place shows. Pure: paths in, values out.
 
 Folders that other programs keep, by their own documentation: the Hugging Face cache
 (`models--<owner>--<repo>/snapshots/<commit>/<path>`), LM Studio and this package (`<owner>/<repo>/<path>`), llama.cpp
@@ -39,7 +39,7 @@ class SkippedFile(Value, frozen=True):
     """A file that was not registered.
 
     Attributes:
-        path: Where it lies.
+        path: Its path.
         reason: Why not, as the end of a sentence about it: `is registered already as owner/repo:Q8_0`.
     """
 
@@ -48,7 +48,7 @@ class SkippedFile(Value, frozen=True):
 
 
 class ImportReport(Value, frozen=True):
-    """What came of looking through a folder.
+    """The result of importing a folder.
 
     Attributes:
         imported: The models that are registered now and were not before.

@@ -1,4 +1,4 @@
-"""A model that stands on the disk, as the catalog keeps it."""
+"""A model on the disk, as the catalog keeps it."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ ModelOrigin = Literal["hub", "import", "local", "store"]
 in a read-only store of another program."""
 
 LOCAL_OWNER = "local"
-"""The owner in the ids of models whose repository nobody knows."""
+"""The owner in the ids of models whose repository is unknown."""
 
 
 class Model(Value, frozen=True):
@@ -19,14 +19,14 @@ class Model(Value, frozen=True):
 
     Attributes:
         id: The id of the download that brought it; of an imported one of unknown repository `local/<name>`.
-        commit_sha: The commit its files come from; None where nobody knows.
+        commit_sha: The commit its files come from; None unknown.
         label: Quantization label; None where the files carry none.
         files: Shards in their order, then companions.
         registered_at_s: Unix time.
         origin: Where it came from.
-        checked_at_s: Unix time of the last look at the Hub for a newer version; None where nobody looked.
-        latest_commit_sha: The commit that its revision meant at that look; None where nobody looked.
-        has_update: Whether one of its files was another one there; None where nobody looked.
+        checked_at_s: Unix time of the last look at the Hub for a newer version; None where it was never checked.
+        latest_commit_sha: The commit that its revision meant at that look; None where it was never checked.
+        has_update: Whether one of its files was another one there; None where it was never checked.
         hosts: The hosts of a cluster that have it, with their models folders; empty: it was fetched on this machine.
             Its files' paths are this machine's where it sees that folder, else those of the first host.
     """

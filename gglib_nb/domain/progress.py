@@ -22,7 +22,7 @@ class RateEstimator:
     """Decayed bytes over decayed seconds, so that a burst cannot spike and a pause decays to 0.
 
     The first sample is a baseline only: what lay on the disk before is not speed. A counter that goes
-    backwards (a file thrown away, an engine restarted) is a new baseline.
+    backwards (a file was deleted, an engine restarted) is a new baseline.
     """
 
     __slots__ = ("_bytes", "_eta_s", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds")

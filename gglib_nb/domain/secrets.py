@@ -1,4 +1,4 @@
-"""Tokens and signatures are taken out of every text that comes from outside, whoever put them there. Pure."""
+"""Tokens and signatures are removed from every text that comes from outside. Pure."""
 
 import re
 from collections.abc import Mapping

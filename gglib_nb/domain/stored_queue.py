@@ -40,7 +40,7 @@ class StoredDownload(Value, frozen=True):
 
 
 class StoredLimits(Value, frozen=True):
-    """Limits that somebody set while the queue was there; what was not set by hand is the settings' business.
+    """Limits that were set by hand; the others are those of the settings.
 
     Attributes:
         max_size: Downloads that may wait; None: not set by hand.
@@ -83,7 +83,7 @@ class Adoption(Value, frozen=True):
     """What a queue took up of kernels that are gone.
 
     Attributes:
-        going_on: Downloads that ran and go on.
+        going_on: Downloads that were active and are resumed.
         waiting: Those that wait as before.
         paused: Those that rest as before.
         failed: Those that had failed.

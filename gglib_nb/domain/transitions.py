@@ -31,7 +31,7 @@ class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
         """The state after `cause`.
 
         Raises:
-            AssertionError: The table has no such step; whoever asked has a bug.
+            AssertionError: The table has no such step, which is a bug of the caller.
         """
         if (state, cause) not in self.steps:
             raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")

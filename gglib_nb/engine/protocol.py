@@ -14,8 +14,8 @@ import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
-from gglib_nb.domain.checking import CheckedFile
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.values import plain
 
 NoticeKind = Literal[

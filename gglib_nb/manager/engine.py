@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol, assert_never
 
 from msgspec import structs
 
-from gglib_nb.domain.checking import CheckedFile
 from gglib_nb.domain.download import HostProgress
+from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.process.client import EngineClient
 from gglib_nb.engine.reports import (

@@ -1,7 +1,7 @@
 """Looks through a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
 
 Reads names, headers and the small files that other programs keep beside; bounded in files and folders. Runs on a worker
-thread and asks nobody.
+thread and makes no requests.
 """
 
 import contextlib

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.domain.deletion import Deletion, KeptFile
 from gglib_nb.domain.download import DownloadRequest
+from gglib_nb.domain.library import Deletion, KeptFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook
 from gglib_nb.domain.presets import PresetFile, merged_preset
@@ -112,7 +112,7 @@ def _refuse_hub_cache(model: Model, path: Path) -> None:
 
 
 def is_in_hub_cache(path: Path) -> bool:
-    """Whether a file stands in a Hugging Face cache."""
+    """Whether a file is in a Hugging Face cache."""
     return "snapshots" in path.parts and any(part.startswith("models--") for part in path.parts)
 
 

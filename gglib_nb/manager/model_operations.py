@@ -11,16 +11,14 @@ from os import PathLike
 from pathlib import Path
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.checking import Repair, Verification
-from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport, SkippedFile
+from gglib_nb.domain.library import Deletion, DiskUse, ModelUpdate, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.loading import loading_lines
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.presets import PresetFile
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.updates import ModelUpdate, QueuedUpdate
 from gglib_nb.engine.storage.gguf_facts import read_facts
 from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
@@ -44,9 +42,9 @@ from gglib_nb.manager.verifying import (
     bytes_to_fetch,
     faulty_paths,
     files_to_check,
+    files_to_record,
     has_known_faults,
-    judged_files,
-    refuse_unmendable,
+    refuse_unrepairable,
     repair_plan,
     teller,
     verifications,
@@ -59,9 +57,9 @@ class ModelOperations(QueueOperations):
 
     @operation
     def models(self) -> list[ModelSummary]:
-        """The registered models, the newest first, and whether their files stand as they were recorded.
+        """The registered models, the newest first, and whether their files are as they were recorded.
 
-        Nothing is hashed and nobody is asked. `pandas.DataFrame(rows)` has a column for each field.
+        Nothing is hashed and no request is made. `pandas.DataFrame(rows)` has a column for each field.
 
         Raises:
             CatalogError: The models database cannot be read.
@@ -89,8 +87,8 @@ class ModelOperations(QueueOperations):
         """The file of a registered model that a program opens: its first shard. Nothing is asked of the Hub.
 
         Raises:
-            ModelNotFoundError: No model answers to the id, or its file is gone.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id, or its file is gone.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
             CatalogError: The models database cannot be read.
         """
         return path_of(self._parts.catalog, id, self._parts.stores.models)
@@ -116,7 +114,7 @@ class ModelOperations(QueueOperations):
 
         Raises:
             ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
             CatalogError: The models database cannot be read.
         """
         return found_model(self._parts.catalog, id, self._parts.stores.models)
@@ -132,8 +130,8 @@ class ModelOperations(QueueOperations):
 
         Raises:
             RequestError: There is no such program here.
-            ModelNotFoundError: No model answers to the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -141,7 +139,7 @@ class ModelOperations(QueueOperations):
     def import_folder(
         self, folder: "str | PathLike[str]", *, on_progress: OnImportProgress | None = None
     ) -> ImportReport:
-        """Registers the GGUF files that lie in a folder; nothing is moved, copied, hashed or asked of the Hub.
+        """Registers the GGUF files in a folder; nothing is moved, copied, hashed or asked of the Hub.
 
         The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from; elsewhere it is
         `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
@@ -186,8 +184,8 @@ class ModelOperations(QueueOperations):
         """Takes a model off the list; its files stay where they are.
 
         Raises:
-            ModelNotFoundError: No model answers to the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
         self._parts.catalog.forget(id)
 
@@ -200,8 +198,8 @@ class ModelOperations(QueueOperations):
             dry_run: Only say what would go and what that would free.
 
         Raises:
-            ModelNotFoundError: No model answers to the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
             StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
         """
@@ -234,7 +232,7 @@ class ModelOperations(QueueOperations):
         *,
         on_progress: OnVerifyProgress | None = None,
     ) -> Verification:
-        """Hashes a model's files anew and writes down what came out; `is_right` of the result says whether all is well.
+        """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so that a cell that computes does not slow it. Cancelling ends it; what was known
         of the model stays. `faults` of the result names the files that are not right, and which of their bytes.
@@ -244,8 +242,8 @@ class ModelOperations(QueueOperations):
             on_progress: Called up to ten times a second on a thread of the manager's; it must not wait.
 
         Raises:
-            ModelNotFoundError: No model answers to the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
             EngineLostError: The engine's process ended meanwhile; verify again.
             CatalogError: The models database cannot be read or written.
         """
@@ -253,7 +251,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def verify_all(self, *, on_progress: OnVerifyProgress | None = None) -> list[Verification]:
-        """Hashes the files of all registered models anew, each file once; otherwise as `verify`."""
+        """Hashes the files of all registered models again, each file once; otherwise as `verify`."""
         return self._verify(self._parts.catalog.models(), on_progress)
 
     @operation
@@ -265,15 +263,15 @@ class ModelOperations(QueueOperations):
     ) -> Repair:
         """Finds out what of a model is wrong, unless that is known, and queues a download of just that.
 
-        The damaged file stays as it is until the mended one beside it has the SHA-256 of the Hub; then that takes its
-        name. Whoever has the old one open keeps it. `wait(id)` ends when it is done.
+        The damaged file is unchanged until the repaired one beside it has the SHA-256 of the Hub and takes its name. A
+        program that has the old one open keeps it. `wait(id)` ends when it is done.
 
         Args:
             id: As for `path`.
             on_progress: As for `verify`.
 
         Raises:
-            RequestError: Nobody knows the model's repository, or its files belong to the Hugging Face cache.
+            RequestError: The model's repository is unknown, or its files belong to the Hugging Face cache.
             RemoteChangedError: The Hub has not this version any more; `update` fetches the present one.
             HubError: The Hub's answer is no, or there is none.
             QueueFullError: As many downloads wait as may.
@@ -282,7 +280,7 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         model = parts.catalog.find(id)
-        refuse_unmendable(model)
+        refuse_unrepairable(model)
         self._refuse_if_queued(model, "repaired")
         if not has_known_faults(model, look_at(model.targets)):
             self._verify([model], on_progress)
@@ -305,8 +303,8 @@ class ModelOperations(QueueOperations):
             id: As for `path`; None: of all models.
 
         Raises:
-            ModelNotFoundError: No model answers to the id.
-            AmbiguousQuantizationError: Several do; `choices` has their ids.
+            ModelNotFoundError: No model matches the id.
+            AmbiguousQuantizationError: Several match; `choices` has their ids.
             CatalogError: The models database cannot be read or written.
         """
         catalog = self._parts.catalog
@@ -317,8 +315,8 @@ class ModelOperations(QueueOperations):
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
         """Queues a download of a model's new version, which takes the old one's place once all of it is verified.
 
-        It is fetched beside the old one, and tensors that are the same are copied from there. Whoever has the old file open
-        keeps it: replacing is a rename. `wait(id)` ends when the new version has the old one's names.
+        It is downloaded beside the old one, and tensors that are the same are copied from there. A program that has the
+        old file open keeps it: replacing is a rename. `wait(id)` ends when the new version has the old one's names.
 
         Args:
             id: As for `path`.
@@ -326,8 +324,8 @@ class ModelOperations(QueueOperations):
                 `owner/repo@<commit>:QUANT`.
 
         Raises:
-            ModelNotFoundError: No model answers to the id.
-            RequestError: Nobody knows its repository, its files belong to another program, or the repository has no such
+            ModelNotFoundError: No model matches the id.
+            RequestError: Its repository is unknown, its files belong to another program, or the repository has no such
                 variant any more; the text names those it has.
             AlreadyQueuedError: A download in the queue writes its files; cancel that first.
             QueueFullError: As many downloads wait as may.
@@ -413,7 +411,7 @@ class ModelOperations(QueueOperations):
         files = files_to_check(models, catalog.block_digests)
         check = self._parts.engine.check(files)
         checked = settled(check.answer, None if on_progress is None else teller(check, models, files, on_progress))
-        catalog.update_files(judged_files(models, checked, time.time()))
+        catalog.update_files(files_to_record(models, checked, time.time()))
         return verifications(models, checked)
 
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
@@ -442,7 +440,7 @@ def found_model(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Mod
 
     Raises:
         ModelNotFoundError: No model matches the id.
-        AmbiguousQuantizationError: Several do; `choices` has their ids.
+        AmbiguousQuantizationError: Several match; `choices` has their ids.
     """
     try:
         return catalog.find(id_)
@@ -460,7 +458,7 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
 
     Raises:
         ModelNotFoundError: No model matches the id, or its file is gone.
-        AmbiguousQuantizationError: Several do; `choices` has their ids.
+        AmbiguousQuantizationError: Several match; `choices` has their ids.
     """
     model = found_model(catalog, id_, stored)
     path = Path(model.paths[0])

@@ -26,10 +26,10 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import compare, inspection_of
+from gglib_nb.domain.library import Change, FileChange, ModelUpdate
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.updates import Change, FileChange, ModelUpdate
 from gglib_nb.errors import (
     CatalogDamagedError,
     CatalogError,
@@ -40,7 +40,7 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.manager.model_files import VERSION, delete_files
-from gglib_nb.manager.verifying import refuse_unmendable
+from gglib_nb.manager.verifying import refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
 from gglib_nb.settings import DownloadManagerConfig
@@ -60,7 +60,7 @@ _COMMIT_DIGITS: Final = 8
 def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
     """What has become of one model; a hub that says no, or nothing, is the `problem` of the answer."""
     if model.origin == "local":
-        return ModelUpdate(str(model.id), None, None, None, (), "Nobody knows which repository it comes from.")
+        return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
     try:
         listing = hub.list_files(model.id.repo_id, model.id.revision)
         changes = [_change(hub, model, file, listing) for file in model.files]
@@ -160,7 +160,7 @@ def _sampled(mine: TensorTable, theirs: TensorTable) -> list[tuple[int, int, int
 
 
 def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
-    # The last tensor's span may hold what stands behind the data.
+    # The last tensor's span may contain what follows the data.
     span = min(mine.span_bytes, theirs.span_bytes)
     length = min(_SAMPLE_BYTES, span)
     at = (span - length) // 2
@@ -226,14 +226,14 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
     """Refuses models whose files are not ours to replace.
 
     Raises:
-        RequestError: Its repository is unknown, or its files stand outside of the models folder.
+        RequestError: Its repository is unknown, or its files are outside of the models folder.
     """
-    refuse_unmendable(model)
+    refuse_unrepairable(model)
     folder = models_directory.joinpath(*model.id.repo_id.split("/"))
     if not all(Path(file.target).is_relative_to(folder) for file in model.files):
         raise RequestError(
-            f"The files of {model.id} stand outside of the models folder and are left to who put them there. "
-            f"Get the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
+            f"The files of {model.id} are outside of the models folder, so they are not replaced. "
+            f"Download the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
         )
 
 
@@ -249,13 +249,13 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
 
 
 def version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
-    """Where a version of a file stands beside the one that has the usual name."""
+    """The path of a version of a file, beside the one that has the usual name."""
     folder = models_directory.joinpath(*repo_id.split("/"))
     return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
 
 
 def usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
-    """The usual name of a file that stands in the folder of its version; itself where it does not."""
+    """The usual path of a file in the folder of its version; its own path elsewhere."""
     folder = models_directory.joinpath(*repo_id.split("/"))
     if not target.is_relative_to(folder):
         return target
@@ -331,7 +331,7 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
 
 
 def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
-    """The old version under an id and names of its own; None where nobody knows its commit, or it stands elsewhere."""
+    """The old version under an id and names of its own; None where its commit is unknown, or it is elsewhere."""
     repo_id, commit_sha = old.id.repo_id, old.commit_sha
     folder = models_directory.joinpath(*repo_id.split("/"))
     if commit_sha is None or not all(Path(file.target).is_relative_to(folder) for file in old.files):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.download import PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.library import CheckedFile, Verification, VerifyProgress
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import Looks, state_of
@@ -40,15 +40,15 @@ def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str])
     ]
 
 
-def judged_files(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
+def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
     """What is to be written down of the files: right from now on, or wrong and where.
 
     What is missing, unreadable or was changed while it was read says nothing of the bytes, and is left as it was.
     """
     results = {result.path: result for result in checked}
     files = {file.target: file for model in models for file in model.files}
-    judged = (_judged(file, results.get(target), at_s) for target, file in files.items())
-    return [file for file in judged if file is not None]
+    found = (_to_record(file, results.get(target), at_s) for target, file in files.items())
+    return [file for file in found if file is not None]
 
 
 def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> list[Verification]:
@@ -63,19 +63,19 @@ def teller(
     """What passes on how far a check is, whenever it is called and something is new."""
     owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
     total_bytes = sum(file.size_bytes for file in files)
-    told: tuple[int, int] | None = None
+    last: tuple[int, int] | None = None
 
     def pass_on() -> None:
-        nonlocal told
-        if (reading := check.reading) is not None and reading != told:
-            told = reading
+        nonlocal last
+        if (reading := check.reading) is not None and reading != last:
+            last = reading
             path = files[reading[0]].path
             tell(VerifyProgress(owners[path], path, min(reading[1], total_bytes), total_bytes))
 
     return pass_on
 
 
-def _judged(file: StoredFile, result: CheckedFile | None, at_s: float) -> StoredFile | None:
+def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> StoredFile | None:
     if result is None or result.mtime_ns is None or result.sha256 is None:
         return None
     if result.verdict == "wrong":
@@ -106,14 +106,14 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
     Raises:
         RemoteChangedError: The Hub has not these files any more, or has others under their names.
     """
-    files = tuple(_mended(model, remote) for remote in remote_files(model, listing, models_directory))
+    files = tuple(_repaired(model, remote) for remote in remote_files(model, listing, models_directory))
     kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
     return PlannedDownload(
         id=model.id,
         commit_sha=listing.commit_sha,
         label=model.label,
         files=files,
-        reason="It is mended: only what is wrong is fetched.",
+        reason="It is repaired: only what is wrong is downloaded.",
         companions=kinds,
         replaces=True,
     )
@@ -153,18 +153,18 @@ def _planned(model: Model, listing: RepoListing, models_directory: Path) -> Iter
             yield planned_file(models_directory, listing, file.path, "shard")
 
 
-def _mended(model: Model, remote: PlannedFile) -> PlannedFile:
+def _repaired(model: Model, remote: PlannedFile) -> PlannedFile:
     stored = next(file for file in model.files if file.target == remote.target)
     if stored.sha256 not in (None, remote.sha256) and parse_path(stored.path_in_repo).split is None:
         raise RemoteChangedError(
-            f"{remote.path_in_repo} is another file on the Hub by now, so the one that is here cannot be mended. "
-            f"Fetch the new one: %gguf update {model.id}"
+            f"{remote.path_in_repo} is another file on the Hub now, so the file here cannot be repaired. "
+            f"Download the new version: %gguf update {model.id}"
         )
     return replace(remote, known_mtime_ns=stored.mtime_ns, wrong_ranges=stored.wrong_ranges)
 
 
 def has_known_faults(model: Model, looks: Looks) -> bool:
-    """Whether something is known to be wrong or missing of a model of which nobody has touched a file since."""
+    """Whether files of a model are known to be wrong or missing, and none was changed since."""
     return bool(faulty_paths(model, looks)) and state_of(model, looks) in ("wrong", "missing")
 
 
@@ -185,16 +185,16 @@ def _missing(file: PlannedFile, *, is_there: bool) -> int | None:
     return sum(end - start for start, end in file.wrong_ranges or ())
 
 
-def refuse_unmendable(model: Model) -> None:
-    """Refuses models of which nobody can say what they should be.
+def refuse_unrepairable(model: Model) -> None:
+    """Refuses models of which it is not known what they should be.
 
     Raises:
         RequestError: Its repository is unknown, or the Hugging Face cache keeps its files.
     """
     if model.origin == "local":
-        raise RequestError(f"Nobody knows which repository {model.id} comes from, so nothing can be fetched for it.")
+        raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
     if any(is_in_hub_cache(Path(file.target)) for file in model.files):
         raise RequestError(
-            f"The Hugging Face cache keeps the files of {model.id}; they are not written to. "
+            f"The files of {model.id} belong to the Hugging Face cache and are not written to. "
             f"Get a copy of your own: %gguf queue {model.id.repo_id}"
         )

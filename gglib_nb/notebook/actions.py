@@ -6,8 +6,8 @@ Every function here waits for the manager's operations, so the panel calls it on
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.errors import GglibError, InvalidConfigError, RequestError

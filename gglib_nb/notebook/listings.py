@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from gglib_nb.domain.deletion import DiskUse
 from gglib_nb.domain.history import PastDownload
+from gglib_nb.domain.library import DiskUse
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan

@@ -5,9 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from gglib_nb.domain.checking import CheckedFile, Repair, Verification, VerifyProgress
-from gglib_nb.domain.deletion import Deletion, DiskUse
 from gglib_nb.domain.importing import ImportReport
+from gglib_nb.domain.library import CheckedFile, Deletion, DiskUse, Repair, Verification, VerifyProgress
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats

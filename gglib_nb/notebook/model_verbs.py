@@ -9,8 +9,8 @@ from typing import Annotated, Final, get_args
 
 from typing_extensions import override
 
-from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.importing import ImportProgress
+from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model

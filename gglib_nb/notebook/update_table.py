@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from gglib_nb.domain.library import Change, FileChange, ModelUpdate, QueuedUpdate
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.updates import Change, FileChange, ModelUpdate, QueuedUpdate
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.inspection_view import diff_html
 from gglib_nb.notebook.tables import Column, Row, hint, html_table, row, text_table

@@ -189,7 +189,7 @@ def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: DemoH
 def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> None:
     manager.catalog.register(Model(DownloadId("local/own"), None, None, (stored("/own.gguf"),), 1.0, "local"))
 
-    with pytest.raises(RequestError, match="Nobody knows which repository"):
+    with pytest.raises(RequestError, match="is unknown"):
         manager.sync.repair("own")
 
 

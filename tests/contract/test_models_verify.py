@@ -10,8 +10,8 @@ import pytest
 
 from gglib_nb import DownloadManager, EngineLostError, ModelNotFoundError
 from gglib_nb.demo import DemoHub
-from gglib_nb.domain.checking import VerifyProgress
 from gglib_nb.domain.content_index import BLOCK_BYTES
+from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from tests.support.catalog_models import stored

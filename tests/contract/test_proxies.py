@@ -11,7 +11,7 @@ from huggingface_hub.utils._http import default_client_factory
 
 from gglib_nb.demo import DemoHub, DemoRepository
 from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import GglibError, InvalidConfigError, from_wire
+from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, from_wire
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.client import close_shared_clients
@@ -130,8 +130,8 @@ def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloa
     failed = download_failure(hub, tmp_path)
     downloading = from_wire(failed.error)
 
-    assert isinstance(listing, InvalidConfigError)
-    assert isinstance(downloading, InvalidConfigError)
+    assert isinstance(listing, ProxyError)
+    assert isinstance(downloading, ProxyError)
     assert "wants a name and a password that it knows (407)" in str(listing)
     assert str(downloading) == str(listing)
     assert not failed.can_retry
@@ -174,6 +174,7 @@ def test_without_the_companys_certificate_both_say_where_to_name_it(hub, tmp_pat
     failed = download_failure(hub, tmp_path)
 
     assert str(listing).startswith(f"The certificate of 127.0.0.1:{port_of(hub.url)} is not trusted.")
+    assert isinstance(listing, CertificateError)
     assert str(from_wire(failed.error)) == str(listing)
     assert not failed.can_retry
 

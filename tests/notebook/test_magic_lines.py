@@ -17,10 +17,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from gglib_nb.domain.checking import CheckedFile, Verification, VerifyProgress
-from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, StoredFile
 from gglib_nb.domain.history import PastDownload
+from gglib_nb.domain.library import CheckedFile, Deletion, Verification, VerifyProgress
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from gglib_nb.domain.deletion import DiskUse
 from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.library import DiskUse
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import FileLook, ModelSummary, summary_of
 from gglib_nb.manager.calls import Calls, settled

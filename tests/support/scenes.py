@@ -4,10 +4,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from gglib_nb.domain.deletion import Deletion
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.history import PastDownload
+from gglib_nb.domain.library import Deletion
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan

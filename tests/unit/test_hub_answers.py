@@ -14,6 +14,7 @@ from gglib_nb.errors import (
     HubUnavailableError,
     InvalidConfigError,
     InvalidTokenError,
+    ProxyError,
     RateLimitedError,
     RepoNotFoundError,
     RevisionNotFoundError,
@@ -70,7 +71,7 @@ NOW_S = datetime(2026, 11, 24, 10, 42).astimezone().timestamp()
         (
             Refusal(407),
             SEARCH,
-            InvalidConfigError,
+            ProxyError,
             "The proxy on the way to https://hub.example wants a name and a password",
         ),
         (Refusal(408), FILE, HubUnavailableError, "failed (408) at a.gguf; try again later"),

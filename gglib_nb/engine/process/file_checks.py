@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from gglib_nb.domain.checking import CheckedFile
+from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine.protocol import CheckEnded, CheckFiles, CheckProgress, Event
 from gglib_nb.engine.storage.content_check import check_file
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.domain.checking import CheckedFile, FileVerdict
 from gglib_nb.domain.content_index import wrong_ranges
+from gglib_nb.domain.library import CheckedFile, FileVerdict
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.engine.storage.byte_ranges import MIB
 from gglib_nb.engine.storage.digest import FrontDigest

@@ -33,12 +33,12 @@ from gglib_nb.demo import (
     WrongContentRange,
 )
 from gglib_nb.errors import (
+    CertificateError,
     DiskFullError,
     GatedRepoError,
     HubError,
     HubUnavailableError,
     IntegrityError,
-    InvalidConfigError,
     InvalidTokenError,
     NetworkError,
     RateLimitedError,
@@ -608,7 +608,7 @@ LINES = (
         "The storage's certificate has expired",
         (happenings.tls(lambda world: world.company.expired(), "a certificate that has expired"),),
         Fails(
-            InvalidConfigError,
+            CertificateError,
             "The certificate of localhost:{n} has expired or is not valid yet. Look at this computer's clock; if it is right, try again when the certificate was renewed.",
             asks=1,
         ),
@@ -617,7 +617,7 @@ LINES = (
         "The storage's certificate is for another name",
         (happenings.tls(lambda world: world.company.of_another_name(), "a certificate for another name"),),
         Fails(
-            InvalidConfigError,
+            CertificateError,
             "The server at localhost:{n} shows a certificate for another name. Look at HF_ENDPOINT, at the proxy, and whether the network wants a login.",
             asks=1,
         ),
@@ -626,7 +626,7 @@ LINES = (
         "The storage's certificate is signed by itself",
         (happenings.tls(lambda world: world.other_company.server(), "a certificate signed by itself"),),
         Fails(
-            InvalidConfigError,
+            CertificateError,
             "The certificate of localhost:{n} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock.",
             asks=1,
         ),

@@ -1,0 +1,205 @@
+"""What the operations on registered models return: verifying, repairing, checking for updates, deleting. Values only."""
+
+from typing import Literal
+
+from gglib_nb.domain.values import Value
+
+FileVerdict = Literal["right", "unstated", "wrong", "changed", "missing", "unreadable"]
+"""right: it has the SHA-256 that the Hub states, or the one it had when it was registered. unstated: hashed for the first
+time, and no source states what it should be. wrong: it has other bytes. changed: it was written to while it was read.
+missing, unreadable: as they say."""
+
+
+class CheckedFile(Value, frozen=True):
+    """The result of hashing one file.
+
+    Attributes:
+        path: Its path.
+        verdict: The result.
+        sha256: Its SHA-256 now; None where it was not hashed to its end.
+        size_bytes: Its size now; None where it is missing.
+        mtime_ns: Its modification time now; None where it is missing.
+        wrong_ranges: Which bytes are wrong, in whole blocks, half-open; empty where only the whole is known to be; None
+            where nothing is wrong.
+        block_digests: Short digests of its blocks in hexadecimal; empty where it was not hashed to its end.
+        reason: Why it cannot be read, in words; empty otherwise.
+    """
+
+    path: str
+    verdict: FileVerdict
+    sha256: str | None = None
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    wrong_ranges: tuple[tuple[int, int], ...] | None = None
+    block_digests: str = ""
+    reason: str = ""
+
+
+class Verification(Value, frozen=True):
+    """The result of verifying one model.
+
+    Attributes:
+        id: The model's id.
+        files: The results of its files, in order.
+    """
+
+    id: str
+    files: tuple[CheckedFile, ...]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether every file exists and has the SHA-256 that it should have, where that is known."""
+        return not self.faults
+
+    @property
+    def faults(self) -> tuple[CheckedFile, ...]:
+        """The files that are not right."""
+        return tuple(file for file in self.files if file.verdict not in ("right", "unstated"))
+
+
+class VerifyProgress(Value, frozen=True):
+    """How far a verification is.
+
+    Attributes:
+        id: The model that is read now.
+        path: The file that is read now.
+        done_bytes: Bytes read of all models that are verified together.
+        total_bytes: Bytes of all of them.
+    """
+
+    id: str
+    path: str
+    done_bytes: int
+    total_bytes: int
+
+
+class Repair(Value, frozen=True):
+    """What repairing a model takes.
+
+    Attributes:
+        id: The model's id, which is also that of the download that repairs it.
+        is_needed: Whether anything is wrong; otherwise nothing was queued.
+        faulty_paths: The files that are not right.
+        bytes_to_fetch: How much is downloaded; the rest is reused. None where a size is unknown.
+        position: Of the download in the queue; 0 where it is active already, or not needed.
+    """
+
+    id: str
+    is_needed: bool
+    faulty_paths: tuple[str, ...]
+    bytes_to_fetch: int | None
+    position: int
+
+
+Change = Literal["same", "metadata", "tensors", "content", "gone", "unknown"]
+"""same: the same SHA-256. metadata: another header, and the same tensors as far as samples show. tensors: other names, types,
+shapes or values. content: another file that could not be compared further. gone: the repository no longer has it. unknown: the
+SHA-256 of the file here is not known; verify it first."""
+
+
+class FileChange(Value, frozen=True):
+    """How one file differs from the one on the Hub.
+
+    Attributes:
+        path_in_repo: Its path in the repository.
+        change: How it differs.
+        commit_title: Of the commit that changed it last, in its author's words; empty where the Hub does not say, or where
+            the file is the same.
+        commit_date: Of that commit, ISO; empty as above.
+        changed_keys: Keys of its header with another value, in alphabetical order; empty where they were not compared.
+        template_diff: Its chat template here and on the Hub as a unified diff; empty where it is the same or not known.
+    """
+
+    path_in_repo: str
+    change: Change
+    commit_title: str = ""
+    commit_date: str = ""
+    changed_keys: tuple[str, ...] = ()
+    template_diff: str = ""
+
+
+class ModelUpdate(Value, frozen=True):
+    """How one model differs from its repository on the Hub.
+
+    Attributes:
+        id: The model's id.
+        has_update: Whether one of its files has changed there, or is gone; None where that is not known.
+        commit_sha: The commit that its files come from; None unknown.
+        latest_commit_sha: The commit that its revision means now; None unknown.
+        files: How each of its files differs.
+        problem: Why that is not known, in words; empty otherwise.
+    """
+
+    id: str
+    has_update: bool | None
+    commit_sha: str | None
+    latest_commit_sha: str | None
+    files: tuple[FileChange, ...]
+    problem: str = ""
+
+    @property
+    def changes(self) -> tuple[FileChange, ...]:
+        """The files that are not the same."""
+        return tuple(file for file in self.files if file.change != "same")
+
+
+class QueuedUpdate(Value, frozen=True):
+    """What updating a model takes.
+
+    Attributes:
+        id: The model's id, which is also that of the download that brings the new version.
+        is_needed: Whether there is a new version; otherwise nothing was queued.
+        latest_commit_sha: The commit of the new version.
+        position: Of the download in the queue; 0 where it is active already, or not needed.
+        total_bytes: Of the new version; None where a size is unknown.
+    """
+
+    id: str
+    is_needed: bool
+    latest_commit_sha: str
+    position: int
+    total_bytes: int | None
+
+
+class KeptFile(Value, frozen=True):
+    """A file of a deleted model that is kept.
+
+    Attributes:
+        path: Its path.
+        reason: Why it is kept, as the end of a sentence: `owner/repo:Q8_0 uses it`.
+    """
+
+    path: str
+    reason: str
+
+
+class Deletion(Value, frozen=True):
+    """The deletion of one model: what was deleted, or with `dry_run` what would be.
+
+    Attributes:
+        id: The model's id.
+        deleted: Paths of the files that are deleted.
+        freed_bytes: Space that this frees; bytes that another name has too do not count.
+        kept: Files that are kept.
+        is_dry_run: Nothing was done.
+    """
+
+    id: str
+    deleted: tuple[str, ...]
+    freed_bytes: int
+    kept: tuple[KeptFile, ...]
+    is_dry_run: bool
+
+
+class DiskUse(Value, frozen=True):
+    """How much of the disk the registered models take, and how much is free.
+
+    Attributes:
+        models_bytes: Of all their files, each counted once.
+        free_bytes: What this user may still write on the filesystem of the models folder; None unknown.
+        models_directory: The models folder.
+    """
+
+    models_bytes: int
+    free_bytes: int | None
+    models_directory: str
