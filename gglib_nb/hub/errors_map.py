@@ -5,7 +5,6 @@ the Hub means is in `domain.hub_answers`, for the engine too. Sends nothing itse
 """
 
 import json
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -146,6 +145,8 @@ def _proxy_failed(error: BaseException, asked: Asked) -> GglibError:
 
 
 def _unreachable(error: BaseException, asked: Asked) -> GglibError:
+    import ssl
+
     host, said = _host(error, asked), " ".join(str(link) for link in _chain(error))
     # httpx may keep only the text of the TLS library's error.
     if "SSL:" in said or any(isinstance(link, ssl.SSLError) for link in _chain(error)):
