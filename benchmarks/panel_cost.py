@@ -21,6 +21,7 @@ from playwright.sync_api import CDPSession, sync_playwright
 from benchmarks.report import Bar, Findings
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.notebook.feed import Feed
+from gglib_nb.notebook.messages import plain
 from tests.support.fake_manager import FakeManager
 from tests.support.kernel import Kernel
 from tests.support.panelpage import PanelPage
@@ -61,7 +62,7 @@ def cost(models, files, moving_models, seconds):
     thread.start()
     thread.join()
     busy = (time.process_time() - busy) / (time.monotonic() - started)
-    print(busy - idle, panel.state["seq"] / seconds)
+    print(busy - idle, panel.state.seq / seconds)
 """
 
 
@@ -131,9 +132,11 @@ def in_page(models: int, files: int, moving_models: int, seconds: float) -> tupl
         panel.pump()
         panel.press("Details of model-0-GGUF Q4_K_M")
         feed = Feed(panel.manager.snapshot)
-        seq = panel.widget.state["seq"]
+        seq = panel.widget.state.seq
         news = (feed.advance(replace(ticks[number % TICKS], version=number)) for number in range(3, 3 + count))
-        messages = [{**delta, "seq": seq + number} for number, delta in enumerate(filter(None, news), start=1)]
+        messages = [
+            {**plain(changes), "seq": seq + number} for number, changes in enumerate(filter(None, news), start=1)
+        ]
         clock = panel.page.context.new_cdp_session(panel.page)
         clock.send("Performance.enable", {"timeDomain": "threadTicks"})
         before = _task_ms(clock)

@@ -27,10 +27,10 @@ _PLAIN_ROW: Final = "background:none"
 QUIET: Final = "opacity:.75"
 """Style of what is less important: no colour of its own, which could be unreadable on a host's background."""
 # Each mixed with the colour of the text around it, so that it can be read on light and dark backgrounds alike.
-GOOD: Final = "color-mix(in srgb,#2e7d32 72%,currentcolor)"
-SLOW: Final = "color-mix(in srgb,#1976d2 72%,currentcolor)"
-WARN: Final = "color-mix(in srgb,#ef6c00 60%,currentcolor)"
-BAD: Final = "color-mix(in srgb,#c62828 70%,currentcolor)"
+GOOD: Final = "color-mix(in srgb,#2e7d32 45%,currentcolor)"
+SLOW: Final = "color-mix(in srgb,#1976d2 42%,currentcolor)"
+WARN: Final = "color-mix(in srgb,#ef6c00 48%,currentcolor)"
+BAD: Final = "color-mix(in srgb,#c62828 34%,currentcolor)"
 MOODS: Final = {"good": GOOD, "warn": WARN, "bad": BAD}
 """Colour of each mood that has one."""
 

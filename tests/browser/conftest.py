@@ -27,6 +27,7 @@ _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
 }
 
+_AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -54,6 +55,16 @@ def open_panel(browser: Browser) -> Iterator[OpenPanel]:
     """Opens panels over managers of the test, each in a page of its own without Jupyter."""
     with panel_pages(browser) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The script of axe-core, which finds what keeps people from using a page."""
+    if not _AXE.is_file() and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
+        pytest.fail("axe-core is not there, and this run requires it: npm ci")
+    if not _AXE.is_file():
+        pytest.skip("axe-core is not there: npm ci")
+    return _AXE.read_text(encoding="utf-8")
 
 
 @pytest.fixture

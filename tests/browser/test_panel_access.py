@@ -3,9 +3,7 @@
 Its length is that of what it goes through: every state, theme and width, and each thing that is announced.
 """
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -19,16 +17,6 @@ pytestmark = pytest.mark.browser
 
 MODEL = "owner/model-GGUF:Q4_K_M"
 TITLE = "model-GGUF Q4_K_M"
-AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(scope="session")
-def axe() -> str:
-    if not AXE.is_file() and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
-        pytest.fail("axe-core is not there, and this run requires it: npm ci")
-    if not AXE.is_file():
-        pytest.skip("axe-core is not there: npm ci")
-    return AXE.read_text(encoding="utf-8")
 
 
 def choose(panel: PanelPage) -> None:

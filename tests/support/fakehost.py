@@ -27,19 +27,21 @@ class Model {
   off(event, handler) { this.handlers[event] = (this.handlers[event] ?? []).filter((known) => handler && known !== handler); }
   emit(event, ...values) { for (const handler of this.handlers[event] ?? []) handler(...values); }
 }
-window.mount = async (module, css, state) => {
+// Versions of anywidget before 0.10.1 give no signal; all call the function that a hook returns.
+window.mount = async (module, css, state, hasSignal) => {
+  window.signalOf = (controller) => (hasSignal ? { signal: controller.signal } : {});
   const style = document.head.appendChild(document.createElement("style"));
   style.textContent = css;
   const url = URL.createObjectURL(new Blob([module], { type: "text/javascript" }));
   window.widget = (await import(url)).default();
   window.model = new Model(state);
-  await window.widget.initialize?.({ model: window.model, signal: new AbortController().signal });
+  await window.widget.initialize?.({ model: window.model, ...signalOf(new AbortController()) });
 };
 window.show = async () => {
   const el = document.body.appendChild(document.createElement("div"));
   const closing = new AbortController();
-  await window.widget.render({ model: window.model, el, signal: closing.signal });
-  (window.views ??= []).push(() => { closing.abort(); el.remove(); });
+  const cleanup = await window.widget.render({ model: window.model, el, ...signalOf(closing) });
+  (window.views ??= []).push(() => { closing.abort(); cleanup?.(); el.remove(); });
 };
 window.fromKernel = (message) => {
   if (message.method === "custom") window.model.emit("msg:custom", message.content, []);
@@ -77,7 +79,7 @@ class LightHost:
         is_answering: While False, what the page sends stays unread, as when a cell blocks the kernel.
     """
 
-    def __init__(self, page: Page, make: Callable[[], anywidget.AnyWidget]) -> None:
+    def __init__(self, page: Page, make: Callable[[], anywidget.AnyWidget], *, has_signal: bool = True) -> None:
         self.page = page
         self.sent: list[dict[str, Any]] = []
         self.received: list[dict[str, Any]] = []
@@ -92,7 +94,8 @@ class LightHost:
         page.expose_function("toKernel", self._from_page)
         page.add_script_tag(content=_HOST)
         state = self.widget.get_state()
-        page.evaluate("([esm, css, state]) => mount(esm, css, state)", [state.pop("_esm"), state.pop("_css"), state])
+        arguments = [state.pop("_esm"), state.pop("_css"), state, has_signal]
+        page.evaluate("arguments => mount(...arguments)", arguments)
         self.show()
 
     def show(self) -> None:

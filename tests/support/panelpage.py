@@ -12,20 +12,59 @@ from tests.support.fakehost import LightHost
 
 OpenPanel = Callable[..., "PanelPage"]
 
+# ipywidgets' labvariables.css, which VS Code and Colab put on the root of every page, dark or not.
+_IPYWIDGETS_LIGHT = """
+:root { --jp-layout-color1: white; --jp-ui-font-color1: rgba(0, 0, 0, .87); --jp-ui-font-color2: rgba(0, 0, 0, .54);
+  --jp-ui-inverse-font-color0: white; --jp-brand-color1: #1976d2; --jp-success-color1: #4caf50; --jp-warn-color1: #ff9800;
+  --jp-error-color1: #f44336; }
+"""
+
+
+def _vscode(scheme: str, background: str, text: str, button: str, on_button: str) -> str:
+    return f"""{_IPYWIDGETS_LIGHT}
+:root {{ --vscode-editor-background: {background}; --vscode-editor-foreground: {text}; --vscode-foreground: {text};
+  --vscode-button-background: {button}; --vscode-button-foreground: {on_button}; }}
+body {{ background: {background}; color-scheme: {scheme}; }}"""
+
+
+def _colab(surface: str, text: str) -> str:
+    # Colab declares no colour scheme.
+    return f"""{_IPYWIDGETS_LIGHT}
+:root {{ --colab-primary-surface-color: {surface}; --colab-primary-text-color: {text};
+  --jp-ui-font-color1: var(--colab-primary-text-color); }}
+body {{ background: {surface}; }}"""
+
+
 # JupyterLab's own dark theme, the variables that the panel reads.
 DARK = """
 body { background: #111; color-scheme: dark; --jp-layout-color1: #111; --jp-ui-font-color1: rgba(255, 255, 255, .87);
   --jp-ui-inverse-font-color0: #000; --jp-brand-color1: #64b5f6; --jp-success-color1: #81c784;
   --jp-warn-color1: #ffb74d; --jp-error-color1: #e57373; }
 """
+LIGHT = """
+body { background: white; --jp-layout-color1: white; --jp-ui-font-color1: rgba(0, 0, 0, .87);
+  --jp-ui-inverse-font-color0: white; --jp-brand-color1: #1976d2; --jp-success-color1: #388e3c; --jp-warn-color1: #f57c00;
+  --jp-error-color1: #d32f2f; }
+"""
+
+THEMES = {
+    "JupyterLab light": LIGHT,
+    "JupyterLab dark": DARK,
+    "Colab light": _colab("white", "#212121"),
+    "Colab dark": _colab("#383838", "#d5d5d5"),
+    "VS Code light": _vscode("light", "#ffffff", "#3b3b3b", "#005fb8", "#ffffff"),
+    "VS Code dark": _vscode("dark", "#1f1f1f", "#cccccc", "#0078d4", "#ffffff"),
+    "marimo dark": "body { background: #181c1a; color-scheme: dark; }",
+}
+"""What each host declares, as far as the panel reads it."""
 
 
 class PanelPage(LightHost):
     """A panel over a manager, mostly a fake one, and how a person finds their way on it."""
 
-    def __init__(self, page: Any, manager: Any) -> None:
+    def __init__(self, page: Any, manager: Any, *, has_signal: bool = True) -> None:
         self.manager = manager
-        super().__init__(page, lambda: Panel(manager, pace_s=0.0))
+        super().__init__(page, lambda: Panel(manager, pace_s=0.0), has_signal=has_signal)
 
     def show_queue(self, *items: Any, **fields: Any) -> None:
         """The queue becomes this, and the page has heard of it."""
@@ -74,7 +113,13 @@ def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
         stack.callback(lambda: _no_faults(faults))
 
         def open_panel(
-            manager: Any, *, width: int = 900, height: int = 900, has_clock: bool = False, **options: Any
+            manager: Any,
+            *,
+            width: int = 900,
+            height: int = 900,
+            has_clock: bool = False,
+            has_signal: bool = True,
+            **options: Any,
         ) -> PanelPage:
             options["viewport"] = {"width": width, "height": height}
             kind = repr(options)
@@ -86,10 +131,9 @@ def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
                 window = windows[kind]
             page = stack.enter_context(window.new_page())
             page.on("pageerror", lambda error: faults.append(str(error)))
-            panel = PanelPage(page, manager)
             if has_clock:
                 page.clock.install()
-            return panel
+            return PanelPage(page, manager, has_signal=has_signal)
 
         yield open_panel
 

@@ -62,6 +62,11 @@ class Adder {
     if (this.text.length >= 2) void this.#search();
   }
 
+  toggleFilters() {
+    this.isFiltering = !this.isFiltering;
+    this.app.changed();
+  }
+
   /** @param {Listing|null} found */
   #suggest(found) {
     this.found = found?.rows?.length ? found : null;
@@ -122,77 +127,41 @@ class Adder {
 /** @param {PanelView} app */
 function adderOf(app) {
   const { adder } = app;
-  const place = app.place("adder");
-  const question = { class: "gglib-question", onfocusout: (/** @type {FocusEvent} */ event) => {
-    const { currentTarget, relatedTarget } = event;
-    if (!(/** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)))) adder.leave();
-  } };
-  return h(
-    "div",
-    { key: "adder", class: "gglib-adder" },
-    h("div", question, fieldOf(app), adder.isFiltering && filtersOf(app), suggestionsOf(app)),
-    h("p", { class: "gglib-message", role: "status", "data-mood": place.mood || null }, place.text),
-    place.alternatives.length > 0 &&
-      h(
-        "div",
-        { class: "gglib-alternatives" },
-        place.alternatives.map((repo) => h("button", { key: repo, type: "button", class: "gglib-button", onclick: () => adder.pick(repo) }, repo)),
-      ),
+  const { text, mood, alternatives } = app.asking.place("adder");
+  const onfocusout = (/** @type {FocusEvent} */ { currentTarget, relatedTarget }) =>
+    /** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)) || adder.leave();
+  const others = alternatives.map((repo) => button("gglib-button", { key: repo, onclick: () => adder.pick(repo) }, repo));
+  return h("div", { key: "adder", class: "gglib-adder" }, [
+    h("div", { class: "gglib-question", onfocusout }, fieldOf(app), adder.isFiltering && filtersOf(app), suggestionsOf(app)),
+    h("p", { class: "gglib-message", role: "status", "data-mood": mood || null }, text),
+    others.length > 0 && h("div", { class: "gglib-alternatives" }, others),
     adder.offer && offerOf(app, adder.offer),
-  );
+  ]);
 }
 
 /** @param {PanelView} app */
 function fieldOf(app) {
   const { adder, texts, isLive } = app;
-  const isBusy = app.place("adder").busy.length > 0;
+  const isBusy = app.asking.place("adder").busy.length > 0;
   const chosen = adder.row < 0 ? null : `${adder.id}-${adder.row}${adder.cell ? "-page" : ""}`;
-  const submit = (/** @type {Event} */ event) => {
+  const onsubmit = (/** @type {Event} */ event) => {
     event.preventDefault();
     if (!isBusy) void adder.show();
   };
-  const filter = () => {
-    adder.isFiltering = !adder.isFiltering;
-    app.changed();
-  };
-  return h(
-    "form",
-    { class: "gglib-add", onsubmit: submit },
-    h(
-      "div",
-      { class: "gglib-search" },
-      icon("search"),
-      h("input", {
-        type: "text",
-        class: "gglib-field",
-        placeholder: texts.field_hint,
-        title: texts.field_title,
-        autocomplete: "off",
-        spellcheck: "false",
-        role: "combobox",
-        disabled: !isLive,
-        "aria-label": texts.field,
-        "aria-autocomplete": "list",
-        "aria-haspopup": "grid",
-        "aria-expanded": String(adder.found !== null),
-        "aria-controls": `${adder.id}-list`,
-        "aria-activedescendant": chosen,
-        oninput: (/** @type {Event} */ event) => adder.typed(/** @type {HTMLInputElement} */ (event.target).value),
-        onkeydown: (/** @type {KeyboardEvent} */ event) => adder.key(event),
-      }),
-    ),
-    h(
-      "button",
-      { key: "filter", type: "button", class: "gglib-button", title: texts.filter_title, "aria-label": texts.filter, "aria-expanded": String(adder.isFiltering), onclick: filter },
-      icon("filter"),
-      h("span", { class: "gglib-word" }, texts.filter),
-    ),
-    h(
-      "button",
-      { key: "show", type: "submit", class: "gglib-button gglib-primary", "aria-busy": isBusy ? "true" : null, "aria-disabled": isLive ? null : "true" },
-      h("span", {}, texts.show),
-    ),
-  );
+  const filter = { key: "filter", title: texts.filter_title, "aria-label": texts.filter, "aria-expanded": String(adder.isFiltering) };
+  const show = { key: "show", type: "submit", "aria-busy": isBusy ? "true" : null, "aria-disabled": isLive ? null : "true" };
+  const field = h("input", {
+    ...{ type: "text", class: "gglib-field", placeholder: texts.field_hint, title: texts.field_title, autocomplete: "off", spellcheck: "false" },
+    ...{ role: "combobox", disabled: !isLive, "aria-label": texts.field, "aria-autocomplete": "list", "aria-haspopup": "grid" },
+    ...{ "aria-expanded": String(adder.found !== null), "aria-controls": `${adder.id}-list`, "aria-activedescendant": chosen },
+    oninput: (/** @type {Event} */ event) => adder.typed(/** @type {HTMLInputElement} */ (event.target).value),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => adder.key(event),
+  });
+  return h("form", { class: "gglib-add", onsubmit }, [
+    h("div", { class: "gglib-search" }, icon("search"), field),
+    button("gglib-button", { ...filter, onclick: () => adder.toggleFilters() }, icon("filter"), h("span", { class: "gglib-word" }, texts.filter)),
+    button("gglib-button gglib-primary", show, h("span", {}, texts.show)),
+  ]);
 }
 
 /** @param {PanelView} app */
@@ -215,32 +184,19 @@ function suggestionsOf(app) {
   const { adder, texts } = app;
   const rows = (adder.found?.rows ?? []).map((row, at) => {
     const isChosen = (/** @type {number} */ cell) => String(at === adder.row && cell === adder.cell);
-    const page = row.link && iconLink("page", app.say("card", row.name ?? ""), row.link, { tabindex: -1 });
-    return h(
-      "div",
-      { key: row.id, role: "row" },
-      h(
-        "div",
-        { id: `${adder.id}-${at}`, role: "gridcell", class: "gglib-suggestion", "aria-selected": isChosen(0), onclick: () => adder.pick(row.id) },
+    const page = row.link && iconControl("page", app.say("card", row.name ?? ""), { href: row.link, ...BESIDE, tabindex: -1 });
+    const name = { id: `${adder.id}-${at}`, role: "gridcell", class: "gglib-suggestion", "aria-selected": isChosen(0), onclick: () => adder.pick(row.id) };
+    return h("div", { key: row.id, role: "row" }, [
+      h("div", name, [
         h("span", { class: "gglib-tags" }, h("span", { class: "gglib-found" }, row.title ?? ""), factsOf(row.lines ?? [], "gglib-tag")),
         h("span", { class: "gglib-owner" }, row.note ?? ""),
-      ),
+      ]),
       page && h("div", { id: `${adder.id}-${at}-page`, role: "gridcell", "aria-selected": isChosen(1) }, page),
-    );
+    ]);
   });
-  return h(
-    "div",
-    {
-      id: `${adder.id}-list`,
-      class: "gglib-options",
-      role: "grid",
-      "aria-label": texts.found,
-      hidden: !rows.length,
-      // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
-      onmousedown: (/** @type {Event} */ event) => event.preventDefault(),
-    },
-    rows,
-  );
+  const grid = { id: `${adder.id}-list`, class: "gglib-options", role: "grid", "aria-label": texts.found, hidden: !rows.length };
+  // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
+  return h("div", { ...grid, onmousedown: (/** @type {Event} */ event) => event.preventDefault() }, rows);
 }
 
 /** @param {PanelView} app @param {Listing} offer */
@@ -249,45 +205,36 @@ function offerOf(app, offer) {
   const { view, rows = [], link, warning, warning_link = "", choices = [], revision = null } = offer;
   const close = () => {
     adder.offer = null;
-    app.changed();
-    /** @type {HTMLElement|null} */ (app.root.querySelector("input[role=combobox]"))?.focus();
+    app.focusNext("input[role=combobox]");
   };
+  const boxes = choices.map(({ id, label }) => {
+    const onchange = (/** @type {Event} */ { target }) =>
+      /** @type {HTMLInputElement} */ (target).checked ? adder.wanted.add(id) : adder.wanted.delete(id);
+    return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange }), label);
+  });
   const fields = (/** @type {Row} */ { id }) => ({ repo_id: view.title, key: id, revision, choices: [...adder.wanted] });
-  return h(
-    "section",
-    { class: "gglib-offer", "aria-label": view.title },
-    h(
-      "header",
-      {},
+  return h("section", { class: "gglib-offer", "aria-label": view.title }, [
+    h("header", {}, [
       h("strong", {}, view.title ?? ""),
       link && pageLink(link, texts.help_link ?? ""),
       h("span", { class: "gglib-owner" }, view.note ?? ""),
-      h("button", { type: "button", class: "gglib-icon-button", title: texts.close, "aria-label": texts.close, onclick: close }, icon("cancel")),
-    ),
+      iconControl("cancel", texts.close ?? "", { onclick: close }),
+    ]),
     warning && h("p", { class: "gglib-gate" }, warning, " ", pageLink(warning_link, texts.help_link ?? "")),
-    choices.map(({ id, label }) => {
-      const choose = (/** @type {Event} */ event) =>
-        /** @type {HTMLInputElement} */ (event.target).checked ? adder.wanted.add(id) : adder.wanted.delete(id);
-      return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange: choose }), label);
-    }),
-    h(
-      "ul",
-      { class: "gglib-variants", tabindex: 0, "aria-label": view.title },
-      rows.map((row) => variantOf(app, row, () => fields(row))),
-    ),
-  );
+    boxes,
+    h("ul", { class: "gglib-variants", tabindex: 0, "aria-label": view.title }, rows.map((row) => variantOf(app, row, () => fields(row)))),
+  ]);
 }
 
 /** @param {PanelView} app @param {Row} row @param {() => {[name: string]: unknown}} fields */
 function variantOf(app, row, fields) {
   const at = `offer ${row.id}`;
-  return h(
-    "li",
-    { key: row.id },
-    h("span", { class: "gglib-name", title: row.id }, row.title ?? ""),
-    h("span", { class: "gglib-amount" }, row.measure ?? ""),
-    h("span", { class: "gglib-tags" }, factsOf(row.lines ?? [], "gglib-tag"), row.note && h("span", { class: "gglib-owner" }, row.note)),
-    (row.actions ?? []).map((action) => actionButton(app, at, action, fields)),
-    below(app, at, row.name ?? "", fields),
-  );
+  const { id, title = "", name = "", measure = "", note, lines = [], actions = [] } = row;
+  return h("li", { key: id }, [
+    h("span", { class: "gglib-name", title: id }, title),
+    h("span", { class: "gglib-amount" }, measure),
+    h("span", { class: "gglib-tags" }, factsOf(lines, "gglib-tag"), note && h("span", { class: "gglib-owner" }, note)),
+    actions.map((action) => actionButton(app, at, action, fields)),
+    below(app, at, name, fields),
+  ]);
 }

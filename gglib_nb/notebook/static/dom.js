@@ -136,22 +136,27 @@ const isEqual = (one, other) => one.length === other.length && one.every((part, 
 const icon = (id) =>
   h("svg", { class: "gglib-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: ICONS[SAME_ICON[id] ?? id] ?? "" }));
 
+/** @param {string} kind Its class. @param {Record<string, any>} props @param {any[]} children */
+const button = (kind, props, ...children) => h("button", { type: "button", class: kind, ...props }, ...children);
+
+/** A button or a link that shows an icon and says its label. @param {string} id @param {string} label @param {Record<string, any>} props */
+const iconControl = (id, label, props) =>
+  h(props.href ? "a" : "button", { type: props.href ? null : "button", title: label, "aria-label": label, ...props, class: `gglib-icon-button ${props.class ?? ""}` }, icon(id));
+
+/** A progress bar's attributes. @param {string} label @param {number|null} part @param {string} text */
+const progressOf = (label, part, text) => ({
+  ...{ role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 },
+  ...{ "aria-valuenow": part === null ? null : Math.floor(part * 100), "aria-valuetext": text },
+});
+
+/** What leads to a page beside this one. */
+const BESIDE = { target: "_blank", rel: "noopener noreferrer" };
+
 /** A list of pieces with their moods. @param {Fact[]} facts @param {string} name Their class. */
 const factsOf = (facts, name = "") => facts.map(({ text, mood }) => h("span", { class: name || null, "data-mood": mood ?? null }, text));
 
 /** Only a web address becomes one. @param {string} url @param {string} text */
-function pageLink(url, text) {
-  const href = /^https?:\/\//.test(url) ? url : null;
-  return h("a", { class: "gglib-link", target: "_blank", rel: "noopener noreferrer", href }, text);
-}
-
-/** @param {string} name Its icon. @param {string} label @param {string} url @param {Record<string, any>} more */
-const iconLink = (name, label, url, more = {}) =>
-  h(
-    "a",
-    { class: "gglib-icon-button", target: "_blank", rel: "noopener noreferrer", title: label, "aria-label": label, href: url, ...more },
-    icon(name),
-  );
+const pageLink = (url, text) => h("a", { class: "gglib-link", ...BESIDE, href: /^https?:\/\//.test(url) ? url : null }, text);
 
 /** A name that keeps its end where it does not fit. @param {string} name @param {number} at */
 const cutName = (name, at) => [h("span", { key: 1 }, name.slice(0, at)), h("span", { key: 2 }, name.slice(at))];

@@ -19,9 +19,7 @@ class Keys {
     this.app = app;
     this.root = root;
     root.addEventListener("focusin", (event) => {
-      this.#path = /** @type {HTMLElement[]} */ (
-        event.composedPath().filter((node) => node instanceof HTMLElement && root.contains(node))
-      );
+      this.#path = /** @type {HTMLElement[]} */ (event.composedPath().filter((node) => node instanceof HTMLElement && root.contains(node)));
       const row = this.#path.find((node) => node.matches(".gglib-row"));
       if (row) this.#stopAt(row, /** @type {HTMLElement} */ (this.#path[0]));
     });

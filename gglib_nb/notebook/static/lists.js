@@ -53,18 +53,14 @@ class Lists {
       app.changed();
     };
     const label = app.texts.model_filter_title;
-    return h(
-      "section",
-      { key: "models", class: "gglib-models", "aria-label": app.texts.models },
-      h(
-        "div",
-        { class: "gglib-models-head" },
+    return h("section", { key: "models", class: "gglib-models", "aria-label": app.texts.models }, [
+      h("div", { class: "gglib-models-head" }, [
         h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: typed }),
         h("span", { class: "gglib-owner", role: "status" }, models?.view.note ?? ""),
-      ),
+      ]),
       h("p", { class: "gglib-message", role: "status", "data-mood": "bad" }, this.#error),
       h("div", { class: "gglib-list", role: "list", "aria-label": app.texts.models }, rows.map((row) => rowOf(app, "models", row))),
-    );
+    ]);
   }
 
   /** What ended before and is in no list of the queue. */
@@ -80,18 +76,14 @@ class Lists {
     };
     const label = [icon("open"), h("span", {}, `${earlier.view.title} · ${rows.length}`)];
     const opener = { type: "button", class: "gglib-earlier-opener gglib-open", "aria-expanded": String(this.isEarlierOpen), onclick: open };
-    return h(
-      "div",
-      { key: "earlier", class: "gglib-earlier" },
-      h(
-        "div",
-        { class: "gglib-heading" },
+    return h("div", { key: "earlier", class: "gglib-earlier" }, [
+      h("div", { class: "gglib-heading" }, [
         h("span", { role: "heading", "aria-level": "3" }, h("button", opener, label)),
         this.isEarlierOpen && (earlier.view.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }))),
         below(app, "earlier", "", ({ id }) => ({ action: id })),
-      ),
+      ]),
       this.isEarlierOpen &&
         h("div", { class: "gglib-list", role: "list", "aria-label": earlier.view.title }, rows.map((row) => rowOf(app, "earlier", row))),
-    );
+    ]);
   }
 }

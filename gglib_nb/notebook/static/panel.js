@@ -1,12 +1,7 @@
 /**
- * The download panel's page: an anywidget module of plain scripts, checked by tsc through JSDoc and joined by esm.py.
- *
- * The kernel says what is read and what can be done; the page holds one copy of that and draws it.
- *
- *     types    shapes on the wire                   dom      the renderer               kernel   requests, answers, changes
- *     row      one row and its parts                header, adder, lists                the parts of the panel
- *     hold     rows under a pointer                 keys     focus and the keyboard     asking   what is asked and said where
- *     view     one view                             picture  all of it, drawn                panel    the widget
+ * The download panel's page: an anywidget module of plain scripts, checked by tsc through JSDoc and joined by esm.py. The kernel says
+ * what is read and what can be done; the page holds one copy of that (`kernel`) and draws it (`dom`): one `view` is a `picture` of its
+ * `header`, `adder`, `lists` and `row`s, with what a person does to it in `hold`, `keys` and `asking`. `types` are those of the wire.
  */
 
 /**

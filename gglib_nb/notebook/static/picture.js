@@ -42,13 +42,11 @@ function roomOf(entries) {
 /** A list's title, with what can be done to all of it. @param {PanelView} app @param {Entry} entry */
 function headingOf(app, { key, title, count, view }) {
   const at = `heading ${view?.id}`;
-  return h(
-    "div",
-    { key, class: "gglib-heading", role: "listitem", "data-key": view?.id },
+  return h("div", { key, class: "gglib-heading", role: "listitem", "data-key": view?.id }, [
     h("span", { role: "heading", "aria-level": "3" }, count ? `${title} · ${count}` : (title ?? "")),
     (view?.actions ?? []).map((action) => actionButton(app, at, action, () => ({ action: action.id, id: view?.id }))),
     below(app, at, "", ({ id }) => ({ action: id, id: view?.id })),
-  );
+  ]);
 }
 
 /** What a person sees before the first download. @param {PanelView} app */
@@ -56,12 +54,10 @@ function emptyOf(app) {
   const { texts } = app;
   // Of all hosts marimo alone shows a widget in a shadow root, and has no magics.
   const command = ("host" in app.el.getRootNode() ? texts.empty_call : texts.empty_magic) ?? "";
-  return h(
-    "div",
-    { key: "empty", class: "gglib-empty" },
+  return h("div", { key: "empty", class: "gglib-empty" }, [
     icon("downloading"),
     h("strong", {}, texts.empty ?? ""),
     h("p", {}, texts.empty_hint ?? ""),
     codeBox(app, texts.empty_code ?? "", command, texts.copy_command ?? ""),
-  );
+  ]);
 }

@@ -12,7 +12,7 @@ const BAR_STEPS = 128;
 
 /** A button that asks the kernel. @param {PanelView} app @param {string} at Its place. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
 function actionButton(app, at, action, fields) {
-  const place = app.place(at);
+  const place = app.asking.place(at);
   const { id, label, aria, is_off, is_primary } = action;
   const isWorded = action.is_worded || !(id in ICONS || id in SAME_ICON);
   const kind = isWorded ? `gglib-button ${is_primary ? "gglib-primary" : ""}` : "gglib-icon-button";
@@ -24,12 +24,10 @@ function actionButton(app, at, action, fields) {
     const asked = fields();
     void app.asking.press(at, action, isMove && event.detail ? { ...asked, id: app.hold.again(event, asked.id ?? "") } : asked);
   };
-  return h(
-    "button",
+  return button(
+    `${kind} gglib-do-${id}`,
     {
       key: SLOTS[id] ?? id,
-      type: "button",
-      class: `${kind} gglib-do-${id}`,
       title: label,
       "aria-label": place.done.includes(id) ? null : aria || null,
       "aria-busy": place.busy.includes(id) ? "true" : null,
@@ -47,79 +45,48 @@ function actionButton(app, at, action, fields) {
 /** A button that copies. @param {PanelView} app @param {string} label @param {string} text @param {string} name */
 function copyButton(app, label, text, name = "copy") {
   const isDone = app.copied === label;
-  return h(
-    "button",
-    {
-      key: `copy ${name}`,
-      type: "button",
-      class: "gglib-icon-button gglib-copy",
-      title: label,
-      "aria-label": isDone ? app.texts.copied : label,
-      onclick: () => app.copy(label, text),
-    },
-    icon(isDone ? "completed" : name),
-  );
+  const props = { key: `copy ${name}`, class: "gglib-copy", onclick: () => app.copy(label, text) };
+  return iconControl(isDone ? "completed" : name, isDone ? (app.texts.copied ?? "") : label, props);
 }
 
 /** What is said beside a control: words, a question with its answers, lines to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
 function below(app, at, name, fields) {
-  const place = app.place(at);
+  const { confirm, mood, done, text, code } = app.asking.place(at);
+  const copyLabel = app.say("copy_code", name);
+  const lines = code.map((one) =>
+    h("div", { class: "gglib-program" }, h("strong", {}, one.title), codeBox(app, `${one.title}: ${app.say("code", name)}`, one.text, `${one.title}: ${copyLabel}`)),
+  );
   return [
-    place.confirm && confirmBox(app, at, place.confirm, fields),
-    h("p", { class: "gglib-message", role: "status", "data-mood": place.mood || null }, place.done.length ? "" : place.text),
-    place.code.length > 0 &&
-      h(
-        "div",
-        { class: "gglib-programs" },
-        place.code.map(({ title, text }) =>
-          h(
-            "div",
-            { class: "gglib-program" },
-            h("strong", {}, title),
-            codeBox(app, `${title}: ${app.say("code", name)}`, text, `${title}: ${app.say("copy_code", name)}`),
-          ),
-        ),
-      ),
+    confirm && confirmBox(app, at, confirm, fields),
+    h("p", { class: "gglib-message", role: "status", "data-mood": mood || null }, done.length ? "" : text),
+    lines.length > 0 && h("div", { class: "gglib-programs" }, lines),
   ];
 }
 
 /** @param {PanelView} app @param {string} at @param {Action} action @param {(action: Action) => object} fields */
 function confirmBox(app, at, action, fields) {
   const close = () => app.asking.dismiss(at);
-  const keys = (/** @type {KeyboardEvent} */ { key }) => key === "Escape" && close();
-  const isBusy = app.place(at).busy.includes(action.id);
+  const onkeydown = (/** @type {KeyboardEvent} */ { key }) => key === "Escape" && close();
+  const isBusy = app.asking.place(at).busy.includes(action.id);
   const yes = () => app.isLive && void app.asking.send(at, action.id, fields(action)).then(close);
-  return h(
-    "div",
-    { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown: keys },
+  return h("div", { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown }, [
     h("span", {}, action.confirm),
-    h(
-      "button",
-      { type: "button", class: "gglib-button gglib-danger", "aria-busy": isBusy ? "true" : null, onclick: yes },
-      h("span", {}, action.yes),
-    ),
-    h("button", { type: "button", class: "gglib-button gglib-keep", onclick: close }, app.texts.keep),
-  );
+    button("gglib-button gglib-danger", { "aria-busy": isBusy ? "true" : null, onclick: yes }, h("span", {}, action.yes)),
+    button("gglib-button gglib-keep", { onclick: close }, app.texts.keep),
+  ]);
 }
 
 /** @param {PanelView} app @param {string} label @param {string} text @param {string} copyLabel */
 const codeBox = (app, label, text, copyLabel) =>
-  h(
-    "div",
-    { class: "gglib-code" },
-    h("pre", { tabindex: 0, role: "group", "aria-label": label }, text),
-    copyButton(app, copyLabel, text),
-  );
+  h("div", { class: "gglib-code" }, h("pre", { tabindex: 0, role: "group", "aria-label": label }, text), copyButton(app, copyLabel, text));
 
 /** Name, tag and origin. @param {Row} row */
 const titleOf = ({ id, title, tag, origin }) =>
-  h(
-    "div",
-    { class: "gglib-title" },
+  h("div", { class: "gglib-title" }, [
     h("span", { class: "gglib-name", title: id }, title ?? ""),
     tag && h("span", { class: "gglib-chip" }, tag),
     origin && h("span", { class: "gglib-owner" }, origin),
-  );
+  ]);
 
 /** The bar of a row, divided into its files. @param {PanelView} app @param {Row} row */
 function rowBar(app, { name = "", part = null, progress, bars = [] }) {
@@ -127,33 +94,20 @@ function rowBar(app, { name = "", part = null, progress, bars = [] }) {
   const [only] = bars;
   const segments = bars.length > 1 ? segmentsOf(bars) : [];
   const isUnknown = part === null && !segments.length;
+  const parts = segments.map(({ weight, part: done, status, isCompanion }, at) => {
+    const props = { key: at, class: "gglib-segment", "data-state": status, "data-companion": isCompanion ? "true" : null };
+    const fill = h("div", { class: "gglib-fill", style: { transform: `scaleX(${done.toFixed(4)})` } });
+    return h("div", { ...props, style: { "flex-grow": String(weight) } }, fill);
+  });
   return h(
     "div",
     {
       class: "gglib-bar gglib-divided",
-      role: "progressbar",
-      "aria-label": app.say("progress", name),
-      "aria-valuemin": 0,
-      "aria-valuemax": 100,
-      "aria-valuenow": part === null ? null : Math.floor(part * 100),
-      "aria-valuetext": progress,
+      ...progressOf(app.say("progress", name), part, progress),
       "data-unknown": isUnknown ? "true" : null,
       "data-fine": segments.length > MOST_SEGMENTS / 2 ? "true" : null,
     },
-    segments.map(({ weight, part: done, status, isCompanion }, at) =>
-      h(
-        "div",
-        {
-          key: at,
-          class: "gglib-segment",
-          "data-state": status,
-          "data-companion": isCompanion ? "true" : null,
-          style: { "flex-grow": String(weight) },
-        },
-        h("div", { class: "gglib-fill", style: { transform: `scaleX(${done.toFixed(4)})` } }),
-      ),
-    ),
-    !segments.length && h("div", { class: "gglib-segment gglib-map" }, only ? mapOf(only) : mapOf({ part })),
+    parts.length ? parts : h("div", { class: "gglib-segment gglib-map" }, mapOf(only ?? { part })),
   );
 }
 
@@ -185,7 +139,7 @@ function mapOf({ part = null, runs = [], verified = 0 }) {
   const shown = isDone || !pairs.length ? [[0, part ?? 0]] : pairs;
   const first = shown[0]?.[0] === 0 ? (shown[0][1] ?? 0) : 0;
   return [
-    h("div", { class: "gglib-runs" }, shown.map(([start = 0, end = 0]) => end > 0 && h("div", { class: "gglib-run", style: inset(start, end) }))),
+    h("div", { class: "gglib-runs" }, shown.map(([from = 0, to = 0]) => to > 0 && h("div", { class: "gglib-run", style: inset(from, to) }))),
     h("div", { class: "gglib-proven", style: inset(0, isDone ? 1 : Math.min(verified / BAR_STEPS, first)) }),
   ];
 }
@@ -193,109 +147,75 @@ function mapOf({ part = null, runs = [], verified = 0 }) {
 /** One file of an opened row. @param {PanelView} app @param {Bar} bar @param {number} at */
 function fileLine(app, bar, at) {
   const tail = /-\d+-of-\d+\.\w+$/.exec(bar.name)?.index ?? bar.name.length;
-  return h(
-    "div",
-    { key: at, class: "gglib-shard", "data-status": bar.status },
-    h(
-      "span",
-      { class: "gglib-which", title: bar.name },
-      h("span", { class: "gglib-file" }, cutName(bar.name, tail)),
-      bar.tag && h("span", { class: "gglib-chip" }, bar.tag),
-    ),
-    h(
-      "div",
-      {
-        class: "gglib-bar gglib-map",
-        role: "progressbar",
-        "aria-label": app.say("progress", bar.name),
-        "aria-valuemin": 0,
-        "aria-valuemax": 100,
-        "aria-valuenow": bar.part === null ? null : Math.floor(bar.part * 100),
-        "aria-valuetext": bar.percent,
-      },
-      mapOf(bar),
-    ),
+  const name = h("span", { class: "gglib-file" }, cutName(bar.name, tail));
+  return h("div", { key: at, class: "gglib-shard", "data-status": bar.status }, [
+    h("span", { class: "gglib-which", title: bar.name }, name, bar.tag && h("span", { class: "gglib-chip" }, bar.tag)),
+    h("div", { class: "gglib-bar gglib-map", ...progressOf(app.say("progress", bar.name), bar.part, bar.percent) }, mapOf(bar)),
     h("span", { class: "gglib-amount" }, bar.amount),
     h("span", { class: "gglib-state" }, bar.state),
-  );
+  ]);
 }
 
 /** A row. @param {PanelView} app @param {string} list Which list it stands in. @param {Row} row */
 function rowOf(app, list, row) {
   const at = `${list} ${row.id}`;
-  const place = app.place(at);
+  const place = app.asking.place(at);
   const name = row.name ?? "";
   const bars = row.bars ?? [];
   const canOpen = Boolean(row.reason || row.code || bars.length);
   const isOpen = canOpen && app.isOpen(row);
   const isStopped = list === "active" && !app.isLive;
-  const isWaiting = Boolean(row.position);
   const fields = (/** @type {Action} */ { id }) => ({ action: id, id: row.id });
   const buttons = (/** @type {boolean} */ isOfFiles) =>
     (row.actions ?? [])
       .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
       .map((action) => actionButton(app, at, action, () => fields(action)));
-  const folder = row.folder === undefined ? null : folderAddress(row.folder);
   const memo = [row, list, place, isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at);
+  const grip = { class: "gglib-grip", "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) };
+  const opener = { class: "gglib-open", "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) };
   return h(
     "div",
-    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown: (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at), memo },
-    h(
-      "div",
-      { class: "gglib-lead" },
+    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown, memo },
+    h("div", { class: "gglib-lead" }, [
       h("span", { class: "gglib-badge" }, row.icon ? icon(isStopped ? "stopped" : row.icon) : String(row.position ?? "")),
-      isWaiting &&
-        h(
-          "button",
-          { type: "button", class: "gglib-icon-button gglib-grip", "aria-label": app.say("reorder", name), title: app.say("reorder", name), "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) },
-          icon("grip"),
-        ),
-    ),
+      Boolean(row.position) && iconControl("grip", app.say("reorder", name), grip),
+    ]),
     titleOf(row),
     h("span", { class: "gglib-measure" }, row.measure ?? ""),
-    h(
-      "div",
-      { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) },
+    h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) }, [
       buttons(false),
-      canOpen &&
-        h(
-          "button",
-          { type: "button", class: "gglib-icon-button gglib-open", title: app.say("details", name), "aria-label": app.say("details", name), "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) },
-          icon("open"),
-        ),
-    ),
+      canOpen && iconControl("open", app.say("details", name), opener),
+    ]),
     rowBar(app, row),
-    h(
-      "div",
-      { class: "gglib-line" },
+    h("div", { class: "gglib-line" }, [
       h("span", { class: "gglib-facts" }, factsOf(app.fresh(row.lines ?? []))),
       h("span", { class: "gglib-note", "data-mood": row.mood ?? null }, isStopped ? app.texts.stopped : (row.note ?? "")),
       row.link && pageLink(row.link, app.texts.help_link ?? ""),
-    ),
-    row.path &&
-      h(
-        "div",
-        { class: "gglib-path" },
-        h("code", { title: row.path }, cutPath(row.path)),
-        h(
-          "span",
-          { class: "gglib-model-actions" },
-          copyButton(app, app.say("copy_path", name), row.path),
-          row.code && copyButton(app, app.say("copy_code", name), row.code, "code"),
-          folder && iconLink("folder", app.say("folder", name), folder),
-          buttons(true),
-        ),
-      ),
+    ]),
+    row.path && pathOf(app, row, buttons(true)),
     below(app, at, name, fields),
     isOpen &&
-      h(
-        "div",
-        { class: "gglib-details" },
+      h("div", { class: "gglib-details" }, [
         row.reason && h("p", { class: "gglib-reason" }, row.reason),
         row.code && codeBox(app, app.say("code", name), row.code, app.say("copy_code", name)),
         (bars.length > 1 || !row.code) && bars.map((bar, index) => fileLine(app, bar, index)),
-      ),
+      ]),
   );
+}
+
+/** Where a model is, and what can be done with its files. @param {PanelView} app @param {Row} row @param {Node_[]} buttons */
+function pathOf(app, { path = "", folder = "", name = "", code }, buttons) {
+  const address = folderAddress(folder);
+  return h("div", { class: "gglib-path" }, [
+    h("code", { title: path }, cutPath(path)),
+    h("span", { class: "gglib-model-actions" }, [
+      copyButton(app, app.say("copy_path", name), path),
+      code && copyButton(app, app.say("copy_code", name), code, "code"),
+      address && iconControl("folder", app.say("folder", name), { href: address, ...BESIDE }),
+      buttons,
+    ]),
+  ]);
 }
 
 /**

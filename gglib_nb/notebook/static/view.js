@@ -72,11 +72,6 @@ class PanelView {
     return (this.texts[key] ?? "").replace(/\{\w+\}/, () => name);
   }
 
-  /** @param {string} at */
-  place(at) {
-    return this.asking.place(at);
-  }
-
   // Its life ----------------------------------------------------------------------------------------------------
 
   open() {
