@@ -143,7 +143,7 @@ def sync_folder(folder: Path) -> None:
 
 def existing_folder(folder: Path) -> Path:
     """The folder, or the nearest of those it is in that exists."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110  # `Path.exists` raises on a dead mount
         folder = folder.parent
     return folder
 
@@ -154,7 +154,10 @@ def free_bytes(folder: Path) -> int:
     Raises:
         OSError: The filesystem does not say.
     """
-    return disk_usage(existing_folder(folder)).free
+    usage = disk_usage(existing_folder(folder))
+    if usage.total == 0:  # ramfs and some FUSE filesystems
+        raise OSError(errno.ENOTSUP, "the filesystem does not say how much space it has")
+    return usage.free
 
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:

@@ -29,7 +29,7 @@ from msgspec import structs
 
 from gglib_nb.cluster.folder import folder_id, free_bytes
 from gglib_nb.domain.places import target_path
-from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,

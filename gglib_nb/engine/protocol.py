@@ -39,6 +39,7 @@ class Configure(Message, frozen=True):
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is down before it fails.
+        timeout_s: How long a host may be silent before it answers; None: the engine's own.
     """
 
     endpoint: str
@@ -48,6 +49,7 @@ class Configure(Message, frozen=True):
     link_folders: tuple[str, ...]
     user_agent: str
     network_wait_s: float = 86_400.0
+    timeout_s: float | None = None
 
     @override
     def __repr__(self) -> str:

@@ -62,10 +62,12 @@ class EngineSilent(Message, frozen=True):
     Attributes:
         silent_s: Seconds since its last report.
         attempts: Those without reports; None: all, because there is no other engine.
+        detail: What is known of the cause, such as that it has not started, and where its log is; empty without.
     """
 
     silent_s: float
     attempts: frozenset[int] | None = None
+    detail: str = ""
 
 
 class EnginesChanged(Message, frozen=True):

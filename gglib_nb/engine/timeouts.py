@@ -24,6 +24,7 @@ class Timeouts:
         longest_delay_s: Between two tries, unless the server asks for more.
         longest_asked_s: A server that asks to wait longer ends the transfer.
         give_up_s: Without a new byte, from the first failure on, before the transfer fails.
+        idle_s: For how long a connection without a request is kept for the next one.
         lease_s: Without a sign of life before another process's lease is taken over.
     """
 
@@ -34,6 +35,7 @@ class Timeouts:
     longest_delay_s: float = 30.0
     longest_asked_s: float = 900.0
     give_up_s: float = 180.0
+    idle_s: float = 5.0
     lease_s: float = 15.0
 
     @classmethod

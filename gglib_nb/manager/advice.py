@@ -22,7 +22,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.engine.storage.on_disk import present_bytes
+from gglib_nb.engine.local import present_bytes
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     CatalogError,

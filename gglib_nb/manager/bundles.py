@@ -30,7 +30,7 @@ from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.storage.gguf_facts import check_split_set, read_facts
+from gglib_nb.engine.local import check_split_set, read_facts
 from gglib_nb.errors import (
     DiskFullError,
     DownloadInterruptedError,

@@ -1,6 +1,6 @@
 """What moves the bytes, as the queue sees it: effects become commands, reports become events.
 
-The seam between the queue and an engine: a process on this machine (`engine.process.client`), or processes on the hosts of a
+The seam between the queue and an engine: a process on this machine (`engine.client`), or processes on the hosts of a
 Dask cluster (`cluster`). The only module that knows both the engine's protocol and the queue's events.
 """
 
@@ -16,7 +16,7 @@ from msgspec import structs
 from gglib_nb.domain.download import HostProgress
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
-from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.reports import (
     EngineCommand,
     EngineLost,

@@ -21,7 +21,7 @@ from gglib_nb.domain.memory import estimate_memory
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.variants import Variant
-from gglib_nb.engine.storage.donors import DonorFile, find_donors
+from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
 from gglib_nb.errors import GgufError, HubError, InvalidConfigError, RequestError, TransferError
 from gglib_nb.manager.thread_pool import DaemonThreadPool
 
@@ -167,7 +167,8 @@ class ReuseEstimator:
         except RequestError:
             return ()
         least_bytes = self._limits.least_gain_bytes
-        return find_donors(target, listing.repo_id, registered_donors(models, path), least_bytes, _NEVER)
+        others = tuple(registered_donors(models, path))
+        return find_donors(DonorSearch(target, listing.repo_id, others, least_bytes, _NEVER))
 
     def _gain(self, listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]) -> int | None:
         """Of one file; None where its header could not be read."""

@@ -20,7 +20,7 @@ from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.engine.storage.gguf_facts import check_split_set
+from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import GglibError, GgufError, StorageError
 from gglib_nb.system import read_at
 

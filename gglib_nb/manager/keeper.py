@@ -28,8 +28,8 @@ from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
-from gglib_nb.engine.storage.on_disk import present_by_file
-from gglib_nb.engine.storage.owners import Owner
+from gglib_nb.engine.lease import Owner
+from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
 from gglib_nb.manager.model_files import partial_requests, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread

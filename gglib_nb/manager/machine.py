@@ -19,7 +19,7 @@ from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.storage.paths import part_path
+from gglib_nb.engine.disk import part_path
 from gglib_nb.errors import RequestError
 from gglib_nb.system import allocated_bytes
 

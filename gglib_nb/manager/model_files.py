@@ -15,7 +15,7 @@ from gglib_nb.domain.model_summary import FileLook
 from gglib_nb.domain.presets import PresetFile, merged_preset
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.engine.storage.leftovers import leftovers
+from gglib_nb.engine.local import leftovers
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocated_bytes
 

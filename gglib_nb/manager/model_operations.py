@@ -19,8 +19,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.presets import PresetFile
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.engine.storage.gguf_facts import read_facts
-from gglib_nb.engine.storage.leftovers import Leftover, discard_leftovers, leftovers
+from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
 from gglib_nb.manager.bundles import import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, settled

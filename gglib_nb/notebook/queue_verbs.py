@@ -19,7 +19,7 @@ from gglib_nb.notebook.text import render_text
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
 
 if TYPE_CHECKING:
-    from gglib_nb.engine.storage.leftovers import Leftover
+    from gglib_nb.engine.local import Leftover
     from gglib_nb.manager.manager import DownloadManager
 
 # A database that another program has locked must not keep the queue from being shown.

@@ -13,7 +13,7 @@ from typing import Final
 
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.printable import printable
-from gglib_nb.engine.storage.leftovers import Leftover
+from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats
 
 _GAP: Final = ".9em"

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import (
     Command,
     DiscardPartials,

@@ -27,7 +27,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "gglib_nb/py.typed",
         "gglib_nb/notebook/static/panel.js",
         "gglib_nb/notebook/static/panel.css",
-        "gglib_nb/engine/process/main.py",
+        "gglib_nb/engine/main.py",
         "gglib_nb/demo/__main__.py",
     ],
 )

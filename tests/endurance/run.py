@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from gglib_nb.demo import DemoHub, DemoRepository, Fault, Status, WrongBytes
-from gglib_nb.engine.storage.lease import read_lease
+from gglib_nb.engine.lease import read_lease
 from tests.endurance.chaos import Chaos
 from tests.endurance.kernel_side import SETUP
 from tests.support.hub import make_repository

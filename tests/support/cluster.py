@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from gglib_nb import DownloadManager
 
-ENGINE = "gglib_nb.engine.process.main"
+ENGINE = "gglib_nb.engine.main"
 WAIT_S = 60
 
 

@@ -12,8 +12,8 @@ from typing_extensions import override
 from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.engine.process.client import EngineClient
-from gglib_nb.engine.process.commands import CommandHandler
+from gglib_nb.engine.client import EngineClient
+from gglib_nb.engine.main import Engine as EngineLoop
 from gglib_nb.engine.protocol import (
     Command,
     Configure,
@@ -78,6 +78,9 @@ class EventLog:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self.events: list[Report] = []
+
+    def post(self, event: Report) -> None:
+        self.add(event)
 
     def add(self, event: Report) -> None:
         with self._changed:
@@ -190,7 +193,7 @@ class LocalEngine(Engine):
         **changes: Any,
     ) -> None:
         super().__init__(hub, folder)
-        self._commands = CommandHandler(self.log.add, timeouts, reuse_limits)
+        self._commands = EngineLoop(self.log, timeouts, reuse_limits)
         self.send(configured(hub, **changes))
 
     @override

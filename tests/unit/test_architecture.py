@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.transfer import stages
+from gglib_nb.engine import file
 from gglib_nb.queue import transitions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
-@pytest.mark.parametrize("table", [transitions, stages])
+@pytest.mark.parametrize("table", [transitions, file])
 def test_the_drawn_states_are_those_of_the_table(table) -> None:
     assert table.TRANSITIONS.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 

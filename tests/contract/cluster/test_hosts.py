@@ -19,7 +19,7 @@ from distributed import Client
 
 from gglib_nb import ClusterError, DownloadCancelledError, DownloadStatus
 from gglib_nb.cluster import connecting
-from gglib_nb.engine.storage.byte_ranges import RangeSet
+from gglib_nb.engine.pieces import RangeSet
 from tests.support.cluster import (
     all_engines,
     cluster_of,

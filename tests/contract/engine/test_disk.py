@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.storage.journal import Journal
-from gglib_nb.engine.storage.paths import journal_path
+from gglib_nb.engine.disk import journal_path
+from gglib_nb.engine.journal import Journal
 from gglib_nb.errors import DiskFullError, from_wire
 from tests.support.engine import LocalEngine
 from tests.support.transfers import (
@@ -72,7 +72,7 @@ def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
     engine = LocalEngine(hub, small_disk)
     engine.fetch(REPO, NAME)
 
-    end = engine.fetch(REPO, "small.gguf", NAME)
+    end = engine.fetch(REPO, "small.gguf", NAME, kind="mmproj")
 
     assert [one.was_present for one in end.files] == [False, True]
     engine.close()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.engine.storage.paths import journal_path, part_path
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
@@ -54,7 +54,7 @@ def test_a_name_of_255_bytes_is_fetched_and_resumed(hub, engine) -> None:
 
 
 def test_names_that_differ_by_case_are_two_files(engine) -> None:
-    engine.fetch(REPO, "a/Model.gguf", "a/model.gguf")
+    engine.fetch(REPO, "a/Model.gguf", "a/model.gguf", kind="mmproj")
 
     assert engine.target(REPO, "a/Model.gguf").stat().st_size == 70_000
     assert engine.target(REPO, "a/model.gguf").stat().st_size == 80_000

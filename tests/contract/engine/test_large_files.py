@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.storage.journal import Journal, PartIdentity
-from gglib_nb.engine.storage.paths import journal_path, part_path
+from gglib_nb.engine.disk import journal_path, part_path
+from gglib_nb.engine.journal import Journal, PartIdentity, mark_present
+from gglib_nb.engine.pieces import SYNCED
 from gglib_nb.engine.timeouts import Timeouts
 from tests.support.engine import LocalEngine
 from tests.support.hub import make_repository, noise_content
@@ -45,10 +46,8 @@ def test_the_missing_ranges_of_a_file_above_50_gb_come_to_their_places(hub, mode
     target.parent.mkdir(parents=True)
     with part_path(target).open("wb") as part:
         os.ftruncate(part.fileno(), SIZE)  # sparse: it takes no room
-    journal = Journal(journal_path(target), (PartIdentity.of(file, SIZE, commit.sha),))
-    there = [(HEAD, BORDER), (BORDER + HOLE, TAIL)]
-    journal.begin(there, there)
-    journal.close()
+    there = [(HEAD, BORDER, SYNCED), (BORDER + HOLE, TAIL, SYNCED)]
+    mark_present(journal_path(target), there, (PartIdentity.of(file, SIZE, commit.sha),), ())
     engine = LocalEngine(hub, models, Timeouts())
 
     attempt = engine.begin(REPO, files=(file,))

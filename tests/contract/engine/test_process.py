@@ -17,11 +17,11 @@ import psutil
 import pytest
 
 import gglib_nb
+from gglib_nb.engine.disk import lease_path
+from gglib_nb.engine.local import discard_leftovers, leftovers
+from gglib_nb.engine.pieces import RangeSet
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
 from gglib_nb.engine.reports import EngineLost, EngineSilent
-from gglib_nb.engine.storage.byte_ranges import RangeSet
-from gglib_nb.engine.storage.leftovers import discard_leftovers, leftovers
-from gglib_nb.engine.storage.paths import lease_path
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
 
@@ -92,7 +92,7 @@ OTHER_KERNEL = """
 import json, queue, sys  # the standard library's, as in any kernel
 sys.path.insert(0, {checkout!r})
 from pathlib import Path
-from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import Configure
 events = queue.SimpleQueue()
 client = EngineClient(Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=events.put)
@@ -181,7 +181,7 @@ def test_a_killed_engine_is_reported_and_the_next_command_starts_another(hub, en
 
     engine.fetch(REPO, NAME)
 
-    assert lost.reason == "it was ended by SIGKILL"
+    assert lost.reason.startswith("it was ended by SIGKILL")
     assert engine.client.pid != before
 
 
@@ -286,7 +286,7 @@ def test_partial_files_are_deleted_on_command(hub, engine) -> None:
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from gglib_nb.engine.process.client import EngineClient
+from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import Configure
 client = EngineClient(
     Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=lambda event: None

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from gglib_nb.demo import DemoHub, IgnoreRange, Status, bytes_content
 from gglib_nb.demo.content import altered_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.engine.process.client import EngineLost
+from gglib_nb.engine.client import EngineLost
+from gglib_nb.engine.disk import journal_path, lease_path, part_path
+from gglib_nb.engine.journal import Journal
+from gglib_nb.engine.partial import copy_once
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
-from gglib_nb.engine.storage.journal import Journal
-from gglib_nb.engine.storage.paths import journal_path, lease_path, part_path
-from gglib_nb.engine.storage.range_copy import RangeCopier
 from tests.support.engine import EngineProcess, LocalEngine, planned
 from tests.support.gguf_files import related_files as random_files
 from tests.support.hub import make_files, make_repository
@@ -257,7 +257,7 @@ def test_after_a_wrong_guess_a_resume_does_not_guess_again(hub, engine) -> None:
     end, _ = fetch(engine, Q4_K_M, replaces=True)
 
     assert state is not None
-    assert state.copied.is_wrong
+    assert state.record.is_copy_wrong
     assert end.files[0].reused_bytes == 0
 
 
@@ -406,7 +406,7 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_copy_is_gone_on_from_there(
 
     size_bytes = content_of(hub, Q8_0).size_bytes
     assert state is not None
-    assert state.copied.ranges.total_bytes < size_bytes * 0.99, "it was over before it could be ended"
+    assert state.copied_bytes < size_bytes * 0.99, "it was over before it could be ended"
     assert end.files[0].reused_bytes > size_bytes * 0.98
     assert hub.bytes_sent(Q8_0) < size_bytes * 0.02 + 2 * header_bytes(hub, Q8_0)
     assert sha256_of(target) == right(hub, Q8_0)
@@ -437,25 +437,27 @@ def test_whatever_lies_here_the_right_bytes_come(hub, tmp_path_factory, pair, sh
 # In the middle of a copy, held back so that it can be seen.
 
 
-class HeldCopier(RangeCopier):
+class HeldCopying:
     """Copies in small steps, each of which waits a moment until it is released."""
 
-    released = threading.Event()
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self._copy = copy_once
 
-    def copy(self, source, source_offset, target, target_offset, length):
+    def __call__(self, source, source_offset, target, target_offset, length):
         self.released.wait(0.02)
         step = length if self.released.is_set() else 65_536
-        return super().copy(source, source_offset, target, target_offset, min(length, step))
+        return self._copy(source, source_offset, target, target_offset, min(length, step))
 
 
 @pytest.fixture
 def held(monkeypatch, hub, engine) -> Iterator[threading.Event]:
-    """A donor from which all can be copied, and the event that lets the copying go on."""
-    monkeypatch.setattr(HeldCopier, "released", threading.Event())
-    monkeypatch.setattr("gglib_nb.engine.transfer.tensor_copy.RangeCopier", HeldCopier)
+    """A donor from which all can be copied, and the event that lets the copying continue."""
+    copying = HeldCopying()
+    monkeypatch.setattr("gglib_nb.engine.partial.copy_once", copying)
     place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
-    yield HeldCopier.released
-    HeldCopier.released.set()
+    yield copying.released
+    copying.released.set()
 
 
 def begin_to_copy(engine: LocalEngine) -> int:
@@ -484,7 +486,7 @@ def test_a_stop_in_the_middle_of_a_copy_keeps_what_was_copied_and_a_resume_copie
     assert isinstance(end, TransferStopped)
     assert took_s < 1
     assert state is not None
-    assert 0 < state.copied.ranges.total_bytes < content_of(hub, Q4_K_M).size_bytes / 2
+    assert 0 < state.copied_bytes < content_of(hub, Q4_K_M).size_bytes / 2
     assert finished.files[0].reused_bytes == content_of(hub, Q4_K_M).size_bytes - sent - received
     assert received == 0  # header and samples were there
 

@@ -816,7 +816,7 @@ WHAT_LIES_THERE = (
         (happenings.FOLDER_AT_LEASE,),
         Fails(
             StorageError,
-            "{target}.part.lease cannot be written: a folder stands in its place. Look at the folder, then retry.",
+            "{target}.part.lease cannot be written: there is a folder in its place. Look at the folder, then retry.",
         ),
     ),
 )
@@ -888,7 +888,7 @@ PROCESSES = (
         "Kernel and download process stand still together for an hour",
         (),
         Proved(
-            "tests/unit/engine/process/test_watchdog.py::test_what_the_watcher_itself_has_overslept_is_no_silence",
+            "tests/unit/engine/test_watchdog.py::test_what_the_watcher_itself_has_overslept_is_no_silence",
             "",
             "the download process is not taken for a silent one",
         ),

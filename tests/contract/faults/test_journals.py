@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.disk import journal_path, part_path
+from gglib_nb.engine.journal import Journal, PartIdentity, Verified
+from gglib_nb.engine.pieces import SYNCED, WRITTEN, Pieces
 from gglib_nb.engine.protocol import TransferFailed, TransferFinished
-from gglib_nb.engine.storage.byte_ranges import RangeSet
-from gglib_nb.engine.storage.journal import Journal, PartIdentity, Verified
-from gglib_nb.engine.storage.paths import journal_path, part_path
 from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
 from tests.support.transfers import digest_of
@@ -50,25 +50,29 @@ def flipped(chance: random.Random, journal: bytes, other: bytes) -> bytes:
 
 
 def stale(chance: random.Random, journal: bytes, other: bytes) -> bytes:
-    """Lines of another journal behind its own, as a disk may show after a crash."""
-    return journal + other[other.index(b"\n") + 1 :]
+    """A slot of another journal in the place of its own, as a disk may show after a crash."""
+    half = len(journal) // 2
+    return journal[:half] + other[half:] if chance.random() < 0.5 else other[:half] + journal[half:]
 
 
 def of_another_file(chance: random.Random, journal: bytes, other: bytes) -> bytes:
     return other
 
 
-def shuffled(chance: random.Random, journal: bytes, other: bytes) -> bytes:
-    first, *lines = journal.splitlines(keepends=True)
-    chance.shuffle(lines)
-    return b"".join([first, *lines])
+def swapped(chance: random.Random, journal: bytes, other: bytes) -> bytes:
+    half = len(journal) // 2
+    return journal[half:] + journal[:half]
+
+
+def of_the_old_format(chance: random.Random, journal: bytes, other: bytes) -> bytes:
+    return b'0badcafe {"boot": "x", "parts": []}\n0badcafe {"written": [[0, 50000]], "synced": [], "verified": null}\n'
 
 
 def unharmed(chance: random.Random, journal: bytes, other: bytes) -> bytes:
     return journal
 
 
-DAMAGES: tuple[Damage, ...] = (torn, flipped, stale, of_another_file, shuffled, unharmed)
+DAMAGES: tuple[Damage, ...] = (torn, flipped, stale, of_another_file, swapped, of_the_old_format, unharmed)
 
 
 def journal_of(file: PlannedFile, commit: str, chance: random.Random, verified: Verified | None = None) -> bytes:
@@ -76,12 +80,12 @@ def journal_of(file: PlannedFile, commit: str, chance: random.Random, verified: 
     path = journal_path(Path(file.target))
     path.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(path, (PartIdentity.of(file, file.size_bytes, commit),))
-    done = RangeSet()
-    journal.begin(done, done)
+    pieces = Pieces(file.size_bytes)
+    journal.begin(pieces)
     for _ in range(chance.randint(1, 6)):
         start = chance.randrange(SIZE)
-        done.add(start, min(SIZE, start + chance.randint(1, SIZE)))
-        journal.record(done, done.copy(), verified)
+        pieces.set(start, min(SIZE, start + chance.randint(1, SIZE)), chance.choice((WRITTEN, SYNCED)))
+        journal.record(pieces, (), verified)
     journal.close()
     data = path.read_bytes()
     path.unlink()
@@ -110,7 +114,7 @@ def test_whatever_a_journal_says_only_the_right_file_gets_the_name(hub, engine, 
     for number, file in enumerate(files):
         lay_a_partial_file(hub, file, files[number - 1], chance)
 
-    end = engine.log.end_of(engine.begin(REPO, *NAMES))
+    end = engine.log.end_of(engine.begin(REPO, *NAMES, kind="mmproj"))
 
     assert isinstance(end, TransferFinished)
     assert [digest_of(Path(file.target)) for file in files] == [file.sha256 for file in files]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.storage.journal import Journal
-from gglib_nb.engine.storage.paths import journal_path
+from gglib_nb.engine.disk import journal_path
+from gglib_nb.engine.journal import Journal
 from tests.contract.faults.matrix import GROUPS
 from tests.contract.faults.page import page
 from tests.contract.faults.row import Fails, Heals, Lift, OnLine, Proved, Refused, Row, line_pattern

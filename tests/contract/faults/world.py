@@ -30,7 +30,14 @@ from tests.support.rights import as_ordinary_user
 
 # Short enough for a hundred rows, and no wait so short that a person (ten samples a second) could miss it.
 SHORT = Timeouts(
-    connect_s=2, answer_s=0.8, stall_s=0.5, first_delay_s=0.3, longest_delay_s=0.6, give_up_s=1.5, lease_s=1.5
+    connect_s=2,
+    answer_s=0.8,
+    stall_s=0.5,
+    first_delay_s=0.3,
+    longest_delay_s=0.6,
+    give_up_s=1.5,
+    idle_s=0.5,
+    lease_s=1.5,
 )
 NAME = "model.gguf"
 SIZE = 3_000_000
@@ -100,6 +107,7 @@ class World:
             network_wait_s=60,
         )
         self.manager = as_ordinary_user(lambda: self._started(config))
+        self.wait_until(lambda: self._footprint().strangers == 0, "the end of idle connections")
         self._at_rest = self._footprint()
 
     def _started(self, config: DownloadManagerConfig) -> DownloadManager:
@@ -288,6 +296,7 @@ class World:
             undo()
         self._undo.clear()
         shutil.rmtree(self.models / "demo", ignore_errors=True)  # or the next rows would look whether they are the same
+        (self.models / "demo").mkdir()  # deleted on purpose, and not a disk that is not mounted
         self.hub_line.set(Mode.OPEN)
         self.cdn_line.set(Mode.OPEN)
         self.hub.set_speed()

@@ -1,0 +1,315 @@
+"""The kernel's end of the engine: starts the process, sends commands, hands events on.
+
+Sending never waits: a writer thread takes the commands in their order, so that a stopped engine or a full pipe holds up no
+caller. A reader thread calls `on_event`. When the process ends by itself, everything that was sent to it is void,
+`EngineLost` with the cause is its last report, and the next command starts another, after a pause where several ended soon
+after their start. One that lives and does not answer for long is killed (`watchdog`), which has the same result.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from gglib_nb.domain.secrets import redacted, without_tokens
+from gglib_nb.engine.protocol import Command, Configure, StopCheck, StopTransfer, decode_event, encode
+from gglib_nb.engine.reports import (
+    EngineCommand,
+    EngineLost,
+    EngineSilent,
+    ProcessReport,
+    SetConcurrency,
+    StartEverywhere,
+)
+from gglib_nb.engine.watchdog import Watchdog
+from gglib_nb.system import PipeReader, exit_reason, start_detached
+
+# The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
+# the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
+# comes last, for what is installed beside it. The package itself is loaded from its own folder and not looked up on
+# the path: another copy that is installed speaks another protocol, and a kernel may run a checkout.
+_BOOTSTRAP: Final = """
+import os, sys
+package, parent_pid = sys.argv[1:]
+extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+sys.path[:] = [p for p in sys.path if p not in extra] + [p for p in extra if p] + [os.path.dirname(package)]
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location(
+    "gglib_nb", os.path.join(package, "__init__.py"), submodule_search_locations=[package]
+)
+sys.modules["gglib_nb"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["gglib_nb"])
+from gglib_nb.engine.main import main
+main(int(parent_pid))
+"""
+_LOG_LIMIT_BYTES: Final = 256 * 1024
+_WAIT_AFTER_END_S: Final = 5.0
+_WATCH_S: Final = 1.0
+# A look that took so long: this process or the whole machine stood still meanwhile (a suspended laptop, a paused container).
+_OVERSLEPT_S: Final = 3.0
+# A process that ended sooner after its start than this will probably do so again: the next one starts after a pause.
+_SHORT_LIFE_S: Final = 3.0
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 4.0
+# Programs that patch process creation in the kernel (a debugger) rewrite the command lines of Python interpreters. The shell
+# is none, and replaces itself by the interpreter.
+_SHELL: Final = Path("/bin/sh")
+_LOG_TAIL_BYTES: Final = 4096
+_log: Final = logging.getLogger("gglib_nb")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    command: Command | None
+    life: int
+
+
+class EngineClient:
+    """One engine at a time, started on first need. Methods may be called from any thread, unless they say otherwise."""
+
+    def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[ProcessReport], None]) -> None:
+        """Start nothing yet.
+
+        Args:
+            configure: Sent first to every process; a later `Configure` takes its place.
+            log_folder: Where the engine's standard error goes, in a file of limited size.
+            on_event: Called by the reader thread, in the order of events; must not block.
+        """
+        self._configure = configure
+        self._log_folder = log_folder
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._pipe_lock = threading.Lock()
+        self._commands: queue.SimpleQueue[_Sent | None] = queue.SimpleQueue()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._writer: threading.Thread | None = None
+        self._watchdog = Watchdog(time.monotonic())
+        self._life = 0
+        self._short_lives = 0
+        self._started_s = 0.0
+        self._log_size_bytes = 0
+        self._closing = threading.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running engine; None while there is none."""
+        process = self._process
+        return None if process is None else process.pid
+
+    def start(self) -> None:
+        """Have the engine started if it does not run, so that it is ready when the first transfer comes."""
+        self._post(None)
+
+    def send(self, command: EngineCommand) -> None:
+        """Have the command sent; starts the engine if it is needed. Nothing happens after `close`."""
+        if isinstance(command, StartEverywhere):
+            command = command.transfer
+        if not isinstance(command, SetConcurrency):
+            self._post(command)
+
+    def _post(self, command: Command | None) -> None:
+        with self._lock:
+            if self._closing.is_set():
+                return
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_all, name="gglib-engine-writer", daemon=True)
+                self._writer.start()
+            self._commands.put(_Sent(command, self._life))
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End the engine: close its input, wait, then kill it. No `EngineLost` is reported."""
+        deadline_s = time.monotonic() + timeout_s
+        with self._lock:
+            self._closing.set()
+        self._commands.put(None)
+        # A writer that is held up by a stopped engine is freed by the kill below.
+        self._join(self._writer, deadline_s - timeout_s / 2)
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.05, deadline_s - time.monotonic()))
+            if process.poll() is None:
+                process.kill()
+        self._join(self._writer, time.monotonic() + 1)
+        self._join(self._reader, time.monotonic() + 1)
+
+    def abandon(self) -> None:
+        """In a forked child: close our copies of the pipe's ends, so that the engine's input ends with the parent.
+
+        Takes no lock of its own, since the fork may have copied one in its locked state.
+        """
+        process, self._process = self._process, None
+        self._closing.set()
+        if process is not None:
+            process.returncode = 0  # it is not this process's child
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        os.close(stream.fileno())
+
+    @staticmethod
+    def _join(thread: threading.Thread | None, deadline_s: float) -> None:
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _write_all(self) -> None:
+        while (sent := self._commands.get()) is not None:
+            if isinstance(sent.command, Configure):
+                self._configure = sent.command
+            with self._lock:
+                process = self._process
+                is_void = sent.life != self._life or (process is None and self._closing.is_set())
+            if is_void:
+                continue
+            if process is None and not isinstance(sent.command, Configure | StopTransfer | StopCheck):
+                # (For the two, the newest `Configure` is sent at the start, and nothing is there to stop.)
+                process = self._start_with_configure()
+            if process is not None and sent.command is not None:
+                self._put(process, sent.command)
+        if self._process is not None:
+            self._close_input(self._process)
+
+    def _start_with_configure(self) -> subprocess.Popen[bytes] | None:
+        if self._short_lives:
+            self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
+        try:
+            process = self._start()
+        except OSError as error:
+            self._lost(f"it could not be started: {error}")
+            return None
+        self._put(process, self._configure)
+        return process
+
+    def _put(self, process: subprocess.Popen[bytes], command: Command) -> None:
+        self._watchdog.told(command, time.monotonic())
+        data = memoryview(encode(command))
+        # A broken pipe is reported by the reader, which meets the end of the events.
+        with self._pipe_lock, contextlib.suppress(OSError, ValueError):
+            while data and process.stdin is not None:
+                data = data[process.stdin.write(data) or 0 :]
+
+    def _close_input(self, process: subprocess.Popen[bytes]) -> None:
+        with self._pipe_lock, contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        package = str(Path(__file__).resolve().parents[1])
+        command = [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())]
+        if os.access(_SHELL, os.X_OK):
+            command = [str(_SHELL), "-c", 'exec "$0" "$@"', *command]
+        with self._open_log() as log:
+            self._log_size_bytes = log.tell()
+            process = start_detached(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=without_tokens(os.environ),
+            )
+        with self._lock:
+            self._process = process
+            self._started_s = time.monotonic()
+            self._watchdog = Watchdog(self._started_s)
+        self._reader = threading.Thread(target=self._read_all, args=(process,), name="gglib-engine-reader", daemon=True)
+        self._reader.start()
+        return process
+
+    @property
+    def _log_path(self) -> Path:
+        return self._log_folder / "engine.log"
+
+    def _open_log(self) -> BinaryIO:
+        """The log; where its folder cannot be written, downloads continue without one."""
+        with contextlib.suppress(OSError):
+            self._log_folder.mkdir(parents=True, exist_ok=True)
+            path = self._log_path
+            if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
+                path.replace(path.with_name("engine.log.1"))
+            return path.open("ab")
+        return Path(os.devnull).open("wb")
+
+    def _read_all(self, process: subprocess.Popen[bytes]) -> None:
+        reason = ""
+        try:
+            self._read_events(process)
+        except Exception as error:  # noqa: BLE001  # whatever ends the reader is reported, or downloads would freeze
+            reason = f"its reports could not be read ({type(error).__name__}: {error})"
+        try:
+            code = process.wait(_WAIT_AFTER_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # it reports no more, so it is of no use
+            code = process.wait()
+        self._close_input(process)
+        if process.stdout is not None:
+            process.stdout.close()
+        is_short = time.monotonic() - self._started_s < _SHORT_LIFE_S
+        self._short_lives = self._short_lives + 1 if is_short else 0
+        self._lost(reason or self._cause(code))
+
+    def _read_events(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
+        rest, pipe = b"", PipeReader(process.stdout.fileno())
+        while (data := self._read(process, pipe)) != b"":
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                event = decode_event(line)
+                self._watchdog.heard(event, time.monotonic())
+                self._report(event)
+
+    def _read(self, process: subprocess.Popen[bytes], pipe: PipeReader) -> bytes:
+        """What the engine sends next; empty at its end. Meanwhile its silence is watched."""
+        asked_s = time.monotonic()
+        while (data := pipe.read(_WATCH_S)) is None:
+            asked_s, waited_s = time.monotonic(), time.monotonic() - asked_s
+            if waited_s > _OVERSLEPT_S:
+                self._watchdog.overslept(waited_s)
+            now_s = time.monotonic()
+            verdict = self._watchdog.verdict(now_s)
+            if verdict == "dead":
+                process.kill()
+            elif verdict != "well":
+                detail = (
+                    f"{sys.executable} has not started; its log is {self._log_path}" if verdict == "not started" else ""
+                )
+                self._report(EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
+        return data
+
+    def _cause(self, code: int) -> str:
+        """Why the process ended: its status, and what it wrote to its log at the end."""
+        reason = exit_reason(code)
+        if code == -getattr(signal, "SIGKILL", 9):
+            reason += ", as the system does when memory runs out"
+        return reason if not (last := self._last_line()) else f"{reason} ({last})"
+
+    def _last_line(self) -> str:
+        with contextlib.suppress(OSError), self._log_path.open("rb") as log:
+            log.seek(max(self._log_size_bytes, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            lines = log.read().decode(errors="replace").split("\n")
+            return redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
+        return ""
+
+    def _report(self, report: ProcessReport) -> None:
+        """Call foreign code; what goes wrong in it must not end the reader."""
+        try:
+            self._on_event(report)
+        except Exception:  # noqa: BLE001  # as above
+            _log.exception("a report of the download process could not be handled")
+
+    def _lost(self, reason: str) -> None:
+        with self._lock:
+            self._process = None
+            self._life += 1
+            is_closed = self._closing.is_set()
+        if not is_closed:
+            self._report(EngineLost(reason))

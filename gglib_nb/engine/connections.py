@@ -1,0 +1,525 @@
+"""The connections: threads that fetch one request after the other, the engine's pool of them, and one transfer's share.
+
+A `Worker` decides nothing: it fetches what it is given and reports the end as an event. The `Pool` outlives transfers, so
+that a warm connection serves the next model; it keeps the engine's bound and divides it fairly. `Connections` are those of
+one transfer, on its coordinator's thread: measured, replaced, closed. What an error means is in `engine.retry`.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from gglib_nb.domain.http_rules import Origin, origin_of
+from gglib_nb.engine.disk import new_buffer
+from gglib_nb.engine.file import Request
+from gglib_nb.engine.http import Answer, Connection, LineError, Session
+from gglib_nb.engine.pacing import (
+    BUFFER_BYTES,
+    READ_S,
+    Adaptation,
+    ReadLength,
+    Replacement,
+    Speed,
+    TokenBucket,
+    fair_shares,
+)
+from gglib_nb.engine.timeouts import Timeouts
+
+# A thread that waits for the bandwidth limit looks this often, so that a stopped transfer ends soon.
+_LOOK_S: Final = 0.1
+# A connection's rate is that of about the last second, so it says something about its request once all of that second
+# was after the warm-up: before, it is too low, and a request is split that would soon have ended by itself.
+_RATE_S: Final = 1.0
+# Closing a connection in the middle of a request loses what is on its way and the speed it has worked up to, so one
+# whose request ends within this time may end it.
+_SOON_S: Final = 2.0
+# A new connection on a long line is slow at first (TCP's slow start): not measured for so many times what its first byte
+# took beyond what is usual on a short line, seen ten times a second.
+_WARM_UP_ANSWERS: Final = 4.0
+_SHORT_ANSWER_S: Final = 0.15
+# Connections that receive less are starved by each other: a packet may come seconds after the one before.
+_THIN_BYTES_PER_SECOND: Final = 16 * 1024
+# A connection that received a byte within this time is flowing.
+_FLOWING_S: Final = 0.3
+FLOWING_LATELY_S: Final = 1.0
+
+
+class RequestEnded(NamedTuple):
+    """Event: a worker is done with a request.
+
+    Attributes:
+        worker: Its thread.
+        request: What it had to fetch; its `position` says how far it came.
+        error: What went wrong; None when it is complete, or when its rest should be given to another.
+    """
+
+    worker: "Worker"
+    request: Request
+    error: Exception | None
+
+
+class Throttle:
+    """The bandwidth limit, shared by all workers; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._bucket = TokenBucket(None, time.monotonic())
+
+    @property
+    def bytes_per_second(self) -> float | None:
+        """The limit; None is unlimited."""
+        return self._bucket.bytes_per_second
+
+    def set_limit(self, bytes_per_second: float | None) -> None:
+        """Change the limit; workers that wait look again."""
+        with self._changed:
+            self._bucket.set_limit(bytes_per_second, time.monotonic())
+            self._changed.notify_all()
+
+    def pay(self, count: int, stop: threading.Event) -> None:
+        """Wait until `count` bytes more may have passed; returns early when `stop` is set."""
+        with self._changed:
+            ticket = self._bucket.reserve(count, time.monotonic())
+            while not stop.is_set() and (wait_s := self._bucket.wait_s(ticket, time.monotonic())) > 0:
+                self._changed.wait(min(wait_s, _LOOK_S))
+
+
+class Worker:
+    """One connection and its thread.
+
+    Attributes:
+        origin: Where its connection leads; None before the first request.
+        answer_s: What its last request took to the head of the answer, connecting included; None before the first.
+        is_waiting: Waits for the bandwidth limit, so that it does not stall.
+    """
+
+    def __init__(self, pool: "Pool") -> None:
+        """Start the thread; it opens its connection with the first request."""
+        self.origin: Origin | None = None
+        self.answer_s: float | None = None
+        self.is_waiting = False
+        self._pool = pool
+        self._work: queue.SimpleQueue[tuple[Request, Session, queue.SimpleQueue[Any]] | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._session: Session | None = None
+        self._connection: Connection | None = None
+        self._buffer = new_buffer(BUFFER_BYTES)
+        self._length = ReadLength()
+        self._narrowed_to: float | None = None
+        threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
+
+    def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
+        """Fetch this; its end is put into the inbox."""
+        self.origin = origin_of(request.url)
+        self._work.put((request, session, inbox))
+
+    def close(self) -> None:
+        """End the thread and its connection at once; a request under way is reported as broken. The caller revokes it."""
+        self._stop.set()
+        self._work.put(None)
+        if (connection := self._connection) is not None:
+            connection.abort()
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None and not self._stop.is_set():
+            request, session, inbox = work
+            error: Exception | None = None
+            try:
+                self._fetch(request, session)
+            except Exception as raised:  # noqa: BLE001  # the coordinator sorts them, and a bug must reach it too
+                error = raised
+                self._drop_connection()
+            inbox.put(RequestEnded(self, request, error))
+            del work, request, inbox  # an idle worker keeps no file open
+        self._drop_connection()
+        self._buffer.release()
+
+    def _next(self) -> tuple[Request, Session, "queue.SimpleQueue[Any]"] | None:
+        while True:
+            try:
+                return self._work.get(timeout=self._pool.idle_s)
+            except queue.Empty:
+                if self._pool.retire(self):
+                    return None
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = self._narrowed_to = None
+
+    def _fetch(self, request: Request, session: Session) -> None:
+        if self._is_narrowed_in_vain or self._session is not session:
+            self._drop_connection()
+        if self._connection is None:
+            self._session, self._connection = session, Connection(session)
+        position = -1
+        while not request.is_over and request.position > position and not self._stop.is_set():
+            position = request.position  # a server may send less than was asked for
+            asked_s = time.monotonic()
+            answer = self._connection.request(request.url, *request.remote_range)
+            self.answer_s = time.monotonic() - asked_s
+            self._read(self._connection, answer, request)
+            if request.is_whole or self._is_narrowed_in_vain:
+                return
+
+    def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
+        while not request.is_over and not self._is_narrowed_in_vain:
+            self._narrow(connection)
+            length = self._length.length_bytes
+            wanted = length if request.end is None else min(length, request.end - request.position)
+            began_s = time.monotonic()
+            read = answer.readinto if self._length.is_filled else answer.readinto1
+            count = read(self._buffer[: max(1, wanted)])
+            if self._stop.is_set():
+                raise LineError("the connection was closed")
+            if count == 0:
+                if request.end is None:
+                    request.end_here()
+                break
+            self._length.observe(count, time.monotonic() - began_s)
+            request.write(self._buffer[:count])
+            self._pay(count)
+        answer.finish()
+
+    def _narrow(self, connection: Connection) -> None:
+        """Under a bandwidth limit, let neither a read nor the system's buffer run far ahead of it."""
+        limit = self._pool.throttle.bytes_per_second
+        if limit is None:
+            return
+        self._length.limit(limit)
+        if limit != self._narrowed_to:
+            connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
+            self._narrowed_to = limit
+
+    @property
+    def _is_narrowed_in_vain(self) -> bool:
+        """The connection was made slow for a limit that is gone, and cannot be made fast again."""
+        return self._narrowed_to is not None and self._pool.throttle.bytes_per_second is None
+
+    def _pay(self, count: int) -> None:
+        if self._pool.throttle.bytes_per_second is not None:
+            self.is_waiting = True
+            self._pool.throttle.pay(count, self._stop)
+            self.is_waiting = False
+
+
+class Pool:
+    """All workers of the engine; every method may be called from any thread.
+
+    Shares are max-min fair: no transfer gets more than it wants, what one leaves goes to the others. The bound counts every
+    worker, busy or idle, so it holds at every moment; a transfer above its share closes some when it next looks.
+
+    Attributes:
+        throttle: The bandwidth limit.
+        idle_s: For so long an idle worker keeps its connection.
+    """
+
+    def __init__(self, max_workers: int, idle_s: float) -> None:
+        self.throttle = Throttle()
+        self.idle_s = idle_s
+        self._lock = threading.Lock()
+        self._max = max_workers
+        self._wants: dict[int, int] = {}
+        self._idle: list[Worker] = []
+        self._count = 0
+
+    def set_max(self, max_workers: int) -> None:
+        """Change the bound."""
+        with self._lock:
+            self._max = max_workers
+            surplus = [self._idle.pop(0) for _ in range(min(len(self._idle), max(0, self._count - max_workers)))]
+            self._count -= len(surplus)
+        for worker in surplus:
+            worker.close()
+
+    def share(self, attempt: int, want: int) -> int:
+        """State how many workers the attempt wants now; returns how many it may have."""
+        with self._lock:
+            self._wants[attempt] = want
+            return fair_shares(self._wants, self._max)[attempt]
+
+    def acquire(self, url: str) -> Worker | None:
+        """A worker, with a warm connection to the URL's origin if there is one; None where all are busy."""
+        origin = origin_of(url)
+        with self._lock:
+            warm = next((one for one in reversed(self._idle) if one.origin == origin), None)
+            if warm is None and self._count < self._max:
+                self._count += 1
+                return Worker(self)
+            warm = warm or (self._idle[0] if self._idle else None)
+            if warm is not None:
+                self._idle.remove(warm)
+            return warm
+
+    def release(self, worker: Worker) -> None:
+        """The worker is idle."""
+        with self._lock:
+            is_surplus = self._count > self._max
+            if not is_surplus:
+                self._idle.append(worker)
+            else:
+                self._count -= 1
+        if is_surplus:
+            worker.close()
+
+    def discard(self, worker: Worker) -> None:
+        """Close a worker that is not idle; its request, if any, must have been revoked."""
+        with self._lock:
+            self._count -= 1
+        worker.close()
+
+    def retire(self, worker: Worker) -> bool:
+        """An idle worker ends; False where it is about to get a request."""
+        with self._lock:
+            if worker not in self._idle:
+                return False
+            self._idle.remove(worker)
+            self._count -= 1
+            return True
+
+    def forget(self, attempt: int) -> None:
+        """The attempt ended: it wants nothing more."""
+        with self._lock:
+            self._wants.pop(attempt, None)
+
+
+class Tracked:
+    """A worker as the transfer sees it: what it fetches, and how fast.
+
+    Attributes:
+        worker: Its thread.
+        request: What it fetches.
+        opened_s: When the transfer got it.
+        moved_s: When it last received a byte or began.
+        received_bytes: Everything it received.
+        flowing_since_s: When it received its first byte; None before.
+        closes_after_request: Its next request is to be fetched by another.
+    """
+
+    def __init__(self, worker: Worker, request: Request, now_s: float) -> None:
+        self.worker = worker
+        self.request: Request | None = request
+        self.opened_s = self.moved_s = now_s
+        self.received_bytes = 0
+        self.flowing_since_s: float | None = None
+        self.closes_after_request = False
+        self._ended_bytes = 0
+        self._samples: deque[tuple[float, int]] = deque()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its request has received a byte."""
+        return self.request is not None and self.request.position > self.request.start
+
+    def sample(self, now_s: float) -> int:
+        """Take note of what came; returns the bytes since the last time."""
+        received = self._ended_bytes + (0 if self.request is None else self.request.received_bytes)
+        new = received - self.received_bytes
+        if new > 0:
+            self.moved_s = now_s
+            self.flowing_since_s = self.flowing_since_s or now_s
+        self.received_bytes = received
+        self._samples.append((now_s, received))
+        while now_s - self._samples[0][0] > _RATE_S:
+            self._samples.popleft()
+        return new
+
+    def end_request(self) -> None:
+        """Its request is over."""
+        if self.request is not None:
+            self._ended_bytes += self.request.received_bytes
+            self.request = None
+
+    def request_rate(self, now_s: float) -> float | None:
+        """Bytes a second of its request; None while that has received nothing or the connection is new."""
+        speed = self.speed(now_s)
+        return speed.bytes_per_second if self.has_begun and speed.flowing_s >= _RATE_S else None
+
+    def ends_soon(self, now_s: float) -> bool:
+        """Whether its request will end by itself in a moment."""
+        left = None if self.request is None or self.request.end is None else self.request.end - self.request.position
+        return left is not None and left <= self.speed(now_s).bytes_per_second * _SOON_S
+
+    def speed(self, now_s: float) -> Speed:
+        """How fast it is, and since when."""
+        flowing_s = 0.0
+        if self.flowing_since_s is not None:
+            long_s = max(0.0, self.flowing_since_s - self.opened_s - _SHORT_ANSWER_S)
+            flowing_s = max(0.0, now_s - self.flowing_since_s - long_s * _WARM_UP_ANSWERS)
+        if len(self._samples) < 2:
+            return Speed(flowing_s, 0.0)
+        (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
+        return Speed(flowing_s, (last - first) / (last_s - first_s) if last_s > first_s else 0.0)
+
+
+class Connections:
+    """The workers of one transfer, and how many there should be; for its coordinator's thread.
+
+    Attributes:
+        received_bytes: What all of them, also those that are gone, received.
+        moved_s: When any of them last received a byte.
+        share: How many this transfer may have now.
+    """
+
+    def __init__(self, attempt: int, files: int, pool: Pool, inbox: "queue.SimpleQueue[Any]", now_s: float) -> None:
+        self.received_bytes = 0
+        self.moved_s = now_s
+        self._attempt = attempt
+        self._pool = pool
+        self._inbox = inbox
+        self._tracked: list[Tracked] = []
+        self._adaptation = Adaptation(files)
+        self._replacement = Replacement(now_s)
+        self.share = self._adaptation.wanted
+
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(self._tracked)
+
+    @property
+    def busy(self) -> list[Tracked]:
+        """Those with a request."""
+        return [one for one in self._tracked if one.request is not None]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a bandwidth limit."""
+        return self._pool.throttle.bytes_per_second is not None
+
+    @property
+    def can_take(self) -> bool:
+        """Whether one more request could be fetched."""
+        return len(self.busy) < self.share
+
+    @property
+    def answer_s(self) -> float | None:
+        """The shortest time that a request waits for the head of its answer; None before the first answer."""
+        return min((wait_s for one in self._tracked if (wait_s := one.worker.answer_s) is not None), default=None)
+
+    def typical_rate(self, now_s: float) -> float | None:
+        """The median rate of those that receive bytes; None without any."""
+        rates = sorted(rate for one in self.busy if (rate := one.speed(now_s).bytes_per_second) > 0)
+        return rates[len(rates) // 2] if rates else None
+
+    def measure(self, now_s: float, *, is_digest_behind: bool) -> None:
+        """Sample every connection and decide anew how many are wanted."""
+        for one in self._tracked:
+            self._sample(one, now_s)
+        flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self.busy)
+        self._adaptation.observe(now_s, self.received_bytes, flowing, self.is_limited or is_digest_behind)
+
+    def adjust_share(self, *, has_work: bool) -> None:
+        """Ask for as many workers as are wanted, without work for them for one; idle ones above our share are given back."""
+        self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
+        idle = [one for one in self._tracked if one.request is None]
+        for one in idle[: max(0, self._surplus())]:
+            self._tracked.remove(one)
+            self._pool.release(one.worker)
+
+    def assign(self, request: Request, session: Session, now_s: float) -> bool:
+        """Have the request fetched; False where no worker is free."""
+        origin = origin_of(request.url)
+        idle = [one for one in self._tracked if one.request is None]
+        found = next((one for one in idle if one.worker.origin == origin), idle[0] if idle else None)
+        if found is None:
+            worker = self._pool.acquire(request.url) if len(self._tracked) < self.share else None
+            if worker is None:
+                return False
+            found = Tracked(worker, request, now_s)
+            self._tracked.append(found)
+        found.request, found.moved_s = request, now_s
+        found.worker.assign(request, session, self._inbox)
+        return True
+
+    def ended(self, request: Request, now_s: float) -> bool:
+        """A worker is done with a request; False where that was taken away from it before."""
+        found = next((one for one in self._tracked if one.request is request), None)
+        if found is None:
+            return False
+        self._sample(found, now_s)
+        found.end_request()
+        if found.closes_after_request:
+            self._close(found)
+        return True
+
+    def abandon(self, request: Request, now_s: float) -> None:
+        """Take a request away from its worker, which is closed. The caller revokes it."""
+        found = next((one for one in self._tracked if one.request is request), None)
+        if found is not None:
+            self._sample(found, now_s)
+            found.end_request()
+            self._close(found)
+
+    def to_be_closed(self, now_s: float) -> Tracked | None:
+        """A busy connection that should be closed: above our share, or far slower than the best.
+
+        Not one that brings a file as a whole, since that would begin again.
+        """
+        busy = [one for one in self.busy if one.request is not None and not one.request.is_whole]
+        staying = [one for one in busy if not one.closes_after_request]
+        if self._surplus() > len(busy) - len(staying):
+            return min(staying, key=lambda one: one.speed(now_s).bytes_per_second, default=None)
+        begun = [one for one in staying if one.has_begun]  # one that waits for its answer is not slow
+        if self.is_limited or len(begun) < 2:
+            return None
+        speeds = [one.speed(now_s) for one in begun]
+        index = self._replacement.slow_one(now_s, speeds)
+        if index is None:
+            probed = self._replacement.probe(now_s, speeds)
+            if probed is not None:
+                begun[probed].closes_after_request = True
+            return None
+        return begun[index]
+
+    def stalled(self, now_s: float, timeouts: Timeouts) -> list[Request]:
+        """Requests whose connections received nothing for too long and do not wait for the bandwidth limit.
+
+        The first byte of a request may take longer than the next: a CDN may have to fetch the file itself.
+        """
+        return [
+            one.request
+            for one in self.busy
+            if one.request is not None
+            and not one.worker.is_waiting
+            and now_s - one.moved_s > (timeouts.stall_s if one.has_begun else timeouts.answer_s)
+        ]
+
+    def others_receive(self, now_s: float) -> bool:
+        """Whether connections received bytes lately."""
+        return bool(self.busy) and now_s - self.moved_s < FLOWING_LATELY_S
+
+    def refused(self, now_s: float) -> None:
+        """A server wants fewer connections."""
+        flowing = sum(now_s - one.moved_s < FLOWING_LATELY_S and one.has_begun for one in self.busy)
+        if flowing:
+            self._adaptation.refused(now_s, flowing)
+
+    def note_stall(self, now_s: float) -> None:
+        """A connection received nothing for too long: on a line that is thin for all of them, continue with fewer."""
+        rate = sum(one.speed(now_s).bytes_per_second for one in self.busy)
+        if rate < _THIN_BYTES_PER_SECOND * max(1, len(self.busy)):
+            self._adaptation.stalled(now_s)
+
+    def close_all(self) -> None:
+        """The transfer ends: busy workers are closed, idle ones are the pool's again; all requests must have been revoked."""
+        for one in list(self._tracked):
+            if one.request is not None:
+                self._close(one)
+            else:
+                self._tracked.remove(one)
+                self._pool.release(one.worker)
+        self._pool.forget(self._attempt)
+
+    def _close(self, one: Tracked) -> None:
+        self._tracked.remove(one)
+        self._pool.discard(one.worker)
+
+    def _sample(self, one: Tracked, now_s: float) -> None:
+        if (new := one.sample(now_s)) > 0:
+            self.received_bytes += new
+            self.moved_s = now_s
+
+    def _surplus(self) -> int:
+        return len(self._tracked) - self.share

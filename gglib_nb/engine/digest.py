@@ -1,0 +1,295 @@
+"""SHA-256 that follows the bytes while they arrive, and of files that are on the disk.
+
+`FrontDigest` hashes a file from its first byte on, in order, with a digest for every part of it (a file joined of raw splits
+has several parts, any other one). `Hasher` feeds it from two kinds of threads, each under its lock: a connection that has
+just written the bytes at the front hashes them from its buffer, while it holds the lock of its request, so that bytes of a
+request that was taken away are never hashed; and its own thread reads again what arrived out of order or in an earlier run.
+Both hash bytes that are already written, in order, each once. The coordinator never waits for the digest.
+"""
+
+import errno
+import hashlib
+import os
+import queue
+import stat
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
+from gglib_nb.domain.library import CheckedFile, FileVerdict
+from gglib_nb.engine.disk import new_buffer
+from gglib_nb.engine.pieces import MIB, Range
+from gglib_nb.engine.protocol import FileToCheck
+from gglib_nb.system import drop_cached, read_at, read_into
+
+# A connection that is so little ahead of the front reads the gap again and continues at the front.
+_TAKE_OVER_BYTES: Final = 4 * MIB
+_DROP_BYTES: Final = 64 * MIB
+
+
+class FrontDigest:
+    """Digests of consecutive parts and of the whole; not thread-safe.
+
+    Attributes:
+        front: Everything before this offset is hashed.
+        digests: SHA-256 of the parts that the front has passed, in hexadecimal.
+    """
+
+    def __init__(self, parts: Sequence[Range]) -> None:
+        """Start at byte 0.
+
+        Args:
+            parts: Where each begins and ends; the first at 0, each at the end of the one before. The last end
+                may be beyond what will come where the length is unknown, until `close_at`.
+        """
+        self.front = 0
+        self.digests: list[str] = []
+        self._starts = [start for start, _ in parts]
+        self._ends = [end for _, end in parts]
+        self._part = hashlib.sha256()
+        self._whole = hashlib.sha256()
+        self._whole_before = [self._whole.copy()]
+        self._blocks: BlockDigests | None = BlockDigests()
+        self._end_empty_parts()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part has its digest."""
+        return len(self.digests) == len(self._ends)
+
+    @property
+    def whole(self) -> str:
+        """SHA-256 of everything before the front, in hexadecimal."""
+        return (self._whole if len(self._ends) > 1 else self._part).hexdigest()
+
+    @property
+    def block_digests(self) -> str:
+        """Short digests of every block before the front, in hexadecimal; empty where they were lost by a rewind."""
+        return "" if self._blocks is None else self._blocks.digest().hex()
+
+    def feed(self, data: memoryview) -> None:
+        """Hash the bytes at the front."""
+        while len(data) > 0 and not self.is_complete:
+            piece = data[: self._ends[len(self.digests)] - self.front]
+            self._part.update(piece)
+            if len(self._ends) > 1:
+                self._whole.update(piece)
+            if self._blocks is not None:
+                self._blocks.feed(piece)
+            self.front += len(piece)
+            data = data[len(piece) :]
+            self._end_empty_parts()
+
+    def close_at(self, end: int) -> None:
+        """The last part turned out to end here, where the front is."""
+        self._ends[-1] = end
+        self._end_empty_parts()
+
+    def rewind(self, part: int) -> None:
+        """Forget this part and those after it: its bytes were wrong and come again."""
+        if part > len(self.digests) or self.front == self._starts[part]:
+            return
+        del self.digests[part:]
+        del self._whole_before[part + 1 :]
+        self.front = self._starts[part]
+        self._whole = self._whole_before[part].copy()
+        self._part = hashlib.sha256()
+        if self._blocks is not None and not self._blocks.rewind(self.front):
+            self._blocks = None  # a part of raw splits begins anywhere
+
+    def _end_empty_parts(self) -> None:
+        while not self.is_complete and self.front == self._ends[len(self.digests)]:
+            self.digests.append(self._part.hexdigest())
+            if not self.is_complete:
+                self._whole_before.append(self._whole.copy())
+                self._part = hashlib.sha256()
+
+
+class Hasher:
+    """Hashes one partial file while it grows.
+
+    Attributes:
+        digest: Read by any thread; fed only here.
+        error: Why it could not be continued; None while all is well.
+    """
+
+    def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]", news: object) -> None:
+        """Start the thread.
+
+        Args:
+            fd: The partial file, open for reading until `stop` has returned.
+            digest: At the front where to begin.
+            inbox: Gets `news` when a part has its digest, or something is wrong.
+            news: An event.
+        """
+        self.digest = digest
+        self.error: Exception | None = None
+        self._fd = fd
+        self._inbox = inbox
+        self._news = news
+        self._lock = threading.Lock()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reach = 0
+        self._is_stopped = False
+        threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
+
+    def allow(self, reach: int) -> None:
+        """Everything before this offset is written; called by the coordinator."""
+        if reach > self._reach:
+            self._reach = reach
+            self._wake.put(None)
+
+    @property
+    def behind_bytes(self) -> int:
+        """How much is written without a gap and not hashed yet."""
+        return self._reach - self.digest.front
+
+    def offer(self, start: int, offset: int, view: memoryview) -> None:
+        """Hash bytes that were just written, if they are at the front. The caller holds the lock of its request.
+
+        It never waits for the hasher's thread.
+
+        Args:
+            start: Everything from here to `offset` was written by the same request.
+            offset: Where the bytes are.
+            view: The bytes.
+        """
+        front = self.digest.front
+        if not start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
+            return
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if not self._is_stopped and start <= self.digest.front <= offset:
+                if self.digest.front < offset:
+                    self._feed(memoryview(read_at(self._fd, offset - self.digest.front, self.digest.front)))
+                if self.digest.front == offset:
+                    self._feed(view)
+        except Exception as error:  # noqa: BLE001  # it must reach the coordinator, which would wait for the digest for ever
+            self._failed(error)
+        finally:
+            self._lock.release()
+
+    def rewind(self, part: int, reach: int) -> None:
+        """Hash this part and what follows again; `reach` is what is still right."""
+        with self._lock:
+            self.digest.rewind(part)
+            self._reach = self.digest.front
+        self.allow(reach)
+
+    def close_at(self, end: int) -> None:
+        """The file turned out to end here."""
+        with self._lock:
+            self.digest.close_at(end)
+        self._inbox.put(self._news)
+
+    def stop(self) -> None:
+        """Hash no more; when it returns, the file is not read any more."""
+        self._is_stopped = True
+        self._wake.put(None)
+        with self._lock:  # a thread that hashes has ended with its bytes
+            pass
+
+    def _run(self) -> None:
+        try:
+            buffer = new_buffer(MIB)
+            while not self._is_stopped:
+                self._wake.get()
+                while self._read_again(buffer):
+                    pass
+        except Exception as error:  # noqa: BLE001  # as in `offer`
+            self._failed(error)
+
+    def _read_again(self, buffer: memoryview) -> bool:
+        """Hash one buffer from the disk; False where nothing is left that may be read."""
+        with self._lock:
+            wanted = min(len(buffer), self._reach - self.digest.front)
+            if self._is_stopped or wanted <= 0 or self.digest.is_complete:
+                return False
+            count = read_into(self._fd, buffer[:wanted], self.digest.front)
+            if count == 0:
+                raise OSError(errno.EIO, "another program cut the partial file short")
+            self._feed(buffer[:count])
+            return True
+
+    def _feed(self, view: memoryview) -> None:
+        parts = len(self.digest.digests)
+        self.digest.feed(view)
+        if len(self.digest.digests) != parts:
+            self._inbox.put(self._news)
+
+    def _failed(self, error: Exception) -> None:
+        self.error = error
+        self._inbox.put(self._news)
+
+
+# --- Files on the disk ------------------------------------------------------------------------------------------------
+
+
+def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
+    """Hash a file and compare it with what it should be. Changes nothing.
+
+    Reads from the disk and not from what the system has cached of it, since a verification is about the disk; and leaves that
+    cache as it was, since it is needed for the model that is being used.
+
+    Args:
+        file: Where it is and what it should be.
+        on_read: Called with the number of bytes read of it so far.
+        stop: Ends it.
+
+    Returns:
+        None where it was stopped.
+    """
+    try:
+        if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would wait
+            return CheckedFile(file.path, "unreadable", reason="it is no file")
+        with Path(file.path).open("rb", buffering=0) as opened:
+            return _check(file, opened.fileno(), on_read, stop)
+    except FileNotFoundError:
+        return CheckedFile(file.path, "missing")
+    except OSError as error:
+        return CheckedFile(file.path, "unreadable", reason=error.strerror or str(error))
+
+
+def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
+    before = os.fstat(fd)
+    digest = FrontDigest([(0, before.st_size)])
+    if not _hash(fd, digest, on_read, stop):
+        return None
+    after = os.fstat(fd)
+    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    seen = CheckedFile(file.path, "changed", size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
+    if not is_same or not digest.is_complete:
+        return seen
+    if file.sha256 in (None, digest.whole):
+        verdict: FileVerdict = "unstated" if file.sha256 is None else "right"
+        return replace(seen, verdict=verdict, sha256=digest.whole, block_digests=digest.block_digests)
+    return replace(seen, verdict="wrong", sha256=digest.whole, wrong_ranges=_wrong(file, digest))
+
+
+def _wrong(file: FileToCheck, digest: FrontDigest) -> tuple[Range, ...]:
+    if not file.block_digests:
+        return ()
+    return wrong_ranges(bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests), file.size_bytes)
+
+
+def _hash(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
+    """Feed the digest; False where it was stopped."""
+    buffer, dropped = new_buffer(MIB), 0
+    drop_cached(fd, 0, 0)
+    while not stop.is_set():
+        count = read_into(fd, buffer, digest.front)
+        if count == 0:
+            drop_cached(fd, dropped, 0)
+            return True
+        digest.feed(buffer[:count])
+        on_read(digest.front)
+        if digest.is_complete:
+            return True
+        if digest.front - dropped >= _DROP_BYTES:
+            drop_cached(fd, dropped, digest.front - dropped)
+            dropped = digest.front
+    return False

@@ -1,0 +1,365 @@
+"""The disk: the files beside a target, what errors of the filesystem mean, and the space that all downloads will take.
+
+Everything that is opened beside a target is opened here: a link in its place is refused, since in a shared folder another
+user may have put it there, and what is read is a regular file of at most 1 MiB, since anything else may never end.
+What POSIX alone has is in `gglib_nb.system`.
+"""
+
+import contextlib
+import errno
+import hashlib
+import mmap
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gglib_nb.domain import units
+from gglib_nb.errors import DiskFullError, StorageError, TransferError
+from gglib_nb.system import (
+    allocated_bytes,
+    existing_folder,
+    free_bytes,
+    is_link,
+    open_file,
+    read_at,
+    user_id,
+    write_at,
+)
+from gglib_nb.system import (
+    sync_data as sync_to_disk,
+)
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
+_MOST_READ_BYTES: Final = 1024 * 1024
+# A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
+_LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
+# Whatever a process creates for a moment is older than this only if the process was killed.
+_ABANDONED_S: Final = 60.0
+
+
+# --- The files beside a target ----------------------------------------------------------------------------------------
+
+
+def part_path(target: Path) -> Path:
+    """The partial file of a target."""
+    return _beside(target, ".part")
+
+
+def journal_path(target: Path) -> Path:
+    """The journal of its partial file."""
+    return _beside(target, ".part.journal")
+
+
+def lease_path(target: Path) -> Path:
+    """The lease of its partial file."""
+    return _beside(target, ".part.lease")
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    name = os.fsencode(target.name)
+    if len(name) <= _LONGEST_STEM_BYTES:
+        return target.with_name(target.name + suffix)
+    mark = f"~{hashlib.sha256(name).hexdigest()[:16]}"
+    stem = name[: _LONGEST_STEM_BYTES - len(mark)].decode(errors="ignore")
+    return target.with_name(f"{stem}{mark}{suffix}")
+
+
+def delete_partial(target: Path) -> None:
+    """Delete what a partial download of the target left; the target itself stays. The caller has the lease."""
+    for path in (part_path(target), journal_path(target), *_transient(target, 0.0), lease_path(target)):
+        path.unlink(missing_ok=True)
+
+
+def rescue_renamed(target: Path) -> None:
+    """Give a partial file back its name where a process was killed in the middle of its last rename, and clean up after it.
+
+    The caller has the lease.
+    """
+    part, prefix = part_path(target), part_path(target).name + "."
+    for path in _transient(target, 0.0):
+        if len(path.name) == len(prefix) + 16 and not os.path.lexists(part):
+            path.rename(part)
+    for path in _transient(target, _ABANDONED_S):
+        path.unlink(missing_ok=True)
+
+
+def _transient(target: Path, older_than_s: float) -> list[Path]:
+    """Private names of the partial file and of its lease, which processes were killed with."""
+    prefixes = tuple(f"{path.name}." for path in (part_path(target), lease_path(target)))
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(target.parent):
+            prefix, _, owner = entry.name.rpartition(".")
+            is_one = f"{prefix}." in prefixes and len(owner) == 16 and not owner.strip("0123456789abcdef")
+            if is_one and time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_than_s:
+                found.append(Path(entry.path))
+    return found
+
+
+def open_beside(path: Path, flags: int) -> int:
+    """Open one of these files, never what a link in its place leads to; returns its descriptor.
+
+    Raises:
+        StorageError: There is a link.
+        OSError: It cannot be opened.
+    """
+    try:
+        return open_file(path, flags, follow_links=False)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise StorageError(f"{path} is a link, and is not followed; delete it, then retry.") from error
+
+
+def create_beside(path: Path) -> int:
+    """Create one of these files anew, in the place of what was there; returns its descriptor.
+
+    The file is always another one: a process that still has the old one open writes to what nobody reads any more.
+
+    Raises:
+        StorageError: There is a link.
+        OSError: The folder cannot be written.
+    """
+    try:
+        if is_link(path.lstat()):
+            raise StorageError(f"{path} is a link, and is not followed; delete it, then retry.")
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    return open_beside(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+
+
+def open_regular(path: Path) -> int:
+    """Open a regular file to read it, whose descriptor the caller closes. Never blocks: a pipe is refused.
+
+    Raises:
+        OSError: It cannot be opened, or is something else.
+    """
+    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return fd
+
+
+def read_small(path: Path) -> bytes | None:
+    """The content of a small regular file; None without one, or where it cannot be read. Follows no link and never blocks."""
+    try:
+        fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=False)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_READ_BYTES:
+            return None
+        return read_at(fd, _MOST_READ_BYTES, 0)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """The `stat` of a path; None where there is nothing, or it cannot be looked at (a dead mount, no permission)."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the path leads to this open file; False where that cannot be seen."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except OSError:
+        return False
+
+
+def check_way(target: Path) -> None:
+    """Refuse a place that is reached through another user's link.
+
+    The user's own links are followed, root's, and those of a folder's owner, who could move the folder as well. (The rule of
+    Linux' `protected_symlinks`.) A models folder that others may write to would else let them choose where files go.
+
+    Raises:
+        StorageError: There is such a link on the way to the target's folder, or a link that leads nowhere.
+    """
+    me = user_id()
+    for folder in target.parents:
+        try:
+            found = folder.lstat()
+            is_trusted = me is None or found.st_uid in {me, 0, folder.parent.lstat().st_uid}
+        except OSError:
+            continue  # not there yet; creating it reports the error
+        if is_link(found) and not is_trusted:
+            raise StorageError(f"{folder} is a link of another user, and is not followed; move it away, then retry.")
+        if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
+            raise StorageError(f"{folder} is a link that leads nowhere; repair or delete it, then retry.")
+
+
+# --- Reading, writing, syncing ----------------------------------------------------------------------------------------
+
+
+def new_buffer(size_bytes: int) -> memoryview:
+    """Memory to read into, which goes back to the system with the last reference to it.
+
+    Not a `bytearray`: once glibc has freed one of a megabyte it takes the next ones from its threads' arenas and keeps them. After
+    a minute of broken connections 103 MB stayed resident in an idle engine, against 49.
+    """
+    return memoryview(mmap.mmap(-1, size_bytes, access=mmap.ACCESS_COPY))
+
+
+def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """Write all of it at this offset.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    view = memoryview(data)
+    while view:
+        count = write_at(fd, view, offset)
+        offset += count
+        view = view[count:]
+
+
+def sync_data(fd: int) -> None:
+    """Bring a file's bytes to the disk, where the mount can do that.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    try:
+        sync_to_disk(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def syncer_of(fd: int) -> Callable[[], None]:
+    """A function that syncs what the file contains now; it has a descriptor of its own and must be called once."""
+    own = os.dup(fd)
+
+    def sync() -> None:
+        try:
+            sync_data(own)
+        finally:
+            os.close(own)
+
+    return sync
+
+
+def storage_error(error: OSError, path: Path) -> TransferError:
+    """What a failed write means: a full disk, or something that a person has to look at."""
+    if error.errno in _FULL:
+        return disk_full(path.parent, None, room(path.parent))
+    if error.errno == errno.EFBIG:
+        return StorageError(
+            f"The disk of {path.parent} takes no file of that size (FAT ends at 4 GB); move the models folder, then retry."
+        )
+    at = error.filename or path
+    if error.errno in _NO_RANDOM_WRITES:
+        return StorageError(
+            f"The disk of {path.parent} writes files only from start to end ({error.strerror}); "
+            "choose another models folder, then retry."
+        )
+    return StorageError(f"{at} cannot be written: {error.strerror or error}. Look at the folder, then retry.")
+
+
+# --- Space ------------------------------------------------------------------------------------------------------------
+
+
+def room(folder: Path) -> int | None:
+    """What this user may still write on the filesystem of a folder, which need not exist; None where it does not say."""
+    try:
+        return free_bytes(folder)
+    except OSError:
+        return None
+
+
+def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
+    """The error that says what is missing."""
+    needed = "" if needed_bytes is None else f" {units.size(needed_bytes)} more are needed"
+    left = "" if left_bytes is None else f", {units.size(left_bytes)} are free"
+    detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
+    return DiskFullError(
+        f"The disk of {folder} is full{detail}. Make room, then retry; what is there is kept.",
+        needed_bytes=needed_bytes,
+        free_bytes=left_bytes,
+    )
+
+
+class Reservation(NamedTuple):
+    """One file that will be written.
+
+    Attributes:
+        target: Its final path.
+        size_bytes: Its size.
+        may_be_there: A file of that size at the target is taken for it, so that nothing more is written.
+    """
+
+    target: Path
+    size_bytes: int
+    may_be_there: bool = True
+
+    @property
+    def device(self) -> int | None:
+        """The filesystem it will be on; None unknown."""
+        found = status_of(existing_folder(self.target.parent))
+        return None if found is None else found.st_dev
+
+    @property
+    def missing_bytes(self) -> int:
+        """What it will still take: what its partial file has allocated is gone from the free space already."""
+        found = status_of(self.target) if self.may_be_there else None
+        if found is not None and found.st_size == self.size_bytes:
+            return 0
+        return max(0, self.size_bytes - allocated_bytes(part_path(self.target)))
+
+
+class DiskSpace:
+    """The reservations of all transfers; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reservations: dict[int, tuple[Reservation, ...]] = {}
+
+    def reserve(self, attempt: int, reservations: Iterable[Reservation]) -> None:
+        """State what the attempt will still write, in the place of what it stated before.
+
+        Raises:
+            DiskFullError: That does not fit beside what the others will write.
+        """
+        own = tuple(reservations)
+        with self._lock:
+            self._reservations[attempt] = own
+            by_device: dict[int | None, list[Reservation]] = {}
+            for reservation in own:
+                by_device.setdefault(reservation.device, []).append(reservation)
+            for device, mine in by_device.items():
+                self._check(attempt, device, mine)
+
+    def release(self, attempt: int) -> None:
+        """The attempt ended."""
+        with self._lock:
+            self._reservations.pop(attempt, None)
+
+    def _check(self, attempt: int, device: int | None, mine: list[Reservation]) -> None:
+        free = room(mine[0].target.parent)
+        if free is None:
+            return
+        others = sum(
+            reservation.missing_bytes
+            for other, reservations in self._reservations.items()
+            if other != attempt
+            for reservation in reservations
+            if reservation.device == device
+        )
+        needed, left = sum(reservation.missing_bytes for reservation in mine), max(0, free - others)
+        if needed > left:
+            raise disk_full(mine[0].target.parent, needed, left)

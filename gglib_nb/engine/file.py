@@ -1,0 +1,708 @@
+"""One file on the disk that a transfer is about: the only owner of its state.
+
+`DownloadFile` has the remote parts, where their bytes are, which bytes are on the disk (`pieces`), which are being fetched
+by which `Request`, the lease, and how much of it is proven right; the coordinator's thread is the only one that uses it. A
+`Request` is a run of pieces that one connection fetches: it writes and hashes under its lock, only while it is not revoked
+and only up to its end, which the coordinator may pull in. So no byte is written by two connections, and after `revoke` has
+returned nothing of it is written or hashed any more.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from gglib_nb.domain.download import BAR_STEPS, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.transitions import TransitionTable
+from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
+from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.lease import Lease, SeenLease
+from gglib_nb.engine.pacing import Running, window_bytes
+from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
+from gglib_nb.engine.protocol import FileProgress, StartTransfer
+from gglib_nb.engine.resolve import FileAddress, Remote
+from gglib_nb.engine.retry import Troubles
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from gglib_nb.engine.local import TargetCheck
+    from gglib_nb.engine.reuse import DonorFile, Step, TensorComparison, TensorCopy
+
+_SYNC_BYTES: Final = 256 * MIB
+_SYNC_S: Final = 5.0
+# A header with a vocabulary has some megabytes; each look costs the reading of what has arrived of it.
+FIRST_LOOK_BYTES: Final = 256 * 1024
+
+
+class Stage(StrEnum):
+    """Where a file is."""
+
+    PENDING = "pending"
+    CHECKING = "checking"
+    COMPARING = "comparing"
+    FETCHING = "fetching"
+    FINALIZING = "finalizing"
+    DONE = "done"
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether its partial file takes bytes from connections; while comparing only those that are compared."""
+        return self in (Stage.COMPARING, Stage.FETCHING)
+
+
+class Cause(StrEnum):
+    """Why a file changes its stage."""
+
+    OPENED = "its turn"
+    FOUND = "there already, or linked"
+    LEASED = "not there, lease acquired"
+    HAS_DONORS = "not there, lease acquired, files with like tensors here"
+    COMPARED = "known what can be copied"
+    LEASE_LOST = "lease lost to another process"
+    VERIFIED = "every digest right"
+    RENAMED = "renamed"
+
+
+_S = Stage
+
+TRANSITIONS: Final[TransitionTable[Stage, Cause]] = TransitionTable(
+    "target",
+    first=_S.PENDING,
+    steps={
+        (_S.PENDING, Cause.OPENED): _S.CHECKING,
+        (_S.CHECKING, Cause.FOUND): _S.DONE,
+        (_S.CHECKING, Cause.LEASED): _S.FETCHING,
+        (_S.CHECKING, Cause.HAS_DONORS): _S.COMPARING,
+        (_S.COMPARING, Cause.COMPARED): _S.FETCHING,
+        # Another process writes the file now: wait for it as at the beginning, and find it there or continue.
+        (_S.COMPARING, Cause.LEASE_LOST): _S.CHECKING,
+        (_S.FETCHING, Cause.LEASE_LOST): _S.CHECKING,
+        (_S.FETCHING, Cause.VERIFIED): _S.FINALIZING,
+        (_S.FINALIZING, Cause.LEASE_LOST): _S.CHECKING,
+        (_S.FINALIZING, Cause.RENAMED): _S.DONE,
+    },
+)
+
+
+class Part:
+    """One remote file; most files on the disk have one, a joined byte split has several.
+
+    Attributes:
+        planned: As commanded.
+        address: Its name on the hub.
+        start: Where it begins in the file on the disk.
+        end: Where it ends there; None where its size is unknown.
+        remote: Where its bytes are; None where that has to be asked (again).
+        is_resolving: The hub is being asked.
+        is_asked: The hub has answered once, so that its digest is as known as it can be.
+        is_whole: The server sends the whole only.
+        sha256: What it must hash to, as far as the hub has said; None where it does not state it.
+        wrong_sha256: What it hashed to when that was wrong.
+        is_refetched: It was wrong once.
+        troubles: What failed since its last new byte.
+    """
+
+    def __init__(self, planned: PlannedFile, address: FileAddress, timeouts: Timeouts) -> None:
+        self.planned = planned
+        self.address = address
+        self.start = planned.offset_bytes
+        self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
+        self.remote: Remote | None = None
+        self.is_resolving = False
+        self.is_asked = False
+        self.is_whole = False
+        self.is_refetched = False
+        self.troubles = Troubles(address.asked, timeouts)
+        self.sha256 = planned.sha256
+        self._is_guessed = False
+        self.wrong_sha256: str | None = None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Its size; None unknown."""
+        return None if self.end is None else self.end - self.start
+
+    @property
+    def known(self) -> PlannedFile:
+        """What was planned, with what the hub has said since."""
+        return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
+
+    def resolved(self, remote: Remote) -> None:
+        """The hub has said where its bytes are, and perhaps how many."""
+        self.remote = remote
+        self.is_asked = True
+        if self.sha256 is None and remote.sha256 is not None:
+            self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256
+        if self.end is None and remote.size_bytes is not None:
+            self.end = self.start + remote.size_bytes
+        self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
+
+    def is_right(self, actual: str) -> bool:
+        """Whether these are its bytes, by their SHA-256.
+
+        A digest that was only guessed (an `ETag` of a mirror) proves nothing against bytes that came twice in the same form:
+        then none is known.
+        """
+        if self._is_guessed and actual == self.wrong_sha256:
+            self.sha256 = None
+        self.wrong_sha256 = None if self.sha256 in (None, actual) else actual
+        return self.wrong_sha256 is None
+
+
+class Request:
+    """A run of pieces that a connection fetches. The connection's thread moves `position`, the coordinator `end`.
+
+    Attributes:
+        file: Which file it is for.
+        part: Which part of it.
+        url: Serves the bytes.
+        is_whole: The whole part is asked for, without a range.
+        start: First byte, in the file.
+        position: Next byte to be written.
+        end: One past the last byte; None where unknown.
+    """
+
+    def __init__(
+        self, file: "DownloadFile", opened: PartialFile, part: Part, url: str, start: int, end: int | None
+    ) -> None:
+        self.file = file
+        self.part = part
+        self.url = url
+        self.is_whole = part.is_whole
+        self.start = start
+        self.position = start
+        self.end = end
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._is_revoked = False
+
+    @property
+    def remote_range(self) -> tuple[int, int | None, int | None]:
+        """What to ask the server for: start, end (None: the whole) and the size of the remote file."""
+        offset = self.part.start
+        end = None if self.end is None or self.is_whole else self.end - offset
+        return self.position - offset, end, self.part.size_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """What it has brought."""
+        return self.position - self.start
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to fetch."""
+        return self._is_revoked or self.position == self.end
+
+    def write(self, view: memoryview) -> None:
+        """Write and hash the next bytes; what is beyond the end is dropped. Called by the connection's thread.
+
+        Raises:
+            LeaseLostError: The file may belong to another process.
+            TransferError: The bytes cannot be written.
+        """
+        with self._lock:
+            if self._is_revoked:
+                return
+            if self.end is not None:
+                view = view[: self.end - self.position]
+            at = self.position
+            try:
+                self._opened.write(at, view)
+            except OSError as error:
+                raise storage_error(error, self._opened.path) from error
+            self._opened.hasher.offer(self.start, at, view)
+            self.position = at + len(view)
+
+    def cut(self, end: int) -> bool:
+        """Pull the end in; False where the connection is beyond it already. Called by the coordinator."""
+        with self._lock:
+            if self._is_revoked or self.position > end:
+                return False
+            self.end = end
+            return True
+
+    def end_here(self) -> None:
+        """The body of unknown length is at its end. Called by the connection's thread."""
+        with self._lock:
+            self.end = self.position
+
+    def revoke(self) -> None:
+        """Nothing is written or hashed any more once this has returned. Called by the coordinator."""
+        with self._lock:
+            self._is_revoked = True
+
+
+class DownloadFile:
+    """One file on the disk.
+
+    Attributes:
+        path: Its final path.
+        parts: Its remote files in order.
+        indexes: Their places in the command's list.
+        check: What is looked at before the first byte; None while pending.
+        opened: Its partial file while fetching and finalizing.
+        requests: Under way.
+        stored: Set when done.
+        is_linked: It was linked from elsewhere on this machine.
+        proven_parts: How many parts hashed right.
+        is_opening: Its partial file is being opened.
+        facts: What its GGUF header says; None until it was read.
+        next_look_bytes: It is read once so much has arrived; None while that is under way.
+        wanted_first: While comparing, the only bytes that are fetched, in order.
+        comparison: What finds out which tensors are here already; None where nothing is compared.
+        next_step: Its next step, once the bytes are there; None while one is under way.
+        copy: Tensors are being copied into it; None before and after.
+        donors: Files of this machine that may have some of its tensors.
+    """
+
+    def __init__(
+        self, files: list[tuple[int, PlannedFile]], address: Callable[[str], FileAddress], timeouts: Timeouts
+    ) -> None:
+        self.indexes = [index for index, _ in files]
+        self.parts = [Part(planned, address(planned.path_in_repo), timeouts) for _, planned in files]
+        self.path = Path(files[0][1].target)
+        self.check: TargetCheck | None = None
+        self.opened: PartialFile | None = None
+        self.requests: list[Request] = []
+        self.stored: StoredFile | None = None
+        self.is_linked = False
+        self.proven_parts = 0
+        self.is_opening = False
+        self.facts: dict[str, str | int | float | bool | None] | None = None
+        self.next_look_bytes: int | None = FIRST_LOOK_BYTES
+        self.wanted_first: list[Range] = []
+        self.comparison: TensorComparison | None = None
+        self.next_step: Step | None = None
+        self.copy: TensorCopy | None = None
+        self.donors: tuple[DonorFile, ...] = ()
+        self._stage = Stage.PENDING
+        self._left = RangeSet()
+        self._seen_lease: SeenLease | None = None
+        self._syncing_bytes: int | None = None
+        self._synced_s = 0.0
+
+    # Where it is -----------------------------------------------------------------------------------------------------
+
+    @property
+    def stage(self) -> Stage:
+        """Where it is; `advance` changes it."""
+        return self._stage
+
+    def advance(self, cause: Cause) -> None:
+        """Go to the stage that the table names."""
+        self._stage = TRANSITIONS.following(self._stage, cause)
+
+    @property
+    def lease(self) -> Lease | None:
+        """Its lease once this process has acquired it; None before."""
+        return self.check.lease if self.check is not None and self.check.has_lease else None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Of the whole; None unknown."""
+        return self.parts[-1].end
+
+    @property
+    def identities(self) -> tuple[PartIdentity, ...]:
+        """What its journal says it is."""
+        return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.commit_sha) for part in self.parts)
+
+    @property
+    def needs_digest(self) -> bool:
+        """Whether the hub should be asked for a digest before any file here is taken for it."""
+        return any(part.sha256 is None and not part.is_asked for part in self.parts)
+
+    def scan(self, *, is_replaced: bool) -> None:
+        """See what earlier runs left, so that its bytes count before it is this file's turn.
+
+        Args:
+            is_replaced: A file that is at the target is not the one that is wanted.
+        """
+        self._seen_lease = SeenLease.of(self.path)
+        size = self.size_bytes
+        if size is None:
+            return
+        found = None if is_replaced else status_of(self.path)
+        if found is not None and found.st_size == size:
+            self._left.add(0, size)
+            return
+        state = Journal.read(journal_path(self.path))
+        if state is not None and state.parts == self.identities and status_of(part_path(self.path)) is not None:
+            self._left = state.done
+
+    def take_seen_lease(self) -> SeenLease | None:
+        """What `scan` saw of its lease, once: all files of an attempt are watched from its beginning."""
+        seen, self._seen_lease = self._seen_lease, None
+        return seen
+
+    # Its bytes -------------------------------------------------------------------------------------------------------
+
+    @property
+    def pieces(self) -> Pieces:
+        """The states of its bytes, while it is open."""
+        assert self.opened is not None  # noqa: S101  # the caller's promise
+        return self.opened.pieces
+
+    @property
+    def downloaded_bytes(self) -> int:
+        """Its bytes on the disk."""
+        return self._left.total_bytes if self.opened is None else self.pieces.present_bytes
+
+    @property
+    def absent_bytes(self) -> int:
+        """What has to come before it can be verified; 0 where the size is unknown."""
+        if self._stage in (Stage.FINALIZING, Stage.DONE):
+            return 0
+        return max(0, (self.size_bytes or 0) - (0 if self.opened is None else self.pieces.present_bytes))
+
+    @property
+    def unassigned_bytes(self) -> int:
+        """What neither is on the disk nor is being fetched or copied; 0 where the size is unknown."""
+        if self.opened is None:
+            return self.absent_bytes
+        return 0 if self.size_bytes is None or not self._stage.is_fetching else self.pieces.missing_bytes
+
+    @property
+    def has_all_bytes(self) -> bool:
+        """Whether every byte is on the disk."""
+        return self.opened is not None and self.size_bytes is not None and self.pieces.is_complete
+
+    @property
+    def reused(self) -> tuple[int, tuple[str, ...]]:
+        """How many bytes were copied from files of this machine, in this run or an earlier one, and their names."""
+        if self.opened is not None:
+            count = self.pieces.copied_bytes
+            return count, self.opened.donors if count else ()
+        return (0, ()) if self.stored is None else (self.stored.reused_bytes, self.stored.reused_from)
+
+    @property
+    def will_have_requests(self) -> bool:
+        """Whether it will have something to fetch as soon as it is checked or the hub has answered."""
+        is_opening = self._stage in (Stage.PENDING, Stage.CHECKING, Stage.COMPARING) or self.is_opening
+        return is_opening or (self._stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
+
+    def take_opened(self, opened: PartialFile, now_s: float) -> None:
+        """Its partial file is open."""
+        self.opened, self._synced_s = opened, now_s
+
+    def settle(self) -> None:
+        """Take note of what connections and the copying have written, and let the digest follow."""
+        if self.opened is None:
+            return
+        for request in self.requests:
+            self.pieces.settle(request.start, request.position)
+        if self.copy is not None and (written := self.copy.take_written()):
+            for start, end in written:
+                self.pieces.settle(start, end, is_copied=True)
+            self.opened.came_from(self.copy.names)
+        hasher = self.opened.hasher
+        hasher.allow(self.pieces.reach(hasher.digest.front))
+
+    def waiting_parts(self, now_s: float) -> Iterator[Part]:
+        """Parts whose bytes are missing and whose wait, if any, is over."""
+        for part in self.parts[self.proven_parts :]:
+            is_there = self.opened is not None and part.end is not None and self.pieces.is_present(part.start, part.end)
+            if not is_there and now_s >= part.troubles.retry_at_s:
+                yield part
+
+    # Requests --------------------------------------------------------------------------------------------------------
+
+    def next_request(self, now_s: float, length_bytes: int, connections: int) -> Request | None:
+        """The next run of missing pieces, at most a window ahead of the digest; None without any that can be asked for now.
+
+        Args:
+            now_s: The coordinator's clock.
+            length_bytes: How long it should be.
+            connections: How many fetch together, which decides the window.
+        """
+        if self.opened is None or not self._stage.is_fetching:
+            return None
+        limit = self._window_end(connections)
+        for part in self.waiting_parts(now_s):
+            found = None if part.remote is None else self._next_range(part, length_bytes, limit)
+            if found is not None and part.remote is not None:
+                self.pieces.claim(found[0], self.pieces.end if found[1] is None else found[1])
+                return self._request(part, part.remote.url, *found)
+        return None
+
+    def _window_end(self, connections: int) -> int:
+        """Up to where bytes are fetched now. What an earlier run left is hashed meanwhile and holds up nothing."""
+        assert self.opened is not None  # noqa: S101  # the caller has looked
+        front = self.opened.hasher.digest.front
+        if self.copy is not None:
+            return self.pieces.end
+        if front < self.opened.left_end:
+            front = self.pieces.reach(front)
+        return front + window_bytes(connections)
+
+    def _next_range(self, part: Part, length_bytes: int, limit: int) -> tuple[int, int | None] | None:
+        if part.is_whole:
+            return self._whole(part)
+        if part.end is None:
+            return None
+        if self._stage is Stage.COMPARING:
+            return self._next_wanted(length_bytes)
+        found = self.pieces.next_missing(part.start, part.end, length_bytes)
+        return found if found is not None and found[0] < limit else None
+
+    def _whole(self, part: Part) -> tuple[int, int | None] | None:
+        """A server that sends the whole begins with the first byte, whatever is there."""
+        if any(request.part is part for request in self.requests):
+            return None
+        end = self.pieces.end if part.end is None else part.end
+        if self.pieces.present_within(part.start, end) or self.copy is not None:
+            self.forget(part)
+        return part.start, part.end
+
+    def _next_wanted(self, length_bytes: int) -> Range | None:
+        """Of what is compared, the first bytes that are neither there nor being fetched."""
+        while self.wanted_first and self.pieces.is_present(*self.wanted_first[0]):
+            del self.wanted_first[0]
+        found = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.wanted_first)
+        return next(filter(None, found), None)
+
+    def _request(self, part: Part, url: str, start: int, end: int | None) -> Request:
+        assert self.opened is not None  # noqa: S101  # the caller has looked
+        request = Request(self, self.opened, part, url, start, end)
+        self.requests.append(request)
+        return request
+
+    def take_over(self, request: Request, at: int) -> Request | None:
+        """The tail of a running request as a new one; None where the connection is beyond that by now."""
+        end = request.end
+        if end is None or not request.cut(at):
+            return None
+        return self._request(request.part, request.url, at, end)
+
+    def end_request(self, request: Request) -> None:
+        """It is over, one way or the other: keep what it wrote, the rest is missing."""
+        request.revoke()
+        self.requests.remove(request)
+        if self.opened is not None:
+            self.pieces.settle(request.start, request.position)
+            self.pieces.release(request.start, self.pieces.end if request.end is None else request.end)
+
+    def running(self, request: Request, rate: float | None) -> Running:
+        """A request as it is planned with."""
+        return Running(request.position, request.position if request.end is None else request.end, rate)
+
+    def ended_at(self, part: Part, end: int) -> None:
+        """The size of the last part was unknown and turned out to be this."""
+        part.end = end
+        if self.opened is not None:
+            self.settle()
+            self.opened.close_at(end)
+
+    def end_copy(self) -> None:
+        """Copy nothing more, and keep what was copied; the rest can be fetched."""
+        if self.copy is not None:
+            self.copy.revoke()
+            self.settle()
+            for start, end in self.copy.pending:
+                self.pieces.release(start, end)
+            self.copy = None
+
+    # Right or wrong --------------------------------------------------------------------------------------------------
+
+    def verify(self) -> Part | None:
+        """Compare the digests that have come since the last call with what the hub states.
+
+        This is the one place where bytes are found right: `is_proven` follows from it, and only a file that is proven gets its
+        name. A digest that was computed from copied bytes may be wrong because of them; then they are fetched, before the
+        whole part is.
+
+        Returns:
+            A part that was wrong and has to be fetched again, by `forget`; None without one.
+
+        Raises:
+            TransferError: The partial file cannot be read.
+        """
+        assert self.opened is not None  # noqa: S101  # it is being fetched
+        hasher = self.opened.hasher
+        if isinstance(hasher.error, OSError):
+            raise storage_error(hasher.error, self.path)
+        if hasher.error is not None:
+            raise hasher.error
+        for actual in hasher.digest.digests[self.proven_parts :]:
+            part = self.parts[self.proven_parts]
+            if not part.is_right(actual):
+                return part
+            self.proven_parts += 1
+        return None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether every part has its digest, and it is the one that the hub states, where it states one."""
+        return self.proven_parts == len(self.parts)
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the hub states the digest of every part; only then a proven file is called verified."""
+        return all(part.sha256 is not None for part in self.parts)
+
+    def forget(self, part: Part) -> None:
+        """A part is wrong, or has to be fetched as a whole: its bytes are missing again; none of its requests runs any more.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        assert self.opened is not None  # noqa: S101  # it is being fetched
+        index = self.parts.index(part)
+        self.end_copy()
+        self.opened.forget(part.start, self.pieces.end if part.end is None else part.end)
+        self._begin_again(index, part.start)
+
+    def forget_copied(self, part: Part) -> bool:
+        """A part is wrong and some of it was copied: that is missing again; False where nothing was copied.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        assert self.opened is not None  # noqa: S101  # it is being fetched
+        if not self.pieces.copied_bytes:
+            return False
+        self.opened.forget(0, self.pieces.end, only_copied=True)
+        self._begin_again(self.parts.index(part), self.pieces.reach(part.start))
+        return True
+
+    def _begin_again(self, index: int, reach: int) -> None:
+        assert self.opened is not None  # noqa: S101  # as above
+        self.opened.hasher.rewind(index, reach)
+        self.proven_parts = min(self.proven_parts, index)
+        self.facts, self.next_look_bytes = None, FIRST_LOOK_BYTES
+
+    def wrong_twice(self, part: Part, actual: str) -> IntegrityError:
+        """The error of a part that was wrong twice."""
+        return IntegrityError(
+            f"{part.planned.path_in_repo} arrived twice with another SHA-256 than the Hub states "
+            "and was thrown away; retry later.",
+            expected=part.sha256 or "",
+            actual=actual,
+        )
+
+    # The disk --------------------------------------------------------------------------------------------------------
+
+    def sync_is_due(self, now_s: float) -> bool:
+        """Whether enough was written since the last sync to begin another."""
+        if self.opened is None or self._syncing_bytes is not None:
+            return False
+        new = self.pieces.unsynced_bytes
+        return new >= _SYNC_BYTES or (new > 0 and now_s - self._synced_s >= _SYNC_S)
+
+    def begin_sync(self, now_s: float) -> RangeSet:
+        """A sync starts now; what it will bring to the disk."""
+        self._syncing_bytes, self._synced_s = self.pieces.unsynced_bytes, now_s
+        return self.pieces.present()
+
+    def synced(self, opened: PartialFile, generation: int, ranges: RangeSet) -> None:
+        """A sync is over: those bytes have reached the disk, if the file is still the one that was synced.
+
+        Raises:
+            OSError: The journal cannot be written.
+        """
+        self._syncing_bytes = None
+        is_same = self._stage.is_fetching and self.opened is opened and opened.generation == generation
+        if is_same and self.lease is not None and self.lease.is_ours():
+            opened.pieces.synced(ranges)
+            opened.record()
+
+    def lost(self) -> None:
+        """Another process has the file, or it was taken away: write nothing more, and begin as at the beginning.
+
+        Raises:
+            StorageError: A link has come into the way to it.
+        """
+        for request in list(self.requests):
+            self.end_request(request)
+        self.end_copy()
+        opened, self.opened = self.opened, None
+        if self.check is not None:
+            self.check.lease.release()
+        if opened is not None and self._stage.is_fetching:
+            opened.close(is_ours=False)
+            opened.check_links()
+        self._forget_run()
+        self.advance(Cause.LEASE_LOST)
+
+    def _forget_run(self) -> None:
+        self.proven_parts = 0
+        self.wanted_first, self.comparison, self.next_step = [], None, None
+        self.facts, self.next_look_bytes, self._syncing_bytes = None, FIRST_LOOK_BYTES, None
+
+    def close(self) -> None:
+        """The attempt ends: write the journal, close the file, give the lease back. Harmless when repeated.
+
+        Raises:
+            OSError: The disk cannot do it.
+        """
+        for request in list(self.requests):
+            self.end_request(request)
+        self.end_copy()
+        lease = self.lease
+        if lease is None:
+            return
+        try:
+            opened = self.opened if self._stage.is_fetching else None
+            if opened is not None:
+                is_ours, self.opened = lease.is_ours(), None
+                opened.close(is_ours=is_ours)
+                if is_ours and not opened.pieces.present_bytes:
+                    part_path(self.path).unlink(missing_ok=True)
+                    journal_path(self.path).unlink(missing_ok=True)
+        finally:
+            lease.release()
+
+    # What is reported ------------------------------------------------------------------------------------------------
+
+    def progress(self) -> list[FileProgress]:
+        """One for each part."""
+        return [FileProgress(*self._part_progress(part), *self._part_steps(part)) for part in self.parts]
+
+    def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
+        size = part.size_bytes
+        if self._stage is Stage.DONE:
+            return size or 0, ShardStatus.FINISHED
+        if self._stage is Stage.CHECKING and self.check is not None and self.opened is None:
+            return self._check_progress(self.check, part, size)
+        if self._stage is Stage.PENDING:
+            return self._left_bytes(part), ShardStatus.QUEUED
+        if self.opened is None:
+            return self._left_bytes(part), ShardStatus.DOWNLOADING
+        count = self.pieces.present_within(part.start, self.pieces.end if part.end is None else part.end)
+        return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
+
+    def _part_steps(self, part: Part) -> tuple[tuple[int, ...], int]:
+        """Where its bytes are and how far the digest is, in steps of its bar; of what is not fetched now, nothing."""
+        if self.opened is None or part.end is None or part.end <= part.start or self._stage is Stage.DONE:
+            return (), 0
+        verified_bytes = min(max(0, self.opened.hasher.digest.front - part.start), part.end - part.start)
+        verified_steps = verified_bytes * BAR_STEPS // (part.end - part.start)
+        return self.pieces.steps(part.start, part.end, BAR_STEPS), verified_steps
+
+    def _left_bytes(self, part: Part) -> int:
+        end = part.start if part.end is None else part.end
+        return sum(b - a for a, b in self._left.within(part.start, end))
+
+    def _check_progress(self, check: "TargetCheck", part: Part, size: int | None) -> tuple[int, ShardStatus]:
+        hashed, owners = check.hashed_bytes, check.owner_bytes
+        reached = hashed if hashed is not None else owners
+        count = self._left_bytes(part) if reached is None else max(0, reached - part.start)
+        status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
+        return (count if size is None else min(count, size)), status
+
+
+def files_of(command: StartTransfer, endpoint: str, timeouts: Timeouts) -> list[DownloadFile]:
+    """The files of a command by target, in the order of their first part."""
+    by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
+    for index, file in enumerate(command.files):
+        by_target.setdefault(file.target, []).append((index, file))
+    address = partial(FileAddress, endpoint, command.repo_id, command.commit_sha)
+    return [
+        DownloadFile(sorted(files, key=lambda item: item[1].offset_bytes), address, timeouts)
+        for files in by_target.values()
+    ]

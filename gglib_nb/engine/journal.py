@@ -1,0 +1,238 @@
+"""What a partial file contains, written down so that it survives `kill -9` and a power cut.
+
+The journal is a file of two slots beside the partial file. Every record states everything (which file this is, which
+bytes are there) and goes into the slot that does not hold the newest one, with a number and a CRC-32: a record that was
+cut short by a full disk or a kill spoils its own slot only, and the one before still counts. The file never grows.
+
+Order of writes and syncs, and why it is enough:
+
+* A byte is written to the partial file, then its range is recorded. When the engine is killed, the system keeps both:
+  what is recorded is there. At most the bytes since the last record (half a second) are fetched again.
+* A power cut may keep the record and lose the file's bytes. So the partial file is synced from time to time, and only
+  the ranges that were written before that sync are recorded as synced. A record contains the boot's id: in the same
+  boot everything in it is believed, in another one (or on another machine, or where the id is unknown) what was synced.
+* A journal is begun as another file, synced and renamed: there is always the old one or the new one, and a writer that
+  lost its lease still writes into the old one, which nobody reads.
+* At the end the partial file is synced, then `verified` is recorded with size, digest and modification time, then the
+  file is renamed. A file beside a journal whose `verified` fits need not be hashed again.
+
+Nothing in a journal is trusted with the content: the digest is always computed from what is on the disk. A journal of
+another format, or one that cannot be read, means that no byte of the partial file is trusted.
+"""
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import msgspec
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.disk import create_beside, read_small, sync_data, syncer_of, write_all
+from gglib_nb.engine.pieces import COPIED, COPIED_SYNCED, Pieces, RangeSet, Run, decode_runs, encode_runs
+from gglib_nb.system import boot_id
+
+_SLOT_BYTES: Final = 128 * 1024
+_RUNS_BYTES: Final = 96 * 1024  # five thousand runs; a file of two thousand copied tensors has fewer
+_MAGIC: Final = b"gglib journal 2\n"
+_HEAD_BYTES: Final = len(_MAGIC) + 16
+
+
+class PartIdentity(msgspec.Struct, frozen=True):
+    """One remote file as the partial file contains it.
+
+    Attributes:
+        path_in_repo: Path in the repository.
+        offset_bytes: Where it begins in the file on the disk.
+        size_bytes: Its size; 0 where it is unknown.
+        digest: Its SHA-256; where the hub states none, the commit it comes from.
+    """
+
+    path_in_repo: str
+    offset_bytes: int
+    size_bytes: int
+    digest: str
+
+    @classmethod
+    def of(cls, file: PlannedFile, size_bytes: int | None, commit_sha: str) -> Self:
+        """That of a file that is to be fetched, of that size (None: unknown) and from that commit."""
+        return cls(file.path_in_repo, file.offset_bytes, size_bytes or 0, file.sha256 or f"commit {commit_sha}")
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The file as it was when its digest was found right.
+
+    Attributes:
+        size_bytes: Its size.
+        sha256: Of the whole.
+        mtime_ns: Modification time; a rename keeps it.
+    """
+
+    size_bytes: int
+    sha256: str
+    mtime_ns: int
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Everything that a journal states.
+
+    Attributes:
+        boot: In which it was written.
+        parts: Which file it is about.
+        runs: What is on the disk (`pieces.encode_runs`).
+        donors: Names of the files that bytes were copied from, the one that gave most first.
+        is_copy_wrong: The digest was wrong with copied bytes: they were forgotten, and nothing is copied any more.
+        verified: Set once the digest was found right.
+    """
+
+    boot: str
+    parts: tuple[PartIdentity, ...]
+    runs: bytes
+    donors: tuple[str, ...] = ()
+    is_copy_wrong: bool = False
+    verified: Verified | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalState:
+    """What a journal tells a process of this boot.
+
+    Attributes:
+        record: Its newest record that is whole.
+        runs: The bytes that may be believed.
+    """
+
+    record: Record
+    runs: list[Run]
+
+    @property
+    def parts(self) -> tuple[PartIdentity, ...]:
+        """Which file it is about."""
+        return self.record.parts
+
+    @property
+    def size_bytes(self) -> int:
+        """How long that file is; 0 where it is unknown."""
+        return sum(part.size_bytes for part in self.record.parts)
+
+    @property
+    def copied_bytes(self) -> int:
+        """How many of the bytes were copied from other files."""
+        return sum(end - start for start, end, state in self.runs if state in (COPIED, COPIED_SYNCED))
+
+    @property
+    def done(self) -> RangeSet:
+        """The bytes that may be believed, as a set."""
+        return RangeSet((start, end) for start, end, _ in self.runs)
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Record)
+
+
+def read_state(data: bytes, boot: str) -> JournalState | None:
+    """What a journal's bytes tell a process of this boot; None where neither slot is whole."""
+    slots = [data[:_SLOT_BYTES], data[_SLOT_BYTES : 2 * _SLOT_BYTES]]
+    found = [one for slot in slots if (one := _read_slot(slot)) is not None]
+    if not found:
+        return None
+    record = max(found, key=lambda one: one[0])[1]
+    try:
+        runs = decode_runs(record.runs, only_synced=not boot or record.boot != boot)
+    except ValueError:
+        return None
+    return JournalState(record, runs)
+
+
+def _read_slot(slot: bytes) -> tuple[int, Record] | None:
+    numbers = slot[len(_MAGIC) : _HEAD_BYTES]
+    if not slot.startswith(_MAGIC) or len(numbers) < 16:
+        return None
+    number, length, checksum = (int.from_bytes(numbers[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 16)))
+    body = slot[_HEAD_BYTES : _HEAD_BYTES + length]
+    if len(body) != length or zlib.crc32(body, zlib.crc32(numbers[:12])) != checksum:
+        return None
+    try:
+        return number, _decoder.decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+class Journal:
+    """A journal that is being written; for one thread at a time."""
+
+    def __init__(self, path: Path, parts: tuple[PartIdentity, ...]) -> None:
+        self.path = path
+        self._parts = parts
+        self._boot = boot_id()
+        self._fd = -1
+        self._number = 0
+
+    @staticmethod
+    def read(path: Path) -> JournalState | None:
+        """What the journal there says; None without one of this format that can be read."""
+        data = read_small(path)
+        return None if data is None else read_state(data, boot_id())
+
+    def begin(self, pieces: Pieces, donors: tuple[str, ...] = (), *, is_copy_wrong: bool = False) -> None:
+        """Write it anew with this state, in the place of what was there.
+
+        Raises:
+            OSError: The folder cannot be written.
+            StorageError: There is a link in its place.
+        """
+        fresh = self.path.with_name(self.path.name + ".new")
+        fd = create_beside(fresh)
+        try:
+            self.close()
+            self._fd, self._number = fd, 0
+            self.record(pieces, donors, is_copy_wrong=is_copy_wrong)
+            sync_data(fd)
+            fresh.replace(self.path)
+        except OSError:
+            self.close()
+            raise
+
+    def record(
+        self,
+        pieces: Pieces,
+        donors: tuple[str, ...] = (),
+        verified: Verified | None = None,
+        *,
+        is_copy_wrong: bool = False,
+    ) -> None:
+        """Write a record with this state.
+
+        Raises:
+            OSError: It cannot be written; the record before it counts.
+        """
+        runs = encode_runs(pieces, _RUNS_BYTES)
+        body = _encoder.encode(Record(self._boot, self._parts, runs, donors[:8], is_copy_wrong, verified))
+        numbers = (self._number + 1).to_bytes(8, "little") + len(body).to_bytes(4, "little")
+        checksum = zlib.crc32(body, zlib.crc32(numbers)).to_bytes(4, "little")
+        write_all(self._fd, _MAGIC + numbers + checksum + body, (self._number + 1) % 2 * _SLOT_BYTES)
+        self._number += 1
+
+    def syncer(self) -> Callable[[], None]:
+        """A function that brings the records written so far to the disk; for any thread, also after `close`."""
+        return syncer_of(self._fd)
+
+    def close(self) -> None:
+        """Close the file; it stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def mark_present(target: Path, runs: list[Run], parts: tuple[PartIdentity, ...], donors: tuple[str, ...]) -> None:
+    """Write a journal for a partial file that was made otherwise than by fetching. The caller has the lease.
+
+    Raises:
+        OSError: The folder cannot be written.
+        StorageError: There is a link in its place.
+    """
+    journal = Journal(target, parts)
+    journal.begin(Pieces(parts[-1].offset_bytes + parts[-1].size_bytes, runs), donors)
+    journal.close()

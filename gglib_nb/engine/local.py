@@ -1,0 +1,599 @@
+"""What is on this machine already: the file at the target, an identical one elsewhere, what earlier runs left, header facts.
+
+`TargetCheck` is what is looked at before the first byte, on a thread of its own, since hashing and waiting take long. The rest is
+for the kernel's side as well. A file that is only looked at to save bytes can never end a download: one that cannot be read is
+left alone.
+"""
+
+import contextlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from glob import escape
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from gglib_nb.domain.download import PlannedFile, StoredFile
+from gglib_nb.domain.file_names import FileName, parse_path
+from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.values import Value
+from gglib_nb.engine.digest import FrontDigest
+from gglib_nb.engine.disk import (
+    check_way,
+    create_beside,
+    journal_path,
+    lease_path,
+    new_buffer,
+    open_regular,
+    part_path,
+    status_of,
+)
+from gglib_nb.engine.journal import Journal, PartIdentity, mark_present
+from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
+from gglib_nb.engine.partial import copy_once, copy_step
+from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, RangeSet
+from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
+from gglib_nb.system import allocate, allocated_bytes, matching, read_at, sync_folder
+
+Facts = dict[str, str | int | float | bool | None]
+"""What a GGUF header says, as JSON scalars."""
+
+_LOOK_S: Final = 0.5
+_DAMAGED_NAME: Final = "the damaged file"
+
+
+class StoppedError(Exception):
+    """The transfer was stopped meanwhile."""
+
+
+class CheckResult(NamedTuple):
+    """What was found.
+
+    Attributes:
+        stored: The file is in its place; None: it has to be fetched, and the lease is ours.
+        is_linked: It was linked from elsewhere.
+        donors: Files of this machine that may have some of its tensors.
+    """
+
+    stored: StoredFile | None
+    is_linked: bool = False
+    donors: tuple[DonorFile, ...] = ()
+
+
+class TargetCheck:
+    """The check of one target; it ends with the file in its place, or with the lease.
+
+    Attributes:
+        lease: Of the partial file; renewed by the coordinator while `has_lease`.
+        has_lease: Whether it is ours.
+        hashed_bytes: How far the check of a file that is here is; None while none is checked.
+        owner_bytes: How far the process is that has the lease; None while no other has it.
+    """
+
+    def __init__(
+        self,
+        files: tuple[PlannedFile, ...],
+        *,
+        force: bool,
+        link_folders: tuple[str, ...],
+        lease: Lease,
+        stop: threading.Event,
+        replaces: bool = False,
+    ) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            files: The parts of the target, with everything that the hub has said of them.
+            force: Neither a file that is there nor an identical one elsewhere will do.
+            link_folders: Where an identical one may be.
+            lease: Of the partial file.
+            stop: Ends it.
+            replaces: Another file at the target is no error: it will be replaced.
+        """
+        self.files = files
+        self.target = Path(files[0].target)
+        self.lease = lease
+        self.has_lease = False
+        self.hashed_bytes: int | None = None
+        self.owner_bytes: int | None = None
+        self._force = force
+        self._link_folders = link_folders
+        self._stop = stop
+        self._replaces = replaces
+
+    def run(self, search: DonorSearch | None = None) -> CheckResult:
+        """Do it; takes as long as hashing and waiting take.
+
+        Args:
+            search: What else may give bytes.
+
+        Raises:
+            StoppedError: It was stopped.
+            StorageError: The target's place cannot be used.
+            OSError: The folder cannot be written.
+        """
+        if (present := self._present()) is not None:
+            return CheckResult(present)
+        check_way(self.target)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        if self._wait_for_lease() and (present := self._present()) is not None:
+            self.lease.release()
+            return CheckResult(present)
+        if not self._force and (linked := self._linked()) is not None:
+            self.lease.release()
+            return CheckResult(linked, is_linked=True)
+        is_salvaged = self._salvaged()
+        return CheckResult(None, donors=() if is_salvaged or search is None else find_donors(search))
+
+    def _wait_for_lease(self) -> bool:
+        """Take the lease; whether another process had it meanwhile."""
+        has_waited = False
+        while (owner := self.lease.try_acquire()) is not None:
+            # One that cannot be read belongs to no known process; it is free in a moment.
+            self.owner_bytes = owner.downloaded_bytes if owner.owner else None
+            has_waited = True
+            if self._stop.wait(_LOOK_S):
+                raise StoppedError
+        self.has_lease = True
+        self.owner_bytes = None
+        return has_waited
+
+    def _present(self) -> StoredFile | None:
+        """The file at the target, if it is the one that is wanted."""
+        try:
+            found = self.target.stat()
+        except FileNotFoundError:
+            return None
+        if self._force or self._is_known_wrong(found):
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{self.target} is not a file; move it away, then retry.")
+        if self._is_known(found):
+            sha256 = self.files[0].sha256 if len(self.files) == 1 else None
+            return self._stored(found, sha256, None, is_verified=True)
+        expected = self._expected_size()
+        if expected is None or found.st_size == expected:
+            digest = self._hash(self.target)
+            is_verified = all(file.sha256 is not None for file in self.files)
+            if self._matches(digest) and (is_verified or self._may_be_a_model()):
+                return self._stored(found, digest.whole, digest, is_verified=is_verified)
+        if self._replaces:
+            return None
+        raise StorageError(
+            f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
+        )
+
+    def _may_be_a_model(self) -> bool:
+        """Whether a file whose digest the hub does not state is at least what its name says."""
+        if self.target.suffix.lower() != ".gguf":
+            return True
+        with self.target.open("rb") as file:
+            return file.read(4) == b"GGUF"
+
+    def _is_known_wrong(self, found: os.stat_result) -> bool:
+        """Whether the catalog has seen this very file and found it wrong."""
+        return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
+
+    def _salvaged(self) -> bool:
+        """Begin the partial file with what is right of a damaged target; whether there was one."""
+        wrong = self.files[0].wrong_ranges
+        found = status_of(self.target)
+        is_damaged = found is not None and self._is_known_wrong(found)
+        if is_damaged and wrong and not self._force:
+            # (Which bytes are wrong is known by the digest, so the commit does not count.)
+            parts = tuple(PartIdentity.of(file, file.size_bytes, "") for file in self.files)
+            salvage(self.target, parts, wrong, self._stop)
+            if self._stop.is_set():
+                self.lease.release()
+                raise StoppedError
+        return is_damaged
+
+    def _is_known(self, found: os.stat_result) -> bool:
+        """Whether the catalog or a journal has seen this very file verified."""
+        if found.st_size != self._expected_size():
+            return False
+        if found.st_mtime_ns == self.files[0].known_mtime_ns:
+            return True
+        state = Journal.read(journal_path(self.target))
+        verified = None if state is None else state.record.verified
+        if state is None or verified is None:
+            return False
+        is_untouched = (verified.size_bytes, verified.mtime_ns) == (found.st_size, found.st_mtime_ns)
+        return is_untouched and [part.digest for part in state.parts] == [file.sha256 for file in self.files]
+
+    def _expected_size(self) -> int | None:
+        last = self.files[-1]
+        return None if last.size_bytes is None else last.offset_bytes + last.size_bytes
+
+    def _hash(self, path: Path) -> FrontDigest:
+        """Hash a file, part by part; states how far it is."""
+        ends = [file.offset_bytes for file in self.files[1:]] + [self._expected_size() or path.stat().st_size]
+        digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self.files, ends, strict=True)])
+        buffer = new_buffer(MIB)
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                if self._stop.is_set():
+                    raise StoppedError
+                digest.feed(buffer[:count])
+                self.hashed_bytes = digest.front
+        self.hashed_bytes = None
+        return digest
+
+    def _matches(self, digest: FrontDigest) -> bool:
+        pairs = zip(digest.digests, self.files, strict=False)
+        return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
+
+    def _stored(
+        self, found: os.stat_result, sha256: str | None, digest: FrontDigest | None, *, is_verified: bool
+    ) -> StoredFile:
+        """The file as it is there; `digest` where it was hashed just now."""
+        return StoredFile(
+            target=str(self.target),
+            path_in_repo=self.files[0].path_in_repo,
+            kind=self.files[0].kind,
+            size_bytes=found.st_size,
+            sha256=sha256,
+            is_verified=is_verified,
+            mtime_ns=found.st_mtime_ns,
+            was_present=True,
+            facts=read_facts(self.target),
+            verified_at_s=time.time() if digest is not None and is_verified else None,
+            block_digests="" if digest is None else digest.block_digests,
+        )
+
+    def _linked(self) -> StoredFile | None:
+        """The target as a link to an identical file; None where there is none or it cannot be linked."""
+        file = self.files[0]
+        if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
+            return None
+        for candidate in identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
+            with contextlib.suppress(OSError):  # another user's, or on a dead mount: the download will do
+                digest = self._hash(candidate)
+                if self._matches(digest) and self._link(candidate):
+                    return self._stored(self.target.stat(), file.sha256, digest, is_verified=True)
+        return None
+
+    def _link(self, candidate: Path) -> bool:
+        try:
+            self.target.hardlink_to(candidate)
+        except OSError:  # another filesystem, or one without links
+            return False
+        sync_folder(self.target.parent)
+        return True
+
+
+def identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
+    """Files that may have the same bytes: blobs of a Hugging Face cache by their name, others by name and size.
+
+    A cache's blob may be a link into a store that several repositories share, so links are followed to the end.
+    """
+    for folder in map(Path, folders):
+        blobs = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
+        blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama's store
+        for path in (*blobs, *_namesakes(folder, target)):
+            with contextlib.suppress(OSError):
+                found = path.resolve(strict=True)
+                status = found.stat()
+                if status.st_size == size_bytes and stat.S_ISREG(status.st_mode) and found != target:
+                    yield found
+
+
+def _namesakes(folder: Path, target: Path) -> Iterator[Path]:
+    """Files of the target's name in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder."""
+    name = escape(target.name)
+    for pattern in (f"*/*/{name}", f"*/*/*/{name}"):
+        yield from (path for path in matching(folder, pattern) if path != target)
+
+
+def salvage(
+    target: Path, parts: tuple[PartIdentity, ...], wrong: Sequence[tuple[int, int]], stop: threading.Event
+) -> None:
+    """Begin a partial file with what is right of the damaged one at the target. The caller has the lease.
+
+    The damaged file is only read: another program may have it open. What is taken from it counts as copied on a guess, which the
+    digest of the whole confirms or refutes; then it is what is fetched first. A partial file of the same content that is there
+    already is left as it is. The journal is written last, so that a kill leaves nothing to believe.
+
+    Args:
+        target: The damaged file.
+        parts: What the file shall be.
+        wrong: The ranges of it that are not right.
+        stop: Ends it; nothing is left to believe then.
+
+    Raises:
+        OSError: The disk is full, or a file cannot be read or written.
+    """
+    state = Journal.read(journal_path(target))
+    if state is not None and state.parts == parts and status_of(part_path(target)) is not None:
+        return
+    journal_path(target).unlink(missing_ok=True)
+    size = parts[-1].offset_bytes + parts[-1].size_bytes
+    source = open_regular(target)
+    try:
+        right = RangeSet([(0, min(size, os.fstat(source).st_size))])
+        for start, end in wrong:
+            right.remove(start, end)
+        fd = create_beside(part_path(target))
+        try:
+            allocate(fd, size)
+            if _copied(source, fd, right, stop):
+                os.fsync(fd)
+                runs = [(start, end, COPIED_SYNCED) for start, end in right]
+                mark_present(journal_path(target), runs, parts, (_DAMAGED_NAME,))
+        finally:
+            os.close(fd)
+    finally:
+        os.close(source)
+
+
+def _copied(source: int, target: int, ranges: RangeSet, stop: threading.Event) -> bool:
+    """Whether all was copied."""
+    for start, end in ranges:
+        at = start
+        while at < end:
+            count = 0 if stop.is_set() else copy_once(source, at, target, at, copy_step(at, at, end - at))
+            if count == 0:
+                return False
+            at += count
+    return True
+
+
+def clear_journal(target: Path, lease_s: float) -> None:
+    """The file is finished: delete its journal, unless a process has begun the same file anew."""
+    path = journal_path(target)
+    if not os.path.lexists(path):
+        return
+    with contextlib.suppress(OSError):
+        lease = Lease(lease_path(target), lease_s)
+        if lease.try_acquire() is None:
+            if not os.path.lexists(part_path(target)):
+                path.unlink(missing_ok=True)
+            lease.release()
+
+
+# --- Headers ----------------------------------------------------------------------------------------------------------
+
+
+def read_facts(path: Path) -> Facts:
+    """The header's facts; empty where the file is no GGUF that can be read."""
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return {}
+    return facts_of(fd, os.fstat(fd).st_size)
+
+
+def facts_of(fd: int, size_bytes: int) -> Facts:
+    """The same of an open file, which is closed."""
+    from gglib_nb.domain.gguf import header_facts, read_header
+
+    try:
+        return header_facts(read_header(partial(_read_at, fd), size_bytes))
+    except (OSError, GgufError):
+        return {}
+    finally:
+        os.close(fd)
+
+
+def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Facts | None:
+    """The header's facts of a file that is still arriving; it is closed.
+
+    Args:
+        fd: The file.
+        size_bytes: Its size when all of it is there.
+        reach: How much has arrived from its beginning on.
+        shard: Its path in the repository, where its header must agree with that; None where it need not.
+
+    Returns:
+        None while the header is not there as a whole.
+
+    Raises:
+        IncompleteShardSetError: It is another shard than its name says, so that no program could load the set.
+    """
+    from gglib_nb.domain.gguf import header_facts, read_header
+
+    try:
+        header = read_header(partial(_read_arrived, fd, reach), size_bytes)
+    except (OSError, GgufError):
+        return None
+    finally:
+        os.close(fd)
+    if shard is not None:
+        refuse_stray_shard(parse_path(shard), header)
+    return header_facts(header)
+
+
+def check_split_set(files: Sequence[StoredFile]) -> None:
+    """Whether the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
+
+    Raises:
+        IncompleteShardSetError: One is missing, or belongs to another set, or a program could not load the set.
+    """
+    readable = [file for file in files if file.kind == "shard" and file.facts]
+    shards = [file for file in readable if _number(file, "split_count") > 1]
+    if len(shards) < len(readable) > 1:
+        raise IncompleteShardSetError("The files are no shards of one model by their headers; queue another variant.")
+    if not shards:
+        return
+    counts = {_number(shard, "split_count") for shard in shards}
+    expected = range(max(counts))
+    numbers = [_number(shard, "split_no") for shard in shards]
+    missing = tuple(number + 1 for number in expected if number not in numbers)
+    if missing:
+        names = ", ".join(map(str, missing))
+        raise IncompleteShardSetError(
+            f"Shards {names} of {len(expected)} are missing, by the headers of the others; queue the whole set.",
+            missing=missing,
+        )
+    tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
+    architectures = {shard.facts.get("architecture") for shard in shards} - {None}
+    is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1 >= len(architectures)
+    if (
+        not is_one_set
+        or _has_tensor_twice(shards)
+        or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)})
+    ):
+        raise IncompleteShardSetError("The shards belong to different models by their headers; queue another variant.")
+
+
+def refuse_stray_shard(name: FileName, header: GgufHeader) -> None:
+    """Whether a file is the shard that its name says, or none where its name says none.
+
+    Raises:
+        IncompleteShardSetError: It is another one, so that no program could load the set.
+    """
+    number, total = (name.split.number, name.split.total) if name.split else (1, 1)
+    count = header.split_count or 1
+    if count != total or (count > 1 and header.split_no != number - 1):
+        raise IncompleteShardSetError(
+            f"{name.path} is shard {(header.split_no or 0) + 1} of {count} by its header, not {number} of {total} as its "
+            "name says, so nothing could load it; queue another variant."
+        )
+
+
+def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
+    from gglib_nb.domain.gguf import tensor_names
+
+    names: list[str] = []
+    for shard in shards:
+        with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
+            names += tensor_names(partial(_read_at, file.fileno()), shard.size_bytes)
+    return len(set(names)) < len(names)
+
+
+def _read_arrived(fd: int, reach: int, offset: int, length: int) -> bytes:
+    return read_at(fd, max(0, min(length, reach - offset)), offset)
+
+
+def _read_at(fd: int, offset: int, length: int) -> bytes:
+    return read_at(fd, length, offset)
+
+
+def _number(file: StoredFile, name: str) -> int:
+    value = file.facts.get(name)
+    return value if isinstance(value, int) else 0
+
+
+# --- For the kernel's side: what is there of files, and what is left over ----------------------------------------------
+
+
+def present_bytes(files: Iterable[PlannedFile], commit_sha: str) -> int:
+    """How much of the files of a commit is there: of each target all, what its journal states, or nothing.
+
+    It goes by sizes and journals and reads no content; only a download verifies. What a journal states counts where a resume
+    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing.
+    """
+    parts: dict[str, list[PlannedFile]] = {}
+    for file in files:
+        parts.setdefault(file.target, []).append(file)
+    return sum(_present_at(Path(target), each, commit_sha) for target, each in parts.items())
+
+
+def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
+    """The same, file by file; of files that share a target the first are taken to be there first."""
+    left = {
+        target: _present_at(Path(target), [file for file in files if file.target == target], commit_sha)
+        for target in dict.fromkeys(file.target for file in files)
+    }
+    found = []
+    for file in files:
+        found.append(min(left[file.target], file.size_bytes or 0))
+        left[file.target] -= found[-1]
+    return tuple(found)
+
+
+def _present_at(target: Path, parts: Sequence[PlannedFile], commit_sha: str) -> int:
+    sizes = [part.size_bytes for part in parts if part.size_bytes is not None]
+    if len(sizes) < len(parts):
+        return 0
+    found = status_of(target)
+    if found is not None and found.st_size == sum(sizes):
+        return sum(sizes)
+    state = Journal.read(journal_path(target))
+    wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in parts)
+    part = status_of(part_path(target))
+    is_resumed = state is not None and state.parts == wanted and part is not None and stat.S_ISREG(part.st_mode)
+    return state.done.total_bytes if is_resumed and state is not None else 0
+
+
+_SUFFIX: Final = ".part"
+# `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
+_PATTERNS: Final = ("*/*/*.part", "*/*/*/*.part", "*/*/*/*/*.part")
+
+
+class Leftover(Value, frozen=True):
+    """One partial file.
+
+    Attributes:
+        target: Absolute path of the file it would have become.
+        size_bytes: How long that would be; None where no journal states it.
+        downloaded_bytes: What a resume would not fetch again.
+        disk_bytes: What deleting it frees.
+        modified_s: Unix time of its last byte.
+        is_in_use: A process is at work on it, as far as can be seen from here.
+    """
+
+    target: str
+    size_bytes: int | None
+    downloaded_bytes: int
+    disk_bytes: int
+    modified_s: float
+    is_in_use: bool
+
+
+def leftovers(models_directory: Path) -> list[Leftover]:
+    """The partial files below a models folder, by path: those with our journal or lease beside them.
+
+    Raises:
+        StorageError: The folder cannot be read.
+    """
+    try:
+        os.scandir(models_directory).close()
+        return sorted(_leftovers(models_directory), key=lambda one: one.target)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(
+            f"The models folder {models_directory} cannot be read ({error.strerror or error}); check that its disk is "
+            "connected."
+        ) from error
+
+
+def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
+    """Delete the partial files of these targets; the targets themselves stay.
+
+    Returns:
+        Those of which nothing is left: not the ones that a process is at work on, and not what cannot be deleted.
+    """
+    for target in map(Path, targets):
+        if _is_ours(target):
+            with contextlib.suppress(OSError):
+                delete_unowned(target, Timeouts().lease_s)
+    return frozenset(target for target in targets if not os.path.lexists(part_path(Path(target))))
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a partial file was made by us: other programs call theirs `.part` too."""
+    return Journal.read(journal_path(target)) is not None or read_lease(lease_path(target)) is not None
+
+
+def _leftovers(folder: Path) -> Iterator[Leftover]:
+    for pattern in _PATTERNS:
+        for part in matching(folder.absolute(), pattern):
+            target = part.with_name(part.name.removesuffix(_SUFFIX))
+            state, lease, found = Journal.read(journal_path(target)), read_lease(lease_path(target)), status_of(part)
+            if found is None or (state is None and lease is None):
+                continue
+            yield Leftover(
+                target=str(target),
+                size_bytes=None if state is None else state.size_bytes,
+                downloaded_bytes=0 if state is None else state.done.total_bytes,
+                disk_bytes=allocated_bytes(part),
+                modified_s=found.st_mtime,
+                is_in_use=lease is not None and not lease.is_owner_dead(),
+            )

@@ -1,0 +1,341 @@
+"""The engine process: commands in by standard input, events out by standard output.
+
+Owns the transfers and the checks by their numbers, and what they share. Ends by itself when its input closes, its output is
+not read any more or its parent is gone (a process that the user forked from the kernel can keep the pipe open, so the parent
+is looked at each second), and leaves everything such that it can be resumed. What Python would print goes to standard error,
+and there to a limit. No queue and no policy: what is started runs at once.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final, TextIO, assert_never, cast
+
+from typing_extensions import override
+
+from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.library import CheckedFile
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.engine.connections import Pool
+from gglib_nb.engine.digest import check_file
+from gglib_nb.engine.disk import DiskSpace
+from gglib_nb.engine.http import Session
+from gglib_nb.engine.lease import delete_unowned, owner_name
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    CheckProgress,
+    Command,
+    Configure,
+    DiscardPartials,
+    Event,
+    Progress,
+    Ready,
+    StartTransfer,
+    StopCheck,
+    StopTransfer,
+    TransferFailed,
+    decode_command,
+    encode,
+)
+from gglib_nb.engine.retry import Connectivity, can_retry
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer import Outbox, Shared, Transfer
+from gglib_nb.errors import GglibError, to_wire
+from gglib_nb.system import PipeReader, is_orphaned, lower_priority
+
+_PARENT_LOOK_S: Final = 1.0
+# A little nicer than the user's cells: where both want a core, the cell gets it first.
+_NICENESS: Final = 5
+_LOG_LIMIT_BYTES: Final = 256 * 1024
+_FLUSH_S: Final = 0.5
+# How long all transfers together may take to stop when the engine ends.
+_SHUTDOWN_S: Final = 1.2
+_REPORT_S: Final = 0.1
+
+
+class Engine:
+    """Carries out commands; for the command loop's thread."""
+
+    def __init__(
+        self, outbox: Outbox, timeouts: Timeouts | None = None, reuse_limits: ReuseLimits | None = None
+    ) -> None:
+        """Idle until the first `Configure`.
+
+        Args:
+            outbox: Takes events, from any thread.
+            timeouts: None: the engine's own.
+            reuse_limits: None: the engine's own.
+        """
+        self._outbox = outbox
+        self._timeouts = timeouts or Timeouts()
+        self._reuse_limits = reuse_limits or ReuseLimits()
+        self._pool = Pool(1, self._timeouts.idle_s)
+        self._disk_space = DiskSpace()
+        self._configure: Configure | None = None
+        self._shared: Shared | None = None
+        self._transfers: dict[int, Transfer] = {}
+        self._checks: dict[int, Check] = {}
+
+    def handle(self, command: Command) -> None:
+        """Carry it out; what is wrong with it is reported."""
+        match command:
+            case Configure():
+                self._configured(command)
+            case StartTransfer():
+                self._start(command)
+            case StopTransfer():
+                self._stop(command)
+            case DiscardPartials():
+                self._discard(command)
+            case CheckFiles():
+                self._check(command)
+            case StopCheck():
+                self._stop_check(command)
+            case _:
+                assert_never(command)
+
+    def _stop(self, command: StopTransfer) -> None:
+        # One that has ended has reported that; nothing is left to stop.
+        if (transfer := self._transfers.get(command.attempt)) is not None:
+            transfer.stop()
+
+    def _check(self, command: CheckFiles) -> None:
+        self._checks = {number: one for number, one in self._checks.items() if one.is_alive()}
+        self._checks[command.check] = Check(command, self._outbox)
+        self._checks[command.check].start()
+
+    def _stop_check(self, command: StopCheck) -> None:
+        if (check := self._checks.get(command.check)) is not None:
+            check.stop.set()
+
+    def shut_down(self) -> None:
+        """Stop everything, leaving what can be resumed; takes about a second at most."""
+        for check in self._checks.values():
+            check.stop.set()
+        for transfer in self._transfers.values():
+            transfer.stop()
+        deadline_s = time.monotonic() + _SHUTDOWN_S
+        for transfer in self._transfers.values():
+            transfer.join(max(0.0, deadline_s - time.monotonic()))
+        if self._shared is not None:
+            self._shared.session.close()
+
+    def _discard(self, command: DiscardPartials) -> None:
+        for target in command.targets:
+            try:
+                delete_unowned(Path(target), self._timeouts.lease_s)
+            except OSError as error:
+                sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
+
+    def _configured(self, command: Configure) -> None:
+        self._pool.throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
+        self._pool.set_max(command.max_connections)
+        previous, self._configure = self._configure, command
+        shared = self._shared
+        if shared is None:
+            return  # made with the first transfer, which can report what is wrong with it
+        shared.link_folders, shared.network_wait_s = command.link_folders, command.network_wait_s
+        if previous is None or _session_settings(previous) != _session_settings(command):
+            self._shared = None  # transfers that run keep theirs
+
+    def _sharing(self) -> Shared:
+        """What transfers share, made anew when the session's settings changed. Raises `GglibError` where they are wrong."""
+        configure = self._configure
+        if configure is None:
+            raise ValueError("a transfer was started before the first Configure")
+        if self._shared is None:
+            timeouts = self._timeouts
+            if configure.timeout_s is not None:
+                timeouts = replace(timeouts, answer_s=configure.timeout_s)
+            session = Session(configure.endpoint, configure.token, configure.user_agent, timeouts)
+            session.warm_up()
+            self._shared = Shared(
+                session=session,
+                link_folders=configure.link_folders,
+                pool=self._pool,
+                disk_space=self._disk_space,
+                connectivity=Connectivity(session.can_reach_hub),
+                network_wait_s=configure.network_wait_s,
+                timeouts=timeouts,
+                reuse_limits=self._reuse_limits,
+            )
+        return self._shared
+
+    def _start(self, command: StartTransfer) -> None:
+        self._transfers = {number: one for number, one in self._transfers.items() if not one.is_over}
+        try:
+            transfer = Transfer(command, self._sharing(), self._outbox)
+        except GglibError as error:
+            self._outbox.post(TransferFailed(command.attempt, to_wire(error), can_retry(error)))
+            return
+        self._transfers[command.attempt] = transfer
+        transfer.start()
+
+
+def _session_settings(configure: Configure) -> tuple[object, ...]:
+    return configure.endpoint, configure.token, configure.user_agent, configure.timeout_s
+
+
+class Check(threading.Thread):
+    """One check: hashes files and reports how far it is. It leaves nothing behind, so it is never waited for.
+
+    Attributes:
+        stop: Ends it soon.
+    """
+
+    def __init__(self, command: CheckFiles, outbox: Outbox) -> None:
+        super().__init__(name=f"gglib-check-{command.check}", daemon=True)
+        self.stop = threading.Event()
+        self._command = command
+        self._outbox = outbox
+        self._read_before = 0
+        self._next_report_s = 0.0
+
+    @override
+    def run(self) -> None:
+        """Hash one file after the other."""
+        checked: list[CheckedFile] = []
+        try:
+            for index, file in enumerate(self._command.files):
+                result = check_file(file, partial(self._report, index), self.stop)
+                if result is None:
+                    break
+                checked.append(result)
+                self._read_before += file.size_bytes
+        finally:
+            self._outbox.post(CheckEnded(self._command.check, tuple(checked)))
+
+    def _report(self, index: int, read_bytes: int) -> None:
+        if time.monotonic() >= self._next_report_s:
+            self._next_report_s = time.monotonic() + _REPORT_S
+            self._outbox.post(CheckProgress(self._command.check, index, self._read_before + read_bytes))
+
+
+_Subject = tuple[str, int | None]
+"""What an event is about: an attempt or a check, and which."""
+
+
+def _subject(event: Event) -> _Subject:
+    if isinstance(event, CheckProgress | CheckEnded):
+        return "check", event.check
+    return "attempt", getattr(event, "attempt", None)
+
+
+class PipeOutbox:
+    """Events on their way to the kernel: takes them from any thread and writes them from its own, the only writer.
+
+    A transfer never waits for the pipe. An event that ends an attempt is kept until it is written; a progress that was not
+    written yet is replaced by the newer one of its attempt, so a kernel that does not read costs no memory.
+
+    Attributes:
+        is_lost: The other end is not read any more.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Start the thread."""
+        self.is_lost = False
+        self._fd = fd
+        self._changed = threading.Condition()
+        self._kept: deque[Event] = deque()
+        self._progress: dict[_Subject, Progress | CheckProgress] = {}
+        self._is_writing = False
+        threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
+
+    def post(self, event: Event) -> None:
+        """Send it as soon as the pipe takes it."""
+        with self._changed:
+            if isinstance(event, Progress | CheckProgress):
+                self._progress[_subject(event)] = event
+            else:
+                if (last := self._progress.pop(_subject(event), None)) is not None:
+                    self._kept.append(last)
+                self._kept.append(event)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait a moment until everything is written."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_lost or not (self._kept or self._is_writing), _FLUSH_S)
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                data = encode(self._next())
+                while data:
+                    data = data[os.write(self._fd, data) :]
+        self.is_lost = True
+
+    def _next(self) -> Event:
+        with self._changed:
+            self._is_writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._kept or self._progress)
+            self._is_writing = True
+            if self._kept:
+                return self._kept.popleft()
+            return self._progress.pop(next(iter(self._progress)))
+
+
+class LimitedText:
+    """What replaces `sys.stderr`: it hides secrets, and writes nothing more beyond a limit."""
+
+    def __init__(self, stream: TextIO, limit_bytes: int) -> None:
+        self._stream = stream
+        self._left_bytes = limit_bytes
+
+    def write(self, text: str) -> int:
+        """Write it while there is room."""
+        if self._left_bytes > 0:
+            self._left_bytes -= len(text)
+            self._stream.write(redacted(text))
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: every write is flushed."""
+
+
+def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterator[bytes]:
+    """Lines of the input, until it closes, the output is lost or the parent is another process."""
+    rest, pipe = b"", PipeReader(fd)
+    while True:
+        data = pipe.read(_PARENT_LOOK_S)
+        if data == b"" or outbox.is_lost or is_orphaned(parent_pid):
+            return
+        if data is None:
+            continue
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+
+
+def main(parent_pid: int) -> None:
+    """Run until the kernel is gone.
+
+    Args:
+        parent_pid: The kernel, as it says itself: by now it may be gone already.
+    """
+    # Nothing else may write into the events: a stray print ends up in the log.
+    events = os.dup(1)
+    os.dup2(2, 1)
+    sys.stderr = sys.stdout = cast(TextIO, LimitedText(sys.stderr, _LOG_LIMIT_BYTES))
+    lower_priority(_NICENESS)
+    outbox = PipeOutbox(events)
+    engine = Engine(outbox, Timeouts.from_environment(os.environ))
+    outbox.post(Ready(os.getpid(), owner_name()))
+    for line in lines_until_orphaned(0, parent_pid, outbox):
+        try:
+            engine.handle(decode_command(line))
+        except ValueError as error:
+            sys.stderr.write(f"{error}\n")
+    engine.shut_down()
+    outbox.flush()
+    # Without waiting for threads that are in a connect or a name lookup.
+    os._exit(0)

@@ -1,1 +1,0 @@
-"""The engine process and its client in the kernel: start and end, commands in, events out. Moves no bytes itself."""

@@ -1,0 +1,508 @@
+"""Files of this machine that may have the tensors of one that is fetched: found, compared with it, and copied from.
+
+Looks into the folder of the repository (any commit, any variant, any split) and at the files that it is given. A comparison goes in steps: each
+looks at what has come so far, and either asks for more bytes of the wanted file or says what can be copied: first the header, then
+samples of the largest tensors, then all samples. A donor is only ever read; one that cannot be read, or that changes meanwhile,
+gives nothing, and never ends a download.
+"""
+
+import os
+import queue
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf_reuse import (
+    Candidate,
+    Copy,
+    ReuseLimits,
+    Sampling,
+    Source,
+    choose_sources,
+    find_candidates,
+    is_same_model,
+    plan_copies,
+    plan_sampling,
+)
+from gglib_nb.domain.gguf_tensors import TensorTable
+from gglib_nb.domain.values import Value
+from gglib_nb.engine.disk import open_regular, status_of
+from gglib_nb.engine.lease import LeaseLostError
+from gglib_nb.engine.partial import PartialFile, copy_step
+from gglib_nb.engine.pieces import MIB, Range, RangeSet
+from gglib_nb.errors import GgufError
+from gglib_nb.system import matching, read_at
+
+# Variants are in the repository's folder or in one of their own; deeper than that nothing is looked for.
+_PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
+# A header costs milliseconds to read, and a repository has dozens of files at most.
+_MOST_FILES: Final = 128
+
+
+class DonorFile(Value, frozen=True):
+    """One file that may give tensors.
+
+    Attributes:
+        path: Where it stands.
+        name: What a person calls it: the quantization where it is of the same repository, else its file name.
+        size_bytes: When its header was read.
+        mtime_ns: Likewise.
+        is_of_repository: Whether it stands in the folder of the repository that is fetched from.
+        table: Its header, and where its tensors lie.
+    """
+
+    path: Path
+    name: str
+    size_bytes: int
+    mtime_ns: int
+    is_of_repository: bool
+    table: TensorTable
+
+    def is_unchanged(self, descriptor: int) -> bool:
+        """Whether the file that is open there is still the one whose header was read.
+
+        Raises:
+            OSError: That cannot be asked any more.
+        """
+        found = os.fstat(descriptor)
+        return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+def repository_folder(target: Path, repo_id: str) -> Path | None:
+    """The folder of the repository in which a target stands; None where it stands elsewhere."""
+    names = tuple(repo_id.split("/"))
+    return next((folder for folder in target.parents if folder.parts[-2:] == names), None)
+
+
+class DonorSearch(NamedTuple):
+    """Which files may give tensors to one that is fetched.
+
+    Attributes:
+        target: What is fetched; a file that is there, of another commit, is a donor too.
+        repo_id: Where it is fetched from.
+        others: Further files to look at, of which some may be gone.
+        least_bytes: Less than this is not worth it.
+        stop: Ends the search.
+    """
+
+    target: Path
+    repo_id: str
+    others: tuple[str, ...]
+    least_bytes: int
+    stop: threading.Event
+
+
+def find_donors(search: DonorSearch) -> tuple["DonorFile", ...]:
+    """The files that may give tensors; none where all of them together could not give enough."""
+    folder = repository_folder(search.target, search.repo_id)
+    seen: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
+    for path in (*_gguf_files(folder), *map(Path, search.others)):
+        found = status_of(path)
+        if found is not None and stat.S_ISREG(found.st_mode):
+            seen.setdefault((found.st_dev, found.st_ino), (path, found))
+    files = list(seen.values())[:_MOST_FILES]
+    if sum(found.st_size for _, found in files) < search.least_bytes:
+        return ()
+    donors = [
+        donor
+        for path, found in files
+        if not search.stop.is_set() and (donor := _donor(path, found, folder)) is not None
+    ]
+    return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= search.least_bytes else ()
+
+
+def used_names(donors: Sequence[DonorFile], bytes_by_donor: Sequence[int]) -> tuple[str, ...]:
+    """What the donors that give something are called, the one that gives most first."""
+    by_name: dict[str, int] = {}
+    for donor, count in zip(donors, bytes_by_donor, strict=True):
+        if count:
+            by_name[donor.name] = by_name.get(donor.name, 0) + count
+    return tuple(sorted(by_name, key=lambda name: -by_name[name]))
+
+
+def _gguf_files(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        for pattern in _PATTERNS:
+            yield from sorted(matching(folder, pattern))
+
+
+_Identity = tuple[int, int, int, int]
+_tables: dict[_Identity, TensorTable | None] = {}
+"""Headers that were read before, by device, inode, size and modification time: a folder's shards need the same ones."""
+_MOST_TABLES: Final = 512
+
+
+def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile | None:
+    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    if identity not in _tables:
+        if len(_tables) >= _MOST_TABLES:
+            _tables.clear()
+        _tables[identity] = _table(path, found.st_size)
+    table = _tables.get(identity)
+    if table is None:
+        return None
+    is_own = folder is not None and path.is_relative_to(folder)
+    label = parse_path(path.relative_to(folder).as_posix()).label if is_own and folder is not None else None
+    return DonorFile(path, str(label or path.name), found.st_size, found.st_mtime_ns, is_own, table)
+
+
+def _table(path: Path, size_bytes: int) -> TensorTable | None:
+    try:
+        fd = open_regular(path)
+    except OSError:
+        return None
+    try:
+        return read_tensors(lambda offset, length: read_at(fd, length, offset), size_bytes)
+    except (OSError, GgufError):
+        return None
+    finally:
+        os.close(fd)
+
+
+# --- Comparing --------------------------------------------------------------------------------------------------------
+
+# A shard but the first has a header of some kilobytes; that of a whole model has its vocabulary in it and is about as long
+# as a donor's.
+_FIRST_BYTES: Final = 64 * 1024
+_MARGIN_BYTES: Final = 64 * 1024
+_COUNTS_END: Final = 24
+_FEWEST_PAIRS_OF_A_MODEL: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """These bytes of the wanted file have to come before the next step."""
+
+    ranges: tuple[Range, ...]
+    then: "Step"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """This is what can be copied, and from where."""
+
+    copies: tuple[Copy, ...] = ()
+
+
+Step = Callable[[RangeSet], Asked | Decided]
+"""Takes which bytes of the wanted file have been fetched so far."""
+
+
+class TensorComparison:
+    """The conversation about one file. Its steps read files, so they belong on a thread of their own."""
+
+    def __init__(
+        self, partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
+    ) -> None:
+        """Nothing is read yet.
+
+        Args:
+            partial: The file that is being fetched.
+            size_bytes: Its size when it is whole.
+            seed: Decides where samples are taken; that of the same file is always the same.
+            donors: What may be copied from.
+            limits: What it may cost.
+        """
+        self._partial: Final = partial
+        self._size_bytes: Final = size_bytes
+        self._seed: Final = seed
+        self._donors: Final = donors
+        self._limits: Final = limits
+        self._sampling: Sampling | None = None
+        self._last_reach = -1
+
+    def begin(self, fetched: RangeSet) -> Asked | Decided:
+        """The first step: ask for the beginning of the header."""
+        return self._ask_header(max(_FIRST_BYTES, fetched.reach(0)))
+
+    def _ask_header(self, end: int) -> Asked:
+        return Asked(((0, min(end, self._size_bytes)),), self._read_header)
+
+    def _read_header(self, fetched: RangeSet) -> Asked | Decided:
+        reach = fetched.reach(0)
+        with self._partial.open("rb", buffering=0) as file:
+            reader = _PrefixReader(file.fileno(), reach)
+            try:
+                wanted = read_tensors(reader.read, self._size_bytes)
+            except GgufError:
+                if reader.missing_end is None or reach <= self._last_reach:
+                    return Decided()
+                self._last_reach = reach
+                return self._ask_header(self._next_reach(reader, reach))
+        return self._sample(wanted)
+
+    def _next_reach(self, reader: "_PrefixReader", reach: int) -> int:
+        """How far to read next: about as far as a donor's header goes, where this one has a vocabulary too."""
+        missing_end = reader.missing_end or 0
+        is_whole_model = int.from_bytes(reader.read(_COUNTS_END - 8, 8), "little") >= _FEWEST_PAIRS_OF_A_MODEL
+        like = max(donor.table.header.header_bytes or 0 for donor in self._donors) + _MARGIN_BYTES
+        if is_whole_model and like > max(reach, missing_end):
+            return like
+        return max(reach, missing_end) + (MIB if is_whole_model else MIB // 4)
+
+    def _sample(self, wanted: TensorTable) -> Asked | Decided:
+        fitting = [one.is_of_repository or is_same_model(wanted, one.table) for one in self._donors]
+        tables = [one.table.tensors if fits else () for one, fits in zip(self._donors, fitting, strict=True)]
+        candidates = find_candidates(wanted.tensors, tables)
+        self._sampling = plan_sampling(candidates, self._size_bytes, self._seed, self._limits)
+        return Decided() if self._sampling is None else Asked(self._sampling.first, self._look_at_first)
+
+    def _look_at_first(self, fetched: RangeSet) -> Asked | Decided:
+        sampling = self._sampling
+        assert sampling is not None  # noqa: S101  # the step before has made it
+        known = _known(sampling.first, fetched)
+        if known and not self._chosen(known):
+            return Decided()
+        return Asked(sampling.ranges, self._look_at_all)
+
+    def _look_at_all(self, fetched: RangeSet) -> Decided:
+        assert self._sampling is not None  # noqa: S101  # as above
+        return Decided(plan_copies(self._chosen(_known(self._sampling.ranges, fetched))))
+
+    def _chosen(self, known: Sequence[Range]) -> list[tuple[Candidate, Source]]:
+        assert self._sampling is not None  # noqa: S101  # as above
+        with _OpenFiles(self._partial, self._donors) as files:
+            return choose_sources(self._sampling.candidates, known, files.agree)
+
+
+def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
+    return [piece for start, end in ranges for piece in fetched.within(start, end)]
+
+
+class _PrefixReader:
+    """Reads a file that is there up to some offset, and notes what was asked for beyond it.
+
+    Attributes:
+        missing_end: Up to where bytes were missing at the last look; None where none were.
+    """
+
+    def __init__(self, descriptor: int, reach: int) -> None:
+        self.missing_end: int | None = None
+        self._descriptor = descriptor
+        self._reach = reach
+
+    def read(self, offset: int, length: int) -> bytes:
+        here = max(0, min(length, self._reach - offset))
+        if here < length:
+            self.missing_end = offset + 1
+        return read_at(self._descriptor, here, offset) if here else b""
+
+
+class _OpenFiles:
+    """The partial file and its donors, open to be compared; a donor that is gone or changed agrees with nothing."""
+
+    def __init__(self, partial: Path, donors: Sequence[DonorFile]) -> None:
+        self._stack = ExitStack()
+        self._wanted = self._stack.enter_context(partial.open("rb", buffering=0)).fileno()
+        self._donors = [self._open(donor) for donor in donors]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def agree(self, probe: Copy) -> bool:
+        donor = self._donors[probe.donor]
+        if donor is None:
+            return False
+        try:
+            theirs = read_at(donor, probe.length, probe.source_offset)
+        except OSError:
+            return False
+        return len(theirs) == probe.length and theirs == read_at(self._wanted, probe.length, probe.target_offset)
+
+    def _open(self, donor: DonorFile) -> int | None:
+        try:
+            descriptor = self._stack.enter_context(donor.path.open("rb", buffering=0)).fileno()
+            return descriptor if donor.is_unchanged(descriptor) else None
+        except OSError:
+            return None
+
+
+# --- Copying ----------------------------------------------------------------------------------------------------------
+
+# More that is copied and not hashed yet has to be read from the disk again.
+_FAR_BEHIND_BYTES: Final = 96 * MIB
+_LOOK_S: Final = 0.01
+
+
+class CopyEnded(NamedTuple):
+    """Event: the copying is over.
+
+    Attributes:
+        copy: Which.
+        is_lease_stale: The lease has not been looked at for too long; the rest can be copied if it is still ours.
+    """
+
+    copy: "TensorCopy"
+    is_lease_stale: bool
+
+
+class TensorCopy:
+    """The copying into one partial file, on a thread of its own. The coordinator makes, revokes and asks it.
+
+    It works like a connection that is very fast: bytes are written under its lock and only while it is not revoked, what is
+    written is taken over by the coordinator, and its end is an event. It decides nothing; what it did not copy is fetched.
+
+    Attributes:
+        pending: What it has yet to copy, as far as the coordinator has taken note: it is not fetched meanwhile.
+        names: Of the files that it copies from, the one that gives most first.
+    """
+
+    def __init__(
+        self, opened: PartialFile, donors: Sequence[DonorFile], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
+    ) -> None:
+        """Nothing is copied yet.
+
+        Args:
+            opened: Where to; only bytes that are missing are copied.
+            donors: Where from.
+            copies: What, in the order of the file.
+            inbox: Gets one `CopyEnded`.
+        """
+        self._copies: Final = [
+            copy.within(start, end)
+            for copy in copies
+            for start, end in opened.pieces.missing(copy.target_offset, copy.target_end)
+        ]
+        self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self._copies)
+        counts = [sum(copy.length for copy in self._copies if copy.donor == one) for one in range(len(donors))]
+        self.names: Final = used_names(donors, counts)
+        self._opened: Final = opened
+        self._donors: Final = donors
+        self._inbox: Final = inbox
+        self._lock: Final = threading.Lock()
+        self._written: list[Range] = []
+        self._revoked: Final = threading.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._run, name="gglib-copy", daemon=True).start()
+
+    def revoke(self) -> None:
+        """Nothing is written any more once this has returned. Called by the coordinator."""
+        with self._lock:
+            self._revoked.set()
+
+    def take_written(self) -> list[Range]:
+        """What was copied since the last call. Called by the coordinator."""
+        with self._lock:
+            written, self._written = self._written, []
+        for start, end in written:
+            self.pending.remove(start, end)
+        return written
+
+    def remaining(self) -> list[Copy]:
+        """What it has not copied. Called by the coordinator, after it has ended."""
+        return [
+            copy.within(start, end)
+            for copy in self._copies
+            for start, end in self.pending.within(copy.target_offset, copy.target_end)
+        ]
+
+    def _run(self) -> None:
+        is_lease_stale = False
+        try:
+            self._copy_all()
+        except LeaseLostError:
+            is_lease_stale = True
+        except Exception as error:  # noqa: BLE001  # what it could not write, a connection will try and report
+            sys.stderr.write(f"tensors were not copied: {error}\n")
+        self._inbox.put(CopyEnded(self, is_lease_stale))
+
+    def _copy_all(self) -> None:
+        """In the order of the file, so that the digest can follow; a donor that cannot be read is left out."""
+        opened: dict[int, _OpenDonor] = {}
+        try:
+            for copy in self._copies:
+                if copy.donor not in opened:
+                    opened[copy.donor] = _OpenDonor(self._donors[copy.donor])
+                if not self._copy_run(opened[copy.donor], copy):
+                    return
+        finally:
+            for donor in opened.values():
+                donor.close()
+
+    def _copy_run(self, donor: "_OpenDonor", copy: Copy) -> bool:
+        """Copy one run; False when revoked."""
+        at, end = copy.target_offset, copy.target_end
+        while at < end and donor.is_good():
+            while self._is_far_ahead and not self._revoked.wait(_LOOK_S):
+                pass
+            source_at = copy.source_offset + at - copy.target_offset
+            with self._lock:
+                if self._revoked.is_set():
+                    return False
+                count = donor.copy(self._opened, source_at, at, copy_step(source_at, at, end - at))
+                if count:
+                    self._written.append((at, at + count))
+            at += count
+        return True
+
+    @property
+    def _is_far_ahead(self) -> bool:
+        """Whether the digest should follow first; not while it reads what an earlier run left, which takes long."""
+        hasher = self._opened.hasher
+        return hasher.digest.front >= self._opened.left_end and hasher.behind_bytes > _FAR_BEHIND_BYTES
+
+
+class _OpenDonor:
+    """A donor that is being read; it is good until it is gone, changed or at its end."""
+
+    def __init__(self, donor: DonorFile) -> None:
+        self._donor = donor
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = open_regular(donor.path)
+        except OSError as error:
+            self._say(str(error))
+
+    def is_good(self) -> bool:
+        """Whether it can be copied from."""
+        return self._descriptor is not None and self._is_unchanged()
+
+    def copy(self, opened: PartialFile, source_at: int, at: int, length: int) -> int:
+        """Copy once; 0 where it turns out to be no longer what it was, and then what was written counts for nothing.
+
+        Raises:
+            LeaseLostError: The lease has not been looked at for too long.
+            OSError: The partial file cannot be written.
+        """
+        assert self._descriptor is not None  # noqa: S101  # the caller has asked whether it is good
+        count = opened.copy(self._descriptor, source_at, at, length)
+        if count and self._is_unchanged():
+            return count
+        self._give_up("it is shorter than it was")
+        return 0
+
+    def close(self) -> None:
+        """Close it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _is_unchanged(self) -> bool:
+        assert self._descriptor is not None  # noqa: S101  # asked for before
+        try:
+            is_unchanged = self._donor.is_unchanged(self._descriptor)
+        except OSError:
+            is_unchanged = False
+        if not is_unchanged:
+            self._give_up("another program has changed it")
+        return is_unchanged
+
+    def _give_up(self, reason: str) -> None:
+        if self._descriptor is not None:
+            self._say(reason)
+        self.close()
+
+    def _say(self, reason: str) -> None:
+        sys.stderr.write(f"nothing more is copied from {self._donor.path}: {reason}\n")

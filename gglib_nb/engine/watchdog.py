@@ -1,0 +1,98 @@
+"""Whether the engine process still answers: what it was told, what was heard of it, and what follows from silence.
+
+A process can be alive and silent: stopped, swapped out, hung on a dead network disk. While an attempt runs it reports
+ten times a second, so silence means something. Pure but for its lock: the caller brings the time.
+"""
+
+import threading
+from typing import Final, Literal
+
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    Command,
+    Event,
+    Ready,
+    StartTransfer,
+    StopTransfer,
+    TransferFailed,
+    TransferFinished,
+    TransferStopped,
+)
+
+# Thirty missed reports: a person is told.
+SILENT_AFTER_S: Final = 3.0
+# It will not come back by itself; whatever it did is resumed by another.
+KILLED_AFTER_S: Final = 30.0
+# A stop takes a second; nothing else may start in its slot before it is confirmed.
+STOP_LIMIT_S: Final = 10.0
+# An interpreter on a slow network disk may take long to begin.
+START_LIMIT_S: Final = 120.0
+
+# By then something is wrong, and is reported.
+START_REPORT_S: Final = 20.0
+
+Verdict = Literal["well", "silent", "not started", "dead"]
+
+
+class Watchdog:
+    """Watches one process. Methods may be called from any thread."""
+
+    def __init__(self, now_s: float) -> None:
+        """The process is being started."""
+        self._lock = threading.Lock()
+        self._heard_s = now_s
+        self._is_ready = False
+        self._running: set[tuple[str, int]] = set()
+        self._stops: dict[int, float] = {}
+
+    def told(self, command: Command, now_s: float) -> None:
+        """The process was sent a command."""
+        with self._lock:
+            if isinstance(command, StartTransfer):
+                self._run("attempt", command.attempt, now_s)
+            elif isinstance(command, CheckFiles):
+                self._run("check", command.check, now_s)
+            elif isinstance(command, StopTransfer) and ("attempt", command.attempt) in self._running:
+                self._stops.setdefault(command.attempt, now_s)
+
+    def heard(self, event: Event, now_s: float) -> None:
+        """The process said something."""
+        with self._lock:
+            self._heard_s = now_s
+            if isinstance(event, Ready):
+                self._is_ready = True
+            elif isinstance(event, TransferFinished | TransferFailed | TransferStopped):
+                self._running.discard(("attempt", event.attempt))
+                self._stops.pop(event.attempt, None)
+            elif isinstance(event, CheckEnded):
+                self._running.discard(("check", event.check))
+
+    def _run(self, kind: str, number: int, now_s: float) -> None:
+        if not self._running:
+            self._heard_s = max(self._heard_s, now_s)  # it had no reason to speak before
+        self._running.add((kind, number))
+
+    def overslept(self, for_s: float) -> None:
+        """The watcher itself stood still for so long, with its process or its machine: nothing is known of that time."""
+        with self._lock:
+            self._heard_s += for_s
+            self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
+
+    def silent_s(self, now_s: float) -> float:
+        """Seconds since it last said something, while it has a reason to; 0 without one."""
+        with self._lock:
+            return max(0.0, now_s - self._heard_s) if self._running else 0.0
+
+    def verdict(self, now_s: float) -> Verdict:
+        """What is to be thought of it now."""
+        silent_s = self.silent_s(now_s)
+        with self._lock:
+            if not self._is_ready:
+                if silent_s >= START_LIMIT_S:
+                    return "dead"
+                return "not started" if silent_s >= START_REPORT_S else "well"
+            is_stop_overdue = any(now_s - asked_s >= STOP_LIMIT_S for asked_s in self._stops.values())
+        if is_stop_overdue or silent_s >= KILLED_AFTER_S:
+            return "dead"
+        return "silent" if silent_s >= SILENT_AFTER_S else "well"

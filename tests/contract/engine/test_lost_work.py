@@ -1,0 +1,324 @@
+"""What is fetched, and the engine itself, survive full disks, odd mounts, other versions, debuggers and broken callers."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import system
+from gglib_nb.demo import Stall
+from gglib_nb.demo.refusals import refusal
+from gglib_nb.engine.protocol import Progress, TransferFailed, TransferFinished
+from gglib_nb.engine.reports import EngineLost
+from gglib_nb.errors import StorageError, from_wire
+from tests.support.engine import HASTY, EngineProcess, LocalEngine
+from tests.support.hub import make_repository
+from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, model_repository, right_digest
+
+SMALL = "small.gguf"
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub([model_repository()])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path / "models")
+    yield local
+    local.close()
+
+
+@pytest.fixture
+def process(hub, tmp_path: Path) -> Iterator[EngineProcess]:
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+    yield engine
+    engine.close()
+
+
+def beside(target: Path, suffix: str) -> Path:
+    return target.with_name(target.name + suffix)
+
+
+# The process.
+
+
+def test_a_kernel_with_thousands_of_open_files_hears_its_engine(process) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+
+    try:
+        end = process.fetch(REPO, SMALL)
+    finally:
+        for fd in opened:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+    assert isinstance(end, TransferFinished)
+
+
+def test_a_listener_that_raises_does_not_end_the_reports(hub, process, monkeypatch) -> None:
+    add, broken = process.log.add, [True]
+
+    def add_or_raise(report) -> None:
+        if isinstance(report, Progress) and broken:
+            broken.pop()
+            raise ZeroDivisionError
+        add(report)
+
+    monkeypatch.setattr(process.client, "_on_event", add_or_raise)
+
+    end = process.fetch(REPO, SMALL)
+
+    assert isinstance(end, TransferFinished)
+    assert not broken
+
+
+def an_interpreter(folder: Path, script: str) -> str:
+    path = folder / "python-of-the-test"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_interpreter_that_cannot_start_is_reported_with_what_it_says_and_tried_again_after_a_pause(
+    process, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, "echo no module named encodings >&2; exit 3"))
+    process.begin(REPO, SMALL)
+    lost = process.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineLost)), None))
+    began_s = time.monotonic()
+    process.begin(REPO, SMALL)
+    process.log.wait_for(lambda events: sum(isinstance(one, EngineLost) for one in events) == 2)
+
+    assert lost.reason == "it ended with status 3 (no module named encodings)"
+    assert time.monotonic() - began_s >= 0.5
+
+
+def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_reach_the_engine(
+    hub, tmp_path, monkeypatch
+) -> None:
+    """As pydevd does while JupyterLab's debugger is on: what it starts waits for a client that never comes."""
+    real = subprocess._fork_exec
+
+    def fork_exec(args, *others):
+        is_python = b"python" in Path(os.fsdecode(args[0])).name.encode()
+        return real(
+            [b"/bin/sleep", b"60"] if is_python else args, *(((b"/bin/sleep",), *others[1:]) if is_python else others)
+        )
+
+    monkeypatch.setattr(subprocess, "_fork_exec", fork_exec)
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+
+    end = engine.fetch(REPO, SMALL)
+
+    assert isinstance(end, TransferFinished)
+    engine.close()
+
+
+# Journals and leases.
+
+
+def test_the_end_of_an_attempt_leaves_the_journal_of_a_process_that_began_the_same_file_anew(hub, engine) -> None:
+    first = engine.begin(REPO, SMALL, "other.gguf", kind="mmproj")
+    hub.set_speed(40_000_000)
+    engine.log.wait_for_progress(first, lambda one: one.files[0].status.value == "finished")
+    stall = Stall(after_bytes=100_000)
+    hub.faults.add(stall, path=SMALL, origin="cdn", times=None)
+    theirs = LocalEngine(hub, engine.folder, replace(HASTY, stall_s=60, answer_s=60))
+    forced = theirs.begin(REPO, SMALL, force=True)
+    theirs.log.wait_for_progress(forced, lambda one: one.files[0].downloaded_bytes > 0)
+
+    assert isinstance(engine.log.end_of(first), TransferFinished)
+
+    assert beside(engine.target(REPO, SMALL), ".part.journal").exists()
+    stall.release()
+    hub.set_speed()
+    assert isinstance(theirs.log.end_of(forced), TransferFinished)
+    theirs.close()
+
+
+def test_a_lease_of_a_newer_version_is_not_taken_from_its_live_owner(engine) -> None:
+    lease = beside(engine.target(REPO, SMALL), ".part.lease")
+    lease.parent.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "60"]) as owner:
+        state = {"owner": "another", "place": system.process_place(), "pid": owner.pid, "beat": 1}
+        lease.write_text(json.dumps(state | {"downloaded_bytes": 7, "speed": 9.5}))
+        attempt = engine.begin(REPO, SMALL)
+
+        waiting = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting", timeout_s=5)
+
+        assert waiting.files[0].downloaded_bytes == 7
+        owner.kill()
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+
+
+def test_a_lease_that_was_being_taken_over_at_a_kill_is_cleaned_up(engine) -> None:
+    target = engine.target(REPO, SMALL)
+    target.parent.mkdir(parents=True)
+    left = beside(target, ".part.lease.0123456789abcdef")
+    left.write_text("{}")
+    os.utime(left, (1e9, 1e9))
+    mine = beside(target, ".part.lease.notes")
+    mine.write_text("mine")
+
+    engine.fetch(REPO, SMALL)
+
+    assert sorted(path.name for path in target.parent.iterdir()) == [SMALL, mine.name]
+
+
+def test_a_pipe_in_the_place_of_a_journal_or_a_lease_holds_up_nothing(engine) -> None:
+    target = engine.target(REPO, SMALL)
+    target.parent.mkdir(parents=True)
+    os.mkfifo(beside(target, ".part.journal"))
+    beside(target, ".part.lease").symlink_to("/dev/zero")
+
+    end = engine.log.end_of(engine.begin(REPO, SMALL), timeout_s=10)
+
+    assert isinstance(end, TransferFinished)
+
+
+# Disks.
+
+
+def test_a_mount_that_cannot_sync_is_no_failure(hub, engine, monkeypatch) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+
+    end = engine.fetch(REPO, SMALL)
+
+    assert digest_of(Path(end.files[0].target)) == right_digest(hub, SMALL)
+
+
+def test_a_disk_that_states_no_size_is_not_full(engine, monkeypatch) -> None:
+    nothing = shutil._ntuple_diskusage(0, 0, 0)
+    monkeypatch.setattr(system, "disk_usage", lambda folder: nothing)
+
+    assert engine.fetch(REPO, SMALL)
+
+
+def test_a_mount_that_writes_only_from_start_to_end_asks_for_another_folder(engine, monkeypatch) -> None:
+    write = os.pwrite
+
+    def write_at_the_end_only(fd: int, data: bytes, offset: int) -> int:
+        if offset >= 100_000:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write_at_the_end_only)
+    error = engine.failure(REPO, NAME)
+
+    assert isinstance(error, StorageError)
+    assert "choose another models folder" in str(error)
+
+
+def test_a_models_folder_that_is_a_link_to_nothing_is_named(hub, tmp_path) -> None:
+    link = tmp_path / "models"
+    link.symlink_to(tmp_path / "unmounted")
+    engine = LocalEngine(hub, link)
+
+    error = engine.failure(REPO, SMALL)
+
+    assert f"{link} is a link that leads nowhere" in str(error)
+    engine.close()
+
+
+def test_a_disk_that_is_full_when_the_journal_is_written_costs_that_record_only(hub, engine, monkeypatch) -> None:
+    attempt = begin_slowly(engine)
+    journal = beside(engine.target(REPO, NAME), ".part.journal").stat().st_ino
+    broken: list[int] = []
+
+    def written_short(call):
+        def write(fd, data, *where):
+            if os.fstat(fd).st_ino != journal or len(broken) >= 2:
+                return call(fd, data, *where)
+            broken.append(fd)
+            if len(broken) == 1:
+                return call(fd, bytes(data)[: len(data) // 2], *where)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return write
+
+    monkeypatch.setattr(os, "pwrite", written_short(os.pwrite))
+    monkeypatch.setattr(os, "write", written_short(os.write))
+    end = engine.log.end_of(attempt)
+    monkeypatch.undo()
+    hub.set_speed()
+    again = engine.begin(REPO, NAME)
+
+    assert isinstance(end, TransferFailed)
+    assert isinstance(engine.log.end_of(again), TransferFinished)
+    assert engine.log.progress_of(again)[-1].received_bytes <= SIZE - 4_000_000
+
+
+# Connections.
+
+
+class ConnectionLimit:
+    """The storage answers with a status to more requests at once than it allows."""
+
+    def __init__(self, hub, most: int, status: int) -> None:
+        self.hub, self.most, self.status = hub, most, status
+        self.refused = 0
+
+    def apply(self, request, response):
+        running = sum(one.ended_s is None for one in list(self.hub.requests) if one.origin == "cdn")
+        if running <= self.most:
+            return response
+        self.refused += 1
+        return refusal(self.status, None, "too many connections")
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_limit_of_connections_is_kept_while_the_others_receive(make_hub, tmp_path, status) -> None:
+    hub = make_hub([make_repository("demo/large", {NAME: 30_000_000})])
+    hub.set_speed(per_connection=4_000_000)
+    limit = ConnectionLimit(hub, 2, status)
+    hub.faults.add(limit, path=NAME, origin="cdn", times=None)
+    engine = LocalEngine(hub, tmp_path / "models", HASTY)
+
+    end = engine.log.end_of(engine.begin("demo/large", NAME), timeout_s=60)
+
+    resolves = sum(one.origin == "hub" and one.path_in_repo == NAME for one in hub.requests)
+    assert isinstance(end, TransferFinished), from_wire(end.error)
+    assert limit.refused <= 12
+    assert resolves <= 2
+    engine.close()
+
+
+class ShortRanges:
+    """The storage sends at most a megabyte of a range, and says so (RFC 9110 allows that)."""
+
+    def apply(self, request, response):
+        if response.status != 206 or response.subject is None:
+            return response
+        length = min(response.length, 1_000_000)
+        last, total = response.offset + length - 1, response.subject.file.size_bytes
+        return replace(response, length=length).having(Content_Range=f"bytes {response.offset}-{last}/{total}")
+
+
+def test_answers_shorter_than_asked_are_continued_on_the_same_connection(make_hub, tmp_path) -> None:
+    hub = make_hub([make_repository("demo/large", {NAME: 20_000_000})])
+    hub.faults.add(ShortRanges(), path=NAME, origin="cdn", times=None)
+    engine = LocalEngine(hub, tmp_path / "models")
+    began_s = time.monotonic()
+
+    engine.fetch("demo/large", NAME)
+
+    assert len({one.connection_id for one in hub.requests if one.origin == "cdn"}) <= 16
+    assert time.monotonic() - began_s < 5
+    engine.close()

@@ -1,0 +1,118 @@
+"""No wrong file is reported as finished or verified, whatever other processes, hubs and earlier files do."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.demo import NoLinkedHeaders
+from gglib_nb.engine.protocol import TransferFailed, TransferFinished
+from gglib_nb.errors import IntegrityError, StorageError, from_wire
+from tests.support.engine import LocalEngine
+from tests.support.hub import make_repository
+
+REPO, NAME = "demo/model", "model.gguf"
+SIZE = 3_000_000
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 3000000\n"
+
+
+@pytest.fixture
+def hub(make_hub):
+    return make_hub([make_repository(REPO, {NAME: SIZE, "pointer.gguf": POINTER, "empty.gguf": b""})])
+
+
+@pytest.fixture
+def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    local = LocalEngine(hub, tmp_path / "models")
+    yield local
+    local.close()
+
+
+def right_digest(hub) -> str:
+    return hub.repositories[REPO].commit().files[NAME].content.sha256
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class Swap:
+    """Puts another process's half-written file in the place of the partial file, just before that is renamed."""
+
+    def __init__(self, monkeypatch, other: Path) -> None:
+        self.other, self.replace = other, Path.replace
+        for name in ("rename", "replace"):
+            monkeypatch.setattr(Path, name, self._swapping(getattr(Path, name)))
+
+    def _swapping(self, call):
+        def renaming(path, target):
+            if path.name == f"{NAME}.part" and self.other.exists():
+                self.replace(self.other, path)
+            return call(path, target)
+
+        return renaming
+
+
+def test_a_file_that_another_process_moves_to_the_partial_name_before_the_rename_is_not_taken_for_ours(
+    hub, engine, tmp_path, monkeypatch
+) -> None:
+    other = tmp_path / "half-written"
+    other.write_bytes(b"x" * SIZE)
+    Swap(monkeypatch, other)
+
+    end = engine.fetch(REPO, NAME)
+
+    assert digest_of(engine.target(REPO, NAME)) == right_digest(hub)
+    assert end.files[0].sha256 == right_digest(hub)
+
+
+def test_the_hub_is_asked_for_a_digest_before_a_file_that_is_here_is_taken_for_the_wanted_one(hub, engine) -> None:
+    target = engine.target(REPO, NAME)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"GGUF" + bytes(SIZE - 4))
+
+    end = engine.log.end_of(engine.begin(REPO, NAME, sha256=None))
+
+    assert isinstance(end, TransferFailed), "a wrong file was finished because the listing states no digest"
+    assert isinstance(from_wire(end.error), StorageError)
+
+
+def test_the_right_file_that_is_here_is_verified_by_the_digest_of_the_hubs_redirect(hub, engine) -> None:
+    engine.fetch(REPO, NAME)
+
+    end = engine.fetch(REPO, NAME, sha256=None)
+
+    assert (end.files[0].was_present, end.files[0].is_verified) == (True, True)
+
+
+@pytest.mark.parametrize("name", ["pointer.gguf", "empty.gguf"])
+def test_what_is_no_gguf_file_is_not_finished_where_the_hub_states_no_digest(hub, engine, name) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=name, origin="hub", times=None)
+
+    end = engine.log.end_of(engine.begin(REPO, name, sha256=None))
+
+    assert isinstance(end, TransferFailed)
+    assert isinstance(from_wire(end.error), IntegrityError)
+    assert "is not a GGUF file" in end.error["message"]
+    assert list(engine.target(REPO, name).parent.iterdir()) == []
+
+
+def test_what_is_no_gguf_file_is_not_taken_from_the_disk_where_the_hub_states_no_digest(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path="pointer.gguf", origin="hub", times=None)
+    target = engine.target(REPO, "pointer.gguf")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"<html>" + bytes(len(POINTER) - 6))
+
+    end = engine.log.end_of(engine.begin(REPO, "pointer.gguf", sha256=None))
+
+    assert isinstance(end, TransferFailed)
+
+
+def test_a_file_without_a_digest_that_is_a_gguf_file_is_finished_as_unverified(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+
+    end = engine.log.end_of(engine.begin(REPO, NAME, sha256=None))
+
+    assert isinstance(end, TransferFinished)
+    assert not end.files[0].is_verified

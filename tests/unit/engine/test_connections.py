@@ -1,0 +1,74 @@
+"""What a transfer knows of its connections, played second by second without sockets."""
+
+import queue
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gglib_nb.engine.connections import Connections, Throttle, Tracked
+
+MB = 1_000_000
+
+
+def played(answer_s: float, seconds: float, bytes_per_second: float) -> tuple[Tracked, float]:
+    """A connection opened at 0, whose bytes come evenly from its answer on; looked at ten times a second."""
+    request: Any = SimpleNamespace(start=0, position=0, received_bytes=0)
+    connection = Tracked(SimpleNamespace(), request, 0.0)
+    now_s = 0.0
+    for tick in range(round(seconds * 10)):
+        now_s = tick / 10
+        request.position = request.received_bytes = round(max(0.0, now_s - answer_s) * bytes_per_second)
+        connection.sample(now_s)
+    return connection, now_s
+
+
+@pytest.mark.parametrize(("answer_s", "known_after_s"), [(0.1, 1.4), (0.4, 2.9)])
+def test_the_rate_of_a_range_is_known_once_a_whole_second_lies_after_the_warm_up(answer_s, known_after_s) -> None:
+    early, early_s = played(answer_s, known_after_s, 20 * MB)
+    late, late_s = played(answer_s, known_after_s + 0.2, 20 * MB)
+
+    assert early.request_rate(early_s) is None
+    assert late.request_rate(late_s) == pytest.approx(20 * MB, rel=0.01)
+
+
+def test_a_range_that_has_brought_nothing_has_no_rate() -> None:
+    connection, now_s = played(answer_s=60, seconds=5, bytes_per_second=20 * MB)
+
+    assert connection.request_rate(now_s) is None
+
+
+class FakePool:
+    """Gives as many workers as are asked for, and a share that a test sets."""
+
+    def __init__(self) -> None:
+        self.throttle = Throttle()
+        self.allowed = 16
+        self.released = 0
+
+    def share(self, attempt, want):
+        return min(want, self.allowed)
+
+    def acquire(self, url):
+        return SimpleNamespace(origin=None, assign=lambda *_: None, answer_s=None, is_waiting=False, close=lambda: None)
+
+    def release(self, worker) -> None:
+        self.released += 1
+
+
+def test_idle_connections_are_kept_while_there_are_fewer_than_the_share() -> None:
+    pool = FakePool()
+    connections = Connections(1, 12, pool, queue.SimpleQueue(), 0.0)
+    requests = [SimpleNamespace(url="http://cdn.example/x", start=0, position=0, received_bytes=0) for _ in range(12)]
+    for request in requests:
+        connections.assign(request, None, 0.0)
+    for request in requests:
+        connections.ended(request, 0.1)
+    connections._adaptation.wanted = 16
+
+    connections.adjust_share(has_work=True)
+    assert (len(list(connections)), pool.released) == (12, 0)
+
+    pool.allowed = 5
+    connections.adjust_share(has_work=True)
+    assert (len(list(connections)), pool.released) == (5, 7)

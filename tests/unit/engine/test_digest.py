@@ -1,0 +1,83 @@
+"""The digest does not care in what pieces bytes come, nor how often a part is taken back."""
+
+import hashlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.engine.digest import FrontDigest
+
+DATA = bytes(range(256)) * 4
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted(cuts), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@given(st.lists(st.integers(0, len(DATA)), max_size=6), st.lists(st.integers(0, len(DATA)), max_size=3))
+def test_any_pieces_give_the_digest_of_every_part_and_of_the_whole(cuts, ends) -> None:
+    edges = [0, *sorted(ends), len(DATA)]
+    parts = list(itertools.pairwise(edges))
+    digest = FrontDigest(parts)
+
+    for piece in in_pieces(DATA, cuts):
+        digest.feed(memoryview(piece))
+
+    assert digest.digests == [sha256(DATA[start:end]) for start, end in parts]
+    assert digest.is_complete
+    assert digest.whole == sha256(DATA)
+
+
+@given(st.integers(0, 2), st.integers(0, len(DATA)))
+def test_a_part_that_was_wrong_can_come_again(part, wrong_until) -> None:
+    parts = [(0, 100), (100, 700), (700, len(DATA))]
+    digest = FrontDigest(parts)
+    digest.feed(memoryview(b"\0" * wrong_until))
+
+    if wrong_until >= parts[part][0]:
+        digest.rewind(part)
+        assert digest.front == min(wrong_until, parts[part][0])
+    digest.rewind(0)
+    digest.feed(memoryview(DATA))
+
+    assert digest.digests == [sha256(DATA[start:end]) for start, end in parts]
+    assert digest.whole == sha256(DATA)
+
+
+def test_an_empty_file_has_its_digest_at_once() -> None:
+    assert FrontDigest([(0, 0)]).digests == [sha256(b"")]
+
+
+def test_the_end_can_be_told_last() -> None:
+    digest = FrontDigest([(0, 1 << 62)])
+    digest.feed(memoryview(b"abc"))
+    assert not digest.is_complete
+
+    digest.close_at(3)
+
+    assert digest.digests == [sha256(b"abc")]
+
+
+def test_bytes_beyond_the_end_are_not_hashed() -> None:
+    digest = FrontDigest([(0, 3)])
+
+    digest.feed(memoryview(b"abcdef"))
+
+    assert digest.whole == sha256(b"abc")
+
+
+@pytest.mark.parametrize("part", [1, 2])
+def test_taking_back_a_part_that_has_not_begun_changes_nothing(part) -> None:
+    digest = FrontDigest([(0, 4), (4, 8), (8, 12)])
+    digest.feed(memoryview(b"ab"))
+
+    digest.rewind(part)
+
+    assert digest.front == 2

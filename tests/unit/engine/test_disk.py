@@ -1,0 +1,102 @@
+"""What stands beside a target: names that fit whatever the target's name, and nothing ever written through somebody's link."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path
+from gglib_nb.engine.journal import PartIdentity, mark_present
+from gglib_nb.engine.local import discard_leftovers, leftovers
+from gglib_nb.errors import StorageError
+
+SOMEBODY = 12_345
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255).filter(
+    lambda name: len(name.encode()) <= 255 and name not in {".", ".."}
+)
+
+
+@given(names)
+def test_every_name_beside_a_target_fits_into_255_bytes(name) -> None:
+    target = Path("/models/o/r") / name
+    own = lease_path(target).with_name(f"{lease_path(target).name}.{'0' * 16}")
+
+    for path in (part_path(target), journal_path(target), own, Path(f"{journal_path(target)}.new")):
+        assert len(path.name.encode()) <= 255
+        assert path.parent == target.parent
+
+
+@given(names, names)
+def test_two_targets_share_no_name_beside_them(one, other) -> None:
+    if one != other:
+        assert part_path(Path("/m") / one) != part_path(Path("/m") / other)
+
+
+def test_a_partial_file_with_a_shortened_name_is_listed_and_can_be_deleted(tmp_path) -> None:
+    target = tmp_path / "owner" / "repo" / f"{'ä' * 120}.gguf"
+    target.parent.mkdir(parents=True)
+    part_path(target).write_bytes(b"x")
+    mark_present(journal_path(target), [], (PartIdentity("m", 0, 1, "a"),), ())
+
+    (found,) = leftovers(tmp_path)
+
+    assert discard_leftovers([found.target]) == {found.target}
+    assert list(target.parent.iterdir()) == []
+
+
+def test_another_programs_partial_file_is_neither_listed_nor_deleted(tmp_path) -> None:
+    target = tmp_path / "owner" / "repo" / "film.mkv"
+    target.parent.mkdir(parents=True)
+    part_path(target).write_bytes(b"not ours")
+
+    assert leftovers(tmp_path) == []
+    assert discard_leftovers([str(target)]) == frozenset()
+    assert part_path(target).read_bytes() == b"not ours"
+
+
+def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tmp_path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"precious")
+    planted = tmp_path / "m.gguf.part"
+    planted.symlink_to(outside)
+
+    with pytest.raises(StorageError, match="is a link, and is not followed; delete it, then retry"):
+        open_beside(planted, os.O_RDWR | os.O_CREAT)
+
+    assert outside.read_bytes() == b"precious"
+
+
+def test_ones_own_link_to_another_disk_is_followed(tmp_path, other_disk) -> None:
+    (tmp_path / "models").symlink_to(other_disk)
+
+    check_way(tmp_path / "models" / "owner" / "repo" / "m.gguf")
+
+
+@as_root
+@pytest.mark.parametrize("planted", ["models/owner", "models/owner/repo"])
+def test_a_link_of_another_user_is_not_followed(tmp_path, planted) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = tmp_path / planted
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    os.lchown(link, SOMEBODY, SOMEBODY)
+
+    with pytest.raises(StorageError, match="link of another user"):
+        check_way(tmp_path / "models" / "owner" / "repo" / "m.gguf")
+
+
+@as_root
+def test_a_link_of_the_folders_owner_is_followed(tmp_path) -> None:
+    """Whoever owns the folder could put anything there anyhow."""
+    outside, models = tmp_path / "outside", tmp_path / "models"
+    outside.mkdir()
+    models.mkdir()
+    os.chown(models, SOMEBODY, SOMEBODY)
+    (models / "owner").symlink_to(outside)
+    os.lchown(models / "owner", SOMEBODY, SOMEBODY)
+
+    check_way(models / "owner" / "repo" / "m.gguf")

@@ -1,0 +1,88 @@
+"""The digest's thread: what it is told, and that nobody who tells it has to wait."""
+
+import hashlib
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.engine.digest import FrontDigest, Hasher
+
+DATA = bytes(range(256)) * 4096
+
+
+class HeldDigest(FrontDigest):
+    """Hashes nothing before it is let go."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__([(0, size_bytes)])
+        self.has_begun = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def feed(self, data: memoryview) -> None:
+        self.has_begun.set()
+        assert self.may_go_on.wait(10)
+        super().feed(data)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "model.gguf.part"
+    path.write_bytes(DATA)
+    with path.open("rb", buffering=0) as opened:
+        yield opened.fileno()
+
+
+def test_who_allows_more_never_waits_while_bytes_are_hashed(file) -> None:
+    digest, parts = HeldDigest(len(DATA)), queue.SimpleQueue[None]()
+    hasher = Hasher(file, digest, parts, None)
+    hasher.allow(100)
+    assert digest.has_begun.wait(10)
+
+    teller = threading.Thread(target=lambda: hasher.allow(len(DATA)))
+    teller.start()
+    teller.join(10)
+    assert not teller.is_alive()
+    digest.may_go_on.set()
+    parts.get(timeout=10)
+
+    hasher.stop()
+    assert digest.digests == [hashlib.sha256(DATA).hexdigest()]
+
+
+def test_after_stop_has_returned_nothing_is_read_any_more(file) -> None:
+    digest = FrontDigest([(0, len(DATA))])
+    hasher = Hasher(file, digest, queue.SimpleQueue(), None)
+
+    hasher.stop()
+    hasher.allow(len(DATA))
+    hasher.offer(0, 0, memoryview(DATA))
+
+    assert digest.front == 0
+
+
+def test_a_file_that_somebody_cut_short_is_an_error_and_no_digest(file) -> None:
+    parts = queue.SimpleQueue[None]()
+    hasher = Hasher(file, FrontDigest([(0, 2 * len(DATA))]), parts, None)
+
+    hasher.allow(2 * len(DATA))
+    parts.get(timeout=10)
+
+    assert hasher.error is not None
+    assert hasher.digest.digests == []
+    hasher.stop()
+
+
+def test_whatever_ends_the_digest_is_reported(file, monkeypatch) -> None:
+    parts = queue.SimpleQueue[None]()
+    digest = FrontDigest([(0, len(DATA))])
+    monkeypatch.setattr(digest, "feed", lambda data: 1 / 0)
+    hasher = Hasher(file, digest, parts, None)
+
+    hasher.allow(len(DATA))
+    parts.get(timeout=10)
+
+    assert isinstance(hasher.error, ZeroDivisionError)
+    hasher.stop()

@@ -1,0 +1,133 @@
+"""What a journal may state after a kill and after a power cut, and what of a damaged one is believed."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gglib_nb.engine.journal import Journal, PartIdentity, Verified, read_state
+from gglib_nb.engine.pieces import COPIED, SYNCED, WRITTEN, Pieces
+from gglib_nb.system import boot_id
+
+PARTS = (PartIdentity("model.gguf", 0, 1000, "a" * 64),)
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    journal = Journal(tmp_path / "model.gguf.part.journal", PARTS)
+    journal.begin(Pieces(1000))
+    yield journal
+    journal.close()
+
+
+def with_runs(*runs) -> Pieces:
+    return Pieces(1000, runs)
+
+
+def state(journal: Journal, boot: str | None = None):
+    return read_state(journal.path.read_bytes(), boot_id() if boot is None else boot)
+
+
+def test_the_newest_record_counts(journal) -> None:
+    journal.record(with_runs((0, 10, WRITTEN)))
+    journal.record(with_runs((0, 50, WRITTEN), (70, 90, SYNCED)))
+
+    assert state(journal).parts == PARTS
+    assert list(state(journal).done) == [(0, 50), (70, 90)]
+
+
+@pytest.mark.parametrize("boot", ["another boot", ""])
+def test_after_a_power_cut_only_what_was_synced_is_believed(journal, boot) -> None:
+    journal.record(with_runs((0, 200, SYNCED), (200, 500, WRITTEN)))
+
+    assert list(state(journal, boot).done) == [(0, 200)]
+
+
+def test_what_was_copied_is_known_apart_with_the_names_of_its_files(journal) -> None:
+    journal.record(with_runs((0, 20, WRITTEN), (20, 50, COPIED)), ("Q4_K_M",))
+
+    assert (state(journal).copied_bytes, state(journal).record.donors) == (30, ("Q4_K_M",))
+
+
+def test_that_copies_were_wrong_outlives_them(journal) -> None:
+    journal.begin(Pieces(1000), is_copy_wrong=True)
+    journal.record(with_runs((0, 20, WRITTEN)), is_copy_wrong=True)
+
+    assert state(journal).record.is_copy_wrong
+
+
+@given(st.data())
+def test_a_journal_cut_anywhere_states_only_what_one_of_its_records_did(data) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal", PARTS)
+        journal.begin(Pieces(1000))
+        records = data.draw(st.integers(0, 9))
+        for number in range(1, records + 1):
+            journal.record(with_runs((0, number * 100, WRITTEN)))
+        journal.close()
+        content = journal.path.read_bytes()
+    cut = data.draw(st.integers(0, len(content)))
+
+    read = read_state(content[:cut], boot_id())
+
+    newest = {records * 100, (records - 1) * 100 if records else 0}
+    assert read is None or read.done.total_bytes in newest
+
+
+@given(st.integers(1, 9), st.data())
+def test_a_record_that_was_written_in_part_leaves_the_one_before(records, data) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal", PARTS)
+        journal.begin(Pieces(1000))
+        for number in range(1, records + 1):
+            journal.record(with_runs((0, number * 100, WRITTEN)))
+        before = bytearray(journal.path.read_bytes())
+        journal.record(with_runs((0, 1000, WRITTEN)))
+        journal.close()
+        after = journal.path.read_bytes()
+    before = before.ljust(len(after), b"\0")
+    differing = [at for at, (one, two) in enumerate(zip(before, after, strict=True)) if one != two]
+    cut = data.draw(st.integers(0, len(differing) - 1))
+    for at in differing[:cut]:
+        before[at] = after[at]
+
+    assert read_state(bytes(before), boot_id()).done.total_bytes == records * 100
+
+
+def test_it_does_not_grow(journal) -> None:
+    for _ in range(50):
+        journal.record(Pieces(10_000, [(start, start + 1, WRITTEN) for start in range(0, 8000, 2)]))
+
+    assert journal.path.stat().st_size <= 256 * 1024
+    assert state(journal).done.total_bytes == 4000
+
+
+def test_one_that_is_begun_anew_is_another_file(journal) -> None:
+    before = journal.path.stat().st_ino
+    with journal.path.open("rb+") as theirs:
+        journal.begin(with_runs((0, 7, WRITTEN)))
+        os.pwrite(theirs.fileno(), b"\0" * 1000, 0)
+
+    assert journal.path.stat().st_ino != before
+    assert list(state(journal).done) == [(0, 7)]
+
+
+def test_what_was_verified_is_stated_with_size_and_time(journal) -> None:
+    journal.record(with_runs((0, 1000, SYNCED)), (), Verified(1000, "b" * 64, 42))
+
+    assert state(journal, "another boot").record.verified == Verified(1000, "b" * 64, 42)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"nonsense", b"00000000 {}\n", b"\xff" * 100, b"gglib journal 2\n"])
+def test_what_is_no_journal_is_none(tmp_path, content) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(content)
+
+    assert Journal.read(path) is None
+
+
+def test_no_journal_is_none(tmp_path) -> None:
+    assert Journal.read(tmp_path / "journal") is None

@@ -1,0 +1,186 @@
+"""Who may write a partial file, with real files and without waiting for real deaths."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gglib_nb.engine.lease import Lease, SeenLease, read_lease
+from gglib_nb.system import clock_s
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "model.gguf.part.lease"
+
+
+def owned_by(path: Path, **changes) -> None:
+    """Let the lease at the path look as if somebody else had it."""
+    state = read_lease(path)
+    path.unlink()
+    path.write_text(msgspec.json.encode(msgspec.structs.replace(state, **changes)).decode())
+
+
+def test_the_first_takes_it_and_the_second_is_told_who_has_it(path) -> None:
+    first, second = Lease(path, 10), Lease(path, 10)
+
+    assert first.try_acquire() is None
+    assert second.try_acquire().pid == os.getpid()
+    first.release()
+
+
+def test_the_watcher_sees_how_far_the_owner_is(path) -> None:
+    first, second = Lease(path, 10), Lease(path, 10)
+    first.try_acquire()
+
+    first.renew(12_345)
+
+    assert second.try_acquire().downloaded_bytes == 12_345
+    first.release()
+
+
+def test_a_lease_given_back_can_be_taken(path) -> None:
+    first, second = Lease(path, 10), Lease(path, 10)
+    first.try_acquire()
+
+    first.release()
+
+    assert not path.exists()
+    assert second.try_acquire() is None
+    second.release()
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", pid=dead.pid)
+    watcher = Lease(path, 10)
+
+    assert watcher.try_acquire() is None
+    assert watcher.is_ours()
+    watcher.release()
+
+
+def test_the_lease_of_a_killed_process_that_nobody_has_waited_for_is_taken_at_once(path) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", pid=zombie.pid)
+    watcher = Lease(path, 10)
+
+    assert watcher.try_acquire() is None
+    zombie.wait()
+    watcher.release()
+
+
+def test_a_process_of_another_machine_is_believed_alive_while_it_beats(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place="elsewhere", pid=1)
+
+    assert Lease(path, 10).try_acquire().owner == "other"
+
+
+def test_an_owner_that_does_not_beat_loses_it_by_the_watchers_clock(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place="elsewhere")
+    watcher = Lease(path, 0.0)
+    assert watcher.try_acquire() is not None
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+def an_earlier_boot(path: Path) -> str:
+    """The place of a process of this machine before it was started anew."""
+    host, _boot, namespace = read_lease(path).place.split(" ")
+    return f"{host} 00000000-0000-0000-0000-000000000000 {namespace}"
+
+
+def test_a_lease_of_an_earlier_boot_of_this_machine_is_taken_at_once(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place=an_earlier_boot(path), pid=os.getpid())
+    before_this_boot_s = time.time() - clock_s() - 60
+    os.utime(path, (before_this_boot_s, before_this_boot_s))
+    watcher = Lease(path, 10)
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+def test_another_machine_of_the_same_name_that_has_written_since_is_believed_alive(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place=an_earlier_boot(path))
+
+    assert Lease(path, 10).try_acquire().owner == "other"
+
+
+def test_silence_since_an_earlier_look_counts(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place="elsewhere")
+    seen = SeenLease(read_lease(path), clock_s() - 11)
+    watcher = Lease(path, 10, seen)
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+@pytest.mark.parametrize("content", ["", "half a li", '{"owner": 7}'])
+def test_a_lease_that_says_nothing_readable_is_nobodys_after_a_moment(path, content) -> None:
+    path.write_text(content)
+    watcher = Lease(path, 0.0)
+    assert watcher.try_acquire().owner == ""
+
+    assert watcher.try_acquire() is None
+    watcher.release()
+
+
+def test_a_folder_in_the_place_of_a_lease_is_named(path) -> None:
+    path.mkdir()
+
+    with pytest.raises(IsADirectoryError, match=r"there is a folder in its place: .*model\.gguf\.part\.lease"):
+        Lease(path, 10).try_acquire()
+
+
+def test_an_owner_that_lost_it_notices_and_gives_back_nothing(path) -> None:
+    first = Lease(path, 0.0)
+    first.try_acquire()
+    second = Lease(path, 0.0)
+    second.try_acquire()
+    assert second.try_acquire() is None
+
+    assert not first.is_ours()
+    assert not first.renew(99)
+    first.release()
+    assert second.is_ours()
+    assert read_lease(path).downloaded_bytes == 0
+    second.release()
+
+
+def test_an_owner_that_has_not_beaten_for_long_is_not_fresh(path) -> None:
+    lease = Lease(path, 0.0)
+    lease.try_acquire()
+
+    assert not lease.is_fresh()
+    assert lease.is_ours()
+    lease.release()
+
+
+def test_a_lease_that_cannot_be_read_is_not_ours_and_not_free(path) -> None:
+    path.write_text("half a li")
+
+    assert Lease(path, 10).try_acquire().owner == ""
+
+
+def test_nothing_but_the_lease_stays_in_the_folder(path) -> None:
+    Lease(path, 0.0).try_acquire()
+    watcher = Lease(path, 0.0)
+    watcher.try_acquire()
+    watcher.try_acquire()
+
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+    watcher.release()

@@ -1,0 +1,113 @@
+"""Events to a kernel that reads slowly or not at all."""
+
+import contextlib
+import os
+import time
+
+import pytest
+
+from gglib_nb.engine.main import PipeOutbox
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckProgress,
+    Progress,
+    Ready,
+    TransferFailed,
+    TransferStopped,
+    decode_event,
+)
+
+
+def progress(attempt: int, received_bytes: int) -> Progress:
+    return Progress(attempt, 0.0, (), received_bytes)
+
+
+@pytest.fixture
+def pipe():
+    reader, writer = os.pipe()
+    yield reader, writer
+    for fd in (reader, writer):
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def read_until(reader: int, count: int) -> list:
+    data = b""
+    while data.count(b"\n") < count:
+        data += os.read(reader, 1 << 16)
+    return [decode_event(line) for line in data.splitlines()]
+
+
+def fill(writer: int) -> int:
+    """Write until the pipe takes no more; returns how much."""
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, b"\n" * 4096)
+    os.set_blocking(writer, True)
+    return filled
+
+
+def test_events_are_written_in_their_order(pipe) -> None:
+    reader, writer = pipe
+    outbox = PipeOutbox(writer)
+
+    outbox.post(Ready(7))
+    outbox.post(TransferStopped(1))
+    outbox.post(TransferFailed(2, {"code": "NetworkError", "message": "", "fields": {}}, True))
+
+    assert [type(one) for one in read_until(reader, 3)] == [Ready, TransferStopped, TransferFailed]
+
+
+def test_a_kernel_that_does_not_read_costs_one_progress_and_loses_no_end(pipe) -> None:
+    reader, writer = pipe
+    filled = fill(writer)
+    outbox = PipeOutbox(writer)
+    outbox.post(Ready(7))
+
+    for received in range(1_000):
+        outbox.post(progress(1, received))
+        outbox.post(progress(2, received))
+    outbox.post(TransferStopped(1))
+
+    left = filled
+    while left:
+        left -= len(os.read(reader, left))
+    events = read_until(reader, 4)
+    assert events[0] == Ready(7)
+    assert progress(1, 999) in events
+    assert events.index(progress(1, 999)) < events.index(TransferStopped(1))
+    assert progress(2, 999) in events
+    assert len(events) == 4
+
+
+def test_the_progress_of_a_check_is_not_taken_for_that_of_an_attempt(pipe) -> None:
+    reader, writer = pipe
+    filled = fill(writer)
+    outbox = PipeOutbox(writer)
+    outbox.post(Ready(7))
+
+    outbox.post(progress(1, 5))
+    for done in range(100):
+        outbox.post(CheckProgress(1, 0, done))
+    outbox.post(CheckEnded(1, ()))
+
+    left = filled
+    while left:
+        left -= len(os.read(reader, left))
+    assert read_until(reader, 4) == [Ready(7), CheckProgress(1, 0, 99), CheckEnded(1, ()), progress(1, 5)]
+
+
+def test_a_pipe_that_is_not_read_any_more_is_noticed(pipe) -> None:
+    reader, writer = pipe
+    os.close(reader)
+    outbox = PipeOutbox(writer)
+
+    outbox.post(Ready(7))
+
+    outbox.flush()
+    deadline_s = time.monotonic() + 5
+    while not outbox.is_lost and time.monotonic() < deadline_s:
+        outbox.flush()
+    assert outbox.is_lost

@@ -1,0 +1,281 @@
+"""The partial file: what is written where, by whom, and that no two processes ever write the same one."""
+
+import errno
+import hashlib
+import os
+import queue
+import random
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.disk import journal_path, lease_path, part_path, storage_error
+from gglib_nb.engine.file import DownloadFile, Request
+from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
+from gglib_nb.engine.partial import PartialFile, RenameGate
+from gglib_nb.engine.pieces import SYNCED, WRITTEN
+from gglib_nb.engine.resolve import FileAddress
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.errors import DiskFullError, StorageError
+from gglib_nb.system import allocate, process_place
+
+SIZE = 6_000
+DATA = random.Random(1).randbytes(SIZE)
+
+
+def identity(digest: str = "a" * 64) -> tuple[PartIdentity, ...]:
+    return (PartIdentity("model.gguf", 0, SIZE, digest),)
+
+
+def opened(target: Path, lease: Lease, digest: str = "a" * 64) -> PartialFile:
+    return PartialFile(target, identity(digest), SIZE, lease, queue.SimpleQueue(), None)
+
+
+def acquired(target: Path) -> Lease:
+    lease = Lease(lease_path(target), 60)
+    assert lease.try_acquire() is None
+    return lease
+
+
+def taken_from(target: Path, pid: int) -> Lease:
+    """A lease that was taken from a process, which is silent."""
+    path = lease_path(target)
+    path.unlink(missing_ok=True)
+    theirs = Lease(path, 60)
+    theirs.try_acquire()
+    state = LeaseState("theirs", process_place(), pid, 1, 0)
+    import msgspec
+
+    path.write_bytes(msgspec.json.encode(state))
+    lease = Lease(path, 0.05)
+    while lease.try_acquire() is not None:
+        pass
+    return lease
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    return tmp_path / "model.gguf"
+
+
+@pytest.fixture
+def lease(target):
+    lease = acquired(target)
+    yield lease
+    lease.release()
+
+
+@pytest.fixture
+def partial(target, lease):
+    partial = opened(target, lease)
+    yield partial
+    partial.close(is_ours=True)
+
+
+def file_of(target: Path, partial: PartialFile) -> DownloadFile:
+    planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
+    file = DownloadFile([(0, planned)], lambda path: FileAddress("http://hub", "o/r", "c" * 40, path), Timeouts())
+    file.opened = partial
+    return file
+
+
+def request(target: Path, partial: PartialFile, start: int, end: int) -> Request:
+    file = file_of(target, partial)
+    partial.pieces.claim(start, end)
+    return file._request(file.parts[0], "http://cdn/x", start, end)
+
+
+def feed(request: Request, length: int) -> None:
+    request.write(memoryview(DATA[request.position : request.position + length]))
+
+
+# One request.
+
+
+def test_a_revoked_request_writes_nothing_more_and_hashes_nothing_more(target, partial) -> None:
+    one = request(target, partial, 0, SIZE)
+    feed(one, 100)
+
+    one.revoke()
+    feed(one, 100)
+
+    assert one.position == 100
+    assert partial.hasher.digest.front == 100
+    assert part_path(target).read_bytes()[100:200] == b"\0" * 100
+
+
+def test_bytes_of_a_request_that_was_taken_away_are_not_in_the_digest_of_what_is_fetched_again(target, partial) -> None:
+    """A connection that is slow to notice offers what it has: the part was wrong and is hashed again from its first byte."""
+    late = request(target, partial, 0, SIZE)
+    late.write(memoryview(b"\1" * 1000))
+    late.revoke()
+    late.file.end_request(late)
+    late.file.forget(late.part)
+
+    late.write(memoryview(b"\1" * 1000))
+    again = late.file.next_request(0.0, SIZE, 1) or request(target, partial, 0, SIZE)
+    while again.position < SIZE:
+        feed(again, 700)
+        late.write(memoryview(b"\1" * 1000))
+
+    assert partial.hasher.digest.whole == hashlib.sha256(DATA).hexdigest()
+    assert part_path(target).read_bytes() == DATA
+
+
+def test_a_request_writes_nothing_beyond_an_end_that_was_pulled_in(target, partial) -> None:
+    one = request(target, partial, 0, 1_000)
+    feed(one, 100)
+
+    assert one.cut(150)
+    feed(one, 900)
+
+    assert (one.position, one.is_over) == (150, True)
+    assert part_path(target).read_bytes()[150:1_000] == b"\0" * 850
+
+
+def test_an_end_cannot_be_pulled_behind_what_is_written(target, partial) -> None:
+    one = request(target, partial, 0, 1_000)
+    feed(one, 500)
+
+    assert not one.cut(400)
+
+
+def test_nothing_is_written_when_the_lease_was_not_renewed_in_time(target, lease, partial) -> None:
+    lease._renewed_s -= 100
+
+    with pytest.raises(LeaseLostError):
+        feed(request(target, partial, 0, SIZE), 100)
+
+
+# Several processes.
+
+
+def test_new_content_is_a_new_file_that_a_stopped_writer_of_the_old_one_cannot_change(target) -> None:
+    """The writer was stopped after it looked at its lease; its write comes when the successor has hashed everything."""
+    first_lease = acquired(target)
+    first = opened(target, first_lease, "a" * 64)
+    lease = taken_from(target, os.getpid())
+    second = opened(target, lease, "b" * 64)
+    second.pieces.claim(0, SIZE)
+    second.write(0, memoryview(DATA))
+    second.pieces.settle(0, SIZE)
+
+    os.pwrite(first._fd, b"\1" * SIZE, 0)
+    mtime_ns = second.finish(target, "b" * 64, RenameGate(), may_replace=False)
+
+    assert mtime_ns is not None
+    assert target.read_bytes() == DATA
+    first.close(is_ours=False)
+    second.close(is_ours=False)
+    lease.release()
+
+
+def test_what_is_resumed_after_a_process_that_may_still_run_is_a_copy_of_its_own(target) -> None:
+    first_lease = acquired(target)
+    first = opened(target, first_lease)
+    first.write(0, memoryview(DATA[:1000]))
+    first.pieces.set(0, 1000, WRITTEN)
+    first.record()
+
+    lease = taken_from(target, os.getpid())
+    second = opened(target, lease)
+    os.pwrite(first._fd, b"\1" * SIZE, 0)
+
+    assert list(second.pieces.present()) == [(0, 1000)]
+    assert part_path(target).read_bytes()[:1000] == DATA[:1000]
+    assert second.is_in_place
+    first.close(is_ours=False)
+    second.close(is_ours=True)
+    lease.release()
+
+
+def test_what_a_process_left_that_is_gone_is_resumed_as_it_is(target) -> None:
+    first_lease = acquired(target)
+    first = opened(target, first_lease)
+    first.pieces.set(0, 1000, WRITTEN)
+    first.close(is_ours=True)
+    before = part_path(target).stat().st_ino
+
+    lease = taken_from(target, 2**22 + 1)
+    second = opened(target, lease)
+
+    assert part_path(target).stat().st_ino == before
+    assert list(second.pieces.present()) == [(0, 1000)]
+    second.close(is_ours=True)
+    lease.release()
+
+
+def test_a_lease_that_was_taken_from_a_live_process_and_given_back_unused_warns_the_next_one(target) -> None:
+    first_lease = acquired(target)
+    first = opened(target, first_lease)
+    first.pieces.set(0, 1000, WRITTEN)
+    first.record()
+    taken_from(target, os.getpid()).release()
+
+    lease = Lease(lease_path(target), 60)
+    assert lease.try_acquire() is None
+    assert lease.has_other_writer
+    lease.release()
+    first.close(is_ours=False)
+
+
+def test_a_complete_file_that_a_kill_left_between_its_two_renames_is_resumed(target, lease) -> None:
+    first = opened(target, lease)
+    first.write(0, memoryview(DATA))
+    first.pieces.set(0, SIZE, SYNCED)
+    first.close(is_ours=True)
+    part_path(target).rename(part_path(target).with_name(f"{part_path(target).name}.0123456789abcdef"))
+
+    again = opened(target, lease)
+
+    assert again.pieces.is_complete
+    again.close(is_ours=True)
+
+
+# The disk.
+
+
+def test_its_whole_length_is_allocated_from_the_beginning(target, partial) -> None:
+    assert part_path(target).stat().st_size == SIZE
+
+
+def test_a_filesystem_without_allocation_gets_its_length_all_the_same(tmp_path, monkeypatch) -> None:
+    import ctypes
+
+    from gglib_nb import system
+
+    def refuses(*_: int) -> int:
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+    monkeypatch.setattr(system, "_fallocate", lambda: refuses)
+    with (tmp_path / "file").open("wb") as file:
+        allocate(file.fileno(), 12_345)
+
+    assert (tmp_path / "file").stat().st_size == 12_345
+
+
+def test_a_full_disk_is_distinguished_from_other_errors(tmp_path) -> None:
+    full = storage_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "model.gguf")
+    other = storage_error(OSError(errno.EACCES, "Permission denied"), tmp_path / "model.gguf")
+
+    assert isinstance(full, DiskFullError)
+    assert full.free_bytes > 0
+    assert isinstance(other, StorageError)
+    assert "Permission denied" in str(other)
+
+
+def test_what_was_synced_is_recorded_as_such_unless_it_was_found_wrong_meanwhile(target, partial) -> None:
+    partial.pieces.set(0, SIZE, WRITTEN)
+    ranges, sync, generation = partial.pieces.present(), partial.syncer(), partial.generation
+    partial.forget(0, 1_000)
+    sync()
+
+    partial.pieces.synced(ranges)
+    partial.record()
+
+    state = Journal.read(journal_path(target))
+    assert state.runs == [(1_000, SIZE, SYNCED)]
+    assert partial.generation == generation + 1

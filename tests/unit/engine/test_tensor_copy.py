@@ -1,0 +1,170 @@
+"""The copying of tensors: what it takes over, what stops it, and that it never writes what is no longer its to write."""
+
+import errno
+import os
+import queue
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf_reuse import Copy
+from gglib_nb.engine import partial
+from gglib_nb.engine.disk import lease_path
+from gglib_nb.engine.journal import PartIdentity
+from gglib_nb.engine.lease import Lease
+from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.pieces import WRITTEN, RangeSet
+from gglib_nb.engine.reuse import DonorFile, TensorCopy
+from tests.support.gguf_files import Held, gguf_bytes, noise
+
+SIZE = 200_000
+
+
+def a_donor(path: Path) -> DonorFile:
+    content = gguf_bytes([Held("a", noise(SIZE, 1))])
+    path.write_bytes(content)
+    table = read_tensors(lambda offset, length: content[offset : offset + length], len(content))
+    found = path.stat()
+    return DonorFile(path, path.stem, found.st_size, found.st_mtime_ns, True, table)
+
+
+class Copying:
+    """One target into which is copied, with the ends that are reported."""
+
+    def __init__(self, folder: Path) -> None:
+        target = folder / "model.gguf"
+        self.lease = Lease(lease_path(target), 60)
+        self.lease.try_acquire()
+        parts = (PartIdentity("model.gguf", 0, SIZE, "a" * 64),)
+        self.partial = PartialFile(target, parts, SIZE, self.lease, queue.SimpleQueue(), None)
+        self.donors = [a_donor(folder / "one.gguf"), a_donor(folder / "two.gguf")]
+        self.ends = queue.SimpleQueue()
+
+    def copy(self, *copies: Copy) -> TensorCopy:
+        return TensorCopy(self.partial, self.donors, copies, self.ends)
+
+    def run(self, *copies: Copy) -> tuple[TensorCopy, RangeSet]:
+        """Copy to the end; what was written."""
+        copy = self.copy(*copies)
+        copy.start()
+        self.ends.get(timeout=10)
+        return copy, RangeSet(copy.take_written())
+
+    def written(self, start: int, end: int) -> bytes:
+        return self.partial.path.read_bytes()[start:end]
+
+
+@pytest.fixture
+def copying(tmp_path):
+    copying = Copying(tmp_path)
+    yield copying
+    copying.partial.close(is_ours=True)
+
+
+def meddle(monkeypatch, happens) -> None:
+    """Let something happen after every 50 kB that are copied."""
+    copy = partial.copy_once
+
+    def copy_once(source, source_offset, target, target_offset, length):
+        count = copy(source, source_offset, target, target_offset, min(length, 50_000))
+        happens()
+        return count
+
+    monkeypatch.setattr(partial, "copy_once", copy_once)
+
+
+def test_what_is_there_already_is_left_as_it_is(copying) -> None:
+    copying.partial.write(1_000, memoryview(b"fetched"))
+    copying.partial.pieces.set(1_000, 1_007, WRITTEN)
+
+    copy, written = copying.run(Copy(0, 500, 0, 10_000))
+
+    assert list(written) == [(0, 1_000), (1_007, 10_000)]
+    assert copying.written(1_000, 1_007) == b"fetched"
+    assert copying.written(2_000, 10_000) == copying.donors[0].path.read_bytes()[2_500:10_500]
+    assert copy.names == ("one",)
+    assert copy.pending.total_bytes == 0
+
+
+def test_the_file_that_gives_most_is_named_first(copying) -> None:
+    assert copying.copy(Copy(0, 0, 0, 10), Copy(1, 0, 10, 500)).names == ("two", "one")
+
+
+def test_nothing_is_written_once_it_is_revoked(copying) -> None:
+    copy = copying.copy(Copy(0, 0, 0, SIZE))
+    copy.revoke()
+
+    copy.start()
+    copying.ends.get(timeout=10)
+
+    assert copy.take_written() == []
+    assert copying.written(0, SIZE) == bytes(SIZE)
+
+
+@pytest.mark.parametrize("change", ["grows", "is touched", "is cut short"])
+def test_a_donor_that_changes_meanwhile_gives_nothing_more_and_the_others_go_on(copying, monkeypatch, change) -> None:
+    donor = copying.donors[0].path
+
+    def happens() -> None:
+        match change:
+            case "grows":
+                with donor.open("ab") as file:
+                    file.write(b"more")
+            case "is touched":
+                os.utime(donor, ns=(1, 1))
+            case "is cut short":
+                os.truncate(donor, 10)
+
+    meddle(monkeypatch, happens)
+
+    copy, written = copying.run(Copy(0, 0, 0, 100_000), Copy(1, 0, 100_000, 40_000))
+
+    assert list(written) == [(100_000, 140_000)]
+    assert list(copy.pending) == [(0, 100_000)]
+    assert copy.remaining() == [Copy(0, 0, 0, 100_000)]
+
+
+def test_a_donor_that_is_deleted_while_it_is_open_is_copied_to_its_end(copying, monkeypatch) -> None:
+    content = copying.donors[0].path.read_bytes()
+    meddle(monkeypatch, lambda: copying.donors[0].path.unlink(missing_ok=True))
+
+    _, written = copying.run(Copy(0, 0, 0, SIZE))
+
+    assert list(written) == [(0, SIZE)]
+    assert copying.written(0, SIZE) == content[:SIZE]
+
+
+def test_a_donor_that_is_gone_before_it_is_opened_gives_nothing(copying) -> None:
+    copying.donors[0].path.unlink()
+
+    _, written = copying.run(Copy(0, 0, 0, 1_000), Copy(1, 0, 1_000, 500))
+
+    assert list(written) == [(1_000, 1_500)]
+
+
+def test_a_full_disk_ends_it_and_keeps_what_was_copied(copying, monkeypatch) -> None:
+    counts = iter([None, OSError(errno.ENOSPC, "full")])
+
+    def happens() -> None:
+        if (error := next(counts)) is not None:
+            raise error
+
+    meddle(monkeypatch, happens)
+
+    copy, written = copying.run(Copy(0, 0, 0, SIZE))
+
+    assert list(written) == [(0, 50_000)]
+    assert list(copy.pending) == [(50_000, SIZE)]
+
+
+def test_a_lease_that_nobody_has_looked_at_ends_it_before_it_writes(copying) -> None:
+    copying.lease._renewed_s -= 1_000
+
+    copy = copying.copy(Copy(0, 0, 0, SIZE))
+    copy.start()
+    ended = copying.ends.get(timeout=10)
+
+    assert ended.is_lease_stale
+    assert copy.take_written() == []
+    assert copy.remaining() == [Copy(0, 0, 0, SIZE)]

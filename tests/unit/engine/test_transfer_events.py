@@ -1,0 +1,324 @@
+"""A transfer is driven by events alone: no sockets, no clock, no threads but the digest's.
+
+Hypothesis plays the connections, the background jobs, other processes and the hub, in any order: writes that come late, requests
+that are cut or taken away, wrong bytes, lost leases, a stop. After every step and at the end it holds that
+
+* no byte is written by two writers, and nothing of a request that was taken away;
+* nothing is trusted that was not written: the journal states only bytes that are in the file;
+* a file is finished as verified only if its bytes on the disk hash to what the hub states.
+"""
+
+import hashlib
+import random
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.http_rules import origin_of
+from gglib_nb.engine import digest, pacing, pieces
+from gglib_nb.engine import file as file_module
+from gglib_nb.engine.connections import RequestEnded, Throttle
+from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
+from gglib_nb.engine.file import Request, Stage
+from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
+from gglib_nb.engine.journal import Journal
+from gglib_nb.engine.protocol import StartTransfer
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.retry import Connectivity
+from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer import Resolved, Shared, Tick, Transfer
+from gglib_nb.errors import GglibError
+
+PIECE = 4096
+URL = "http://cdn.example/file"
+TIMEOUTS = Timeouts(give_up_s=1e9, stall_s=1e9, answer_s=1e9, lease_s=1e9)
+ERRORS = (LineError("broken"), BusyError(503, None), RefusedError(403), WrongRangeError("another range"))
+
+
+class NoThread:
+    """The digest's thread: the test reads for it."""
+
+    def __init__(self, target, name, daemon) -> None:
+        pass
+
+    def start(self) -> None:
+        pass
+
+
+class FakeSession:
+    endpoint = "http://hub.example"
+
+
+class FakeWorker:
+    """A connection of the test: it has a request until the test ends it."""
+
+    answer_s = 0.01
+    is_waiting = False
+
+    def __init__(self) -> None:
+        self.origin = origin_of(URL)
+        self.request: Request | None = None
+        self.inbox = None
+        self.is_closed = False
+
+    def assign(self, request, session, inbox) -> None:
+        self.request, self.inbox = request, inbox
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class FakePool:
+    """Hands out as many connections as are asked for."""
+
+    def __init__(self) -> None:
+        self.throttle = Throttle()
+        self.workers: list[FakeWorker] = []
+
+    def share(self, attempt, want):
+        return min(want, 4)
+
+    def acquire(self, url):
+        self.workers.append(FakeWorker())
+        return self.workers[-1]
+
+    def release(self, worker) -> None:
+        pass
+
+    def discard(self, worker) -> None:
+        worker.close()
+
+    def forget(self, attempt) -> None:
+        pass
+
+
+class Reports:
+    def __init__(self) -> None:
+        self.events = []
+
+    def post(self, event) -> None:
+        self.events.append(event)
+
+
+class TransferMachine(RuleBasedStateMachine):
+    @initialize(
+        sizes=st.lists(st.integers(0, 9 * PIECE), min_size=1, max_size=2),
+        parts=st.integers(1, 2),
+        is_stated=st.booleans(),
+    )
+    def begin(self, sizes, parts, is_stated) -> None:
+        self.restore: list[Callable[[], None]] = []
+        for module, name, value in (  # small pieces, and no thread
+            (pieces, "PIECE_BYTES", PIECE),
+            (pacing, "PIECE_BYTES", PIECE),
+            (pacing, "_SHORT_REQUEST_BYTES", 2 * PIECE),
+            (pacing, "LONGEST_REQUEST_BYTES", 4 * PIECE),
+            (pacing, "SMALLEST_SPLIT_BYTES", 256),
+            (pacing, "_SMALLEST_WINDOW_BYTES", 6 * PIECE),
+            (file_module, "_SYNC_BYTES", PIECE),
+            (digest, "threading", SimpleNamespace(Lock=threading.Lock, Thread=NoThread)),
+        ):
+            before = getattr(module, name)
+            self.restore.append(lambda m=module, n=name, b=before: setattr(m, n, b))
+            setattr(module, name, value)
+        self.folder = Path(tempfile.mkdtemp())
+        self.now_s = 1000.0
+        self.contents: dict[str, bytes] = {}
+        self.writers: dict[tuple[int, int], Request] = {}
+        self.jobs: list = []
+        self.error: Exception | None = None
+        self.is_stopped = False
+        files = []
+        for number, size in enumerate(sizes):
+            target = str(self.folder / f"{number}.bin")
+            content = random.Random(number).randbytes(size)
+            self.contents[target] = content
+            cut = size // 2 if parts == 2 else size
+            for part, (start, end) in enumerate([(0, cut), (cut, size)][:parts]):
+                stated = hashlib.sha256(content[start:end]).hexdigest() if is_stated else None
+                files.append(PlannedFile(f"{number}-{part}", end - start, stated, target, offset_bytes=start))
+        self.pool = FakePool()
+        self.reports = Reports()
+        shared = Shared(
+            session=FakeSession(),
+            link_folders=(),
+            pool=self.pool,
+            disk_space=DiskSpace(),
+            connectivity=Connectivity(lambda: True, lambda work: None),
+            network_wait_s=1e9,
+            timeouts=TIMEOUTS,
+        )
+        command = StartTransfer(1, "owner/name", "c" * 40, tuple(files), force=False)
+        self.transfer = Transfer(command, shared, self.reports, self._keep_job, self.now_s)
+        self.transfer.scan()
+        self._advance()
+
+    def _keep_job(self, inbox, name, job) -> None:
+        self.jobs.append((name, job))
+
+    def _advance(self) -> None:
+        """What the transfer's thread does between two events; an error ends it."""
+        if self.error is not None or self.is_stopped:
+            return
+        try:
+            while not self.transfer.inbox.empty():
+                self.transfer.handle(self.transfer.inbox.get_nowait(), self.now_s)
+            self.transfer.advance(self.now_s)
+        except (GglibError, OSError) as error:
+            self.error = error
+            self.transfer.close()
+
+    @property
+    def is_running(self) -> bool:
+        return self.error is None and not self.is_stopped and not self.transfer.is_done
+
+    def _busy(self) -> list[FakeWorker]:
+        return [one for one in self.pool.workers if one.request is not None]
+
+    # The connections: closed ones are slow to notice it.
+
+    @precondition(lambda self: self._busy())
+    @rule(which=st.integers(0, 7), count=st.integers(1, 3 * PIECE), is_wrong=st.sampled_from([False] * 9 + [True]))
+    def a_connection_writes(self, which, count, is_wrong) -> None:
+        busy = self._busy()
+        request = busy[which % len(busy)].request
+        content = self.contents[str(request.file.path)]
+        at = request.position
+        data = bytearray(content[at : at + count])
+        if is_wrong and data:
+            data[0] ^= 1
+        request.write(memoryview(bytes(data)))
+        if request.position > at:
+            opened = id(request._opened)
+            for offset in range(at, request.position):
+                writer = self.writers.get((opened, offset))
+                assert writer in (None, request) or writer._is_revoked or writer.end <= offset, (
+                    "two writers of one byte"
+                )
+                self.writers[opened, offset] = request
+
+    @precondition(lambda self: self._busy())
+    @rule(which=st.integers(0, 7), error=st.sampled_from([None, None, None, *ERRORS]))
+    def a_connection_ends(self, which, error) -> None:
+        busy = self._busy()
+        worker = busy[which % len(busy)]
+        request, worker.request = worker.request, None
+        worker.inbox.put(RequestEnded(worker, request, error))
+        self._advance()
+
+    # The background.
+
+    @precondition(lambda self: self.jobs)
+    @rule(which=st.integers(0, 7), is_answered=st.sampled_from([True, True, True, False]))
+    def a_job_is_done(self, which, is_answered) -> None:
+        name, job = self.jobs.pop(which % len(self.jobs))
+        event = self._answer(job, is_answered) if name == "resolve" else job()
+        if event is not None:
+            self.transfer.inbox.put(event)
+        self._advance()
+
+    @staticmethod
+    def _answer(job, is_answered):
+        _, file, part = job.args
+        if not is_answered:
+            return Resolved(file, part, LineError("no answer"))
+        return Resolved(file, part, Remote(URL, part.size_bytes, None))
+
+    @rule(which=st.integers(0, 1), times=st.integers(1, 3))
+    def the_digest_reads(self, which, times) -> None:
+        file = self.transfer.files[which % len(self.transfer.files)]
+        if file.opened is not None and file.stage.is_fetching:
+            buffer = memoryview(bytearray(2 * PIECE))
+            for _ in range(times):
+                file.opened.hasher._read_again(buffer)
+        self._advance()
+
+    @rule(seconds=st.sampled_from([0.1, 0.6, 6.0]))
+    def time_passes(self, seconds) -> None:
+        self.now_s += seconds
+        self.transfer.inbox.put(Tick())
+        self._advance()
+
+    # Other processes and people.
+
+    @precondition(lambda self: self.is_running)
+    @rule(which=st.integers(0, 1))
+    def another_process_takes_a_lease(self, which) -> None:
+        file = self.transfer.files[which % len(self.transfer.files)]
+        if file.lease is not None and file.lease.is_held:
+            theirs = lease_path(file.path)
+            theirs.unlink(missing_ok=True)
+            # It is released at once, so that the transfer can continue.
+        self.time_passes(1.1)
+
+    @precondition(lambda self: self.is_running)
+    @rule(which=st.integers(0, 1))
+    def the_partial_file_is_deleted(self, which) -> None:
+        file = self.transfer.files[which % len(self.transfer.files)]
+        part_path(file.path).unlink(missing_ok=True)
+        self.time_passes(0.6)
+
+    @precondition(lambda self: self.is_running)
+    @rule()
+    def it_is_stopped(self) -> None:
+        self.is_stopped = True
+        self.transfer.close()
+
+    # What holds.
+
+    @invariant()
+    def only_what_was_written_is_trusted(self) -> None:
+        for file in self.transfer.files:
+            if file.opened is None or file.stage is Stage.DONE:
+                continue
+            assert sum(file.pieces._bytes) == file.pieces.end
+            taken = sum(b - a for a, b, state in file.pieces.runs() if state == pieces.TAKEN)
+            running = sum((request.end or 0) - request.position for request in file.requests)
+            assert running <= taken or not file.requests
+            for start, end in file.pieces.present():
+                assert all(
+                    (id(file.opened), offset) in self.writers or offset < file.opened.left_end
+                    for offset in (start, end - 1)
+                )
+
+    @invariant()
+    def a_request_is_taken_once(self) -> None:
+        for file in self.transfer.files:
+            ranges = sorted((request.start, request.end) for request in file.requests)
+            assert all(one[1] <= two[0] for one, two in pairwise(ranges))
+
+    @invariant()
+    def what_is_finished_is_right(self) -> None:
+        for file in self.transfer.files:
+            if file.stage is Stage.DONE:
+                data = file.path.read_bytes()
+                assert file.stored.sha256 == hashlib.sha256(data).hexdigest()
+                if file.stored.is_verified:
+                    assert data == self.contents[str(file.path)]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "transfer"):
+            return
+        self.transfer.close()
+        for file in self.transfer.files:
+            state = Journal.read(journal_path(file.path))
+            if state is not None and part_path(file.path).exists():
+                assert part_path(file.path).stat().st_size >= max((end for _, end in state.done), default=0)
+        for restore in self.restore:
+            restore()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+TestTransferByEvents = TransferMachine.TestCase
+TestTransferByEvents.settings = settings(
+    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,119 @@
+"""What is thought of an engine that says nothing: time is an argument, so nobody waits."""
+
+import pytest
+
+from gglib_nb.engine.protocol import (
+    CheckEnded,
+    CheckFiles,
+    Progress,
+    Ready,
+    StartTransfer,
+    StopTransfer,
+    TransferFailed,
+    TransferStopped,
+)
+from gglib_nb.engine.watchdog import (
+    KILLED_AFTER_S,
+    SILENT_AFTER_S,
+    START_LIMIT_S,
+    START_REPORT_S,
+    STOP_LIMIT_S,
+    Watchdog,
+)
+
+START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
+
+
+def a_running_one() -> Watchdog:
+    """It is ready at 0 and was told to start attempt 1 at 100."""
+    watchdog = Watchdog(0.0)
+    watchdog.heard(Ready(7), 0.0)
+    watchdog.told(START, 100.0)
+    return watchdog
+
+
+def test_without_work_silence_means_nothing() -> None:
+    watchdog = Watchdog(0.0)
+    watchdog.heard(Ready(7), 0.0)
+
+    assert (watchdog.verdict(10_000.0), watchdog.silent_s(10_000.0)) == ("well", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "verdict"),
+    [
+        (0.0, "well"),
+        (SILENT_AFTER_S - 0.1, "well"),
+        (SILENT_AFTER_S, "silent"),
+        (KILLED_AFTER_S - 0.1, "silent"),
+        (KILLED_AFTER_S, "dead"),
+    ],
+)
+def test_silence_while_an_attempt_runs_counts_from_its_start(after_s, verdict) -> None:
+    assert a_running_one().verdict(100.0 + after_s) == verdict
+
+
+def test_every_word_ends_a_silence() -> None:
+    watchdog = a_running_one()
+
+    watchdog.heard(Progress(1, 0.0, (), 0), 120.0)
+
+    assert (watchdog.verdict(121.0), watchdog.silent_s(121.0)) == ("well", 1.0)
+
+
+@pytest.mark.parametrize("end", [TransferFailed(1, {}, can_retry=True), TransferStopped(1)])
+def test_after_the_end_of_all_attempts_it_may_be_silent(end) -> None:
+    watchdog = a_running_one()
+
+    watchdog.heard(end, 101.0)
+
+    assert watchdog.verdict(1_000.0) == "well"
+
+
+def test_a_check_of_files_is_work_too() -> None:
+    watchdog = Watchdog(0.0)
+    watchdog.heard(Ready(7), 0.0)
+    watchdog.told(CheckFiles(1, ()), 100.0)
+    assert watchdog.verdict(100.0 + KILLED_AFTER_S) == "dead"
+
+    watchdog.heard(CheckEnded(1, ()), 101.0)
+
+    assert watchdog.verdict(1_000.0) == "well"
+
+
+def test_a_stop_that_is_not_confirmed_is_fatal_although_others_report() -> None:
+    watchdog = a_running_one()
+    watchdog.told(StopTransfer(1), 110.0)
+
+    watchdog.heard(Progress(2, 0.0, (), 0), 110.0 + STOP_LIMIT_S)
+
+    assert watchdog.verdict(109.0 + STOP_LIMIT_S) == "well"
+    assert watchdog.verdict(110.0 + STOP_LIMIT_S) == "dead"
+
+
+def test_a_stop_of_what_has_ended_is_not_waited_for() -> None:
+    watchdog = a_running_one()
+    watchdog.heard(TransferStopped(1), 101.0)
+
+    watchdog.told(StopTransfer(1), 102.0)
+
+    assert watchdog.verdict(1_000.0) == "well"
+
+
+def test_a_process_that_is_still_starting_gets_longer() -> None:
+    watchdog = Watchdog(0.0)
+    watchdog.told(START, 0.0)
+
+    assert watchdog.verdict(START_REPORT_S - 1) == "well"
+    assert watchdog.verdict(START_LIMIT_S - 1) == "not started"
+    assert watchdog.verdict(START_LIMIT_S) == "dead"
+
+
+def test_what_the_watcher_itself_has_overslept_is_no_silence() -> None:
+    watchdog = a_running_one()
+    watchdog.told(StopTransfer(1), 101.0)
+
+    watchdog.overslept(3_600.0)
+
+    assert (watchdog.verdict(3_702.0), watchdog.silent_s(3_702.0)) == ("well", 2.0)
+    assert watchdog.verdict(3_701.0 + STOP_LIMIT_S) == "dead"
