@@ -1,0 +1,86 @@
+"""Kernels that cannot be seen from here (another machine, another container): alive as long as their beat changes."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, IntegrityError
+from gglib_nb.catalog.database import Database
+from gglib_nb.catalog.queues import KernelRecord, Queues
+from gglib_nb.demo import DemoHub, WrongBytes
+from gglib_nb.domain.stored_queue import StoredDownload, StoredQueue
+from gglib_nb.manager import keeper
+from gglib_nb.system import boot_id
+from tests.support.plans import a_plan
+from tests.support.snapshots import download
+
+SILENT_S = 0.4
+
+
+@pytest.fixture
+def kernel(hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
+    monkeypatch.setattr(keeper, "SILENT_S", SILENT_S)
+    monkeypatch.setattr(keeper, "_SLOW_BEAT_S", 0.05)
+    monkeypatch.setattr(keeper, "_BEAT_S", 0.05)
+    models = tmp_path / "models"
+    config = DownloadManagerConfig(models, state_directory=tmp_path / "state", endpoint=hub.url, max_concurrent=1)
+    with DownloadManager(config) as manager:
+        yield manager
+
+
+@pytest.fixture
+def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
+    """Writes the queue of a kernel in another container, whose clock is none of our business, and gives its beat."""
+    config = kernel.config
+    place = f"another-host {boot_id()} pid:[1]"
+    record = KernelRecord("other", "other.ipynb", place, 1, "1", str(config.models_directory), config.endpoint)
+    queues = Queues(Database(config.database_path), record, config.models_directory)
+    plan = a_plan("owner/a:Q4")
+    file = plan.files[0]
+    target = str(config.models_directory / "owner" / "a" / file.path_in_repo)
+    plan = type(plan)(plan.id, plan.commit_sha, plan.label, (type(file)(file.path_in_repo, 100, None, target),))
+    queue = StoredQueue((StoredDownload(plan, DownloadStatus.PAUSED, False, (), 1.0),))
+    items = [download("owner/a:Q4", "paused")]
+    queues.write(queue, items)
+
+    def give_beat() -> None:
+        queues.beat(items)
+
+    return give_beat
+
+
+def test_a_kernel_that_gives_signs_of_life_is_never_adopted_whatever_its_clock(
+    kernel: DownloadManager, elsewhere: Callable[[], None]
+) -> None:
+    kernel.sync.adopt()
+    end_s = time.monotonic() + 4 * SILENT_S
+    while time.monotonic() < end_s:
+        elsewhere()
+        kernel.sync.see_others()
+
+    assert kernel.sync.adopt().total == 0
+    assert [one.is_left for one in kernel.snapshot.elsewhere] == [False]
+
+
+def test_a_kernel_that_is_silent_for_long_enough_by_our_own_clock_is_adopted(
+    kernel: DownloadManager, elsewhere: Callable[[], None]
+) -> None:
+    first = kernel.sync.adopt().total
+    end_s = time.monotonic() + 20
+    while time.monotonic() < end_s and not kernel.snapshot.items:
+        kernel.sync.see_others()
+
+    assert first == 0
+    assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
+
+
+def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManager, hub: DemoHub) -> None:
+    hub.faults.add(WrongBytes(), path="small-Q4_K_M*", origin="cdn", times=None)
+    with pytest.raises(IntegrityError):
+        kernel.sync.download("demo/small-GGUF", "Q4_K_M")
+    kernel.sync.history()  # the keeper has written what ended
+
+    assert [item.status for item in kernel.snapshot.recent_failures] == [DownloadStatus.FAILED]
+    assert kernel._parts.keeper._rest_s() is None
