@@ -327,18 +327,10 @@ def _progress(items: Iterable[QueuedDownload]) -> str:
 
 
 def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
-    return ElsewhereDownload(
-        owner="",
-        is_left=False,
-        id=item.id,
-        commit_sha=item.commit_sha,
-        status=item.status,
-        downloaded_bytes=item.downloaded_bytes,
-        total_bytes=item.total_bytes,
-        bytes_per_second=item.bytes_per_second,
-        eta_seconds=item.eta_seconds,
-        notice=item.notice,
-    )
+    shown = {
+        name: getattr(item, name) for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")
+    }
+    return ElsewhereDownload(owner="", is_left=False, **shown)
 
 
 def _seen(progress: str, owner: str, *, is_left: bool) -> tuple[ElsewhereDownload, ...]:

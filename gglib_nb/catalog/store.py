@@ -4,7 +4,7 @@ It does not look at the models' files; whether they still exist is the caller's 
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, fspath
@@ -17,10 +17,10 @@ from gglib_nb.catalog.database import Database, consistent
 from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
-from gglib_nb.domain.model import Model
+from gglib_nb.domain.model import Model, find_model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import AmbiguousQuantizationError, CatalogError, ModelNotFoundError
+from gglib_nb.errors import CatalogError
 
 _BUSY_TIMEOUT_S: Final = 5.0
 
@@ -75,10 +75,7 @@ class Catalog:
         return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
     def find(self, text: DownloadId | str, others: Sequence[Model] = ()) -> Model:
-        """The model that a person means by a text; case does not matter.
-
-        It is the id, or a part of it that only one model has: without its revision, the repository alone, the
-        repository's name without owner, any part of the id.
+        """The model that a person means by a text, as `find_model` reads it.
 
         Args:
             text: What was typed.
@@ -88,17 +85,7 @@ class Catalog:
             ModelNotFoundError: None matches; the text names near ones.
             AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
-        wanted, models = str(text).strip(), [*self.models(), *others]
-        for matches in _FORMS:
-            found = [model for model in models if matches(model, wanted)]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                choices = tuple(str(model.id) for model in found)
-                raise AmbiguousQuantizationError(
-                    f"{wanted!r} could be several models; say which one: {', '.join(choices)}.", choices
-                )
-        raise _not_found(wanted, models)
+        return find_model([*self.models(), *others], str(text))
 
     def forget(self, text: DownloadId | str) -> Model:
         """Removes a model from the catalog and returns it; its files stay on the disk.
@@ -112,12 +99,6 @@ class Catalog:
             connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
             connection.execute("DELETE FROM model_use WHERE name = ?", (str(model.id),))
         return model
-
-    def rename(self, old: DownloadId, new: Model) -> None:
-        """Records a model in the place of one that had another id, all at once."""
-        with self._writing() as connection:
-            connection.execute("DELETE FROM model WHERE name = ?", (str(old),))
-            _register(connection, new)
 
     def update_files(self, files: Iterable[StoredFile]) -> None:
         """Brings what is recorded of files up to date, in every model that has them.
@@ -162,16 +143,6 @@ class Catalog:
             found = connection.execute(_SELECT_KNOWN, (wanted,)).fetchall()
         return {target: KnownFile(*values) for target, *values in found}
 
-    @property
-    def notice(self) -> str | None:
-        """What a person should know of the database's place; None when all is well."""
-        if self.database.network is None:
-            return None
-        return (
-            f"The models database is on a network filesystem ({self.database.network}), which cannot share a write-ahead "
-            "log: kernels wait for each other. Set GGLIB_STATE_DIR to a local folder to avoid that."
-        )
-
     def close(self) -> None:
         """Ends the use of the catalog: calls in progress finish, later ones raise `CatalogError`."""
         self._is_closed = True
@@ -190,50 +161,6 @@ class Catalog:
         with self._open() as connection, atomic(connection):
             yield connection
             connection.execute(_DELETE_UNUSED_INDEXES)
-
-
-# --- what a person may type for a model, from the plainest to the shortest ---
-
-
-def _is_id_in_any_case(model: Model, text: str) -> bool:
-    return str(model.id).casefold() == text.casefold()
-
-
-def _is_id_without_revision(model: Model, text: str) -> bool:
-    tails = (model.id.quantization, model.label)
-    return text.casefold() in {str(DownloadId(model.id.repo_id, tail)).casefold() for tail in tails if tail}
-
-
-def _is_repository(model: Model, text: str) -> bool:
-    return model.id.repo_id.casefold() == text.casefold()
-
-
-def _is_display_name(model: Model, text: str) -> bool:
-    full = f"{model.id.repo_id.partition('/')[0]}/{text}"
-    return any(matches(model, full) for matches in (_is_id_in_any_case, _is_id_without_revision, _is_repository))
-
-
-_FORMS: Final[tuple[Callable[[Model, str], bool], ...]] = (
-    lambda model, text: str(model.id) == text,
-    _is_id_in_any_case,
-    _is_id_without_revision,
-    _is_repository,
-    _is_display_name,
-    lambda model, text: bool(text) and text.casefold() in str(model.id).casefold(),
-)
-
-
-def _not_found(wanted: str, models: list[Model]) -> ModelNotFoundError:
-    if not models:
-        return ModelNotFoundError(
-            f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
-        )
-    from difflib import get_close_matches
-
-    ids = {str(model.id).casefold(): str(model.id) for model in models}
-    near = [ids[key] for key in get_close_matches(wanted.casefold(), ids, n=3, cutoff=0.5)]
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
 # --- writing ---

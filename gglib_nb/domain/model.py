@@ -1,10 +1,12 @@
 """A model on the disk, as the catalog keeps it."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
+from gglib_nb.errors import AmbiguousQuantizationError, ModelNotFoundError
 
 ModelOrigin = Literal["hub", "import", "local", "store"]
 """Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown;
@@ -96,3 +98,55 @@ class Model(Value, frozen=True):
         """Unix time of the oldest of its files' verifications; None where one was never verified."""
         times = [file.verified_at_s for file in self.files]
         return None if None in times else min((at_s for at_s in times if at_s is not None), default=None)
+
+
+def find_model(models: Sequence[Model], text: str) -> Model:
+    """The model that a person means by a text; case does not matter.
+
+    It is the id, or a part of it that only one model has: without its revision, the repository alone, the repository's name
+    without owner, any part of the id.
+
+    Raises:
+        ModelNotFoundError: None matches; the text names near ones.
+        AmbiguousQuantizationError: Several match; `choices` has their ids.
+    """
+    wanted = text.strip()
+    if exact := [model for model in models if str(model.id) == wanted]:
+        return exact[0]
+    for names in zip(*(_names(model) for model in models), strict=True):
+        found = [model for model, each in zip(models, names, strict=True) if wanted.casefold() in each]
+        if found:
+            return _only(found, wanted)
+    if found := [model for model in models if wanted and wanted.casefold() in str(model.id).casefold()]:
+        return _only(found, wanted)
+    raise _not_found(models, wanted)
+
+
+def _names(model: Model) -> tuple[frozenset[str], ...]:
+    """What a person may call a model, in small letters, from the plainest to the shortest."""
+    id_, repo_id = str(model.id), model.id.repo_id
+    tails = {str(DownloadId(repo_id, tail)) for tail in (model.id.quantization, model.label) if tail}
+    short = {name.partition("/")[2] for name in (id_, repo_id, *tails)}
+    return tuple(frozenset(map(str.casefold, names)) for names in ({id_}, tails, {repo_id}, short))
+
+
+def _only(found: Sequence[Model], wanted: str) -> Model:
+    if len(found) == 1:
+        return found[0]
+    choices = tuple(str(model.id) for model in found)
+    raise AmbiguousQuantizationError(
+        f"{wanted!r} could be several models; say which one: {', '.join(choices)}.", choices
+    )
+
+
+def _not_found(models: Sequence[Model], wanted: str) -> ModelNotFoundError:
+    if not models:
+        return ModelNotFoundError(
+            f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
+        )
+    from difflib import get_close_matches
+
+    ids = {str(model.id).casefold(): str(model.id) for model in models}
+    near = [ids[key] for key in get_close_matches(wanted.casefold(), ids, n=3, cutoff=0.5)]
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")

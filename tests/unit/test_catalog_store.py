@@ -319,7 +319,6 @@ def test_a_local_folder_gets_a_write_ahead_log(catalog: Catalog, path: Path) -> 
     catalog.models()
 
     assert journal_mode(path) == "wal"
-    assert catalog.notice is None
 
 
 class OnNfs(Database):
@@ -328,7 +327,7 @@ class OnNfs(Database):
     network = "nfs4"
 
 
-def test_a_network_folder_gets_a_plain_journal_and_the_reason(catalog: Catalog, path: Path) -> None:
+def test_a_network_folder_gets_a_plain_journal(catalog: Catalog, path: Path) -> None:
     catalog.models()
     catalog.close()
     on_nfs = Catalog(OnNfs(path))
@@ -336,8 +335,6 @@ def test_a_network_folder_gets_a_plain_journal_and_the_reason(catalog: Catalog, 
     on_nfs.register(a_model("owner/repo:Q4_0"))
 
     assert journal_mode(path) == "delete"
-    assert on_nfs.notice is not None
-    assert "network filesystem (nfs4)" in on_nfs.notice
 
 
 def test_the_filesystem_of_the_tests_is_local(tmp_path: Path) -> None:
