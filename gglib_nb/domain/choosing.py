@@ -65,7 +65,7 @@ def choose(
 
     Raises:
         NoGgufFilesError: The repository has no model.
-        InvalidQuantizationError: Nothing answers to the request.
+        InvalidQuantizationError: Nothing matches the request.
         AmbiguousQuantizationError: Several answer to it, or no rule decides.
         IncompleteShardSetError: It lacks files.
     """
@@ -93,7 +93,7 @@ def _whole(variant: Variant, repository: str) -> Variant:
     more = f" and {len(missing) - _MOST_CHOICES_NAMED} more" if len(missing) > _MOST_CHOICES_NAMED else ""
     raise IncompleteShardSetError(
         f"{repository} lacks {len(missing)} of the {variant.shards_expected} files of {variant.key} (number {named}{more}), "
-        "so nothing could load it. Choose another quantization, or tell the publisher.",
+        "so nothing could load it. Choose another quantization, or report it to the publisher.",
         missing,
     )
 
@@ -261,7 +261,7 @@ def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:
 
 
 def _listed(choices: list[Variant]) -> str:
-    """The keys for a sentence; behind one that is a hash the file it stands for."""
+    """The keys for a sentence; after one that is a hash, the file it is made of."""
     named = [
         f"{variant.key} ({variant.files[0]})" if variant.key.startswith("~") else variant.key
         for variant in choices[:_MOST_CHOICES_NAMED]

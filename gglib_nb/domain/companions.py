@@ -212,7 +212,7 @@ def _kind_of_other_format(file: FileName) -> CompanionKind | None:
 
 
 def _kind_by_name(file: FileName) -> CompanionKind | None:
-    """What the name says whatever lies beside it: the ggml naming document and llama.cpp's own prefixes."""
+    """What the name says whatever files are beside it: the ggml naming document and llama.cpp's own prefixes."""
     if _is_sidecar(file):
         return "other"
     if _MMPROJ.search(file.stem) or any(_MMPROJ.search(folder) for folder in file.folders):

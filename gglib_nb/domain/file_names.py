@@ -4,7 +4,7 @@ What files mean together is decided in `gglib_nb.domain.variants` and `companion
 """
 
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal
 
 from gglib_nb.domain.quantization import Quantization, read_label
@@ -113,6 +113,7 @@ class FileName(Value, frozen=True, dict=True):
         return tuple(part.lower() for part in self.folder.split("/") if part)
 
 
+@lru_cache(maxsize=8192)  # a listing's paths are taken apart by several rules
 def parse_path(path: str) -> FileName:
     """Takes a path apart; every text is a path."""
     folder, _, name = path.rpartition("/")

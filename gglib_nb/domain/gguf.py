@@ -65,8 +65,8 @@ def read_header(
     Args:
         read: Called with offset and length, in growing order; fewer bytes mean that the file ends there.
         size_bytes: Of the file, or of the first part of a byte split. Nothing is read beyond it.
-        limit_bytes: How much may be read in all. A header that goes on is given as far as it was read: what an
-            estimate of memory needs stands before the vocabulary. None: to its end.
+        limit_bytes: How much may be read in all. A longer header is returned as far as it was read: what an
+            estimate of memory needs is usually before the vocabulary. None: to its end.
         window_bytes: How much to ask for at once.
 
     Raises:
@@ -76,7 +76,7 @@ def read_header(
 
 
 def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> TensorTable:
-    """Reads the header of a GGUF file and where its tensors lie; arguments as for `read_header`.
+    """Reads the header of a GGUF file and where its tensors are; arguments as for `read_header`.
 
     Raises:
         GgufError: These bytes are no header that can be read to its end, or it describes tensors that cannot be.
@@ -98,7 +98,7 @@ def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
 def tensors_in_tail(
     tail: bytes, tail_start: int, size_bytes: int, like: TensorTable, tensor_count: int
 ) -> tuple[Tensor, ...] | None:
-    """Where the tensors of a file lie, from the end of its header alone and from another file of the same model.
+    """Where the tensors of a file are, from the end of its header alone and from another file of the same model.
 
     The vocabulary, which is nearly all of a header, need not be read then. Good for an estimate: it goes by the name
     of the first tensor, which the quantizations of a model have in common.

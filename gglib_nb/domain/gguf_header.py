@@ -1,7 +1,7 @@
 """The header of a GGUF file as a value: what it says of the model, and what of it is kept.
 
 The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py). How the bytes
-are read stands in `gglib_nb.domain.gguf`.
+are read is in `gglib_nb.domain.gguf`.
 """
 
 import re
@@ -27,7 +27,7 @@ _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 class GgufHeader(Value, frozen=True):
-    """What a GGUF header says. Every property is None where the header does not tell, or tells in another type.
+    """What a GGUF header says. Every property is None where the header has no such key, or one of another type.
 
     Attributes:
         version: Of the format.

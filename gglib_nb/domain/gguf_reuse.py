@@ -2,8 +2,7 @@
 
 A tensor of one name, type and shape in both files is a candidate. Samples of it, fetched from the Hub, are compared with
 the file that is here; where they agree, the rest is copied. A guess that was wrong costs time and never a wrong byte: the
-digest of the whole file is the judge. Pure: offsets in, offsets out; who reads, fetches and copies is the engine's
-business. Ranges are half open, `start <= byte < end`.
+digest of the whole file decides. Pure: offsets in, offsets out; the engine reads, fetches and copies. Ranges are half open, `start <= byte < end`.
 """
 
 import random
@@ -80,7 +79,7 @@ class Sampling(Value, frozen=True):
     Attributes:
         candidates: Those that are sampled, in the order of their offsets.
         first: Ranges to begin with; where they all differ, the rest need not be tried.
-        ranges: All ranges, in order and apart from each other; those of `first` lie within them.
+        ranges: All ranges, in order and apart from each other; those of `first` are within them.
     """
 
     candidates: tuple[Candidate, ...]
@@ -127,7 +126,7 @@ _USUAL_LIMITS: Final = ReuseLimits()
 def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]) -> tuple[Candidate, ...]:
     """The tensors of a wanted file that some donor has too, by name, type and shape; in the order of their offsets.
 
-    Of several donors the one with most of them is asked first, so that neighbours come from one file.
+    Of several donors the one with most of them comes first, so that neighbours come from one file.
     """
     found = [_sources_in(index, tensors, wanted) for index, tensors in enumerate(donors)]
     ranking = sorted(found, key=lambda sources: -sum(source.size_bytes for source in sources.values()))
@@ -191,7 +190,7 @@ def choose_sources(
 
 
 def plan_copies(chosen: Iterable[tuple[Candidate, Source]]) -> tuple[Copy, ...]:
-    """What to copy, in the order of the wanted file; neighbours that lie alike in the donor are one run."""
+    """What to copy, in the order of the wanted file; neighbours in the wanted file that are neighbours in the donor are one run."""
     copies: list[Copy] = []
     for candidate, source in sorted(chosen, key=lambda pair: pair[0].tensor.offset_bytes):
         new = Copy(source.donor, source.offset_bytes, candidate.tensor.offset_bytes, source.size_bytes)
@@ -233,7 +232,7 @@ def _blocks(tensor: Tensor, seed: str, density: tuple[int, int, int]) -> Iterato
 
 
 def _joined(blocks: Iterable[Range], distance_bytes: int) -> tuple[Range, ...]:
-    """The blocks, those that lie near each other as one; they come in order."""
+    """The blocks in order; those near each other as one."""
     ranges: list[Range] = []
     for start, end in blocks:
         if ranges and start - ranges[-1][1] <= distance_bytes:
@@ -244,7 +243,7 @@ def _joined(blocks: Iterable[Range], distance_bytes: int) -> tuple[Range, ...]:
 
 
 def _first(candidates: Sequence[Candidate], ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """One range inside each of the largest candidates, the middle one of those that lie in it."""
+    """One range inside each of the largest candidates, the middle one of those in it."""
     largest = sorted(candidates, key=lambda one: -one.gain_bytes)[:_FIRST_TENSORS]
     found = set()
     for tensor in (one.tensor for one in largest):

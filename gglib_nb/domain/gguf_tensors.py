@@ -1,7 +1,7 @@
-"""Where the tensors of a GGUF file lie, as a value that can be trusted: no two at one place, none outside of the file.
+"""Where the tensors of a GGUF file are, as a value that can be trusted: no two at one place, none outside of the file.
 
 How long a tensor is is taken from where the next one begins, not from its type: types of tomorrow need no table then.
-So its span holds the padding behind it. How the bytes are read stands in `gglib_nb.domain.gguf`.
+So its span holds the padding behind it. The bytes are read in `gglib_nb.domain.gguf`.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class Tensor(Value, frozen=True):
 
 
 class TensorTable(Value, frozen=True):
-    """The header of a file and where its tensors lie.
+    """The header of a file and where its tensors are.
 
     Attributes:
         header: The header, read to its end.
@@ -80,16 +80,16 @@ def placed(infos: Sequence[TensorInfo], data_start: int, size_bytes: int) -> tup
     """The tensors of a file of that size whose data begin there, those without data left out.
 
     Raises:
-        GgufError: Two have one name or one place, or one lies beyond the file's end.
+        GgufError: Two have one name or one place, or one is beyond the file's end.
     """
     if len({info.name for info in infos}) < len(infos):
         raise GgufError("The GGUF header is broken: two tensors have one name. Fetch the file again.")
     held = sorted((info for info in infos if info.parameters), key=lambda info: info.offset)
     starts = [data_start + info.offset for info in held]
     if len(set(starts)) < len(starts):
-        raise GgufError("The GGUF header is broken: two tensors lie at one place. Fetch the file again.")
+        raise GgufError("The GGUF header is broken: two tensors are at one place. Fetch the file again.")
     if starts and starts[-1] >= size_bytes:
-        raise GgufError("The GGUF header is broken: a tensor lies beyond the file's end. Fetch the file again.")
+        raise GgufError("The GGUF header is broken: a tensor is beyond the file's end. Fetch the file again.")
     ends = [*starts[1:], size_bytes][: len(starts)]
     return tuple(
         Tensor(info.name, info.type, info.shape, start, end - start)

@@ -1,7 +1,7 @@
 """A window that moves once over the bytes of a GGUF header, from a file or from a hub, and never looks back.
 
 It asks for bytes as they are needed, jumps over what is skipped, and refuses lengths that cannot be: so time
-and memory stay bounded whatever the bytes say. What they mean stands in `gglib_nb.domain.gguf`.
+and memory stay bounded whatever the bytes say. `gglib_nb.domain.gguf` interprets them.
 """
 
 import struct
@@ -19,7 +19,7 @@ _U64: Final = struct.Struct("<Q")
 
 
 class ReadLimitError(GgufError):
-    """The header goes on beyond the bytes that may be read; what was read so far is right."""
+    """The header is longer than the bytes that may be read; what was read so far is right."""
 
 
 class Window:
@@ -27,7 +27,7 @@ class Window:
 
     Args:
         read: Where they come from.
-        size_bytes: Of the whole file; nothing is asked for beyond it.
+        size_bytes: Of the whole file; nothing is read beyond it.
         window_bytes: How much to ask for at once, at least.
         limit_bytes: How much may be asked for in all; None is no limit but that of a header.
     """
@@ -93,7 +93,7 @@ class Window:
         self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
         if len(self._buffer) < length:
             if self._allowance == 0:
-                raise ReadLimitError("The GGUF header goes on beyond the bytes that may be read of it.")
+                raise ReadLimitError("The GGUF header is longer than what may be read of it.")
             raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
 
     def _ask(self, offset: int, length: int) -> bytes:

@@ -12,7 +12,7 @@ _CONTEXT_BYTES: Final = 1536 * 1024**2
 
 
 def likely_size_bytes(parameter_count: int | None) -> int | None:
-    """How large its Q4_K_M is, about; None where nobody knows how many parameters it has."""
+    """How large its Q4_K_M is, about; None where its number of parameters is unknown."""
     return None if parameter_count is None else int(parameter_count * _BITS_PER_WEIGHT / 8)
 
 

@@ -1,4 +1,4 @@
-"""What a hub says of its repositories, as plain values. How it is asked is the hub floor's business."""
+"""What a hub says about its repositories, as plain values; `gglib_nb.hub` sends the requests."""
 
 from functools import cached_property
 from typing import Literal

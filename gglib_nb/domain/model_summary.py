@@ -1,4 +1,4 @@
-"""A registered model as one row of a table: flat, and whether its files still stand as they were recorded.
+"""A registered model as one row of a table: flat, and whether its files are still as recorded.
 
 Pure: what the disk says of the files is an argument. A list of these goes into `pandas.DataFrame` as it is.
 """
@@ -14,7 +14,7 @@ from gglib_nb.domain.values import Value
 ModelState = Literal["verified", "unverified", "changed", "wrong", "missing"]
 """What is known of a model's files.
 
-verified: every one hashed to what the Hub states, and stands as it did then. unverified: nobody states a digest, or it
+verified: every one hashed to what the Hub states, and is unchanged since. unverified: no digest is stated, or it
 was never hashed. changed: size or time is another than recorded. wrong: hashed, and not right. missing: one is gone.
 Of a model on a cluster's hosts whose files cannot be seen from here it is what was recorded.
 """
@@ -58,11 +58,11 @@ class ModelSummary(Value, frozen=True):
         file_count: Shards and companions.
         state: What is known of its files.
         verified_at_s: Unix time of the oldest of its files' verifications; None where one was never verified.
-        checked_at_s: Unix time of the last look for a newer version; None where nobody looked.
-        has_update: Whether that look found one; None where nobody looked.
+        checked_at_s: Unix time of the last check for a newer version; None where there was none.
+        has_update: Whether that check found one; None where there was none.
         registered_at_s: Unix time.
         origin: `hub`: downloaded here; `import`: found in a folder; `local`: found, its repository unknown.
-        folder: Where its first file stands.
+        folder: The folder of its first file.
         path: Its first file: what a program opens.
         projector_path: Its mmproj; None without one.
         hosts: The hosts of a cluster that have it, by commas; empty: this machine.

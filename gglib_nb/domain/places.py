@@ -1,4 +1,4 @@
-"""Where a file of a repository stands on the disk: `<models>/<owner>/<repo>/<path in repo>`.
+"""Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`.
 
 The one place that turns names from a hub into a path, so the one that refuses hostile ones. It computes and
 does not look at the disk. The layout is the one LM Studio reads too.
@@ -18,7 +18,7 @@ from gglib_nb.errors import RequestError
 _DEVICE: Final = re.compile(
     r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
 )
-# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F stand NUL and the terminal's
+# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F are NUL and the terminal's
 # controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
 _FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Of Linux and macOS alike; a longer name cannot be written.
@@ -58,7 +58,7 @@ def _refusal(part: str) -> str | None:
         return "has an empty part"
     if _FORBIDDEN.search(part):
         return "holds a backslash, a colon, or a character that steers a terminal or the direction of text"
-    if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then one name stands for another
+    if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then two names are one file
         return "has a part that ends in a dot or a space"
     if _DEVICE.fullmatch(part):
         return "names a device on Windows"

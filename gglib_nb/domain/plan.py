@@ -23,7 +23,7 @@ class PlannedCompanion(Value, frozen=True):
         path: Path in the repository.
         kind: `mmproj`, `imatrix`, ...
         size_bytes: None unknown.
-        can_fetch: Whether `--with` takes it along.
+        can_fetch: Whether `--with` can fetch it together with a variant.
     """
 
     path: str
@@ -51,10 +51,10 @@ class VariantPlan(Value, frozen=True):
         is_queued: In the queue now.
         is_recommended: What `%gguf queue owner/repo` would take.
         why: Why it is recommended; empty where it is not.
-        companions: What `--with` takes along with it, one of a kind.
+        companions: What `--with` fetches with it, one of a kind.
         name: What to show for it; the key unless that is a hash.
         reusable_bytes: Of its bytes, how many could be copied from files on this machine, at most: as many as samples will
-            confirm. None where nobody has looked, or it cannot be told.
+            confirm. None where that was not looked for or is unknown.
     """
 
     key: str

@@ -39,7 +39,7 @@ _HEAD: Final = "version = 1\n"
 def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, ...]]:
     """The file with every model in it.
 
-    A section that gglib_nb wrote and nobody added to goes when its model is not registered any more.
+    A section without additions by a person is removed when its model is no longer registered.
 
     Args:
         text: What the file holds now; empty where there is none.

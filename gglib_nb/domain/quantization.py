@@ -1,7 +1,7 @@
 """Quantization labels: how names spell them, one canonical spelling, and about how many bits they cost.
 
 A label is an open value: what a name carries in the shape of a label is one, known here or not. This module
-knows text only; which files form a variant stands in `gglib_nb.domain.variants`.
+knows text only; which files form a variant is decided in `gglib_nb.domain.variants`.
 """
 
 import re
@@ -53,7 +53,7 @@ _DYNAMIC: Final = "UD-"
 class Quantization(str):
     """A quantization label in its canonical spelling: capitals, `UD-` kept in front, `FP16` written `F16`.
 
-    Equal to plain text of the same spelling. Labels that nobody has thought of yet work like the others.
+    Equal to plain text of the same spelling. Labels that are introduced later work like the others.
     """
 
     __slots__ = ()

@@ -1,6 +1,6 @@
 """How a download is named: `owner/repo@revision:quantization`, parsed and printed.
 
-Pure text rules. Whether a repository exists, and which commit a revision means, is the hub floor's business.
+Pure text rules. `gglib_nb.hub` knows whether a repository exists, and which commit a revision means.
 """
 
 import re

@@ -143,7 +143,7 @@ def variants_of(
 
     Args:
         files: Paths in the repository with `/`, alone or with their size in bytes.
-        stated: What the headers of files say they are, by path; the others are told apart by their names.
+        stated: What the headers of files say they are, by path; the others are classified by their names.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
     names = [parse_path(path) for path in sorted(sizes)]

@@ -122,7 +122,7 @@ DEFAULT_CONTEXT_TOKENS: Final = 8192
 
 
 class ReadingHub(Hub, RangeReader, Protocol):
-    """What is asked of a hub: listings, access, and parts of files."""
+    """The part of the hub client that a plan uses."""
 
 
 class Planner:
@@ -136,7 +136,7 @@ class Planner:
         present_bytes: Callable[[Sequence[PlannedFile], str], int],
         models: Callable[[], Sequence[Model]] = tuple,
     ) -> None:
-        """Remembers whom to ask.
+        """Nothing is asked yet.
 
         Args:
             hub: The hub.
@@ -329,7 +329,7 @@ _MOST_CHILDREN: Final = 5
 
 
 class SearchingHub(Protocol):
-    """What is asked of the hub."""
+    """The part of the hub client that a search uses."""
 
     def search(self, words: str = "", *, quantized_from: str | None = None, limit: int = 20) -> list[RepoSummary]:
         """Repositories with GGUF files."""

@@ -39,7 +39,7 @@ _AT_ONCE: Final = 8
 
 
 class RangeReader(Protocol):
-    """What is asked of a hub."""
+    """The part of the hub client that reads files."""
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
         """A part of a file."""
@@ -125,7 +125,7 @@ class ReuseEstimator:
 
         Args:
             hub: Where headers are read.
-            models_directory: Where the repositories' folders stand.
+            models_directory: Where the repositories' folders are.
             limits: What is worth it; None: what the engine goes by.
         """
         self._hub: Final = hub

@@ -33,7 +33,7 @@ def short(placement: Placement, asked_tokens: int | None) -> str:
         case "gpu_reduced":
             return ", ".join(("GPU", *_reductions(placement, asked_tokens)))
         case "gpu_partly" if placement.cpu_expert_layers:
-            return f"GPU, experts of {placement.cpu_expert_layers} of {placement.layer_count} layers in RAM"
+            return f"GPU, experts of {placement.cpu_expert_layers} layers in RAM"
         case "gpu_partly":
             return f"{placement.gpu_layers} of {placement.layer_count} layers"
         case "ram":

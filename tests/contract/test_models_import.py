@@ -132,7 +132,7 @@ def test_files_of_unknown_origin_are_local(manager: DownloadManager, tmp_path: P
 
     assert ids(report) == ["local/my-model-final", "local/my-model-final-2"]
     [update, _other] = manager.sync.updates()
-    assert "Nobody knows" in update.problem
+    assert (update.has_update, bool(update.problem)) == (None, True)
 
 
 def test_the_digest_tells_the_repository_where_a_registered_model_has_it(

@@ -221,7 +221,7 @@ def test_the_line_that_runs_the_recommended_variant_is_given():
         (Placement("gpu_reduced", 32, 32, 0, 8192, "q8_0", has_gpu=True), "GPU, q8_0 cache"),
         (Placement("gpu_reduced", 32, 32, 0, 6144, has_gpu=True), "GPU, 6k context"),
         (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "31 of 48 layers"),
-        (Placement("gpu_partly", 48, 48, 33, 8192, has_gpu=True), "GPU, experts of 33 of 48 layers in RAM"),
+        (Placement("gpu_partly", 48, 48, 33, 8192, has_gpu=True), "GPU, experts of 33 layers in RAM"),
         (Placement("ram", 0, 32, 0, 8192), "RAM"),
         (Placement("too_large", 0, 32, 0, 8192), "too large"),
     ],
