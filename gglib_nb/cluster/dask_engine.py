@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from distributed import Client
 
+from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink
-from gglib_nb.cluster.placed_attempt import ClusterHost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
 from gglib_nb.engine.protocol import Configure, StartTransfer
 from gglib_nb.engine.reports import EngineCommand, EngineSilent, ProcessReport, Report, StartEverywhere

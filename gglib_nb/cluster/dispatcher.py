@@ -1,26 +1,26 @@
 """Which host of a cluster runs which attempt: commands of the queue and reports of hosts in, commands and reports out.
 
-Law of this file: no clock, no threads, no network. Every method returns what has to be done for it, in order: a `Tell` is a
-command for one host's engine, everything else a report for the queue. The caller brings the time and one call at a time.
+No clock, no threads, no network. Every method returns what has to be done, in order: a `Tell` is a command for one host's engine,
+everything else a report for the queue. The caller brings the time and makes one call at a time.
 
-* An attempt runs on one host, or, where it is wanted everywhere, on one host of each folder.
-* One for which no host has a slot waits here and begins when one has; nothing is lost while the cluster has no host.
-* What ran on a host that is gone is reported lost; the queue starts it again, and it goes to whoever can take it. Of an attempt
-  that is wanted everywhere only that copy is lost.
-* Limits are of all hosts together: each gets a share for the transfers that it runs, told before a transfer starts. With a
-  bandwidth limit the copies of one download come one after the other, so that the first is there early.
+* An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
+* An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
+* What ran on a host that is gone is reported lost; the queue starts it again, on any host. Of an attempt that is wanted everywhere
+  only that copy is lost.
+* Limits are of all hosts together: each gets a share for the transfers that it runs, sent before a transfer starts. With a
+  bandwidth limit the copies of one download run one after the other, so that the first is complete early.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Final
 
 from msgspec import structs
 
-from gglib_nb.cluster.placed_attempt import ClusterHost, Copy, PlacedAttempt
-from gglib_nb.cluster.placement import HostLoad, choose_host, shares_of, spread
+from gglib_nb.cluster.attempt import ClusterHost, Copy, PlacedAttempt
 from gglib_nb.domain.download import HostFolder
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
@@ -57,8 +57,7 @@ _LOSSES_ALLOWED: Final = 3
 _GONE_KEPT: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Value, frozen=True):
     """Send a command to the engine of a host."""
 
     host: str
@@ -66,6 +65,71 @@ class Tell:
 
 
 Action = Tell | Report
+
+
+class HostLoad(Value, frozen=True):
+    """What a host has to do.
+
+    Attributes:
+        host: Its name.
+        running: Transfers that run there.
+        bytes_to_go: What they have still to fetch; 0 for those of unknown size.
+        free_bytes: On the disk of its models folder; None unknown.
+        has_part: Whether its models folder has a part of what is to be placed.
+    """
+
+    host: str
+    running: int
+    bytes_to_go: int
+    free_bytes: int | None
+    has_part: bool = False
+
+
+def choose_host(loads: Iterable[HostLoad], slots: int, needed_bytes: int) -> str | None:
+    """The host that runs the next download; None if every one is busy.
+
+    A host with room on its disk before one without (its engine, which can link an identical file, has the last word on
+    that); then one that has a part of it; then the one with the fewest bytes to go; then by name.
+
+    Args:
+        loads: The hosts.
+        slots: Transfers that a host may run at once.
+        needed_bytes: How much of the disk the download will use.
+    """
+
+    def rank(load: HostLoad) -> tuple[bool, bool, int, str]:
+        is_full = load.free_bytes is not None and load.free_bytes < needed_bytes
+        return is_full, not load.has_part, load.bytes_to_go, load.host
+
+    best = min((load for load in loads if load.running < slots), key=rank, default=None)
+    return None if best is None else best.host
+
+
+def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
+    """Each busy host's share of a limit, in proportion to the transfers that it runs; at least 1. They add up to the limit."""
+    total = sum(running.values())
+    shares, given, passed = {}, 0, 0
+    for host, count in sorted(running.items()):
+        if count:
+            passed += count
+            upto = limit * passed // total
+            shares[host] = max(1, upto - given)
+            given = upto
+    return shares
+
+
+def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
+    """One host for each folder that has no copy yet, by name: hosts that share a folder need one copy.
+
+    Args:
+        folders: The folder of each host, by its identity.
+        served: Folders that have their copy, or get it now.
+    """
+    firsts: dict[str, str] = {}
+    for host, folder in sorted(folders.items()):
+        if folder not in served:
+            firsts.setdefault(folder, host)
+    return list(firsts.values())
 
 
 class Dispatcher:
@@ -93,31 +157,25 @@ class Dispatcher:
 
     @property
     def hosts(self) -> tuple[ClusterHost, ...]:
-        """The hosts there are."""
+        """The hosts of the cluster."""
         return tuple(self._hosts.values())
 
     @property
     def waiting(self) -> list[int]:
-        """Attempts that run nowhere."""
+        """Attempts that run on no host."""
         return [number for number, attempt in self._attempts.items() if not attempt.running]
-
-    # The queue -----------------------------------------------------------------------------------------------------
 
     def take(self, command: EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """A command of the queue."""
         match command:
             case Configure():
                 self._configure = command
-                return self._place()
             case StartTransfer():
                 self._attempts[command.attempt] = PlacedAttempt(command)
-                return self._place()
             case StartEverywhere(transfer):
                 self._attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
-                return self._place()
             case SetConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
-                return self._place()
             case StopTransfer():
                 return self._stop(command.attempt)
             case DiscardPartials():
@@ -127,9 +185,68 @@ class Dispatcher:
             case StopCheck():
                 host = self._checks.get(command.check)
                 return [] if host is None else [Tell(host, command)]
+        return self._place()
+
+    def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
+        """A host has joined the cluster.
+
+        Args:
+            host: The host.
+            here: The identity of this machine's own models folder; None if it has none.
+        """
+        self._here = here
+        self._hosts[host.name] = host
+        self._told[host.name] = self._configure
+        return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
+
+    def host_left(self, name: str, reason: str) -> list[Action]:
+        """A host has left the cluster, and its transfers are lost."""
+        if name not in self._hosts:
+            return []
+        lost = self._lose(name, reason)
+        del self._hosts[name], self._told[name]
+        return [EnginesChanged(len(self._hosts)), *lost, *self._conclude_everywhere(), *self._place()]
+
+    def space_changed(self, name: str, free_bytes: int | None) -> None:
+        """A host's disk has this much free space now."""
+        if name in self._hosts:
+            self._hosts[name] = replace(self._hosts[name], free_bytes=free_bytes)
+
+    def fail_waiting(self, error: GglibError) -> list[Action]:
+        """There is no cluster to wait for: waiting attempts fail."""
+        wire, waiting = to_wire(error), self.waiting
+        for number in waiting:
+            del self._attempts[number]
+        return [TransferFailed(number, wire, can_retry=True) for number in waiting]
+
+    def say_absence(self, reason: str) -> list[Action]:
+        """Why there is no host, for attempts that wait for one."""
+        self._absence = reason
+        return self._say_waits()
+
+    def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
+        """The engine of a host reported something."""
+        match report:
+            case Ready():
+                self._owners[host] = report.owner
+                return []
+            case Progress():
+                return self._progressed(self._copy(host, report.attempt), report, now_s)
+            case TransferFinished() | TransferFailed() | TransferStopped():
+                return self._ended(self._copy(host, report.attempt), report)
+            case CheckProgress():
+                return [report]
+            case CheckEnded():
+                self._checks.pop(report.check, None)
+                return [report]
+            case EngineLost():
+                return [*self._lose(host, report.reason), *self._conclude_everywhere(), *self._place()]
+            case EngineSilent():
+                attempts = frozenset(copy.attempt.number for copy in self._running_on(host))
+                return [EngineSilent(report.silent_s, attempts)] if attempts else []
 
     def _check(self, command: CheckFiles) -> list[Action]:
-        """Has files hashed where they are: on the host in whose folder they lie, else on one that sees this machine's."""
+        """Hash files where they are: on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         owners = [
             name
@@ -146,73 +263,8 @@ class Dispatcher:
             return []
         attempt.is_stopping = True
         if not attempt.running:
-            return [*self._end(attempt, TransferStopped(number))]
+            return self._end(attempt, TransferStopped(number))
         return [Tell(copy.host.name, StopTransfer(copy.number)) for copy in attempt.running]
-
-    # The cluster ---------------------------------------------------------------------------------------------------
-
-    def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
-        """A host is there.
-
-        Args:
-            host: It.
-            here: The name of this machine's own models folder; None where it has none.
-        """
-        self._here = here
-        self._hosts[host.name] = host
-        self._told[host.name] = self._configure
-        return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
-
-    def host_left(self, name: str, reason: str) -> list[Action]:
-        """A host is gone, and with it what ran there."""
-        if name not in self._hosts:
-            return []
-        lost = self._lose(name, reason)
-        del self._hosts[name], self._told[name]
-        return [EnginesChanged(len(self._hosts)), *lost, *self._conclude_everywhere(), *self._place()]
-
-    def space_changed(self, name: str, free_bytes: int | None) -> None:
-        """So much may still be written on the disk of a host."""
-        if name in self._hosts:
-            self._hosts[name] = replace(self._hosts[name], free_bytes=free_bytes)
-
-    def fail_waiting(self, error: GglibError) -> list[Action]:
-        """There is no cluster to wait for: what waits has failed."""
-        wire = to_wire(error)
-        found = [self._attempts[number] for number in self.waiting]
-        return [
-            action
-            for attempt in found
-            for action in self._end(attempt, TransferFailed(attempt.command.attempt, wire, can_retry=True))
-        ]
-
-    def say_absence(self, reason: str) -> list[Action]:
-        """Why there is no host, for those who wait for one."""
-        self._absence = reason
-        return self._say_waits()
-
-    def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:  # noqa: C901 - one case a report
-        """The engine of a host reported something."""
-        match report:
-            case Ready():
-                self._owners[host] = report.owner
-                return []
-            case Progress():
-                return self._progressed(host, report, now_s)
-            case TransferFinished() | TransferFailed():
-                return self._ended(self._copy(host, report.attempt), report)
-            case TransferStopped():
-                return self._stopped(self._copy(host, report.attempt))
-            case CheckProgress():
-                return [report]
-            case CheckEnded():
-                self._checks.pop(report.check, None)
-                return [report]
-            case EngineLost():
-                return [*self._lose(host, report.reason), *self._conclude_everywhere(), *self._place()]
-            case EngineSilent():
-                attempts = frozenset(copy.attempt.command.attempt for copy in self._running_on(host))
-                return [EngineSilent(report.silent_s, attempts)] if attempts else []
 
     # Reports -------------------------------------------------------------------------------------------------------
 
@@ -220,43 +272,39 @@ class Dispatcher:
         copy = self._copies.get(number)
         return copy if copy is not None and copy.host.name == host else None
 
-    def _progressed(self, host: str, report: Progress, now_s: float) -> list[Action]:
-        if (copy := self._copy(host, report.attempt)) is None:
+    def _progressed(self, copy: Copy | None, report: Progress, now_s: float) -> list[Action]:
+        if copy is None:
             return []
         copy.progress = report
         self._part_folders[copy.attempt.targets] = copy.host.folder_id
         hosted = copy.attempt.progress(now_s, self._yet_to_serve(copy.attempt))
         return [] if hosted is None else [hosted]
 
-    def _ended(self, copy: Copy | None, end: TransferFinished | TransferFailed) -> list[Action]:
+    def _ended(self, copy: Copy | None, end: TransferFinished | TransferFailed | TransferStopped) -> list[Action]:
         if copy is None:
             return []
-        del self._copies[copy.number]
-        copy.end = end
-        return [*self._conclude(copy.attempt), *self._place()]
-
-    def _stopped(self, copy: Copy | None) -> list[Action]:
-        if copy is None:
-            return []
-        self._drop(copy)
+        if isinstance(end, TransferStopped):
+            self._drop(copy)
+        else:
+            del self._copies[copy.number]
+            copy.end = end
         return [*self._conclude(copy.attempt), *self._place()]
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
-        """The end of an attempt, if nothing of it runs or is to come."""
+        """The end of an attempt, if none of its copies runs or is still to start."""
         if attempt.running or (not attempt.copies and not attempt.is_stopping):
             return []
-        ends = [copy.end for copy in attempt.copies]
-        failures = [end for end in ends if isinstance(end, TransferFailed)]
-        if self._yet_to_serve(attempt):
-            return [*self._end(attempt, TransferStopped(attempt.command.attempt))] if attempt.is_stopping else []
-        if failures:
-            return [*self._end(attempt, structs.replace(failures[0], attempt=attempt.command.attempt))]
-        if not ends:
-            return [*self._end(attempt, TransferStopped(attempt.command.attempt))]
-        return [*self._end(attempt, self._finish(attempt))]
+        is_partial = bool(self._yet_to_serve(attempt)) or not attempt.copies
+        if is_partial:
+            return self._end(attempt, TransferStopped(attempt.number)) if attempt.is_stopping else []
+        failure = next((copy.end for copy in attempt.copies if isinstance(copy.end, TransferFailed)), None)
+        if failure is not None:
+            return self._end(attempt, structs.replace(failure, attempt=attempt.number))
+        self._part_folders.pop(attempt.targets, None)
+        return self._end(attempt, self._finish(attempt))
 
     def _conclude_everywhere(self) -> list[Action]:
-        """Of what was wanted everywhere the last copy may have been that of a host that is gone."""
+        """The last copy of an attempt that is wanted everywhere may have been on a host that is gone."""
         everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
         return [action for attempt in everywhere for action in self._conclude(attempt)]
 
@@ -268,12 +316,9 @@ class Dispatcher:
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
         return HostedFinish(attempt.files_seen_here(first, self._here), hosts)
 
-    def _end(self, attempt: PlacedAttempt, end: HostedFinish | TransferFailed | TransferStopped) -> Iterator[Action]:
-        number = attempt.command.attempt
-        del self._attempts[number]
-        if isinstance(end, HostedFinish):
-            self._part_folders.pop(attempt.targets, None)
-        yield end
+    def _end(self, attempt: PlacedAttempt, end: HostedFinish | TransferFailed | TransferStopped) -> list[Action]:
+        del self._attempts[attempt.number]
+        return [end]
 
     def _lose(self, host: str, reason: str) -> list[Action]:
         if owner := self._owners.pop(host, ""):
@@ -286,18 +331,15 @@ class Dispatcher:
             attempt = copy.attempt
             self._drop(copy)
             if not attempt.everywhere:
-                lost.add(attempt.command.attempt)
-                del self._attempts[attempt.command.attempt]
-            elif self._lost_too_often(attempt, host):
+                lost.add(attempt.number)
+                del self._attempts[attempt.number]
+                continue
+            attempt.losses[host] = attempt.losses.get(host, 0) + 1
+            if attempt.losses[host] > _LOSSES_ALLOWED:
                 copy.end = _lost_for_good(copy)
                 attempt.copies.append(copy)
         ended: list[Action] = [CheckEnded(check, ()) for check in checks]
         return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
-
-    @staticmethod
-    def _lost_too_often(attempt: PlacedAttempt, host: str) -> bool:
-        attempt.losses[host] = attempt.losses.get(host, 0) + 1
-        return attempt.losses[host] > _LOSSES_ALLOWED
 
     def _drop(self, copy: Copy) -> None:
         self._copies.pop(copy.number, None)
@@ -306,20 +348,16 @@ class Dispatcher:
     # Placing -------------------------------------------------------------------------------------------------------
 
     def _place(self) -> list[Action]:
-        """Begins what can begin; says of the rest what it waits for."""
+        """Starts every copy that can start, and says what the other attempts wait for."""
         begun = [copy for attempt in self._attempts.values() for copy in self._begin_copies(attempt)]
         starts = [Tell(copy.host.name, self._start_of(copy)) for copy in begun]
         return [*self._announce(), *starts, *self._say_waits()]
 
     def _begin_copies(self, attempt: PlacedAttempt) -> Iterator[Copy]:
-        if attempt.is_stopping:
+        if attempt.is_stopping or (attempt.copies and not attempt.everywhere):
             return
         if not attempt.everywhere:
-            host = (
-                None
-                if attempt.copies
-                else choose_host(self._loads(attempt), self._max_concurrent, attempt.size_bytes or 0)
-            )
+            host = choose_host(self._loads(attempt), self._max_concurrent, attempt.size_bytes or 0)
             if host is not None:
                 yield self._begin(attempt, host)
             return
@@ -366,25 +404,20 @@ class Dispatcher:
         return said
 
     def _announce(self) -> list[Action]:
-        """Tells each host that runs something its share of the limits: first those whose share falls."""
+        """Sends each host that runs something its share of the limits: first those whose share falls."""
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
-        connections = shares_of(self._configure.max_connections, running)
-        shares = {} if limit is None else shares_of(limit, running)
+        bandwidths = {} if limit is None else shares_of(limit, running)
         changed: list[tuple[bool, str, Configure]] = []
-        for name, count in connections.items():
+        for name, connections in shares_of(self._configure.max_connections, running).items():
+            one, other = self._told[name].bandwidth_limit_bytes_per_second, bandwidths.get(name)
             share = structs.replace(
-                self._configure, max_connections=count, bandwidth_limit_bytes_per_second=shares.get(name)
+                self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=other
             )
-            if share != (before := self._told[name]):
-                changed.append((_is_raised(before, share), name, share))
+            if share != self._told[name]:
+                changed.append((one is not None and (other is None or other > one), name, share))
                 self._told[name] = share
-        return [Tell(name, share) for _, name, share in sorted(changed, key=lambda one: one[:2])]
-
-
-def _is_raised(before: Configure, share: Configure) -> bool:
-    one, other = before.bandwidth_limit_bytes_per_second, share.bandwidth_limit_bytes_per_second
-    return one is not None and (other is None or other > one)
+        return [Tell(name, share) for _, name, share in sorted(changed, key=lambda change: change[:2])]
 
 
 def _lost_for_good(copy: Copy) -> TransferFailed:

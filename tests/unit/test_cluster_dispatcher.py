@@ -6,8 +6,8 @@ Its length is that of what hosts can do to an attempt, over one set of made-up h
 import pytest
 from msgspec.structs import replace
 
+from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import Dispatcher, Tell
-from gglib_nb.cluster.placed_attempt import ClusterHost
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.engine.protocol import (
     CheckEnded,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.cluster.placement import HostLoad, choose_host, shares_of, spread
+from gglib_nb.cluster.dispatcher import HostLoad, choose_host, shares_of, spread
 
 GB = 10**9
 

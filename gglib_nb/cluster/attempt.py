@@ -1,14 +1,11 @@
-"""One attempt of the queue as it is spread over hosts: its copies, and what they come to together.
-
-Passive: `dispatcher` adds and ends copies, and is the only one to do so.
-"""
+"""One attempt of the queue on the hosts that run it: its copies, and their progress together. Only `dispatcher` adds and ends copies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from msgspec import structs
 
-from gglib_nb.domain.download import HostProgress, ShardStatus, StoredFile
+from gglib_nb.domain.download import HostProgress, ShardStatus
 from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
 from gglib_nb.engine.reports import HostedProgress
 
@@ -96,6 +93,11 @@ class PlacedAttempt:
     losses: dict[str, int] = field(default_factory=dict)
 
     @property
+    def number(self) -> int:
+        """The attempt's number for the queue."""
+        return self.command.attempt
+
+    @property
     def size_bytes(self) -> int | None:
         """Of one copy; None where a file's is unknown."""
         sizes = [file.size_bytes for file in self.command.files]
@@ -130,13 +132,13 @@ class PlacedAttempt:
         waiting = tuple(HostProgress(host, 0, self.size_bytes) for host in waiting_hosts)
         hosts = (*(copy.shown for copy in self.copies), *waiting)
         if len(hosts) == 1:
-            return HostedProgress(structs.replace(latest[0], attempt=self.command.attempt), hosts)
+            return HostedProgress(structs.replace(latest[0], attempt=self.number), hosts)
         running = [copy.progress for copy in heard if copy.end is None and copy.progress is not None]
         notices = [one for one in running if one.notice_kind is not None]
         # What holds up one of several is not what the download waits for.
         notice = notices[0] if notices and len(notices) == len(running) else None
         merged = Progress(
-            attempt=self.command.attempt,
+            attempt=self.number,
             sampled_s=now_s,
             files=tuple(_together(column) for column in zip(*(copy.files for copy in self.copies), strict=True)),
             received_bytes=sum(one.received_bytes for one in latest),
@@ -155,12 +157,8 @@ class PlacedAttempt:
         files = copy.end.files
         if here is not None and copy.host.folder_id == here:
             targets = dict.fromkeys(file.target for file in self.command.files)
-            files = tuple(_at(file, target) for file, target in zip(files, targets, strict=True))
-        return TransferFinished(self.command.attempt, files)
-
-
-def _at(file: StoredFile, target: str) -> StoredFile:
-    return replace(file, target=target)
+            files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
+        return TransferFinished(self.number, files)
 
 
 def _together(files: Sequence[FileProgress]) -> FileProgress:
