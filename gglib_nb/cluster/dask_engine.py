@@ -1,8 +1,8 @@
-"""The engine of a Dask cluster, as the manager holds it: one engine process a host, and one queue before them all.
+"""The engine of a Dask cluster, as the manager holds it: one engine process on each host.
 
-A thread of its own looks each second which workers there are, asks new ones who they are, and keeps a link to one worker of each
-host. What is to be done for a command or a report is decided by `dispatcher`; here it is handed over, in its order. The lock
-is held for that and never while something is waited for.
+A thread looks each second which workers there are, asks new ones for their host, and keeps a link to one worker of each
+host. `dispatcher` decides what to do for a command or a report; here that is done, in its order. The lock is held for that and never
+while something is waited for.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,10 +21,10 @@ from distributed import Client
 from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
-from gglib_nb.cluster.host_link import HostLink
+from gglib_nb.cluster.host_link import FreeSpace, HostLink, HostLost, LinkEvent
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
 from gglib_nb.engine.protocol import Configure, StartTransfer
-from gglib_nb.engine.reports import EngineCommand, EngineSilent, ProcessReport, Report, StartEverywhere
+from gglib_nb.engine.reports import EngineCommand, EngineSilent, Report, StartEverywhere
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
@@ -69,7 +70,7 @@ class DaskEngine:
         self._client: Client | None = None
         self._owns_client = False
         self._was_connected = False
-        self._met: dict[str, str] = {}
+        self._host_of: dict[str, str] = {}
         self._refusals: dict[str, str] = {}
         self._wake: Final = threading.Event()
         self._is_closed = False
@@ -123,8 +124,6 @@ class DaskEngine:
         """In a forked child: the threads, the client and its connections are the parent's."""
         self._is_closed = True
 
-    # What has to be done -------------------------------------------------------------------------------------------
-
     def _do(self, actions: list[Action]) -> None:
         """Hands over; with the lock held, so that the order of actions is that of what caused them."""
         for action in actions:
@@ -134,24 +133,20 @@ class DaskEngine:
             elif (link := self._links.get(action.host)) is not None:
                 link.send(action.command)
 
-    def _reported(self, host: str, link: HostLink, report: ProcessReport) -> None:
+    def _heard(self, host: str, link: HostLink, event: LinkEvent) -> None:
+        """A link's event; one that was replaced has nothing more to say."""
         with self._lock:
-            if self._links.get(host) is link:
-                self._do(self._dispatcher.heard(host, report, time.monotonic()))
-
-    def _lost(self, host: str, link: HostLink, reason: str) -> None:
-        with self._lock:
-            if self._links.get(host) is link:
-                del self._links[host]
-                self._do(self._dispatcher.host_left(host, reason))
-        self._wake.set()
-
-    def _has_space(self, host: str, link: HostLink, free_bytes: int | None) -> None:
-        with self._lock:
-            if self._links.get(host) is link:
-                self._dispatcher.space_changed(host, free_bytes)
-
-    # Watching the cluster ------------------------------------------------------------------------------------------
+            if self._links.get(host) is not link:
+                return
+            match event:
+                case HostLost():
+                    del self._links[host]
+                    self._do(self._dispatcher.host_left(host, event.reason))
+                    self._wake.set()
+                case FreeSpace():
+                    self._dispatcher.space_changed(host, event.free_bytes)
+                case _:
+                    self._do(self._dispatcher.heard(host, event, time.monotonic()))
 
     def _watch(self) -> None:
         while not self._is_closed:
@@ -172,13 +167,14 @@ class DaskEngine:
             address for address, about in workers.items() if about.get("status", "running") in ("running", "paused")
         }
         for host, link in list(self._links.items()):
+            silent_s = time.monotonic() - link.heard_s
             if link.worker not in usable:
                 link.lose(f"its worker {link.worker} is gone")
-            else:
-                self._look_whether_silent(host, link)
-        self._met = {address: host for address, host in self._met.items() if address in usable}
+            elif silent_s >= _SILENT_AFTER_S:
+                self._heard(host, link, EngineSilent(silent_s))
+        self._host_of = {address: host for address, host in self._host_of.items() if address in usable}
         self._refusals = {address: text for address, text in self._refusals.items() if address in usable}
-        self._meet(client, sorted(usable))
+        self._introduce(client, usable)
         with self._lock:
             self._do(self._dispatcher.say_absence("waiting for a worker of the cluster"))
             if not self._links and self._refusals:
@@ -189,15 +185,14 @@ class DaskEngine:
         if client is not None and client.status == "running":
             return client
         self._lose_all("the kernel lost the cluster")
-        if client is None or client.status == "closed":
-            self._met.clear()
-            if client is not None and not self._can_come_back:
-                raise ClusterError("The Dask client was closed. Choose an engine again, then retry.")
-            self._client, self._owns_client = self._connect()
-            self._was_connected = True
-            return self._client
-        self._met.clear()
-        raise ClusterError("The Dask client has lost its scheduler and tries to reach it.")
+        self._host_of.clear()
+        if client is not None and client.status != "closed":
+            raise ClusterError("The Dask client has lost its scheduler and tries to reach it.")
+        if client is not None and not self._can_come_back:
+            raise ClusterError("The Dask client was closed. Choose an engine again, then retry.")
+        self._client, self._owns_client = self._connect()
+        self._was_connected = True
+        return self._client
 
     def _lose_all(self, reason: str) -> None:
         for link in list(self._links.values()):
@@ -207,40 +202,28 @@ class DaskEngine:
         if self._is_closed:
             return
         self._lose_all(str(error))
-        is_waited_for = self._was_connected and (self._can_come_back or self._is_connecting)
+        is_connecting = self._client is not None and self._client.status == "connecting"
+        is_waited_for = self._was_connected and (self._can_come_back or is_connecting)
         with self._lock:
             waits = self._dispatcher.say_absence(_UNREACHABLE)
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
-    @property
-    def _is_connecting(self) -> bool:
-        return self._client is not None and self._client.status == "connecting"
-
-    def _look_whether_silent(self, host: str, link: HostLink) -> None:
-        silent_s = time.monotonic() - link.heard_s
-        if silent_s >= _SILENT_AFTER_S:
-            self._reported(host, link, EngineSilent(silent_s))
-
-    def _meet(self, client: Client, usable: list[str]) -> None:
-        """Asks who a worker is once; a host without a link gets one to its first worker."""
-        linked = {link.worker for link in self._links.values()}
-        strangers = [one for one in usable if one not in self._met and one not in self._refusals and one not in linked]
-        hostless = [one for one, host in self._met.items() if host not in self._links]
-        if not strangers and not hostless:
+    def _introduce(self, client: Client, usable: set[str]) -> None:
+        """Asks each new worker once which host it is on; a host without a link gets one to its first worker."""
+        known = {*self._refusals, *(address for address, host in self._host_of.items() if host in self._links)}
+        new = sorted(usable - known - {link.worker for link in self._links.values()})
+        if not new:
             return
+        inherited = os.environ.get("GGLIB_MODELS_DIR", "")
         found: dict[str, Any] = client.run(
-            introduce,
-            str(self._models_directory),
-            os.environ.get("GGLIB_MODELS_DIR", ""),
-            workers=sorted({*strangers, *hostless}),
-            on_error="return",
+            introduce, str(self._models_directory), inherited, workers=new, on_error="return"
         )
         for address, said in sorted(found.items()):
             if (refusal := _refusal_of(address, said)) is not None:
                 _log.warning("%s", refusal)
                 self._refusals[address] = refusal
             else:
-                self._met[address] = said["host"]
+                self._host_of[address] = said["host"]
                 self._link_to(client, address, said)
 
     def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
@@ -251,15 +234,9 @@ class DaskEngine:
             if name in self._links or self._is_closed:
                 return
             self._link_count += 1
-            self._links[name] = HostLink(
-                client,
-                worker,
-                f"{self._session}-{self._link_count}",
-                self._models_directory,
-                on_report=lambda link, report: self._reported(name, link, report),
-                on_lost=lambda link, reason: self._lost(name, link, reason),
-                on_space=lambda link, free_bytes: self._has_space(name, link, free_bytes),
-            )
+            link_name = f"{self._session}-{self._link_count}"
+            heard = partial(self._heard, name)
+            self._links[name] = HostLink(client, worker, link_name, self._models_directory, heard)
             self._do(self._dispatcher.host_joined(host, here))
 
     @staticmethod

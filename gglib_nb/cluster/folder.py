@@ -7,9 +7,10 @@ same name sees the same folder.
 
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import Final
+
+from gglib_nb import system
 
 _NAME: Final = ".gglib-nb-folder"
 
@@ -37,7 +38,7 @@ def existing_folder_id(folder: Path) -> str | None:
 def free_bytes(folder: Path) -> int | None:
     """What this user may still write into a folder; None where that cannot be seen."""
     try:
-        return shutil.disk_usage(folder).free
+        return system.free_bytes(folder)
     except OSError:
         return None
 

@@ -1,8 +1,8 @@
 """One host of a cluster, as the kernel holds it: a thread that sends, a topic on which its reports come.
 
-Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back as events
-of a topic, at once. An event can be lost (the client was cut off for a moment): whatever ends an attempt is numbered, kept by
-the worker until its receipt, and asked for again, so a lost event costs a moment and no download.
+Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back at once as events
+of a topic. An event can be lost if the client is cut off for a moment, so the worker numbers and keeps whatever ends an attempt until its
+receipt: a lost event costs a moment and no download.
 """
 
 import contextlib
@@ -17,19 +17,40 @@ from typing import Any, Final
 from distributed import Client
 
 from gglib_nb.cluster.worker_side import CLOSE, OPERATION, Answer, as_answer, packed, topic_of
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, encode
 from gglib_nb.engine.reports import ProcessReport, decode_report
 
-# How often a host is spoken to that has nothing to be told: what was lost is asked for then.
+# How often there is an exchange with a host that gets no commands: lost events are asked for then.
 _EXCHANGE_S: Final = 2.0
-# A user's task can hold a worker's loop for long; the engine goes on meanwhile.
+# A user's task can block a worker's loop for long; its engine continues meanwhile.
 _PATIENCE_S: Final = 60.0
 _ANSWER_S: Final = 35.0
 _AGAIN_S: Final = 0.5
 
 
+class HostLost(Value, frozen=True):
+    """The host is gone, for this reason; the link's last event."""
+
+    reason: str
+
+
+class FreeSpace(Value, frozen=True):
+    """What is free on the host's disk; None unknown."""
+
+    free_bytes: int | None
+
+
+LinkEvent = ProcessReport | HostLost | FreeSpace
+
+
 class HostLink:
-    """The link to one host. Methods may be called from any thread; none but `wait_closed` waits."""
+    """The link to one host. Methods may be called from any thread; only `wait_closed` waits.
+
+    Attributes:
+        worker: Address of the worker that owns the host's engine.
+        heard_s: When the host last sent anything, by the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -37,29 +58,23 @@ class HostLink:
         worker: str,
         name: str,
         models_directory: Path,
-        on_report: Callable[["HostLink", ProcessReport], None],
-        on_lost: Callable[["HostLink", str], None],
-        on_space: Callable[["HostLink", int | None], None],
+        on_event: Callable[["HostLink", LinkEvent], None],
     ) -> None:
-        """Begin.
+        """Open the link in the background.
 
         Args:
             client: To the cluster.
             worker: Address of the worker that owns the host's engine.
             name: Unique to this link.
-            models_directory: The kernel's, below which the targets of commands lie.
-            on_report: Called with each report, in order.
-            on_lost: Called once when the host is lost, with the reason; not after `close`.
-            on_space: Called with what is free on the host's disk, now and then.
+            models_directory: The kernel's; the targets of commands are below it.
+            on_event: Called with each report of the host, in order, and at last with `HostLost`, unless it was closed.
         """
         self.worker: Final = worker
         self.heard_s = time.monotonic()
         self._client: Final = client
         self._name: Final = name
         self._models_directory: Final = models_directory
-        self._on_report: Final = on_report
-        self._on_lost: Final = on_lost
-        self._on_space: Final = on_space
+        self._on_event: Final = on_event
         self._lines: Final[queue.SimpleQueue[bytes | None]] = queue.SimpleQueue()
         self._receiving: Final = threading.RLock()
         self._heard = 0
@@ -72,23 +87,23 @@ class HostLink:
         self._lines.put(encode(command))
 
     def lose(self, reason: str) -> None:
-        """The host is gone: nothing more is sent or heard."""
+        """The host is gone: nothing more is sent or received."""
         with self._receiving:
             if self._is_over:
                 return
             self._is_over = True
         self._lines.put(None)
-        self._on_lost(self, reason)
+        self._on_event(self, HostLost(reason))
 
     def begin_close(self) -> None:
-        """Have the engine of the host ended; nothing more is heard."""
+        """Have the engine of the host ended; nothing more is received."""
         with self._receiving:
             self._is_over = True
         self._lines.put(CLOSE + b"\n")
         self._lines.put(None)
 
     def wait_closed(self, timeout_s: float) -> None:
-        """Wait until that was said to the host."""
+        """Wait until the host has been told so."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -96,27 +111,22 @@ class HostLink:
         try:
             self._client.subscribe_topic(topic_of(self._name), self._receive)
             key = f"{OPERATION}-{self._name}"
-            # While this client lives, the worker holds it: that is how it knows. Nobody reads it.
+            # The worker holds this as long as the client lives, which is how it knows.
             held = self._client.scatter({key: True}, workers=[self.worker])
-            self._exchange_all(
-                {
-                    "models_directory": str(self._models_directory),
-                    "inherited": os.environ.get("GGLIB_MODELS_DIR", ""),
-                    "alive_key": key,
-                }
-            )
-        except Exception as error:  # noqa: BLE001 - whatever Dask raises, this host is of no use now
+            inherited = os.environ.get("GGLIB_MODELS_DIR", "")
+            self._exchange_all(models_directory=str(self._models_directory), inherited=inherited, alive_key=key)
+        except Exception as error:  # noqa: BLE001 - whatever Dask raises, this host cannot be used now
             self.lose(f"{type(error).__name__}: {error}")
         finally:
-            held.clear()  # lets it go: the scheduler takes it from the worker
+            held.clear()  # the scheduler takes it from the worker
             with contextlib.suppress(Exception):  # a client that is closed has no topics
                 self._client.unsubscribe_topic(topic_of(self._name))
 
-    def _exchange_all(self, opening: dict[str, str]) -> None:
-        number, goes_on = 0, True
-        while goes_on:
-            lines, goes_on = self._next_lines(is_first=number == 0)
-            if not goes_on and not lines:
+    def _exchange_all(self, **opening: str) -> None:
+        number, is_last = 0, False
+        while not is_last:
+            lines, is_last = self._next_lines(0 if number == 0 else _EXCHANGE_S)
+            if is_last and not lines:
                 return
             answer = self._deliver(number, packed(lines), opening if number == 0 else {})
             if answer is None:
@@ -124,43 +134,39 @@ class HostLink:
                 return
             number += 1
             self.heard_s = time.monotonic()
-            self._on_space(self, answer["free_bytes"])
+            self._on_event(self, FreeSpace(answer["free_bytes"]))
             for report_number, line in answer["reports"]:
-                self._take(report_number, line)
+                self._take(report_number, line, is_kept=True)
 
-    def _next_lines(self, *, is_first: bool) -> tuple[list[bytes], bool]:
-        """What there is to send, after a while nothing; False once it is the last."""
+    def _next_lines(self, timeout_s: float) -> tuple[list[bytes], bool]:
+        """What there is to send, nothing after the timeout; and whether it is the last."""
         lines: list[bytes] = []
         with contextlib.suppress(queue.Empty):
-            line = self._lines.get(timeout=0 if is_first else _EXCHANGE_S)
+            line = self._lines.get(timeout=timeout_s)
             while line is not None:
                 lines += [line] if line else []
                 line = self._lines.get_nowait()
-            return lines, False
-        return lines, True
+            return lines, True
+        return lines, False
 
     def _deliver(self, number: int, data: bytes, opening: dict[str, str]) -> Answer | None:
-        """One exchange; as it carries a number, it can be repeated without harm."""
+        """One exchange; it has a number, so it can be repeated without harm."""
         message = {"op": OPERATION, "link": self._name, "number": number, "data": data, **opening}
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
+            is_late = self._is_over or time.monotonic() > deadline_s
             try:
-                reply = self._client.sync(
-                    self._broadcast,
-                    {**message, "heard": self._heard},
-                    callback_timeout=_ANSWER_S,
-                )
-            except Exception:  # a loop that is held up, a client that is connecting anew
-                if self._is_over or time.monotonic() > deadline_s:
+                said = {**message, "heard": self._heard}
+                reply = self._client.sync(self._broadcast, said, callback_timeout=_ANSWER_S)
+                if self.worker in reply or is_late:
+                    return as_answer(reply.get(self.worker))
+            except Exception:  # a loop that is blocked, a client that is connecting again
+                if is_late:
                     raise
-                time.sleep(_AGAIN_S)
-                continue
-            if self.worker in reply or self._is_over or time.monotonic() > deadline_s:
-                return as_answer(reply.get(self.worker))
             time.sleep(_AGAIN_S)
 
     async def _broadcast(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Has the scheduler ask the worker; by its address, or nothing where it did not answer."""
+        """Has the scheduler ask the worker: its reply by its address, nothing if it did not answer."""
         scheduler = self._client.scheduler
         if scheduler is None:
             raise ConnectionError("the client has no scheduler now")
@@ -170,24 +176,14 @@ class HostLink:
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         """An event of the topic, on the client's own loop."""
         _, message = event
-        number = message["number"]
-        if message["is_kept"]:
-            self._take(number, message["line"])
-            return
-        with self._receiving:
-            if number == self._heard and not self._is_over:
-                self._report(message["line"])
-        if number > self._heard:
-            self._lines.put(b"")  # something in between was lost
+        self._take(message["number"], message["line"], is_kept=message["is_kept"])
 
-    def _take(self, number: int, line: str) -> None:
+    def _take(self, number: int, line: str, *, is_kept: bool) -> None:
+        """Report what comes next; `number` is that of a kept report, or of the last one before another."""
         with self._receiving:
-            if number == self._heard + 1 and not self._is_over:
+            if number == self._heard + is_kept and not self._is_over:
                 self._heard = number
-                self._report(line)
+                self.heard_s = time.monotonic()
+                self._on_event(self, decode_report(line.encode()))
         if number > self._heard:
-            self._lines.put(b"")
-
-    def _report(self, line: str) -> None:
-        self.heard_s = time.monotonic()
-        self._on_report(self, decode_report(line.encode()))
+            self._lines.put(b"")  # one in between was lost: ask now

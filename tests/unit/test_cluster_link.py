@@ -13,7 +13,7 @@ from distributed.core import Status
 from gglib_nb.cluster import worker_side
 from gglib_nb.cluster.dask_engine import _refusal_of
 from gglib_nb.cluster.folder import existing_folder_id, folder_id
-from gglib_nb.cluster.host_link import HostLink
+from gglib_nb.cluster.host_link import FreeSpace, HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, TransferStopped, encode
@@ -149,18 +149,16 @@ def test_what_the_topic_did_not_bring_is_asked_for_and_a_failed_exchange_is_repe
         "tcp://worker",
         "1",
         tmp_path / "models",
-        on_report=lambda _link, report: heard.append(report),
-        on_lost=lambda _link, reason: lost.append(reason),
-        on_space=lambda _link, _free: None,
+        lambda _link, event: (lost if isinstance(event, HostLost) else heard).append(event),
     )
 
     link.send(Configure("http://hub", "secret", None, 1, (), "test"))
     link._lines.put(start("/outside"))
-    wait_until(lambda: heard)
+    wait_until(lambda: any(isinstance(event, TransferFailed) for event in heard))
     link.begin_close()
     link.wait_closed(WAIT_S)
 
-    assert [type(report) for report in heard] == [TransferFailed]
+    assert [type(event) for event in heard if not isinstance(event, FreeSpace)] == [TransferFailed]
     assert lost == []
 
 
@@ -171,15 +169,13 @@ def test_a_host_whose_worker_does_not_know_the_link_is_lost(worker, tmp_path) ->
         "tcp://worker",
         "1",
         tmp_path,
-        on_report=lambda _link, _report: None,
-        on_lost=lambda _link, reason: lost.append(reason),
-        on_space=lambda _link, _free: None,
+        lambda _link, event: lost.append(event),
     )
 
     link.wait_closed(WAIT_S)
     link.lose("once more")
 
-    assert lost == ["its worker let it go"]
+    assert lost == [HostLost("its worker let it go")]
 
 
 def test_commands_are_not_to_be_read_in_passing() -> None:
