@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from gglib_nb import system
+from gglib_nb.system import free_bytes as bytes_free_on_disk
 
 _NAME: Final = ".gglib-nb-folder"
 
@@ -38,7 +38,7 @@ def existing_folder_id(folder: Path) -> str | None:
 def free_bytes(folder: Path) -> int | None:
     """What this user may still write into a folder; None where that cannot be seen."""
     try:
-        return system.free_bytes(folder)
+        return bytes_free_on_disk(folder)
     except OSError:
         return None
 
