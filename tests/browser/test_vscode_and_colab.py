@@ -1,0 +1,120 @@
+"""VS Code's widget manager and a page like Colab's: the panel shows, moves, acts, and can be read in both themes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Frame, Locator, expect
+
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.generated import generated_repositories
+from tests.support.axe import unreadable_texts
+from tests.support.hostpages import HostPage
+from tests.support.jlab import START_TIMEOUT_S
+from tests.support.jserver import JupyterServer
+from tests.support.labpanel import bytes_flow, percents
+from tests.support.models import MB
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+
+F16, Q8_0, Q4_K_M = (f"demo/tiny-llama-GGUF:{label}" for label in ("F16", "Q8_0", "Q4_K_M"))
+QUEUE = "%load_ext gglib_nb\n" + "\n".join(f"%gguf queue {one}" for one in (F16, Q8_0, Q4_K_M))
+
+OpenHost = Callable[..., HostPage]
+
+
+@pytest.fixture
+def hub() -> Iterator[DemoHub]:
+    """Slow, so that the first download lasts as long as a test."""
+    with DemoHub(generated_repositories(), bytes_per_second=MB) as hub:
+        yield hub
+
+
+@pytest.fixture
+def open_host(browser: Browser, hub: DemoHub, tmp_path: Path) -> Iterator[OpenHost]:
+    """Opens a page of a host on a server of the test's own."""
+    with ExitStack() as stack:
+        server = stack.enter_context(JupyterServer(tmp_path, hub.url))
+        yield lambda host, theme="light": stack.enter_context(HostPage(browser, server, host, theme))
+
+
+def row_of(output: Frame, download_id: str) -> Locator:
+    return output.locator(f'.gglib-list [role=listitem][data-key="{download_id}"]')
+
+
+def shown_panel(page: HostPage) -> Frame:
+    """The output in which the panel is, once it shows the queue."""
+    page.run("%gguf")
+    output = page.outputs()[-1]
+    expect(row_of(output, F16)).to_be_visible(timeout=START_TIMEOUT_S * 1000)
+    return output
+
+
+@pytest.mark.parametrize("host", ["vscode", "colab"])
+def test_the_panel_moves_and_acts(open_host: OpenHost, hub: DemoHub, host: str) -> None:
+    page = open_host(host)
+    page.run(QUEUE)
+    output = shown_panel(page)
+
+    hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
+    bar = row_of(output, F16).get_by_role("progressbar", name="Progress of")
+    expect(bar).to_have_count(1, timeout=START_TIMEOUT_S * 1000)
+    shown = percents(bar)[0]
+    expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
+    row_of(output, Q4_K_M).get_by_role("button", name="Cancel").click()
+
+    expect(row_of(output, Q4_K_M)).to_have_attribute("data-status", "cancelled")
+    assert page.problems == []
+
+
+@pytest.mark.parametrize("host", ["vscode", "colab"])
+def test_while_a_cell_runs_the_panel_moves_and_a_click_is_answered_after_it(
+    open_host: OpenHost, hub: DemoHub, host: str, tmp_path: Path
+) -> None:
+    page = open_host(host)
+    page.run(QUEUE)
+    output = shown_panel(page)
+    hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
+    bar = row_of(output, F16).get_by_role("progressbar", name="Progress of")
+
+    page.start(
+        f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'over')!r}).exists():\n    time.sleep(0.05)"
+    )
+    row_of(output, Q4_K_M).get_by_role("button", name="Cancel").click()
+    shown = percents(bar)[0]
+    expect(bar).not_to_have_attribute("aria-valuenow", str(shown), timeout=15_000)
+    expect(row_of(output, Q4_K_M)).to_have_attribute("data-status", "queued")
+    (tmp_path / "over").touch()
+
+    expect(row_of(output, Q4_K_M)).to_have_attribute("data-status", "cancelled", timeout=15_000)
+
+
+@pytest.mark.parametrize("host", ["vscode", "colab"])
+def test_two_outputs_are_two_views_of_one_queue(open_host: OpenHost, host: str) -> None:
+    page = open_host(host)
+    page.run(QUEUE)
+    page.run("%gguf")
+    page.run("%gguf panel")
+    rows = [row for output in page.outputs() for row in (row_of(output, Q4_K_M).first, row_of(output, Q4_K_M).last)]
+    expect(rows[0]).to_be_visible(timeout=START_TIMEOUT_S * 1000)
+    expect(rows[-1]).to_be_visible(timeout=START_TIMEOUT_S * 1000)
+
+    rows[0].get_by_role("button", name="Cancel").click()
+
+    for row in rows:
+        expect(row).to_have_attribute("data-status", "cancelled")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("host", ["vscode", "vscode-bridged", "colab"])
+def test_the_panel_is_readable_and_as_light_or_dark_as_its_host(open_host: OpenHost, host: str, theme: str) -> None:
+    page = open_host(host, theme)
+    page.run(QUEUE)
+    output = shown_panel(page)
+    is_dark = "color => color.match(/[\\d.]+/g).slice(0, 3).reduce((sum, part) => sum + Number(part), 0) < 384"
+
+    background = output.locator(".gglib-panel").evaluate("panel => getComputedStyle(panel).backgroundColor")
+
+    assert output.evaluate(is_dark, background) == (theme == "dark"), background
+    assert unreadable_texts(output) == []

@@ -1,0 +1,45 @@
+// A kernel of the server that serves this page, by JupyterLab's own client. For the host pages; bundled by esbuild.
+
+import { KernelManager, ServerConnection } from "@jupyterlab/services";
+
+export const WIDGET = "application/vnd.jupyter.widget-view+json";
+
+export async function startKernel(token) {
+  const serverSettings = ServerConnection.makeSettings({
+    baseUrl: `${location.origin}/`,
+    wsUrl: `${location.origin.replace("http", "ws")}/`,
+    token,
+    appendToken: true,
+  });
+  const manager = new KernelManager({ serverSettings });
+  const kernel = await manager.startNew({ name: "python3" });
+  await kernel.info;
+  return kernel;
+}
+
+/** Runs a cell; `show(output, data)` is given the element of each output that is no stream. Resolves at its end. */
+export async function runCell(kernel, code, show) {
+  const cell = document.body.appendChild(document.createElement("section"));
+  const shown = new Map();
+  const future = kernel.requestExecute({ code, allow_stdin: false });
+  future.onIOPub = ({ header, content }) => {
+    if (header.msg_type === "stream") {
+      cell.appendChild(document.createElement("pre")).textContent = content.text;
+    } else if (header.msg_type === "error") {
+      cell.appendChild(document.createElement("pre")).textContent = `${content.ename}: ${content.evalue}`;
+    } else if (header.msg_type === "update_display_data") {
+      show(shown.get(content.transient.display_id), content.data);
+    } else if (header.msg_type === "display_data" || header.msg_type === "execute_result") {
+      const output = cell.appendChild(document.createElement("div"));
+      if (content.transient?.display_id) shown.set(content.transient.display_id, output);
+      show(output, content.data);
+    }
+  };
+  await future.done;
+}
+
+/** What a host shows that cannot show the widget. */
+export function showText(output, data) {
+  if (data["text/html"]) output.innerHTML = data["text/html"];
+  else output.appendChild(document.createElement("pre")).textContent = data["text/plain"];
+}
