@@ -13,6 +13,7 @@ Importing this costs next to nothing: everything below is imported when it is fi
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from gglib_nb.errors import (
@@ -260,7 +261,17 @@ def path(text: str) -> "Path":
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
-    """`%load_ext gglib_nb`: registers `%gguf`. Starts nothing and prints nothing."""
+    """`%load_ext gglib_nb`: registers `%gguf`. Starts nothing and prints nothing.
+
+    Raises:
+        UsageError: This Python runs in a browser (JupyterLite), where no process can be started.
+    """
+    if sys.platform == "emscripten":
+        from IPython.core.error import UsageError
+
+        raise UsageError(
+            "gglib_nb downloads in a process of its own, and JupyterLite has no processes; use a Jupyter server, Colab or VS Code."
+        )
     from gglib_nb.notebook import magic
 
     magic.load(shell)
