@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, Int
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.demo import DemoHub, WrongBytes
+from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.stored_queue import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
@@ -40,7 +42,7 @@ def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
     plan = a_plan("owner/a:Q4")
     file = plan.files[0]
     target = str(config.models_directory / "owner" / "a" / file.path_in_repo)
-    plan = type(plan)(plan.id, plan.commit_sha, plan.label, (type(file)(file.path_in_repo, 100, None, target),))
+    plan = replace(plan, files=(PlannedFile(file.path_in_repo, 100, None, target),))
     queue = StoredQueue((StoredDownload(plan, DownloadStatus.PAUSED, False, (), 1.0),))
     items = [download("owner/a:Q4", "paused")]
     queues.write(queue, items)
@@ -84,3 +86,24 @@ def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManag
 
     assert [item.status for item in kernel.snapshot.recent_failures] == [DownloadStatus.FAILED]
     assert kernel._parts.keeper._rest_s() is None
+
+
+def test_downloads_are_not_adopted_into_a_models_folder_that_is_not_mounted(
+    kernel: DownloadManager, hub: DemoHub, tmp_path: Path
+) -> None:
+    config = kernel.config
+    kernel.sync.download("demo/small-GGUF", "Q4_K_M")
+    record = KernelRecord("gone", "", "here", 1, "", str(config.models_directory), config.endpoint)
+    queues = Queues(Database(config.database_path), record, config.models_directory)
+    file = PlannedFile("a.gguf", 100, None, str(config.models_directory / "owner" / "a" / "a.gguf"))
+    plan = replace(a_plan("owner/a:Q4"), files=(file,))
+    queues.write(StoredQueue((StoredDownload(plan, DownloadStatus.PAUSED, False, (), 1.0),)), [])
+    queues.release()
+    config.models_directory.rename(tmp_path / "unmounted")
+
+    adopted = kernel.sync.adopt()
+    kinds = [notice.kind for notice in kernel.snapshot.notices]
+    (tmp_path / "unmounted").rename(config.models_directory)
+
+    assert (adopted.total, kinds) == (0, ["folder_missing"])
+    assert kernel.sync.adopt().total == 1

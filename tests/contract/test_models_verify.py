@@ -214,3 +214,17 @@ def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: P
     [fault] = manager.sync.verify("pipe").faults
 
     assert (fault.verdict, fault.reason) == ("unreadable", "it is no file")
+
+
+@pytest.mark.parametrize("operation", ["verify", "repair"])
+def test_a_callback_that_raises_ends_its_own_operation_and_nothing_else(
+    manager: DownloadManager, hub: DemoHub, path: Path, operation: str
+) -> None:
+    def fail(_progress: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        getattr(manager.sync, operation)("large", on_progress=fail)
+
+    assert manager.sync.verify("large").is_right
+    assert manager.sync.download("demo/small-GGUF").is_file()

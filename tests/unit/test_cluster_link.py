@@ -216,3 +216,15 @@ def test_a_worker_that_cannot_be_used_is_refused_in_one_line(said, part) -> None
 
     assert refusal is None if part is None else part in refusal
     assert "\n" not in (refusal or "")
+
+
+@pytest.mark.parametrize(
+    ("own", "inherited", "expected"),
+    [("", "", "/kernel"), ("/env", "/env", "/kernel"), ("/own", "/env", "/own"), ("/own", "", "/own")],
+)
+def test_a_folder_that_a_worker_inherited_from_the_kernels_environment_is_not_its_own(
+    monkeypatch, own, inherited, expected
+) -> None:
+    monkeypatch.setenv("GGLIB_MODELS_DIR", own)
+
+    assert worker_side._models_directory("/kernel", inherited) == Path(expected)
