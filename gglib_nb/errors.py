@@ -173,15 +173,18 @@ class RevisionNotFoundError(HubError):
 
 
 class GatedRepoError(HubError):
-    """The repository's terms have to be accepted first.
+    """The repository is gated, and access has not been granted.
 
     Attributes:
-        accept_url: The page on which to accept them.
+        accept_url: The page on which to ask for access.
+        state: `login`: a token is needed first. `not requested`: its terms have to be accepted. `pending`: its authors have
+            not answered the request. `rejected`: they have rejected it.
     """
 
-    def __init__(self, message: str, accept_url: str = "") -> None:
+    def __init__(self, message: str, accept_url: str = "", state: str = "not requested") -> None:
         super().__init__(message)
         self.accept_url = accept_url
+        self.state = state
 
 
 class InvalidTokenError(HubError):

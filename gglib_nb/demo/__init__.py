@@ -38,13 +38,15 @@ from gglib_nb.demo.fault_kinds import (
 from gglib_nb.demo.faults import Fault, PlacedFault
 from gglib_nb.demo.generated import generated_repositories
 from gglib_nb.demo.hub import DemoHub, edge_lottery
-from gglib_nb.demo.refusals import GRANTED_TOKEN, PLAIN_TOKEN
+from gglib_nb.demo.refusals import GRANTED_TOKEN, PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN
 from gglib_nb.demo.repositories import DemoFile, DemoRepository, repositories_from_folder, repository_from_folder
 from gglib_nb.demo.request_log import RequestRecord
 
 __all__ = [
     "GRANTED_TOKEN",
+    "PENDING_TOKEN",
     "PLAIN_TOKEN",
+    "REJECTED_TOKEN",
     "BadToken",
     "BareEtag",
     "CaptivePortal",

@@ -15,7 +15,19 @@ DISABLED_MESSAGE = "Access to this resource is disabled."
 EVERYTHING = "*"
 GRANTED_TOKEN = "hf_demo_granted"  # noqa: S105  # opens made-up repositories on loopback only
 PLAIN_TOKEN = "hf_demo_plain"  # noqa: S105
-DEFAULT_TOKENS: Mapping[str, Collection[str]] = {GRANTED_TOKEN: (EVERYTHING,), PLAIN_TOKEN: ()}
+PENDING_TOKEN = "hf_demo_pending"  # noqa: S105
+REJECTED_TOKEN = "hf_demo_rejected"  # noqa: S105
+DEFAULT_TOKENS: Mapping[str, Collection[str]] = {
+    GRANTED_TOKEN: (EVERYTHING,),
+    PLAIN_TOKEN: (),
+    PENDING_TOKEN: (),
+    REJECTED_TOKEN: (),
+}
+# What the Hub says to a user whose request for access was not answered, and to one whose request was rejected.
+_STATES: Mapping[str | None, str] = {
+    PENDING_TOKEN: "Your request to access model {repo_id} is awaiting a review from the repo authors.",
+    REJECTED_TOKEN: "Your request to access model {repo_id} has been rejected by the repo's authors.",
+}
 
 
 class RefusedError(Exception):
@@ -64,6 +76,10 @@ class Access:
     def __init__(self, tokens: Mapping[str, Collection[str]]) -> None:
         self._tokens = tokens
 
+    def grant(self, token: str, repo_id: str) -> None:
+        """Open a repository for a token from now on, as its authors do when they accept a request."""
+        self._tokens = {**self._tokens, token: (*self._tokens.get(token, ()), repo_id)}
+
     def check_token(self, request: Request) -> None:
         """Refuse a token that does not exist.
 
@@ -104,5 +120,8 @@ class Access:
         if request.token is None:
             message = f"Access to model {repository.repo_id} is restricted. You must have access to it and be authenticated to access it. Please log in."
             raise RefusedError(refusal(401, "GatedRepo", message))
-        message = f"Access to model {repository.repo_id} is restricted and you are not in the authorized list. Visit the model's page to ask for access."
+        message = _STATES.get(
+            request.token,
+            "Access to model {repo_id} is restricted and you are not in the authorized list. Visit the model's page to ask for access.",
+        ).format(repo_id=repository.repo_id)
         raise RefusedError(refusal(403, "GatedRepo", message))

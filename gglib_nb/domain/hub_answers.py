@@ -26,7 +26,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 
-LOG_IN: Final = "log in with `hf auth login` or set HF_TOKEN"
+LOG_IN: Final = "log in with %gguf login or `hf auth login`, or set HF_TOKEN"
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
 _DISABLED: Final = "Access to this resource is disabled."
 # Beyond this the text gives a time of day, not seconds to count.
@@ -192,11 +192,24 @@ def certificate_refusal(host: str, said: str) -> CertificateError:
 
 
 def _gated(refusal: Refusal, asked: Asked) -> HubError:
-    if refusal.had_token:
-        text = f"ask for access on {asked.page}: accept its terms, the owners may have to approve, then try again"
-    else:
-        text = f"accept its terms on {asked.page}, then {LOG_IN}, and try again"
-    return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page)
+    state = _access_state(refusal)
+    text = {
+        "login": f"accept its terms on {asked.page}, then {LOG_IN}, and try again",
+        "not requested": f"ask for access on {asked.page}: accept its terms, the authors may have to approve, then try again",
+        "pending": f"your request for access waits for its authors; its state is on {asked.page}",
+        "rejected": f"its authors have rejected your request for access; contact them on {asked.page}",
+    }[state]
+    return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page, state)
+
+
+def _access_state(refusal: Refusal) -> Literal["login", "not requested", "pending", "rejected"]:
+    """Which state of access applies: only the words of the Hub's `X-Error-Message` tell."""
+    if not refusal.had_token:
+        return "login"
+    said = refusal.text.casefold()
+    if "rejected" in said:
+        return "rejected"
+    return "pending" if "awaiting" in said or "pending" in said else "not requested"
 
 
 def _no_repository(refusal: Refusal, asked: Asked) -> HubError:

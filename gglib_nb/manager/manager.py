@@ -147,6 +147,7 @@ class DownloadManager:
     compare = _coroutine(SyncOperations.compare)
     export = _coroutine(SyncOperations.export)
     prune = _coroutine(SyncOperations.prune)
+    log_in = _coroutine(SyncOperations.log_in)
 
     # Looking, without a wait -------------------------------------------------------------------------------------
 

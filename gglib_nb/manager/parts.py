@@ -14,9 +14,11 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import size
 from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
+from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Calls, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
@@ -59,6 +61,7 @@ class Parts:
         keeper: Keeps the queue in the database.
         resolver: Turns requests into plans.
         stores: Models of other programs.
+        access: Continues downloads that wait for access.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -90,7 +93,9 @@ class Parts:
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
         self._requests: Final = itertools.count(1)
         self.queue.start()
+        self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self._retry)
         self.queue.subscribe_events(self.keeper.hear)
+        self.queue.subscribe_events(self.access.hear)
         _living.add(self)
 
     def at_hub(
@@ -174,6 +179,7 @@ class Parts:
         """Stops everything within the time, keeps what was fetched, and answers every call. Twice is harmless."""
         deadline_s = time.monotonic() + timeout_s
         self.hub.close()
+        self.access.close()
         stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
         stopping.start()
         self._writer.close()
@@ -190,8 +196,13 @@ class Parts:
         self.keeper.abandon()
         self.queue.abandon()
         self.engine.abandon()
+        self.access.close()
         self._hub_threads.abandon()
         self._writer.abandon()
+
+    def _retry(self, id_: DownloadId) -> None:
+        self.renew_token()
+        settled(self.queue.post(on.RetryRequested(id_, time.time())))
 
     def _run(self, effect: do.Work) -> None:
         if isinstance(effect, do.StoreQueue):

@@ -18,6 +18,8 @@ from gglib_nb.domain.pruning import ModelUse, PrunePlan, UnfinishedDownload, pla
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, StorageError
+from gglib_nb.hub.login import log_in
+from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models
 from gglib_nb.manager.calls import has_given_up, settled
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
@@ -137,6 +139,32 @@ class StorageOperations(ModelOperations):
             for model in plan.models:
                 self.delete(model.id)
         return plan
+
+    @operation
+    def log_in(self, token: str) -> list[DownloadId]:
+        """Log in to the Hub: huggingface_hub checks the token and stores it for every program of the user.
+
+        Downloads that failed for lack of access are retried.
+
+        Args:
+            token: Of a user. It appears in no error and no log.
+
+        Returns:
+            The downloads that are retried.
+
+        Raises:
+            InvalidTokenError: The Hub does not accept it; nothing is stored.
+            HubUnavailableError: The Hub cannot be reached; nothing is stored.
+        """
+        self._parts.at_hub(log_in, token)
+        waiting = waiting_for_access(self._parts.queue.snapshot)
+        retried: list[DownloadId] = []
+        for id_ in waiting:
+            with suppress(GglibError):  # still no access to this one, or the queue is full
+                self._parts.at_hub(self._parts.hub.check_access, id_.repo_id)
+                self.retry(id_)
+                retried.append(id_)
+        return retried
 
     def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
         hub = self._parts.hub

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.error import UsageError
@@ -82,6 +83,10 @@ class ShellScreen(Screen):
     @override
     def ask(self, question: str) -> bool:
         return input(streams.encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
+
+    @override
+    def ask_secret(self, question: str) -> str:
+        return getpass(streams.encodable(question, sys.stdout))
 
     @override
     def progress_line(self) -> ProgressLine:

@@ -92,6 +92,11 @@ class Screen:
         del question
         return False
 
+    def ask_secret(self, question: str) -> str:
+        """What the user types, which is not shown; empty where there is no user."""
+        del question
+        return ""
+
     def progress_line(self) -> ProgressLine:
         """Starts a line of progress."""
         return NoProgress()

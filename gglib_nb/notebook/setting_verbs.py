@@ -43,8 +43,8 @@ _HINT: Final = (
     "%gguf config NAME --reset"
 )
 _NOT_HERE: Final = (
-    "The token cannot be set here, so that it never ends up in a notebook. Log in with `hf auth login`, or set HF_TOKEN before "
-    "the kernel starts."
+    "The token cannot be set here, so that it never ends up in a notebook. Log in with %gguf login, or set HF_TOKEN before the "
+    "kernel starts."
 )
 # What a running manager can change, and where its value is.
 LIVE: Final[
@@ -89,6 +89,22 @@ def limit(
     if number is not None:
         settle(session.manager.submit(session.manager.sync.set_max_queue_size, number))
     return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
+
+
+@verb("settings")
+def login(session: Session) -> Answer:
+    """Log in to the Hub, for gated and private repositories. Asks for the token, which is not shown or stored in the notebook.
+
+    Create a token on https://huggingface.co/settings/tokens. Downloads that failed for lack of access are retried.
+    """
+    if not session.screen.can_ask:
+        return Answer("There is nowhere to type a token here. Set HF_TOKEN, or run hf auth login in a terminal.")
+    token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
+    if not token.strip():
+        return Answer("No token was typed; nothing has changed.")
+    retried = settle(session.manager.submit(session.manager.sync.log_in, token))
+    again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
+    return Answer(f"Logged in. The token is stored where every program of yours finds it, not in this notebook.{again}")
 
 
 @verb("settings")

@@ -1,0 +1,34 @@
+"""Logging in: huggingface_hub checks the token with the Hub and stores it, where every program of the user finds it."""
+
+from gglib_nb.domain.secrets import redacted
+from gglib_nb.errors import HubUnavailableError, InvalidTokenError
+
+
+def log_in(token: str) -> None:
+    """Check a token with the Hub and store it as `hf auth login` does.
+
+    Args:
+        token: Of a user; it appears in no error.
+
+    Raises:
+        InvalidTokenError: The Hub does not accept it; nothing is stored.
+        HubUnavailableError: The Hub cannot be reached; nothing is stored.
+    """
+    import huggingface_hub
+
+    if not token.strip():
+        raise InvalidTokenError("No token was given. Create one on https://huggingface.co/settings/tokens.")
+    try:
+        huggingface_hub.login(token=token.strip(), add_to_git_credential=False)
+    except ValueError:
+        raise InvalidTokenError(
+            "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
+        ) from None
+    except Exception as error:  # noqa: BLE001 - of requests or httpx, as the version has it
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise InvalidTokenError(
+                "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
+            ) from None
+        reason = redacted(str(error)).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise HubUnavailableError(f"The Hub cannot be asked now ({reason}). Try again later.") from None

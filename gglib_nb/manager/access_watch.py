@@ -1,0 +1,89 @@
+"""Continues downloads that failed for lack of access, once the Hub grants it.
+
+A thread of its own, which exists only while such a failure is in the list: it asks the Hub about each repository once in a
+while, and retries what has become accessible.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.events import DownloadFailed, QueueEvent, SnapshotChanged
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
+
+_ASK_EVERY_S: Final = 60.0
+
+
+class AccessWatch:
+    """One manager's watch.
+
+    Args:
+        snapshot: Gives the queue.
+        check: Asks the Hub whether a repository may be downloaded; raises `GglibError` if not.
+        retry: Puts a failed download back into the queue.
+        interval_s: Seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], QueueSnapshot],
+        check: Callable[[str], None],
+        retry: Callable[[DownloadId], object],
+        interval_s: float = _ASK_EVERY_S,
+    ) -> None:
+        self._snapshot: Final = snapshot
+        self._check: Final = check
+        self._retry: Final = retry
+        self._interval_s: Final = interval_s
+        self._wake: Final = threading.Event()
+        self._lock: Final = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def hear(self, event: QueueEvent) -> None:
+        """Starts watching once a download waits for access; called with every event of the queue."""
+        is_failure = isinstance(event, DownloadFailed) and _waits_for_access(event.download)
+        is_restored = isinstance(event, SnapshotChanged) and waiting_for_access(event.snapshot) != []
+        if self._thread is None and (is_failure or is_restored):
+            with self._lock:
+                if self._thread is None and not self._is_closed:
+                    self._thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
+                    self._thread.start()
+
+    def look_now(self) -> None:
+        """Asks at once: the user has logged in."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._is_closed = True
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._is_closed and (waiting := waiting_for_access(self._snapshot())):
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
+            for id_ in waiting:
+                if not self._is_closed:
+                    self._try(id_)
+        with self._lock:
+            self._thread = None
+
+    def _try(self, id_: DownloadId) -> None:
+        try:
+            self._check(id_.repo_id)
+            self._retry(id_)
+        except GglibError:
+            return  # no access yet, or the queue is full: the next look tries again
+
+
+def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
+    """The failed downloads that access would help."""
+    return [item.id for item in snapshot.recent_failures if _waits_for_access(item)]
+
+
+def _waits_for_access(item: QueuedDownload) -> bool:
+    error = item.error
+    return isinstance(error, InvalidTokenError) or (isinstance(error, GatedRepoError) and error.state != "rejected")

@@ -1,0 +1,157 @@
+"""Gated repositories: which state of access applies, logging in, and what continues when access is granted."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManager, GatedRepoError
+from gglib_nb.demo import GRANTED_TOKEN, PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, DemoHub
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.errors import InvalidTokenError, NetworkError
+from gglib_nb.manager.access_watch import AccessWatch, waiting_for_access
+from gglib_nb.notebook.session import Screen, Session
+from gglib_nb.notebook.verbs import parse
+from tests.support.snapshots import download, snapshot
+
+GATED = "demo/gated-GGUF"
+
+
+@pytest.mark.parametrize(
+    ("token", "state"),
+    [(None, "login"), (PLAIN_TOKEN, "not requested"), (PENDING_TOKEN, "pending"), (REJECTED_TOKEN, "rejected")],
+)
+def test_a_gated_repository_says_which_state_of_access_applies(
+    make_manager: Callable[..., DownloadManager], token: str | None, state: str
+) -> None:
+    manager = make_manager(hf_token=token)
+
+    with pytest.raises(GatedRepoError) as refusal:
+        manager.sync.queue_smart(GATED)
+
+    assert refusal.value.state == state
+    assert refusal.value.accept_url.endswith(GATED)
+    assert str(token) not in str(refusal.value)
+
+
+def test_granted_access_opens_it(make_manager: Callable[..., DownloadManager]) -> None:
+    assert make_manager(hf_token=GRANTED_TOKEN).sync.download(GATED).exists()
+
+
+# The watch, over a queue and a hub that the test decides
+
+
+def failed(repo: str, error: Exception) -> object:
+    return download(f"{repo}:Q4_K_M", DownloadStatus.FAILED, error=error, can_retry=True)
+
+
+def gated(state: str) -> GatedRepoError:
+    return GatedRepoError("Gated.", "", state)
+
+
+def test_only_failures_that_access_would_help_are_waited_for() -> None:
+    queue = snapshot(
+        failed("o/pending", gated("pending")),
+        failed("o/rejected", gated("rejected")),
+        failed("o/token", InvalidTokenError("Expired.")),
+        failed("o/line", NetworkError("Cut.")),
+    )
+
+    assert {id_.repo_id for id_ in waiting_for_access(queue)} == {"o/pending", "o/token"}
+
+
+def test_a_download_continues_once_access_is_granted() -> None:
+    queues = [snapshot(failed("o/pending", gated("pending")))] * 3 + [snapshot()]
+    answers: list[Exception | None] = [gated("pending"), gated("pending"), None]
+    retried: list[DownloadId] = []
+
+    def check(_repo: str) -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    watch = AccessWatch(lambda: queues.pop(0), check, retried.append, interval_s=0.0)
+    watch._watch()
+
+    assert [id_.repo_id for id_ in retried] == ["o/pending"]
+    assert answers == []
+
+
+# Logging in: huggingface_hub reads HF_ENDPOINT when it is imported, so this needs a process of its own.
+
+LOG_IN = """
+import sys
+from gglib_nb.hub.login import log_in
+from gglib_nb.errors import GglibError
+token = sys.stdin.readline().strip()
+try:
+    log_in(token)
+except GglibError as error:
+    print(type(error).__name__, error)
+else:
+    import huggingface_hub
+    print("ok", huggingface_hub.get_token() == token)
+"""
+
+
+def log_in(hub: DemoHub, home: Path, token: str) -> str:
+    names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HOME": str(home)}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_TOKEN_PATH")
+    } | names
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOG_IN],
+        input=token,
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    return found.stdout + found.stderr
+
+
+def test_a_login_is_checked_with_the_hub_and_stored(hub: DemoHub, tmp_path: Path) -> None:
+    assert "ok True" in log_in(hub, tmp_path, GRANTED_TOKEN)
+
+
+def test_a_token_that_the_hub_does_not_accept_is_not_stored_and_not_repeated(hub: DemoHub, tmp_path: Path) -> None:
+    said = log_in(hub, tmp_path, "hf_wrongwrongwrong")
+
+    assert said.startswith("InvalidTokenError")
+    assert "wrongwrong" not in said
+    assert not (tmp_path / "token").exists()
+
+
+class Typing(Screen):
+    """A screen with a user who types a text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @property
+    def can_ask(self) -> bool:
+        return True
+
+    def ask_secret(self, question: str) -> str:
+        return self._text
+
+
+def test_the_verb_neither_shows_nor_keeps_the_token(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("gglib_nb.manager.storage_operations.log_in", given.append)
+    session = Session(lambda: manager, Typing("hf_secretsecret"))
+
+    answer = parse("login").run(session)
+
+    assert given == ["hf_secretsecret"]
+    assert "secret" not in answer.text
+    assert "secret" not in repr(vars(session))
+
+
+def test_the_verb_without_a_user_or_a_token_changes_nothing(manager: DownloadManager) -> None:
+    assert parse("login").run(Session(lambda: manager)).text
+    assert parse("login").run(Session(lambda: manager, Typing("  "))).text
