@@ -26,7 +26,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 
-LOG_IN: Final = "log in with %gguf login or `hf auth login`, or set HF_TOKEN"
+LOG_IN: Final = "log in with `hf auth login` or %gguf login, or set HF_TOKEN"
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
 _DISABLED: Final = "Access to this resource is disabled."
 # Beyond this the text gives a time of day, not seconds to count.

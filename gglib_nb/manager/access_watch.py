@@ -46,15 +46,12 @@ class AccessWatch:
         """Starts watching once a download waits for access; called with every event of the queue."""
         is_failure = isinstance(event, DownloadFailed) and _waits_for_access(event.download)
         is_restored = isinstance(event, SnapshotChanged) and waiting_for_access(event.snapshot) != []
-        if self._thread is None and (is_failure or is_restored):
-            with self._lock:
-                if self._thread is None and not self._is_closed:
-                    self._thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
-                    self._thread.start()
-
-    def look_now(self) -> None:
-        """Asks at once: the user has logged in."""
-        self._wake.set()
+        if not is_failure and not is_restored:
+            return
+        with self._lock:
+            if self._thread is None and not self._is_closed:
+                self._thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Ends the watch."""

@@ -141,7 +141,7 @@ def test_the_token_is_neither_shown_nor_taken(ask: Ask, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
 
     shown = ask("")
-    with pytest.raises(RequestError, match="hf auth login"):
+    with pytest.raises(RequestError, match="%gguf login"):
         ask("hf_token hf_secretsecret --save")
 
     assert "hf_secretsecret" not in shown

@@ -63,7 +63,7 @@ from tests.contract.faults.world import SHORT
 from tests.support.line import Mode
 
 LISTING = "/api/models/{repo}*"
-_LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
+_LOG_IN = "log in with `hf auth login` or %gguf login, or set HF_TOKEN"
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 
