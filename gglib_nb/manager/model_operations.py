@@ -20,7 +20,7 @@ from gglib_nb.domain.model_summary import ModelSummary, summary_of
 from gglib_nb.domain.presets import PresetFile
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
-from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, StorageError
+from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, RequestError, StorageError
 from gglib_nb.manager.bundles import import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, settled
 from gglib_nb.manager.importing import Importer, OnImportProgress
@@ -30,6 +30,7 @@ from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
 from gglib_nb.manager.updating import (
     check_update,
+    is_listed,
     is_same_version,
     is_settled,
     refuse_unupdatable,
@@ -336,7 +337,13 @@ class ModelOperations(QueueOperations):
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
         kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
         request = DownloadRequest(model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds)
-        fresh = parts.at_hub(parts.resolver.resolve, request)
+        try:
+            fresh = parts.at_hub(parts.resolver.resolve, request)
+        except RequestError:
+            listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
+            if not is_listed(model, listing):
+                raise
+            return QueuedUpdate(str(model.id), False, listing.commit_sha, 0, 0)  # its files have other names now
         if is_same_version(model, fresh):
             parts.catalog.register(replace(self._settled(model), commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(model.id), False, model.commit_sha or "", 0, 0)

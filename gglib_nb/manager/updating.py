@@ -237,6 +237,11 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
         )
 
 
+def is_listed(model: Model, listing: RepoListing) -> bool:
+    """Whether every file of a model is in the repository, by its digest and under whatever name."""
+    return all(listing.with_content(file.sha256) is not None for file in model.files)
+
+
 def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
     """Whether what would be fetched now is what is here: the same files, by their digests."""
     here = sorted((file.kind, file.sha256 or "") for file in model.files)

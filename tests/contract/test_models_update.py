@@ -133,6 +133,9 @@ def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager
     [found] = manager.sync.updates()
 
     assert (found.has_update, found.changes) == (False, ())
+    assert not manager.sync.update("mended").is_needed
+    publish(hub, None, **{"no-label-at-all.gguf": gguf(), "another.gguf": gguf(weights="other")})
+    assert not manager.sync.update("mended").is_needed
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     manager.sync.verify("mended")
     assert manager.sync.repair("mended").is_needed
