@@ -5,10 +5,14 @@ unit and what None means; one value is a part of another, so they are in one mod
 """
 
 from enum import StrEnum
+from importlib import import_module
 from typing import Final
+
+from typing_extensions import override
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.units import rate
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
@@ -503,6 +507,29 @@ class QueueSnapshot(Value, frozen=True):
 
     notices: tuple[QueueNotice, ...] = ()
     elsewhere: tuple[ElsewhereDownload, ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        return f"<QueueSnapshot: {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        # The notebook layer writes HTML; it is loaded where something is displayed, and only there.
+        return str(import_module("gglib_nb.notebook.markup").render_html(self))
+
+    @property
+    def summary(self) -> str:
+        """The queue in one line, such as `1 active at 21.4 MB/s, 3 waiting, 1 failed`."""
+        counts = {
+            "being listed": len(self.resolving),
+            "active": self.active_count,
+            "waiting": sum(item.status is DownloadStatus.QUEUED for item in self.items),
+            "paused": sum(item.status is DownloadStatus.PAUSED for item in self.items),
+            "failed": len(self.recent_failures),
+            "completed": len(self.recent_completed),
+        }
+        speed = f" at {rate(self.bytes_per_second)}" if self.bytes_per_second else ""
+        parts = [f"{count} {what}{speed if what == 'active' else ''}" for what, count in counts.items() if count]
+        return ", ".join(parts) or "empty"
 
     @property
     def waits_until(self) -> str | None:

@@ -175,7 +175,7 @@ class Planner:
         gate = self._gate(listing)
         headers = read_headers(self._hub, listing, shown) if gate is None else {}
         reusable = self._estimator.reusable_bytes(listing, shown, self._models()) if gate is None else {}
-        context = context_tokens or DEFAULT_CONTEXT_TOKENS
+        context = DEFAULT_CONTEXT_TOKENS if context_tokens is None else context_tokens
         machine = self._memory()  # what is free changes
         disk = disk_space_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
         queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, disk.device))

@@ -53,14 +53,16 @@ class _Buffer:
 
     def __init__(self) -> None:
         self.has_ended = False
+        self._has_begun = False
         self._events: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
         self._lock: Final = threading.Lock()
         self._reader: Future[None] | None = None
 
     def put(self, event: QueueEvent) -> None:
         """Adds an event, in the place of the one it replaces, and wakes the reader."""
-        key = _replaced_by_later(event) or object()
+        key = (self._has_begun and _replaced_by_later(event)) or object()  # the first event stays the first
         with self._lock:
+            self._has_begun = True
             self._events.pop(key, None)
             self._events[key] = event
         self._wake()

@@ -8,6 +8,7 @@ the download.
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
+from dataclasses import fields, replace
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
@@ -25,6 +26,7 @@ from gglib_nb.manager.queue_thread import EventListener, Listener
 from gglib_nb.manager.storage_operations import StorageOperations
 from gglib_nb.settings import DownloadManagerConfig, Origin
 
+_INSIDE: Final = frozenset({"catalog", "hub", "settings", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
@@ -44,6 +46,10 @@ class SyncOperations(StorageOperations, AdviceOperations):
     def close(self) -> None:
         """Stops everything within about 2 s, keeps what was fetched; waiting calls get `DownloadInterruptedError`."""
         self._parts.close(CLOSE_TIMEOUT_S)
+
+    @override
+    def __dir__(self) -> list[str]:
+        return sorted(name for name, one in inspect.getmembers_static(type(self), inspect.isfunction) if name[0] != "_")
 
 
 class CoroutineMethod(Protocol[_Parameters, _Result_co]):
@@ -74,6 +80,7 @@ class DownloadManager:
 
     Args:
         config: Its settings; None takes what was saved, else what the environment says, else the defaults.
+        settings: Fields of `DownloadManagerConfig`, which are used instead of those of `config`.
 
     Attributes:
         config: Its settings.
@@ -81,10 +88,14 @@ class DownloadManager:
 
     Raises:
         InvalidConfigError: A setting has a value that cannot work.
+        TypeError: There is no such setting.
     """
 
-    def __init__(self, config: DownloadManagerConfig | None = None) -> None:
-        self.config: Final = config or DownloadManagerConfig()
+    def __init__(self, config: DownloadManagerConfig | None = None, **settings: Any) -> None:  # noqa: ANN401 - its fields
+        names = [field.name for field in fields(DownloadManagerConfig)]
+        if unknown := sorted(settings.keys() - names):
+            raise TypeError(f"DownloadManager has no setting {', '.join(unknown)}; it has {', '.join(names)}.")
+        self.config: Final = DownloadManagerConfig(**settings) if config is None else replace(config, **settings)
         self._parts: Final = Parts(self.config)
         self.sync: Final = SyncOperations(self._parts)
 
@@ -141,7 +152,7 @@ class DownloadManager:
     verify_all = _coroutine(SyncOperations.verify_all)
     repair = _coroutine(SyncOperations.repair)
     import_folder = _coroutine(SyncOperations.import_folder)
-    updates = _coroutine(SyncOperations.updates)
+    check_updates = _coroutine(SyncOperations.check_updates)
     update = _coroutine(SyncOperations.update)
     inspect = _coroutine(SyncOperations.inspect)
     compare = _coroutine(SyncOperations.compare)
@@ -266,6 +277,15 @@ class DownloadManager:
 
     @override
     def __repr__(self) -> str:
-        shown = self.snapshot
-        state = "closed" if self.is_closed else f"{shown.active_count} active, {shown.pending_count} waiting"
-        return f"<DownloadManager of {self.config.models_directory}: {state}>"
+        state = "closed" if self.is_closed else self.snapshot.summary
+        return f"<DownloadManager: {state}; models in {self.config.models_directory}>"
+
+    def _repr_html_(self) -> str:
+        return self.snapshot._repr_html_()
+
+    @override
+    def __dir__(self) -> list[str]:
+        # What is promised and nothing else; `catalog`, `hub`, `settings` and `origins` are for this package.
+        return sorted(
+            name for name in [*vars(type(self)), "config", "sync"] if not (name.startswith("_") or name in _INSIDE)
+        )

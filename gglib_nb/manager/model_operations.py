@@ -294,7 +294,7 @@ class ModelOperations(QueueOperations):
         return Repair(str(model.id), True, faulty, bytes_to_fetch(plan, looks), place.position)
 
     @operation
-    def updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
+    def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
         """What has become of models on the Hub since they came here, file by file. Touches nothing but the row's dates.
 
         A file of another SHA-256 is compared by its header and by a few samples: some kilobytes to a few megabytes each.

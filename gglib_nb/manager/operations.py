@@ -67,6 +67,7 @@ class SmartQueueResult(_PositionAndShards):
     reason: str
     is_new: bool
     sync: "SyncHandle"
+    _calls: Calls
 
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
@@ -74,15 +75,16 @@ class SmartQueueResult(_PositionAndShards):
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
+        result._calls = operations.calls
         return result
 
     async def wait(self) -> "FinishedDownload":
         """Does what `DownloadManager.wait` does."""
-        return await self.sync.calls.awaited(self.sync.wait)
+        return await self._calls.awaited(self.sync.wait)
 
     async def cancel(self, *, discard: bool = False) -> None:
         """Does what `DownloadManager.cancel_download` does."""
-        await self.sync.calls.awaited(self.sync.cancel, discard=discard)
+        await self._calls.awaited(self.sync.cancel, discard=discard)
 
     @override
     def __repr__(self) -> str:
@@ -105,11 +107,6 @@ class SyncHandle:
     def cancel(self, *, discard: bool = False) -> None:
         """Does what `manager.sync.cancel_download` does."""
         self._operations.cancel_download(self._id, discard=discard)
-
-    @property
-    def calls(self) -> Calls:
-        """What runs the operations of its manager."""
-        return self._operations.calls
 
 
 class FinishedDownload(Value, frozen=True):

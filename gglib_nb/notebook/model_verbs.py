@@ -221,7 +221,7 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
 def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -> Answer:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     only = None if reference is None else find_model(reference, session).id
-    found = settle(session.manager.submit(session.manager.sync.updates, only))
+    found = settle(session.manager.submit(session.manager.sync.check_updates, only))
     if not found:
         return Answer(_NO_MODEL)
     return Answer(update_table.updates_text(found, session.screen.width), update_table.updates_html(found))

@@ -131,7 +131,7 @@ def test_files_of_unknown_origin_are_local(manager: DownloadManager, tmp_path: P
     report = manager.sync.import_folder(tmp_path / "mine")
 
     assert ids(report) == ["local/my-model-final", "local/my-model-final-2"]
-    [update, _other] = manager.sync.updates()
+    [update, _other] = manager.sync.check_updates()
     assert (update.has_update, bool(update.problem)) == (None, True)
 
 

@@ -56,7 +56,7 @@ def update(manager: DownloadManager, text: str = "mended", **options: bool) -> N
 
 
 def test_nothing_new_is_said_to_be_and_when_it_was_looked_for(manager: DownloadManager, path: Path) -> None:
-    [found] = manager.sync.updates()
+    [found] = manager.sync.check_updates()
 
     assert (found.has_update, found.changes, found.problem) == (False, (), "")
     [row] = manager.sync.models()
@@ -68,7 +68,7 @@ def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager
     """gglib stores `rev:main` and calls every model outdated."""
     commit = publish(hub, gguf())
 
-    [found] = manager.sync.updates("mended")
+    [found] = manager.sync.check_updates("mended")
 
     assert (found.has_update, found.latest_commit_sha) == (False, commit)
     assert not manager.sync.update("mended").is_needed
@@ -92,7 +92,7 @@ def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
 ) -> None:
     publish(hub, content, "Fix the chat template")
 
-    [found] = manager.sync.updates()
+    [found] = manager.sync.check_updates()
 
     assert found.has_update
     assert [file.change for file in found.changes] == [change]
@@ -103,7 +103,7 @@ def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
 def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     publish(hub, gguf(template="{{ bos }}\n<script>{{ a new line }}"))
 
-    [found] = manager.sync.updates()
+    [found] = manager.sync.check_updates()
 
     [change] = found.changes
     assert "+<script>{{ a new line }}" in change.template_diff.splitlines()
@@ -119,7 +119,7 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: P
     publish(hub, gguf(weights="second"))
     before = sha256_of(path)
 
-    manager.sync.updates()
+    manager.sync.check_updates()
 
     assert sha256_of(path) == before
     assert manager.snapshot.items == ()
@@ -130,7 +130,7 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: P
 def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
     publish(hub, None, **{"renamed-model-Q4_K_M.gguf": gguf()})
 
-    [found] = manager.sync.updates()
+    [found] = manager.sync.check_updates()
 
     assert (found.has_update, found.changes) == (False, ())
     assert not manager.sync.update("mended").is_needed
@@ -146,7 +146,7 @@ def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
 ) -> None:
     manager.catalog.register(Model(DownloadId("demo/nowhere", "Q4"), "c" * 40, None, (stored("/x.gguf"),), 1.0))
 
-    found = {one.id: one for one in manager.sync.updates()}
+    found = {one.id: one for one in manager.sync.check_updates()}
 
     assert found[ID].has_update is False
     assert found["demo/nowhere:Q4"].has_update is None
@@ -385,7 +385,7 @@ def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
     publish(hub, large(template, weights))
     before = hub.bytes_sent()
 
-    [found] = manager.sync.updates()
+    [found] = manager.sync.check_updates()
 
     assert ([file.change for file in found.changes], found.problem) == ([change], "")
     assert hub.bytes_sent() - before < LARGE / 4
@@ -399,7 +399,7 @@ def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, 
     publish(hub, joined_content([gguf(rows=20_000, weights="second")]))
     before = hub.bytes_sent()
 
-    manager.sync.updates()
+    manager.sync.check_updates()
 
     assert hub.bytes_sent() - before < large.size_bytes / 4
 

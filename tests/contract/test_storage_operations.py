@@ -132,7 +132,7 @@ def test_a_model_is_carried_to_another_machine_and_updates_still_know_it(
     assert [(model.id, model.state, model.file_count) for model in imported] == [(SPLIT, "verified", 3)]
     assert imported[0].commit_sha == here.catalog.find(SPLIT).commit_sha
     assert Path(there.sync.path("split")).is_relative_to(tmp_path / "there")
-    assert [update.has_update for update in there.sync.updates()] == [False]
+    assert [update.has_update for update in there.sync.check_updates()] == [False]
 
 
 def test_a_damaged_bundle_is_refused_and_nothing_of_it_is_registered(

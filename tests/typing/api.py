@@ -106,7 +106,7 @@ async def models_that_are_here(manager: DownloadManager) -> None:
     assert_type(verification, Verification)
     assert_type(await manager.verify_all(), list[Verification])
     assert_type(await manager.repair("owner/name"), Repair)
-    assert_type(await manager.updates(), list[ModelUpdate])
+    assert_type(await manager.check_updates(), list[ModelUpdate])
     assert_type(await manager.import_folder(Path("models")), ImportReport)
     assert_type(await manager.update("owner/name", keep=True), QueuedUpdate)
 
@@ -120,7 +120,7 @@ def without_a_loop() -> None:
 
 async def read_the_queue(manager: DownloadManager) -> list[str]:
     assert_type(manager.events(), AsyncIterator[gglib_nb.QueueEvent])
-    lines = []
+    lines: list[str] = []
     for item in manager.snapshot.items:
         assert_type(item.status, DownloadStatus)
         assert_type(item.bytes_per_second, float | None)
@@ -149,3 +149,20 @@ def group_names(names: list[str]) -> list[str | None]:
     variants = gglib_nb.variants_of([*names, ("model-Q4_K_M.gguf", 4_000)])
     assert [companion.kind for companion in variants.companions] == ["mmproj"]
     return [variant.quantization for variant in variants.variants if variant.is_complete]
+
+
+async def a_handle_of_what_was_queued(manager: DownloadManager) -> None:
+    queued = await manager.queue_smart("owner/name")
+    assert_type(queued.path, Path)
+    assert_type((await queued.wait()).paths, tuple[Path, ...])
+    await queued.cancel(discard=True)
+    assert_type(queued.sync.wait(), gglib_nb.FinishedDownload)
+    assert_type(await manager.put_back(queued.id), tuple[int, ...])
+
+
+def a_plain_script() -> None:
+    path = gglib_nb.download_sync("owner/name", "Q4_K_M", add_to_db=False, progress=False)
+    assert_type(path, Path)
+    with DownloadManager(models_directory="models", max_concurrent=2) as manager:
+        future = manager.submit(manager.sync.queue_smart, "owner/name", force=True)
+        assert_type(future.result(), gglib_nb.SmartQueueResult)

@@ -1,10 +1,15 @@
 """What `import gglib_nb` promises, and that it costs nothing before it is used."""
 
+import ast
+import inspect
 import subprocess
 import sys
+import typing
+from pathlib import Path
 
 import gglib_nb
 from gglib_nb import errors
+from gglib_nb.manager.manager import SyncOperations
 
 PORT = {
     "DownloadId",
@@ -41,6 +46,46 @@ def test_every_promised_name_is_there() -> None:
 
 def test_no_name_is_promised_twice() -> None:
     assert len(gglib_nb.__all__) == len(set(gglib_nb.__all__))
+
+
+def test_the_stub_has_the_types_of_exactly_what_is_promised() -> None:
+    stub = ast.parse(Path(gglib_nb.__file__).with_suffix(".pyi").read_text())
+    imported = [alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    defined = [node.name for node in stub.body if isinstance(node, ast.FunctionDef)]
+
+    assert sorted(filter(None, [*imported, *defined])) == sorted(gglib_nb.__all__)
+
+
+def test_every_type_that_an_operation_takes_or_gives_is_promised() -> None:
+    operations = inspect.getmembers(SyncOperations, inspect.isfunction)
+    hints = [hint for name, one in operations if not name.startswith("_") for hint in hints_of(one).values()]
+    found: set[type] = set()
+    for hint in [*hints, gglib_nb.Variants, *typing.get_args(gglib_nb.QueueEvent)]:
+        reach(hint, found)
+
+    assert sorted(one.__name__ for one in found if one.__name__ not in gglib_nb.__all__) == []
+
+
+def hints_of(function: object) -> dict[str, object]:
+    stated = inspect.unwrap(function)  # type: ignore[arg-type]
+    return typing.get_type_hints(stated, vars(sys.modules[stated.__module__]))
+
+
+def reach(hint: object, found: set[type]) -> None:
+    """Adds every class of ours that a type names, and those that the public fields and properties of these name."""
+    for part in typing.get_args(hint):
+        for one in part if isinstance(part, list) else [part]:
+            reach(one, found)
+    if not isinstance(hint, type) or not hint.__module__.startswith("gglib_nb") or hint in found:
+        return
+    found.add(hint)
+    for kind in [kind for kind in hint.__mro__ if kind.__module__.startswith("gglib_nb")]:
+        fields = typing.get_type_hints(kind, vars(sys.modules[kind.__module__]))
+        getters = {name: one.fget for name, one in vars(kind).items() if isinstance(one, property)}
+        for name in [name for name in fields if not name.startswith("_")]:
+            reach(fields[name], found)
+        for name in [name for name in getters if not name.startswith("_")]:
+            reach(hints_of(getters[name])["return"], found)
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:

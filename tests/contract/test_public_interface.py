@@ -1,0 +1,146 @@
+"""The public interface as a Python user sees it: what Tab offers, how values show themselves, how a manager is made."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import gglib_nb
+from gglib_nb import (
+    DownloadManager,
+    DownloadManagerConfig,
+    DownloadRequest,
+    InvalidConfigError,
+    ManagerClosedError,
+    RequestError,
+)
+from gglib_nb.demo import DemoHub
+from gglib_nb.manager.manager import SyncOperations
+
+SMALL = "demo/small-GGUF"
+PORT = {
+    "queue_download", "queue_and_process", "queue_smart", "get_queue_snapshot", "cancel_download", "cancel_all",
+    "has_download", "active_count", "pending_count", "remove_from_queue", "reorder_queue", "cancel_group", "retry",
+    "clear_failed", "set_max_queue_size", "get_max_queue_size", "pause", "resume", "set_bandwidth_limit", "wait", "join",
+    "events", "download", "aclose",
+}  # fmt: skip
+BESIDE = {
+    "config", "sync", "snapshot", "engine", "engine_pid", "is_closed", "close", "aclose", "events", "submit", "subscribe",
+    "subscribe_events",
+}  # fmt: skip
+
+
+def test_tab_offers_the_operations_and_what_is_beside_them_and_nothing_else(manager: DownloadManager) -> None:
+    operations = {
+        name for name, _ in inspect.getmembers(SyncOperations, inspect.isfunction) if not name.startswith("_")
+    }
+
+    assert set(dir(manager)) == (operations - {"close"}) | BESIDE
+    assert set(dir(manager)) >= PORT
+    assert all(hasattr(manager, name) for name in dir(manager))
+
+
+def test_tab_offers_the_operations_of_sync_and_nothing_else(manager: DownloadManager) -> None:
+    assert set(dir(manager.sync)) == (set(dir(manager)) - BESIDE) | {"close"}
+
+
+async def test_a_manager_and_a_snapshot_show_themselves_in_one_useful_line(
+    manager: DownloadManager, held: DemoHub, tmp_path: Path
+) -> None:
+    empty = repr(manager.snapshot)
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+    await manager.pause("Q8_0")
+
+    assert empty == "<QueueSnapshot: empty>"
+    assert repr(manager.snapshot) == "<QueueSnapshot: 1 active, 1 paused>"
+    assert repr(manager) == f"<DownloadManager: 1 active, 1 paused; models in {tmp_path / 'models'}>"
+
+
+async def test_a_manager_and_a_snapshot_show_themselves_as_a_table(manager: DownloadManager, held: DemoHub) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+
+    assert "<table" in manager.snapshot._repr_html_()
+    assert manager._repr_html_() == manager.snapshot._repr_html_()
+
+
+def test_a_manager_takes_the_fields_of_its_configuration(hub: DemoHub, tmp_path: Path) -> None:
+    places = {"models_directory": tmp_path, "state_directory": tmp_path / "state", "endpoint": hub.url}
+
+    with DownloadManager(DownloadManagerConfig(**places, max_queue_size=3), max_queue_size=4) as manager:
+        assert manager.sync.get_max_queue_size() == 4
+    with DownloadManager(**places, max_concurrent=2) as manager:
+        assert manager.snapshot.max_concurrent == 2
+
+    assert manager.is_closed
+
+
+def test_a_setting_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="has no setting max_concurent; it has models_directory, "):
+        DownloadManager(max_concurent=2)
+    with pytest.raises(InvalidConfigError, match="max_concurrent"):
+        DownloadManager(max_concurrent=0)
+
+
+def test_download_and_its_twin_take_every_field_of_a_request() -> None:
+    fields = ["repo_id", "quantization", "revision", "force", "add_to_db", "companions", "everywhere"]
+
+    assert list(DownloadRequest.__struct_fields__) == fields
+    for function in (gglib_nb.download, gglib_nb.download_sync):
+        assert list(inspect.signature(function).parameters) == [*fields, "progress"]
+    assert inspect.iscoroutinefunction(gglib_nb.download)
+    assert not inspect.iscoroutinefunction(gglib_nb.download_sync)
+
+
+@pytest.mark.parametrize("status", ["bogus", "queued", ""])
+async def test_a_way_to_end_that_is_none_is_refused_with_those_there_are(manager: DownloadManager, status: str) -> None:
+    with pytest.raises(RequestError, match="completed, failed, cancelled"):
+        await manager.clear_ended(status)
+
+
+async def test_a_context_that_is_no_number_of_tokens_is_refused(manager: DownloadManager) -> None:
+    with pytest.raises(RequestError, match="context"):
+        await manager.plan(SMALL, context=-1)
+
+
+async def test_events_begin_when_they_are_asked_for_and_not_when_they_are_read(manager: DownloadManager) -> None:
+    events = manager.events()
+    await manager.download(SMALL, "Q4_K_M", progress=False)
+
+    first = await anext(events)
+
+    assert isinstance(first, gglib_nb.SnapshotChanged)
+    assert any([isinstance(await anext(events), gglib_nb.DownloadStarted) for _ in range(3)])
+
+
+async def test_a_stream_of_events_that_is_dropped_is_not_filled_any_more(manager: DownloadManager) -> None:
+    events = manager.events()
+    await anext(events)
+    listening = len(manager._parts.queue._event_listeners)
+
+    del events
+    await manager.get_queue_snapshot()
+
+    assert len(manager._parts.queue._event_listeners) == listening - 1
+
+
+def test_a_listener_that_waits_for_an_operation_is_told_why_it_must_not(
+    make_manager: Callable[..., DownloadManager], caplog: pytest.LogCaptureFixture
+) -> None:
+    manager = make_manager()
+    manager.subscribe(lambda _snapshot: manager.sync.pause_all())
+
+    manager.sync.set_max_queue_size(5)
+    manager.sync.close()
+
+    assert "must not wait for an operation" in caplog.text
+
+
+def test_a_future_of_an_operation_is_given_at_once(manager: DownloadManager) -> None:
+    future = manager.submit(manager.sync.queue_smart, SMALL, "Q4_K_M")
+
+    assert future.result(timeout=20).shard_count == 1
+    manager.close()
+    with pytest.raises(ManagerClosedError):
+        manager.submit(manager.sync.pause_all).result(timeout=5)
