@@ -140,7 +140,7 @@ def test_in_marimo_the_panel_moves_while_a_cell_runs_and_a_click_waits_for_the_c
 
     moves(marimo.page, hub)
     button_of(marimo.page, F16, "Pause").click()
-    expect(row_of(marimo.page, F16)).to_contain_text("Still waiting for the kernel")
+    expect(row_of(marimo.page, F16)).to_contain_text("Waiting for the kernel")
     work.unlink()
 
     expect(row_of(marimo.page, F16)).to_have_attribute("data-status", "paused")

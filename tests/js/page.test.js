@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { Window } from "happy-dom";
 
 const FOLDER = new URL("../../gglib_nb/notebook/static/", import.meta.url);
-const NAMES = ["h", "patch", "applied", "entriesOf", "heldOrder", "segmentsOf", "mapOf", "graphOf", "folderAddress", "Kernel", "pageLink"];
+const NAMES = ["h", "patch", "unlessSame", "applied", "entriesOf", "heldOrder", "segmentsOf", "mapOf", "graphOf", "folderAddress", "Kernel", "pageLink"];
 const BROWSER = [
   "document", "Node", "Element", "HTMLElement", "HTMLInputElement", "IntersectionObserver", "MutationObserver", "ResizeObserver",
   "matchMedia", "navigator", "CSS", "sessionStorage", "localStorage",
@@ -88,13 +88,14 @@ test("a part that comes and goes does not take its neighbour's element", () => {
 });
 
 test("what depends on nothing new is not drawn again", () => {
-  const { h, patch } = page;
+  const { h, patch, unlessSame } = page;
   const body = window.document.body;
-  patch(body, [h("p", { key: 1, memo: [1] }, "first")]);
+  const part = (memo, text) => [unlessSame("p", "1", memo, () => h("p", {}, text))];
+  patch(body, part([1], "first"));
 
-  patch(body, [h("p", { key: 1, memo: [1] }, "second")]);
+  patch(body, part([1], "second"));
   const before = body.textContent;
-  patch(body, [h("p", { key: 1, memo: [2] }, "third")]);
+  patch(body, part([2], "third"));
 
   assert.deepEqual([before, body.textContent], ["first", "third"]);
 });

@@ -98,16 +98,10 @@ class Adder {
   /** Up and down lead from one suggestion to the next, right to its page and left back. @param {KeyboardEvent} event */
   key(event) {
     const rows = this.found?.rows ?? [];
-    /** @type {Record<string, [number, number]>} */
-    const ways = {
-      ArrowDown: [(this.row + 1) % rows.length, 0],
-      ArrowUp: [this.row > 0 ? this.row - 1 : rows.length - 1, 0],
-      ArrowRight: [this.row, 1],
-      ArrowLeft: [this.row, 0],
-    };
-    const [row, cell] = ways[event.key] ?? [-1, 0];
-    const isThere = rows[row] && (cell === 0 ? this.cell === 1 || !event.key.endsWith("Left") : rows[row]?.link && this.row >= 0);
-    if (isThere) Object.assign(this, { row, cell });
+    const step = { ArrowDown: 1, ArrowUp: this.row < 0 ? 0 : -1 }[event.key];
+    const cell = { ArrowRight: 1, ArrowLeft: 0 }[event.key];
+    if (step !== undefined && rows.length) Object.assign(this, { row: (this.row + step + rows.length) % rows.length, cell: 0 });
+    else if (cell !== undefined && this.cell !== cell && rows[this.row]?.link) this.cell = cell;
     else if (event.key === "Enter" && !event.isComposing) this.#enter(rows[this.row]);
     else if (event.key === "Escape" && this.found) this.leave();
     else return;

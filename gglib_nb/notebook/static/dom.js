@@ -45,13 +45,19 @@ const drawn = new WeakMap();
 const keys = new WeakMap();
 
 /**
- * A part of a tree. `key` tells it from its siblings, `memo` lists all it depends on, `on…` are handlers, `style` is an object.
+ * A part of a tree. `key` tells it from its siblings, `on…` are handlers, `style` is an object.
  * @param {string} tag @param {Record<string, any>|null} props @param {any[]} children @returns {Node_}
  */
 function h(tag, props = null, ...children) {
   const kept = children.flat(3).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
   return { tag, props: props ?? {}, children: kept };
 }
+
+/**
+ * A part that is drawn only where something that it depends on is new.
+ * @param {string} tag @param {string} key @param {any[]} memo @param {() => Node_} draw @returns {Node_}
+ */
+const unlessSame = (tag, key, memo, draw) => ({ tag, props: { key, memo }, children: [], draw });
 
 /** Brings what is in an element to this tree. @param {Node} parent @param {(Node_|string)[]} children */
 function patch(parent, children) {
@@ -103,13 +109,15 @@ function update(node, child) {
   }
   const before = drawn.get(node);
   const old = typeof before === "object" ? before.props : {};
-  if (child.props.memo && old.memo && isEqual(child.props.memo, old.memo)) return;
-  drawn.set(node, child);
+  const { memo } = child.props;
+  if (memo && old.memo && isEqual(memo, old.memo)) return;
+  const { props, children } = child.draw?.() ?? child;
+  drawn.set(node, { ...child, props: { ...props, memo } });
   const element = /** @type {HTMLElement} */ (node);
-  for (const name of Object.keys({ ...old, ...child.props })) setProperty(element, name, child.props[name], old[name]);
+  for (const name of Object.keys({ ...old, ...props })) setProperty(element, name, props[name], old[name]);
   // Without it JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
   if (element.tabIndex >= 0) setProperty(element, "data-lm-suppress-shortcuts", "true", undefined);
-  patch(element, child.children);
+  patch(element, children);
 }
 
 /** @param {HTMLElement} element @param {string} name @param {any} value @param {any} old */

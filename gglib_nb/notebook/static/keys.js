@@ -38,7 +38,10 @@ class Keys {
     const row = this.#path.find((node) => node.matches(".gglib-row"));
     if (row) this.#rowIndex = this.#rows().indexOf(row);
     paint();
-    for (const one of this.#rows()) this.#stopAt(one, one.querySelector('[tabindex="0"]:is(button, a)'));
+    for (const one of this.#rows()) {
+      const stop = one.querySelector('[tabindex="0"]:is(button, a)');
+      if (!stop || one.querySelector(":is(button, a[href]):not([tabindex])")) this.#stopAt(one, stop);
+    }
     if (!last) return;
     if (isSeen(last)) this.restore();
     else this.#handOn(row);

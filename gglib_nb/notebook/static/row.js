@@ -156,27 +156,31 @@ function fileLine(app, bar, at) {
   ]);
 }
 
-/** A row. @param {PanelView} app @param {string} list Which list it stands in. @param {Row} row */
+/** A row, drawn where something of it is new. @param {PanelView} app @param {string} list Which list it is in. @param {Row} row */
 function rowOf(app, list, row) {
   const at = `${list} ${row.id}`;
-  const place = app.asking.place(at);
-  const name = row.name ?? "";
-  const bars = row.bars ?? [];
+  const { name = "" } = row;
+  const isOpen = Boolean(row.reason || row.code || row.bars?.length) && app.isOpen(row);
+  const memo = [row, list, app.asking.place(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen));
+}
+
+/** @param {PanelView} app @param {string} list @param {Row} row @param {string} at Its place. @param {boolean} isOpen */
+function drawnRow(app, list, row, at, isOpen) {
+  const { name = "", bars = [] } = row;
   const canOpen = Boolean(row.reason || row.code || bars.length);
-  const isOpen = canOpen && app.isOpen(row);
   const isStopped = list === "active" && !app.isLive;
   const fields = (/** @type {Action} */ { id }) => ({ action: id, id: row.id });
   const buttons = (/** @type {boolean} */ isOfFiles) =>
     (row.actions ?? [])
       .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
       .map((action) => actionButton(app, at, action, () => fields(action)));
-  const memo = [row, list, place, isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
   const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at);
   const grip = { class: "gglib-grip", "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) };
   const opener = { class: "gglib-open", "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) };
   return h(
     "div",
-    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown, memo },
+    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown },
     h("div", { class: "gglib-lead" }, [
       h("span", { class: "gglib-badge" }, row.icon ? icon(isStopped ? "stopped" : row.icon) : String(row.position ?? "")),
       Boolean(row.position) && iconControl("grip", app.say("reorder", name), grip),

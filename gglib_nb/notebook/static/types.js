@@ -38,4 +38,4 @@
  * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], done: string[],
  *   alternatives: string[]}} Place
  */
-/** @typedef {{tag: string, props: Record<string, any>, children: (Node_|string)[]}} Node_ */
+/** @typedef {{tag: string, props: Record<string, any>, children: (Node_|string)[], draw?: () => Node_}} Node_ */

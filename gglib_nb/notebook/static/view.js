@@ -77,13 +77,13 @@ class PanelView {
   open() {
     const { model, root } = this;
     const { signal } = this.#closing;
-    const heard = (/** @type {Changes|Reply|Progress} */ message) => this.#hear(message.kind === "changes" ? (message.news ?? []) : []);
-    const synced = () => this.#hear([]);
-    const lived = () => this.#checkLife(true);
+    const hears = {
+      "msg:custom": (/** @type {Changes|Reply|Progress} */ message) => this.#hear(message.kind === "changes" ? (message.news ?? []) : []),
+      "change:snapshot": () => this.#hear([]),
+      comm_live_update: () => this.#checkLife(true),
+    };
     this.#stand(this.el);
-    model.on("msg:custom", heard);
-    model.on("change:snapshot", synced);
-    model.on("comm_live_update", lived);
+    for (const [event, hear] of Object.entries(hears)) model.on(event, hear);
     const second = setInterval(() => this.#tick(), 1000);
     const sight = new IntersectionObserver((entries) => {
       this.#isOnScreen = entries.some(({ isIntersecting }) => isIntersecting);
@@ -101,9 +101,7 @@ class PanelView {
       cancelAnimationFrame(this.#frame);
       sight.disconnect();
       size.disconnect();
-      model.off("msg:custom", heard);
-      model.off("change:snapshot", synced);
-      model.off("comm_live_update", lived);
+      for (const [event, hear] of Object.entries(hears)) model.off(event, hear);
       this.kernel.close();
       root.remove();
     });
@@ -127,12 +125,13 @@ class PanelView {
   moveTo(el) {
     this.#stand(el);
     this.changed();
-    if (el.isConnected) return this.#putBack();
     // In that very moment: the next key would go to the notebook, and with two of them it deletes a cell.
     const arrival = new MutationObserver(() => {
       if (!el.isConnected) return;
       arrival.disconnect();
-      this.#putBack();
+      // What a page forgets of what is taken out of it and put in again.
+      for (const [element, top] of this.#scrolled) element.scrollTop = top;
+      this.keys.restore();
     });
     arrival.observe(document, { childList: true, subtree: true });
   }
@@ -143,12 +142,6 @@ class PanelView {
     this.#isPlaced = false;
     el.classList.add("gglib-panel-host");
     el.append(this.root);
-  }
-
-  /** What a page forgets of what is taken out of it and put in again. */
-  #putBack() {
-    for (const [element, top] of this.#scrolled) element.scrollTop = top;
-    this.keys.restore();
   }
 
   /** JupyterLab marks the views of a widget whose kernel is gone with a class, and sends nothing to one that was shut down. @param {boolean} isNew */
