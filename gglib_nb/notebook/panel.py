@@ -94,16 +94,11 @@ class Panel(anywidget.AnyWidget):
         self._outputs.close()
         super().close()
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether it was closed, by `close` or with all widgets: a new panel has to be made."""
-        return self.comm is None
-
     def _ipython_display_(self, **_kwargs: object) -> None:
         self._outputs.show()
 
     def _bundle(self) -> Bundle:
-        return (None if self.is_closed else self._repr_mimebundle_()) or ({"text/plain": repr(self)}, {})
+        return (None if self.comm is None else self._repr_mimebundle_()) or ({"text/plain": repr(self)}, {})
 
     @override
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle | None:

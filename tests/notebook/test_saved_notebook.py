@@ -41,7 +41,7 @@ def test_a_panel_says_how_it_ended_as_text_and_as_a_page(saved: nbformat.Noteboo
     for told in output.data.values():
         assert "demo/split-GGUF:Q4_K_M" in told
         assert "SHA-256 verified" in told
-        assert "Last run: 1 completed" in told
+        assert "1 model complete" in told
         assert "downloading" not in told
 
 

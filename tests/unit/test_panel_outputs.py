@@ -1,0 +1,116 @@
+"""Where no page ever answers, the panel's output becomes its text and HTML, and the live view again once one does."""
+
+import threading
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+from gglib_nb.notebook import panel_outputs
+from gglib_nb.notebook.panel_outputs import PanelOutputs
+from tests.support.snapshots import GB, download, snapshot
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+BUNDLE = {VIEW: {"model_id": "1"}, "text/plain": "1 active", "text/html": "<p>1 active</p>"}
+BUSY = snapshot(download(status="downloading", downloaded_bytes=GB))
+
+
+class Loop:
+    """A kernel's loop whose time the test moves on; `late_s` is how long a cell keeps it from a call."""
+
+    def __init__(self):
+        self.now_s, self.due = 0.0, []
+
+    def time(self):
+        return self.now_s
+
+    def call_later(self, delay_s, call, *arguments):
+        self.due.append((self.now_s + delay_s, call, arguments))
+
+    def run(self, seconds, late_s=0.0):
+        for _ in range(seconds):
+            due, self.due = self.due, []
+            for at_s, call, arguments in due:
+                self.now_s = at_s + late_s
+                call(*arguments)
+
+
+class Output:
+    """An output of a cell: what was shown in it, the newest last."""
+
+    made: ClassVar[list["Output"]] = []
+
+    def __init__(self):
+        self.shown = []
+        self.made.append(self)
+
+    def show(self, data, _metadata=None):
+        self.shown.append(data)
+
+
+@pytest.fixture
+def loop(monkeypatch):
+    loop = Loop()
+    events = SimpleNamespace(register=lambda *_: None, unregister=lambda *_: None)
+    monkeypatch.setattr(Output, "made", [])
+    monkeypatch.setattr(panel_outputs, "CellOutput", Output)
+    monkeypatch.setattr(panel_outputs, "get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr(panel_outputs.host, "kernel", object)
+    monkeypatch.setattr(panel_outputs.host, "is_recording", lambda: False)
+    monkeypatch.setattr(panel_outputs.asyncio, "get_running_loop", lambda: loop)
+    return loop
+
+
+@pytest.fixture
+def outputs(loop):
+    outputs = PanelOutputs(lambda: (dict(BUNDLE), {}), lambda: BUSY)
+    outputs.show()
+    yield outputs
+    outputs.close()
+
+
+def last_shown():
+    for thread in threading.enumerate():
+        if thread.name == "gglib-outputs":
+            thread.join(5)
+    return Output.made[0].shown[-1]
+
+
+def test_without_an_answer_from_any_page_the_output_becomes_text_and_html_with_the_time(outputs, loop):
+    loop.run(10)
+
+    shown = last_shown()
+    assert set(shown) == {"text/plain", "text/html"}
+    assert all("As of 20" in text and "anywidget" in text for text in shown.values())
+
+
+def test_while_cells_keep_the_kernel_from_listening_nothing_is_concluded(outputs, loop):
+    loop.run(30, late_s=2.0)
+
+    assert VIEW in last_shown()
+
+
+def test_a_page_that_answers_in_time_keeps_the_live_view(outputs, loop):
+    loop.run(5)
+    outputs.hear()
+    loop.run(30)
+
+    assert VIEW in last_shown()
+    assert loop.due == []
+
+
+def test_a_page_that_answers_later_gets_the_live_view_back(outputs, loop):
+    loop.run(10)
+    assert VIEW not in last_shown()
+
+    outputs.hear()
+
+    assert VIEW in last_shown()
+
+
+def test_a_closed_panel_listens_no_more(outputs, loop):
+    outputs.close()
+    loop.run(30)
+
+    assert VIEW in last_shown()
+    assert loop.due == []
