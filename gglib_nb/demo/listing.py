@@ -84,7 +84,11 @@ def expanded(entry: Row, repository: DemoRepository, commit: Commit) -> Row:
     last_commit = {"id": commit.sha, "title": commit.title, "date": repository.last_modified}
     if entry["type"] == "directory":
         return entry | {"lastCommit": last_commit}
-    security = {"status": "safe", "avScan": None, "pickleImportScan": None}
+    security = {
+        "status": "unsafe" if entry["path"] in repository.unsafe else "safe",
+        "avScan": None,
+        "pickleImportScan": None,
+    }
     return entry | {"lastCommit": last_commit, "securityFileStatus": security}
 
 

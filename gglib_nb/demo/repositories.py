@@ -89,6 +89,7 @@ class DemoRepository:
         disabled: whether every request is refused with the Hub's text for that.
         renamed_from: former ids, which redirect here.
         gguf: what the Hub says of the repository's GGUF header; `None` where it says nothing.
+        unsafe: paths of files that the Hub's scan marks as unsafe.
     """
 
     repo_id: str
@@ -105,6 +106,7 @@ class DemoRepository:
     created_at: str = "2026-01-01T00:00:00.000Z"
     last_modified: str = "2026-06-01T00:00:00.000Z"
     gguf: Mapping[str, object] | None = None
+    unsafe: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._lock = Lock()

@@ -4,10 +4,12 @@ The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py
 are read is in `gglib_nb.domain.gguf`.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Final
 
+from gglib_nb.domain.chat_template import introspection
 from gglib_nb.domain.values import Value
 
 Scalar = str | int | float | bool
@@ -22,6 +24,7 @@ _FILE_TYPES: Final = {
     40: "Q1_0",
 }  # fmt: skip
 _FILE_TYPE_GUESSED: Final = 1024
+_MOST_NAMES: Final = 8
 _SIZE_LABEL: Final = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -200,4 +203,11 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
     for name in ("head_count", "head_count_kv"):
         value = getattr(header, name)
         facts[name] = max(value, default=None) if isinstance(value, tuple) else value
+    facts["licence"] = header.metadata.get("general.license")
+    templates = [text for key, text in header.metadata.items() if key.startswith("tokenizer.chat_template")]
+    if isinstance(text := header.metadata.get("tokenizer.chat_template"), str):
+        facts["chat_template_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    names = dict.fromkeys(name for text in templates for name in introspection(str(text)))
+    if names:
+        facts["template_introspection"] = ", ".join(list(names)[:_MOST_NAMES])
     return facts

@@ -112,6 +112,7 @@ class RepoPlan(Value, frozen=True):
         refusal: Why the files may not be fetched and what to do about it; empty where they may.
         undecided: Why the rule takes none; empty where it does.
         page_url: Its page on the hub; None unknown.
+        unsafe_files: Paths of its model files that the Hub's security scan does not call safe, each with what it calls them.
         storage_limit_bytes: How much space all models may take (the setting of that name); None: no limit.
         storage_left_bytes: What of that the models that are here, and the queue, leave; negative: exceeded already.
     """
@@ -133,6 +134,7 @@ class RepoPlan(Value, frozen=True):
     refusal: str = ""
     undecided: str = ""
     page_url: str | None = None
+    unsafe_files: tuple[tuple[str, str], ...] = ()
     storage_limit_bytes: int | None = None
     storage_left_bytes: int | None = None
 

@@ -76,6 +76,13 @@ def file_commits(entries: Iterable[Json]) -> dict[str, FileCommit]:
         return {path: FileCommit(_text(commit, "title") or "", _text(commit, "date") or "") for path, commit in told}
 
 
+def scan_states(entries: Iterable[Json]) -> dict[str, str]:
+    """What the Hub's scan says of the files in an expanded tree, by path; those that it does not mention are left out."""
+    with _as_the_hub_writes():
+        told = ((entry["path"], entry.get("securityFileStatus") or {}) for entry in entries if entry["type"] == "file")
+        return {path: state for path, scan in told if (state := _text(scan, "status"))}
+
+
 def repo_summary(row: Json) -> RepoSummary:
     """One row of a search; its texts are as the hub has them, so whoever shows them makes them printable."""
     with _as_the_hub_writes():

@@ -4,10 +4,10 @@ Synchronous, for a small pool of threads: every call may wait for the network, w
 nothing about variants, queues or folders, and moves no files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gglib_nb.domain import units
@@ -36,6 +36,9 @@ _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
 _LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
+
+_MOST_SCANNED: Final = 100
+_Told = TypeVar("_Told")
 
 
 class HubClient:
@@ -119,13 +122,37 @@ class HubClient:
             commit_sha: The commit of the listing.
             paths: Paths in the repository.
         """
+        return self._of_entries(repo_id, commit_sha, paths, answers.file_commits)
+
+    def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
+        """What the Hub's security scan says of files, by path: `safe`, `unsafe`, `queued`, ...
+
+        Files that the Hub has not scanned are left out, and so are those behind the first hundred of a folder.
+
+        Args:
+            repo_id: `owner/name`.
+            commit_sha: The commit of the listing.
+            paths: Paths in the repository.
+        """
+        return self._of_entries(
+            repo_id, commit_sha, paths, lambda entries: answers.scan_states(islice(entries, _MOST_SCANNED))
+        )
+
+    def _of_entries(
+        self,
+        repo_id: str,
+        commit_sha: str,
+        paths: Iterable[str],
+        read: Callable[[Iterable[dict[str, Any]]], dict[str, _Told]],
+    ) -> dict[str, _Told]:
+        """What the expanded trees of the files' folders say of them."""
         check_repo_id(repo_id)
         asked, wanted = Asked(self.endpoint, repo_id, commit_sha), set(paths)
-        found: dict[str, FileCommit] = {}
+        found: dict[str, _Told] = {}
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            found |= answers.file_commits(self._looking.pages(route, asked, _EXPANDED))
-        return {path: commit for path, commit in found.items() if path in wanted}
+            found |= read(self._looking.pages(route, asked, _EXPANDED))
+        return {path: told for path, told in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.

@@ -119,10 +119,14 @@ class AdviceOperations(Operations):
 
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
+_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
 
 
 class ReadingHub(Hub, RangeReader, Protocol):
     """The part of the hub client that a plan uses."""
+
+    def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> Mapping[str, str]:
+        """What the Hub's security scan says of files, by path."""
 
 
 class Planner:
@@ -211,12 +215,22 @@ class Planner:
             machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
+            unsafe_files=self._unsafe_files(listing, shown) if gate is None else (),
         )
 
     @cached_property
     def memory(self) -> MachineMemory:
         """What this machine has; asked for once, which takes its time."""
         return self._memory()
+
+    def _unsafe_files(self, listing: RepoListing, variants: Iterable[Variant]) -> tuple[tuple[str, str], ...]:
+        """What the Hub's scan warns of; a mirror without a scan says nothing."""
+        paths = [path for variant in variants for path in variant.files]
+        try:
+            states = self._hub.scan_states(listing.repo_id, listing.commit_sha, paths)
+        except GglibError:
+            return ()
+        return tuple((path, state) for path, state in states.items() if state not in _NO_FINDING)
 
     def _gate(self, listing: RepoListing) -> GatedRepoError | None:
         try:

@@ -30,6 +30,7 @@ from gglib_nb.domain.library import Change, FileChange, ModelUpdate
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.soundness import remark_on
 from gglib_nb.errors import (
     CatalogDamagedError,
     CatalogError,
@@ -289,7 +290,7 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     try:
         if plan.is_update:
             files = settle_update(catalog, model, config.models_directory, keeps_old=plan.keeps_old)
-            return ModelRegistered(effect.attempt, time.time(), files)
+            return ModelRegistered(effect.attempt, time.time(), files, _remark(catalog, model))
         try:
             catalog.register(model)
         except CatalogDamagedError:
@@ -300,7 +301,15 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
         failure.__cause__ = error
         return RegistrationFailed(effect.attempt, failure, time.time())
-    return ModelRegistered(effect.attempt, time.time())
+    return ModelRegistered(effect.attempt, time.time(), remark=_remark(catalog, model))
+
+
+def _remark(catalog: Catalog, model: Model) -> str:
+    if model.hosts and not any(file.facts for file in model.files):
+        return ""  # its files are on other machines
+    with contextlib.suppress(CatalogError):
+        return remark_on(model, catalog.models())
+    return ""
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:

@@ -32,7 +32,7 @@ Mood = Literal["plain", "good", "warn", "bad"]
 _MOST_OPEN_FILES: Final = 6
 """More files than this are seen well enough in the divided bar; their lines would fill the screen."""
 _TROUBLE: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
-_SAID_WHEN_DONE: Final = frozenset({"reused", "unregistered"})
+_SAID_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):

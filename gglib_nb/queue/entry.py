@@ -167,13 +167,15 @@ class Entry:
             for bar, arrived in zip(self._files, _arrived_bytes(self.plan.files, stored), strict=True)
         )
 
-    def settle(self, at_s: float, unregistered: GglibError | None = None) -> None:
+    def settle(self, at_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
         """Complete: what remains to be said of how it came here, and why it is in no catalog where it should be."""
         self.end(at_s)
         if self._received_bytes and at_s > self._attempt_at_s:
             self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
         if unregistered is not None:
             self._notice = ("unregistered", f"not registered, its files are there: {unregistered}")
+        elif remark:
+            self._notice = ("remark", remark)
         elif self.was_present:
             self._notice = ("already_present", "on disk already")
         elif not self.is_verified:

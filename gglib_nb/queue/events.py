@@ -307,11 +307,19 @@ class EngineFellSilent(Struct, frozen=True):
 
 
 class ModelRegistered(Struct, frozen=True):
-    """The attempt's model is in the catalog; `files` says where they are now, None: where the engine put them."""
+    """The attempt's model is in the catalog.
+
+    Attributes:
+        attempt: The attempt.
+        at_s: Unix time.
+        files: Where its files are now; None: where the engine put them.
+        remark: What a user should know of its content; empty if nothing is odd.
+    """
 
     attempt: int
     at_s: float
     files: tuple[StoredFile, ...] | None = None
+    remark: str = ""
 
 
 class RegistrationFailed(Struct, frozen=True):

@@ -191,7 +191,7 @@ class QueueMachine:
             case on.EngineFellSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
-                self._complete(event.attempt, event.at_s, event.files)
+                self._complete(event.attempt, event.at_s, event.files, remark=event.remark)
             case on.RegistrationFailed():
                 self._fail_registration(event)
             case _:
@@ -556,13 +556,14 @@ class QueueMachine:
         at_s: float,
         files: tuple[StoredFile, ...] | None = None,
         unregistered: GglibError | None = None,
+        remark: str = "",
     ) -> None:
         if (entry := self._downloads.registering(attempt)) is None:
             return
         entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
-        entry.settle(at_s, unregistered)
+        entry.settle(at_s, unregistered, remark)
         self._close(entry, announced.DownloadCompleted(entry.view(0)), at_s)
         self._go_on(at_s)
 

@@ -4,6 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
 from gglib_nb.demo import Content, Cut, DemoHub, HangUp, Stall, Status
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
+from gglib_nb.notebook.plan_table import plan_html, plan_text
 from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.pieces import cut, gguf_bytes
 from tests.support.vocabulary import large_gguf
@@ -251,13 +253,13 @@ async def test_a_shape_behind_the_vocabulary_costs_the_vocabulary_and_is_known_t
     assert (memory.kv_cache_bytes, memory.is_rough) == (448 * MIB, False)
 
 
-async def test_25_variants_of_one_model_cost_four_requests(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_25_variants_of_one_model_cost_five_requests(manager: DownloadManager, hub: DemoHub) -> None:
     sizes = {f"m-{label}.gguf": 8_000_000 + 1000 * number for number, label in enumerate(LABELS)}
     hub.add_repository(make_repository(LARGE, {path: large_gguf(path, size) for path, size in sizes.items()}))
 
     plan = await manager.plan(LARGE)
 
-    assert len(hub.requests) == 4
+    assert len(hub.requests) == 5  # info, tree, the scan, two for the header
     assert sum(record.bytes_sent for record in hub.requests) < 300_000
     assert [variant.key for variant in plan.variants] == LABELS
     assert all(variant.memory is not None for variant in plan.variants)
@@ -358,3 +360,15 @@ async def test_a_file_that_is_no_gguf_costs_the_estimate_and_not_the_plan(
 def _free(folder: Path) -> int:
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize
+
+
+async def test_the_plan_warns_of_a_file_that_the_hubs_scan_calls_unsafe(manager: DownloadManager, hub: DemoHub) -> None:
+    known = hub.repositories["demo/small-GGUF"]
+    path = next(file.path for file in known.files if "Q4_K_M" in file.path)
+    hub.add_repository(replace(known, unsafe=frozenset({path})))
+
+    plan = await manager.plan("demo/small-GGUF")
+
+    assert plan.unsafe_files == ((path, "unsafe"),)
+    assert any(path in line and "unsafe" in line for line in plan_text(plan).splitlines())
+    assert path in plan_html(plan)

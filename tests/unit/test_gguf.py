@@ -1,5 +1,6 @@
 """The GGUF header reader: real files, files as the gguf package writes and reads them, and bytes that lie."""
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable
@@ -151,6 +152,7 @@ def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
 
     facts = header_facts(header_of(content))
     assert facts.pop("header_bytes") == 1088
+    assert facts.pop("chat_template_sha256") == hashlib.sha256(b"{{ messages }}").hexdigest()
     assert facts == {
         "version": 3,
         "architecture": "llama",
@@ -176,6 +178,7 @@ def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
         "split_tensors_count": None,
         "tensor_parameters": 256,
         "alignment": 64,
+        "licence": None,
     }
 
 
