@@ -87,10 +87,12 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         if call.is_cancelled:
             future.cancel()
     try:
+        # A caller's thread wakes now and then, since a lock is not interruptible everywhere, nor by every thread's signal.
         # (`futures.wait` never calls a future done that was only cancelled.)
-        while meanwhile is not None and not future.done():
+        while (meanwhile is not None or call is None) and not future.done():
             futures.wait([future], timeout=_LOOK_EVERY_S)
-            meanwhile()
+            if meanwhile is not None:
+                meanwhile()
         if meanwhile is not None:
             meanwhile()
         return future.result()

@@ -324,9 +324,8 @@ class QueueThread:
                 self._look_at_clock()
                 self._look_at_conditions()
                 self._publish()
-        except BaseException:
-            _log.exception("The download queue has failed; downloads of this kernel have ended")
-            raise
+        except BaseException:  # noqa: BLE001 - the log has it, and every caller is answered
+            _log.exception("The download queue has failed; this manager takes no more downloads")
         finally:
             self._end()
 
@@ -349,7 +348,7 @@ class QueueThread:
             return
         try:
             value = posted.work() if callable(posted.work) else self._take(posted.work)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001 - the future's owner gets it
+        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
             if future is None:
                 _log.exception("The download queue could not take %r", posted.work)
             else:
@@ -460,7 +459,7 @@ class QueueThread:
 def _call(listener: Callable[[_Value], None], value: _Value) -> None:
     try:
         listener(value)
-    except Exception:  # noqa: BLE001 - whatever is wrong with a listener, it must not end the queue
+    except BaseException:  # noqa: BLE001 - whatever is wrong with a listener, it must not end the queue
         _log.exception("A listener of the download queue failed")
 
 

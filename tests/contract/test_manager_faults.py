@@ -1,0 +1,337 @@
+"""What must not happen to a caller: a call that never returns, a callback or a slow hub that stops others, a growing kernel."""
+
+import asyncio
+import gc
+import inspect
+import os
+import signal
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gglib_nb import (
+    DownloadManager,
+    DownloadRequest,
+    GglibError,
+    IntegrityError,
+    ManagerClosedError,
+    VerifyProgress,
+)
+from gglib_nb.demo import DemoHub
+from gglib_nb.demo.fault_kinds import Latency, WrongBytes
+from gglib_nb.domain.hours import DailyHours
+from gglib_nb.errors import DownloadInterruptedError
+from gglib_nb.manager.manager import SyncOperations
+from gglib_nb.manager.queue_thread import QueueThread
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from tests.support.hub import make_repository
+
+SMALL = "demo/small-GGUF"
+SPLIT = "demo/split-GGUF"
+OPERATIONS = sorted(
+    name for name, _ in inspect.getmembers(SyncOperations, inspect.isfunction) if name[0] != "_" and name != "close"
+)
+ARGUMENTS: dict[str, Any] = {
+    "request": DownloadRequest(SMALL), "folder": ".", "file": "x", "new_position": 1, "max_size": 3, "max_concurrent": 1,
+    "max_connections": 2, "network_wait_s": 5, "bytes_per_second": None, "hours": None, "engine": None, "targets": (),
+    "status": "failed",
+}  # fmt: skip
+
+
+def arguments_of(operation: Callable[..., Any]) -> dict[str, Any]:
+    required = [
+        one
+        for one in inspect.signature(operation).parameters.values()
+        if one.default is one.empty and one.name != "self" and one.kind is not one.VAR_POSITIONAL
+    ]
+    return {one.name: ARGUMENTS.get(one.name, SMALL) for one in required}
+
+
+# Every call is answered
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_of_a_closed_manager_says_that_it_is_closed(manager: DownloadManager, name: str) -> None:
+    manager.close()
+    operation = getattr(SyncOperations, name)
+
+    future = manager.submit(operation, manager.sync, **arguments_of(operation))
+    with pytest.raises(ManagerClosedError):
+        future.result(timeout=5)
+    with pytest.raises(ManagerClosedError):
+        getattr(manager.sync, name)(**arguments_of(operation))
+
+
+def test_what_listens_to_a_closed_manager_is_refused(manager: DownloadManager) -> None:
+    manager.close()
+
+    for listen in (manager.events, lambda: manager.subscribe(print), lambda: manager.subscribe_events(print)):
+        with pytest.raises(ManagerClosedError):
+            listen()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadManager) -> None:
+    manager.sync.get_queue_snapshot()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        refused = 0
+        for name in OPERATIONS:
+            operation = getattr(SyncOperations, name)
+            with suppress(Exception):
+                try:
+                    manager.submit(operation, manager.sync, **arguments_of(operation)).result(timeout=5)
+                except ManagerClosedError:
+                    refused += 1
+        with suppress(Exception):
+            try:
+                manager.events()
+            except ManagerClosedError:
+                refused += 1
+        os.write(writing, str(refused).encode())
+        os._exit(0)
+
+    os.waitpid(child, 0)
+
+    assert int(os.read(reading, 20)) == len(OPERATIONS) + 1
+    assert manager.sync.has_download(SMALL) is False
+
+
+def test_what_is_asked_while_the_queue_ends_is_answered() -> None:
+    given: list[Future[Any]] = []
+    for _ in range(200):
+        thread = QueueThread(QueueMachine(), lambda _effect: None)
+        thread.start()
+        begin = threading.Barrier(3)
+
+        def ask(thread: QueueThread = thread, begin: threading.Barrier = begin) -> None:
+            begin.wait()
+            for number in range(10):
+                given.extend((thread.post(on.RequestReceived(number, "x")), thread.join(), thread.look()))
+
+        askers = [threading.Thread(target=ask) for _ in range(2)]
+        for asker in askers:
+            asker.start()
+        begin.wait()
+        thread.close(5)
+        for asker in askers:
+            asker.join()
+
+    assert wait(given, timeout=5).not_done == set()
+
+
+def test_a_queue_that_fails_answers_what_waits_for_it() -> None:
+    def broken_clock() -> Any:
+        raise ZeroDivisionError
+
+    night = DailyHours.parse("22-7")
+    thread = QueueThread(QueueMachine(hours=night, is_open=False), lambda _effect: None, clock=broken_clock)
+    answered, joining, late = thread.post(on.RequestReceived(1, "x")), thread.join(), thread.look()
+    thread.start()
+
+    assert wait([answered, joining, late], timeout=5).not_done == set()
+    assert isinstance(joining.exception(), ManagerClosedError)
+    with pytest.raises(ManagerClosedError):
+        thread.post(on.RequestReceived(2, "y")).result(timeout=1)
+
+
+def test_a_question_to_the_queue_that_raises_anything_ends_nothing_but_itself(manager: DownloadManager) -> None:
+    def exit_now(_machine: object) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        manager._parts.queue.ask(exit_now).result(timeout=5)
+
+    assert manager.sync.pending_count() == 0
+
+
+async def test_what_waits_for_a_download_is_told_that_the_manager_was_closed(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    queued = await manager.queue_smart(SMALL)
+    waits = [manager.submit(manager.sync.wait, queued.id), manager.submit(queued.sync.wait)]
+    joining = manager.submit(manager.sync.join)
+    await manager.get_queue_snapshot()
+
+    await manager.aclose()
+
+    for one in waits:
+        with pytest.raises((DownloadInterruptedError, ManagerClosedError)):
+            one.result(timeout=1)
+    with pytest.raises(ManagerClosedError):
+        joining.result(timeout=1)
+
+
+@pytest.mark.slow
+def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_database(
+    manager: DownloadManager, held: DemoHub
+) -> None:
+    manager.sync.adopt()
+    manager.sync.queue_smart(SMALL)
+    held.wait_for(lambda records: any(record.carries_file for record in records))
+    pid = manager.engine_pid
+    assert pid is not None
+    locked = sqlite3.connect(manager.settings.database_path, isolation_level=None)
+    locked.execute("BEGIN EXCLUSIVE")
+    os.kill(pid, signal.SIGSTOP)
+
+    begun_s = time.monotonic()
+    manager.close()
+    took_s = time.monotonic() - begun_s
+    locked.close()
+
+    assert took_s < 2.6
+
+
+# Nothing stops others
+
+
+def test_a_callback_that_raises_fails_its_own_operation_only(manager: DownloadManager, hub: DemoHub) -> None:
+    manager.sync.download(SMALL, "Q4_K_M", progress=False)
+
+    def burst(_progress: VerifyProgress) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        manager.sync.verify(SMALL, on_progress=burst)
+
+    assert manager.sync.download(SPLIT, progress=False).exists()
+
+
+def test_a_listener_that_raises_stops_nothing(manager: DownloadManager) -> None:
+    def burst(_news: object) -> None:
+        raise ZeroDivisionError
+
+    manager.subscribe(burst)
+    manager.subscribe_events(burst)
+
+    assert manager.sync.download(SMALL, "Q4_K_M", progress=lambda _download: 1 / 0).exists()
+
+
+async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: DownloadManager, hub: DemoHub) -> None:
+    hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=2)
+    failed = await manager.queue_smart(SMALL, "Q4_K_M")
+    with pytest.raises(IntegrityError):
+        await manager.wait(failed.id)
+    hub.faults.clear()
+    for number in range(6):
+        hub.add_repository(make_repository(f"demo/slow{number}-GGUF", {"slow-Q4_K_M.gguf": 1000}))
+    hub.faults.add(Latency(30_000), path="*slow*", times=None)
+    listings = [manager.submit(manager.sync.queue_smart, f"demo/slow{number}-GGUF") for number in range(6)]
+
+    begun_s = time.monotonic()
+    await manager.retry(failed.id)
+    await manager.partials()
+    await manager.models()
+    took_s = time.monotonic() - begun_s
+    for listing in listings:
+        listing.cancel()
+
+    assert took_s < 5
+
+
+# Nothing grows
+
+
+async def test_waits_that_were_given_up_leave_nothing(manager: DownloadManager, held: DemoHub) -> None:
+    queued = await manager.queue_smart(SMALL)
+
+    for _ in range(200):
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(manager.wait(queued.id), 0.001)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(manager.join(), 0.001)
+    await manager.get_queue_snapshot()
+    gc.collect()
+
+    queue = manager._parts.queue
+    deadline_s = time.monotonic() + 5
+    while (
+        queue._waiters or queue._conditions or len(manager._parts.calls._under_way) > 1
+    ) and time.monotonic() < deadline_s:
+        await manager.get_queue_snapshot()
+    assert (queue._waiters, queue._conditions) == ({}, {})
+
+
+# The kernel's main thread
+
+
+@pytest.fixture
+def watched_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """What the main thread does on the models folder, the cache and the state folder."""
+    seen: list[str] = []
+
+    def watch(name: str, owner: Any = os) -> None:
+        real = getattr(owner, name)
+
+        def looked(path: Any = ".", *args: Any, **kwargs: Any) -> Any:
+            is_watched = isinstance(path, str | os.PathLike) and any(
+                part in os.fspath(path) for part in ("/models", "/state", "/cache")
+            )
+            if (
+                is_watched
+                and str(tmp_path) in os.fspath(path)
+                and threading.current_thread() is threading.main_thread()
+            ):
+                seen.append(f"{name}({os.fspath(path)})")
+            return real(path, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, looked)
+
+    for name in ("stat", "lstat", "scandir", "listdir", "open", "mkdir", "unlink", "readlink", "access", "statvfs"):
+        watch(name)
+    yield seen
+    monkeypatch.undo()
+
+
+def test_the_main_thread_touches_neither_the_models_folder_nor_the_cache_nor_the_state_folder(
+    hub: DemoHub, tmp_path: Path, watched_disk: list[str]
+) -> None:
+    places = {name: tmp_path / name.partition("_")[0] for name in ("models_directory", "state_directory")}
+
+    with DownloadManager(**places, hub_cache=tmp_path / "cache", endpoint=hub.url) as manager:
+        manager.sync.adopt()
+        manager.sync.plan(SMALL)
+        manager.sync.download(SMALL, "Q4_K_M", progress=False)
+        manager.sync.models()
+        manager.sync.path(SMALL)
+        manager.sync.verify(SMALL)
+        manager.sync.partials()
+        manager.sync.queue_smart(SPLIT).sync.cancel(discard=True)
+        manager.sync.join()
+        repr(manager)
+
+    assert watched_disk == []
+
+
+def test_an_interrupt_ends_a_call_that_a_disk_holds_up(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, reached = threading.Event(), threading.Event()
+
+    def hang(*_args: object) -> None:
+        reached.set()
+        hangs.wait(30)
+        raise GglibError("too late")
+
+    monkeypatch.setattr("gglib_nb.manager.model_operations.look_at", hang)
+    interrupting = threading.Thread(target=lambda: reached.wait(10) and signal.raise_signal(signal.SIGINT))
+    interrupting.start()
+
+    begun_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        manager.sync.models()
+    took_s = time.monotonic() - begun_s
+    hangs.set()
+
+    assert took_s < 5
