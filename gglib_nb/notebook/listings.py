@@ -99,7 +99,8 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def offer(plan: RepoPlan) -> Listing:
     """What a repository has, and what each variant would take."""
-    rows = tuple(variant_row(variant, plan.context_tokens) for variant in plan.variants)
+    best = fit_words.better_fit(plan)
+    rows = tuple(variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     free = "" if plan.free_bytes is None else f"{formats.size(plan.free_bytes)} free on the disk"
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
@@ -114,28 +115,31 @@ def offer(plan: RepoPlan) -> Listing:
     )
 
 
-def variant_row(variant: VariantPlan, context_tokens: int | None) -> Row:
+def variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool = False) -> Row:
     """A variant, what it would take, and how it fits this machine.
 
     Args:
         variant: As it was planned.
         context_tokens: What its memory was estimated for; None where it was not.
+        is_best: Whether it is the best that fits entirely, and not the recommended one.
     """
-    title = printable(variant.label or variant.name or variant.key)
+    title = printable(variant.name or variant.key)
     fit = fit_words.short(variant.placement, context_tokens)
+    arguments = fit_words.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     facts = (
-        Fact("recommended" if variant.is_recommended else "", "good"),
+        Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
         Fact("already downloaded" if variant.is_present else "", "good"),
         Fact("in the queue" if variant.is_queued else ""),
         Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
         Fact("disk too full" if variant.free_bytes_after is not None and variant.free_bytes_after < 0 else "", "bad"),
-        Fact(fit, _FIT_MOODS[fit_words.mood(variant.placement)]),
+        Fact(f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[fit_words.mood(variant.placement)]),
     )
     details = (
         "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f} bits",
         plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
         f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
+        f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),
     )
     download = Action(

@@ -250,7 +250,18 @@ def offered() -> RepoPlan:
 
     def variant(label: str, gb: float, bits: float, fit: FitClass, **fields: Any) -> VariantPlan:
         size = int(gb * GB)
-        plain = VariantPlan(label, label, size, 1, bits, 0, free - size, None, Placement(fit), companions=(projector,))
+        plain = VariantPlan(
+            label,
+            label,
+            size,
+            1,
+            bits,
+            0,
+            free - size,
+            None,
+            Placement(fit, context_tokens=8192),
+            companions=(projector,),
+        )
         return replace(plain, **fields)
 
     return RepoPlan(

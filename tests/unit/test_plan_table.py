@@ -8,6 +8,7 @@ import pytest
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
+from gglib_nb.notebook.listings import offer
 from gglib_nb.notebook.plan_table import plan_html, plan_text
 from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant
 
@@ -244,3 +245,21 @@ def test_all_gpus_and_what_is_free_are_in_the_first_lines():
         .splitlines()[1]
         .startswith("This machine: 48.0 GiB on 2 GPUs (46.0 GiB free) · 64.0 GiB RAM (50.0 GiB free) · ")
     )
+
+
+def test_the_panels_rows_name_the_best_variant_that_fits_and_how_one_is_run_that_needs_more():
+    usual = a_variant("Q4_K_M", 5, is_recommended=True, why="It is.")
+    rows = offer(a_plan(usual, a_variant("Q6_K", 6.6), a_variant("Q8_0", 16))).rows
+
+    said = [[fact.text for fact in row.lines] for row in rows]
+    assert ("recommended" in said[0], "best that fits" in said[1], "best that fits" in said[2]) == (True, True, False)
+    assert "llama-server -ngl 23" in rows[2].note
+    assert "llama-server" not in rows[0].note
+
+
+def test_variants_of_one_label_in_two_folders_have_titles_that_differ():
+    names = {"~1": "8B/m-Q4_K_M", "~2": "70B/m-Q4_K_M"}
+    alike = [a_variant(key, label="Q4_K_M", name=name) for key, name in names.items()]
+
+    assert [row.title for row in offer(a_plan(*alike)).rows] == ["8B/m-Q4_K_M", "70B/m-Q4_K_M"]
+    assert [line for line in plan_text(a_plan(*alike)).splitlines() if "70B/m-Q4_K_M" in line]
