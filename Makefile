@@ -17,10 +17,10 @@ test: .venv/ready-dev  ## The default suite
 	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
 	@$(PYTEST) -m "not browser and not network $(SPEED)" tests
 
-ci:  ## Everything, as the judge runs it
+ci:  ## Everything, as CI runs it
 	@.ci/run
 
-lint: .venv/ready-dev  ## Style and floors
+lint: .venv/ready-dev  ## Style and layers
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/lint-imports
@@ -36,6 +36,13 @@ js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs
 
 hosts: .venv/ready-dev  ## The package in environments like those of Colab and SageMaker, the oldest and the newest
 	@$(BIN)/python tools/hosts.py
+
+words: .venv/ready-dev  ## Every text that users read, in words.txt, to be read aloud
+	@$(BIN)/python tools/words.py > words.txt && wc -w words.txt
+
+docs: .venv/ready-dev  ## The generated pages, and the site in build/site; fails on a warning
+	@$(BIN)/python tools/pages.py
+	@$(BIN)/zensical build --strict
 
 notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
 	@$(BIN)/python tools/demo.py --check

@@ -127,7 +127,7 @@ def _token(_name: str, value: str | None) -> str | None:
     """The token without the blanks that a file or a paste leaves around it; never repeated in an error."""
     token = (value or "").strip()
     if not all("!" <= character <= "~" for character in token):
-        raise InvalidConfigError("The token has a blank or a character that no token has; paste it again.")
+        raise InvalidConfigError("The token contains an invalid character. Paste it again.")
     return token or None
 
 

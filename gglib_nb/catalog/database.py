@@ -35,14 +35,14 @@ _NETWORK_FILESYSTEMS: Final = frozenset(
 # Extended names (`SQLITE_IOERR_WRITE`) begin with the plain one.
 _DAMAGED: Final = {"SQLITE_NOTADB": "it is not a database", "SQLITE_CORRUPT": "it is damaged"}
 _NEXT_STEP: Final = {
-    "SQLITE_BUSY": "another program holds it; try again in a moment",
-    "SQLITE_LOCKED": "another program holds it; try again in a moment",
+    "SQLITE_BUSY": "another program has locked it; try again in a moment",
+    "SQLITE_LOCKED": "another program has locked it; try again in a moment",
     "SQLITE_PROTOCOL": "its folder does not support file locks; set GGLIB_STATE_DIR to a local folder",
-    "SQLITE_READONLY": "it may not be written; set GGLIB_STATE_DIR to a folder of yours",
+    "SQLITE_READONLY": "it cannot be written; set GGLIB_STATE_DIR to a folder that you can write",
     "SQLITE_CANTOPEN": "it cannot be opened or written; check its folder, or set GGLIB_STATE_DIR to another",
     "SQLITE_PERM": "it may not be opened; check its folder, or set GGLIB_STATE_DIR to another",
-    "SQLITE_FULL": "its disk is full; make room",
-    "SQLITE_IOERR": "its disk fails; check the folder, or set GGLIB_STATE_DIR to another",
+    "SQLITE_FULL": "its disk is full; free some space",
+    "SQLITE_IOERR": "its disk has an error; check the folder, or set GGLIB_STATE_DIR to another",
 }
 
 _of_parents: Final[list["_Connection"]] = []
@@ -210,8 +210,8 @@ def catalog_error(error: Exception, path: Path) -> CatalogError:
     name = getattr(error, "sqlite_errorname", None) or ""
     if (damage := next((words for known, words in _DAMAGED.items() if name.startswith(known)), None)) is not None:
         return CatalogDamagedError(
-            f"The models database {path} cannot be used: {damage}. The file is kept under another name beside a new one; "
-            "the models' files are not touched."
+            f"The models database {path} cannot be used: {damage}. The file was renamed and a new one was created; "
+            "the models' files are not affected."
         )
     steps = (step for known, step in _NEXT_STEP.items() if name.startswith(known))
     otherwise = f"{error}; check the folder, or set GGLIB_STATE_DIR to another"

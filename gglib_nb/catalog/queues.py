@@ -174,7 +174,7 @@ class Queues:
             try:
                 yield from_row(detail, self._models_directory)
             except ValueError:
-                _log.warning("A download of an earlier kernel could not be read; what was downloaded of it is kept.")
+                _log.warning("A download of a previous kernel could not be read. Its downloaded data is kept.")
 
 
 # Each sign of life, of whichever kernel, gets a larger number than all before it.

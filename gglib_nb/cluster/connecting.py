@@ -42,10 +42,10 @@ def connection_to(engine: object) -> tuple[Connect, bool]:
 def _usable(client: Client) -> Client:
     if client.asynchronous:
         raise ClusterError(
-            "The Dask client is an asynchronous one, which stands still while a cell runs: make it with Client(address)."
+            "The Dask client is asynchronous and stops while a cell runs. Create it with Client(address)."
         )
     if client.status == "closed":
-        raise ClusterError("The Dask client is closed: make another, choose it as the engine, then retry.")
+        raise ClusterError("The Dask client is closed. Create another one, set it as the engine, then retry.")
     return client
 
 
@@ -54,7 +54,7 @@ def _current() -> Client:
         return _usable(Client.current())
     except ValueError as error:
         raise ClusterError(
-            "There is no Dask client in this process: make one, or give the scheduler's address."
+            "There is no Dask client in this process. Create one, or give the scheduler's address."
         ) from error
 
 
@@ -69,7 +69,7 @@ def _client_at(address: str) -> Client:
 
 def _client_of(cluster: Cluster) -> Client:
     if cluster.asynchronous:
-        raise ClusterError("The Dask cluster is an asynchronous one; make it without asynchronous=True.")
+        raise ClusterError("The Dask cluster is asynchronous. Create it without asynchronous=True.")
     try:
         return Client(cluster, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
     except (OSError, ValueError, RuntimeError) as error:
@@ -83,5 +83,5 @@ def _cluster_named(name: str) -> Cluster:
     found = [cluster for cluster in running if cluster.name == name]
     if not found:
         names = ", ".join(sorted(str(cluster.name) for cluster in running)) or "none"
-        raise ClusterError(f"No Dask cluster of the name {name!r} runs in this process (there are: {names}).")
+        raise ClusterError(f"No Dask cluster named {name!r} runs in this process (there are: {names}).")
     return found[0]

@@ -29,7 +29,7 @@ from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
 _SILENT_AFTER_S: Final = 5.0
-_UNREACHABLE: Final = "waiting for the cluster, whose scheduler does not answer"
+_UNREACHABLE: Final = "waiting for the cluster: its scheduler does not answer"
 
 _log: Final = logging.getLogger("gglib_nb")
 

@@ -422,6 +422,6 @@ class Dispatcher:
 
 def _lost_for_good(copy: Copy) -> TransferFailed:
     error = EngineLostError(
-        f"The download process on {copy.host.name} ended four times in a row. What is there is kept; `retry` continues."
+        f"The download process on {copy.host.name} ended four times in a row. Downloaded data is kept. Run %gguf retry to resume."
     )
     return TransferFailed(copy.number, to_wire(error), can_retry=True)

@@ -130,7 +130,7 @@ class HostLink:
                 return
             answer = self._deliver(number, packed(lines), opening if number == 0 else {})
             if answer is None:
-                self.lose("its worker let it go")
+                self.lose("its worker dropped it")
                 return
             number += 1
             self.heard_s = time.monotonic()
@@ -169,7 +169,7 @@ class HostLink:
         """Has the scheduler ask the worker: its reply by its address, nothing if it did not answer."""
         scheduler = self._client.scheduler
         if scheduler is None:
-            raise ConnectionError("the client has no scheduler now")
+            raise ConnectionError("the client is not connected to a scheduler")
         reply: dict[str, Any] = await scheduler.broadcast(msg=message, workers=[self.worker], on_error="ignore")
         return reply
 

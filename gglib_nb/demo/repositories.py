@@ -177,7 +177,7 @@ def repositories_from_folder(folder: Path) -> list[DemoRepository]:
     if nested and not any(path.is_file() and not _is_hidden(path.relative_to(folder)) for path in folder.glob("*")):
         return [repository_from_folder(path, f"{path.parent.name}/{path.name}") for path in nested]
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder; name one that holds GGUF files.")
+        raise NotADirectoryError(f"{folder} is no folder. Name one that contains GGUF files.")
     return [repository_from_folder(folder, f"local/{folder.name}")]
 
 

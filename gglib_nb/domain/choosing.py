@@ -71,7 +71,7 @@ def choose(
     """
     if not variants.offered:
         raise NoGgufFilesError(
-            f"{repository} holds no GGUF file. Look for one whose name ends in -GGUF with %gguf search."
+            f"{repository} has no GGUF files. Search for a repository whose name ends in -GGUF: %gguf search WORDS"
         )
     if requested and requested.strip():
         variant = _requested(variants, requested.strip(), repository)
@@ -79,8 +79,8 @@ def choose(
     if not variants.variants:
         kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
         raise NoGgufFilesError(
-            f"{repository} holds no model in GGUF, only files that go with one ({kinds}). "
-            f"Ask for one of them by its name: {_listed(_best_first(variants.offered))}."
+            f"{repository} has no GGUF model, only companion files ({kinds}). "
+            f"Name one of them: {_listed(_best_first(variants.offered))}."
         )
     return _by_rule(variants.variants, memory_bytes, repository)
 
@@ -163,7 +163,7 @@ def _unknown(variants: tuple[Variant, ...], requested: str, repository: str) -> 
     question = f"Did you mean {near}? " if near else ""
     choices.sort(key=lambda variant: variant.key != near)
     return InvalidQuantizationError(
-        f"{repository} has no {requested}. {question}It offers: {_listed(choices)}.", _keys(choices)
+        f"{repository} has no {requested}. {question}Available: {_listed(choices)}.", _keys(choices)
     )
 
 
@@ -190,12 +190,16 @@ def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository
         return Choice(_whole(variants[0], repository), "only", f"{variants[0].key} is the only variant.")
     usable = [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
     if len(usable) == 1:
-        return Choice(usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs here.")
+        return Choice(
+            usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs on this machine."
+        )
     for label in PREFERRED_LABELS:
         if alike := preferred(variant for variant in usable if variant.quantization == label):
             return Choice(_single(alike, label, repository), "preferred", _why_preferred(label, memory_bytes, alike[0]))
     if not usable:
-        raise _ambiguous(f"{repository} offers {len(variants)} variants and none is complete and runs here.", variants)
+        raise _ambiguous(
+            f"{repository} offers {len(variants)} variants but none is complete and runs on this machine.", variants
+        )
     return _nearest(usable, memory_bytes, repository)
 
 
@@ -209,14 +213,14 @@ def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> st
     """Says also when what the rule prefers is more than the memory holds."""
     first = PREFERRED_LABELS[0]
     why = f"{label} is the usual choice" if label == first else f"There is no {first}; {label} is the next usual choice"
-    return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than the memory here."
+    return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than this machine's memory."
 
 
 def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -> Choice:
     """Unsloth's dynamic labels and llama.cpp's IQ types; distance in bits, the smaller file on a tie."""
     candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
     if not candidates:
-        raise _ambiguous(f"{repository} offers {len(usable)} variants and none is the usual choice.", usable)
+        raise _ambiguous(f"{repository} offers {len(usable)} variants, but none of the usual ones.", usable)
     best = min(candidates, key=_distance)
     alike = preferred(variant for variant in candidates if variant.quantization == best.quantization)
     variant = _single(alike, best.quantization or best.key, repository)
@@ -242,7 +246,7 @@ def _fits(variant: Variant, memory_bytes: int | None) -> bool:
 
 def _ambiguous(situation: str, among: Iterable[Variant]) -> AmbiguousQuantizationError:
     choices = _best_first(among)
-    return AmbiguousQuantizationError(f"{situation} Ask for one of them: {_listed(choices)}.", _keys(choices))
+    return AmbiguousQuantizationError(f"{situation} Choose one of them: {_listed(choices)}.", _keys(choices))
 
 
 def _best_first(variants: Iterable[Variant]) -> list[Variant]:

@@ -180,28 +180,26 @@ class _Reader:
     def _version(self) -> int:
         magic = self._window.take(len(_MAGIC))
         if magic == _LFS_POINTER:
-            raise GgufError("This is a pointer of Git LFS and not the model itself. Download the file from the Hub.")
+            raise GgufError("This is a Git LFS pointer, not the model itself. Download the file from the Hub.")
         if magic != _MAGIC:
-            raise GgufError(f"This is no GGUF file: it begins with {magic!r} and not with {_MAGIC!r}.")
+            raise GgufError(f"This is not a GGUF file: it begins with {magic!r} and not with {_MAGIC!r}.")
         (version,) = self._window.unpack(_U32)
         if version in _VERSIONS:
             return int(version)
         if version == 1:
-            raise GgufError(
-                "This GGUF file has version 1, which no program loads any more. Ask for a newer conversion."
-            )
+            raise GgufError("This GGUF file has version 1, which current programs do not load. Use a newer conversion.")
         if int.from_bytes(version.to_bytes(4, "little"), "big") in (1, *_VERSIONS):
-            raise GgufError("This GGUF file was built for big-endian machines. Choose the one for little-endian.")
+            raise GgufError("This GGUF file is for big-endian machines. Choose the little-endian one.")
         raise GgufError(f"This GGUF file has version {version}; versions 2 and 3 can be read. Update gglib_nb.")
 
     def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
         if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it announces {count} {what}. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: it announces {count} {what}. Download the file again.")
 
     def _pair(self) -> None:
         key = self._key()
         if key in self._metadata or key in self._array_lengths:
-            raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Download the file again.")
         self._count_name(key)
         (kind,) = self._window.unpack(_U32)
         self._has_chat_template |= key == _CHAT_TEMPLATE
@@ -214,7 +212,7 @@ class _Reader:
     def _key(self) -> str:
         (length,) = self._window.unpack(_U64)
         if length > _LONGEST_KEY_BYTES:
-            raise GgufError(f"The GGUF header is broken: a name of {length} bytes. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: a name of {length} bytes. Download the file again.")
         return self._window.take(length).decode(errors="replace")
 
     def _scalar(self, kind: int, longest_bytes: int) -> Scalar | None:
@@ -231,7 +229,7 @@ class _Reader:
     def _layout(self, kind: int) -> struct.Struct:
         layout = _LAYOUTS.get(kind)
         if layout is None:
-            raise GgufError(f"The GGUF header is broken: no value has the type {kind}. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: no value has the type {kind}. Download the file again.")
         return layout
 
     def _array(self, key: str, depth: int) -> None:
@@ -242,7 +240,7 @@ class _Reader:
         if kind == _STRING:
             self._strings += count
             if self._strings > _MOST_STRINGS:
-                raise GgufError(f"The GGUF header is broken: it announces {count} texts. Fetch the file again.")
+                raise GgufError(f"The GGUF header is broken: it announces {count} texts. Download the file again.")
             self._window.skip_strings(count)
         elif kind == _ARRAY:
             self._nested(key, count, depth)
@@ -253,7 +251,7 @@ class _Reader:
         self._inner_arrays += count
         if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
             raise GgufError(
-                f"The GGUF header is broken: {key[:80]!r} nests its arrays beyond reason. Fetch the file again."
+                f"The GGUF header is broken: {key[:80]!r} nests arrays too deeply. Download the file again."
             )
         self._check_length(count, _ARRAY_HEAD.size)
         for _ in range(count):
@@ -273,14 +271,14 @@ class _Reader:
 
     def _check_length(self, count: int, shortest_bytes: int) -> None:
         if count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it announces {count} values. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: it announces {count} values. Download the file again.")
 
     def tensor_parameters(self) -> int:
         """Reads the description of one tensor; how many values it has."""
         name = self._key()
         (dimensions,) = self._window.unpack(_U32)
         if dimensions > _MOST_DIMENSIONS:
-            raise GgufError(f"The GGUF header is broken: a tensor of {dimensions} dimensions. Fetch the file again.")
+            raise GgufError(f"The GGUF header is broken: a tensor of {dimensions} dimensions. Download the file again.")
         sizes = [self._window.unpack(_U64)[0] for _ in range(dimensions)]
         kind, offset = self._window.unpack(_TENSOR_TAIL)
         info = TensorInfo(name, kind, tuple(sizes), offset)
@@ -292,10 +290,10 @@ class _Reader:
     def _count_name(self, name: str) -> None:
         self._key_bytes += len(name)
         if self._key_bytes > _MOST_KEPT_BYTES:
-            raise GgufError("The GGUF header is broken: its names are megabytes long. Fetch the file again.")
+            raise GgufError("The GGUF header is broken: its names are too long. Download the file again.")
 
 
 def _aligned(position: int, alignment: Scalar) -> int:
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise GgufError(f"The GGUF header is broken: an alignment of {alignment}. Fetch the file again.")
+        raise GgufError(f"The GGUF header is broken: an alignment of {alignment}. Download the file again.")
     return -(-position // alignment) * alignment

@@ -83,7 +83,7 @@ def placed(infos: Sequence[TensorInfo], data_start: int, size_bytes: int) -> tup
         GgufError: Two have one name or one place, or one is beyond the file's end.
     """
     if len({info.name for info in infos}) < len(infos):
-        raise GgufError("The GGUF header is broken: two tensors have one name. Fetch the file again.")
+        raise GgufError("The GGUF header is broken: two tensors have the same name. Download the file again.")
     held = sorted((info for info in infos if info.parameters), key=lambda info: info.offset)
     starts = [data_start + info.offset for info in held]
     if len(set(starts)) < len(starts):

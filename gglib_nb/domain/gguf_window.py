@@ -80,7 +80,7 @@ class Window:
         if length > self.left_bytes:
             raise GgufError(
                 f"The GGUF header is broken: at byte {self.position} it announces {length} bytes more and only "
-                f"{max(0, self.left_bytes)} can follow. Fetch the file again."
+                f"{max(0, self.left_bytes)} can follow. Download the file again."
             )
 
     def _require(self, length: int) -> None:

@@ -33,7 +33,7 @@ class DailyHours(Value, frozen=True):
     def __post_init__(self) -> None:
         if self.start == self.end:
             raise InvalidConfigError(
-                f"From {self.start:%H:%M} to {self.end:%H:%M} is no time; leave the hours out instead."
+                f"From {self.start:%H:%M} to {self.end:%H:%M} is not a time range. To download at any time: %gguf bandwidth --hours off"
             )
 
     @classmethod
@@ -49,7 +49,7 @@ class DailyHours(Value, frozen=True):
         except ValueError:  # such as 25:00
             moments = []
         if not moments:
-            raise InvalidConfigError(f"{text!r} are no hours. Write them such as 22:00-7:00.")
+            raise InvalidConfigError(f"{text!r} is not a valid time range (for example 22:00-7:00).")
         return cls(*moments)
 
     def contains(self, now: time) -> bool:

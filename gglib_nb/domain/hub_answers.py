@@ -214,9 +214,9 @@ def _access_state(refusal: Refusal) -> Literal["login", "not requested", "pendin
 
 def _no_repository(refusal: Refusal, asked: Asked) -> HubError:
     if refusal.had_token:
-        text = "or the token does not open it. Check the spelling and the token's rights"
+        text = "or the token has no access to it. Check the spelling and the token's permissions"
     else:
-        text = f"or it is private. Check the spelling; for a private one {LOG_IN}"
+        text = f"or it is private. Check the spelling; for a private repository, {LOG_IN}"
     return RepoNotFoundError(f"There is no repository {asked.repo_id} at {asked.endpoint}, {text}.")
 
 
@@ -242,7 +242,7 @@ def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
         return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
     if asked.repo_id is not None:
         return _no_repository(refusal, asked)
-    return no_search(asked, f"or {LOG_IN} if it wants to know who searches")
+    return no_search(asked, f"or {LOG_IN} if it requires a login")
 
 
 def no_search(asked: Asked, otherwise: str) -> HubError:
@@ -252,26 +252,26 @@ def no_search(asked: Asked, otherwise: str) -> HubError:
         asked: For its address.
         otherwise: What else can be done than to name the repository.
     """
-    return HubError(f"{asked.endpoint} offers no search to us: name a repository as owner/name, {otherwise}.")
+    return HubError(f"{asked.endpoint} does not support search: name a repository as owner/name, {otherwise}.")
 
 
 def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
     if refusal.had_token:
         return InvalidTokenError(
-            f"The token may not read {asked.page} (403); give it that right, or {LOG_IN} with another."
+            f"The token has no permission to read {asked.page} (403). Give it that permission, or {LOG_IN} with another."
         )
-    return InvalidTokenError(f"{asked.page} is not for everybody (403); {LOG_IN} with an account that may read it.")
+    return InvalidTokenError(f"{asked.page} is restricted (403); {LOG_IN} with an account that may read it.")
 
 
 def _not_found(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
     if asked.repo_id is not None:
         return _no_repository(refusal, asked)
-    return InvalidConfigError(f"{asked.endpoint} does not answer as a Hub does (404); check HF_ENDPOINT.")
+    return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
 
 
 def _rate_limited(refusal: Refusal, asked: Asked, now_s: float) -> HubError:
-    advice = "" if refusal.had_token else f" Who is logged in may ask more often: {LOG_IN}."
-    text = f"{asked.endpoint} asks to slow down (429); try again {when(refusal.wait_s, now_s)}.{advice}"
+    advice = "" if refusal.had_token else f" Logged-in users have a higher limit: {LOG_IN}."
+    text = f"{asked.endpoint} limits the number of requests (429). Try again {when(refusal.wait_s, now_s)}.{advice}"
     return RateLimitedError(text, refusal.wait_s)
 
 

@@ -42,7 +42,7 @@ def loading_lines(model: Model, program: str) -> str:
     """
     found = next((one for one in PROGRAMS if one == program), None)
     if found is None:
-        raise RequestError(f"{program!r} is no program that is known here; choose {', '.join(PROGRAMS)}.")
+        raise RequestError(f"{program!r} is not a known program. Choose {', '.join(PROGRAMS)}.")
     return _LINES[found](model)
 
 

@@ -337,7 +337,7 @@ def _doubts(header: GgufHeader, layout: CacheLayout | None) -> list[tuple[bool, 
     is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
     is_known = architecture in _KNOWN
     return [
-        (layout is None, "The header does not tell how large the cache of the context is."),
+        (layout is None, "The header does not give the size of the context's cache."),
         (
             layout is not None and any(layer.state_values is None for layer in layout.layers),
             "Layers with a state of fixed size are not counted.",
@@ -345,7 +345,7 @@ def _doubts(header: GgufHeader, layout: CacheLayout | None) -> list[tuple[bool, 
         (not is_known, f"The architecture {architecture} may keep more state."),
         (
             is_unclear and not is_known,
-            "The header does not tell which layers have a sliding window; none is assumed.",
+            "The header does not say which layers have a sliding window; none is assumed.",
         ),
     ]
 

@@ -87,7 +87,7 @@ class VariantPlan(Value, frozen=True):
 
     @property
     def is_present(self) -> bool:
-        """Whether all of it is here already."""
+        """Whether all of it is already downloaded."""
         return self.bytes_to_go == 0 and self.is_complete
 
 

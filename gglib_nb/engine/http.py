@@ -223,7 +223,7 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
 def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
     found = content_range(headers)
     if found is not None and None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
-        raise RemoteChangedError("The CDN now serves a file of another size; queue the download again.")
+        raise RemoteChangedError("The CDN now has a file of another size. Download it again.")
     raise WrongRangeError("HTTP 416")
 
 
@@ -281,7 +281,7 @@ class Session:
             InvalidConfigError: The endpoint is no address.
         """
         if self._token is not None and not re.fullmatch(r"[!-~]+", self._token):
-            raise InvalidTokenError("The token holds a blank or a character that no token has; paste it again.")
+            raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         if self._origin is None:
             raise InvalidConfigError(f"{redacted(self.endpoint)!r} is not the address of a hub; check HF_ENDPOINT.")
 

@@ -100,7 +100,7 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
             found = Remote(url, size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag")))
             check_redirect(previous, url, has_digest=(planned.sha256 or found.sha256) is not None)
             return _as_planned(found, planned)
-    raise HubUnavailableError(f"{session.endpoint} redirects {address.path_in_repo} in a circle; try again later.")
+    raise HubUnavailableError(f"{session.endpoint} redirects {address.path_in_repo} too many times. Try again later.")
 
 
 def follow(url: str, location: str, path_in_repo: str) -> str:
@@ -131,8 +131,8 @@ def check_redirect(source: str, target: str, *, has_digest: bool) -> None:
     is_weaker = scheme == "https" and scheme_then == "http"
     if is_weaker or (_is_inside(host_then) and not _is_inside(host)):
         raise HubUnavailableError(
-            f"{host} redirects to {scheme_then}://{host_then}, and states no SHA-256 by which the file could be checked; it is "
-            "not downloaded from there."
+            f"{host} redirects to {scheme_then}://{host_then} without a SHA-256 to check the file, "
+            "so it is not downloaded."
         )
 
 
@@ -161,7 +161,9 @@ def _served_by_the_hub(
         raise _refusal(session, status, headers, address)
     if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
-        raise WrongAnswerError(f"{host} sends a web page instead of the file: does the network want a login?")
+        raise WrongAnswerError(
+            f"{host} sent a web page instead of the file. Check whether the network asks for a login."
+        )
     linked_size, linked = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
     etag = sha256_of(headers.get("etag"))
     if etag is not None and etag == sha256_of(headers.get("x-xet-hash")):
@@ -186,9 +188,7 @@ def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
     is_other_size = None not in (planned.size_bytes, remote.size_bytes) and planned.size_bytes != remote.size_bytes
     is_other_file = None not in (planned.sha256, remote.sha256) and planned.sha256 != remote.sha256
     if is_other_size or (is_other_file and not remote.has_guessed_sha256):
-        raise RemoteChangedError(
-            f"The hub now serves another {planned.path_in_repo} than it listed; queue the download again."
-        )
+        raise RemoteChangedError(f"The hub now has another {planned.path_in_repo} than it listed. Download it again.")
     return replace(remote, sha256=planned.sha256, has_guessed_sha256=False) if planned.sha256 else remote
 
 

@@ -51,7 +51,7 @@ class Step(Enum):
 
     AGAIN = "ask the same address again"
     FEWER = "the server allows fewer connections than it was given; those that receive bytes continue"
-    RESOLVE = "ask the hub for another address"
+    RESOLVE = "get a new address from the hub"
     FOLLOW = "ask the address that the redirect names"
     WHOLE = "ask for the whole file on one connection, from its first byte"
 
@@ -211,23 +211,23 @@ class Troubles:
                 return hub_refusal(refusal, self._asked, time.time())
             case SilentError():
                 return StalledError(
-                    f"{error.host} has not answered for {error.silent_s:.0f} s, again and again. If a proxy or mirror fetches or scans "
-                    f"{name} before it sends anything, set HF_HUB_DOWNLOAD_TIMEOUT to more seconds and restart the kernel; else retry later."
+                    f"{error.host} has not answered for {error.silent_s:.0f} s, several times. If a proxy or mirror downloads or scans "
+                    f"{name} before it sends anything, set HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later."
                 )
             case LineError():
                 return NetworkError(
-                    f"The connection for {name} fails again and again ({error}); look at the network, then retry."
+                    f"The connection for {name} keeps failing ({error}); check the network, then retry."
                 )
             case MovedError():
                 return HubUnavailableError(
-                    f"The storage of {self._asked.endpoint} redirects {name} in a circle; try again later."
+                    f"The storage of {self._asked.endpoint} redirects {name} too many times. Try again later."
                 )
             case RefusedError():
                 return HubUnavailableError(
-                    f"The storage of {self._asked.endpoint} refuses {name} again and again ({error}); try again later."
+                    f"The storage of {self._asked.endpoint} refuses {name} several times ({error}); try again later."
                 )
             case _:
-                return HubUnavailableError(f"What the Hub sends for {name} cannot be used ({error}); try again later.")
+                return HubUnavailableError(f"The Hub's response for {name} cannot be used ({error}); try again later.")
 
 
 # The first probe follows the failure at once; while nothing is reached they become rarer, up to this.

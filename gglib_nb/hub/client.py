@@ -228,7 +228,7 @@ class HubClient:
             return b""
         if offset < 0 or length > _LARGEST_RANGE_BYTES:
             raise HubError(
-                f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file are read at once; download it instead."
+                f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file can be read at once. Download the file instead."
             )
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
         route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"

@@ -127,7 +127,7 @@ class Transport:
             unreadable = InvalidTokenError(f"The stored login cannot be read ({type(error).__name__}); log in again.")
             raise hub_error(error, Asked(self.endpoint)) or unreadable from error
         if not all("!" <= character <= "~" for character in found):
-            raise InvalidTokenError("The token holds a blank or a character that no token has; paste it again.")
+            raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         return found or None
 
     @property
@@ -294,7 +294,7 @@ class Transport:
             data += chunk
             if len(data) > largest_bytes and response.is_success:
                 raise HubError(
-                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB; it is not read."
+                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is not read."
                 )
             if len(data) > largest_bytes:
                 break

@@ -390,7 +390,7 @@ def pointing_to_children(hub: SearchingHub, repo_id: str) -> Iterator[None]:
             raise
         names = tuple(row.repo_id for row in children)
         raise NoGgufFilesError(
-            f"{repo_id} holds no GGUF file itself. Made of it, the most used first: {', '.join(names)}. "
-            f"Take one: %gguf queue {names[0]}",
+            f"{repo_id} has no GGUF files. GGUF versions of it, most used first: {', '.join(names)}. "
+            f"Download one: %gguf queue {names[0]}",
             alternatives=names,
         ) from None

@@ -35,7 +35,7 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
 
-_LOST: Final = "The download process ended while it verified; verify again."
+_LOST: Final = "The download process stopped during the check. Run verify again."
 
 
 class TransferEngine(Protocol):

@@ -84,7 +84,7 @@ class Importer:
             StorageError: There is no such folder.
         """
         if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
-            raise StorageError(f"There is no folder {folder}; name one that holds GGUF files.")
+            raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
         found = list(self._files(folder))
         self._total_files = len(found)
         for group in _groups(found):
@@ -100,7 +100,8 @@ class Importer:
                     yield from self._file(Path(place, name), folder, names)
             if folders >= _MOST_FOLDERS or files >= _MOST_FILES:
                 self._skip(
-                    Path(place), "is where the looking ended, at the most files or folders; import what is behind it"
+                    Path(place),
+                    "is where the search stopped, because there are too many files; import the folders below it",
                 )
                 return
 
@@ -108,10 +109,10 @@ class Importer:
         try:
             found = path.stat()
         except OSError:
-            self._skip(path, "is a link that leads nowhere")
+            self._skip(path, "is a broken link")
             return
         if not stat.S_ISREG(found.st_mode):
-            self._skip(path, "is no file")
+            self._skip(path, "is not a file")
             return
         if (model := self._targets.get(str(path))) is not None:
             self._skip(path, f"is registered already as {model.id}")
@@ -128,7 +129,7 @@ class Importer:
             self._take(group, variants, variant, headers, used)
         for companion in variants.companions:
             if companion.path in group.files and companion.path not in used:
-                self._skip(group.files[companion.path].path, f"goes with a model ({companion.kind}) and is none itself")
+                self._skip(group.files[companion.path].path, f"is a companion file ({companion.kind}), not a model")
 
     def _header(self, found: _Found) -> GgufHeader | None:
         """None where it cannot be read; the refusal says so where a model would be made of it."""
@@ -171,7 +172,7 @@ class Importer:
 
     def _refuse(self, variant: Variant, paths: list[Path]) -> None:
         if variant.split == "bytes":
-            raise GgufError("is a raw piece of a file; join the pieces first")
+            raise GgufError("is a part of a file; join the parts first")
         if not variant.is_complete:
             missing = ", ".join(map(str, variant.missing))
             raise GgufError(f"belongs to a split model that lacks its shards {missing} of {variant.shards_expected}")

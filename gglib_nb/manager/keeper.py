@@ -405,7 +405,10 @@ class QueueKeeper:
             self._retry_at_s = time.monotonic() + _RETRY_S
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                self._say("not_kept", f"Downloads work, but this queue would not survive its kernel. {error}")
+                self._say(
+                    "not_kept",
+                    f"Downloads work, but the queue cannot be saved and will be lost when the kernel stops. {error}",
+                )
         except GglibError:
             pass  # the queue was closed meanwhile
         except Exception:  # noqa: BLE001 - a bug here must not keep the next kernel from what this one has
@@ -426,14 +429,14 @@ def _is_are(number: int) -> str:
 
 def _adoption_text(adopted: Adoption) -> str:
     counts = (
-        (adopted.going_on, "goes on", "go on"),
-        (adopted.waiting, "waits", "wait"),
-        (adopted.paused, "is paused", "are paused"),
-        (adopted.failed, "had failed", "had failed"),
+        (adopted.going_on, "running"),
+        (adopted.waiting, "waiting"),
+        (adopted.paused, "paused"),
+        (adopted.failed, "failed"),
     )
-    parts = [f"{number} {one if number == 1 else many}" for number, one, many in counts if number]
+    parts = [f"{number} {state}" for number, state in counts if number]
     noun = "download" if adopted.total == 1 else "downloads"
-    return f"Took up {adopted.total} {noun} of an earlier kernel: {', '.join(parts)}."
+    return f"Resumed {adopted.total} {noun} from a previous kernel: {', '.join(parts)}."
 
 
 def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:

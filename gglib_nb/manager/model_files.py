@@ -107,7 +107,7 @@ def _refuse_hub_cache(model: Model, path: Path) -> None:
     if is_in_hub_cache(path):
         raise StorageError(
             f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` deletes "
-            f"them there, and `%gguf forget {model.id}` takes the model off the list."
+            f"them there, and `%gguf forget {model.id}` removes the model from the list."
         )
 
 

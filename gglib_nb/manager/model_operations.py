@@ -191,7 +191,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def delete(self, id: IdLike, *, dry_run: bool = False) -> Deletion:  # noqa: A002 - the port's word
-        """Deletes a model's files and takes it off the list. A file that another registered model uses stays.
+        """Deletes a model's files and removes it from the list. A file that another registered model uses stays.
 
         Args:
             id: As for `path`.
@@ -216,8 +216,8 @@ class ModelOperations(QueueOperations):
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
             raise StorageError(
-                f"The files of {model.id} are on {hosts} and not to be seen from here. Delete them there; "
-                f"`%gguf forget {model.id}` takes it off the list."
+                f"The files of {model.id} are on {hosts} and cannot be reached from here. Delete them there; "
+                f"`%gguf forget {model.id}` removes it from the list."
             )
         if dry_run:
             return plan

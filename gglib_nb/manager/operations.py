@@ -221,7 +221,9 @@ class QueueOperations(Operations):
     def _queue(self, request: DownloadRequest, *, starts: bool, joins: bool) -> QueuePosition:
         parts = self._parts
         if request.everywhere and parts.engine_setting is None:
-            raise RequestError("A copy for every host needs a cluster: set the engine to one first, or ask without it.")
+            raise RequestError(
+                "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
+            )
 
         def resolve() -> PlannedDownload:
             with pointing_to_children(parts.hub, request.repo_id):
@@ -338,7 +340,7 @@ class QueueOperations(Operations):
             RequestError: It is none of these.
         """
         if status not in _ENDED:
-            raise RequestError(f"{str(status)!r} is no way to end; write one of {', '.join(_ENDED)}.")
+            raise RequestError(f"{str(status)!r} is not an outcome. Use one of {', '.join(_ENDED)}.")
         self._post(on.EndedCleared(DownloadStatus(status)))
 
     @operation
@@ -401,7 +403,7 @@ class QueueOperations(Operations):
                 return
             if machine.is_transferring:
                 raise InvalidConfigError(
-                    "The engine changes when no download runs: wait, or pause what runs, then set it again."
+                    "The engine cannot change while downloads run. Wait or pause them, then set it again."
                 )
             self._parts.engine_setting = config.engine
             self._parts.engine.change(make)

@@ -37,7 +37,7 @@ def _parts(download: QueuedDownload) -> Iterator[str]:
     yield _percent(download.progress)
     if download.status is DownloadStatus.COMPLETED:
         yield size(download.total_bytes)
-        yield "was here already" if download.was_present else _time_taken(download)
+        yield "already downloaded" if download.was_present else _time_taken(download)
         return
     yield _amount(download.downloaded_bytes, download.total_bytes)
     yield "" if download.bytes_per_second is None else rate(download.bytes_per_second)

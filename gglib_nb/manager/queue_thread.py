@@ -210,7 +210,7 @@ class QueueThread:
             elif (download := self._machine.find_ended(id)) is not None:
                 _settle(ended, download)
             else:
-                raise NotInQueueError(f"There is no download {id}. `status` shows the queue.")
+                raise NotInQueueError(f"There is no download {id}. %gguf status shows the queue.")
 
         return self._put_waiting(act)
 
@@ -444,9 +444,7 @@ class QueueThread:
             self._refusal = self._refusal or CLOSED
         for id_, futures in self._waiters.items():
             for future in futures:
-                fail(
-                    future, DownloadInterruptedError(f"{id_} was stopped with its manager; its partial files are kept.")
-                )
+                fail(future, DownloadInterruptedError(f"{id_} was stopped with its manager. Downloaded data is kept."))
         for condition in list(self._conditions):
             fail(condition, ManagerClosedError(self._refusal))
         while not self._inbox.empty():
@@ -467,6 +465,6 @@ def _settle(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
     if download.status is DownloadStatus.FAILED and download.error is not None:
         fail(future, download.error)
     elif download.status is DownloadStatus.CANCELLED:
-        fail(future, DownloadCancelledError(f"{download.id} was cancelled; its partial files are kept for a resume."))
+        fail(future, DownloadCancelledError(f"{download.id} was cancelled. Downloaded data is kept."))
     else:
         succeed(future, download)

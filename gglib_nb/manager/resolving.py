@@ -126,9 +126,11 @@ class Resolver:
         for wanted in dict.fromkeys(request.companions):
             kind = next((one for one in COMPANION_KINDS if one == wanted), None)
             if kind is None:
-                raise RequestError(f"{wanted!r} cannot be fetched along; only {', '.join(COMPANION_KINDS)} can.")
+                raise RequestError(
+                    f"{wanted!r} cannot be downloaded as a companion; only {', '.join(COMPANION_KINDS)} can."
+                )
             if (companion := companion_for(variants, variant, kind)) is None:
-                raise RequestError(f"{listing.repo_id} has no {kind} to go with {variant.key}. Ask without it.")
+                raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. Leave out --with.")
             files.append(planned_file(self._models_directory, listing, companion.path, kind))
         return files
 
@@ -149,7 +151,7 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
     """
     if len(variant.files) > _MOST_FILES:
         raise RequestError(
-            f"{variant.key} is cut into {len(variant.files)} files; more than {_MOST_FILES} are not fetched."
+            f"{variant.key} is split into {len(variant.files)} files, and more than {_MOST_FILES} are not downloaded."
         )
     if variant.split != "bytes":
         return [planned_file(models_directory, listing, path, "shard") for path in variant.files]
@@ -183,8 +185,8 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
         first = targets.setdefault(file.target.casefold(), file.target)
         if first != file.target:
             raise RequestError(
-                f"{repo_id} has two files of this model whose names differ by case only ({file.path_in_repo}); on some disks "
-                "they would be one file, so neither is fetched."
+                f"{repo_id} has two files of this model whose names differ only in case ({file.path_in_repo}). On some disks "
+                "they would be one file, so neither is downloaded."
             )
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from gglib_nb.errors import ManagerClosedError
 
 CLOSED: Final = "This download manager is closed. `gglib_nb.get_manager()` gives the current one."
-FORKED: Final = "Downloads belong to the process that this one was forked from; ask there, or start a new process."
+FORKED: Final = "Downloads belong to the process that this one was forked from. Use that process, or start a new one."
 # A thread of a pool without a limit ends after so long without work.
 _IDLE_S: Final = 10.0
 

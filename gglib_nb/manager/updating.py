@@ -195,7 +195,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
         plan,
         id=model.id,
         files=files,
-        reason=f"It is the version {plan.commit_sha[:8]}; the one that is here stays until this is verified.",
+        reason=f"It is version {plan.commit_sha[:8]}. The current one is kept until this is verified.",
         donors=model.paths,
         is_update=True,
         keeps_old=keeps_old,
@@ -298,7 +298,7 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     except GglibError as error:
         return RegistrationFailed(effect.attempt, error, time.time())
     except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
-        failure = CatalogError(f"It could not be registered ({error}); queueing it again tries again.")
+        failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
         failure.__cause__ = error
         return RegistrationFailed(effect.attempt, failure, time.time())
     return ModelRegistered(effect.attempt, time.time(), remark=_remark(catalog, model))
@@ -335,7 +335,7 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
         final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
     except OSError as error:
         raise StorageError(
-            f"The new version of {new.id} could not take the old one's name ({error.strerror or error}); it is whole at "
+            f"The new version of {new.id} could not replace the old one ({error.strerror or error}); it is complete at "
             f"{new.paths[0]}. `%gguf update {new.id}` tries again."
         ) from error
     catalog.register(replace(new, files=final))

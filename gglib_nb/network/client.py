@@ -98,7 +98,7 @@ def _proxy_transport(proxy: str, tls: object) -> httpx.HTTPTransport:
         if not is_socks:
             raise
         raise InvalidConfigError(
-            "The proxy settings (ALL_PROXY) name a SOCKS proxy, for which the package socksio is needed: install it, then "
+            "The proxy settings (ALL_PROXY) name a SOCKS proxy, which needs the package socksio. Install it, then "
             "restart the kernel."
         ) from None
     except (ValueError, httpx.InvalidURL):  # whose text may quote a part of the password
@@ -111,16 +111,20 @@ def refused_status(error: BaseException) -> int | None:
     return int(match[1]) if match else None
 
 
-class _SecretsFilter(logging.Filter):
-    """Takes signatures and tokens out of what the HTTP library logs."""
+class _LogFilter(logging.Filter):
+    """What the HTTP library may log: no signatures, no tokens, and no line for each of our requests in a user's cells.
+
+    The lines for requests of our own threads, which the library logs at INFO, are kept where the user asked for DEBUG.
+    """
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redacted(record.getMessage()), ()
-        return True
+        is_ours = record.levelno == logging.INFO and (record.threadName or "").startswith("gglib-")
+        return not is_ours or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
 
 
-_secrets_filter = _SecretsFilter()
+_log_filter = _LogFilter()
 
 
 def make_client(*, timeout: httpx.Timeout | None = None) -> httpx.Client:
@@ -133,7 +137,7 @@ def make_client(*, timeout: httpx.Timeout | None = None) -> httpx.Client:
         InvalidConfigError: The environment names proxies or certificates that cannot be used.
     """
     for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_secrets_filter)
+        logging.getLogger(name).addFilter(_log_filter)
     return httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=timeout)
 
 

@@ -47,13 +47,13 @@ class Proxy:
             scheme, host, port, parts = "", "", None, urlsplit("")
         if scheme == "socks":
             raise InvalidConfigError(
-                "The proxy settings (ALL_PROXY) name a proxy as socks://, which does not say which version: write socks5:// "
-                "(or socks5h://, where the proxy looks names up), then restart the kernel."
+                "The proxy settings (ALL_PROXY) name a proxy as socks://, which gives no version. Write socks5:// "
+                "(or socks5h://, if the proxy resolves names), then restart the kernel."
             )
         if scheme not in _DEFAULT_PORTS or not host:
             raise InvalidConfigError(
                 "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write http://name:password@host:port, "
-                "with %-codes for what is neither letter nor digit in the password."
+                "with special characters in the password as %-codes."
             )
         login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
         return cls(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port, login)

@@ -44,8 +44,8 @@ def _made(named: tuple[str, ...]) -> ssl.SSLContext:
     except OSError as error:
         places = ", ".join(f"{name}={place}" for name, place in by_variable.items() if place)
         raise InvalidConfigError(
-            f"The certificates that the environment names ({places}) cannot be read: {error.strerror or error}. "
-            "Name a file in PEM form, then restart the kernel."
+            f"The certificates set in the environment ({places}) cannot be read: {error.strerror or error}. "
+            "Set it to a PEM file, then restart the kernel."
         ) from error
     return context
 

@@ -1,6 +1,6 @@
 """What Tab offers after `%gguf`: verbs, options and their values, and what each verb says its words can be.
 
-Pure text over what is known here already: pressing a key sends no request.
+Pure text over what is known already: pressing a key sends no request.
 """
 
 import re

@@ -23,7 +23,7 @@ _COLORS: Final = {
     DownloadStatus.COMPLETED: GOOD,
     DownloadStatus.FAILED: BAD,
 }
-_HINT: Final = "Queue one again: %gguf queue ROW. Forget them all: %gguf history --clear"
+_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 
 
 def history_text(past: Sequence[PastDownload], width: int | None) -> str:
@@ -48,7 +48,9 @@ def _rows(past: Sequence[PastDownload]) -> list[Row]:
                 Cell(str(number)),
                 Cell(_minute(one.ended_at_s), one.ended_at_s),
                 Cell(str(one.id)),
-                Cell("was here already" if one.was_present else one.outcome.value, color=_COLORS.get(one.outcome, "")),
+                Cell(
+                    "already downloaded" if one.was_present else one.outcome.value, color=_COLORS.get(one.outcome, "")
+                ),
                 Cell(formats.size(one.total_bytes), one.total_bytes),
                 Cell("" if one.was_present or one.took_s is None else formats.duration(one.took_s), one.took_s),
                 Cell("" if one.bytes_per_second is None else formats.rate(one.bytes_per_second), one.bytes_per_second),

@@ -28,7 +28,7 @@ _COLUMNS: Final = (
     Column("Folder", is_code=True, importance=9),
 )
 _MOST_RANGES: Final = 5
-_MENDING: Final = "Mend it: %gguf repair {id}"
+_MENDING: Final = "Repair it: %gguf repair {id}"
 _COLORS: Final[dict[ModelState, str]] = {
     "verified": GOOD,
     "unverified": "",
@@ -57,14 +57,14 @@ def models_html(models: Sequence[ModelSummary], use: DiskUse) -> str:
 def question(plan: Deletion) -> str:
     """What a deletion would take, before it is done."""
     files = _count(len(plan.deleted), "file")
-    return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} to be free again.{_kept(plan)}")
+    return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} will be freed.{_kept(plan)}")
 
 
 def deleted(deletion: Deletion) -> str:
     """What a deletion took."""
     files = _count(len(deletion.deleted), "file")
     freed = formats.size(deletion.freed_bytes)
-    return printable(f"Deleted {deletion.id}: {files}; {freed} are free again.{_kept(deletion)}")
+    return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion)}")
 
 
 def _table(models: Sequence[ModelSummary]) -> tuple[tuple[Column, ...], list[Row]]:
@@ -94,31 +94,31 @@ def verified(verification: Verification) -> str:
     if verification.is_right:
         is_stated = all(file.verdict == "right" for file in verification.files)
         size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
-        judged = "SHA-256 is right" if is_stated else "nobody states a SHA-256, so from now on a change will show"
+        judged = "SHA-256 is right" if is_stated else "the Hub gives no SHA-256; a later change will be noticed"
         return printable(f"{verification.id}: {files}, {size}, {judged}.")
     faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
-    return printable(f"{verification.id} is not right. {faults} {_MENDING.format(id=verification.id)}")
+    return printable(f"{verification.id} is damaged. {faults} {_MENDING.format(id=verification.id)}")
 
 
 def repaired(repair: Repair) -> str:
     """What mending a model comes to."""
     if not repair.is_needed:
-        return printable(f"{repair.id} is right; there is nothing to mend.")
+        return printable(f"{repair.id} is correct; there is nothing to repair.")
     files = _count(len(repair.faulty_paths), "file")
     return printable(
-        f"Mending {repair.id}: {files} not right, {formats.size(repair.bytes_to_fetch)} to fetch. "
-        "The rest is taken from what is here. %gguf shows how far it is."
+        f"Repairing {repair.id}: {files} damaged, {formats.size(repair.bytes_to_fetch)} to download. "
+        "The rest is copied from your file. %gguf shows the progress."
     )
 
 
 def imported(report: ImportReport, folder: str) -> str:
     """What was registered of a folder, and what was not."""
-    head = f"{_count(len(report.imported), 'model')} of {folder} registered; %gguf verify ID hashes one."
+    head = f"{_count(len(report.imported), 'model')} of {folder} added; %gguf verify ID checks one."
     if not report.imported:
-        head = f"Nothing new to register in {folder}."
+        head = f"No new models in {folder}."
     taken = [f"  {model.id}  {formats.size(model.size_bytes)}  {model.path}" for model in report.imported]
     left = [f"  {file.path} {file.reason}" for file in report.skipped]
-    return "\n".join(map(printable, [head, *taken, *(["Left out:", *left] if left else [])]))
+    return "\n".join(map(printable, [head, *taken, *(["Skipped:", *left] if left else [])]))
 
 
 def _fault(file: CheckedFile) -> str:
@@ -129,11 +129,11 @@ def _fault(file: CheckedFile) -> str:
             more = (
                 "" if len(file.wrong_ranges) <= _MOST_RANGES else f" and {len(file.wrong_ranges) - _MOST_RANGES} more"
             )
-            return f"is wrong within the bytes {where}{more} ({size})"
+            return f"has wrong bytes at {where}{more} ({size})"
         case "wrong":
-            return "is wrong; nothing tells where"
+            return "is wrong, at unknown positions"
         case "changed":
-            return "was written to while it was read"
+            return "was changed while it was read"
         case "unreadable":
             return f"cannot be read ({file.reason})"
         case _:
@@ -174,11 +174,11 @@ def day(at_s: float | None) -> str:
 
 def _disk_line(use: DiskUse) -> str:
     free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
-    return f"{formats.size(use.models_bytes)} in all{free} in {use.models_directory}"
+    return f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
 
 
 def _kept(deletion: Deletion) -> str:
-    return "".join(f" {kept.path} stays: {kept.reason}." for kept in deletion.kept)
+    return "".join(f" {kept.path} is kept: {kept.reason}." for kept in deletion.kept)
 
 
 def _count(number: int, noun: str) -> str:

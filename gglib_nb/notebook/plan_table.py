@@ -127,7 +127,7 @@ def _advice(plan: RepoPlan) -> list[str]:
         if variant.is_recommended:
             first = f"★ {variant.why} {_in_short(plan, variant)}{_how(plan, number, variant)}"
             return [first, *_better_fit(plan, variant), *_run(variant)]
-    return ["No row is recommended: choose one, and download it with: %gguf queue ROW"]
+    return ["No row is recommended. Choose one: %gguf queue ROW"]
 
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
@@ -135,7 +135,7 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     if variant.is_queued:
         return " It is in the queue."
     if variant.is_present:
-        return " It is here already."
+        return " You already have it."
     return f" Download it with: %gguf queue {number}" if plan.has_access else ""
 
 
@@ -159,7 +159,7 @@ def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
 
 def _run(variant: VariantPlan) -> list[str]:
     line = fit_words.run_line(variant.placement, "FILE")
-    now = "" if variant.placement.fits_now is not False else " What is free now is less than that."
+    now = "" if variant.placement.fits_now is not False else " Less than that is free now."
     return [f"Run it with: {line}{now}"] if line else []
 
 
@@ -209,7 +209,7 @@ def _here(variant: VariantPlan) -> Cell:
     if not variant.present_bytes:
         return _reusable(variant)
     share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-    return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} to go", share)
+    return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", share)
 
 
 def _reusable(variant: VariantPlan) -> Cell:
@@ -217,7 +217,7 @@ def _reusable(variant: VariantPlan) -> Cell:
     if not variant.reusable_bytes or not variant.size_bytes:
         return Cell("")
     share = variant.reusable_bytes / variant.size_bytes
-    return Cell(f"up to {formats.percent(share)} is here", share)
+    return Cell(f"up to {formats.percent(share)} on this disk", share)
 
 
 def _free_after(variant: VariantPlan) -> Cell:
@@ -230,7 +230,7 @@ def _free_after(variant: VariantPlan) -> Cell:
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:
     parts = ["★ recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
     if variant.missing:
-        parts.append(f"incomplete: lacks {len(variant.missing)} of {variant.shard_count} files")
+        parts.append(f"incomplete: missing {len(variant.missing)} of {variant.shard_count} files")
     elif variant.shard_count > 1:
         parts.append(f"{variant.shard_count} files")
     seeing = variant.placement_with_projector
@@ -261,5 +261,5 @@ def _caveats(plan: RepoPlan) -> str:
     """What the estimates do not know, each once; behind a blank."""
     memories = [variant.memory for variant in plan.variants if variant.memory is not None]
     notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
-    about = ["~ is rough."] if any(memory.is_rough for memory in memories) else []
+    about = ["~: rough estimate."] if any(memory.is_rough for memory in memories) else []
     return "".join(f" {text}" for text in about + notes)

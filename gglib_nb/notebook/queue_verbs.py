@@ -390,7 +390,7 @@ def standing(item: QueuedDownload | None) -> str:
     """Its state now, in a sentence; a small file may be complete already."""
     if item is not None and item.status.is_active and item.notice_kind == "connecting" and item.downloaded_bytes:
         here = f"{formats.size(item.downloaded_bytes)} of {formats.size(item.total_bytes)}"
-        return f"It is resuming: {here} are here already."
+        return f"It is resuming: {here} are already downloaded."
     if item is None or item.status.is_active:
         return "It is downloading now."
     if not item.status.is_pending:

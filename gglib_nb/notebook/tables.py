@@ -213,7 +213,7 @@ _SEARCH_COLUMNS: Final = (
     Column("Note"),
 )
 _IN_MEMORY: Final = {"fits": "yes", "tight": "tightly", "too large": "no"}
-_SEARCH_HINT: Final = "~ is a guess for Q4_K_M. See what a row offers: %gguf plan ROW. Download it: %gguf queue ROW"
+_SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
 
 
 def search_text(found: Sequence[RepoSummary], width: int | None = None) -> str:
@@ -237,7 +237,7 @@ def _search_rows(found: Sequence[RepoSummary]) -> list[Row]:
             formats.count(repo.downloads),
             formats.count(repo.likes),
             (repo.modified_at or formats.UNKNOWN)[:10],
-            ", ".join(word for word, holds in (("here already", repo.is_here), ("gated", repo.gate)) if holds),
+            ", ".join(word for word, holds in (("already downloaded", repo.is_here), ("gated", repo.gate)) if holds),
         )
         for number, repo in enumerate(found, 1)
     ]
@@ -251,7 +251,7 @@ _PARTIAL_COLUMNS: Final = (
     Column("In use"),
     Column("File", is_code=True),
 )
-_PARTIAL_HINT: Final = "Queueing the same again goes on where it stopped. Delete: %gguf partials --discard TEXT"
+_PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf partials --discard #ROW"
 
 
 def partials_text(found: Sequence[Leftover], width: int | None = None) -> str:

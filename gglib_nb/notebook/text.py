@@ -157,7 +157,9 @@ def _lines(row: Row, view: str, number: int, width: int) -> Iterator[str]:
             yield _clip(f"    {' · '.join(filter(None, (facts(row), row.note)))}", width)
         case _:
             told = " · ".join(filter(None, (facts(row), row.note)))
-            yield _clip(f"  {id_}  {told}", width)
+            is_short = len(id_) + len(told) + 4 <= width
+            yield f"  {id_}  {told}" if is_short else _clip(f"  {id_}", width)
+            yield from ([] if is_short else (f"    {line}" for line in _wrap(told, width - 4)))
             yield from ([f"    {row.path}"] if row.path else [])
 
 

@@ -23,7 +23,7 @@ _WORDS: Final[dict[Change, str]] = {
     "tensors": "its tensors changed",
     "content": "another file",
     "gone": "gone",
-    "unknown": "unknown: verify it first",
+    "unknown": "unknown; verify it first",
 }
 
 
@@ -59,7 +59,7 @@ def in_words(update: ModelUpdate) -> str:
 def updating(update: QueuedUpdate) -> str:
     """What updating a model comes to."""
     if not update.is_needed:
-        return printable(f"{update.id} is up to date; there is nothing to fetch.")
+        return printable(f"{update.id} is up to date.")
     return printable(
         f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {formats.size(update.total_bytes)} to "
         "download. The old version is kept until the new one is verified. %gguf shows the progress."
@@ -106,5 +106,5 @@ def _row(update: ModelUpdate, file: FileChange) -> Row:
 def _hint(found: Sequence[ModelUpdate]) -> str:
     number = sum(update.has_update is True for update in found)
     if not number:
-        return "Nothing new." if all(update.has_update is False for update in found) else "Nothing new is known."
-    return f"{number} of {len(found)} can be updated: %gguf update ID"
+        return "No updates." if all(update.has_update is False for update in found) else "No updates are known."
+    return f"{number} of {len(found)} have an update: %gguf update ID"

@@ -205,10 +205,10 @@ class Downloads:
             return entry
         ended = self.find_ended(id)
         if ended is not None and ended.status is DownloadStatus.FAILED:
-            raise NotInQueueError(f"{id} has failed and is not in the queue. `retry` brings it back.")
+            raise NotInQueueError(f"{id} has failed and is not in the queue. Run %gguf retry to download it again.")
         if ended is not None:
             raise NotInQueueError(f"{id} is {ended.status} and no longer in the queue.")
-        raise NotInQueueError(f"There is no download {id} in the queue. `status` shows what is there.")
+        raise NotInQueueError(f"There is no download {id} in the queue. %gguf status shows the queue.")
 
     def waiting(self, id: DownloadId, otherwise: str) -> Entry:  # noqa: A002
         """The pending download meant by `id`.

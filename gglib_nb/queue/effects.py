@@ -12,7 +12,7 @@ class QueuePosition(Struct, frozen=True):
 
     Attributes:
         id: The queue's id for it.
-        position: 1-based among pending downloads; 0 where it runs already.
+        position: 1-based among pending downloads; 0 where it is already running.
         shard_count: Files of the model itself.
         is_new: False where it was there already and has been joined.
         reason: Why this variant; empty where it was asked for by name.

@@ -177,9 +177,9 @@ class Entry:
         elif remark:
             self._notice = ("remark", remark)
         elif self.was_present:
-            self._notice = ("already_present", "on disk already")
+            self._notice = ("already_present", "already downloaded")
         elif not self.is_verified:
-            self._notice = ("unverified", "unverified: the Hub states no SHA-256 for it")
+            self._notice = ("unverified", "not verified: the Hub gives no SHA-256")
         elif self._reused_bytes:
             self._notice = self._reuse_notice
 

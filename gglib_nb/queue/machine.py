@@ -126,7 +126,7 @@ class QueueMachine:
                 self._cancel_all(event.at_s)
                 self._go_on(event.at_s)
             case on.RemovalRequested():
-                waiting = self._downloads.waiting(event.id, "`cancel` stops it.")
+                waiting = self._downloads.waiting(event.id, "%gguf cancel stops it.")
                 self._cancel(waiting, event.at_s, discards=False)
                 self._go_on(event.at_s)
             case on.PutBackRequested():
@@ -139,20 +139,20 @@ class QueueMachine:
             case on.AllPauseRequested():
                 self._pause_all(event.at_s)
             case on.RunRequested():
-                self._run_now(self._downloads.waiting(event.id, "it runs already."), event.at_s)
+                self._run_now(self._downloads.waiting(event.id, "it is already running."), event.at_s)
             case on.ResumeRequested():
                 self._resume([self._downloads.known(event.id)], event.at_s)
             case on.AllResumeRequested():
                 self._held.clear()
                 self._resume(list(self._downloads.pending), event.at_s)
             case on.RetryRequested():
-                self._retry(self._downloads.failure(event.id, "retried", "`queue` starts one anew."), event.at_s)
+                self._retry(self._downloads.failure(event.id, "retried", "%gguf queue starts it again."), event.at_s)
             case on.EndedCleared():
                 self._downloads.forget_ended_as(event.status)
                 self._is_to_be_stored = True
             case on.FailureCleared():
                 self._downloads.remove_ended(
-                    self._downloads.failure(event.id, "cleared", "`status` shows what is there.")
+                    self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
                 )
                 self._is_to_be_stored = True
             case on.QueueLimitChanged():
@@ -224,7 +224,7 @@ class QueueMachine:
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
         name = str(entry.plan.id)
         if not event.joins:
-            raise AlreadyQueuedError(f"{name} is {entry.status} already. `status` shows it.", name)
+            raise AlreadyQueuedError(f"{name} is {entry.status} already. %gguf status shows it.", name)
         if missing := _missing(event.plan, entry.plan):
             raise AlreadyQueuedError(
                 f"{name} is {entry.status} already, {', '.join(missing)}. Cancel it first, then queue it again.", name
@@ -545,8 +545,8 @@ class QueueMachine:
             self._begin(entry, Cause.ENGINE_LOST, at_s)
             return
         error = EngineLostError(
-            f"The download process ended four times in a row without a new byte of {entry.plan.id}. "
-            "What is there is kept; `retry` continues."
+            f"The download process stopped four times without receiving data for {entry.plan.id}. "
+            "Downloaded data is kept. Run %gguf retry to resume."
         )
         self._fail(attempt, error, at_s, can_retry=True)
 
@@ -659,7 +659,7 @@ class QueueMachine:
         if waiting + count > self._max_size:
             raise QueueFullError(
                 f"The queue is full: {waiting} of {self._max_size} downloads wait, so {plan.id} was not added. "
-                "Wait for one to start, remove one, or raise the limit with `limit`.",
+                "Wait for one to start, remove one, or raise the limit: %gguf limit N",
                 self._max_size,
             )
 

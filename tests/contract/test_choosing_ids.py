@@ -47,7 +47,7 @@ async def test_the_label_alone_is_answered_with_the_choices(manager: DownloadMan
 
     assert refusal.value.choices == ("large-Q8_0", "small-Q8_0")
     assert str(refusal.value) == (
-        "demo/many-GGUF has 2 variants named Q8_0. Ask for one of them: large-Q8_0, small-Q8_0."
+        "demo/many-GGUF has 2 variants named Q8_0. Choose one of them: large-Q8_0, small-Q8_0."
     )
     assert manager.snapshot.items == ()
 

@@ -84,7 +84,7 @@ async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> N
     refusal = await refusal_of(manager, "demo/empty")
 
     assert isinstance(refusal, NoGgufFilesError)
-    assert str(refusal).startswith("demo/empty holds no GGUF file. ")
+    assert str(refusal).startswith("demo/empty holds not a GGUF file. ")
     assert "%gguf search" in str(refusal)
 
 
@@ -92,11 +92,11 @@ async def test_a_repository_with_companions_alone_says_which(manager: DownloadMa
     refusal = await refusal_of(manager, "demo/parts")
 
     assert isinstance(refusal, NoGgufFilesError)
-    assert "only files that go with one (imatrix, mmproj)" in str(refusal)
+    assert "only companion files (imatrix, mmproj)" in str(refusal)
 
 
 async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadManager) -> None:
-    with pytest.raises(NoGgufFilesError, match=r"^demo/empty holds no GGUF file"):
+    with pytest.raises(NoGgufFilesError, match=r"^demo/empty holds not a GGUF file"):
         await manager.plan("demo/empty")
 
 
@@ -113,7 +113,7 @@ async def test_the_rule_passes_over_an_incomplete_set(manager: DownloadManager) 
     queued = await manager.queue_smart("demo/broken-GGUF")
 
     assert queued.id.quantization == "Q2_K"
-    assert queued.reason == "Q2_K is the only variant that is complete and runs here."
+    assert queued.reason == "Q2_K is the only variant that is complete and runs on this machine."
 
 
 async def test_a_plan_shows_an_incomplete_set_as_such(manager: DownloadManager) -> None:

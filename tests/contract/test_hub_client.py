@@ -123,7 +123,7 @@ def test_an_unknown_repository_says_to_check_the_spelling_and_how_to_log_in(clie
 
 
 def test_an_unknown_repository_with_a_token_speaks_of_its_rights(hub: DemoHub) -> None:
-    with pytest.raises(RepoNotFoundError, match="the token does not open it"):
+    with pytest.raises(RepoNotFoundError, match="the token has no access to it"):
         HubClient(hub.url, PLAIN_TOKEN).list_files("demo/nothing")
 
 
@@ -187,7 +187,7 @@ def test_a_bad_token_says_to_log_in_again_and_does_not_show_it(hub: DemoHub) -> 
 
 @pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_secrét"])
 def test_a_token_that_no_header_can_carry_is_refused_unseen(hub: DemoHub, token: str) -> None:
-    with pytest.raises(InvalidTokenError, match="paste it again") as caught:
+    with pytest.raises(InvalidTokenError, match="Paste it again") as caught:
         HubClient(hub.url, token).list_files("demo/small-GGUF")
     assert "sec" not in str(caught.value)
     assert hub.requests == ()

@@ -149,7 +149,7 @@ def test_a_request_that_fails_is_not_sent_for_ever(hub: DemoHub, client: HubClie
 def test_a_hub_that_has_no_search_says_so_and_how_to_go_on_without(hub: DemoHub, client: HubClient) -> None:
     hub.faults.add(Status(401), times=None)
 
-    with pytest.raises(HubError, match=r"offers no search to us: name a repository as owner/name"):
+    with pytest.raises(HubError, match=r"does not support search: name a repository as owner/name"):
         client.search("llama")
 
 

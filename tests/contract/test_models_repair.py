@@ -1,4 +1,4 @@
-"""Mending models: only what is wrong comes over the line, and the damaged file is never written to."""
+"""Repairing models: only what is wrong comes over the line, and the damaged file is never written to."""
 
 import hashlib
 import os

@@ -70,7 +70,7 @@ async def test_a_download_completes_without_the_database_and_says_what_is_not_ke
     assert sentence in done.notice
     wait_until(lambda: "not_kept" in notices(manager), 5, "the notice")
     assert notices(manager)["not_kept"].startswith(
-        "Downloads work, but this queue would not survive its kernel. The models"
+        "Downloads work, but this queue will be lost when the kernel stops. The models"
     )
 
 

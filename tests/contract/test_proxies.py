@@ -148,7 +148,7 @@ def test_over_plain_http_a_407_is_the_proxys_too(make_hub, repositories, proxies
     # Only the storage is behind the proxy.
     monkeypatch.setenv("NO_PROXY", f"127.0.0.1:{port_of(hub.url)}")
     error = from_wire(download_failure(hub, tmp_path).error)
-    assert f"on the way to 127.0.0.1:{port_of(hub.cdn_url)} wants a name and a password" in str(error)
+    assert f"on the way to 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
 
 
 def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(

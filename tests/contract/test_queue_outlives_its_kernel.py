@@ -95,7 +95,7 @@ def play_kill_round(hub: DemoHub, folder: Path, seed: int, scale: int = 1, line:
         assert [row.split(":")[0] for row in left] == [SPLIT, LAST, PLAIN, RESTING][-len(left) :]
         assert f"{RESTING}:Q4_K_M paused" in left
         assert second.failures == [f"{BROKEN}:Q4_K_M"]
-        assert second.notices["adopted"].startswith("Took up ")
+        assert second.notices["adopted"].startswith("Resumed ")
         resumed_bytes = hub.bytes_sent()
         hub.set_speed(line)
         took_s = second.wait_until(
@@ -268,7 +268,7 @@ def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_take
         kernel.settle()
 
         assert kernel.rows == rows_of("plain downloading", "last queued")
-        assert kernel.notices["adopted"] == "Took up 2 downloads of an earlier kernel: 1 goes on, 1 waits."
+        assert kernel.notices["adopted"] == "Resumed 2 downloads from a previous kernel: 1 goes on, 1 waits."
 
 
 @pytest.mark.slow

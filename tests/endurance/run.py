@@ -296,7 +296,7 @@ class EnduranceRun:
             _demand(whole, f"{wish.repo_id} is not whole")
 
     def _check_engine(self, pid: int | None) -> None:
-        _demand(pid is not None, "the engine is gone")
+        _demand(pid is not None, "the engine has stopped")
         assert pid is not None
         deadline_s = time.monotonic() + 10
         while (now := _footprint(pid)) != self._at_rest and time.monotonic() < deadline_s:

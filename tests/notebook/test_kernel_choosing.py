@@ -101,7 +101,7 @@ def test_a_near_miss_is_one_line_with_what_was_meant(kernel: Kernel) -> None:
 def test_an_incomplete_set_is_named_and_shown(kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
 
-    assert "demo/broken-GGUF lacks 2 of the 3 files of Q8_0 (number 1, 3)" in told
+    assert "demo/broken-GGUF missing 2 of the 3 files of Q8_0 (number 1, 3)" in told
     assert "incomplete: lacks 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 

@@ -145,3 +145,14 @@ def test_streams_that_can_only_write_are_enough(hub: DemoHub, kernel: Kernel, ha
 
     assert cell.status == "ok", cell.text
     assert "short-Q4_K_M.gguf" in cell.stream("stdout")
+
+
+def test_at_logging_level_info_a_cell_shows_no_line_for_each_request(hub: DemoHub, kernel: Kernel) -> None:
+    cell = kernel.run(
+        "import logging, gglib_nb\nlogging.basicConfig(level=logging.INFO, force=True)\n"
+        "_ = gglib_nb.get_manager().sync.plan('demo/short')\n_ = await gglib_nb.download('demo/short')",
+        has_person=True,
+    )
+
+    assert "HTTP Request" not in cell.text
+    assert cell.stream("stderr") == ""

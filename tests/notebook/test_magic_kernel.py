@@ -123,8 +123,8 @@ def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: DemoHub, k
     hub.move_branch("demo/small", "main", make_files(FILES))
 
     assert "SHA-256 is right." in right
-    assert "is wrong within the bytes 0 to 999,999 (1.0 MB)" in wrong
-    assert "Mending demo/small:Q2_K: 1 file not right, 1.0 MB to fetch." in mending
+    assert "has wrong bytes at 0 to 999,999 (1.0 MB)" in wrong
+    assert "Repairing demo/small:Q2_K: 1 file damaged, 1.0 MB to download." in mending
     assert "SHA-256 is right." in mended
     assert "its tensors changed" in news
     assert "Quantize anew" in news
@@ -162,7 +162,7 @@ def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
     cell = kernel.run("folder = gglib_nb.get_manager().settings.models_directory\n%gguf import {folder}")
 
     assert "demo/small:Q2_K" in cell.text
-    assert "registered; %gguf verify ID hashes one." in cell.text
+    assert "added; %gguf verify ID checks one." in cell.text
 
 
 def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:

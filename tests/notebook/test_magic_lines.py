@@ -466,7 +466,7 @@ def test_models_are_a_table_with_what_they_take_and_what_is_free(shell, manager)
 
     assert "a/see:Q4_K_M" in shown
     assert "mmproj" in shown
-    assert "2.6 kB in all · 10.7 GB free in /models" in shown.splitlines()[-1]
+    assert "2.6 kB in total · 10.7 GB free in /models" in shown.splitlines()[-1]
 
 
 def test_models_can_be_chosen_and_the_rows_have_numbers(shell, manager):
@@ -507,7 +507,7 @@ def test_delete_says_what_it_frees_and_does_nothing_where_nobody_can_be_asked(sh
 
     said = run(shell, "delete a/b")
 
-    assert said.startswith("a/b:Q8_0: 1 file, 1.0 kB to be free again. Nothing was deleted.")
+    assert said.startswith("a/b:Q8_0: 1 file, 1.0 kB will be freed. Nothing was deleted.")
     assert said.endswith("%gguf delete a/b:Q8_0 --yes")
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
 
@@ -516,7 +516,7 @@ def test_a_confirmed_delete_is_done(shell, manager):
     manager.registered = [MODEL]
     manager.answers["delete"] = lambda _id, dry_run=False: PLAN
 
-    assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 1.0 kB are free again."
+    assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 1.0 kB freed."
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}, {}]
 
 
@@ -538,9 +538,9 @@ def verification(verdict="right", **fields):
     ("found", "said"),
     [
         (verification(), "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 is right."),
-        (verification("unstated"), "nobody states a SHA-256, so from now on a change will show."),
-        (verification("wrong", wrong_ranges=((0, 4096),)), "is wrong within the bytes 0 to 4,095 (4.1 kB)."),
-        (verification("wrong", wrong_ranges=()), "/models/a/b/b.gguf is wrong; nothing tells where."),
+        (verification("unstated"), "the Hub gives no SHA-256; a later change will be noticed."),
+        (verification("wrong", wrong_ranges=((0, 4096),)), "has wrong bytes at 0 to 4,095 (4.1 kB)."),
+        (verification("wrong", wrong_ranges=()), "/models/a/b/b.gguf is wrong, at unknown positions."),
         (verification("missing"), "/models/a/b/b.gguf is missing."),
         (verification("unreadable", reason="Permission denied"), "cannot be read (Permission denied)."),
     ],
@@ -637,7 +637,7 @@ def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell
 
     manager.answers["queue_smart"] = queue_smart
 
-    assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are here already.")
+    assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are already downloaded.")
 
 
 def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):
@@ -669,10 +669,10 @@ def test_history_lists_what_ended_with_its_outcome_size_time_and_rate(shell, man
 
     assert head.split() == ["Row", "Ended", "Download", "Outcome", "Size"]
     assert good.split()[3:] == ["owner/good:Q8_0", "completed", "4.0", "GB"]
-    assert here.split()[3:] == ["owner/here:Q8_0", "was", "here", "already", "1.0", "GB"]
+    assert here.split()[3:] == ["owner/here:Q8_0", "already", "downloaded", "1.0", "GB"]
     assert bad.split()[3:] == ["owner/bad@v1:Q4_K_M", "failed", "—"]
     assert (pace.strip(), why.strip()) == ("Took 1 min 20 s · Rate 50.0 MB/s", "Took 1 min 00 s · Why Cut.")
-    assert hint == "Queue one again: %gguf queue ROW. Forget them all: %gguf history --clear"
+    assert hint == "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 
 
 def test_a_row_of_the_history_is_queued_again_by_its_number(shell, manager):

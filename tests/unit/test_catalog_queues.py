@@ -311,7 +311,7 @@ def test_a_damaged_file_is_kept_aside_and_the_next_use_begins_a_new_one(path: Pa
     path.write_bytes(content)
     catalog = Catalog(path)
 
-    with pytest.raises(CatalogDamagedError, match="kept under another name"):
+    with pytest.raises(CatalogDamagedError, match="was renamed"):
         catalog.models()
 
     [aside] = path.parent.glob("gglib_nb.sqlite3.damaged-20*")

@@ -248,7 +248,7 @@ def test_a_database_held_by_another_program_says_so(catalog: Catalog, path: Path
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
-        with pytest.raises(CatalogError, match="another program holds it; try again"):
+        with pytest.raises(CatalogError, match="another program has locked it"):
             impatient.register(a_model("owner/repo:Q4_0"))
 
 
@@ -293,7 +293,7 @@ def test_a_database_that_may_only_be_read_is_one_sentence(catalog: Catalog, path
         reader.execute("DELETE FROM model")
 
     text = str(catalog_error(caught.value, path))
-    assert text.endswith("it may not be written; set GGLIB_STATE_DIR to a folder of yours.")
+    assert text.endswith("it cannot be written; set GGLIB_STATE_DIR to a folder that you can write.")
 
 
 def test_a_database_deleted_under_a_running_kernel_is_made_anew(catalog: Catalog, path: Path) -> None:

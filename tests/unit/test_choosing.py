@@ -62,7 +62,7 @@ def test_an_unknown_label_is_answered_with_the_choices() -> None:
     with pytest.raises(InvalidQuantizationError) as caught:
         pick("Q8_0 Q4_K_M IQ2_M", "NVFP4")
 
-    assert str(caught.value) == "The repository has no NVFP4. It offers: Q4_K_M, Q8_0, IQ2_M."
+    assert str(caught.value) == "The repository has no NVFP4. Available: Q4_K_M, Q8_0, IQ2_M."
     assert caught.value.choices == ("Q4_K_M", "Q8_0", "IQ2_M")
 
 
@@ -78,7 +78,7 @@ def test_a_label_that_several_carry_is_answered_with_their_keys() -> None:
         choose(variants_of(["small-Q8_0.gguf", "large-Q8_0.gguf"]), "Q8_0")
 
     assert caught.value.choices == ("large-Q8_0", "small-Q8_0")
-    assert "Ask for one of them: large-Q8_0, small-Q8_0." in str(caught.value)
+    assert "Choose one of them: large-Q8_0, small-Q8_0." in str(caught.value)
 
 
 def test_a_hash_in_a_message_is_explained_by_its_file() -> None:
@@ -110,7 +110,7 @@ def test_a_big_endian_build_is_taken_only_by_name() -> None:
 def test_an_incomplete_set_is_refused_by_name() -> None:
     listing = variants_of(["m-Q8_0-00002-of-00003.gguf", "m-Q4_0.gguf"])
 
-    with pytest.raises(IncompleteShardSetError, match=r"lacks 2 of the 3 files of Q8_0 \(number 1, 3\)") as caught:
+    with pytest.raises(IncompleteShardSetError, match=r"missing 2 of the 3 files of Q8_0 \(number 1, 3\)") as caught:
         choose(listing, "q8_0")
     assert caught.value.missing == (1, 3)
 
@@ -129,14 +129,14 @@ def test_a_repository_with_an_incomplete_set_alone_is_refused() -> None:
 def test_of_incomplete_sets_alone_the_rule_takes_none() -> None:
     files = ["m-UD-Q4_K_XL-00001-of-00002.gguf", "m-IQ4_XS-00002-of-00002.gguf"]
 
-    with pytest.raises(AmbiguousQuantizationError, match="2 variants and none is complete"):
+    with pytest.raises(AmbiguousQuantizationError, match="2 variants but none is complete"):
         choose(variants_of(files))
 
 
 def test_a_repository_without_a_model_is_refused() -> None:
-    with pytest.raises(NoGgufFilesError, match="no GGUF file"):
+    with pytest.raises(NoGgufFilesError, match="has no GGUF files"):
         choose(variants_of(["README.md"]))
-    with pytest.raises(NoGgufFilesError, match=r"only files that go with one \(mmproj\)"):
+    with pytest.raises(NoGgufFilesError, match=r"only companion files \(mmproj\)"):
         choose(variants_of(["mmproj-F16.gguf"]))
 
 
@@ -214,7 +214,7 @@ def test_a_usual_choice_larger_than_the_memory_says_so() -> None:
 
     choice = choose(listing, memory_bytes=500)
     assert choice.variant.quantization == "Q4_K_M"
-    assert choice.why == "Q4_K_M is the usual choice. It is larger than the memory here."
+    assert choice.why == "Q4_K_M is the usual choice. It is larger than this machine's memory."
 
 
 def test_where_no_rule_decides_the_person_is_asked() -> None:

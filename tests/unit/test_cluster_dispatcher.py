@@ -61,7 +61,7 @@ class Cluster:
         return self.do(self.dispatcher.host_joined(host, self.here))
 
     def leave(self, name):
-        return self.do(self.dispatcher.host_left(name, "it is gone"))
+        return self.do(self.dispatcher.host_left(name, "it has stopped"))
 
     def start(self, number, **how):
         return self.do(self.dispatcher.take(a_start(number, **how)))
@@ -296,7 +296,7 @@ def test_of_a_host_that_is_gone_only_its_own_attempts_are_lost():
 
     cluster.leave("a")
 
-    assert cluster.actions[:2] == [EnginesChanged(1), EngineLost("it is gone", frozenset({1}))]
+    assert cluster.actions[:2] == [EnginesChanged(1), EngineLost("it has stopped", frozenset({1}))]
     assert cluster.leave("a").actions == []
 
 

@@ -209,7 +209,7 @@ def test_a_window_that_llama_cpp_ignores_or_nobody_knows_of_is_not_assumed() -> 
 
     assert ignored.kv_cache_bytes == unclear.kv_cache_bytes == 512 * MIB
     assert (ignored.notes, ignored.is_rough) == ((), False)
-    assert unclear.notes[-1] == "The header does not tell which layers have a sliding window; none is assumed."
+    assert unclear.notes[-1] == "The header does not say which layers have a sliding window; none is assumed."
 
 
 @pytest.mark.parametrize("block_count", [10**12, "many", -3])

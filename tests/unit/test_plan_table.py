@@ -31,14 +31,14 @@ def test_a_row_says_how_much_of_it_could_come_from_other_files_here():
     plan = a_plan(a_variant("Q4_K_M", 5.0, reusable_bytes=4_149_000_000), a_variant("Q8_0", 8.0, reusable_bytes=0))
 
     first, second = rows_of(plan_text(plan))
-    assert "up to 82 % is here" in first
+    assert "up to 82 % on this disk" in first
     assert "is here" not in second
 
 
 def test_what_is_partly_here_says_what_is_to_go_and_no_guess():
     variant = a_variant("Q4_K_M", 5.0, present_bytes=1_000_000_000, reusable_bytes=4_000_000_000)
 
-    assert "20 %, 4.0 GB to go" in plan_text(a_plan(variant))
+    assert "20 %, 4.0 GB left" in plan_text(a_plan(variant))
 
 
 def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
@@ -77,7 +77,7 @@ def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
 def test_where_the_rule_takes_none_the_person_is_asked_to():
     text = plan_text(a_plan(a_variant("F16"), a_variant("F32"), undecided="owner/model-GGUF offers 2 variants ..."))
 
-    assert "No row is recommended: choose one, and download it with: %gguf queue ROW" in text
+    assert "No row is recommended. Choose one: %gguf queue ROW" in text
 
 
 def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_of_the_word():
@@ -101,7 +101,7 @@ def test_a_rough_estimate_is_marked():
     text = plan_text(a_plan(rough))
 
     assert "~6.0 GiB" in text
-    assert "~ is rough." in text
+    assert "~: rough estimate." in text
 
 
 def test_what_an_estimate_does_not_know_is_said_once():
@@ -109,7 +109,7 @@ def test_what_an_estimate_does_not_know_is_said_once():
 
     text = plan_text(a_plan(a_variant("Q4_0", memory=memory), a_variant("Q8_0", memory=memory)))
 
-    assert text.count("~ is rough. The architecture novel may keep more state.") == 1
+    assert text.count("~: rough estimate. The architecture novel may keep more state.") == 1
 
 
 def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
@@ -122,7 +122,7 @@ def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
     assert text.splitlines()[-1] == "Memory is unknown: the model's GGUF header could not be read."
 
 
-@pytest.mark.parametrize(("present", "says"), [(5 * GB, "✓ all of it"), (GB, "20 %, 4.0 GB to go"), (0, "Q4_K_M")])
+@pytest.mark.parametrize(("present", "says"), [(5 * GB, "✓ all of it"), (GB, "20 %, 4.0 GB left"), (0, "Q4_K_M")])
 def test_what_is_here_already_is_said(present, says):
     assert says in rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5, present_bytes=present))))[0]
 
@@ -132,7 +132,7 @@ def test_a_disk_that_is_too_small_says_by_how_much():
 
 
 def test_an_incomplete_set_is_named():
-    assert "incomplete: lacks 1 of 3 files" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
+    assert "incomplete: missing 1 of 3 files" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
 
 
 def test_a_gated_repository_names_the_page_and_the_login():
@@ -145,7 +145,7 @@ def test_a_gated_repository_names_the_page_and_the_login():
 
     text = plan_text(plan)
 
-    assert text.splitlines()[2] == f"{refusal} Nothing of it can be downloaded before."
+    assert text.splitlines()[2] == f"{refusal} Until then, nothing can be downloaded."
     assert "https://hub/owner/model" in plan_html(plan)
     assert "could not be read" not in text
     assert "Download it" not in text
@@ -186,12 +186,13 @@ def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_seven_lines():
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"), [({"is_queued": True}, "in the queue"), ({"present_bytes": 5 * GB}, "here already")]
+    ("fields", "says"),
+    [({"is_queued": True}, "It is in the queue."), ({"present_bytes": 5 * GB}, "You already have it.")],
 )
 def test_what_needs_no_download_is_not_advised_to_be_downloaded(fields, says):
     text = plan_text(a_plan(a_variant("Q4_K_M", 5, is_recommended=True, why="It is.", **fields)))
 
-    assert f"It is {says}." in text.splitlines()[2]
+    assert says in text.splitlines()[2]
     assert "Download it" not in text
 
 

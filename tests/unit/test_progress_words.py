@@ -27,7 +27,7 @@ RUNS = {"bytes_per_second": 12.3e6, "eta_seconds": 200.0}
         (download("a/b:Q4", "paused", total_bytes=4 * GB, position=1), "b:Q4 0 %, 4.0 GB, paused, number 1"),
         (download("a/b:Q4", "failed", total_bytes=4 * GB, downloaded_bytes=GB), "b:Q4 25 %, 1.0 GB of 4.0 GB, failed"),
         (completed("a/b:Q4", total_bytes=4 * GB, seconds=90), "b:Q4 100 %, 4.0 GB, in 1 min 30 s"),
-        (completed("a/b:Q4", total_bytes=4 * GB, was_present=True), "b:Q4 100 %, 4.0 GB, was here already"),
+        (completed("a/b:Q4", total_bytes=4 * GB, was_present=True), "b:Q4 100 %, 4.0 GB, already downloaded"),
     ],
 )
 def test_a_download_in_one_line(item, said):

@@ -86,7 +86,7 @@ def test_one_failure_can_be_cleared_and_the_others_stay(queue):
     ("other", "refusal"),
     [
         (B, f"{B} is downloading; only a failed download can be cleared."),
-        ("owner/nobody:Q4", "There is no failed download owner/nobody:Q4. `status` shows what is there."),
+        ("owner/nobody:Q4", "There is no failed download owner/nobody:Q4. %gguf status shows the queue."),
     ],
 )
 def test_only_a_failed_download_can_be_cleared(queue, other, refusal):
@@ -181,7 +181,9 @@ def test_only_a_failed_download_can_be_retried(queue):
 
 
 def test_retrying_an_unknown_id_says_what_would_start_it(queue):
-    with pytest.raises(NotInQueueError, match=r"There is no failed download owner/nobody:Q4. `queue` starts one anew"):
+    with pytest.raises(
+        NotInQueueError, match=r"There is no failed download owner/nobody:Q4. %gguf queue starts it again"
+    ):
         queue.retry("owner/nobody:Q4")
 
 
@@ -212,7 +214,7 @@ def test_a_download_that_cannot_be_registered_is_complete_and_says_so(queue):
 
     [done] = queue.snapshot.recent_completed
     assert (done.notice_kind, len(done.paths)) == ("unregistered", 12)
-    assert done.notice == f"not registered, its files are there: {error}"
+    assert done.notice == f"not added to your models: {error}"
     assert queue.snapshot.recent_failures == ()
 
 

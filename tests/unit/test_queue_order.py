@@ -220,7 +220,7 @@ def test_a_rename_already_done_wins_over_pause_and_resume(queue):
 @pytest.mark.parametrize("step", ["pause", "resume"])
 def test_an_id_that_is_not_there_is_refused_with_where_to_look(queue, step):
     with pytest.raises(
-        NotInQueueError, match=r"no download owner/nobody:Q4 in the queue. `status` shows what is there"
+        NotInQueueError, match=r"no download owner/nobody:Q4 in the queue. %gguf status shows the queue"
     ):
         getattr(queue, step)("owner/nobody:Q4")
 
@@ -295,7 +295,7 @@ def test_whoever_writes_a_file_that_both_want_steps_back_for_one_that_is_run_now
 
 
 def test_a_download_that_runs_cannot_be_run_now(queue):
-    with pytest.raises(NotInQueueError, match="it runs already"):
+    with pytest.raises(NotInQueueError, match="it is already running"):
         queue.run_now(A)
 
 

@@ -154,7 +154,7 @@ def test_a_cancel_of_what_is_being_registered_changes_nothing_because_it_is_comp
     [
         ("complete", "owner/a:Q4_K_M is completed and no longer in the queue"),
         ("cancel", "owner/a:Q4_K_M is cancelled and no longer in the queue"),
-        ("fail", "owner/a:Q4_K_M has failed and is not in the queue. `retry` brings it back"),
+        ("fail", "owner/a:Q4_K_M has failed and is not in the queue. Run %gguf retry"),
     ],
 )
 def test_cancelling_what_has_ended_says_what_became_of_it(queue, outcome, text):
@@ -188,7 +188,7 @@ def test_a_paused_download_can_be_removed(queue):
 
 
 def test_an_active_download_is_not_removed_and_the_refusal_names_cancel(queue):
-    with pytest.raises(NotInQueueError, match="owner/a:Q4_K_M is downloading; `cancel` stops it"):
+    with pytest.raises(NotInQueueError, match="owner/a:Q4_K_M is downloading; %gguf cancel stops it"):
         queue.remove(A)
 
 

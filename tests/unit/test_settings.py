@@ -336,7 +336,7 @@ def test_the_token_is_kept_without_its_blanks_and_never_shown() -> None:
 
 
 def test_a_token_that_no_header_can_carry_is_refused_without_repeating_it() -> None:
-    with pytest.raises(InvalidConfigError, match="paste it again") as caught:
+    with pytest.raises(InvalidConfigError, match="Paste it again") as caught:
         DownloadManagerConfig(hf_token="hf_sec\nret")
 
     assert "sec" not in str(caught.value)

@@ -173,7 +173,7 @@ LEASE_OF_EARLIER_BOOT = Doing(
 LEASE_EMPTY = Doing("an empty lease", _lease(b""))
 LEASE_GARBLED = Doing("a lease of nonsense", _lease(b"\0\xff{not json"))
 LEASE_OF_THE_DEAD = Doing(
-    "a lease of a process of this boot that is gone",
+    "a lease of a process of this boot that has stopped",
     _lease(_says(f"{socket.gethostname()} {boot_id()} {Path('/proc/self/ns/pid').readlink()}", pid=2**22 + 1)),
 )
 LEASE_OF_ANOTHER_HOST = Doing("a lease of another host, which is silent", _lease(_says("elsewhere boot pid:[1]")))

@@ -1,7 +1,7 @@
 """The fault matrix: every behaviour of hub, storage, line, disk and process that is known to happen, as rows.
 
 Each row says what goes wrong, how that is made, what a person sees of it, and what holds afterwards beside the rules that
-hold after all of them (`test_matrix.run`). A new fault is a new row; docs/faults.md is written from it.
+hold after all of them (`test_matrix.run`). A new fault is a new row; MATRIX.md is written from it.
 Its length is that of the table, which is read and compared as a whole.
 """
 
@@ -102,7 +102,7 @@ THE_LISTING = (
         (_listing(Status(401)),),
         Refused(
             RepoNotFoundError,
-            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private one {_LOG_IN}.",
+            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private repository, {_LOG_IN}.",
         ),
     ),
     Row(
@@ -110,7 +110,7 @@ THE_LISTING = (
         (_listing(Status(404, "RepoNotFound")),),
         Refused(
             RepoNotFoundError,
-            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private one {_LOG_IN}.",
+            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private repository, {_LOG_IN}.",
         ),
     ),
     Row(
@@ -135,7 +135,7 @@ THE_LISTING = (
         (_listing(RateLimited(3600)),),
         Refused(
             RateLimitedError,
-            f"{{hub}} asks to slow down (429); try again after {{clock}}. Who is logged in may ask more often: {_LOG_IN}.",
+            f"{{hub}} limits the number of requests (429). Try again after {{clock}}. Logged-in users have a higher limit: {_LOG_IN}.",
         ),
     ),
     Row(
@@ -143,7 +143,7 @@ THE_LISTING = (
         (),
         Proved(
             "tests/contract/test_hub_faults.py::test_what_does_not_pass_is_said",
-            "{hub} did not answer as a Hub does; open it in a browser: a login page of the network may be in the way, or HF_ENDPOINT is wrong.",
+            "{hub} did not answer as a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong.",
             "nothing was queued",
         ),
     ),
@@ -157,7 +157,7 @@ THE_LISTING = (
         (),
         Proved(
             "tests/unit/test_hub_answers.py::test_an_answer_has_one_meaning",
-            "The proxy on the way to {hub} wants a name and a password that it knows (407); put them into HTTPS_PROXY and HTTP_PROXY as http://name:password@proxy:port, then restart the kernel.",
+            "The proxy for {hub} asks for a user name and password (407). Set HTTPS_PROXY and HTTP_PROXY to http://name:password@proxy:port, then restart the kernel.",
             "nothing was queued",
         ),
     ),
@@ -166,7 +166,7 @@ THE_LISTING = (
         (_listing(ListedSize(1000)),),
         Fails(
             RemoteChangedError,
-            "The hub now serves another {file} than it listed; queue the download again.",
+            "The hub now has another {file} than it listed. Download it again.",
             asks=1,
             again="queue",
         ),
@@ -176,7 +176,7 @@ THE_LISTING = (
         (_listing(ListedSize(-1000)), Answer(NoLinkedHeaders(), "hub", None)),
         Fails(
             HubUnavailableError,
-            "What the Hub sends for {file} cannot be used (a file of another size); try again later.",
+            "The Hub's response for {file} cannot be used (a file of another size); try again later.",
             can_retry=True,
             again="queue",
         ),
@@ -224,14 +224,19 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The Hub asks for an hour's rest in the middle of the queue",
         (Answer(RateLimited(3600), "hub", None),),
-        Fails(RateLimitedError, "{hub} asks to slow down (429); try again after {clock}.", can_retry=True, asks=1),
+        Fails(
+            RateLimitedError,
+            "{hub} limits the number of requests (429). Try again after {clock}.",
+            can_retry=True,
+            asks=1,
+        ),
     ),
     Row(
         "The repository is gone (404)",
         (Answer(Status(404, "RepoNotFound"), "hub", None),),
         Fails(
             RepoNotFoundError,
-            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private one {_LOG_IN}.",
+            f"There is no repository {{repo}} at {{hub}}, or it is private. Check the spelling; for a private repository, {_LOG_IN}.",
             asks=1,
         ),
     ),
@@ -268,7 +273,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(Status(403), "hub", None),),
         Fails(
             InvalidTokenError,
-            f"{{hub}}/{{repo}} is not for everybody (403); {_LOG_IN} with an account that may read it.",
+            f"{{hub}}/{{repo}} is restricted (403); {_LOG_IN} with an account that may read it.",
             asks=1,
         ),
     ),
@@ -290,7 +295,7 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "Redirects in a circle",
         (Answer(Redirect(), "hub", None),),
-        Fails(HubUnavailableError, "{hub} redirects {file} in a circle; try again later.", can_retry=True, asks=6),
+        Fails(HubUnavailableError, "{hub} redirects {file} too many times. Try again later.", can_retry=True, asks=6),
     ),
     Row(
         "A redirect to a file of this machine",
@@ -306,7 +311,9 @@ ASKING_WHERE_A_FILE_IS = (
     Row(
         "The network wants a login in the middle of the queue: its own page with 200",
         (Answer(CaptivePortal(), "hub", None),),
-        Heals("retrying in {n} s ({host} sends a web page instead of the file: does the network want a login?)"),
+        Heals(
+            "retrying in {n} s ({host} sent a web page instead of the file. Check whether the network asks for a login.)"
+        ),
     ),
     Row("Another hub serves the file itself, with a bare SHA-256 as ETag", (Answer(Direct(), "hub", None),), Heals()),
     Row(
@@ -352,7 +359,7 @@ OTHER_PLACES = (
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_without_a_digest_the_file_is_stored_as_unverified",
-            "unverified: the Hub states no SHA-256 for it",
+            "not verified: the Hub gives no SHA-256",
             "complete, and never called verified",
         ),
     ),
@@ -429,7 +436,7 @@ FETCHING = (
         (Answer(ExpiredUrl(), times=None),),
         Fails(
             HubUnavailableError,
-            "The storage of {hub} refuses {file} again and again (HTTP 403); try again later.",
+            "The storage of {hub} refuses {file} several times (HTTP 403); try again later.",
             can_retry=True,
         ),
     ),
@@ -448,7 +455,7 @@ FETCHING = (
         (Answer(Status(416, headers={"Content-Range": "bytes */9"})),),
         Fails(
             RemoteChangedError,
-            "The CDN now serves a file of another size; queue the download again.",
+            "The CDN now has a file of another size. Download it again.",
             asks=2,
             again="queue",
         ),
@@ -480,7 +487,7 @@ FETCHING = (
         (Answer(WrongBytes(2_000_000), times=None),),
         Fails(
             IntegrityError,
-            "{file} arrived twice with another SHA-256 than the Hub states and was thrown away; retry later.",
+            "{file} failed its SHA-256 check twice and was deleted. Try again later.",
             can_retry=True,
             asks=4,
         ),
@@ -490,7 +497,9 @@ FETCHING = (
         "The storage redirects in a circle",
         (Answer(Redirect(), times=None),),
         Fails(
-            HubUnavailableError, "The storage of {hub} redirects {file} in a circle; try again later.", can_retry=True
+            HubUnavailableError,
+            "The storage of {hub} redirects {file} too many times. Try again later.",
+            can_retry=True,
         ),
     ),
     Row(
@@ -525,7 +534,7 @@ LINES = (
         (),
         Proved(
             "tests/contract/faults/test_hub_lines.py::test_a_hub_whose_certificate_is_refused_says_why",
-            "The certificate of {host} has expired or is not valid yet. Look at this computer's clock; if it is right, try again when the certificate was renewed.",
+            "The certificate of {host} has expired or is not valid yet. Check this computer's clock. If it is right, try again when the certificate has been renewed.",
             "nothing was queued",
         ),
     ),
@@ -543,7 +552,7 @@ LINES = (
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_a_network_that_stays_away_for_too_long_fails_the_download",
-            "There has been no network since {clock}; what is there is kept. Retry when it is back.",
+            "No network since {clock}. Downloaded data is kept. Retry when the network is back.",
             "failed; `retry` goes on",
         ),
     ),
@@ -641,7 +650,7 @@ LINES = (
         (Answer(StorageAt("http://storage.invalid"), "hub", None),),
         Fails(
             NetworkError,
-            "The connection for {file} fails again and again ({reason}); look at the network, then retry.",
+            "The connection for {file} keeps failing ({reason}); check the network, then retry.",
             can_retry=True,
         ),
     ),
@@ -650,7 +659,7 @@ LINES = (
         (OnLine(Mode.REFUSED),),
         Fails(
             NetworkError,
-            "The connection for {file} fails again and again (Connection refused); look at the network, then retry.",
+            "The connection for {file} keeps failing (Connection refused); check the network, then retry.",
             can_retry=True,
         ),
     ),
@@ -659,8 +668,8 @@ LINES = (
         (OnLine(Mode.SILENT),),
         Fails(
             StalledError,
-            "{storage} has not answered for {n} s, again and again. If a proxy or mirror fetches or scans {file} before it sends "
-            "anything, set HF_HUB_DOWNLOAD_TIMEOUT to more seconds and restart the kernel; else retry later.",
+            "{storage} has not answered for {n} s, several times. If a proxy or mirror downloads or scans {file} before it sends "
+            "anything, set HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later.",
             can_retry=True,
         ),
     ),
@@ -672,7 +681,7 @@ THE_DISK = (
         (_listing(ListedSize(10**16)),),
         Fails(
             DiskFullError,
-            "The disk of {folder} is full: {size} more are needed, {size} are free. Make room, then retry; what is there is kept.",
+            "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
             asks=0,
             again="queue",
         ),
@@ -682,8 +691,8 @@ THE_DISK = (
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing",
-            "The disk of {folder} is full: {size} more are needed, {size} are free. Make room, then retry; what is there is kept.",
-            "failed; what is there is kept, and `retry` goes on with it",
+            "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
+            "failed; Downloaded data is kept, and `retry` goes on with it",
         ),
     ),
     Row(
@@ -691,8 +700,8 @@ THE_DISK = (
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_a_quota_that_is_used_up_is_a_full_disk",
-            "The disk of {folder} is full: {size} more are needed, {size} are free. Make room, then retry; what is there is kept.",
-            "failed; what is there is kept, and `retry` goes on with it",
+            "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
+            "failed; Downloaded data is kept, and `retry` goes on with it",
         ),
     ),
     Row(
@@ -700,43 +709,41 @@ THE_DISK = (
         (happenings.LARGEST_FILE,),
         Fails(
             StorageError,
-            "The disk of {folder} takes no file of that size (FAT ends at 4 GB); move the models folder, then retry.",
+            "The disk of {folder} cannot store a file of that size (the limit of FAT is 4 GB). Move the models folder to another disk, then retry.",
         ),
     ),
     Row(
         "The folder is read-only",
         (happenings.READ_ONLY,),
-        Fails(
-            StorageError, "{target}.part.lease cannot be written: Permission denied. Look at the folder, then retry."
-        ),
+        Fails(StorageError, "{target}.part.lease cannot be written: Permission denied. Check the folder, then retry."),
     ),
     Row(
         "The permission is lost in the middle",
         (happenings.READ_ONLY,),
-        Fails(StorageError, "{target}.part cannot be written: Permission denied. Look at the folder, then retry."),
+        Fails(StorageError, "{target}.part cannot be written: Permission denied. Check the folder, then retry."),
         after_bytes=800_000,
     ),
     Row(
         "A file stands where the folder should",
         (happenings.FILE_FOR_FOLDER,),
-        Fails(StorageError, "{target} cannot be written: Not a directory. Look at the folder, then retry."),
+        Fails(StorageError, "{target} cannot be written: Not a directory. Check the folder, then retry."),
     ),
     Row(
         "A folder stands at the target",
         (happenings.FOLDER_AT_TARGET,),
-        Fails(StorageError, "{target} is not a file; move it away, then retry."),
+        Fails(StorageError, "{target} is not a file. Move it, then retry."),
     ),
     Row(
         "A folder stands where the partial file should",
         (happenings.FOLDER_AT_PART,),
-        Fails(StorageError, "{target}.part cannot be written: Is a directory. Look at the folder, then retry."),
+        Fails(StorageError, "{target}.part cannot be written: Is a directory. Check the folder, then retry."),
     ),
     Row(
         "A folder stands where the journal should",
         (happenings.FOLDER_AT_JOURNAL,),
         Fails(
             StorageError,
-            "{target}.part.journal{reason} cannot be written: Is a directory. Look at the folder, then retry.",
+            "{target}.part.journal{reason} cannot be written: Is a directory. Check the folder, then retry.",
         ),
     ),
     Row(
@@ -744,7 +751,7 @@ THE_DISK = (
         (happenings.OTHER_FILE,),
         Fails(
             StorageError,
-            "Another file stands at {target}; move it away, or queue again with force to replace it.",
+            "Another file is stored at {target}. Move it, or download again with --force to replace it.",
         ),
     ),
     Row("The very file stands there already", (happenings.SAME_FILE,), Heals(), state="no byte was fetched"),
@@ -783,7 +790,7 @@ WHAT_LIES_THERE = (
         Heals(begins_anew=True),
         after_bytes=800_000,
     ),
-    Row("The journal is gone", (happenings.JOURNAL_GONE,), Heals(begins_anew=True), after_bytes=800_000),
+    Row("The journal is missing", (happenings.JOURNAL_GONE,), Heals(begins_anew=True), after_bytes=800_000),
     Row(
         "200 journals, torn, stale or with bits turned over",
         (),
@@ -800,7 +807,7 @@ WHAT_LIES_THERE = (
         state="nobody waits",
         look=happenings.Within(3 * SHORT.lease_s),
     ),
-    Row("A lease of a process that is gone", (happenings.LEASE_OF_THE_DEAD,), Heals(), state="nobody waits"),
+    Row("A lease of a process that has stopped", (happenings.LEASE_OF_THE_DEAD,), Heals(), state="nobody waits"),
     Row("An empty lease", (happenings.LEASE_EMPTY,), Heals(), state="nobody is said to download it"),
     Row("A lease of nonsense", (happenings.LEASE_GARBLED,), Heals(), state="nobody is said to download it"),
     Row(

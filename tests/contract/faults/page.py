@@ -1,11 +1,11 @@
-"""The fault matrix as a page: `python -m tests.contract.faults.page` writes docs/faults.md anew."""
+"""The fault matrix as a page: `python -m tests.contract.faults.page` writes MATRIX.md."""
 
 from pathlib import Path
 
 from tests.contract.faults.matrix import GROUPS
 from tests.contract.faults.row import Fails, Heals, Proved, Refused, Row
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "faults.md"
+PAGE = Path(__file__).resolve().parent / "MATRIX.md"
 _HEAD = """\
 # Faults
 

@@ -10,7 +10,7 @@ import pytest
 from gglib_nb.engine.disk import journal_path
 from gglib_nb.engine.journal import Journal
 from tests.contract.faults.matrix import GROUPS
-from tests.contract.faults.page import page
+from tests.contract.faults.page import PAGE, page
 from tests.contract.faults.row import Fails, Heals, Lift, OnLine, Proved, Refused, Row, line_pattern
 from tests.contract.faults.world import Subject, World
 
@@ -206,4 +206,4 @@ def test_no_behaviour_stands_in_it_twice() -> None:
 
 
 def test_the_page_says_what_the_matrix_says() -> None:
-    assert (ROOT / "docs" / "faults.md").read_text() == page(), "write it anew: python -m tests.contract.faults.page"
+    assert PAGE.read_text() == page(), "write it anew: python -m tests.contract.faults.page"

@@ -63,7 +63,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tmp_path) -> None
     planted = tmp_path / "m.gguf.part"
     planted.symlink_to(outside)
 
-    with pytest.raises(StorageError, match="is a link, and is not followed; delete it, then retry"):
+    with pytest.raises(StorageError, match="is a link, which is not followed"):
         open_beside(planted, os.O_RDWR | os.O_CREAT)
 
     assert outside.read_bytes() == b"precious"

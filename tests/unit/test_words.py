@@ -1,0 +1,31 @@
+"""What users read: the golden texts, and words that no text may have.
+
+After a change: `python tools/words.py --store`, and read the difference aloud.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tools import words
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden.txt"
+# Programs are no persons, and things do not lie, stand, go or come.
+BANNED = re.compile(
+    r"\b(?:is gone|lies? about|lying about|goes on|go on with|came of|comes of it|took up|takes? up|mend(?:ed|ing)?"
+    r"|nobody|somebody|whoever|thrown away|in circles?|again and again|anew|fetch(?:ed|es)? along|for everybody)\b",
+    re.IGNORECASE,
+)
+
+
+def test_the_queue_reads_as_it_should() -> None:
+    assert GOLDEN.read_text(encoding="utf-8") == words.golden(), "run: python tools/words.py --store"
+
+
+TEXTS = list(words.sentences())
+
+
+@pytest.mark.parametrize(("module", "texts"), TEXTS, ids=[name for name, _ in TEXTS])
+def test_no_text_for_users_has_words_that_users_would_not_write(module: str, texts: list[str]) -> None:
+    assert [text for text in texts if BANNED.search(text)] == []
