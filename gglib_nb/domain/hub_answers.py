@@ -159,8 +159,8 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
     """
     if status == 407:
         return ProxyError(
-            f"The proxy on the way to {host} wants a name and a password that it knows (407); put them into HTTPS_PROXY and "
-            "HTTP_PROXY as http://name:password@proxy:port, then restart the kernel."
+            f"The proxy for {host} asks for a user name and password (407). Set HTTPS_PROXY and "
+            "HTTP_PROXY to http://name:password@proxy:port, then restart the kernel."
         )
     return ProxyError(
         f"The proxy does not let us to {host} ({status}); ask those who run it to allow that host, or name the host in "

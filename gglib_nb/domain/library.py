@@ -6,7 +6,7 @@ from gglib_nb.domain.values import Value
 
 FileVerdict = Literal["right", "unstated", "wrong", "changed", "missing", "unreadable"]
 """right: it has the SHA-256 that the Hub states, or the one it had when it was registered. unstated: hashed for the first
-time, and no source states what it should be. wrong: it has other bytes. changed: it was written to while it was read.
+time, and no source states what it should be. wrong: it has other bytes. changed: it was changed while it was read.
 missing, unreadable: as they say."""
 
 

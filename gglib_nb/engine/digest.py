@@ -245,7 +245,7 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
     """
     try:
         if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would wait
-            return CheckedFile(file.path, "unreadable", reason="it is no file")
+            return CheckedFile(file.path, "unreadable", reason="it is not a file")
         with Path(file.path).open("rb", buffering=0) as opened:
             return _check(file, opened.fileno(), on_read, stop)
     except FileNotFoundError:

@@ -114,7 +114,7 @@ def open_beside(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise StorageError(f"{path} is a link, and is not followed; delete it, then retry.") from error
+        raise StorageError(f"{path} is a link, which is not followed. Delete it, then retry.") from error
 
 
 def create_beside(path: Path) -> int:
@@ -128,7 +128,7 @@ def create_beside(path: Path) -> int:
     """
     try:
         if is_link(path.lstat()):
-            raise StorageError(f"{path} is a link, and is not followed; delete it, then retry.")
+            raise StorageError(f"{path} is a link, which is not followed. Delete it, then retry.")
         path.unlink()
     except FileNotFoundError:
         pass
@@ -198,9 +198,9 @@ def check_way(target: Path) -> None:
         except OSError:
             continue  # not there yet; creating it reports the error
         if is_link(found) and not is_trusted:
-            raise StorageError(f"{folder} is a link of another user, and is not followed; move it away, then retry.")
+            raise StorageError(f"{folder} is a link of another user, which is not followed. Move it, then retry.")
         if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
-            raise StorageError(f"{folder} is a link that leads nowhere; repair or delete it, then retry.")
+            raise StorageError(f"{folder} is a broken link; repair or delete it, then retry.")
 
 
 # --- Reading, writing, syncing ----------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def storage_error(error: OSError, path: Path) -> TransferError:
         return disk_full(path.parent, None, room(path.parent))
     if error.errno == errno.EFBIG:
         return StorageError(
-            f"The disk of {path.parent} takes no file of that size (FAT ends at 4 GB); move the models folder, then retry."
+            f"The disk of {path.parent} cannot store a file of that size (the limit of FAT is 4 GB). Move the models folder to another disk, then retry."
         )
     at = error.filename or path
     if error.errno in _NO_RANDOM_WRITES:
@@ -268,7 +268,7 @@ def storage_error(error: OSError, path: Path) -> TransferError:
             f"The disk of {path.parent} writes files only from start to end ({error.strerror}); "
             "choose another models folder, then retry."
         )
-    return StorageError(f"{at} cannot be written: {error.strerror or error}. Look at the folder, then retry.")
+    return StorageError(f"{at} cannot be written: {error.strerror or error}. Check the folder, then retry.")
 
 
 # --- Space ------------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     left = "" if left_bytes is None else f", {units.size(left_bytes)} are free"
     detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
     return DiskFullError(
-        f"The disk of {folder} is full{detail}. Make room, then retry; what is there is kept.",
+        f"The disk of {folder} is full{detail}. Free some space, then retry. Downloaded data is kept.",
         needed_bytes=needed_bytes,
         free_bytes=left_bytes,
     )

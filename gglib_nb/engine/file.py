@@ -254,7 +254,7 @@ class DownloadFile:
         facts: What its GGUF header says; None until it was read.
         next_look_bytes: It is read once so much has arrived; None while that is under way.
         wanted_first: While comparing, the only bytes that are fetched, in order.
-        comparison: What finds out which tensors are here already; None where nothing is compared.
+        comparison: What finds out which tensors are already downloaded; None where nothing is compared.
         next_step: Its next step, once the bytes are there; None while one is under way.
         copy: Tensors are being copied into it; None before and after.
         donors: Files of this machine that may have some of its tensors.
@@ -579,8 +579,8 @@ class DownloadFile:
     def wrong_twice(self, part: Part, actual: str) -> IntegrityError:
         """The error of a part that was wrong twice."""
         return IntegrityError(
-            f"{part.planned.path_in_repo} arrived twice with another SHA-256 than the Hub states "
-            "and was thrown away; retry later.",
+            f"{part.planned.path_in_repo} failed its SHA-256 check twice "
+            "and was deleted. Try again later.",
             expected=part.sha256 or "",
             actual=actual,
         )

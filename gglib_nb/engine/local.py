@@ -152,7 +152,7 @@ class TargetCheck:
         if self._force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{self.target} is not a file; move it away, then retry.")
+            raise StorageError(f"{self.target} is not a file. Move it, then retry.")
         if self._is_known(found):
             sha256 = self.files[0].sha256 if len(self.files) == 1 else None
             return self._stored(found, sha256, None, is_verified=True)
@@ -165,7 +165,7 @@ class TargetCheck:
         if self._replaces:
             return None
         raise StorageError(
-            f"Another file stands at {self.target}; move it away, or queue again with force to replace it."
+            f"Another file is stored at {self.target}. Move it, or download again with --force to replace it."
         )
 
     def _may_be_a_model(self) -> bool:
@@ -417,7 +417,9 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     readable = [file for file in files if file.kind == "shard" and file.facts]
     shards = [file for file in readable if _number(file, "split_count") > 1]
     if len(shards) < len(readable) > 1:
-        raise IncompleteShardSetError("The files are no shards of one model by their headers; queue another variant.")
+        raise IncompleteShardSetError(
+            "According to their headers, the files are not shards of one model. Choose another variant."
+        )
     if not shards:
         return
     counts = {_number(shard, "split_count") for shard in shards}
@@ -427,7 +429,7 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     if missing:
         names = ", ".join(map(str, missing))
         raise IncompleteShardSetError(
-            f"Shards {names} of {len(expected)} are missing, by the headers of the others; queue the whole set.",
+            f"Shards {names} of {len(expected)} are missing, according to the headers of the others. Download the whole set.",
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
@@ -438,7 +440,9 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
         or _has_tensor_twice(shards)
         or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)})
     ):
-        raise IncompleteShardSetError("The shards belong to different models by their headers; queue another variant.")
+        raise IncompleteShardSetError(
+            "According to their headers, the shards belong to different models. Choose another variant."
+        )
 
 
 def refuse_stray_shard(name: FileName, header: GgufHeader) -> None:

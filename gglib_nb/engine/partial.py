@@ -251,9 +251,7 @@ class PartialFile:
             raise self._folder_replaced()
 
     def _folder_replaced(self) -> StorageError:
-        return StorageError(
-            f"{self.path.parent} was replaced while a file was fetched into it; look at it, then retry."
-        )
+        return StorageError(f"{self.path.parent} was replaced during the download. Check the folder, then retry.")
 
     def _begin_journal(self) -> None:
         self._journal.begin(self.pieces, self.donors, is_copy_wrong=self.is_copy_wrong)
@@ -333,7 +331,7 @@ class PartialFile:
         if not is_at(self._fd, own):
             raise LeaseLostError("another process has the name of the file")
         if not may_replace and os.path.lexists(target) and not target.is_symlink():
-            raise StorageError(f"Another file appeared at {target}; move it away, then retry.")
+            raise StorageError(f"Another file was created at {target}; move it, then retry.")
 
 
 def _put_back(own: Path, path: Path) -> None:

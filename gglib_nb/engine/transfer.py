@@ -362,7 +362,7 @@ class Transfer:
         if isinstance(error, GglibError):
             return error
         traceback.print_exception(error, file=sys.stderr)
-        return StorageError(f"The engine failed ({type(error).__name__}: {redacted(str(error))}); its log says where.")
+        return StorageError(f"The engine failed ({type(error).__name__}: {redacted(str(error))}); see its log.")
 
     def close(self) -> None:
         """Revoke everything, write the journals, close the files, give the leases back. Harmless when repeated."""
@@ -493,7 +493,7 @@ class Transfer:
             connectivity.probe_when_due(now_s)
             if now_s - outage.since_s > self._shared.network_wait_s:
                 raise NetworkError(
-                    f"There has been no network since {outage.since_text}; what is there is kept. Retry when it is back."
+                    f"No network since {outage.since_text}. Downloaded data is kept. Retry when the network is back."
                 )
 
     def _resolve_next(self, now_s: float) -> None:
@@ -888,7 +888,7 @@ class Transfer:
             file.facts = event.facts
             file.next_look_bytes = event.reach * _LOOKS_GROW if event.reach < _LAST_LOOK_BYTES else None
 
-    # Files that are here already -------------------------------------------------------------------------------------
+    # Files that are already downloaded -------------------------------------------------------------------------------------
 
     def _compare(self, file: DownloadFile) -> None:
         """Take the next step, if its bytes are there."""

@@ -264,7 +264,7 @@ class HubClient:
             entries = answers.siblings(self._info_with_sizes(route, asked))
         if len(entries) > _MOST_ENTRIES:
             raise HubError(
-                f"{asked.repo_id} lists more than {_MOST_ENTRIES:,} files and folders; it is not read further."
+                f"{asked.repo_id} lists more than {_MOST_ENTRIES:,} files and folders, which is more than can be read."
             )
         return answers.files(entries)
 

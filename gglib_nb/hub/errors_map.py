@@ -120,7 +120,7 @@ def _host(error: BaseException, asked: Asked) -> str:
 
 
 def _offline(_: BaseException, asked: Asked) -> GglibError:
-    return OfflineError(f"Offline mode is on, so {asked.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
+    return OfflineError(f"Offline mode is on, so {asked.endpoint} was not asked. Unset HF_HUB_OFFLINE to continue.")
 
 
 def _refused(error: Any, asked: Asked) -> GglibError:  # noqa: ANN401  # of httpx or huggingface_hub
@@ -141,7 +141,7 @@ def _proxy_failed(error: BaseException, asked: Asked) -> GglibError:
     host = _host(error, asked)
     if (status := refused_status(error)) is not None and is_final(status):
         return proxy_refusal(host, status)
-    return NetworkError(f"The proxy on the way to {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
+    return NetworkError(f"The proxy for {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
 
 
 def _unreachable(error: BaseException, asked: Asked) -> GglibError:
@@ -155,11 +155,11 @@ def _unreachable(error: BaseException, asked: Asked) -> GglibError:
 
 
 def _bad_address(_: BaseException, asked: Asked) -> GglibError:
-    return InvalidConfigError(f"{asked.endpoint} led to an address that cannot be used; check HF_ENDPOINT.")
+    return InvalidConfigError(f"{asked.endpoint} redirected to an invalid address. Check HF_ENDPOINT.")
 
 
 def _unusable(error: BaseException, asked: Asked) -> GglibError:
-    return HubUnavailableError(f"{asked.endpoint} sent what cannot be used ({type(error).__name__}); try again later.")
+    return HubUnavailableError(f"{asked.endpoint} sent an invalid response ({type(error).__name__}); try again later.")
 
 
 def _broken_off(error: BaseException, asked: Asked) -> GglibError:

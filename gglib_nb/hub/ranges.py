@@ -71,17 +71,17 @@ class _Reader:
         found = content_range({"content-range": response.headers.get("content-range", "")})
         if found is None or found.start != offset or found.end is None:
             self._has_ranges = False  # the next try asks for the whole
-            raise HubUnavailableError("The Hub's storage sent another part of the file than was asked for.")
+            raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
         wanted = min(length, found.end - offset)
         data = self._first_bytes(response, wanted)
         if len(data) < wanted:
-            raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes where it promised {wanted}.")
+            raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
         self.is_at_end = offset + wanted == found.size_bytes
         return data
 
     def _part_of_whole(self, response: "httpx.Response", offset: int, length: int) -> bytes:
         if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
-            raise HubUnavailableError("The Hub's storage sends the whole file only, so no part from its middle.")
+            raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
         data = self._first_bytes(response, offset + length)
         self.is_at_end = len(data) < offset + length
         return data[offset:]

@@ -162,7 +162,7 @@ class Transport:
             if following is None:
                 return
             url, params, is_optional = self._target(url, following), (), False
-        raise HubUnavailableError(f"{self.endpoint} sends page after page; try again later.")
+        raise HubUnavailableError(f"{self.endpoint} sends an endless list. Try again later.")
 
     def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         """Asks until there is an answer, an error that is not transient, or no patience left.
@@ -192,7 +192,7 @@ class Transport:
                     yield response
                     return
                 url, params = self._target(url, response.headers["location"]), ()
-        raise HubUnavailableError(f"{self.endpoint} redirects in a circle; try again later.")
+        raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
     def is_own(self, url: str) -> bool:
         """Whether the address is of the hub's own origin, the only one that gets the token."""
@@ -213,7 +213,9 @@ class Transport:
         if self._closing.is_set():
             raise ManagerClosedError("The manager was closed, so the Hub was not asked.")
         if self._is_offline or constants.HF_HUB_OFFLINE:
-            raise OfflineError(f"Offline mode is on, so {self.endpoint} was not asked; unset HF_HUB_OFFLINE to go on.")
+            raise OfflineError(
+                f"Offline mode is on, so {self.endpoint} was not asked. Unset HF_HUB_OFFLINE to continue."
+            )
 
     def check_status(self, response: "httpx.Response", asked: Asked) -> None:
         """Raises the error that a refusal means; reads no more of its body than a text can be long."""
@@ -283,7 +285,7 @@ class Transport:
 
     def _typed(self, found: object, kind: type[_Result]) -> _Result:
         if not isinstance(found, kind):
-            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub does; check HF_ENDPOINT.")
+            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub. Check HF_ENDPOINT.")
         return found
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:

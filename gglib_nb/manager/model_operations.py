@@ -470,7 +470,7 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # where a cluster's host has it, the path is that host's
         raise ModelNotFoundError(
-            f"The file of {model.id} is gone from {path}. To download it again: %gguf queue {model.id}. To take it off the "
+            f"The file of {model.id} is missing: {path}. To download it again: %gguf queue {model.id}. To take it off the "
             f"list: %gguf forget {model.id}"
         )
     if model.origin != "store":

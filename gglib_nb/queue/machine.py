@@ -299,7 +299,7 @@ class QueueMachine:
         for entry in entries:
             if (live := self._downloads.same(entry.plan)) is not None:
                 name = str(live.plan.id)
-                raise AlreadyQueuedError(f"{name} is {live.status} already. `status` shows it.", name)
+                raise AlreadyQueuedError(f"{name} is {live.status} already. %gguf status shows it.", name)
             self._downloads.check_targets(entry.plan)
         # What ran does not count: it runs again as soon as its attempt has stopped.
         in_order = sorted(entries, key=lambda entry: entry.place.position)

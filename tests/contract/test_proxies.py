@@ -132,7 +132,7 @@ def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloa
 
     assert isinstance(listing, ProxyError)
     assert isinstance(downloading, ProxyError)
-    assert "wants a name and a password that it knows (407)" in str(listing)
+    assert "asks for a user name and password that it knows (407)" in str(listing)
     assert str(downloading) == str(listing)
     assert not failed.can_retry
     assert "wrong" not in str(listing)

@@ -233,7 +233,7 @@ def test_a_models_folder_that_is_a_link_to_nothing_is_named(hub, tmp_path) -> No
 
     error = engine.failure(REPO, SMALL)
 
-    assert f"{link} is a link that leads nowhere" in str(error)
+    assert f"{link} is a broken link" in str(error)
     engine.close()
 
 

@@ -618,7 +618,7 @@ LINES = (
         (happenings.tls(lambda world: world.company.expired(), "a certificate that has expired"),),
         Fails(
             CertificateError,
-            "The certificate of localhost:{n} has expired or is not valid yet. Look at this computer's clock; if it is right, try again when the certificate was renewed.",
+            "The certificate of localhost:{n} has expired or is not valid yet. Check this computer's clock. If it is right, try again when the certificate has been renewed.",
             asks=1,
         ),
     ),
@@ -627,7 +627,7 @@ LINES = (
         (happenings.tls(lambda world: world.company.of_another_name(), "a certificate for another name"),),
         Fails(
             CertificateError,
-            "The server at localhost:{n} shows a certificate for another name. Look at HF_ENDPOINT, at the proxy, and whether the network wants a login.",
+            "The server at localhost:{n} has a certificate for another name. Check HF_ENDPOINT, the proxy, and whether the network asks for a login.",
             asks=1,
         ),
     ),
@@ -636,7 +636,7 @@ LINES = (
         (happenings.tls(lambda world: world.other_company.server(), "a certificate signed by itself"),),
         Fails(
             CertificateError,
-            "The certificate of localhost:{n} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock.",
+            "The certificate of localhost:{n} is not trusted. If a proxy inspects TLS, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate authority and restart the kernel. Otherwise check the computer's clock.",
             asks=1,
         ),
     ),
@@ -823,7 +823,7 @@ WHAT_LIES_THERE = (
         (happenings.FOLDER_AT_LEASE,),
         Fails(
             StorageError,
-            "{target}.part.lease cannot be written: there is a folder in its place. Look at the folder, then retry.",
+            "{target}.part.lease cannot be written: there is a folder in its place. Check the folder, then retry.",
         ),
     ),
 )
