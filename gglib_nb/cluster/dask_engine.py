@@ -169,7 +169,7 @@ class DaskEngine:
         for host, link in list(self._links.items()):
             silent_s = time.monotonic() - link.heard_s
             if link.worker not in usable:
-                link.lose(f"its worker {link.worker} is gone")
+                link.lose(f"its worker {link.worker} has stopped")
             elif silent_s >= _SILENT_AFTER_S:
                 self._heard(host, link, EngineSilent(silent_s))
         self._host_of = {address: host for address, host in self._host_of.items() if address in usable}
@@ -187,9 +187,9 @@ class DaskEngine:
         self._lose_all("the kernel lost the cluster")
         self._host_of.clear()
         if client is not None and client.status != "closed":
-            raise ClusterError("The Dask client has lost its scheduler and tries to reach it.")
+            raise ClusterError("The Dask client lost its connection to the scheduler and is reconnecting.")
         if client is not None and not self._can_come_back:
-            raise ClusterError("The Dask client was closed. Choose an engine again, then retry.")
+            raise ClusterError("The Dask client was closed. Set the engine again, then retry.")
         self._client, self._owns_client = self._connect()
         self._was_connected = True
         return self._client

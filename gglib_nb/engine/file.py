@@ -579,8 +579,7 @@ class DownloadFile:
     def wrong_twice(self, part: Part, actual: str) -> IntegrityError:
         """The error of a part that was wrong twice."""
         return IntegrityError(
-            f"{part.planned.path_in_repo} failed its SHA-256 check twice "
-            "and was deleted. Try again later.",
+            f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",
             expected=part.sha256 or "",
             actual=actual,
         )

@@ -213,7 +213,7 @@ def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: P
 
     [fault] = manager.sync.verify("pipe").faults
 
-    assert (fault.verdict, fault.reason) == ("unreadable", "it is no file")
+    assert (fault.verdict, fault.reason) == ("unreadable", "it is not a file")
 
 
 @pytest.mark.parametrize("operation", ["verify", "repair"])

@@ -175,7 +175,7 @@ def test_a_host_whose_worker_does_not_know_the_link_is_lost(worker, tmp_path) ->
     link.wait_closed(WAIT_S)
     link.lose("once more")
 
-    assert lost == [HostLost("its worker let it go")]
+    assert lost == [HostLost("its worker dropped it")]
 
 
 def test_commands_are_not_to_be_read_in_passing() -> None:
