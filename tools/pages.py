@@ -99,7 +99,7 @@ _DEFAULTS = {
     "hub_cache": "`~/.cache/huggingface/hub`",
 }
 
-_FUNCTIONS = ("download", "get_manager", "path", "run", "variants_of")
+_EXTENSION = ("load_ipython_extension", "unload_ipython_extension")
 
 
 def python_page() -> str:
@@ -114,8 +114,9 @@ def python_page() -> str:
         "",
         "## Functions",
     ]
-    for name in _FUNCTIONS:
-        lines += _documented(name, getattr(gglib_nb, name), level=3)
+    for name in gglib_nb.__all__:
+        if inspect.isfunction(getattr(gglib_nb, name)) and name not in _EXTENSION:
+            lines += _documented(name, getattr(gglib_nb, name), level=3)
     lines += ["", "## DownloadManager", "", *_text(gglib_nb.DownloadManager)]
     for name, member in sorted(inspect.getmembers(SyncOperations, inspect.isfunction)):
         if not name.startswith("_") and name != "close":
