@@ -114,9 +114,7 @@ def python_page() -> str:
         "",
         "## Functions",
     ]
-    for name in gglib_nb.__all__:
-        if inspect.isfunction(getattr(gglib_nb, name)) and name not in _EXTENSION:
-            lines += _documented(name, getattr(gglib_nb, name), level=3)
+    lines += _functions()
     lines += ["", "## DownloadManager", "", *_text(gglib_nb.DownloadManager)]
     for name, member in sorted(inspect.getmembers(SyncOperations, inspect.isfunction)):
         if not name.startswith("_") and name != "close":
@@ -138,6 +136,12 @@ def python_page() -> str:
             first = " ".join((inspect.getdoc(one) or "").partition("\n\n")[0].split())
             lines.append(f"- `{name}` ({one.__mro__[1].__name__}): {first}")
     return "\n".join(lines) + "\n"
+
+
+def _functions() -> Iterator[str]:
+    for name in gglib_nb.__all__:
+        if inspect.isfunction(getattr(gglib_nb, name)) and name not in _EXTENSION:
+            yield from _documented(name, getattr(gglib_nb, name), level=3)
 
 
 def _documented(name: str, function: Any, level: int) -> Iterator[str]:  # noqa: ANN401 - a function
