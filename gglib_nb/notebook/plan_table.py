@@ -117,7 +117,7 @@ def _left(size_bytes: int) -> str:
 
 
 def _warnings(plan: RepoPlan) -> list[str]:
-    refused = [] if plan.has_access else [f"{plan.refusal} Nothing of it can be downloaded before."]
+    refused = [] if plan.has_access else [f"{plan.refusal} Until then, nothing can be downloaded."]
     found = [f"The Hub's security scan calls {path} {state}. Do not load it." for path, state in plan.unsafe_files]
     return refused + found
 
