@@ -253,12 +253,13 @@ def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
 def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager):
     refusal = GatedRepoError("Accept first.", accept_url="https://x/y")
     refusal.__cause__ = OSError("403")
+    before = dict(vars(refusal))
     manager.answers["queue_smart"] = refusal
 
     error, _ = failure(shell, "queue owner/new")
 
     assert error.__cause__ is refusal.__cause__
-    assert vars(refusal) == {"accept_url": "https://x/y"}
+    assert vars(refusal) == before
 
 
 def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(shell, manager, monkeypatch):
@@ -268,12 +269,13 @@ def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(s
 
     monkeypatch.setitem(copyreg.dispatch_table, GatedRepoError, shared)
     refusal = manager.answers["queue_smart"] = GatedRepoError("Accept first.", accept_url="https://x/y")
+    before = dict(vars(refusal))
 
     error, lines = failure(shell, "queue owner/new")
 
     assert lines == ["GatedRepoError: Accept first."]
     assert error.accept_url == "https://x/y"
-    assert vars(refusal) == {"accept_url": "https://x/y"}
+    assert vars(refusal) == before
 
 
 def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
