@@ -29,7 +29,7 @@ ENGINE_GONE_WITHIN_S = 3.0
 # A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s and 20 s
 # later again.
 NOTICED_WITHIN_MS = 60_000
-STOPPED = "Nothing is lost: in the next kernel %load_ext gglib_nb and %gguf go on from there."
+STOPPED = "The kernel has stopped, and so have its downloads."
 
 
 def panel_of(page: NotebookPage) -> Locator:
@@ -132,7 +132,7 @@ def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: Op
     page.run(2)
     panel_of(page).get_by_role("button", name="Earlier · 1").click()
 
-    past = panel_of(page).get_by_role("list", name="Downloads that ended before").get_by_role("listitem")
+    past = panel_of(page).get_by_role("list", name="Earlier").get_by_role("listitem")
     expect(past).to_have_count(1)
     expect(past).to_contain_text("completed")
     expect(past).to_contain_text("MB/s")
@@ -214,7 +214,7 @@ def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(open
     first.restart_kernel()
 
     expect(panel_of(second)).to_contain_text(
-        re.compile("run the cells again|go on from there"), timeout=NOTICED_WITHIN_MS
+        re.compile("Run the cell again|in the next kernel"), timeout=NOTICED_WITHIN_MS
     )
     expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MB of 58.9 MB$"))
     expect(panel_of(second).locator(".gglib-pace")).to_have_text("")
