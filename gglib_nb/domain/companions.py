@@ -322,7 +322,7 @@ _NAMES_NO_MODEL: Final = (
 )  # fmt: skip
 _SAYS_PRECISION: Final = re.compile(r"i?q\d\w*|b?f(?:16|32)|w\d\w*")  # `Q4K`, `w2Q2K`: in no label's spelling
 # Names of projectors that only the models of one family of architectures have (`clip.projector_type`).
-_FAMILIES: Final = ("gemma", "qwen", "lfm2", "glm")
+_FAMILIES: Final = ("gemma", "qwen", "lfm2")
 
 
 def names_agree(companion: FileName, model: FileName) -> bool | None:
