@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,8 +30,6 @@ _READ_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 512  # of `st_blocks`, on every system that has it
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROCESS_NAMESPACE: Final = Path("/proc/self/ns/pid")
-# Not inherited by child processes, and no translation of line ends (Windows).
-_ALWAYS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0) | getattr(os, "O_BINARY", 0)
 # Answers of filesystems that cannot allocate cheaply, or not in this form.
 _NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -75,8 +74,38 @@ def write_at(fd: int, data: bytes | memoryview, offset: int) -> int:
 # --- Files: opening, syncing, space -----------------------------------------------------------------------------------
 
 
+if sys.platform == "win32":
+    import _winapi
+    import msvcrt
+
+    _SHARE_ALL: Final = 7  # FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE
+    _FILE_ATTRIBUTE_NORMAL: Final = 0x80
+    # `dwCreationDisposition` of CreateFileW, by whether a file may be created, must be new, and is emptied.
+    _DISPOSITIONS: Final = {
+        (False, False): 3,  # OPEN_EXISTING
+        (False, True): 5,  # TRUNCATE_EXISTING
+        (True, False): 4,  # OPEN_ALWAYS
+        (True, True): 2,  # CREATE_ALWAYS
+    }
+
+    def _open(path: Path, flags: int) -> int:
+        """Open a file that can be renamed and deleted while it is open, as on POSIX; `os.open` does not allow that."""
+        access = _winapi.GENERIC_WRITE if flags & (os.O_WRONLY | os.O_RDWR) else 0
+        access |= 0 if flags & os.O_WRONLY else _winapi.GENERIC_READ
+        disposition = _DISPOSITIONS[bool(flags & os.O_CREAT), bool(flags & os.O_TRUNC)]
+        if flags & os.O_CREAT and flags & os.O_EXCL:
+            disposition = 1  # CREATE_NEW
+        handle = _winapi.CreateFile(str(path), access, _SHARE_ALL, 0, disposition, _FILE_ATTRIBUTE_NORMAL, 0)
+        return msvcrt.open_osfhandle(handle, flags & os.O_APPEND | os.O_NOINHERIT | os.O_BINARY)
+
+else:
+
+    def _open(path: Path, flags: int) -> int:
+        return os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o666)
+
+
 def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
-    """Open a file for bytes, with a descriptor that child processes do not inherit.
+    """Open a file for bytes, with a descriptor that child processes do not inherit, also while others rename or delete it.
 
     Args:
         path: The file.
@@ -87,16 +116,16 @@ def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
         OSError: It cannot be opened; with `errno.ELOOP` where a link was refused.
     """
     if follow_links:
-        return os.open(path, flags | _ALWAYS, 0o666)
+        return _open(path, flags)
     if hasattr(os, "O_NOFOLLOW"):
-        return os.open(path, flags | _ALWAYS | os.O_NOFOLLOW, 0o666)
+        return _open(path, flags | os.O_NOFOLLOW)
     return _open_unless_link(path, flags)
 
 
 def _open_unless_link(path: Path, flags: int) -> int:
     """Look before and after. What a link created in between leads to is opened, but neither truncated nor returned."""
     _refuse_link(path, None)
-    fd = os.open(path, (flags & ~os.O_TRUNC) | _ALWAYS, 0o666)
+    fd = _open(path, flags & ~os.O_TRUNC)
     try:
         _refuse_link(path, os.fstat(fd))
         if flags & os.O_TRUNC:
@@ -134,7 +163,7 @@ def sync_data(fd: int) -> None:
 def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk; does nothing where the system or the filesystem cannot."""
     with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | _ALWAYS | getattr(os, "O_DIRECTORY", 0))
+        fd = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0))
         try:
             os.fsync(fd)
         finally:

@@ -1,12 +1,14 @@
 """A machine without the calls that only POSIX has: their names are removed, so the portable implementations are used.
 
-`python -c` with `BOOTSTRAP` first, or `remove_posix(monkeypatch)` in the process of a test. What the standard library needs
-to work on Linux stays; what would do harm on Windows (a signal 0, waiting for a pipe with `select`) raises.
+`remove_posix(monkeypatch)` does it for a test; `portable_environment` for a program and the processes that it starts, where a
+signal 0 is refused as well, since on Windows it would end the process. What the standard library itself needs on Linux is left.
 """
 
 import os
 import select
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,24 @@ NAMES = {
     select: ("poll", "epoll"),
     time: ("clock_gettime", "CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
 }
+# Python imports it by itself at its start, from a folder of PYTHONPATH.
+_SITE = """
+import asyncio, concurrent.futures, http.server, logging, multiprocessing, os, select, subprocess, tempfile, time
+import platformdirs.unix, psutil  # what other libraries use on Linux is theirs
+for module, names in {names}:
+    for name in names:
+        if hasattr(globals()[module], name):
+            delattr(globals()[module], name)
+
+def refusing_zero(kill):
+    def call(pid, number):
+        if number == 0:
+            raise OSError("a signal 0 ends a process on Windows")
+        kill(pid, number)
+    return call
+
+os.kill = refusing_zero(os.kill)
+"""
 
 
 def remove_posix(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +46,12 @@ def remove_posix(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, names in NAMES.items():
         for name in names:
             monkeypatch.delattr(module, name, raising=False)
+
+
+def portable_environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of a program that runs without the names; `folder` is made for it."""
+    folder.mkdir()
+    names = [(module.__name__, names) for module, names in NAMES.items()]
+    (folder / "sitecustomize.py").write_text(_SITE.replace("{names}", repr(names)))
+    root = Path(__file__).resolve().parents[2]
+    return {**environment, "PYTHONPATH": f"{folder}{os.pathsep}{root}"}
