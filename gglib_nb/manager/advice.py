@@ -107,15 +107,19 @@ class AdviceOperations(Operations):
         found = parts.at_hub(
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
         )
-        here: frozenset[str] = frozenset()
-        with suppress(CatalogError):
-            here = frozenset(model.id.repo_id.casefold() for model in parts.catalog.models())
+        here = frozenset(model.id.repo_id.casefold() for model in self._registered())
         return judged(found, self._planner.memory, here, parts.hub.endpoint)
 
     @cached_property
     def _planner(self) -> "Planner":
         parts = self._parts
-        return Planner(parts.hub, parts.config.models_directory, machine_memory, present_bytes, parts.catalog.models)
+        return Planner(parts.hub, parts.config.models_directory, machine_memory, present_bytes, self._registered)
+
+    def _registered(self) -> list[Model]:
+        """The registered models; none where the database cannot be read, because advice needs no database."""
+        with suppress(CatalogError):
+            return self._parts.catalog.models()
+        return []
 
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192

@@ -176,3 +176,14 @@ async def test_a_full_and_a_read_only_disk_stop_no_download(
     assert done.notice is not None
     assert re.search(f"The models database .* cannot be used: .*({sentence})", done.notice)
     manager.close()
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_advice_needs_no_database(make_manager: Callable[..., DownloadManager], tmp_path: Path, kind: str) -> None:
+    spoil, _ = ODD[kind]
+    spoil(database_of(tmp_path))
+    manager = make_manager()
+
+    assert manager.sync.plan(SMALL).variants
+    assert [row.is_here for row in manager.sync.search("small")] == [False]
+    assert manager.sync.partials() == []
