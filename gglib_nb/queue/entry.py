@@ -173,7 +173,7 @@ class Entry:
         if self._received_bytes and at_s > self._attempt_at_s:
             self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
         if unregistered is not None:
-            self._notice = ("unregistered", f"not added to your models ({unregistered}")
+            self._notice = ("unregistered", f"not added to your models: {unregistered}")
         elif remark:
             self._notice = ("remark", remark)
         elif self.was_present:
