@@ -26,6 +26,8 @@ from pathlib import Path
 from shutil import disk_usage
 from typing import IO, Any, Final
 
+# Of a whole path, without its closing NUL (Windows' MAX_PATH is 260); None: there is no limit worth checking.
+LONGEST_PATH_CHARACTERS: Final[int | None] = 259 if sys.platform == "win32" else None
 _READ_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 512  # of `st_blocks`, on every system that has it
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")

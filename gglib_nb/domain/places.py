@@ -23,6 +23,8 @@ _DEVICE: Final = re.compile(
 _FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # Of Linux and macOS alike; a longer name cannot be written.
 _LONGEST_NAME_BYTES: Final = 255
+# `.part.lease.` and 16 digits, beside a target while it is fetched.
+_LONGEST_SUFFIX_CHARACTERS: Final = len(".part.lease.") + 16
 _MOST_SHOWN: Final = 120
 
 
@@ -46,6 +48,24 @@ def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path
                 f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
             )
     return models_directory.joinpath(*parts)
+
+
+def check_length(target: Path, longest_characters: int | None) -> None:
+    """Refuse a path that this system could not write.
+
+    Args:
+        target: Absolute.
+        longest_characters: The limit for a whole path, the longest suffix of a partial download included (Windows: 259
+            characters without a setting of the administrator); None: there is none.
+
+    Raises:
+        RequestError: It is too long.
+    """
+    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+        raise RequestError(
+            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows a path of a model may have "
+            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
+        )
 
 
 def _in_short(path: str) -> str:

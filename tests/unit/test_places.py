@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.places import target_path
+from gglib_nb.domain.places import check_length, target_path
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 MODELS = Path("/models")
@@ -118,3 +118,35 @@ def test_no_path_ever_leaves_the_folder(path: str) -> None:
     assert ".." not in seen_by_windows.parts
     assert seen_by_windows.is_relative_to("D:/models/owner/repo")
     assert inside.as_posix() == path
+
+
+_WORDS = st.sampled_from(["con", "Con.gguf", "aux ", "lpt1.txt", "COM9", "nul", "a", "model", "x" * 120])
+_ENDS = st.sampled_from(["", ".", " ", "..", ".gguf", "\\", "\\b", ":s"])
+
+
+@given(st.lists(st.tuples(_WORDS, _ENDS).map("".join), min_size=1, max_size=3).map("/".join))
+def test_what_is_accepted_is_one_file_of_that_name_on_windows_too(path: str) -> None:
+    try:
+        target_path(MODELS, "owner/repo", path)
+    except RequestError:
+        return
+
+    seen = PureWindowsPath(path)
+    assert seen.parts == tuple(path.split("/"))
+    assert not seen.drive
+    assert not any(
+        part[-1] in ". " or part.split(".")[0].strip().upper() in ("CON", "AUX", "NUL") for part in seen.parts
+    )
+
+
+@given(st.integers(1, 400))
+def test_a_path_and_what_is_stored_beside_it_stay_below_the_limit_of_windows(length: int) -> None:
+    target = Path("/" + "m" * (length - 1))
+    beside = f"{target}.part.lease.0123456789abcdef"
+
+    if len(beside) > 259:
+        with pytest.raises(RequestError, match=str(length)):
+            check_length(target, 259)
+    else:
+        check_length(target, 259)
+    check_length(target, None)
