@@ -781,6 +781,7 @@ def no_page_text(at_s: float) -> str:
         at_s: Unix time of the data.
     """
     return (
-        f"As of {minute(at_s)}. The live panel did not load here: install anywidget where the notebook server runs, "
-        "then reload the page."
+        f"As of {minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows the queue, "
+        "%gguf help lists the lines that do what the panel's buttons do. For the panel, install anywidget where the notebook "
+        "server runs, then reload the page."
     )

@@ -84,6 +84,12 @@ def test_without_an_answer_from_any_page_the_output_becomes_text_and_html_with_t
     assert all("As of 20" in text and "anywidget" in text for text in shown.values())
 
 
+def test_without_a_page_the_output_names_the_lines_that_do_what_the_panel_does(outputs, loop):
+    loop.run(10)
+
+    assert all("%gguf wait" in text and "%gguf help" in text for text in last_shown().values())
+
+
 def test_while_cells_keep_the_kernel_from_listening_nothing_is_concluded(outputs, loop):
     loop.run(30, late_s=2.0)
 
