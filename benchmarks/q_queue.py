@@ -60,8 +60,8 @@ def _measured_us(length: int, steps: int) -> tuple[float, float, float, float]:
 
 
 def _enqueue(machine: QueueMachine, number: int, plan: PlannedDownload) -> None:
-    machine.handle(on.RequestReceived(number, str(plan.id)))
-    machine.handle(on.PlanResolved(number, plan, starts=False, joins=False, at_s=1.0))
+    machine.handle(on.RequestReceived(number, str(plan.id)), 1.0)
+    machine.handle(on.PlanResolved(number, plan, starts=False, joins=False), 1.0)
 
 
 def _plan(number: int) -> PlannedDownload:

@@ -6,7 +6,6 @@ Dask cluster (`cluster`). The only module that knows both the engine's protocol 
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, assert_never
@@ -174,7 +173,7 @@ class Engine:
             self._number += 1
         if old is not None:
             threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
-        self._tell(on.EnginesChanged(1, time.time()))
+        self._tell(on.EnginesChanged(1))
 
     def run(self, effect: do.Work) -> None:  # noqa: C901 - one case an effect, nothing else
         """Carries out an effect of the queue."""
@@ -268,7 +267,7 @@ class Engine:
                 isinstance(report, EngineLost) and report.attempts is None
             ):  # of several engines, each check ends by itself
                 self._fail_checks(EngineLostError(_LOST))
-            if (event := _as_queue_event(report, time.time())) is not None:
+            if (event := _as_queue_event(report)) is not None:
                 self._tell(event)
 
     def _end_check(self, report: wire.CheckEnded) -> None:
@@ -294,28 +293,28 @@ class Engine:
             fail(check.answer, error)
 
 
-def _as_queue_event(report: Report, at_s: float) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
+def _as_queue_event(report: Report) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
     match report:
         case wire.Progress():
             return _progressed(report, ())
         case HostedProgress():
             return _progressed(report.progress, report.hosts)
         case wire.TransferFinished():
-            return on.TransferFinished(report.attempt, report.files, at_s)
+            return on.TransferFinished(report.attempt, report.files)
         case HostedFinish():
-            return on.TransferFinished(report.finished.attempt, report.finished.files, at_s, report.hosts)
+            return on.TransferFinished(report.finished.attempt, report.finished.files, report.hosts)
         case wire.TransferFailed():
-            return on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry, at_s)
+            return on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry)
         case wire.TransferStopped():
-            return on.TransferStopped(report.attempt, at_s)
+            return on.TransferStopped(report.attempt)
         case TransferWaits():
             return on.TransferWaits(report.attempt, report.reason)
         case EngineLost():
-            return on.EngineLost(at_s, report.attempts)
+            return on.EngineLost(report.attempts)
         case EngineSilent():
             return on.EngineFellSilent(report.silent_s, report.attempts)
         case EnginesChanged():
-            return on.EnginesChanged(report.count, at_s)
+            return on.EnginesChanged(report.count)
         case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
             return None
         case _:

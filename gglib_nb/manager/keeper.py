@@ -266,7 +266,7 @@ class QueueKeeper:
         downloads = tuple(map(RestoredDownload, left.downloads, on_disk))
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
             self._prepare()
-        event = on.DownloadsRestored(downloads, left.limits, left.is_processing, time.time())
+        event = on.DownloadsRestored(downloads, left.limits, left.is_processing)
         self._adopted = self._queue.post(event).result()
         if self._adopted.total:
             self._say("adopted", _adoption_text(self._adopted))

@@ -4,7 +4,6 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 `model_operations`, those that look before anything is queued in `advice`.
 """
 
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -255,7 +254,7 @@ class QueueOperations(Operations):
         Raises:
             NotInQueueError: There is no such download.
         """
-        self._post(on.CancelRequested(self._id(id), discard, time.time()))
+        self._post(on.CancelRequested(self._id(id), discard))
 
     @operation
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
@@ -272,7 +271,7 @@ class QueueOperations(Operations):
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
         self._parts.engine.start()
-        event = on.PutBackRequested(tuple(map(self._id, ids)), time.time())
+        event = on.PutBackRequested(tuple(map(self._id, ids)))
         positions: tuple[int, ...] = self._post(event)
         return positions
 
@@ -283,17 +282,17 @@ class QueueOperations(Operations):
         Raises:
             NotInQueueError: No pending or active download has that group.
         """
-        self._post(on.CancelRequested(self._id(group_id), False, time.time()))
+        self._post(on.CancelRequested(self._id(group_id), False))
 
     @operation
     def cancel_all(self) -> None:
         """Cancels everything active, queued or being listed; waits up to 5 s for the active ones to stop."""
-        settled(self._parts.queue.cancel_all(time.time(), _DRAIN_S))
+        settled(self._parts.queue.cancel_all(_DRAIN_S))
 
     @operation
     def remove_from_queue(self, id: IdLike) -> None:  # noqa: A002
         """Takes a pending download out."""
-        self._post(on.RemovalRequested(self._id(id), time.time()))
+        self._post(on.RemovalRequested(self._id(id)))
 
     @operation
     def reorder_queue(self, id: IdLike, new_position: int) -> int:  # noqa: A002
@@ -304,30 +303,30 @@ class QueueOperations(Operations):
     @operation
     def pause(self, id: IdLike) -> None:  # noqa: A002
         """Holds a download back; an active one becomes pending at position 1."""
-        self._post(on.PauseRequested(self._id(id), time.time()))
+        self._post(on.PauseRequested(self._id(id)))
 
     @operation
     def resume(self, id: IdLike) -> None:  # noqa: A002
         """Lets a paused download run again; the processor runs."""
         self._parts.engine.start()
-        self._post(on.ResumeRequested(self._id(id), time.time()))
+        self._post(on.ResumeRequested(self._id(id)))
 
     @operation
     def run_now(self, id: IdLike) -> None:  # noqa: A002
         """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
         self._parts.engine.start()
-        self._post(on.RunRequested(self._id(id), time.time()))
+        self._post(on.RunRequested(self._id(id)))
 
     @operation
     def pause_all(self) -> None:
         """Holds back everything that is active, queued or being listed."""
-        self._post(on.AllPauseRequested(time.time()))
+        self._post(on.AllPauseRequested())
 
     @operation
     def resume_all(self) -> None:
         """Lets everything that is paused run again, in its order."""
         self._parts.engine.start()
-        self._post(on.AllResumeRequested(time.time()))
+        self._post(on.AllResumeRequested())
 
     @operation
     def clear_ended(self, status: DownloadStatus | str) -> None:
@@ -348,7 +347,7 @@ class QueueOperations(Operations):
         """Brings a failure back to the queue; the processor runs."""
         self._parts.renew_token()
         self._parts.engine.start()
-        position: int = self._post(on.RetryRequested(self._id(id, find_failure), time.time()))
+        position: int = self._post(on.RetryRequested(self._id(id, find_failure)))
         return position
 
     @operation
@@ -385,7 +384,7 @@ class QueueOperations(Operations):
         Raises:
             InvalidConfigError: It is not a whole number of at least 1.
         """
-        self._post(on.ConcurrencyChanged(max_concurrent, time.time()))
+        self._post(on.ConcurrencyChanged(max_concurrent))
 
     @operation
     def set_engine(self, engine: object) -> None:
@@ -443,7 +442,7 @@ class QueueOperations(Operations):
         """
         wanted: DailyHours | None = checked_setting("download_hours", hours)
         is_open = wanted is None or wanted.contains(local_time())
-        self._post(on.DownloadHoursChanged(wanted, is_open, time.time()))
+        self._post(on.DownloadHoursChanged(wanted, is_open))
 
     # Looking -----------------------------------------------------------------------------------------------------
 

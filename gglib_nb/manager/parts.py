@@ -125,9 +125,7 @@ class Parts:
             self._refuse_lost_folder()
             self._refuse_over_limit(planned)
             self.renew_token()
-            place: QueuePosition = settled(
-                self.queue.post(on.PlanResolved(number, planned, starts, joins, time.time()))
-            )
+            place: QueuePosition = settled(self.queue.post(on.PlanResolved(number, planned, starts, joins)))
         except BaseException:
             dropping = self.queue.post(on.RequestDropped(number))
             with suppress(GglibError):
@@ -202,7 +200,7 @@ class Parts:
 
     def _retry(self, id_: DownloadId) -> None:
         self.renew_token()
-        settled(self.queue.post(on.RetryRequested(id_, time.time())))
+        settled(self.queue.post(on.RetryRequested(id_)))
 
     def _run(self, effect: do.Work) -> None:
         if isinstance(effect, do.StoreQueue):

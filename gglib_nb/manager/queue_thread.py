@@ -191,11 +191,11 @@ class QueueThread:
         """What of the queue has to outlive the process."""
         return self._put(self._machine.stored)
 
-    def cancel_all(self, at_s: float, timeout_s: float) -> "Future[None]":
+    def cancel_all(self, timeout_s: float) -> "Future[None]":
         """Cancels everything; ends when all of it has stopped, or after `timeout_s`."""
 
         def act(done: "Future[None]") -> None:
-            attempts = self._take(on.AllCancelRequested(at_s))
+            attempts = self._take(on.AllCancelRequested())
             deadline_s = time.monotonic() + timeout_s
             self._conditions[done] = _Condition(lambda: not attempts & self._machine.stopping, deadline_s, done)
 
@@ -359,7 +359,7 @@ class QueueThread:
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
-        effects = self._machine.handle(event)
+        effects = self._machine.handle(event, time.time())
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
         if isinstance(event, on.Request):
@@ -404,7 +404,7 @@ class QueueThread:
         now = self._clock()
         self._clock_at_s = time.monotonic() + min(hours.seconds_until_turn(now), _CLOCK_EVERY_S)
         if (is_open := hours.contains(now)) != self._machine.is_open:
-            self._answer(_Posted(on.HoursTurned(hours, is_open, time.time()), None))
+            self._answer(_Posted(on.HoursTurned(hours, is_open), None))
 
     def _look_at_conditions(self) -> None:
         now_s = time.monotonic()

@@ -14,7 +14,6 @@ tensors, which distinguishes a repaired chat template from another quantization.
 
 import contextlib
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -290,18 +289,18 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     try:
         if plan.is_update:
             files = settle_update(catalog, model, config.models_directory, keeps_old=plan.keeps_old)
-            return ModelRegistered(effect.attempt, time.time(), files, _remark(catalog, model))
+            return ModelRegistered(effect.attempt, files, _remark(catalog, model))
         try:
             catalog.register(model)
         except CatalogDamagedError:
             catalog.register(model)  # in the new file that takes the damaged one's place
     except GglibError as error:
-        return RegistrationFailed(effect.attempt, error, time.time())
+        return RegistrationFailed(effect.attempt, error)
     except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
         failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
         failure.__cause__ = error
-        return RegistrationFailed(effect.attempt, failure, time.time())
-    return ModelRegistered(effect.attempt, time.time(), remark=_remark(catalog, model))
+        return RegistrationFailed(effect.attempt, failure)
+    return ModelRegistered(effect.attempt, remark=_remark(catalog, model))
 
 
 def _remark(catalog: Catalog, model: Model) -> str:

@@ -1,7 +1,6 @@
 """What the queue machine is given: requests of users, and reports of what works for it.
 
-One class per outcome that can be told apart, never a code in a string. Times are part of the event: `at_s` is
-Unix time, `sampled_s` the machine's monotonic clock.
+One class per outcome that can be told apart, never a code in a string. When it happened is told to `handle`.
 """
 
 from collections.abc import Mapping
@@ -28,6 +27,12 @@ class Request(Struct, frozen=True):
     """What a user asks of the queue."""
 
 
+class AboutOne(Request, frozen=True):
+    """What a user asks of one download."""
+
+    id: DownloadId
+
+
 class RequestReceived(Request, frozen=True):
     """A download was requested; its files are being listed. `text` is what was asked for."""
 
@@ -43,14 +48,12 @@ class PlanResolved(Request, frozen=True):
         plan: What it became.
         starts: The processor shall run.
         joins: The same download, pending or active, is no error: its position is the reply.
-        at_s: Unix time.
     """
 
     request: int
     plan: PlannedDownload
     starts: bool
     joins: bool
-    at_s: float
 
 
 class CancelRequested(Request, frozen=True):
@@ -58,27 +61,20 @@ class CancelRequested(Request, frozen=True):
 
     id: DownloadId
     discards: bool
-    at_s: float
 
 
 class AllCancelRequested(Request, frozen=True):
     """Cancel everything active, queued or still being listed. Replies with the attempts that have yet to stop."""
 
-    at_s: float
 
-
-class RemovalRequested(Request, frozen=True):
+class RemovalRequested(AboutOne, frozen=True):
     """Take a pending download out."""
-
-    id: DownloadId
-    at_s: float
 
 
 class PutBackRequested(Request, frozen=True):
     """Put cancelled or removed downloads back in their places, as they were. Replies with their positions."""
 
     ids: tuple[DownloadId, ...]
-    at_s: float
 
 
 class MoveRequested(Request, frozen=True):
@@ -88,50 +84,32 @@ class MoveRequested(Request, frozen=True):
     position: int
 
 
-class PauseRequested(Request, frozen=True):
+class PauseRequested(AboutOne, frozen=True):
     """Hold a download back."""
-
-    id: DownloadId
-    at_s: float
 
 
 class AllPauseRequested(Request, frozen=True):
     """Hold everything back, requests that are still being listed included."""
 
-    at_s: float
 
-
-class ResumeRequested(Request, frozen=True):
+class ResumeRequested(AboutOne, frozen=True):
     """Let a paused download run again."""
-
-    id: DownloadId
-    at_s: float
 
 
 class AllResumeRequested(Request, frozen=True):
     """Let everything that is paused run again, in its order."""
 
-    at_s: float
 
-
-class RunRequested(Request, frozen=True):
+class RunRequested(AboutOne, frozen=True):
     """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
 
-    id: DownloadId
-    at_s: float
 
-
-class RetryRequested(Request, frozen=True):
+class RetryRequested(AboutOne, frozen=True):
     """Bring a failure back to the queue. Replies with its position."""
 
-    id: DownloadId
-    at_s: float
 
-
-class FailureCleared(Request, frozen=True):
+class FailureCleared(AboutOne, frozen=True):
     """Forget one failed download; its partial files stay."""
-
-    id: DownloadId
 
 
 class EndedCleared(Request, frozen=True):
@@ -156,7 +134,6 @@ class ConcurrencyChanged(Request, frozen=True):
     """Downloads that run at once from now on; what runs beyond it continues."""
 
     max_concurrent: int
-    at_s: float
 
 
 class DownloadHoursChanged(Request, frozen=True):
@@ -164,7 +141,6 @@ class DownloadHoursChanged(Request, frozen=True):
 
     hours: DailyHours | None
     is_open: bool
-    at_s: float
 
 
 # Reports -------------------------------------------------------------------------------------------------------------
@@ -181,7 +157,6 @@ class HoursTurned(Struct, frozen=True):
 
     hours: DailyHours
     is_open: bool
-    at_s: float
 
 
 class DownloadsRestored(Struct, frozen=True):
@@ -194,13 +169,11 @@ class DownloadsRestored(Struct, frozen=True):
         downloads: In their order.
         limits: Those that were set by hand.
         starts: The processor shall run.
-        at_s: Unix time.
     """
 
     downloads: tuple[RestoredDownload, ...]
     limits: StoredLimits
     starts: bool
-    at_s: float
 
 
 class PeersSeen(Struct, frozen=True):
@@ -260,7 +233,6 @@ class TransferFinished(Struct, frozen=True):
 
     attempt: int
     files: tuple[StoredFile, ...]
-    at_s: float
     hosts: tuple[HostFolder, ...] = ()
 
 
@@ -270,20 +242,17 @@ class TransferFailed(Struct, frozen=True):
     attempt: int
     error: GglibError
     can_retry: bool
-    at_s: float
 
 
 class TransferStopped(Struct, frozen=True):
     """The attempt stopped as told; its slot and its targets are free."""
 
     attempt: int
-    at_s: float
 
 
 class EngineLost(Struct, frozen=True):
     """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
 
-    at_s: float
     attempts: frozenset[int] | None = None
 
 
@@ -291,7 +260,6 @@ class EnginesChanged(Struct, frozen=True):
     """So many engines share the work from now on; each has slots of its own."""
 
     count: int
-    at_s: float
 
 
 class EngineFellSilent(Struct, frozen=True):
@@ -311,13 +279,11 @@ class ModelRegistered(Struct, frozen=True):
 
     Attributes:
         attempt: The attempt.
-        at_s: Unix time.
         files: Where its files are now; None: where the engine put them.
         remark: What a user should know of its content; empty if nothing is odd.
     """
 
     attempt: int
-    at_s: float
     files: tuple[StoredFile, ...] | None = None
     remark: str = ""
 
@@ -327,7 +293,6 @@ class RegistrationFailed(Struct, frozen=True):
 
     attempt: int
     error: GglibError
-    at_s: float
 
 
 Event = (

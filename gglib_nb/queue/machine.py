@@ -1,7 +1,7 @@
 """The queue: which download runs, which waits, which has ended. A pure state machine.
 
 The rule of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
-no logging; times come inside events, and what has to be done is returned, in the order in which it has to be done.
+no logging; the time comes with the event, and what has to be done is returned, in the order in which it has to be done.
 An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
 
 Where a download is (`TRANSITIONS` says how it gets from status to status):
@@ -93,19 +93,22 @@ class QueueMachine:
         self._version = 0
         self._effects: list[Effect] = []
         self._is_to_be_stored = False
+        self._at_s = 0.0
 
     # What happens ------------------------------------------------------------------------------------------------
 
-    def handle(self, event: on.Event) -> list[Effect]:
-        """Takes one event; returns what has to be done for it, in this order.
+    def handle(self, event: on.Event, at_s: float) -> list[Effect]:
+        """Takes one event, at a Unix time; returns what has to be done for it, in this order.
 
         Raises:
             QueueError: The request is refused; nothing has changed.
             InvalidConfigError: A limit that cannot work; nothing has changed.
             DownloadCancelledError: A plan for a request that was cancelled meanwhile.
         """
-        self._effects, self._is_to_be_stored = [], False
+        self._effects, self._is_to_be_stored, self._at_s = [], False, at_s
         self._take(event)
+        if not isinstance(event, on.TransferProgressed):
+            self._go_on()
         if self._is_to_be_stored:
             self._do(do.StoreQueue())
         self._version += 1
@@ -123,30 +126,27 @@ class QueueMachine:
             case on.CancelRequested():
                 self._cancel_one(event)
             case on.AllCancelRequested():
-                self._cancel_all(event.at_s)
-                self._go_on(event.at_s)
+                self._cancel_all()
             case on.RemovalRequested():
                 waiting = self._downloads.waiting(event.id, "%gguf cancel stops it.")
-                self._cancel(waiting, event.at_s, discards=False)
-                self._go_on(event.at_s)
+                self._cancel(waiting, discards=False)
             case on.PutBackRequested():
-                self._put_back(self._downloads.cancelled(event.ids), event.at_s)
+                self._put_back(self._downloads.cancelled(event.ids))
             case on.MoveRequested():
                 self._move(event)
             case on.PauseRequested():
                 self._pause(self._downloads.known(event.id))
-                self._go_on(event.at_s)
             case on.AllPauseRequested():
-                self._pause_all(event.at_s)
+                self._pause_all()
             case on.RunRequested():
-                self._run_now(self._downloads.waiting(event.id, "it is already running."), event.at_s)
+                self._run_now(self._downloads.waiting(event.id, "it is already running."))
             case on.ResumeRequested():
-                self._resume([self._downloads.known(event.id)], event.at_s)
+                self._resume([self._downloads.known(event.id)])
             case on.AllResumeRequested():
                 self._held.clear()
-                self._resume(list(self._downloads.pending), event.at_s)
+                self._resume(list(self._downloads.pending))
             case on.RetryRequested():
-                self._retry(self._downloads.failure(event.id, "retried", "%gguf queue starts it again."), event.at_s)
+                self._retry(self._downloads.failure(event.id, "retried", "%gguf queue starts it again."))
             case on.EndedCleared():
                 self._downloads.forget_ended_as(event.status)
                 self._is_to_be_stored = True
@@ -163,12 +163,11 @@ class QueueMachine:
                 _check_count("max_concurrent", event.max_concurrent)
                 self._max_concurrent = event.max_concurrent
                 self._do(do.LimitConcurrency(event.max_concurrent))
-                self._go_on(event.at_s)
             case on.DownloadHoursChanged():
-                self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
+                self._keep_hours(event.hours, is_open=event.is_open)
             case on.HoursTurned():
                 if event.hours == self._hours:
-                    self._keep_hours(event.hours, event.at_s, is_open=event.is_open)
+                    self._keep_hours(event.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
             case on.PeersSeen():
@@ -182,16 +181,15 @@ class QueueMachine:
             case on.TransferFailed():
                 self._fail_transfer(event)
             case on.TransferStopped():
-                self._confirm_stop(event.attempt, event.at_s)
+                self._confirm_stop(event.attempt)
             case on.EngineLost():
                 self._lose_engine(event)
             case on.EnginesChanged():
                 self._engine_count = max(1, event.count)
-                self._go_on(event.at_s)
             case on.EngineFellSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
-                self._complete(event.attempt, event.at_s, event.files, remark=event.remark)
+                self._complete(event.attempt, event.files, remark=event.remark)
             case on.RegistrationFailed():
                 self._fail_registration(event)
             case _:
@@ -207,7 +205,7 @@ class QueueMachine:
         if is_new := entry is None:
             self._check_room(plan)
             self._downloads.check_targets(plan)
-            entry = self._admit(plan, event.at_s)
+            entry = self._admit(plan)
         else:
             self._join(entry, event)
         del self._resolving[event.request]
@@ -216,7 +214,7 @@ class QueueMachine:
             self._pause(entry)
         self._is_processing |= event.starts
         self._is_to_be_stored = True
-        self._go_on(event.at_s)
+        self._go_on()
         position = self._downloads.position(entry)
         path = next(iter(entry.plan.paths), "")
         self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason, path)))
@@ -233,37 +231,33 @@ class QueueMachine:
             entry.register_at_end()
         self._downloads.add_alias(entry, event.plan.id)
 
-    def _admit(self, plan: PlannedDownload, at_s: float) -> Entry:
+    def _admit(self, plan: PlannedDownload) -> Entry:
         self._downloads.forget_ended(plan)
         stop = self._downloads.same_stopping(plan)
-        entry = Entry(plan, at_s) if stop is None else self._revive(stop, plan, at_s)
+        entry = Entry(plan, self._at_s) if stop is None else self._revive(stop, plan)
         self._downloads.add_pending(entry)
         self._tell_status(entry)
         return entry
 
-    def _revive(self, stop: Stop, plan: PlannedDownload, at_s: float) -> Entry:
+    def _revive(self, stop: Stop, plan: PlannedDownload) -> Entry:
         """Cancelled a moment ago and not stopped yet: one download, not two that hold the same files."""
         entry, stop.discards = stop.entry, False
-        self._record(
-            entry, announced.DownloadCancelled(entry.view(0)), at_s
-        )  # those that wait for it know that it ended
+        self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
         entry.move_on(Cause.REQUEUED)
-        entry.renew(plan, at_s)
+        entry.renew(plan, self._at_s)
         return entry
 
     def _cancel_one(self, event: on.CancelRequested) -> None:
         if event.discards and (entry := self._downloads.unfinished(event.id)) is not None:
             self._discard(entry)
         elif (entry := self._downloads.known(event.id)).status is not DownloadStatus.REGISTERING:
-            self._cancel(entry, event.at_s, discards=event.discards)
-            self._go_on(event.at_s)
+            self._cancel(entry, discards=event.discards)
 
-    def _cancel(self, entry: Entry, at_s: float, *, discards: bool, position: int | None = None) -> None:
+    def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
         """Takes it out.
 
         Args:
             entry: Which.
-            at_s: Unix time.
             discards: Whether its partial files are deleted.
             position: Where it is put back to; None: where it is now.
         """
@@ -272,22 +266,22 @@ class QueueMachine:
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
-        entry.end(at_s)
+        entry.end(self._at_s)
         if goes_on_elsewhere:
             entry.leave_to(entry.peer or "another kernel")
         self._downloads.add_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
         else:
-            self._finish_cancel(entry, at_s, discards=discards)
+            self._finish_cancel(entry, discards=discards)
 
-    def _cancel_all(self, at_s: float) -> None:
+    def _cancel_all(self) -> None:
         self._resolving.clear()
         self._held.clear()
         first = 1 - len(self._downloads.active)
         for position, entry in list(enumerate(self._downloads.live(), first)):
             if entry.status is not DownloadStatus.REGISTERING:
-                self._cancel(entry, at_s, discards=False, position=position)
+                self._cancel(entry, discards=False, position=position)
         self._do(do.Reply(frozenset(self._downloads.stopping)))
 
     def _move(self, event: on.MoveRequested) -> None:
@@ -295,7 +289,7 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
 
-    def _put_back(self, entries: Sequence[Entry], at_s: float) -> None:
+    def _put_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if (live := self._downloads.same(entry.plan)) is not None:
                 name = str(live.plan.id)
@@ -308,18 +302,16 @@ class QueueMachine:
             self._check_room(waiting[0].plan, len(waiting))
         ran = len(in_order) - len(waiting)
         for number, entry in enumerate(in_order):
-            self._put_one_back(entry, number if number < ran else entry.place.position - 1 + ran, at_s)
-        self._go_on(at_s)
+            self._put_one_back(entry, number if number < ran else entry.place.position - 1 + ran)
+        self._go_on()
         self._do(do.Reply(tuple(map(self._downloads.position, entries))))
 
-    def _put_one_back(self, entry: Entry, index: int, at_s: float) -> None:
+    def _put_one_back(self, entry: Entry, index: int) -> None:
         place = entry.place
         self._downloads.remove_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
-            self._record(
-                entry, announced.DownloadCancelled(entry.view(0)), at_s
-            )  # those that wait for it know that it ended
+            self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
         entry.move_on(Cause.REQUEUED)
         entry.renew(entry.plan, entry.queued_at_s)
         self._downloads.add_pending(entry, index)
@@ -337,26 +329,24 @@ class QueueMachine:
         self._step(entry, Cause.PAUSED)
         entry.hold()
 
-    def _pause_all(self, at_s: float) -> None:
+    def _pause_all(self) -> None:
         self._held.update(self._resolving)
         # What ran comes to the front, one before the other, so the first goes last.
         for entry in reversed(list(self._downloads.live())):
             self._pause(entry)
-        self._go_on(at_s)
 
-    def _resume(self, entries: list[Entry], at_s: float) -> None:
+    def _resume(self, entries: list[Entry]) -> None:
         for entry in entries:
             if entry.status is DownloadStatus.PAUSED:
                 self._step(entry, Cause.RESUMED)
         self._is_processing = self._is_to_be_stored = True
-        self._go_on(at_s)
 
-    def _run_now(self, entry: Entry, at_s: float) -> None:
+    def _run_now(self, entry: Entry) -> None:
         if self._is_open:
             for other in self._downloads.in_the_way_of(entry, self._slots, self._engine_count):
                 self._step_back(other)
         self._downloads.move_pending(entry, 1)
-        self._resume([entry], at_s)
+        self._resume([entry])
 
     def _step_back(self, entry: Entry) -> None:
         self._withdraw(entry)
@@ -372,15 +362,15 @@ class QueueMachine:
         else:
             self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
-    def _retry(self, entry: Entry, at_s: float) -> None:
+    def _retry(self, entry: Entry) -> None:
         self._check_room(entry.plan)
         self._downloads.check_targets(entry.plan)
         self._downloads.remove_ended(entry)
-        entry.renew(entry.plan, at_s)
+        entry.renew(entry.plan, self._at_s)
         self._step(entry, Cause.RETRIED)
         self._downloads.add_pending(entry)
         self._is_processing = True
-        self._go_on(at_s)
+        self._go_on()
         self._do(do.Reply(self._downloads.position(entry)))
 
     def _limit_size(self, max_size: int) -> None:
@@ -399,13 +389,12 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
-    def _keep_hours(self, hours: DailyHours | None, at_s: float, *, is_open: bool) -> None:
+    def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
         self._hours, self._is_open = hours, is_open
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
         for entry in self._downloads.pending:
             self._say_until_when(entry)
-        self._go_on(at_s)
 
     def _hold_outside_hours(self, entry: Entry) -> None:
         if not self._is_open and entry.status is DownloadStatus.DOWNLOADING:
@@ -421,7 +410,7 @@ class QueueMachine:
     def _restore(self, event: on.DownloadsRestored) -> None:
         outcomes: Counter[str] = Counter()
         for restored in event.downloads:
-            if (outcome := self._take_up(restored, event.at_s, place=outcomes["going_on"])) is not None:
+            if (outcome := self._take_up(restored, place=outcomes["going_on"])) is not None:
                 outcomes[outcome] += 1
         limits, mine = event.limits, self._limits_set
         if limits.max_size is not None and mine.max_size is None:
@@ -430,10 +419,10 @@ class QueueMachine:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
         self._is_to_be_stored = True
-        self._go_on(event.at_s)
+        self._go_on()
         self._do(do.Reply(Adoption(**outcomes)))
 
-    def _take_up(self, restored: RestoredDownload, at_s: float, place: int) -> str | None:
+    def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
         """What became of it, as a field of `Adoption`; None where this queue has had its own say about it."""
         plan, entry = restored.stored.plan, Entry.restored(restored)
         if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
@@ -443,7 +432,7 @@ class QueueMachine:
                 self._downloads.check_targets(plan)
             except AlreadyQueuedError as error:
                 entry.status = DownloadStatus.FAILED
-                entry.fail(error, at_s, can_retry=True)
+                entry.fail(error, self._at_s, can_retry=True)
         if entry.status is DownloadStatus.FAILED:
             self._downloads.add_ended(entry)
             outcome = "failed"
@@ -483,7 +472,7 @@ class QueueMachine:
     def _store(self, event: on.TransferFinished) -> None:
         if event.attempt in self._downloads.stopping:
             if (entry := self._downloads.take_finished(event.attempt)) is None:
-                self._confirm_stop(event.attempt, event.at_s)
+                self._confirm_stop(event.attempt)
                 return
             self._downloads.add_active(event.attempt, entry)
         elif (entry := self._downloads.at_work(event.attempt)) is None:
@@ -491,27 +480,24 @@ class QueueMachine:
         self._step(entry, Cause.STORED)
         entry.keep(event.files, event.hosts)
         if entry.plan.add_to_db:
-            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, event.at_s, event.hosts))
-            self._go_on(event.at_s)
+            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts))
         else:
-            self._complete(event.attempt, event.at_s)
+            self._complete(event.attempt)
 
     def _fail_transfer(self, event: on.TransferFailed) -> None:
         if event.attempt in self._downloads.stopping:
-            self._confirm_stop(event.attempt, event.at_s)
+            self._confirm_stop(event.attempt)
         elif self._downloads.at_work(event.attempt) is not None:
-            self._fail(event.attempt, event.error, event.at_s, can_retry=event.can_retry)
-            self._go_on(event.at_s)
+            self._fail(event.attempt, event.error, can_retry=event.can_retry)
 
-    def _confirm_stop(self, attempt: int, at_s: float) -> None:
+    def _confirm_stop(self, attempt: int) -> None:
         if attempt in self._downloads.stopping:
-            self._release(attempt, at_s)
-            self._go_on(at_s)
+            self._release(attempt)
 
-    def _release(self, attempt: int, at_s: float) -> None:
+    def _release(self, attempt: int) -> None:
         stop = self._downloads.stopping.pop(attempt)
         if stop.entry.status is DownloadStatus.CANCELLED:
-            self._finish_cancel(stop.entry, at_s, discards=stop.discards)
+            self._finish_cancel(stop.entry, discards=stop.discards)
 
     def _hold_up(self, event: on.TransferWaits) -> None:
         if (entry := self._downloads.at_work(event.attempt)) is not None:
@@ -533,27 +519,25 @@ class QueueMachine:
         # Everything is put in order before anything new starts: what starts then was not lost.
         lost = {*self._downloads.stopping, *self._downloads.active} if event.attempts is None else event.attempts
         for attempt in [attempt for attempt in self._downloads.stopping if attempt in lost]:
-            self._release(attempt, event.at_s)
+            self._release(attempt)
         for attempt, entry in list(self._downloads.active.items()):
             if entry.is_running and attempt in lost:
-                self._restart(attempt, entry, event.at_s)
-        self._go_on(event.at_s)
+                self._restart(attempt, entry)
 
-    def _restart(self, attempt: int, entry: Entry, at_s: float) -> None:
+    def _restart(self, attempt: int, entry: Entry) -> None:
         if entry.lose_engine():
             self._downloads.remove_active(attempt)
-            self._begin(entry, Cause.ENGINE_LOST, at_s)
+            self._begin(entry, Cause.ENGINE_LOST)
             return
         error = EngineLostError(
             f"The download process stopped four times without receiving data for {entry.plan.id}. "
             "Downloaded data is kept. Run %gguf retry to resume."
         )
-        self._fail(attempt, error, at_s, can_retry=True)
+        self._fail(attempt, error, can_retry=True)
 
     def _complete(
         self,
         attempt: int,
-        at_s: float,
         files: tuple[StoredFile, ...] | None = None,
         unregistered: GglibError | None = None,
         remark: str = "",
@@ -563,28 +547,26 @@ class QueueMachine:
         entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
         self._step(entry, Cause.REGISTERED)
-        entry.settle(at_s, unregistered, remark)
-        self._close(entry, announced.DownloadCompleted(entry.view(0)), at_s)
-        self._go_on(at_s)
+        entry.settle(self._at_s, unregistered, remark)
+        self._close(entry, announced.DownloadCompleted(entry.view(0)))
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
         entry = self._downloads.registering(event.attempt)
         if entry is not None and entry.plan.is_update:
             # It has not taken the old one's place, so it is not what was asked for yet.
-            self._fail(event.attempt, event.error, event.at_s, can_retry=True)
-            self._go_on(event.at_s)
+            self._fail(event.attempt, event.error, can_retry=True)
         else:
-            self._complete(event.attempt, event.at_s, unregistered=event.error)
+            self._complete(event.attempt, unregistered=event.error)
 
-    def _fail(self, attempt: int, error: GglibError, at_s: float, *, can_retry: bool) -> None:
+    def _fail(self, attempt: int, error: GglibError, *, can_retry: bool) -> None:
         entry = self._downloads.remove_active(attempt)
         self._step(entry, Cause.FAILED)
-        entry.fail(error, at_s, can_retry=can_retry)
-        self._close(entry, announced.DownloadFailed(entry.view(0)), at_s)
+        entry.fail(error, self._at_s, can_retry=can_retry)
+        self._close(entry, announced.DownloadFailed(entry.view(0)))
 
     # Steps -------------------------------------------------------------------------------------------------------
 
-    def _go_on(self, at_s: float) -> None:
+    def _go_on(self) -> None:
         """Starts what can start; says so when nothing is left to do.
 
         Whoever is told to stop frees nothing until the engine says that it did; but what only waited, as for its hour, is
@@ -592,11 +574,11 @@ class QueueMachine:
         """
         while self._is_processing and (entry := self._next_start()) is not None:
             self._downloads.remove_pending(entry)
-            self._run = self._run or Run(at_s)
-            self._begin(entry, Cause.STARTED, at_s)
+            self._run = self._run or Run(self._at_s)
+            self._begin(entry, Cause.STARTED)
         if self._is_processing and self._downloads.is_drained():
             self._is_processing, self._is_to_be_stored = False, True
-            self._summarize(at_s)
+            self._summarize()
 
     @property
     def _slots(self) -> int:
@@ -606,9 +588,9 @@ class QueueMachine:
         has_slot = self._downloads.slots_held(self._engine_count) < self._slots
         return self._downloads.next_ready() if has_slot and self._is_open else None
 
-    def _begin(self, entry: Entry, cause: Cause, at_s: float) -> None:
+    def _begin(self, entry: Entry, cause: Cause) -> None:
         self._last_attempt += 1
-        entry.start(at_s)
+        entry.start(self._at_s)
         self._downloads.add_active(self._last_attempt, entry)
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
         self._announce(announced.DownloadStarted(entry.plan.id, self._last_attempt))
@@ -618,22 +600,22 @@ class QueueMachine:
         if (attempt := self._downloads.withdraw(entry)) is not None:
             self._do(do.StopTransfer(attempt))
 
-    def _finish_cancel(self, entry: Entry, at_s: float, *, discards: bool) -> None:
+    def _finish_cancel(self, entry: Entry, *, discards: bool) -> None:
         if discards:
             self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
-        self._record(entry, announced.DownloadCancelled(entry.view(0)), at_s)
+        self._record(entry, announced.DownloadCancelled(entry.view(0)))
 
-    def _close(self, entry: Entry, event: announced.QueueEvent, at_s: float) -> None:
+    def _close(self, entry: Entry, event: announced.QueueEvent) -> None:
         self._downloads.add_ended(entry)
-        self._record(entry, event, at_s)
+        self._record(entry, event)
 
-    def _record(self, entry: Entry, event: announced.QueueEvent, at_s: float) -> None:
+    def _record(self, entry: Entry, event: announced.QueueEvent) -> None:
         if self._run is not None:
-            self._run.record(entry.view(0), at_s)
+            self._run.record(entry.view(0), self._at_s)
         self._announce(event)
 
-    def _summarize(self, at_s: float) -> None:
-        summary = self._run.summary(at_s) if self._run is not None else None
+    def _summarize(self) -> None:
+        summary = self._run.summary(self._at_s) if self._run is not None else None
         self._run = None
         if summary is not None:
             self._last_run = summary

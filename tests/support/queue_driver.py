@@ -32,7 +32,7 @@ class QueueDriver:
     def send(self, event):
         self.effects = []
         try:
-            self.effects = self.machine.handle(event)
+            self.effects = self.machine.handle(event, self.now_s)
         finally:
             self.machine.check_invariants()
         for effect in self.of(do.StartTransfer):
@@ -56,7 +56,7 @@ class QueueDriver:
         return number
 
     def resolve(self, request, plan, *, starts=True, joins=True):
-        return self.send(on.PlanResolved(request, plan, starts, joins, self.now_s))
+        return self.send(on.PlanResolved(request, plan, starts, joins))
 
     def drop(self, request):
         self.send(on.RequestDropped(request))
@@ -71,64 +71,64 @@ class QueueDriver:
             raise
 
     def cancel(self, text, *, discards=False):
-        self.send(on.CancelRequested(DownloadId.parse(text), discards, self.now_s))
+        self.send(on.CancelRequested(DownloadId.parse(text), discards))
 
     def cancel_all(self):
-        return self.send(on.AllCancelRequested(self.now_s))
+        return self.send(on.AllCancelRequested())
 
     def remove(self, text):
-        self.send(on.RemovalRequested(DownloadId.parse(text), self.now_s))
+        self.send(on.RemovalRequested(DownloadId.parse(text)))
 
     def move(self, text, position):
         return self.send(on.MoveRequested(DownloadId.parse(text), position))
 
     def pause(self, text):
-        self.send(on.PauseRequested(DownloadId.parse(text), self.now_s))
+        self.send(on.PauseRequested(DownloadId.parse(text)))
 
     def put_back(self, *texts):
-        return self.send(on.PutBackRequested(tuple(map(DownloadId.parse, texts)), self.now_s))
+        return self.send(on.PutBackRequested(tuple(map(DownloadId.parse, texts))))
 
     def pause_all(self):
-        self.send(on.AllPauseRequested(self.now_s))
+        self.send(on.AllPauseRequested())
 
     def resume_all(self):
-        self.send(on.AllResumeRequested(self.now_s))
+        self.send(on.AllResumeRequested())
 
     def resume(self, text):
-        self.send(on.ResumeRequested(DownloadId.parse(text), self.now_s))
+        self.send(on.ResumeRequested(DownloadId.parse(text)))
 
     def run_now(self, text):
-        self.send(on.RunRequested(DownloadId.parse(text), self.now_s))
+        self.send(on.RunRequested(DownloadId.parse(text)))
 
     def clear(self, status):
         self.send(on.EndedCleared(DownloadStatus(status)))
 
     def discard(self, text):
-        self.send(on.CancelRequested(DownloadId.parse(text), True, self.now_s))
+        self.send(on.CancelRequested(DownloadId.parse(text), True))
 
     def retry(self, text):
-        return self.send(on.RetryRequested(DownloadId.parse(text), self.now_s))
+        return self.send(on.RetryRequested(DownloadId.parse(text)))
 
     def clear_failed(self, text=None):
         failed = on.EndedCleared(DownloadStatus.FAILED)
         self.send(failed if text is None else on.FailureCleared(DownloadId.parse(text)))
 
     def run_at_once(self, number):
-        self.send(on.ConcurrencyChanged(number, self.now_s))
+        self.send(on.ConcurrencyChanged(number))
 
     def keep_hours(self, text, *, is_open):
         hours = None if text is None else DailyHours.parse(text)
-        self.send(on.DownloadHoursChanged(hours, is_open, self.now_s))
+        self.send(on.DownloadHoursChanged(hours, is_open))
 
     def turn(self, text, *, is_open):
-        self.send(on.HoursTurned(DailyHours.parse(text), is_open, self.now_s))
+        self.send(on.HoursTurned(DailyHours.parse(text), is_open))
 
     # Other kernels
 
     def restore(self, *stored, limits=None, starts=True):
         """Takes up what an earlier kernel left, of each file ten bytes on the disk."""
         downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
-        return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts, self.now_s))
+        return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts))
 
     def see(self, **owners):
         """Other kernels transfer these plans; by owner."""
@@ -149,25 +149,25 @@ class QueueDriver:
 
     def finish(self, which, **how):
         attempt = self._attempt(which)
-        self.send(on.TransferFinished(attempt, stored(self.plans[attempt], **how), self.now_s))
+        self.send(on.TransferFinished(attempt, stored(self.plans[attempt], **how)))
 
     def fail(self, which, error=TIMEOUT, *, can_retry=True):
-        self.send(on.TransferFailed(self._attempt(which), error, can_retry, self.now_s))
+        self.send(on.TransferFailed(self._attempt(which), error, can_retry))
 
     def stopped(self, which):
-        self.send(on.TransferStopped(self._attempt(which), self.now_s))
+        self.send(on.TransferStopped(self._attempt(which)))
 
     def lose_engine(self):
-        self.send(on.EngineLost(self.now_s))
+        self.send(on.EngineLost())
 
     def fall_silent(self, silent_s):
         return self.send(on.EngineFellSilent(silent_s))
 
     def registered(self, which):
-        self.send(on.ModelRegistered(self._attempt(which), self.now_s))
+        self.send(on.ModelRegistered(self._attempt(which)))
 
     def registration_failed(self, which, error=TIMEOUT):
-        self.send(on.RegistrationFailed(self._attempt(which), error, self.now_s))
+        self.send(on.RegistrationFailed(self._attempt(which), error))
 
     def complete(self, which):
         """The engine finishes and the catalog writes."""

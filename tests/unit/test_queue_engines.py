@@ -17,7 +17,7 @@ A, B, C, D = "owner/a:Q4", "owner/b:Q4", "owner/c:Q4", "owner/d:Q4"
 def queue():
     """Two engines of one slot each: A and B run, C and D wait."""
     queue = QueueDriver(max_concurrent=1)
-    queue.send(on.EnginesChanged(2, 1000.0))
+    queue.send(on.EnginesChanged(2))
     for text in (A, B, C, D):
         queue.queue(a_plan(text))
     return queue
@@ -28,7 +28,7 @@ def test_each_engine_has_slots_of_its_own(queue):
 
 
 def test_an_engine_more_takes_the_next_at_once(queue):
-    queue.send(on.EnginesChanged(3, 1001.0))
+    queue.send(on.EnginesChanged(3))
 
     assert queue.rows[2] == f"{C} downloading 0"
 
@@ -45,14 +45,14 @@ def test_run_now_makes_nobody_step_back_where_another_engine_has_a_slot(queue):
 
 
 def test_an_engine_less_ends_nothing_and_starts_nothing(queue):
-    queue.send(on.EnginesChanged(1, 1001.0))
+    queue.send(on.EnginesChanged(1))
     queue.complete(A)
 
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
 
 
 def test_without_any_engine_the_next_in_line_still_shows_what_it_waits_for(queue):
-    queue.send(on.EnginesChanged(0, 1001.0))
+    queue.send(on.EnginesChanged(0))
     queue.complete(A)
     queue.complete(B)
 
@@ -65,7 +65,7 @@ def test_without_any_engine_the_next_in_line_still_shows_what_it_waits_for(queue
 def test_of_a_lost_engine_only_its_own_attempts_start_again(queue):
     before = dict(queue.attempts)
 
-    queue.send(on.EngineLost(1001.0, frozenset({before[A]})))
+    queue.send(on.EngineLost(frozenset({before[A]})))
 
     assert queue.attempts[A] > before[A]
     assert queue.attempts[B] == before[B]
@@ -76,7 +76,7 @@ def test_a_stop_that_a_lost_engine_cannot_confirm_is_confirmed_by_the_loss(queue
     queue.cancel(A)
     attempt = queue.attempts[A]
 
-    queue.send(on.EngineLost(1001.0, frozenset({attempt})))
+    queue.send(on.EngineLost(frozenset({attempt})))
 
     assert attempt not in queue.machine.stopping
     assert queue.rows[1] == f"{C} downloading 0"
@@ -86,7 +86,7 @@ def test_a_stop_on_another_engine_is_still_waited_for(queue):
     queue.cancel(A)
     attempt = queue.attempts[A]
 
-    queue.send(on.EngineLost(1001.0, frozenset({queue.attempts[B]})))
+    queue.send(on.EngineLost(frozenset({queue.attempts[B]})))
 
     assert attempt in queue.machine.stopping
 
@@ -99,7 +99,7 @@ def test_silence_is_noted_at_those_it_concerns(queue):
 
 def test_a_download_for_every_host_holds_a_slot_of_each():
     queue = QueueDriver(max_concurrent=1)
-    queue.send(on.EnginesChanged(2, 1000.0))
+    queue.send(on.EnginesChanged(2))
 
     queue.queue(a_plan(A, everywhere=True))
     queue.queue(a_plan(B))
@@ -123,7 +123,7 @@ def test_a_row_says_on_which_host_it_runs(queue):
 
 def test_a_download_for_every_host_counts_the_bytes_of_all_copies():
     queue = QueueDriver()
-    queue.send(on.EnginesChanged(2, 1000.0))
+    queue.send(on.EnginesChanged(2))
     queue.queue(a_plan(A, everywhere=True))
 
     hosted(queue, A, HostProgress("gpu-1", 100, 100), HostProgress("gpu-2", 20, 100), downloaded=120)
@@ -141,7 +141,7 @@ def test_a_completed_download_names_the_hosts_that_have_it_and_its_paths_there()
     there = (HostFolder("gpu-1", "/data"),)
     moved = replace(file, target="/data/a.gguf")
 
-    queue.send(on.TransferFinished(queue.attempts[A], (moved,), 1001.0, there))
+    queue.send(on.TransferFinished(queue.attempts[A], (moved,), there))
     assert queue.of(do.RegisterModel)[0].hosts == there
     queue.registered(A)
 

@@ -146,9 +146,7 @@ def test_fewer_at_once_stop_nothing_and_start_nothing_until_there_is_room(queue)
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1"]
 
 
-@pytest.mark.parametrize(
-    "change", [on.ConcurrencyChanged(0, 0.0), on.QueueLimitChanged(0), on.BandwidthLimitChanged(0)]
-)
+@pytest.mark.parametrize("change", [on.ConcurrencyChanged(0), on.QueueLimitChanged(0), on.BandwidthLimitChanged(0)])
 def test_a_limit_of_nothing_is_refused_and_changes_nothing(queue, change):
     before = queue.snapshot
 

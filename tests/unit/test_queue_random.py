@@ -108,7 +108,7 @@ class QueueRules(RuleBasedStateMachine):
             self.resolve(self.last_request, plan, starts=starts, joins=False)
 
     def resolve(self, number, plan, starts, joins):
-        event = on.PlanResolved(number, plan, starts, joins, self.now_s)
+        event = on.PlanResolved(number, plan, starts, joins)
         found = self.play(event, lambda: self.model.resolve(number, plan, starts=starts, joins=joins))
         if found is not None:
             item, is_new = found
@@ -122,19 +122,19 @@ class QueueRules(RuleBasedStateMachine):
     def cancel(self, pick, discards):
         id_ = self.live_or_stray(pick)
         predict = self.model.discard if discards else self.model.cancel
-        self.play(on.CancelRequested(id_, discards, self.now_s), lambda: predict(id_))
+        self.play(on.CancelRequested(id_, discards), lambda: predict(id_))
 
     @precondition(lambda self: self.model.ended)
     @rule(pick=PICKS)
     def discard_what_ended(self, pick):
         id_ = self.one_of(self.model.ended, pick).plan.id
-        self.play(on.CancelRequested(id_, True, self.now_s), lambda: self.model.discard(id_))
+        self.play(on.CancelRequested(id_, True), lambda: self.model.discard(id_))
 
     @precondition(lambda self: self.model.ended)
     @rule(pick=PICKS)
     def put_back(self, pick):
         id_ = self.one_of(self.model.ended, pick).plan.id
-        items = self.play(on.PutBackRequested((id_,), self.now_s), lambda: self.model.put_back([id_]))
+        items = self.play(on.PutBackRequested((id_,)), lambda: self.model.put_back([id_]))
         assert self.reply == (None if items is None else tuple(map(self.model.position, items)))
 
     @precondition(lambda self: self.model.live())
@@ -142,29 +142,29 @@ class QueueRules(RuleBasedStateMachine):
     def cancel_all_and_put_all_back(self):
         ids = tuple(item.plan.id for item in self.model.live() if item.status != "registering")
         self.cancel_all()
-        self.play(on.PutBackRequested(ids, self.now_s), lambda: self.model.put_back(ids))
+        self.play(on.PutBackRequested(ids), lambda: self.model.put_back(ids))
 
     @precondition(lambda self: self.model.live() or self.model.requests)
     @rule()
     def pause_all(self):
-        self.play(on.AllPauseRequested(self.now_s), self.model.pause_all)
+        self.play(on.AllPauseRequested(), self.model.pause_all)
 
     @precondition(lambda self: self.model.pending)
     @rule()
     def resume_all(self):
-        self.play(on.AllResumeRequested(self.now_s), self.model.resume_all)
+        self.play(on.AllResumeRequested(), self.model.resume_all)
 
     @precondition(lambda self: len(self.model.live()) > 1)
     @rule()
     def cancel_all(self):
-        stopping = self.play(on.AllCancelRequested(self.now_s), self.model.cancel_all)
+        stopping = self.play(on.AllCancelRequested(), self.model.cancel_all)
         assert self.reply == stopping == self.machine.stopping
 
     @precondition(lambda self: self.model.live())
     @rule(pick=PICKS)
     def remove(self, pick):
         id_ = self.live_or_stray(pick)
-        self.play(on.RemovalRequested(id_, self.now_s), lambda: self.model.remove(id_))
+        self.play(on.RemovalRequested(id_), lambda: self.model.remove(id_))
 
     @precondition(lambda self: self.model.live())
     @rule(pick=PICKS, position=st.integers(-2, 7))
@@ -177,7 +177,7 @@ class QueueRules(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def pause(self, pick):
         id_ = self.live_or_stray(pick)
-        self.play(on.PauseRequested(id_, self.now_s), lambda: self.model.pause(id_))
+        self.play(on.PauseRequested(id_), lambda: self.model.pause(id_))
 
     @precondition(lambda self: self.model.live())
     @rule(pick=PICKS)
@@ -185,7 +185,7 @@ class QueueRules(RuleBasedStateMachine):
         self.resume(self.live_or_stray(pick))
 
     def resume(self, id_):
-        self.play(on.ResumeRequested(id_, self.now_s), lambda: self.model.resume(id_))
+        self.play(on.ResumeRequested(id_), lambda: self.model.resume(id_))
 
     @precondition(lambda self: self.model.pending)
     @rule(pick=PICKS)
@@ -193,7 +193,7 @@ class QueueRules(RuleBasedStateMachine):
         self.run_now(self.waiting_or_other(pick))
 
     def run_now(self, id_):
-        return self.play(on.RunRequested(id_, self.now_s), lambda: self.model.run_now(id_))
+        return self.play(on.RunRequested(id_), lambda: self.model.run_now(id_))
 
     @precondition(lambda self: self.model.pending)
     @rule(pick=PICKS)
@@ -221,7 +221,7 @@ class QueueRules(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def retry(self, pick):
         id_ = self.failed_or_other(pick)
-        item = self.play(on.RetryRequested(id_, self.now_s), lambda: self.model.retry(id_))
+        item = self.play(on.RetryRequested(id_), lambda: self.model.retry(id_))
         assert self.reply == (None if item is None else self.model.position(item))
 
     @precondition(lambda self: self.model.failures())
@@ -244,20 +244,18 @@ class QueueRules(RuleBasedStateMachine):
 
     @rule(max_concurrent=st.integers(1, 3))
     def change_concurrency(self, max_concurrent):
-        change = on.ConcurrencyChanged(max_concurrent, self.now_s)
+        change = on.ConcurrencyChanged(max_concurrent)
         self.play(change, lambda: setattr(self.model, "max_concurrent", max_concurrent))
 
     @rule(is_open=st.booleans())
     def keep_hours(self, is_open):
-        change = on.DownloadHoursChanged(NIGHT, is_open, self.now_s)
+        change = on.DownloadHoursChanged(NIGHT, is_open)
         self.play(change, lambda: self.model.turn(is_open=is_open))
 
     @rule(hours=st.sampled_from([NIGHT, DailyHours.parse("12-13")]), is_open=st.booleans())
     def turn_of_the_clock(self, hours, is_open):
         holds = self.machine.snapshot().download_hours == hours
-        self.play(
-            on.HoursTurned(hours, is_open, self.now_s), lambda: self.model.turn(is_open=is_open) if holds else None
-        )
+        self.play(on.HoursTurned(hours, is_open), lambda: self.model.turn(is_open=is_open) if holds else None)
 
     # Other kernels -------------------------------------------------------------------------------------------
 
@@ -273,7 +271,7 @@ class QueueRules(RuleBasedStateMachine):
         # What ran comes first, as whoever stored it has it; what failed or rests did not run.
         ordered = sorted(downloads, key=lambda one: (one[1] == "failed", not one[2]))
         left = [(plan, status, was_active and status == "queued") for plan, status, was_active in ordered]
-        event = on.DownloadsRestored(tuple(map(a_restored, left)), StoredLimits(max_size=limit), starts, self.now_s)
+        event = on.DownloadsRestored(tuple(map(a_restored, left)), StoredLimits(max_size=limit), starts)
         outcomes = self.play(event, lambda: self.restored(left, starts, limit))
         assert self.reply == Adoption(**outcomes)
 
@@ -304,27 +302,27 @@ class QueueRules(RuleBasedStateMachine):
         attempt = self.one_of(self.engine.running, pick)
         files = stored(self.engine.running[attempt])
         self.engine.answer(attempt)
-        self.play(on.TransferFinished(attempt, files, self.now_s), lambda: self.model.finish(attempt))
+        self.play(on.TransferFinished(attempt, files), lambda: self.model.finish(attempt))
 
     @precondition(lambda self: self.engine.running)
     @rule(pick=PICKS, can_retry=st.booleans())
     def fail(self, pick, can_retry):
         attempt = self.one_of(self.engine.running, pick)
         self.engine.answer(attempt)
-        self.play(on.TransferFailed(attempt, ERROR, can_retry, self.now_s), lambda: self.model.fail(attempt))
+        self.play(on.TransferFailed(attempt, ERROR, can_retry), lambda: self.model.fail(attempt))
 
     @precondition(lambda self: self.engine.told_to_stop)
     @rule(pick=PICKS)
     def stop(self, pick):
         attempt = self.one_of(sorted(self.engine.told_to_stop), pick)
         self.engine.answer(attempt)
-        self.play(on.TransferStopped(attempt, self.now_s), lambda: self.model.stop(attempt))
+        self.play(on.TransferStopped(attempt), lambda: self.model.stop(attempt))
 
     @precondition(lambda self: self.engine.running)
     @rule()
     def lose_engine(self):
         self.engine.die()
-        self.play(on.EngineLost(self.now_s), self.model.lose_engine)
+        self.play(on.EngineLost(), self.model.lose_engine)
 
     @precondition(lambda self: self.engine.running)
     @rule(picks=st.sets(PICKS, min_size=1, max_size=3))
@@ -332,11 +330,11 @@ class QueueRules(RuleBasedStateMachine):
         lost = frozenset(self.one_of(self.engine.running, pick) for pick in picks)
         for attempt in lost:
             self.engine.answer(attempt)
-        self.play(on.EngineLost(self.now_s, lost), lambda: self.model.lose_engine(lost))
+        self.play(on.EngineLost(lost), lambda: self.model.lose_engine(lost))
 
     @rule(count=st.integers(0, 3))
     def change_engines(self, count):
-        event = on.EnginesChanged(count, self.now_s)
+        event = on.EnginesChanged(count)
         self.most_engines = max(self.most_engines, count)
         self.play(event, lambda: setattr(self.model, "engine_count", max(1, count)))
 
@@ -351,14 +349,14 @@ class QueueRules(RuleBasedStateMachine):
     def register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.ModelRegistered(attempt, self.now_s), lambda: self.model.register(attempt))
+        self.play(on.ModelRegistered(attempt), lambda: self.model.register(attempt))
 
     @precondition(lambda self: self.registering)
     @rule(pick=PICKS)
     def fail_to_register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.RegistrationFailed(attempt, ERROR, self.now_s), lambda: self.model.register(attempt))
+        self.play(on.RegistrationFailed(attempt, ERROR), lambda: self.model.register(attempt))
 
     @precondition(lambda self: self.engine.answered)
     @rule(pick=PICKS, which=st.integers(0, 4))
@@ -367,9 +365,9 @@ class QueueRules(RuleBasedStateMachine):
         plan = self.engine.answered[attempt]
         reports = (
             self.sample(attempt, plan, 7, is_finalizing=True, kind=None),
-            on.TransferFinished(attempt, stored(plan), self.now_s),
-            on.TransferFailed(attempt, ERROR, True, self.now_s),
-            on.TransferStopped(attempt, self.now_s),
+            on.TransferFinished(attempt, stored(plan)),
+            on.TransferFailed(attempt, ERROR, True),
+            on.TransferStopped(attempt),
             on.TransferWaits(attempt, "waiting"),
         )
         self.play_stale(reports[which])
@@ -377,8 +375,8 @@ class QueueRules(RuleBasedStateMachine):
     @rule(attempt=PICKS, is_failure=st.booleans())
     def report_of_a_row_that_nobody_writes(self, attempt, is_failure):
         if attempt not in self.registering:
-            failure = on.RegistrationFailed(attempt, ERROR, self.now_s)
-            self.play_stale(failure if is_failure else on.ModelRegistered(attempt, self.now_s))
+            failure = on.RegistrationFailed(attempt, ERROR)
+            self.play_stale(failure if is_failure else on.ModelRegistered(attempt))
 
     # Witnesses -----------------------------------------------------------------------------------------------
 
@@ -392,10 +390,10 @@ class QueueRules(RuleBasedStateMachine):
             predicted = predict()
         except RefusedError as refused:
             with pytest.raises(refused.kind):
-                self.machine.handle(event)
+                self.machine.handle(event, self.now_s)
             assert self.machine.snapshot() == before
             return None
-        self.effects = self.machine.handle(event)
+        self.effects = self.machine.handle(event, self.now_s)
         self.reply = next((effect.value for effect in self.of(do.Reply)), None)
         self.model.settle()
         # Nothing that has to outlive the process changes without somebody being told to write it down.
@@ -407,7 +405,7 @@ class QueueRules(RuleBasedStateMachine):
 
     def play_stale(self, event):
         before = self.machine.snapshot()
-        assert self.machine.handle(event) == []
+        assert self.machine.handle(event, self.now_s) == []
         after = self.machine.snapshot()
         assert all(new is old for new, old in zip(after.items, before.items, strict=True))
 

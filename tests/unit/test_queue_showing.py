@@ -115,7 +115,7 @@ def test_a_file_of_unknown_size_is_as_large_as_what_arrived():
     queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
     queue.progress(C, 70)
 
-    queue.send(on.TransferFinished(1, (replace(stored(a_plan(C, a_file("c.gguf")))[0], size_bytes=77),), 1000.0))
+    queue.send(on.TransferFinished(1, (replace(stored(a_plan(C, a_file("c.gguf")))[0], size_bytes=77),)))
 
     assert queue.item(C).downloaded_bytes == 77
 

@@ -137,4 +137,4 @@ def test_an_empty_machine_is_drained():
 
 def test_an_event_that_nobody_declared_is_a_bug_and_not_ignored():
     with pytest.raises(AssertionError, match="unreachable"):
-        QueueMachine().handle("something happened")
+        QueueMachine().handle("something happened", 1.0)
