@@ -29,7 +29,7 @@ from gglib_nb.engine.reports import (
     TransferWaits,
 )
 from gglib_nb.errors import EngineLostError, GglibError, InvalidConfigError, ManagerClosedError, from_wire
-from gglib_nb.manager.thread_pool import CLOSED, fail, succeed
+from gglib_nb.manager.calls import CLOSED, fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig

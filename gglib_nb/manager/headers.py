@@ -23,7 +23,7 @@ from gglib_nb.domain.places import target_path
 from gglib_nb.domain.variants import Variant
 from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
 from gglib_nb.errors import GgufError, HubError, InvalidConfigError, RequestError, TransferError
-from gglib_nb.manager.thread_pool import DaemonThreadPool
+from gglib_nb.manager.calls import DaemonThreadPool
 
 ModelWords = tuple[str, ...]
 """What the variants of one model have in common: the words of their folders and names without the label."""

@@ -24,7 +24,7 @@ from gglib_nb.manager.advice import pointing_to_children
 from gglib_nb.manager.calls import Calls, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.parts import Operations, operation
-from gglib_nb.manager.progress_watch import Progress, shown
+from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
 from gglib_nb.manager.updating import refuse_other_version
 from gglib_nb.queue import events as on

@@ -19,7 +19,7 @@ from gglib_nb.domain.units import size
 from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.access_watch import AccessWatch
-from gglib_nb.manager.calls import Calls, public_error, settled
+from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.machine import ram_bytes
@@ -27,7 +27,6 @@ from gglib_nb.manager.model_files import refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.stores import Stores
-from gglib_nb.manager.thread_pool import DaemonThreadPool
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress
-from gglib_nb.manager.progress_words import is_moving, name_of, parts_of, parts_of_file
+from gglib_nb.manager.progress import is_moving, name_of, parts_of, parts_of_file
 
 _MOST_FILES: Final = 8
 _NARROWEST_BAR: Final = 12

@@ -33,8 +33,7 @@ from gglib_nb.errors import (
     ManagerClosedError,
     NotInQueueError,
 )
-from gglib_nb.manager.calls import refuse_to_wait
-from gglib_nb.manager.thread_pool import CLOSED, FORKED, fail, succeed
+from gglib_nb.manager.calls import CLOSED, FORKED, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine

@@ -14,7 +14,7 @@ from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import default_manager
 from gglib_nb.manager.calls import public_error
-from gglib_nb.manager.progress_watch import use_views
+from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import host
 from gglib_nb.settings import SET_HERE
 

@@ -24,7 +24,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager import streams
-from gglib_nb.manager.progress_watch import use_views
+from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import completion, host
 from gglib_nb.notebook.completer import LineCompleter
 from gglib_nb.notebook.profile import Gglib

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from gglib_nb.manager.progress_log import ProgressLog
-from gglib_nb.manager.progress_words import name_of, parts_of_file, said_briefly
+from gglib_nb.manager.progress import ProgressLog, name_of, parts_of_file, said_briefly
 from tests.support.snapshots import completed, download, shard
 
 GB = 1_000_000_000

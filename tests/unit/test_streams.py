@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from gglib_nb.manager import streams
-from gglib_nb.manager.progress_log import LineWriter
-from gglib_nb.manager.progress_watch import view_for
+from gglib_nb.manager.progress import LineWriter, view_for
 from gglib_nb.notebook import tables, text
 from tests.support.snapshots import GB, download, snapshot
 
