@@ -120,6 +120,7 @@ class DeadlineReader(io.RawIOBase):
         self.deadline_s = deadline_s
         self.has_ended = False
         self._stream = stream
+        self._recv_into = stream.recv_into
 
     @override
     def readable(self) -> bool:
@@ -131,7 +132,7 @@ class DeadlineReader(io.RawIOBase):
         """Read at least one byte; 0 at the end."""
         if self.deadline_s is not None:
             _limit(self._stream, self.deadline_s)
-        count = self._stream.recv_into(buffer)
+        count = self._recv_into(buffer)
         self.has_ended = count == 0
         return count
 

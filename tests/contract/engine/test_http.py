@@ -2,7 +2,9 @@
 
 import gzip
 import itertools
+import selectors
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -26,7 +28,8 @@ from gglib_nb.engine.http import (
 )
 from gglib_nb.engine.resolve import FileAddress, Remote, resolve
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.errors import HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
+from gglib_nb.errors import GglibError, HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
+from tests.support.certificates import Company
 from tests.support.odd_server import OddServer, Serve, answering, response
 
 DIGEST = "0123456789abcdef" * 4
@@ -625,3 +628,75 @@ def test_an_answer_that_is_cut_anywhere_is_a_failed_exchange(serving, connect) -
         with suppress(LineError):
             assert read_all(connection.request(made[0].url)) == b"abcdefgh"
         connection.close()
+
+
+def _tunnel(company: Company) -> Serve:
+    """A proxy that itself is reached over TLS: one CONNECT, then whatever comes."""
+
+    def serve(plain: socket.socket) -> None:
+        with company.server().wrap_socket(plain, server_side=True) as connection:
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(65536)
+            host, _, port = head.split()[1].decode().rpartition(":")
+            with socket.create_connection((host, int(port))) as target:
+                connection.sendall(b"HTTP/1.1 200 Connection established\r\nX: y\r\n\r\n")
+                _relay(connection, target)
+
+    return serve
+
+
+def _relay(connection: ssl.SSLSocket, target: socket.socket) -> None:
+    """Both ways on one thread, since a TLS socket must not be read and written by two."""
+    with selectors.DefaultSelector() as waiting, suppress(OSError):
+        waiting.register(connection, selectors.EVENT_READ)
+        waiting.register(target, selectors.EVENT_READ)
+        while True:
+            ready = [key.fileobj for key, _ in waiting.select(10)]
+            for one, other in ((connection, target), (target, connection)):
+                if one in ready or (one is connection and connection.pending()):
+                    data = one.recv(65536)
+                    if not data:
+                        return
+                    other.sendall(data)
+
+
+def test_a_file_comes_over_tls_through_a_proxy_that_is_reached_over_tls(
+    serving, connect, monkeypatch, tmp_path
+) -> None:
+    company = Company(tmp_path)
+    body = bytes(range(256)) * 4_000
+    made: list[OddServer] = []
+
+    def serve(plain: socket.socket) -> None:
+        with company.server().wrap_socket(plain, server_side=True) as connection:
+            answering(made, ranged(0, 4, 10, b"abcd"), response(body=body))(connection)
+
+    made.append(serving(serve))
+    proxy = serving(_tunnel(company))
+    monkeypatch.setenv("SSL_CERT_FILE", str(company.bundle))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http:", "https:"))
+    connection = connect(timeouts=Timeouts(connect_s=5, answer_s=5))
+    url = made[0].url.replace("http:", "https:")
+
+    assert read_all(connection.request(url, 0, 4, 10)) == b"abcd"
+    assert read_all(connection.request(url)) == body
+    assert (made[0].connections, proxy.connections) == (1, 1)
+
+
+def test_a_certificate_behind_a_proxy_that_is_reached_over_tls_is_checked(
+    serving, connect, monkeypatch, tmp_path
+) -> None:
+    (tmp_path / "other").mkdir()
+    company, other = Company(tmp_path), Company(tmp_path / "other")
+
+    def serve(plain: socket.socket) -> None:
+        with suppress(ssl.SSLError), other.server().wrap_socket(plain, server_side=True) as connection:
+            connection.recv(1)
+
+    server, proxy = serving(serve), serving(_tunnel(company))
+    monkeypatch.setenv("SSL_CERT_FILE", str(company.bundle))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("http:", "https:"))
+
+    with pytest.raises(GglibError, match="is not trusted"):
+        connect(timeouts=Timeouts(connect_s=5, answer_s=5)).request(server.url.replace("http:", "https:"))
