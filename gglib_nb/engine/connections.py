@@ -491,10 +491,9 @@ class Connections:
         return bool(self.busy) and now_s - self.moved_s < FLOWING_LATELY_S
 
     def refused(self, now_s: float) -> None:
-        """A server wants fewer connections."""
-        flowing = sum(now_s - one.moved_s < FLOWING_LATELY_S and one.has_begun for one in self.busy)
-        if flowing:
-            self._adaptation.refused(now_s, flowing)
+        """A server wants fewer connections: as many as it has not refused, also those that have received nothing yet."""
+        if self.busy:
+            self._adaptation.refused(now_s, len(self.busy))
 
     def note_stall(self, now_s: float) -> None:
         """A connection received nothing for too long: on a line that is thin for all of them, continue with fewer."""

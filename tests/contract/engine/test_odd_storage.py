@@ -38,20 +38,21 @@ def resolves(hub: DemoHub) -> int:
 
 
 @pytest.mark.parametrize("status", [403, 429, 503, None], ids=["403", "429", "503", "hang-up"])
-@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@pytest.mark.parametrize("most", [2, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 3, 4))])
 def test_a_limit_of_connections_is_kept_to(hub: DemoHub, engine: LocalEngine, most: int, status: int | None) -> None:
-    hub.set_speed(per_connection=8_000_000)
+    hub.set_speed(per_connection=4_000_000)
     limit = ConnectionLimit(hub, most, status)
     hub.faults.add(limit, origin="cdn", times=None)
     began_s = time.monotonic()
 
     end = engine.fetch(REPO, NAME)
 
-    ideal_s = SIZE / most / 8_000_000
+    ideal_s = SIZE / most / 4_000_000
     assert end.files[0].is_verified
     assert resolves(hub) <= 2
     assert limit.refusals <= 20
-    assert time.monotonic() - began_s < ideal_s * 1.5 + 1.5  # what a machine under load takes longer
+    # Less than one connection fewer would take, and about the start for a machine under load.
+    assert time.monotonic() - began_s < ideal_s * 1.4 + 1
 
 
 @pytest.mark.parametrize("status", [403, 404])
