@@ -107,7 +107,7 @@ def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_mi
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).to_have_attribute("aria-valuenow", re.compile("^[2-9][0-9]$"))
     expect(row_of(page, "demo/tiny-llama-GGUF:Q8_0")).to_have_attribute("data-status", "paused")
-    told = "Took up 2 downloads of an earlier kernel: 1 goes on, 1 is paused."
+    told = "Resumed 2 downloads from a previous kernel: 1 running, 1 paused."
     assert told in said
     expect(panel_of(page).locator(".gglib-notices")).to_contain_text(told)
     button_of(page, "demo/tiny-llama-GGUF:Q8_0", "Remove").click()
@@ -214,7 +214,7 @@ def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(open
     first.restart_kernel()
 
     expect(panel_of(second)).to_contain_text(
-        re.compile("Run the cell again|in the next kernel"), timeout=NOTICED_WITHIN_MS
+        re.compile("run the cell again|in the next kernel"), timeout=NOTICED_WITHIN_MS
     )
     expect(row_of(second, MODEL).locator(".gglib-facts")).to_have_text(re.compile(r"^[\d.]+ MB of 58.9 MB$"))
     expect(panel_of(second).locator(".gglib-pace")).to_have_text("")

@@ -172,7 +172,7 @@ function drawnRow(app, list, row, at, isOpen) {
   const isStopped = list === "active" && !app.isLive;
   const fields = (/** @type {Action} */ { id }) => ({ action: id, id: row.id });
   const buttons = (/** @type {boolean} */ isOfFiles) =>
-    (row.actions ?? [])
+    (isStopped ? [] : (row.actions ?? []))
       .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
       .map((action) => actionButton(app, at, action, () => fields(action)));
   const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at);
