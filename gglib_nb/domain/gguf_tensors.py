@@ -87,7 +87,7 @@ def placed(infos: Sequence[TensorInfo], data_start: int, size_bytes: int) -> tup
     held = sorted((info for info in infos if info.parameters), key=lambda info: info.offset)
     starts = [data_start + info.offset for info in held]
     if len(set(starts)) < len(starts):
-        raise GgufError("The GGUF header is broken: two tensors are at one place. Download the file again.")
+        raise GgufError("The GGUF header is broken: two tensors overlap. Download the file again.")
     if starts and starts[-1] >= size_bytes:
         raise GgufError("The GGUF header is broken: a tensor is beyond the file's end. Download the file again.")
     ends = [*starts[1:], size_bytes][: len(starts)]
