@@ -246,4 +246,4 @@ def test_a_network_that_stays_away_for_too_long_fails_the_download(hub, tmp_path
     engine.close()
 
     assert isinstance(error, NetworkError)
-    assert "There has been no network since" in str(error)
+    assert "No network since" in str(error)
