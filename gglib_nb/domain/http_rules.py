@@ -8,12 +8,13 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from gglib_nb.domain.values import Value
 
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
@@ -78,8 +79,7 @@ def size_in(text: str | None) -> int | None:
     return size if size <= LARGEST_SIZE else None
 
 
-@dataclass(frozen=True, slots=True)
-class ContentRange:
+class ContentRange(Value, frozen=True):
     """What `Content-Range` states.
 
     Attributes:

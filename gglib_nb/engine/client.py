@@ -16,11 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import redacted, without_tokens
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, Configure, StopCheck, StopTransfer, decode_event, encode
 from gglib_nb.engine.reports import (
     EngineCommand,
@@ -67,8 +67,7 @@ _LOG_TAIL_BYTES: Final = 4096
 _log: Final = logging.getLogger("gglib_nb")
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(Value, frozen=True):
     command: Command | None
     life: int
 

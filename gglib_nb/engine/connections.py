@@ -10,9 +10,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from gglib_nb.domain.http_rules import Origin, origin_of
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.file import Request
 from gglib_nb.engine.http import Answer, Connection, LineError, Session
@@ -47,7 +48,7 @@ _FLOWING_S: Final = 0.3
 FLOWING_LATELY_S: Final = 1.0
 
 
-class RequestEnded(NamedTuple):
+class RequestEnded(Value, frozen=True):
     """Event: a worker is done with a request.
 
     Attributes:

@@ -15,9 +15,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from gglib_nb.domain import units
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 from gglib_nb.system import (
     allocated_bytes,
@@ -294,7 +295,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     )
 
 
-class Reservation(NamedTuple):
+class Reservation(Value, frozen=True):
     """One file that will be written.
 
     Attributes:

@@ -15,7 +15,6 @@ import threading
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -35,6 +34,7 @@ from gglib_nb.domain.http_rules import (
 )
 from gglib_nb.domain.hub_answers import certificate_refusal, proxy_refusal
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
 from gglib_nb.network.proxies import Proxies, Proxy, is_final
@@ -143,8 +143,7 @@ class WrongAnswerError(ExchangeError):
     """The answer is neither the file nor a refusal that means something."""
 
 
-@dataclass(frozen=True, slots=True)
-class AskedRange:
+class AskedRange(Value, frozen=True):
     """What a request asks for, in bytes of the remote file.
 
     Attributes:

@@ -23,13 +23,13 @@ another format, or one that cannot be read, means that no byte of the partial fi
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import msgspec
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import create_beside, read_small, sync_data, syncer_of, write_all
 from gglib_nb.engine.pieces import COPIED, COPIED_SYNCED, Pieces, RangeSet, Run, decode_runs, encode_runs
 from gglib_nb.system import boot_id
@@ -95,8 +95,7 @@ class Record(msgspec.Struct, frozen=True):
     verified: Verified | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JournalState:
+class JournalState(Value, frozen=True):
     """What a journal tells a process of this boot.
 
     Attributes:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.file_names import FileName, parse_path
@@ -51,7 +51,7 @@ class StoppedError(Exception):
     """The transfer was stopped meanwhile."""
 
 
-class CheckResult(NamedTuple):
+class CheckResult(Value, frozen=True):
     """What was found.
 
     Attributes:

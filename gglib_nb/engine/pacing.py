@@ -6,8 +6,9 @@ edges of very different speed, so the fast ones are kept and the slow ones repla
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.pieces import MIB, PIECE_BYTES
 
 FEWEST_CONNECTIONS: Final = 4
@@ -119,7 +120,7 @@ _BUDGET_PER_SECOND: Final = 0.5
 _PROBE_S: Final = 4.0
 
 
-class Speed(NamedTuple):
+class Speed(Value, frozen=True):
     """How fast one connection is.
 
     Attributes:
@@ -213,7 +214,7 @@ def window_bytes(connections: int) -> int:
     return max(_SMALLEST_WINDOW_BYTES, connections * _WINDOW_PIECES * PIECE_BYTES)
 
 
-class Running(NamedTuple):
+class Running(Value, frozen=True):
     """A request under way.
 
     Attributes:

@@ -4,8 +4,9 @@ Reads the state of the files and changes nothing.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.file import DownloadFile, Part, Stage
 from gglib_nb.engine.http import SilentError
 from gglib_nb.engine.protocol import FileProgress, NoticeKind, Progress
@@ -15,7 +16,7 @@ from gglib_nb.engine.retry import Outage
 _SILENT_S: Final = 2.0
 
 
-class Line(NamedTuple):
+class Line(Value, frozen=True):
     """How the line is.
 
     Attributes:
@@ -31,7 +32,7 @@ class Line(NamedTuple):
     outage: Outage | None
 
 
-class Notice(NamedTuple):
+class Notice(Value, frozen=True):
     """What is happening.
 
     Attributes:
@@ -47,10 +48,26 @@ class Notice(NamedTuple):
     is_finalizing: bool = False
 
 
-def progress_of(attempt: int, files: Sequence[DownloadFile], reports: Sequence[FileProgress], line: Line) -> Progress:
-    """The whole of it; `reports` has one entry for each file of the command."""
-    notice = notice_of(files, line)
-    reused = [file.reused for file in files]
+class Rest(Value, frozen=True):
+    """What there is to say of the files that are not open: those that are pending, and those that are done.
+
+    Attributes:
+        has_pending: Some are pending.
+        is_linked: One was linked from elsewhere on this machine.
+        reused: How many bytes of those that are done were copied from files of this machine, and their names.
+    """
+
+    has_pending: bool
+    is_linked: bool
+    reused: tuple[int, tuple[str, ...]]
+
+
+def progress_of(
+    attempt: int, open_files: Sequence[DownloadFile], rest: Rest, reports: Sequence[FileProgress], line: Line
+) -> Progress:
+    """The whole of it; `reports` has one entry for each file of the command. Files that are not open cost nothing here."""
+    notice = notice_of(open_files, rest, line)
+    reused = [rest.reused, *(file.reused for file in open_files)]
     return Progress(
         attempt=attempt,
         sampled_s=line.now_s,
@@ -65,14 +82,11 @@ def progress_of(attempt: int, files: Sequence[DownloadFile], reports: Sequence[F
     )
 
 
-def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
-    """The notice of a transfer of these files."""
-    unfinished = [file for file in files if file.stage is not Stage.DONE]
-    if not unfinished and any(file.is_linked for file in files):
+def notice_of(unfinished: Sequence[DownloadFile], rest: Rest, line: Line) -> Notice:
+    """The notice of a transfer with these open files."""
+    if not unfinished and not rest.has_pending and rest.is_linked:
         return Notice("linked", is_finalizing=True)
-    if all(
-        file.stage is Stage.FINALIZING or (file.stage is Stage.FETCHING and file.has_all_bytes) for file in unfinished
-    ):
+    if not rest.has_pending and all(_has_all_bytes(file) for file in unfinished):
         is_hashing = any(file.stage is Stage.FETCHING for file in unfinished)
         return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)
     checks = [file.check for file in unfinished if file.stage is Stage.CHECKING and file.check is not None]
@@ -89,6 +103,10 @@ def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
     if any(check.hashed_bytes is not None for check in checks):
         return Notice("verifying")
     return _of_reuse(unfinished) or Notice("connecting")
+
+
+def _has_all_bytes(file: DownloadFile) -> bool:
+    return file.stage is Stage.FINALIZING or (file.stage is Stage.FETCHING and file.has_all_bytes)
 
 
 def _of_reuse(files: Sequence[DownloadFile]) -> Notice | None:

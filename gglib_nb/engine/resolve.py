@@ -10,7 +10,7 @@ decides on another.
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from gglib_nb.domain.http_rules import (
     web_address,
 )
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import BusyError, Session, WrongAnswerError, host_text
 from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 
@@ -37,8 +38,7 @@ _HOP_LIMIT: Final = 6
 _THE_HUB: Final = "https://huggingface.co"
 
 
-@dataclass(frozen=True, slots=True)
-class Remote:
+class Remote(Value, frozen=True):
     """Where a file's bytes are and what is known of them.
 
     Attributes:
@@ -57,8 +57,7 @@ class Remote:
     has_guessed_sha256: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FileAddress:
+class FileAddress(Value, frozen=True):
     """Names a file of a repository at a commit on a hub."""
 
     endpoint: str

@@ -9,11 +9,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import (
     BusyError,
     ExchangeError,
@@ -235,8 +235,7 @@ _FIRST_INTERVAL_S: Final = 1.0
 _LONGEST_INTERVAL_S: Final = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Outage:
+class Outage(Value, frozen=True):
     """The network is gone.
 
     Attributes:

@@ -13,9 +13,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
@@ -81,7 +80,7 @@ def repository_folder(target: Path, repo_id: str) -> Path | None:
     return next((folder for folder in target.parents if folder.parts[-2:] == names), None)
 
 
-class DonorSearch(NamedTuple):
+class DonorSearch(Value, frozen=True):
     """Which files may give tensors to one that is fetched.
 
     Attributes:
@@ -176,16 +175,14 @@ _COUNTS_END: Final = 24
 _FEWEST_PAIRS_OF_A_MODEL: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Value, frozen=True):
     """These bytes of the wanted file have to come before the next step."""
 
     ranges: tuple[Range, ...]
     then: "Step"
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(Value, frozen=True):
     """This is what can be copied, and from where."""
 
     copies: tuple[Copy, ...] = ()
@@ -334,7 +331,7 @@ _FAR_BEHIND_BYTES: Final = 96 * MIB
 _LOOK_S: Final = 0.01
 
 
-class CopyEnded(NamedTuple):
+class CopyEnded(Value, frozen=True):
     """Event: the copying is over.
 
     Attributes:

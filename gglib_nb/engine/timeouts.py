@@ -3,8 +3,9 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Self
+
+from gglib_nb.domain.values import Value
 
 TIMEOUTS_VARIABLE: Final = "GGLIB_ENGINE_TIMEOUTS"
 """Other numbers for an engine process, as a JSON object of the fields below, for tests."""
@@ -12,8 +13,7 @@ TIMEOUTS_VARIABLE: Final = "GGLIB_ENGINE_TIMEOUTS"
 _HUB_VARIABLE: Final = "HF_HUB_DOWNLOAD_TIMEOUT"  # huggingface_hub's: seconds without a byte
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Value, frozen=True):
     """The limits of waiting and trying.
 
     Attributes:

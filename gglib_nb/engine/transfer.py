@@ -13,14 +13,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, assert_never
+from typing import Any, Final, Protocol, assert_never
+
+from msgspec import Struct
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Connections, Pool, RequestEnded
 from gglib_nb.engine.disk import DiskSpace, Reservation, disk_full, lease_path, room, storage_error
 from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
@@ -39,7 +42,7 @@ from gglib_nb.engine.local import (
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS, choose_split, request_bytes
 from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.pieces import MIB, RangeSet
-from gglib_nb.engine.progress import Line, progress_of
+from gglib_nb.engine.progress import Line, Rest, progress_of
 from gglib_nb.engine.protocol import (
     Event as Report,
 )
@@ -98,8 +101,7 @@ class Outbox(Protocol):
         """Send it, without waiting."""
 
 
-@dataclass
-class Shared:
+class Shared(Struct):
     """What all transfers of an engine share. Each part is safe to use from any thread; the command loop alone sets fields.
 
     Attributes:
@@ -120,31 +122,31 @@ class Shared:
     connectivity: Connectivity
     network_wait_s: float
     timeouts: Timeouts
-    reuse_limits: ReuseLimits = field(default_factory=ReuseLimits)
+    reuse_limits: ReuseLimits = ReuseLimits()
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 
-class Tick(NamedTuple):
+class Tick(Value, frozen=True):
     """A tenth of a second has passed."""
 
 
-class Checked(NamedTuple):
+class Checked(Value, frozen=True):
     """A file was looked at: it is there, or its lease is ours."""
 
     file: DownloadFile
     result: CheckResult
 
 
-class Opened(NamedTuple):
+class Opened(Value, frozen=True):
     """A partial file is open; None: the lease was lost before."""
 
     file: DownloadFile
     opened: PartialFile | None
 
 
-class Resolved(NamedTuple):
+class Resolved(Value, frozen=True):
     """The hub has answered where a part is, or has not."""
 
     file: DownloadFile
@@ -152,7 +154,7 @@ class Resolved(NamedTuple):
     answer: Remote | ExchangeError
 
 
-class Compared(NamedTuple):
+class Compared(Value, frozen=True):
     """A step of a comparison is done."""
 
     file: DownloadFile
@@ -160,7 +162,7 @@ class Compared(NamedTuple):
     outcome: Asked | Decided
 
 
-class Synced(NamedTuple):
+class Synced(Value, frozen=True):
     """These bytes have reached the disk."""
 
     file: DownloadFile
@@ -169,13 +171,13 @@ class Synced(NamedTuple):
     ranges: RangeSet
 
 
-class Digested(NamedTuple):
+class Digested(Value, frozen=True):
     """A part of a file has its digest, or it cannot be read."""
 
     file: DownloadFile
 
 
-class FactsRead(NamedTuple):
+class FactsRead(Value, frozen=True):
     """A header was read while the rest of the file arrives; None: it was not there as a whole."""
 
     file: DownloadFile
@@ -185,20 +187,20 @@ class FactsRead(NamedTuple):
     reach: int
 
 
-class Finalized(NamedTuple):
+class Finalized(Value, frozen=True):
     """A file has its final name; or its lease was lost; or None: the transfer was stopped before."""
 
     file: DownloadFile
     outcome: StoredFile | LeaseLostError | None
 
 
-class Failed(NamedTuple):
+class Failed(Value, frozen=True):
     """A job could not be done, and the transfer cannot be continued."""
 
     error: Exception
 
 
-class Stop(NamedTuple):
+class Stop(Value, frozen=True):
     """End now; what was fetched is kept."""
 
 
@@ -266,6 +268,8 @@ class Transfer:
         self._open: list[DownloadFile] = []
         self._reports: list[FileProgress] = []
         self._reserved: set[DownloadFile] = set()
+        self._is_linked = False
+        self._reused: tuple[int, tuple[str, ...]] = (0, ())
         self._outage: Outage | None = None
         self._is_digest_behind = False
         self._next_record_s = self._next_renew_s = now_s
@@ -467,7 +471,8 @@ class Transfer:
         for file in self._open:
             self._update_report(file)
         line = Line(now_s, self._connections.moved_s, self._connections.received_bytes, self._outage)
-        self._outbox.post(progress_of(self._command.attempt, self.files, self._reports, line))
+        rest = Rest(bool(self._pending), self._is_linked, self._reused)
+        self._outbox.post(progress_of(self._command.attempt, self._open, rest, self._reports, line))
 
     def _update_report(self, file: DownloadFile) -> None:
         for index, report in zip(file.indexes, file.progress(), strict=True):
@@ -713,6 +718,8 @@ class Transfer:
     def _done(self, file: DownloadFile, stored: StoredFile, cause: Cause) -> None:
         file.advance(cause)
         file.stored, file.opened = stored, None
+        self._is_linked = self._is_linked or file.is_linked
+        self._reused = self._reused[0] + stored.reused_bytes, (*self._reused[1], *stored.reused_from)
         if file.check is not None:
             file.check.lease.release()
         self._open.remove(file)
