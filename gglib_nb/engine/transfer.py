@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from msgspec import Struct
+from typing_extensions import override
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
@@ -82,6 +83,8 @@ _RECORD_S: Final = 0.5
 _RENEW_S: Final = 1.0
 # At a stop, a rename that has begun is waited for no longer than this.
 _STOP_WAIT_S: Final = 0.5
+# At the end, a partial file that is being opened is waited for no longer than this.
+_CLOSE_WAIT_S: Final = 1.0
 # So long after the last byte an outage is believed.
 _FLOWING_S: Final = 2.0
 # A connection that received less before it broke counts as one that received nothing. Little enough that a line which is
@@ -209,7 +212,43 @@ Event = (
     | Failed | Stop
 )  # fmt: skip
 
-Inbox = queue.SimpleQueue[Any]
+
+class Inbox(queue.SimpleQueue[Any]):
+    """Events for the transfer's thread. Once it is closed, what a late job brings is given back at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @override
+    def put(self, item: Event, block: bool = True, timeout: float | None = None) -> None:
+        """Have the event handled; never waits."""
+        with self._lock:
+            if not self._is_closed:
+                super().put(item)
+                return
+        _give_back(item)
+
+    def close(self) -> None:
+        """No event is handled any more."""
+        with self._lock:
+            self._is_closed = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _give_back(self.get_nowait())
+
+
+def _give_back(event: Event) -> None:
+    """Release what an event brings and no transfer takes any more."""
+    with contextlib.suppress(OSError, GglibError):
+        match event:
+            case Checked() if event.file.check is not None:
+                event.file.check.lease.release()
+            case Opened() if event.opened is not None:
+                event.opened.close(is_ours=False)
+
+
 Job = Callable[[], Event | None]
 """Does what takes long, and says what came out; None where nothing follows from it."""
 StartJob = Callable[[Inbox, str, Job], None]
@@ -255,7 +294,7 @@ class Transfer:
             now_s: None: by the monotonic clock.
         """
         now_s = time.monotonic() if now_s is None else now_s
-        self.inbox: Inbox = queue.SimpleQueue()
+        self.inbox = Inbox()
         self.files = files_of(command, shared.session.endpoint, shared.timeouts)
         self._command = command
         self._shared = shared
@@ -372,11 +411,26 @@ class Transfer:
         """Revoke everything, write the journals, close the files, give the leases back. Harmless when repeated."""
         self._stop.set()
         self._gate.close()
+        self._wait_for_opening()
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends whatever the disk says
                 file.close()
         self._connections.close_all()
         self._shared.disk_space.release(self._command.attempt)
+        self.inbox.close()
+
+    def _wait_for_opening(self) -> None:
+        """Partial files that are being opened are closed with the others: afterwards the targets are free."""
+        deadline_s = time.monotonic() + _CLOSE_WAIT_S
+        while any(file.is_opening for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                event = self.inbox.get(timeout=left_s)
+                if isinstance(event, Opened):
+                    event.file.is_opening, event.file.opened = False, event.opened
+                elif isinstance(event, Failed):
+                    return  # it may have been that
+                else:
+                    _give_back(event)
 
     # Events ----------------------------------------------------------------------------------------------------------
 

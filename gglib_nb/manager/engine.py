@@ -310,9 +310,9 @@ def _as_queue_event(report: Report) -> on.Event | None:  # noqa: C901 - one case
         case TransferWaits():
             return on.TransferWaits(report.attempt, report.reason)
         case EngineLost():
-            return on.EngineLost(report.attempts)
+            return on.EngineLost(report.attempts, report.reason)
         case EngineSilent():
-            return on.EngineFellSilent(report.silent_s, report.attempts)
+            return on.EngineFellSilent(report.silent_s, report.attempts, report.detail)
         case EnginesChanged():
             return on.EnginesChanged(report.count)
         case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():

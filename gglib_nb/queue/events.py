@@ -251,9 +251,15 @@ class TransferStopped(Struct, frozen=True):
 
 
 class EngineLost(Struct, frozen=True):
-    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine."""
+    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine.
+
+    Attributes:
+        attempts: Its attempts.
+        reason: How it ended, in words; empty unknown.
+    """
 
     attempts: frozenset[int] | None = None
+    reason: str = ""
 
 
 class EnginesChanged(Struct, frozen=True):
@@ -268,10 +274,12 @@ class EngineFellSilent(Struct, frozen=True):
     Attributes:
         silent_s: Seconds since its last report.
         attempts: Those without reports; None: all.
+        detail: What is known of the cause, in words; empty without.
     """
 
     silent_s: float
     attempts: frozenset[int] | None = None
+    detail: str = ""
 
 
 class ModelRegistered(Struct, frozen=True):

@@ -507,7 +507,7 @@ class QueueMachine:
     def _note_silence(self, event: on.EngineFellSilent) -> None:
         for attempt, entry in self._downloads.active.items():
             if entry.is_running and (event.attempts is None or attempt in event.attempts):
-                entry.hold_up("silent", event.silent_s, "")
+                entry.hold_up("silent", event.silent_s, event.detail)
                 self._tell_notice(entry)
 
     def _tell_notice(self, entry: Entry) -> None:
@@ -522,16 +522,16 @@ class QueueMachine:
             self._release(attempt)
         for attempt, entry in list(self._downloads.active.items()):
             if entry.is_running and attempt in lost:
-                self._restart(attempt, entry)
+                self._restart(attempt, entry, event.reason)
 
-    def _restart(self, attempt: int, entry: Entry) -> None:
+    def _restart(self, attempt: int, entry: Entry, reason: str) -> None:
         if entry.lose_engine():
             self._downloads.remove_active(attempt)
             self._begin(entry, Cause.ENGINE_LOST)
             return
         error = EngineLostError(
-            f"The download process stopped four times without receiving data for {entry.plan.id}. "
-            "Downloaded data is kept. Run %gguf retry to resume."
+            f"The download process stopped four times without receiving data for {entry.plan.id}"
+            f"{f': {reason}' if reason else ''}. Downloaded data is kept. Run %gguf retry to resume."
         )
         self._fail(attempt, error, can_retry=True)
 

@@ -20,7 +20,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "finalizing": lambda _seconds, _text: "finalizing",
     "waiting": lambda _seconds, text: text or "another process downloads this file",
     "offline": lambda _seconds, text: f"waiting for the network since {text}" if text else "waiting for the network",
-    "silent": lambda seconds, _text: f"the download process does not answer ({seconds})",
+    "silent": lambda seconds, text: f"the download process does not answer ({seconds})" + (f": {text}" if text else ""),
     "comparing": lambda _seconds, _text: "comparing with files on this disk",
     "copying": lambda _seconds, _text: "copying from files on this disk",
     "hours": lambda _seconds, text: f"waiting until {text}",

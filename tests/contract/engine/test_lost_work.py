@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +18,8 @@ import pytest
 from gglib_nb import system
 from gglib_nb.demo import Stall
 from gglib_nb.demo.refusals import refusal
-from gglib_nb.engine.protocol import Progress, TransferFailed, TransferFinished
+from gglib_nb.engine import partial
+from gglib_nb.engine.protocol import Progress, TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.engine.reports import EngineLost
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import HASTY, EngineProcess, LocalEngine
@@ -322,3 +324,23 @@ def test_answers_shorter_than_asked_are_continued_on_the_same_connection(make_hu
     assert len({one.connection_id for one in hub.requests if one.origin == "cdn"}) <= 16
     assert time.monotonic() - began_s < 5
     engine.close()
+
+
+def test_a_stop_while_a_partial_file_is_being_opened_leaves_it_closed_and_its_target_free(engine, monkeypatch) -> None:
+    opening, go_on = threading.Event(), threading.Event()
+    allocate = partial.allocate
+
+    def slowly(fd: int, size_bytes: int) -> None:
+        opening.set()
+        assert go_on.wait(10)
+        allocate(fd, size_bytes)
+
+    monkeypatch.setattr(partial, "allocate", slowly)
+    attempt = engine.begin(REPO, SMALL)
+    assert opening.wait(10)
+    threading.Timer(0.2, go_on.set).start()
+    end, _ = engine.stop(attempt)
+
+    assert isinstance(end, TransferStopped)
+    assert list(engine.target(REPO, SMALL).parent.iterdir()) == []
+    assert not [one for one in threading.enumerate() if one.name == "gglib-digest"]

@@ -7,6 +7,7 @@ import queue
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
@@ -46,12 +47,11 @@ def taken_from(target: Path, pid: int) -> Lease:
     theirs = Lease(path, 60)
     theirs.try_acquire()
     state = LeaseState("theirs", process_place(), pid, 1, 0)
-    import msgspec
-
     path.write_bytes(msgspec.json.encode(state))
     lease = Lease(path, 0.05)
     while lease.try_acquire() is not None:
         pass
+    lease._lease_s = 60
     return lease
 
 

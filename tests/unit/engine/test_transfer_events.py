@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
-from gglib_nb.engine import digest, pacing, pieces
+from gglib_nb.engine import digest, pacing, pieces, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.connections import RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
@@ -125,6 +125,7 @@ class TransferMachine(RuleBasedStateMachine):
             (pacing, "SMALLEST_SPLIT_BYTES", 256),
             (pacing, "_SMALLEST_WINDOW_BYTES", 6 * PIECE),
             (file_module, "_SYNC_BYTES", PIECE),
+            (transfer, "_CLOSE_WAIT_S", 0.0),
             (digest, "threading", SimpleNamespace(Lock=threading.Lock, Thread=NoThread)),
         ):
             before = getattr(module, name)
