@@ -162,6 +162,12 @@ class TransferMachine(RuleBasedStateMachine):
         self.transfer = Transfer(command, shared, self.reports, self._keep_job, self.now_s)
         self.transfer.scan()
         self._advance()
+        for _ in range(8):  # checked, opened, resolved: what follows is more interesting
+            self._do_all_jobs()
+
+    def _do_all_jobs(self) -> None:
+        while self.jobs:
+            self.a_job_is_done(0, True)
 
     def _keep_job(self, inbox, name, job) -> None:
         self.jobs.append((name, job))
@@ -269,10 +275,11 @@ class TransferMachine(RuleBasedStateMachine):
         self.time_passes(0.6)
 
     @precondition(lambda self: self.is_running)
-    @rule()
-    def it_is_stopped(self) -> None:
-        self.is_stopped = True
-        self.transfer.close()
+    @rule(is_meant=st.sampled_from([False] * 7 + [True]))
+    def it_is_stopped(self, is_meant) -> None:
+        if is_meant:
+            self.is_stopped = True
+            self.transfer.close()
 
     # What holds.
 
@@ -306,20 +313,41 @@ class TransferMachine(RuleBasedStateMachine):
                 if file.stored.is_verified:
                     assert data == self.contents[str(file.path)]
 
+    def play_to_the_end(self) -> None:
+        """Everything goes well from here on: the transfer must end, and with the right files."""
+        for _ in range(300):
+            if not self.is_running:
+                break
+            for _ in self._busy():
+                self.a_connection_writes(0, 10 * PIECE, False)
+                self.a_connection_ends(0, None)
+            self._do_all_jobs()
+            for number in range(len(self.transfer.files)):
+                self.the_digest_reads(number, 9)
+            self.time_passes(6.0)
+        assert not self.is_running, [file.stage for file in self.transfer.files]
+        self.what_is_finished_is_right()
+
     def teardown(self) -> None:
         if not hasattr(self, "transfer"):
             return
+        try:
+            self.play_to_the_end()
+            self.look_at_what_is_left()
+        finally:
+            for restore in self.restore:
+                restore()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def look_at_what_is_left(self) -> None:
         self.transfer.close()
         for file in self.transfer.files:
             state = Journal.read(journal_path(file.path))
             if state is not None and part_path(file.path).exists():
                 assert part_path(file.path).stat().st_size >= max((end for _, end in state.done), default=0)
-        for restore in self.restore:
-            restore()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 TestTransferByEvents = TransferMachine.TestCase
 TestTransferByEvents.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
