@@ -132,7 +132,7 @@ def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloa
 
     assert isinstance(listing, ProxyError)
     assert isinstance(downloading, ProxyError)
-    assert "asks for a user name and password that it knows (407)" in str(listing)
+    assert "asks for a user name and password (407)" in str(listing)
     assert str(downloading) == str(listing)
     assert not failed.can_retry
     assert "wrong" not in str(listing)
@@ -148,7 +148,7 @@ def test_over_plain_http_a_407_is_the_proxys_too(make_hub, repositories, proxies
     # Only the storage is behind the proxy.
     monkeypatch.setenv("NO_PROXY", f"127.0.0.1:{port_of(hub.url)}")
     error = from_wire(download_failure(hub, tmp_path).error)
-    assert f"on the way to 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
+    assert f"for 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
 
 
 def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(
