@@ -121,7 +121,7 @@ class Adder {
 /** @param {PanelView} app */
 function adderOf(app) {
   const { adder } = app;
-  const { text, mood, alternatives } = app.asking.place("adder");
+  const { text, mood, alternatives } = app.asking.feedback("adder");
   const onfocusout = (/** @type {FocusEvent} */ { currentTarget, relatedTarget }) =>
     /** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)) || adder.leave();
   const others = alternatives.map((repo) => button("gglib-button", { key: repo, onclick: () => adder.pick(repo) }, repo));
@@ -136,7 +136,7 @@ function adderOf(app) {
 /** @param {PanelView} app */
 function fieldOf(app) {
   const { adder, texts, isLive } = app;
-  const isBusy = app.asking.place("adder").busy.length > 0;
+  const isBusy = app.asking.feedback("adder").busy.length > 0;
   const chosen = adder.row < 0 ? null : `${adder.id}-${adder.row}${adder.cell ? "-page" : ""}`;
   const onsubmit = (/** @type {Event} */ event) => {
     event.preventDefault();

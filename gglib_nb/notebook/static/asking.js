@@ -8,26 +8,26 @@ const FREEING = ["top", "up", "down", "undo", "resume", "run_now"];
 /** What changes the models on the disk. */
 const CHANGING = ["delete_now", "repair", "update", "verify"];
 
-/** @type {Place} */
+/** @type {Feedback} */
 const NOTHING = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], done: [], alternatives: [] };
 
 /** The places of one view. */
 class Asking {
-  #places = /** @type {Map<string, Place>} */ (new Map());
+  #places = /** @type {Map<string, Feedback>} */ (new Map());
 
   /** @param {PanelView} app */
   constructor(app) {
     this.app = app;
   }
 
-  /** @param {string} at @returns {Place} */
-  place(at) {
+  /** @param {string} at @returns {Feedback} */
+  feedback(at) {
     return this.#places.get(at) ?? NOTHING;
   }
 
-  /** @param {string} at @param {Partial<Place>} fields */
+  /** @param {string} at @param {Partial<Feedback>} fields */
   #mark(at, fields) {
-    this.#places.set(at, { ...this.place(at), ...fields });
+    this.#places.set(at, { ...this.feedback(at), ...fields });
     this.app.changed();
   }
 
@@ -38,9 +38,9 @@ class Asking {
 
   /** A button was pressed. @param {string} at @param {Action} action @param {object} fields */
   async press(at, action, fields) {
-    const place = this.place(at);
-    if (action.confirm) return place.confirm ? this.dismiss(at) : this.#confirm(at, action, action.id);
-    if (place.code.length && action.id === "loading") return this.#mark(at, { code: [] });
+    const feedback = this.feedback(at);
+    if (action.confirm) return feedback.confirm ? this.dismiss(at) : this.#confirm(at, action, action.id);
+    if (feedback.code.length && action.id === "loading") return this.#mark(at, { code: [] });
     await this.send(at, action.id, fields, action.id === "add" ? "add" : "act");
   }
 
@@ -49,8 +49,8 @@ class Asking {
    * @param {string} at @param {string} id What waits. @param {object} fields @param {string} kind @returns {Promise<any>} null where refused
    */
   async send(at, id, fields, kind = "act") {
-    if (this.place(at).busy.includes(id)) return null;
-    this.#mark(at, { busy: [...this.place(at).busy, id], text: "", mood: "", alternatives: [] });
+    if (this.feedback(at).busy.includes(id)) return null;
+    this.#mark(at, { busy: [...this.feedback(at).busy, id], text: "", mood: "", alternatives: [] });
     const slow = setTimeout(() => this.#mark(at, { text: this.app.texts.slow ?? "" }), SLOW_MS);
     const heard = (/** @type {string} */ text) => {
       clearTimeout(slow);
@@ -67,13 +67,13 @@ class Asking {
       return null;
     } finally {
       clearTimeout(slow);
-      this.#mark(at, { busy: this.place(at).busy.filter((one) => one !== id) });
+      this.#mark(at, { busy: this.feedback(at).busy.filter((one) => one !== id) });
     }
   }
 
   /** @param {string} at @param {string} id @param {Answer} answer */
   #take(at, id, { text = "", mood = "", news, confirm, code = [], is_queued }) {
-    this.#mark(at, { text, mood, code, done: is_queued ? [...this.place(at).done, id] : this.place(at).done });
+    this.#mark(at, { text, mood, code, done: is_queued ? [...this.feedback(at).done, id] : this.feedback(at).done });
     if (news) this.app.announce(news);
     if (confirm) this.#confirm(at, confirm, id);
     if (CHANGING.includes(id)) this.app.lists.expire();
@@ -88,7 +88,7 @@ class Asking {
 
   /** Takes a question back. @param {string} at */
   dismiss(at) {
-    const { opener } = this.place(at);
+    const { opener } = this.feedback(at);
     this.#mark(at, { confirm: null, opener: "" });
     const id = at.slice(at.indexOf(" ") + 1);
     this.app.focusNext(`${at.includes(" ") ? `[data-key="${CSS.escape(id)}"] ` : ".gglib-header "}[data-action="${opener}"]`);

@@ -10,13 +10,13 @@ const MOST_SEGMENTS = 40;
 /** Steps in which the kernel says where a file's bytes are, as in `domain.download`. */
 const BAR_STEPS = 128;
 
-/** A button that asks the kernel. @param {PanelView} app @param {string} at Its place. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
+/** A button that asks the kernel. @param {PanelView} app @param {string} at Where it is. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
 function actionButton(app, at, action, fields) {
-  const place = app.asking.place(at);
+  const feedback = app.asking.feedback(at);
   const { id, label, aria, is_off, is_primary } = action;
   const isWorded = action.is_worded || !(id in ICONS || id in SAME_ICON);
   const kind = isWorded ? `gglib-button ${is_primary ? "gglib-primary" : ""}` : "gglib-icon-button";
-  const isOff = is_off || place.done.includes(id) || !app.isLive;
+  const isOff = is_off || feedback.done.includes(id) || !app.isLive;
   const press = (/** @type {MouseEvent} */ event) => {
     const isMove = MOVES.includes(id);
     // The second click of a double click is meant for what the first one was.
@@ -29,16 +29,16 @@ function actionButton(app, at, action, fields) {
     {
       key: SLOTS[id] ?? id,
       title: label,
-      "aria-label": place.done.includes(id) ? null : aria || null,
-      "aria-busy": place.busy.includes(id) ? "true" : null,
+      "aria-label": feedback.done.includes(id) ? null : aria || null,
+      "aria-busy": feedback.busy.includes(id) ? "true" : null,
       "aria-disabled": isOff ? "true" : null,
-      "aria-expanded": action.confirm ? String(place.opener === id) : null,
+      "aria-expanded": action.confirm ? String(feedback.opener === id) : null,
       "data-off": is_off ? "true" : null,
       "data-action": id,
       onclick: press,
     },
     (!isWorded || id in ICONS || id in SAME_ICON) && icon(id),
-    isWorded && h("span", {}, place.done.includes(id) ? place.text : label),
+    isWorded && h("span", {}, feedback.done.includes(id) ? feedback.text : label),
   );
 }
 
@@ -51,7 +51,7 @@ function copyButton(app, label, text, name = "copy") {
 
 /** What is said beside a control: words, a question with its answers, lines to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
 function below(app, at, name, fields) {
-  const { confirm, mood, done, text, code } = app.asking.place(at);
+  const { confirm, mood, done, text, code } = app.asking.feedback(at);
   const copyLabel = app.say("copy_code", name);
   const lines = code.map((one) =>
     h("div", { class: "gglib-program" }, h("strong", {}, one.title), codeBox(app, `${one.title}: ${app.say("code", name)}`, one.text, `${one.title}: ${copyLabel}`)),
@@ -67,7 +67,7 @@ function below(app, at, name, fields) {
 function confirmBox(app, at, action, fields) {
   const close = () => app.asking.dismiss(at);
   const onkeydown = (/** @type {KeyboardEvent} */ { key }) => key === "Escape" && close();
-  const isBusy = app.asking.place(at).busy.includes(action.id);
+  const isBusy = app.asking.feedback(at).busy.includes(action.id);
   const yes = () => app.isLive && void app.asking.send(at, action.id, fields(action)).then(close);
   return h("div", { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown }, [
     h("span", {}, action.confirm),
@@ -161,11 +161,11 @@ function rowOf(app, list, row) {
   const at = `${list} ${row.id}`;
   const { name = "" } = row;
   const isOpen = Boolean(row.reason || row.code || row.bars?.length) && app.isOpen(row);
-  const memo = [row, list, app.asking.place(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  const memo = [row, list, app.asking.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
   return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen));
 }
 
-/** @param {PanelView} app @param {string} list @param {Row} row @param {string} at Its place. @param {boolean} isOpen */
+/** @param {PanelView} app @param {string} list @param {Row} row @param {string} at Where it is. @param {boolean} isOpen */
 function drawnRow(app, list, row, at, isOpen) {
   const { name = "", bars = [] } = row;
   const canOpen = Boolean(row.reason || row.code || bars.length);
