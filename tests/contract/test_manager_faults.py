@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from gglib_nb import (
+    CatalogError,
     DownloadManager,
     DownloadRequest,
     GglibError,
@@ -24,6 +25,7 @@ from gglib_nb import (
     ManagerClosedError,
     VerifyProgress,
 )
+from gglib_nb.catalog.queues import Queues
 from gglib_nb.demo import DemoHub
 from gglib_nb.demo.fault_kinds import Latency, WrongBytes
 from gglib_nb.domain.hours import DailyHours
@@ -335,3 +337,30 @@ def test_an_interrupt_ends_a_call_that_a_disk_holds_up(
     hangs.set()
 
     assert took_s < 5
+
+
+# What the next kernel gets
+
+
+def test_the_last_state_is_saved_although_the_database_had_failed_before(
+    make_manager: Callable[..., DownloadManager], held: DemoHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager = make_manager()
+    manager.sync.adopt()
+    with monkeypatch.context() as broken:
+
+        def refuse(*_args: object) -> None:
+            raise CatalogError("The disk is full.")
+
+        broken.setattr(Queues, "write", refuse)
+        manager.sync.queue_smart(SMALL, "Q8_0")
+        manager.sync.see_others()
+        notices = [notice.kind for notice in manager.sync.get_queue_snapshot().notices]
+
+    manager.close()
+    heir = make_manager()
+    adopted = heir.sync.adopt()
+
+    assert "not_kept" in notices
+    assert adopted.total == 1
+    assert [str(item.id) for item in heir.snapshot.items] == [f"{SMALL}:Q8_0"]
