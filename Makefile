@@ -27,6 +27,7 @@ lint: .venv/ready-dev  ## Style and layers
 
 types: .venv/ready-dev  ## The library on Linux, Windows and macOS, its public names as a user types them, the support of tests
 	@$(BIN)/mypy gglib_nb tests/typing tests/support tests/browser
+	@$(BIN)/ty check --quiet --python $(BIN)/python tests/typing
 	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 gglib_nb
 	@$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin gglib_nb
 
