@@ -170,14 +170,14 @@ def repositories_from_folder(folder: Path) -> list[DemoRepository]:
             repository itself, `local/<its name>`.
 
     Raises:
-        NotADirectoryError: `folder` is no folder.
+        NotADirectoryError: `folder` is not a folder.
     """
     folder = folder.resolve()
     nested = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and not _is_hidden(path.relative_to(folder))]
     if nested and not any(path.is_file() and not _is_hidden(path.relative_to(folder)) for path in folder.glob("*")):
         return [repository_from_folder(path, f"{path.parent.name}/{path.name}") for path in nested]
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is no folder. Name one that contains GGUF files.")
+        raise NotADirectoryError(f"{folder} is not a folder. Name one that contains GGUF files.")
     return [repository_from_folder(folder, f"local/{folder.name}")]
 
 

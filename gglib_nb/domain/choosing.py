@@ -92,8 +92,8 @@ def _whole(variant: Variant, repository: str) -> Variant:
     named = ", ".join(str(number) for number in missing[:_MOST_CHOICES_NAMED])
     more = f" and {len(missing) - _MOST_CHOICES_NAMED} more" if len(missing) > _MOST_CHOICES_NAMED else ""
     raise IncompleteShardSetError(
-        f"{repository} missing {len(missing)} of the {variant.shards_expected} files of {variant.key} (number {named}{more}), "
-        "so nothing could load it. Choose another quantization, or report it to the publisher.",
+        f"{repository} is missing {len(missing)} of the {variant.shards_expected} files of {variant.key} (number {named}{more}), "
+        "so it cannot be loaded. Choose another quantization, or report it to the publisher.",
         missing,
     )
 

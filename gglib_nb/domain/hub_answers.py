@@ -177,17 +177,17 @@ def certificate_refusal(host: str, said: str) -> CertificateError:
     """
     if any(words in said for words in _WRONG_TIME):
         return CertificateError(
-            f"The certificate of {host} has expired or is not valid yet. Look at this computer's clock; "
-            "if it is right, try again when the certificate was renewed."
+            f"The certificate of {host} has expired or is not valid yet. Check this computer's clock. "
+            "If it is right, try again when the certificate has been renewed."
         )
     if any(words in said for words in _WRONG_NAME):
         return CertificateError(
-            f"The server at {host} shows a certificate for another name. Look at HF_ENDPOINT, at the proxy, and whether the "
-            "network wants a login."
+            f"The server at {host} has a certificate for another name. Check HF_ENDPOINT, the proxy, and whether the "
+            "network asks for a login."
         )
     return CertificateError(
-        f"The certificate of {host} is not trusted. Behind a proxy that opens TLS, name its authority in SSL_CERT_FILE or "
-        "REQUESTS_CA_BUNDLE and restart the kernel; otherwise check the computer's clock."
+        f"The certificate of {host} is not trusted. If a proxy inspects TLS, set SSL_CERT_FILE or "
+        "REQUESTS_CA_BUNDLE to its certificate authority and restart the kernel. Otherwise check the computer's clock."
     )
 
 

@@ -63,7 +63,7 @@ async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
 
     assert isinstance(refusal, NoGgufFilesError)
     assert refusal.alternatives == ("demo/used-of-it-GGUF", "demo/small-of-it-GGUF")
-    assert "Take one: %gguf queue demo/used-of-it-GGUF" in str(refusal)
+    assert "Download one: %gguf queue demo/used-of-it-GGUF" in str(refusal)
     assert planned.value.alternatives == refusal.alternatives
 
 
@@ -84,7 +84,7 @@ async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> N
     refusal = await refusal_of(manager, "demo/empty")
 
     assert isinstance(refusal, NoGgufFilesError)
-    assert str(refusal).startswith("demo/empty holds not a GGUF file. ")
+    assert str(refusal).startswith("demo/empty has no GGUF files. ")
     assert "%gguf search" in str(refusal)
 
 
@@ -96,7 +96,7 @@ async def test_a_repository_with_companions_alone_says_which(manager: DownloadMa
 
 
 async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadManager) -> None:
-    with pytest.raises(NoGgufFilesError, match=r"^demo/empty holds not a GGUF file"):
+    with pytest.raises(NoGgufFilesError, match=r"^demo/empty has no GGUF files"):
         await manager.plan("demo/empty")
 
 
@@ -105,7 +105,7 @@ async def test_an_incomplete_set_is_refused_by_name_before_a_byte(manager: Downl
 
     assert isinstance(refusal, IncompleteShardSetError)
     assert refusal.missing == (2, 3)
-    assert str(refusal).startswith("demo/broken-GGUF lacks 2 of the 4 files of Q8_0 (number 2, 3)")
+    assert str(refusal).startswith("demo/broken-GGUF is missing 2 of the 4 files of Q8_0 (number 2, 3)")
     assert hub.bytes_sent() == 0
 
 
@@ -131,7 +131,7 @@ async def test_a_plan_of_an_incomplete_set_alone_is_shown_and_says_why_nothing_i
 
     assert [variant.missing for variant in plan.variants] == [(2,)]
     assert plan.recommended is None
-    assert plan.undecided.startswith("demo/half-GGUF lacks 1 of the 2 files of Q8_0")
+    assert plan.undecided.startswith("demo/half-GGUF is missing 1 of the 2 files of Q8_0")
 
 
 async def test_a_revision_that_is_not_there_is_named_with_those_that_are(manager: DownloadManager) -> None:
@@ -204,9 +204,9 @@ async def test_a_private_repository_opens_to_its_token(
 
 
 async def test_a_companion_that_cannot_be_fetched_along_is_refused(manager: DownloadManager) -> None:
-    with pytest.raises(RequestError, match="'imatrix' cannot be fetched along; only mmproj, draft can"):
+    with pytest.raises(RequestError, match="'imatrix' cannot be downloaded as a companion; only mmproj, draft can"):
         await manager.queue_smart("demo/vision-GGUF", companions=("imatrix",))
-    with pytest.raises(RequestError, match="demo/small-GGUF has no mmproj to go with Q4_K_M"):
+    with pytest.raises(RequestError, match="demo/small-GGUF has no mmproj for Q4_K_M"):
         await manager.queue_smart("demo/small-GGUF", companions=("mmproj",))
     assert manager.snapshot.items == ()
 

@@ -229,7 +229,7 @@ def test_the_command_says_in_one_line_why_it_cannot_start(tmp_path: Path, capsys
 
     error = capsys.readouterr().err
     assert (status, error.count("\n")) == (1, 1)
-    assert "is no folder; name one that holds GGUF files" in error
+    assert "is not a folder" in error
 
 
 def test_another_process_changes_speed_and_faults_and_reads_the_log(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: Downlo
 async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: DemoHub) -> None:
     small = (await manager.queue_smart(SMALL)).id
 
-    with pytest.raises(InvalidConfigError, match="when no download runs"):
+    with pytest.raises(InvalidConfigError, match="cannot change while downloads run"):
         await manager.set_engine("dask://127.0.0.1:9")
     assert manager.engine is None
     held.set_speed()

@@ -170,7 +170,7 @@ async def test_a_path_whose_file_is_gone_says_what_to_do(manager: DownloadManage
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     path.unlink()
 
-    with pytest.raises(ModelNotFoundError, match=r"is gone.*%gguf queue"):
+    with pytest.raises(ModelNotFoundError, match=r"is missing.*%gguf queue"):
         await manager.path("small")
 
 

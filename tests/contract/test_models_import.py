@@ -246,8 +246,8 @@ def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp
 
     assert "lacks its shards 2 of 2" in found["part-Q4_K_M-00001-of-00002.gguf"]
     assert "not a GGUF file" in found["page.gguf"]
-    assert "goes with a model (mmproj)" in found["mmproj-F16.gguf"]
-    assert "leads nowhere" in found["gone.gguf"]
+    assert "is a companion file (mmproj), not a model" in found["mmproj-F16.gguf"]
+    assert "is a broken link" in found["gone.gguf"]
     assert "is registered already as" in found["done-Q4_K_M.gguf"]
 
 

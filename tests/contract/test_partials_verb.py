@@ -7,6 +7,10 @@ import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
 from gglib_nb.demo import DemoHub
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.engine.disk import journal_path
+from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
@@ -28,6 +32,14 @@ class Asked(Screen):
         return self.says_yes
 
 
+def write_journal(target: Path) -> None:
+    """What makes a partial file one of ours."""
+    planned = PlannedFile(target.name, 5, "0" * 64, str(target))
+    journal = Journal(journal_path(target), (PartIdentity.of(planned, 5, "c" * 40),))
+    journal.begin(Pieces(5))
+    journal.close()
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A models folder with three unfinished downloads; its own path has the words of the tests in it."""
@@ -36,6 +48,7 @@ def folder(tmp_path: Path) -> Path:
         part = folder / f"{name}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(b"begun")
+        write_journal(folder / name)
     return folder
 
 
