@@ -84,7 +84,7 @@ async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> N
     refusal = await refusal_of(manager, "demo/empty")
 
     assert isinstance(refusal, NoGgufFilesError)
-    assert str(refusal).startswith("demo/empty has no GGUF files. ")
+    assert str(refusal).startswith("demo/empty has not a GGUF files. ")
     assert "%gguf search" in str(refusal)
 
 
@@ -96,7 +96,7 @@ async def test_a_repository_with_companions_alone_says_which(manager: DownloadMa
 
 
 async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadManager) -> None:
-    with pytest.raises(NoGgufFilesError, match=r"^demo/empty has no GGUF files"):
+    with pytest.raises(NoGgufFilesError, match=r"^demo/empty has not a GGUF files"):
         await manager.plan("demo/empty")
 
 
