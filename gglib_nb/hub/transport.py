@@ -235,10 +235,7 @@ class Transport:
         from gglib_nb.network.http_library import httpx
 
         client, timeout_s = shared_client(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
-        sent = httpx.Headers({"user-agent": self.user_agent, **headers})  # hide the token in their `repr`
-        if self.is_own(url) and (token := self._usable_token()):
-            self._sent_token = token
-            sent["authorization"] = f"Bearer {token}"
+        sent = self._headers(url, headers)
         request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
         try:
             response = client.send(request, stream=True, follow_redirects=False)
@@ -246,6 +243,16 @@ class Transport:
             raise httpx.ReadError("the shared session was closed") from error
         with closing(response):
             yield response
+
+    def _headers(self, url: str, headers: Mapping[str, str]) -> "httpx.Headers":
+        """Headers, with the token for the hub's own origin only. Their `repr` hides it, and no frame of a request holds it."""
+        from gglib_nb.network.http_library import httpx
+
+        sent = httpx.Headers({"user-agent": self.user_agent, **headers})
+        if self.is_own(url) and (token := self._usable_token()):
+            self._sent_token = token
+            sent["authorization"] = f"Bearer {token}"
+        return sent
 
     def _target(self, url: str, location: str) -> str:
         """Where a redirect or a further page is.
