@@ -268,7 +268,7 @@ def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_take
         kernel.settle()
 
         assert kernel.rows == rows_of("plain downloading", "last queued")
-        assert kernel.notices["adopted"] == "Resumed 2 downloads from a previous kernel: 1 goes on, 1 waits."
+        assert kernel.notices["adopted"] == "Resumed 2 downloads from a previous kernel: 1 running, 1 waiting."
 
 
 @pytest.mark.slow
