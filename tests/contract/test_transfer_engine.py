@@ -26,7 +26,7 @@ from gglib_nb.engine.protocol import (
     TransferFinished,
     TransferStopped,
 )
-from gglib_nb.engine.reports import EngineLost, HostedFinish, HostedProgress, Report
+from gglib_nb.engine.reports import EngineLost, HostedFinish, HostedProgress, Report, SetConcurrency
 from gglib_nb.errors import RevisionNotFoundError, from_wire
 from tests.support.engine import EventLog, configured, planned
 from tests.support.hub import make_repository
@@ -66,13 +66,15 @@ class DaskKind:
         from gglib_nb.cluster.dask_engine import DaskEngine
 
         connect, can_come_back = connection_to(self._cluster)
-        return DaskEngine(
-            configured(self.hub, max_concurrent=2),
+        engine = DaskEngine(
+            configured(self.hub),
             log.add,
             connect=connect,
             models_directory=self.folder,
             can_come_back=can_come_back,
         )
+        engine.send(SetConcurrency(2))
+        return engine
 
     def pids(self):
         from tests.support.cluster import all_engines
