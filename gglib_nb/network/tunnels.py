@@ -147,6 +147,14 @@ class _Source:
         return self._buffer
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that can be dropped unread: from Python 3.13 on, one collected after its buffer prints an error."""
+
+    @override
+    def flush(self) -> None:
+        """Nothing is ever written."""
+
+
 def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
     """The final answer to a request: interim ones (100, 102, 103) are skipped.
 
@@ -155,7 +163,7 @@ def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
     """
     buffer = io.BufferedReader(reader)
     for _ in range(_MOST_INTERIM_ANSWERS):
-        response = http.client.HTTPResponse(_Source(buffer), method=method)  # type: ignore[arg-type]  # it only needs `makefile`
+        response = _Response(_Source(buffer), method=method)  # type: ignore[arg-type]  # it only needs `makefile`
         response.begin()
         if reader.has_ended:  # `http.client` takes a head that was cut for a whole one
             raise http.client.RemoteDisconnected("the connection ended in the head of an answer")
