@@ -198,7 +198,7 @@ def _read_count(text: str) -> int:
 
 def _read_flag(text: str) -> bool:
     if (word := text.strip().lower()) not in _TRUE | _FALSE:
-        raise InvalidConfigError(f"{text!r} is neither on nor off.")
+        raise InvalidConfigError(f"{text!r} must be on or off.")
     return word in _TRUE
 
 
@@ -234,7 +234,7 @@ _ALL: Final[Mapping[str, Setting]] = {
         type=str,
     ),
     "storage_limit_bytes": Setting(
-        "How much space your models may take; nothing is deleted to keep it.",
+        "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
         _rate,
         lambda: None,
         ("GGLIB_STORAGE_LIMIT",),
@@ -299,7 +299,7 @@ _ALL: Final[Mapping[str, Setting]] = {
         change="when read",
     ),
     "is_offline": Setting(
-        "Whether the hub is not asked.",
+        "Offline mode: no requests are sent to the hub.",
         _flag,
         lambda: False,
         ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),

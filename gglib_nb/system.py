@@ -187,7 +187,7 @@ def free_bytes(folder: Path) -> int:
     """
     usage = disk_usage(existing_folder(folder))
     if usage.total == 0:  # ramfs and some FUSE filesystems
-        raise OSError(errno.ENOTSUP, "the filesystem does not say how much space it has")
+        raise OSError(errno.ENOTSUP, "the file system does not report its free space")
     return usage.free
 
 

@@ -40,7 +40,7 @@ _NEXT_STEP: Final = {
     "SQLITE_PROTOCOL": "its folder does not support file locks; set GGLIB_STATE_DIR to a local folder",
     "SQLITE_READONLY": "it cannot be written; set GGLIB_STATE_DIR to a folder that you can write",
     "SQLITE_CANTOPEN": "it cannot be opened or written; check its folder, or set GGLIB_STATE_DIR to another",
-    "SQLITE_PERM": "it may not be opened; check its folder, or set GGLIB_STATE_DIR to another",
+    "SQLITE_PERM": "permission to open it was denied; check its folder, or set GGLIB_STATE_DIR to another",
     "SQLITE_FULL": "its disk is full; free some space",
     "SQLITE_IOERR": "its disk has an error; check the folder, or set GGLIB_STATE_DIR to another",
 }

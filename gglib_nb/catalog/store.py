@@ -151,7 +151,7 @@ class Catalog:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         if self._is_closed:
-            raise CatalogError("The catalog was closed; make a new manager.")
+            raise CatalogError("The models database is closed. Create a new manager.")
         with self.database.open() as connection:
             yield connection
 

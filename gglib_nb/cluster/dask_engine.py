@@ -251,7 +251,7 @@ def _refusal_of(worker: str, said: object) -> str | None:
     if isinstance(said, ModuleNotFoundError) and (said.name or "").partition(".")[0] == "gglib_nb":
         return f"The worker {worker} has no gglib_nb: install gglib-nb[dask] {mine} there, then retry."
     if isinstance(said, AttributeError | ImportError):
-        return f"The worker {worker} has another version of gglib_nb than this kernel ({mine}): install the same, then retry."
+        return f"The worker {worker} has another version of gglib_nb than this kernel ({mine}): install the same version there, then retry."
     if isinstance(said, BaseException):
         return f"The worker {worker} cannot be used ({type(said).__name__}: {said})."
     theirs = said.get("version") if isinstance(said, dict) else None

@@ -117,7 +117,7 @@ def decode_manifest(data: bytes) -> BundleManifest:
         raise RequestError(f"{MANIFEST_NAME} cannot be read ({error}). Export the bundle again.") from error
     if manifest.format != _FORMAT:
         raise RequestError(
-            f"{MANIFEST_NAME} has format {manifest.format}; format {_FORMAT} can be read. Update gglib_nb."
+            f"{MANIFEST_NAME} has format {manifest.format}; this gglib_nb reads format {_FORMAT}. Update gglib_nb."
         )
     for model in manifest.models:
         _check(model)
@@ -141,9 +141,11 @@ def _check(model: BundledModel) -> None:
             and str(PurePosixPath(file.path_in_repo)).casefold() not in seen
         )
         if not is_sound:
-            raise RequestError(f"{MANIFEST_NAME} describes {file.path_in_repo!r} wrongly. Export the bundle again.")
+            raise RequestError(
+                f"{MANIFEST_NAME} has an invalid entry for {file.path_in_repo!r}. Export the bundle again."
+            )
         seen.add(str(PurePosixPath(file.path_in_repo)).casefold())
     if not any(file.kind == "shard" for file in model.files):
         raise RequestError(f"{MANIFEST_NAME} lists no model file for {model.id}. Export the bundle again.")
     if model.commit_sha is not None and not _COMMIT.fullmatch(model.commit_sha):
-        raise RequestError(f"{MANIFEST_NAME} states an impossible commit for {model.id}. Export the bundle again.")
+        raise RequestError(f"{MANIFEST_NAME} has an invalid commit for {model.id}. Export the bundle again.")

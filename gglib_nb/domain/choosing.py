@@ -54,7 +54,7 @@ def choose(
 
     What was requested must exist: a label, a variant's key, a file name or a path, in any case. Where nothing was
     requested: the only variant; else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits
-    nearest to `Q4_K_M` that fits the memory. Incomplete sets, builds for big-endian machines and, beside a model, companions
+    nearest to `Q4_K_M` that fits in memory. Incomplete sets, builds for big-endian machines and, beside a model, companions
     are taken only by name.
 
     Args:
@@ -198,7 +198,7 @@ def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository
             return Choice(_single(alike, label, repository), "preferred", _why_preferred(label, memory_bytes, alike[0]))
     if not usable:
         raise _ambiguous(
-            f"{repository} offers {len(variants)} variants but none is complete and runs on this machine.", variants
+            f"{repository} has {len(variants)} variants but none is complete and runs on this machine.", variants
         )
     return _nearest(usable, memory_bytes, repository)
 
@@ -206,7 +206,7 @@ def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository
 def _single(alike: list[Variant], label: str, repository: str) -> Variant:
     if len(alike) == 1:
         return alike[0]
-    raise _ambiguous(f"{repository} holds {len(alike)} variants with the label {label}.", alike)
+    raise _ambiguous(f"{repository} has {len(alike)} variants with the label {label}.", alike)
 
 
 def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> str:
@@ -220,11 +220,11 @@ def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -
     """Unsloth's dynamic labels and llama.cpp's IQ types; distance in bits, the smaller file on a tie."""
     candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
     if not candidates:
-        raise _ambiguous(f"{repository} offers {len(usable)} variants, but none of the usual ones.", usable)
+        raise _ambiguous(f"{repository} has {len(usable)} variants, but none of the usual ones.", usable)
     best = min(candidates, key=_distance)
     alike = preferred(variant for variant in candidates if variant.quantization == best.quantization)
     variant = _single(alike, best.quantization or best.key, repository)
-    fits = " that fits the memory" if memory_bytes is not None else ""
+    fits = " that fits in memory" if memory_bytes is not None else ""
     return Choice(variant, "nearest", f"{variant.quantization} is the nearest to Q4_K_M{fits}.")
 
 

@@ -194,7 +194,7 @@ class _Reader:
 
     def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
         if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it announces {count} {what}. Download the file again.")
+            raise GgufError(f"The GGUF header is broken: it declares {count} {what}. Download the file again.")
 
     def _pair(self) -> None:
         key = self._key()
@@ -229,7 +229,7 @@ class _Reader:
     def _layout(self, kind: int) -> struct.Struct:
         layout = _LAYOUTS.get(kind)
         if layout is None:
-            raise GgufError(f"The GGUF header is broken: no value has the type {kind}. Download the file again.")
+            raise GgufError(f"The GGUF header is broken: {kind} is not a type of value. Download the file again.")
         return layout
 
     def _array(self, key: str, depth: int) -> None:
@@ -240,7 +240,7 @@ class _Reader:
         if kind == _STRING:
             self._strings += count
             if self._strings > _MOST_STRINGS:
-                raise GgufError(f"The GGUF header is broken: it announces {count} texts. Download the file again.")
+                raise GgufError(f"The GGUF header is broken: it declares {count} strings. Download the file again.")
             self._window.skip_strings(count)
         elif kind == _ARRAY:
             self._nested(key, count, depth)
@@ -271,7 +271,7 @@ class _Reader:
 
     def _check_length(self, count: int, shortest_bytes: int) -> None:
         if count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it announces {count} values. Download the file again.")
+            raise GgufError(f"The GGUF header is broken: it declares {count} values. Download the file again.")
 
     def tensor_parameters(self) -> int:
         """Reads the description of one tensor; how many values it has."""

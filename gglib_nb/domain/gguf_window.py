@@ -79,7 +79,7 @@ class Window:
     def _check(self, length: int) -> None:
         if length > self.left_bytes:
             raise GgufError(
-                f"The GGUF header is broken: at byte {self.position} it announces {length} bytes more and only "
+                f"The GGUF header is broken: at byte {self.position} it declares {length} more bytes and at most "
                 f"{max(0, self.left_bytes)} can follow. Download the file again."
             )
 
@@ -93,7 +93,7 @@ class Window:
         self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
         if len(self._buffer) < length:
             if self._allowance == 0:
-                raise ReadLimitError("The GGUF header is longer than what may be read of it.")
+                raise ReadLimitError("The GGUF header is too long to be read.")
             raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
 
     def _ask(self, offset: int, length: int) -> bytes:

@@ -137,7 +137,7 @@ def redirect_target(base: str, location: str) -> str:
         location: The header as `http.client` gives it: each character is one byte.
 
     Raises:
-        ValueError: It is not an address of the web.
+        ValueError: It is not a web address.
     """
     if not location.strip():
         raise ValueError("no address")
@@ -155,11 +155,11 @@ def web_address(text: str) -> str:
     parts = urlsplit(text)
     scheme, host, port = origin_of(parts)
     if scheme not in _DEFAULT_PORTS or not host:
-        raise ValueError("not an address of the web")
+        raise ValueError("not a web address")
     if not host.isascii():
         host = host.encode("idna").decode()  # a UnicodeError is a ValueError
     if not _HOST.fullmatch(host) or max(map(len, host.split("."))) > 63 or len(host) > 253:
-        raise ValueError("an impossible host name")
+        raise ValueError("an invalid host name")
     netloc = (f"[{host}]" if ":" in host else host) + ("" if port == _DEFAULT_PORTS[scheme] else f":{port}")
     query = f"?{quote(parts.query, _UNQUOTED)}" if parts.query else ""
     return f"{scheme}://{netloc}{quote(parts.path, _UNQUOTED) or '/'}{query}"

@@ -163,8 +163,8 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
             "HTTP_PROXY to http://name:password@proxy:port, then restart the kernel."
         )
     return ProxyError(
-        f"The proxy does not let us to {host} ({status}); ask those who run it to allow that host, or name the host in "
-        "NO_PROXY if it can be reached without, then restart the kernel."
+        f"The proxy refuses connections to {host} ({status}). Ask its administrator to allow that host, or name the host in "
+        "NO_PROXY if it can be reached directly, then restart the kernel."
     )
 
 
@@ -195,8 +195,8 @@ def _gated(refusal: Refusal, asked: Asked) -> HubError:
     state = _access_state(refusal)
     text = {
         "login": f"accept its terms on {asked.page}, then {LOG_IN}, and try again",
-        "not requested": f"ask for access on {asked.page}: accept its terms, the authors may have to approve, then try again",
-        "pending": f"your request for access waits for its authors; its state is on {asked.page}",
+        "not requested": f"request access on {asked.page}: accept its terms, wait for approval if its authors require it, then try again",
+        "pending": f"your access request is waiting for its authors; see its state on {asked.page}",
         "rejected": f"its authors have rejected your request for access; contact them on {asked.page}",
     }[state]
     return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page, state)
@@ -226,14 +226,14 @@ def _no_revision(asked: Asked) -> HubError:
     if _COMMIT.fullmatch(asked.revision):
         return RevisionNotFoundError(
             f"{asked.repo_id} has no commit {asked.revision}: its owner may have rewritten its history. "
-            "Queue it again to get the present files."
+            "Queue it again to get the current files."
         )
     return RevisionNotFoundError(f"{asked.repo_id} has no branch or tag {asked.revision!r}.")
 
 
 def _no_file(asked: Asked) -> HubError:
     where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
-    return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; `plan` shows what is there now.")
+    return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")
 
 
 def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:

@@ -40,7 +40,7 @@ class SkippedFile(Value, frozen=True):
 
     Attributes:
         path: Its path.
-        reason: Why not, as the end of a sentence about it: `is registered already as owner/repo:Q8_0`.
+        reason: Why not, as the end of a sentence about it: `is already registered as owner/repo:Q8_0`.
     """
 
     path: str

@@ -138,5 +138,5 @@ def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
     """
     if (number := row_number(text)) is None:
         return parse_pasted(text)
-    has = f"The last table has {len(rows)}." if rows else "No table of repositories was shown yet."
+    has = f"The last table has {len(rows)}." if rows else "No table of repositories has been shown yet."
     return pick_row(number, rows, InvalidRepoIdError, f"{has} Write owner/name, or search first: %gguf search WORDS")

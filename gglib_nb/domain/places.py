@@ -63,7 +63,7 @@ def check_length(target: Path, longest_characters: int | None) -> None:
     """
     if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
         raise RequestError(
-            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows a path of a model may have "
+            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
             f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
         )
 
@@ -77,7 +77,7 @@ def _refusal(part: str) -> str | None:
     if not part:
         return "has an empty part"
     if _FORBIDDEN.search(part):
-        return "holds a backslash, a colon, or a character that steers a terminal or the direction of text"
+        return "contains a backslash, a colon, or a control character"
     if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then two names are one file
         return "has a part that ends in a dot or a space"
     if _DEVICE.fullmatch(part):

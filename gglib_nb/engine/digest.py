@@ -211,7 +211,7 @@ class Hasher:
                 return False
             count = read_into(self._fd, buffer[:wanted], self.digest.front)
             if count == 0:
-                raise OSError(errno.EIO, "another program cut the partial file short")
+                raise OSError(errno.EIO, "another program truncated the partial file")
             self._feed(buffer[:count])
             return True
 

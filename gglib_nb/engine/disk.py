@@ -199,7 +199,9 @@ def check_way(target: Path) -> None:
         except OSError:
             continue  # not there yet; creating it reports the error
         if is_link(found) and not is_trusted:
-            raise StorageError(f"{folder} is a link of another user, which is not followed. Move it, then retry.")
+            raise StorageError(
+                f"{folder} is a link that belongs to another user, which is not followed. Move it, then retry."
+            )
         if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
             raise StorageError(f"{folder} is a broken link; repair or delete it, then retry.")
 

@@ -198,7 +198,7 @@ def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
     if found is None or found.start is None or found.end is None:
         raise WrongRangeError("a 206 without a range")
     if found.start != asked.start:
-        raise WrongRangeError("another range than asked for")
+        raise WrongRangeError("another range than requested")
     if None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
         raise WrongRangeError("a range of a file of another size")
     if is_encoded(headers):

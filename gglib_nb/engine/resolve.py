@@ -112,7 +112,7 @@ def follow(url: str, location: str, path_in_repo: str) -> str:
         return redirect_target(url, location)
     except ValueError:
         raise HubUnavailableError(
-            f"{host_text(origin_of(url))} redirects {path_in_repo} to no web address; try again later."
+            f"{host_text(origin_of(url))} redirects {path_in_repo} to an invalid address; try again later."
         ) from None
 
 
@@ -187,7 +187,9 @@ def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
     is_other_size = None not in (planned.size_bytes, remote.size_bytes) and planned.size_bytes != remote.size_bytes
     is_other_file = None not in (planned.sha256, remote.sha256) and planned.sha256 != remote.sha256
     if is_other_size or (is_other_file and not remote.has_guessed_sha256):
-        raise RemoteChangedError(f"The hub now has another {planned.path_in_repo} than it listed. Download it again.")
+        raise RemoteChangedError(
+            f"{planned.path_in_repo} has changed on the hub since it was listed. Download it again."
+        )
     return replace(remote, sha256=planned.sha256, has_guessed_sha256=False) if planned.sha256 else remote
 
 

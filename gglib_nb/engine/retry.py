@@ -224,7 +224,7 @@ class Troubles:
                 )
             case RefusedError():
                 return HubUnavailableError(
-                    f"The storage of {self._asked.endpoint} refuses {name} several times ({error}); try again later."
+                    f"The storage of {self._asked.endpoint} refused {name} several times ({error}); try again later."
                 )
             case _:
                 return HubUnavailableError(f"The Hub's response for {name} cannot be used ({error}); try again later.")

@@ -738,8 +738,8 @@ class Transfer:
                 self._abandon_part(file, part, now_s)
                 file.forget(part)
             raise IntegrityError(
-                f"What {host_text(origin_of(self._shared.session.endpoint))} sends for {first.planned.path_in_repo} is not a "
-                "GGUF file (a web page, an empty file or a Git LFS pointer); it was not kept. Look at the repository, then retry."
+                f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for {first.planned.path_in_repo} that is not a "
+                "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, then retry."
             )
         opened.record()  # should the rename not happen, a resume finds everything
         count, names = file.reused

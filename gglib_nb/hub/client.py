@@ -263,9 +263,7 @@ class HubClient:
         except NoRouteError:
             entries = answers.siblings(self._info_with_sizes(route, asked))
         if len(entries) > _MOST_ENTRIES:
-            raise HubError(
-                f"{asked.repo_id} lists more than {_MOST_ENTRIES:,} files and folders, which is more than can be read."
-            )
+            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
         return answers.files(entries)
 
     def _info_with_sizes(self, route: str, asked: Asked) -> dict[str, Any]:

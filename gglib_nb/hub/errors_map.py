@@ -120,7 +120,9 @@ def _host(error: BaseException, asked: Asked) -> str:
 
 
 def _offline(_: BaseException, asked: Asked) -> GglibError:
-    return OfflineError(f"Offline mode is on, so {asked.endpoint} was not asked. Unset HF_HUB_OFFLINE to continue.")
+    return OfflineError(
+        f"Offline mode is on, so no request was sent to {asked.endpoint}. Unset HF_HUB_OFFLINE to continue."
+    )
 
 
 def _refused(error: Any, asked: Asked) -> GglibError:  # noqa: ANN401  # of httpx or huggingface_hub
@@ -163,13 +165,13 @@ def _unusable(error: BaseException, asked: Asked) -> GglibError:
 
 
 def _broken_off(error: BaseException, asked: Asked) -> GglibError:
-    return NetworkError(f"The connection to {_host(error, asked)} broke off; check the network and try again.")
+    return NetworkError(f"The connection to {_host(error, asked)} was lost; check the network and try again.")
 
 
 def _not_json(_: BaseException, asked: Asked) -> GglibError:
     if asked.repo_id is None:
         return no_search(asked, "or check HF_ENDPOINT")
     return HubUnavailableError(
-        f"{asked.endpoint} did not answer as a Hub does; open it in a browser: a login page of the network may be in "
-        "the way, or HF_ENDPOINT is wrong."
+        f"{asked.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, "
+        "or HF_ENDPOINT may be wrong."
     )

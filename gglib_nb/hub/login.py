@@ -31,4 +31,4 @@ def log_in(token: str) -> None:
                 "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
             ) from None
         reason = redacted(str(error)).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise HubUnavailableError(f"The Hub cannot be asked now ({reason}). Try again later.") from None
+        raise HubUnavailableError(f"The token could not be checked ({reason}). Try again later.") from None

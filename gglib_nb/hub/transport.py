@@ -162,7 +162,7 @@ class Transport:
             if following is None:
                 return
             url, params, is_optional = self._target(url, following), (), False
-        raise HubUnavailableError(f"{self.endpoint} sends an endless list. Try again later.")
+        raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
     def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         """Asks until there is an answer, an error that is not transient, or no patience left.
@@ -211,10 +211,10 @@ class Transport:
         from huggingface_hub import constants
 
         if self._closing.is_set():
-            raise ManagerClosedError("The manager was closed, so the Hub was not asked.")
+            raise ManagerClosedError("The manager was closed, so the request was not sent.")
         if self._is_offline or constants.HF_HUB_OFFLINE:
             raise OfflineError(
-                f"Offline mode is on, so {self.endpoint} was not asked. Unset HF_HUB_OFFLINE to continue."
+                f"Offline mode is on, so no request was sent to {self.endpoint}. Unset HF_HUB_OFFLINE to continue."
             )
 
     def check_status(self, response: "httpx.Response", asked: Asked) -> None:
@@ -266,7 +266,7 @@ class Transport:
             target = redirect_target(url, location)
         except ValueError:
             host = urlsplit(url).netloc
-            raise HubUnavailableError(f"{host} redirects to no web address; check HF_ENDPOINT.") from None
+            raise HubUnavailableError(f"{host} redirects to an invalid address; check HF_ENDPOINT.") from None
         at_mirror = self.endpoint + target.removeprefix(_THE_HUB)
         return at_mirror if target.startswith(f"{_THE_HUB}/") and at_mirror != url else target
 
@@ -292,7 +292,7 @@ class Transport:
 
     def _typed(self, found: object, kind: type[_Result]) -> _Result:
         if not isinstance(found, kind):
-            raise HubUnavailableError(f"{self.endpoint} did not answer as a Hub. Check HF_ENDPOINT.")
+            raise HubUnavailableError(f"{self.endpoint} did not answer like a Hub. Check HF_ENDPOINT.")
         return found
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
@@ -303,7 +303,7 @@ class Transport:
             data += chunk
             if len(data) > largest_bytes and response.is_success:
                 raise HubError(
-                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is not read."
+                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is too large to be read."
                 )
             if len(data) > largest_bytes:
                 break

@@ -1,7 +1,7 @@
 """Bundles: models carried to a machine without a network, verified as they are written and again as they are read.
 
 Plain blocking functions for a worker thread. Both directions use the same copy: it hashes every byte, continues after an
-interruption, and gives a file its name only when its SHA-256 is right.
+interruption, and gives a file its name only when its SHA-256 matches.
 """
 
 import contextlib
@@ -250,7 +250,7 @@ def read_manifest(folder: Path) -> BundleManifest:
     with _reading(path) as file:
         data = file.read(LONGEST_MANIFEST_BYTES + 1)
     if len(data) > LONGEST_MANIFEST_BYTES:
-        raise RequestError(f"{path} is larger than a manifest can be. Export the bundle again.")
+        raise RequestError(f"{path} is too large for a manifest. Export the bundle again.")
     return decode_manifest(data)
 
 
@@ -362,7 +362,7 @@ class _TooLargeError(StorageError):
 
     def __init__(self, target: Path, limit_bytes: int) -> None:
         super().__init__(
-            f"The file system of {target.parent} holds files of {limit_bytes / 1e9:.1f} GB at the most, and "
+            f"The file system of {target.parent} holds files of {limit_bytes / 1e9:.1f} GB at most, and "
             f"{target.name} is larger. Choose a folder on another file system."
         )
         self.limit_bytes = limit_bytes

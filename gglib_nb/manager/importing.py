@@ -115,7 +115,7 @@ class Importer:
             self._skip(path, "is not a file")
             return
         if (model := self._targets.get(str(path))) is not None:
-            self._skip(path, f"is registered already as {model.id}")
+            self._skip(path, f"is already registered as {model.id}")
             return
         yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
 
@@ -184,7 +184,7 @@ class Importer:
     def _model(self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]) -> Model:
         id_, commit_sha, origin = self._identity(group, variant, files)
         if (other := self._by_id.get(str(id_).casefold())) is not None:
-            raise GgufError(f"would be {id_}, which is registered already at {other.paths[0]}")
+            raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
         return Model(id_, commit_sha, variant.quantization, files, self._at_s, origin)
 
     def _identity(

@@ -413,7 +413,7 @@ class QueueKeeper:
             pass  # the queue was closed meanwhile
         except Exception:  # noqa: BLE001 - a bug here must not keep the next kernel from what this one has
             self._retry_at_s = time.monotonic() + _RETRY_S
-            _log.exception("The queue could not be kept")
+            _log.exception("The queue could not be saved")
         else:
             if self._trouble:
                 self._trouble = ""

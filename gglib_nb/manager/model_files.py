@@ -91,7 +91,7 @@ def delete_files(paths: Iterable[str], models_directory: Path) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
-                f"{path} cannot be deleted: {error.strerror or error}. Look at the folder, then delete again."
+                f"{path} cannot be deleted: {error.strerror or error}. Check the folder, then try again."
             ) from error
         _remove_empty_folders(path.parent, models_directory)
 

@@ -402,7 +402,7 @@ class QueueOperations(Operations):
                 return
             if machine.is_transferring:
                 raise InvalidConfigError(
-                    "The engine cannot change while downloads run. Wait or pause them, then set it again."
+                    "The engine cannot change while downloads run. Wait for them or pause them, then set it again."
                 )
             self._parts.engine_setting = config.engine
             self._parts.engine.change(make)

@@ -156,7 +156,7 @@ class Parts:
         if used_bytes + size_bytes > limit_bytes:
             raise DiskFullError(
                 f"With {plan.id} ({size(size_bytes)}) your models would take {size(used_bytes + size_bytes)}, more than the "
-                f"storage limit of {size(limit_bytes)}. See what could go: %gguf prune --unused 30d --dry-run. Or change the "
+                f"storage limit of {size(limit_bytes)}. See what could be deleted: %gguf prune --unused 30d --dry-run. Or change the "
                 "limit: %gguf config storage_limit_bytes SIZE",
                 size_bytes,
                 max(0, limit_bytes - used_bytes),

@@ -324,7 +324,7 @@ class QueueThread:
                 self._look_at_conditions()
                 self._publish()
         except BaseException:  # noqa: BLE001 - the log has it, and every caller is answered
-            _log.exception("The download queue has failed; this manager takes no more downloads")
+            _log.exception("The download queue has failed; this manager accepts no more downloads")
         finally:
             self._end()
 
@@ -349,7 +349,7 @@ class QueueThread:
             value = posted.work() if callable(posted.work) else self._take(posted.work)  # type: ignore[arg-type]
         except BaseException as error:  # noqa: BLE001 - the future's owner gets it
             if future is None:
-                _log.exception("The download queue could not take %r", posted.work)
+                _log.exception("The download queue could not handle %r", posted.work)
             else:
                 fail(future, error)
         else:
@@ -379,7 +379,7 @@ class QueueThread:
         try:
             self._run_effect(effect)
         except Exception:  # noqa: BLE001 - the effects behind it have to be carried out all the same
-            _log.exception("The download queue could not have %s done", type(effect).__name__)
+            _log.exception("The download queue could not start %s", type(effect).__name__)
 
     def _announce(self, event: announced.QueueEvent) -> None:
         if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):

@@ -113,7 +113,7 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
         commit_sha=listing.commit_sha,
         label=model.label,
         files=files,
-        reason="It is repaired: only what is wrong is downloaded.",
+        reason="Repair: only the damaged parts are downloaded.",
         companions=kinds,
         replaces=True,
     )
@@ -136,7 +136,7 @@ def remote_files(model: Model, listing: RepoListing, models_directory: Path) -> 
             parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
         if parts is None:
             raise RemoteChangedError(
-                f"{listing.repo_id} has no {stored.path_in_repo} at the commit {listing.commit_sha[:8]} any more."
+                f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
             )
         found += [replace(part, target=stored.target, kind=stored.kind) for part in parts]
     return found
@@ -195,6 +195,6 @@ def refuse_unrepairable(model: Model) -> None:
         raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
     if any(is_in_hub_cache(Path(file.target)) for file in model.files):
         raise RequestError(
-            f"The files of {model.id} belong to the Hugging Face cache and are not written to. "
-            f"Get a copy of your own: %gguf queue {model.id.repo_id}"
+            f"The files of {model.id} belong to the Hugging Face cache, which is never changed here. "
+            f"Download your own copy: %gguf queue {model.id.repo_id}"
         )

@@ -53,7 +53,7 @@ class WaysOut(httpx.BaseTransport):
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme not in ("http", "https") or not request.url.host:
-            raise httpx.UnsupportedProtocol("not an address of the web", request=request)
+            raise httpx.UnsupportedProtocol("not a web address", request=request)
         proxy = self._proxies.for_url(str(request.url))
         if proxy is not None:
             return self._through(proxy).handle_request(request)

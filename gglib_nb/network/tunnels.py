@@ -166,11 +166,11 @@ def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
         response = _Response(_Source(buffer), method=method)  # type: ignore[arg-type]  # it only needs `makefile`
         response.begin()
         if reader.has_ended:  # `http.client` takes a head that was cut for a whole one
-            raise http.client.RemoteDisconnected("the connection ended in the head of an answer")
+            raise http.client.RemoteDisconnected("the connection ended inside the headers of the response")
         if response.status >= 200:
             return response
         response.fp = None  # type: ignore[assignment]  # or it closes the buffer as it is collected
-    raise http.client.HTTPException("nothing but interim answers")
+    raise http.client.HTTPException("only interim responses")
 
 
 def _connect_through(stream: Stream, proxy: Proxy, target: str, deadline_s: float) -> None:

@@ -200,7 +200,9 @@ def search(
         ),
     ] = None,
     sort: Annotated[SortKey, Option("--sort", "KEY", "Order of the rows.", choices=get_args(SortKey))] = "downloads",
-    limit: Annotated[int, Option("--limit", "ROWS", "Rows at most; 20 by default.", read=read_count)] = _MOST_ROWS,
+    limit: Annotated[
+        int, Option("--limit", "ROWS", "Maximum number of rows; 20 by default.", read=read_count)
+    ] = _MOST_ROWS,
 ) -> Answer:
     """Search the Hub for models in GGUF format.
 

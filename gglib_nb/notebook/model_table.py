@@ -94,7 +94,7 @@ def verified(verification: Verification) -> str:
     if verification.is_right:
         is_stated = all(file.verdict == "right" for file in verification.files)
         size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
-        judged = "SHA-256 is right" if is_stated else "the Hub gives no SHA-256; a later change will be noticed"
+        judged = "SHA-256 matches" if is_stated else "the Hub gives no SHA-256; a later change will be detected"
         return printable(f"{verification.id}: {files}, {size}, {judged}.")
     faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
     return printable(f"{verification.id} is damaged. {faults} {_MENDING.format(id=verification.id)}")

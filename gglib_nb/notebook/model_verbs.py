@@ -23,7 +23,7 @@ from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
-_STOPPED: Final = "Stopped checking. What was known of the models is kept."
+_STOPPED: Final = "Stopped checking. Earlier results are kept."
 _VOID: Final = "Interrupted. The request was withdrawn."
 
 
@@ -108,19 +108,19 @@ def path(
     *,
     program: Annotated[
         str | None,
-        Option("--for", "PROGRAM", "The lines that load the model into this program.", choices=PROGRAMS),
+        Option("--for", "PROGRAM", "Show the code that loads the model into this program.", choices=PROGRAMS),
     ] = None,
     preset: Annotated[
         str | None,
         Option(
             "--preset",
             "FILE",
-            "With --for llama-server: write all models to a models.ini for its router; what you added to it stays.",
+            "With --for llama-server: write all models to a models.ini for its router; lines that you added are kept.",
             replaces="reference",
         ),
     ] = None,
 ) -> Answer:
-    """Give the path that llama.cpp opens, or the lines that load the model. In Python: p = %gguf path ID."""
+    """Show the path that llama.cpp opens, or the code that loads the model. In Python: p = %gguf path ID."""
     if reference is None:
         return _preset(session, preset or "models.ini")
     model = find_model(reference, session)
@@ -191,7 +191,7 @@ def _progress(session: Session) -> Iterator[tuple[Callable[[VerifyProgress], Non
 def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=folders)]) -> Answer:
     """Add the GGUF files in a folder to your models. Nothing is moved or copied, except from a bundle.
 
-    A bundle, which export wrote, is copied into the models folder and every byte is verified.
+    A bundle written by export is copied into the models folder and every byte is verified.
 
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
@@ -256,7 +256,7 @@ def delete(
     *,
     is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
 ) -> Answer:
-    """Delete a model's files. Says what that frees, and asks first.
+    """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.
     """

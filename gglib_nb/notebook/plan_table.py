@@ -244,7 +244,7 @@ def _below(plan: RepoPlan) -> list[str]:
     lines = [_companion_line(companion) for companion in offered]
     if plan.context_tokens is not None:
         lines.append(
-            f"Memory is for {plan.context_tokens} tokens of context in one conversation; --context and --kv change that."
+            f"Memory is estimated for {plan.context_tokens} tokens of context in one conversation; --context and --kv change that."
             f"{_caveats(plan)}"
         )
     elif plan.has_access:

@@ -217,7 +217,7 @@ def retry_all(manager: "DownloadManager") -> int:
 
 @verb("queue")
 def clear_failed(session: Session, reference: Annotated[str | None, _FAILED] = None) -> Answer:
-    """Clear the list of failed downloads, or take one off it. Downloaded data is kept."""
+    """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     manager = session.manager
     if reference is None:
         number = len(manager.snapshot.recent_failures)

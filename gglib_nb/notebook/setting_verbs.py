@@ -43,7 +43,7 @@ _HINT: Final = (
     "%gguf config NAME --reset"
 )
 _NOT_HERE: Final = (
-    "The token cannot be set here, so that it never ends up in a notebook. Log in with %gguf login, or set HF_TOKEN before the "
+    "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
     "kernel starts."
 )
 # What a running manager can change, and where its value is.
@@ -101,10 +101,10 @@ def login(session: Session) -> Answer:
         return Answer("There is nowhere to type a token here. Set HF_TOKEN, or run hf auth login in a terminal.")
     token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
     if not token.strip():
-        return Answer("No token was typed; nothing has changed.")
+        return Answer("No token was entered; nothing has changed.")
     retried = settle(session.manager.submit(session.manager.sync.log_in, token))
     again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
-    return Answer(f"Logged in. The token is stored where every program of yours finds it, not in this notebook.{again}")
+    return Answer(f"Logged in. The token is stored for all your programs, not in this notebook.{again}")
 
 
 @verb("settings")

@@ -119,12 +119,13 @@ def prune(
         Option("--keep", "SIZE", "Delete until your models take no more than this, such as 100GB.", parse_bytes),
     ] = None,
     unused: Annotated[
-        float | None, Option("--unused", "AGE", "Delete what was not used for this long, such as 30d or 8w.", read_age)
+        float | None,
+        Option("--unused", "AGE", "Delete what has not been used for this long, such as 30d or 8w.", read_age),
     ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be deleted.")] = False,
     is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
 ) -> Answer:
-    """Free disk space: delete the models unused for longest, and abandoned unfinished downloads. Asks first.
+    """Free disk space: delete the least recently used models, and abandoned unfinished downloads. Asks first.
 
     A model counts as used when its path is asked for, or when a program opens its file, if the disk records that.
     """

@@ -214,7 +214,7 @@ class Entry:
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
         self._is_shared = kind == "waiting" and not text
-        return notice_of(kind, seconds, f"{self.peer} fetches it" if self._is_shared and self.peer else text)
+        return notice_of(kind, seconds, f"{self.peer} is downloading it" if self._is_shared and self.peer else text)
 
     def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
         """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""

@@ -222,10 +222,10 @@ class QueueMachine:
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
         name = str(entry.plan.id)
         if not event.joins:
-            raise AlreadyQueuedError(f"{name} is {entry.status} already. %gguf status shows it.", name)
+            raise AlreadyQueuedError(f"{name} is already {entry.status}. %gguf status shows it.", name)
         if missing := _missing(event.plan, entry.plan):
             raise AlreadyQueuedError(
-                f"{name} is {entry.status} already, {', '.join(missing)}. Cancel it first, then queue it again.", name
+                f"{name} is already {entry.status}, {', '.join(missing)}. Cancel it first, then queue it again.", name
             )
         if event.plan.add_to_db and not entry.plan.add_to_db:
             entry.register_at_end()
@@ -293,7 +293,7 @@ class QueueMachine:
         for entry in entries:
             if (live := self._downloads.same(entry.plan)) is not None:
                 name = str(live.plan.id)
-                raise AlreadyQueuedError(f"{name} is {live.status} already. %gguf status shows it.", name)
+                raise AlreadyQueuedError(f"{name} is already {live.status}. %gguf status shows it.", name)
             self._downloads.check_targets(entry.plan)
         # What ran does not count: it runs again as soon as its attempt has stopped.
         in_order = sorted(entries, key=lambda entry: entry.place.position)
@@ -640,7 +640,7 @@ class QueueMachine:
         waiting = len(self._downloads.pending)
         if waiting + count > self._max_size:
             raise QueueFullError(
-                f"The queue is full: {waiting} of {self._max_size} downloads wait, so {plan.id} was not added. "
+                f"The queue is full: {waiting} of {self._max_size} downloads are waiting, so {plan.id} was not added. "
                 "Wait for one to start, remove one, or raise the limit: %gguf limit N",
                 self._max_size,
             )
@@ -754,4 +754,4 @@ def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
 
 def _check_count(name: str, value: int) -> None:
     if type(value) is not int or value < 1:
-        raise InvalidConfigError(f"{name} has to be a whole number of at least 1, not {value!r}.")
+        raise InvalidConfigError(f"{name} must be a whole number of at least 1, not {value!r}.")

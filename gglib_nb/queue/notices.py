@@ -18,7 +18,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
     "retrying": lambda seconds, text: f"retrying in {seconds or 'a moment'}" + (f" ({text})" if text else ""),
     "verifying": lambda _seconds, _text: "verifying",
     "finalizing": lambda _seconds, _text: "finalizing",
-    "waiting": lambda _seconds, text: text or "another process downloads this file",
+    "waiting": lambda _seconds, text: text or "another process is downloading this file",
     "offline": lambda _seconds, text: f"waiting for the network since {text}" if text else "waiting for the network",
     "silent": lambda seconds, text: f"the download process does not answer ({seconds})" + (f": {text}" if text else ""),
     "comparing": lambda _seconds, _text: "comparing with files on this disk",

@@ -154,7 +154,7 @@ def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
     expect(others).to_contain_text("test_a_second_notebook")
     expect(others).to_contain_text("B/s")
     second.run(1)
-    expect(row_of(second, MODEL)).to_contain_text("fetches it", timeout=10_000)
+    expect(row_of(second, MODEL)).to_contain_text("is downloading it", timeout=10_000)
     assert "goes on with it" in second.run(3)
     hub.set_speed(None)
 

@@ -146,7 +146,7 @@ def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_w
     panel: PanelPage, done: Path
 ) -> None:
     panel.press("Verify small-GGUF Q4_K_M")
-    says(panel, "SHA-256 is right")
+    says(panel, "SHA-256 matches")
 
     with done.open("r+b") as file:
         file.seek(200_000)
@@ -165,7 +165,7 @@ def test_a_model_in_the_list_of_models_is_verified_from_the_page(panel: PanelPag
 
     verify.click()
 
-    says(panel, "SHA-256 is right")
+    says(panel, "SHA-256 matches")
     expect(verify).not_to_have_attribute("aria-busy", "true")
 
 

@@ -213,7 +213,7 @@ def test_a_manifest_of_gigabytes_is_refused(tmp_path: Path) -> None:
     with (tmp_path / MANIFEST_NAME).open("wb") as file:
         file.truncate(5_000_000_000)
 
-    with pytest.raises(RequestError, match="larger than a manifest"):
+    with pytest.raises(RequestError, match="too large for a manifest"):
         read_manifest(tmp_path)
 
 

@@ -84,7 +84,7 @@ async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> N
     refusal = await refusal_of(manager, "demo/empty")
 
     assert isinstance(refusal, NoGgufFilesError)
-    assert str(refusal).startswith("demo/empty has not a GGUF files. ")
+    assert str(refusal).startswith("demo/empty has no GGUF files. ")
     assert "%gguf search" in str(refusal)
 
 
@@ -96,7 +96,7 @@ async def test_a_repository_with_companions_alone_says_which(manager: DownloadMa
 
 
 async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadManager) -> None:
-    with pytest.raises(NoGgufFilesError, match=r"^demo/empty has not a GGUF files"):
+    with pytest.raises(NoGgufFilesError, match=r"^demo/empty has no GGUF files"):
         await manager.plan("demo/empty")
 
 
@@ -159,7 +159,7 @@ async def test_who_is_logged_in_is_told_to_ask_for_access_and_not_to_log_in(
 ) -> None:
     refusal = await refusal_of(make_manager(hf_token=PLAIN_TOKEN), GATED)
 
-    assert f"ask for access on {hub.url}/{GATED}" in str(refusal)
+    assert f"request access on {hub.url}/{GATED}" in str(refusal)
     assert "log in" not in str(refusal)
     assert PLAIN_TOKEN not in str(refusal)
 

@@ -159,7 +159,7 @@ def test_a_gated_repository_names_its_page_and_how_to_log_in(hub: DemoHub, clien
 
 
 def test_a_gated_repository_without_approval_says_to_ask_for_it(hub: DemoHub) -> None:
-    with pytest.raises(GatedRepoError, match="ask for access on"):
+    with pytest.raises(GatedRepoError, match="request access on"):
         HubClient(hub.url, PLAIN_TOKEN).check_access("demo/gated-GGUF")
 
 

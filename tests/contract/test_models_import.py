@@ -248,7 +248,7 @@ def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp
     assert "not a GGUF file" in found["page.gguf"]
     assert "is a companion file (mmproj), not a model" in found["mmproj-F16.gguf"]
     assert "is a broken link" in found["gone.gguf"]
-    assert "is registered already as" in found["done-Q4_K_M.gguf"]
+    assert "is already registered as" in found["done-Q4_K_M.gguf"]
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def test_a_model_of_the_same_id_is_not_replaced(manager: DownloadManager, tmp_pa
     report = manager.sync.import_folder(tmp_path / "lm")
 
     assert report.imported == ()
-    assert "which is registered already" in report.skipped[0].reason
+    assert "which is already registered" in report.skipped[0].reason
     assert manager.sync.path("small") == path
 
 

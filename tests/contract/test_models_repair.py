@@ -211,4 +211,4 @@ def test_a_model_in_another_programs_folder_is_mended_where_it_lies(
     assert sha256_of(elsewhere) == right
     assert manager.sync.path("large") == elsewhere
     manager.close()
-    assert "could not be kept" not in caplog.text
+    assert "could not be saved" not in caplog.text

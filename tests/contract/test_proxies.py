@@ -164,7 +164,7 @@ def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(
     failed = download_failure(hub, tmp_path, endpoint=endpoint)
 
     text = str(from_wire(failed.error))
-    assert f"The proxy does not let us to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
+    assert f"The proxy refuses connections to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
     assert not failed.can_retry
     assert "Signature" not in text
 

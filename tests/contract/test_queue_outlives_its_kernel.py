@@ -170,9 +170,9 @@ def test_the_row_of_one_that_waits_says_whose_it_is_and_a_cancel_drops_its_own_w
         hub.wait_for(lambda _records: hub.bytes_sent() > MB)
         second.queue(PLAIN)
         notice = "manager.snapshot.items[0].notice"
-        second.wait_until(lambda one: one.value(notice) == "first.ipynb fetches it", "the notice")
+        second.wait_until(lambda one: one.value(notice) == "first.ipynb is downloading it", "the notice")
         second.wait_until(lambda one: one.value("manager.snapshot.items[0].downloaded_bytes") > 2 * MB, "progress")
-        assert second.value(notice) == "first.ipynb fetches it"
+        assert second.value(notice) == "first.ipynb is downloading it"
 
         second.value(f"manager.sync.cancel_download('{PLAIN}:Q4_K_M')")
         second.wait_until(lambda one: one.rows == [], "the cancel")

@@ -125,7 +125,7 @@ def test_who_is_logged_in_without_access_is_told_to_ask_for_it(
 
         plan = kernel.run("%gguf plan demo/gated-GGUF")
 
-    assert f"ask for access on {hub.url}/demo/gated-GGUF" in plan.text
+    assert f"request access on {hub.url}/demo/gated-GGUF" in plan.text
     assert PLAIN_TOKEN not in str(plan.outputs)
 
 

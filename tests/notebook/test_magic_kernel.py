@@ -122,14 +122,14 @@ def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: DemoHub, k
     updated = kernel.run("%gguf wait\n%gguf verify demo/small:Q2_K").text
     hub.move_branch("demo/small", "main", make_files(FILES))
 
-    assert "SHA-256 is right." in right
+    assert "SHA-256 matches." in right
     assert "has wrong bytes at 0 to 999,999 (1.0 MB)" in wrong
     assert "Repairing demo/small:Q2_K: 1 file damaged, 1.0 MB to download." in mending
-    assert "SHA-256 is right." in mended
+    assert "SHA-256 matches." in mended
     assert "its tensors changed" in news
     assert "Quantize anew" in news
     assert updating.startswith("Updating demo/small:Q2_K to ")
-    assert "demo/small:Q2_K: 1 file, 2.0 MB, SHA-256 is right." in updated
+    assert "demo/small:Q2_K: 1 file, 2.0 MB, SHA-256 matches." in updated
     assert kernel.value("p == str(gglib_nb.path('demo/small:Q2_K'))") == "True"
     kernel.run("%gguf delete demo/small:Q2_K --yes")
 
@@ -152,7 +152,7 @@ def test_an_interrupted_verification_leaves_the_model_as_it_was(kernel: Kernel) 
 
     assert cell.error is not None
     assert [line.partition(": ")[0] for line in cell.error["traceback"]] == ["KeyboardInterrupt"]
-    assert kernel.run("%gguf verify demo/small:Q2_K").text.endswith("SHA-256 is right.\n")
+    assert kernel.run("%gguf verify demo/small:Q2_K").text.endswith("SHA-256 matches.\n")
     kernel.run("%gguf forget local/slow\nos.remove('endless.gguf')")
 
 

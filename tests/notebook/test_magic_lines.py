@@ -539,8 +539,8 @@ def verification(verdict="right", **fields):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (verification(), "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 is right."),
-        (verification("unstated"), "the Hub gives no SHA-256; a later change will be noticed."),
+        (verification(), "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 matches."),
+        (verification("unstated"), "the Hub gives no SHA-256; a later change will be detected."),
         (verification("wrong", wrong_ranges=((0, 4096),)), "has wrong bytes at 0 to 4,095 (4.1 kB)."),
         (verification("wrong", wrong_ranges=()), "/models/a/b/b.gguf is wrong, at unknown positions."),
         (verification("missing"), "/models/a/b/b.gguf is missing."),
@@ -568,7 +568,7 @@ def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, mo
 
     assert run(shell, "verify a/b").splitlines() == [
         " 50 %  verifying a/b:Q8_0  512 B of 1.0 kB",
-        "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 is right.",
+        "a/b:Q8_0: 1 file, 1.0 kB, SHA-256 matches.",
     ]
 
 

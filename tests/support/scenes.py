@@ -155,7 +155,7 @@ def halfway() -> FakeManager:
 
 
 def _disk_full() -> QueuedDownload:
-    text = "The disk of /home/ada/models has 3.1 GB free, and 24.9 GB are still to come. Free some space and retry."
+    text = "The disk of /home/ada/models is full: 24.9 GB more are needed, 3.1 GB are free. Free some space, then retry. Downloaded data is kept."
     return download(
         "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF:Q4_K_M",
         "failed",
@@ -172,9 +172,7 @@ def errors() -> FakeManager:
         "google/gemma-3-27b-it-qat-q4_0-gguf is gated. Accept its terms on its page, then retry.",
         accept_url="https://huggingface.co/google/gemma-3-27b-it-qat-q4_0-gguf",
     )
-    wrong = IntegrityError(
-        "The file is not what the Hub states (SHA-256 differs), also the second time. Retry later, or try a mirror."
-    )
+    wrong = IntegrityError("Broken-7B-Q5_K_M.gguf failed its SHA-256 check twice and was deleted. Try again later.")
     return FakeManager(
         _disk_full(),
         download(

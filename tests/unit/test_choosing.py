@@ -180,7 +180,7 @@ def test_of_several_the_usual_order_decides(offered: str, taken: str) -> None:
 
 
 def test_several_models_in_the_usual_label_are_for_the_person_to_choose_from() -> None:
-    with pytest.raises(AmbiguousQuantizationError, match="holds 2 variants with the label Q4_K_M") as caught:
+    with pytest.raises(AmbiguousQuantizationError, match="has 2 variants with the label Q4_K_M") as caught:
         choose(variants_of(["small-Q4_K_M.gguf", "large-Q4_K_M.gguf", "large-Q8_0.gguf"]))
 
     assert caught.value.choices == ("large-Q4_K_M", "small-Q4_K_M")

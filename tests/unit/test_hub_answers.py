@@ -43,7 +43,7 @@ NOW_S = datetime(2026, 11, 24, 10, 42).astimezone().timestamp()
             Refusal(403, "GatedRepo", had_token=True),
             FILE,
             GatedRepoError,
-            "ask for access on https://hub.example/owner/repo",
+            "request access on https://hub.example/owner/repo",
         ),
         (Refusal(404, "RepoNotFound"), REPO, RepoNotFoundError, "for a private repository, log in"),
         (Refusal(404, "RepoNotFound", had_token=True), REPO, RepoNotFoundError, "the token has no access to it"),

@@ -75,7 +75,7 @@ def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
 
 
 def test_where_the_rule_takes_none_the_person_is_asked_to():
-    text = plan_text(a_plan(a_variant("F16"), a_variant("F32"), undecided="owner/model-GGUF offers 2 variants ..."))
+    text = plan_text(a_plan(a_variant("F16"), a_variant("F32"), undecided="owner/model-GGUF has 2 variants ..."))
 
     assert "No row is recommended. Choose one: %gguf queue ROW" in text
 

@@ -129,7 +129,7 @@ def test_joining_starts_the_processor(queue):
 def test_without_joining_the_same_download_is_already_queued(queue):
     queue.queue(a_plan(A))
 
-    with pytest.raises(AlreadyQueuedError, match="owner/a:Q4_K_M is downloading already") as refusal:
+    with pytest.raises(AlreadyQueuedError, match="owner/a:Q4_K_M is already downloading") as refusal:
         queue.queue(a_plan(A), joins=False)
     assert refusal.value.other_id == A
 
@@ -231,7 +231,7 @@ def test_the_limit_counts_waiting_downloads_and_not_the_active_one():
     for name in (A, B, C):
         queue.queue(a_plan(name))
 
-    with pytest.raises(QueueFullError, match="2 of 2 downloads wait, so owner/d:Q4 was not added") as refusal:
+    with pytest.raises(QueueFullError, match="2 of 2 downloads are waiting, so owner/d:Q4 was not added") as refusal:
         queue.queue(a_plan("owner/d:Q4"))
     assert refusal.value.max_size == 2
 
@@ -275,7 +275,7 @@ def test_a_higher_limit_counts_at_once():
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5, "3"])
 def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
-    with pytest.raises(InvalidConfigError, match="max_queue_size has to be a whole number of at least 1"):
+    with pytest.raises(InvalidConfigError, match="max_queue_size must be a whole number of at least 1"):
         queue.send(on.QueueLimitChanged(limit))
     assert queue.snapshot.max_size == 10
 

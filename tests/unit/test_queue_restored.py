@@ -139,13 +139,13 @@ def test_one_that_another_kernel_fetches_says_whose_it_is():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.progress(A, 50, notice=("waiting", None, ""))
-    assert queue.item(A).notice == "another process downloads this file"
+    assert queue.item(A).notice == "another process is downloading this file"
 
     queue.see(**{"a.ipynb": a_plan(A)})
-    assert queue.item(A).notice == "a.ipynb fetches it"
+    assert queue.item(A).notice == "a.ipynb is downloading it"
     queue.progress(A, 60, notice=("waiting", None, ""))
 
-    assert queue.item(A).notice == "a.ipynb fetches it"
+    assert queue.item(A).notice == "a.ipynb is downloading it"
 
 
 def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it():

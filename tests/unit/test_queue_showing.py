@@ -236,7 +236,7 @@ def test_an_attempt_starts_with_an_unknown_rate(queue):
         ("retrying", None, "connection reset", ("retrying", "retrying in a moment (connection reset)")),
         ("verifying", None, "", ("verifying", "verifying")),
         ("finalizing", None, "", ("finalizing", "finalizing")),
-        ("waiting", None, "", ("waiting", "another process downloads this file")),
+        ("waiting", None, "", ("waiting", "another process is downloading this file")),
         ("comparing", None, "", ("comparing", "comparing with files on this disk")),
         ("copying", None, "", ("copying", "copying from files on this disk")),
         ("linked", None, "linked to the Hugging Face cache", ("linked", "linked to the Hugging Face cache")),

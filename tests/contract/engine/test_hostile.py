@@ -110,7 +110,7 @@ def test_a_folder_that_becomes_a_link_while_a_file_is_fetched_gets_nothing(hub, 
     assert [path.name for path in outside.iterdir()] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link that belongs to another user")
 def test_a_folder_that_is_another_users_link_gets_nothing(engine, tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -121,7 +121,7 @@ def test_a_folder_that_is_another_users_link_gets_nothing(engine, tmp_path) -> N
 
     error = engine.failure(REPO, NAME)
 
-    assert f"{link} is a link of another user" in str(error)
+    assert f"{link} is a link that belongs to another user" in str(error)
     assert list(outside.iterdir()) == []
 
 

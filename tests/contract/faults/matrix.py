@@ -143,7 +143,7 @@ THE_LISTING = (
         (),
         Proved(
             "tests/contract/test_hub_faults.py::test_what_does_not_pass_is_said",
-            "{hub} did not answer as a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong.",
+            "{hub} did not answer like a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong.",
             "nothing was queued",
         ),
     ),
@@ -166,7 +166,7 @@ THE_LISTING = (
         (_listing(ListedSize(1000)),),
         Fails(
             RemoteChangedError,
-            "The hub now has another {file} than it listed. Download it again.",
+            "{file} has changed on the hub since it was listed. Download it again.",
             asks=1,
             again="queue",
         ),
@@ -245,7 +245,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(Status(404, "RevisionNotFound"), "hub", None),),
         Fails(
             RevisionNotFoundError,
-            "{repo} has no commit {commit}: its owner may have rewritten its history. Queue it again to get the present files.",
+            "{repo} has no commit {commit}: its owner may have rewritten its history. Queue it again to get the current files.",
             asks=1,
         ),
     ),
@@ -254,7 +254,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(Status(404, "EntryNotFound"), "hub", None, path="{repo}/*-00002-*"),),
         Fails(
             HubError,
-            "{repo} has no file 'model-00002-of-00003.gguf' at {commit}; `plan` shows what is there now.",
+            "{repo} has no file 'model-00002-of-00003.gguf' at {commit}; %gguf plan shows the current files.",
             asks=5,
         ),
         files=SHARDS,
@@ -302,7 +302,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(Redirect("file:///etc/hostname"), "hub", None),),
         Fails(
             HubUnavailableError,
-            "{host} redirects {file} to no web address; try again later.",
+            "{host} redirects {file} to an invalid address; try again later.",
             can_retry=True,
             asks=1,
         ),
@@ -436,7 +436,7 @@ FETCHING = (
         (Answer(ExpiredUrl(), times=None),),
         Fails(
             HubUnavailableError,
-            "The storage of {hub} refuses {file} several times (HTTP 403); try again later.",
+            "The storage of {hub} refused {file} several times (HTTP 403); try again later.",
             can_retry=True,
         ),
     ),
@@ -463,7 +463,7 @@ FETCHING = (
     Row(
         "A 206 that begins elsewhere",
         (Answer(WrongContentRange(start_shift=7)),),
-        Heals("retrying in {n} s (another range than asked for)"),
+        Heals("retrying in {n} s (another range than requested)"),
     ),
     Row(
         "A 206 of a file of another size",
@@ -507,7 +507,7 @@ FETCHING = (
         (Answer(Redirect("file:///etc/hostname"), times=None),),
         Fails(
             HubUnavailableError,
-            "{storage} redirects {file} to no web address; try again later.",
+            "{storage} redirects {file} to an invalid address; try again later.",
             can_retry=True,
             asks=2,
         ),
@@ -813,7 +813,7 @@ WHAT_LIES_THERE = (
     Row(
         "A lease of another host that is silent",
         (happenings.LEASE_OF_ANOTHER_HOST,),
-        Heals("another process downloads this file"),
+        Heals("another process is downloading this file"),
         files=SHARDS,
         state="waited for once, for all files together",
         look=happenings.ONCE_FOR_ALL_FILES,
@@ -851,7 +851,7 @@ PROCESSES = (
         (),
         Proved(
             "tests/contract/engine/test_sharing.py::test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lost",
-            "another process downloads this file",
+            "another process is downloading this file",
             "it writes nothing more and takes the other's file",
         ),
     ),
@@ -860,7 +860,7 @@ PROCESSES = (
         (),
         Proved(
             "tests/contract/engine/test_sharing.py::test_a_second_process_takes_over_when_the_first_dies",
-            "another process downloads this file",
+            "another process is downloading this file",
             "taken over, what was there is kept",
         ),
     ),

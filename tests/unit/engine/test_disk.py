@@ -13,7 +13,7 @@ from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.errors import StorageError
 
 SOMEBODY = 12_345
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link that belongs to another user")
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255).filter(
     lambda name: len(name.encode()) <= 255 and name not in {".", ".."}
 )
@@ -85,7 +85,7 @@ def test_a_link_of_another_user_is_not_followed(tmp_path, planted) -> None:
     link.symlink_to(outside)
     os.lchown(link, SOMEBODY, SOMEBODY)
 
-    with pytest.raises(StorageError, match="link of another user"):
+    with pytest.raises(StorageError, match="link that belongs to another user"):
         check_way(tmp_path / "models" / "owner" / "repo" / "m.gguf")
 
 

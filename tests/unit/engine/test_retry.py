@@ -194,7 +194,7 @@ def test_wrong_ranges_with_bytes_between_them_cost_no_restart() -> None:
     one = troubles()
 
     for now_s in range(10):
-        assert one.failed(WrongRangeError("another range than asked for"), float(now_s)) is Step.RESOLVE
+        assert one.failed(WrongRangeError("another range than requested"), float(now_s)) is Step.RESOLVE
         one.received()
 
 
