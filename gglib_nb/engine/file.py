@@ -59,12 +59,12 @@ class Cause(StrEnum):
     """Why a file changes its stage."""
 
     OPENED = "its turn"
-    FOUND = "there already, or linked"
-    LEASED = "not there, lease acquired"
-    HAS_DONORS = "not there, lease acquired, files with like tensors here"
-    COMPARED = "known what can be copied"
+    FOUND = "already there, or linked"
+    LEASED = "missing, lease acquired"
+    HAS_DONORS = "missing, lease acquired, similar files on this disk"
+    COMPARED = "comparison complete"
     LEASE_LOST = "lease lost to another process"
-    VERIFIED = "every digest right"
+    VERIFIED = "all digests match"
     RENAMED = "renamed"
 
 

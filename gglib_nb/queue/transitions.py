@@ -11,7 +11,7 @@ class Cause(StrEnum):
     """Why a download changes its status."""
 
     STARTED = "started"
-    ARRIVED = "all bytes arrived"
+    ARRIVED = "all bytes received"
     STORED = "stored"
     REGISTERED = "registered"
     FAILED = "failed"
