@@ -28,11 +28,11 @@ _MOST_SHARE = 2.0
 
 _HUB = """
 import sys
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository, small_gguf
 count, size, speed = map(int, sys.argv[1:])
 names = [f"demo/model-{number}" for number in range(count)]
-hub = DemoHub([make_repository(name, {"m-Q8_0.gguf": small_gguf("m-Q8_0.gguf", size, name)}) for name in names],
+hub = FaultyHub([make_repository(name, {"m-Q8_0.gguf": small_gguf("m-Q8_0.gguf", size, name)}) for name in names],
               per_connection=speed)
 with hub:
     print(hub.url, flush=True)

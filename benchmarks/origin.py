@@ -16,11 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gglib_nb.demo import DemoFile, DemoHub, DemoRepository, file_content
+from gglib_nb.demo import DemoFile, DemoRepository, file_content
 from gglib_nb.demo.content import Content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.demo.llama import split_metadata
 from gglib_nb.demo.messages import Request, Response
+from tests.support.faulty_hub import FaultyHub
 
 REPO_ID = "bench/model-GGUF"
 WARM_REPO_ID = "bench/warm-GGUF"
@@ -151,7 +152,7 @@ class Origin:
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self.nginx = stack.enter_context(Nginx(self._folder, files))
             self._redirects = _ServedByNginx(self.nginx.port)
-            self._hub = stack.enter_context(DemoHub([model, warm]))
+            self._hub = stack.enter_context(FaultyHub([model, warm]))
             self._hub.faults.add(self._redirects, origin="hub", times=None)
             self._stack = stack.pop_all()
         self.hub_port = int(self._hub.url.rpartition(":")[2])

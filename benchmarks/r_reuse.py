@@ -26,8 +26,9 @@ from benchmarks.processes import Usage, run_all
 from benchmarks.related_models import Case, make_cases, sha256_of, table_of
 from benchmarks.report import Bar, Findings
 from benchmarks.scenario import Options, run_alone
-from gglib_nb.demo import Content, DemoFile, DemoHub, DemoRepository, file_content
+from gglib_nb.demo import Content, DemoFile, DemoRepository, file_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
+from tests.support.faulty_hub import FaultyHub
 
 _REPO_ID = "bench/reuse-GGUF"
 _MEGABYTE = 1_000_000
@@ -107,7 +108,7 @@ def _measure_large(options: Options, findings: Findings) -> None:
 
 
 @contextmanager
-def _hub(files: "dict[str, Content]", label: str) -> Iterator[DemoHub]:
+def _hub(files: "dict[str, Content]", label: str) -> Iterator[FaultyHub]:
     warm = gguf_content({"general.architecture": "llama"}, [Tensor("a", (64,), "I8")], "warm")
     repositories = [
         DemoRepository(repo_id=_REPO_ID, files=[DemoFile(path, content) for path, content in files.items()]),
@@ -115,13 +116,13 @@ def _hub(files: "dict[str, Content]", label: str) -> Iterator[DemoHub]:
     ]
     for content in files.values():
         _ = content.sha256  # before anybody waits for it
-    with DemoHub(repositories) as hub:
+    with FaultyHub(repositories) as hub:
         yield hub
 
 
 def _download(
     contender: Contender,
-    hub: DemoHub,
+    hub: FaultyHub,
     label: str,
     paths: Sequence[str],
     here: Sequence[Path],

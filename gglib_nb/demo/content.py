@@ -112,20 +112,6 @@ def joined_content(parts: Sequence[Content]) -> Content:
     return Content(ends[-1] if ends else 0, " + ".join(part.identity for part in parts), read)
 
 
-def altered_content(original: Content, altered_at: int) -> Content:
-    """The same length as another content, with all bits of the byte at one offset turned over."""
-
-    def read(offset: int, length: int) -> bytes | memoryview:
-        piece = original.read(offset, length)
-        if not offset <= altered_at < offset + len(piece):
-            return piece
-        altered = bytearray(piece)
-        altered[altered_at - offset] ^= 0xFF
-        return bytes(altered)
-
-    return Content(original.size_bytes, f"{original.identity} altered at {altered_at}", read)
-
-
 @lru_cache(maxsize=1)
 def _noise() -> memoryview:
     """Two periods of noise, so that every slice of one period is one contiguous view."""

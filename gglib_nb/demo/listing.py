@@ -14,16 +14,14 @@ from gglib_nb.demo.repositories import Commit, DemoFile, DemoRepository
 Row = dict[str, object]
 
 _ROW_FIELDS = ("private", "gated", "downloads", "likes", "tags", "pipeline_tag", "library_name", "createdAt", "modelId")
-_SORT_FIELDS = ("downloads", "likes", "createdAt", "lastModified", "trendingScore")
 
 
 def model_info(repository: DemoRepository, commit: Commit, *, with_blobs: bool, expand: Sequence[str]) -> Row:
     """What `/api/models/{repo}` says; with `expand` only the fields asked for and the ids."""
     ids: Row = {"_id": repository.object_id, "id": repository.repo_id}
-    if expand:
-        fields = _fields(repository, commit)
-        return ids | {name: fields[name] for name in expand if fields.get(name) is not None}
     fields = _fields(repository, commit)
+    if expand:
+        return ids | {name: fields[name] for name in expand if fields.get(name) is not None}
     fields.pop("trendingScore")
     if with_blobs:
         fields["siblings"] = [_sibling_with_blob(file) for file in commit.files.values()]
@@ -53,8 +51,8 @@ def is_match(repository: DemoRepository, query: dict[str, list[str]]) -> bool:
 
 def sort_key(repository: DemoRepository, field: str) -> tuple[object, str]:
     """The order of search results: the field, then the id."""
-    by = field if field in _SORT_FIELDS else "trendingScore"
-    return _numbers(repository)[by], repository.repo_id
+    numbers = _numbers(repository)
+    return numbers.get(field, numbers["trendingScore"]), repository.repo_id
 
 
 def tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[Row] | None:
@@ -68,15 +66,6 @@ def tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[Row] |
     if not recursive:
         entries = [entry for entry in entries if "/" not in str(entry["path"]).removeprefix(prefix)]
     return sorted(entries, key=lambda entry: str(entry["path"]))
-
-
-def path_entries(commit: Commit, paths: Iterable[str]) -> Iterator[Row]:
-    """The entries of files and folders by name; unknown names are dropped without a word, as the Hub does."""
-    for path in paths:
-        if file := commit.files.get(path):
-            yield file_entry(file)
-        elif any(known.startswith(f"{path}/") for known in commit.files):
-            yield folder_entry(commit, path)
 
 
 def expanded(entry: Row, repository: DemoRepository, commit: Commit) -> Row:

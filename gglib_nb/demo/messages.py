@@ -1,7 +1,6 @@
 """HTTP requests and responses as values, and the reading of a request from a stream.
 
-The routes turn a `Request` into a `Response`, faults turn a `Response` into another, the server sends it.
-Nothing here touches a socket or knows a route.
+The routes turn a `Request` into a `Response`, the server sends it. Nothing here touches a socket or knows a route.
 """
 
 import json
@@ -9,14 +8,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from threading import Event
-from typing import BinaryIO, Literal, Self
+from typing import BinaryIO, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gglib_nb.demo.content import Content, bytes_content
 from gglib_nb.demo.repositories import Located
 
-Origin = Literal["hub", "cdn", "control"]
 ByteRange = tuple[int | None, int | None]
 
 _LONGEST_LINE = 65_536
@@ -27,11 +24,12 @@ class Request:
     """One request as it came in.
 
     Attributes:
+        origin: the name of the origin it was sent to, `hub` or `cdn`.
         target: path and query exactly as sent, percent-encoded.
         headers: names in lower case.
     """
 
-    origin: Origin
+    origin: str
     method: str
     target: str
     headers: Mapping[str, str]
@@ -51,17 +49,10 @@ class Request:
     @property
     def query(self) -> dict[str, list[str]]:
         """The query's fields; `name[]` counts as `name`."""
-        return _fields(urlsplit(self.target).query)
-
-    @property
-    def form(self) -> dict[str, list[str]]:
-        """The fields of a form or JSON body."""
-        text = self.body.decode(errors="replace")
-        if self.headers.get("content-type", "").startswith("application/json"):
-            return {
-                name: value if isinstance(value, list) else [str(value)] for name, value in json.loads(text).items()
-            }
-        return _fields(text)
+        fields: dict[str, list[str]] = {}
+        for name, values in parse_qs(urlsplit(self.target).query, keep_blank_values=True).items():
+            fields.setdefault(name.removesuffix("[]"), []).extend(values)
+        return fields
 
     @property
     def token(self) -> str | None:
@@ -78,35 +69,6 @@ class Request:
         first, last = (int(number) if number else None for number in match.groups())
         return first, last
 
-    def without(self, header: str) -> Self:
-        """The same request as if one header had not been sent."""
-        return replace(self, headers={name: value for name, value in self.headers.items() if name != header})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """How the bytes of a response leave, where that is not plain.
-
-    Attributes:
-        delay_s: seconds before the first byte of the head.
-        is_hung_up: whether the connection closes without any answer.
-        framing: `close` sends no length and closes, `chunked` sends no length.
-        cut_after: body bytes after which the connection is closed; `None` means never.
-        is_reset: whether the cut is a reset instead of an orderly end.
-        stall_after: body bytes after which nothing more comes for a while; `None` means never.
-        stall_s: seconds the stall lasts; `None` means until `stall_over` is set.
-        stall_over: ends the stall early.
-    """
-
-    delay_s: float = 0.0
-    is_hung_up: bool = False
-    framing: Literal["length", "close", "chunked"] = "length"
-    cut_after: int | None = None
-    is_reset: bool = False
-    stall_after: int | None = None
-    stall_s: float | None = None
-    stall_over: Event = field(default_factory=Event)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
@@ -122,7 +84,6 @@ class Response:
     offset: int = 0
     length: int = 0
     subject: Located | None = None
-    delivery: Delivery = field(default_factory=Delivery)
 
     @property
     def reason(self) -> str:
@@ -150,12 +111,8 @@ def json_response(value: object, status: int = 200) -> Response:
     return text_response(status, json.dumps(value), "application/json; charset=utf-8")
 
 
-def read_request(stream: BinaryIO, origin: Origin, connection_id: int) -> Request | None:
-    """Read the next request of a connection.
-
-    Returns:
-        The request, or `None` where the peer has closed or does not speak HTTP/1.
-    """
+def read_request(stream: BinaryIO, origin: str, connection_id: int) -> Request | None:
+    """Read the next request of a connection; `None` where the peer has closed or does not speak HTTP/1."""
     words = stream.readline(_LONGEST_LINE).decode("latin-1").split()
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return None
@@ -168,10 +125,3 @@ def read_request(stream: BinaryIO, origin: Origin, connection_id: int) -> Reques
     return Request(
         origin=origin, method=words[0], target=words[1], headers=headers, body=body, connection_id=connection_id
     )
-
-
-def _fields(text: str) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for name, values in parse_qs(text, keep_blank_values=True).items():
-        fields.setdefault(name.removesuffix("[]"), []).extend(values)
-    return fields

@@ -152,8 +152,7 @@ class DemoRepository:
             return self._commits.get(self._names.get(name, revision))
 
 
-def repository_from_folder(folder: Path, repo_id: str) -> DemoRepository:
-    """Make a repository of all files below a folder, hidden folders left out."""
+def _repository_from_folder(folder: Path, repo_id: str) -> DemoRepository:
     files = [
         DemoFile(path.relative_to(folder).as_posix(), file_content(path))
         for path in sorted(folder.rglob("*"))
@@ -167,7 +166,7 @@ def repositories_from_folder(folder: Path) -> list[DemoRepository]:
 
     Args:
         folder: laid out as `<owner>/<name>/…` it gives one repository for each; otherwise it is one
-            repository itself, `local/<its name>`.
+            repository itself, `local/<its name>`. Hidden folders are left out.
 
     Raises:
         NotADirectoryError: `folder` is not a folder.
@@ -175,10 +174,10 @@ def repositories_from_folder(folder: Path) -> list[DemoRepository]:
     folder = folder.resolve()
     nested = [path for path in sorted(folder.glob("*/*")) if path.is_dir() and not _is_hidden(path.relative_to(folder))]
     if nested and not any(path.is_file() and not _is_hidden(path.relative_to(folder)) for path in folder.glob("*")):
-        return [repository_from_folder(path, f"{path.parent.name}/{path.name}") for path in nested]
+        return [_repository_from_folder(path, f"{path.parent.name}/{path.name}") for path in nested]
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder. Name one that contains GGUF files.")
-    return [repository_from_folder(folder, f"local/{folder.name}")]
+    return [_repository_from_folder(folder, f"local/{folder.name}")]
 
 
 def _is_hidden(path: Path) -> bool:

@@ -1,21 +1,19 @@
 """The hub origin: which answer belongs to which request.
 
 What the real Hub answers is written down in the Hub protocol's facts: 302 to the CDN for LFS files with the
-SHA-256 in `X-Linked-ETag`, 307 to a cache for small ones, `Link` for further pages. Knows no sockets and no faults.
+SHA-256 in `X-Linked-ETag`, 307 to a cache for small ones, `Link` for further pages. Knows no sockets.
 """
 
-import itertools
 import secrets
-import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from gglib_nb.demo import listing
-from gglib_nb.demo.cdn import Cdn
-from gglib_nb.demo.files import file_response
+from gglib_nb.demo.cdn import Cdn, file_response
 from gglib_nb.demo.messages import Request, Response, json_response, text_response
-from gglib_nb.demo.pages import page_of
 from gglib_nb.demo.refusals import (
     Access,
     RefusedError,
@@ -26,8 +24,8 @@ from gglib_nb.demo.refusals import (
 )
 from gglib_nb.demo.repositories import Commit, DemoRepository, Located
 
+_Row = TypeVar("_Row")
 _EXPANDED_PAGE_SIZE = 50
-_WINDOW_S = 300
 
 
 class Hub:
@@ -44,17 +42,11 @@ class Hub:
         self._cdn = cdn
         self._access = access
         self._page_size = page_size
-        self._repositories: dict[str, DemoRepository] = {}
-        self._answered = itertools.count()
+        self.repositories: dict[str, DemoRepository] = {}
 
     def add(self, repository: DemoRepository) -> None:
         """Serve one more repository, or another in the place of one of the same id."""
-        self._repositories = {**self._repositories, repository.repo_id: repository}
-
-    @property
-    def repositories(self) -> dict[str, DemoRepository]:
-        """The repositories by id."""
-        return self._repositories
+        self.repositories = {**self.repositories, repository.repo_id: repository}
 
     def respond(self, request: Request) -> Response:
         """Answer a request."""
@@ -65,20 +57,14 @@ class Hub:
             response = refused.response
         except ValueError as error:
             response = refusal(400, None, f"Bad request: {error}")
-        bucket, quota = ("resolvers", 3000) if "/resolve" in request.path else ("api", 500)
-        left = quota - 1 - next(self._answered) % (quota // 2)
-        return response.having(
-            RateLimit=f'"{bucket}";r={left};t={_WINDOW_S - int(time.time()) % _WINDOW_S}',
-            RateLimit_Policy=f'"fixed window";"{bucket}";q={quota};w={_WINDOW_S}',
-            X_Request_Id=f"Root=1-{secrets.token_hex(12)}",
-        )
+        return response.having(X_Request_Id=f"Root=1-{secrets.token_hex(12)}")
 
     def _route(self, request: Request) -> Response:
         match request.segments:
             case ("api", "whoami-v2"):
                 return self._whoami(request)
             case ("",):
-                return text_response(200, "\n".join(listing.page_lines(self._repositories.values())))
+                return text_response(200, "\n".join(listing.page_lines(self.repositories.values())))
             case ("api", "models"):
                 return self._search(request)
             case ("api", "models", owner, name, *rest):
@@ -106,13 +92,13 @@ class Hub:
         query = request.query
         found = [
             repository
-            for repository in self._repositories.values()
+            for repository in self.repositories.values()
             if self._access.can_list(request, repository) and listing.is_match(repository, query)
         ]
         field = query.get("sort", ["trendingScore"])[0]
         found.sort(key=lambda repository: listing.sort_key(repository, field), reverse=query.get("direction") != ["1"])
         full, expand = query.get("full", ["false"])[0].lower() == "true", query.get("expand", [])
-        page, headers = page_of(request, found, self._page_size, self.origin_url)
+        page, headers = _page_of(request, found, self._page_size, self.origin_url)
         rows = [listing.model_row(found, self._commit(found, "main"), full=full, expand=expand) for found in page]
         return json_response(rows).having(**headers)
 
@@ -127,9 +113,8 @@ class Hub:
                 return self._info(request, *self._visible(request, repo_id, rest[1] if rest else "main"))
             case ["tree", revision, *folder]:
                 return self._tree(request, *self._visible(request, repo_id, revision), "/".join(folder))
-            case ["paths-info", revision] if request.method == "POST":
-                return self._paths_info(request, *self._visible(request, repo_id, revision))
-        return refusal(404, None, "Not Found")
+            case _:
+                return refusal(404, None, "Not Found")
 
     def _info(self, request: Request, repository: DemoRepository, commit: Commit) -> Response:
         with_blobs = request.query.get("blobs", ["false"])[0].lower() == "true"
@@ -141,17 +126,11 @@ class Hub:
         entries = listing.tree_entries(commit, folder, recursive=recursive)
         if entries is None:
             raise RefusedError(entry_not_found(commit.sha))
-        is_expanded = _is_expanded(request.query)
+        is_expanded = request.query.get("expand", ["false"])[0].lower() in {"true", "1"}
         page_size = min(self._page_size, _EXPANDED_PAGE_SIZE) if is_expanded else self._page_size
-        page, headers = page_of(request, entries, page_size, self.origin_url)
+        page, headers = _page_of(request, entries, page_size, self.origin_url)
         rows = [listing.expanded(entry, repository, commit) for entry in page] if is_expanded else list(page)
         return json_response(rows).having(**headers)
-
-    def _paths_info(self, request: Request, repository: DemoRepository, commit: Commit) -> Response:
-        entries = list(listing.path_entries(commit, request.form.get("paths", [])))
-        if _is_expanded(request.form):
-            entries = [listing.expanded(entry, repository, commit) for entry in entries]
-        return json_response(entries)
 
     def _resolve(self, request: Request, repo_id: str, revision: str, path: str) -> Response:
         repository, commit = self._visible(request, repo_id, revision)
@@ -182,13 +161,13 @@ class Hub:
 
     def _renamed(self, request: Request, repo_id: str) -> Response | None:
         """A relative 307 to the same place under the new id, where the id is a former one."""
-        for repository in self._repositories.values():
+        for repository in self.repositories.values():
             if repo_id in repository.renamed_from:
                 return _redirect(307, request.target.replace(repo_id, repository.repo_id, 1))
         return None
 
     def _visible(self, request: Request, repo_id: str, revision: str) -> tuple[DemoRepository, Commit]:
-        repository = self._repositories.get(repo_id)
+        repository = self.repositories.get(repo_id)
         if repository is None:
             raise RefusedError(repository_not_found(request))
         self._access.check_listing(request, repository)
@@ -206,10 +185,21 @@ class Hub:
         return Located(repository.repo_id, commit.sha, commit.files[path])
 
 
-def _is_expanded(fields: dict[str, list[str]]) -> bool:
-    return fields.get("expand", ["false"])[0].lower() in {"true", "1"}
-
-
 def _redirect(status: int, location: str) -> Response:
     phrase = "Found" if status == 302 else "Temporary Redirect"
     return text_response(status, f"{phrase}. Redirecting to {location}").having(Location=location)
+
+
+def _page_of(
+    request: Request, rows: Sequence[_Row], page_size: int, origin_url: str
+) -> tuple[Sequence[_Row], dict[str, str]]:
+    """The rows that a request asks for by `limit` and `cursor`, and a `Link` to the next page; bad ones raise `ValueError`."""
+    query = request.query
+    limit = min(page_size, int(query["limit"][0])) if "limit" in query else page_size
+    start = int(urlsafe_b64decode(query["cursor"][0])) if "cursor" in query else 0
+    end = start + max(1, limit)
+    if end >= len(rows):
+        return rows[start:end], {}
+    cursor = urlsafe_b64encode(str(end).encode()).decode()
+    following = urlencode({**query, "cursor": [cursor]}, doseq=True)
+    return rows[start:end], {"Link": f'<{origin_url}{request.path}?{following}>; rel="next"'}

@@ -1,62 +1,106 @@
 """One origin on loopback: accepts connections and keeps a thread for each until it is stopped.
 
-HTTP/1.1 with keep-alive on blocking sockets. Which answer a request gets is asked of a function, how it leaves
-is `sending`; nothing here knows a route, a repository or a fault.
+HTTP/1.1 with keep-alive on blocking sockets, answers in slices at the speed allowed. Nothing here knows a route or
+a repository.
 """
 
 import contextlib
 import itertools
 import socket
 import ssl
-from collections.abc import Callable
-from threading import Lock, Thread
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from threading import Event, Lock, Thread
 
-from gglib_nb.demo.messages import Origin, Request, Response, read_request
-from gglib_nb.demo.request_log import RequestLog
-from gglib_nb.demo.sending import Line, send
+from gglib_nb.demo.content import SLICE_BYTES
+from gglib_nb.demo.messages import Request, Response, read_request
 from gglib_nb.demo.throttle import Throttle
 
 _BACKLOG = 256
 _CONNECTION_IDS = itertools.count(1)
 
 
+@dataclass(eq=False)
+class Line:
+    """A connection with the limits on its speed; more can be added while it is used."""
+
+    socket: socket.socket
+    limits: list[Throttle]
+
+    def slice_bytes(self) -> int:
+        """How many bytes to send at a time for an even flow."""
+        return min(limit.slice_bytes(SLICE_BYTES) for limit in self.limits)
+
+    def wait_for(self, size_bytes: int) -> None:
+        """Wait until the limits let so many bytes pass."""
+        for limit in self.limits:
+            limit.take(size_bytes)
+
+
+def send(line: Line, request: Request, response: Response) -> bool:
+    """Send an answer; a HEAD gets no body.
+
+    Returns:
+        Whether it was sent to its end, so that the connection can be used again.
+
+    Raises:
+        OSError: the client has gone.
+    """
+    line.socket.sendall(head(response, {"Content-Length": str(response.length)}))
+    end = response.offset + (0 if request.method == "HEAD" else response.length)
+    offset = response.offset
+    while offset < end:
+        piece = response.content.read(offset, min(line.slice_bytes(), end - offset))
+        if not piece:
+            return False
+        if response.subject is not None:
+            line.wait_for(len(piece))
+        line.socket.sendall(piece)
+        offset += len(piece)
+    return True
+
+
+def head(response: Response, framing: Mapping[str, str]) -> bytes:
+    """The status line and the headers, with those of `framing` that the response does not set itself."""
+    headers = {"Date": formatdate(usegmt=True), **framing, **response.headers}
+    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
 class OriginServer:
     """A server for one origin; it listens when it is made and serves from `start` on.
 
     Args:
-        origin: its name in the log.
+        origin: its name.
         port: where to listen on 127.0.0.1; 0 takes a free port.
-        answer: makes the response to a request.
-        log: told of every request.
-        limits: called for each new connection; gives its own limit and the one it shares with all.
+        answer: sends the response to a request; whether the connection can be used for another.
+        limit: the speed of all its connections together.
         tls: the certificate to speak HTTPS with; `None` means plain HTTP.
     """
 
     def __init__(
         self,
-        origin: Origin,
+        origin: str,
         port: int,
-        answer: Callable[[Request], Response],
-        log: RequestLog,
-        limits: Callable[[], tuple[Throttle, Throttle]],
+        answer: Callable[[Line, Request], bool],
+        limit: Throttle,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._origin = origin
         self._answer = answer
-        self._log = log
-        self._limits = limits
-        self._tls = tls
+        self._limit = limit
         self._lock = Lock()
         self._sockets: set[socket.socket] = set()
-        self._is_stopped = False
+        self._stopped = Event()
         self._listener = socket.create_server(("127.0.0.1", port), backlog=_BACKLOG)
-        self._acceptor = Thread(target=self._accept, name=f"demo-{origin}", daemon=True)
         self.port: int = self._listener.getsockname()[1]
-
-    @property
-    def url(self) -> str:
-        """The origin, without a slash at its end."""
-        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
+        if tls is not None:
+            # The thread of a connection shakes hands when it first reads, so that a slow client delays no other.
+            self._listener = tls.wrap_socket(self._listener, server_side=True, do_handshake_on_connect=False)
+        self._acceptor = Thread(target=self._accept, name=f"demo-{origin}", daemon=True)
 
     def start(self) -> None:
         """Accept connections in a background thread."""
@@ -65,7 +109,7 @@ class OriginServer:
     def stop(self) -> None:
         """Stop listening and close all connections at once."""
         with self._lock:
-            self._is_stopped = True
+            self._stopped.set()
         # A connection of our own wakes `accept` on every system; closing the listener does not.
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -83,55 +127,31 @@ class OriginServer:
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
-        while True:
+        while not self._stopped.is_set():
             try:
                 connected, _ = self._listener.accept()
             except OSError:
-                return
+                continue  # its client has gone already
             with self._lock:
-                if self._is_stopped:
+                if self._stopped.is_set():
                     connected.close()
                     return
                 self._sockets.add(connected)
             Thread(target=self._serve, args=(connected,), name=f"demo-{self._origin}-connection", daemon=True).start()
 
     def _serve(self, connected: socket.socket) -> None:
-        # A client may leave at any moment, or not trust us; that ends its connection and is nobody's error.
+        # A client may leave at any moment, or not trust us; that ends its connection and is no error here.
         with contextlib.suppress(OSError), connected:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is None:
-                self._converse(connected)
-            else:
-                with self._tls.wrap_socket(connected, server_side=True) as secured:
-                    self._swap(connected, secured)
-                    self._converse(secured)
-                connected = secured
+            self._converse(connected)
         with self._lock:
             self._sockets.discard(connected)
 
-    def _swap(self, plain: socket.socket, secured: socket.socket) -> None:
-        """The plain socket is empty now; `drop_connections` has to find the one that holds the connection."""
-        with self._lock:
-            self._sockets.discard(plain)
-            self._sockets.add(secured)
-
     def _converse(self, connected: socket.socket) -> None:
         connection_id = next(_CONNECTION_IDS)
-        line = Line(connected, *self._limits())
+        line = Line(connected, [self._limit])
         with connected.makefile("rb") as stream:
             while (request := read_request(stream, self._origin, connection_id)) is not None:
-                if not self._exchange(line, request):
+                wants_close = request.headers.get("connection", "").lower() == "close"
+                if not self._answer(line, request) or wants_close:
                     break
-
-    def _exchange(self, line: Line, request: Request) -> bool:
-        """Answer one request; whether the connection can be used for another."""
-        number = self._log.start(request)
-        is_whole = False
-        try:
-            response = self._answer(request)
-            self._log.answer(number, response.status, response.subject)
-            is_whole = send(line, request, response, lambda size_bytes: self._log.sent(number, size_bytes))
-        finally:
-            self._log.end(number, is_whole=is_whole)
-        wants_close = request.headers.get("connection", "").lower() == "close"
-        return is_whole and response.delivery.framing != "close" and not wants_close

@@ -6,7 +6,6 @@ So any number of connections share one limit fairly and each waits once per slic
 
 import time
 from threading import Condition
-from typing import Self
 
 # How much of an idle time is made up for, in seconds of full speed.
 _BURST_S = 0.05
@@ -26,11 +25,6 @@ class Throttle:
         self._passed = 0.0
         self._passed_at = time.monotonic()
         self._closed = False
-
-    @property
-    def bytes_per_second(self) -> float | None:
-        """The present limit; `None` means unlimited."""
-        return self._rate
 
     def set(self, bytes_per_second: float | None) -> None:
         """Change the limit; those who wait now go on at the new one."""
@@ -74,9 +68,3 @@ class Throttle:
         now = time.monotonic()
         self._passed += (now - self._passed_at) * (self._rate or 0)
         self._passed_at = now
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

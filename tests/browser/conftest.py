@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.demo.generated import generated_repositories
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import CHROMIUM_ARGUMENTS, JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook
 from tests.support.models import MB
@@ -68,9 +68,9 @@ def axe() -> str:
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     """The generated repositories, on a line slow enough to act upon."""
-    with DemoHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
+    with FaultyHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
         yield hub
 
 
@@ -90,7 +90,7 @@ def lab_with_other_settings(browser: Browser, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def opened(
-    browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path, request: pytest.FixtureRequest
+    browser: Browser, lab: JupyterLab, hub: FaultyHub, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[OpenNotebook]:
     """Opens a notebook of the given cells, `on` a server, behind a cell 0 that gives its kernel this test's hub and state.
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import expect
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.errors import HubError
 from tests.support.fake_manager import FakeManager
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.labpanel import OpenNotebook, row_of
 from tests.support.panelpage import OpenPanel
@@ -58,7 +58,7 @@ def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: Op
 
 
 @pytest.mark.slow
-def test_a_repository_of_html_runs_nothing_in_jupyterlab(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_a_repository_of_html_runs_nothing_in_jupyterlab(opened: OpenNotebook, hub: FaultyHub) -> None:
     name = f"{IMAGE}-Q4_K_M.gguf"
     hub.add_repository(
         make_repository("demo/html-GGUF", {name: 40_000, f"{SCRIPT.replace('/', '')}-Q8_0.gguf": 50_000})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import START_TIMEOUT_S, JupyterLab
 from tests.support.labpanel import OpenNotebook, bytes_flow, percents
 from tests.support.marimo_page import MarimoPage
@@ -32,7 +32,7 @@ def order_of(page: Page) -> list[str | None]:
     return [row.get_attribute("data-key") for row in page.locator(".gglib-row").all()]
 
 
-def moves(page: Page, hub: DemoHub) -> None:
+def moves(page: Page, hub: FaultyHub) -> None:
     """Fails unless the bar of the first download moves by itself."""
     hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
     bar = row_of(page, F16).get_by_role("progressbar", name="Progress of")
@@ -70,7 +70,7 @@ PANEL = "panel = gglib_nb.Panel(manager)\npanel"
 
 
 @pytest.fixture
-def open_marimo(browser: Browser, hub: DemoHub, tmp_path: Path) -> Iterator[OpenMarimo]:
+def open_marimo(browser: Browser, hub: FaultyHub, tmp_path: Path) -> Iterator[OpenMarimo]:
     """Opens a marimo notebook of the given cells; `theme` is its theme."""
     with ExitStack() as stack:
         yield lambda *cells, **options: stack.enter_context(MarimoPage(browser, tmp_path, hub.url, cells, **options))
@@ -79,7 +79,7 @@ def open_marimo(browser: Browser, hub: DemoHub, tmp_path: Path) -> Iterator[Open
 @pytest.mark.parametrize(
     "panel", [PANEL, "import marimo as mo\nmo.ui.anywidget(gglib_nb.Panel(manager))"], ids=["as a value", "mo.ui"]
 )
-def test_in_marimo_the_panel_moves_and_its_buttons_act(open_marimo: OpenMarimo, hub: DemoHub, panel: str) -> None:
+def test_in_marimo_the_panel_moves_and_its_buttons_act(open_marimo: OpenMarimo, hub: FaultyHub, panel: str) -> None:
     marimo = open_marimo(SETUP, QUEUE, panel)
     moves(marimo.page, hub)
     expect(row_of(marimo.page, F16)).to_contain_text("F16")
@@ -113,7 +113,7 @@ def test_in_marimo_an_empty_panel_teaches_a_call_since_there_are_no_magics(
 
 
 def test_in_marimo_a_cell_that_is_run_again_and_a_page_that_is_loaded_again_show_the_queue_of_now(
-    open_marimo: OpenMarimo, hub: DemoHub
+    open_marimo: OpenMarimo, hub: FaultyHub
 ) -> None:
     marimo = open_marimo(SETUP, QUEUE, PANEL)
     moves(marimo.page, hub)
@@ -127,7 +127,7 @@ def test_in_marimo_a_cell_that_is_run_again_and_a_page_that_is_loaded_again_show
 
 
 def test_in_marimo_the_panel_moves_while_a_cell_runs_and_a_click_waits_for_the_cell(
-    open_marimo: OpenMarimo, hub: DemoHub, tmp_path: Path
+    open_marimo: OpenMarimo, hub: FaultyHub, tmp_path: Path
 ) -> None:
     work = tmp_path / "work"
     marimo = open_marimo(
@@ -154,7 +154,7 @@ _HAS_RUN = r"index => /\d/.test(Jupyter.notebook.get_cell(index).element.find('.
 
 
 @pytest.fixture
-def classic(browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path) -> Iterator[Page]:
+def classic(browser: Browser, lab: JupyterLab, hub: FaultyHub, tmp_path: Path) -> Iterator[Page]:
     """A notebook in the classic interface that has queued three downloads and shows the panel."""
     setup = (
         f"import os\nos.environ |= {{'HF_ENDPOINT': {hub.url!r}, 'GGLIB_MODELS_DIR': {str(tmp_path / 'models')!r},"
@@ -174,7 +174,7 @@ def classic(browser: Browser, lab: JupyterLab, hub: DemoHub, tmp_path: Path) -> 
     lab.shut_down_kernels()
 
 
-def test_in_the_classic_notebook_the_panel_moves_and_its_buttons_act(classic: Page, hub: DemoHub) -> None:
+def test_in_the_classic_notebook_the_panel_moves_and_its_buttons_act(classic: Page, hub: FaultyHub) -> None:
     moves(classic, hub)
 
     acts(classic)
@@ -184,7 +184,7 @@ def test_in_the_classic_notebook_the_panel_moves_and_its_buttons_act(classic: Pa
 
 
 def test_in_the_classic_notebook_the_panel_is_one_and_keeps_what_was_typed_when_the_run_ends(
-    classic: Page, hub: DemoHub
+    classic: Page, hub: FaultyHub
 ) -> None:
     moves(classic, hub)
     field = classic.locator(".gglib-panel").get_by_role("combobox")
@@ -217,7 +217,7 @@ def close_tab(page: Page) -> None:
 
 
 def test_beside_the_notebook_the_panel_stands_once_lives_on_and_comes_back_when_it_was_closed(
-    opened: OpenNotebook, hub: DemoHub
+    opened: OpenNotebook, hub: FaultyHub
 ) -> None:
     notebook = opened(f"%gguf queue {F16}", *["%gguf panel --side"] * 3, at="lab/tree", width=1500)
     page, beside = notebook.page, notebook.page.locator("#jp-right-stack .gglib-panel")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from playwright.sync_api import Locator, expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.kernel import is_engine, is_running, processes_gone, wait_until
 from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
@@ -51,7 +51,7 @@ def kill(page: NotebookPage, kernel_pid: int) -> None:
     page.wait_for_kernel()
 
 
-def two_tabs(opened: OpenNotebook, hub: DemoHub) -> tuple[NotebookPage, NotebookPage]:
+def two_tabs(opened: OpenNotebook, hub: FaultyHub) -> tuple[NotebookPage, NotebookPage]:
     """The same notebook in two tabs, with a download that goes on for a minute."""
     first = opened(QUEUE, "%gguf")
     first.run(1)
@@ -73,7 +73,7 @@ def says_that_it_has_stopped(panel: Locator) -> None:
 
 @pytest.mark.parametrize("end", [restart, kill])
 def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
-    opened: OpenNotebook, hub: DemoHub, end: Callable[[NotebookPage, int], None]
+    opened: OpenNotebook, hub: FaultyHub, end: Callable[[NotebookPage, int], None]
 ) -> None:
     page = opened(QUEUE, "%gguf", PID)
     page.run(1)
@@ -92,7 +92,7 @@ def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
 
 @pytest.mark.parametrize("end", [restart, kill])
 def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_missing(
-    opened: OpenNotebook, hub: DemoHub, end: Callable[[NotebookPage, int], None]
+    opened: OpenNotebook, hub: FaultyHub, end: Callable[[NotebookPage, int], None]
 ) -> None:
     page = opened(f"{QUEUE}\n%gguf queue demo/tiny-llama-GGUF:Q8_0\n%gguf pause Q8_0", "%gguf", PID)
     page.run(1)
@@ -119,7 +119,7 @@ def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_mi
     assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
 
 
-def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: OpenNotebook, hub: FaultyHub) -> None:
     small = "demo/tiny-llama-GGUF:Q2_K"
     page = opened(f"%gguf queue {small}", "%gguf", "%gguf history")
     page.run(1)
@@ -140,7 +140,7 @@ def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: Op
 
 
 def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
-    opened: OpenNotebook, lab: JupyterLab, hub: DemoHub
+    opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub
 ) -> None:
     first = opened(QUEUE, "%gguf")
     first.run(1)
@@ -162,7 +162,7 @@ def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
     expect(row_of(first, MODEL)).to_have_attribute("data-status", "completed", timeout=30_000)
 
 
-def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: JupyterLab, hub: DemoHub) -> None:
+def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf")
     page.run(1)
     page.run(2)
@@ -173,7 +173,7 @@ def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: J
     says_that_it_has_stopped(panel_of(page))
 
 
-def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf", "time.sleep(60)")
     page.run(1)
     page.run(2)
@@ -192,7 +192,7 @@ def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: 
     expect(row_of(page, MODEL)).to_have_attribute("data-status", "paused")
 
 
-def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: OpenNotebook, hub: FaultyHub) -> None:
     first, second = two_tabs(opened, hub)
     bar = row_of(second, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
@@ -207,7 +207,9 @@ def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: Ope
     assert amounts[0] == amounts[1]
 
 
-def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(
+    opened: OpenNotebook, hub: FaultyHub
+) -> None:
     first, second = two_tabs(opened, hub)
     expect(row_of(second, MODEL)).to_be_visible()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.jlab import JupyterLab, NotebookPage
 
@@ -22,7 +22,7 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """One notebook for all of them, its extension loaded and its plan shown."""
     folder: Path = tmp_path_factory.mktemp("lab")
     files = {f"model-{label}.gguf": size * MB for label, size in SIZES.items()}
-    with DemoHub([make_repository("demo/model", files)]) as hub, JupyterLab(folder, hub.url) as lab:
+    with FaultyHub([make_repository("demo/model", files)]) as hub, JupyterLab(folder, hub.url) as lab:
         hub.set_speed(8 * MB)
         lab.write_notebook("lines.ipynb", CELLS)
         with NotebookPage(browser, lab, "lines.ipynb") as page:

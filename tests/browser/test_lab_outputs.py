@@ -7,7 +7,7 @@ import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook, bytes_flow, row_of
 
@@ -46,7 +46,7 @@ def wait_until_it_says_how_it_ended(page: NotebookPage, index: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("at", ["doc/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
 def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
-    opened: OpenNotebook, lab: JupyterLab, hub: DemoHub, at: str
+    opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub, at: str
 ) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", "0", at=at)
     page.run(1)
@@ -79,7 +79,7 @@ def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
 
 @pytest.mark.slow
 def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
-    opened: OpenNotebook, lab: JupyterLab, hub: DemoHub
+    opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub
 ) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", name="ended.ipynb")
     page.run(1)
@@ -99,7 +99,7 @@ def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
 
 
 @pytest.mark.slow
-def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", "%gguf", "time.sleep(60)")
     for index in (1, 2, 3):
         page.run(index)
@@ -120,7 +120,7 @@ def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened:
 
 
 @pytest.mark.slow
-def test_a_panel_in_an_output_widget_or_a_side_area_stays_one(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_a_panel_in_an_output_widget_or_a_side_area_stays_one(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(
         f"%gguf queue {ID}",
         "from ipywidgets import Output\nfrom IPython.display import display\nside = Output()\ndisplay(side)\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, percents, row_of
 from tests.support.models import MB, one_model
@@ -23,7 +23,7 @@ def panels_of(page: NotebookPage) -> Locator:
 
 
 @pytest.mark.slow
-def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf", at="notebooks")
     page.run(1)
     page.run(2)
@@ -40,7 +40,7 @@ def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook,
 
 @pytest.mark.slow
 def test_a_done_rows_folder_opens_in_jupyters_file_browser_also_where_its_root_lies_below_the_home_folder(
-    browser: Browser, hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     places = "import os\nos.environ['GGLIB_MODELS_DIR'] = os.path.abspath('my models')\n%load_ext gglib_nb"
@@ -66,7 +66,7 @@ def bottom_of(element: Locator) -> float:
 
 @pytest.mark.slow
 def test_views_in_a_box_in_an_output_and_alone_are_all_live_and_act_for_each_other(
-    opened: OpenNotebook, hub: DemoHub
+    opened: OpenNotebook, hub: FaultyHub
 ) -> None:
     page = opened(
         QUEUE,
@@ -114,7 +114,7 @@ GEOMETRY = """panel => {
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1200, 800])
 def test_in_every_box_of_widgets_the_panel_is_wide_enough_to_be_read_and_covers_nothing(
-    opened: OpenNotebook, hub: DemoHub, width: int
+    opened: OpenNotebook, hub: FaultyHub, width: int
 ) -> None:
     cells = [f"ipywidgets.{box}" for box in BOXES.values()]
     page = opened(f"import ipywidgets\n{PANEL}", *cells, width=width)
@@ -130,7 +130,7 @@ def test_in_every_box_of_widgets_the_panel_is_wide_enough_to_be_read_and_covers_
 
 
 @pytest.mark.slow
-def test_a_panel_in_a_tab_lays_out_when_the_tab_is_shown(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_a_panel_in_a_tab_lays_out_when_the_tab_is_shown(opened: OpenNotebook, hub: FaultyHub) -> None:
     for number in range(WAITING):
         hub.add_repository(one_model(f"demo/model-{number:02}", 200 * MB))
     queue = "\n".join(f"%gguf queue demo/model-{number:02}" for number in range(WAITING))

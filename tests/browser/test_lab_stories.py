@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab
 from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
 from tests.support.models import MB, one_model
@@ -17,7 +17,7 @@ ACTS_WITHIN_S = 1.0
 
 
 @pytest.mark.slow
-def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: FaultyHub) -> None:
     hub.set_speed(8 * MB)
     page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
     page.run(1)
@@ -40,7 +40,7 @@ def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub:
     assert page.problems == []
 
 
-def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
@@ -62,7 +62,7 @@ def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: Op
 
 
 @pytest.mark.slow
-def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: FaultyHub) -> None:
     for name in ("first", "second", "third"):
         hub.add_repository(one_model(f"demo/{name}", 200 * MB))
     page = opened("%gguf queue demo/first\n%gguf queue demo/second\n%gguf queue demo/third", "%gguf", "%gguf status")
@@ -78,7 +78,7 @@ def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNote
 
 
 @pytest.mark.slow
-def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNotebook, hub: DemoHub) -> None:
+def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf")
     page.run(1)
     page.run(2)
@@ -116,7 +116,7 @@ def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_
 
 @pytest.mark.slow
 def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
-    opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: DemoHub
+    opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: FaultyHub
 ) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", on=lab_with_other_settings)
     page.run(1)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from gglib_nb import DownloadManager
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.models import MB, one_model
 from tests.support.panelpage import PanelPage, panel_pages
@@ -20,7 +20,7 @@ SMALL, LARGE, SEEING = "demo/small-GGUF", "demo/large-GGUF", "demo/seeing-GGUF"
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     """Three repositories that a filter tells apart, and one without GGUF files of which one of them was made."""
     size = {"m-Q4_K_M.gguf": 300_000}
     repositories = [
@@ -36,7 +36,7 @@ def hub() -> Iterator[DemoHub]:
         ),
         make_repository("demo/safetensors", {"model.safetensors": 1000}, tags=("safetensors",)),
     ]
-    with DemoHub(repositories) as hub:
+    with FaultyHub(repositories) as hub:
         yield hub
 
 
@@ -98,7 +98,7 @@ def test_a_repository_without_gguf_files_leads_to_what_was_made_of_it(panel: Pan
     expect(child).to_be_hidden()
 
 
-def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, field: Locator, hub: DemoHub) -> None:
+def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
     card = panel.page.get_by_role("link", name=f"Open the page of {LARGE} in a new tab")
@@ -112,7 +112,7 @@ def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, 
     expect(field).to_be_focused()
 
 
-def test_a_suggestions_card_is_reached_with_the_arrows(panel: PanelPage, field: Locator, hub: DemoHub) -> None:
+def test_a_suggestions_card_is_reached_with_the_arrows(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
@@ -199,7 +199,7 @@ def enter(panel: PanelPage, name: str, key: str, then: Callable[[], bool]) -> No
 
 
 def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
-    panel: PanelPage, manager: DownloadManager, hub: DemoHub
+    panel: PanelPage, manager: DownloadManager, hub: FaultyHub
 ) -> None:
     for name in ("first", "second", "third"):
         hub.add_repository(one_model(f"demo/{name}", 40 * MB))

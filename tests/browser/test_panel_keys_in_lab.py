@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.demo.generated import generated_repositories
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.models import MB
 
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browser: Browser, tmp_path: Path) -> None:
-    with DemoHub(generated_repositories(), bytes_per_second=MB) as hub, JupyterLab(tmp_path / "lab", hub.url) as lab:
+    with FaultyHub(generated_repositories(), bytes_per_second=MB) as hub, JupyterLab(tmp_path / "lab", hub.url) as lab:
         lab.write_notebook("keys.ipynb", ["%load_ext gglib_nb", "%gguf queue demo/tiny-llama-GGUF:F16", "%gguf"])
         with NotebookPage(browser, lab, "keys.ipynb") as page:
             for cell in range(3):

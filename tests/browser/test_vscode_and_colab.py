@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Frame, Locator, expect
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.demo.generated import generated_repositories
 from tests.support.axe import unreadable_texts
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hostpages import HostPage
 from tests.support.jlab import START_TIMEOUT_S
 from tests.support.jserver import JupyterServer
@@ -25,14 +25,14 @@ OpenHost = Callable[..., HostPage]
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     """Slow, so that the first download lasts as long as a test."""
-    with DemoHub(generated_repositories(), bytes_per_second=MB) as hub:
+    with FaultyHub(generated_repositories(), bytes_per_second=MB) as hub:
         yield hub
 
 
 @pytest.fixture
-def open_host(browser: Browser, hub: DemoHub, tmp_path: Path) -> Iterator[OpenHost]:
+def open_host(browser: Browser, hub: FaultyHub, tmp_path: Path) -> Iterator[OpenHost]:
     """Opens a page of a host on a server of the test's own."""
     with ExitStack() as stack:
         server = stack.enter_context(JupyterServer(tmp_path, hub.url))
@@ -57,7 +57,7 @@ def shown_panel(page: HostPage) -> Frame:
 
 
 @pytest.mark.parametrize("host", ["vscode", "colab"])
-def test_the_panel_moves_and_acts(open_host: OpenHost, hub: DemoHub, host: str) -> None:
+def test_the_panel_moves_and_acts(open_host: OpenHost, hub: FaultyHub, host: str) -> None:
     page = open_host(host)
     page.run(QUEUE)
     output = shown_panel(page)
@@ -75,7 +75,7 @@ def test_the_panel_moves_and_acts(open_host: OpenHost, hub: DemoHub, host: str) 
 
 @pytest.mark.parametrize("host", ["vscode", "colab"])
 def test_while_a_cell_runs_the_panel_moves_and_a_click_is_answered_after_it(
-    open_host: OpenHost, hub: DemoHub, host: str, tmp_path: Path
+    open_host: OpenHost, hub: FaultyHub, host: str, tmp_path: Path
 ) -> None:
     page = open_host(host)
     page.run(QUEUE)

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, GatedRepoError
-from gglib_nb.demo import GRANTED_TOKEN, PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, DemoHub
+from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import InvalidTokenError, NetworkError
 from gglib_nb.manager.access_watch import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, FaultyHub
 from tests.support.snapshots import download, snapshot
 
 GATED = "demo/gated-GGUF"
@@ -97,7 +98,7 @@ else:
 """
 
 
-def log_in(hub: DemoHub, home: Path, token: str) -> str:
+def log_in(hub: FaultyHub, home: Path, token: str) -> str:
     names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HOME": str(home)}
     environment = {
         name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_TOKEN_PATH")
@@ -114,11 +115,11 @@ def log_in(hub: DemoHub, home: Path, token: str) -> str:
     return found.stdout + found.stderr
 
 
-def test_a_login_is_checked_with_the_hub_and_stored(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Path) -> None:
     assert "ok True" in log_in(hub, tmp_path, GRANTED_TOKEN)
 
 
-def test_a_token_that_the_hub_does_not_accept_is_not_stored_and_not_repeated(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_token_that_the_hub_does_not_accept_is_not_stored_and_not_repeated(hub: FaultyHub, tmp_path: Path) -> None:
     said = log_in(hub, tmp_path, "hf_wrongwrongwrong")
 
     assert said.startswith("InvalidTokenError")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadStatus, IncompleteShardSetError, IntegrityError
-from gglib_nb.demo import DemoHub, WrongBytes
+from tests.support.faulty_hub import FaultyHub, WrongBytes
 from tests.support.hub import make_repository
 from tests.support.pieces import cut, gguf_bytes
 
@@ -29,7 +29,7 @@ def target(models: Path, style: str) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 async def test_the_parts_arrive_as_one_verified_file(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path, style: str
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path, style: str
 ) -> None:
     whole = gguf_bytes()
     hub.add_repository(make_repository(REPO, cut(whole, STYLES[style])))
@@ -45,7 +45,7 @@ async def test_the_parts_arrive_as_one_verified_file(
     assert [file.name for file in finished.paths[0].parent.iterdir() if not file.is_dir()] == ["m.Q8_0.gguf"]
 
 
-async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: DownloadManager, hub: FaultyHub) -> None:
     whole = gguf_bytes()
     hub.add_repository(make_repository(REPO, cut(whole, STYLES["TheBloke"])))
 
@@ -59,7 +59,7 @@ async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: Downlo
 
 
 async def test_a_wrong_part_is_fetched_again_and_no_other(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     whole = gguf_bytes()
     first, second, third = STYLES["mradermacher"]
@@ -76,7 +76,7 @@ async def test_a_wrong_part_is_fetched_again_and_no_other(
 
 
 async def test_a_part_that_stays_wrong_fails_and_nothing_takes_the_final_name(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), STYLES["mradermacher"])))
     fault = hub.faults.add(WrongBytes(at_byte=100), path=f"*{STYLES['mradermacher'][1]}", origin="cdn", times=None)
@@ -92,7 +92,7 @@ async def test_a_part_that_stays_wrong_fails_and_nothing_takes_the_final_name(
     assert (await manager.wait(queued.id)).is_verified
 
 
-async def test_parts_that_are_there_already_cost_no_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_parts_that_are_there_already_cost_no_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), STYLES["chunks"])))
     await manager.download(REPO)
     before = hub.bytes_sent()
@@ -104,7 +104,7 @@ async def test_parts_that_are_there_already_cost_no_bytes(manager: DownloadManag
     assert hub.bytes_sent() == before
 
 
-async def test_every_part_has_its_own_bar(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_every_part_has_its_own_bar(manager: DownloadManager, hub: FaultyHub) -> None:
     parts = cut(gguf_bytes(), STYLES["mradermacher"])
     hub.add_repository(make_repository(REPO, parts))
     hub.set_speed(bytes_per_second=0)
@@ -120,7 +120,7 @@ async def test_every_part_has_its_own_bar(manager: DownloadManager, hub: DemoHub
 
 @pytest.mark.slow
 async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     whole = gguf_bytes(size_bytes=1_000_000)
     hub.add_repository(make_repository(REPO, cut(whole, STYLES["mradermacher"])))
@@ -150,7 +150,7 @@ async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
     ],
 )
 async def test_a_set_that_lacks_a_part_is_refused_by_name_before_a_byte(
-    manager: DownloadManager, hub: DemoHub, paths: list[str], missing: tuple[int, ...]
+    manager: DownloadManager, hub: FaultyHub, paths: list[str], missing: tuple[int, ...]
 ) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), paths)))
 
@@ -163,7 +163,7 @@ async def test_a_set_that_lacks_a_part_is_refused_by_name_before_a_byte(
 
 
 async def test_a_single_file_that_says_it_is_part_one_of_one_gets_the_name_of_a_model(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(REPO, {"m.Q8_0.gguf.part1of1": gguf_bytes()}))
 

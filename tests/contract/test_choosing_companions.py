@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import AlreadyQueuedError, DownloadManager
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 VISION = "demo/vision-GGUF"
@@ -15,7 +15,7 @@ BOTH = "demo/both-GGUF"
 
 
 @pytest.fixture(autouse=True)
-def repositories(hub: DemoHub) -> None:
+def repositories(hub: FaultyHub) -> None:
     hub.add_repository(
         make_repository(
             BOTH,
@@ -31,7 +31,7 @@ def repositories(hub: DemoHub) -> None:
 
 
 async def test_it_has_its_own_bar_and_bytes_and_is_no_shard(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(BOTH, "Q8_0", companions=("mmproj",))
@@ -51,13 +51,13 @@ async def test_it_has_its_own_bar_and_bytes_and_is_no_shard(
     assert not (tmp_path / "models" / BOTH / "mmproj-m-F32.gguf").exists()
 
 
-async def test_without_being_asked_for_it_does_not_come(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_without_being_asked_for_it_does_not_come(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(VISION)
 
     assert hub.bytes_sent(PROJECTOR) == 0
 
 
-async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: FaultyHub) -> None:
     path = await manager.download(VISION, companions=("mmproj", "mmproj"))
 
     assert path.name == "vision-Q4_K_M.gguf"
@@ -67,7 +67,7 @@ async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: DemoH
 @pytest.mark.slow
 @pytest.mark.parametrize("max_concurrent", [1, 2])
 async def test_two_quantizations_queued_at_once_share_one_projector(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, max_concurrent: int
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, max_concurrent: int
 ) -> None:
     manager = make_manager(max_concurrent=max_concurrent)
     hub.set_speed(bytes_per_second=0)
@@ -84,7 +84,7 @@ async def test_two_quantizations_queued_at_once_share_one_projector(
 
 
 async def test_cancelling_one_leaves_the_projector_to_the_other(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
 ) -> None:
     manager = make_manager(max_concurrent=2)
     hub.set_speed(bytes_per_second=0)
@@ -99,7 +99,7 @@ async def test_cancelling_one_leaves_the_projector_to_the_other(
     assert not (tmp_path / "models" / BOTH / "m-Q4_K_M.gguf").exists()
 
 
-async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(VISION)
     before = hub.bytes_sent("vision-Q4_K_M.gguf")
 
@@ -110,7 +110,7 @@ async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager,
 
 
 @pytest.mark.slow
-async def test_a_running_download_without_it_is_not_joined_silently(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_running_download_without_it_is_not_joined_silently(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     await manager.queue_smart(VISION)
 
@@ -141,7 +141,7 @@ async def test_a_companion_that_is_listed_can_be_downloaded_by_itself(
 
 
 async def test_a_repository_of_companions_alone_lists_them_and_gives_each(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     files = {"mmproj-F16.gguf": 2_000, "lora/style-F16.gguf": 3_000, "m.imatrix": b"matrix"}
     hub.add_repository(make_repository("demo/parts-GGUF", files))
@@ -153,7 +153,7 @@ async def test_a_repository_of_companions_alone_lists_them_and_gives_each(
     assert plan.recommended is None
 
 
-async def test_a_draft_comes_with_its_model(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_draft_comes_with_its_model(manager: DownloadManager, hub: FaultyHub) -> None:
     files = {"m-7B-Q4_K_M.gguf": 60_000, "mtp-m-7B.gguf": 20_000, "mtp-n-7B.gguf": 20_000}
     hub.add_repository(make_repository("demo/draft-GGUF", files))
 

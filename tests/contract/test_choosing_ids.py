@@ -14,7 +14,7 @@ from gglib_nb import (
     InvalidQuantizationError,
     NotInQueueError,
 )
-from gglib_nb.demo import DemoHub, Status
+from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
 
 REPO = "demo/many-GGUF"
@@ -26,7 +26,7 @@ ENDIAN = "demo/endian-GGUF"
 
 
 @pytest.fixture(autouse=True)
-def repositories(hub: DemoHub) -> None:
+def repositories(hub: FaultyHub) -> None:
     """Two models with one label; one name in two folders; a single file beside its own split copy; a big-endian one."""
     hub.add_repository(
         make_repository(REPO, {"small-Q8_0.gguf": 20_000, "large-Q8_0.gguf": 40_000, "large-Q4_K_M.gguf": 30_000})
@@ -131,7 +131,7 @@ async def test_only_the_one_that_is_named_is_moved_and_paused(manager: DownloadM
     assert (await manager.wait(second)).paths[0].parent.name == "step-2000"
 
 
-async def test_a_failed_one_is_retried_by_its_id(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_failed_one_is_retried_by_its_id(manager: DownloadManager, hub: FaultyHub) -> None:
     fault = hub.faults.add(Status(404), path=f"*{SECOND}", times=None)
     queued = await manager.queue_smart(CHECKPOINTS, SECOND)
     waiting = manager.submit(manager.sync.wait, queued.id)
@@ -166,7 +166,7 @@ async def test_a_big_endian_build_is_taken_by_its_name_only(manager: DownloadMan
 
 
 async def test_several_models_in_the_usual_label_are_for_the_person_to_choose_from(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/two-GGUF", {"a-7b-Q4_K_M.gguf": 5_000, "a-3b-Q4_K_M.gguf": 4_000}))
 

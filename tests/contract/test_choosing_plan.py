@@ -11,10 +11,11 @@ from typing import Literal
 import pytest
 
 from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
-from gglib_nb.demo import Content, Cut, DemoHub, HangUp, Stall, Status
+from gglib_nb.demo import Content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.notebook.plan_table import plan_html, plan_text
+from tests.support.faulty_hub import Cut, FaultyHub, HangUp, Stall, Status
 from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.pieces import cut, gguf_bytes
 from tests.support.vocabulary import large_gguf
@@ -36,7 +37,7 @@ def row(plan: RepoPlan, key: str) -> VariantPlan:
 # Sizes and bytes that are here
 
 
-async def test_sizes_and_files_are_exact_and_the_smallest_comes_first(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_sizes_and_files_are_exact_and_the_smallest_comes_first(manager: DownloadManager, hub: FaultyHub) -> None:
     plan = await manager.plan("demo/split-GGUF")
     both = await manager.plan(SMALL)
 
@@ -79,7 +80,7 @@ async def test_a_finished_file_is_here_and_takes_nothing_more(manager: DownloadM
     assert (here.present_bytes, here.bytes_to_go, here.is_present) == (300_000, 0, True)
 
 
-async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: FaultyHub) -> None:
     parts = cut(gguf_bytes(), [f"m-Q8_0.gguf.part{number}of2" for number in (1, 2)])
     hub.add_repository(make_repository("demo/cut-GGUF", parts))
     before = row(await manager.plan("demo/cut-GGUF"), "Q8_0")
@@ -91,7 +92,7 @@ async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: DemoHub)
     assert (here.present_bytes, here.is_present) == (200_000, True)
 
 
-async def fetch_a_part(manager: DownloadManager, hub: DemoHub, repo_id: str, quantization: str) -> None:
+async def fetch_a_part(manager: DownloadManager, hub: FaultyHub, repo_id: str, quantization: str) -> None:
     """Cancels a download of 4 MiB when more than half of it was sent."""
     hub.set_speed(bytes_per_second=2 * MIB)
     queued = await manager.queue_smart(repo_id, quantization)
@@ -104,7 +105,7 @@ async def fetch_a_part(manager: DownloadManager, hub: DemoHub, repo_id: str, qua
 
 
 @pytest.mark.slow
-async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
     await fetch_a_part(manager, hub, "demo/slow-GGUF", "Q8_0")
 
@@ -117,7 +118,7 @@ async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: Dow
 
 @pytest.mark.slow
 async def test_a_partial_file_counts_after_a_commit_that_left_the_file_as_it_was_and_not_after_one_that_changed_it(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     unchanged = make_files({"m-Q8_0.gguf": 4 * MIB, "README.md": b"Better words."})
     changed = make_files({"m-Q8_0.gguf": small_gguf("m-Q8_0.gguf", 4 * MIB, seed="better weights")})
@@ -164,7 +165,7 @@ async def test_a_variant_that_is_queued_itself_is_not_counted_twice(manager: Dow
     assert not row(plan, "Q4_K_M").is_queued
 
 
-async def test_a_projector_that_two_downloads_share_is_counted_once(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_projector_that_two_downloads_share_is_counted_once(manager: DownloadManager, hub: FaultyHub) -> None:
     files = {"m-Q4_K_M.gguf": 60_000, "m-Q8_0.gguf": 90_000, "mmproj-F16.gguf": 20_000}
     hub.add_repository(make_repository("demo/both-GGUF", files))
     for label in ("Q4_K_M", "Q8_0"):
@@ -174,7 +175,7 @@ async def test_a_projector_that_two_downloads_share_is_counted_once(manager: Dow
 
 
 async def test_what_a_running_download_has_allocated_is_gone_from_the_free_space_already(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 8 * MIB}))
     stall = Stall(after_bytes=100_000)
@@ -212,7 +213,7 @@ async def test_a_folder_that_does_not_exist_is_on_the_filesystem_it_will_be_on(
 
 
 async def test_a_queue_on_another_filesystem_takes_nothing_of_this_one(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path, other_disk: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path, other_disk: Path
 ) -> None:
     hub.add_repository(make_repository("other/small-GGUF", {"m-Q4_K_M.gguf": 40_000}))
     (tmp_path / "models").mkdir()
@@ -228,7 +229,7 @@ async def test_a_queue_on_another_filesystem_takes_nothing_of_this_one(
 
 
 async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobytes(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
 
@@ -241,7 +242,7 @@ async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobyte
 
 
 async def test_a_shape_behind_the_vocabulary_costs_the_vocabulary_and_is_known_too(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape="last")}))
 
@@ -253,7 +254,7 @@ async def test_a_shape_behind_the_vocabulary_costs_the_vocabulary_and_is_known_t
     assert (memory.kv_cache_bytes, memory.is_rough) == (448 * MIB, False)
 
 
-async def test_25_variants_of_one_model_cost_five_requests(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_25_variants_of_one_model_cost_five_requests(manager: DownloadManager, hub: FaultyHub) -> None:
     sizes = {f"m-{label}.gguf": 8_000_000 + 1000 * number for number, label in enumerate(LABELS)}
     hub.add_repository(make_repository(LARGE, {path: large_gguf(path, size) for path, size in sizes.items()}))
 
@@ -265,7 +266,7 @@ async def test_25_variants_of_one_model_cost_five_requests(manager: DownloadMana
     assert all(variant.memory is not None for variant in plan.variants)
 
 
-async def test_each_of_several_models_has_its_own_header(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_each_of_several_models_has_its_own_header(manager: DownloadManager, hub: FaultyHub) -> None:
     files: dict[str, Content | int] = {
         "a-Q8_0.gguf": large_gguf("a", 8_000_000),
         "b-Q8_0.gguf": 20_000,
@@ -281,7 +282,7 @@ async def test_each_of_several_models_has_its_own_header(manager: DownloadManage
 
 
 async def test_more_context_takes_more_memory_and_beyond_the_training_that_is_said(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
 
@@ -294,7 +295,7 @@ async def test_more_context_takes_more_memory_and_beyond_the_training_that_is_sa
     assert longer.variants[0].memory.notes == ("The model was trained for 32768 tokens.",)
 
 
-async def test_an_architecture_that_nobody_knows_is_rough(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_an_architecture_that_nobody_knows_is_rough(manager: DownloadManager, hub: FaultyHub) -> None:
     shape: dict[str, Value] = {
         "general.architecture": "novel",
         "novel.block_count": 4,
@@ -318,7 +319,7 @@ FAULTS = [Status(403), Status(404), Status(500), Status(429), HangUp()]
     ("origin", "fault"), [("cdn", Cut(after_bytes=10)), *itertools.product(["hub", "cdn"], FAULTS)], ids=str
 )
 async def test_a_header_that_does_not_come_costs_the_estimate_and_not_the_plan(
-    manager: DownloadManager, hub: DemoHub, origin: Literal["hub", "cdn"], fault: Status
+    manager: DownloadManager, hub: FaultyHub, origin: Literal["hub", "cdn"], fault: Status
 ) -> None:
     hub.faults.add(fault, path="*.gguf", origin=origin, times=None)
     began_s = time.monotonic()
@@ -332,7 +333,7 @@ async def test_a_header_that_does_not_come_costs_the_estimate_and_not_the_plan(
 
 
 @pytest.mark.slow
-async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: DownloadManager, hub: FaultyHub) -> None:
     stall = Stall()
     hub.faults.add(stall, path="*.gguf", origin="cdn", times=None)
     began_s = time.monotonic()
@@ -348,7 +349,7 @@ async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: Do
     "content", [b"not a model at all" * 100, b"GGUF" + bytes(1000), b"version https://git-lfs.github.com/spec/v1\n" * 9]
 )
 async def test_a_file_that_is_no_gguf_costs_the_estimate_and_not_the_plan(
-    manager: DownloadManager, hub: DemoHub, content: bytes
+    manager: DownloadManager, hub: FaultyHub, content: bytes
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q8_0.gguf": content}))
 
@@ -362,7 +363,9 @@ def _free(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-async def test_the_plan_warns_of_a_file_that_the_hubs_scan_calls_unsafe(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_the_plan_warns_of_a_file_that_the_hubs_scan_calls_unsafe(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
     known = hub.repositories["demo/small-GGUF"]
     path = next(file.path for file in known.files if "Q4_K_M" in file.path)
     hub.add_repository(replace(known, unsafe=frozenset({path})))

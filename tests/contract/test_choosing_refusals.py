@@ -16,7 +16,8 @@ from gglib_nb import (
     RequestError,
     RevisionNotFoundError,
 )
-from gglib_nb.demo import GRANTED_TOKEN, PLAIN_TOKEN, DemoHub
+from gglib_nb.demo import GRANTED_TOKEN
+from tests.support.faulty_hub import PLAIN_TOKEN, FaultyHub
 from tests.support.hub import make_repository, small_gguf
 
 GATED = "demo/gated-GGUF"
@@ -24,7 +25,7 @@ PRIVATE = "demo/private-GGUF"
 
 
 @pytest.fixture(autouse=True)
-def repositories(hub: DemoHub) -> None:
+def repositories(hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/empty", {"README.md": b"# nothing\n"}))
     hub.add_repository(make_repository("demo/parts", {"mmproj-F16.gguf": 1_000, "m.imatrix": 1_000}))
     hub.add_repository(
@@ -51,7 +52,7 @@ async def refusal_of(manager: DownloadManager, repo_id: str, quantization: str |
 
 
 async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
-    hub: DemoHub, manager: DownloadManager
+    hub: FaultyHub, manager: DownloadManager
 ) -> None:
     tags = ("gguf", "base_model:quantized:demo/empty")
     for name, downloads in (("demo/small-of-it-GGUF", 5), ("demo/used-of-it-GGUF", 500)):
@@ -68,7 +69,7 @@ async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
 
 
 async def test_what_a_search_finds_says_that_it_is_here_and_where_its_page_is(
-    hub: DemoHub, manager: DownloadManager
+    hub: FaultyHub, manager: DownloadManager
 ) -> None:
     hub.add_repository(make_repository("demo/found-GGUF", {"m-Q4_K_M.gguf": small_gguf("m-Q4_K_M.gguf", 50_000)}))
     await manager.download("demo/found-GGUF")
@@ -100,7 +101,7 @@ async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadM
         await manager.plan("demo/empty")
 
 
-async def test_an_incomplete_set_is_refused_by_name_before_a_byte(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_an_incomplete_set_is_refused_by_name_before_a_byte(manager: DownloadManager, hub: FaultyHub) -> None:
     refusal = await refusal_of(manager, "demo/broken-GGUF", "q8_0")
 
     assert isinstance(refusal, IncompleteShardSetError)
@@ -123,7 +124,7 @@ async def test_a_plan_shows_an_incomplete_set_as_such(manager: DownloadManager) 
 
 
 async def test_a_plan_of_an_incomplete_set_alone_is_shown_and_says_why_nothing_is_chosen(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/half-GGUF", {"m-Q8_0-00001-of-00002.gguf": 10_000}))
 
@@ -143,7 +144,7 @@ async def test_a_revision_that_is_not_there_is_named_with_those_that_are(manager
 
 @pytest.mark.parametrize("repo_id", [GATED, "demo/auto-GGUF"])
 async def test_a_gated_repository_names_its_page_and_the_way_to_log_in(
-    manager: DownloadManager, hub: DemoHub, repo_id: str
+    manager: DownloadManager, hub: FaultyHub, repo_id: str
 ) -> None:
     refusal = await refusal_of(manager, repo_id)
 
@@ -155,7 +156,7 @@ async def test_a_gated_repository_names_its_page_and_the_way_to_log_in(
 
 
 async def test_who_is_logged_in_is_told_to_ask_for_access_and_not_to_log_in(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     refusal = await refusal_of(make_manager(hf_token=PLAIN_TOKEN), GATED)
 
@@ -164,7 +165,7 @@ async def test_who_is_logged_in_is_told_to_ask_for_access_and_not_to_log_in(
     assert PLAIN_TOKEN not in str(refusal)
 
 
-async def test_a_plan_shows_a_gated_repository_and_what_to_do(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_plan_shows_a_gated_repository_and_what_to_do(manager: DownloadManager, hub: FaultyHub) -> None:
     plan = await manager.plan(GATED)
 
     assert (plan.gate, plan.has_access, plan.accept_url) == ("manual", False, f"{hub.url}/{GATED}")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, GglibError, InvalidConfigError, RequestError
-from gglib_nb.demo import DemoHub
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SET_HERE, SETTINGS, checked_setting, saved_settings, setting_name
+from tests.support.faulty_hub import FaultyHub
 
 Ask = Callable[..., str]
 
@@ -23,7 +23,7 @@ def nothing_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 
 @pytest.fixture
-def kernel(hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
+def kernel(hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
     """The kernel's own manager, as its first line makes it."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "models"))
@@ -45,7 +45,9 @@ def row(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if line.split()[:1] == [name])
 
 
-def test_every_setting_is_shown_with_its_value_and_where_it_comes_from(ask: Ask, hub: DemoHub, tmp_path: Path) -> None:
+def test_every_setting_is_shown_with_its_value_and_where_it_comes_from(
+    ask: Ask, hub: FaultyHub, tmp_path: Path
+) -> None:
     ask("max_concurrent 3")
     ask("max_queue_size 30 --save")
 

@@ -18,15 +18,16 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
-from gglib_nb.demo import (
-    GRANTED_TOKEN,
+from gglib_nb.demo import GRANTED_TOKEN
+from gglib_nb.network.http_library import httpx
+from tests.support.faulty_hub import (
     PLAIN_TOKEN,
     BadToken,
     Cut,
-    DemoHub,
     Direct,
     Disabled,
     ExpiredUrl,
+    FaultyHub,
     Gzipped,
     MaskedXetHash,
     RateLimited,
@@ -34,7 +35,6 @@ from gglib_nb.demo import (
     Then,
     WrongBytes,
 )
-from gglib_nb.network.http_library import httpx
 from tests.support.hub import ask, make_files, make_repository
 
 SMALL, MODEL = "demo/small-GGUF", "small-Q4_K_M.gguf"
@@ -47,22 +47,22 @@ def file_info(api: HfApi, repo_id: str, path: str, revision: str = "main") -> Re
 
 
 @pytest.fixture
-def api(hub: DemoHub) -> HfApi:
+def api(hub: FaultyHub) -> HfApi:
     return HfApi(endpoint=hub.url, token=False)
 
 
 @pytest.fixture
-def granted_api(hub: DemoHub) -> HfApi:
+def granted_api(hub: FaultyHub) -> HfApi:
     return HfApi(endpoint=hub.url, token=GRANTED_TOKEN)
 
 
-def sha256_of(hub: DemoHub, repo_id: str, path: str) -> str:
+def sha256_of(hub: FaultyHub, repo_id: str, path: str) -> str:
     commit = hub.repositories[repo_id].commit()
     assert commit is not None
     return commit.files[path].content.sha256
 
 
-def test_model_info_names_commit_files_and_gating(hub: DemoHub, api: HfApi) -> None:
+def test_model_info_names_commit_files_and_gating(hub: FaultyHub, api: HfApi) -> None:
     info = api.model_info(SMALL)
 
     assert info.sha == hub.repositories[SMALL].names["main"]
@@ -71,7 +71,7 @@ def test_model_info_names_commit_files_and_gating(hub: DemoHub, api: HfApi) -> N
     assert api.model_info("demo/gated-GGUF").gated == "manual"
 
 
-def test_model_info_with_blobs_has_sizes_and_digests(hub: DemoHub, api: HfApi) -> None:
+def test_model_info_with_blobs_has_sizes_and_digests(hub: FaultyHub, api: HfApi) -> None:
     siblings = {sibling.rfilename: sibling for sibling in api.model_info(SMALL, files_metadata=True).siblings or []}
 
     lfs = siblings[MODEL].lfs
@@ -80,7 +80,7 @@ def test_model_info_with_blobs_has_sizes_and_digests(hub: DemoHub, api: HfApi) -
     assert siblings["README.md"].lfs is None
 
 
-def test_model_info_gives_only_the_fields_asked_for(hub: DemoHub, api: HfApi) -> None:
+def test_model_info_gives_only_the_fields_asked_for(hub: FaultyHub, api: HfApi) -> None:
     hub.add_repository(make_repository("demo/facts-GGUF", {MODEL: 600}, gguf={"total": 7, "architecture": "llama"}))
 
     info = api.model_info("demo/facts-GGUF", expand=["gguf", "downloads"])
@@ -89,7 +89,7 @@ def test_model_info_gives_only_the_fields_asked_for(hub: DemoHub, api: HfApi) ->
     assert (info.downloads, info.sha) == (0, None)
 
 
-def test_the_tree_comes_in_pages(make_hub: Callable[..., DemoHub]) -> None:
+def test_the_tree_comes_in_pages(make_hub: Callable[..., FaultyHub]) -> None:
     files = {f"folder/{number:02}.gguf": 600 for number in range(25)}
     hub = make_hub([make_repository("demo/many-GGUF", files)], page_size=10)
     api = HfApi(endpoint=hub.url, token=False)
@@ -109,20 +109,20 @@ def test_the_tree_of_a_folder_is_flat_unless_asked(api: HfApi) -> None:
     assert inside[0].last_commit is not None
 
 
-def test_paths_info_drops_unknown_paths(hub: DemoHub, api: HfApi) -> None:
+def test_paths_info_drops_unknown_paths(hub: FaultyHub, api: HfApi) -> None:
     entries = api.get_paths_info(SMALL, [MODEL, "nothing.gguf"])
 
     assert [entry.path for entry in entries] == [MODEL]
 
 
-def test_paths_info_has_size_and_sha256(hub: DemoHub, api: HfApi) -> None:
+def test_paths_info_has_size_and_sha256(hub: FaultyHub, api: HfApi) -> None:
     entry = file_info(api, SMALL, MODEL)
 
     assert entry.lfs is not None
     assert (entry.size, entry.lfs.sha256) == (300_000, sha256_of(hub, SMALL, MODEL))
 
 
-def test_search_filters_sorts_and_pages(make_hub: Callable[..., DemoHub]) -> None:
+def test_search_filters_sorts_and_pages(make_hub: Callable[..., FaultyHub]) -> None:
     repositories = [make_repository(f"demo/model-{n}-GGUF", {MODEL: 600}, downloads=n) for n in range(5)]
     other = make_repository("other/model-9-GGUF", {MODEL: 600}, tags=("onnx",), downloads=9)
     hub = make_hub([*repositories, other], page_size=2)
@@ -139,7 +139,7 @@ def test_search_filters_sorts_and_pages(make_hub: Callable[..., DemoHub]) -> Non
     assert full.sha == other.names["main"]
 
 
-def test_revisions_resolve_to_commits(hub: DemoHub, api: HfApi) -> None:
+def test_revisions_resolve_to_commits(hub: FaultyHub, api: HfApi) -> None:
     tagged = {"v1.0": make_files({MODEL: 600}), "refs/pr/1": make_files({MODEL: 700})}
     repository = hub.add_repository(make_repository("demo/versions-GGUF", {MODEL: 800}, revisions=tagged))
 
@@ -152,7 +152,7 @@ def test_revisions_resolve_to_commits(hub: DemoHub, api: HfApi) -> None:
     assert file_info(api, "demo/versions-GGUF", MODEL, "v1.0").size == 600
 
 
-def test_a_moved_branch_leaves_its_old_commit_readable(hub: DemoHub, api: HfApi) -> None:
+def test_a_moved_branch_leaves_its_old_commit_readable(hub: FaultyHub, api: HfApi) -> None:
     old = hub.repositories[SMALL].names["main"]
 
     new = hub.move_branch(SMALL, "main", make_files({MODEL: 1000}))
@@ -161,7 +161,7 @@ def test_a_moved_branch_leaves_its_old_commit_readable(hub: DemoHub, api: HfApi)
     assert file_info(api, SMALL, MODEL, old).size == 300_000
 
 
-def test_file_metadata_has_the_sha256_and_not_the_etag_of_the_cdn(hub: DemoHub) -> None:
+def test_file_metadata_has_the_sha256_and_not_the_etag_of_the_cdn(hub: FaultyHub) -> None:
     metadata = get_hf_file_metadata(hf_hub_url(SMALL, MODEL, endpoint=hub.url), token=False)
 
     cdn_etag = ask(metadata.location, "HEAD").headers["ETag"].strip('"')
@@ -172,20 +172,20 @@ def test_file_metadata_has_the_sha256_and_not_the_etag_of_the_cdn(hub: DemoHub) 
     assert cdn_etag != metadata.etag
 
 
-def test_a_download_has_the_right_bytes(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_download_has_the_right_bytes(hub: FaultyHub, tmp_path: Path) -> None:
     path = hf_hub_download(SMALL, MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
 
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256_of(hub, SMALL, MODEL)
 
 
-def test_a_snapshot_has_small_and_large_files(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_snapshot_has_small_and_large_files(hub: FaultyHub, tmp_path: Path) -> None:
     folder = snapshot_download(SMALL, endpoint=hub.url, token=False, local_dir=tmp_path / "here")
 
     found = {path.name: path.stat().st_size for path in Path(folder).iterdir() if path.is_file()}
     assert found == {"README.md": 8, MODEL: 300_000, "small-Q8_0.gguf": 500_000}
 
 
-def test_a_broken_connection_is_continued_with_a_range(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_broken_connection_is_continued_with_a_range(hub: FaultyHub, tmp_path: Path) -> None:
     hub.add_repository(make_repository("demo/long-GGUF", {MODEL: 25_000_000}))
     hub.faults.add(Cut(after_bytes=21_000_000), origin="cdn")
 
@@ -195,27 +195,27 @@ def test_a_broken_connection_is_continued_with_a_range(hub: DemoHub, tmp_path: P
     assert hub.ranges(MODEL) == [None, (20_971_520, None)]
 
 
-def test_a_renamed_repository_redirects(hub: DemoHub, api: HfApi, tmp_path: Path) -> None:
+def test_a_renamed_repository_redirects(hub: FaultyHub, api: HfApi, tmp_path: Path) -> None:
     hub.add_repository(make_repository("demo/new-GGUF", {MODEL: 600}, renamed_from=("demo/old-GGUF",)))
 
     assert api.model_info("demo/old-GGUF").id == "demo/new-GGUF"
     assert hf_hub_download("demo/old-GGUF", MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
 
 
-def test_the_token_opens_a_gated_repository_and_never_reaches_the_cdn(hub: DemoHub, tmp_path: Path) -> None:
+def test_the_token_opens_a_gated_repository_and_never_reaches_the_cdn(hub: FaultyHub, tmp_path: Path) -> None:
     hf_hub_download("demo/gated-GGUF", "gated-Q4_K_M.gguf", endpoint=hub.url, token=GRANTED_TOKEN, cache_dir=tmp_path)
 
     authorized = [(record.origin, "authorization" in record.headers) for record in hub.requests]
     assert authorized == [("hub", True), ("cdn", False)]
 
 
-def test_whoami_knows_its_tokens(granted_api: HfApi, hub: DemoHub) -> None:
+def test_whoami_knows_its_tokens(granted_api: HfApi, hub: FaultyHub) -> None:
     assert granted_api.whoami()["name"] == "demo-user"
     with pytest.raises(HfHubHTTPError, match="Invalid user token"):
         HfApi(endpoint=hub.url, token="hf_unknown").whoami()
 
 
-def test_auth_check_refuses_as_the_download_would(hub: DemoHub, api: HfApi, granted_api: HfApi) -> None:
+def test_auth_check_refuses_as_the_download_would(hub: FaultyHub, api: HfApi, granted_api: HfApi) -> None:
     granted_api.auth_check("demo/gated-GGUF")
 
     with pytest.raises(GatedRepoError):
@@ -224,7 +224,7 @@ def test_auth_check_refuses_as_the_download_would(hub: DemoHub, api: HfApi, gran
         api.auth_check("demo/nothing")
 
 
-def test_a_gated_repository_can_be_listed_and_not_downloaded(hub: DemoHub, api: HfApi, tmp_path: Path) -> None:
+def test_a_gated_repository_can_be_listed_and_not_downloaded(hub: FaultyHub, api: HfApi, tmp_path: Path) -> None:
     listed = [entry.path for entry in api.list_repo_tree("demo/gated-GGUF")]
     statuses = []
     for token in (False, PLAIN_TOKEN):
@@ -236,7 +236,7 @@ def test_a_gated_repository_can_be_listed_and_not_downloaded(hub: DemoHub, api: 
     assert statuses == [401, 403]
 
 
-def test_a_private_repository_is_not_there_for_others(hub: DemoHub, api: HfApi, granted_api: HfApi) -> None:
+def test_a_private_repository_is_not_there_for_others(hub: FaultyHub, api: HfApi, granted_api: HfApi) -> None:
     hub.add_repository(make_repository("demo/private-GGUF", {MODEL: 600}, private=True))
 
     with pytest.raises(RepositoryNotFoundError):
@@ -245,7 +245,7 @@ def test_a_private_repository_is_not_there_for_others(hub: DemoHub, api: HfApi, 
     assert granted_api.model_info("demo/private-GGUF").private is True
 
 
-def test_what_is_not_there_has_its_own_error(hub: DemoHub, api: HfApi, tmp_path: Path) -> None:
+def test_what_is_not_there_has_its_own_error(hub: FaultyHub, api: HfApi, tmp_path: Path) -> None:
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("demo/nothing")
     with pytest.raises(RevisionNotFoundError):
@@ -256,28 +256,28 @@ def test_what_is_not_there_has_its_own_error(hub: DemoHub, api: HfApi, tmp_path:
         hf_hub_download(SMALL, "nothing.gguf", endpoint=hub.url, token=False, cache_dir=tmp_path)
 
 
-def test_a_bad_token_is_no_missing_repository(hub: DemoHub) -> None:
+def test_a_bad_token_is_no_missing_repository(hub: FaultyHub) -> None:
     with pytest.raises(HfHubHTTPError, match="Invalid credentials in Authorization header") as refused:
         HfApi(endpoint=hub.url, token="hf_unknown").model_info(SMALL)
 
     assert not isinstance(refused.value, RepositoryNotFoundError)
 
 
-def test_the_bad_token_fault_refuses_a_good_token(hub: DemoHub, granted_api: HfApi) -> None:
+def test_the_bad_token_fault_refuses_a_good_token(hub: FaultyHub, granted_api: HfApi) -> None:
     hub.faults.add(BadToken())
 
     with pytest.raises(HfHubHTTPError, match="Invalid credentials"):
         granted_api.model_info(SMALL)
 
 
-def test_a_disabled_repository_is_refused(hub: DemoHub, api: HfApi) -> None:
+def test_a_disabled_repository_is_refused(hub: FaultyHub, api: HfApi) -> None:
     hub.add_repository(make_repository("demo/disabled-GGUF", {MODEL: 600}, disabled=True))
 
     with pytest.raises(DisabledRepoError):
         api.model_info("demo/disabled-GGUF")
 
 
-def test_the_disabled_fault_refuses_any_repository(hub: DemoHub, api: HfApi) -> None:
+def test_the_disabled_fault_refuses_any_repository(hub: FaultyHub, api: HfApi) -> None:
     hub.faults.add(Disabled(), path="/api/models/demo/*")
 
     with pytest.raises(DisabledRepoError):
@@ -285,7 +285,7 @@ def test_the_disabled_fault_refuses_any_repository(hub: DemoHub, api: HfApi) -> 
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, BadRequestError), (429, HfHubHTTPError), (503, HfHubHTTPError)])
-def test_a_status_fault_is_read_as_that_status(hub: DemoHub, api: HfApi, status: int, error: type) -> None:
+def test_a_status_fault_is_read_as_that_status(hub: FaultyHub, api: HfApi, status: int, error: type) -> None:
     hub.faults.add(Status(status, error_message="because"))
 
     with pytest.raises(error) as refused:
@@ -295,14 +295,14 @@ def test_a_status_fault_is_read_as_that_status(hub: DemoHub, api: HfApi, status:
     assert refused.value.response.status_code == status
 
 
-def test_a_rate_limit_tells_when_to_come_back(hub: DemoHub, api: HfApi) -> None:
+def test_a_rate_limit_tells_when_to_come_back(hub: FaultyHub, api: HfApi) -> None:
     hub.faults.add(RateLimited(seconds=55))
 
     with pytest.raises(HfHubHTTPError, match="Retry after 55 seconds"):
         api.model_info(SMALL)
 
 
-def test_every_answer_of_the_hub_has_its_rate_limit(hub: DemoHub) -> None:
+def test_every_answer_of_the_hub_has_its_rate_limit(hub: FaultyHub) -> None:
     listed = ask(f"{hub.url}/api/models/{SMALL}")
     resolved = ask(f"{hub.url}/{SMALL}/resolve/main/{MODEL}", "HEAD")
 
@@ -314,7 +314,7 @@ def test_every_answer_of_the_hub_has_its_rate_limit(hub: DemoHub) -> None:
     assert (resolver_limit.resource_type, resolver_limit.limit) == ("resolvers", 3000)
 
 
-def test_an_expired_url_is_fatal_for_the_client_as_it_is_on_the_hub(hub: DemoHub, tmp_path: Path) -> None:
+def test_an_expired_url_is_fatal_for_the_client_as_it_is_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(ExpiredUrl(), origin="cdn", times=None)
 
     with pytest.raises(HfHubHTTPError) as refused:
@@ -324,7 +324,7 @@ def test_an_expired_url_is_fatal_for_the_client_as_it_is_on_the_hub(hub: DemoHub
     assert "X-Error-Code" not in refused.value.response.headers
 
 
-def test_a_wrong_byte_is_accepted_by_the_client_as_on_the_hub(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_wrong_byte_is_accepted_by_the_client_as_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(WrongBytes(at_byte=299_999), origin="cdn")
 
     path = hf_hub_download(SMALL, MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -333,7 +333,7 @@ def test_a_wrong_byte_is_accepted_by_the_client_as_on_the_hub(hub: DemoHub, tmp_
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256_of(hub, SMALL, MODEL)
 
 
-def test_a_hub_that_gives_the_file_itself_satisfies_the_client(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_hub_that_gives_the_file_itself_satisfies_the_client(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Direct(), origin="hub", path="*.gguf", times=None)
 
     path = hf_hub_download(SMALL, MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -342,7 +342,7 @@ def test_a_hub_that_gives_the_file_itself_satisfies_the_client(hub: DemoHub, tmp
     assert {record.origin for record in hub.requests} == {"hub"}
 
 
-def test_a_compressed_small_file_satisfies_the_client(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_compressed_small_file_satisfies_the_client(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Gzipped(), path="README.md", method="GET", times=None)
 
     path = hf_hub_download(SMALL, "README.md", endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -350,7 +350,7 @@ def test_a_compressed_small_file_satisfies_the_client(hub: DemoHub, tmp_path: Pa
     assert Path(path).read_text() == "# small\n"
 
 
-def test_masked_xet_hashes_come_through_the_client(hub: DemoHub, api: HfApi) -> None:
+def test_masked_xet_hashes_come_through_the_client(hub: FaultyHub, api: HfApi) -> None:
     hub.faults.add(MaskedXetHash(), path="*/tree/*")
 
     entries = {entry.path: entry.xet_hash for entry in api.list_repo_tree(SMALL) if isinstance(entry, RepoFile)}
@@ -358,7 +358,7 @@ def test_masked_xet_hashes_come_through_the_client(hub: DemoHub, api: HfApi) -> 
     assert entries == {MODEL: "*" * 64, "small-Q8_0.gguf": "*" * 64, "README.md": None}
 
 
-def test_a_branch_can_move_between_two_requests(hub: DemoHub, api: HfApi) -> None:
+def test_a_branch_can_move_between_two_requests(hub: FaultyHub, api: HfApi) -> None:
     old = hub.repositories[SMALL].names["main"]
     hub.faults.add(Then(lambda: hub.move_branch(SMALL, "main", make_files({MODEL: 1000}))), method="HEAD")
     url = hf_hub_url(SMALL, MODEL, endpoint=hub.url)
@@ -369,7 +369,7 @@ def test_a_branch_can_move_between_two_requests(hub: DemoHub, api: HfApi) -> Non
     assert (after.commit_hash, after.size) == (hub.repositories[SMALL].names["main"], 1000)
 
 
-def test_a_hub_that_was_stopped_refuses_connections(hub: DemoHub) -> None:
+def test_a_hub_that_was_stopped_refuses_connections(hub: FaultyHub) -> None:
     url = hf_hub_url(SMALL, MODEL, endpoint=hub.url)
     hub.stop()
 

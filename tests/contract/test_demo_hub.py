@@ -19,21 +19,20 @@ import pytest
 from gglib_nb.demo import (
     GRANTED_TOKEN,
     DemoFile,
-    DemoHub,
     DemoRepository,
-    edge_lottery,
     generated_repositories,
     noise_content,
     repositories_from_folder,
 )
 from gglib_nb.demo.__main__ import main
+from tests.support.faulty_hub import FaultyHub, edge_lottery
+from tests.support.faulty_hub.process import HubProcess
 from tests.support.hub import ask, make_repository, signed_url
-from tests.support.hub_process import HubProcess
 
 SMALL, MODEL = "demo/small-GGUF", "small-Q4_K_M.gguf"
 
 
-def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: DemoHub) -> None:
+def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: FaultyHub) -> None:
     redirect = ask(f"{hub.url}/{SMALL}/resolve/main/{MODEL}")
     body = ask(redirect.headers["Location"], headers={"Range": "bytes=0-299999"}).body
 
@@ -44,7 +43,7 @@ def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: DemoHub) -> None:
     assert hub.bytes_sent() == hub.bytes_sent(MODEL) == sum(sent for _, sent in hub.flow(MODEL)) == 300_000
 
 
-def test_a_connection_is_kept_and_used_again(hub: DemoHub) -> None:
+def test_a_connection_is_kept_and_used_again(hub: FaultyHub) -> None:
     request = f"GET /api/models/{SMALL} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
     with socket.create_connection(("127.0.0.1", int(hub.url.rpartition(":")[2])), timeout=5) as client:
@@ -54,9 +53,9 @@ def test_a_connection_is_kept_and_used_again(hub: DemoHub) -> None:
     assert records[0].connection_id == records[1].connection_id
 
 
-def test_the_log_keeps_no_token(hub: DemoHub, tmp_path: Path) -> None:
+def test_the_log_keeps_no_token(hub: FaultyHub, tmp_path: Path) -> None:
     log_file = tmp_path / "log.jsonl"
-    with DemoHub(hub.repositories.values(), log_file=log_file) as logged:
+    with FaultyHub(hub.repositories.values(), log_file=log_file) as logged:
         ask(f"{logged.url}/api/whoami-v2", headers={"Authorization": f"Bearer {GRANTED_TOKEN}"})
         records = logged.wait_for(lambda records: records[-1].ended_s is not None)
 
@@ -66,7 +65,7 @@ def test_the_log_keeps_no_token(hub: DemoHub, tmp_path: Path) -> None:
 
 def test_the_log_file_tells_requests_and_flow(small_repositories: list[DemoRepository], tmp_path: Path) -> None:
     log_file = tmp_path / "log.jsonl"
-    with DemoHub(small_repositories, log_file=log_file) as hub:
+    with FaultyHub(small_repositories, log_file=log_file) as hub:
         ask(signed_url(hub, SMALL, MODEL))
         hub.wait_for(lambda records: records[-1].is_whole)
 
@@ -75,14 +74,14 @@ def test_the_log_file_tells_requests_and_flow(small_repositories: list[DemoRepos
     assert sum(line["bytes"][MODEL] for line in lines if line["event"] == "flow") == 300_000
 
 
-def test_waiting_in_vain_tells_the_last_requests(hub: DemoHub) -> None:
+def test_waiting_in_vain_tells_the_last_requests(hub: FaultyHub) -> None:
     ask(f"{hub.url}/api/models/{SMALL}")
 
     with pytest.raises(TimeoutError, match=r"GET /api/models/demo/small-GGUF 200"):
         hub.wait_for(lambda records: len(records) == 2, timeout_s=0.01)
 
 
-def test_sixteen_connections_share_one_limit(make_hub: Callable[..., DemoHub]) -> None:
+def test_sixteen_connections_share_one_limit(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 1_600_000})], bytes_per_second=8_000_000)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     started = time.monotonic()
@@ -95,7 +94,7 @@ def test_sixteen_connections_share_one_limit(make_hub: Callable[..., DemoHub]) -
     assert 0.15 <= time.monotonic() - started <= 2
 
 
-def test_each_connection_has_its_own_limit(make_hub: Callable[..., DemoHub]) -> None:
+def test_each_connection_has_its_own_limit(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], per_connection=2_000_000)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     started = time.monotonic()
@@ -106,7 +105,7 @@ def test_each_connection_has_its_own_limit(make_hub: Callable[..., DemoHub]) -> 
     assert 0.15 <= time.monotonic() - started <= 1.2  # shared, it would take 1.6 s
 
 
-def test_a_held_hub_sends_nothing_until_it_is_let_go(make_hub: Callable[..., DemoHub]) -> None:
+def test_a_held_hub_sends_nothing_until_it_is_let_go(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], bytes_per_second=0)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     sizes: list[int] = []
@@ -130,7 +129,7 @@ def test_the_edge_lottery_draws_the_same_speeds_for_the_same_seed() -> None:
     assert set(draws) == {8.7e6, 69e6}
 
 
-def test_a_new_connection_draws_its_own_speed(hub: DemoHub) -> None:
+def test_a_new_connection_draws_its_own_speed(hub: FaultyHub) -> None:
     url = signed_url(hub, SMALL, MODEL)
     hub.set_edge_lottery(edge_lottery([(1, 2_000_000)]))
     started = time.monotonic()
@@ -140,7 +139,7 @@ def test_a_new_connection_draws_its_own_speed(hub: DemoHub) -> None:
     assert 0.1 <= time.monotonic() - started <= 2
 
 
-def test_dropped_connections_are_cut_and_new_ones_taken(hub: DemoHub) -> None:
+def test_dropped_connections_are_cut_and_new_ones_taken(hub: FaultyHub) -> None:
     with socket.create_connection(("127.0.0.1", int(hub.url.rpartition(":")[2])), timeout=5) as client:
         client.sendall(f"GET /api/models/{SMALL} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         hub.wait_for(lambda records: len(records) == 1 and records[0].is_whole)
@@ -151,7 +150,7 @@ def test_dropped_connections_are_cut_and_new_ones_taken(hub: DemoHub) -> None:
     assert ask(f"{hub.url}/api/models/{SMALL}").status == 200
 
 
-def test_a_huge_file_is_served_at_any_offset(make_hub: Callable[..., DemoHub]) -> None:
+def test_a_huge_file_is_served_at_any_offset(make_hub: Callable[..., FaultyHub]) -> None:
     huge = noise_content(40_000_000_000, "huge")
     huge.__dict__["sha256"] = "0" * 64  # hashing it would take half a minute
     hub = make_hub([DemoRepository(repo_id="demo/huge-GGUF", files=[DemoFile("huge.gguf", huge)])])
@@ -173,7 +172,7 @@ def test_a_folder_of_folders_is_one_repository_each(tmp_path: Path) -> None:
     assert list(getattr(repositories[0].commit(), "files", {})) == ["sub/m.gguf"]
 
 
-def test_a_folder_of_files_is_one_local_repository(shared_data: Path, make_hub: Callable[..., DemoHub]) -> None:
+def test_a_folder_of_files_is_one_local_repository(shared_data: Path, make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub(repositories_from_folder(shared_data / "gguf"))
     index = json.loads((shared_data / "gguf" / "INDEX.json").read_text())
 

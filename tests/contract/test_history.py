@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from gglib_nb import DownloadManager, DownloadStatus
-from gglib_nb.demo import DemoHub, DemoRepository
-from gglib_nb.demo.fault_kinds import WrongBytes
+from gglib_nb.demo import DemoRepository
 from gglib_nb.errors import CatalogError, TransferError
+from tests.support.faulty_hub import FaultyHub, WrongBytes
 from tests.support.models import MB, one_model
 from tests.support.queue_process import BY_HAND, QueueProcess
 
@@ -19,7 +19,7 @@ _PAST = "[[str(one.id), str(one.outcome), one.total_bytes, one.took_s, one.error
 
 
 @pytest.fixture
-def hub(make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository]) -> DemoHub:
+def hub(make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository]) -> FaultyHub:
     hub = make_hub(small_repositories)
     for name, size_bytes in (("good", 2 * MB), ("broken", MB), ("waiting", MB)):
         hub.add_repository(one_model(f"demo/{name}", size_bytes))
@@ -46,7 +46,7 @@ def begin(process: QueueProcess) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("manager", [None, BY_HAND], ids=["the kernel's own", "made by hand"])
 def test_the_next_kernel_knows_what_ended_in_one_that_was_killed(
-    hub: DemoHub, tmp_path: Path, manager: str | None
+    hub: FaultyHub, tmp_path: Path, manager: str | None
 ) -> None:
     with QueueProcess(tmp_path, hub.url, *([manager] if manager else [])) as first:
         begin(first)
@@ -64,7 +64,7 @@ def test_the_next_kernel_knows_what_ended_in_one_that_was_killed(
 
 
 @pytest.mark.slow
-def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as first:
         first.value("manager.sync.download('demo/good', 'Q4_K_M') and None")
         first.end()
@@ -74,7 +74,7 @@ def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: DemoHub, t
 
 
 @pytest.mark.slow
-def test_two_kernels_have_one_history_and_what_one_clears_is_gone_for_both(hub: DemoHub, tmp_path: Path) -> None:
+def test_two_kernels_have_one_history_and_what_one_clears_is_gone_for_both(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as first, QueueProcess(tmp_path, hub.url) as second:
         first.queue(GOOD)
         first.value("manager.sync.join()")
@@ -104,7 +104,7 @@ async def test_whoever_has_seen_a_download_end_finds_it_in_the_history(
 
 
 async def test_an_end_that_is_retried_stays_in_the_history_beside_the_next_one(
-    hub: DemoHub, make_manager: Callable[..., DownloadManager]
+    hub: FaultyHub, make_manager: Callable[..., DownloadManager]
 ) -> None:
     manager = make_manager()
     with pytest.raises(TransferError):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
-from gglib_nb.demo import DemoHub, Status
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import GglibError, HubError, HubUnavailableError, RequestError
 from gglib_nb.hub import transport
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.notebook import tables
+from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
 
 REPO = "demo/hostile-GGUF"
@@ -97,7 +97,7 @@ def test_an_answer_of_any_form_is_an_error_of_ours(status, body) -> None:
         client.list_files(REPO)
 
 
-def test_the_text_of_an_error_is_short_and_steers_nothing(hub: DemoHub) -> None:
+def test_the_text_of_an_error_is_short_and_steers_nothing(hub: FaultyHub) -> None:
     text = "\x1b[2J\u202e" + "<b>" * 10_000
     with (
         hub_of(lambda _: iter([json.dumps({"error": text}).encode()]), 400) as client,
@@ -156,7 +156,7 @@ def test_a_hundred_thousand_files_are_sorted_in_time(name) -> None:
 
 
 @pytest.fixture
-def hub(make_hub) -> DemoHub:
+def hub(make_hub) -> FaultyHub:
     return make_hub()
 
 

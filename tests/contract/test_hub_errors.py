@@ -6,13 +6,13 @@ import traceback
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from gglib_nb.demo import DemoHub, Status
 from gglib_nb.domain.hub_answers import Asked, hub_refusal
 from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.errors_map import hub_error, redact, refusal
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.http_library import httpx
+from tests.support.faulty_hub import FaultyHub, Status
 
 ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")
 
@@ -164,7 +164,7 @@ def test_a_secret_is_taken_out_of_all_chained_texts() -> None:
     assert outer.args == (22, "… is not it")
 
 
-def test_a_hub_that_repeats_the_token_does_not_bring_it_into_a_traceback(hub: DemoHub) -> None:
+def test_a_hub_that_repeats_the_token_does_not_bring_it_into_a_traceback(hub: FaultyHub) -> None:
     hub.faults.add(Status(400, error_message="hf_demo_granted may not do this"), times=None)
     client = HubClient(hub.url, "hf_demo_granted", patience=Patience(tries=1))
 

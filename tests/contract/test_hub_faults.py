@@ -10,22 +10,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.utils import close_session, get_session
 from huggingface_hub.utils._http import default_client_factory
 
-from gglib_nb.demo import (
-    GRANTED_TOKEN,
-    Cut,
-    DemoHub,
-    ExpiredUrl,
-    HangUp,
-    IgnoreRange,
-    NoContentLength,
-    RangeNotSatisfiable,
-    RateLimited,
-    Redirect,
-    ShortBody,
-    Stall,
-    Status,
-    WrongContentRange,
-)
+from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.demo.messages import Request, Response, text_response
 from gglib_nb.errors import (
     HubError,
@@ -39,6 +24,21 @@ from gglib_nb.errors import (
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.http_library import httpx
+from tests.support.faulty_hub import (
+    Cut,
+    ExpiredUrl,
+    FaultyHub,
+    HangUp,
+    IgnoreRange,
+    NoContentLength,
+    RangeNotSatisfiable,
+    RateLimited,
+    Redirect,
+    ShortBody,
+    Stall,
+    Status,
+    WrongContentRange,
+)
 from tests.support.hub import make_repository
 
 QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=0.3)
@@ -66,12 +66,12 @@ class NextPage:
 
 
 @pytest.fixture
-def client(hub: DemoHub) -> HubClient:
+def client(hub: FaultyHub) -> HubClient:
     return HubClient(hub.url, patience=QUICK)
 
 
 @pytest.fixture
-def read(hub: DemoHub, client: HubClient) -> Callable[[], bytes]:
+def read(hub: FaultyHub, client: HubClient) -> Callable[[], bytes]:
     """Reads bytes 10 to 109 of a file."""
     commit = hub.repositories["demo/small-GGUF"].commit()
     assert commit is not None
@@ -79,7 +79,7 @@ def read(hub: DemoHub, client: HubClient) -> Callable[[], bytes]:
 
 
 @pytest.fixture
-def expected(hub: DemoHub) -> bytes:
+def expected(hub: FaultyHub) -> bytes:
     """What `read` has to give."""
     commit = hub.repositories["demo/small-GGUF"].commit()
     assert commit is not None
@@ -96,7 +96,7 @@ PASSING = [
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
 @pytest.mark.parametrize("path", ["/api/models/demo/small-GGUF/revision/main", "*/tree/*"])
-def test_a_listing_survives_what_passes(hub: DemoHub, client: HubClient, fault: Status, path: str) -> None:
+def test_a_listing_survives_what_passes(hub: FaultyHub, client: HubClient, fault: Status, path: str) -> None:
     hub.faults.add(fault, path=path, times=2)
 
     assert len(client.list_files("demo/small-GGUF").files) == 3
@@ -105,7 +105,7 @@ def test_a_listing_survives_what_passes(hub: DemoHub, client: HubClient, fault: 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
 @pytest.mark.parametrize("origin", ["hub", "cdn"])
 def test_a_range_survives_what_passes(
-    hub: DemoHub, read: Callable[[], bytes], expected: bytes, fault: Status, origin: str
+    hub: FaultyHub, read: Callable[[], bytes], expected: bytes, fault: Status, origin: str
 ) -> None:
     hub.faults.add(fault, origin=origin, times=2)  # type: ignore[arg-type]
 
@@ -129,7 +129,7 @@ def test_a_range_survives_what_passes(
     ],
 )
 def test_what_does_not_pass_is_said(
-    hub: DemoHub, client: HubClient, fault: Status, error: type[Exception], text: str
+    hub: FaultyHub, client: HubClient, fault: Status, error: type[Exception], text: str
 ) -> None:
     hub.faults.add(fault, path="/api/models/demo/small-GGUF*", times=None)
 
@@ -138,7 +138,7 @@ def test_what_does_not_pass_is_said(
     assert type(caught.value) is error
 
 
-def test_a_request_that_fails_is_not_sent_for_ever(hub: DemoHub, client: HubClient) -> None:
+def test_a_request_that_fails_is_not_sent_for_ever(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(503), times=None)
 
     with pytest.raises(HubUnavailableError):
@@ -146,28 +146,28 @@ def test_a_request_that_fails_is_not_sent_for_ever(hub: DemoHub, client: HubClie
     assert len(hub.requests) == 3
 
 
-def test_a_hub_that_has_no_search_says_so_and_how_to_go_on_without(hub: DemoHub, client: HubClient) -> None:
+def test_a_hub_that_has_no_search_says_so_and_how_to_go_on_without(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(401), times=None)
 
     with pytest.raises(HubError, match=r"does not support search: name a repository as owner/name"):
         client.search("llama")
 
 
-def test_a_listing_that_comes_too_early_is_asked_for_again(hub: DemoHub, client: HubClient) -> None:
+def test_a_listing_that_comes_too_early_is_asked_for_again(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(425), times=1)
 
     assert client.list_files("demo/small-GGUF").files
     assert [one.status for one in hub.requests] == [425, 200, 200]
 
 
-def test_a_refusal_is_not_asked_again(hub: DemoHub, client: HubClient) -> None:
+def test_a_refusal_is_not_asked_again(hub: FaultyHub, client: HubClient) -> None:
     with pytest.raises(RepoNotFoundError):
         client.list_files("demo/nothing")
     assert len(hub.requests) == 1
 
 
 @pytest.mark.parametrize("told_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
-def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: DemoHub, client: HubClient, told_by: str) -> None:
+def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: FaultyHub, client: HubClient, told_by: str) -> None:
     hub.faults.add(RateLimited(290, told_by=told_by))  # type: ignore[arg-type]
 
     # The `RateLimit` header counts in whole seconds, of which one may have begun.
@@ -178,7 +178,7 @@ def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: DemoHub, clie
     assert len(hub.requests) == 1
 
 
-def test_a_rate_limit_until_a_date_is_read(hub: DemoHub, client: HubClient) -> None:
+def test_a_rate_limit_until_a_date_is_read(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(RateLimited(290, told_by="http-date"))
 
     with pytest.raises(RateLimitedError) as caught:
@@ -186,7 +186,7 @@ def test_a_rate_limit_until_a_date_is_read(hub: DemoHub, client: HubClient) -> N
     assert caught.value.retry_after_s == pytest.approx(290, abs=3)
 
 
-def test_a_short_rate_limit_is_waited_out(hub: DemoHub, client: HubClient) -> None:
+def test_a_short_rate_limit_is_waited_out(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(RateLimited(0, told_by="retry-after"))
     began = time.monotonic()
 
@@ -199,14 +199,14 @@ def test_a_hub_that_is_not_there_is_named() -> None:
         HubClient("http://127.0.0.1:9", patience=QUICK).list_files("demo/small-GGUF")
 
 
-def test_a_search_at_a_server_that_is_no_hub_says_so(make_hub: Callable[..., DemoHub]) -> None:
+def test_a_search_at_a_server_that_is_no_hub_says_so(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub()
 
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT"):
         HubClient(f"{hub.url}/wrong", patience=QUICK).search("llama")
 
 
-def test_closing_ends_a_wait_at_once(hub: DemoHub) -> None:
+def test_closing_ends_a_wait_at_once(hub: FaultyHub) -> None:
     hub.faults.add(RateLimited(20), times=None)
     client = HubClient(hub.url)
 
@@ -222,14 +222,14 @@ def test_closing_ends_a_wait_at_once(hub: DemoHub) -> None:
 
 @pytest.mark.parametrize("fault", [IgnoreRange(), ExpiredUrl(), ShortBody(5), WrongContentRange(start_shift=7)])
 def test_a_storage_that_sends_something_else_is_asked_again(
-    hub: DemoHub, read: Callable[[], bytes], expected: bytes, fault: Status
+    hub: FaultyHub, read: Callable[[], bytes], expected: bytes, fault: Status
 ) -> None:
     hub.faults.add(fault, origin="cdn")
 
     assert read() == expected
 
 
-def test_an_expired_link_is_resolved_again(hub: DemoHub, read: Callable[[], bytes]) -> None:
+def test_an_expired_link_is_resolved_again(hub: FaultyHub, read: Callable[[], bytes]) -> None:
     hub.faults.add(ExpiredUrl(), origin="cdn")
 
     read()
@@ -237,7 +237,7 @@ def test_an_expired_link_is_resolved_again(hub: DemoHub, read: Callable[[], byte
     assert [request.origin for request in hub.requests] == ["hub", "cdn", "hub", "cdn"]
 
 
-def test_a_storage_that_always_refuses_does_not_show_its_signed_link(hub: DemoHub, read: Callable[[], bytes]) -> None:
+def test_a_storage_that_always_refuses_does_not_show_its_signed_link(hub: FaultyHub, read: Callable[[], bytes]) -> None:
     hub.faults.add(ExpiredUrl(), origin="cdn", times=None)
 
     with pytest.raises(HubUnavailableError, match=r"refused the Hub's own link \(403\)") as caught:
@@ -245,26 +245,26 @@ def test_a_storage_that_always_refuses_does_not_show_its_signed_link(hub: DemoHu
     assert caught.value.__cause__ is None
 
 
-def test_a_range_without_a_length_is_read(hub: DemoHub, read: Callable[[], bytes], expected: bytes) -> None:
+def test_a_range_without_a_length_is_read(hub: FaultyHub, read: Callable[[], bytes], expected: bytes) -> None:
     hub.faults.add(NoContentLength(), origin="cdn")
 
     assert read() == expected
 
 
-def test_a_range_that_cannot_be_satisfied_is_empty(hub: DemoHub, read: Callable[[], bytes]) -> None:
+def test_a_range_that_cannot_be_satisfied_is_empty(hub: FaultyHub, read: Callable[[], bytes]) -> None:
     hub.faults.add(RangeNotSatisfiable(has_content_range=False), origin="cdn")
 
     assert read() == b""
 
 
-def test_redirects_in_a_circle_end(hub: DemoHub, read: Callable[[], bytes]) -> None:
+def test_redirects_in_a_circle_end(hub: FaultyHub, read: Callable[[], bytes]) -> None:
     hub.faults.add(Redirect(), path="*/resolve/*", times=None)
 
     with pytest.raises(HubUnavailableError):
         read()
 
 
-def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., DemoHub]) -> None:
+def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/large", {"large.gguf": 50_000_000})])
     commit = hub.repositories["demo/large"].commit()
     assert commit is not None
@@ -275,7 +275,9 @@ def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., DemoHub])
     assert hub.bytes_sent("large.gguf") < 20_000_000
 
 
-def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(make_hub: Callable[..., DemoHub]) -> None:
+def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(
+    make_hub: Callable[..., FaultyHub],
+) -> None:
     other = make_hub([make_repository("demo/r", {"a.gguf": 600})])
     hub = make_hub([make_repository("demo/r", {"a.gguf": 600})])
     hub.faults.add(NextPage(f"{other.url}/api/models?limit=1"), path="*/models")
@@ -285,7 +287,7 @@ def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(ma
     assert [("authorization" in request.headers) for request in other.requests] == [False]
 
 
-def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Callable[..., DemoHub]) -> None:
+def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository(f"demo/r-{n}", {"a.gguf": 600}) for n in range(3)])
     hub.faults.add(NextPage("https://huggingface.co/api/models?limit=1&search=r-2"), path="/api/models")
 
@@ -294,7 +296,7 @@ def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Call
     assert [request.query.get("search") for request in hub.requests] == [["r-1"], ["r-2"]]
 
 
-def test_a_session_that_another_thread_closed_is_replaced(hub: DemoHub, client: HubClient) -> None:
+def test_a_session_that_another_thread_closed_is_replaced(hub: FaultyHub, client: HubClient) -> None:
     set_client_factory(lambda: httpx.Client(follow_redirects=True))  # a user's own; else the session is not shared
     try:
         get_session().close()

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from gglib_nb.demo import DemoHub, NoContentLength, NoLinkedHeaders
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network import dialing
 from tests.support.blackhole import Blackhole, dual_stack
 from tests.support.engine import LocalEngine
+from tests.support.faulty_hub import FaultyHub, NoContentLength, NoLinkedHeaders
 
 REPO = "demo/small-GGUF"
 NAME = "small-Q4_K_M.gguf"
@@ -30,7 +30,7 @@ def nothing_remembered() -> Iterator[None]:
 
 
 @pytest.fixture
-def port(hub: DemoHub, monkeypatch) -> Iterator[int]:
+def port(hub: FaultyHub, monkeypatch) -> Iterator[int]:
     """The hub's port, at which `dual.test` has a blackhole and the hub."""
     dual_stack(monkeypatch, HOST)
     port = int(hub.url.rpartition(":")[2])

@@ -10,11 +10,11 @@ import pytest
 from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, IntegrityError
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
-from gglib_nb.demo import DemoHub, WrongBytes
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.stored_queue import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
+from tests.support.faulty_hub import FaultyHub, WrongBytes
 from tests.support.plans import a_plan
 from tests.support.snapshots import download
 
@@ -22,7 +22,7 @@ SILENT_S = 0.4
 
 
 @pytest.fixture
-def kernel(hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
+def kernel(hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
     monkeypatch.setattr(keeper, "SILENT_S", SILENT_S)
     monkeypatch.setattr(keeper, "_SLOW_BEAT_S", 0.05)
     monkeypatch.setattr(keeper, "_BEAT_S", 0.05)
@@ -78,7 +78,7 @@ def test_a_kernel_that_is_silent_for_long_enough_by_our_own_clock_is_adopted(
     assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
 
 
-def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManager, hub: DemoHub) -> None:
+def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="small-Q4_K_M*", origin="cdn", times=None)
     with pytest.raises(IntegrityError):
         kernel.sync.download("demo/small-GGUF", "Q4_K_M")
@@ -89,7 +89,7 @@ def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManag
 
 
 def test_downloads_are_not_adopted_into_a_models_folder_that_is_not_mounted(
-    kernel: DownloadManager, hub: DemoHub, tmp_path: Path
+    kernel: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     config = kernel.config
     kernel.sync.download("demo/small-GGUF", "Q4_K_M")

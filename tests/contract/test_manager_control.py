@@ -20,8 +20,7 @@ from gglib_nb import (
     RunSummarized,
     SnapshotChanged,
 )
-from gglib_nb.demo import DemoHub
-from gglib_nb.demo.request_log import RequestRecord
+from tests.support.faulty_hub import FaultyHub, RequestRecord
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
@@ -36,7 +35,7 @@ def answers_that_run(records: Sequence[RequestRecord]) -> int:
 # Cancelling and removing
 
 
-async def test_cancelling_an_active_download_stops_all_its_shards(manager: DownloadManager, held: DemoHub) -> None:
+async def test_cancelling_an_active_download_stops_all_its_shards(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SPLIT)
 
     await manager.cancel_download(queued.id)
@@ -46,7 +45,7 @@ async def test_cancelling_an_active_download_stops_all_its_shards(manager: Downl
     assert await manager.pending_count() == 0
 
 
-async def test_cancelling_a_queued_download_leaves_the_others(manager: DownloadManager, held: DemoHub) -> None:
+async def test_cancelling_a_queued_download_leaves_the_others(manager: DownloadManager, held: FaultyHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     queued = await manager.queue_smart(SMALL, "Q8_0")
 
@@ -55,7 +54,7 @@ async def test_cancelling_a_queued_download_leaves_the_others(manager: DownloadM
     assert [item.id for item in manager.snapshot.items] == [active.id]
 
 
-async def test_cancel_group_takes_the_text_of_the_id(manager: DownloadManager, held: DemoHub) -> None:
+async def test_cancel_group_takes_the_text_of_the_id(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SPLIT)
     group_id = manager.snapshot.items[0].group_id
 
@@ -73,7 +72,7 @@ async def test_an_unknown_id_is_refused(manager: DownloadManager, operation: str
         await getattr(manager, operation)("demo/nothing:Q4_K_M")
 
 
-async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: DownloadManager, held: DemoHub) -> None:
+async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: DownloadManager, held: FaultyHub) -> None:
     first = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
     waiting = manager.submit(manager.sync.wait, first.id)
@@ -86,7 +85,7 @@ async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: Do
 
 
 async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=2_000_000)
@@ -109,7 +108,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
 
 @pytest.mark.slow
 async def test_partials_that_nobody_wants_are_listed_and_deleted(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)
@@ -130,7 +129,7 @@ async def test_partials_that_nobody_wants_are_listed_and_deleted(
 
 
 @pytest.mark.slow
-async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: DemoHub) -> None:
+async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: FaultyHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     pending = await manager.queue_smart(SMALL, "Q8_0")
 
@@ -144,7 +143,7 @@ async def test_remove_takes_pending_downloads_only(manager: DownloadManager, hel
 # Order and limits
 
 
-async def test_reorder_gives_position_one_to_the_next_and_clamps(manager: DownloadManager, held: DemoHub) -> None:
+async def test_reorder_gives_position_one_to_the_next_and_clamps(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     second = await manager.queue_smart(SMALL, "Q8_0")
     third = await manager.queue_smart(SPLIT)
@@ -155,7 +154,7 @@ async def test_reorder_gives_position_one_to_the_next_and_clamps(manager: Downlo
     assert [item.id for item in manager.snapshot.items if item.position] == [second.id, third.id]
 
 
-async def test_an_active_download_has_no_position_to_change(manager: DownloadManager, held: DemoHub) -> None:
+async def test_an_active_download_has_no_position_to_change(manager: DownloadManager, held: FaultyHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
 
     with pytest.raises(NotInQueueError, match="position"):
@@ -181,7 +180,7 @@ async def test_a_limit_below_one_is_refused(manager: DownloadManager) -> None:
     assert await manager.get_max_queue_size() == 10
 
 
-async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadManager], held: DemoHub) -> None:
+async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadManager], held: FaultyHub) -> None:
     manager = make_manager(max_concurrent=2)
 
     for repo_id in (SMALL, SPLIT, VISION):
@@ -191,7 +190,7 @@ async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadMana
     assert await manager.pending_count() == 1
 
 
-async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: DownloadManager, held: DemoHub) -> None:
+async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
 
@@ -204,7 +203,7 @@ async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: Downlo
         await manager.set_max_concurrent(0)
 
 
-async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: DemoHub) -> None:
+async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: FaultyHub) -> None:
     small = (await manager.queue_smart(SMALL)).id
 
     with pytest.raises(InvalidConfigError, match="cannot change while downloads run"):
@@ -228,7 +227,7 @@ async def test_a_copy_for_every_host_is_refused_without_a_cluster(manager: Downl
 
 
 async def test_fewer_connections_are_obeyed_by_what_runs(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(per_connection=1_000_000)
@@ -244,7 +243,7 @@ async def test_fewer_connections_are_obeyed_by_what_runs(
 
 
 async def test_outside_its_hours_a_download_waits_and_goes_on_with_what_is_missing(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)
@@ -264,7 +263,7 @@ async def test_outside_its_hours_a_download_waits_and_goes_on_with_what_is_missi
     assert hub.bytes_sent("large-Q8_0.gguf") < 40_000_000 + 6_000_000
 
 
-async def test_has_download_knows_pending_and_active_ones_only(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_has_download_knows_pending_and_active_ones_only(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
     pending = await manager.has_download("demo/small-GGUF:q4_k_m")
     await manager.queue_smart(SMALL, "Q4_K_M")
@@ -278,7 +277,7 @@ async def test_has_download_knows_pending_and_active_ones_only(manager: Download
 
 
 async def test_a_paused_active_download_becomes_pending_at_position_one(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     paused = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
@@ -289,7 +288,7 @@ async def test_a_paused_active_download_becomes_pending_at_position_one(
     assert (row.status, row.position) == (DownloadStatus.PAUSED, 1)
 
 
-async def test_join_does_not_wait_for_a_paused_download(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_join_does_not_wait_for_a_paused_download(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
     await manager.pause("demo/small-GGUF:Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
@@ -299,7 +298,7 @@ async def test_join_does_not_wait_for_a_paused_download(manager: DownloadManager
     assert [item.status for item in manager.snapshot.items] == [DownloadStatus.PAUSED]
 
 
-async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.pause(queued.id)
@@ -310,7 +309,7 @@ async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub:
     assert (await manager.wait(queued.id)).paths[0].stat().st_size == 300_000
 
 
-async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, held: DemoHub) -> None:
+async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     waiting = manager.submit(manager.sync.wait, queued.id)
 
@@ -320,7 +319,7 @@ async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, he
         waiting.result(timeout=10)
 
 
-async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     awaiter = manager.submit(manager.sync.wait, queued.id)
@@ -350,7 +349,7 @@ async def test_events_tell_the_life_of_a_download(manager: DownloadManager) -> N
     assert completed.download.id == queued.result().id
 
 
-async def test_a_run_in_which_nothing_succeeded_is_summarized_too(manager: DownloadManager, held: DemoHub) -> None:
+async def test_a_run_in_which_nothing_succeeded_is_summarized_too(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.cancel_download(queued.id)
 

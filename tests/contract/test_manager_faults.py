@@ -26,14 +26,13 @@ from gglib_nb import (
     VerifyProgress,
 )
 from gglib_nb.catalog.queues import Queues
-from gglib_nb.demo import DemoHub
-from gglib_nb.demo.fault_kinds import Latency, WrongBytes
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
 from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
+from tests.support.faulty_hub import FaultyHub, Latency, WrongBytes
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
@@ -158,7 +157,7 @@ def test_a_question_to_the_queue_that_raises_anything_ends_nothing_but_itself(ma
 
 
 async def test_what_waits_for_a_download_is_told_that_the_manager_was_closed(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     queued = await manager.queue_smart(SMALL)
     waits = [manager.submit(manager.sync.wait, queued.id), manager.submit(queued.sync.wait)]
@@ -176,7 +175,7 @@ async def test_what_waits_for_a_download_is_told_that_the_manager_was_closed(
 
 @pytest.mark.slow
 def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_database(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     manager.sync.adopt()
     manager.sync.queue_smart(SMALL)
@@ -198,7 +197,7 @@ def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_dat
 # Nothing stops others
 
 
-def test_a_callback_that_raises_fails_its_own_operation_only(manager: DownloadManager, hub: DemoHub) -> None:
+def test_a_callback_that_raises_fails_its_own_operation_only(manager: DownloadManager, hub: FaultyHub) -> None:
     manager.sync.download(SMALL, "Q4_K_M", progress=False)
 
     def burst(_progress: VerifyProgress) -> None:
@@ -220,7 +219,7 @@ def test_a_listener_that_raises_stops_nothing(manager: DownloadManager) -> None:
     assert manager.sync.download(SMALL, "Q4_K_M", progress=lambda _download: 1 / 0).exists()
 
 
-async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=2)
     failed = await manager.queue_smart(SMALL, "Q4_K_M")
     with pytest.raises(IntegrityError):
@@ -245,7 +244,7 @@ async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: Download
 # Nothing grows
 
 
-async def test_waits_that_were_given_up_leave_nothing(manager: DownloadManager, held: DemoHub) -> None:
+async def test_waits_that_were_given_up_leave_nothing(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL)
 
     for _ in range(200):
@@ -297,7 +296,7 @@ def watched_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[li
 
 
 def test_the_main_thread_touches_neither_the_models_folder_nor_the_cache_nor_the_state_folder(
-    hub: DemoHub, tmp_path: Path, watched_disk: list[str]
+    hub: FaultyHub, tmp_path: Path, watched_disk: list[str]
 ) -> None:
     places = {name: tmp_path / name.partition("_")[0] for name in ("models_directory", "state_directory")}
 
@@ -343,7 +342,7 @@ def test_an_interrupt_ends_a_call_that_a_disk_holds_up(
 
 
 def test_the_last_state_is_saved_although_the_database_had_failed_before(
-    make_manager: Callable[..., DownloadManager], held: DemoHub, monkeypatch: pytest.MonkeyPatch
+    make_manager: Callable[..., DownloadManager], held: FaultyHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = make_manager()
     manager.sync.adopt()

@@ -20,10 +20,9 @@ from gglib_nb import (
     ManagerClosedError,
     NotInQueueError,
 )
-from gglib_nb.demo import DemoHub
-from gglib_nb.demo.fault_kinds import HangUp, WrongBytes
 from gglib_nb.domain.events import NoticeChanged
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub, HangUp, WrongBytes
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
@@ -31,7 +30,7 @@ SPLIT = "demo/split-GGUF"
 
 
 @pytest.mark.slow
-async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=8_000_000)
     queued = await manager.queue_smart("demo/large-GGUF")
@@ -49,7 +48,7 @@ async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: Dow
 
 @pytest.mark.slow
 async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_next_one_waiting(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)
@@ -66,7 +65,7 @@ async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_n
 
 @pytest.mark.slow
 async def test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itself(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 20_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)
@@ -90,7 +89,7 @@ async def test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itsel
 
 
 async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=None)
     queued = await manager.queue_smart(SPLIT)
@@ -105,7 +104,7 @@ async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
     assert not (tmp_path / "models/demo/split-GGUF/Q4_K_M/split-Q4_K_M-00002-of-00003.gguf").exists()
 
 
-async def test_a_retry_fetches_only_what_was_wrong(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_retry_fetches_only_what_was_wrong(manager: DownloadManager, hub: FaultyHub) -> None:
     fault = hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=2)
     queued = await manager.queue_smart(SPLIT)
     with pytest.raises(IntegrityError):
@@ -123,7 +122,7 @@ async def test_a_retry_fetches_only_what_was_wrong(manager: DownloadManager, hub
     assert manager.snapshot.recent_failures == ()
 
 
-async def test_queueing_a_failure_again_removes_it(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_queueing_a_failure_again_removes_it(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     with pytest.raises(GglibError):
@@ -136,7 +135,7 @@ async def test_queueing_a_failure_again_removes_it(manager: DownloadManager, hub
     assert manager.snapshot.recent_failures == ()
 
 
-async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     with pytest.raises(GglibError):
@@ -147,7 +146,7 @@ async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: 
     assert manager.snapshot.recent_failures == ()
 
 
-async def test_one_failure_can_be_cleared_alone(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_one_failure_can_be_cleared_alone(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
     for quantization in ("Q4_K_M", "Q8_0"):
         queued = await manager.queue_smart(SMALL, quantization)
@@ -162,7 +161,7 @@ async def test_one_failure_can_be_cleared_alone(manager: DownloadManager, hub: D
 
 
 async def test_a_file_of_another_commit_is_replaced_only_with_force(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     target = tmp_path / "models/demo/moving-GGUF/moving-Q4_K_M.gguf"
     repository = hub.add_repository(make_repository("demo/moving-GGUF", {"moving-Q4_K_M.gguf": 40_000}))
@@ -180,7 +179,7 @@ async def test_a_file_of_another_commit_is_replaced_only_with_force(
     assert target.stat().st_size == 50_000
 
 
-async def test_closing_interrupts_who_waits_and_keeps_the_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_closing_interrupts_who_waits_and_keeps_the_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     waiting = manager.submit(manager.sync.wait, queued.id)
@@ -213,7 +212,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
-def run_script(rest: str, hub: DemoHub, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_script(rest: str, hub: FaultyHub, folder: Path) -> subprocess.CompletedProcess[str]:
     code = SCRIPT.format(rest=textwrap.indent(textwrap.dedent(rest), "").strip())
     environment = isolated(os.environ, folder, hub.url)
     return subprocess.run(
@@ -221,7 +220,7 @@ def run_script(rest: str, hub: DemoHub, folder: Path) -> subprocess.CompletedPro
     )
 
 
-def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
 
     ended = run_script("print('over', flush=True)", hub, tmp_path)
@@ -230,7 +229,7 @@ def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: DemoHub, tm
 
 
 @pytest.mark.slow
-def test_a_forked_child_is_refused_and_the_parent_goes_on(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_forked_child_is_refused_and_the_parent_goes_on(hub: FaultyHub, tmp_path: Path) -> None:
     ended = run_script(
         """
 child = os.fork()
@@ -252,7 +251,7 @@ print("parent:", manager.sync.wait(queued.id).paths[0].name)
     assert ended.stderr == ""
 
 
-def test_the_token_is_in_no_file_no_log_and_no_command_line(hub: DemoHub, tmp_path: Path) -> None:
+def test_the_token_is_in_no_file_no_log_and_no_command_line(hub: FaultyHub, tmp_path: Path) -> None:
     code = textwrap.dedent(
         """
         import os

@@ -21,7 +21,8 @@ from gglib_nb import (
     RepoNotFoundError,
     RevisionNotFoundError,
 )
-from gglib_nb.demo import GRANTED_TOKEN, DemoHub
+from gglib_nb.demo import GRANTED_TOKEN
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
@@ -33,7 +34,7 @@ def sha256_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def digest_at(hub: DemoHub, repo_id: str, path: str) -> str:
+def digest_at(hub: FaultyHub, repo_id: str, path: str) -> str:
     files = hub.repositories[repo_id].commit("main").files
     return files[path].content.sha256
 
@@ -53,7 +54,7 @@ async def test_queue_download_adds_and_starts_nothing(manager: DownloadManager) 
 
 
 async def test_queue_and_process_fetches_the_verified_file(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     id_ = await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
 
@@ -65,7 +66,7 @@ async def test_queue_and_process_fetches_the_verified_file(
 
 
 async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     first = await manager.queue_smart(SMALL, "Q4_K_M")
     second = await manager.queue_smart(SPLIT)
@@ -75,14 +76,14 @@ async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
     assert second.id == DownloadId(SPLIT, "Q4_K_M")
 
 
-async def test_queue_smart_without_a_quantization_says_why_it_chose(manager: DownloadManager, held: DemoHub) -> None:
+async def test_queue_smart_without_a_quantization_says_why_it_chose(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL)
 
     assert queued.id.quantization == "Q4_K_M"
     assert "Q4_K_M" in queued.reason
 
 
-async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadManager, held: DemoHub) -> None:
+async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
 
@@ -95,7 +96,7 @@ async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadMana
     assert await manager.pending_count() == 1
 
 
-async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, held: DemoHub) -> None:
+async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
 
     with pytest.raises(AlreadyQueuedError) as refusal:
@@ -105,7 +106,7 @@ async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, 
 
 
 async def test_a_full_queue_refuses_and_stays_as_it_was(
-    make_manager: Callable[..., DownloadManager], held: DemoHub
+    make_manager: Callable[..., DownloadManager], held: FaultyHub
 ) -> None:
     manager = make_manager(max_queue_size=1)
     await manager.queue_smart(SMALL, "Q4_K_M")
@@ -118,7 +119,7 @@ async def test_a_full_queue_refuses_and_stays_as_it_was(
     assert [str(item.id) for item in manager.snapshot.items] == ["demo/small-GGUF:Q4_K_M", "demo/small-GGUF:Q8_0"]
 
 
-async def test_a_model_of_twelve_shards_fits_a_queue_of_ten(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_model_of_twelve_shards_fits_a_queue_of_ten(manager: DownloadManager, hub: FaultyHub) -> None:
     shards = {f"big-Q8_0-{number:05}-of-00012.gguf": 20_000 for number in range(1, 13)}
     hub.add_repository(make_repository("demo/big-GGUF", shards))
 
@@ -152,7 +153,7 @@ async def test_an_unknown_quantization_names_the_choices(manager: DownloadManage
     assert set(refusal.value.choices) == {"Q4_K_M", "Q8_0"}
 
 
-async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/odd-GGUF", {"odd-F16.gguf": 10_000, "odd-F32.gguf": 20_000}))
 
     with pytest.raises(AmbiguousQuantizationError) as refusal:
@@ -161,7 +162,7 @@ async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, 
     assert set(refusal.value.choices) == {"F16", "F32"}
 
 
-async def test_a_gated_repository_is_refused_before_it_is_queued(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_gated_repository_is_refused_before_it_is_queued(manager: DownloadManager, hub: FaultyHub) -> None:
     with pytest.raises(GatedRepoError) as refusal:
         await manager.queue_smart("demo/gated-GGUF")
 
@@ -188,7 +189,7 @@ async def test_a_wrong_token_is_said_to_be_wrong(make_manager: Callable[..., Dow
 
 
 async def test_a_finished_download_is_registered_with_its_commit_and_digests(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     await manager.download(SPLIT)
 
@@ -205,7 +206,7 @@ async def test_a_download_that_shall_not_be_registered_is_not(manager: DownloadM
     assert manager.catalog.models() == []
 
 
-async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(SMALL, "Q4_K_M")
     before = hub.bytes_sent("small-Q4_K_M.gguf")
 
@@ -238,7 +239,7 @@ async def test_what_queue_smart_returns_waits_and_knows_the_path(manager: Downlo
     assert repr(queued) == "<SmartQueueResult demo/split-GGUF:Q4_K_M: active, 3 shards>"
 
 
-async def test_what_queue_smart_returns_cancels_and_deletes(manager: DownloadManager, held: DemoHub) -> None:
+async def test_what_queue_smart_returns_cancels_and_deletes(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     queued = await manager.queue_smart(SMALL, "Q8_0")
     said = repr(queued)
@@ -258,7 +259,7 @@ def test_the_handle_works_without_a_loop(manager: DownloadManager) -> None:
 # One rule for references
 
 
-async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: DownloadManager, held: DemoHub) -> None:
+async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
     await manager.queue_smart(SPLIT)
@@ -278,7 +279,7 @@ async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: Downl
 
 
 async def test_a_removed_download_is_put_back_with_everything_that_was_asked_for(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0", force=True, add_to_db=False)

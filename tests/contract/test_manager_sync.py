@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadRequest, NotInQueueError, QueueFullError
-from gglib_nb.demo import DemoHub
 from gglib_nb.manager.manager import SyncOperations
+from tests.support.faulty_hub import FaultyHub
 
 SMALL = "demo/small-GGUF"
 SPLIT = "demo/split-GGUF"
@@ -45,7 +45,7 @@ def test_a_script_downloads_without_a_loop(manager: DownloadManager) -> None:
     assert path.stat().st_size == 300_000
 
 
-def test_a_script_queues_looks_moves_and_cancels(manager: DownloadManager, hub: DemoHub) -> None:
+def test_a_script_queues_looks_moves_and_cancels(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
     manager.sync.queue_download(DownloadRequest(SMALL, "Q8_0"))

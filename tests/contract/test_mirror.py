@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
-from gglib_nb.demo import DemoHub
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GatedRepoError, GglibError, HubError, RepoNotFoundError, RevisionNotFoundError
 from tests.support.engine import LocalEngine, planned
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.olah import Olah
 from tests.support.sentences import check_sentence
@@ -22,19 +22,19 @@ NAME = "small-Q4_K_M.gguf"
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     shards = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": 2_000_000 + number for number in (1, 2, 3)}
     repositories = [
         make_repository(SMALL, {NAME: 20_000_000, "small-Q8_0.gguf": 500_000, "README.md": b"# small\n"}),
         make_repository(SPLIT, shards),
         make_repository(GATED, {"gated-Q4_K_M.gguf": 50_000}, gated="manual"),
     ]
-    with DemoHub(repositories) as hub:
+    with FaultyHub(repositories) as hub:
         yield hub
 
 
 @pytest.fixture(scope="module")
-def cache(hub: DemoHub, tmp_path_factory) -> Path:
+def cache(hub: FaultyHub, tmp_path_factory) -> Path:
     """The folder of a mirror through which everything went once, cold."""
     folder = tmp_path_factory.mktemp("olah")
     with Olah(folder, hub.url) as mirror:
@@ -43,7 +43,7 @@ def cache(hub: DemoHub, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["warm", "offline"])
-def mirror(request, hub: DemoHub, cache: Path) -> Iterator[Olah]:
+def mirror(request, hub: FaultyHub, cache: Path) -> Iterator[Olah]:
     with Olah(cache, hub.url, is_offline=request.param == "offline") as mirror:
         yield mirror
 

@@ -12,10 +12,10 @@ import pytest
 
 import gglib_nb
 from gglib_nb import AlreadyQueuedError, DownloadManager, ModelNotFoundError, StorageError
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from tests.support.catalog_models import stored
+from tests.support.faulty_hub import FaultyHub
 
 SMALL = "demo/small-GGUF:Q4_K_M"
 
@@ -141,7 +141,7 @@ async def test_a_link_to_bytes_that_stay_elsewhere_frees_nothing(manager: Downlo
     assert (tmp_path / "elsewhere.gguf").exists()
 
 
-async def test_a_model_whose_files_are_being_fetched_is_not_deleted(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_model_whose_files_are_being_fetched_is_not_deleted(manager: DownloadManager, hub: FaultyHub) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     hub.set_speed(bytes_per_second=0)
     await manager.queue_smart("demo/small-GGUF", "Q4_K_M", force=True)
@@ -175,7 +175,7 @@ async def test_a_path_whose_file_is_gone_says_what_to_do(manager: DownloadManage
 
 
 def test_the_package_gives_a_path_without_a_manager_and_without_the_hub(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = make_manager()
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
@@ -201,7 +201,7 @@ async def test_after_the_end_nobody_waits_for_an_answer(make_manager: Callable[.
 
 
 def test_a_models_folder_that_is_not_mounted_is_not_filled_again(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     manager.sync.download("demo/small-GGUF")
     folder = manager.config.models_directory
@@ -218,7 +218,7 @@ def test_a_models_folder_that_is_not_mounted_is_not_filled_again(
 
 
 def test_an_empty_mount_point_is_not_filled_until_its_owner_says_that_the_models_were_deleted(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     manager.sync.download("demo/small-GGUF")
     folder = manager.config.models_directory
@@ -258,7 +258,7 @@ async def test_a_preset_that_cannot_be_written_is_refused(manager: DownloadManag
 
 
 def test_a_folder_that_may_not_be_searched_stops_neither_plan_nor_partials(
-    manager: DownloadManager, hub: DemoHub, monkeypatch: pytest.MonkeyPatch
+    manager: DownloadManager, hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.sync.download("demo/small-GGUF")
     forbidden = str(manager.config.models_directory / "demo")

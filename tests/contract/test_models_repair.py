@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import AlreadyQueuedError, DownloadManager, RequestError
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from tests.contract.test_models_verify import LARGE, SIZE, spoil
 from tests.support.catalog_models import stored
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.models import sha256_of
 
@@ -23,13 +23,13 @@ NAME = "large-Q4_K_M.gguf"
 
 
 @pytest.fixture
-def path(manager: DownloadManager, hub: DemoHub) -> Path:
+def path(manager: DownloadManager, hub: FaultyHub) -> Path:
     """A model of four blocks, the last one short."""
     hub.add_repository(make_repository(LARGE, {NAME: SIZE}))
     return manager.sync.download(LARGE)
 
 
-def right_digest(hub: DemoHub) -> str:
+def right_digest(hub: FaultyHub) -> str:
     commit = hub.repositories[LARGE].commit()
     assert commit is not None
     return commit.files[NAME].content.sha256
@@ -42,7 +42,7 @@ def mend(manager: DownloadManager, text: str) -> int | None:
     return repair.bytes_to_fetch
 
 
-def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, BLOCK_BYTES + 5)
     before = hub.bytes_sent(NAME)
 
@@ -56,7 +56,7 @@ def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: DemoHub, 
 
 
 @pytest.mark.slow
-def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     damaged = sha256_of(path)
     with path.open("rb") as opened:
@@ -67,7 +67,7 @@ def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hu
 
 
 @pytest.mark.slow
-def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
     reached: list[object] = []
@@ -79,7 +79,7 @@ def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager,
     assert sha256_of(path) == right_digest(hub)
 
 
-def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     asked = len(hub.requests)
 
     repair = manager.sync.repair("large")
@@ -89,7 +89,7 @@ def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: Demo
 
 
 @pytest.mark.slow
-def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     os.truncate(path, 2 * BLOCK_BYTES + 17)
     before = hub.bytes_sent(NAME)
 
@@ -100,7 +100,7 @@ def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: D
 
 
 @pytest.mark.slow
-def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: DemoHub) -> None:
+def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: FaultyHub) -> None:
     first = manager.sync.download("demo/split-GGUF")
     second = first.with_name("split-Q4_K_M-00002-of-00003.gguf")
     second.unlink()
@@ -114,7 +114,7 @@ def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: DemoH
 
 @pytest.mark.slow
 def test_without_an_index_the_file_comes_whole(
-    manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path, path: Path
+    manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, path: Path
 ) -> None:
     spoil(path, 5)
     other = make_manager(state_directory=tmp_path / "other")
@@ -127,7 +127,7 @@ def test_without_an_index_the_file_comes_whole(
 
 
 @pytest.mark.slow
-def test_what_was_taken_and_is_wrong_after_all_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_what_was_taken_and_is_wrong_after_all_is_fetched(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     digests = BlockDigests()
     digests.feed(memoryview(path.read_bytes()))
@@ -146,7 +146,7 @@ def stored_with(model: Model, block_digests: str) -> StoredFile:
 
 
 @pytest.mark.slow
-def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
     hub.set_speed(bytes_per_second=0)
@@ -162,7 +162,7 @@ def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, 
     assert sha256_of(path) == right_digest(hub)
 
 
-def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: DemoHub) -> None:
+def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: FaultyHub) -> None:
     data = os.urandom(300_000)
     parts = {
         f"joined.Q4_K_M.gguf.part{number}of2": data[start : start + 150_000] for number, start in ((1, 0), (2, 150_000))
@@ -176,7 +176,7 @@ def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: DemoHub) 
     assert joined.read_bytes() == data
 
 
-def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart(LARGE, force=True)
 
@@ -195,7 +195,7 @@ def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> N
 
 @pytest.mark.slow
 def test_a_model_in_another_programs_folder_is_mended_where_it_lies(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = tmp_path / "lm" / "demo" / "large-GGUF" / NAME
     elsewhere.parent.mkdir(parents=True)

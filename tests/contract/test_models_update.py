@@ -7,7 +7,7 @@ import pytest
 
 from gglib_nb import AlreadyQueuedError, DownloadManager, InvalidQuantizationError, RequestError, StorageError
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.demo import Content, DemoFile, DemoHub, bytes_content
+from gglib_nb.demo import Content, DemoFile, bytes_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
@@ -15,6 +15,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.updating import settle_update
 from gglib_nb.notebook.update_table import updates_html, updates_text
 from tests.support.catalog_models import stored
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
 from tests.support.models import sha256_of
 
@@ -37,12 +38,12 @@ def repository(**files: Content) -> list[DemoFile]:
 
 
 @pytest.fixture
-def path(manager: DownloadManager, hub: DemoHub) -> Path:
+def path(manager: DownloadManager, hub: FaultyHub) -> Path:
     hub.add_repository(make_repository(REPO, {NAME: gguf(), "README.md": b"# mended\n"}))
     return manager.sync.download(REPO)
 
 
-def publish(hub: DemoHub, content: Content | None, title: str = "Mend it", **others: Content | bytes) -> str:
+def publish(hub: FaultyHub, content: Content | None, title: str = "Mend it", **others: Content | bytes) -> str:
     files: dict[str, Content | bytes] = {"README.md": b"# mended again\n", **others}
     if content is not None:
         files[NAME] = content
@@ -64,7 +65,7 @@ def test_nothing_new_is_said_to_be_and_when_it_was_looked_for(manager: DownloadM
     assert row.checked_at_s is not None
 
 
-def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     """gglib stores `rev:main` and calls every model outdated."""
     commit = publish(hub, gguf())
 
@@ -88,7 +89,7 @@ def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager
     ids=["template", "weights", "shapes", "no GGUF", "gone"],
 )
 def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
-    manager: DownloadManager, hub: DemoHub, path: Path, content: Content | None, change: str
+    manager: DownloadManager, hub: FaultyHub, path: Path, content: Content | None, change: str
 ) -> None:
     publish(hub, content, "Fix the chat template")
 
@@ -100,7 +101,7 @@ def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
     assert manager.sync.models()[0].has_update
 
 
-def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(template="{{ bos }}\n<script>{{ a new line }}"))
 
     [found] = manager.sync.check_updates()
@@ -115,7 +116,7 @@ def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hu
 
 
 @pytest.mark.slow
-def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_looking_touches_nothing(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     before = sha256_of(path)
 
@@ -127,7 +128,7 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: DemoHub, path: P
 
 
 @pytest.mark.slow
-def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, None, **{"renamed-model-Q4_K_M.gguf": gguf()})
 
     [found] = manager.sync.check_updates()
@@ -142,7 +143,7 @@ def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager
 
 
 def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     manager.catalog.register(Model(DownloadId("demo/nowhere", "Q4"), "c" * 40, None, (stored("/x.gguf"),), 1.0))
 
@@ -153,7 +154,7 @@ def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
     assert "demo/nowhere" in found["demo/nowhere:Q4"].problem
 
 
-def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     content = gguf(weights="second")
     commit = publish(hub, content)
     with path.open("rb") as opened:
@@ -172,7 +173,7 @@ def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, 
 
 @pytest.mark.slow
 def test_the_old_version_is_there_until_the_new_one_is_verified(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     """gglib deletes the old file before the new one exists."""
     before = sha256_of(path)
@@ -187,7 +188,7 @@ def test_the_old_version_is_there_until_the_new_one_is_verified(
 
 
 @pytest.mark.slow
-def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     old_commit, before = manager.catalog.models()[0].commit_sha, sha256_of(path)
     content = gguf(weights="second")
     publish(hub, content)
@@ -204,7 +205,7 @@ def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: DemoHub
 
 @pytest.mark.slow
 def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_more(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     first = manager.sync.download("demo/split-GGUF")
     names = [f"Q4_K_M/split-Q4_K_M-{number:05}-of-00002.gguf" for number in (1, 2)]
@@ -218,7 +219,7 @@ def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_m
 
 
 @pytest.mark.slow
-def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadManager, hub: DemoHub) -> None:
+def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadManager, hub: FaultyHub) -> None:
     manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     projector = manager.catalog.models()[0].files[1]
     manager.catalog.register(Model(DownloadId("demo/other", "Q8_0"), None, None, (projector,), 1.0))
@@ -236,7 +237,7 @@ def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadMan
 
 @pytest.mark.slow
 def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     publish(hub, None, **{"mended-Q8_0.gguf": gguf()})
 
@@ -247,7 +248,7 @@ def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
 
 
 @pytest.mark.slow
-def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     hub.set_speed(bytes_per_second=0)
     first = manager.sync.update("mended")
@@ -350,7 +351,7 @@ def version(models: Path, commit: str, folder: str) -> Model:
 
 
 def test_a_model_of_a_renamed_repository_is_updated_again_and_again_in_its_place(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     renamed = hub.add_repository(make_repository("demo/new-name-GGUF", {NAME: gguf()}, renamed_from=(REPO,)))
     del hub._hub.repositories[REPO]
@@ -374,7 +375,7 @@ LARGE = 40_000_000
     [("{{ a longer template than before }}", "first", "metadata"), ("{{ a }}", "second", "tensors")],
 )
 def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
-    manager: DownloadManager, hub: DemoHub, template: str, weights: str, change: str
+    manager: DownloadManager, hub: FaultyHub, template: str, weights: str, change: str
 ) -> None:
     def large(template: str, weights: str) -> Content:
         metadata = {"general.architecture": "llama", "tokenizer.chat_template": template}
@@ -392,7 +393,7 @@ def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
 
 
 @pytest.mark.slow
-def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, hub: DemoHub) -> None:
+def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, hub: FaultyHub) -> None:
     large = gguf(rows=20_000)
     hub.add_repository(make_repository(REPO, {NAME: large}))
     manager.sync.download(REPO)
@@ -405,7 +406,7 @@ def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, 
 
 
 def test_a_download_of_a_file_that_was_uploaded_again_names_update(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     before = sha256_of(path)
     content = gguf(weights="second")
@@ -421,7 +422,7 @@ def test_a_download_of_a_file_that_was_uploaded_again_names_update(
 
 @pytest.mark.slow
 def test_an_update_that_keeps_the_old_version_does_not_join_one_that_does_not(
-    manager: DownloadManager, hub: DemoHub, path: Path
+    manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     publish(hub, gguf(weights="second", rows=4000))
     hub.set_speed(200_000)
@@ -434,7 +435,9 @@ def test_an_update_that_keeps_the_old_version_does_not_join_one_that_does_not(
 
 
 @pytest.mark.slow
-def test_the_partial_files_of_an_update_are_resumed_as_one(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_the_partial_files_of_an_update_are_resumed_as_one(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
     content = gguf(weights="second", rows=16_000)
     publish(hub, content)
     hub.set_speed(1_000_000)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, EngineLostError, ModelNotFoundError
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from tests.support.catalog_models import stored
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 LARGE = "demo/large-GGUF"
@@ -22,7 +22,7 @@ SIZE = 3 * BLOCK_BYTES + 1000
 
 
 @pytest.fixture
-def path(manager: DownloadManager, hub: DemoHub) -> Path:
+def path(manager: DownloadManager, hub: FaultyHub) -> Path:
     """A model of four blocks, the last one short."""
     hub.add_repository(make_repository(LARGE, {"large-Q4_K_M.gguf": SIZE}))
     return manager.sync.download(LARGE)
@@ -184,7 +184,7 @@ async def test_cancelling_ends_the_reading_and_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, hub: DemoHub, path: Path) -> None:
+def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
     assert manager.snapshot.active_count == 1
@@ -218,7 +218,7 @@ def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: P
 
 @pytest.mark.parametrize("operation", ["verify", "repair"])
 def test_a_callback_that_raises_ends_its_own_operation_and_nothing_else(
-    manager: DownloadManager, hub: DemoHub, path: Path, operation: str
+    manager: DownloadManager, hub: FaultyHub, path: Path, operation: str
 ) -> None:
     def fail(_progress: object) -> None:
         raise ZeroDivisionError

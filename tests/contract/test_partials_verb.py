@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.disk import journal_path
 from gglib_nb.engine.journal import Journal, PartIdentity
@@ -14,6 +13,7 @@ from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub
 
 NAMES = ("one/model/a-Q4_K_M.gguf", "one/model/a-Q8_0.gguf", "two/other/b-Q4_K_M.gguf")
 
@@ -53,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ask(hub: DemoHub, folder: Path, tmp_path: Path) -> Callable[..., str]:
+def ask(hub: FaultyHub, folder: Path, tmp_path: Path) -> Callable[..., str]:
     config = DownloadManagerConfig(folder, state_directory=tmp_path / "state", endpoint=hub.url)
     with_manager: list[Session] = []
 

@@ -16,8 +16,7 @@ from gglib_nb import (
     NotInQueueError,
     QueueFullError,
 )
-from gglib_nb.demo import DemoHub
-from gglib_nb.demo.fault_kinds import WrongBytes
+from tests.support.faulty_hub import FaultyHub, WrongBytes
 from tests.support.hub import make_repository
 
 SMALL, SPLIT = "demo/small-GGUF", "demo/split-GGUF"
@@ -28,7 +27,7 @@ def rows(manager: DownloadManager) -> list[tuple[str, str, int]]:
     return [(str(item.id), item.status.value, item.position) for item in manager.snapshot.items]
 
 
-async def failed(manager: DownloadManager, hub: DemoHub, repo_id: str, quantization: str | None = None) -> DownloadId:
+async def failed(manager: DownloadManager, hub: FaultyHub, repo_id: str, quantization: str | None = None) -> DownloadId:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
     queued = await manager.queue_smart(repo_id, quantization)
     with pytest.raises(IntegrityError):
@@ -45,7 +44,7 @@ async def test_queue_download_resolves_and_adds_and_starts_no_processor(manager:
     assert not manager.snapshot.is_processing
 
 
-async def test_queue_download_to_a_running_processor_runs_too(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_queue_download_to_a_running_processor_runs_too(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
 
@@ -55,7 +54,7 @@ async def test_queue_download_to_a_running_processor_runs_too(manager: DownloadM
     assert (await manager.wait(id_)).is_verified
 
 
-async def test_queue_and_process_runs(manager: DownloadManager, held: DemoHub) -> None:
+async def test_queue_and_process_runs(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
 
     assert rows(manager) == [(Q4, "downloading", 0)]
@@ -63,7 +62,7 @@ async def test_queue_and_process_runs(manager: DownloadManager, held: DemoHub) -
 
 
 async def test_queue_smart_chooses_queues_starts_and_unpacks_as_position_and_shards(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     position, shard_count = await manager.queue_smart(SPLIT)
     queued = await manager.queue_smart(SMALL)
@@ -73,7 +72,7 @@ async def test_queue_smart_chooses_queues_starts_and_unpacks_as_position_and_sha
 
 
 async def test_queue_smart_joins_what_is_pending_or_active_and_gives_its_position(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     for quantization in ("Q4_K_M", "Q8_0"):
         await manager.queue_smart(SMALL, quantization)
@@ -83,7 +82,7 @@ async def test_queue_smart_joins_what_is_pending_or_active_and_gives_its_positio
 
 
 async def test_queue_smart_refuses_an_incomplete_set_before_the_first_byte(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/half-GGUF", {"half-Q4_K_M-00001-of-00002.gguf": 1000}))
 
@@ -94,7 +93,7 @@ async def test_queue_smart_refuses_an_incomplete_set_before_the_first_byte(
 
 
 async def test_the_snapshot_has_queued_active_completed_failed_and_cancelled_downloads_with_their_shards(
-    manager: DownloadManager, hub: DemoHub
+    manager: DownloadManager, hub: FaultyHub
 ) -> None:
     await manager.download(SMALL, "Q4_K_M", progress=False)
     await failed(manager, hub, SMALL, "Q8_0")
@@ -115,7 +114,7 @@ async def test_the_snapshot_has_queued_active_completed_failed_and_cancelled_dow
 
 
 async def test_cancel_download_removes_a_queued_one_and_stops_all_shards_of_an_active_one_keeping_the_bytes(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=2_000_000)
@@ -134,7 +133,7 @@ async def test_cancel_download_removes_a_queued_one_and_stops_all_shards_of_an_a
 
 
 async def test_cancel_all_empties_the_queue_and_takes_5_seconds_at_most(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     for repo_id in (SMALL, SPLIT):
         await manager.queue_smart(repo_id)
@@ -148,7 +147,7 @@ async def test_cancel_all_empties_the_queue_and_takes_5_seconds_at_most(
 
 
 async def test_counts_are_of_whole_downloads_and_has_download_knows_what_is_in_the_queue(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     await manager.queue_smart(SPLIT)
     await manager.queue_smart(SMALL)
@@ -160,7 +159,7 @@ async def test_counts_are_of_whole_downloads_and_has_download_knows_what_is_in_t
 
 
 async def test_remove_from_queue_takes_pending_ones_and_names_cancel_for_an_active_one(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     active = await manager.queue_smart(SPLIT)
     pending = await manager.queue_smart(SMALL)
@@ -188,7 +187,7 @@ async def test_reorder_queue_counts_from_1_clamps_and_moves_a_download_with_all_
 
 
 async def test_cancel_group_takes_the_text_of_an_id_of_one_file_or_of_many(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     ids = [(await manager.queue_smart(repo_id)).id for repo_id in (SMALL, SPLIT)]
 
@@ -201,7 +200,7 @@ async def test_cancel_group_takes_the_text_of_an_id_of_one_file_or_of_many(
         await manager.cancel_group("demo/nothing:Q4_K_M")
 
 
-async def test_retry_brings_a_failure_back_and_gives_its_position(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_retry_brings_a_failure_back_and_gives_its_position(manager: DownloadManager, hub: FaultyHub) -> None:
     id_ = await failed(manager, hub, SPLIT)
     with pytest.raises(NotInQueueError, match="retry"):
         await manager.cancel_download(id_)
@@ -214,7 +213,7 @@ async def test_retry_brings_a_failure_back_and_gives_its_position(manager: Downl
 
 
 async def test_retry_on_a_full_queue_is_refused_and_the_failure_is_kept(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     manager = make_manager(max_queue_size=1)
     id_ = await failed(manager, hub, SMALL, "Q8_0")
@@ -228,7 +227,7 @@ async def test_retry_on_a_full_queue_is_refused_and_the_failure_is_kept(
     assert [item.id for item in manager.snapshot.recent_failures] == [id_]
 
 
-async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: FaultyHub) -> None:
     await failed(manager, hub, SMALL, "Q8_0")
 
     await manager.clear_failed()
@@ -237,7 +236,7 @@ async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: 
 
 
 async def test_the_queue_limit_counts_pending_downloads_takes_effect_at_once_and_never_evicts(
-    manager: DownloadManager, held: DemoHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
     await manager.set_max_queue_size(2)
     await manager.queue_smart(SPLIT)  # active, so it does not count

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gglib_nb.demo import DemoHub
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.kernel import is_engine, wait_until
 from tests.support.portable import portable_environment
@@ -36,9 +36,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     files = {"large-Q4_K_M.gguf": SIZE}
-    with DemoHub([make_repository("demo/large-GGUF", files)], bytes_per_second=4_000_000) as hub:
+    with FaultyHub([make_repository("demo/large-GGUF", files)], bytes_per_second=4_000_000) as hub:
         yield hub
 
 
@@ -53,7 +53,7 @@ def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_download_is_resumed_and_completed_without_posix(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_killed_download_is_resumed_and_completed_without_posix(hub: FaultyHub, tmp_path: Path) -> None:
     environment = portable_environment(isolated(os.environ, tmp_path, hub.url), tmp_path / "site")
     killed = start(tmp_path, environment)
     sent = lambda: sum(record.bytes_sent for record in hub.requests if record.carries_file)  # noqa: E731

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
-from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.demo import DemoRepository
 from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, from_wire
 from gglib_nb.hub.client import HubClient
@@ -18,6 +18,7 @@ from gglib_nb.network.client import close_shared_clients
 from gglib_nb.network.http_library import httpx
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.proxy import ProxyProcess
 
@@ -52,7 +53,7 @@ def repositories() -> list[DemoRepository]:
 
 
 @pytest.fixture
-def hub(make_hub, repositories, company) -> DemoHub:
+def hub(make_hub, repositories, company) -> FaultyHub:
     return make_hub(repositories, tls=company.server())
 
 
@@ -76,7 +77,7 @@ def listing_error(endpoint: str) -> GglibError:
     return caught.value
 
 
-def download_failure(hub: DemoHub, folder: Path, **changes) -> TransferFailed:
+def download_failure(hub: FaultyHub, folder: Path, **changes) -> TransferFailed:
     engine = LocalEngine(hub, folder, **changes)
     end = engine.log.end_of(engine.begin(REPO, NAME))
     engine.close()

@@ -15,8 +15,8 @@ from gglib_nb import (
     ManagerClosedError,
     RequestError,
 )
-from gglib_nb.demo import DemoHub
 from gglib_nb.manager.manager import SyncOperations
+from tests.support.faulty_hub import FaultyHub
 
 SMALL = "demo/small-GGUF"
 PORT = {
@@ -46,7 +46,7 @@ def test_tab_offers_the_operations_of_sync_and_nothing_else(manager: DownloadMan
 
 
 async def test_a_manager_and_a_snapshot_show_themselves_in_one_useful_line(
-    manager: DownloadManager, held: DemoHub, tmp_path: Path
+    manager: DownloadManager, held: FaultyHub, tmp_path: Path
 ) -> None:
     empty = repr(manager.snapshot)
     await manager.queue_smart(SMALL, "Q4_K_M")
@@ -58,14 +58,14 @@ async def test_a_manager_and_a_snapshot_show_themselves_in_one_useful_line(
     assert repr(manager) == f"<DownloadManager: 1 active, 1 paused; models in {tmp_path / 'models'}>"
 
 
-async def test_a_manager_and_a_snapshot_show_themselves_as_a_table(manager: DownloadManager, held: DemoHub) -> None:
+async def test_a_manager_and_a_snapshot_show_themselves_as_a_table(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
 
     assert "<table" in manager.snapshot._repr_html_()
     assert manager._repr_html_() == manager.snapshot._repr_html_()
 
 
-def test_a_manager_takes_the_fields_of_its_configuration(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_manager_takes_the_fields_of_its_configuration(hub: FaultyHub, tmp_path: Path) -> None:
     places = {"models_directory": tmp_path, "state_directory": tmp_path / "state", "endpoint": hub.url}
 
     with DownloadManager(DownloadManagerConfig(**places, max_queue_size=3), max_queue_size=4) as manager:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import DemoFile, DemoHub, DemoRepository
-from gglib_nb.demo.fault_kinds import WrongBytes
+from gglib_nb.demo import DemoFile, DemoRepository
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub, WrongBytes
 from tests.support.hub import make_repository
 from tests.support.kernel import is_running, wait_until
 from tests.support.models import MB, one_model, sha256_of
@@ -27,11 +27,11 @@ TAKEN_OVER_WITHIN_S = 5.0
 
 
 @pytest.fixture
-def hub(make_hub: Callable[..., DemoHub]) -> DemoHub:
+def hub(make_hub: Callable[..., FaultyHub]) -> FaultyHub:
     return make_hub()
 
 
-def fill(hub: DemoHub, scale: int = 1) -> dict[str, dict[str, DemoFile]]:
+def fill(hub: FaultyHub, scale: int = 1) -> dict[str, dict[str, DemoFile]]:
     """Five downloads; their files by repository."""
     size = scale * MB
     shard_names = [f"split-Q4_K_M-{number:05}-of-{SHARDS:05}.gguf" for number in range(1, SHARDS + 1)]
@@ -61,7 +61,7 @@ def not_as_on_the_hub(target: Path, file: DemoFile) -> bool:
     return not target.is_file() or sha256_of(target) != file.content.sha256
 
 
-def begin(hub: DemoHub, process: QueueProcess) -> None:
+def begin(hub: FaultyHub, process: QueueProcess) -> None:
     """One has failed, one rests, three are to come, of which one runs."""
     fault = hub.faults.add(WrongBytes(), path="broken-*", origin="cdn", times=None)
     process.queue(BROKEN)
@@ -73,7 +73,7 @@ def begin(hub: DemoHub, process: QueueProcess) -> None:
     process.value("manager.sync.reorder_queue('demo/last:Q4_K_M', 1)")
 
 
-def play_kill_round(hub: DemoHub, folder: Path, seed: int, scale: int = 1, line: int = LINE_BYTES_PER_SECOND) -> str:
+def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, line: int = LINE_BYTES_PER_SECOND) -> str:
     """Kills kernel and engine at a random byte, and looks at what the next kernel makes of it; returns the figures."""
     files = fill(hub, scale)
     wanted_bytes = sum(file.size_bytes for repo_id in (SPLIT, PLAIN, LAST) for file in files[repo_id].values())
@@ -121,7 +121,7 @@ def play_kill_round(hub: DemoHub, folder: Path, seed: int, scale: int = 1, line:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_queue_whose_kernel_and_engine_are_killed_goes_on_in_the_next_as_it_was(
-    hub: DemoHub, tmp_path: Path, seed: int
+    hub: FaultyHub, tmp_path: Path, seed: int
 ) -> None:
     play_kill_round(hub, tmp_path, seed)
 
@@ -130,7 +130,9 @@ def test_a_queue_whose_kernel_and_engine_are_killed_goes_on_in_the_next_as_it_wa
 
 
 @pytest.mark.slow
-def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path(
+    hub: FaultyHub, tmp_path: Path
+) -> None:
     files = fill(hub)
     hub.set_speed(4 * MB)
     with (
@@ -158,7 +160,7 @@ def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path
 
 @pytest.mark.slow
 def test_the_row_of_one_that_waits_says_whose_it_is_and_a_cancel_drops_its_own_wish_only(
-    hub: DemoHub, tmp_path: Path
+    hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
     hub.set_speed(2 * MB)
@@ -198,7 +200,7 @@ def who_fetches(kernels: list[QueueProcess]) -> QueueProcess:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("owner_dies", [False, True])
-def test_eight_kernels_that_want_two_models_are_one_transfer(hub: DemoHub, tmp_path: Path, owner_dies: bool) -> None:
+def test_eight_kernels_that_want_two_models_are_one_transfer(hub: FaultyHub, tmp_path: Path, owner_dies: bool) -> None:
     files = fill(hub)
     total_bytes = (SHARDS + 8) * MB
     hub.set_speed(LINE_BYTES_PER_SECOND)
@@ -230,7 +232,7 @@ def test_eight_kernels_that_want_two_models_are_one_transfer(hub: DemoHub, tmp_p
 
 @pytest.mark.slow
 def test_what_a_kernel_left_that_died_meanwhile_is_shown_as_left_and_taken_up_when_asked(
-    hub: DemoHub, tmp_path: Path
+    hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
     hub.set_speed(0)
@@ -253,7 +255,7 @@ def test_what_a_kernel_left_that_died_meanwhile_is_shown_as_left_and_taken_up_wh
 
 @pytest.mark.slow
 def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_takes_up_nothing(
-    hub: DemoHub, tmp_path: Path
+    hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
     hub.set_speed(0)
@@ -273,7 +275,7 @@ def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_take
 
 @pytest.mark.slow
 def test_a_kernel_that_ends_politely_hands_its_queue_on_and_a_closed_script_does_not(
-    hub: DemoHub, tmp_path: Path
+    hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
     hub.set_speed(0)
@@ -297,7 +299,7 @@ def test_a_kernel_that_ends_politely_hands_its_queue_on_and_a_closed_script_does
 
 @pytest.mark.slow
 def test_a_gated_download_that_finds_no_token_in_the_next_kernel_has_failed_and_says_how_to_log_in(
-    make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository], tmp_path: Path
+    make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository], tmp_path: Path
 ) -> None:
     hub = make_hub(small_repositories)
     hub.set_speed(0)
@@ -323,7 +325,7 @@ def test_a_gated_download_that_finds_no_token_in_the_next_kernel_has_failed_and_
 
 
 @pytest.mark.slow
-def test_partial_files_that_no_queue_knows_of_are_offered_and_queued_again(hub: DemoHub, tmp_path: Path) -> None:
+def test_partial_files_that_no_queue_knows_of_are_offered_and_queued_again(hub: FaultyHub, tmp_path: Path) -> None:
     files = fill(hub)
     hub.set_speed(LINE_BYTES_PER_SECOND)
     with QueueProcess(tmp_path, hub.url) as first:
@@ -352,7 +354,7 @@ def kept_of(process: QueueProcess) -> None:
 
 
 @pytest.mark.slow
-def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: DemoHub) -> None:
+def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: FaultyHub) -> None:
     code = (
         "import threading, os\n"
         "from IPython.testing.globalipapp import start_ipython\n"
@@ -373,7 +375,7 @@ def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: Dem
 
 
 @pytest.mark.slow
-def test_a_kernel_with_nothing_to_take_up_makes_no_file_and_asks_nobody(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_kernel_with_nothing_to_take_up_makes_no_file_and_asks_nobody(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as kernel:
         kernel.settle()
         assert kernel.engine_pid is None

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.headers import ReuseEstimator, registered_donors
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.plans import a_file, a_plan, stored
 from tests.support.related import (
@@ -29,7 +29,7 @@ from tests.support.related import (
 
 
 @pytest.fixture
-def hub(make_hub) -> DemoHub:
+def hub(make_hub) -> FaultyHub:
     return make_hub([related_repository()])
 
 
@@ -53,7 +53,7 @@ def estimate(client: HubClient, models: Path) -> dict[tuple[str, ...], int]:
     return {variant.files: found[variant.key] for variant in variants if variant.key in found}
 
 
-def shared_bytes(hub: DemoHub, path: str, other: str) -> int:
+def shared_bytes(hub: FaultyHub, path: str, other: str) -> int:
     there = {(one.name, one.type, one.shape) for one in table_of(content_of(hub, other)).tensors}
     tensors = table_of(content_of(hub, path)).tensors
     return sum(one.span_bytes for one in tensors if (one.name, one.type, one.shape) in there)

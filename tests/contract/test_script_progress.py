@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, QueuedDownload
-from gglib_nb.demo import DemoHub
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ manager.sync.close()
 
 
 @pytest.fixture
-def slow_hub(hub: DemoHub) -> DemoHub:
+def slow_hub(hub: FaultyHub) -> FaultyHub:
     """One that has a model of three shards, for which it takes some seconds."""
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     hub.set_speed(bytes_per_second=6_000_000)
@@ -93,7 +93,7 @@ def lines_left(written: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "columns"), [(SCRIPT.format(more=""), 100), (SYNC_SCRIPT, 0)], ids=["await", "sync"])
 def test_on_a_terminal_a_script_shows_a_line_for_the_download_and_a_bar_for_each_file_that_moves(
-    slow_hub: DemoHub, tmp_path: Path, code: str, columns: int
+    slow_hub: FaultyHub, tmp_path: Path, code: str, columns: int
 ) -> None:
     written = on_a_terminal(code, tmp_path, slow_hub.url, columns)
 
@@ -107,7 +107,7 @@ def test_on_a_terminal_a_script_shows_a_line_for_the_download_and_a_bar_for_each
 
 @pytest.mark.parametrize("more", ["", ", progress=False"])
 def test_in_a_pipe_a_short_download_writes_nothing_but_what_the_script_prints(
-    slow_hub: DemoHub, tmp_path: Path, more: str
+    slow_hub: FaultyHub, tmp_path: Path, more: str
 ) -> None:
     slow_hub.set_speed()
 
@@ -127,7 +127,7 @@ def test_in_a_pipe_a_short_download_writes_nothing_but_what_the_script_prints(
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", ["progress=False", "HF_HUB_DISABLE_PROGRESS_BARS"])
 def test_the_bars_are_switched_off_by_the_argument_and_by_the_hubs_own_switch(
-    hub: DemoHub, tmp_path: Path, switch: str
+    hub: FaultyHub, tmp_path: Path, switch: str
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     more = ", progress=False" if switch == "progress=False" else ""
@@ -138,7 +138,7 @@ def test_the_bars_are_switched_off_by_the_argument_and_by_the_hubs_own_switch(
     assert [line.split(":")[0] for line in lines_left(on_a_terminal(code, tmp_path, hub.url))] == ["path"]
 
 
-async def test_a_callback_sees_the_download_grow_and_end(manager: DownloadManager, hub: DemoHub) -> None:
+async def test_a_callback_sees_the_download_grow_and_end(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     hub.set_speed(bytes_per_second=20_000_000)
     seen: list[QueuedDownload] = []
@@ -165,7 +165,7 @@ async def test_a_callback_that_fails_does_not_take_the_download_with_it(
 
 @pytest.mark.parametrize("library", ["tqdm", "rich"])
 @pytest.mark.slow
-def test_the_examples_of_other_bars_run_as_they_stand(hub: DemoHub, tmp_path: Path, library: str) -> None:
+def test_the_examples_of_other_bars_run_as_they_stand(hub: FaultyHub, tmp_path: Path, library: str) -> None:
     page = (ROOT / "docs" / "progress.md").read_text()
     [code] = [
         block

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import (
+from gglib_nb.engine.protocol import TransferFailed
+from gglib_nb.errors import GglibError, from_wire
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
+from tests.support.engine import HASTY, LocalEngine
+from tests.support.faulty_hub import (
     BadToken,
     Disabled,
     Gzipped,
@@ -21,11 +26,6 @@ from gglib_nb.demo import (
     WrongBytes,
     WrongContentRange,
 )
-from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import GglibError, from_wire
-from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
-from tests.support.engine import HASTY, LocalEngine
 from tests.support.hub import make_repository
 from tests.support.sentences import check_sentence
 

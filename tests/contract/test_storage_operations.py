@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError
-from gglib_nb.demo import DemoHub
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub
 
 SMALL, REPO = "demo/small-GGUF:Q4_K_M", "demo/small-GGUF"
 SPLIT = "demo/split-GGUF:Q4_K_M"
@@ -38,7 +38,7 @@ def say(manager: DownloadManager, line: str, screen: Screen | None = None) -> st
     return parse(line).run(Session(lambda: manager, screen)).text
 
 
-def transferred(hub: DemoHub, path: str) -> int:
+def transferred(hub: FaultyHub, path: str) -> int:
     return sum(one.sent_bytes for one in hub.requests if path in one.path)
 
 
@@ -46,7 +46,7 @@ def transferred(hub: DemoHub, path: str) -> int:
 
 
 def test_a_model_is_inspected_before_its_download_without_downloading_it(
-    manager: DownloadManager, hub: DemoHub, tmp_path: Path
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     inspection = manager.sync.inspect(SMALL)
 

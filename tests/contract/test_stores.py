@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, StorageError
-from gglib_nb.demo import DemoHub
 from gglib_nb.manager.stores import Stores
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import small_gguf
 
 
@@ -95,7 +95,7 @@ def test_a_registered_model_is_not_listed_a_second_time(
 
 
 def test_an_identical_blob_of_ollama_is_linked_instead_of_downloaded(
-    make_manager: Callable[..., DownloadManager], hub: DemoHub, tmp_path: Path
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
 ) -> None:
     first = make_manager(models_directory=tmp_path / "first", state_directory=tmp_path / "first-state")
     data = first.sync.download("demo/small-GGUF", "Q4_K_M").read_bytes()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
-from gglib_nb.demo import (
+from gglib_nb.demo.messages import Request, Response
+from tests.support.faulty_hub import (
     Cut,
     ExpiredUrl,
     Fault,
@@ -25,7 +26,6 @@ from gglib_nb.demo import (
     WrongBytes,
     WrongContentRange,
 )
-from gglib_nb.demo.messages import Request, Response
 
 Draw = Callable[[random.Random], Fault]
 

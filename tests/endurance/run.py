@@ -22,10 +22,11 @@ from typing import Any
 
 import psutil
 
-from gglib_nb.demo import DemoHub, DemoRepository, Fault, Status, WrongBytes
+from gglib_nb.demo import DemoRepository
 from gglib_nb.engine.lease import read_lease
 from tests.endurance.chaos import Chaos
 from tests.endurance.kernel_side import SETUP
+from tests.support.faulty_hub import Fault, FaultyHub, Status, WrongBytes
 from tests.support.hub import make_repository
 from tests.support.kernel import Kernel, is_running, wait_until
 
@@ -118,7 +119,7 @@ class EnduranceRun:
             ReckoningError: Something is not as it must be.
         """
         began_s = time.monotonic()
-        with DemoHub(
+        with FaultyHub(
             [wish.repository for wish in self._wishes.values()], bytes_per_second=LINE_BYTES_PER_SECOND
         ) as hub:
             for name in ("first", "last"):

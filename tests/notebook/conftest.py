@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel
 
 
 @pytest.fixture
-def hub(make_hub: Callable[..., DemoHub]) -> DemoHub:
+def hub(make_hub: Callable[..., FaultyHub]) -> FaultyHub:
     """An empty hub on loopback."""
     return make_hub()
 
 
 @pytest.fixture
-def kernel(hub: DemoHub, tmp_path: Path) -> Iterator[Kernel]:
+def kernel(hub: FaultyHub, tmp_path: Path) -> Iterator[Kernel]:
     """A fresh kernel; its models, state and profile lie in the test's own folder."""
     with Kernel(tmp_path, hub.url) as kernel:
         loaded = kernel.run("%load_ext gglib_nb")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, RepoNotFoundError
-from gglib_nb.demo import DemoHub, ListedSize
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub, ListedSize
 from tests.support.hub import make_repository
 from tests.support.kernel import Kernel
 
@@ -30,14 +30,14 @@ FRAMES_OF_ASYNCIO = 9
 
 
 @pytest.fixture
-def hub(make_hub: type[DemoHub]) -> DemoHub:
+def hub(make_hub: type[FaultyHub]) -> FaultyHub:
     """One with a model, and one that is not for everybody."""
     small, gated = {"small-Q4_K_M.gguf": 3000}, {"gated-Q4_K_M.gguf": 3000}
     return make_hub([make_repository("demo/small", small), make_repository("demo/gated", gated, gated="manual")])
 
 
 @pytest.fixture
-def environment(name: str, hub: DemoHub, tmp_path: Path) -> dict[str, str]:
+def environment(name: str, hub: FaultyHub, tmp_path: Path) -> dict[str, str]:
     """Of a process in which the call of this name fails in this way."""
     changes = {}
     match name:
@@ -89,7 +89,7 @@ def test_a_cell_that_fails_shows_its_own_line_and_what_went_wrong(
 
 
 async def test_what_the_libraries_said_stays_within_reach_and_in_the_log(
-    hub: DemoHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    hub: FaultyHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "gglib_nb")
     config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state", endpoint=hub.url)

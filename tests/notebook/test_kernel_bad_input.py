@@ -4,23 +4,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from gglib_nb.demo import GRANTED_TOKEN, DemoHub, DemoRepository
+from gglib_nb.demo import GRANTED_TOKEN, DemoRepository
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Cell, Kernel
 from tests.support.models import MB, one_model
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     gated = one_model("demo/gated", 10_000)
     gated.gated = "manual"
     empty = DemoRepository(repo_id="demo/empty", files=[])
-    with DemoHub([one_model("demo/model", 500 * MB), one_model("demo/other", 500 * MB), gated, empty]) as hub:
+    with FaultyHub([one_model("demo/model", 500 * MB), one_model("demo/other", 500 * MB), gated, empty]) as hub:
         hub.set_speed(1 * MB)
         yield hub
 
 
 @pytest.fixture(scope="module")
-def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """One kernel for the whole list, with one download that runs and never ends."""
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         kernel.run("%load_ext gglib_nb")
@@ -74,7 +75,7 @@ def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says:
 
 
 @pytest.mark.slow
-def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/one-too-many", MB))
     kernel.run("import gglib_nb\n%gguf limit 1\n%gguf queue demo/other")
     before = kernel.value(QUEUE)
@@ -90,7 +91,7 @@ def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: DemoHub, k
 
 
 @pytest.mark.slow
-def test_a_wrong_token_is_named_and_never_shown(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_wrong_token_is_named_and_never_shown(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     token = "hf_thisTokenIsNotKnownToAnybody"
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": token}) as kernel:
         kernel.run("%load_ext gglib_nb\nimport gglib_nb")
@@ -107,7 +108,7 @@ def test_a_wrong_token_is_named_and_never_shown(hub: DemoHub, tmp_path_factory: 
 
 
 @pytest.mark.slow
-def test_a_granted_token_opens_the_gate(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_granted_token_opens_the_gate(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": GRANTED_TOKEN}) as kernel:
         kernel.run("%load_ext gglib_nb")
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel
 from tests.support.models import MB, one_model, only_file, sha256_of
 
@@ -17,14 +17,14 @@ while time.monotonic() < end_s:
 """
 
 
-def longest_silence_s(hub: DemoHub) -> float:
+def longest_silence_s(hub: FaultyHub) -> float:
     """The longest time without a byte between the first and the last, in seconds, to a tenth."""
     return max(later - earlier for (earlier, _), (later, _) in pairwise(hub.flow()))
 
 
 @pytest.mark.slow
 def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the_kernel(
-    hub: DemoHub, kernel: Kernel
+    hub: FaultyHub, kernel: Kernel
 ) -> None:
     first = hub.add_repository(one_model("demo/first", 60 * MB))
     second = hub.add_repository(one_model("demo/second", 200 * MB))
@@ -50,7 +50,7 @@ def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the
 
 
 @pytest.mark.slow
-def test_bytes_flow_evenly_while_a_cell_computes(hub: DemoHub, kernel: Kernel) -> None:
+def test_bytes_flow_evenly_while_a_cell_computes(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/model", 140 * MB))
     hub.set_speed(20 * MB)
 
@@ -65,7 +65,7 @@ def test_bytes_flow_evenly_while_a_cell_computes(hub: DemoHub, kernel: Kernel) -
 
 
 @pytest.mark.slow
-def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: DemoHub, kernel: Kernel) -> None:
+def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: FaultyHub, kernel: Kernel) -> None:
     repository = hub.add_repository(one_model("demo/model", 100 * MB))
     hub.set_speed(20 * MB)
     kernel.run("%gguf queue demo/model")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import PLAIN_TOKEN, DemoHub, RateLimited, Status
+from tests.support.faulty_hub import PLAIN_TOKEN, FaultyHub, RateLimited, Status
 from tests.support.hub import make_repository
 from tests.support.kernel import Cell, Kernel
 from tests.support.pieces import cut, gguf_bytes
@@ -17,7 +17,7 @@ LABELS = ("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0")
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[DemoHub]:
+def hub() -> Iterator[FaultyHub]:
     checkpoints = {f"step-{number}/m-Q8_0.gguf": 20_000 + number for number in (1000, 2000)}
     large = {f"m-{label}.gguf": large_gguf(label, 8_000_000 + number) for number, label in enumerate(LABELS)}
     repositories = [
@@ -27,12 +27,12 @@ def hub() -> Iterator[DemoHub]:
         make_repository("demo/large-GGUF", large | {"mmproj-F16.gguf": 10_000}, downloads=99),
         make_repository("demo/broken-GGUF", {"m-Q8_0-00002-of-00003.gguf": 10_000, "m-Q2_K.gguf": 10_000}),
     ]
-    with DemoHub(repositories) as hub:
+    with FaultyHub(repositories) as hub:
         yield hub
 
 
 @pytest.fixture(scope="module")
-def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         kernel.run("%load_ext gglib_nb\nimport gglib_nb")
         yield kernel
@@ -44,7 +44,7 @@ def refusal(cell: Cell) -> str:
     return line
 
 
-def test_a_plan_reads_a_large_header_with_few_bytes_and_its_rows_can_be_queued(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_plan_reads_a_large_header_with_few_bytes_and_its_rows_can_be_queued(hub: FaultyHub, kernel: Kernel) -> None:
     before = len(hub.requests)
 
     plan = kernel.run("%gguf plan demo/large-GGUF --context 4k")
@@ -68,7 +68,7 @@ def test_raw_parts_come_as_one_file(kernel: Kernel) -> None:
     assert path.read_bytes() == WHOLE
 
 
-def test_a_label_of_several_is_answered_with_names_that_every_verb_takes(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_label_of_several_is_answered_with_names_that_every_verb_takes(hub: FaultyHub, kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/checkpoints-GGUF:Q8_0"))
     assert f"{FIRST} (step-1000/m-Q8_0.gguf), {SECOND} (step-2000/m-Q8_0.gguf)" in told
 
@@ -105,7 +105,7 @@ def test_an_incomplete_set_is_named_and_shown(kernel: Kernel) -> None:
     assert "incomplete: lacks 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 
-def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(hub: FaultyHub, kernel: Kernel) -> None:
     plan = kernel.run("%gguf plan demo/gated-GGUF")
     told = refusal(kernel.run("%gguf queue demo/gated-GGUF"))
 
@@ -118,7 +118,7 @@ def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(h
 
 @pytest.mark.slow
 def test_who_is_logged_in_without_access_is_told_to_ask_for_it(
-    hub: DemoHub, tmp_path_factory: pytest.TempPathFactory
+    hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": PLAIN_TOKEN}) as kernel:
         kernel.run("%load_ext gglib_nb")
@@ -138,7 +138,7 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(kernel: Kernel) -> None:
     assert "demo/large-GGUF:Q4_K_M" in queued.text
 
 
-def test_a_search_that_is_limited_says_when_to_come_back(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_search_that_is_limited_says_when_to_come_back(hub: FaultyHub, kernel: Kernel) -> None:
     fault = hub.faults.add(RateLimited(120), path="/api/models", times=None)
 
     told = refusal(kernel.run("%gguf search llama"))
@@ -149,7 +149,7 @@ def test_a_search_that_is_limited_says_when_to_come_back(hub: DemoHub, kernel: K
 
 @pytest.mark.slow
 def test_offline_a_search_and_a_plan_say_so_and_ask_nobody(
-    hub: DemoHub, tmp_path_factory: pytest.TempPathFactory
+    hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     before = len(hub.requests)
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_HUB_OFFLINE": "1"}) as kernel:

@@ -7,17 +7,17 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook import magic
 from gglib_nb.settings import DownloadManagerConfig, asked_for, use_profile
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel
 from tests.support.models import one_model
 
 
 @pytest.mark.slow
 def test_a_folder_set_before_the_first_line_that_downloads_is_the_one_and_what_is_saved_outlives_the_kernel(
-    hub: DemoHub, kernel: Kernel, tmp_path: Path
+    hub: FaultyHub, kernel: Kernel, tmp_path: Path
 ) -> None:
     hub.add_repository(one_model("demo/model", 300_000))
     folder = tmp_path / "other folder"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
 from tests.support.models import MB, one_model
 
@@ -16,7 +16,7 @@ print(json.dumps([thread.name for thread in threading.enumerate() if thread.name
 """
 
 
-def download_in_the_background(hub: DemoHub, kernel: Kernel) -> int:
+def download_in_the_background(hub: FaultyHub, kernel: Kernel) -> int:
     """Begin a download that takes minutes; returns the engine's process id."""
     hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(bytes_per_second=2 * MB)
@@ -29,7 +29,7 @@ def download_in_the_background(hub: DemoHub, kernel: Kernel) -> int:
 
 
 @pytest.mark.slow
-def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub: DemoHub, kernel: Kernel) -> None:
+def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub: FaultyHub, kernel: Kernel) -> None:
     engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
 
     with processes_gone(engine_pid, kernel_pid):
@@ -40,7 +40,7 @@ def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub
 
 
 @pytest.mark.slow
-def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: DemoHub, kernel: Kernel) -> None:
+def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf bandwidth --hours 0:00-23:59")
     download_in_the_background(hub, kernel)
     kernel.run("%gguf")
@@ -52,7 +52,9 @@ def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: DemoHub, kernel: K
 
 
 @pytest.mark.slow
-def test_unloading_in_mid_download_leaves_it_alone_and_the_kernel_ends_as_cleanly(hub: DemoHub, kernel: Kernel) -> None:
+def test_unloading_in_mid_download_leaves_it_alone_and_the_kernel_ends_as_cleanly(
+    hub: FaultyHub, kernel: Kernel
+) -> None:
     engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
     kernel.run("%unload_ext gglib_nb")
     before = hub.bytes_sent("model-Q4_K_M.gguf")

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
 from tests.support.models import MB, one_model, only_file, sha256_of
 
@@ -24,7 +24,7 @@ print(child_pid)
 """
 
 
-def queue_until_bytes_flow(hub: DemoHub, kernel: Kernel, size_bytes: int) -> int:
+def queue_until_bytes_flow(hub: FaultyHub, kernel: Kernel, size_bytes: int) -> int:
     """Queue demo/model, wait until `size_bytes` were sent, and return the engine's process id."""
     queued = kernel.run("%gguf queue demo/model")
     assert queued.status == "ok", queued.text
@@ -35,7 +35,7 @@ def queue_until_bytes_flow(hub: DemoHub, kernel: Kernel, size_bytes: int) -> int
 
 
 @pytest.mark.slow
-def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hub: DemoHub, kernel: Kernel) -> None:
+def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hub: FaultyHub, kernel: Kernel) -> None:
     file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
@@ -50,7 +50,7 @@ def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hu
 
 
 @pytest.mark.slow
-def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: DemoHub, kernel: Kernel) -> None:
+def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
@@ -63,7 +63,7 @@ def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: D
 
 @pytest.mark.slow
 def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seconds(
-    hub: DemoHub, kernel: Kernel
+    hub: FaultyHub, kernel: Kernel
 ) -> None:
     hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
@@ -78,7 +78,7 @@ def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seco
 
 
 @pytest.mark.slow
-def test_the_next_kernel_goes_on_where_a_killed_one_stopped(hub: DemoHub, kernel: Kernel, tmp_path: Path) -> None:
+def test_the_next_kernel_goes_on_where_a_killed_one_stopped(hub: FaultyHub, kernel: Kernel, tmp_path: Path) -> None:
     file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.kernel import Cell, Kernel
 
@@ -15,7 +15,7 @@ DOWNLOAD = "import gglib_nb\npath = await gglib_nb.download('demo/split')"
 
 
 @pytest.fixture
-def hub(hub: DemoHub) -> DemoHub:
+def hub(hub: FaultyHub) -> FaultyHub:
     """One with a split model, for which it takes a second and a half."""
     hub.add_repository(make_repository("demo/split", SHARDS))
     hub.add_repository(make_repository("demo/other", {"other-Q4_K_M.gguf": MB}))
@@ -36,7 +36,7 @@ def display_ids(cell: Cell) -> set[str]:
 # The panel
 
 
-def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: DemoHub, kernel: Kernel) -> None:
+def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/split")
     cell = kernel.run("%gguf", has_person=True)
 
@@ -53,7 +53,7 @@ def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: De
 
 
 @pytest.mark.slow
-def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: FaultyHub, kernel: Kernel) -> None:
     hub.set_speed()
     kernel.run("%gguf queue demo/other\n%gguf wait")
 
@@ -66,7 +66,7 @@ def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: DemoHub
 @pytest.mark.slow
 @pytest.mark.parametrize(("server", "is_live"), [("jupyter_server/2", False), ("voila/0.5", True)])
 def test_the_live_view_stays_for_a_page_and_goes_where_the_notebook_is_only_saved(
-    hub: DemoHub, tmp_path: Path, server: str, is_live: bool
+    hub: FaultyHub, tmp_path: Path, server: str, is_live: bool
 ) -> None:
     hub.set_speed()
     with Kernel(tmp_path, hub.url, {"SERVER_SOFTWARE": server}) as kernel:
@@ -80,7 +80,7 @@ def test_the_live_view_stays_for_a_page_and_goes_where_the_notebook_is_only_save
 # A download that is awaited
 
 
-def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hub: FaultyHub, kernel: Kernel) -> None:
     start_s = time.monotonic()
     cell = kernel.run(DOWNLOAD, has_person=True)
     took_s = time.monotonic() - start_s
@@ -96,7 +96,7 @@ def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hu
 
 
 @pytest.mark.slow
-def test_downloads_that_are_awaited_together_show_each_their_own(hub: DemoHub, kernel: Kernel) -> None:
+def test_downloads_that_are_awaited_together_show_each_their_own(hub: FaultyHub, kernel: Kernel) -> None:
     both = "import asyncio, gglib_nb\n_ = await asyncio.gather(*map(gglib_nb.download, ('demo/split', 'demo/other')))"
 
     cell = kernel.run(both, has_person=True)
@@ -109,7 +109,7 @@ def test_downloads_that_are_awaited_together_show_each_their_own(hub: DemoHub, k
 @pytest.mark.slow
 @pytest.mark.parametrize(("more", "has_person"), [("", False), (", progress=False", True)])
 def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
-    hub: DemoHub, kernel: Kernel, more: str, has_person: bool
+    hub: FaultyHub, kernel: Kernel, more: str, has_person: bool
 ) -> None:
     hub.set_speed()
 
@@ -119,7 +119,7 @@ def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
 
 
 @pytest.mark.slow
-def test_a_manager_made_by_hand_shows_its_downloads_too(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_manager_made_by_hand_shows_its_downloads_too(hub: FaultyHub, kernel: Kernel) -> None:
     cell = kernel.run(
         "import gglib_nb\nasync with gglib_nb.DownloadManager() as mine:\n    await mine.download('demo/other')",
         has_person=True,

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from gguf import GGUFReader
 
-from gglib_nb.demo import DemoFile, DemoHub, DemoRepository
+from gglib_nb.demo import DemoFile, DemoRepository
 from gglib_nb.demo.content import file_content
+from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import Kernel
 from tests.support.models import sha256_of
 
@@ -36,19 +37,19 @@ def index(shared_data: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def hub(shared_data: Path) -> Iterator[DemoHub]:
+def hub(shared_data: Path) -> Iterator[FaultyHub]:
     def served(repo_id: str, names: tuple[str, ...]) -> DemoRepository:
         files = [
             DemoFile(name.removeprefix("ggml-vocab-"), file_content(shared_data / "gguf" / name)) for name in names
         ]
         return DemoRepository(repo_id=repo_id, files=files)
 
-    with DemoHub([served(*item) for item in REPOSITORIES.items()]) as hub:
+    with FaultyHub([served(*item) for item in REPOSITORIES.items()]) as hub:
         yield hub
 
 
 @pytest.fixture(scope="module")
-def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """One kernel that has queued every repository and waited for all of them."""
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         queue = "\n".join(f"%gguf queue {repo_id}" for repo_id in REPOSITORIES)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import gglib_nb
-from gglib_nb.demo import DemoHub
 from gglib_nb.notebook.verbs import VERBS
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.kernel import Kernel
 
@@ -35,7 +35,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     (folder / "old models").mkdir()
     (folder / "downloaded" / "more").mkdir(parents=True)
     with (
-        DemoHub([make_repository("demo/small", {"small-Q4_K_M.gguf": 1000})]) as hub,
+        FaultyHub([make_repository("demo/small", {"small-Q4_K_M.gguf": 1000})]) as hub,
         Kernel(folder, hub.url) as kernel,
     ):
         kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf status")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
 from tests.support.kernel import Kernel, wait_until
 
@@ -14,25 +14,25 @@ LARGE = {"large-Q4_K_M.gguf": 400 * MB}
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[DemoHub]:
-    with DemoHub([make_repository("demo/small", FILES), make_repository("demo/large", LARGE)]) as hub:
+def hub() -> Iterator[FaultyHub]:
+    with FaultyHub([make_repository("demo/small", FILES), make_repository("demo/large", LARGE)]) as hub:
         hub.set_speed(10 * MB)
         yield hub
 
 
 @pytest.fixture(scope="module")
-def kernel(hub: DemoHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         kernel.run("%load_ext gglib_nb")
         kernel.run("import gglib_nb")
         yield kernel
 
 
-def _bytes_sent(hub: DemoHub) -> int:
+def _bytes_sent(hub: FaultyHub) -> int:
     return sum(size for _, size in hub.flow())
 
 
-def test_queue_says_what_was_chosen_and_why(hub: DemoHub, kernel: Kernel) -> None:
+def test_queue_says_what_was_chosen_and_why(hub: FaultyHub, kernel: Kernel) -> None:
     hub.set_speed(MB)  # `queue` waits for the first report, and `wait` shall find something to wait for
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
     hub.set_speed(10 * MB)
@@ -55,7 +55,7 @@ def test_path_opens_what_came(kernel: Kernel) -> None:
     assert kernel.value("p").endswith("demo/small/model-Q2_K.gguf")
 
 
-def test_an_interrupted_wait_leaves_the_download_alone(hub: DemoHub, kernel: Kernel) -> None:
+def test_an_interrupted_wait_leaves_the_download_alone(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/large")
     cell = kernel.submit("%gguf wait large")
     kernel.wait_for_output(cell)
@@ -108,7 +108,7 @@ def test_a_model_is_handed_on_and_deleted_in_a_log_only_when_that_is_confirmed(k
     assert "demo/small:Q2_K" not in kernel.run("%gguf models").text
 
 
-def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: DemoHub, kernel: Kernel) -> None:
+def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\np = %gguf path demo/small:Q2_K")
     right = kernel.run("%gguf verify demo/small:Q2_K").text
     kernel.run("with open(p, 'r+b') as file:\n    file.seek(500_000)\n    file.write(b'spoilt')")
@@ -171,7 +171,7 @@ def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:
     assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(data)
 
 
-def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: DemoHub, kernel: Kernel) -> None:
+def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf plan demo/small")
     asked = len(hub.requests)
 
@@ -200,7 +200,7 @@ def test_unloading_takes_the_magic_away_and_leaves_the_rest(kernel: Kernel) -> N
     assert kernel.run("%gguf status").status == "ok"
 
 
-def test_partials_are_listed_and_deleted_by_a_part_of_their_path(hub: DemoHub, kernel: Kernel) -> None:
+def test_partials_are_listed_and_deleted_by_a_part_of_their_path(hub: FaultyHub, kernel: Kernel) -> None:
     before = _bytes_sent(hub)
     kernel.run("%gguf queue demo/large")
     hub.wait_for(lambda _records: _bytes_sent(hub) > before + 2 * MB)

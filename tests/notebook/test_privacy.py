@@ -14,8 +14,8 @@ import nbformat
 import psutil
 import pytest
 
-from gglib_nb.demo import DemoHub, HangUp, Status
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub, HangUp, Status
 from tests.support.hub import make_repository
 from tests.support.kernel import Cell, Kernel
 
@@ -112,12 +112,12 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def hub(make_hub) -> DemoHub:
+def hub(make_hub) -> FaultyHub:
     repositories = [
         make_repository(REPO, {"gated-Q4_K_M.gguf": 4_000_000}, gated="manual"),
         make_repository(REFUSED, {"refused-Q4_K_M.gguf": 1_000_000}),
     ]
-    hub: DemoHub = make_hub(repositories, tokens={CANARY: ["*"]})
+    hub: FaultyHub = make_hub(repositories, tokens={CANARY: ["*"]})
     hub.faults.add(Status(400, error_message=f"{CANARY} may not read this"), path="*refused-Q4_K_M.gguf", times=None)
     hub.faults.add(HangUp(), path="/api/models/demo/broken-GGUF*", times=None)
     return hub
@@ -136,7 +136,7 @@ def gpu_tool(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS_IN)
-def test_the_token_is_found_nowhere_else(hub: DemoHub, gpu_tool: dict[str, str], tmp_path: Path, way: str) -> None:
+def test_the_token_is_found_nowhere_else(hub: FaultyHub, gpu_tool: dict[str, str], tmp_path: Path, way: str) -> None:
     story = Story(hub, tmp_path, WAYS_IN[way](tmp_path) | gpu_tool)
     found = story.run()
 
@@ -160,7 +160,7 @@ def around(text: str, word: str) -> str:
 class Story:
     """One life of a kernel, and what it left everywhere."""
 
-    def __init__(self, hub: DemoHub, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, hub: FaultyHub, folder: Path, environment: dict[str, str]) -> None:
         self.hub = hub
         self.folder = folder
         self.environment = environment

@@ -7,8 +7,8 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter, MarkdownExporter
 
-from gglib_nb.demo import DemoHub
 from tests.support.environment import isolated
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 SHARDS = {f"Q4_K_M/split-Q4_K_M-{number:05}-of-00003.gguf": 1_000_000 for number in (1, 2, 3)}
@@ -26,7 +26,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         cells=[nbformat.v4.new_code_cell(source) for source in (start, *WAYS[request.param], "%gguf")]
     )
     client = NotebookClient(notebook, timeout=60, kernel_name="python3")
-    with DemoHub([make_repository("demo/split-GGUF", SHARDS)]) as hub:
+    with FaultyHub([make_repository("demo/split-GGUF", SHARDS)]) as hub:
         hub.set_speed(2_000_000)
         client.execute(env=isolated(os.environ, tmp_path_factory.mktemp("kernel"), hub.url))
     read: nbformat.NotebookNode = nbformat.reads(nbformat.writes(notebook), as_version=4)

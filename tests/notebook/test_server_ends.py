@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 from tests.support.jserver import JupyterServer, ServedKernel
 from tests.support.kernel import is_running, processes_gone, wait_until
 from tests.support.models import MB, one_model
@@ -28,7 +28,7 @@ GONE_WITHIN_S = 2.0
 
 
 @contextmanager
-def downloading_kernel(server: JupyterServer, hub: DemoHub, size_bytes: int, setting: str) -> Iterator[ServedKernel]:
+def downloading_kernel(server: JupyterServer, hub: FaultyHub, size_bytes: int, setting: str) -> Iterator[ServedKernel]:
     """A kernel in which a download has begun and no cell runs."""
     hub.add_repository(one_model("demo/model", size_bytes))
     kernel = server.start_kernel()
@@ -40,7 +40,7 @@ def downloading_kernel(server: JupyterServer, hub: DemoHub, size_bytes: int, set
         kernel.close()
 
 
-def test_a_kernel_that_downloads_is_not_ended_as_idle_and_is_afterwards(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_kernel_that_downloads_is_not_ended_as_idle_and_is_afterwards(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=2 * MB)
     with JupyterServer(tmp_path, hub.url, CULLS) as server, downloading_kernel(server, hub, 60 * MB, "1") as kernel:
         hub.wait_for(lambda records: sum(one.bytes_sent for one in records) > 1.5 * IDLE_S * 2 * MB, timeout_s=60)
@@ -55,7 +55,7 @@ def test_a_kernel_that_downloads_is_not_ended_as_idle_and_is_afterwards(hub: Dem
 
 
 def test_with_activity_switched_off_the_server_ends_the_kernel_and_the_bytes_are_kept(
-    hub: DemoHub, tmp_path: Path
+    hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.set_speed(bytes_per_second=2 * MB)
     with JupyterServer(tmp_path, hub.url, CULLS) as server, downloading_kernel(server, hub, 100 * MB, "off"):
@@ -65,7 +65,7 @@ def test_with_activity_switched_off_the_server_ends_the_kernel_and_the_bytes_are
         assert partial.exists()
 
 
-def test_when_the_server_ends_kernel_and_engine_end_with_it(hub: DemoHub, tmp_path: Path) -> None:
+def test_when_the_server_ends_kernel_and_engine_end_with_it(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=MB)
     with JupyterServer(tmp_path, hub.url) as server, downloading_kernel(server, hub, 100 * MB, "60") as kernel:
         hub.wait_for(lambda records: any(one.bytes_sent for one in records))

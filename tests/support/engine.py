@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from typing_extensions import override
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.client import EngineClient
@@ -27,6 +26,7 @@ from gglib_nb.engine.protocol import (
 from gglib_nb.engine.reports import Report
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
+from tests.support.faulty_hub import FaultyHub
 
 HASTY = Timeouts(
     connect_s=2,
@@ -41,7 +41,7 @@ _Found = TypeVar("_Found")
 ENDS = (TransferFinished, TransferFailed, TransferStopped)
 
 
-def configured(hub: DemoHub, **changes: Any) -> Configure:
+def configured(hub: FaultyHub, **changes: Any) -> Configure:
     fields: dict[str, Any] = {
         "endpoint": hub.url,
         "token": None,
@@ -54,7 +54,7 @@ def configured(hub: DemoHub, **changes: Any) -> Configure:
 
 
 def planned(
-    hub: DemoHub, repo_id: str, *paths: str, folder: Path, kind: str = "shard", **changes: Any
+    hub: FaultyHub, repo_id: str, *paths: str, folder: Path, kind: str = "shard", **changes: Any
 ) -> tuple[PlannedFile, ...]:
     """The files as a listing would plan them, at their usual places below `folder`."""
     commit = hub.repositories[repo_id].commit("main")
@@ -127,7 +127,7 @@ class EventLog:
 class Engine:
     """What runs attempts: a worker in this process, or the real one behind a client."""
 
-    def __init__(self, hub: DemoHub, folder: Path) -> None:
+    def __init__(self, hub: FaultyHub, folder: Path) -> None:
         self.hub = hub
         self.folder = folder
         self.log = EventLog()
@@ -186,7 +186,7 @@ class LocalEngine(Engine):
 
     def __init__(
         self,
-        hub: DemoHub,
+        hub: FaultyHub,
         folder: Path,
         timeouts: Timeouts = HASTY,
         reuse_limits: ReuseLimits | None = None,
@@ -208,7 +208,7 @@ class LocalEngine(Engine):
 class EngineProcess(Engine):
     """The real process behind its client."""
 
-    def __init__(self, hub: DemoHub, folder: Path, log_folder: Path, **changes: Any) -> None:
+    def __init__(self, hub: FaultyHub, folder: Path, log_folder: Path, **changes: Any) -> None:
         super().__init__(hub, folder)
         self.client = EngineClient(configured(hub, **changes), log_folder=log_folder, on_event=self.log.add)
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from gglib_nb.demo import Content, DemoFile, DemoHub, DemoRepository, bytes_content, file_content, noise_content
+from gglib_nb.demo import Content, DemoFile, DemoRepository, bytes_content, file_content, noise_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.demo.llama import split_metadata
+from tests.support.faulty_hub import FaultyHub
 
 _SHARD_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 
@@ -80,7 +81,7 @@ def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None,
         connection.close()
 
 
-def signed_url(hub: DemoHub, repo_id: str, path_in_repo: str) -> str:
+def signed_url(hub: FaultyHub, repo_id: str, path_in_repo: str) -> str:
     """Resolve a file of the branch `main` and return the URL of its bytes at the CDN."""
     return ask(f"{hub.url}/{repo_id}/resolve/main/{path_in_repo}", "HEAD").headers["Location"]
 

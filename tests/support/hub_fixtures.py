@@ -5,7 +5,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.demo import DemoRepository
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 
@@ -29,20 +30,20 @@ def small_repositories() -> list[DemoRepository]:
 
 
 @pytest.fixture
-def make_hub() -> Iterator[Callable[..., DemoHub]]:
-    """Start hubs with the arguments of `DemoHub`; all are stopped at the end of the test."""
+def make_hub() -> Iterator[Callable[..., FaultyHub]]:
+    """Start hubs with the arguments of `FaultyHub`; all are stopped at the end of the test."""
     with ExitStack() as stack:
-        yield lambda *arguments, **options: stack.enter_context(DemoHub(*arguments, **options))
+        yield lambda *arguments, **options: stack.enter_context(FaultyHub(*arguments, **options))
 
 
 @pytest.fixture
-def hub(make_hub: Callable[..., DemoHub], small_repositories: list[DemoRepository]) -> DemoHub:
+def hub(make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository]) -> FaultyHub:
     """A running hub with the small repositories."""
     return make_hub(small_repositories)
 
 
 @pytest.fixture
-def held(hub: DemoHub) -> Iterator[DemoHub]:
+def held(hub: FaultyHub) -> Iterator[FaultyHub]:
     """The hub with a line on which nothing comes until its speed is set."""
     hub.set_speed(bytes_per_second=0)
     yield hub

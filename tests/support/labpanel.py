@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page
 
-from gglib_nb.demo import RequestRecord
+from tests.support.faulty_hub import RequestRecord
 from tests.support.jlab import NotebookPage
 from tests.support.models import MB
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
-from gglib_nb.demo import DemoHub
+from tests.support.faulty_hub import FaultyHub
 
 
 @pytest.fixture
-def make_manager(hub: DemoHub, tmp_path: Path) -> Iterator[Callable[..., DownloadManager]]:
+def make_manager(hub: FaultyHub, tmp_path: Path) -> Iterator[Callable[..., DownloadManager]]:
     """Make managers with the fields of `DownloadManagerConfig`; all are closed at the end of the test."""
     with ExitStack() as stack:
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from gglib_nb.demo import Content, DemoHub, DemoRepository
+from gglib_nb.demo import Content, DemoRepository
 from gglib_nb.demo.llama import Llama
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.gguf_tensors import TensorTable
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
 
 RELATED = "demo/related-GGUF"
@@ -29,19 +30,19 @@ def related_repository(**llama: Any) -> DemoRepository:
     return make_repository(RELATED, related_files(**llama))
 
 
-def move_to(hub: DemoHub, **llama: Any) -> str:
+def move_to(hub: FaultyHub, **llama: Any) -> str:
     """Move the branch `main` to a commit with other files, such as `chat_template="..."` or `training="more"`."""
     return hub.move_branch(RELATED, "main", make_files(related_files(**llama)))
 
 
-def content_of(hub: DemoHub, path: str, repo_id: str = RELATED) -> Content:
+def content_of(hub: FaultyHub, path: str, repo_id: str = RELATED) -> Content:
     """A file of the branch `main`."""
     commit = hub.repositories[repo_id].commit()
     assert commit is not None
     return commit.files[path].content
 
 
-def place(hub: DemoHub, folder: Path, path: str, repo_id: str = RELATED) -> Path:
+def place(hub: FaultyHub, folder: Path, path: str, repo_id: str = RELATED) -> Path:
     """Have a file of the branch `main` lie on the disk, as if it had been downloaded."""
     target = folder / repo_id / path
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,8 +4,9 @@
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.demo.messages import Request, Response, text_response
+from tests.support.faulty_hub import FaultyHub
+from tests.support.faulty_hub.delivery import sent_with
 
 
 @dataclass
@@ -19,7 +20,7 @@ class ConnectionLimit:
         refusals: How many were refused.
     """
 
-    hub: DemoHub
+    hub: FaultyHub
     most: int
     status: int | None
     refusals: int = 0
@@ -36,7 +37,7 @@ class ConnectionLimit:
                 return response
             self.refusals += 1
         if self.status is None:
-            return replace(response, delivery=replace(response.delivery, is_hung_up=True))
+            return sent_with(response, is_hung_up=True)
         return text_response(self.status, "too many connections", "text/plain")
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gglib_nb.demo import DemoHub, DemoRepository
+from gglib_nb.demo import DemoRepository
 from gglib_nb.domain.download import PlannedFile
 from tests.support.engine import Engine, planned
+from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository, small_gguf
 
 REPO = "demo/model"
@@ -37,7 +38,7 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def right_digest(hub: DemoHub, path: str) -> str:
+def right_digest(hub: FaultyHub, path: str) -> str:
     commit = hub.repositories[REPO].commit()
     assert commit is not None
     return commit.files[path].content.sha256
@@ -51,7 +52,7 @@ def begin_slowly(engine: Engine, name: str = NAME, downloaded_bytes: int = 4_000
     return attempt
 
 
-def parts_of(hub: DemoHub, target: Path) -> tuple[PlannedFile, ...]:
+def parts_of(hub: FaultyHub, target: Path) -> tuple[PlannedFile, ...]:
     """The raw pieces as a plan joins them in one target."""
     files, offset = [], 0
     for file in planned(hub, REPO, *PARTS, folder=target.parent):

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import (
-    GRANTED_TOKEN,
+from gglib_nb.demo import GRANTED_TOKEN
+from gglib_nb.errors import (
+    GatedRepoError,
+    IntegrityError,
+    InvalidTokenError,
+    NetworkError,
+    RateLimitedError,
+    RemoteChangedError,
+    StalledError,
+)
+from tests.support.engine import LocalEngine, planned
+from tests.support.faulty_hub import (
     Cut,
     Direct,
     Gzipped,
@@ -20,16 +30,6 @@ from gglib_nb.demo import (
     Stall,
     WrongBytes,
 )
-from gglib_nb.errors import (
-    GatedRepoError,
-    IntegrityError,
-    InvalidTokenError,
-    NetworkError,
-    RateLimitedError,
-    RemoteChangedError,
-    StalledError,
-)
-from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
 
 REPO = "demo/model"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import Cut, WrongBytes
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.engine.protocol import TransferFinished
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
+from tests.support.faulty_hub import Cut, WrongBytes
 from tests.support.hub import make_repository, small_gguf
 from tests.support.transfers import (
     PARTS,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import Stall, edge_lottery
 from gglib_nb.engine.protocol import TransferFinished
 from tests.support.engine import HASTY, LocalEngine, configured
+from tests.support.faulty_hub import Stall, edge_lottery
 from tests.support.hub import make_repository
 
 REPO = "demo/model"

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import system
-from gglib_nb.demo import Stall
 from gglib_nb.demo.refusals import refusal
 from gglib_nb.engine import partial
 from gglib_nb.engine.protocol import Progress, TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.engine.reports import EngineLost
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import HASTY, EngineProcess, LocalEngine
+from tests.support.faulty_hub import Stall
 from tests.support.hub import make_repository
 from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, model_repository, right_digest
 

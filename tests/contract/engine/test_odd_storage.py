@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import DemoHub, Direct, Latency, Status
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import StalledError
 from tests.support.engine import HASTY, LocalEngine
+from tests.support.faulty_hub import Direct, FaultyHub, Latency, Status
 from tests.support.hub import make_repository
 from tests.support.storage_faults import ConnectionLimit, Etag, NoContentRange, ShortRange
 
@@ -21,25 +21,25 @@ OTHER = "fedcba9876543210" * 4
 
 
 @pytest.fixture
-def hub() -> Iterator[DemoHub]:
-    with DemoHub([make_repository(REPO, {NAME: SIZE})]) as hub:
+def hub() -> Iterator[FaultyHub]:
+    with FaultyHub([make_repository(REPO, {NAME: SIZE})]) as hub:
         yield hub
 
 
 @pytest.fixture
-def engine(hub: DemoHub, tmp_path: Path) -> Iterator[LocalEngine]:
+def engine(hub: FaultyHub, tmp_path: Path) -> Iterator[LocalEngine]:
     engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=5, stall_s=3, give_up_s=10))
     yield engine
     engine.close()
 
 
-def resolves(hub: DemoHub) -> int:
+def resolves(hub: FaultyHub) -> int:
     return sum(one.origin == "hub" and "/resolve/" in one.path for one in hub.requests)
 
 
 @pytest.mark.parametrize("status", [403, 429, 503, None], ids=["403", "429", "503", "hang-up"])
 @pytest.mark.parametrize("most", [2, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 3, 4))])
-def test_a_limit_of_connections_is_kept_to(hub: DemoHub, engine: LocalEngine, most: int, status: int | None) -> None:
+def test_a_limit_of_connections_is_kept_to(hub: FaultyHub, engine: LocalEngine, most: int, status: int | None) -> None:
     hub.set_speed(per_connection=4_000_000)
     limit = ConnectionLimit(hub, most, status)
     hub.faults.add(limit, origin="cdn", times=None)
@@ -56,7 +56,7 @@ def test_a_limit_of_connections_is_kept_to(hub: DemoHub, engine: LocalEngine, mo
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: DemoHub, tmp_path: Path, status: int) -> None:
+def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path, status: int) -> None:
     placed = hub.faults.add(Status(status), origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(Timeouts(), longest_delay_s=1.0))
     attempt = engine.begin(REPO, NAME)
@@ -68,7 +68,7 @@ def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: DemoHub, tmp_path: 
     engine.close()
 
 
-def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: DemoHub, engine: LocalEngine) -> None:
+def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: FaultyHub, engine: LocalEngine) -> None:
     hub.faults.add(ShortRange(1_000_000), origin="cdn", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
@@ -78,21 +78,23 @@ def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: DemoHub, en
     assert hub.bytes_sent(NAME) < SIZE * 1.1
 
 
-def test_a_206_that_names_no_range_has_the_whole_asked_for(hub: DemoHub, engine: LocalEngine) -> None:
+def test_a_206_that_names_no_range_has_the_whole_asked_for(hub: FaultyHub, engine: LocalEngine) -> None:
     hub.faults.add(NoContentRange(), origin="cdn", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
     assert hub.ranges(NAME)[-1] is None
 
 
-def test_an_etag_of_a_mirror_never_contradicts_the_listed_digest(hub: DemoHub, engine: LocalEngine) -> None:
+def test_an_etag_of_a_mirror_never_contradicts_the_listed_digest(hub: FaultyHub, engine: LocalEngine) -> None:
     hub.faults.add(Direct(), origin="hub", path="*/resolve/*", times=None)
     hub.faults.add(Etag(f'"{OTHER}"'), origin="hub", path="*/resolve/*", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
 
 
-def test_a_proxy_that_is_silent_for_long_has_as_long_as_the_hubs_client_gives_it(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_proxy_that_is_silent_for_long_has_as_long_as_the_hubs_client_gives_it(
+    hub: FaultyHub, tmp_path: Path
+) -> None:
     hub.faults.add(Latency(1_200), origin="cdn", times=None)
     timeouts = Timeouts.from_environment(
         {"HF_HUB_DOWNLOAD_TIMEOUT": "120", "GGLIB_ENGINE_TIMEOUTS": '{"stall_s": 0.4}'}
@@ -109,7 +111,7 @@ def test_a_timeout_that_is_no_number_of_seconds_changes_nothing(text: str) -> No
     assert Timeouts.from_environment({"HF_HUB_DOWNLOAD_TIMEOUT": text}) == Timeouts()
 
 
-def test_a_host_that_stays_silent_is_named_with_the_seconds(hub: DemoHub, tmp_path: Path) -> None:
+def test_a_host_that_stays_silent_is_named_with_the_seconds(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Latency(60_000), origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=1, give_up_s=0.5))
 

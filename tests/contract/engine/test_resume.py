@@ -1,10 +1,10 @@
 """What a stop leaves of a file, and what the next attempt believes of it."""
 
-from gglib_nb.demo import Status
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
+from tests.support.faulty_hub import Status
 from tests.support.transfers import (
     NAME,
     REPO,

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gglib_nb.demo import DemoHub, IgnoreRange, Status, bytes_content
-from gglib_nb.demo.content import altered_content
+from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.client import EngineLost
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
@@ -24,6 +23,7 @@ from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
 from gglib_nb.engine.protocol import TransferFinished, TransferStopped
 from tests.support.engine import EngineProcess, LocalEngine, planned
+from tests.support.faulty_hub import FaultyHub, IgnoreRange, Status, altered_content
 from tests.support.gguf_files import related_files as random_files
 from tests.support.hub import make_files, make_repository
 from tests.support.models import sha256_of
@@ -44,7 +44,7 @@ from tests.support.related import (
 
 
 @pytest.fixture
-def hub(make_hub) -> DemoHub:
+def hub(make_hub) -> FaultyHub:
     return make_hub([related_repository()])
 
 
@@ -55,11 +55,11 @@ def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
     local.close()
 
 
-def right(hub: DemoHub, path: str) -> str:
+def right(hub: FaultyHub, path: str) -> str:
     return content_of(hub, path).sha256
 
 
-def header_bytes(hub: DemoHub, path: str) -> int:
+def header_bytes(hub: FaultyHub, path: str) -> int:
     return table_of(content_of(hub, path)).header.header_bytes or 0
 
 
@@ -181,7 +181,7 @@ def test_copied_bytes_are_there_and_no_speed(hub, engine) -> None:
 # What is not worth it.
 
 
-def asked_plainly(hub: DemoHub, path: str) -> bool:
+def asked_plainly(hub: FaultyHub, path: str) -> bool:
     """Whether the file's beginning came in a long range, and not as a header to be looked at."""
     (last,) = [one[1] for one in hub.ranges(path) if one is not None and one[0] == 0]
     return last is not None and last > 1_000_000

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import NoLinkedHeaders
 from gglib_nb.engine.protocol import TransferFailed, TransferFinished
 from gglib_nb.errors import IntegrityError, StorageError, from_wire
 from tests.support.engine import LocalEngine
+from tests.support.faulty_hub import NoLinkedHeaders
 from tests.support.hub import make_repository
 
 REPO, NAME = "demo/model", "model.gguf"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.demo import StorageAt, Then
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import boot_id
 from tests.contract.faults.row import Doing, Lift
 from tests.contract.faults.world import SHORT, Subject, World
+from tests.support.faulty_hub import StorageAt, Then
 from tests.support.line import Line, Mode
 
 # Disk ----------------------------------------------------------------------------------------------------------------

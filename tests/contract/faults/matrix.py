@@ -7,31 +7,6 @@ Its length is that of the table, which is read and compared as a whole.
 
 from collections.abc import Mapping
 
-from gglib_nb.demo import (
-    BareEtag,
-    CaptivePortal,
-    Cut,
-    Direct,
-    Disabled,
-    ExpiredUrl,
-    Gzipped,
-    HangUp,
-    IgnoreRange,
-    Latency,
-    ListedSize,
-    LongBody,
-    NoContentLength,
-    NoLinkedHeaders,
-    RangeNotSatisfiable,
-    RateLimited,
-    Redirect,
-    ShortBody,
-    Stall,
-    Status,
-    StorageAt,
-    WrongBytes,
-    WrongContentRange,
-)
 from gglib_nb.errors import (
     CertificateError,
     DiskFullError,
@@ -60,6 +35,31 @@ from tests.contract.faults.row import (
     Row,
 )
 from tests.contract.faults.world import SHORT
+from tests.support.faulty_hub import (
+    BareEtag,
+    CaptivePortal,
+    Cut,
+    Direct,
+    Disabled,
+    ExpiredUrl,
+    Gzipped,
+    HangUp,
+    IgnoreRange,
+    Latency,
+    ListedSize,
+    LongBody,
+    NoContentLength,
+    NoLinkedHeaders,
+    RangeNotSatisfiable,
+    RateLimited,
+    Redirect,
+    ShortBody,
+    Stall,
+    Status,
+    StorageAt,
+    WrongBytes,
+    WrongContentRange,
+)
 from tests.support.line import Mode
 
 LISTING = "/api/models/{repo}*"

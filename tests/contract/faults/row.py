@@ -6,9 +6,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
-from gglib_nb.demo import Fault
 from gglib_nb.errors import GglibError
 from tests.contract.faults.world import NAME, SIZE, Subject, World
+from tests.support.faulty_hub import Fault
 from tests.support.line import Mode
 
 Lift = Callable[[], object]
@@ -34,7 +34,7 @@ class Answer:
     """A fault of the embedded hub, in the answers about the row's files.
 
     Attributes:
-        fault: Of `gglib_nb.demo.fault_kinds`.
+        fault: Of `tests.support.faulty_hub.fault_kinds`.
         origin: Who answers so.
         times: How often; None: until it is lifted.
         skip: How many answers are right before.

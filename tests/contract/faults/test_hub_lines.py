@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from huggingface_hub.utils import close_session
 
-from gglib_nb.demo import DemoHub
 from gglib_nb.errors import InvalidConfigError, NetworkError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from tests.support.certificates import Company
+from tests.support.faulty_hub import FaultyHub
 from tests.support.line import Line
 
 QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=5)
@@ -46,7 +46,7 @@ def test_a_hub_whose_name_nobody_knows_is_named() -> None:
     ],
     ids=["expired", "of another name", "of an unknown authority"],
 )
-def test_a_hub_whose_certificate_is_refused_says_why(hub: DemoHub, company: Company, server, text: str) -> None:
+def test_a_hub_whose_certificate_is_refused_says_why(hub: FaultyHub, company: Company, server, text: str) -> None:
     with Line(hub.url, server(company)) as line, pytest.raises(InvalidConfigError) as caught:
         HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF")
 
@@ -54,6 +54,6 @@ def test_a_hub_whose_certificate_is_refused_says_why(hub: DemoHub, company: Comp
     assert hub.requests == ()
 
 
-def test_a_hub_of_an_authority_that_ssl_cert_file_names_is_listed(hub: DemoHub, company: Company) -> None:
+def test_a_hub_of_an_authority_that_ssl_cert_file_names_is_listed(hub: FaultyHub, company: Company) -> None:
     with Line(hub.url, company.server()) as line:
         assert len(HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF").files) == 3

@@ -19,10 +19,11 @@ from pathlib import Path
 import psutil
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, QueuedDownload
-from gglib_nb.demo import DemoHub, DemoRepository, StorageAt
+from gglib_nb.demo import DemoRepository
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent
 from gglib_nb.engine.timeouts import TIMEOUTS_VARIABLE, Timeouts
 from tests.support.certificates import Company
+from tests.support.faulty_hub import FaultyHub, StorageAt
 from tests.support.hub import make_repository, small_gguf
 from tests.support.kernel import wait_until
 from tests.support.line import Line, Mode
@@ -89,7 +90,7 @@ class World:
         monkeypatch_environment("SSL_CERT_FILE", str(self.company.bundle))
         self.models = folder / "models"
         self._stack = ExitStack()
-        self.hub = self._stack.enter_context(DemoHub())
+        self.hub = self._stack.enter_context(FaultyHub())
         self.hub_line = self._stack.enter_context(Line(self.hub.url))
         self.cdn_line = self._stack.enter_context(Line(self.hub.cdn_url))
         self.hub.faults.add(StorageAt(self.cdn_line.url), origin="hub", times=None)

@@ -1,52 +1,20 @@
-"""The embedded hub's handle for other processes: an origin of its own that changes speed and faults and reads the log.
+"""The faulty hub's handle for other processes: an origin of its own that changes speed and faults and reads the log.
 
-Everything it does is a method of `DemoHub`; requests to it are in no log. It is on loopback, has no password,
+Everything it does is a method of `FaultyHub`; requests to it are in no log. It is on loopback, has no password,
 and is only there when asked for.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Self
 
-from gglib_nb.demo import fault_kinds
-from gglib_nb.demo.faults import Fault, PlacedFault
-from gglib_nb.demo.hub import DemoHub
 from gglib_nb.demo.messages import Request, Response, json_response
-from gglib_nb.demo.request_log import RequestLog
-from gglib_nb.demo.server import OriginServer
+from gglib_nb.demo.server import Line, OriginServer, send
 from gglib_nb.demo.throttle import Throttle
-
-FAULT_KINDS: Mapping[str, Callable[..., Fault]] = {
-    kind.__name__: kind
-    for kind in (
-        fault_kinds.BadToken,
-        fault_kinds.BareEtag,
-        fault_kinds.CaptivePortal,
-        fault_kinds.Cut,
-        fault_kinds.Direct,
-        fault_kinds.Disabled,
-        fault_kinds.ExpiredUrl,
-        fault_kinds.Gzipped,
-        fault_kinds.HangUp,
-        fault_kinds.IgnoreRange,
-        fault_kinds.Latency,
-        fault_kinds.ListedSize,
-        fault_kinds.LongBody,
-        fault_kinds.MaskedXetHash,
-        fault_kinds.NoContentLength,
-        fault_kinds.NoLinkedHeaders,
-        fault_kinds.RangeNotSatisfiable,
-        fault_kinds.RateLimited,
-        fault_kinds.Redirect,
-        fault_kinds.ShortBody,
-        fault_kinds.Stall,
-        fault_kinds.Status,
-        fault_kinds.StorageAt,
-        fault_kinds.WrongBytes,
-        fault_kinds.WrongContentRange,
-    )
-}
+from tests.support.faulty_hub import fault_kinds
+from tests.support.faulty_hub.faults import Fault, PlacedFault
+from tests.support.faulty_hub.hub import FaultyHub
 
 
 class ControlServer:
@@ -56,16 +24,15 @@ class ControlServer:
     |---|---|
     | `GET /requests` | the request log as a list of objects |
     | `GET /flow?path=` | bytes per tenth of a second as `[[start_s, bytes], …]`, of all files without `path` |
-    | `POST /speed {"bytes_per_second", "per_connection"}` | `DemoHub.set_speed` |
+    | `POST /speed {"bytes_per_second", "per_connection"}` | `FaultyHub.set_speed` |
     | `POST /faults {"kind", "with": {…}, "where": {…}}` | `Faults.add` of a kind of `fault_kinds`; answers `{"number"}` |
     | `POST /faults/N/release`, `DELETE /faults/N` | ends a stall; removes a fault |
     | `POST /expire`, `POST /drop` | all signed URLs become invalid; all connections are closed |
     """
 
-    def __init__(self, hub: DemoHub) -> None:
+    def __init__(self, hub: FaultyHub) -> None:
         self._hub = hub
-        limit = Throttle()
-        self._server = OriginServer("control", 0, self._respond, RequestLog(), lambda: (limit, limit))
+        self._server = OriginServer("control", 0, self._answer, Throttle())
 
     @property
     def url(self) -> str:
@@ -78,6 +45,9 @@ class ControlServer:
 
     def __exit__(self, *_: object) -> None:
         self._server.stop()
+
+    def _answer(self, line: Line, request: Request) -> bool:
+        return send(line, request, self._respond(request))
 
     def _respond(self, request: Request) -> Response:
         try:
@@ -99,7 +69,7 @@ class ControlServer:
             case "POST", ("drop",):
                 self._hub.drop_connections()
             case "POST", ("faults",):
-                fault = FAULT_KINDS[body["kind"]](**body.get("with", {}))
+                fault = _fault_kind(body["kind"])(**body.get("with", {}))
                 return {"number": self._hub.faults.add(fault, **body.get("where", {})).number}
             case method, ("faults", number, *rest):
                 self._change_fault(method, self._hub.faults.get(int(number)), rest)
@@ -114,3 +84,10 @@ class ControlServer:
             placed.fault.release()
         else:
             raise LookupError(f"no such control of a fault: {method} {rest}")
+
+
+def _fault_kind(name: str) -> Callable[..., Fault]:
+    kind: Callable[..., Fault] | None = getattr(fault_kinds, name, None)
+    if not (isinstance(kind, type) and kind.__module__ == fault_kinds.__name__):
+        raise LookupError(f"no such kind of fault: {name}")
+    return kind

@@ -1,4 +1,4 @@
-"""How an answer leaves: head, body in slices at the speed allowed, and the ways in which that can go wrong.
+"""The ways in which sending an answer can go wrong: late, cut, stalled, of untold length.
 
 Knows responses and one connected socket; no routes, no repositories.
 """
@@ -9,12 +9,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.utils import formatdate
+from dataclasses import dataclass, field, fields, replace
+from threading import Event
+from typing import Any, Literal
 
-from gglib_nb.demo.content import SLICE_BYTES
-from gglib_nb.demo.messages import Delivery, Request, Response
-from gglib_nb.demo.throttle import Throttle
+from gglib_nb.demo.messages import Request, Response
+from gglib_nb.demo.server import Line, head
 
 # A stalled answer looks this often whether its client has gone.
 _GONE_CHECK_S = 0.05
@@ -22,34 +22,54 @@ _GONE_CHECK_S = 0.05
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A connection with the limits on its speed: its own and the one it shares with all others."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How the bytes of a response leave, where that is not plain.
 
-    socket: socket.socket
-    own_limit: Throttle
-    shared_limit: Throttle
+    Attributes:
+        delay_s: seconds before the first byte of the head.
+        is_hung_up: whether the connection closes without any answer.
+        framing: `close` sends no length and closes, `chunked` sends no length.
+        cut_after: body bytes after which the connection is closed; `None` means never.
+        is_reset: whether the cut is a reset instead of an orderly end.
+        stall_after: body bytes after which nothing more comes for a while; `None` means never.
+        stall_s: seconds the stall lasts; `None` means until `stall_over` is set.
+        stall_over: ends the stall early.
+    """
 
-    def slice_bytes(self) -> int:
-        """How many bytes to send at a time for an even flow."""
-        return min(self.own_limit.slice_bytes(SLICE_BYTES), self.shared_limit.slice_bytes(SLICE_BYTES))
-
-    def wait_for(self, size_bytes: int) -> None:
-        """Wait until the limits let so many bytes pass."""
-        self.own_limit.take(size_bytes)
-        self.shared_limit.take(size_bytes)
-
-    def is_gone(self) -> bool:
-        """Whether the client has closed its end."""
-        try:
-            # Past `SSLSocket.recv`, which cannot peek.
-            is_readable = bool(select.select([self.socket], [], [], 0)[0])
-            return is_readable and socket.socket.recv(self.socket, 1, socket.MSG_PEEK) == b""
-        except OSError:
-            return True
+    delay_s: float = 0.0
+    is_hung_up: bool = False
+    framing: Literal["length", "close", "chunked"] = "length"
+    cut_after: int | None = None
+    is_reset: bool = False
+    stall_after: int | None = None
+    stall_s: float | None = None
+    stall_over: Event = field(default_factory=Event)
 
 
-def send(line: Line, request: Request, response: Response, sent: Callable[[int], None]) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddlySent(Response):
+    """A response that does not leave plainly."""
+
+    delivery: Delivery
+
+
+def delivery_of(response: Response) -> Delivery:
+    """How a response leaves."""
+    return response.delivery if isinstance(response, OddlySent) else Delivery()
+
+
+def sent_by(response: Response, delivery: Delivery) -> Response:
+    """The same response, leaving in this way."""
+    return OddlySent(**{one.name: getattr(response, one.name) for one in fields(Response)}, delivery=delivery)
+
+
+def sent_with(response: Response, **changes: Any) -> Response:
+    """The same response with some fields of its `Delivery` changed."""
+    return sent_by(response, replace(delivery_of(response), **changes))
+
+
+def deliver(line: Line, request: Request, response: Response, sent: Callable[[int], None]) -> bool:
     """Send an answer.
 
     Args:
@@ -64,33 +84,29 @@ def send(line: Line, request: Request, response: Response, sent: Callable[[int],
     Raises:
         OSError: the client has gone.
     """
-    delivery = response.delivery
+    delivery = delivery_of(response)
     if delivery.delay_s:
         time.sleep(delivery.delay_s)
     if delivery.is_hung_up:
         return False
-    line.socket.sendall(_head(response))
+    line.socket.sendall(head(response, _framing(response, delivery)))
     if request.method == "HEAD":
         return True
     return _send_body(line, response, sent)
 
 
-def _head(response: Response) -> bytes:
-    headers = {"Date": formatdate(usegmt=True), **response.headers}
-    match response.delivery.framing:
+def _framing(response: Response, delivery: Delivery) -> dict[str, str]:
+    match delivery.framing:
         case "length":
-            headers.setdefault("Content-Length", str(response.length))
+            return {"Content-Length": str(response.length)}
         case "chunked":
-            headers["Transfer-Encoding"] = "chunked"
+            return {"Transfer-Encoding": "chunked"}
         case "close":
-            headers["Connection"] = "close"
-    lines = [f"HTTP/1.1 {response.status} {response.reason}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            return {"Connection": "close"}
 
 
 def _send_body(line: Line, response: Response, sent: Callable[[int], None]) -> bool:
-    delivery, done = response.delivery, 0
+    delivery, done = delivery_of(response), 0
     is_limited = response.subject is not None
     while done < response.length:
         if done == delivery.stall_after:
@@ -143,5 +159,15 @@ def _stall(line: Line, delivery: Delivery) -> None:
     while (left_s := until_s - time.monotonic()) > 0:
         if delivery.stall_over.wait(min(_GONE_CHECK_S, left_s)):
             return
-        if line.is_gone():
+        if _is_gone(line.socket):
             raise ConnectionAbortedError("The client has gone.")
+
+
+def _is_gone(connected: socket.socket) -> bool:
+    """Whether the client has closed its end."""
+    try:
+        # Past `SSLSocket.recv`, which cannot peek.
+        is_readable = bool(select.select([connected], [], [], 0)[0])
+        return is_readable and socket.socket.recv(connected, 1, socket.MSG_PEEK) == b""
+    except OSError:
+        return True

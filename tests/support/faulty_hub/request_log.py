@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Condition
 from typing import TextIO
 
-from gglib_nb.demo.messages import ByteRange, Origin, Request
+from gglib_nb.demo.messages import ByteRange, Request
 from gglib_nb.demo.repositories import Located
 
 _BUCKETS_PER_SECOND = 10
@@ -36,7 +36,7 @@ class RequestRecord:
     """
 
     number: int
-    origin: Origin
+    origin: str
     method: str
     path: str
     query: Mapping[str, list[str]]

@@ -3,7 +3,6 @@
 A kind is a small frozen value with one method, so that a test reads as a sentence:
 `hub.faults.add(Cut(after_bytes=1000), path="*.gguf", origin="cdn")`. Knows no sockets and no routes.
 """
-# ruff: noqa: ARG002  # all kinds have one shape, and most need no look at the request
 
 import gzip
 import json
@@ -15,11 +14,11 @@ from time import time
 from typing import Literal
 from urllib.parse import urlsplit
 
-from gglib_nb.demo.cdn import access_denied
-from gglib_nb.demo.content import altered_content, bytes_content, joined_content, noise_content
-from gglib_nb.demo.files import file_response, range_not_satisfiable, whole_file
+from gglib_nb.demo.cdn import access_denied, file_response, range_not_satisfiable, whole_file
+from gglib_nb.demo.content import Content, bytes_content, joined_content, noise_content
 from gglib_nb.demo.messages import Request, Response, text_response
 from gglib_nb.demo.refusals import DISABLED_MESSAGE, bad_token, refusal
+from tests.support.faulty_hub.delivery import delivery_of, sent_by, sent_with
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,7 @@ class Cut:
 
     def apply(self, request: Request, response: Response) -> Response:
         """Cut the answer."""
-        return replace(
-            response, delivery=replace(response.delivery, cut_after=self.after_bytes, is_reset=self.is_reset)
-        )
+        return sent_with(response, cut_after=self.after_bytes, is_reset=self.is_reset)
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class HangUp:
 
     def apply(self, request: Request, response: Response) -> Response:
         """Answer nothing."""
-        return replace(response, delivery=replace(response.delivery, is_hung_up=True))
+        return sent_with(response, is_hung_up=True)
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,7 @@ class Stall:
 
     def apply(self, request: Request, response: Response) -> Response:
         """Stall the answer."""
-        delivery = replace(response.delivery, stall_after=self.after_bytes, stall_s=self.for_s, stall_over=self.over)
-        return replace(response, delivery=delivery)
+        return sent_with(response, stall_after=self.after_bytes, stall_s=self.for_s, stall_over=self.over)
 
     def release(self) -> None:
         """Let all stalled answers go on, and stall none any more."""
@@ -71,7 +67,7 @@ class Latency:
 
     def apply(self, request: Request, response: Response) -> Response:
         """Delay the answer."""
-        return replace(response, delivery=replace(response.delivery, delay_s=self.delay_ms / 1000))
+        return sent_with(response, delay_s=self.delay_ms / 1000)
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ class IgnoreRange:
         """Send the whole file."""
         if response.subject is None or response.status != 206:
             return response
-        return replace(whole_file(response.subject, response.headers["ETag"]), delivery=response.delivery)
+        return sent_by(whole_file(response.subject, response.headers["ETag"]), delivery_of(response))
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ class NoContentLength:
 
     def apply(self, request: Request, response: Response) -> Response:
         """Leave the length out."""
-        return replace(response, delivery=replace(response.delivery, framing=self.framing))
+        return sent_with(response, framing=self.framing)
 
 
 @dataclass(frozen=True)
@@ -178,9 +174,8 @@ class Gzipped:
         if not is_allowed or response.status not in {200, 206}:
             return response
         data = gzip.compress(b"".join(response.content.slices()))
-        delivery = replace(response.delivery, framing="chunked")
         packed = replace(
-            response, status=200, content=bytes_content(data), offset=0, length=len(data), delivery=delivery
+            sent_with(response, framing="chunked"), status=200, content=bytes_content(data), offset=0, length=len(data)
         )
         etag = response.headers.get("ETag")
         return packed.having(Content_Encoding="gzip", ETag=f"W/{etag}" if etag else None, Content_Range=None)
@@ -348,7 +343,7 @@ class CaptivePortal:
     def apply(self, request: Request, response: Response) -> Response:
         """Answer with the page."""
         page = "<!DOCTYPE html><title>Welcome</title><p>Please log in to this network.</p>"
-        return replace(text_response(200, page, "text/html; charset=utf-8"), delivery=response.delivery)
+        return sent_by(text_response(200, page, "text/html; charset=utf-8"), delivery_of(response))
 
 
 @dataclass(frozen=True)
@@ -379,4 +374,18 @@ class Then:
 
 def _spoilt(answer: Response, original: Response) -> Response:
     """Another answer about the same file, delivered the same way."""
-    return replace(answer, subject=original.subject, delivery=original.delivery)
+    return replace(sent_by(answer, delivery_of(original)), subject=original.subject)
+
+
+def altered_content(original: Content, altered_at: int) -> Content:
+    """The same length as another content, with all bits of the byte at one offset turned over."""
+
+    def read(offset: int, length: int) -> bytes | memoryview:
+        piece = original.read(offset, length)
+        if not offset <= altered_at < offset + len(piece):
+            return piece
+        altered = bytearray(piece)
+        altered[altered_at - offset] ^= 0xFF
+        return bytes(altered)
+
+    return Content(original.size_bytes, f"{original.identity} altered at {altered_at}", read)

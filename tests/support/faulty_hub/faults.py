@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from threading import Lock
-from typing import Protocol
+from typing import Literal, Protocol
 
-from gglib_nb.demo.messages import Origin, Request, Response
+from gglib_nb.demo.messages import Request, Response
+
+Origin = Literal["hub", "cdn"]
 
 
 class Fault(Protocol):

@@ -1,4 +1,4 @@
-"""An embedded hub in a process of its own, for tests whose kernel or browser must not share ours."""
+"""A faulty hub in a process of its own, for tests whose kernel or browser must not share ours."""
 
 import json
 import subprocess
@@ -13,27 +13,25 @@ _START_TIMEOUT_S = 20
 
 
 class HubProcess:
-    """`python -m gglib_nb.demo --control`, started by entering it and stopped by leaving.
+    """`python -m tests.support.faulty_hub`, started by entering it and stopped by leaving.
 
     Args:
-        folder: where its files (URL, log) go.
-        arguments: more arguments of the command, such as `--speed 20` or `--folder DIR`.
+        folder: where the file with its URLs goes.
+        arguments: more arguments of the command, such as `--speed 20`.
     """
 
     def __init__(self, folder: Path, *arguments: str) -> None:
-        self.log_file = folder / "hub-log.jsonl"
         self._url_file = folder / "hub-url.txt"
-        self._command = [sys.executable, "-m", "gglib_nb.demo", "--control", "--log", str(self.log_file)]
-        self._command += ["--url-file", str(self._url_file), *arguments]
+        self._command = [sys.executable, "-m", "tests.support.faulty_hub", str(self._url_file), *arguments]
         self.url = ""
         self.control_url = ""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2])
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[3])
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._url_file.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the embedded hub did not start: exit status {self._process.poll()}")
+                raise RuntimeError(f"the faulty hub did not start: exit status {self._process.poll()}")
             time.sleep(0.02)  # a process that starts has nothing to wait on but its file
         self.url, self.control_url = self._url_file.read_text(encoding="utf-8").split()
         return self
@@ -68,7 +66,7 @@ class HubProcess:
         self._call("POST", "/speed", {"bytes_per_second": bytes_per_second, "per_connection": per_connection})
 
     def add_fault(self, kind: str, *, where: dict[str, Any] | None = None, **fields: Any) -> int:
-        """Add a fault of `gglib_nb.demo.fault_kinds` by its name; `where` as `Faults.add`. Returns its number."""
+        """Add a fault of `fault_kinds` by its name; `where` as `Faults.add`. Returns its number."""
         number: int = self._call("POST", "/faults", {"kind": kind, "with": fields, "where": where or {}})["number"]
         return number
 
