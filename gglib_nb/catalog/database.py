@@ -1,8 +1,8 @@
-"""The user's one SQLite file: one connection for each thread that uses it, and SQLite's refusals as ours.
+"""The user's one SQLite file: one connection per thread, and SQLite's errors mapped to ours.
 
-A connection stays open between two pieces of work, because the last one that closes writes the whole log back to the file and
+A connection stays open between uses, because the last one that closes writes the whole log back to the file and
 waits for the disk. It is never shared between threads or carried over a fork, and it is opened again where the file was
-replaced or deleted. A file that SQLite finds damaged is moved aside, never deleted, and a new one is begun: what it
+replaced or deleted. A file that SQLite finds damaged is moved aside, never deleted, and a new one is created: what it
 recorded is on the disk as files, and a queue that cannot be read must not stop another.
 
 It knows nothing of models and queues; those are in `store`, `queues` and `history`.
@@ -27,7 +27,7 @@ _log: Final = logging.getLogger("gglib_nb")
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 # Longer than a few renames take; a process that was killed between them must not keep the others waiting.
 _MOVING_S: Final = 10.0
-# WAL needs memory shared by all who have the file open (sqlite.org/wal.html); several hosts cannot share it.
+# WAL needs memory shared by all processes that have the file open (sqlite.org/wal.html); hosts cannot share it.
 _NETWORK_FILESYSTEMS: Final = frozenset(
     {"9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "fuse.vmhgfs-fuse"}
     | {"gpfs", "lustre", "nfs", "nfs4", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"}
@@ -46,14 +46,14 @@ _NEXT_STEP: Final = {
 }
 
 _of_parents: Final[list["_Connection"]] = []
-"""Connections that a fork brought along: closing one here would take the log away from the parent."""
+"""Connections inherited by a fork: closing one here would remove the log of the parent."""
 
 
 class _Connection:
     """The connection of one thread."""
 
     def __init__(self, path: Path, *, use_wal: bool, busy_timeout_s: float) -> None:
-        # Only its own thread works with it; any thread may close it.
+        # Only its own thread uses it; any thread may close it.
         self.sqlite: Final = sqlite3.connect(
             path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
         )
@@ -87,7 +87,7 @@ class Database:
 
     Attributes:
         path: As given.
-        moved_aside: Where a damaged file was moved to by this process; None where none was.
+        moved_aside: Where this process moved a damaged file; None if there was none.
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
@@ -105,14 +105,14 @@ class Database:
 
     @contextmanager
     def open(self, *, is_light: bool = False) -> Iterator[sqlite3.Connection]:
-        """This thread's connection to the file in this version's shape; not to be used after the block.
+        """This thread's connection, with the schema of this version; not to be used after the block.
 
         Args:
-            is_light: What is written may be lost by a power cut (not by a kill), so nothing waits for the disk.
+            is_light: A power failure (not a kill) may lose what is written, so nothing waits for the disk.
 
         Raises:
             CatalogError: It could not be opened, or what was done with it failed. A damaged one has been moved aside:
-                to do the same once more begins a new one.
+                the next call creates a new one.
         """
         looked_at = _identity(self.path)
         try:
@@ -132,7 +132,7 @@ class Database:
                 self._drop()
 
     def close(self) -> None:
-        """Closes what no thread is using; what is in use is closed at its end."""
+        """Closes unused connections; those in use are closed after their use."""
         self._is_closed = True
         for connection in list(self._all):
             if connection.pid == os.getpid() and connection.in_use.acquire(blocking=False):
@@ -197,8 +197,8 @@ def consistent(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def network_filesystem(folder: Path) -> str | None:
-    """The kind of network filesystem that holds a folder; None for a local one, or where that is unknown."""
-    import psutil  # costs 20 ms, which loading the extension does not pay
+    """The kind of network filesystem that holds a folder; None if local or unknown."""
+    import psutil  # takes 20 ms, which loading the extension avoids
 
     places = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
     mounted = next((kind for place in (folder, *folder.parents) if (kind := places.get(place))), "")
@@ -224,7 +224,7 @@ def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
     try:
         connection.execute(f"PRAGMA journal_mode = {wanted}")
     except sqlite3.OperationalError as error:
-        # The switch does not wait for others. It belongs to the file, so the next one to open it makes it.
+        # The switch does not wait for others. It belongs to the file, so the next process that opens it retries.
         if getattr(error, "sqlite_errorname", None) != "SQLITE_BUSY":
             raise
 
@@ -234,7 +234,7 @@ def _aside_name(name: str, when: str, number: int) -> str:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What distinguishes the file there from any other; None without one."""
+    """The identity of the file there; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""The downloads that ended in all kernels of the user: the newest of them, and no more.
+"""The most recent downloads that ended, in all kernels of the user.
 
-Rows only; when they are written is the caller's business.
+Rows only; the caller decides when to write.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,20 +25,20 @@ class History:
         self._database: Final = database
 
     def add(self, ended: Iterable[PastDownload]) -> None:
-        """Writes them, each once however often it is given, and removes the oldest where there are too many."""
+        """Writes each of them once, and removes the oldest if there are too many."""
         with self._database.open(is_light=True) as connection, atomic(connection):
             connection.executemany(_PUT, [_values(one) for one in ended])
             connection.execute(_DELETE_OLDEST, (MOST_REMEMBERED,))
 
     def newest(self) -> list[PastDownload]:
-        """All that are remembered, the newest first; asking creates no database."""
+        """All that are stored, the newest first; does not create the database."""
         if not exists(self._database.path):
             return []
         with self._database.open() as connection:
             return [_past(row) for row in connection.execute(_SELECT)]
 
     def clear(self) -> int:
-        """Forgets them all; returns how many there were."""
+        """Deletes them all; returns how many there were."""
         with self._database.open() as connection:
             return connection.execute("DELETE FROM past_download").rowcount
 

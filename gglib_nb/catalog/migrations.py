@@ -1,7 +1,7 @@
-"""The shape of the database, as ordered named steps. A step that was ever released is never edited.
+"""The schema of the database, as ordered named steps. A released step is never edited.
 
-Each runs in one transaction together with its record, so that a kill leaves it done or not begun. What comes
-later is a new step at the end, and a file of every earlier shape is among the tests (`tests/unit/catalogs`).
+Each runs in one transaction together with its record, so that a kill leaves it done or not begun. A change
+is a new step at the end, and the tests have a file of every earlier schema (`tests/unit/catalogs`).
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ class Migration(Value, frozen=True):
     """One step.
 
     Attributes:
-        name: Recorded in the database; unique, and says what it brings.
+        name: Recorded in the database; unique.
         statements: SQL, in order.
     """
 
@@ -29,7 +29,7 @@ MIGRATIONS: Final = (
     Migration(
         "0001 models and their files",
         (
-            # `id` only grows, so that of two rows about one file the later one is known.
+            # `id` only grows, so that it shows which of two rows about one file is newer.
             """CREATE TABLE model (
                 id INTEGER PRIMARY KEY AUTOINCREMENT,
                 name TEXT NOT NULL UNIQUE,  -- text form of the download's id
@@ -87,11 +87,11 @@ MIGRATIONS: Final = (
         "0003 what is known of a model since",
         (
             "ALTER TABLE model ADD COLUMN origin TEXT NOT NULL DEFAULT 'hub'",  # hub, import, local
-            "ALTER TABLE model ADD COLUMN checked_at_s REAL",  # NULL: nobody looked for a newer version
+            "ALTER TABLE model ADD COLUMN checked_at_s REAL",  # NULL: never checked for a newer version
             "ALTER TABLE model ADD COLUMN latest_commit_sha TEXT",
             "ALTER TABLE model ADD COLUMN has_update INTEGER",
             "ALTER TABLE file ADD COLUMN wrong_ranges TEXT",  # JSON list of pairs; NULL: nothing wrong is known
-            # About contents, not files: the same bytes have the same row wherever they lie.
+            # About contents, not files: the same bytes have the same row wherever they are.
             """CREATE TABLE content_index (
                 sha256 TEXT PRIMARY KEY,
                 block_bytes INTEGER NOT NULL,
@@ -132,7 +132,7 @@ MIGRATIONS: Final = (
     Migration(
         "0006 signs of life without a clock, stored downloads by the names of their fields",
         (
-            # A number that grows with every sign of life, whichever kernel gives it.
+            # A number that grows with every heartbeat of any kernel.
             "ALTER TABLE kernel RENAME COLUMN seen_at_s TO beat",
             """UPDATE kernel SET progress = '[]', limits = json_object(
                 'max_size', json_extract(limits, '$.max_size'),
@@ -166,7 +166,7 @@ MIGRATIONS: Final = (
     Migration(
         "0007 when models were last used",
         (
-            # By id and not a column of the model: it outlives a model that is registered again.
+            # By id, not a column of the model: it is kept when a model is registered again.
             "CREATE TABLE model_use (name TEXT PRIMARY KEY, used_at_s REAL NOT NULL)",
         ),
     ),
@@ -175,7 +175,7 @@ MIGRATIONS: Final = (
 
 @contextmanager
 def atomic(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing of it; the write lock is taken at once, so that reads in it stay true."""
+    """A transaction; the write lock is taken at once, so that reads in it stay valid."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -211,7 +211,7 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
     connection.execute(
         "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
     )
-    # Looked up again under the write lock: another process may have been faster.
+    # Checked again under the write lock: another process may have been faster.
     if migration.name in _applied(connection):
         return
     for statement in migration.statements:

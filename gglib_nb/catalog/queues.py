@@ -1,10 +1,10 @@
-"""The queues of all kernels in the user's database: each writes its own, sees the others, and adopts what is left.
+"""The queues of all kernels in the user's database: each writes its own, sees the others, and adopts abandoned ones.
 
-Rows and transactions only. Whether a kernel still lives is the caller's question; this asks it under the write lock, so
-that of two kernels that come at once one gets everything and the other nothing. No row has a time that is compared with a
+Rows and transactions only. The caller decides whether a kernel still runs. This is done under the write lock, so
+that one of two kernels gets everything and the other nothing. No row has a time that is compared with a
 clock: `beat` only grows.
 
-Targets are stored relative to the models folder and checked when they are read, so that no row leads a download out of it.
+Targets are stored relative to the models folder and checked when they are read, so that no download leaves it.
 Tokens and signed addresses have no field here.
 """
 
@@ -32,14 +32,14 @@ class KernelRecord(Value, frozen=True):
 
     Attributes:
         owner: Unique to one manager at one time.
-        title: What a person calls it, such as its notebook's name; empty unknown.
+        title: Its name for users, such as its notebook's; empty unknown.
         place: Machine, boot and process namespace.
         pid: Its process there.
         start: What distinguishes the process from a later one with its id; empty unknown.
         models_directory: Where its downloads go, links followed.
-        endpoint: The hub it asks.
-        beat: Changes with every sign of life, and is larger than those that any kernel gave before.
-        is_released: It has given up its queue: the next kernel may have it.
+        endpoint: The hub it uses.
+        beat: Changes with every heartbeat, and is larger than all earlier ones of any kernel.
+        is_released: It has given up its queue: the next kernel may adopt it.
     """
 
     owner: str
@@ -64,26 +64,26 @@ class Queues:
     """
 
     def __init__(self, database: Database, kernel: KernelRecord, models_directory: Path) -> None:
-        """Makes nothing yet.
+        """Creates nothing yet.
 
         Args:
             database: The user's file.
             kernel: Whose queue is written.
-            models_directory: Its models folder by the name under which its downloads have it.
+            models_directory: Its models folder, by the path that its downloads use.
         """
         self._database: Final = database
         self._kernel: Final = kernel
         self._models_directory: Final = models_directory
         self._written: dict[str, tuple[StoredDownload, int]] | None = None
-        """What the database has of this queue, by name; None where that is not known."""
+        """What the database has of this queue, by name; None unknown."""
 
-    # One's own ---------------------------------------------------------------------------------------------------
+    # This kernel's -----------------------------------------------------------------------------------------------
 
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
-        """Makes the database have this queue, and how far its live downloads are; writes only what changed."""
+        """Stores this queue and the progress of its live downloads; writes only what changed."""
         kept = [one for one in queue.downloads if is_kept(one.plan, self._models_directory)]
         wanted = _with_positions(kept, self._written or {})
-        written, self._written = self._written, None  # unknown, should it fail in the middle
+        written, self._written = self._written, None  # unknown if it fails in the middle
         owner = self._kernel.owner
         with self._database.open(is_light=True) as connection, atomic(connection):
             is_known = self._put_kernel(connection, queue, _progress(items))
@@ -99,7 +99,7 @@ class Queues:
         self._written = wanted
 
     def beat(self, items: Iterable[QueuedDownload]) -> bool:
-        """Gives a sign of life; False where the database does not know this queue any more."""
+        """Writes a heartbeat; False if the database no longer has this queue."""
         with self._database.open(is_light=True) as connection:
             values = (_progress(items), self._kernel.owner)
             return connection.execute(_GIVE_BEAT, values).rowcount > 0
@@ -125,14 +125,14 @@ class Queues:
         connection.execute(_INSERT_KERNEL, (*place, *values))
         return False
 
-    # Those of others ---------------------------------------------------------------------------------------------
+    # Other kernels' ----------------------------------------------------------------------------------------------
 
     def others(self, is_gone: IsGone, describe: Describe) -> tuple[ElsewhereDownload, ...]:
         """The live downloads of other kernels with this models folder.
 
         Args:
-            is_gone: Whether a kernel lives no more; its downloads are shown as left.
-            describe: What a person calls it.
+            is_gone: Whether a kernel has stopped; its downloads are shown as left by it.
+            describe: Its name for users.
         """
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
@@ -146,14 +146,14 @@ class Queues:
         return tuple(found)
 
     def adopt(self, is_gone: IsGone) -> StoredQueue | None:
-        """Makes the queues of kernels that are gone this one's, all at once; None where there is none to take.
+        """Adopts the queues of all kernels that have stopped, at once; None if there are none.
 
-        What ran comes first, then what waited, then the failures; each kernel's in its order, the kernel that was seen
-        last at the end. Its are the limits.
+        Running downloads come first, then waiting ones, then failures; each kernel's in its order, the kernel
+        seen last at the end. The limits are that kernel's.
         """
         with self._database.open() as connection:
             if not _left_in(connection, self._kernel, is_gone):
-                return None  # without the write lock, since there hardly ever is
+                return None  # without the write lock, since there rarely is one
             with atomic(connection):
                 kernels = _left_in(connection, self._kernel, is_gone)
                 if not kernels:
@@ -177,7 +177,7 @@ class Queues:
                 _log.warning("A download of a previous kernel could not be read. Its downloaded data is kept.")
 
 
-# Each sign of life, of whichever kernel, gets a larger number than all before it.
+# Each heartbeat of any kernel gets a larger number than all before it.
 _GIVE_BEAT: Final = "UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), progress = ? WHERE owner = ?"
 _SELECT: Final = """
     SELECT owner, title, place, pid, start, models_directory, endpoint, beat, is_released, limits, is_processing,
@@ -196,7 +196,7 @@ _PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, 
 def _left_in(
     connection: sqlite3.Connection, mine: KernelRecord, is_gone: IsGone
 ) -> list[tuple[KernelRecord, str, bool]]:
-    """Kernels with this one's models folder and hub that are gone, the one seen last at the end."""
+    """Stopped kernels with the same models folder and hub, the one seen last at the end."""
     rows = connection.execute(
         f"{_SELECT} AND endpoint = ? ORDER BY beat", (mine.models_directory, mine.owner, mine.endpoint)
     ).fetchall()
@@ -212,7 +212,7 @@ def _record(row: Sequence[Any]) -> KernelRecord:
 def _with_positions(
     downloads: Iterable[StoredDownload], before: dict[str, tuple[StoredDownload, int]]
 ) -> dict[str, tuple[StoredDownload, int]]:
-    """The downloads by name with a position each; one that still comes after its predecessor keeps its own."""
+    """The downloads by name, each with a position; one that still comes after its predecessor keeps it."""
     placed: dict[str, tuple[StoredDownload, int]] = {}
     last = 0
     for stored in downloads:
@@ -237,7 +237,7 @@ def _in_order(downloads: Sequence[StoredDownload]) -> list[StoredDownload]:
 
 
 def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
-    """Of each limit the one that was set in the kernel seen last."""
+    """Each limit as set in the kernel that was seen last."""
     merged = StoredLimits()
     for limits in all_limits:
         later = limits if limits.has_bandwidth_limit else merged
@@ -269,9 +269,9 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any of our values
 
 
 def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
-    """Whether everything that a download writes is below the models folder, by names that are text.
+    """Whether everything that a download writes is below the models folder, with names that are valid text.
 
-    The repair of a model in another program's folder is not kept: what comes back may write below the models folder only.
+    The repair of a model in another program's folder is not stored: what is restored writes only below it.
     """
     try:
         return all(_relative(target, models_directory).encode() for target in plan.targets)
@@ -280,16 +280,16 @@ def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
 
 
 def to_row(stored: StoredDownload, models_directory: Path) -> str:
-    """One download as it is kept."""
+    """One download as stored."""
     files = tuple(replace(file, target=_relative(file.target, models_directory)) for file in stored.plan.files)
     return _text(replace(stored, plan=replace(stored.plan, files=files)))
 
 
 def from_row(row: str, models_directory: Path) -> StoredDownload:
-    """The download that was kept.
+    """The stored download.
 
     Raises:
-        ValueError: It is none, or leads out of the models folder.
+        ValueError: It is not one, or would write outside of the models folder.
     """
     try:
         stored = _downloads.decode(row)
@@ -302,7 +302,7 @@ def from_row(row: str, models_directory: Path) -> StoredDownload:
 
 
 def limits_of(text: str) -> StoredLimits:
-    """The limits that were kept; what cannot be a limit counts as not set."""
+    """The stored limits; an invalid one counts as not set."""
     try:
         return _limits.decode(text)
     except (msgspec.MsgspecError, RecursionError):
@@ -315,14 +315,14 @@ def _relative(target: str, models_directory: Path) -> str:
 
 def _absolute(relative: str, models_directory: Path) -> str:
     place = PurePosixPath(relative)
-    # The same rule as for what is kept: below the folder, and no way up.
+    # The same rule as when storing: below the folder, without `..`.
     if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in relative or Path(relative).drive:
         raise ValueError("not a download that was kept: a target outside of the models folder")
     return str(models_directory / place)
 
 
 def _progress(items: Iterable[QueuedDownload]) -> str:
-    """What other kernels may show of live downloads."""
+    """The live downloads, for other kernels to show."""
     return _text([_as_seen(item) for item in items])
 
 
@@ -334,7 +334,7 @@ def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
 
 
 def _seen(progress: str, owner: str, *, is_left: bool) -> tuple[ElsewhereDownload, ...]:
-    """The same back, as downloads of `owner`; empty where it cannot be read."""
+    """Reads that back, as downloads of `owner`; empty if it cannot be read."""
     try:
         found = _elsewhere.decode(progress)
     except (msgspec.MsgspecError, RecursionError):

@@ -1,6 +1,6 @@
-"""The registered models: domain values in and out of the database. SQL is written here and nowhere above.
+"""The registered models: domain values in and out of the database. No layer above contains SQL.
 
-It does not look at the models' files; whether they still exist is the caller's question.
+It does not look at the models' files; the caller checks whether they still exist.
 """
 
 import sqlite3
@@ -30,8 +30,8 @@ class KnownFile(Value, frozen=True):
 
     Attributes:
         size_bytes: Its size.
-        mtime_ns: Its modification time; another one now means that it was changed since.
-        sha256: Its SHA-256 in hexadecimal; None where it was not computed.
+        mtime_ns: Its modification time; if it differs now, the file was changed since.
+        sha256: Its SHA-256 in hexadecimal; None if it was not computed.
     """
 
     size_bytes: int
@@ -57,7 +57,7 @@ class Catalog:
     def register(self, model: Model) -> None:
         """Records a model; one of the same id is replaced.
 
-        Models whose files were overwritten with other content by this one are forgotten: they are gone.
+        Models whose files this one has overwritten with other content are removed.
         """
         with self._writing() as connection:
             _register(connection, model)
@@ -75,14 +75,14 @@ class Catalog:
         return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
     def find(self, text: DownloadId | str, others: Sequence[Model] = ()) -> Model:
-        """The model that a person means by a text, as `find_model` reads it.
+        """The model that a user means by a text, as `find_model` reads it.
 
         Args:
             text: What was typed.
-            others: Models that are looked through as well, such as those of other programs' folders.
+            others: More models to search, such as those in other programs' folders.
 
         Raises:
-            ModelNotFoundError: None matches; the text names near ones.
+            ModelNotFoundError: None matches; the text names similar ones.
             AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
         return find_model([*self.models(), *others], str(text))
@@ -101,9 +101,9 @@ class Catalog:
         return model
 
     def update_files(self, files: Iterable[StoredFile]) -> None:
-        """Brings what is recorded of files up to date, in every model that has them.
+        """Updates what is recorded of files, in every model that has them.
 
-        A model that was registered again with other content under the same path meanwhile is left as it is.
+        A model that was registered again meanwhile, with other content at the same path, is not changed.
         """
         with self._writing() as connection:
             for file in files:
@@ -113,13 +113,13 @@ class Catalog:
                     _keep_index(connection, file)
 
     def block_digests(self, sha256: str) -> str:
-        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty where unknown."""
+        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty unknown."""
         with self._open() as connection:
             found = connection.execute(_SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
         return "" if found is None else bytes(found[0]).hex()
 
     def note_check(self, model: DownloadId, *, at_s: float, latest_commit_sha: str, has_update: bool) -> None:
-        """Records that a newer version of a model was looked for, and what was found."""
+        """Records the result of a check for a newer version of a model."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE model SET checked_at_s = ?, latest_commit_sha = ?, has_update = ? WHERE name = ?",
@@ -132,12 +132,12 @@ class Catalog:
             connection.execute("INSERT OR REPLACE INTO model_use VALUES (?, ?)", (str(model), at_s))
 
     def uses(self) -> dict[str, float]:
-        """When each model was last used, as Unix time by id; models that never were are left out."""
+        """When each model was last used, as Unix time by id, without those that were never used."""
         with self._open() as connection:
             return dict(connection.execute("SELECT name, used_at_s FROM model_use").fetchall())
 
     def known_files(self, paths: Iterable[str | PathLike[str]]) -> dict[str, KnownFile]:
-        """What was recorded about these files, by path, without those of no model and those that are known to be wrong."""
+        """What was recorded about these files, by path, without those of no model and those known to be wrong."""
         wanted = json.encode([fspath(path) for path in paths]).decode()
         with self._open() as connection:
             found = connection.execute(_SELECT_KNOWN, (wanted,)).fetchall()
@@ -157,7 +157,7 @@ class Catalog:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, at the end of which nothing is kept about contents that no file has any more."""
+        """A transaction; at its end, records of contents that no file has are deleted."""
         with self._open() as connection, atomic(connection):
             yield connection
             connection.execute(_DELETE_UNUSED_INDEXES)
@@ -185,7 +185,7 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
 
 
 def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
-    """Registered again, it keeps its origin, and what was last seen of its repository unless it says so itself."""
+    """Registered again, it keeps its origin, and the last known state of its repository unless it has a newer one."""
     found = connection.execute(_SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
     if found is None or model.checked_at_s is not None:
         return model
@@ -204,7 +204,7 @@ def _keep_index(connection: sqlite3.Connection, file: StoredFile) -> None:
 
 
 def _verified_at_s(connection: sqlite3.Connection, file: StoredFile, registered_at_s: float) -> float | None:
-    """When it was last hashed: as it says, as an earlier row of this very file says, or just now."""
+    """When it was last hashed: as it says, as an earlier row of this file says, or just now."""
     if file.verified_at_s is not None or not file.is_verified:
         return file.verified_at_s
     found = connection.execute(_SELECT_VERIFIED_AT, (file.target, file.sha256, file.mtime_ns)).fetchone()
@@ -226,7 +226,7 @@ def _file_of(row: Sequence[Any]) -> StoredFile:
     values = dict(zip(_FILE, plain, strict=True))
     return StoredFile(
         **values | {"is_verified": bool(values["is_verified"])},
-        was_present=True,  # nothing is downloaded for it any more
+        was_present=True,  # nothing more is downloaded for it
         facts=json.decode(facts),
         wrong_ranges=None if wrong_ranges is None else json.decode(wrong_ranges, type=tuple[tuple[int, int], ...]),
     )
@@ -273,7 +273,7 @@ _DELETE_UNUSED_INDEXES: Final = """
 _SELECT_MODELS: Final = f"SELECT id, {', '.join(_MODEL)} FROM model ORDER BY registered_at_s DESC, id DESC"  # noqa: S608
 _SELECT_FILES: Final = f"SELECT model, {', '.join(_FILE)}, facts, wrong_ranges FROM file ORDER BY model, position"  # noqa: S608
 _SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
-# Of two models that have one file, the one registered last comes last, and so is the one that counts.
+# If two models have one file, the one registered last comes last, so it counts.
 _SELECT_KNOWN: Final = """
     SELECT target, size_bytes, mtime_ns, sha256
     FROM file WHERE wrong_ranges IS NULL AND target IN (SELECT value FROM json_each(?)) ORDER BY model"""

@@ -15,10 +15,10 @@ class ClusterHost:
     """One host of a cluster.
 
     Attributes:
-        name: As the cluster gives it.
+        name: Its name in the cluster.
         folder_id: The name of its models folder; hosts with the same one see the same files.
         models_directory: Absolute path of its models folder, there.
-        free_bytes: On the disk of that; None unknown.
+        free_bytes: Free space on the disk of that folder; None unknown.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Copy:
 
     Attributes:
         number: The attempt's number for the engine of that host.
-        attempt: Whose it is.
+        attempt: The attempt that it belongs to.
         host: Where it runs.
-        progress: The newest.
+        progress: The latest.
         end: How it ended; None while it runs.
     """
 
@@ -47,17 +47,17 @@ class Copy:
 
     @property
     def downloaded_bytes(self) -> int:
-        """On the disk of its host."""
+        """Bytes on the disk of its host."""
         return sum(file.downloaded_bytes for file in self.files)
 
     @property
     def bytes_to_go(self) -> int:
-        """Still to come; 0 where its size is unknown."""
+        """Bytes left; 0 if its size is unknown."""
         return max(0, (self.attempt.size_bytes or 0) - self.downloaded_bytes)
 
     @property
     def files(self) -> Sequence[FileProgress]:
-        """How far each file is; all of them arrived once it is finished."""
+        """The progress of each file; all are complete once it is finished."""
         if isinstance(self.end, TransferFinished):
             sizes = (file.size_bytes or 0 for file in self.attempt.command.files)
             return [FileProgress(size, ShardStatus.FINISHED) for size in sizes]
@@ -78,11 +78,11 @@ class PlacedAttempt:
 
     Attributes:
         command: What the queue wants.
-        everywhere: Wanted once for every folder.
-        copies: Transfers for it: one, or one for each folder where it is wanted everywhere.
-        waits_for: What it was said to wait for; empty while nothing is said.
+        everywhere: One copy is wanted in every folder.
+        copies: Its transfers: one, or one for each folder if it is wanted everywhere.
+        waits_for: The reported reason why it waits, or empty.
         is_stopping: The queue wants it stopped.
-        losses: How often each host's engine died over it.
+        losses: How often each host's engine ended while it ran there.
     """
 
     command: StartTransfer
@@ -99,13 +99,13 @@ class PlacedAttempt:
 
     @property
     def size_bytes(self) -> int | None:
-        """Of one copy; None where a file's is unknown."""
+        """Bytes of one copy; None if the size of a file is unknown."""
         sizes = [file.size_bytes for file in self.command.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
     def targets(self) -> frozenset[str]:
-        """What it writes, as the queue names it."""
+        """The paths that it writes, as the queue names them."""
         return frozenset(file.target for file in self.command.files)
 
     @property
@@ -115,11 +115,11 @@ class PlacedAttempt:
 
     @property
     def served_folders(self) -> set[str]:
-        """Folders that have their copy, get it now, or cannot have it."""
+        """Folders that have their copy, are getting it, or cannot have it."""
         return {copy.host.folder_id for copy in self.copies}
 
     def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress | None:
-        """What is to be said of it; None where nothing has been heard.
+        """The report of its progress; None if no host has reported yet.
 
         Args:
             now_s: Monotonic clock of this machine: those of two hosts cannot be compared.
@@ -135,7 +135,7 @@ class PlacedAttempt:
             return HostedProgress(structs.replace(latest[0], attempt=self.number), hosts)
         running = [copy.progress for copy in heard if copy.end is None and copy.progress is not None]
         notices = [one for one in running if one.notice_kind is not None]
-        # What holds up one of several is not what the download waits for.
+        # If one of several copies waits, the download does not.
         notice = notices[0] if notices and len(notices) == len(running) else None
         merged = Progress(
             attempt=self.number,
@@ -152,7 +152,7 @@ class PlacedAttempt:
         return HostedProgress(merged, hosts)
 
     def files_seen_here(self, copy: Copy, here: str | None) -> TransferFinished:
-        """What a finished copy stored: by the queue's own paths where this machine sees that folder, else by the host's."""
+        """The files of a finished copy: with the queue's paths if this machine sees the folder, else the host's."""
         assert isinstance(copy.end, TransferFinished)  # noqa: S101 - it is asked of no other
         files = copy.end.files
         if here is not None and copy.host.folder_id == here:

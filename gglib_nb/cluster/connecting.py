@@ -1,4 +1,4 @@
-"""From what a person sets as the engine to a Dask client: an address, a client, a cluster, its name, or `auto`."""
+"""From the setting `engine` to a Dask client: an address, a client, a cluster, its name, or `auto`."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _CONNECT_S: Final = 10.0
 
 
 def connection_to(engine: object) -> tuple[Connect, bool]:
-    """How a client is got, and whether it can be got again when it was lost.
+    """How to get a client, and whether a lost one can be replaced.
 
     Args:
         engine: `dask://host:port` (or `tls://…`, as Dask writes addresses), a `distributed.Client`, a cluster object such as

@@ -1,8 +1,8 @@
-"""The engine of a Dask cluster, as the manager holds it: one engine process on each host.
+"""The engine of a Dask cluster, as the manager uses it: one engine process on each host.
 
-A thread looks each second which workers there are, asks new ones for their host, and keeps a link to one worker of each
-host. `dispatcher` decides what to do for a command or a report; here that is done, in its order. The lock is held for that and never
-while something is waited for.
+Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each
+host. `dispatcher` decides what to do for a command or a report; this module does it, in order. The lock is held for that, and never
+while waiting.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _UNREACHABLE: Final = "waiting for the cluster: its scheduler does not answer"
 _log: Final = logging.getLogger("gglib_nb")
 
 Connect = Callable[[], tuple[Client, bool]]
-"""Gives a client, and whether it is ours to close. Raises `ClusterError`."""
+"""Returns a client, and whether we have to close it. Raises `ClusterError`."""
 
 
 class DaskEngine:
@@ -52,11 +52,11 @@ class DaskEngine:
         """Start nothing yet.
 
         Args:
-            configure: Limits are those of all hosts together.
+            configure: Its limits are for all hosts together.
             on_event: Called with each report, in order; must not block.
-            connect: Gives the client, at first and when it was lost.
-            models_directory: The kernel's, below which the targets of commands lie.
-            can_come_back: Whether a cluster that is gone is waited for; a client that was closed is not.
+            connect: Returns the client, at the start and when it was lost.
+            models_directory: The kernel's; the targets of commands are below it.
+            can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
         """
         self._dispatcher: Final = Dispatcher(configure)
         self._on_event: Final = on_event
@@ -83,11 +83,11 @@ class DaskEngine:
 
     @property
     def hosts(self) -> tuple[ClusterHost, ...]:
-        """The hosts there are, for those who look."""
+        """The hosts of the cluster."""
         return self._dispatcher.hosts
 
     def start(self) -> None:
-        """Have the cluster looked for, so that its engines are known when the first transfer comes."""
+        """Connect to the cluster, so that its engines are known when the first transfer starts."""
         with self._lock:
             if self._thread is None and not self._is_closed:
                 self._thread = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
@@ -95,7 +95,7 @@ class DaskEngine:
         self._wake.set()
 
     def send(self, command: EngineCommand) -> None:
-        """Have a command carried out by whichever hosts it concerns. Nothing happens after `close`."""
+        """Send a command to the hosts that it concerns. Does nothing after `close`."""
         if self._is_closed:
             return
         with self._lock:
@@ -104,7 +104,7 @@ class DaskEngine:
             self.start()
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """End the engines of all hosts; they end by themselves where that cannot be told within the time."""
+        """End the engines of all hosts; those that cannot be reached in time end by themselves."""
         deadline_s = time.monotonic() + timeout_s
         with self._lock:
             self._is_closed = True
@@ -125,7 +125,7 @@ class DaskEngine:
         self._is_closed = True
 
     def _do(self, actions: list[Action]) -> None:
-        """Hands over; with the lock held, so that the order of actions is that of what caused them."""
+        """Carries out actions; with the lock held, so that they have the order of their causes."""
         for action in actions:
             if not isinstance(action, Tell):
                 if not self._is_closed:
@@ -134,7 +134,7 @@ class DaskEngine:
                 link.send(action.command)
 
     def _heard(self, host: str, link: HostLink, event: LinkEvent) -> None:
-        """A link's event; one that was replaced has nothing more to say."""
+        """A link's event; those of a replaced link are ignored."""
         with self._lock:
             if self._links.get(host) is not link:
                 return
@@ -157,7 +157,7 @@ class DaskEngine:
                 self._unreachable(error)
             except Exception as error:  # noqa: BLE001 - whatever Dask raises: it cannot be asked now
                 self._unreachable(ClusterError(f"The Dask cluster does not answer ({type(error).__name__}: {error})."))
-            # Who was never reached is tried again when somebody wants something of it.
+            # If no cluster was ever reached, the next command tries again.
             self._wake.wait(_LOOK_S if self._was_connected else None)
 
     def _look(self) -> None:
@@ -209,7 +209,7 @@ class DaskEngine:
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
     def _introduce(self, client: Client, usable: set[str]) -> None:
-        """Asks each new worker once which host it is on; a host without a link gets one to its first worker."""
+        """Asks each new worker once for its host; a host without a link gets one to its first worker."""
         known = {*self._refusals, *(address for address, host in self._host_of.items() if host in self._links)}
         new = sorted(usable - known - {link.worker for link in self._links.values()})
         if not new:
@@ -241,12 +241,12 @@ class DaskEngine:
 
     @staticmethod
     def _close_client(client: Client) -> None:
-        with contextlib.suppress(Exception):  # the cluster may be gone already
+        with contextlib.suppress(Exception):  # the cluster may have stopped
             client.close()
 
 
 def _refusal_of(worker: str, said: object) -> str | None:
-    """Why a worker cannot be used, in one line; None: it can."""
+    """Why a worker cannot be used, in one sentence; None if it can."""
     mine = package_version()
     if isinstance(said, ModuleNotFoundError) and (said.name or "").partition(".")[0] == "gglib_nb":
         return f"The worker {worker} has no gglib_nb: install gglib-nb[dask] {mine} there, then retry."

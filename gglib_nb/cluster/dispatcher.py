@@ -1,13 +1,13 @@
-"""Which host of a cluster runs which attempt: commands of the queue and reports of hosts in, commands and reports out.
+"""Which host of a cluster runs which attempt. Commands of the queue and reports of hosts in, commands and reports out.
 
 No clock, no threads, no network. Every method returns what has to be done, in order: a `Tell` is a command for one host's engine,
 everything else a report for the queue. The caller brings the time and makes one call at a time.
 
 * An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
 * An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
-* What ran on a host that is gone is reported lost; the queue starts it again, on any host. Of an attempt that is wanted everywhere
+* Attempts on a lost host are reported lost; the queue starts them again, on any host. Of an attempt wanted everywhere,
   only that copy is lost.
-* Limits are of all hosts together: each gets a share for the transfers that it runs, sent before a transfer starts. With a
+* Limits are for all hosts together: each gets a share for its transfers, sent before a transfer starts. With a
   bandwidth limit the copies of one download run one after the other, so that the first is complete early.
 """
 
@@ -68,14 +68,14 @@ Action = Tell | Report
 
 
 class HostLoad(Value, frozen=True):
-    """What a host has to do.
+    """The load of a host.
 
     Attributes:
         host: Its name.
         running: Transfers that run there.
-        bytes_to_go: What they have still to fetch; 0 for those of unknown size.
-        free_bytes: On the disk of its models folder; None unknown.
-        has_part: Whether its models folder has a part of what is to be placed.
+        bytes_to_go: What they still have to download; 0 for those of unknown size.
+        free_bytes: Free space on the disk of its models folder; None unknown.
+        has_part: Whether its models folder has a part of the download.
     """
 
     host: str
@@ -86,15 +86,15 @@ class HostLoad(Value, frozen=True):
 
 
 def choose_host(loads: Iterable[HostLoad], slots: int, needed_bytes: int) -> str | None:
-    """The host that runs the next download; None if every one is busy.
+    """The host that runs the next download; None if all are busy.
 
-    A host with room on its disk before one without (its engine, which can link an identical file, has the last word on
-    that); then one that has a part of it; then the one with the fewest bytes to go; then by name.
+    A host with enough disk space comes before one without (its engine, which can link an identical file, decides
+    in the end); then one that has a part of it; then the one with the fewest bytes to go; then by name.
 
     Args:
         loads: The hosts.
         slots: Transfers that a host may run at once.
-        needed_bytes: How much of the disk the download will use.
+        needed_bytes: Disk space that the download needs.
     """
 
     def rank(load: HostLoad) -> tuple[bool, bool, int, str]:
@@ -122,8 +122,8 @@ def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
     """One host for each folder that has no copy yet, by name: hosts that share a folder need one copy.
 
     Args:
-        folders: The folder of each host, by its identity.
-        served: Folders that have their copy, or get it now.
+        folders: The identity of each host's folder.
+        served: Folders that have their copy, or are getting it.
     """
     firsts: dict[str, str] = {}
     for host, folder in sorted(folders.items()):
@@ -136,10 +136,10 @@ class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
     def __init__(self, configure: Configure) -> None:
-        """No host yet.
+        """Has no host yet.
 
         Args:
-            configure: As the queue gives it: limits are those of all hosts together.
+            configure: As the queue gives it: limits are for all hosts together.
         """
         self._configure = configure
         self._max_concurrent = 1
@@ -213,7 +213,7 @@ class Dispatcher:
             self._hosts[name] = replace(self._hosts[name], free_bytes=free_bytes)
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
-        """There is no cluster to wait for: waiting attempts fail."""
+        """The cluster will not come back: waiting attempts fail."""
         wire, waiting = to_wire(error), self.waiting
         for number in waiting:
             del self._attempts[number]
@@ -246,7 +246,7 @@ class Dispatcher:
                 return [EngineSilent(report.silent_s, attempts)] if attempts else []
 
     def _check(self, command: CheckFiles) -> list[Action]:
-        """Hash files where they are: on the host whose folder they are in, else on one that shares this machine's folder."""
+        """Hash files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         owners = [
             name
@@ -291,7 +291,7 @@ class Dispatcher:
         return [*self._conclude(copy.attempt), *self._place()]
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
-        """The end of an attempt, if none of its copies runs or is still to start."""
+        """The end of an attempt, if none of its copies runs or has yet to start."""
         if attempt.running or (not attempt.copies and not attempt.is_stopping):
             return []
         is_partial = bool(self._yet_to_serve(attempt)) or not attempt.copies
@@ -304,7 +304,7 @@ class Dispatcher:
         return self._end(attempt, self._finish(attempt))
 
     def _conclude_everywhere(self) -> list[Action]:
-        """The last copy of an attempt that is wanted everywhere may have been on a host that is gone."""
+        """Ends attempts whose last missing copy was on a lost host."""
         everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
         return [action for attempt in everywhere for action in self._conclude(attempt)]
 
@@ -348,7 +348,7 @@ class Dispatcher:
     # Placing -------------------------------------------------------------------------------------------------------
 
     def _place(self) -> list[Action]:
-        """Starts every copy that can start, and says what the other attempts wait for."""
+        """Starts every copy that can start, and reports what the other attempts wait for."""
         begun = [copy for attempt in self._attempts.values() for copy in self._begin_copies(attempt)]
         starts = [Tell(copy.host.name, self._start_of(copy)) for copy in begun]
         return [*self._announce(), *starts, *self._say_waits()]
@@ -404,7 +404,7 @@ class Dispatcher:
         return said
 
     def _announce(self) -> list[Action]:
-        """Sends each host that runs something its share of the limits: first those whose share falls."""
+        """Sends each busy host its share of the limits, first to those whose share falls."""
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)

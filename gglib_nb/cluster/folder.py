@@ -1,8 +1,8 @@
-"""Whether two hosts see the same models folder: a small file in it names it.
+"""Whether two hosts see the same models folder: a small file in the folder has its name.
 
-Paths say nothing about that (two machines may mount one share at different places, or have different disks at one path),
-device numbers differ from machine to machine. So the first who looks leaves a name there, once, and whoever reads the
-same name sees the same folder.
+Paths do not show that (two machines may mount one share at different places, or have different disks at one path),
+and device numbers differ between machines. So the first host writes a random name there, and hosts that read the
+same name see the same folder.
 """
 
 import os
@@ -16,7 +16,7 @@ _NAME: Final = ".gglib-nb-folder"
 
 
 def folder_id(folder: Path) -> str | None:
-    """The name of a folder, given to it now if it has none; None where it cannot be written or read."""
+    """The name of a folder, which gets one now if it has none; None if it cannot be written or read."""
     path = folder / _NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def folder_id(folder: Path) -> str | None:
 
 
 def existing_folder_id(folder: Path) -> str | None:
-    """The name of a folder; None where it has none, or cannot be read. Writes nothing."""
+    """The name of a folder; None if it has none, or cannot be read. Writes nothing."""
     try:
         return (folder / _NAME).read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
@@ -36,7 +36,7 @@ def existing_folder_id(folder: Path) -> str | None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """What this user may still write into a folder; None where that cannot be seen."""
+    """Space that this user can write in a folder; None unknown."""
     try:
         return bytes_free_on_disk(folder)
     except OSError:
@@ -44,7 +44,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def _leave_name(path: Path) -> None:
-    # Written whole before it has its name, so that nobody reads half of it; of two who do so at once one wins.
+    # Written completely before it gets its name, so that no host reads half of it; if two do so at once, one wins.
     mine = path.with_name(f"{_NAME}.{secrets.token_hex(8)}")
     mine.write_text(secrets.token_hex(16), encoding="ascii")
     try:

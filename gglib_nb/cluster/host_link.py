@@ -1,8 +1,8 @@
-"""One host of a cluster, as the kernel holds it: a thread that sends, a topic on which its reports come.
+"""One host of a cluster, as the kernel sees it: a thread that sends, a topic on which its reports arrive.
 
-Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back at once as events
-of a topic. An event can be lost if the client is cut off for a moment, so the worker numbers and keeps whatever ends an attempt until its
-receipt: a lost event costs a moment and no download.
+Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back as events
+of a topic. An event can be lost if the client is disconnected for a moment, so the worker numbers the reports that end
+an attempt, and keeps them until their receipt: a lost event costs a moment, not a download.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, encode
 from gglib_nb.engine.reports import ProcessReport, decode_report
 
-# How often there is an exchange with a host that gets no commands: lost events are asked for then.
+# The interval of exchanges with a host that gets no commands; they also fetch lost events.
 _EXCHANGE_S: Final = 2.0
 # A user's task can block a worker's loop for long; its engine continues meanwhile.
 _PATIENCE_S: Final = 60.0
@@ -30,13 +30,13 @@ _AGAIN_S: Final = 0.5
 
 
 class HostLost(Value, frozen=True):
-    """The host is gone, for this reason; the link's last event."""
+    """The host is lost, for this reason; the link's last event."""
 
     reason: str
 
 
 class FreeSpace(Value, frozen=True):
-    """What is free on the host's disk; None unknown."""
+    """Free space on the host's disk; None unknown."""
 
     free_bytes: int | None
 
@@ -67,7 +67,7 @@ class HostLink:
             worker: Address of the worker that owns the host's engine.
             name: Unique to this link.
             models_directory: The kernel's; the targets of commands are below it.
-            on_event: Called with each report of the host, in order, and at last with `HostLost`, unless it was closed.
+            on_event: Called with each report of the host, in order, and finally with `HostLost`, unless it was closed.
         """
         self.worker: Final = worker
         self.heard_s = time.monotonic()
@@ -83,11 +83,11 @@ class HostLink:
         self._thread.start()
 
     def send(self, command: Command) -> None:
-        """Have a command sent to the engine of the host."""
+        """Send a command to the engine of the host."""
         self._lines.put(encode(command))
 
     def lose(self, reason: str) -> None:
-        """The host is gone: nothing more is sent or received."""
+        """The host is lost: nothing more is sent or received."""
         with self._receiving:
             if self._is_over:
                 return
@@ -96,14 +96,14 @@ class HostLink:
         self._on_event(self, HostLost(reason))
 
     def begin_close(self) -> None:
-        """Have the engine of the host ended; nothing more is received."""
+        """End the engine of the host; nothing more is received."""
         with self._receiving:
             self._is_over = True
         self._lines.put(CLOSE + b"\n")
         self._lines.put(None)
 
     def wait_closed(self, timeout_s: float) -> None:
-        """Wait until the host has been told so."""
+        """Wait until the host has received that."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -111,14 +111,14 @@ class HostLink:
         try:
             self._client.subscribe_topic(topic_of(self._name), self._receive)
             key = f"{OPERATION}-{self._name}"
-            # The worker holds this as long as the client lives, which is how it knows.
+            # The worker holds this as long as the client exists; that is how it knows.
             held = self._client.scatter({key: True}, workers=[self.worker])
             inherited = os.environ.get("GGLIB_MODELS_DIR", "")
             self._exchange_all(models_directory=str(self._models_directory), inherited=inherited, alive_key=key)
         except Exception as error:  # noqa: BLE001 - whatever Dask raises, this host cannot be used now
             self.lose(f"{type(error).__name__}: {error}")
         finally:
-            held.clear()  # the scheduler takes it from the worker
+            held.clear()  # the scheduler removes it from the worker
             with contextlib.suppress(Exception):  # a client that is closed has no topics
                 self._client.unsubscribe_topic(topic_of(self._name))
 
@@ -139,7 +139,7 @@ class HostLink:
                 self._take(report_number, line, is_kept=True)
 
     def _next_lines(self, timeout_s: float) -> tuple[list[bytes], bool]:
-        """What there is to send, nothing after the timeout; and whether it is the last."""
+        """The lines to send, none after the timeout; and whether they are the last."""
         lines: list[bytes] = []
         with contextlib.suppress(queue.Empty):
             line = self._lines.get(timeout=timeout_s)
@@ -160,13 +160,13 @@ class HostLink:
                 reply = self._client.sync(self._broadcast, said, callback_timeout=_ANSWER_S)
                 if self.worker in reply or is_late:
                     return as_answer(reply.get(self.worker))
-            except Exception:  # a loop that is blocked, a client that is connecting again
+            except Exception:  # a blocked loop, or a client that is reconnecting
                 if is_late:
                     raise
             time.sleep(_AGAIN_S)
 
     async def _broadcast(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Has the scheduler ask the worker: its reply by its address, nothing if it did not answer."""
+        """Asks the worker through the scheduler: its reply by its address, empty if it did not answer."""
         scheduler = self._client.scheduler
         if scheduler is None:
             raise ConnectionError("the client is not connected to a scheduler")
@@ -179,11 +179,11 @@ class HostLink:
         self._take(message["number"], message["line"], is_kept=message["is_kept"])
 
     def _take(self, number: int, line: str, *, is_kept: bool) -> None:
-        """Report what comes next; `number` is that of a kept report, or of the last one before another."""
+        """Pass on the next report; `number` is that of a kept report, or of the last kept one before it."""
         with self._receiving:
             if number == self._heard + is_kept and not self._is_over:
                 self._heard = number
                 self.heard_s = time.monotonic()
                 self._on_event(self, decode_report(line.encode()))
         if number > self._heard:
-            self._lines.put(b"")  # one in between was lost: ask now
+            self._lines.put(b"")  # a report was lost: ask now

@@ -1,13 +1,13 @@
-"""What runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
+"""The part that runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
 
-`introduce` is run on each worker once, out of band, and adds a handler to it; all else goes through that handler, on the
-worker's event loop, so that it never waits for the user's tasks, which may hold every thread for hours. (A Dask actor would: its
+`introduce` runs on each worker once, out of band, and adds a handler to it. All else goes through that handler, on the
+worker's event loop, so that it never waits for the user's tasks, which may occupy every thread for hours. (A Dask actor would: its
 creation is a task. It would also keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
 
-The kernel's client holds a piece of data on this worker while it lives; the scheduler takes it away when the client is gone. So
-the engine ends with its client, with its worker (whose child it is), and when it is told to.
+The kernel's client keeps a piece of data on this worker; the scheduler removes it when the client has ended. So
+the engine ends with its client, with its worker (its parent), and on command.
 
-Commands may carry the token, so they are looked at here only, and never part of an error's text.
+Commands may contain the token, so they are read only here, and never part of an error's text.
 """
 
 import asyncio
@@ -57,14 +57,14 @@ _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gr
 
 
 class Introduction(TypedDict):
-    """What a worker says of itself.
+    """A worker's description of itself.
 
     Attributes:
         version: Of this package, there.
         host: The name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name.
         models_directory: Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
-        folder_id: The name that lies in that folder; None where it cannot be written.
-        free_bytes: On the disk of that; None unknown.
+        folder_id: The name in that folder (`folder`); None if it cannot be written.
+        free_bytes: Free space on the disk of that folder; None unknown.
     """
 
     version: str
@@ -75,10 +75,10 @@ class Introduction(TypedDict):
 
 
 class Answer(TypedDict):
-    """What a link gets back.
+    """The answer to a link.
 
     Attributes:
-        reports: Numbered reports that the link has not said to have heard, as lines.
+        reports: Numbered reports without a receipt of the link, as lines.
         free_bytes: On the disk of the models folder; None unknown.
     """
 
@@ -92,17 +92,17 @@ def package_version() -> str:
 
 
 async def introduce(models_directory: str, inherited: str, dask_worker: Worker | None = None) -> Introduction:
-    """Says who this worker is, and makes it ready for links.
+    """Describes this worker, and prepares it for links.
 
     Args:
-        models_directory: The kernel's; it counts where the worker's environment names no other.
+        models_directory: The kernel's; used if the worker's environment names no other.
         inherited: `GGLIB_MODELS_DIR` of the kernel's environment, which workers that it starts inherit.
         dask_worker: Given by Dask.
     """
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
         dask_worker.handlers[OPERATION] = _handler(dask_worker)
-    # A network disk that hangs must not hold up the worker.
+    # A network disk that hangs must not block the worker.
     return await asyncio.to_thread(_introduction, _models_directory(models_directory, inherited))
 
 
@@ -117,7 +117,7 @@ def _introduction(folder: Path) -> Introduction:
 
 
 def _models_directory(of_kernel: str, inherited: str) -> Path:
-    """The worker's own folder, else the kernel's. What the worker inherited from the kernel is not its own."""
+    """The worker's own folder, else the kernel's. A value inherited from the kernel is not the worker's own."""
     asked = of_environment("models_directory", os.environ)
     if asked is None or os.environ.get("GGLIB_MODELS_DIR") == inherited:
         return Path(of_kernel)
@@ -137,7 +137,7 @@ def _handler(worker: Worker) -> Callable[..., Answer | None]:
         inherited: str = "",
         alive_key: str = "",
     ) -> Answer | None:
-        """One exchange with a link; None: it is not known here (any more)."""
+        """One exchange with a link; None if this worker does not know the link (any more)."""
         for name in [name for name, engine in engines.items() if engine.is_closed]:
             del engines[name]
         if alive_key and link not in engines:
@@ -155,10 +155,10 @@ class HostEngine:
         """Start nothing yet.
 
         Args:
-            worker: On which it runs.
+            worker: The worker on which it runs.
             link: Names the link, and the topic of its reports.
-            alive_key: The data that the client holds here while it lives.
-            of_kernel: The kernel's models folder, below which the targets of its commands lie.
+            alive_key: The data that the client keeps here while it exists.
+            of_kernel: The kernel's models folder; the targets of its commands are below it.
             inherited: As for `introduce`.
         """
         self._worker: Final = worker
@@ -182,7 +182,7 @@ class HostEngine:
         return self._end.is_set()
 
     def exchange(self, number: int, heard: int, data: bytes) -> Answer | None:
-        """Takes a batch of commands, once; gives back what the link has not heard. None: this is over."""
+        """Runs a batch of commands, once; returns reports without a receipt. None: the engine has ended."""
         if self.is_closed:
             return None
         if number > self._taken:
@@ -216,7 +216,7 @@ class HostEngine:
         """The command with the paths of this host.
 
         Raises:
-            RequestError: A target does not lie in the models folder.
+            RequestError: A target is not in the models folder.
         """
         match command:
             case Configure():
@@ -235,14 +235,14 @@ class HostEngine:
                 return command
 
     def _existing(self, path: str) -> str:
-        """A path of this host's models folder as it is, one of the kernel's as it is here."""
+        """A path in this host's models folder unchanged, one in the kernel's folder as it is here."""
         own = Path(path)
         is_own = own.is_relative_to(self._folder) and ".." not in own.parts
         return path if is_own else self._target(path)
 
     def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
         for donor in of_kernel:
-            with contextlib.suppress(RequestError):  # what lies elsewhere on the kernel's machine is not here
+            with contextlib.suppress(RequestError):  # files elsewhere on the kernel's machine are not here
                 yield self._target(donor)
 
     def _target(self, of_kernel: str) -> str:
@@ -260,12 +260,12 @@ class HostEngine:
                 self._last_report += 1
                 self._kept.append((self._last_report, line))
             message = {"number": self._last_report, "is_kept": is_kept, "line": line}
-            # A worker that is closing takes no more; the link asks for what it did not hear, or loses this host.
+            # A closing worker accepts no more; the link asks again, or loses this host.
             with contextlib.suppress(Exception):
                 self._worker.log_event(self._topic, message)
 
     def _watch(self) -> None:
-        """Ends the engine when it is told to, its client is gone, or its worker ends."""
+        """Ends the engine on command, and when its client or its worker has ended."""
         while not self._end.wait(_LOOK_S):
             self._free_bytes = free_bytes(self._folder)
             if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
@@ -279,15 +279,15 @@ CLOSE: Final = b'"close"'
 
 
 def topic_of(link: str) -> str:
-    """The topic on which the reports for a link come."""
+    """The topic for the reports to a link."""
     return f"gglib-nb-{link}"
 
 
 def packed(lines: list[bytes]) -> bytes:
-    """Commands as they travel: small, and not to be read in passing in a log of messages."""
+    """Commands for the network: compressed, and not readable in a log of messages."""
     return zlib.compress(b"".join(lines)) if lines else b""
 
 
 def as_answer(reply: Any) -> Answer | None:  # noqa: ANN401 - it comes over a network
-    """A worker's reply to an exchange; None where it knows nothing of the link."""
+    """A worker's reply to an exchange; None if it does not know the link."""
     return reply if isinstance(reply, dict) and "reports" in reply else None  # type: ignore[return-value]

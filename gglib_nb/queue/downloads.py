@@ -1,7 +1,7 @@
-"""All downloads of the queue and where each is: pending, active, stopping or ended; who answers to an id; who holds what.
+"""All downloads of the queue: pending, active, stopping or ended; which one has an id, a slot or a path.
 
-Passive: `gglib_nb.queue.machine` adds and removes, and is the only one to do so. Every refusal because of where
-a download is stands here, so that its sentence stands once.
+Passive: only `gglib_nb.queue.machine` adds and removes. Every refusal that depends on where a download is
+is made here, so that each sentence is written once.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator
@@ -16,7 +16,7 @@ from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
 
 _ENDED_KEPT: Final = 200
-"""Ended downloads kept for show; a session of weeks must not grow without end. Failures are never dropped for it."""
+"""Ended downloads kept to be shown, so that a session of weeks does not grow without limit. Failures always stay."""
 
 
 _Found = dict[Entry, None]  # a set that keeps its order
@@ -24,12 +24,12 @@ _Index = dict[Hashable, _Found]
 
 
 class Stop:
-    """An attempt that was told to stop and has not said yet that it did.
+    """An attempt whose stop was requested and is not confirmed yet.
 
     Attributes:
-        entry: Whose attempt it is.
-        plan: What the attempt fetches; the entry may have got another plan since.
-        discards: Whether its partial files shall go once it stopped.
+        entry: The attempt's download.
+        plan: What the attempt downloads; the entry may have another plan by now.
+        discards: Whether to delete its partial files once it has stopped.
     """
 
     __slots__ = ("discards", "entry", "plan")
@@ -46,7 +46,7 @@ class Downloads:
     Attributes:
         pending: In the order of running.
         active: By attempt.
-        stopping: By attempt; such a download stands in `pending` or `ended` too.
+        stopping: By attempt; such a download is in `pending` or `ended` too.
         ended: The newest last.
     """
 
@@ -64,47 +64,47 @@ class Downloads:
         yield from self.pending
 
     def position(self, entry: Entry) -> int:
-        """1-based among the pending ones; 0 where it is not one of them."""
+        """1-based among the pending downloads; 0 if it is not pending."""
         if not entry.status.is_pending:
             return 0
-        # The last one is asked for most, by whoever has just queued it.
+        # The last one is asked for most, right after it was queued.
         return len(self.pending) if self.pending[-1] is entry else self.pending.index(entry) + 1
 
     def add_pending(self, entry: Entry, index: int | None = None) -> None:
-        """Adds one that waits: as the last, or before the one at `index`."""
+        """Adds a waiting download: as the last, or before the one at `index`."""
         self.pending.insert(len(self.pending) if index is None else index, entry)
         _add(self._live, entry)
 
     def remove_pending(self, entry: Entry) -> None:
-        """Removes one that waited."""
+        """Removes a waiting download."""
         self.pending.remove(entry)
         _remove(self._live, entry)
 
     def move_pending(self, entry: Entry, position: int) -> int:
-        """Gives one that waits another position, out of range the nearest; returns it."""
+        """Moves a waiting download; returns its position, which is the nearest possible one."""
         self.pending.remove(entry)
         index = min(max(position, 1) - 1, len(self.pending))
         self.pending.insert(index, entry)
         return index + 1
 
     def add_active(self, attempt: int, entry: Entry) -> None:
-        """Adds one that runs."""
+        """Adds a running download."""
         self.active[attempt] = entry
         _add(self._live, entry)
 
     def remove_active(self, attempt: int) -> Entry:
-        """Removes one that ran."""
+        """Removes a running download."""
         entry = self.active.pop(attempt)
         _remove(self._live, entry)
         return entry
 
     def add_alias(self, entry: Entry, id: DownloadId) -> None:  # noqa: A002
-        """Has a live one answer to one more id."""
+        """Adds another id to a live download."""
         entry.answer_also_to(id)
         _add(self._live, entry)
 
     def add_ended(self, entry: Entry) -> None:
-        """Adds an ended download, and lets the oldest go where there are too many."""
+        """Adds an ended download, and removes the oldest if there are too many."""
         self.ended.append(entry)
         _add(self._over, entry)
         passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
@@ -117,17 +117,17 @@ class Downloads:
         _remove(self._over, entry)
 
     def forget_ended(self, plan: PlannedDownload) -> None:
-        """Removes what earlier downloads of the same came to."""
+        """Removes ended downloads of the same model."""
         for entry in _same_as(self._over, plan):
             self.remove_ended(entry)
 
     def forget_ended_as(self, status: DownloadStatus) -> None:
-        """Removes what ended in this way."""
+        """Removes the downloads that ended with this status."""
         for entry in [entry for entry in self.ended if entry.status is status]:
             self.remove_ended(entry)
 
     def withdraw(self, entry: Entry) -> int | None:
-        """Removes a live entry from its place; the attempt that has to be stopped for it, None where none runs."""
+        """Removes a live entry from its place; returns the attempt to stop, None if none runs."""
         if entry.status.is_pending:
             self.remove_pending(entry)
             return None
@@ -137,9 +137,9 @@ class Downloads:
         return attempt
 
     def take_finished(self, attempt: int) -> Entry | None:
-        """Takes a download that finished although it was told to stop from where the stop had put it.
+        """Removes a download that finished in spite of its stop from where the stop had put it.
 
-        None where it is wanted again with other files, or was forgotten meanwhile: then it counts as stopped.
+        None if it was queued again with other files, or removed meanwhile: then it counts as stopped.
         """
         stop = self.stopping[attempt]
         is_pending = stop.entry.status.is_pending
@@ -154,22 +154,22 @@ class Downloads:
         del self.stopping[attempt]
         return stop.entry
 
-    # Who works on what attempt -----------------------------------------------------------------------------------
+    # Attempts and downloads --------------------------------------------------------------------------------------
 
     def at_work(self, attempt: int) -> Entry | None:
-        """The download of an attempt that the engine works on and that nobody stopped; None for any other attempt."""
+        """The download of an attempt that the engine runs and that is not stopping; None for any other attempt."""
         entry = self.active.get(attempt)
         return entry if entry is not None and entry.is_running else None
 
     def registering(self, attempt: int) -> Entry | None:
-        """The download of an attempt whose row the catalog writes; None for any other attempt."""
+        """The download of an attempt that is being registered; None for any other attempt."""
         entry = self.active.get(attempt)
         return entry if entry is not None and not entry.is_running else None
 
-    # Who answers to an id ----------------------------------------------------------------------------------------
+    # Finding by id -----------------------------------------------------------------------------------------------
 
     def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
-        """The pending or active download meant by `id`; its own id goes before what another one answers to as well."""
+        """The pending or active download meant by `id`; its own id comes before the aliases of others."""
         found = _answering_to(self._live, id)
         return self._first_live([one for one in found if str(one.plan.id).casefold() == str(id).casefold()] or found)
 
@@ -178,19 +178,19 @@ class Downloads:
         return self._newest_ended(_answering_to(self._over, id))
 
     def same(self, plan: PlannedDownload) -> Entry | None:
-        """The live download that is the same one, or that answers to its id already."""
+        """The live download that is the same one, or that has its id."""
         return self._first_live(_same_as(self._live, plan))
 
     def same_ended(self, plan: PlannedDownload) -> bool:
-        """Whether an ended download is the same one, or answers to its id."""
+        """Whether an ended download is the same one, or has its id."""
         return bool(_same_as(self._over, plan))
 
     def stop_of(self, entry: Entry) -> Stop | None:
-        """The stop that is under way for an entry."""
+        """The unconfirmed stop of an entry."""
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
 
     def same_stopping(self, plan: PlannedDownload) -> Stop | None:
-        """The stop under way of a cancelled download that is the same one, or that answers to its id."""
+        """The unconfirmed stop of a cancelled download that is the same one, or that has its id."""
         # (One that was queued again with other files may be over before its first attempt has stopped.)
         cancelled = (stop for stop in self.stopping.values() if stop.entry.status is DownloadStatus.CANCELLED)
         return next((stop for stop in cancelled if _is_same(stop.entry, plan)), None)
@@ -199,7 +199,7 @@ class Downloads:
         """The live download meant by `id`.
 
         Raises:
-            NotInQueueError: There is none; the text says what became of it.
+            NotInQueueError: There is none; the text says what happened to it.
         """
         if (entry := self.find_live(id)) is not None:
             return entry
@@ -222,7 +222,7 @@ class Downloads:
         return entry
 
     def unfinished(self, id: DownloadId) -> Entry | None:  # noqa: A002
-        """The newest cancelled or failed download meant by `id`; None where there is none, or where one is live."""
+        """The newest cancelled or failed download meant by `id`; None if there is none, or if one is live."""
         left = [one for one in _answering_to(self._over, id) if one.status is not DownloadStatus.COMPLETED]
         return self._newest_ended(left) if self.find_live(id) is None else None
 
@@ -255,22 +255,22 @@ class Downloads:
             raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be {what}.")
         raise NotInQueueError(f"There is no failed download {id}. {otherwise}")
 
-    # Who holds what ----------------------------------------------------------------------------------------------
+    # Slots and targets -------------------------------------------------------------------------------------------
 
     def running(self) -> list[Entry]:
-        """Downloads that the engine works on and that nobody stopped."""
+        """Downloads that the engine runs and that are not stopping."""
         return [entry for entry in self.active.values() if entry.is_running]
 
     def slots_held(self, engine_count: int = 1) -> int:
-        """Slots that attempts hold; one that runs on every host holds one of each engine."""
+        """Slots that attempts occupy; an attempt on every host occupies one of each engine."""
         plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
         return _slots(plans, engine_count)
 
     def in_the_way_of(self, entry: Entry, slots: int, engine_count: int) -> list[Entry]:
-        """Who has to step back so that one that waits can run, the one that started last first.
+        """Downloads that have to wait so that a waiting one can run, the last started first.
 
-        Nobody has to for a slot that is free or about to be, nor where it would be no use: what is nearly there ends in
-        its own time.
+        Empty if a slot is free or about to be, or if it would not help: a download that is nearly complete is left to
+        end by itself.
         """
         running = self.running()
         stays = [one for one in running if one.status is DownloadStatus.FINALIZING or not _share(one, entry)]
@@ -288,7 +288,7 @@ class Downloads:
         return [target for plan in plans for target in plan.targets]
 
     def next_ready(self) -> Entry | None:
-        """The first download in the queue that may start; None where every one is paused or has to wait."""
+        """The first download in the queue that may start; None if all are paused or have to wait."""
         held = set(self.held_targets())
         ready = (entry for entry in self.pending if entry.status is DownloadStatus.QUEUED)
         return next((entry for entry in ready if not entry.plan.targets & held), None)
@@ -319,12 +319,12 @@ class Downloads:
     # Showing -----------------------------------------------------------------------------------------------------
 
     def views(self) -> tuple[QueuedDownload, ...]:
-        """Every live download as it shows itself; an unchanged one is the same object as last time."""
+        """Every live download as shown to readers; an unchanged one is the same object as last time."""
         active = [entry.view(0) for entry in self.active.values()]
         return (*active, *(entry.view(position) for position, entry in enumerate(self.pending, start=1)))
 
     def kept(self) -> tuple[StoredDownload, ...]:
-        """What has to outlive the process: what runs, what waits, the failures; an unchanged one is the same object."""
+        """The downloads to store: running, waiting and failed; an unchanged one is the same object."""
         failures = (entry for entry in self.ended if entry.status is DownloadStatus.FAILED)
         return tuple(entry.kept() for entry in (*self.live(), *failures))
 
@@ -333,7 +333,7 @@ class Downloads:
         return tuple(entry.view(0) for entry in reversed(self.ended) if entry.status is status)
 
     def remaining_bytes(self) -> int | None:
-        """Still to come for everything that runs or is going to; None where a size is unknown."""
+        """Bytes left for all running and queued downloads; None if a size is unknown."""
         sizes = [entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -354,7 +354,7 @@ class Downloads:
         _hold(self._over == _indexed(self.ended), "the index of ended downloads finds others")
 
     def _first_live(self, entries: Collection[Entry]) -> Entry | None:
-        """Of several, and there hardly ever are, the one that comes first."""
+        """The first of them; there is rarely more than one."""
         return next((entry for entry in self.live() if entry in entries) if len(entries) > 1 else iter(entries), None)
 
     def _newest_ended(self, entries: Collection[Entry]) -> Entry | None:
@@ -363,7 +363,7 @@ class Downloads:
 
 
 def _keys(entry: Entry) -> Iterator[Hashable]:
-    """What an entry is found by, of four kinds that cannot be mistaken for each other: a triple, a pair, ids, and paths.
+    """The keys of an entry in an index, of four kinds that cannot be confused: a triple, a pair, ids and paths.
 
     An entry's plan must not change while it is in an index.
     """
@@ -397,12 +397,12 @@ def _indexed(entries: Iterable[Entry]) -> _Index:
 
 
 def _answering_to(index: _Index, id: DownloadId) -> _Found:  # noqa: A002
-    """Those that a caller may mean by `id`; the case of a quantization does not matter."""
+    """Entries that a caller may mean by `id`; the case of a quantization does not matter."""
     return index.get(_by_name(id), {}) | index.get(id, {})
 
 
 def _same_as(index: _Index, plan: PlannedDownload) -> _Found:
-    """Those that have the same commit and variant, or that a caller could not tell apart."""
+    """Entries with the same commit and variant, or with an id that means both."""
     return index.get(plan.identity, {}) | _answering_to(index, plan.id)
 
 
@@ -412,22 +412,22 @@ def _hold(condition: bool, broken: str) -> None:
 
 
 def _slots(plans: Iterable[PlannedDownload], engine_count: int) -> int:
-    """Slots that they take; one that runs on every host takes one of each engine."""
+    """Slots that they need; a download on every host needs one of each engine."""
     return sum(engine_count if plan.everywhere else 1 for plan in plans)
 
 
 def _share(one: Entry, other: Entry) -> bool:
-    """Whether both write one file, so that only one of them can run."""
+    """Whether both write the same file, so that only one of them can run."""
     return bool(one.plan.targets & other.plan.targets)
 
 
 def _is_same(entry: Entry, plan: PlannedDownload) -> bool:
-    """Whether they come to the same commit and variant, or a caller could not tell them apart."""
+    """Whether they have the same commit and variant, or an id that means both."""
     return entry.plan.identity == plan.identity or entry.answers_to(plan.id)
 
 
 def _collide(one: PlannedDownload, other: PlannedDownload) -> bool:
-    """Whether they write the same file, and it is not one companion that both want."""
+    """Whether they write the same file, other than a companion that both want."""
     shared = one.targets & other.targets
     companions = {(file.target, file.sha256, file.size_bytes) for file in one.files if file.kind != "shard"}
     wanted = [file for file in other.files if file.target in shared]

@@ -1,4 +1,4 @@
-"""What the queue machine wants done, in the order in which it has to be done. Imperative; values only."""
+"""What the queue machine wants done, in order. Named as commands; values only."""
 
 from msgspec import Struct
 
@@ -12,10 +12,10 @@ class QueuePosition(Struct, frozen=True):
 
     Attributes:
         id: The queue's id for it.
-        position: 1-based among pending downloads; 0 where it is already running.
+        position: 1-based among pending downloads; 0 if it is already running.
         shard_count: Files of the model itself.
-        is_new: False where it was there already and has been joined.
-        reason: Why this variant; empty where it was asked for by name.
+        is_new: False if it was already in the queue.
+        reason: Why this variant was chosen; empty if it was requested by name.
         path: Target of the model's first file.
     """
 
@@ -28,14 +28,14 @@ class QueuePosition(Struct, frozen=True):
 
 
 class StartTransfer(Struct, frozen=True):
-    """Have the engine fetch the plan's files."""
+    """Have the engine download the plan's files."""
 
     attempt: int
     plan: PlannedDownload
 
 
 class StopTransfer(Struct, frozen=True):
-    """Have the engine stop an attempt; what it fetched is kept."""
+    """Have the engine stop an attempt; downloaded data is kept."""
 
     attempt: int
 
@@ -59,7 +59,7 @@ class LimitConcurrency(Struct, frozen=True):
 
 
 class RegisterModel(Struct, frozen=True):
-    """Write the model to the catalog; `hosts` have it, where it is not on this machine."""
+    """Write the model to the catalog; `hosts` have it if it is not on this machine."""
 
     attempt: int
     plan: PlannedDownload
@@ -69,7 +69,7 @@ class RegisterModel(Struct, frozen=True):
 
 
 class StoreQueue(Struct, frozen=True):
-    """Write down what has to outlive the process; something of it changed."""
+    """Store the queue; something in it changed."""
 
 
 class Announce(Struct, frozen=True):
@@ -79,7 +79,7 @@ class Announce(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What the caller of the event gets."""
+    """The reply to the caller of the event."""
 
     value: object
 

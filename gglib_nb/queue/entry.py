@@ -1,7 +1,7 @@
-"""One download inside the machine: what it knows of itself, and how it shows itself.
+"""One download inside the machine: its state, and its view for readers.
 
-Mutable, and changed by `gglib_nb.queue.machine` only. The view is built when something changed and is otherwise
-the same object again, so that a reader can tell by identity what is new.
+Mutable, and changed only by `gglib_nb.queue.machine`. The view is rebuilt when something changed and is otherwise
+the same object, so that a reader can tell by identity what is new.
 """
 
 from dataclasses import dataclass, field
@@ -35,9 +35,9 @@ class Place(NamedTuple):
     """Where a download was when it was cancelled or removed.
 
     Attributes:
-        position: 1-based among the pending ones; 0 where it was active, and below where others were behind it.
-        was_paused: Whether it was held back.
-        was_processing: Whether the processor ran.
+        position: 1-based among the pending ones; 0 or less if it was active, with others behind it.
+        was_paused: Whether it was paused.
+        was_processing: Whether the queue was running.
     """
 
     position: int
@@ -53,12 +53,12 @@ class Entry:
     """One download.
 
     Attributes:
-        plan: What it fetches.
+        plan: What it downloads.
         queued_at_s: Unix time.
         aliases: Ids that were found to mean this download.
-        stored: Its files, once they are in their place.
-        hosts: The hosts of a cluster that fetch it or have it; empty on this machine.
-        peer: The other kernel that fetches the same, in words; None where that is not known.
+        stored: Its files, once they have their final names.
+        hosts: The hosts of a cluster that download it or have it; empty on this machine.
+        peer: The other kernel that downloads the same, in words; None unknown.
         place: Where it was when it was cancelled; only meaningful then.
     """
 
@@ -97,7 +97,7 @@ class Entry:
 
     @classmethod
     def restored(cls, restored: RestoredDownload) -> Self:
-        """One that was in the queue of an earlier kernel, as it was there; what ran waits now."""
+        """A download from the queue of a previous kernel, as it was there; if it was running, it waits now."""
         stored = restored.stored
         entry = cls(stored.plan, stored.queued_at_s, stored.status, set(stored.aliases), stored.started_at_s)
         entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
@@ -112,22 +112,22 @@ class Entry:
         return id in self.aliases or str(id).casefold() == str(self.plan.id).casefold()
 
     def move_on(self, cause: Cause) -> None:
-        """Takes one step of the table."""
+        """Makes one transition of the table."""
         self.status = TRANSITIONS.following(self.status, cause)
         self._is_changed, self._kept = True, None
 
     def answer_also_to(self, id: DownloadId) -> None:  # noqa: A002 - the field's word
-        """Takes on one more id."""
+        """Adds another id."""
         self.aliases.add(id)
         self._kept = None
 
     def register_at_end(self) -> None:
-        """Has it registered once it is complete, as a later request for it asks."""
+        """Registers it once it is complete, as a later request for it asks."""
         self.plan = replace(self.plan, add_to_db=True)
         self._kept = None
 
     def start(self, at_s: float) -> None:
-        """Begins an attempt: the rate starts anew, and what went wrong before is past."""
+        """Begins an attempt: clears the rate and the last error."""
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
@@ -135,17 +135,17 @@ class Entry:
         self._is_changed, self._kept = True, None
 
     def hold(self) -> None:
-        """Nothing runs: no rate, no notice; the bars stay where they are."""
+        """Not running: no rate, no notice; the bars stay as they are."""
         self._rate, self._notice, self._is_shared = RateEstimator(), None, False
         self._is_changed, self._kept = True, None
 
     def end(self, at_s: float) -> None:
-        """Nothing will run any more."""
+        """It has ended for good."""
         self.hold()
         self.ended_at_s = at_s
 
     def fail(self, error: GglibError, at_s: float, *, can_retry: bool) -> None:
-        """Keeps why it failed."""
+        """Records why it failed."""
         self.end(at_s)
         self.error, self.can_retry = error, can_retry
 
@@ -154,7 +154,7 @@ class Entry:
         self._notice = ("elsewhere", f"{peer} continues it")
 
     def keep(self, stored: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...] = ()) -> None:
-        """Every file is in its place, and on every host that shall have it."""
+        """Every file has its final name, on every host that was asked for."""
         self.hold()
         self.stored, self.ended_at_s = stored, None
         size = self.plan.size_bytes
@@ -168,7 +168,7 @@ class Entry:
         )
 
     def settle(self, at_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
-        """Complete: what remains to be said of how it came here, and why it is in no catalog where it should be."""
+        """Complete: notes where its data came from, and why it is not registered if it should be."""
         self.end(at_s)
         if self._received_bytes and at_s > self._attempt_at_s:
             self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
@@ -184,7 +184,7 @@ class Entry:
             self._notice = self._reuse_notice
 
     def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
-        """Takes a sample; returns the files of which something changed."""
+        """Takes a sample; returns the files that changed."""
         self.hosts = event.hosts
         self._copies = max(1, len(event.hosts)) if self.plan.everywhere else 1
         sizes = (None if file.size_bytes is None else file.size_bytes * self._copies for file in self.plan.files)
@@ -203,7 +203,7 @@ class Entry:
         return changed
 
     def meet(self, peer: str | None) -> bool:
-        """Notes which other kernel fetches it; whether that shows."""
+        """Notes which other kernel downloads it; returns whether the view changed."""
         if peer == self.peer:
             return False
         self.peer = peer
@@ -217,12 +217,12 @@ class Entry:
         return notice_of(kind, seconds, f"{self.peer} is downloading it" if self._is_shared and self.peer else text)
 
     def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
-        """Nothing is known of it now: no rate, no time left, and the bars stay where they were."""
+        """Its state is unknown now: no rate, no time left, and the bars stay as they are."""
         self.hold()
         self._notice = notice_of(kind, seconds, text)
 
     def wait_for_hours(self, opens_at: str | None) -> bool:
-        """Notes until when it waits, None: for no hour. Whether that is news."""
+        """Notes until when it waits; None: it does not. Returns whether that changed."""
         notice = None if opens_at is None else notice_of("hours", None, opens_at)
         if notice == self._notice:
             return False
@@ -230,12 +230,12 @@ class Entry:
         return True
 
     def lose_engine(self) -> bool:
-        """Counts a loss; False when there have been too many without a new byte."""
+        """Counts a loss of the engine; False if there were too many without a new byte."""
         self._losses += 1
         return self._losses <= _LOSSES_ALLOWED
 
     def renew(self, plan: PlannedDownload, at_s: float) -> None:
-        """Wanted once more: as if new, but for the bars, which stay until the engine says what is there."""
+        """Queued again: as if new, except for the bars, which stay until the engine reports."""
         has_same_files = plan.files == self.plan.files
         self.plan = plan
         if not has_same_files:
@@ -251,54 +251,54 @@ class Entry:
 
     @property
     def notice(self) -> str | None:
-        """What is going on with it in words; None where the status says it all."""
+        """Its notice in words; None if the status says enough."""
         return None if self._notice is None else self._notice[1]
 
     @property
     def is_running(self) -> bool:
-        """The engine works on it."""
+        """The engine is running it."""
         return self.status in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 
     @property
     def waits_for_peer(self) -> bool:
-        """Another process fetches it, and this one looks on."""
+        """Another process downloads it, and this one waits."""
         return self.is_running and self._is_shared
 
     @property
     def downloaded_bytes(self) -> int:
-        """On the disk, of all files."""
+        """Bytes on the disk, of all files."""
         return sum(file.downloaded_bytes for file in self._files)
 
     @property
     def total_bytes(self) -> int | None:
-        """Of all files, in every copy that is fetched; None unknown."""
+        """Bytes of all files, in every copy that is downloaded; None unknown."""
         return None if self.plan.size_bytes is None else self.plan.size_bytes * self._copies
 
     @property
     def remaining_bytes(self) -> int | None:
-        """Still to come; None unknown."""
+        """Bytes left; None unknown."""
         total = self.total_bytes
         return None if total is None else max(0, total - self.downloaded_bytes)
 
     @property
     def bytes_per_second(self) -> float | None:
-        """The line's rate while bytes are expected, the last attempt's mean once complete; None otherwise."""
+        """The network rate while bytes are expected, the last attempt's mean once complete; None otherwise."""
         if self.status is DownloadStatus.COMPLETED:
             return self._mean_rate
         return self._rate.bytes_per_second if self.status is DownloadStatus.DOWNLOADING else None
 
     @property
     def was_present(self) -> bool:
-        """Every file stood there already."""
+        """Every file was already on the disk."""
         return bool(self.stored) and all(file.was_present for file in self.stored)
 
     @property
     def is_verified(self) -> bool:
-        """Every file hashed to what the hub states."""
+        """Every file matches the hub's SHA-256."""
         return all(file.is_verified for file in self.stored)
 
     def kept(self) -> StoredDownload:
-        """What of it outlives the process; the same object as before when nothing of that changed."""
+        """What is stored of it; the same object as before if nothing of that changed."""
         if self._kept is None:
             is_at_rest = self.status in (DownloadStatus.PAUSED, DownloadStatus.FAILED)
             self._kept = StoredDownload(
@@ -315,7 +315,7 @@ class Entry:
         return self._kept
 
     def view(self, position: int) -> QueuedDownload:
-        """How it shows itself; the same object as before when nothing in it changed."""
+        """Its view for readers; the same object as before if nothing in it changed."""
         if self._view is None or self._is_changed:
             view = self._build_view(position)
             self._view = self._view if view == self._view else view
@@ -358,8 +358,8 @@ class Entry:
 
 
 def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, ...]) -> list[int]:
-    """All of each file; where the hub did not say how much that is, what stands at its target is the whole file."""
-    # One stored file for each target, in the order of its first part. (On another host its path is another one.)
+    """All of each file; if the hub gave no size, the size of the file at its target."""
+    # One stored file for each target, in the order of its first part. (On another host its path differs.)
     sizes = dict(zip(dict.fromkeys(file.target for file in planned), (file.size_bytes for file in stored), strict=True))
     return [sizes[file.target] if file.size_bytes is None else file.size_bytes for file in planned]
 

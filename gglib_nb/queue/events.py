@@ -1,6 +1,6 @@
-"""What the queue machine is given: requests of users, and reports of what works for it.
+"""The events of the queue machine: requests of users, and reports of the parts that work for it.
 
-One class per outcome that can be told apart, never a code in a string. When it happened is told to `handle`.
+One class per outcome, never a code in a string. `handle` is given the time.
 """
 
 from collections.abc import Mapping
@@ -46,8 +46,8 @@ class PlanResolved(Request, frozen=True):
     Attributes:
         request: Its number.
         plan: What it became.
-        starts: The processor shall run.
-        joins: The same download, pending or active, is no error: its position is the reply.
+        starts: Whether the queue starts.
+        joins: If the same download is pending or active, that is no error: its position is the reply.
     """
 
     request: int
@@ -57,7 +57,7 @@ class PlanResolved(Request, frozen=True):
 
 
 class CancelRequested(Request, frozen=True):
-    """Cancel one download with all its shards; `discards` deletes what was fetched, of an ended one too."""
+    """Cancel one download with all its shards; `discards` deletes its data, also if it has ended."""
 
     id: DownloadId
     discards: bool
@@ -68,7 +68,7 @@ class AllCancelRequested(Request, frozen=True):
 
 
 class RemovalRequested(AboutOne, frozen=True):
-    """Take a pending download out."""
+    """Remove a pending download."""
 
 
 class PutBackRequested(Request, frozen=True):
@@ -85,35 +85,35 @@ class MoveRequested(Request, frozen=True):
 
 
 class PauseRequested(AboutOne, frozen=True):
-    """Hold a download back."""
+    """Pause a download."""
 
 
 class AllPauseRequested(Request, frozen=True):
-    """Hold everything back, requests that are still being listed included."""
+    """Pause everything, including requests that are still being listed."""
 
 
 class ResumeRequested(AboutOne, frozen=True):
-    """Let a paused download run again."""
+    """Resume a paused download."""
 
 
 class AllResumeRequested(Request, frozen=True):
-    """Let everything that is paused run again, in its order."""
+    """Resume everything that is paused, in its order."""
 
 
 class RunRequested(AboutOne, frozen=True):
-    """Run a waiting download now; where no slot is free, the one that started last waits behind it."""
+    """Run a waiting download now; if no slot is free, the download that started last waits behind it."""
 
 
 class RetryRequested(AboutOne, frozen=True):
-    """Bring a failure back to the queue. Replies with its position."""
+    """Queue a failed download again. Replies with its position."""
 
 
 class FailureCleared(AboutOne, frozen=True):
-    """Forget one failed download; its partial files stay."""
+    """Forget one failed download; its partial files are kept."""
 
 
 class EndedCleared(Request, frozen=True):
-    """Forget all downloads that ended in this way; their files and partial files stay."""
+    """Forget all downloads that ended with this status; their files and partial files are kept."""
 
     status: DownloadStatus
 
@@ -131,7 +131,7 @@ class BandwidthLimitChanged(Request, frozen=True):
 
 
 class ConcurrencyChanged(Request, frozen=True):
-    """Downloads that run at once from now on; what runs beyond it continues."""
+    """Downloads that run at once from now on; those that already run continue."""
 
     max_concurrent: int
 
@@ -153,22 +153,22 @@ class RequestDropped(Struct, frozen=True):
 
 
 class HoursTurned(Struct, frozen=True):
-    """The clock has reached the begin or the end of these hours; stale where others hold by now."""
+    """The clock has reached the start or the end of these hours; stale if other hours are set by now."""
 
     hours: DailyHours
     is_open: bool
 
 
 class DownloadsRestored(Struct, frozen=True):
-    """Downloads of kernels that are gone are this queue's now. Replies with an `Adoption`.
+    """Downloads of kernels that have stopped belong to this queue now. Replies with an `Adoption`.
 
-    What ran comes before everything that waits here, the rest behind it. What is in this queue already is left as it is
-    here; what cannot be in it any more is a failure that says why.
+    Those that ran come before everything that waits here, the rest behind it. What is already in this queue stays as it
+    is; what can no longer be in it fails with the reason.
 
     Attributes:
         downloads: In their order.
-        limits: Those that were set by hand.
-        starts: The processor shall run.
+        limits: Those that a user set.
+        starts: Whether the queue starts.
     """
 
     downloads: tuple[RestoredDownload, ...]
@@ -177,7 +177,7 @@ class DownloadsRestored(Struct, frozen=True):
 
 
 class PeersSeen(Struct, frozen=True):
-    """Downloads that other kernels with the same models folder transfer now: each one's owner, by `identity`."""
+    """Downloads that other kernels with the same models folder are running: the owner of each, by `identity`."""
 
     owners: Mapping[tuple[str, str, str | None], str]
 
@@ -199,10 +199,10 @@ class TransferProgressed(Struct, frozen=True):
         sampled_s: Monotonic clock.
         files: As they are in the plan.
         received_bytes: Received from the network in this attempt.
-        notice_kind: What is going on beside plain progress; None: nothing.
+        notice_kind: The kind of its notice; None: none.
         notice_s: Seconds that belong to it; None without.
-        notice_text: Words that belong to it; empty without.
-        is_finalizing: Every byte is here.
+        notice_text: Words that belong to it, or empty.
+        is_finalizing: Every byte is on the disk.
         reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
         reused_from: What those files are called.
         hosts: Progress of each host of a cluster; empty on this machine. With several, `files` counts all copies.
@@ -222,14 +222,14 @@ class TransferProgressed(Struct, frozen=True):
 
 
 class TransferWaits(Struct, frozen=True):
-    """No engine can take the attempt now; `reason` says what it waits for. It begins by itself."""
+    """No engine can run the attempt now; `reason` says what it waits for. It starts by itself."""
 
     attempt: int
     reason: str
 
 
 class TransferFinished(Struct, frozen=True):
-    """Every file of the attempt has its final name; `hosts` see them, where they are not on this machine."""
+    """Every file of the attempt has its final name; `hosts` see them if they are not on this machine."""
 
     attempt: int
     files: tuple[StoredFile, ...]
@@ -237,7 +237,7 @@ class TransferFinished(Struct, frozen=True):
 
 
 class TransferFailed(Struct, frozen=True):
-    """The attempt gave up."""
+    """The attempt failed."""
 
     attempt: int
     error: GglibError
@@ -245,13 +245,13 @@ class TransferFailed(Struct, frozen=True):
 
 
 class TransferStopped(Struct, frozen=True):
-    """The attempt stopped as told; its slot and its targets are free."""
+    """The attempt stopped as requested; its slot and its targets are free."""
 
     attempt: int
 
 
 class EngineLost(Struct, frozen=True):
-    """An engine process ended by itself, and with it its attempts; None: all of them, since there is one engine.
+    """An engine process ended by itself, and its attempts with it; None: all of them, since there is one engine.
 
     Attributes:
         attempts: Its attempts.
@@ -263,7 +263,7 @@ class EngineLost(Struct, frozen=True):
 
 
 class EnginesChanged(Struct, frozen=True):
-    """So many engines share the work from now on; each has slots of its own."""
+    """From now on, this many engines share the work; each has its own slots."""
 
     count: int
 
@@ -274,7 +274,7 @@ class EngineFellSilent(Struct, frozen=True):
     Attributes:
         silent_s: Seconds since its last report.
         attempts: Those without reports; None: all.
-        detail: What is known of the cause, in words; empty without.
+        detail: What is known of the cause, in words, or empty.
     """
 
     silent_s: float
@@ -287,8 +287,8 @@ class ModelRegistered(Struct, frozen=True):
 
     Attributes:
         attempt: The attempt.
-        files: Where its files are now; None: where the engine put them.
-        remark: What a user should know of its content; empty if nothing is odd.
+        files: Its files; None: those that the engine stored.
+        remark: What a user should know about its content, or empty.
     """
 
     attempt: int
@@ -297,7 +297,7 @@ class ModelRegistered(Struct, frozen=True):
 
 
 class RegistrationFailed(Struct, frozen=True):
-    """The files are there and their row is not: the download is complete, and says so."""
+    """The files could not be registered: the download is complete, and says so."""
 
     attempt: int
     error: GglibError

@@ -1,7 +1,7 @@
 """The queue: which download runs, which waits, which has ended. A pure state machine.
 
-The rule of this file: `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
-no logging; the time comes with the event, and what has to be done is returned, in the order in which it has to be done.
+`handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
+no logging; the time comes with the event, and what has to be done is returned in order.
 An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
 
 Where a download is (`TRANSITIONS` says how it gets from status to status):
@@ -12,19 +12,19 @@ Where a download is (`TRANSITIONS` says how it gets from status to status):
 
 What the table does not say:
 
-* Cancel and pause of a running download show at once, but its slot and its targets are held until the engine says
-  that the attempt stopped: it is in `downloads.stopping` as well. If the engine says "finished" instead, the rename was
-  done before the stop arrived, and that wins. So a cancel or a pause of what is being registered changes nothing.
+* Cancel and pause of a running download show at once, but its slot and its targets stay occupied until the engine says
+  that the attempt stopped: it is also in `downloads.stopping`. If the engine says "finished" instead, the rename was
+  done before the stop arrived, and that wins. So cancel and pause do not change a download that is being registered.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
-* Only downloading, finalizing and stopping attempts hold a slot: a slow catalog never stops the queue.
-* There are `max_concurrent` slots for each engine that shares the work. A download for every host holds one of each.
-* One that is queued again before its stop is confirmed is the same download in another round, not a second one.
-* What ran when the engine was lost starts again under a new attempt, before anything else may start.
-* Outside the hours in which downloads may run nothing starts, and what fetches is stopped and waits at the queue's head.
-  What only finalizes ends; should it have to fetch again, it is held then.
-* What an earlier kernel left comes in as it was there, without a step of the table.
-* What was cancelled or removed keeps its place and all its options, so that it can be put back as it was.
-* A download whose targets are still held is passed over until they are free. Two different downloads may share a
+* Only downloading, finalizing and stopping attempts occupy a slot: a slow catalog never stops the queue.
+* There are `max_concurrent` slots for each engine that shares the work. A download for every host needs one of each.
+* A download that is queued again before its stop is confirmed is the same download, not a second one.
+* Downloads that ran when the engine was lost start again with a new attempt, before any other.
+* Outside the download hours nothing starts, and running downloads are stopped and wait at the head of the queue.
+  A download that is finalizing ends first; if it has to download again, it is stopped then.
+* Downloads of a previous kernel are added with their status there, without a transition of the table.
+* Cancelled and removed downloads keep their place and all options, so that they can be put back as they were.
+* A download whose targets are still occupied is skipped until they are free. Two different downloads may share a
   companion (one mmproj for several quantizations), never a shard.
 """
 
@@ -84,7 +84,7 @@ class QueueMachine:
         self._hours, self._is_open = hours, is_open
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
-        self._held: set[int] = set()  # of those, the ones that shall wait once they are resolved
+        self._held: set[int] = set()  # of those, the ones to pause once they are resolved
         self._is_processing = False
         self._last_attempt = 0
         self._run: Run | None = None
@@ -98,7 +98,7 @@ class QueueMachine:
     # What happens ------------------------------------------------------------------------------------------------
 
     def handle(self, event: on.Event, at_s: float) -> list[Effect]:
-        """Takes one event, at a Unix time; returns what has to be done for it, in this order.
+        """Handles one event, at a Unix time; returns what has to be done for it, in order.
 
         Raises:
             QueueError: The request is refused; nothing has changed.
@@ -240,7 +240,7 @@ class QueueMachine:
         return entry
 
     def _revive(self, stop: Stop, plan: PlannedDownload) -> Entry:
-        """Cancelled a moment ago and not stopped yet: one download, not two that hold the same files."""
+        """Cancelled a moment ago and not stopped yet: one download, not two with the same files."""
         entry, stop.discards = stop.entry, False
         self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
         entry.move_on(Cause.REQUEUED)
@@ -295,7 +295,7 @@ class QueueMachine:
                 name = str(live.plan.id)
                 raise AlreadyQueuedError(f"{name} is already {live.status}. %gguf status shows it.", name)
             self._downloads.check_targets(entry.plan)
-        # What ran does not count: it runs again as soon as its attempt has stopped.
+        # A download that ran does not count: it runs again as soon as its attempt has stopped.
         in_order = sorted(entries, key=lambda entry: entry.place.position)
         waiting = [entry for entry in in_order if entry.place.position > 0]
         if waiting:
@@ -331,7 +331,7 @@ class QueueMachine:
 
     def _pause_all(self) -> None:
         self._held.update(self._resolving)
-        # What ran comes to the front, one before the other, so the first goes last.
+        # Those that ran are put at the front one by one, so the first is put there last.
         for entry in reversed(list(self._downloads.live())):
             self._pause(entry)
 
@@ -423,7 +423,7 @@ class QueueMachine:
         self._do(do.Reply(Adoption(**outcomes)))
 
     def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
-        """What became of it, as a field of `Adoption`; None where this queue has had its own say about it."""
+        """What happened to it, as a field of `Adoption`; None if this queue has already decided about it."""
         plan, entry = restored.stored.plan, Entry.restored(restored)
         if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
             return None
@@ -516,7 +516,7 @@ class QueueMachine:
         self._announce(announced.DownloadProgressed(view))
 
     def _lose_engine(self, event: on.EngineLost) -> None:
-        # Everything is put in order before anything new starts: what starts then was not lost.
+        # Lost downloads are queued before anything new starts, so that nothing newly started counts as lost.
         lost = {*self._downloads.stopping, *self._downloads.active} if event.attempts is None else event.attempts
         for attempt in [attempt for attempt in self._downloads.stopping if attempt in lost]:
             self._release(attempt)
@@ -553,7 +553,7 @@ class QueueMachine:
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
         entry = self._downloads.registering(event.attempt)
         if entry is not None and entry.plan.is_update:
-            # It has not taken the old one's place, so it is not what was asked for yet.
+            # It has not replaced the old version, so it is not yet what was asked for.
             self._fail(event.attempt, event.error, can_retry=True)
         else:
             self._complete(event.attempt, unregistered=event.error)
@@ -567,10 +567,10 @@ class QueueMachine:
     # Steps -------------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """Starts what can start; says so when nothing is left to do.
+        """Starts what can start, and summarizes the run if nothing is left to do.
 
-        Whoever is told to stop frees nothing until the engine says that it did; but what only waited, as for its hour, is
-        gone at once.
+        A stopping attempt frees its slot only when the engine confirms it; a download that only waited, as for its hour,
+        is removed at once.
         """
         while self._is_processing and (entry := self._next_start()) is not None:
             self._downloads.remove_pending(entry)
@@ -649,7 +649,7 @@ class QueueMachine:
 
     @property
     def version(self) -> int:
-        """Grows with every event that was taken."""
+        """Grows with every event that was handled."""
         return self._version
 
     @property
@@ -659,12 +659,12 @@ class QueueMachine:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is such an hour, as far as the queue knows."""
+        """Whether downloads may run now, as far as the queue knows."""
         return self._is_open
 
     @property
     def stopping(self) -> frozenset[int]:
-        """Attempts that were told to stop and have not said yet that they did."""
+        """Attempts whose stop was requested and is not confirmed yet."""
         return frozenset(self._downloads.stopping)
 
     @property
@@ -674,14 +674,14 @@ class QueueMachine:
         return frozenset(live).union(self._downloads.held_targets())
 
     def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
-        """What is in the queue, or stopping, and is this download or writes one of these paths; None where nothing is."""
+        """The queued or stopping download that is this one or writes one of these paths; None if there is none."""
         plans = [entry.plan for entry in self._downloads.live()]
         plans += [stop.plan for stop in self._downloads.stopping.values()]
         return next((plan for plan in plans if plan.id == id or plan.targets & targets), None)
 
     @property
     def is_transferring(self) -> bool:
-        """Whether an attempt runs or is stopping, on whatever engine."""
+        """Whether an attempt runs or is stopping, on any engine."""
         return bool(self._downloads.running() or self._downloads.stopping)
 
     @property
@@ -690,12 +690,12 @@ class QueueMachine:
         return not self._resolving and self._downloads.is_drained()
 
     def find(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
-        """The pending or active download that answers to `id`; None where there is none."""
+        """The pending or active download that has this id; None if there is none."""
         entry = self._downloads.find_live(id)
         return None if entry is None else entry.view(self._downloads.position(entry))
 
     def find_ended(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
-        """The newest ended download that answers to `id`; None where there is none."""
+        """The newest ended download that has this id; None if there is none."""
         entry = self._downloads.find_ended(id)
         return None if entry is None else entry.view(0)
 
@@ -724,7 +724,7 @@ class QueueMachine:
         )
 
     def stored(self) -> StoredQueue:
-        """What has to outlive the process; downloads that did not change are the same objects as last time."""
+        """What has to be stored; downloads that did not change are the same objects as last time."""
         return StoredQueue(self._downloads.kept(), self._limits_set, self._is_processing)
 
     def check_invariants(self) -> None:
@@ -737,7 +737,7 @@ class QueueMachine:
 
 
 def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
-    """What was asked for that a live download of the same does not do."""
+    """What the request asks for and the live download of the same model does not do."""
     companions = sorted(set(wanted.companions) - set(live.companions))
     found = {
         f"without its {', '.join(companions)}": bool(companions),

@@ -1,6 +1,6 @@
-"""The one line that says what is going on with a download, in words.
+"""The one line that says what a download is doing.
 
-Said once, here: the panel, the terminal and a program that reads the snapshot see the same words.
+Worded only here, so that the panel, the terminal and a program that reads the snapshot show the same words.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Final
 from gglib_nb.domain.units import part
 
 _Phrase = Callable[[str, str], str]
-# More names than this are not read.
+# A list of more names is too long to read.
 _MOST_NAMES: Final = 3
 
 _PHRASES: Final[Mapping[str, _Phrase]] = {
@@ -29,12 +29,12 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
 
 
 def reused(reused_bytes: int, total_bytes: int | None, names: Sequence[str]) -> str:
-    """What was copied instead of fetched: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
+    """What was copied instead of downloaded: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
     return f"{part(reused_bytes, total_bytes)} taken from {sources(names)} on this disk"
 
 
 def sources(names: Sequence[str]) -> str:
-    """The files that were copied from, as one reads them out; many of them by their number."""
+    """The files that were copied from, by name, or by number if there are many."""
     if not names or len(names) > _MOST_NAMES:
         return f"{len(names)} files" if names else "files"
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
@@ -45,8 +45,8 @@ def notice_of(kind: str | None, seconds: float | None, text: str) -> tuple[str, 
 
     Args:
         kind: What the engine calls it; one of another version is shown by its words, or by its name.
-        seconds: How long it lasts already, or until it ends; None without.
-        text: Words that belong to it, such as `429`; empty without.
+        seconds: How long it has lasted, or until it ends; None unknown.
+        text: Words that belong to it, such as `429`, or empty.
     """
     if kind is None:
         return None

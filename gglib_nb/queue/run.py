@@ -1,4 +1,4 @@
-"""What a run of the queue comes to: from the first start to the moment nothing is left to do."""
+"""The summary of a run of the queue: from the first start until nothing is left to do."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -26,7 +26,7 @@ class Run:
         self._items.append(RunItem(download.id, download.status, at_s, download.total_bytes, message))
 
     def summary(self, at_s: float) -> QueueRunSummary | None:
-        """What it came to; None where nothing ended."""
+        """The summary; None if nothing ended."""
         if not self._items:
             return None
         attempts = [item.outcome for item in self._items]

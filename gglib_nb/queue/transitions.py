@@ -1,4 +1,4 @@
-"""The life of one download as a table: from which status, for which cause, to which."""
+"""The states of one download as a table: status and cause → next status."""
 
 from enum import StrEnum
 from typing import Final
@@ -42,7 +42,7 @@ TRANSITIONS: Final[TransitionTable[DownloadStatus, Cause]] = TransitionTable(
         (_S.DOWNLOADING, Cause.PAUSED): _S.PAUSED,
         (_S.DOWNLOADING, Cause.HELD): _S.QUEUED,
         (_S.DOWNLOADING, Cause.ENGINE_LOST): _S.DOWNLOADING,
-        # A file with a wrong digest is fetched once more, so finalizing can lead back to downloading.
+        # A file with a wrong digest is downloaded once more, so finalizing can lead back to downloading.
         (_S.FINALIZING, Cause.STARTED): _S.DOWNLOADING,
         (_S.FINALIZING, Cause.STORED): _S.REGISTERING,
         (_S.FINALIZING, Cause.FAILED): _S.FAILED,
@@ -50,7 +50,7 @@ TRANSITIONS: Final[TransitionTable[DownloadStatus, Cause]] = TransitionTable(
         (_S.FINALIZING, Cause.PAUSED): _S.PAUSED,
         (_S.FINALIZING, Cause.ENGINE_LOST): _S.DOWNLOADING,
         (_S.REGISTERING, Cause.REGISTERED): _S.COMPLETED,
-        # An update that cannot take the old one's place; anything else is complete without its row, too.
+        # An update that cannot replace the old version; any other download is complete without a row too.
         (_S.REGISTERING, Cause.FAILED): _S.FAILED,
         (_S.FAILED, Cause.RETRIED): _S.QUEUED,
         # Stopped, but not confirmed by the engine yet: the same download can be wanted again ...
