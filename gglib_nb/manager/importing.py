@@ -1,7 +1,7 @@
-"""Looks through a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
+"""Searches a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
 
-Reads names, headers and the small files that other programs keep beside; bounded in files and folders. Runs on a worker
-thread and makes no requests.
+Reads names, headers and the small files of other programs, in a limited number of files and folders. Runs on a
+worker thread and makes no requests.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from gglib_nb.system import read_at
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
 _SHA256_DIGITS: Final = 64
-# Parts of the Hugging Face cache that hold the same files under names of their own, or none.
+# Parts of the Hugging Face cache that have the same files under other names, or no files.
 _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
 
 OnImportProgress = Callable[[ImportProgress], None]
 
 
 class _Found(Value, frozen=True):
-    """One GGUF file, and where it comes from."""
+    """One GGUF file and its source."""
 
     path: Path
     origin: FileOrigin
@@ -51,20 +51,20 @@ class _Group(Value, frozen=True):
 
 
 class Importer:
-    """One look through a folder.
+    """One search of a folder.
 
     Attributes:
-        models: What is to be registered.
-        skipped: What is not, and why.
+        models: The models to register.
+        skipped: Files that are not registered, and why.
     """
 
     def __init__(self, known: list[Model], at_s: float, tell: OnImportProgress | None) -> None:
-        """Nothing is looked at yet.
+        """Reads nothing yet.
 
         Args:
             known: The registered models.
-            at_s: When the new ones are registered.
-            tell: Told of each file whose header is read.
+            at_s: The time at which the new ones are registered.
+            tell: Called for each file whose header is read.
         """
         self.models: list[Model] = []
         self.skipped: list[SkippedFile] = []
@@ -132,7 +132,7 @@ class Importer:
                 self._skip(group.files[companion.path].path, f"is a companion file ({companion.kind}), not a model")
 
     def _header(self, found: _Found) -> GgufHeader | None:
-        """None where it cannot be read; the refusal says so where a model would be made of it."""
+        """None if it cannot be read; the reason is given if a model would be made of it."""
         self._done_files += 1
         if self._tell is not None:
             self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
@@ -210,7 +210,7 @@ def _read_header(path: Path) -> GgufHeader:
 
 
 def _stored(found: _Found, kind: str, header: GgufHeader | None) -> StoredFile:
-    """What is registered of a file.
+    """The facts of a file that are registered.
 
     Raises:
         GgufError: Its header cannot be read.
@@ -232,7 +232,7 @@ def _stored(found: _Found, kind: str, header: GgufHeader | None) -> StoredFile:
 
 
 def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]:
-    """What the headers say the files are; a later shard, whose header does not tell, is what the first one is."""
+    """The kinds of the files by their headers; a later shard, whose header does not say, has the kind of the first."""
     kinds = {path: kind for path, header in headers.items() if (kind := kind_of_header(header)) is not None}
     names = [parse_path(path) for path in headers]
     of_set = {(name.folder, name.stem): kinds[name.path] for name in names if name.split and name.path in kinds}
@@ -251,7 +251,7 @@ def _groups(found: list[_Found]) -> Iterator[_Group]:
             else str(one.path.parent)
         )
         by_key.setdefault((one.origin.repo_id, one.origin.commit_sha, root), {})[inside] = one
-    # What the default branch means goes first, so that it gets the plain id.
+    # The commit of the default branch goes first, so that it gets the plain id.
     groups = [
         _Group(repo_id, commit, _is_main(root, commit), files) for (repo_id, commit, root), files in by_key.items()
     ]
@@ -259,7 +259,7 @@ def _groups(found: list[_Found]) -> Iterator[_Group]:
 
 
 def _is_main(root: str, commit_sha: str | None) -> bool:
-    """Whether a snapshot of the Hugging Face cache is what its default branch meant; True where there is nothing to ask."""
+    """Whether a snapshot of the Hugging Face cache is that of its default branch; True unknown."""
     if commit_sha is None:
         return True
     refs = Path(root).parents[1] / "refs" / "main"
@@ -270,7 +270,7 @@ def _is_main(root: str, commit_sha: str | None) -> bool:
 
 
 def stated_sha256(path: Path) -> str | None:
-    """What the Hugging Face cache, or a folder that `hf download` filled, says the file's SHA-256 is; None where nothing does."""
+    """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None unknown."""
     if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
         return name
     for folder in path.parents[:4]:

@@ -1,9 +1,9 @@
-"""The thread that keeps a queue in the user's database, and looks at the queues of other kernels there.
+"""The thread that stores a queue in the user's database, and reads the queues of other kernels there.
 
-The queue thread only says that something changed; this one asks it for the newest state when it gets to it, so a busy
-disk costs the queue nothing and many changes become one write. While something is kept it gives a sign of life; while
-the queue is watched, or other kernels have downloads, it reads those. Where the database cannot be used, that is said once
-and tried again from time to time: downloads need none of this.
+The queue thread only reports that something changed; this one asks it for the latest state when it is ready, so a busy
+disk does not delay the queue and many changes become one write. While something is stored it writes a heartbeat; while
+the queue is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once
+and tries again from time to time: downloads do not need it.
 """
 
 import logging
@@ -41,20 +41,20 @@ from gglib_nb.system import exists
 _log: Final = logging.getLogger("gglib_nb")
 
 _BEAT_S: Final = 1.0
-# With nothing running, or where every write is one over the network, a sign of life may come more rarely.
+# If nothing runs, or if every write goes over the network, heartbeats may be less frequent.
 _SLOW_BEAT_S: Final = 5.0
 _LOOK_S: Final = 1.0
-# Four slow beats: what cannot be seen from here, a kernel of another machine or container, is gone after this.
+# Four slow heartbeats: a kernel of another machine or container counts as stopped after this.
 SILENT_S: Final = 20.0
 _RETRY_S: Final = 10.0
-# A models folder on a network share that hangs must not keep the queue from the database.
+# A hanging models folder on a network share must not delay the database.
 _DISK_S: Final = 3.0
 
 _Result = TypeVar("_Result")
 
 
 class QueueKeeper:
-    """Keeps one queue. Every method may be called from any thread, and none waits but `close`."""
+    """Stores one queue. Every method may be called from any thread, and only `close` waits."""
 
     def __init__(self, database: Database, config: DownloadManagerConfig, title: str, queue: QueueThread) -> None:
         """Starts nothing and opens nothing yet."""
@@ -68,7 +68,7 @@ class QueueKeeper:
         self._woken: Final = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_changed = False
-        self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written down yet
+        self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written yet
         self._is_closing = False
         self._is_over = False
         self._hands_on = False
@@ -84,13 +84,13 @@ class QueueKeeper:
     # From any thread ---------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Something changed that has to be kept."""
+        """Something changed that has to be stored."""
         with self._woken:
             self._is_changed = True
             self._wake()
 
     def hear(self, event: announced.QueueEvent) -> None:
-        """Something happened in the queue; what ended is remembered."""
+        """Something happened in the queue; ended downloads are recorded."""
         if not isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
             return
         if (past := remembered(event.download)) is not None:
@@ -104,21 +104,21 @@ class QueueKeeper:
             self._wake()
 
     def adopt(self, prepare: Callable[[], None]) -> "Future[Adoption]":
-        """Takes up what kernels left that are gone, and hands this queue on when it closes.
+        """Adopts the queues of stopped kernels, and offers this queue for adoption when it closes.
 
         Args:
-            prepare: Called before anything that was taken up starts.
+            prepare: Called before an adopted download starts.
         """
         with self._woken:
             self._hands_on, self._prepare = True, prepare
         return self._ask(self._adopting)
 
     def look(self) -> "Future[None]":
-        """Writes down what ended, and looks at the queues of other kernels; done when the snapshot has them."""
+        """Records ended downloads, and reads the queues of other kernels; done when the snapshot has them."""
         return self._ask(self._looking)
 
     def close(self, timeout_s: float) -> None:
-        """Keeps the last state, or forgets the queue where it is not to be handed on; waits a moment for that."""
+        """Stores the last state, or deletes the queue if it is not to be adopted; waits a moment for that."""
         with self._woken:
             thread, self._is_closing = self._thread, True
             self._woken.notify()
@@ -164,7 +164,7 @@ class QueueKeeper:
             while self._sleep():
                 self._try(self._take_turn)
                 self._answer()
-            self._try(self._finish)  # also after trouble, which may have passed
+            self._try(self._finish)  # also after an error, which may be over
         finally:
             self._refuse_all()
 
@@ -188,7 +188,7 @@ class QueueKeeper:
         return Queues(self._database, kernel, config.models_directory)
 
     def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
-        """What a look at the models folder gives, or something else where it does not answer in time."""
+        """The result of a call on the models folder, or a default if it does not answer in time."""
         looking = self._disk.submit(look)
         try:
             return looking.result(_DISK_S)
@@ -197,7 +197,7 @@ class QueueKeeper:
             return otherwise
 
     def _sleep(self) -> bool:
-        """Until there is something to do; False at the end."""
+        """Waits until there is something to do; False at the end."""
         with self._woken:
             while not self._is_closing and not self._is_called():
                 timeout_s = self._rest_s()
@@ -211,7 +211,7 @@ class QueueKeeper:
         return bool(has_change or self._adopting or self._looking)
 
     def _rest_s(self) -> float | None:
-        """How long nothing is due; None: until something calls."""
+        """How long to wait; None: until a method is called."""
         due = [self._retry_at_s] if self._is_changed or self._ended else []
         if self._is_kept and self._beat_at_s < math.inf:
             due.append(max(self._beat_at_s, self._retry_at_s))
@@ -237,7 +237,7 @@ class QueueKeeper:
             self._look()
 
     def _answer(self) -> None:
-        """Answers what was asked, also where the database could not be used."""
+        """Answers the requests, also if the database could not be used."""
         with self._woken:
             adopting, self._adopting[:] = list(self._adopting), []
             looking, self._looking[:] = list(self._looking), []
@@ -253,7 +253,7 @@ class QueueKeeper:
             if left is not None:
                 self._take_up(left)
             elif is_asked and self._beats:
-                # Of another machine: whether it is alive shows in time.
+                # Of another machine: its heartbeats will show whether it runs.
                 self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
             self._offer_partials()
@@ -272,7 +272,7 @@ class QueueKeeper:
             self._say("adopted", _adoption_text(self._adopted))
 
     def _is_folder_lost(self) -> bool:
-        """Whether the models folder is not mounted: what was left waits for a kernel that finds it."""
+        """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
         folder, models = self._config.models_directory, Catalog(self._database).models()
 
         def look() -> str:
@@ -310,7 +310,7 @@ class QueueKeeper:
             raise
 
     def _remember(self) -> None:
-        """Writes down what ended. A database that cannot be written is the queue's to complain of; it is tried again."""
+        """Records ended downloads. If the database cannot be written, the queue reports it; this tries again."""
         with self._woken:
             ended = list(self._ended)
         if not ended:
@@ -329,13 +329,13 @@ class QueueKeeper:
     def _beat(self) -> None:
         self._put_off_beat()
         if not self._queues.beat(self._queue.snapshot.items):
-            # Another machine held this kernel for dead, or the database is a new one: two wishes then, one transfer.
+            # Another machine took this kernel for stopped, or the database is new: two queues then, one transfer.
             self._store()
 
     def _put_off_beat(self) -> None:
         snapshot = self._queue.snapshot
         is_busy = snapshot.active_count > 0 and self._database.network is None
-        # Of failures alone nothing changes: they may be adopted when this kernel has not been heard of.
+        # Failures alone need no heartbeat: another kernel may adopt them.
         self._beat_at_s = time.monotonic() + (_BEAT_S if is_busy else _SLOW_BEAT_S) if snapshot.items else math.inf
 
     def _look(self) -> None:
@@ -358,7 +358,7 @@ class QueueKeeper:
             self._queue.post(on.PeersSeen(owners)).result()
 
     def _finish(self) -> None:
-        """The last word."""
+        """The last write."""
         self._remember()
         if not self._hands_on:
             if self._is_kept:
@@ -369,16 +369,16 @@ class QueueKeeper:
         if self._is_kept:
             self._queues.release()
 
-    # Who lives ---------------------------------------------------------------------------------------------------
+    # Running kernels ---------------------------------------------------------------------------------------------
 
     def _is_gone(self, record: KernelRecord) -> bool:
         owner = Owner(record.place, record.pid, record.start)
         if owner.place == self._owner.place:
             return owner.is_gone(0.0)
-        # One boot at a time has a local filesystem.
+        # A local filesystem has one boot at a time.
         if self._database.network is None and owner.is_of_other_boot(self._owner):
             return True
-        # No clock but this process's own: what cannot be seen from here is gone when its beat does not change.
+        # Only this process's clock: a kernel that cannot be checked from here has stopped if its beat does not change.
         beat, since_s = self._beats.get(record.owner, (None, 0.0))
         if beat == record.beat:
             return time.monotonic() - since_s > SILENT_S
@@ -392,7 +392,7 @@ class QueueKeeper:
         host = Owner(record.place, record.pid, record.start).host
         return who if host == self._owner.host else f"{who} on {host}"
 
-    # Trouble -----------------------------------------------------------------------------------------------------
+    # Errors ------------------------------------------------------------------------------------------------------
 
     def _try(self, work: Callable[[], None]) -> None:
         try:
@@ -411,7 +411,7 @@ class QueueKeeper:
                 )
         except GglibError:
             pass  # the queue was closed meanwhile
-        except Exception:  # noqa: BLE001 - a bug here must not keep the next kernel from what this one has
+        except Exception:  # noqa: BLE001 - a bug here must not keep the next kernel from adopting
             self._retry_at_s = time.monotonic() + _RETRY_S
             _log.exception("The queue could not be saved")
         else:
@@ -440,7 +440,7 @@ def _adoption_text(adopted: Adoption) -> str:
 
 
 def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
-    """How much of each file is there; where what stands at a target may be what is to be replaced, nobody knows yet."""
+    """How much of each file is on the disk; unknown if the file at a target may be the one to replace."""
     if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
         return (0,) * len(plan.files)
     return present_by_file(plan.files, plan.commit_sha)

@@ -1,11 +1,11 @@
 """The one thread that owns the queue machine: events in, effects out in their order, snapshots published.
 
-Everything else posts: an operation, the engine's reader, the thread that keeps the queue. So effects happen in the order of
+All others post: operations, the engine's reader, the thread that stores the queue. So effects happen in the order of
 events, an interrupt in a cell cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing
 here waits for the Hub, for SQLite or for a pipe; those have threads of their own.
 
-Every future that is given out here is answered: by the event's reply, by what it waits for, or, when the thread ends for
-whatever reason, by `_end`.
+Every future returned from here is answered: by the event's reply, by what it waits for, or, when the thread ends for
+any reason, by `_end`.
 """
 
 import logging
@@ -39,12 +39,12 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 
 _PUBLISH_EVERY_S: Final = 0.1
-"""At most ten snapshots a second: a person sees no more, and jupyter_server drops messages above a rate."""
+"""At most ten snapshots a second: users see no more, and jupyter_server drops messages above a rate."""
 
-# The wall clock may be set forward or back, and a machine that was asleep has lost count.
+# The wall clock may be changed, and a monotonic clock may not count while the machine sleeps.
 _CLOCK_EVERY_S: Final = 30.0
 
-# Notices of something that happened once: a user who changes the queue has seen them.
+# Notices of a single event: they disappear when the user changes the queue.
 _READ_BY_THEN: Final = ("adopted", "partials")
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -56,13 +56,13 @@ EventListener = Callable[[announced.QueueEvent], None]
 
 
 def local_time() -> time_of_day:
-    """What the clock on the wall shows."""
+    """The local time of day."""
     return datetime.now().astimezone().time()
 
 
 @dataclass(slots=True)
 class _Posted:
-    """Something for the thread to do, and whose it is; an event of the engine has no future, the end no work."""
+    """Work for the thread, and its future; an event of the engine has no future, the end no work."""
 
     work: on.Event | Callable[[], Any] | None
     future: "Future[Any] | None"
@@ -70,7 +70,7 @@ class _Posted:
 
 @dataclass(slots=True, eq=False)
 class _Condition:
-    """A future that is answered when something holds, or at a deadline."""
+    """A future that is answered when a condition holds, or at a deadline."""
 
     holds: Callable[[], bool]
     deadline_s: float | None
@@ -81,10 +81,10 @@ class QueueThread:
     """Runs a machine. Every method may be called from any thread.
 
     Args:
-        machine: Touched by nothing else from now on.
+        machine: Used only by this thread from now on.
         run: Carries out an effect; must not wait.
-        beside: Fields of the snapshot that are not the machine's.
-        clock: The clock on the wall, for the hours in which downloads run.
+        beside: Fields of the snapshot that the machine does not have.
+        clock: The local time, for the hours in which downloads run.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class QueueThread:
         self._run_effect: Final = run
         self._clock: Final = clock
         self._inbox: Final[queue.SimpleQueue[_Posted]] = queue.SimpleQueue()
-        # An RLock, since the garbage collector may call back in the middle of a post.
+        # An RLock, because the garbage collector may call back during a post.
         self._lock = threading.RLock()
         self._refusal = ""
         self._beside: Final[dict[str, Any]] = dict(beside)
@@ -117,17 +117,17 @@ class QueueThread:
     # From any thread ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begins to take what was posted."""
+        """Starts to handle what was posted."""
         self._thread.start()
 
     @property
     def snapshot(self) -> QueueSnapshot:
-        """The queue, not older than the last answer that anything got."""
+        """The queue, at least as new as the last answer that was given."""
         return self._snapshot
 
     @property
     def is_closed(self) -> bool:
-        """Whether everything is refused, for good."""
+        """Whether everything is refused from now on."""
         return bool(self._refusal)
 
     @property
@@ -141,18 +141,18 @@ class QueueThread:
         return bool(self._listeners)
 
     def post(self, event: on.Event) -> "Future[Any]":
-        """Has the machine take an event; the future gets its reply, or its refusal.
+        """Gives the machine an event; the future gets its reply, or its refusal.
 
-        An event whose future is cancelled before the machine takes it is dropped.
+        An event whose future is cancelled before the machine handles it is dropped.
         """
         return self._put(event)
 
     def tell(self, event: on.Event) -> None:
-        """Has the machine take an event of which nothing waits for the reply, such as a report of the engine."""
+        """Gives the machine an event without a reply, such as a report of the engine."""
         self._put(event, has_future=False)
 
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
-        """Asks the machine something between two events; the question must not change it."""
+        """Reads something from the machine between two events; the call must not change it."""
         return self._put(lambda: question(self._machine))
 
     def look(self) -> "Future[QueueSnapshot]":
@@ -160,7 +160,7 @@ class QueueThread:
         return self._put(self._seen)
 
     def note(self, **fields: Any) -> "Future[None]":  # noqa: ANN401 - of the snapshot
-        """Changes fields of the snapshot that are not the machine's: settings, and the downloads of other kernels."""
+        """Changes fields of the snapshot that the machine does not have: settings, and downloads of other kernels."""
 
         def act() -> None:
             self._beside.update(fields)
@@ -169,7 +169,7 @@ class QueueThread:
         return self._put(act)
 
     def give_notice(self, notice: QueueNotice) -> None:
-        """Shows a notice about the queue as a whole, in the place of an earlier one of its kind."""
+        """Shows a notice about the whole queue; it replaces an earlier one of its kind."""
 
         def act() -> None:
             self._notices[notice.kind] = notice
@@ -178,7 +178,7 @@ class QueueThread:
         self._put_quietly(act)
 
     def withdraw_notice(self, kind: str) -> None:
-        """Takes a notice back."""
+        """Removes a notice."""
 
         def act() -> None:
             self._notices.pop(kind, None)
@@ -187,11 +187,11 @@ class QueueThread:
         self._put_quietly(act)
 
     def ask_stored(self) -> "Future[StoredQueue]":
-        """What of the queue has to outlive the process."""
+        """The part of the queue that has to be stored."""
         return self._put(self._machine.stored)
 
     def cancel_all(self, timeout_s: float) -> "Future[None]":
-        """Cancels everything; ends when all of it has stopped, or after `timeout_s`."""
+        """Cancels everything; done when all of it has stopped, or after `timeout_s`."""
 
         def act(done: "Future[None]") -> None:
             attempts = self._take(on.AllCancelRequested())
@@ -201,7 +201,7 @@ class QueueThread:
         return self._put_waiting(act)
 
     def wait(self, id: DownloadId) -> "Future[QueuedDownload]":  # noqa: A002 - the port's word
-        """Ends when the download does: completed, or with its error."""
+        """Done when the download has ended: completed, or with its error."""
 
         def act(ended: "Future[QueuedDownload]") -> None:
             if (download := self._machine.find(id)) is not None:
@@ -214,7 +214,7 @@ class QueueThread:
         return self._put_waiting(act)
 
     def join(self) -> "Future[None]":
-        """Ends when nothing is queued, active or being listed; paused downloads do not count."""
+        """Done when nothing is queued, active or being listed; paused downloads do not count."""
 
         def act(drained: "Future[None]") -> None:
             self._conditions[drained] = _Condition(lambda: self._machine.is_drained, None, drained)
@@ -282,7 +282,7 @@ class QueueThread:
         return future
 
     def _put_waiting(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
-        """Gives out a future that is answered later than the work that asks for it is done."""
+        """Returns a future that is answered after the work that asks for it is done."""
         waiting: Future[Any] = Future()
 
         def work() -> None:
@@ -365,7 +365,7 @@ class QueueThread:
             for kind in _READ_BY_THEN:
                 self._notices.pop(kind, None)
         if not isinstance(event, on.TransferProgressed):
-            self._snapshot = self._seen()  # what is told below finds it there
+            self._snapshot = self._seen()  # the callbacks below find it there
         for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
@@ -389,7 +389,7 @@ class QueueThread:
             _call(listener, event)
 
     def _forget(self, future: "Future[Any]") -> None:
-        """Lets go of a wait that was cancelled."""
+        """Drops a wait that was cancelled."""
         self._conditions.pop(future, None)
         for id_ in [id_ for id_, waiting in self._waiters.items() if future in waiting]:
             del self._waiters[id_][future]
@@ -438,7 +438,7 @@ class QueueThread:
             _call(event_listener, announced.SnapshotChanged(self._snapshot))
 
     def _end(self) -> None:
-        """Answers every future that was given out; nothing is taken from now on."""
+        """Answers every open future; nothing is handled from now on."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
         for id_, futures in self._waiters.items():
@@ -456,7 +456,7 @@ class QueueThread:
 def _call(listener: Callable[[_Value], None], value: _Value) -> None:
     try:
         listener(value)
-    except BaseException:  # noqa: BLE001 - whatever is wrong with a listener, it must not end the queue
+    except BaseException:  # noqa: BLE001 - a faulty listener must not end the queue
         _log.exception("A listener of the download queue failed")
 
 

@@ -1,7 +1,7 @@
 """From a request to a plan: which commit, which variant, which files, and where each one goes.
 
-Asks the Hub and the catalog through the two protocols below, so it runs on a worker thread and never on the
-kernel's loop. It changes nothing.
+Calls the Hub and the catalog through the two protocols below, so it runs on a worker thread and never on the
+kernel's event loop. It changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,17 +26,17 @@ _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each cost
 
 
 class Hub(Protocol):
-    """What is asked of a hub."""
+    """The part of the hub client that is used here."""
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
-        """Every file at the commit that the revision means."""
+        """Every file at the commit of the revision."""
 
     def check_access(self, repo: RepoListing | str) -> None:
-        """Refuses a gated repository whose files the token does not open."""
+        """Refuses a gated repository whose files the token may not read."""
 
 
 class KnownFile(Protocol):
-    """What the catalog remembers of a file that it verified."""
+    """What the catalog recorded about a file that it verified."""
 
     @property
     def size_bytes(self) -> int:
@@ -48,14 +48,14 @@ class KnownFile(Protocol):
 
     @property
     def sha256(self) -> str | None:
-        """Its digest; None where it was not computed."""
+        """Its digest; None if it was not computed."""
 
 
 class KnownFiles(Protocol):
-    """What is asked of the catalog."""
+    """The part of the catalog that is used here."""
 
     def known_files(self, paths: Iterable[str]) -> Mapping[str, KnownFile]:
-        """What is remembered of files, by path."""
+        """What is recorded about files, by path."""
 
     def models(self) -> Sequence[Model]:
         """The registered models, the newest first."""
@@ -82,8 +82,8 @@ class Resolver:
         """The plan for a request.
 
         Raises:
-            RequestError: It names no variant, several, or one that cannot be fetched.
-            HubError: The Hub's answer is no, or there is none.
+            RequestError: It names no variant, several, or one that cannot be downloaded.
+            HubError: The Hub refused, or did not answer.
         """
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
@@ -96,7 +96,7 @@ class Resolver:
     def plan(
         self, request: DownloadRequest, listing: RepoListing, variants: Variants, choice: Choice
     ) -> PlannedDownload:
-        """The plan for a variant that was chosen already."""
+        """The plan for a variant that is already chosen."""
         variant = choice.variant
         shards = shard_files(self._models_directory, listing, variant)
         files = (*shards, *self._companions(request, listing, variants, variant))
@@ -118,7 +118,7 @@ class Resolver:
         try:
             return registered_donors([*self._catalog.models(), *self._stored_models()], variant.files[0])
         except CatalogError:
-            return ()  # everything is fetched then; whoever keeps the queue says what is wrong
+            return ()  # everything is downloaded then; the keeper reports the problem
 
     def _companions(
         self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
@@ -139,7 +139,7 @@ class Resolver:
         try:
             known = self._catalog.known_files({file.target for file in files})
         except CatalogError:
-            return files  # what is there is hashed instead; whoever keeps the queue says what is wrong
+            return files  # files on the disk are hashed instead; the keeper reports the problem
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
 
 
@@ -148,7 +148,7 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
 
     Raises:
         RequestError: A name that cannot be stored.
-        HubUnavailableError: The Hub does not say how long a part is, so nobody knows where the next one goes.
+        HubUnavailableError: The Hub does not give the size of a part, so the place of the next one is unknown.
     """
     if len(variant.files) > _MOST_FILES:
         raise RequestError(
@@ -181,7 +181,7 @@ def planned_file(
 
 
 def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
-    """Refuses files that macOS and Windows could not keep apart."""
+    """Refuses files whose names are equal on macOS and Windows."""
     targets: dict[str, str] = {}
     for file in files:
         first = targets.setdefault(file.target.casefold(), file.target)
@@ -193,7 +193,7 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
 
 
 def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
-    """The file with the time at which the catalog verified its target, where that was this very content."""
+    """The file with the time at which the catalog verified its target, if that had the same content."""
     parts = [other for other in files if other.target == file.target]
     size = sum(part.size_bytes or 0 for part in parts)
     is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)

@@ -1,15 +1,15 @@
-"""New versions of registered models: what has changed on the Hub, a plan that downloads it, and how it takes its place.
+"""New versions of registered models: what has changed on the Hub, the plan to download it, and replacing the old one.
 
-**Checking** compares file by file with as few bytes as will do: a file of another SHA-256 by its header and by samples of its
-tensors, which distinguishes a repaired chat template from another quantization. It changes nothing.
+**Checking** compares file by file with few bytes: a file with another SHA-256 by its header and by samples of its tensors,
+which distinguishes a corrected chat template from another quantization. It changes nothing.
 
-**Updating** downloads the new version into a folder of its own beside the old one:
+**Updating** downloads the new version into its own folder next to the old one:
 `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
 
 1. With `keeps_old` the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
-2. The catalog leads to the new version where it is. From here on the model is whole, whatever is interrupted.
+2. The catalog points to the new version there. From here on the model is complete, even if a later step is interrupted.
 3. The new files get the names of the old ones, one by one, by a link and a rename. No open file is written to.
-4. The catalog leads to these names; the others, and what the new version no longer has, are deleted.
+4. The catalog points to these names; the others, and files that the new version no longer has, are deleted.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ _COMMIT_DIGITS: Final = 8
 
 
 def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
-    """What has become of one model; a hub that says no, or nothing, is the `problem` of the answer."""
+    """The changes of one model; if the hub refuses or does not answer, that is the `problem` of the result."""
     if model.origin == "local":
         return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
     try:
@@ -81,7 +81,7 @@ def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[File
     try:
         commits = hub.file_commits(listing.repo_id, listing.commit_sha, wanted) if wanted else {}
     except HubError:
-        commits = {}  # what has changed is known all the same
+        commits = {}  # the changes are known all the same
     return tuple(_dated(file, commits.get(file.path_in_repo)) for file in changes)
 
 
@@ -95,7 +95,7 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
     if listing.commit_sha == model.commit_sha:
         return FileChange(file.path_in_repo, "same")
     parts = _parts(listing, file.path_in_repo)
-    if not parts:  # under another name now, where the digest is listed
+    if not parts:  # it may have another name now; compare digests
         return FileChange(file.path_in_repo, "gone" if listing.with_content(file.sha256) is None else "same")
     if parse_path(file.path_in_repo).place != file.path_in_repo:
         before = (
@@ -113,7 +113,7 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
 
 
 def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
-    """The files of the listing that become one here: one, or the pieces of a byte split."""
+    """The files of the listing that are one file here: one, or the pieces of a byte split."""
     place = parse_path(path_in_repo).place
     if place == path_in_repo:
         return tuple(file for file in listing.files if file.path == path_in_repo)
@@ -133,7 +133,7 @@ def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: Sto
                 read_at(fd, length, at) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
             )
     except (GgufError, HubError, OSError):
-        return FileChange(file.path_in_repo, "content")  # that it is another file is known all the same
+        return FileChange(file.path_in_repo, "content")  # it is known to be another file all the same
     before, after = (inspection_of(name, 0, [table]) for name, table in (("here", mine), ("on the Hub", theirs)))
     found = compare(before, after)
     return FileChange(
@@ -160,7 +160,7 @@ def _sampled(mine: TensorTable, theirs: TensorTable) -> list[tuple[int, int, int
 
 
 def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
-    # The last tensor's span may contain what follows the data.
+    # The last tensor's span may contain bytes after the data.
     span = min(mine.span_bytes, theirs.span_bytes)
     length = min(_SAMPLE_BYTES, span)
     at = (span - length) // 2
@@ -171,13 +171,13 @@ def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
 
 
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
-    """Fetches the new version of a model beside the old one, into whose place it comes once all of it is verified.
+    """Downloads the new version of a model next to the old one, which it replaces once all of it is verified.
 
     Args:
         model: As the catalog has it.
-        plan: What a fresh download of the same variant would fetch.
+        plan: The plan of a fresh download of the same variant.
         models_directory: The models folder.
-        keeps_old: The old version stays, under an id with its commit.
+        keeps_old: The old version is kept, under an id with its commit.
     """
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
     here, there = (models_directory.joinpath(*name.split("/")) for name in (model.id.repo_id, plan.id.repo_id))
@@ -202,7 +202,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
 
 
 def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses a download into the place of another version of a registered file, which would fail at that file.
+    """Refuses a download to the path of another version of a registered file, where it would fail.
 
     Raises:
         RequestError: The text says how to get the new version.
@@ -238,23 +238,23 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
 
 
 def is_listed(model: Model, listing: RepoListing) -> bool:
-    """Whether every file of a model is in the repository, by its digest and under whatever name."""
+    """Whether every file of a model is in the repository, by its digest and under any name."""
     return all(listing.with_content(file.sha256) is not None for file in model.files)
 
 
 def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
-    """Whether what would be fetched now is what is here: the same files, by their digests."""
+    """Whether a download now would give the files that are here, by their digests."""
     here = sorted((file.kind, file.sha256 or "") for file in model.files)
     there = sorted((file.kind, file.sha256 or "") for file in fresh.files)
     is_known = all(file.sha256 for file in fresh.files)
     return model.commit_sha == fresh.commit_sha or (is_known and here == there)
 
 
-# --- taking the old version's place ---
+# --- replacing the old version ---
 
 
 def version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
-    """The path of a version of a file, beside the one that has the usual name."""
+    """The path of a version of a file, next to the one that has the usual name."""
     folder = models_directory.joinpath(*repo_id.split("/"))
     return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
 
@@ -277,12 +277,12 @@ def is_settled(models_directory: Path, model: Model) -> bool:
 
 
 def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
-    """Registers what was downloaded, or has an update take the old version's place; what became of that.
+    """Registers a download, or replaces the old version by an update; returns the result.
 
     Args:
         catalog: The models database.
         config: Of the manager.
-        effect: What was downloaded.
+        effect: The download.
     """
     plan = effect.plan
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
@@ -293,10 +293,10 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         try:
             catalog.register(model)
         except CatalogDamagedError:
-            catalog.register(model)  # in the new file that takes the damaged one's place
+            catalog.register(model)  # the new file replaces the damaged one
     except GglibError as error:
         return RegistrationFailed(effect.attempt, error)
-    except Exception as error:  # noqa: BLE001 - a download must not stay `registering` for ever
+    except Exception as error:  # noqa: BLE001 - a download must not stay `registering` forever
         failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
         failure.__cause__ = error
         return RegistrationFailed(effect.attempt, failure)
@@ -312,23 +312,23 @@ def _remark(catalog: Catalog, model: Model) -> str:
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:
-    """Replaces the version of `new.id` that the catalog has; returns the files under the names they have then.
+    """Replaces the version of `new.id` in the catalog; returns the files with their new names.
 
     Args:
         catalog: The models database.
-        new: The new version, where it was fetched to.
+        new: The new version, where it was downloaded to.
         models_directory: The models folder.
         keeps_old: Keep the old version, under an id with its commit.
 
     Raises:
-        StorageError: A file cannot be renamed; the catalog leads to the new version where it is.
+        StorageError: A file cannot be renamed; the catalog points to the new version where it is.
         CatalogError: The models database cannot be written.
     """
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
     others = {file.target: file for model in models.values() for file in model.files}
     try:
-        # Before anything is recorded of the new version: what is interrupted here finds the old one when it is tried again.
+        # Before the new version is recorded: if this is interrupted, the next try finds the old one.
         kept = _kept(catalog, old, models_directory) if keeps_old and old and old.commit_sha != new.commit_sha else None
         catalog.register(new)
         final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
@@ -344,7 +344,7 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
 
 
 def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
-    """The old version under an id and names of its own; None where its commit is unknown, or it is elsewhere."""
+    """The old version under its own id and names; None if its commit is unknown, or its files are elsewhere."""
     repo_id, commit_sha = old.id.repo_id, old.commit_sha
     folder = models_directory.joinpath(*repo_id.split("/"))
     if commit_sha is None or not all(Path(file.target).is_relative_to(folder) for file in old.files):
@@ -364,7 +364,7 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
 
 
 def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mapping[str, StoredFile]) -> StoredFile:
-    """The file under its usual name; as it is where another model needs what has that name now."""
+    """The file under its usual name, or unchanged if another model needs the file of that name."""
     target = Path(file.target)
     usual = usual_path(models_directory, repo_id, target)
     other = others.get(str(usual))
@@ -376,7 +376,7 @@ def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mappi
 
 
 def _link(source: Path, place: Path) -> None:
-    """Gives a file another name, in the place of what may have it; where the filesystem has no links, instead of its own."""
+    """Gives a file another name, replacing a file of that name; without links on the filesystem, it is renamed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if not exists(source):
         return

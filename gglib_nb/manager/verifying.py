@@ -1,6 +1,6 @@
-"""Verifying and repairing registered models: what to hash, what follows from the result, and what to download again.
+"""Verifying and repairing registered models: what to hash, what to record, and what to download again.
 
-The engine hashes. A listing and a model in, a plan out: which commit, and what is asked of the Hub, is the caller's business.
+The engine hashes. A listing and a model in, a plan out; the caller chooses the commit and calls the Hub.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,8 +28,8 @@ def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str])
     """Every file of the models, each once.
 
     Args:
-        models: Whose files.
-        block_digests: What is known of the blocks of a content, by its SHA-256; empty where nothing is.
+        models: The models to check.
+        block_digests: The known digests of the blocks of a content, by its SHA-256; empty unknown.
     """
     files = {file.target: file for model in models for file in model.files}
     return [
@@ -41,9 +41,9 @@ def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str])
 
 
 def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
-    """What is to be written down of the files: right from now on, or wrong and where.
+    """What to record about the files: correct, or wrong and where.
 
-    What is missing, unreadable or was changed while it was read says nothing of the bytes, and is left as it was.
+    A file that is missing, unreadable or was changed while it was read keeps its record.
     """
     results = {result.path: result for result in checked}
     files = {file.target: file for model in models for file in model.files}
@@ -52,7 +52,7 @@ def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_
 
 
 def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> list[Verification]:
-    """What came out, by model."""
+    """The results, by model."""
     results = {result.path: result for result in checked}
     return [Verification(str(model.id), tuple(results[file.target] for file in model.files)) for model in models]
 
@@ -60,7 +60,7 @@ def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> li
 def teller(
     check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
 ) -> Callable[[], None]:
-    """What passes on how far a check is, whenever it is called and something is new."""
+    """Passes on the progress of a check, when it is called and something is new."""
     owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
     total_bytes = sum(file.size_bytes for file in files)
     last: tuple[int, int] | None = None
@@ -85,7 +85,7 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
         sha256=result.sha256,
         mtime_ns=result.mtime_ns,
         is_verified=file.is_verified or stated_sha256(Path(file.target)) == result.sha256,
-        # Where the Hub does not state what it should be, it is known from now on whether it changes.
+        # If the Hub gives no SHA-256, this one detects later changes.
         verified_at_s=at_s if result.verdict == "right" else None,
         wrong_ranges=None,
         block_digests=result.block_digests,
@@ -96,15 +96,15 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
 
 
 def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
-    """Fetches what is wrong or missing of a model and leaves the rest.
+    """Downloads the wrong and missing parts of a model and keeps the rest.
 
     Args:
         model: As the catalog has it; its files say which bytes are wrong.
-        listing: Of the commit that it comes from.
+        listing: Of the commit that it came from.
         models_directory: The models folder.
 
     Raises:
-        RemoteChangedError: The Hub has not these files any more, or has others under their names.
+        RemoteChangedError: The Hub no longer has these files, or has others with their names.
     """
     files = tuple(_repaired(model, remote) for remote in remote_files(model, listing, models_directory))
     kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
@@ -120,10 +120,10 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
 
 
 def remote_files(model: Model, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
-    """The files of the Hub that a model's files come from, at the targets of the model.
+    """The Hub's files that a model's files came from, at the targets of the model.
 
     Raises:
-        RemoteChangedError: One is not there any more.
+        RemoteChangedError: The Hub no longer has one of them.
     """
     planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
     by_place: dict[str, list[PlannedFile]] = {}
@@ -164,17 +164,17 @@ def _repaired(model: Model, remote: PlannedFile) -> PlannedFile:
 
 
 def has_known_faults(model: Model, looks: Looks) -> bool:
-    """Whether files of a model are known to be wrong or missing, and none was changed since."""
+    """Whether files of a model are known to be wrong or missing, and none has changed since."""
     return bool(faulty_paths(model, looks)) and state_of(model, looks) in ("wrong", "missing")
 
 
 def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
-    """The files that are known to be wrong, or are not there."""
+    """The files that are known to be wrong, or are missing."""
     return tuple(file.target for file in model.files if file.wrong_ranges is not None or looks.get(file.target) is None)
 
 
 def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
-    """How much a repair fetches; None where a size is unknown."""
+    """Bytes that a repair downloads; None unknown."""
     sizes = [_missing(file, is_there=looks.get(file.target) is not None) for file in plan.files]
     return None if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -186,10 +186,10 @@ def _missing(file: PlannedFile, *, is_there: bool) -> int | None:
 
 
 def refuse_unrepairable(model: Model) -> None:
-    """Refuses models of which it is not known what they should be.
+    """Refuses models whose correct content is unknown.
 
     Raises:
-        RequestError: Its repository is unknown, or the Hugging Face cache keeps its files.
+        RequestError: Its repository is unknown, or its files belong to the Hugging Face cache.
     """
     if model.origin == "local":
         raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
