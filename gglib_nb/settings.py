@@ -136,7 +136,7 @@ def _hours(name: str, value: object) -> DailyHours | None:
         return DailyHours.parse(value)
     if value is None or isinstance(value, DailyHours):
         return value
-    raise InvalidConfigError(f"{name} is {value!r}; write them such as '22:00-7:00'.")
+    raise InvalidConfigError(f"{name} is {value!r}; write the hours as in '22:00-7:00'.")
 
 
 def _flag(name: str, value: object) -> bool:

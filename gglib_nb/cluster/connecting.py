@@ -83,5 +83,5 @@ def _cluster_named(name: str) -> Cluster:
     found = [cluster for cluster in running if cluster.name == name]
     if not found:
         names = ", ".join(sorted(str(cluster.name) for cluster in running)) or "none"
-        raise ClusterError(f"No Dask cluster named {name!r} runs in this process (there are: {names}).")
+        raise ClusterError(f"No Dask cluster named {name!r} runs in this process (running: {names}).")
     return found[0]

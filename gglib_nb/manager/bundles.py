@@ -107,9 +107,7 @@ class Bundler:
         """
         self._done_bytes += count
         if self._is_stopped():
-            raise DownloadInterruptedError(
-                f"Stopped at {path.name}; what was copied is kept. Run it again to continue."
-            )
+            raise DownloadInterruptedError(f"Stopped at {path.name}; copied files are kept. Run it again to continue.")
         if self._on_progress is not None:
             self._on_progress(BundleProgress(str(path), min(self._done_bytes, self._total_bytes), self._total_bytes))
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
-_VOID: Final = "Interrupted. The request was withdrawn."
+_VOID: Final = "Interrupted. The request was cancelled."
 _FIRST_REPORT_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.02
 _MOST_ROWS: Final = 20

@@ -24,7 +24,7 @@ from gglib_nb.notebook.verb import Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _STOPPED: Final = "Stopped checking. Earlier results are kept."
-_VOID: Final = "Interrupted. The request was withdrawn."
+_VOID: Final = "Interrupted. The request was cancelled."
 
 
 class Lines(str):

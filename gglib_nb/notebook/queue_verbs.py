@@ -96,7 +96,7 @@ def cancel(
     manager = session.manager
     if reference is None or everything:
         if discard:
-            raise GrammarError("--discard deletes the data of one download; name it")
+            raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         settle(manager.submit(manager.sync.cancel_all))
         return Answer(f"Cancelled {_downloads(number)}. {_RESUMABLE}")
@@ -329,9 +329,9 @@ def _check_partials(part: str | None, *, queues: bool, discards: bool, everythin
     if queues and discards:
         raise GrammarError("Write either --queue or --discard")
     if discards and everything == (part is not None):
-        raise GrammarError("Write which to delete: part of their path, or --all")
+        raise GrammarError("Name what to delete: part of a path, or --all")
     if everything and not discards:
-        raise GrammarError("--all goes with --discard; without both, all are listed")
+        raise GrammarError("--all needs --discard; without both, all are listed")
 
 
 def _selected(session: Session, found: "list[Leftover]", part: str | None) -> "list[Leftover]":
@@ -355,7 +355,7 @@ def _below(manager: "DownloadManager", one: "Leftover") -> str:
 def _queue_partials(manager: "DownloadManager", found: "list[Leftover]") -> Answer:
     queued = settle(manager.submit(manager.sync.queue_partials, [one.target for one in found])) if found else []
     if not queued:
-        return Answer("Nothing was queued: there are no unfinished downloads that are not in the queue already.")
+        return Answer("Nothing was queued: there are no unfinished downloads outside of the queue.")
     return Answer(printable(f"Queued {', '.join(map(str, queued))}. Downloaded data is reused."))
 
 

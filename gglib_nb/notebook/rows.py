@@ -782,6 +782,6 @@ def no_page_text(at_s: float) -> str:
     """
     return (
         f"As of {minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows the queue, "
-        "%gguf help lists the lines that do what the panel's buttons do. For the panel, install anywidget where the notebook "
+        "%gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget where the notebook "
         "server runs, then reload the page."
     )

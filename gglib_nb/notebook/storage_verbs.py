@@ -17,7 +17,7 @@ from gglib_nb.notebook.model_verbs import find_model, folders
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
 
-_STOPPED: Final = "Stopped. What was copied is kept; run it again to continue."
+_STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
 _PRUNE_COLUMNS: Final = (
     tables.Column("Frees", is_number=True),
     tables.Column("Last used"),
