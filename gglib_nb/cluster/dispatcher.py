@@ -304,7 +304,7 @@ class Dispatcher:
         return self._end(attempt, self._finish(attempt))
 
     def _conclude_everywhere(self) -> list[Action]:
-        """Ends attempts whose last missing copy was on a lost host."""
+        """Ends attempts wanted everywhere whose last missing copy was on a lost host."""
         everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
         return [action for attempt in everywhere for action in self._conclude(attempt)]
 

@@ -440,7 +440,7 @@ def _adoption_text(adopted: Adoption) -> str:
 
 
 def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
-    """How much of each file is on the disk; unknown if the file at a target may be the one to replace."""
+    """How much of each file is on the disk; 0 if the file at a target may be the one to replace."""
     if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
         return (0,) * len(plan.files)
     return present_by_file(plan.files, plan.commit_sha)

@@ -127,7 +127,7 @@ class Entry:
         self._kept = None
 
     def start(self, at_s: float) -> None:
-        """Begins an attempt: clears the rate and the last error."""
+        """Begins an attempt: resets the rate, the notice and the last error."""
         self.started_at_s = at_s if self.started_at_s is None else self.started_at_s
         self.ended_at_s, self.error, self.can_retry = None, None, False
         self._rate, self._received_bytes, self._notice = RateEstimator(), 0, ("connecting", "connecting")
