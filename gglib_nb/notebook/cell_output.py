@@ -20,7 +20,7 @@ class CellOutput:
 
     def __init__(self) -> None:
         self._publisher: Final = getattr(get_ipython(), "display_pub", None)
-        self._transient: Final = {"display_id": uuid.uuid4().hex}
+        self._transient = {"display_id": uuid.uuid4().hex}
         self._shown: Data | None = None
         self._is_updated = False
 
@@ -52,6 +52,8 @@ class CellOutput:
             return
         if self.is_shown and not self.is_captured:
             self._publish(dict.fromkeys(data, ""), None, update=True)
+            # A display with an id that was seen before updates the earlier output as well (JupyterLab, nbclient).
+            self._transient = {"display_id": uuid.uuid4().hex}
         self._shown = data
         self._publish(data, None, update=False)
 

@@ -29,10 +29,10 @@ def with_updates(cell: Cell) -> str:
     for output in cell.outputs:
         if "display_data" in output["type"]:
             id_, text = output["transient"]["display_id"], output["data"]["text/plain"]
+            # JupyterLab and nbclient update what has this id already, also when it is displayed once more.
+            shown = [[each, text if each == id_ else before] for each, before in shown]
             if output["type"] == "display_data":
                 shown.append([id_, text])
-            else:
-                shown = [[each, text if each == id_ else before] for each, before in shown]
     return "\n".join(text for _, text in shown)
 
 

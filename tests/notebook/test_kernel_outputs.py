@@ -86,7 +86,7 @@ def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hu
     took_s = time.monotonic() - start_s
 
     assert cell.stream("stderr") == ""
-    assert len(display_ids(cell)) == 1
+    assert len(display_ids(cell)) == 2  # of the live display, and of the end
     *live, last = displays(cell)
     assert {"1/3", "2/3", "3/3"} <= {word for data in live for word in data["text/plain"].split()}
     assert any(">2/3<" in data["text/html"] for data in live)
@@ -101,7 +101,7 @@ def test_downloads_that_are_awaited_together_show_each_their_own(hub: FaultyHub,
 
     cell = kernel.run(both, has_person=True)
 
-    assert len(display_ids(cell)) == 2
+    assert len(display_ids(cell)) == 4
     ends = [data["text/plain"] for data in displays(cell) if "SHA-256 verified" in data["text/plain"]]
     assert sorted(end.split()[0] for end in ends) == ["demo/other:Q4_K_M", "demo/split:Q4_K_M"]
 
