@@ -153,7 +153,7 @@ def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_w
         file.write(b"damaged")
     panel.press("Verify small-GGUF Q4_K_M")
 
-    says(panel, f"{SMALL}:Q4_K_M is not right.")
+    says(panel, f"{SMALL}:Q4_K_M is damaged.")
     expect(panel.page.locator(".gglib-row > .gglib-message")).to_have_attribute("data-mood", "bad")
 
 
