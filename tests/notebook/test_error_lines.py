@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DownloadManager, DownloadManagerConfig, RepoNotFoundError
+from gglib_nb import DownloadManager, DownloadManagerConfig, NetworkError
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub, ListedSize
 from tests.support.hub import make_repository
@@ -89,16 +89,18 @@ def test_a_cell_that_fails_shows_its_own_line_and_what_went_wrong(
 
 
 async def test_what_the_libraries_said_stays_within_reach_and_in_the_log(
-    hub: FaultyHub, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "gglib_nb")
-    config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state", endpoint=hub.url)
+    config = DownloadManagerConfig(
+        tmp_path / "models", state_directory=tmp_path / "state", endpoint="http://127.0.0.1:9"
+    )
     async with DownloadManager(config) as manager:
-        with pytest.raises(RepoNotFoundError) as caught:
-            await manager.download("nobody/nothing", progress=False)
+        with pytest.raises(NetworkError) as caught:
+            await manager.plan("demo/small")
 
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
-    assert isinstance(caught.value.__context__, RepoNotFoundError)
-    assert "RepositoryNotFoundError" in repr(caught.value.__context__.__cause__)
-    assert "huggingface_hub.errors.RepositoryNotFoundError" in caplog.text
+    assert isinstance(caught.value.__context__, NetworkError)
+    assert "ConnectError" in repr(caught.value.__context__.__cause__)
+    assert "ConnectError" in caplog.text

@@ -40,8 +40,8 @@ def test_a_hub_whose_name_nobody_knows_is_named() -> None:
 @pytest.mark.parametrize(
     ("server", "text"),
     [
-        (Company.expired, "has expired or is not valid yet. Look at this computer's clock"),
-        (Company.of_another_name, "shows a certificate for another name"),
+        (Company.expired, "has expired or is not valid yet. Check this computer's clock"),
+        (Company.of_another_name, "has a certificate for another name"),
         (lambda company: Company(new_folder(company.bundle.parent)).server(), "is not trusted"),
     ],
     ids=["expired", "of another name", "of an unknown authority"],
