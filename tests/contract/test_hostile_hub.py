@@ -117,7 +117,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch) -> None:
         while True:
             yield b'{"a": 1},' * 10_000
 
-    with hub_of(endless) as client, pytest.raises(HubError, match="more than 1 MiB, which is not read"):
+    with hub_of(endless) as client, pytest.raises(HubError, match="more than 1 MiB, which is too large"):
         client.list_files(REPO)
 
 

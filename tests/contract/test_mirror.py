@@ -115,7 +115,7 @@ def test_a_download_that_was_stopped_goes_on(mirror, hub, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ask", "kind", "text"),
     [
-        (lambda sync: sync.search("small"), HubError, "offers no search"),
+        (lambda sync: sync.search("small"), HubError, "does not support search"),
         (lambda sync: sync.plan("demo/nope-GGUF"), RepoNotFoundError, "There is no repository demo/nope-GGUF"),
         (lambda sync: sync.download("demo/nope-GGUF"), RepoNotFoundError, "There is no repository demo/nope-GGUF"),
     ],
