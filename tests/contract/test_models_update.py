@@ -239,7 +239,7 @@ def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadMan
 def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
-    publish(hub, None, **{"mended-Q8_0.gguf": gguf()})
+    publish(hub, None, **{"mended-Q8_0.gguf": gguf(weights="second")})
 
     with pytest.raises(InvalidQuantizationError) as caught:
         manager.sync.update("mended")

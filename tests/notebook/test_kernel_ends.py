@@ -47,7 +47,7 @@ def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: FaultyHub, kernel:
 
     names, holding = map(json.loads, kernel.run(THREADS).stream("stdout").splitlines())
 
-    assert {"gglib-queue", "gglib-engine-reader", "gglib-engine-writer", "gglib-hours", "gglib-activity"} <= set(names)
+    assert {"gglib-queue", "gglib-engine-reader", "gglib-engine-writer", "gglib-activity"} <= set(names)
     assert holding == []
 
 
