@@ -53,7 +53,7 @@ def test_a_plan_reads_a_large_header_with_few_bytes_and_its_rows_can_be_queued(h
     assert (len(asked), sum(record.bytes_sent for record in asked) < 300_000) == (5, True)
     assert "★ Q4_K_M is the usual choice." in plan.text
     assert "%gguf queue ROW --with mmproj" in plan.text
-    assert "Memory is for 4096 tokens of context" in plan.text
+    assert "Memory is estimated for 4000 tokens of context" in plan.text
     assert "linear-gradient" in plan.outputs[0]["data"]["text/html"]
     queued = kernel.run("%gguf queue 3 --with mmproj\n%gguf wait")
     assert "demo/large-GGUF:Q4_K_M" in queued.text
@@ -102,7 +102,7 @@ def test_an_incomplete_set_is_named_and_shown(kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
 
     assert "demo/broken-GGUF is missing 2 of the 3 files of Q8_0 (number 1, 3)" in told
-    assert "incomplete: lacks 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
+    assert "incomplete: missing 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 
 def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(hub: FaultyHub, kernel: Kernel) -> None:
