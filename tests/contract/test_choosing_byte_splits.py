@@ -154,7 +154,7 @@ async def test_a_set_that_lacks_a_part_is_refused_by_name_before_a_byte(
 ) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), paths)))
 
-    with pytest.raises(IncompleteShardSetError, match=f"^{REPO} lacks .* of Q8_0 ") as refusal:
+    with pytest.raises(IncompleteShardSetError, match=f"^{REPO} is missing .* of Q8_0 ") as refusal:
         await manager.queue_smart(REPO, "Q8_0")
 
     assert refusal.value.missing == missing
