@@ -144,7 +144,7 @@ def test_a_search_that_is_limited_says_when_to_come_back(hub: FaultyHub, kernel:
     told = refusal(kernel.run("%gguf search llama"))
 
     hub.faults.remove(fault)
-    assert "limits the number of requests (429). Try again in 12" in told
+    assert "limits the number of requests (429). Try again in 121 s." in told
 
 
 @pytest.mark.slow
