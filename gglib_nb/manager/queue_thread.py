@@ -228,14 +228,17 @@ class QueueThread:
             ManagerClosedError: The thread has ended.
         """
 
-        def act() -> None:
+        # At once, not on the thread: after this call `is_watched` is true for the keeper.
+        with self._lock:
+            if self._refusal:
+                raise ManagerClosedError(self._refusal)
             self._listeners = (*self._listeners, listener)
 
         def end() -> None:
-            self._listeners = tuple(one for one in self._listeners if one is not listener)
+            with self._lock:
+                self._listeners = tuple(one for one in self._listeners if one is not listener)
 
-        self._put_now(act)
-        return lambda: self._put_quietly(end)
+        return end
 
     def subscribe_events(self, listener: EventListener, ended: Callable[[], None] = lambda: None) -> Callable[[], None]:
         """Calls `listener` on this thread with the whole queue, and then with every event as it happens.

@@ -44,6 +44,11 @@ class OddServer:
         for thread in self._threads:
             thread.join(10)
 
+    @property
+    def threads(self) -> set[threading.Thread]:
+        """Its own threads."""
+        return set(self._threads)
+
     def ask(self, connection: socket.socket) -> str:
         """The head of the next request on a connection; raises where it was closed."""
         head = b""
