@@ -63,8 +63,7 @@ _FOUND_IN: Final = {
         "TransferError"
     ),
     "gglib_nb.manager.bundles": "BundleProgress BundleReport",
-    "gglib_nb.manager.default_manager": "run",
-    "gglib_nb.manager.manager": "DownloadManager SyncOperations",
+    "gglib_nb.manager.manager": "DownloadManager SyncOperations run",
     "gglib_nb.manager.operations": "FinishedDownload SmartQueueResult SyncHandle",
     "gglib_nb.notebook.activity": "get_manager",
     "gglib_nb.notebook.panel": "Panel",

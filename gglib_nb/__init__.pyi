@@ -319,14 +319,14 @@ from gglib_nb.manager.bundles import (
 from gglib_nb.manager.bundles import (
     BundleReport as BundleReport,
 )
-from gglib_nb.manager.default_manager import (
-    run as run,
-)
 from gglib_nb.manager.manager import (
     DownloadManager as DownloadManager,
 )
 from gglib_nb.manager.manager import (
     SyncOperations as SyncOperations,
+)
+from gglib_nb.manager.manager import (
+    run as run,
 )
 from gglib_nb.manager.operations import (
     FinishedDownload as FinishedDownload,

@@ -1,42 +1,88 @@
-"""The operations that look before anything is queued: what a repository offers and would cost, and which repositories there are.
+"""What is known before anything is queued: what a repository offers and would cost, and which repositories there are.
 
-Asks the Hub (a listing, and the first bytes of a GGUF header for each model), the disk and the machine.
+A plan reads a listing and, for each model, the first bytes of a GGUF header: the quantizations of one model differ in their
+weights only, so one header is enough for all of them. How much of a variant could be copied from files of this machine is
+estimated from the ends of headers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.choosing import Choice, choose
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
-from gglib_nb.domain.download import PlannedFile, QueueSnapshot
+from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
-from gglib_nb.domain.gguf import GgufHeader
+from gglib_nb.domain.gguf import GgufHeader, read_header, read_tensors, tensors_in_tail
+from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
+from gglib_nb.domain.gguf_tensors import Tensor
 from gglib_nb.domain.likely import likely_memory_bytes, likely_size_bytes
 from gglib_nb.domain.listing import RepoListing, RepoSummary
 from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.places import target_path
 from gglib_nb.domain.plan import Fit, PlannedCompanion, RepoPlan, VariantPlan, fit_of
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.local import present_bytes
+from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     CatalogError,
     GatedRepoError,
     GglibError,
+    GgufError,
+    HubError,
     HubUnavailableError,
     IncompleteShardSetError,
+    InvalidConfigError,
     NoGgufFilesError,
     RequestError,
+    TransferError,
 )
-from gglib_nb.manager.headers import ModelWords, RangeReader, ReuseEstimator, model_of, read_headers
-from gglib_nb.manager.machine import DiskSpace, bytes_to_write, disk_space_at, files_of, machine_memory, queued_files
+from gglib_nb.manager.calls import DaemonThreadPool
+from gglib_nb.manager.machine import (
+    DiskSpace,
+    bytes_to_write,
+    disk_space_at,
+    files_of,
+    machine_memory,
+    queued_files,
+)
 from gglib_nb.manager.parts import Operations, operation
-from gglib_nb.manager.resolving import Hub, shard_files
+from gglib_nb.manager.resolving import pointing_to_children, registered_donors, shard_files
+
+if TYPE_CHECKING:
+    from gglib_nb.hub.client import HubClient
+
+DEFAULT_CONTEXT_TOKENS: Final = 8192
+_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
+
+_KIB: Final = 1024
+_MIB: Final = 1024**2
+# How much is read of a header, and how much at once. Converters write what the estimate needs in the first kilobytes,
+# before the vocabulary. mlx writes its keys in no order; then the vocabulary (up to some 16 MB) is read first.
+_LOOKS: Final = ((256 * _KIB, 256 * _KIB), (32 * _MIB, 2 * _MIB))
+# Repositories with more models are rare, and each further one costs two requests.
+_MOST_MODELS: Final = 8
+_AT_ONCE: Final = 8
+# Every shard but the first has its whole header in this. Of others the description of the tensors is read, a few thousand
+# bytes before and behind its place in a local file.
+_BEGIN_BYTES: Final = 64 * _KIB
+_BEFORE_BYTES: Final = 8 * _KIB
+_BEHIND_BYTES: Final = 64 * _KIB
+_COUNT: Final = slice(8, 16)
+# Each file costs two short requests; a repository with more files is shown without the figure.
+_MOST_FILES: Final = 64
+_NEVER: Final = threading.Event()
+
+ModelWords = tuple[str, ...]
+"""What the variants of one model have in common: the words of their folders and names without the label."""
 
 
 class AdviceOperations(Operations):
@@ -62,25 +108,20 @@ class AdviceOperations(Operations):
             cache_type: How llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
 
         Raises:
-            RequestError: The quantization names no variant, or several; or the context is not a positive whole number.
+            RequestError: The quantization names no variant, several, or an incomplete one; or the context is not a
+                positive whole number.
             HubError: The Hub's answer is no, or there is none.
         """
         if context is not None and (type(context) is not int or context < 1):
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
-
-        def plan() -> RepoPlan:
-            with pointing_to_children(parts.hub, repo_id):
-                return self._planner.plan(repo_id, quantization, revision, context, parts.queue.snapshot, cache_type)
-
         parts = self._parts
-        found = parts.at_hub(plan)
+        found = parts.at_hub(self._plan, repo_id, quantization, revision, context or DEFAULT_CONTEXT_TOKENS, cache_type)
         limit_bytes = parts.config.storage_limit_bytes
-        left_bytes = None if limit_bytes is None else limit_bytes - parts.storage_use_bytes()
         return replace(
             found,
             page_url=f"{parts.hub.endpoint}/{found.repo_id}",
             storage_limit_bytes=limit_bytes,
-            storage_left_bytes=left_bytes,
+            storage_left_bytes=None if limit_bytes is None else limit_bytes - parts.storage_use_bytes(),
         )
 
     @operation
@@ -108,12 +149,12 @@ class AdviceOperations(Operations):
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
         )
         here = frozenset(model.id.repo_id.casefold() for model in self._registered())
-        return judged(found, self._planner.memory, here, parts.hub.endpoint)
+        return judged(found, self._memory, here, parts.hub.endpoint)
 
     @cached_property
-    def _planner(self) -> "Planner":
-        parts = self._parts
-        return Planner(parts.hub, parts.config.models_directory, machine_memory, present_bytes, self._registered)
+    def _memory(self) -> MachineMemory:
+        """What this machine has, asked once for all searches, since that takes its time."""
+        return machine_memory()
 
     def _registered(self) -> list[Model]:
         """The registered models; none where the database cannot be read, because advice needs no database."""
@@ -121,86 +162,34 @@ class AdviceOperations(Operations):
             return self._parts.catalog.models()
         return []
 
-
-DEFAULT_CONTEXT_TOKENS: Final = 8192
-_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
-
-
-class ReadingHub(Hub, RangeReader, Protocol):
-    """The part of the hub client that a plan uses."""
-
-    def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> Mapping[str, str]:
-        """What the Hub's security scan says of files, by path."""
-
-
-class Planner:
-    """Finds the numbers of a plan."""
-
-    def __init__(
-        self,
-        hub: ReadingHub,
-        models_directory: Path,
-        memory: Callable[[], MachineMemory],
-        present_bytes: Callable[[Sequence[PlannedFile], str], int],
-        models: Callable[[], Sequence[Model]] = tuple,
-    ) -> None:
-        """Nothing is asked yet.
-
-        Args:
-            hub: The hub.
-            models_directory: Where downloads go.
-            memory: Asks the machine, at the first plan; takes its time.
-            present_bytes: How much of these files of a commit is on the disk, finished or partial.
-            models: The registered models, whose tensors a variant may have too.
-        """
-        self._hub: Final = hub
-        self._models_directory: Final = models_directory
-        self._memory: Final = memory
-        self._present_bytes: Final = present_bytes
-        self._models: Final = models
-        self._estimator: Final = ReuseEstimator(hub, models_directory)
-
-    def plan(
-        self,
-        repo_id: str,
-        quantization: str | None,
-        revision: str | None,
-        context_tokens: int | None,
-        snapshot: QueueSnapshot,
-        cache_type: CacheType = "f16",
+    def _plan(
+        self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
     ) -> RepoPlan:
-        """The plan of a repository; of one variant where a quantization is given.
-
-        Raises:
-            RequestError: The quantization names no variant, several, or an incomplete one; or there is no model.
-            HubError: The Hub's answer is no, or there is none.
-        """
         check_repo_id(repo_id)
-        listing = self._hub.list_files(repo_id, revision)
-        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice, undecided = _choice(listing, variants, quantization, self.memory.ram_bytes)
+        hub, folder, snapshot = self._parts.hub, self._parts.config.models_directory, self._parts.queue.snapshot
+        with pointing_to_children(hub, repo_id):
+            listing = hub.list_files(repo_id, revision)
+            variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+            machine = machine_memory()  # what is free changes
+            choice, undecided = _choice(listing, variants, quantization, machine.ram_bytes)
         shown = variants.offered if quantization is None or choice is None else (choice.variant,)
-        gate = self._gate(listing)
-        headers = read_headers(self._hub, listing, shown) if gate is None else {}
-        reusable = self._estimator.reusable_bytes(listing, shown, self._models()) if gate is None else {}
-        context = DEFAULT_CONTEXT_TOKENS if context_tokens is None else context_tokens
-        machine = self._memory()  # what is free changes
-        disk = disk_space_at(self._models_directory.joinpath(*listing.repo_id.split("/")))
-        queued_bytes = bytes_to_write(queued_files(snapshot, self._models_directory, disk.device))
+        gate = _gate(hub, listing)
+        headers = read_headers(hub, listing, shown) if gate is None else {}
+        estimator = ReuseEstimator(hub, folder)
+        disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
         view = _View(
             listing=listing,
             variants=variants,
             choice=choice,
             headers=headers,
-            reusable_bytes=reusable,
-            context_tokens=context,
+            reusable_bytes=estimator.reusable_bytes(listing, shown, self._registered()) if gate is None else {},
+            context_tokens=context_tokens,
             cache_type=cache_type,
             machine=machine,
             disk=disk,
-            queued_bytes=queued_bytes,
+            queued_bytes=bytes_to_write(queued_files(snapshot, folder, disk.device)),
             queued_keys=_queued_keys(listing, snapshot),
-            models_directory=self._models_directory,
-            present_bytes=self._present_bytes,
+            models_directory=folder,
         )
         return RepoPlan(
             repo_id=listing.repo_id,
@@ -212,41 +201,37 @@ class Planner:
             is_private=listing.is_private,
             variants=tuple(sorted(map(view.row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
             companions=tuple(map(_planned, variants.companions)),
-            context_tokens=context if headers else None,
-            models_directory=str(self._models_directory),
+            context_tokens=context_tokens if headers else None,
+            models_directory=str(folder),
             free_bytes=disk.free_bytes,
-            queued_bytes=queued_bytes,
+            queued_bytes=view.queued_bytes,
             machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
-            unsafe_files=self._unsafe_files(listing, shown) if gate is None else (),
+            unsafe_files=_unsafe_files(hub, listing, shown) if gate is None else (),
         )
 
-    @cached_property
-    def memory(self) -> MachineMemory:
-        """What this machine has; asked for once, which takes its time."""
-        return self._memory()
 
-    def _unsafe_files(self, listing: RepoListing, variants: Iterable[Variant]) -> tuple[tuple[str, str], ...]:
-        """What the Hub's scan warns of; a mirror without a scan says nothing."""
-        paths = [path for variant in variants for path in variant.files]
-        try:
-            states = self._hub.scan_states(listing.repo_id, listing.commit_sha, paths)
-        except GglibError:
-            return ()
+def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> tuple[tuple[str, str], ...]:
+    """What the Hub's scan warns of; a mirror without a scan says nothing."""
+    paths = [path for variant in variants for path in variant.files]
+    with suppress(GglibError):
+        states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
         return tuple((path, state) for path, state in states.items() if state not in _NO_FINDING)
+    return ()
 
-    def _gate(self, listing: RepoListing) -> GatedRepoError | None:
-        try:
-            self._hub.check_access(listing)
-        except GatedRepoError as error:
-            return error
-        return None
+
+def _gate(hub: "HubClient", listing: RepoListing) -> GatedRepoError | None:
+    try:
+        hub.check_access(listing)
+    except GatedRepoError as error:
+        return error
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """Everything that was found out; makes the rows of it."""
+    """What a plan is made of; gives its rows."""
 
     listing: RepoListing
     variants: Variants
@@ -260,7 +245,6 @@ class _View:
     queued_bytes: int
     queued_keys: frozenset[str]
     models_directory: Path
-    present_bytes: Callable[[Sequence[PlannedFile], str], int]
 
     def row(self, variant: Variant) -> VariantPlan:
         """What one variant would cost."""
@@ -295,7 +279,7 @@ class _View:
             files = shard_files(self.models_directory, self.listing, variant)
         except HubUnavailableError:  # parts of unknown length: nothing of them can be there
             return 0
-        return self.present_bytes(files, self.listing.commit_sha)
+        return present_bytes(files, self.listing.commit_sha)
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
         """Free once all that is queued and this are there; what is queued itself is counted already."""
@@ -343,16 +327,6 @@ def _planned(companion: Companion) -> PlannedCompanion:
     return PlannedCompanion(companion.path, companion.kind, companion.size_bytes, companion.kind in COMPANION_KINDS)
 
 
-_MOST_CHILDREN: Final = 5
-
-
-class SearchingHub(Protocol):
-    """The part of the hub client that a search uses."""
-
-    def search(self, words: str = "", *, quantized_from: str | None = None, limit: int = 20) -> list[RepoSummary]:
-        """Repositories with GGUF files."""
-
-
 def judged(
     found: Iterable[RepoSummary], memory: MachineMemory, repos_here: frozenset[str], endpoint: str
 ) -> list[RepoSummary]:
@@ -376,25 +350,130 @@ def _fit(parameter_count: int | None, memory: MachineMemory) -> Fit:
     return in_gpu if in_gpu in ("fits", "tight") else fit_of(needed, memory.ram_bytes)
 
 
-@contextmanager
-def pointing_to_children(hub: SearchingHub, repo_id: str) -> Iterator[None]:
-    """Where a repository has no GGUF files, names those that were made of it.
+# Headers ---------------------------------------------------------------------------------------------------------------
 
-    Raises:
-        NoGgufFilesError: As the block raised it, or with `alternatives`.
+
+def model_of(variant: Variant) -> ModelWords:
+    """Which model a variant is a quantization of."""
+    return parse_path(variant.files[0]).model
+
+
+def read_headers(
+    hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]
+) -> Mapping[ModelWords, GgufHeader]:
+    """The header of every model among the variants, of eight at most; those that cannot be read are left out.
+
+    Whether a program can load such a file is not ours to say, and a plan is worth having without an estimate.
     """
+    chosen = {model_of(variant): variant for variant in sorted(variants, key=_readability)}
+    models = list(chosen)[:_MOST_MODELS]
+    workers = DaemonThreadPool("gglib-header", _AT_ONCE)
     try:
-        yield
-    except NoGgufFilesError:
-        children: list[RepoSummary] = []
-        # Where the hub has no such search, the first error says enough.
-        with suppress(GglibError):
-            children = hub.search(quantized_from=repo_id, limit=_MOST_CHILDREN)
-        if not children:
-            raise
-        names = tuple(row.repo_id for row in children)
-        raise NoGgufFilesError(
-            f"{repo_id} has no GGUF files. GGUF versions of it, most used first: {', '.join(names)}. "
-            f"Download one: %gguf queue {names[0]}",
-            alternatives=names,
-        ) from None
+        answers = [workers.submit(partial(_header, hub, listing, chosen[model])) for model in models]
+        found = dict(zip(models, [answer.result() for answer in answers], strict=True))
+    finally:
+        workers.close()
+    return {model: header for model, header in found.items() if header is not None}
+
+
+def _readability(variant: Variant) -> tuple[bool, bool, int]:
+    """The best comes last: whole, for this machine's byte order, small."""
+    return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
+
+
+def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHeader | None:
+    path, size_bytes = variant.files[0], variant.sizes[0]
+    if size_bytes is None:
+        return None
+
+    def read(offset: int, length: int) -> bytes:
+        return hub.read_range(listing.repo_id, listing.commit_sha, path, offset, length)
+
+    header: GgufHeader | None = None
+    with suppress(GgufError, HubError, TransferError, InvalidConfigError):
+        for limit_bytes, window_bytes in _LOOKS:
+            header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
+            if header.is_whole or _tells_enough(header):
+                break
+    return header
+
+
+def _tells_enough(header: GgufHeader) -> bool:
+    return estimate_memory(header, 0, 1).kv_cache_bytes is not None
+
+
+class ReuseEstimator:
+    """Says how much of a repository's variants may be here, at most."""
+
+    def __init__(self, hub: "HubClient", models_directory: Path, limits: ReuseLimits | None = None) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            hub: Where headers are read.
+            models_directory: Where the repositories' folders are.
+            limits: What is worth it; None: what the engine goes by.
+        """
+        self._hub: Final = hub
+        self._models_directory: Final = models_directory
+        self._limits: Final = limits or ReuseLimits()
+
+    def reusable_bytes(
+        self, listing: RepoListing, variants: Sequence[Variant], models: Iterable[Model]
+    ) -> Mapping[str, int]:
+        """How many bytes of each variant need not be fetched if all that looks the same is; by the variants' keys.
+
+        Variants of which that is not known are left out. Without a file that could give something nothing is asked.
+        """
+        chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
+        if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
+            return {}
+        donors = self._donors(listing, chosen[0], models)
+        if not donors:
+            return {}
+        workers = DaemonThreadPool("gglib-reuse", _AT_ONCE)
+        try:
+            answers = {
+                one.key: [
+                    workers.submit(partial(self._gain, listing, path, size_bytes, donors))
+                    for path, size_bytes in zip(one.files, one.sizes, strict=True)
+                ]
+                for one in chosen
+            }
+            gains = {key: [answer.result() for answer in files] for key, files in answers.items()}
+        finally:
+            workers.close()
+        sums = {key: sum(gain or 0 for gain in files) for key, files in gains.items() if None not in files}
+        return {key: gain if gain >= self._limits.least_gain_bytes else 0 for key, gain in sums.items()}
+
+    def _donors(self, listing: RepoListing, variant: Variant, models: Iterable[Model]) -> tuple[DonorFile, ...]:
+        path = variant.files[0]
+        try:
+            target = target_path(self._models_directory, listing.repo_id, path)
+        except RequestError:
+            return ()
+        least_bytes = self._limits.least_gain_bytes
+        others = tuple(registered_donors(models, path))
+        return find_donors(DonorSearch(target, listing.repo_id, others, least_bytes, _NEVER))
+
+    def _gain(self, listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]) -> int | None:
+        """Of one file; None where its header could not be read."""
+        if size_bytes is None:
+            return None
+        with suppress(GgufError, HubError, TransferError, InvalidConfigError):
+            tensors = self._tensors(listing, path, size_bytes, donors)
+            if tensors is not None:
+                return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
+        return None
+
+    def _tensors(
+        self, listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
+    ) -> Sequence[Tensor] | None:
+        read = partial(self._hub.read_range, listing.repo_id, listing.commit_sha, path)
+        begin = read(0, _BEGIN_BYTES)
+        with suppress(GgufError):
+            return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
+        count = int.from_bytes(begin[_COUNT], "little")
+        like = max(donors, key=lambda donor: donor.table.header.header_bytes or 0).table
+        start = max(0, like.infos_start - _BEFORE_BYTES)
+        tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
+        return tensors_in_tail(tail, start, size_bytes, like, count)

@@ -32,7 +32,7 @@ from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
-from gglib_nb.manager.model_files import partial_requests, refuse_lost_folder
+from gglib_nb.manager.library import partial_requests, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig

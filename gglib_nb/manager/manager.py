@@ -5,28 +5,39 @@ the awaiter of a request that is still being resolved drops the request; cancell
 the download.
 """
 
+import atexit
 import inspect
+import threading
+import weakref
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.events import QueueEvent
+from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
 from gglib_nb.errors import GglibError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
-from gglib_nb.manager.calls import public_error
-from gglib_nb.manager.event_stream import EventStream
+from gglib_nb.manager.calls import Calls, public_error
+from gglib_nb.manager.model_operations import path_of
+from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.queue_thread import EventListener, Listener
 from gglib_nb.manager.storage_operations import StorageOperations
+from gglib_nb.manager.stores import Stores
 from gglib_nb.settings import DownloadManagerConfig, Origin
+
+if TYPE_CHECKING:
+    from asyncio import Future as AsyncFuture
 
 _INSIDE: Final = frozenset({"catalog", "hub", "settings", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
@@ -296,3 +307,176 @@ class DownloadManager:
         return sorted(
             name for name in [*vars(type(self)), "config", "sync"] if not (name.startswith("_") or name in _INSIDE)
         )
+
+
+# Events as an async iterator -------------------------------------------------------------------------------------------
+
+
+class EventStream:
+    """Every event from its creation on, after a first one with the whole queue; ends when the manager closes.
+
+    Args:
+        subscribe: Takes what is called with each event and what is called at the end; gives what ends the subscription.
+    """
+
+    def __init__(
+        self, subscribe: Callable[[Callable[[QueueEvent], None], Callable[[], None]], Callable[[], None]]
+    ) -> None:
+        self._buffer: Final = _Buffer()
+        # The subscription holds the buffer only, so that a stream that is dropped without `aclose` ends it.
+        self._unsubscribe: Final = weakref.finalize(self, subscribe(self._buffer.put, self._buffer.end))
+        self._unsubscribe.atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> QueueEvent:
+        while (event := self._buffer.take()) is None:
+            if self._buffer.has_ended:
+                raise StopAsyncIteration
+            await self._buffer.arrival()
+        return event
+
+    async def aclose(self) -> None:
+        """Ends the stream; what was not read is dropped."""
+        self._unsubscribe()
+        self._buffer.end()
+
+
+class _Buffer:
+    """What was not read yet, of one reader. `put` and `end` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.has_ended = False
+        self._has_begun = False
+        self._events: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
+        self._lock: Final = threading.Lock()
+        self._reader: AsyncFuture[None] | None = None
+
+    def put(self, event: QueueEvent) -> None:
+        """Adds an event, in the place of the one it replaces, and wakes the reader."""
+        key = (self._has_begun and _replaced_by_later(event)) or object()  # the first event stays the first
+        with self._lock:
+            self._has_begun = True
+            self._events.pop(key, None)
+            self._events[key] = event
+        self._wake()
+
+    def end(self) -> None:
+        """Nothing more will come; the reader gets what is left and then the end."""
+        self.has_ended = True
+        self._wake()
+
+    def take(self) -> QueueEvent | None:
+        """The oldest event; None where there is none."""
+        with self._lock:
+            return self._events.popitem(last=False)[1] if self._events else None
+
+    def arrival(self) -> "AsyncFuture[None]":
+        """Done when there is something to take, or nothing will come."""
+        from asyncio import get_running_loop
+
+        reader = get_running_loop().create_future()
+        with self._lock:
+            self._reader = reader
+            is_there = bool(self._events) or self.has_ended
+        if is_there:
+            self._wake()
+        return reader
+
+    def _wake(self) -> None:
+        with self._lock:
+            reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(RuntimeError):  # the loop was closed, and with it the reader
+                reader.get_loop().call_soon_threadsafe(_resolve, reader)
+
+
+def _resolve(reader: "AsyncFuture[None]") -> None:
+    if not reader.done():
+        reader.set_result(None)
+
+
+def _replaced_by_later(event: QueueEvent) -> object | None:
+    """What a later event of the same key replaces; None where every one counts."""
+    match event:
+        case SnapshotChanged():
+            return SnapshotChanged
+        case DownloadProgressed():
+            return (DownloadProgressed, event.download.id)
+        case ShardProgressed():
+            return (ShardProgressed, event.id, event.shard.number)
+        case NoticeChanged():
+            return (NoticeChanged, event.id)
+        case _:
+            return None
+
+
+# The one manager of this kernel ----------------------------------------------------------------------------------------
+
+_current_lock: Final = threading.Lock()
+_current: DownloadManager | None = None
+
+
+def get_manager() -> DownloadManager:
+    """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
+
+    Its settings are what was set here or saved, and what profile and environment say. It resumes the queues of kernels
+    that are gone, for the same models folder and hub. It ends with the interpreter: at most 2 s are waited
+    for the engine, which keeps what it fetched, and the next kernel takes up the rest.
+
+    Raises:
+        InvalidConfigError: One of these has a value that cannot work.
+    """
+    global _current  # noqa: PLW0603 - one per kernel is the point
+    with _current_lock:
+        if _current is None or _current.is_closed:
+            _current = DownloadManager(DownloadManagerConfig.of_kernel())
+            _current.submit(_current.sync.adopt)
+            atexit.register(_current.close)
+        return _current
+
+
+def model_path(reference: IdLike) -> Path:
+    """The file of a registered model, without making a manager: that would resume an earlier kernel's queue.
+
+    Raises:
+        InvalidConfigError: A setting has a value that cannot work.
+        ModelNotFoundError: No model matches, or its file is gone.
+        AmbiguousQuantizationError: Several match.
+        CatalogError: The models database cannot be read.
+    """
+    manager = existing_manager()
+    config = DownloadManagerConfig.of_kernel() if manager is None else manager.config
+    catalog = Catalog(config.database_path)
+    stores = Stores(config.model_stores, catalog.models)
+    # On a thread, since the state folder may be on a disk that hangs; not one of the manager's, which a forked child lacks.
+    return Calls().run(path_of, catalog, reference, stores.models)
+
+
+def existing_manager() -> DownloadManager | None:
+    """The manager of this kernel if there is one; for those who must not make it."""
+    return _current
+
+
+def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """Runs a coroutine to its end and returns its result.
+
+    In a script it makes a loop. Inside a running loop, as in a notebook's cell, it re-enters that loop, which
+    `nest_asyncio2` makes possible: the loop is patched from then on. `await` in the cell needs no such thing and is
+    better wherever it can be written; the magics and `manager.sync` never patch anything.
+
+    An interrupt in a cell ends the waiting and cancels the coroutine.
+    """
+    import asyncio  # 30 ms, which an import does not pay
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    # nest_asyncio 1.6 is archived and silently drops cells that are queued behind it under ipykernel 7.
+    import nest_asyncio2
+
+    nest_asyncio2.apply(loop)
+    result: _Result = loop.run_until_complete(coroutine)
+    return result

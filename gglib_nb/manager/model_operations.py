@@ -24,8 +24,24 @@ from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelN
 from gglib_nb.manager.bundles import import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, settled
 from gglib_nb.manager.importing import Importer, OnImportProgress
+from gglib_nb.manager.library import (
+    OnVerifyProgress,
+    bytes_to_fetch,
+    delete_files,
+    faulty_paths,
+    files_to_check,
+    files_to_record,
+    has_known_faults,
+    look_at,
+    partial_requests,
+    plan_deletion,
+    refuse_unrepairable,
+    repair_plan,
+    teller,
+    verifications,
+    write_preset,
+)
 from gglib_nb.manager.machine import disk_space_at
-from gglib_nb.manager.model_files import delete_files, look_at, partial_requests, plan_deletion, write_preset
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
 from gglib_nb.manager.updating import (
@@ -36,18 +52,6 @@ from gglib_nb.manager.updating import (
     refuse_unupdatable,
     settle_update,
     update_plan,
-)
-from gglib_nb.manager.verifying import (
-    OnVerifyProgress,
-    bytes_to_fetch,
-    faulty_paths,
-    files_to_check,
-    files_to_record,
-    has_known_faults,
-    refuse_unrepairable,
-    repair_plan,
-    teller,
-    verifications,
 )
 from gglib_nb.system import is_file
 

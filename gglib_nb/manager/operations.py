@@ -20,12 +20,12 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
-from gglib_nb.manager.advice import pointing_to_children
 from gglib_nb.manager.calls import Calls, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
+from gglib_nb.manager.resolving import pointing_to_children
 from gglib_nb.manager.updating import refuse_other_version
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition

@@ -22,8 +22,7 @@ from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.machine import ram_bytes
-from gglib_nb.manager.model_files import refuse_lost_folder
+from gglib_nb.manager.library import refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.stores import Stores
@@ -86,7 +85,7 @@ class Parts:
         self.queue: Final = QueueThread(machine, self._run, beside)
         self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
-        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, ram_bytes, self.stores.models)
+        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, self.stores.models)
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)

@@ -17,7 +17,6 @@ from typing import Any, Final, Protocol
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import duration, percent, rate, size
-from gglib_nb.manager import streams
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -83,9 +82,9 @@ def view_for(progress: Progress) -> ProgressView | None:
     if _make_view_of_place is not None and (view := _make_view_of_place()) is not None:
         return view
     stream = sys.stderr
-    if not streams.is_open(stream):  # a program without a console
+    if not is_open(stream):  # a program without a console
         return None
-    if streams.is_terminal(stream):
+    if is_terminal(stream):
         from gglib_nb.manager.progress_bars import ProgressBars
 
         return ProgressBars(stream)
@@ -223,8 +222,8 @@ class LineWriter:
 
     def __call__(self, line: str) -> None:
         """Writes one."""
-        if streams.is_open(self.stream):
-            streams.write(self.stream, f"gglib_nb: {line}\n")
+        if is_open(self.stream):
+            write_text(self.stream, f"gglib_nb: {line}\n")
 
 
 LOG: Final = ProgressLog(lambda _line: None)
@@ -305,3 +304,56 @@ def _amount(downloaded_bytes: int, total_bytes: int | None) -> str:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+# Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------
+
+# What our own texts hold, in ASCII; every other character that an encoding lacks becomes a question mark.
+_PLAIN: Final = str.maketrans(
+    {
+        "·": "-",
+        "—": "-",
+        "…": "...",
+        "█": "#",
+        "░": ".",
+        "★": "*",
+        "✓": "yes:",
+        "▲": "^",
+        "▼": "v",
+        "\N{NO-BREAK SPACE}": " ",
+    }
+)
+
+
+def is_terminal(stream: Any) -> bool:  # noqa: ANN401 - whatever replaced `sys.stdout`
+    """Whether it is a terminal; False where it cannot say."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, OSError, ValueError):  # it has no such method, or is closed
+        return False
+
+
+def is_open(stream: Any) -> bool:  # noqa: ANN401 - as above
+    """Whether something can be written to it."""
+    return stream is not None and not getattr(stream, "closed", False)
+
+
+def encodable(text: str, stream: Any) -> str:  # noqa: ANN401 - as above
+    """The text with the characters that the stream's encoding lacks replaced."""
+    encoding = getattr(stream, "encoding", None)
+    if not isinstance(encoding, str):
+        return text
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+    except LookupError:  # an encoding that Python does not know
+        return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
+    return text
+
+
+def write_text(stream: Any, text: str) -> None:  # noqa: ANN401 - as above
+    """Writes a text and flushes it."""
+    stream.write(encodable(text, stream))
+    if hasattr(stream, "flush"):
+        stream.flush()

@@ -227,7 +227,6 @@ class QueueThread:
         Raises:
             ManagerClosedError: The thread has ended.
         """
-
         # At once, not on the thread: after this call `is_watched` is true for the keeper.
         with self._lock:
             if self._refusal:

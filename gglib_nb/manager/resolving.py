@@ -1,14 +1,15 @@
 """From a request to a plan: which commit, which variant, which files, and where each one goes.
 
-Calls the Hub and the catalog through the two protocols below, so it runs on a worker thread and never on the
-kernel's event loop. It changes nothing.
+Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from gglib_nb.catalog.store import Catalog, KnownFile
 from gglib_nb.domain.choosing import Choice, choose
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
@@ -18,47 +19,16 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import check_length, target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import CatalogError, HubUnavailableError, RequestError
-from gglib_nb.manager.headers import registered_donors
+from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
+from gglib_nb.manager.machine import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
+if TYPE_CHECKING:
+    from gglib_nb.hub.client import HubClient
+
+_MOST_CHILDREN: Final = 5
+_MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
-
-
-class Hub(Protocol):
-    """The part of the hub client that is used here."""
-
-    def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
-        """Every file at the commit of the revision."""
-
-    def check_access(self, repo: RepoListing | str) -> None:
-        """Refuses a gated repository whose files the token may not read."""
-
-
-class KnownFile(Protocol):
-    """What the catalog recorded about a file that it verified."""
-
-    @property
-    def size_bytes(self) -> int:
-        """Its size then."""
-
-    @property
-    def mtime_ns(self) -> int:
-        """Its modification time then."""
-
-    @property
-    def sha256(self) -> str | None:
-        """Its digest; None if it was not computed."""
-
-
-class KnownFiles(Protocol):
-    """The part of the catalog that is used here."""
-
-    def known_files(self, paths: Iterable[str]) -> Mapping[str, KnownFile]:
-        """What is recorded about files, by path."""
-
-    def models(self) -> Sequence[Model]:
-        """The registered models, the newest first."""
 
 
 class Resolver:
@@ -66,16 +36,14 @@ class Resolver:
 
     def __init__(
         self,
-        hub: Hub,
-        catalog: KnownFiles,
+        hub: "HubClient",
+        catalog: Catalog,
         models_directory: Path,
-        memory_bytes: Callable[[], int | None],
-        stored_models: Callable[[], Sequence[Model]] = tuple,
+        stored_models: Callable[[], Sequence[Model]],
     ) -> None:
         self._hub: Final = hub
         self._catalog: Final = catalog
         self._models_directory: Final = models_directory
-        self._memory_bytes: Final = memory_bytes
         self._stored_models: Final = stored_models
 
     def resolve(self, request: DownloadRequest) -> PlannedDownload:
@@ -88,7 +56,7 @@ class Resolver:
         check_repo_id(request.repo_id)
         listing = self._hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice = choose(variants, request.quantization, self._memory_bytes(), repository=listing.repo_id)
+        choice = choose(variants, request.quantization, ram_bytes(), repository=listing.repo_id)
         if listing.gate is not None:
             self._hub.check_access(listing)
         return self.plan(request, listing, variants, choice)
@@ -200,3 +168,41 @@ def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[Pl
     if known is None or not is_same:
         return file
     return replace(file, known_mtime_ns=known.mtime_ns)
+
+
+def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:
+    """Paths of registered files that may be the same model as a file of a repository, by their names; the newest first.
+
+    One name may have more in front than the other, as `Qwen_Qwen3-8B` has and `Qwen3-8B` has not.
+    """
+    wanted = parse_path(wanted_path).base_words
+    files = (file for model in models for file in model.shards if file.size_bytes)
+    found = [file.target for file in files if _ends_alike(parse_path(Path(file.path_in_repo).name).base_words, wanted)]
+    return tuple(dict.fromkeys(found))[:_MOST_DONORS]
+
+
+def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    length = min(len(one), len(other))
+    return length > 0 and tuple(one[-length:]) == tuple(other[-length:])
+
+
+@contextmanager
+def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
+    """Where a repository has no GGUF files, names those that were made of it.
+
+    Raises:
+        NoGgufFilesError: As the block raised it, or with `alternatives`.
+    """
+    try:
+        yield
+    except NoGgufFilesError:
+        names: tuple[str, ...] = ()
+        with suppress(GglibError):  # if the Hub has no such search, the first error says enough
+            names = tuple(row.repo_id for row in hub.search(quantized_from=repo_id, limit=_MOST_CHILDREN))
+        if not names:
+            raise
+        raise NoGgufFilesError(
+            f"{repo_id} has no GGUF files. GGUF versions of it, most used first: {', '.join(names)}. "
+            f"Download one: %gguf queue {names[0]}",
+            alternatives=names,
+        ) from None

@@ -23,8 +23,8 @@ from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models
 from gglib_nb.manager.calls import has_given_up, settled
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
+from gglib_nb.manager.library import is_in_hub_cache, look_at, plan_deletion
 from gglib_nb.manager.machine import ram_bytes
-from gglib_nb.manager.model_files import is_in_hub_cache, look_at, plan_deletion
 from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.parts import operation

@@ -39,8 +39,7 @@ from gglib_nb.errors import (
     RequestError,
     StorageError,
 )
-from gglib_nb.manager.model_files import VERSION, delete_files
-from gglib_nb.manager.verifying import refuse_unrepairable
+from gglib_nb.manager.library import VERSION, delete_files, refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
 from gglib_nb.settings import DownloadManagerConfig

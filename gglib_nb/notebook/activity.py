@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.errors import GglibError
-from gglib_nb.manager import default_manager
+from gglib_nb.manager import manager as managers
 from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import host
@@ -41,7 +41,7 @@ def get_manager() -> "DownloadManager":
     """
     global _shown  # noqa: PLW0603 - one per kernel is the point
     try:
-        manager = default_manager.get_manager()
+        manager = managers.get_manager()
     except GglibError as error:
         raise public_error(error) from None
     with _lock:

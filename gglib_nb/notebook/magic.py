@@ -23,8 +23,7 @@ from typing_extensions import override
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
-from gglib_nb.manager import streams
-from gglib_nb.manager.progress import use_views
+from gglib_nb.manager.progress import encodable, is_terminal, use_views
 from gglib_nb.notebook import completion, host
 from gglib_nb.notebook.completer import LineCompleter
 from gglib_nb.notebook.profile import Gglib
@@ -78,28 +77,28 @@ class ShellScreen(Screen):
     @property
     @override
     def can_ask(self) -> bool:
-        return streams.is_terminal(sys.stdin) if self._is_terminal else host.has_person()
+        return is_terminal(sys.stdin) if self._is_terminal else host.has_person()
 
     @override
     def ask(self, question: str) -> bool:
-        return input(streams.encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
+        return input(encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
 
     @override
     def ask_secret(self, question: str) -> str:
-        return getpass(streams.encodable(question, sys.stdout))
+        return getpass(encodable(question, sys.stdout))
 
     @override
     def progress_line(self) -> ProgressLine:
         if self._redraws:
             return LineDisplay()
-        return TextLine(sys.stdout, is_terminal=self._is_terminal and streams.is_terminal(sys.stdout))
+        return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
     @override
     def queue_view(self, only: DownloadId | None) -> QueueView:
         if self._redraws:
             return ProgressDisplay(only)
-        is_terminal = self._is_terminal and streams.is_terminal(sys.stdout)
-        return ProgressText(sys.stdout, only=only, is_terminal=is_terminal)
+        on_terminal = self._is_terminal and is_terminal(sys.stdout)
+        return ProgressText(sys.stdout, only=only, is_terminal=on_terminal)
 
     @override
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
@@ -138,13 +137,13 @@ class ShellScreen(Screen):
         if answer.html is None:
             self.print(answer.text)
         elif self._is_terminal:
-            display(replace(answer, text=streams.encodable(answer.text, sys.stdout)))
+            display(replace(answer, text=encodable(answer.text, sys.stdout)))
         else:
             display(answer)
 
     def print(self, text: str) -> None:
         """Prints a text to the cell or the terminal."""
-        print(streams.encodable(text, sys.stdout))  # noqa: T201 - a magic's answer
+        print(encodable(text, sys.stdout))  # noqa: T201 - a magic's answer
 
     def close(self) -> None:
         """Closes the panel."""
@@ -266,7 +265,7 @@ def _manager_of_kernel() -> "DownloadManager":
 
 
 def _has_manager() -> bool:
-    from gglib_nb.manager.default_manager import existing_manager
+    from gglib_nb.manager.manager import existing_manager
 
     manager = existing_manager()
     return manager is not None and not manager.is_closed

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from gglib_nb.domain.printable import printable
-from gglib_nb.manager import streams
+from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats
 
 _QUARTER: Final = 0.25
@@ -61,4 +61,4 @@ class TextLine:
             self._write(f"{line}\n")
 
     def _write(self, text: str) -> None:
-        streams.write(self._stream, text)
+        write_text(self._stream, text)

@@ -12,7 +12,7 @@ from typing import Final, TextIO
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.manager import streams
+from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats, rows, text
 
 _QUARTERS: Final = (0.75, 0.5, 0.25)
@@ -129,4 +129,4 @@ class ProgressText:
         self._drawn = bars
 
     def _write(self, lines: str) -> None:
-        streams.write(self._stream, lines)
+        write_text(self._stream, lines)

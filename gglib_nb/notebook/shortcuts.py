@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from gglib_nb.errors import GglibError
-from gglib_nb.manager import default_manager
+from gglib_nb.manager import manager as managers
 from gglib_nb.manager.manager import DownloadManager, SyncOperations
 from gglib_nb.notebook.activity import get_manager
 
@@ -65,6 +65,6 @@ def path(text: str) -> Path:
         CatalogError: The models database cannot be read.
     """
     try:
-        return default_manager.model_path(text)
+        return managers.model_path(text)
     except GglibError as error:
         raise error.with_traceback(None) from None

@@ -186,7 +186,7 @@ def test_the_package_gives_a_path_without_a_manager_and_without_the_hub(
     assert gglib_nb.path(SMALL) == path
     assert gglib_nb.path("small") == path
     assert len(hub.requests) == asked
-    from gglib_nb.manager.default_manager import existing_manager
+    from gglib_nb.manager.manager import existing_manager
 
     assert existing_manager() is None
 

@@ -9,7 +9,8 @@ from gglib_nb import DownloadManager
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.headers import ReuseEstimator, registered_donors
+from gglib_nb.manager.advice import ReuseEstimator
+from gglib_nb.manager.resolving import registered_donors
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.plans import a_file, a_plan, stored

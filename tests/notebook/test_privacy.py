@@ -66,7 +66,7 @@ records = io.StringIO()
 logging.basicConfig(level=logging.DEBUG, stream=records, force=True)
 import os
 if "CANARY_FILE" in os.environ:
-    import gglib_nb.manager.default_manager as kernels
+    import gglib_nb.manager.manager as kernels
     from gglib_nb import DownloadManager, DownloadManagerConfig
     config = DownloadManagerConfig(hf_token=open(os.environ["CANARY_FILE"]).read(), models_directory=os.environ["GGLIB_MODELS_DIR"])
     own = DownloadManager(config)

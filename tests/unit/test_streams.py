@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gglib_nb.manager import streams
-from gglib_nb.manager.progress import LineWriter, view_for
+from gglib_nb.manager.progress import LineWriter, encodable, is_open, is_terminal, view_for, write_text
 from gglib_nb.notebook import tables, text
 from tests.support.snapshots import GB, download, snapshot
 
@@ -27,24 +26,24 @@ class Bare:
 def test_our_texts_can_be_written_in_any_encoding(encoding):
     stream = SimpleNamespace(encoding=encoding)
 
-    plain = streams.encodable(SAID, stream)
+    plain = encodable(SAID, stream)
 
     plain.encode("ascii" if encoding.startswith("no") else encoding)
     assert "1.0 GB of 4.0 GB" in plain
 
 
 def test_a_text_that_can_be_encoded_is_left_alone():
-    assert streams.encodable(SAID, SimpleNamespace(encoding="utf-8")) == SAID
-    assert streams.encodable(SAID, io.StringIO()) == SAID
+    assert encodable(SAID, SimpleNamespace(encoding="utf-8")) == SAID
+    assert encodable(SAID, io.StringIO()) == SAID
 
 
 def test_a_stream_that_can_only_write_is_no_terminal_and_open():
     bare = Bare()
 
-    streams.write(bare, "a line")
+    write_text(bare, "a line")
 
-    assert not streams.is_terminal(bare)
-    assert streams.is_open(bare)
+    assert not is_terminal(bare)
+    assert is_open(bare)
     assert bare.written == ["a line"]
 
 
@@ -52,9 +51,9 @@ def test_a_closed_stream_is_neither():
     closed = io.StringIO()
     closed.close()
 
-    assert not streams.is_terminal(closed)
-    assert not streams.is_open(closed)
-    assert not streams.is_open(None)
+    assert not is_terminal(closed)
+    assert not is_open(closed)
+    assert not is_open(None)
 
 
 def test_a_download_can_be_shown_where_standard_error_can_only_write(monkeypatch):
@@ -81,4 +80,4 @@ def test_lines_of_a_log_go_to_the_stream_of_the_code_that_waits(monkeypatch):
 def test_tables_can_be_written_too():
     shown = tables.text_table((tables.Column("Note"),), [tables.row("★ ✓ — …")])
 
-    assert streams.encodable(shown, SimpleNamespace(encoding="ascii")).isascii()
+    assert encodable(shown, SimpleNamespace(encoding="ascii")).isascii()

@@ -1,0 +1,383 @@
+"""The files of registered models: looked at, deleted, verified, repaired; and partial files in the models folder.
+
+Plain functions: the engine hashes, the caller asks the Hub and posts to the queue.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
+from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
+from gglib_nb.domain.listing import RepoListing
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.model_summary import FileLook, Looks, state_of
+from gglib_nb.domain.presets import PresetFile, merged_preset
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.variants import variants_of
+from gglib_nb.engine.local import leftovers
+from gglib_nb.engine.protocol import FileToCheck
+from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
+from gglib_nb.manager.engine import FileCheck
+from gglib_nb.manager.importing import stated_sha256
+from gglib_nb.manager.resolving import planned_file, shard_files
+from gglib_nb.system import allocated_bytes
+
+OnVerifyProgress = Callable[[VerifyProgress], None]
+VERSION: Final = re.compile(r"@[0-9a-f]{8}")
+"""The folder of a new version, or of an old one that is kept, by the first digits of its commit."""
+
+
+def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
+    """What is to be seen of files; of a link, where it leads. None for what is not there."""
+    return {path: _look(Path(path)) for path in paths}
+
+
+def _look(path: Path) -> FileLook | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return FileLook(found.st_size, found.st_mtime_ns, found.st_atime_ns)
+
+
+def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
+    """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
+
+    It counts as lost when models are registered in it and none of their owners' folders exists. Creating the folder that the
+    error names says that the models were deleted on purpose.
+
+    Raises:
+        StorageError: It is lost.
+    """
+    targets = [Path(target) for model in models if not model.hosts for target in model.targets]
+    inside = [target.relative_to(models_directory) for target in targets if target.is_relative_to(models_directory)]
+    owners = sorted({models_directory / target.parts[0] for target in inside})
+    if not owners or any(os.path.lexists(owner) for owner in owners):
+        return
+    is_missing = not os.path.lexists(models_directory)
+    raise StorageError(
+        f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but {len(inside)} files of "
+        "registered models belong in it. If its disk is not mounted, mount it and try again. If they were deleted on "
+        f"purpose, create the folder {models_directory if is_missing else owners[0]} and try again."
+    )
+
+
+def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
+    """What deleting a model would take from the disk.
+
+    Args:
+        model: The one.
+        others: All other registered ones; what they use stays.
+
+    Raises:
+        StorageError: Its files belong to the Hugging Face cache, which has its own way of deleting.
+    """
+    users = {file.target: other for other in others for file in other.files}
+    deleted, kept = [], []
+    for file in model.files:
+        if (user := users.get(file.target)) is not None:
+            kept.append(KeptFile(file.target, f"{user.id} uses it"))
+        elif os.path.lexists(file.target):
+            _refuse_hub_cache(model, Path(file.target))
+            deleted.append(file.target)
+    freed = sum(_freed_bytes(Path(path)) for path in deleted)
+    return Deletion(str(model.id), tuple(deleted), freed, tuple(kept), is_dry_run=True)
+
+
+def delete_files(paths: Iterable[str], models_directory: Path) -> None:
+    """Deletes files, and folders of the models folder that are empty then. Those that are gone already do not matter.
+
+    Raises:
+        StorageError: One cannot be deleted; those before it are.
+    """
+    for path in map(Path, paths):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be deleted: {error.strerror or error}. Check the folder, then try again."
+            ) from error
+        _remove_empty_folders(path.parent, models_directory)
+
+
+def _freed_bytes(path: Path) -> int:
+    with suppress(OSError):
+        if not path.is_symlink() and path.stat().st_nlink == 1:
+            return allocated_bytes(path)
+    return 0
+
+
+def _refuse_hub_cache(model: Model, path: Path) -> None:
+    if is_in_hub_cache(path):
+        raise StorageError(
+            f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` deletes "
+            f"them there, and `%gguf forget {model.id}` removes the model from the list."
+        )
+
+
+def is_in_hub_cache(path: Path) -> bool:
+    """Whether a file is in a Hugging Face cache."""
+    return "snapshots" in path.parts and any(part.startswith("models--") for part in path.parts)
+
+
+def _remove_empty_folders(folder: Path, models_directory: Path) -> None:
+    while folder != models_directory and folder.is_relative_to(models_directory):
+        try:
+            os.rmdir(folder)  # noqa: PTH106 - it refuses what is not empty, which is the point
+        except OSError:
+            return
+        folder = folder.parent
+
+
+def partial_requests(
+    models_directory: Path,
+    models: Iterable[Model],
+    wanted: Collection[str],
+    targets: Collection[str] | None = None,
+) -> list[DownloadRequest | DownloadId]:
+    """What resumes the partial files in the models folder, by path: a request, or the id of a model to be updated.
+
+    What a file belongs to is read from its place, `<owner>/<repo>/<path in repo>`, or `<owner>/<repo>/@<commit>/<path in repo>`
+    of a new version; the files of a split model that exist are one request.
+
+    Args:
+        models_directory: The folder.
+        models: The registered ones.
+        wanted: Targets that are in a queue already; those are left out, and so are files that a process is writing.
+        targets: Only partial files of these targets; None: all.
+    """
+    paths: dict[str, list[str]] = defaultdict(list)
+    owners = {file.target: model.id for model in models for file in model.files}
+    updated: dict[DownloadId, None] = {}
+    for one in leftovers(models_directory):
+        if one.is_in_use or one.target in wanted or (targets is not None and one.target not in targets):
+            continue
+        owner, name, *rest = Path(one.target).relative_to(models_directory.absolute()).parts
+        if len(rest) > 1 and VERSION.fullmatch(rest[0]):
+            rest = rest[1:]
+            if (id_ := owners.get(str(models_directory.joinpath(owner, name, *rest)))) is not None:
+                updated[id_] = None
+                continue
+        paths[f"{owner}/{name}"].append("/".join(rest))
+    requests = [request for repo_id, found in paths.items() for request in _requests(repo_id, found)]
+    return [*requests, *updated]
+
+
+def _requests(repo_id: str, paths: Iterable[str]) -> Iterator[DownloadRequest]:
+    found = variants_of(paths)
+    for variant in found.variants:
+        yield DownloadRequest(repo_id, variant.files[0])
+    if not found.variants:
+        yield from (DownloadRequest(repo_id, companion.path) for companion in found.companions)
+
+
+def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
+    """Brings the file up to date with the models that are here; the old one stays whole until the new one is.
+
+    Raises:
+        StorageError: It cannot be read or written.
+    """
+    here = [model for model in models if _is_loadable(model)]
+    try:
+        target = Path(os.path.realpath(file))  # a link stays a link
+        old = target.read_text(encoding="utf-8") if target.exists() else ""
+        text, left_out = merged_preset(old, here)
+        new = target.with_name(f"{target.name}.new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(target)
+    except UnicodeError as error:
+        raise StorageError(f"{file} is not text in UTF-8; name another file.") from error
+    except OSError as error:
+        raise StorageError(f"{file} cannot be written: {error.strerror or error}. Name another file.") from error
+    return PresetFile(str(target), len(here) - len(left_out), left_out)
+
+
+def _is_loadable(model: Model) -> bool:
+    """Whether it is a model, not a projector or the like, and all its files are on this machine."""
+    return bool(model.paths) and "block_count" in model.facts and all(map(os.path.exists, model.targets))
+
+
+# --- verifying ---
+
+
+def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str]) -> list[FileToCheck]:
+    """Every file of the models, each once.
+
+    Args:
+        models: The models to check.
+        block_digests: The known digests of the blocks of a content, by its SHA-256; empty unknown.
+    """
+    files = {file.target: file for model in models for file in model.files}
+    return [
+        FileToCheck(
+            file.target, file.size_bytes, file.sha256, "" if file.sha256 is None else block_digests(file.sha256)
+        )
+        for file in files.values()
+    ]
+
+
+def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
+    """What to record about the files: correct, or wrong and where.
+
+    A file that is missing, unreadable or was changed while it was read keeps its record.
+    """
+    results = {result.path: result for result in checked}
+    files = {file.target: file for model in models for file in model.files}
+    found = (_to_record(file, results.get(target), at_s) for target, file in files.items())
+    return [file for file in found if file is not None]
+
+
+def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> list[Verification]:
+    """The results, by model."""
+    results = {result.path: result for result in checked}
+    return [Verification(str(model.id), tuple(results[file.target] for file in model.files)) for model in models]
+
+
+def teller(
+    check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
+) -> Callable[[], None]:
+    """Passes on the progress of a check, when it is called and something is new."""
+    owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
+    total_bytes = sum(file.size_bytes for file in files)
+    last: tuple[int, int] | None = None
+
+    def pass_on() -> None:
+        nonlocal last
+        if (reading := check.reading) is not None and reading != last:
+            last = reading
+            path = files[reading[0]].path
+            tell(VerifyProgress(owners[path], path, min(reading[1], total_bytes), total_bytes))
+
+    return pass_on
+
+
+def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> StoredFile | None:
+    if result is None or result.mtime_ns is None or result.sha256 is None:
+        return None
+    if result.verdict == "wrong":
+        return replace(file, mtime_ns=result.mtime_ns, wrong_ranges=result.wrong_ranges or (), verified_at_s=None)
+    return replace(
+        file,
+        sha256=result.sha256,
+        mtime_ns=result.mtime_ns,
+        is_verified=file.is_verified or stated_sha256(Path(file.target)) == result.sha256,
+        # If the Hub gives no SHA-256, this one detects later changes.
+        verified_at_s=at_s if result.verdict == "right" else None,
+        wrong_ranges=None,
+        block_digests=result.block_digests,
+    )
+
+
+# --- repairing ---
+
+
+def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
+    """Downloads the wrong and missing parts of a model and keeps the rest.
+
+    Args:
+        model: As the catalog has it; its files say which bytes are wrong.
+        listing: Of the commit that it came from.
+        models_directory: The models folder.
+
+    Raises:
+        RemoteChangedError: The Hub no longer has these files, or has others with their names.
+    """
+    files = tuple(_repaired(model, remote) for remote in remote_files(model, listing, models_directory))
+    kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
+    return PlannedDownload(
+        id=model.id,
+        commit_sha=listing.commit_sha,
+        label=model.label,
+        files=files,
+        reason="Repair: only the damaged parts are downloaded.",
+        companions=kinds,
+        replaces=True,
+    )
+
+
+def remote_files(model: Model, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
+    """The Hub's files that a model's files came from, at the targets of the model.
+
+    Raises:
+        RemoteChangedError: The Hub no longer has one of them.
+    """
+    planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
+    by_place: dict[str, list[PlannedFile]] = {}
+    for file in planned.values():
+        by_place.setdefault(parse_path(file.path_in_repo).place, []).append(file)
+    found = []
+    for stored in model.files:
+        parts = by_place.get(parse_path(stored.path_in_repo).place)
+        if parts is None and (renamed := listing.with_content(stored.sha256)) is not None:
+            parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
+        if parts is None:
+            raise RemoteChangedError(
+                f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
+            )
+        found += [replace(part, target=stored.target, kind=stored.kind) for part in parts]
+    return found
+
+
+def _planned(model: Model, listing: RepoListing, models_directory: Path) -> Iterable[PlannedFile]:
+    places = {parse_path(file.path_in_repo).place for file in model.files}
+    variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+    for variant in variants.variants:
+        if places.intersection(parse_path(path).place for path in variant.files):
+            yield from shard_files(models_directory, listing, variant)
+    for file in listing.files:
+        if file.path in places and parse_path(file.path).split is None:
+            yield planned_file(models_directory, listing, file.path, "shard")
+
+
+def _repaired(model: Model, remote: PlannedFile) -> PlannedFile:
+    stored = next(file for file in model.files if file.target == remote.target)
+    if stored.sha256 not in (None, remote.sha256) and parse_path(stored.path_in_repo).split is None:
+        raise RemoteChangedError(
+            f"{remote.path_in_repo} is another file on the Hub now, so the file here cannot be repaired. "
+            f"Download the new version: %gguf update {model.id}"
+        )
+    return replace(remote, known_mtime_ns=stored.mtime_ns, wrong_ranges=stored.wrong_ranges)
+
+
+def has_known_faults(model: Model, looks: Looks) -> bool:
+    """Whether files of a model are known to be wrong or missing, and none has changed since."""
+    return bool(faulty_paths(model, looks)) and state_of(model, looks) in ("wrong", "missing")
+
+
+def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
+    """The files that are known to be wrong, or are missing."""
+    return tuple(file.target for file in model.files if file.wrong_ranges is not None or looks.get(file.target) is None)
+
+
+def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
+    """Bytes that a repair downloads; None unknown."""
+    sizes = [_missing(file, is_there=looks.get(file.target) is not None) for file in plan.files]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _missing(file: PlannedFile, *, is_there: bool) -> int | None:
+    if not is_there or file.wrong_ranges == ():
+        return file.size_bytes
+    return sum(end - start for start, end in file.wrong_ranges or ())
+
+
+def refuse_unrepairable(model: Model) -> None:
+    """Refuses models whose correct content is unknown.
+
+    Raises:
+        RequestError: Its repository is unknown, or its files belong to the Hugging Face cache.
+    """
+    if model.origin == "local":
+        raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
+    if any(is_in_hub_cache(Path(file.target)) for file in model.files):
+        raise RequestError(
+            f"The files of {model.id} belong to the Hugging Face cache, which is never changed here. "
+            f"Download your own copy: %gguf queue {model.id.repo_id}"
+        )
