@@ -1,8 +1,4 @@
-"""The values of the download port: what is asked for, what will be fetched, what the queue shows of it.
-
-Frozen values only; `gglib_nb.queue.machine` decides what changes. The module is as long as its fields, each described with its
-unit and what None means; one value is a part of another, so they are in one module.
-"""
+"""Requests, plans, and the queue as users see it. Frozen values; `gglib_nb.queue.machine` changes the queue."""
 
 from enum import StrEnum
 from importlib import import_module
@@ -21,7 +17,7 @@ BAR_STEPS: Final = 128
 
 
 class DownloadStatus(StrEnum):
-    """Where a download is; the words are the same on the wire and on the screen."""
+    """The state of a download; the words are the same on the wire and on the screen."""
 
     QUEUED = "queued"
     PAUSED = "paused"
@@ -34,17 +30,17 @@ class DownloadStatus(StrEnum):
 
     @property
     def is_pending(self) -> bool:
-        """Waits in the queue, paused or not."""
+        """Whether it waits in the queue, paused or not."""
         return self in (DownloadStatus.QUEUED, DownloadStatus.PAUSED)
 
     @property
     def is_active(self) -> bool:
-        """Runs, or is being registered."""
+        """Whether it runs or is being registered."""
         return self in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING, DownloadStatus.REGISTERING)
 
 
 class ShardStatus(StrEnum):
-    """Where one file of a download is."""
+    """The state of one file of a download."""
 
     QUEUED = "queued"
     DOWNLOADING = "downloading"
@@ -57,13 +53,12 @@ class DownloadRequest(Value, frozen=True):
 
     Attributes:
         repo_id: `owner/name` on the Hub.
-        quantization: Label, file name or key of the variant, in any case; None lets the rule choose.
-        revision: Branch, tag or commit; None is the default branch.
-        force: Fetch again although the file is there, and replace a file of another commit once the new one
-            is verified.
+        quantization: Label, file name or key of the variant, in any case; None: gglib_nb chooses.
+        revision: Branch, tag or commit; None: the default branch.
+        force: Download again, and replace a file of another commit once the new one is verified.
         add_to_db: Register the finished model in the catalog.
-        companions: Kinds of companion files to fetch along, such as `("mmproj",)`.
-        everywhere: On a cluster, fetch a copy for every host's own folder; without one it cannot be asked for.
+        companions: Kinds of companion files to download with it, such as `("mmproj",)`.
+        everywhere: On a cluster, download a copy for the folder of every host.
     """
 
     repo_id: str
@@ -76,24 +71,24 @@ class DownloadRequest(Value, frozen=True):
 
     @property
     def id(self) -> DownloadId:
-        """The id as asked for; the queue's own id names the variant that it resolved to."""
+        """The id as requested; the queue's own id names the variant that was chosen."""
         return DownloadId(self.repo_id, self.quantization, self.revision)
 
 
 class PlannedFile(Value, frozen=True):
-    """One file to be fetched.
+    """One file to download.
 
     Attributes:
-        path_in_repo: Path in the repository.
-        size_bytes: Its size; None where the hub did not say.
-        sha256: What it must hash to; None where unknown (it then ends as `unverified`).
-        target: Absolute path under which it appears when all is verified. Raw byte splits share one target.
-        offset_bytes: Where its first byte is in the target; 0 unless it is a later part of a byte split.
-        kind: `shard`, or the kind of companion it is (`mmproj`, ...).
-        known_mtime_ns: Modification time of the target when the catalog last verified it against `sha256`;
-            None where the catalog does not know it. A target that still has it is not hashed again.
-        wrong_ranges: None where nothing wrong is known of the target; else it had that modification time when these of its
-            bytes were found wrong (empty: the whole): it is replaced, and what is right of it is used.
+        path_in_repo: Its path in the repository.
+        size_bytes: None: unknown.
+        sha256: The expected SHA-256; None: unknown, and the file ends as `unverified`.
+        target: Absolute path of the finished file. The parts of a byte split have the same target.
+        offset_bytes: Of its first byte in the target; not 0 for later parts of a byte split.
+        kind: `shard`, or the kind of companion.
+        known_mtime_ns: Modification time of the target when it was last verified against `sha256`, None: never. A target
+            that still has it is not hashed again.
+        wrong_ranges: Bytes of the target that were wrong when it had that modification time (empty: the whole file); it is
+            replaced, and its right bytes are reused. None: nothing wrong is known.
     """
 
     path_in_repo: str
@@ -107,25 +102,19 @@ class PlannedFile(Value, frozen=True):
 
 
 class PlannedDownload(Value, frozen=True):
-    """A request resolved to a commit, a variant and its files.
+    """A request with its commit, variant and files.
 
     Attributes:
-        id: The queue's id for it: its tail names the variant.
-        commit_sha: The commit every URL uses.
-        label: The quantization's label; None where the files carry none.
-        files: Shards in their order, then companions.
-        reason: Why this variant, in words for a person; empty where it was asked for by name.
-        force: As in the request.
-        add_to_db: As in the request.
-        companions: As in the request.
-        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors
-            may be copied. Unlike `force`, what is here is used.
-        is_update: It brings a new version of the registered model of its id, which takes that one's place when it is
-            registered.
-        keeps_old: The old version stays, under an id with its commit.
-        donors: Paths of registered files that may hold the same tensors; those in the repository's own folder are found
-            without being named.
-        everywhere: As in the request.
+        id: The queue's id; its tail names the variant.
+        label: Label of the quantization; None: the file names state none.
+        files: Shards in order, then companions.
+        reason: Why this variant, in words; empty if it was requested by name.
+        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors may
+            be copied. Unlike with `force`, files that are present are used.
+        is_update: It replaces the registered model of the same id.
+        keeps_old: The old version stays registered, under an id with its commit.
+        donors: Paths of registered files that may contain the same tensors; those in the repository's own folder are found
+            anyway.
     """
 
     id: DownloadId
@@ -149,18 +138,18 @@ class PlannedDownload(Value, frozen=True):
 
     @property
     def shard_count(self) -> int:
-        """Files of the model itself, companions not counted."""
+        """Files of the model itself, without companions."""
         return sum(file.kind == "shard" for file in self.files)
 
     @property
     def size_bytes(self) -> int | None:
-        """Bytes of all files together; None where one is unknown."""
+        """Bytes of all files; None: one size is unknown."""
         sizes = [file.size_bytes for file in self.files]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
     def targets(self) -> frozenset[str]:
-        """The paths it will write."""
+        """The paths that it writes."""
         return frozenset(file.target for file in self.files)
 
     @property
@@ -170,30 +159,27 @@ class PlannedDownload(Value, frozen=True):
 
     @property
     def display_name(self) -> str:
-        """Repository's name without its owner, as a row's title."""
+        """The repository's name without its owner."""
         return self.id.repo_id.rpartition("/")[2]
 
 
 class StoredFile(Value, frozen=True):
-    """A file on the disk after its transfer.
+    """A file on the disk after its download.
 
     Attributes:
         target: Absolute path.
-        path_in_repo: Path in the repository; of the first part, for a byte split.
-        kind: `shard` or the kind of companion.
-        size_bytes: Its size.
-        sha256: Its SHA-256; None where it was not computed.
-        is_verified: Whether its digest is the one the hub states. False: the hub stated none.
-        mtime_ns: Modification time, to know later whether it was changed.
-        was_present: It stood there already; no byte was fetched for it.
-        facts: What its GGUF header says, as JSON scalars; empty where it has none that can be read.
-        verified_at_s: Unix time when it was last hashed and found right; None where that was never, or is not known.
-        wrong_ranges: None where nothing wrong is known of it; else the bytes that were found wrong, as half-open
-            ranges; empty where only the whole is known to be wrong.
-        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, as long as it comes from who
-            hashed it; empty where they are not known, or kept elsewhere.
-        reused_bytes: Of its bytes, those that were copied from other files on this machine.
-        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        path_in_repo: Its path in the repository; of a byte split, that of the first part.
+        kind: `shard`, or the kind of companion.
+        sha256: None: not computed.
+        is_verified: Whether its SHA-256 is the one that the Hub states; False: the Hub states none.
+        mtime_ns: Modification time; another one later means that the file was changed.
+        was_present: It existed before; no byte was downloaded.
+        facts: What its GGUF header says, as JSON scalars; empty if it cannot be read.
+        verified_at_s: Unix time of the last successful verification; None: never, or unknown.
+        wrong_ranges: Bytes found wrong, as half-open ranges (empty: the whole file); None: nothing wrong is known.
+        block_digests: Digests of its blocks (`domain.content_index`) in hexadecimal; empty once the catalog keeps them.
+        reused_bytes: Bytes copied from other files on this machine.
+        reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
     """
 
     target: str
@@ -213,13 +199,13 @@ class StoredFile(Value, frozen=True):
 
 
 class HostProgress(Value, frozen=True):
-    """How far one host of a cluster is with a download.
+    """The progress of a download on one host of a cluster.
 
     Attributes:
         host: Its name, as the cluster gives it.
-        downloaded_bytes: On its disk.
-        total_bytes: None unknown.
-        is_finished: All its files are in place there.
+        downloaded_bytes: Bytes on its disk.
+        total_bytes: None: unknown.
+        is_finished: Whether it has all files.
     """
 
     host: str
@@ -233,7 +219,7 @@ class HostFolder(Value, frozen=True):
 
     Attributes:
         host: Its name, as the cluster gives it.
-        models_directory: Absolute path, there.
+        models_directory: Absolute path on that host.
     """
 
     host: str
@@ -241,18 +227,17 @@ class HostFolder(Value, frozen=True):
 
 
 class ShardProgress(Value, frozen=True):
-    """One file's bar.
+    """The progress of one file.
 
     Attributes:
         number: 1-based among the files of its download, as in a shard's file name.
-        path_in_repo: Path in the repository.
-        kind: `shard` or the kind of companion.
-        size_bytes: None unknown.
-        downloaded_bytes: Bytes that are on the disk.
-        status: Where it is.
-        arrived_steps: Where those bytes are, as runs in steps of `BAR_STEPS`: start, end, start, end, and so on. Empty
-            where they are in order from the start, or where it is not known.
-        verified_steps: How far from its start its digest has come, in the same steps; 0 also where it is not known.
+        path_in_repo: Its path in the repository.
+        kind: `shard`, or the kind of companion.
+        size_bytes: None: unknown.
+        downloaded_bytes: Bytes on the disk.
+        arrived_steps: Which parts those are, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty: in order
+            from the start, or unknown.
+        verified_steps: How much of it is hashed, in the same steps; 0 also if unknown.
     """
 
     number: int
@@ -266,38 +251,34 @@ class ShardProgress(Value, frozen=True):
 
 
 class QueuedDownload(Value, frozen=True):
-    """One download as the queue shows it.
+    """One download in the queue.
 
     Attributes:
-        id: Its id.
-        status: Where it is.
-        position: 1-based among pending downloads, 1 is next to run; 0 while active or ended.
-        downloaded_bytes: Bytes on the disk, what an earlier run left included.
-        total_bytes: None unknown.
-        bytes_per_second: Smoothed rate of the line; None until enough was seen, 0 while stalled. Of a completed
-            download the mean of its last attempt; None where no byte came.
-        eta_seconds: Smoothed; None unknown.
-        shards: A bar for every file of the model.
-        companions: A bar for every companion.
-        notice: One line that says what is happening; None when the status says it all.
-        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None without
-            notice.
-        error: Why it failed; None unless failed.
-        can_retry: Whether trying again can help; only meaningful when failed.
-        reason: Why this variant was chosen; empty where it was asked for by name.
-        commit_sha: The commit it comes from.
-        label: Quantization label; None where the files carry none.
-        paths: Paths of the model's files, in shard order; empty unless completed.
-        companion_paths: Paths of its companions, in their order; empty unless completed.
-        is_verified: True when every file hashed to what the hub states; None unless completed.
-        was_present: Completed without a byte fetched.
+        position: 1-based among pending downloads, 1 runs next; 0: active or ended.
+        downloaded_bytes: Bytes on the disk, including those of earlier runs.
+        total_bytes: None: unknown.
+        bytes_per_second: Smoothed; 0: stalled; None: not known yet. Of a completed download, the mean of its last attempt;
+            None: no byte was downloaded.
+        eta_seconds: Smoothed; None: unknown.
+        shards: The progress of each file of the model.
+        companions: The progress of each companion.
+        notice: One line that says what is happening; None: the status says it all.
+        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no notice.
+        error: Why it failed; None: it did not.
+        can_retry: Whether another attempt can succeed; only meaningful if it failed.
+        reason: Why this variant was chosen; empty if it was requested by name.
+        label: Label of the quantization; None: the file names state none.
+        paths: Paths of the model's files in shard order; empty until completed.
+        companion_paths: Paths of its companions; empty until completed.
+        is_verified: Whether every file has the SHA-256 that the Hub states; None until completed.
+        was_present: It was completed without downloading a byte.
         queued_at_s: Unix time.
-        started_at_s: Unix time of its first start; None before.
-        ended_at_s: Unix time; None before.
-        reused_bytes: Of `downloaded_bytes`, those that were copied from files on this machine instead of fetched.
-        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
-        hosts: The hosts of a cluster that fetch it, or that have it once completed; empty on this machine. Where each
-            gets a copy of its own, bytes and totals are those of all copies together.
+        started_at_s: Unix time of its first start; None: not started.
+        ended_at_s: Unix time; None: not ended.
+        reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
+        reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
+        hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes and
+            totals are those of all copies together.
     """
 
     id: DownloadId
@@ -329,7 +310,7 @@ class QueuedDownload(Value, frozen=True):
 
     @property
     def group_id(self) -> str:
-        """The id under which all its shards are cancelled."""
+        """The text form of the id; `cancel_group` takes it."""
         return self.id.group_id
 
     @property
@@ -339,12 +320,12 @@ class QueuedDownload(Value, frozen=True):
 
     @property
     def quantization(self) -> str | None:
-        """The tail of its id: the label, or the stem where the label names several."""
+        """The tail of its id: the label, or the stem if several variants have that label."""
         return self.id.quantization
 
     @property
     def display_name(self) -> str:
-        """Repository's name without its owner."""
+        """The repository's name without its owner."""
         return self.id.repo_id.rpartition("/")[2]
 
     @property
@@ -354,7 +335,7 @@ class QueuedDownload(Value, frozen=True):
 
     @property
     def progress(self) -> float | None:
-        """0 to 1; None where the total is unknown."""
+        """0 to 1; None: the total is unknown."""
         if self.total_bytes is None:
             return None
         if self.total_bytes == 0:
@@ -366,10 +347,9 @@ class RunItem(Value, frozen=True):
     """One ended download of a run.
 
     Attributes:
-        id: Its id.
         outcome: `completed`, `failed` or `cancelled`.
         ended_at_s: Unix time.
-        total_bytes: None unknown.
+        total_bytes: None: unknown.
         message: Why it failed; empty otherwise.
     """
 
@@ -381,15 +361,15 @@ class RunItem(Value, frozen=True):
 
 
 class QueueRunSummary(Value, frozen=True):
-    """What a run of the queue came to: from drained to busy and back.
+    """The result of a run of the queue: from drained to busy and back.
 
     Attributes:
         started_at_s: Unix time of its first start.
-        ended_at_s: Unix time of the moment it drained.
+        ended_at_s: Unix time at which it drained.
         attempts_completed: Attempts by outcome; a download that failed and was retried counts twice.
         attempts_failed: As above.
         attempts_cancelled: As above.
-        models_completed: Different downloads, by their last outcome.
+        models_completed: Different downloads by their last outcome.
         models_failed: As above.
         models_cancelled: As above.
         items: The newest first, 20 at most.
@@ -409,19 +389,16 @@ class QueueRunSummary(Value, frozen=True):
 
 
 class ElsewhereDownload(Value, frozen=True):
-    """A download in the queue of another kernel that shares the models folder; it can be looked at only.
+    """A download in the queue of another kernel with the same models folder; read-only.
 
     Attributes:
-        owner: Whose it is, in words: a notebook's name or a process, and its machine where that is another one.
-        is_left: Its kernel is gone, and no other has adopted it yet.
-        id: Its id there.
-        commit_sha: The commit it comes from.
-        status: Where it is.
+        owner: The kernel's notebook or process, and its machine if that is another one.
+        is_left: That kernel has ended, and no other has adopted the download yet.
         downloaded_bytes: Bytes on the disk.
-        total_bytes: None unknown.
-        bytes_per_second: Rate of its line; None until known, or while it does not transfer.
-        eta_seconds: None unknown.
-        notice: One line that says what is happening; None when the status says it all.
+        total_bytes: None: unknown.
+        bytes_per_second: None: unknown, or nothing is being transferred.
+        eta_seconds: None: unknown.
+        notice: One line that says what is happening; None: the status says it all.
     """
 
     owner: str
@@ -437,12 +414,12 @@ class ElsewhereDownload(Value, frozen=True):
 
     @property
     def display_name(self) -> str:
-        """Repository's name without its owner."""
+        """The repository's name without its owner."""
         return self.id.repo_id.rpartition("/")[2]
 
     @property
     def progress(self) -> float | None:
-        """0 to 1; None where the total is unknown."""
+        """0 to 1; None: the total is unknown."""
         if self.total_bytes is None:
             return None
         return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
@@ -452,10 +429,8 @@ class QueueNotice(Value, frozen=True):
     """One line about the queue as a whole.
 
     Attributes:
-        kind: `adopted` (downloads of an earlier kernel were resumed), `partials` (there are partial files that nothing
-            in the queue resumes), `not_kept` (the queue cannot be stored, or a model not be registered),
-            `folder_missing` (the models folder is not mounted).
-        text: What a person reads.
+        kind: `adopted` (downloads of an ended kernel were resumed), `partials` (no queue resumes some partial files),
+            `not_kept` (the queue or a model cannot be stored), `folder_missing` (the models folder is not mounted).
     """
 
     kind: str
@@ -463,26 +438,26 @@ class QueueNotice(Value, frozen=True):
 
 
 class QueueSnapshot(Value, frozen=True):
-    """The whole queue at one moment; an item that did not change is the very same object as in the snapshot before.
+    """The whole queue at one moment; an unchanged item is the same object as in the snapshot before.
 
     Attributes:
         version: Grows with every change.
-        items: Active downloads, then the pending ones in their order.
+        items: Active downloads, then pending ones in order.
         recent_completed: The newest first.
         recent_failures: The newest first; they stay until retried, queued again or cleared.
         recent_cancelled: The newest first.
-        resolving: Requests whose files are still being listed, as a person typed them.
-        max_size: Limit of pending downloads.
+        resolving: Requests whose files are being listed, as typed.
+        max_size: How many downloads may be pending.
         max_concurrent: How many run at once.
         is_processing: Whether the processor runs.
-        bandwidth_limit_bytes_per_second: None is unlimited.
-        bytes_per_second: Of all active downloads together; None until known.
-        eta_seconds: Until everything active and queued is there; None unknown.
-        last_run: What the last finished run came to; None before the first.
+        bandwidth_limit_bytes_per_second: None: unlimited.
+        bytes_per_second: Of all active downloads together; None: not known yet.
+        eta_seconds: Until all active and queued downloads are complete; None: unknown.
+        last_run: The result of the last run; None: no run has ended.
         max_connections: Connections of all transfers together.
-        network_wait_s: How long a network that is gone is waited for before downloads fail.
-        download_hours: The hours of the day in which downloads run; None is at any time.
-        is_outside_hours: It is not such an hour now: what is queued waits for it.
+        network_wait_s: How long downloads wait for a lost network before they fail.
+        download_hours: Hours of the day in which downloads run; None: at any time.
+        is_outside_hours: It is another hour now, so queued downloads wait.
         notices: Lines about the queue as a whole.
         elsewhere: Downloads of other kernels with the same models folder.
     """
@@ -533,7 +508,7 @@ class QueueSnapshot(Value, frozen=True):
 
     @property
     def waits_until(self) -> str | None:
-        """The time of day until which downloads wait, such as `22:00`; None while they may run."""
+        """The time of day at which waiting downloads may start, such as `22:00`; None: now."""
         return f"{self.download_hours.start:%H:%M}" if self.download_hours and self.is_outside_hours else None
 
     @property
@@ -543,5 +518,5 @@ class QueueSnapshot(Value, frozen=True):
 
     @property
     def pending_count(self) -> int:
-        """Downloads that wait, paused ones included."""
+        """Downloads that wait, including paused ones."""
         return sum(item.status.is_pending for item in self.items)

@@ -1,4 +1,4 @@
-"""What happened in the queue, as `DownloadManager.events()` tells it. Frozen values; past tense."""
+"""What `DownloadManager.events()` yields. Frozen values; names in the past tense."""
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 from gglib_nb.domain.references import DownloadId
@@ -6,7 +6,7 @@ from gglib_nb.domain.values import Value
 
 
 class SnapshotChanged(Value, frozen=True):
-    """The queue as a whole, the first event of every stream and at most ten times a second after."""
+    """The queue changed: the first event of every stream, then at most ten a second."""
 
     snapshot: QueueSnapshot
 
@@ -32,33 +32,33 @@ class ShardProgressed(Value, frozen=True):
 
 
 class StatusChanged(Value, frozen=True):
-    """A download moved on."""
+    """A download changed its status."""
 
     id: DownloadId
     status: DownloadStatus
 
 
 class NoticeChanged(Value, frozen=True):
-    """The line that says what is happening changed; None: nothing to say."""
+    """The line that says what is happening changed; None: no line."""
 
     id: DownloadId
     notice: str | None
 
 
 class DownloadCompleted(Value, frozen=True):
-    """Its files have their final names."""
+    """All files have their final names."""
 
     download: QueuedDownload
 
 
 class DownloadFailed(Value, frozen=True):
-    """It ended without its goal; `download.error` says why."""
+    """It failed; `download.error` says why."""
 
     download: QueuedDownload
 
 
 class DownloadCancelled(Value, frozen=True):
-    """It was cancelled and nothing of it runs any more, or it was queued again while it still stopped."""
+    """It was cancelled and has stopped, or was queued again while it was stopping."""
 
     download: QueuedDownload
 

@@ -1,4 +1,4 @@
-"""What ended, as it is remembered beyond its kernel. Pure."""
+"""Ended downloads, as the database keeps them."""
 
 import re
 from typing import Final
@@ -17,16 +17,15 @@ _FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
 
 class PastDownload(Value, frozen=True):
-    """One download that ended, in whatever kernel.
+    """One download that ended, in any kernel.
 
     Attributes:
-        id: Its id in the queue.
         outcome: `completed`, `failed` or `cancelled`.
-        total_bytes: Of all its files; None unknown.
-        bytes_per_second: Mean rate of the line in its last attempt; None where no byte came, or it did not complete.
-        started_at_s: Unix time of its first start; None where it never ran.
+        total_bytes: Of all its files; None: unknown.
+        bytes_per_second: Mean of its last attempt; None: no byte was downloaded, or it was not completed.
+        started_at_s: Unix time of its first start; None: it never ran.
         ended_at_s: Unix time.
-        was_present: Completed without a byte fetched.
+        was_present: It was completed without downloading a byte.
         error: Why it failed, in one sentence without secrets; empty otherwise.
     """
 
@@ -41,12 +40,12 @@ class PastDownload(Value, frozen=True):
 
     @property
     def took_s(self) -> float | None:
-        """From its first start to its end; None where it never ran."""
+        """From its first start to its end; None: it never ran."""
         return None if self.started_at_s is None else max(0.0, self.ended_at_s - self.started_at_s)
 
 
 def remembered(download: QueuedDownload) -> PastDownload | None:
-    """What is remembered of a download that has ended; None of one that was taken back before it ran, or has not ended."""
+    """The record of an ended download; None if it has not ended or was cancelled before it ran."""
     never_ran = download.started_at_s is None and download.status is DownloadStatus.CANCELLED
     if never_ran or download.ended_at_s is None:
         return None

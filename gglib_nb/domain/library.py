@@ -1,4 +1,4 @@
-"""What the operations on registered models return: verifying, repairing, checking for updates, deleting. Values only."""
+"""Results of verifying, repairing, updating and deleting registered models."""
 
 from typing import Literal
 
@@ -14,15 +14,12 @@ class CheckedFile(Value, frozen=True):
     """The result of hashing one file.
 
     Attributes:
-        path: Its path.
-        verdict: The result.
-        sha256: Its SHA-256 now; None where it was not hashed to its end.
-        size_bytes: Its size now; None where it is missing.
-        mtime_ns: Its modification time now; None where it is missing.
-        wrong_ranges: Which bytes are wrong, in whole blocks, half-open; empty where only the whole is known to be; None
-            where nothing is wrong.
-        block_digests: Short digests of its blocks in hexadecimal; empty where it was not hashed to its end.
-        reason: Why it cannot be read, in words; empty otherwise.
+        sha256: Its SHA-256 now; None: it was not read to its end.
+        size_bytes: Now; None: missing.
+        mtime_ns: Modification time now; None: missing.
+        wrong_ranges: Its wrong bytes in whole blocks, half-open (empty: the whole file); None: nothing is wrong.
+        block_digests: Digests of its blocks in hexadecimal; empty: it was not read to its end.
+        reason: Why it cannot be read; empty otherwise.
     """
 
     path: str
@@ -36,19 +33,14 @@ class CheckedFile(Value, frozen=True):
 
 
 class Verification(Value, frozen=True):
-    """The result of verifying one model.
-
-    Attributes:
-        id: The model's id.
-        files: The results of its files, in order.
-    """
+    """The result of verifying the model of that id; its files are in order."""
 
     id: str
     files: tuple[CheckedFile, ...]
 
     @property
     def is_right(self) -> bool:
-        """Whether every file exists and has the SHA-256 that it should have, where that is known."""
+        """Whether every file exists and has the expected SHA-256, if that is known."""
         return not self.faults
 
     @property
@@ -58,11 +50,11 @@ class Verification(Value, frozen=True):
 
 
 class VerifyProgress(Value, frozen=True):
-    """How far a verification is.
+    """The progress of a verification.
 
     Attributes:
-        id: The model that is read now.
-        path: The file that is read now.
+        id: The model that is being read.
+        path: The file that is being read.
         done_bytes: Bytes read of all models that are verified together.
         total_bytes: Bytes of all of them.
     """
@@ -77,11 +69,11 @@ class Repair(Value, frozen=True):
     """What repairing a model takes.
 
     Attributes:
-        id: The model's id, which is also that of the download that repairs it.
+        id: The model's id, and that of the download that repairs it.
         is_needed: Whether anything is wrong; otherwise nothing was queued.
         faulty_paths: The files that are not right.
-        bytes_to_fetch: How much is downloaded; the rest is reused. None where a size is unknown.
-        position: Of the download in the queue; 0 where it is active already, or not needed.
+        bytes_to_fetch: How much is downloaded; the rest is reused. None: unknown.
+        position: Of the download in the queue; 0: active already, or not needed.
     """
 
     id: str
@@ -102,12 +94,10 @@ class FileChange(Value, frozen=True):
 
     Attributes:
         path_in_repo: Its path in the repository.
-        change: How it differs.
-        commit_title: Of the commit that changed it last, in its author's words; empty where the Hub does not say, or where
-            the file is the same.
+        commit_title: Of the last commit that changed it, in its author's words; empty: unknown, or the file is the same.
         commit_date: Of that commit, ISO; empty as above.
-        changed_keys: Keys of its header with another value, in alphabetical order; empty where they were not compared.
-        template_diff: Its chat template here and on the Hub as a unified diff; empty where it is the same or not known.
+        changed_keys: Keys of its header with another value, in alphabetical order; empty: not compared.
+        template_diff: The change of its chat template as a unified diff; empty: the same, or unknown.
     """
 
     path_in_repo: str
@@ -123,11 +113,11 @@ class ModelUpdate(Value, frozen=True):
 
     Attributes:
         id: The model's id.
-        has_update: Whether one of its files has changed there, or is gone; None where that is not known.
-        commit_sha: The commit that its files come from; None unknown.
-        latest_commit_sha: The commit that its revision means now; None unknown.
+        has_update: Whether one of its files was changed or removed there; None: unknown.
+        commit_sha: The commit of its files; None: unknown.
+        latest_commit_sha: The commit of its revision now; None: unknown.
         files: How each of its files differs.
-        problem: Why that is not known, in words; empty otherwise.
+        problem: Why that is unknown, in words; empty otherwise.
     """
 
     id: str
@@ -147,11 +137,11 @@ class QueuedUpdate(Value, frozen=True):
     """What updating a model takes.
 
     Attributes:
-        id: The model's id, which is also that of the download that brings the new version.
+        id: The model's id, and that of the download of the new version.
         is_needed: Whether there is a new version; otherwise nothing was queued.
         latest_commit_sha: The commit of the new version.
-        position: Of the download in the queue; 0 where it is active already, or not needed.
-        total_bytes: Of the new version; None where a size is unknown.
+        position: Of the download in the queue; 0: active already, or not needed.
+        total_bytes: Of the new version; None: unknown.
     """
 
     id: str
@@ -162,26 +152,20 @@ class QueuedUpdate(Value, frozen=True):
 
 
 class KeptFile(Value, frozen=True):
-    """A file of a deleted model that is kept.
-
-    Attributes:
-        path: Its path.
-        reason: Why it is kept, as the end of a sentence: `owner/repo:Q8_0 uses it`.
-    """
+    """A file of a deleted model that is kept, and why, as the end of a sentence: `owner/repo:Q8_0 uses it`."""
 
     path: str
     reason: str
 
 
 class Deletion(Value, frozen=True):
-    """The deletion of one model: what was deleted, or with `dry_run` what would be.
+    """The files of a deleted model; with `dry_run`, nothing was deleted.
 
     Attributes:
         id: The model's id.
-        deleted: Paths of the files that are deleted.
-        freed_bytes: Space that this frees; bytes that another name has too do not count.
+        deleted: Paths of the deleted files.
+        freed_bytes: Space that this frees; files with another hard link do not count.
         kept: Files that are kept.
-        is_dry_run: Nothing was done.
     """
 
     id: str
@@ -192,12 +176,11 @@ class Deletion(Value, frozen=True):
 
 
 class DiskUse(Value, frozen=True):
-    """How much of the disk the registered models take, and how much is free.
+    """Disk space of the registered models.
 
     Attributes:
         models_bytes: Of all their files, each counted once.
-        free_bytes: What this user may still write on the filesystem of the models folder; None unknown.
-        models_directory: The models folder.
+        free_bytes: Free for this user on the filesystem of the models folder; None: unknown.
     """
 
     models_bytes: int

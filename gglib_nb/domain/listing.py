@@ -1,4 +1,4 @@
-"""What a hub says about its repositories, as plain values; `gglib_nb.hub` sends the requests."""
+"""Files and repositories as a hub lists them; `gglib_nb.hub` sends the requests."""
 
 from functools import cached_property
 from typing import Literal
@@ -13,8 +13,8 @@ class HubFile(Value, frozen=True):
 
     Attributes:
         path: Path in the repository, with `/`.
-        size_bytes: Its size; None where the hub does not say.
-        sha256: SHA-256 of the content in hexadecimal; None for small files kept in git, and where it is masked.
+        size_bytes: None: unknown.
+        sha256: SHA-256 in hexadecimal; None: masked, or a small file that is kept in git.
     """
 
     path: str
@@ -23,12 +23,7 @@ class HubFile(Value, frozen=True):
 
 
 class FileCommit(Value, frozen=True):
-    """The commit that changed a file last.
-
-    Attributes:
-        title: First line of its message.
-        date: ISO date.
-    """
+    """The last commit that changed a file: the first line of its message, and its ISO date."""
 
     title: str
     date: str
@@ -38,11 +33,11 @@ class RepoListing(Value, frozen=True, dict=True):
     """All files of a repository at one commit.
 
     Attributes:
-        repo_id: The id the hub uses now, also where it was asked under an older name.
-        commit_sha: The commit, 40 hexadecimal digits.
-        gate: How access is granted; None where the repository is open.
-        is_private: Whether a token is needed to see it.
-        files: Every file, in the order of their paths.
+        repo_id: The id that the hub uses now, even if an older name was requested.
+        commit_sha: 40 hexadecimal digits.
+        gate: How access is granted; None: open.
+        is_private: Whether only a token shows it.
+        files: In the order of their paths.
     """
 
     repo_id: str
@@ -56,11 +51,11 @@ class RepoListing(Value, frozen=True, dict=True):
         return {file.path: file for file in self.files}
 
     def file(self, path: str) -> HubFile:
-        """The file of that path; `KeyError` where there is none."""
+        """The file of that path; `KeyError` without one."""
         return self._by_path[path]
 
     def with_content(self, sha256: str | None) -> HubFile | None:
-        """The file of that SHA-256, under whatever name; None where there is none or the digest is unknown."""
+        """The file with that SHA-256, under any name; None without one."""
         return None if sha256 is None else next((file for file in self.files if file.sha256 == sha256), None)
 
 
@@ -69,16 +64,16 @@ class RepoSummary(Value, frozen=True):
 
     Attributes:
         repo_id: `owner/name`.
-        downloads: Downloads of the last 30 days; None unknown.
-        likes: Likes; None unknown.
-        parameter_count: Parameters of the model; None unknown.
-        architecture: As in the GGUF header; None unknown.
-        gate: How access is granted; None where it is open.
-        modified_at: ISO date of the last change; None unknown.
-        likely_size_bytes: How large its recommended variant likely is, from its parameters alone; None unknown.
-        fit: Whether that likely fits this machine's memory.
-        is_here: Whether a model of it is registered here.
-        page_url: Its page on the hub; None unknown.
+        downloads: In the last 30 days; None: unknown.
+        likes: None: unknown.
+        parameter_count: Of the model; None: unknown.
+        architecture: As in the GGUF header; None: unknown.
+        gate: How access is granted; None: open.
+        modified_at: ISO date of the last change; None: unknown.
+        likely_size_bytes: Estimated size of the recommended variant; None: unknown.
+        fit: Whether that probably fits this machine's memory.
+        is_here: Whether a model of it is registered.
+        page_url: Its page on the hub; None: unknown.
     """
 
     repo_id: str

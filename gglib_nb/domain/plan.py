@@ -1,7 +1,4 @@
-"""What a repository offers and what each choice would cost, before a byte is spent. Values and their arithmetic only.
-
-The numbers are found by the manager: it asks the Hub, the disk and the machine. Here is only what follows from them.
-"""
+"""What a repository offers, and what each variant would cost. The manager finds the numbers."""
 
 from typing import Final, Literal
 
@@ -17,13 +14,13 @@ _ENOUGH_BITS: Final = 8.6  # Q8_0; more bits answer no better
 
 
 class PlannedCompanion(Value, frozen=True):
-    """A file that goes with the variants.
+    """A companion file of the variants.
 
     Attributes:
-        path: Path in the repository.
+        path: Its path in the repository.
         kind: `mmproj`, `imatrix`, ...
-        size_bytes: None unknown.
-        can_fetch: Whether `--with` can fetch it together with a variant.
+        size_bytes: None: unknown.
+        can_fetch: Whether `--with` can download it with a variant.
     """
 
     path: str
@@ -37,24 +34,24 @@ class VariantPlan(Value, frozen=True):
 
     Attributes:
         key: The tail of its id, as `%gguf queue` takes it.
-        label: Quantization label; None where its files carry none.
-        size_bytes: All its files; None unknown.
+        label: Label of the quantization; None: the file names state none.
+        size_bytes: Of all its files; None: unknown.
         shard_count: Files of the whole set.
-        bits_per_weight: None unknown.
-        present_bytes: Bytes of it that are on the disk already, finished or partial.
-        free_bytes_after: Free on the filesystem of the models folder once everything queued and this are there; negative:
-            so much is missing; None unknown.
-        memory: What it takes when loaded; None unknown.
-        placement: Where it goes on this machine, and how to load it there.
-        placement_with_projector: The same with the projector that belongs to it; None without one.
-        missing: 1-based numbers of files that the Hub lacks; a variant with some is refused.
+        bits_per_weight: None: unknown.
+        present_bytes: Bytes that are on the disk already, finished or partial.
+        free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is missing;
+            None: unknown.
+        memory: Memory when loaded; None: unknown.
+        placement: Where this machine would load it, and how.
+        placement_with_projector: The same with its projector; None: it has none.
+        missing: 1-based numbers of files that the Hub lacks; such a variant is refused.
         is_queued: In the queue now.
-        is_recommended: What `%gguf queue owner/repo` would take.
-        why: Why it is recommended; empty where it is not.
-        companions: What `--with` fetches with it, one of a kind.
-        name: What to show for it; the key unless that is a hash.
-        reusable_bytes: Of its bytes, how many could be copied from files on this machine, at most: as many as samples will
-            confirm. None where that was not looked for or is unknown.
+        is_recommended: `%gguf queue owner/repo` would take it.
+        why: Why it is recommended; empty if it is not.
+        companions: What `--with` downloads with it, one of each kind.
+        name: For display; the key unless that is a hash.
+        reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them; None:
+            unknown.
     """
 
     key: str
@@ -77,17 +74,17 @@ class VariantPlan(Value, frozen=True):
 
     @property
     def bytes_to_go(self) -> int | None:
-        """What would come over the line; None unknown."""
+        """Bytes to download; None: unknown."""
         return None if self.size_bytes is None else max(0, self.size_bytes - self.present_bytes)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the Hub has every file of it."""
+        """Whether the Hub has all its files."""
         return not self.missing
 
     @property
     def is_present(self) -> bool:
-        """Whether all of it is already downloaded."""
+        """Whether it is completely downloaded."""
         return self.bytes_to_go == 0 and self.is_complete
 
 
@@ -96,25 +93,25 @@ class RepoPlan(Value, frozen=True):
 
     Attributes:
         repo_id: As the Hub has it now.
-        revision: As asked for; None is the default branch.
-        commit_sha: What that is.
+        revision: As requested; None: the default branch.
+        commit_sha: The commit of that revision.
         gate: How access is granted; None: open to all.
-        has_access: Whether the files may be fetched with the token at hand.
-        accept_url: The page on which to accept the terms; None where nothing is to be accepted.
-        is_private: Only a token shows it.
+        has_access: Whether the token at hand may download the files.
+        accept_url: The page on which to accept the terms; None: there are none.
+        is_private: Only visible with a token.
         variants: The smallest first.
-        companions: Every file that goes with them.
-        context_tokens: What the memory was estimated for; None where it was not.
-        models_directory: Where it would go.
-        free_bytes: Free on the filesystem of the repository's folder there now; None unknown.
-        queued_bytes: What the queue will still write on that filesystem.
-        machine: What memory there is; None unknown.
-        refusal: Why the files may not be fetched and what to do about it; empty where they may.
-        undecided: Why the rule takes none; empty where it does.
-        page_url: Its page on the hub; None unknown.
-        unsafe_files: Paths of its model files that the Hub's security scan does not call safe, each with what it calls them.
-        storage_limit_bytes: How much space all models may take (the setting of that name); None: no limit.
-        storage_left_bytes: What of that the models that are here, and the queue, leave; negative: exceeded already.
+        companions: All companion files.
+        context_tokens: The context of the memory estimates; None: nothing was estimated.
+        models_directory: Where the files would be stored.
+        free_bytes: Free on that filesystem now; None: unknown.
+        queued_bytes: What the queue will still write there.
+        machine: The machine's memory; None: unknown.
+        refusal: Why the files may not be downloaded, and what to do; empty if they may.
+        undecided: Why no variant is recommended; empty if one is.
+        page_url: Its page on the hub; None: unknown.
+        unsafe_files: Paths of model files that the Hub's security scan does not call safe, each with its verdict.
+        storage_limit_bytes: The setting of that name; None: no limit.
+        storage_left_bytes: What registered models and the queue leave of it; negative: exceeded already.
     """
 
     repo_id: str
@@ -140,14 +137,14 @@ class RepoPlan(Value, frozen=True):
 
     @property
     def recommended(self) -> VariantPlan | None:
-        """What the rule would take; None where it cannot decide."""
+        """The variant that the rule takes; None: it cannot decide."""
         return next((variant for variant in self.variants if variant.is_recommended), None)
 
     @property
     def best_fit(self) -> VariantPlan | None:
-        """The best variant that fits entirely, of at most 8.6 bits per weight if there is one; None where none fits.
+        """The largest variant of at most 8.6 bits per weight, else the largest, that fits entirely; None: none fits.
 
-        Entirely: on the GPUs with the context and cache that were asked for; on a machine without one, in RAM.
+        Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
         wanted = "gpu" if self.machine is not None and self.machine.gpus else "ram"
         fitting = [
@@ -160,17 +157,17 @@ class RepoPlan(Value, frozen=True):
 
     @property
     def ram_bytes(self) -> int | None:
-        """The machine's memory; None unknown."""
+        """The machine's memory; None: unknown."""
         return None if self.machine is None else self.machine.ram_bytes
 
     @property
     def vram_bytes(self) -> int | None:
-        """Of all GPUs together; None without one, or where none can be asked."""
+        """Of all GPUs together; None: no GPU is known."""
         return None if self.machine is None else self.machine.vram_bytes
 
 
 def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
-    """How what is needed goes into what there is; `tight` leaves less than 15 % of it to everything else."""
+    """Whether the memory suffices; `tight` leaves less than 15 % of it to everything else."""
     if needed_bytes is None or available_bytes is None:
         return "unknown"
     if needed_bytes > available_bytes:

@@ -1,7 +1,4 @@
-"""How fast bytes come and when they will all be there.
-
-Pure: the time of a sample is an argument, so that a starved thread or a sleeping laptop cannot invent speed.
-"""
+"""Rate and remaining time of a download. The time of each sample is an argument."""
 
 import math
 from typing import Final
@@ -19,10 +16,10 @@ _LEAST_BYTES_PER_SECOND: Final = 1.0
 
 
 class RateEstimator:
-    """Decayed bytes over decayed seconds, so that a burst cannot spike and a pause decays to 0.
+    """Decayed bytes over decayed seconds: a burst causes no spike, and a pause decays to 0.
 
-    The first sample is a baseline only: what lay on the disk before is not speed. A counter that goes
-    backwards (a file was deleted, an engine restarted) is a new baseline.
+    The first sample is only a baseline: bytes that are already on the disk are no speed. A counter that goes backwards (a
+    file was deleted, an engine restarted) is a new baseline.
     """
 
     __slots__ = ("_bytes", "_eta_s", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds")
@@ -38,7 +35,7 @@ class RateEstimator:
 
     @property
     def bytes_per_second(self) -> float | None:
-        """None until 1.5 s were seen; 0 while stalled."""
+        """None: fewer than 1.5 s were observed; 0: stalled."""
         if self._observed_s < _LEAST_OBSERVED_S:
             return None
         rate = 0.0 if self._is_stalled else self._bytes / self._seconds
@@ -46,17 +43,17 @@ class RateEstimator:
 
     @property
     def eta_seconds(self) -> float | None:
-        """None until 5 s were seen, while the size is unknown or the rate 0, or when nothing is left to come."""
+        """None: fewer than 5 s were observed, the size is unknown, the rate is 0, or nothing is left."""
         return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
-        """Takes one sample; samples in which nothing moved count too.
+        """Takes one sample, also when no byte arrived.
 
         Args:
-            now_s: Monotonic time of the sample; one that goes backwards is taken for no time at all.
-            received_bytes: Counter of bytes that came over the line.
-            remaining_bytes: Bytes still to come; None unknown.
-            is_stalled: The line is open and nothing comes.
+            now_s: Monotonic time; going backwards counts as no time at all.
+            received_bytes: Counter of bytes from the network.
+            remaining_bytes: None: unknown.
+            is_stalled: The connection is open and no byte arrives.
         """
         elapsed_s = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
         moved = received_bytes - self._last_bytes

@@ -1,7 +1,4 @@
-"""What of a queue outlives its kernel: the order, pauses, failures, and limits that were set by hand. Frozen values only.
-
-No token, no address that was signed, no rate: those belong to the process that transfers.
-"""
+"""What the database keeps of a queue: order, pauses, failures, and limits set by hand. No tokens, signed URLs or rates."""
 
 from typing import Annotated
 
@@ -14,18 +11,16 @@ from gglib_nb.errors import GglibError
 
 
 class StoredDownload(Value, frozen=True):
-    """One download that is not over.
+    """One download that is queued, paused, active or failed.
 
     Attributes:
-        plan: What it fetches.
         status: `queued`, `paused` or `failed`.
-        was_active: It ran, or was being registered.
-        aliases: Ids that were found to mean it.
+        was_active: It was running or being registered.
+        aliases: Other ids by which it was requested.
         queued_at_s: Unix time.
-        started_at_s: Unix time of its first start; None before.
-        ended_at_s: Unix time of its failure; None unless failed.
-        error: Why it failed; None unless failed.
-        can_retry: Whether trying again can help; only meaningful when failed.
+        started_at_s: Unix time of its first start; None: not started.
+        ended_at_s: Unix time of its failure; None: it did not fail.
+        can_retry: Whether another attempt can succeed; only meaningful if it failed.
     """
 
     plan: PlannedDownload
@@ -40,12 +35,12 @@ class StoredDownload(Value, frozen=True):
 
 
 class StoredLimits(Value, frozen=True):
-    """Limits that were set by hand; the others are those of the settings.
+    """Limits that were set by hand; the settings decide the others.
 
     Attributes:
-        max_size: Downloads that may wait; None: not set by hand.
-        has_bandwidth_limit: Whether the bandwidth limit was set, or lifted, by hand.
-        bandwidth_limit_bytes_per_second: None is unlimited; only meaningful with `has_bandwidth_limit`.
+        max_size: How many downloads may be pending; None: not set by hand.
+        has_bandwidth_limit: Whether the bandwidth limit was set or removed by hand.
+        bandwidth_limit_bytes_per_second: None: unlimited; only meaningful with `has_bandwidth_limit`.
     """
 
     max_size: Annotated[int, Meta(ge=1)] | None = None
@@ -54,11 +49,10 @@ class StoredLimits(Value, frozen=True):
 
 
 class StoredQueue(Value, frozen=True):
-    """A queue at one moment; a download that did not change is the very same object as the moment before.
+    """A queue at one moment; an unchanged download is the same object as before.
 
     Attributes:
-        downloads: What ran, then what waits in its order, then the failures, the oldest first.
-        limits: As above.
+        downloads: Active, then pending ones in order, then failures, the oldest first.
         is_processing: Whether the processor ran.
     """
 
@@ -68,25 +62,20 @@ class StoredQueue(Value, frozen=True):
 
 
 class RestoredDownload(Value, frozen=True):
-    """A stored download on its way back into a queue.
-
-    Attributes:
-        stored: What was stored.
-        file_bytes: How much of each file of its plan is on the disk.
-    """
+    """A stored download that returns to a queue, and the bytes of each of its files on the disk."""
 
     stored: StoredDownload
     file_bytes: tuple[int, ...]
 
 
 class Adoption(Value, frozen=True):
-    """What a queue took up of kernels that are gone.
+    """How many downloads of ended kernels a queue has taken over.
 
     Attributes:
-        going_on: Downloads that were active and are resumed.
-        waiting: Those that wait as before.
-        paused: Those that rest as before.
-        failed: Those that had failed.
+        going_on: They were active and are resumed.
+        waiting: They wait as before.
+        paused: They are paused as before.
+        failed: They had failed.
     """
 
     going_on: int = 0

@@ -1,8 +1,4 @@
-"""A life as a table: from which state, for which cause, to which state.
-
-Data, so that the picture in ARCHITECTURE.md is drawn from it. Applying it is the one thing done here, and the one
-place that refuses.
-"""
+"""A state machine as a table: state, cause, next state. ARCHITECTURE.md's diagrams are drawn from it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,11 +11,11 @@ _Cause = TypeVar("_Cause", bound=StrEnum)
 
 
 class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
-    """All steps there are.
+    """All transitions.
 
     Attributes:
-        noun: Whose life it is, in one word.
-        first: The state in which it begins.
+        noun: What has these states, in one word.
+        first: The initial state.
         steps: The state after each cause.
     """
 
@@ -28,16 +24,12 @@ class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
     steps: Mapping[tuple[_State, _Cause], _State]
 
     def following(self, state: _State, cause: _Cause) -> _State:
-        """The state after `cause`.
-
-        Raises:
-            AssertionError: The table has no such step, which is a bug of the caller.
-        """
+        """The state after `cause`; a transition that is not in the table is a bug of the caller and an AssertionError."""
         if (state, cause) not in self.steps:
             raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")
         return self.steps[state, cause]
 
     def as_mermaid(self) -> str:
-        """A Mermaid state diagram, one line a step."""
+        """A Mermaid state diagram, one line for each transition."""
         lines = [f"    {before} --> {after}: {cause}" for (before, cause), after in self.steps.items()]
         return "\n".join(["stateDiagram-v2", f"    [*] --> {self.first}", *lines]) + "\n"
