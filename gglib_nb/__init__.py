@@ -10,11 +10,12 @@ In a script, `gglib_nb.download_sync` does the same without a loop.
 The package, from the ground up: `errors` and `domain` are values and rules; `queue` is the queue as a pure state machine; `hub`,
 `engine`, `catalog` and `settings` are the network, the process that downloads, the database and the settings; `manager` has the
 operations; `notebook` is what a user sees. `demo` is a hub of its own on loopback. What is listed in `__all__` is promised, the
-rest is not. Types are in `__init__.pyi`.
+rest is not. The stub `__init__.pyi` says where each name is and what its type is.
 
-Importing this costs next to nothing: everything below is imported when it is first used.
+Importing this costs next to nothing: every name is imported when it is first used.
 """
 
+import re
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -22,55 +23,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-_FOUND_IN: Final = {
-    "gglib_nb.domain.companions": "Companion",
-    "gglib_nb.domain.download": (
-        "DownloadRequest DownloadStatus ElsewhereDownload HostFolder HostProgress QueueNotice QueueRunSummary "
-        "QueueSnapshot QueuedDownload RunItem ShardProgress ShardStatus StoredFile"
-    ),
-    "gglib_nb.domain.events": (
-        "DownloadCancelled DownloadCompleted DownloadFailed DownloadProgressed DownloadStarted NoticeChanged "
-        "QueueEvent RunSummarized ShardProgressed SnapshotChanged StatusChanged"
-    ),
-    "gglib_nb.domain.fit": "Gpu MachineMemory Placement",
-    "gglib_nb.domain.history": "PastDownload",
-    "gglib_nb.domain.hours": "DailyHours",
-    "gglib_nb.domain.importing": "ImportProgress ImportReport SkippedFile",
-    "gglib_nb.domain.inspection": "Comparison Inspection KeyDifference TensorGroup",
-    "gglib_nb.domain.library": (
-        "CheckedFile Deletion DiskUse FileChange KeptFile ModelUpdate QueuedUpdate Repair Verification VerifyProgress"
-    ),
-    "gglib_nb.domain.listing": "RepoSummary",
-    "gglib_nb.domain.memory": "MemoryEstimate",
-    "gglib_nb.domain.model": "Model",
-    "gglib_nb.domain.model_summary": "ModelSummary",
-    "gglib_nb.domain.plan": "PlannedCompanion RepoPlan VariantPlan",
-    "gglib_nb.domain.presets": "PresetFile",
-    "gglib_nb.domain.pruning": "ModelUse PrunePlan UnfinishedDownload",
-    "gglib_nb.domain.quantization": "Quantization",
-    "gglib_nb.domain.references": "DownloadId",
-    "gglib_nb.domain.stored_queue": "Adoption",
-    "gglib_nb.domain.variants": "Variant Variants variants_of",
-    "gglib_nb.engine.local": "Leftover",
-    "gglib_nb.errors": (
-        "AlreadyQueuedError AmbiguousQuantizationError CatalogDamagedError CatalogError CertificateError "
-        "ClusterError DiskFullError DownloadCancelledError DownloadInterruptedError DownloadsFailedError "
-        "EngineLostError GatedRepoError GglibError GgufError HubError HubUnavailableError "
-        "IncompleteShardSetError IntegrityError InvalidConfigError InvalidQuantizationError "
-        "InvalidRepoIdError InvalidTokenError ManagerClosedError ModelNotFoundError NetworkError "
-        "NoGgufFilesError NotInQueueError OfflineError ProxyError QueueError QueueFullError RateLimitedError "
-        "RemoteChangedError RepoNotFoundError RequestError RevisionNotFoundError StalledError StorageError "
-        "TransferError"
-    ),
-    "gglib_nb.manager.bundles": "BundleProgress BundleReport",
-    "gglib_nb.manager.manager": "DownloadManager SyncOperations run",
-    "gglib_nb.manager.operations": "FinishedDownload SmartQueueResult SyncHandle",
-    "gglib_nb.notebook.activity": "get_manager",
-    "gglib_nb.notebook.panel": "Panel",
-    "gglib_nb.notebook.shortcuts": "download download_sync path",
-    "gglib_nb.settings": "DownloadManagerConfig",
+with open(f"{__file__}i", encoding="utf-8") as _file:  # noqa: PTH123 - importing pathlib would take half of the time
+    _STUB: Final = _file.read()
+_MODULE_OF: Final = {
+    name: module
+    for module, _, names in (one.partition(" import ") for one in _STUB.split("\nfrom "))
+    for name in re.findall(r"(\w+) as", names)
 }
-_MODULE_OF: Final = {name: module for module, names in _FOUND_IN.items() for name in names.split()}
 
 __all__ = ["load_ipython_extension", "unload_ipython_extension", *_MODULE_OF]  # noqa: PLE0604 - a table of texts
 
