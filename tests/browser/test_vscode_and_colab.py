@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Frame, Locator, expect
 from gglib_nb.demo.generated import generated_repositories
 from tests.support.axe import unreadable_texts
 from tests.support.faulty_hub import FaultyHub
-from tests.support.hostpages import HostPage
+from tests.support.hostpages import HostName, HostPage, Theme
 from tests.support.jlab import START_TIMEOUT_S
 from tests.support.jserver import JupyterServer
 from tests.support.labpanel import bytes_flow, percents
@@ -36,7 +36,11 @@ def open_host(browser: Browser, hub: FaultyHub, tmp_path: Path) -> Iterator[Open
     """Opens a page of a host on a server of the test's own."""
     with ExitStack() as stack:
         server = stack.enter_context(JupyterServer(tmp_path, hub.url))
-        yield lambda host, theme="light": stack.enter_context(HostPage(browser, server, host, theme))
+
+        def open_page(host: HostName, theme: Theme = "light", *, has_scripts: bool = True) -> HostPage:
+            return stack.enter_context(HostPage(browser, server, host, theme, has_scripts=has_scripts))
+
+        yield open_page
 
 
 def row_of(output: Frame, download_id: str) -> Locator:
@@ -124,3 +128,16 @@ def test_the_panel_is_readable_and_as_light_or_dark_as_its_host(open_host: OpenH
 
     assert output.evaluate(is_dark, background) == (theme == "dark"), background
     assert unreadable_texts(output) == []
+
+
+def test_a_page_that_cannot_load_the_widgets_script_gets_a_table_that_is_refreshed(open_host: OpenHost) -> None:
+    page = open_host("vscode", has_scripts=False)
+    page.run(QUEUE)
+    page.run("%gguf")
+
+    table = page.page.get_by_role("table").first
+    expect(table).to_contain_text("tiny-llama-GGUF", timeout=START_TIMEOUT_S * 1000)
+    expect(page.page.get_by_text("The live panel did not load here.")).to_contain_text("%gguf help")
+    first = table.inner_text()
+    expect(table).not_to_have_text(first, timeout=20_000)
+    assert page.page.locator(".gglib-panel").count() == 0

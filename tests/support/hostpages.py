@@ -92,13 +92,17 @@ class HostPage:
         server: Serves the kernel.
         host: `vscode-bridged` is VS Code with a newer Jupyter extension.
         theme: Of the host.
+        has_scripts: Whether the page can load the scripts of widgets.
 
     Attributes:
         page: Playwright's page.
         problems: Uncaught exceptions, and what a script of the host could not load.
     """
 
-    def __init__(self, browser: Browser, server: JupyterServer, host: HostName, theme: Theme) -> None:
+    def __init__(
+        self, browser: Browser, server: JupyterServer, host: HostName, theme: Theme, *, has_scripts: bool = True
+    ) -> None:
+        self._has_scripts = has_scripts
         self._folder = Path(_bundles().name)
         self._host: HostName = host
         self._context = browser.new_context(viewport={"width": 900, "height": 900}, color_scheme=theme)
@@ -138,7 +142,7 @@ class HostPage:
             route.fulfill(path=self._folder / path.removeprefix("/host/"), content_type="text/javascript")
         elif path == "/host/require":
             route.fulfill(path=MODULES / "requirejs" / "require.js", content_type="text/javascript")
-        elif path.startswith("/nbextensions/"):
+        elif path.startswith("/nbextensions/") and self._has_scripts:
             script = SCRIPTS / path.removeprefix("/nbextensions/")
             route.fulfill(path=script.with_suffix(".js"), content_type="text/javascript")
         elif path == "/frame.html":

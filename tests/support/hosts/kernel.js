@@ -17,18 +17,18 @@ export async function startKernel(token) {
   return kernel;
 }
 
+const shown = new Map();
+
 /** Runs a cell; `show(output, data)` is given the element of each output that is no stream. Resolves at its end. */
 export async function runCell(kernel, code, show) {
   const cell = document.body.appendChild(document.createElement("section"));
-  const shown = new Map();
-  const future = kernel.requestExecute({ code, allow_stdin: false });
+  const future = kernel.requestExecute({ code, allow_stdin: true });
+  updates(kernel, show);
   future.onIOPub = ({ header, content }) => {
     if (header.msg_type === "stream") {
       cell.appendChild(document.createElement("pre")).textContent = content.text;
     } else if (header.msg_type === "error") {
       cell.appendChild(document.createElement("pre")).textContent = `${content.ename}: ${content.evalue}`;
-    } else if (header.msg_type === "update_display_data") {
-      show(shown.get(content.transient.display_id), content.data);
     } else if (header.msg_type === "display_data" || header.msg_type === "execute_result") {
       const output = cell.appendChild(document.createElement("div"));
       if (content.transient?.display_id) shown.set(content.transient.display_id, output);
@@ -38,8 +38,20 @@ export async function runCell(kernel, code, show) {
   await future.done;
 }
 
+const updated = new WeakSet();
+
+/** Outputs are updated by their display ids, also after their cell has ended. */
+function updates(kernel, show) {
+  if (updated.has(kernel)) return;
+  updated.add(kernel);
+  kernel.iopubMessage.connect((_, { header, content }) => {
+    const output = header.msg_type === "update_display_data" && shown.get(content.transient.display_id);
+    if (output) show(output, content.data);
+  });
+}
+
 /** What a host shows that cannot show the widget. */
 export function showText(output, data) {
   if (data["text/html"]) output.innerHTML = data["text/html"];
-  else output.appendChild(document.createElement("pre")).textContent = data["text/plain"];
+  else output.replaceChildren(Object.assign(document.createElement("pre"), { textContent: data["text/plain"] }));
 }
