@@ -269,19 +269,21 @@ def _text(value: Any) -> str:  # noqa: ANN401 - any of our values
 
 
 def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
-    """Whether everything that a download writes is below the models folder, with names that are valid text.
+    """Whether everything that a download writes is below its folder, with names that are valid text.
 
     The repair of a model in another program's folder is not stored: what is restored writes only below it.
     """
     try:
-        return all(_relative(target, models_directory).encode() for target in plan.targets)
+        folder = _folder(plan, models_directory)
+        return all((str(folder) + _relative(target, folder)).encode() for target in plan.targets)
     except ValueError:
         return False
 
 
 def to_row(stored: StoredDownload, models_directory: Path) -> str:
     """One download as stored."""
-    files = tuple(replace(file, target=_relative(file.target, models_directory)) for file in stored.plan.files)
+    folder = _folder(stored.plan, models_directory)
+    files = tuple(replace(file, target=_relative(file.target, folder)) for file in stored.plan.files)
     return _text(replace(stored, plan=replace(stored.plan, files=files)))
 
 
@@ -289,7 +291,7 @@ def from_row(row: str, models_directory: Path) -> StoredDownload:
     """The stored download.
 
     Raises:
-        ValueError: It is not one, or would write outside of the models folder.
+        ValueError: It is not one, or would write outside of its folder.
     """
     try:
         stored = _downloads.decode(row)
@@ -297,7 +299,10 @@ def from_row(row: str, models_directory: Path) -> StoredDownload:
         raise ValueError("not a download that was kept") from error
     if stored.status not in (DownloadStatus.QUEUED, DownloadStatus.PAUSED, DownloadStatus.FAILED):
         raise ValueError("not a download that was kept: no download rests in that status")
-    files = tuple(replace(file, target=_absolute(file.target, models_directory)) for file in stored.plan.files)
+    folder = _folder(stored.plan, models_directory)
+    if "\0" in str(folder) or ".." in folder.parts or not folder.is_absolute():
+        raise ValueError("not a download that was kept: its folder is not an absolute path")
+    files = tuple(replace(file, target=_absolute(file.target, folder)) for file in stored.plan.files)
     return replace(stored, plan=replace(stored.plan, files=files))
 
 
@@ -309,16 +314,20 @@ def limits_of(text: str) -> StoredLimits:
         return StoredLimits()
 
 
-def _relative(target: str, models_directory: Path) -> str:
-    return Path(target).relative_to(models_directory).as_posix()
+def _folder(plan: PlannedDownload, models_directory: Path) -> Path:
+    return models_directory if plan.to is None else Path(plan.to)
 
 
-def _absolute(relative: str, models_directory: Path) -> str:
+def _relative(target: str, folder: Path) -> str:
+    return Path(target).relative_to(folder).as_posix()
+
+
+def _absolute(relative: str, folder: Path) -> str:
     place = PurePosixPath(relative)
     # The same rule as when storing: below the folder, without `..`.
     if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in relative or Path(relative).drive:
-        raise ValueError("not a download that was kept: a target outside of the models folder")
-    return str(models_directory / place)
+        raise ValueError("not a download that was kept: a target outside of its folder")
+    return str(folder / place)
 
 
 def _progress(items: Iterable[QueuedDownload]) -> str:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from importlib import import_module
+from os import PathLike
 from typing import Final
 
 from typing_extensions import override
@@ -59,6 +60,7 @@ class DownloadRequest(Value, frozen=True):
         add_to_db: Register the finished model in the catalog.
         companions: Kinds of companion files to download with it, such as `("mmproj",)`.
         everywhere: On a cluster, download a copy for the folder of every host.
+        to: An existing folder to use in place of the models folder; None: the models folder.
     """
 
     repo_id: str
@@ -68,6 +70,7 @@ class DownloadRequest(Value, frozen=True):
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
     everywhere: bool = False
+    to: str | PathLike[str] | None = None
 
     @property
     def id(self) -> DownloadId:
@@ -115,6 +118,7 @@ class PlannedDownload(Value, frozen=True):
         keeps_old: The old version stays registered, under an id with its commit.
         donors: Paths of registered files that may contain the same tensors; those in the repository's own folder are found
             anyway.
+        to: As in the request, absolute. The repository's folder in it exists while its disk is mounted.
     """
 
     id: DownloadId
@@ -130,6 +134,7 @@ class PlannedDownload(Value, frozen=True):
     is_update: bool = False
     keeps_old: bool = False
     everywhere: bool = False
+    to: str | None = None
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -279,6 +284,7 @@ class QueuedDownload(Value, frozen=True):
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
         hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes and
             totals are those of all copies together.
+        to: The folder that it is stored in; None: the models folder.
     """
 
     id: DownloadId
@@ -307,6 +313,7 @@ class QueuedDownload(Value, frozen=True):
     reused_from: tuple[str, ...] = ()
     companion_paths: tuple[str, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
+    to: str | None = None
 
     @property
     def group_id(self) -> str:

@@ -84,6 +84,7 @@ class TargetCheck:
         lease: Lease,
         stop: threading.Event,
         replaces: bool = False,
+        folder: str | None = None,
     ) -> None:
         """Nothing is looked at yet.
 
@@ -94,6 +95,7 @@ class TargetCheck:
             lease: Of the partial file.
             stop: Ends it.
             replaces: Another file at the target is no error: it will be replaced.
+            folder: It must exist; None: the target's folder is made as needed.
         """
         self.files = files
         self.target = Path(files[0].target)
@@ -105,6 +107,7 @@ class TargetCheck:
         self._link_folders = link_folders
         self._stop = stop
         self._replaces = replaces
+        self._folder = folder
 
     def run(self, search: DonorSearch | None = None) -> CheckResult:
         """Do it; takes as long as hashing and waiting take.
@@ -119,6 +122,11 @@ class TargetCheck:
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
+        if self._folder is not None and not Path(self._folder).is_dir():
+            raise StorageError(
+                f"The folder {self._folder} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
+                "queue the download again."
+            )
         check_way(self.target)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         if self._wait_for_lease() and (present := self._present()) is not None:

@@ -73,6 +73,7 @@ class StartTransfer(Message, frozen=True):
             file at the target.
         replaces: Another file at a target is replaced once the new one is verified.
         donors: Files that may hold the same tensors, beside those in the repository's own folder.
+        folder: A folder that must exist, or the disk that it is on counts as not mounted; None: folders are made as needed.
         gone_owners: Lease owners (`lease.owner_name`) that a cluster knows to be gone: after a moment's silence their
             leases are taken over.
     """
@@ -85,6 +86,7 @@ class StartTransfer(Message, frozen=True):
     replaces: bool = False
     donors: tuple[str, ...] = ()
     gone_owners: tuple[str, ...] = ()
+    folder: str | None = None
 
 
 class StopTransfer(Message, frozen=True):

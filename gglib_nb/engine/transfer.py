@@ -625,6 +625,7 @@ class Transfer:
             tuple(part.known for part in file.parts),
             force=self._command.force,
             replaces=self._command.replaces,
+            folder=self._command.folder,
             link_folders=self._shared.link_folders,
             lease=lease,
             stop=self._stop,

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Final, Protocol, assert_never
 
 from msgspec import structs
@@ -187,6 +188,7 @@ class Engine:
                     force=plan.force,
                     replaces=plan.replaces,
                     donors=plan.donors,
+                    folder=None if plan.to is None else str(Path(plan.to, plan.id.repo_id)),
                 )
                 self._send(StartEverywhere(transfer) if plan.everywhere else transfer)
             case do.StopTransfer(attempt):

@@ -69,6 +69,32 @@ def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
     )
 
 
+def home_of(model: Model, models_directory: Path) -> Path:
+    """The folder that a model was downloaded to: the models folder, unless another one was asked for."""
+    is_elsewhere = model.origin == "hub" and not model.hosts and bool(model.paths)
+    if is_elsewhere and not (path := Path(model.paths[0])).is_relative_to(models_directory):
+        for folder in path.parents:
+            if folder.match(model.id.repo_id):
+                return folder.parent.parent
+    return models_directory
+
+
+def make_home(folder: Path, repo_id: str) -> None:
+    """Makes the folder of a repository in the folder of `--to`; while the disk is not mounted, it does not exist.
+
+    Raises:
+        StorageError: There is no such folder, or it cannot be written.
+    """
+    if not folder.is_dir():
+        raise StorageError(
+            f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the folder first."
+        )
+    try:
+        (folder / repo_id).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
+
+
 def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
     """What deleting a model would take from the disk.
 
@@ -166,7 +192,8 @@ def partial_requests(
                 updated[id_] = None
                 continue
         paths[f"{owner}/{name}"].append("/".join(rest))
-    requests = [request for repo_id, found in paths.items() for request in _requests(repo_id, found)]
+    to = str(models_directory)
+    requests = [replace(one, to=to) for repo_id, found in paths.items() for one in _requests(repo_id, found)]
     return [*requests, *updated]
 
 

@@ -32,6 +32,7 @@ from gglib_nb.manager.library import (
     files_to_check,
     files_to_record,
     has_known_faults,
+    home_of,
     look_at,
     partial_requests,
     plan_deletion,
@@ -225,7 +226,7 @@ class ModelOperations(QueueOperations):
             )
         if dry_run:
             return plan
-        delete_files(plan.deleted, self._parts.config.models_directory)
+        delete_files(plan.deleted, self._home_of(model))
         catalog.forget(model.id)
         return replace(plan, is_dry_run=False)
 
@@ -294,6 +295,8 @@ class ModelOperations(QueueOperations):
             return Repair(str(model.id), False, (), 0, 0)
         listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
         plan = repair_plan(model, listing, parts.config.models_directory)
+        if (home := self._home_of(model)) != parts.config.models_directory:
+            plan = replace(plan, to=str(home))
         place = parts.queue_plan(str(model.id), lambda: plan)
         return Repair(str(model.id), True, faulty, bytes_to_fetch(plan, looks), place.position)
 
@@ -337,10 +340,13 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         model = parts.catalog.find(id)
-        refuse_unupdatable(model, parts.config.models_directory)
+        home = self._home_of(model)
+        refuse_unupdatable(model, home)
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
         kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
-        request = DownloadRequest(model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds)
+        request = DownloadRequest(
+            model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds, to=str(home)
+        )
         try:
             fresh = parts.at_hub(parts.resolver.resolve, request)
         except RequestError:
@@ -351,14 +357,14 @@ class ModelOperations(QueueOperations):
         if is_same_version(model, fresh):
             parts.catalog.register(replace(self._settled(model), commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(model.id), False, model.commit_sha or "", 0, 0)
-        plan = update_plan(model, fresh, parts.config.models_directory, keeps_old=keep)
+        plan = update_plan(model, fresh, home, keeps_old=keep)
         place = parts.queue_plan(str(model.id), lambda: plan)
         return QueuedUpdate(str(model.id), True, plan.commit_sha, place.position, plan.size_bytes)
 
     @operation
     def partials(self) -> list[Leftover]:
-        """The partial downloads in the models folder, by path."""
-        return leftovers(self._parts.config.models_directory)
+        """The partial downloads in the models folder, and in those of `to` that are known, by path."""
+        return [one for folder in self._homes() for one in leftovers(folder)]
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
@@ -383,7 +389,8 @@ class ModelOperations(QueueOperations):
         models: list[Model] = []
         with suppress(CatalogError):
             models = parts.catalog.models()
-        requests = partial_requests(parts.config.models_directory, models, self._wanted_targets(), targets)
+        wanted = self._wanted_targets()
+        requests = [one for home in self._homes() for one in partial_requests(home, models, wanted, targets)]
         queued, errors = [], []
         for request in requests:
             try:
@@ -401,6 +408,18 @@ class ModelOperations(QueueOperations):
         self.update(partial, keep=True)
         return partial
 
+    def _home_of(self, model: Model) -> Path:
+        return home_of(model, self._parts.config.models_directory)
+
+    def _homes(self) -> list[Path]:
+        """The models folder, and the folders of `to` that the catalog or the queue names."""
+        snapshot, models = self._parts.queue.snapshot, []
+        with suppress(CatalogError):
+            models = self._parts.catalog.models()
+        rows = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
+        asked_for = [Path(row.to) for row in rows if row.to is not None]
+        return list(dict.fromkeys([self._parts.config.models_directory, *map(self._home_of, models), *asked_for]))
+
     def _check(self, model: Model) -> ModelUpdate:
         update = check_update(self._parts.hub, model)
         if update.has_update is not None and update.latest_commit_sha is not None:
@@ -411,7 +430,7 @@ class ModelOperations(QueueOperations):
 
     def _settled(self, model: Model) -> Model:
         """The model with the usual names of its files, where an update was interrupted after all of it was there."""
-        folder = self._parts.config.models_directory
+        folder = self._home_of(model)
         if is_settled(folder, model):
             return model
         return replace(model, files=settle_update(self._parts.catalog, model, folder, keeps_old=False))

@@ -4,9 +4,10 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 `model_operations`, those that look before anything is queued in `advice`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -16,12 +17,14 @@ from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDow
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.matching import find_download, find_failure
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Calls, settled
 from gglib_nb.manager.engine import engine_for
+from gglib_nb.manager.library import home_of
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
@@ -176,10 +179,12 @@ class QueueOperations(Operations):
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
         everywhere: bool = False,
+        to: "str | PathLike[str] | None" = None,
     ) -> SmartQueueResult:
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
-        A download that is pending or active already is joined: its present position comes back, 0 while active.
+        A download that is pending or active already is joined: its present position comes back, 0 while active. The options
+        are those of `DownloadRequest`.
 
         Raises:
             RequestError: As for `queue_download`; the choices are named.
@@ -187,7 +192,7 @@ class QueueOperations(Operations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to)
         return SmartQueueResult.of(self._queue(request, starts=True, joins=True), self)
 
     @operation
@@ -201,6 +206,7 @@ class QueueOperations(Operations):
         add_to_db: bool = True,
         companions: tuple[str, ...] = (),
         everywhere: bool = False,
+        to: "str | PathLike[str] | None" = None,
         progress: Progress = None,
     ) -> Path:
         """Queues, waits, and returns the path that a program opens: the first shard's.
@@ -211,7 +217,7 @@ class QueueOperations(Operations):
 
         Cancelling the wait does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere)
+        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to)
         queued = self._queue(request, starts=True, joins=True)
         finishing = self._parts.queue.wait(queued.id)
         with shown(progress, queued.id, lambda: self._parts.queue.snapshot) as look:
@@ -223,12 +229,18 @@ class QueueOperations(Operations):
             raise RequestError(
                 "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
             )
+        if request.to is not None:
+            request = replace(request, to=str(Path(request.to).expanduser().absolute()))
+            if parts.engine_setting is not None and request.to != str(parts.config.models_directory):
+                raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
 
         def resolve() -> PlannedDownload:
             with pointing_to_children(parts.hub, request.repo_id):
                 plan = parts.resolver.resolve(request)
             with suppress(CatalogError):
-                refuse_other_version(parts.catalog.models(), plan)
+                models = parts.catalog.models()
+                plan = self._at_home(request, plan, models)
+                refuse_other_version(models, plan)
             return plan
 
         def plan() -> PlannedDownload:
@@ -238,6 +250,23 @@ class QueueOperations(Operations):
             return settled(resolving)
 
         return parts.queue_plan(str(request.id), plan, starts=starts, joins=joins)
+
+    def _at_home(self, request: DownloadRequest, plan: PlannedDownload, models: Sequence[Model]) -> PlannedDownload:
+        """The plan for the folder that already has the model.
+
+        Raises:
+            RequestError: The request names another folder; or the disk of that one is not mounted.
+        """
+        usual = self._parts.config.models_directory
+        model = next((model for model in models if model.id == plan.id and model.origin == "hub"), None)
+        home, wanted = (usual if model is None else home_of(model, usual)), Path(plan.to or usual)
+        if model is None or home == wanted or model.hosts:
+            return plan
+        if plan.to is not None:
+            raise RequestError(
+                f"{model.id} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {model.id}"
+            )
+        return self._parts.resolver.resolve(replace(request, to=str(home)))
 
     # What is queued ----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial, wraps
+from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from gglib_nb.catalog.history import History
@@ -22,7 +23,7 @@ from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.library import refuse_lost_folder
+from gglib_nb.manager.library import make_home, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.stores import Stores
@@ -120,8 +121,10 @@ class Parts:
         settled(self.queue.post(on.RequestReceived(number, text)))
         try:
             planned = plan()
-            self._refuse_lost_folder()
+            self._refuse_lost_folder(planned)
             self._refuse_over_limit(planned)
+            if planned.to is not None:
+                make_home(Path(planned.to), planned.id.repo_id)
             self.renew_token()
             place: QueuePosition = settled(self.queue.post(on.PlanResolved(number, planned, starts, joins)))
         except BaseException:
@@ -131,10 +134,12 @@ class Parts:
             raise
         return place
 
-    def _refuse_lost_folder(self) -> None:
+    def _refuse_lost_folder(self, plan: PlannedDownload) -> None:
         if self.engine_setting is None:  # a cluster's hosts have folders of their own
             with suppress(CatalogError):
-                refuse_lost_folder(self.config.models_directory, self.catalog.models())
+                refuse_lost_folder(
+                    self.config.models_directory if plan.to is None else Path(plan.to), self.catalog.models()
+                )
 
     def storage_use_bytes(self) -> int:
         """What the registered models take and the queue will take; each registered file is counted once."""

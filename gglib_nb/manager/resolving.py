@@ -66,8 +66,9 @@ class Resolver:
     ) -> PlannedDownload:
         """The plan for a variant that is already chosen."""
         variant = choice.variant
-        shards = shard_files(self._models_directory, listing, variant)
-        files = (*shards, *self._companions(request, listing, variants, variant))
+        folder = self._models_directory if request.to is None else Path(request.to)
+        shards = shard_files(folder, listing, variant)
+        files = (*shards, *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
         return PlannedDownload(
             id=DownloadId(listing.repo_id, variant.key, request.revision),
@@ -79,6 +80,7 @@ class Resolver:
             add_to_db=request.add_to_db,
             companions=request.companions,
             everywhere=request.everywhere,
+            to=None if folder == self._models_directory else str(folder),
             donors=() if request.force else self._donors(variant),
         )
 
@@ -88,27 +90,28 @@ class Resolver:
         except CatalogError:
             return ()  # everything is downloaded then; the keeper reports the problem
 
-    def _companions(
-        self, request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant
-    ) -> list[PlannedFile]:
-        files = []
-        for wanted in dict.fromkeys(request.companions):
-            kind = next((one for one in COMPANION_KINDS if one == wanted), None)
-            if kind is None:
-                raise RequestError(
-                    f"{wanted!r} cannot be downloaded as a companion; only {', '.join(COMPANION_KINDS)} can."
-                )
-            if (companion := companion_for(variants, variant, kind)) is None:
-                raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. Leave out --with.")
-            files.append(planned_file(self._models_directory, listing, companion.path, kind))
-        return files
-
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
         try:
             known = self._catalog.known_files({file.target for file in files})
         except CatalogError:
             return files  # files on the disk are hashed instead; the keeper reports the problem
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
+
+
+def _companions(
+    request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant, folder: Path
+) -> list[PlannedFile]:
+    files = []
+    for wanted in dict.fromkeys(request.companions):
+        kind = next((one for one in COMPANION_KINDS if one == wanted), None)
+        if kind is None:
+            raise RequestError(
+                f"{wanted!r} cannot be downloaded as a companion; only {', '.join(COMPANION_KINDS)} can."
+            )
+        if (companion := companion_for(variants, variant, kind)) is None:
+            raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. Leave out --with.")
+        files.append(planned_file(folder, listing, companion.path, kind))
+    return files
 
 
 def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) -> list[PlannedFile]:

@@ -204,11 +204,11 @@ class StorageOperations(ModelOperations):
         ]
 
     def _abandoned(self) -> list[UnfinishedDownload]:
-        wanted = settled(self._parts.queue.ask(lambda machine: machine.wanted_targets))
+        wanted, folder = self._wanted_targets(), self._parts.config.models_directory
         return [
             UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
             for one in self.partials()
-            if one.target not in wanted and not one.is_in_use
+            if one.target not in wanted and not one.is_in_use and Path(one.target).is_relative_to(folder)
         ]
 
 

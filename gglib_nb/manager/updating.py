@@ -287,7 +287,8 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
     try:
         if plan.is_update:
-            files = settle_update(catalog, model, config.models_directory, keeps_old=plan.keeps_old)
+            home = config.models_directory if plan.to is None else Path(plan.to)
+            files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
             return ModelRegistered(effect.attempt, files, _remark(catalog, model))
         try:
             catalog.register(model)

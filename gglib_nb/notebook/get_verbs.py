@@ -15,6 +15,7 @@ from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import formats, plan_table, tables
 from gglib_nb.notebook.amounts import read_count, read_parameters
 from gglib_nb.notebook.completion import Tab
+from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.queue_verbs import find_item, is_unheard, standing
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, Option, verb
@@ -72,12 +73,15 @@ def queue(
     everywhere: Annotated[
         bool, Option("--everywhere", help="On a Dask cluster: download a copy to every host's own folder.")
     ] = False,
+    to: Annotated[
+        str | None, Option("--to", "FOLDER", "Store it in this folder instead of the models folder.", offers=folders)
+    ] = None,
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
     manager = session.manager
     wanted = find_repository(reference, session.rows)
     request = DownloadRequest(
-        wanted.repo_id, wanted.quantization, revision or wanted.revision, force, not no_db, companions, everywhere
+        wanted.repo_id, wanted.quantization, revision or wanted.revision, force, not no_db, companions, everywhere, to
     )
     before = {item.id for item in manager.snapshot.items}
     with _numbering_alternatives(session):
@@ -102,6 +106,7 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
         companions=request.companions,
         add_to_db=request.add_to_db,
         everywhere=request.everywhere,
+        to=request.to,
     )
     return settle(position).id
 

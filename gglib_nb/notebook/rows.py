@@ -362,7 +362,12 @@ def minute(at_s: float) -> str:
 
 def tilde_folder(path: str) -> str:
     """The folder of a file, with `~` for this user's home folder, as Jupyter's server writes its own."""
-    folder, home = os.path.dirname(path), os.path.expanduser("~")  # noqa: PTH111, PTH120 - pathlib raises without a home
+    return tilde(os.path.dirname(path))  # noqa: PTH120 - as below
+
+
+def tilde(folder: str) -> str:
+    """A folder with `~` for this user's home folder."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib raises without a home
     return f"~{folder.removeprefix(home)}" if f"{folder}/".startswith(f"{home.rstrip('/')}/") else folder
 
 
@@ -416,7 +421,8 @@ def _facts(item: QueuedDownload) -> list[Fact]:
             facts = [Fact(here if item.downloaded_bytes else "")]
         case _:
             facts = [Fact(here)]
-    return [*facts, Fact(hosts(item))]
+    where = "" if item.to is None or item.paths else f"to {printable(tilde(item.to))}"
+    return [*facts, Fact(hosts(item)), Fact(where)]
 
 
 def _done_facts(item: QueuedDownload, total: str) -> list[Fact]:

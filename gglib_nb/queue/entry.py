@@ -352,6 +352,7 @@ class Entry:
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
             hosts=self.hosts,
+            to=self.plan.to,
             reused_bytes=self._reused_bytes,
             reused_from=self._reused_from,
         )

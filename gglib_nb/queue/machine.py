@@ -743,6 +743,7 @@ def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
         f"without its {', '.join(companions)}": bool(companions),
         "without `force`": wanted.force and not live.force,
         "not on every host": wanted.everywhere and not live.everywhere,
+        f"to be stored in {live.to or 'the models folder'}": wanted.to not in (None, live.to),
         "and will be registered": live.add_to_db and not wanted.add_to_db,
         "as a download and not as an update": wanted.is_update and not live.is_update,
         "as an update that replaces the old version": wanted.keeps_old and live.is_update and not live.keeps_old,

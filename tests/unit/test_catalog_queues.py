@@ -248,11 +248,12 @@ def stored_downloads(draw: st.DrawFn) -> StoredDownload:
 
 def test_every_field_of_a_download_is_kept() -> None:
     """Fails when a field is added to one of these values and not to what is kept of them."""
-    file = PlannedFile("a.gguf", 9, "a" * 64, "/models/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
+    file = PlannedFile("a.gguf", 9, "a" * 64, "/disk/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
     id_ = DownloadId("owner/a", Quantization("q4_0"), "main")
     plan = PlannedDownload(
         id_, "c" * 40, Quantization("q4_0"), (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
         replaces=True, donors=("/donor.gguf",), everywhere=True, is_update=True, keeps_old=True,
+        to="/disk",
     )  # fmt: skip
     stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
     for value in (file, plan, stored):
@@ -290,6 +291,24 @@ def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text
 )
 def test_limits_come_back_as_they_were(limits: StoredLimits) -> None:
     assert limits_of(msgspec.json.encode(limits).decode()) == limits
+
+
+@pytest.mark.parametrize("to", ["disk", "../disk", "/disk/../etc", "/disk\0"])
+def test_a_download_to_a_folder_that_is_no_absolute_path_is_refused(to: str) -> None:
+    row = json.loads(to_row(left("owner/a:Q4_K_M"), MODELS))
+    row["plan"]["to"] = to
+
+    with pytest.raises(ValueError, match="its folder is not an absolute path"):
+        from_row(json.dumps(row), MODELS)
+
+
+def test_a_download_to_a_folder_writes_nowhere_else() -> None:
+    row = json.loads(to_row(left("owner/a:Q4_K_M"), MODELS))
+    row["plan"]["to"] = "/disk"
+    row["plan"]["files"][0]["target"] = "../outside.gguf"
+
+    with pytest.raises(ValueError, match="outside of its folder"):
+        from_row(json.dumps(row), MODELS)
 
 
 def test_an_error_keeps_its_class_and_its_page() -> None:

@@ -383,6 +383,7 @@ def test_a_downloads_own_id_goes_before_one_that_another_answers_to_as_well():
         ({"add_to_db": False}, "and will be registered"),
         ({"is_update": True}, "as a download and not as an update"),
         ({"replaces": True}, "without the repair"),
+        ({"to": "/disk"}, "to be stored in the models folder"),
     ],
 )
 def test_a_join_that_would_drop_what_was_asked_for_is_refused(queue, wanted, said):

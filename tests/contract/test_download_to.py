@@ -1,0 +1,176 @@
+"""`--to FOLDER`: one download in another folder than the models folder, over the embedded hub and real folders."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import AlreadyQueuedError, DownloadManager, DownloadRequest, RequestError, StorageError
+from gglib_nb.manager.calls import settled
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub
+from tests.support.models import MB, one_model
+from tests.support.queue_process import QueueProcess
+
+REPO, SMALL = "demo/small-GGUF", "demo/small-GGUF:Q4_K_M"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """A folder on a disk that can be taken away."""
+    path = tmp_path / "disk" / "models"
+    path.mkdir(parents=True)
+    return path
+
+
+def downloaded(manager: DownloadManager, disk: Path) -> Path:
+    return manager.sync.download(REPO, "Q4_K_M", to=disk)
+
+
+def test_the_model_is_stored_there_and_found_there(manager: DownloadManager, disk: Path) -> None:
+    path = downloaded(manager, disk)
+
+    assert path.is_relative_to(disk / "demo" / "small-GGUF")
+    assert manager.sync.path("small") == path
+    assert not manager.config.models_directory.exists()
+    assert [row.state for row in manager.sync.models()] == ["verified"]
+
+
+def test_companions_and_shards_are_stored_there_too(manager: DownloadManager, disk: Path) -> None:
+    manager.sync.download("demo/vision-GGUF", to=str(disk), companions=("mmproj",))
+    manager.sync.download("demo/split-GGUF", to=disk)
+
+    assert all(Path(target).is_relative_to(disk) for model in manager.catalog.models() for target in model.targets)
+
+
+def test_the_verb_takes_the_folder_and_the_row_shows_it(manager: DownloadManager, disk: Path) -> None:
+    parse(f"queue {SMALL} --to {disk} --no-start").run(Session(lambda: manager))
+
+    assert manager.snapshot.items[0].to == str(disk)
+    assert "300.0 kB  to /" in parse("status").run(Session(lambda: manager)).text
+
+
+def test_a_folder_with_control_characters_in_its_name_is_shown_without_them(
+    manager: DownloadManager, disk: Path
+) -> None:
+    (disk / "a\x1b[2Jb").mkdir()
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=str(disk / "a\x1b[2Jb")))
+
+    assert "\x1b" not in parse("status").run(Session(lambda: manager)).text
+
+
+def test_a_folder_that_does_not_exist_is_refused_and_not_made(manager: DownloadManager, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="mount it and try again"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=tmp_path / "usb")
+
+    assert not (tmp_path / "usb").exists()
+    assert manager.snapshot.items == ()
+
+
+@pytest.mark.parametrize("leaves_mount_point", [True, False])
+def test_a_disk_that_goes_away_before_the_start_is_reported_and_nothing_is_written_in_its_place(
+    manager: DownloadManager, disk: Path, leaves_mount_point: bool
+) -> None:
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=str(disk)))
+    shutil.rmtree(disk)
+    if leaves_mount_point:
+        disk.mkdir()
+
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        manager.sync.download(REPO, "Q4_K_M")
+
+    assert not list(disk.parent.rglob("*.gguf*"))
+
+
+def test_a_retry_works_once_the_disk_is_back(manager: DownloadManager, disk: Path) -> None:
+    id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=str(disk)))
+    disk.parent.rename(disk.parent.with_name("unmounted"))
+    with pytest.raises(StorageError):
+        manager.sync.download(REPO, "Q4_K_M")
+    disk.parent.with_name("unmounted").rename(disk.parent)
+
+    manager.sync.retry(id_)
+
+    assert manager.sync.wait(id_).paths[0].is_relative_to(disk)
+
+
+def test_a_disk_with_registered_models_that_is_gone_is_named(manager: DownloadManager, disk: Path) -> None:
+    downloaded(manager, disk)
+    shutil.rmtree(disk)
+    disk.mkdir()
+
+    with pytest.raises(StorageError, match="registered models belong in it"):
+        manager.sync.queue_smart(REPO, "Q8_0", to=disk)
+
+
+def test_a_model_that_is_there_is_verified_repaired_and_deleted_there(manager: DownloadManager, disk: Path) -> None:
+    path = downloaded(manager, disk)
+    data = bytearray(path.read_bytes())
+    data[1_000] ^= 1
+    path.write_bytes(data)
+
+    assert not manager.sync.verify(SMALL).is_right
+    manager.sync.repair(SMALL)
+    manager.sync.wait(SMALL)
+    assert manager.sync.verify(SMALL).is_right
+    manager.sync.delete(SMALL)
+
+    assert list(disk.iterdir()) == []
+
+
+def test_without_the_option_it_stays_where_it_is(manager: DownloadManager, disk: Path) -> None:
+    path = downloaded(manager, disk)
+
+    assert manager.sync.download(REPO, "Q4_K_M") == path
+    assert not manager.config.models_directory.exists()
+
+
+def test_a_second_place_is_refused_and_the_first_is_named(manager: DownloadManager, disk: Path) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+
+    with pytest.raises(RequestError, match="already stored in"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=disk)
+
+    assert manager.sync.path(SMALL) == path
+
+
+def test_a_queued_download_is_not_joined_for_another_folder(manager: DownloadManager, disk: Path) -> None:
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M"))
+
+    with pytest.raises(AlreadyQueuedError, match="to be stored in the models folder"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=disk)
+
+
+def test_a_cancelled_download_keeps_its_partial_file_there_which_is_listed_resumed_and_discarded(
+    make_manager: Callable[..., DownloadManager], make_hub: Callable[..., FaultyHub], disk: Path
+) -> None:
+    hub = make_hub([one_model("demo/long", 8 * MB)])
+    manager = make_manager(endpoint=hub.url)
+    hub.set_speed(2 * MB)
+    queued = manager.sync.queue_smart("demo/long", to=disk)
+    hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+    settled(manager.submit(manager.sync.cancel_all))
+
+    assert [Path(one.target).is_relative_to(disk) for one in manager.sync.partials()] == [True]
+    hub.set_speed(None)
+    manager.sync.queue_partials()
+    assert manager.sync.wait(queued.id).paths[0].is_relative_to(disk)
+    assert manager.sync.partials() == []
+
+
+def test_the_folder_outlives_the_kernel(make_hub: Callable[..., FaultyHub], tmp_path: Path, disk: Path) -> None:
+    hub = make_hub([one_model("demo/long", 8 * MB)])
+    hub.set_speed(2 * MB)
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.value(f"manager.sync.queue_smart('demo/long', to={str(disk)!r}) and None")
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+        first.kill()
+    hub.set_speed(None)
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        path = second.value("str(manager.sync.download('demo/long'))")
+
+    assert Path(path).is_relative_to(disk)
+    assert Path(path).stat().st_size == 8 * MB
