@@ -21,6 +21,7 @@ REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 LARGEST_SIZE: Final = 2**63 - 1
 """The largest size that the protocol between kernel and engine carries; a server that states more is not believed."""
 
+_THE_HUB: Final = "https://huggingface.co"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _RATE_LIMIT: Final = re.compile(r";\s*([rt])\s*=\s*(\d+)")
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d+)?", re.ASCII)
@@ -144,6 +145,18 @@ def redirect_target(base: str, location: str) -> str:
     with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted as they are
         location = location.encode("latin-1").decode()
     return web_address(urljoin(base, location.strip()))
+
+
+def at_mirror(target: str, endpoint: str, asked: str) -> str:
+    """Where to go for the target of a redirect.
+
+    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead, unless it was
+    asked just now.
+    """
+    if not target.startswith(f"{_THE_HUB}/"):
+        return target
+    mirrored = web_address(endpoint + target.removeprefix(_THE_HUB))
+    return target if mirrored == asked else mirrored
 
 
 def web_address(text: str) -> str:

@@ -19,6 +19,7 @@ from gglib_nb.domain.http_rules import (
     REDIRECT_STATUSES,
     TRANSIENT_STATUSES,
     asked_wait_s,
+    at_mirror,
     content_range,
     is_encoded,
     is_private,
@@ -35,7 +36,6 @@ from gglib_nb.errors import HubUnavailableError, RemoteChangedError
 
 # A renamed repository takes one, a small file another; more are a circle.
 _HOP_LIMIT: Final = 6
-_THE_HUB: Final = "https://huggingface.co"
 
 
 class Remote(Value, frozen=True):
@@ -94,7 +94,7 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
         if status not in REDIRECT_STATUSES:
             return _as_planned(_served_by_the_hub(session, url, status, headers, address), planned)
         previous, target = url, follow(url, headers.get("location", ""), address.path_in_repo)
-        url = _at_endpoint(session, target, previous)
+        url = at_mirror(target, session.endpoint, previous)
         if not session.is_hub(url):
             found = Remote(url, size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag")))
             check_redirect(previous, url, has_digest=(planned.sha256 or found.sha256) is not None)
@@ -142,14 +142,6 @@ def _is_inside(host: str) -> bool:
     except (OSError, UnicodeError):
         return is_private(host)
     return any(is_private(address) for address in found)
-
-
-def _at_endpoint(session: Session, url: str, previous: str) -> str:
-    """A mirror may name the Hub itself in its redirects, which then cannot be reached, or not with this token."""
-    if origin_of(url) != origin_of(_THE_HUB) or session.is_hub(url):
-        return url
-    at_mirror = web_address(session.endpoint + url.removeprefix(_THE_HUB))
-    return url if at_mirror == previous else at_mirror
 
 
 def _served_by_the_hub(

@@ -4,12 +4,12 @@ Field names are the Hub's (`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); othe
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 from gglib_nb.domain.http_rules import LARGEST_SIZE, sha256_of
-from gglib_nb.domain.listing import FileCommit, Gate, HubFile, RepoSummary
+from gglib_nb.domain.listing import FileCommit, Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
@@ -20,23 +20,21 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on 
 _MOST_SHOWN: Final = 120
 
 
-class Head(NamedTuple):
-    """What a repository's info says of it: the first four fields of its listing."""
+def listing(info: Json, asked_id: str, read_files: Callable[[str, str], tuple[HubFile, ...]]) -> RepoListing:
+    """Reads a repository's info.
 
-    repo_id: str
-    commit_sha: str
-    gate: Gate | None
-    is_private: bool
-
-
-def head(info: Json, asked_id: str) -> Head:
-    """Reads a repository's info; `asked_id` is its id where a mirror leaves that out."""
+    Args:
+        info: As the hub sent it.
+        asked_id: Its id, where a mirror leaves that out.
+        read_files: Gives the files of an id at a commit.
+    """
     with _as_the_hub_writes():
-        repo_id = info.get("id") or info.get("modelId") or asked_id
+        repo_id, commit_sha = info.get("id") or info.get("modelId") or asked_id, info["sha"]
         check_repo_id(repo_id)
-        if not _COMMIT.fullmatch(info["sha"]):
-            raise ValueError(info["sha"])
-        return Head(repo_id, info["sha"], _gate(info), bool(info.get("private")))
+        if not _COMMIT.fullmatch(commit_sha):
+            raise ValueError(commit_sha)
+        gate, is_private = _gate(info), bool(info.get("private"))
+    return RepoListing(repo_id, commit_sha, gate, is_private, read_files(repo_id, commit_sha))
 
 
 def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
@@ -49,15 +47,8 @@ def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
 def siblings(info: Json) -> list[dict[str, Any]]:
     """The files of a repository's info as a tree would list them; sizes and digests are there if `blobs` was asked for."""
     with _as_the_hub_writes():
-        return [
-            {
-                "type": "file",
-                "path": one["rfilename"],
-                "size": one.get("size"),
-                "lfs": {"oid": (one.get("lfs") or {}).get("sha256")},
-            }
-            for one in info["siblings"]
-        ]
+        found = ((one["rfilename"], one.get("size"), (one.get("lfs") or {}).get("sha256")) for one in info["siblings"])
+        return [{"type": "file", "path": path, "size": size, "lfs": {"oid": oid}} for path, size, oid in found]
 
 
 def names_repository(row: Json) -> bool:
@@ -72,19 +63,23 @@ def names_repository(row: Json) -> bool:
 def file_commits(entries: Iterable[Json]) -> dict[str, FileCommit]:
     """The last commits among the entries of an expanded tree, by path; those that the hub leaves out are."""
     with _as_the_hub_writes():
-        told = ((entry["path"], entry.get("lastCommit") or {}) for entry in entries if entry["type"] == "file")
-        return {path: FileCommit(_text(commit, "title") or "", _text(commit, "date") or "") for path, commit in told}
+        found = _of_files(entries, "lastCommit")
+        return {path: FileCommit(_text(commit, "title") or "", _text(commit, "date") or "") for path, commit in found}
 
 
 def scan_states(entries: Iterable[Json]) -> dict[str, str]:
     """What the Hub's scan says of the files in an expanded tree, by path; those that it does not mention are left out."""
     with _as_the_hub_writes():
-        told = ((entry["path"], entry.get("securityFileStatus") or {}) for entry in entries if entry["type"] == "file")
-        return {path: state for path, scan in told if (state := _text(scan, "status"))}
+        found = _of_files(entries, "securityFileStatus")
+        return {path: state for path, scan in found if (state := _text(scan, "status"))}
+
+
+def _of_files(entries: Iterable[Json], field: str) -> Iterator[tuple[str, Json]]:
+    return ((entry["path"], entry.get(field) or {}) for entry in entries if entry["type"] == "file")
 
 
 def repo_summary(row: Json) -> RepoSummary:
-    """One row of a search; its texts are as the hub has them, so whoever shows them makes them printable."""
+    """One row of a search; its texts are as the hub has them, not made printable."""
     with _as_the_hub_writes():
         header = row.get("gguf") or {}
         return RepoSummary(
@@ -109,14 +104,10 @@ def _as_the_hub_writes() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRepoIdError) as error:
+        said = " ".join(redacted(str(error)[:_MOST_SHOWN]).split())
         raise HubUnavailableError(
-            f"The Hub's answer cannot be read ({type(error).__name__}: {_in_short(error)}); try again later, or check "
-            "HF_ENDPOINT."
+            f"The Hub's answer cannot be read ({type(error).__name__}: {said}); try again later, or check HF_ENDPOINT."
         ) from error
-
-
-def _in_short(error: Exception) -> str:
-    return " ".join(redacted(str(error)[:_MOST_SHOWN]).split())
 
 
 def _file(entry: Json) -> HubFile:

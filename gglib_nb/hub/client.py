@@ -16,7 +16,6 @@ from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing, RepoSummar
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
-from gglib_nb.hub.ranges import read_range
 from gglib_nb.hub.transport import NoRouteError, Patience, Transport
 
 SEARCH_ORDERS: Final = {
@@ -27,18 +26,17 @@ SEARCH_ORDERS: Final = {
     "modified": "lastModified",
 }
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
-_RECURSIVE: Final = (("recursive", "true"),)
-_WITH_SIZES: Final = (("blobs", "true"),)
-_EXPANDED: Final = (("expand", "true"),)
+_HEAD_FIELDS: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
+_MOST_SCANNED: Final = 100
+_MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
-_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # and nobody for long for a header
+_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # a header is not waited for long
 
-_MOST_SCANNED: Final = 100
-_Told = TypeVar("_Told")
+_Found = TypeVar("_Found")
 
 
 class HubClient:
@@ -51,9 +49,9 @@ class HubClient:
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
 
-    Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`,
-    `HubUnavailableError`, `NetworkError`, `OfflineError`, `InvalidConfigError` (proxy, certificate), and
-    `ManagerClosedError` after `close`.
+    Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`,
+    `OfflineError`, `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (nothing was asked), and `ManagerClosedError`
+    after `close`.
     """
 
     def __init__(
@@ -65,8 +63,8 @@ class HubClient:
         patience: Patience | None = None,
     ) -> None:
         self._transport = Transport(endpoint, token, is_offline=is_offline, patience=patience or Patience())
-        self._looking = Transport(endpoint, token, is_offline=is_offline, patience=patience or _LOOKING)
-        self._hurried = Transport(endpoint, token, is_offline=is_offline, patience=_HINTING)
+        self._looking = self._transport.with_patience(patience or _LOOKING)
+        self._hurried = self._transport.with_patience(_HINTING)
 
     @property
     def endpoint(self) -> str:
@@ -89,8 +87,7 @@ class HubClient:
 
     def close(self) -> None:
         """Lets calls that wait for a retry end with `ManagerClosedError`, and refuses later ones."""
-        for transport in (self._transport, self._looking, self._hurried):
-            transport.close()
+        self._transport.close()
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision means now.
@@ -102,37 +99,25 @@ class HubClient:
             revision: Branch, tag or commit; None is the default branch.
 
         Raises:
-            InvalidRepoIdError: Not of the form `owner/name`; nothing was asked.
             RepoNotFoundError: There is none, or none that the token opens.
             RevisionNotFoundError: The repository has no such revision; the text names those it has.
         """
         check_repo_id(repo_id)
         asked = Asked(self.endpoint, repo_id, revision)
         try:
-            head = answers.head(self._info(asked), repo_id)
+            info = self._info(asked)
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
-        return RepoListing(*head, files=self._files(Asked(self.endpoint, head.repo_id, head.commit_sha)))
+        return answers.listing(info, repo_id, self._files)
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The commits that changed files last, by path; files of which the hub does not tell are left out.
-
-        Args:
-            repo_id: `owner/name`.
-            commit_sha: The commit of the listing.
-            paths: Paths in the repository.
-        """
+        """The commits that changed files last, by path in the repository; files of which the hub does not tell are left out."""
         return self._of_entries(repo_id, commit_sha, paths, answers.file_commits)
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """What the Hub's security scan says of files, by path: `safe`, `unsafe`, `queued`, ...
 
         Files that the Hub has not scanned are left out, and so are those behind the first hundred of a folder.
-
-        Args:
-            repo_id: `owner/name`.
-            commit_sha: The commit of the listing.
-            paths: Paths in the repository.
         """
         return self._of_entries(
             repo_id, commit_sha, paths, lambda entries: answers.scan_states(islice(entries, _MOST_SCANNED))
@@ -143,16 +128,16 @@ class HubClient:
         repo_id: str,
         commit_sha: str,
         paths: Iterable[str],
-        read: Callable[[Iterable[dict[str, Any]]], dict[str, _Told]],
-    ) -> dict[str, _Told]:
+        read: Callable[[Iterable[dict[str, Any]]], dict[str, _Found]],
+    ) -> dict[str, _Found]:
         """What the expanded trees of the files' folders say of them."""
         check_repo_id(repo_id)
         asked, wanted = Asked(self.endpoint, repo_id, commit_sha), set(paths)
-        found: dict[str, _Told] = {}
+        found: dict[str, _Found] = {}
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            found |= read(self._looking.pages(route, asked, _EXPANDED))
-        return {path: told for path, told in found.items() if path in wanted}
+            found |= read(self._looking.pages(route, asked, (("expand", "true"),)))
+        return {path: one for path, one in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.
@@ -200,24 +185,20 @@ class HubClient:
         """
         if sort not in SEARCH_ORDERS:
             raise RequestError(f"Search results cannot be sorted by {sort!r}; choose {', '.join(SEARCH_ORDERS)}.")
-        fields = [("expand", name) for name in _ROW_FIELDS]
-        page_size = limit if max_parameters is None else 100
-        params = _search_params(words, SEARCH_ORDERS[sort], page_size) + fields
         tags = (("license:", licence), ("", task), ("base_model:quantized:", quantized_from))
-        params += [("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()]
+        params = [
+            *((("search", words.strip()),) if words.strip() else ()),
+            *(("filter", "gguf"), ("sort", SEARCH_ORDERS[sort])),
+            ("limit", str(limit if max_parameters is None else 100)),
+            *(("expand", name) for name in _ROW_FIELDS),
+            *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
+        ]
         rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
         found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN) if answers.names_repository(row))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
-        """A part of a file, such as its GGUF header.
-
-        Args:
-            repo_id: `owner/name`.
-            commit_sha: The commit of the listing.
-            path: Path in the repository.
-            offset: First byte.
-            length: Bytes wanted; fewer come at the end of the file, none beyond it.
+        """Bytes of a file from `offset` on, such as its GGUF header; fewer than `length` at its end, none beyond it.
 
         Raises:
             GatedRepoError: As `check_access`.
@@ -231,19 +212,16 @@ class HubClient:
                 f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file can be read at once. Download the file instead."
             )
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
-        route = f"/{repo_id}/resolve/{commit_sha}/{quote(path)}"
-        return read_range(self._looking, route, asked, offset, length)
+        return self._looking.range(f"/{repo_id}/resolve/{commit_sha}/{quote(path)}", asked, offset, length)
 
     def _info(self, asked: Asked) -> dict[str, Any]:
         """What the hub says of a repository at a revision; mirrors have not all of these routes and parameters."""
-        route, fields = f"/api/models/{asked.repo_id}", [("expand", name) for name in ("sha", "gated", "private")]
+        route = f"/api/models/{asked.repo_id}"
         # By its name also where none was given: a mirror without its hub (olah, offline) has only what was asked by name.
         named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
-        for params in (fields, ()):
+        for params in (_HEAD_FIELDS, ()):
             try:
-                return self._transport.json(
-                    named, asked, params, is_optional=asked.revision is None or params is fields
-                )
+                return self._transport.json(named, asked, params, is_optional=asked.revision is None or bool(params))
             except NoRouteError:
                 pass
             except RevisionNotFoundError:
@@ -251,25 +229,27 @@ class HubClient:
                     raise
                 break  # on some hubs the default branch has another name
         with suppress(NoRouteError):
-            return self._transport.json(route, asked, fields, is_optional=True)
+            return self._transport.json(route, asked, _HEAD_FIELDS, is_optional=True)
         return self._transport.json(route, asked)
 
-    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
+    def _files(self, repo_id: str, commit_sha: str) -> tuple[HubFile, ...]:
         """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
-        route = f"/api/models/{asked.repo_id}"
+        route, asked = f"/api/models/{repo_id}", Asked(self.endpoint, repo_id, commit_sha)
         try:
-            rows = self._transport.pages(f"{route}/tree/{asked.revision}", asked, _RECURSIVE, is_optional=True)
+            rows = self._transport.pages(
+                f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True
+            )
             entries = list(islice(rows, _MOST_ENTRIES + 1))
         except NoRouteError:
             entries = answers.siblings(self._info_with_sizes(route, asked))
         if len(entries) > _MOST_ENTRIES:
-            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
+            raise HubError(f"{repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
         return answers.files(entries)
 
     def _info_with_sizes(self, route: str, asked: Asked) -> dict[str, Any]:
         for at in (f"{route}/revision/{asked.revision}", route):
             with suppress(NoRouteError):
-                return self._transport.json(at, asked, _WITH_SIZES, is_optional=True)
+                return self._transport.json(at, asked, (("blobs", "true"),), is_optional=True)
         return self._transport.json(route, asked)
 
     def _check_access(self, repo_id: str) -> None:
@@ -282,13 +262,8 @@ class HubClient:
             names = answers.revision_names(self._hurried.json(f"/api/models/{asked.repo_id}/refs", asked))
         except GglibError:
             return ""
-        more = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        return f" It has {', '.join(names[:10])}{more}." if names else ""
-
-
-def _search_params(words: str, order: str, page_size: int) -> list[tuple[str, str]]:
-    searched = [("search", words.strip())] if words.strip() else []
-    return [*searched, ("filter", "gguf"), ("sort", order), ("limit", str(page_size))]
+        more = f" and {len(names) - _MOST_REVISIONS} more" if len(names) > _MOST_REVISIONS else ""
+        return f" It has {', '.join(names[:_MOST_REVISIONS])}{more}." if names else ""
 
 
 def _is_small(row: RepoSummary, max_parameters: int | None) -> bool:

@@ -1,15 +1,15 @@
 """The one place where httpx's and huggingface_hub's errors become ours.
 
-A table, most specific first; an error in no row is a mistake of the program and keeps its traceback. What a refusal of
-the Hub means is in `domain.hub_answers`, for the engine too. Sends nothing itself.
+An error in no row of the table is a mistake of the program and keeps its traceback. What a refusal of the Hub means is in
+`domain.hub_answers`, for the engine too. Sends nothing itself.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import asked_wait_s
@@ -25,6 +25,7 @@ from gglib_nb.domain.hub_answers import (
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import (
     GglibError,
+    HubError,
     HubUnavailableError,
     InvalidConfigError,
     InvalidTokenError,
@@ -36,13 +37,79 @@ from gglib_nb.network.proxies import is_final
 if TYPE_CHECKING:
     from gglib_nb.network.http_library import httpx
 
-_Build = Callable[[Any, Asked], GglibError]
+OFFLINE: Final = "Offline mode is on, so no request was sent to {endpoint}. Unset HF_HUB_OFFLINE to continue."
+_NOT_LOGGED_IN: Final = f"The stored login for {{host}} could not be used; {LOG_IN}."
+_UNREACHABLE: Final = "{host} cannot be reached; check the connection, HF_ENDPOINT and the proxy."
+_BAD_ADDRESS: Final = "{endpoint} redirected to an invalid address. Check HF_ENDPOINT."
+_UNUSABLE: Final = "{endpoint} sent an invalid response ({kind}); try again later."
+_NOT_JSON: Final = "{endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong."
+# The last: JSON that is nested deeper than anything the Hub sends.
+_UNREADABLE_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
     """Our error for one of httpx's or huggingface_hub's; None for any other."""
-    build = next((build for kind, build in _table() if isinstance(error, kind)), None)
-    return None if build is None else build(error, asked)
+    found = next((row for row in _table() if isinstance(error, row[0])), None)
+    if found is None:
+        return None
+    _, kind, text = found
+    if kind is HubError:
+        return hub_refusal(refusal(error.response, b"", None), asked, time.time())  # type: ignore[attr-defined]  # both have one
+    if isinstance(error, _UNREADABLE_JSON) and asked.repo_id is None:
+        return no_search(asked, "or check HF_ENDPOINT")
+    host = _host(error, asked)
+    sentence = text.format(host=host, endpoint=asked.endpoint, kind=type(error).__name__)
+    return _of_the_way(error, host) or kind(sentence)
+
+
+@cache
+def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], type[GglibError], str], ...]:
+    """What an error means, the most specific first. Built at the first error: importing huggingface_hub takes a while."""
+    from huggingface_hub import errors
+
+    from gglib_nb.network.http_library import httpx
+
+    # Two are newer than the oldest huggingface_hub that is supported.
+    names = ("LocalTokenNotFoundError", "OIDCError", "DeviceCodeError")
+    log_in_failures = tuple(kind for name in names if (kind := getattr(errors, name, None)) is not None)
+    invalid_answers = (httpx.TooManyRedirects, httpx.DecodingError, httpx.CookieConflict)
+    return (
+        # From renewing a login, and from the hooks of a user's own client.
+        (errors.OfflineModeIsEnabled, OfflineError, OFFLINE),
+        ((errors.HfHubHTTPError, httpx.HTTPStatusError), HubError, ""),
+        (log_in_failures, InvalidTokenError, _NOT_LOGGED_IN),
+        (httpx.TimeoutException, NetworkError, "{host} did not answer in time; check the connection and try again."),
+        (httpx.ProxyError, NetworkError, "The proxy for {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
+        (httpx.ConnectError, NetworkError, _UNREACHABLE),
+        ((httpx.InvalidURL, httpx.UnsupportedProtocol), InvalidConfigError, _BAD_ADDRESS),
+        (invalid_answers, HubUnavailableError, _UNUSABLE),
+        (httpx.HTTPError, NetworkError, "The connection to {host} was lost; check the network and try again."),
+        (_UNREADABLE_JSON, HubUnavailableError, _NOT_JSON),
+    )
+
+
+def _of_the_way(error: BaseException, host: str) -> GglibError | None:
+    """For a proxy that refuses us, or a certificate; None for any other error."""
+    import ssl
+
+    from gglib_nb.network.client import refused_status
+    from gglib_nb.network.http_library import httpx
+
+    if (status := refused_status(error)) is not None and is_final(status):
+        return proxy_refusal(host, status)
+    chain = list(_chain(error))
+    said = " ".join(map(str, chain))
+    # httpx may keep only the text of the TLS library's error.
+    is_tls = "SSL:" in said or any(isinstance(link, ssl.SSLError) for link in chain)
+    return certificate_refusal(host, said) if isinstance(error, httpx.ConnectError) and is_tls else None
+
+
+def _host(error: BaseException, asked: Asked) -> str:
+    """Which host the failed request was for: the hub, or another that it redirects to."""
+    with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
+        if netloc := error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
+            return str(netloc, "ascii")
+    return urlsplit(asked.endpoint).netloc
 
 
 def refusal(response: "httpx.Response", body: bytes, token: str | None) -> Refusal:
@@ -78,100 +145,3 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             seen.append(link)
             waiting += [link.__cause__, link.__context__]
             yield link
-
-
-@cache
-def _table() -> tuple[tuple[type[BaseException], _Build], ...]:
-    """Built at the first error: importing huggingface_hub takes a while."""
-    from huggingface_hub import errors
-
-    from gglib_nb.network.http_library import httpx
-
-    # Newer than the oldest huggingface_hub that is supported.
-    log_in_failures = [getattr(errors, name, None) for name in ("OIDCError", "DeviceCodeError")]
-    return (
-        # From renewing a login, and from the hooks of a user's own client.
-        (errors.OfflineModeIsEnabled, _offline),
-        (errors.HfHubHTTPError, _refused),
-        (errors.LocalTokenNotFoundError, _not_logged_in),
-        *((kind, _not_logged_in) for kind in log_in_failures if kind is not None),
-        (httpx.HTTPStatusError, _refused),
-        (httpx.TimeoutException, _no_answer),
-        (httpx.ProxyError, _proxy_failed),
-        (httpx.ConnectError, _unreachable),
-        (httpx.InvalidURL, _bad_address),
-        (httpx.UnsupportedProtocol, _bad_address),
-        (httpx.TooManyRedirects, _unusable),
-        (httpx.DecodingError, _unusable),
-        (httpx.CookieConflict, _unusable),
-        (httpx.HTTPError, _broken_off),
-        (json.JSONDecodeError, _not_json),
-        (UnicodeDecodeError, _not_json),
-        (RecursionError, _not_json),  # JSON that is nested deeper than anything the Hub sends
-    )
-
-
-def _host(error: BaseException, asked: Asked) -> str:
-    """Which host the failed request was for: the hub, or another that it redirects to."""
-    with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
-        if netloc := error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
-            return str(netloc, "ascii")
-    return urlsplit(asked.endpoint).netloc
-
-
-def _offline(_: BaseException, asked: Asked) -> GglibError:
-    return OfflineError(
-        f"Offline mode is on, so no request was sent to {asked.endpoint}. Unset HF_HUB_OFFLINE to continue."
-    )
-
-
-def _refused(error: Any, asked: Asked) -> GglibError:  # noqa: ANN401  # of httpx or huggingface_hub
-    return hub_refusal(refusal(error.response, b"", None), asked, time.time())
-
-
-def _not_logged_in(error: BaseException, asked: Asked) -> GglibError:
-    return InvalidTokenError(f"The stored login for {_host(error, asked)} could not be used; {LOG_IN}.")
-
-
-def _no_answer(error: BaseException, asked: Asked) -> GglibError:
-    return NetworkError(f"{_host(error, asked)} did not answer in time; check the connection and try again.")
-
-
-def _proxy_failed(error: BaseException, asked: Asked) -> GglibError:
-    from gglib_nb.network.client import refused_status
-
-    host = _host(error, asked)
-    if (status := refused_status(error)) is not None and is_final(status):
-        return proxy_refusal(host, status)
-    return NetworkError(f"The proxy for {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.")
-
-
-def _unreachable(error: BaseException, asked: Asked) -> GglibError:
-    import ssl
-
-    host, said = _host(error, asked), " ".join(str(link) for link in _chain(error))
-    # httpx may keep only the text of the TLS library's error.
-    if "SSL:" in said or any(isinstance(link, ssl.SSLError) for link in _chain(error)):
-        return certificate_refusal(host, said)
-    return NetworkError(f"{host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.")
-
-
-def _bad_address(_: BaseException, asked: Asked) -> GglibError:
-    return InvalidConfigError(f"{asked.endpoint} redirected to an invalid address. Check HF_ENDPOINT.")
-
-
-def _unusable(error: BaseException, asked: Asked) -> GglibError:
-    return HubUnavailableError(f"{asked.endpoint} sent an invalid response ({type(error).__name__}); try again later.")
-
-
-def _broken_off(error: BaseException, asked: Asked) -> GglibError:
-    return NetworkError(f"The connection to {_host(error, asked)} was lost; check the network and try again.")
-
-
-def _not_json(_: BaseException, asked: Asked) -> GglibError:
-    if asked.repo_id is None:
-        return no_search(asked, "or check HF_ENDPOINT")
-    return HubUnavailableError(
-        f"{asked.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, "
-        "or HF_ENDPOINT may be wrong."
-    )

@@ -20,13 +20,9 @@ def log_in(token: str) -> None:
         raise InvalidTokenError("No token was given. Create one on https://huggingface.co/settings/tokens.")
     try:
         huggingface_hub.login(token=token.strip(), add_to_git_credential=False)
-    except ValueError:
-        raise InvalidTokenError(
-            "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
-        ) from None
     except Exception as error:  # noqa: BLE001 - of requests or httpx, as the version has it
         status = getattr(getattr(error, "response", None), "status_code", None)
-        if status in (401, 403):
+        if isinstance(error, ValueError) or status in (401, 403):
             raise InvalidTokenError(
                 "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
             ) from None

@@ -5,6 +5,7 @@ retries. Of huggingface_hub come the token, the user agent and the settings; it 
 a second. Knows no repositories.
 """
 
+import copy
 import json
 import random
 import threading
@@ -13,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from gglib_nb.domain.http_rules import origin_of, redirect_target
+from gglib_nb.domain.http_rules import at_mirror, content_range, origin_of, redirect_target
 from gglib_nb.domain.hub_answers import Asked, hub_refusal
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
@@ -31,7 +32,7 @@ from gglib_nb.errors import (
     RateLimitedError,
     RepoNotFoundError,
 )
-from gglib_nb.hub.errors_map import hub_error, redact, refusal
+from gglib_nb.hub.errors_map import OFFLINE, hub_error, redact, refusal
 
 if TYPE_CHECKING:
     from gglib_nb.network.http_library import httpx
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 Params = Sequence[tuple[str, str]]
 
-_THE_HUB: Final = "https://huggingface.co"
 _MOST_PAGES: Final = 1000  # of 1000 entries: more than any repository has; ends a hub that pages in a circle
 _LONGEST_WAIT_S: Final = 8.0
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing in one page
 _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
+_MOST_SKIPPED_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
 _MOST_HOPS: Final = 6
 # What a mirror or proxy without a route answers; with `X-Error-Code` it is the hub's word about the repository.
@@ -97,6 +98,12 @@ class Transport:
         self._unread_login = ""
         self._closing = threading.Event()
 
+    def with_patience(self, patience: Patience) -> Self:
+        """The same, but for its patience; both are closed together."""
+        other = copy.copy(self)
+        other._patience = patience  # noqa: SLF001  # our own class
+        return other
+
     @property
     def endpoint(self) -> str:
         """The hub's base URL, without a `/` at its end."""
@@ -117,18 +124,22 @@ class Transport:
 
         try:
             found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
-        except Exception as error:
-            filename = error.filename if isinstance(error, OSError) else None
-            if filename:
+        except OSError as error:
+            if error.filename:
                 raise InvalidTokenError(
-                    f"The stored login in {filename} cannot be read ({error.strerror}); make the file readable, or log in "  # type: ignore[attr-defined]  # an OSError
+                    f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
                     "again."
                 ) from error
-            unreadable = InvalidTokenError(f"The stored login cannot be read ({type(error).__name__}); log in again.")
-            raise hub_error(error, Asked(self.endpoint)) or unreadable from error
+            raise self._login_error(error) from error
+        except Exception as error:
+            raise self._login_error(error) from error
         if not all("!" <= character <= "~" for character in found):
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         return found or None
+
+    def _login_error(self, error: Exception) -> GglibError:
+        text = f"The stored login cannot be read ({type(error).__name__}); log in again."
+        return hub_error(error, Asked(self.endpoint)) or InvalidTokenError(text)
 
     @property
     def user_agent(self) -> str:
@@ -150,36 +161,26 @@ class Transport:
         Raises:
             NoRouteError: With `is_optional`: the hub does not have the route, or not with these parameters.
         """
-        ask = partial(self._json_once, self.endpoint + route, asked, params, is_optional)
-        return self._typed(self.persist(ask, asked)[0], dict)
+        return self._page(dict, self.endpoint + route, asked, params, is_optional)[0]
 
     def pages(self, route: str, asked: Asked, params: Params, *, is_optional: bool = False) -> Iterator[dict[str, Any]]:
         """The rows of a listing; further pages are asked for as their rows are. Raises `NoRouteError` as `json`."""
         url = self.endpoint + route
         for _ in range(_MOST_PAGES):
-            page, following = self.persist(partial(self._json_once, url, asked, params, is_optional), asked)
-            yield from self._typed(page, list)
+            page, following = self._page(list, url, asked, params, is_optional)
+            yield from page
             if following is None:
                 return
             url, params, is_optional = self._target(url, following), (), False
         raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
-    def persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        """Asks until there is an answer, an error that is not transient, or no patience left.
-
-        Raises:
-            GglibError: The last error of `ask`, as one of ours; or `OfflineError`, `ManagerClosedError`.
-        """
-        deadline_s = time.monotonic() + self._patience.budget_s
-        for attempt in range(self._patience.tries - 1):
-            try:
-                return self._ask_once(ask, asked)
-            except _TRANSIENT as error:
-                wait_s = self._patience.wait_s(attempt, error)
-                if time.monotonic() + wait_s > deadline_s:
-                    raise
-            self._closing.wait(wait_s)
-        return self._ask_once(ask, asked)
+    def range(self, route: str, asked: Asked, offset: int, length: int) -> bytes:
+        """Bytes of a file from `offset` on: fewer than `length` at its end, none beyond it. Holds no more than was asked for."""
+        reader = _RangeReader(self, self.endpoint + route, asked)
+        data = bytearray()
+        while len(data) < length and not reader.is_at_end:
+            data += self._persist(partial(reader.read, offset + len(data), length - len(data)), asked)
+        return bytes(data)
 
     @contextmanager
     def follow(
@@ -194,38 +195,52 @@ class Transport:
                 url, params = self._target(url, response.headers["location"]), ()
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
-    def is_own(self, url: str) -> bool:
-        """Whether the address is of the hub's own origin, the only one that gets the token."""
-        try:
-            return origin_of(url) == origin_of(self.endpoint)
-        except ValueError:  # an impossible endpoint, which httpx will refuse
-            return False
-
     def check_open(self) -> None:
-        """Refuses after `close`, and in offline mode.
-
-        Raises:
-            ManagerClosedError: It was closed.
-            OfflineError: Offline mode is on.
-        """
+        """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
         from huggingface_hub import constants
 
         if self._closing.is_set():
             raise ManagerClosedError("The manager was closed, so the request was not sent.")
         if self._is_offline or constants.HF_HUB_OFFLINE:
-            raise OfflineError(
-                f"Offline mode is on, so no request was sent to {self.endpoint}. Unset HF_HUB_OFFLINE to continue."
-            )
+            raise OfflineError(OFFLINE.format(endpoint=self.endpoint))
 
     def check_status(self, response: "httpx.Response", asked: Asked) -> None:
         """Raises the error that a refusal means; reads no more of its body than a text can be long."""
         if response.is_success:
             return
+        if not self._is_own(str(response.url)):
+            # Of a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
+            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
         said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._sent_token)
         error = hub_refusal(said, asked, time.time())
         if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
             error.args = (f"{error}{self._unread_login}",)
         raise error
+
+    def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
+        """Asks until there is an answer, an error that is not transient, or no patience left."""
+        deadline_s = time.monotonic() + self._patience.budget_s
+        for attempt in range(self._patience.tries - 1):
+            try:
+                return self._ask_once(ask, asked)
+            except _TRANSIENT as error:
+                wait_s = self._patience.wait_s(attempt, error)
+                if time.monotonic() + wait_s > deadline_s:
+                    raise
+            self._closing.wait(wait_s)
+        return self._ask_once(ask, asked)
+
+    def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
+        self.check_open()
+        try:
+            return ask()
+        except GglibError:
+            raise
+        except Exception as error:
+            redact(error, self._sent_token)
+            if (ours := hub_error(error, asked)) is None:
+                raise
+            raise ours from error
 
     @contextmanager
     def _get(self, url: str, params: Params, headers: Mapping[str, str]) -> Iterator["httpx.Response"]:
@@ -249,51 +264,54 @@ class Transport:
         from gglib_nb.network.http_library import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
-        if self.is_own(url) and (token := self._usable_token()):
+        if self._is_own(url) and (token := self._usable_token()):
             self._sent_token = token
             sent["authorization"] = f"Bearer {token}"
         return sent
 
-    def _target(self, url: str, location: str) -> str:
-        """Where a redirect or a further page is.
-
-        A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked, unless it was just now.
-
-        Raises:
-            HubUnavailableError: It is no address.
-        """
+    def _usable_token(self) -> str | None:
+        """The token; None where the file of the stored login cannot be read, because a public repository needs none."""
+        self._unread_login = ""
         try:
-            target = redirect_target(url, location)
+            return self.token
+        except InvalidTokenError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            self._unread_login = f" {error}"
+            return None
+
+    def _is_own(self, url: str) -> bool:
+        """Whether the address is of the hub's own origin, the only one that gets the token."""
+        try:
+            return origin_of(url) == origin_of(self.endpoint)
+        except ValueError:  # an impossible endpoint, which httpx will refuse
+            return False
+
+    def _target(self, url: str, location: str) -> str:
+        """Where a redirect or a further page is."""
+        try:
+            return at_mirror(redirect_target(url, location), self.endpoint, url)
         except ValueError:
             host = urlsplit(url).netloc
             raise HubUnavailableError(f"{host} redirects to an invalid address; check HF_ENDPOINT.") from None
-        at_mirror = self.endpoint + target.removeprefix(_THE_HUB)
-        return at_mirror if target.startswith(f"{_THE_HUB}/") and at_mirror != url else target
 
-    def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        self.check_open()
-        try:
-            return ask()
-        except GglibError:
-            raise
-        except Exception as error:
-            redact(error, self._sent_token)
-            if (ours := hub_error(error, asked)) is None:
-                raise
-            raise ours from error
+    def _page(
+        self, kind: type[_Result], url: str, asked: Asked, params: Params, is_optional: bool
+    ) -> tuple[_Result, str | None]:
+        """An answer's JSON, which has to be of this kind, and the address of the next page."""
 
-    def _json_once(self, url: str, asked: Asked, params: Params, is_optional: bool) -> tuple[object, str | None]:
-        with self.follow(url, params=params) as response:
-            if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
-                raise NoRouteError(f"HTTP {response.status_code}")
-            self.check_status(response, asked)
-            text = self._body(response, _LARGEST_ANSWER_BYTES)
-            return json.loads(text), response.links.get("next", {}).get("url")
+        def ask() -> tuple[object, str | None]:
+            with self.follow(url, params=params) as response:
+                if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
+                    raise NoRouteError(f"HTTP {response.status_code}")
+                self.check_status(response, asked)
+                text = self._body(response, _LARGEST_ANSWER_BYTES)
+                return json.loads(text), response.links.get("next", {}).get("url")
 
-    def _typed(self, found: object, kind: type[_Result]) -> _Result:
+        found, following = self._persist(ask, asked)
         if not isinstance(found, kind):
             raise HubUnavailableError(f"{self.endpoint} did not answer like a Hub. Check HF_ENDPOINT.")
-        return found
+        return found, following
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
         """The body, within bounds of size and time: a read that brings a byte now and then never times out."""
@@ -313,13 +331,57 @@ class Transport:
                 )
         return bytes(data)
 
-    def _usable_token(self) -> str | None:
-        """The token; None where the file of the stored login cannot be read, because a public repository needs none."""
-        self._unread_login = ""
-        try:
-            return self.token
-        except InvalidTokenError as error:
-            if not isinstance(error.__cause__, OSError):
-                raise
-            self._unread_login = f" {error}"
-            return None
+
+class _RangeReader:
+    """Asks for ranges of one file; where the server has no ranges, for the whole, of which it reads no more than it has to.
+
+    Attributes:
+        is_at_end: The last bytes that were read are the file's last.
+    """
+
+    def __init__(self, transport: Transport, url: str, asked: Asked) -> None:
+        self.is_at_end = False
+        self._transport = transport
+        self._url = url
+        self._asked = asked
+        self._has_ranges = True
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Some of these bytes, at least one unless the file ends before; a server may send less than it is asked for."""
+        # A compressed answer has no ranges: CloudFront ignores `Range` then.
+        headers = {"accept-encoding": "identity"}
+        if self._has_ranges:
+            headers["range"] = f"bytes={offset}-{offset + length - 1}"
+        with self._transport.follow(self._url, headers=headers) as response:
+            if response.status_code == 416:  # beyond the end
+                self.is_at_end = True
+                return b""
+            self._transport.check_status(response, self._asked)
+            if response.status_code == 206:
+                return self._part(response, offset, length)
+            if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
+                raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
+            data = self._first_bytes(response, offset + length)
+            self.is_at_end = len(data) < offset + length
+            return data[offset:]
+
+    def _part(self, response: "httpx.Response", offset: int, length: int) -> bytes:
+        found = content_range({"content-range": response.headers.get("content-range", "")})
+        if found is None or found.start != offset or found.end is None:
+            self._has_ranges = False  # the next try asks for the whole
+            raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
+        wanted = min(length, found.end - offset)
+        data = self._first_bytes(response, wanted)
+        if len(data) < wanted:
+            raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
+        self.is_at_end = offset + wanted == found.size_bytes
+        return data
+
+    def _first_bytes(self, response: "httpx.Response", count: int) -> bytes:
+        data = bytearray()
+        for chunk in response.iter_bytes():
+            self._transport.check_open()
+            data += chunk
+            if len(data) >= count:
+                break
+        return bytes(data[:count])
