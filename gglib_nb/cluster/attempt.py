@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from msgspec import structs
 
 from gglib_nb.domain.download import HostProgress, ShardStatus
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
 from gglib_nb.engine.reports import HostedProgress
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterHost:
+class ClusterHost(Value, frozen=True):
     """One host of a cluster.
 
     Attributes:
@@ -46,21 +46,10 @@ class Copy:
     end: TransferFinished | TransferFailed | None = None
 
     @property
-    def downloaded_bytes(self) -> int:
-        """Bytes on the disk of its host."""
-        return sum(file.downloaded_bytes for file in self.files)
-
-    @property
-    def bytes_to_go(self) -> int:
-        """Bytes left; 0 if its size is unknown."""
-        return max(0, (self.attempt.size_bytes or 0) - self.downloaded_bytes)
-
-    @property
     def files(self) -> Sequence[FileProgress]:
         """The progress of each file; all are complete once it is finished."""
         if isinstance(self.end, TransferFinished):
-            sizes = (file.size_bytes or 0 for file in self.attempt.command.files)
-            return [FileProgress(size, ShardStatus.FINISHED) for size in sizes]
+            return [FileProgress(file.size_bytes or 0, ShardStatus.FINISHED) for file in self.attempt.command.files]
         if self.progress is None:
             return [FileProgress(0, ShardStatus.QUEUED) for _ in self.attempt.command.files]
         return self.progress.files
@@ -68,8 +57,14 @@ class Copy:
     @property
     def shown(self) -> HostProgress:
         """How it is shown."""
+        downloaded_bytes = sum(file.downloaded_bytes for file in self.files)
         is_finished = isinstance(self.end, TransferFinished)
-        return HostProgress(self.host.name, self.downloaded_bytes, self.attempt.size_bytes, is_finished)
+        return HostProgress(self.host.name, downloaded_bytes, self.attempt.size_bytes, is_finished)
+
+    @property
+    def bytes_to_go(self) -> int:
+        """Bytes left; 0 if its size is unknown."""
+        return max(0, (self.attempt.size_bytes or 0) - self.shown.downloaded_bytes)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,25 +113,21 @@ class PlacedAttempt:
         """Folders that have their copy, are getting it, or cannot have it."""
         return {copy.host.folder_id for copy in self.copies}
 
-    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress | None:
-        """The report of its progress; None if no host has reported yet.
+    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress:
+        """The report of its progress, once a host has reported.
 
         Args:
             now_s: Monotonic clock of this machine: those of two hosts cannot be compared.
             waiting_hosts: Hosts whose turn has not come.
         """
-        heard = [copy for copy in self.copies if copy.progress is not None]
-        if not heard:
-            return None
-        latest = [copy.progress for copy in heard if copy.progress is not None]
-        waiting = tuple(HostProgress(host, 0, self.size_bytes) for host in waiting_hosts)
+        latest = [copy.progress for copy in self.copies if copy.progress is not None]
+        waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]
         hosts = (*(copy.shown for copy in self.copies), *waiting)
         if len(hosts) == 1:
             return HostedProgress(structs.replace(latest[0], attempt=self.number), hosts)
-        running = [copy.progress for copy in heard if copy.end is None and copy.progress is not None]
-        notices = [one for one in running if one.notice_kind is not None]
+        running = [copy.progress for copy in self.running if copy.progress is not None]
         # If one of several copies waits, the download does not.
-        notice = notices[0] if notices and len(notices) == len(running) else None
+        notice = running[0] if running and all(one.notice_kind is not None for one in running) else None
         merged = Progress(
             attempt=self.number,
             sampled_s=now_s,
@@ -151,11 +142,11 @@ class PlacedAttempt:
         )
         return HostedProgress(merged, hosts)
 
-    def files_seen_here(self, copy: Copy, here: str | None) -> TransferFinished:
-        """The files of a finished copy: with the queue's paths if this machine sees the folder, else the host's."""
+    def finished(self, copy: Copy, here: str | None) -> TransferFinished:
+        """The files of a finished copy: with the queue's paths if this machine sees the folder (`here`), else the host's."""
         assert isinstance(copy.end, TransferFinished)  # noqa: S101 - it is asked of no other
         files = copy.end.files
-        if here is not None and copy.host.folder_id == here:
+        if copy.host.folder_id == here:
             targets = dict.fromkeys(file.target for file in self.command.files)
             files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
         return TransferFinished(self.number, files)
@@ -163,8 +154,7 @@ class PlacedAttempt:
 
 def _together(files: Sequence[FileProgress]) -> FileProgress:
     """One file in all copies."""
-    total = sum(file.downloaded_bytes for file in files)
-    for status in (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED):
-        if any(file.status is status for file in files):
-            return FileProgress(total, status)
-    return FileProgress(total, ShardStatus.FINISHED)
+    statuses = {file.status for file in files}
+    order = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED)
+    status = next((one for one in order if one in statuses), ShardStatus.FINISHED)
+    return FileProgress(sum(file.downloaded_bytes for file in files), status)

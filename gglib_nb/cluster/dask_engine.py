@@ -21,10 +21,10 @@ from distributed import Client
 from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
-from gglib_nb.cluster.host_link import FreeSpace, HostLink, HostLost, LinkEvent
+from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
 from gglib_nb.engine.protocol import Configure, StartTransfer
-from gglib_nb.engine.reports import EngineCommand, EngineSilent, Report, StartEverywhere
+from gglib_nb.engine.reports import EngineCommand, EngineSilent, ProcessReport, Report, StartEverywhere
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
@@ -115,8 +115,14 @@ class DaskEngine:
             link.begin_close()
         for link in links:
             link.wait_closed(max(0.0, deadline_s - time.monotonic()))
-        if self._client is not None and self._owns_client:
-            closing = threading.Thread(target=self._close_client, args=(self._client,), daemon=True)
+        client = self._client
+        if client is not None and self._owns_client:
+
+            def close_client() -> None:
+                with contextlib.suppress(Exception):  # the cluster may have stopped
+                    client.close()
+
+            closing = threading.Thread(target=close_client, daemon=True)
             closing.start()
             closing.join(max(0.1, deadline_s - time.monotonic()))
 
@@ -133,7 +139,7 @@ class DaskEngine:
             elif (link := self._links.get(action.host)) is not None:
                 link.send(action.command)
 
-    def _heard(self, host: str, link: HostLink, event: LinkEvent) -> None:
+    def _heard(self, host: str, link: HostLink, event: ProcessReport | HostLost) -> None:
         """A link's event; those of a replaced link are ignored."""
         with self._lock:
             if self._links.get(host) is not link:
@@ -143,8 +149,6 @@ class DaskEngine:
                     del self._links[host]
                     self._do(self._dispatcher.host_left(host, event.reason))
                     self._wake.set()
-                case FreeSpace():
-                    self._dispatcher.space_changed(host, event.free_bytes)
                 case _:
                     self._do(self._dispatcher.heard(host, event, time.monotonic()))
 
@@ -172,6 +176,8 @@ class DaskEngine:
                 link.lose(f"its worker {link.worker} has stopped")
             elif silent_s >= _SILENT_AFTER_S:
                 self._heard(host, link, EngineSilent(silent_s))
+            with self._lock:
+                self._dispatcher.space_changed(host, link.free_bytes)
         self._host_of = {address: host for address, host in self._host_of.items() if address in usable}
         self._refusals = {address: text for address, text in self._refusals.items() if address in usable}
         self._introduce(client, usable)
@@ -236,13 +242,8 @@ class DaskEngine:
             self._link_count += 1
             link_name = f"{self._session}-{self._link_count}"
             heard = partial(self._heard, name)
-            self._links[name] = HostLink(client, worker, link_name, self._models_directory, heard)
+            self._links[name] = HostLink(client, worker, link_name, self._models_directory, heard, said["free_bytes"])
             self._do(self._dispatcher.host_joined(host, here))
-
-    @staticmethod
-    def _close_client(client: Client) -> None:
-        with contextlib.suppress(Exception):  # the cluster may have stopped
-            client.close()
 
 
 def _refusal_of(worker: str, said: object) -> str | None:

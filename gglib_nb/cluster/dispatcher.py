@@ -1,7 +1,7 @@
 """Which host of a cluster runs which attempt. Commands of the queue and reports of hosts in, commands and reports out.
 
 No clock, no threads, no network. Every method returns what has to be done, in order: a `Tell` is a command for one host's engine,
-everything else a report for the queue. The caller brings the time and makes one call at a time.
+everything else a report for the queue. The caller gives the time and makes one call at a time.
 
 * An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
 * An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
@@ -86,15 +86,10 @@ class HostLoad(Value, frozen=True):
 
 
 def choose_host(loads: Iterable[HostLoad], slots: int, needed_bytes: int) -> str | None:
-    """The host that runs the next download; None if all are busy.
+    """The host that runs the next download; None if all run as many transfers as they have slots.
 
     A host with enough disk space comes before one without (its engine, which can link an identical file, decides
     in the end); then one that has a part of it; then the one with the fewest bytes to go; then by name.
-
-    Args:
-        loads: The hosts.
-        slots: Transfers that a host may run at once.
-        needed_bytes: Disk space that the download needs.
     """
 
     def rank(load: HostLoad) -> tuple[bool, bool, int, str]:
@@ -119,34 +114,22 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
 
 
 def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
-    """One host for each folder that has no copy yet, by name: hosts that share a folder need one copy.
-
-    Args:
-        folders: The identity of each host's folder.
-        served: Folders that have their copy, or are getting it.
-    """
-    firsts: dict[str, str] = {}
-    for host, folder in sorted(folders.items()):
-        if folder not in served:
-            firsts.setdefault(folder, host)
-    return list(firsts.values())
+    """One host for each folder that is not served yet, by name: hosts that share a folder need one copy."""
+    firsts = {folder: host for host, folder in sorted(folders.items(), reverse=True) if folder not in served}
+    return sorted(firsts.values())
 
 
 class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
     def __init__(self, configure: Configure) -> None:
-        """Has no host yet.
-
-        Args:
-            configure: As the queue gives it: limits are for all hosts together.
-        """
+        """Has no host yet; the limits of `configure` are for all hosts together."""
         self._configure = configure
         self._max_concurrent = 1
         self._hosts: dict[str, ClusterHost] = {}
         self._owners: dict[str, str] = {}
         self._gone_owners: list[str] = []
-        self._told: dict[str, Configure] = {}
+        self._shares: dict[str, Configure] = {}
         self._attempts: dict[int, PlacedAttempt] = {}
         self._copies: dict[int, Copy] = {}
         self._checks: dict[int, str] = {}
@@ -188,15 +171,10 @@ class Dispatcher:
         return self._place()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
-        """A host has joined the cluster.
-
-        Args:
-            host: The host.
-            here: The identity of this machine's own models folder; None if it has none.
-        """
+        """A host has joined the cluster; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here = here
         self._hosts[host.name] = host
-        self._told[host.name] = self._configure
+        self._shares[host.name] = self._configure
         return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
@@ -204,8 +182,8 @@ class Dispatcher:
         if name not in self._hosts:
             return []
         lost = self._lose(name, reason)
-        del self._hosts[name], self._told[name]
-        return [EnginesChanged(len(self._hosts)), *lost, *self._conclude_everywhere(), *self._place()]
+        del self._hosts[name], self._shares[name]
+        return [EnginesChanged(len(self._hosts)), *lost, *self._continue()]
 
     def space_changed(self, name: str, free_bytes: int | None) -> None:
         """A host's disk has this much free space now."""
@@ -214,10 +192,10 @@ class Dispatcher:
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """The cluster will not come back: waiting attempts fail."""
-        wire, waiting = to_wire(error), self.waiting
-        for number in waiting:
-            del self._attempts[number]
-        return [TransferFailed(number, wire, can_retry=True) for number in waiting]
+        ends = [TransferFailed(number, to_wire(error), can_retry=True) for number in self.waiting]
+        for end in ends:
+            del self._attempts[end.attempt]
+        return [*ends]
 
     def say_absence(self, reason: str) -> list[Action]:
         """Why there is no host, for attempts that wait for one."""
@@ -230,17 +208,16 @@ class Dispatcher:
             case Ready():
                 self._owners[host] = report.owner
                 return []
-            case Progress():
-                return self._progressed(self._copy(host, report.attempt), report, now_s)
-            case TransferFinished() | TransferFailed() | TransferStopped():
-                return self._ended(self._copy(host, report.attempt), report)
+            case Progress() | TransferFinished() | TransferFailed() | TransferStopped():
+                copy = self._copies.get(report.attempt)
+                return [] if copy is None or copy.host.name != host else self._reported(copy, report, now_s)
             case CheckProgress():
                 return [report]
             case CheckEnded():
                 self._checks.pop(report.check, None)
                 return [report]
             case EngineLost():
-                return [*self._lose(host, report.reason), *self._conclude_everywhere(), *self._place()]
+                return [*self._lose(host, report.reason), *self._continue()]
             case EngineSilent():
                 attempts = frozenset(copy.attempt.number for copy in self._running_on(host))
                 return [EngineSilent(report.silent_s, attempts)] if attempts else []
@@ -248,79 +225,61 @@ class Dispatcher:
     def _check(self, command: CheckFiles) -> list[Action]:
         """Hash files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
-        owners = [
-            name
-            for name, host in sorted(self._hosts.items())
-            if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here
-        ]
-        if not owners:
-            return [CheckEnded(command.check, ())]
-        self._checks[command.check] = owners[0]
-        return [Tell(owners[0], command)]
+        for name, host in sorted(self._hosts.items()):
+            if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here:
+                self._checks[command.check] = name
+                return [Tell(name, command)]
+        return [CheckEnded(command.check, ())]
 
     def _stop(self, number: int) -> list[Action]:
         if (attempt := self._attempts.get(number)) is None or attempt.is_stopping:
             return []
         attempt.is_stopping = True
         if not attempt.running:
-            return self._end(attempt, TransferStopped(number))
+            del self._attempts[number]
+            return [TransferStopped(number)]
         return [Tell(copy.host.name, StopTransfer(copy.number)) for copy in attempt.running]
 
     # Reports -------------------------------------------------------------------------------------------------------
 
-    def _copy(self, host: str, number: int) -> Copy | None:
-        copy = self._copies.get(number)
-        return copy if copy is not None and copy.host.name == host else None
-
-    def _progressed(self, copy: Copy | None, report: Progress, now_s: float) -> list[Action]:
-        if copy is None:
-            return []
-        copy.progress = report
-        self._part_folders[copy.attempt.targets] = copy.host.folder_id
-        hosted = copy.attempt.progress(now_s, self._yet_to_serve(copy.attempt))
-        return [] if hosted is None else [hosted]
-
-    def _ended(self, copy: Copy | None, end: TransferFinished | TransferFailed | TransferStopped) -> list[Action]:
-        if copy is None:
-            return []
-        if isinstance(end, TransferStopped):
+    def _reported(
+        self, copy: Copy, report: Progress | TransferFinished | TransferFailed | TransferStopped, now_s: float
+    ) -> list[Action]:
+        attempt = copy.attempt
+        if isinstance(report, Progress):
+            copy.progress = report
+            self._part_folders[attempt.targets] = copy.host.folder_id
+            return [attempt.progress(now_s, self._yet_to_serve(attempt))]
+        if isinstance(report, TransferStopped):
             self._drop(copy)
         else:
             del self._copies[copy.number]
-            copy.end = end
-        return [*self._conclude(copy.attempt), *self._place()]
+            copy.end = report
+        return [*self._conclude(attempt), *self._place()]
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
         """The end of an attempt, if none of its copies runs or has yet to start."""
-        if attempt.running or (not attempt.copies and not attempt.is_stopping):
+        is_partial = not attempt.copies or bool(self._yet_to_serve(attempt))
+        if attempt.running or (is_partial and not attempt.is_stopping):
             return []
-        is_partial = bool(self._yet_to_serve(attempt)) or not attempt.copies
+        del self._attempts[attempt.number]
         if is_partial:
-            return self._end(attempt, TransferStopped(attempt.number)) if attempt.is_stopping else []
+            return [TransferStopped(attempt.number)]
         failure = next((copy.end for copy in attempt.copies if isinstance(copy.end, TransferFailed)), None)
         if failure is not None:
-            return self._end(attempt, structs.replace(failure, attempt=attempt.number))
+            return [structs.replace(failure, attempt=attempt.number)]
         self._part_folders.pop(attempt.targets, None)
-        return self._end(attempt, self._finish(attempt))
-
-    def _conclude_everywhere(self) -> list[Action]:
-        """Ends attempts wanted everywhere whose last missing copy was on a lost host."""
-        everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
-        return [action for attempt in everywhere for action in self._conclude(attempt)]
+        return [self._finish(attempt)]
 
     def _finish(self, attempt: PlacedAttempt) -> HostedFinish:
-        served = attempt.served_folders
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
-        names = sorted(self._hosts, key=lambda name: (name != first.host.name, name))
-        found = [self._hosts[name] for name in names if self._hosts[name].folder_id in served]
+        found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
+        found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
-        return HostedFinish(attempt.files_seen_here(first, self._here), hosts)
-
-    def _end(self, attempt: PlacedAttempt, end: HostedFinish | TransferFailed | TransferStopped) -> list[Action]:
-        del self._attempts[attempt.number]
-        return [end]
+        return HostedFinish(attempt.finished(first, self._here), hosts)
 
     def _lose(self, host: str, reason: str) -> list[Action]:
+        """The engine of a host ended: its checks and its transfers are lost."""
         if owner := self._owners.pop(host, ""):
             self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], owner]
         checks = [check for check, where in self._checks.items() if where == host]
@@ -341,6 +300,11 @@ class Dispatcher:
         ended: list[Action] = [CheckEnded(check, ()) for check in checks]
         return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
 
+    def _continue(self) -> list[Action]:
+        """After a loss: ends attempts wanted everywhere whose last missing copy was lost, and places the others."""
+        everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
+        return [*(action for attempt in everywhere for action in self._conclude(attempt)), *self._place()]
+
     def _drop(self, copy: Copy) -> None:
         self._copies.pop(copy.number, None)
         copy.attempt.copies.remove(copy)
@@ -349,33 +313,33 @@ class Dispatcher:
 
     def _place(self) -> list[Action]:
         """Starts every copy that can start, and reports what the other attempts wait for."""
-        begun = [copy for attempt in self._attempts.values() for copy in self._begin_copies(attempt)]
-        starts = [Tell(copy.host.name, self._start_of(copy)) for copy in begun]
-        return [*self._announce(), *starts, *self._say_waits()]
+        starts = [
+            Tell(host, self._begin(attempt, host))
+            for attempt in self._attempts.values()
+            for host in self._hosts_for(attempt)
+        ]
+        return [*self._share(), *starts, *self._say_waits()]
 
-    def _begin_copies(self, attempt: PlacedAttempt) -> Iterator[Copy]:
+    def _hosts_for(self, attempt: PlacedAttempt) -> Iterator[str]:
+        """The hosts on which copies of an attempt start now; each has to be started before the next is asked for."""
         if attempt.is_stopping or (attempt.copies and not attempt.everywhere):
             return
         if not attempt.everywhere:
             host = choose_host(self._loads(attempt), self._max_concurrent, attempt.size_bytes or 0)
             if host is not None:
-                yield self._begin(attempt, host)
+                yield host
             return
         for host in self._yet_to_serve(attempt):
             is_next = self._configure.bandwidth_limit_bytes_per_second is None or not attempt.running
             if is_next and len(self._running_on(host)) < self._max_concurrent:
-                yield self._begin(attempt, host)
+                yield host
 
-    def _begin(self, attempt: PlacedAttempt, host: str) -> Copy:
+    def _begin(self, attempt: PlacedAttempt, host: str) -> StartTransfer:
         self._last_number += 1
-        copy = Copy(self._last_number, attempt, self._hosts[host])
+        copy = self._copies[self._last_number] = Copy(self._last_number, attempt, self._hosts[host])
         attempt.copies.append(copy)
         attempt.waits_for = ""
-        self._copies[copy.number] = copy
-        return copy
-
-    def _start_of(self, copy: Copy) -> StartTransfer:
-        return structs.replace(copy.attempt.command, attempt=copy.number, gone_owners=tuple(self._gone_owners))
+        return structs.replace(attempt.command, attempt=copy.number, gone_owners=tuple(self._gone_owners))
 
     def _yet_to_serve(self, attempt: PlacedAttempt) -> list[str]:
         return spread(self._folders(), attempt.served_folders) if attempt.everywhere else []
@@ -395,29 +359,27 @@ class Dispatcher:
 
     def _say_waits(self) -> list[Action]:
         reason = _NO_SLOT if self._hosts else self._absence
-        said: list[Action] = []
-        for number in self.waiting:
-            attempt = self._attempts[number]
-            if attempt.waits_for != reason and not attempt.is_stopping:
-                attempt.waits_for = reason
-                said.append(TransferWaits(number, reason))
-        return said
+        waiting = [self._attempts[number] for number in self.waiting]
+        news = [attempt for attempt in waiting if attempt.waits_for != reason and not attempt.is_stopping]
+        for attempt in news:
+            attempt.waits_for = reason
+        return [TransferWaits(attempt.number, reason) for attempt in news]
 
-    def _announce(self) -> list[Action]:
-        """Sends each busy host its share of the limits, first to those whose share falls."""
+    def _share(self) -> list[Action]:
+        """Sends each busy host its share of the limits, last to those whose share of the bandwidth rises."""
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)
-        changed: list[tuple[bool, str, Configure]] = []
+        first: list[Action] = []
+        last: list[Action] = []
         for name, connections in shares_of(self._configure.max_connections, running).items():
-            one, other = self._told[name].bandwidth_limit_bytes_per_second, bandwidths.get(name)
-            share = structs.replace(
-                self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=other
-            )
-            if share != self._told[name]:
-                changed.append((one is not None and (other is None or other > one), name, share))
-                self._told[name] = share
-        return [Tell(name, share) for _, name, share in sorted(changed, key=lambda change: change[:2])]
+            old, new = self._shares[name].bandwidth_limit_bytes_per_second, bandwidths.get(name)
+            share = structs.replace(self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=new)
+            if share != self._shares[name]:
+                self._shares[name] = share
+                rises = old is not None and (new is None or new > old)
+                (last if rises else first).append(Tell(name, share))
+        return [*first, *last]
 
 
 def _lost_for_good(copy: Copy) -> TransferFailed:

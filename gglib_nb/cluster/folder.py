@@ -10,8 +10,6 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.system import free_bytes as bytes_free_on_disk
-
 _NAME: Final = ".gglib-nb-folder"
 
 
@@ -32,14 +30,6 @@ def existing_folder_id(folder: Path) -> str | None:
     try:
         return (folder / _NAME).read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):
-        return None
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Space that this user can write in a folder; None unknown."""
-    try:
-        return bytes_free_on_disk(folder)
-    except OSError:
         return None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from distributed import Client
 
-from gglib_nb.cluster.worker_side import CLOSE, OPERATION, Answer, as_answer, packed, topic_of
+from gglib_nb.cluster.worker_side import CLOSE, OPERATION, Answer, packed, topic_of
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, encode
 from gglib_nb.engine.reports import ProcessReport, decode_report
@@ -30,18 +30,9 @@ _AGAIN_S: Final = 0.5
 
 
 class HostLost(Value, frozen=True):
-    """The host is lost, for this reason; the link's last event."""
+    """The host is lost, for this reason; the last event of its link."""
 
     reason: str
-
-
-class FreeSpace(Value, frozen=True):
-    """Free space on the host's disk; None unknown."""
-
-    free_bytes: int | None
-
-
-LinkEvent = ProcessReport | HostLost | FreeSpace
 
 
 class HostLink:
@@ -50,6 +41,7 @@ class HostLink:
     Attributes:
         worker: Address of the worker that owns the host's engine.
         heard_s: When the host last sent anything, by the monotonic clock.
+        free_bytes: On the disk of its models folder; None unknown.
     """
 
     def __init__(
@@ -58,7 +50,8 @@ class HostLink:
         worker: str,
         name: str,
         models_directory: Path,
-        on_event: Callable[["HostLink", LinkEvent], None],
+        on_event: Callable[["HostLink", ProcessReport | HostLost], None],
+        free_bytes: int | None = None,
     ) -> None:
         """Open the link in the background.
 
@@ -68,8 +61,10 @@ class HostLink:
             name: Unique to this link.
             models_directory: The kernel's; the targets of commands are below it.
             on_event: Called with each report of the host, in order, and finally with `HostLost`, unless it was closed.
+            free_bytes: As the worker has just said.
         """
         self.worker: Final = worker
+        self.free_bytes = free_bytes
         self.heard_s = time.monotonic()
         self._client: Final = client
         self._name: Final = name
@@ -134,7 +129,7 @@ class HostLink:
                 return
             number += 1
             self.heard_s = time.monotonic()
-            self._on_event(self, FreeSpace(answer["free_bytes"]))
+            self.free_bytes = answer["free_bytes"]
             for report_number, line in answer["reports"]:
                 self._take(report_number, line, is_kept=True)
 
@@ -156,10 +151,11 @@ class HostLink:
         while True:
             is_late = self._is_over or time.monotonic() > deadline_s
             try:
-                said = {**message, "heard": self._heard}
-                reply = self._client.sync(self._broadcast, said, callback_timeout=_ANSWER_S)
+                current = {**message, "heard": self._heard}
+                reply = self._client.sync(self._broadcast, current, callback_timeout=_ANSWER_S)
                 if self.worker in reply or is_late:
-                    return as_answer(reply.get(self.worker))
+                    said = reply.get(self.worker)
+                    return said if isinstance(said, dict) and "reports" in said else None  # type: ignore[return-value]
             except Exception:  # a blocked loop, or a client that is reconnecting
                 if is_late:
                     raise

@@ -21,15 +21,16 @@ from dataclasses import replace as replaced
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
-from typing import Any, Final, TypedDict
+from typing import Final, TypedDict
 
 from distributed import Worker
 from distributed.core import Status
 from msgspec import structs
 
-from gglib_nb.cluster.folder import folder_id, free_bytes
+from gglib_nb.cluster.folder import folder_id
 from gglib_nb.domain.places import target_path
 from gglib_nb.engine.client import EngineClient
+from gglib_nb.engine.disk import room
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
@@ -75,12 +76,7 @@ class Introduction(TypedDict):
 
 
 class Answer(TypedDict):
-    """The answer to a link.
-
-    Attributes:
-        reports: Numbered reports without a receipt of the link, as lines.
-        free_bytes: On the disk of the models folder; None unknown.
-    """
+    """The answer to a link: numbered reports without a receipt, as lines; and the free space of the models folder, None unknown."""
 
     reports: list[tuple[int, str]]
     free_bytes: int | None
@@ -102,27 +98,26 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
         dask_worker.handlers[OPERATION] = _handler(dask_worker)
-    # A network disk that hangs must not block the worker.
-    return await asyncio.to_thread(_introduction, _models_directory(models_directory, inherited))
+    folder = _models_directory(models_directory, inherited)
 
+    def describe() -> Introduction:
+        name = host_name(os.environ) or gethostname()
+        return Introduction(
+            version=package_version(),
+            host=name,
+            models_directory=str(folder),
+            folder_id=folder_id(folder),
+            free_bytes=room(folder),
+        )
 
-def _introduction(folder: Path) -> Introduction:
-    return Introduction(
-        version=package_version(),
-        host=host_name(os.environ) or gethostname(),
-        models_directory=str(folder),
-        folder_id=folder_id(folder),
-        free_bytes=free_bytes(folder),
-    )
+    return await asyncio.to_thread(describe)  # a network disk that hangs must not block the worker
 
 
 def _models_directory(of_kernel: str, inherited: str) -> Path:
     """The worker's own folder, else the kernel's. A value inherited from the kernel is not the worker's own."""
     asked = of_environment("models_directory", os.environ)
-    if asked is None or os.environ.get("GGLIB_MODELS_DIR") == inherited:
-        return Path(of_kernel)
-    folder: Path = asked[0]
-    return folder
+    is_own = asked is not None and os.environ.get("GGLIB_MODELS_DIR") != inherited
+    return Path(asked[0] if asked is not None and is_own else of_kernel)
 
 
 def _handler(worker: Worker) -> Callable[..., Answer | None]:
@@ -158,7 +153,7 @@ class HostEngine:
             worker: The worker on which it runs.
             link: Names the link, and the topic of its reports.
             alive_key: The data that the client keeps here while it exists.
-            of_kernel: The kernel's models folder; the targets of its commands are below it.
+            of_kernel: The kernel's models folder, with the targets of its commands.
             inherited: As for `introduce`.
         """
         self._worker: Final = worker
@@ -221,23 +216,20 @@ class HostEngine:
         match command:
             case Configure():
                 return structs.replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
-            case StartTransfer():
-                files = tuple(replaced(file, target=self._target(file.target)) for file in command.files)
-                return structs.replace(command, files=files, donors=tuple(self._donors(command.donors)))
-            case DiscardPartials():
-                return DiscardPartials(tuple(map(self._target, command.targets)))
-            case CheckFiles():
-                return structs.replace(
-                    command,
-                    files=tuple(structs.replace(file, path=self._existing(file.path)) for file in command.files),
-                )
+            case StartTransfer(files=files):
+                placed = tuple(replaced(file, target=self._target(file.target)) for file in files)
+                return structs.replace(command, files=placed, donors=tuple(self._donors(command.donors)))
+            case DiscardPartials(targets=targets):
+                return DiscardPartials(tuple(map(self._target, targets)))
+            case CheckFiles(files=checked):
+                found = tuple(structs.replace(file, path=self._existing(file.path)) for file in checked)
+                return structs.replace(command, files=found)
             case StopTransfer() | StopCheck():
                 return command
 
     def _existing(self, path: str) -> str:
         """A path in this host's models folder unchanged, one in the kernel's folder as it is here."""
-        own = Path(path)
-        is_own = own.is_relative_to(self._folder) and ".." not in own.parts
+        is_own = Path(path).is_relative_to(self._folder) and ".." not in Path(path).parts
         return path if is_own else self._target(path)
 
     def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
@@ -267,7 +259,7 @@ class HostEngine:
     def _watch(self) -> None:
         """Ends the engine on command, and when its client or its worker has ended."""
         while not self._end.wait(_LOOK_S):
-            self._free_bytes = free_bytes(self._folder)
+            self._free_bytes = room(self._folder)
             if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
                 self._end.set()
         if self._client is not None:
@@ -286,8 +278,3 @@ def topic_of(link: str) -> str:
 def packed(lines: list[bytes]) -> bytes:
     """Commands for the network: compressed, and not readable in a log of messages."""
     return zlib.compress(b"".join(lines)) if lines else b""
-
-
-def as_answer(reply: Any) -> Answer | None:  # noqa: ANN401 - it comes over a network
-    """A worker's reply to an exchange; None if it does not know the link."""
-    return reply if isinstance(reply, dict) and "reports" in reply else None  # type: ignore[return-value]

@@ -13,7 +13,7 @@ from distributed.core import Status
 from gglib_nb.cluster import worker_side
 from gglib_nb.cluster.dask_engine import _refusal_of
 from gglib_nb.cluster.folder import existing_folder_id, folder_id
-from gglib_nb.cluster.host_link import FreeSpace, HostLink, HostLost
+from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, TransferStopped, encode
@@ -158,7 +158,7 @@ def test_what_the_topic_did_not_bring_is_asked_for_and_a_failed_exchange_is_repe
     link.begin_close()
     link.wait_closed(WAIT_S)
 
-    assert [type(event) for event in heard if not isinstance(event, FreeSpace)] == [TransferFailed]
+    assert [type(event) for event in heard] == [TransferFailed]
     assert lost == []
 
 
