@@ -9,23 +9,27 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from gglib_nb.domain.http_rules import Origin, origin_of
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
-from gglib_nb.engine.file import Request
+from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
 from gglib_nb.engine.http import Answer, Connection, LineError, Session
 from gglib_nb.engine.pacing import (
     BUFFER_BYTES,
+    LONGEST_REQUEST_BYTES,
     READ_S,
     Adaptation,
     ReadLength,
     Replacement,
+    Running,
     Speed,
     TokenBucket,
+    choose_split,
     fair_shares,
+    request_bytes,
 )
 from gglib_nb.engine.timeouts import Timeouts
 
@@ -45,7 +49,7 @@ _SHORT_ANSWER_S: Final = 0.15
 _THIN_BYTES_PER_SECOND: Final = 16 * 1024
 # A connection that received a byte within this time is flowing.
 _FLOWING_S: Final = 0.3
-FLOWING_LATELY_S: Final = 1.0
+_FLOWING_LATELY_S: Final = 1.0
 
 
 class RequestEnded(Value, frozen=True):
@@ -357,10 +361,10 @@ class Tracked:
 
 
 class Connections:
-    """The workers of one transfer, and how many there should be; for its coordinator's thread.
+    """The workers of one transfer: how many, what each fetches, which are replaced. For the transfer's thread.
 
     Attributes:
-        received_bytes: What all of them, also those that are gone, received.
+        received_bytes: What all of them received, those that are gone included.
         moved_s: When any of them last received a byte.
         share: How many this transfer may have now.
     """
@@ -374,50 +378,74 @@ class Connections:
         self._tracked: list[Tracked] = []
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
+        self._is_digest_behind = False
         self.share = self._adaptation.wanted
 
     def __iter__(self) -> Iterator[Tracked]:
         return iter(self._tracked)
 
     @property
-    def busy(self) -> list[Tracked]:
-        """Those with a request."""
+    def _busy(self) -> list[Tracked]:
         return [one for one in self._tracked if one.request is not None]
 
     @property
-    def is_limited(self) -> bool:
-        """Whether there is a bandwidth limit."""
+    def _is_limited(self) -> bool:
         return self._pool.throttle.bytes_per_second is not None
 
     @property
-    def can_take(self) -> bool:
-        """Whether one more request could be fetched."""
-        return len(self.busy) < self.share
+    def _surplus(self) -> int:
+        return len(self._tracked) - self.share
 
     @property
-    def answer_s(self) -> float | None:
+    def _answer_s(self) -> float | None:
         """The shortest time that a request waits for the head of its answer; None before the first answer."""
         return min((wait_s for one in self._tracked if (wait_s := one.worker.answer_s) is not None), default=None)
 
-    def typical_rate(self, now_s: float) -> float | None:
+    def _typical_rate(self, now_s: float) -> float | None:
         """The median rate of those that receive bytes; None without any."""
-        rates = sorted(rate for one in self.busy if (rate := one.speed(now_s).bytes_per_second) > 0)
+        rates = sorted(rate for one in self._busy if (rate := one.speed(now_s).bytes_per_second) > 0)
         return rates[len(rates) // 2] if rates else None
 
-    def measure(self, now_s: float, *, is_digest_behind: bool) -> None:
+    # How many --------------------------------------------------------------------------------------------------------
+
+    def measure(self, now_s: float) -> None:
         """Sample every connection and decide anew how many are wanted."""
         for one in self._tracked:
             self._sample(one, now_s)
-        flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self.busy)
-        self._adaptation.observe(now_s, self.received_bytes, flowing, self.is_limited or is_digest_behind)
+        flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
+        self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited or self._is_digest_behind)
 
     def adjust_share(self, *, has_work: bool) -> None:
         """Ask for as many workers as are wanted, without work for them for one; idle ones above our share are given back."""
         self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
         idle = [one for one in self._tracked if one.request is None]
-        for one in idle[: max(0, self._surplus())]:
+        for one in idle[: max(0, self._surplus)]:
             self._tracked.remove(one)
             self._pool.release(one.worker)
+
+    def others_receive(self, now_s: float) -> bool:
+        """Whether connections received bytes lately."""
+        return bool(self._busy) and now_s - self.moved_s < _FLOWING_LATELY_S
+
+    def refused(self, now_s: float) -> None:
+        """A server wants fewer connections: as many as it has not refused, also those that have received nothing yet."""
+        if self._busy:
+            self._adaptation.refused(now_s, len(self._busy))
+
+    def note_stall(self, now_s: float) -> None:
+        """A connection received nothing for too long: on a line that is thin for all of them, continue with fewer."""
+        rate = sum(one.speed(now_s).bytes_per_second for one in self._busy)
+        if rate < _THIN_BYTES_PER_SECOND * max(1, len(self._busy)):
+            self._adaptation.stalled(now_s)
+
+    # What each fetches -----------------------------------------------------------------------------------------------
+
+    def assign_all(self, files: Sequence[DownloadFile], session: Session, now_s: float) -> None:
+        """Give requests to connections as long as there are both."""
+        while len(self._busy) < self.share and (request := self._next_request(files, now_s)) is not None:
+            if not self.assign(request, session, now_s):
+                request.file.end_request(request)
+                return
 
     def assign(self, request: Request, session: Session, now_s: float) -> bool:
         """Have the request fetched; False where no worker is free."""
@@ -434,36 +462,82 @@ class Connections:
         found.worker.assign(request, session, self._inbox)
         return True
 
+    def _next_request(self, files: Sequence[DownloadFile], now_s: float) -> Request | None:
+        rate = self._typical_rate(now_s)
+        missing = [count for file in files if (count := file.unassigned_bytes)]
+        length_bytes = request_bytes(rate, sum(missing), self.share, self._answer_s)
+        if len(missing) >= self.share:
+            length_bytes = LONGEST_REQUEST_BYTES  # each has a file for itself, in which nothing comes out of order
+        # A file without requests comes first: what one connection receives in order need not be read again for its digest.
+        for file in sorted(files, key=lambda one: bool(one.requests)):
+            if (request := file.next_request(now_s, length_bytes, self.share)) is not None:
+                self._is_digest_behind = False
+                return request
+        self._is_digest_behind = any(file.stage is Stage.FETCHING and file.unassigned_bytes for file in files)
+        if self._is_digest_behind or any(file.will_have_requests for file in files):
+            return None
+        return self._split(now_s, rate)
+
+    def _split(self, now_s: float, rate: float | None) -> Request | None:
+        """The tail of the slowest request, when nothing else is left to fetch."""
+        running = [
+            (request, Running(request.position, request.end, one.request_rate(now_s)))
+            for one in self._tracked
+            if (request := one.request) is not None and request.end is not None and not request.is_whole
+            and request.part.troubles.retry_at_s <= now_s
+        ]  # fmt: skip
+        choice = choose_split([one for _, one in running], rate, self._answer_s)
+        if choice is None:
+            return None
+        request = running[choice[0]][0]
+        return request.file.take_over(request, choice[1])
+
     def ended(self, request: Request, now_s: float) -> bool:
-        """A worker is done with a request; False where that was taken away from it before."""
-        found = next((one for one in self._tracked if one.request is request), None)
-        if found is None:
-            return False
-        self._sample(found, now_s)
-        found.end_request()
-        if found.closes_after_request:
+        """A worker is done with a request, which is over; False where it was abandoned before."""
+        found = self._end(request, now_s)
+        if found is not None and found.closes_after_request:
             self._close(found)
-        return True
+        return found is not None
 
     def abandon(self, request: Request, now_s: float) -> None:
-        """Take a request away from its worker, which is closed. The caller revokes it."""
+        """Take a request away from its connection, which is closed; what it wrote stays."""
+        request.revoke()
+        if (found := self._end(request, now_s)) is not None:
+            self._close(found)
+
+    def abandon_part(self, file: DownloadFile, part: Part, now_s: float) -> None:
+        """Take all requests of a part away from their connections."""
+        for request in [one for one in file.requests if one.part is part]:
+            self.abandon(request, now_s)
+
+    def _end(self, request: Request, now_s: float) -> Tracked | None:
         found = next((one for one in self._tracked if one.request is request), None)
         if found is not None:
             self._sample(found, now_s)
             found.end_request()
-            self._close(found)
+            request.file.end_request(request)
+        return found
 
-    def to_be_closed(self, now_s: float) -> Tracked | None:
-        """A busy connection that should be closed: above our share, or far slower than the best.
+    # Which are replaced ----------------------------------------------------------------------------------------------
 
-        Not one that brings a file as a whole, since that would begin again.
-        """
-        busy = [one for one in self.busy if one.request is not None and not one.request.is_whole]
+    def replace_slow(self, now_s: float) -> None:
+        """Close a connection above our share or far slower than the best: after its request, or at once if that is long."""
+        found = self._to_be_closed(now_s)
+        if found is None or found.request is None:
+            return
+        if found.ends_soon(now_s):
+            found.closes_after_request = True
+        else:
+            self.abandon(found.request, now_s)
+
+    def _to_be_closed(self, now_s: float) -> Tracked | None:
+        # One that brings a file as a whole is never closed, since that would begin again.
+        busy = [one for one in self._busy if one.request is not None and not one.request.is_whole]
         staying = [one for one in busy if not one.closes_after_request]
-        if self._surplus() > len(busy) - len(staying):
+        if self._surplus > len(busy) - len(staying):
             return min(staying, key=lambda one: one.speed(now_s).bytes_per_second, default=None)
         begun = [one for one in staying if one.has_begun]  # one that waits for its answer is not slow
-        if self.is_limited or len(begun) < 2:
+        if self._is_limited or len(begun) < 2:
             return None
         speeds = [one.speed(now_s) for one in begun]
         index = self._replacement.slow_one(now_s, speeds)
@@ -481,26 +555,11 @@ class Connections:
         """
         return [
             one.request
-            for one in self.busy
+            for one in self._tracked
             if one.request is not None
             and not one.worker.is_waiting
             and now_s - one.moved_s > (timeouts.stall_s if one.has_begun else timeouts.answer_s)
         ]
-
-    def others_receive(self, now_s: float) -> bool:
-        """Whether connections received bytes lately."""
-        return bool(self.busy) and now_s - self.moved_s < FLOWING_LATELY_S
-
-    def refused(self, now_s: float) -> None:
-        """A server wants fewer connections: as many as it has not refused, also those that have received nothing yet."""
-        if self.busy:
-            self._adaptation.refused(now_s, len(self.busy))
-
-    def note_stall(self, now_s: float) -> None:
-        """A connection received nothing for too long: on a line that is thin for all of them, continue with fewer."""
-        rate = sum(one.speed(now_s).bytes_per_second for one in self.busy)
-        if rate < _THIN_BYTES_PER_SECOND * max(1, len(self.busy)):
-            self._adaptation.stalled(now_s)
 
     def close_all(self) -> None:
         """The transfer ends: busy workers are closed, idle ones are the pool's again; all requests must have been revoked."""
@@ -520,6 +579,3 @@ class Connections:
         if (new := one.sample(now_s)) > 0:
             self.received_bytes += new
             self.moved_s = now_s
-
-    def _surplus(self) -> int:
-        return len(self._tracked) - self.share

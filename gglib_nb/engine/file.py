@@ -1,13 +1,13 @@
-"""One file on the disk that a transfer is about: the only owner of its state.
+"""One file of a transfer: the only owner of its state.
 
-`DownloadFile` has the remote parts, where their bytes are, which bytes are on the disk (`pieces`), which are being fetched
-by which `Request`, the lease, and how much of it is proven right; the coordinator's thread is the only one that uses it. A
-`Request` is a run of pieces that one connection fetches: it writes and hashes under its lock, only while it is not revoked
-and only up to its end, which the coordinator may pull in. So no byte is written by two connections, and after `revoke` has
-returned nothing of it is written or hashed any more.
+`DownloadFile` knows the remote parts, which bytes are on the disk (`pieces`), which `Request` fetches which of the others, the
+lease, and how much is proven right. Only the transfer's thread uses it. A `Request` is a run of pieces that one connection
+fetches: it writes and hashes under its lock, only while it is not revoked and only up to its end, which the transfer may pull
+in. So no byte is written by two connections, and after `revoke` has returned nothing of it is written or hashed any more.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
@@ -20,7 +20,7 @@ from gglib_nb.domain.transitions import TransitionTable
 from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, SeenLease
-from gglib_nb.engine.pacing import Running, window_bytes
+from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
@@ -30,13 +30,15 @@ from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from gglib_nb.engine.local import TargetCheck
-    from gglib_nb.engine.reuse import DonorFile, Step, TensorComparison, TensorCopy
+    from gglib_nb.engine.local import Facts, TargetCheck
+    from gglib_nb.engine.reuse import Decided, DonorFile, Step, TensorCopy
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
-# A header with a vocabulary has some megabytes; each look costs the reading of what has arrived of it.
-FIRST_LOOK_BYTES: Final = 256 * 1024
+# The header of an arriving file is looked for at these lengths: it may have some megabytes, and each look reads all of it again.
+_FIRST_LOOK_BYTES: Final = 256 * 1024
+_LAST_LOOK_BYTES: Final = 64 * MIB
+_LOOKS_GROW: Final = 4
 
 
 class Stage(StrEnum):
@@ -51,7 +53,7 @@ class Stage(StrEnum):
 
     @property
     def is_fetching(self) -> bool:
-        """Whether its partial file takes bytes from connections; while comparing only those that are compared."""
+        """Whether its partial file takes bytes from connections; while comparing, only those that are compared."""
         return self in (Stage.COMPARING, Stage.FETCHING)
 
 
@@ -93,17 +95,14 @@ class Part:
     """One remote file; most files on the disk have one, a joined byte split has several.
 
     Attributes:
-        planned: As commanded.
-        address: Its name on the hub.
         start: Where it begins in the file on the disk.
         end: Where it ends there; None where its size is unknown.
-        remote: Where its bytes are; None where that has to be asked (again).
-        is_resolving: The hub is being asked.
+        remote: Where its bytes are; None where the hub has to be asked (again).
         is_asked: The hub has answered once, so that its digest is as known as it can be.
-        is_whole: The server sends the whole only.
+        is_whole: The server sends only the whole.
+        is_refetched: It was wrong once.
         sha256: What it must hash to, as far as the hub has said; None where it does not state it.
         wrong_sha256: What it hashed to when that was wrong.
-        is_refetched: It was wrong once.
         troubles: What failed since its last new byte.
     """
 
@@ -113,19 +112,21 @@ class Part:
         self.start = planned.offset_bytes
         self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
         self.remote: Remote | None = None
-        self.is_resolving = False
-        self.is_asked = False
-        self.is_whole = False
-        self.is_refetched = False
+        self.is_resolving = self.is_asked = self.is_whole = self.is_refetched = False
         self.troubles = Troubles(address.asked, timeouts)
         self.sha256 = planned.sha256
-        self._is_guessed = False
         self.wrong_sha256: str | None = None
+        self._is_guessed = False
 
     @property
     def size_bytes(self) -> int | None:
         """Its size; None unknown."""
         return None if self.end is None else self.end - self.start
+
+    @property
+    def needs_digest(self) -> bool:
+        """Whether the hub should be asked for its digest before any file here is taken for it."""
+        return self.sha256 is None and not self.is_asked
 
     @property
     def known(self) -> PlannedFile:
@@ -155,12 +156,9 @@ class Part:
 
 
 class Request:
-    """A run of pieces that a connection fetches. The connection's thread moves `position`, the coordinator `end`.
+    """A run of pieces that a connection fetches. The connection's thread moves `position`, the transfer's thread `end`.
 
     Attributes:
-        file: Which file it is for.
-        part: Which part of it.
-        url: Serves the bytes.
         is_whole: The whole part is asked for, without a range.
         start: First byte, in the file.
         position: Next byte to be written.
@@ -174,8 +172,7 @@ class Request:
         self.part = part
         self.url = url
         self.is_whole = part.is_whole
-        self.start = start
-        self.position = start
+        self.start = self.position = start
         self.end = end
         self._opened = opened
         self._lock = threading.Lock()
@@ -219,7 +216,7 @@ class Request:
             self.position = at + len(view)
 
     def cut(self, end: int) -> bool:
-        """Pull the end in; False where the connection is beyond it already. Called by the coordinator."""
+        """Pull the end in; False where the connection is beyond it already. Called by the transfer's thread."""
         with self._lock:
             if self._is_revoked or self.position > end:
                 return False
@@ -232,7 +229,7 @@ class Request:
             self.end = self.position
 
     def revoke(self) -> None:
-        """Nothing is written or hashed any more once this has returned. Called by the coordinator."""
+        """Nothing is written or hashed any more once this has returned. Called by the transfer's thread."""
         with self._lock:
             self._is_revoked = True
 
@@ -244,20 +241,21 @@ class DownloadFile:
         path: Its final path.
         parts: Its remote files in order.
         indexes: Their places in the command's list.
+        stage: Where it is; `advance` changes it.
+        version: Grows when the partial file is another one or loses bytes: what a job read or synced before says nothing then.
         check: What is looked at before the first byte; None while pending.
+        seen_lease: What was seen of its lease when the transfer began.
+        is_opening: Its partial file is being opened.
         opened: Its partial file while fetching and finalizing.
         requests: Under way.
         stored: Set when done.
         is_linked: It was linked from elsewhere on this machine.
         proven_parts: How many parts hashed right.
-        is_opening: Its partial file is being opened.
         facts: What its GGUF header says; None until it was read.
-        next_look_bytes: It is read once so much has arrived; None while that is under way.
         wanted_first: While comparing, the only bytes that are fetched, in order.
-        comparison: What finds out which tensors are already downloaded; None where nothing is compared.
-        next_step: Its next step, once the bytes are there; None while one is under way.
-        copy: Tensors are being copied into it; None before and after.
+        next_step: The next step of the comparison, once the bytes are there; None while one is under way.
         donors: Files of this machine that may have some of its tensors.
+        copy: Tensors are being copied into it; None before and after.
     """
 
     def __init__(
@@ -266,41 +264,54 @@ class DownloadFile:
         self.indexes = [index for index, _ in files]
         self.parts = [Part(planned, address(planned.path_in_repo), timeouts) for _, planned in files]
         self.path = Path(files[0][1].target)
+        self.stage = Stage.PENDING
+        self.version = 0
         self.check: TargetCheck | None = None
+        self.seen_lease: SeenLease | None = None
+        self.is_opening = False
         self.opened: PartialFile | None = None
         self.requests: list[Request] = []
         self.stored: StoredFile | None = None
         self.is_linked = False
-        self.proven_parts = 0
-        self.is_opening = False
-        self.facts: dict[str, str | int | float | bool | None] | None = None
-        self.next_look_bytes: int | None = FIRST_LOOK_BYTES
-        self.wanted_first: list[Range] = []
-        self.comparison: TensorComparison | None = None
-        self.next_step: Step | None = None
-        self.copy: TensorCopy | None = None
         self.donors: tuple[DonorFile, ...] = ()
-        self._stage = Stage.PENDING
+        self.copy: TensorCopy | None = None
         self._left = RangeSet()
-        self._seen_lease: SeenLease | None = None
-        self._syncing_bytes: int | None = None
         self._synced_s = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known of the partial file."""
+        self.version += 1
+        self.proven_parts = 0
+        self.facts: Facts | None = None
+        self._next_look_bytes: int | None = _FIRST_LOOK_BYTES
+        self.wanted_first: list[Range] = []
+        self.next_step: Step | None = None
+        self._is_syncing = False
 
     # Where it is -----------------------------------------------------------------------------------------------------
 
-    @property
-    def stage(self) -> Stage:
-        """Where it is; `advance` changes it."""
-        return self._stage
-
     def advance(self, cause: Cause) -> None:
         """Go to the stage that the table names."""
-        self._stage = TRANSITIONS.following(self._stage, cause)
+        self.stage = TRANSITIONS.following(self.stage, cause)
 
     @property
     def lease(self) -> Lease | None:
         """Its lease once this process has acquired it; None before."""
         return self.check.lease if self.check is not None and self.check.has_lease else None
+
+    def is_ours(self) -> bool:
+        """Whether the lease is still ours and the path still leads to the open file; asks the filesystem."""
+        return self.lease is not None and self.lease.is_ours() and self.opened is not None and self.opened.is_in_place
+
+    def renew(self) -> bool:
+        """Write the heartbeat of the lease, if it has one; False when another process has the file.
+
+        A lease that is lost while the file is being opened or finalized is noticed there.
+        """
+        if self.lease is None or self.stage in (Stage.PENDING, Stage.DONE):
+            return True
+        return self.lease.renew(self.downloaded_bytes) or not self.stage.is_fetching or self.is_opening
 
     @property
     def size_bytes(self) -> int | None:
@@ -315,15 +326,15 @@ class DownloadFile:
     @property
     def needs_digest(self) -> bool:
         """Whether the hub should be asked for a digest before any file here is taken for it."""
-        return any(part.sha256 is None and not part.is_asked for part in self.parts)
+        return any(part.needs_digest for part in self.parts)
 
     def scan(self, *, is_replaced: bool) -> None:
         """See what earlier runs left, so that its bytes count before it is this file's turn.
 
         Args:
-            is_replaced: A file that is at the target is not the one that is wanted.
+            is_replaced: A file at the target is not the one that is wanted.
         """
-        self._seen_lease = SeenLease.of(self.path)
+        self.seen_lease = SeenLease.of(self.path)
         size = self.size_bytes
         if size is None:
             return
@@ -335,18 +346,58 @@ class DownloadFile:
         if state is not None and state.parts == self.identities and status_of(part_path(self.path)) is not None:
             self._left = state.done
 
-    def take_seen_lease(self) -> SeenLease | None:
-        """What `scan` saw of its lease, once: all files of an attempt are watched from its beginning."""
-        seen, self._seen_lease = self._seen_lease, None
-        return seen
+    def take_opened(self, opened: PartialFile, now_s: float) -> None:
+        """Its partial file is open."""
+        self.opened, self._synced_s = opened, now_s
+        self.version += 1
+
+    def lost(self) -> None:
+        """Another process has the file, or it was taken away: write nothing more, and begin as at the beginning.
+
+        Raises:
+            StorageError: There is a link now on the way to it.
+        """
+        self._end_all()
+        opened, self.opened = self.opened, None
+        if self.check is not None:
+            self.check.lease.release()
+        if opened is not None and self.stage.is_fetching:
+            opened.close(is_ours=False)
+            opened.check_links()
+        self._begin()
+        self.advance(Cause.LEASE_LOST)
+
+    def close(self) -> None:
+        """The attempt ends: write the journal, close the file, give the lease back. Harmless when repeated.
+
+        Raises:
+            OSError: The disk cannot do it.
+        """
+        self._end_all()
+        lease, opened = self.lease, self.opened if self.stage.is_fetching else None
+        if lease is None:
+            return
+        try:
+            if opened is not None:
+                is_ours, self.opened = lease.is_ours(), None
+                opened.close(is_ours=is_ours)
+                if is_ours and not opened.pieces.present_bytes:
+                    part_path(self.path).unlink(missing_ok=True)
+                    journal_path(self.path).unlink(missing_ok=True)
+        finally:
+            lease.release()
 
     # Its bytes -------------------------------------------------------------------------------------------------------
 
     @property
     def pieces(self) -> Pieces:
         """The states of its bytes, while it is open."""
-        assert self.opened is not None  # noqa: S101  # the caller's promise
-        return self.opened.pieces
+        return self._partial.pieces
+
+    @property
+    def _partial(self) -> PartialFile:
+        assert self.opened is not None  # noqa: S101  # the callers have looked
+        return self.opened
 
     @property
     def downloaded_bytes(self) -> int:
@@ -356,7 +407,7 @@ class DownloadFile:
     @property
     def absent_bytes(self) -> int:
         """What has to come before it can be verified; 0 where the size is unknown."""
-        if self._stage in (Stage.FINALIZING, Stage.DONE):
+        if self.stage in (Stage.FINALIZING, Stage.DONE):
             return 0
         return max(0, (self.size_bytes or 0) - (0 if self.opened is None else self.pieces.present_bytes))
 
@@ -365,7 +416,7 @@ class DownloadFile:
         """What neither is on the disk nor is being fetched or copied; 0 where the size is unknown."""
         if self.opened is None:
             return self.absent_bytes
-        return 0 if self.size_bytes is None or not self._stage.is_fetching else self.pieces.missing_bytes
+        return 0 if self.size_bytes is None or not self.stage.is_fetching else self.pieces.missing_bytes
 
     @property
     def has_all_bytes(self) -> bool:
@@ -380,16 +431,6 @@ class DownloadFile:
             return count, self.opened.donors if count else ()
         return (0, ()) if self.stored is None else (self.stored.reused_bytes, self.stored.reused_from)
 
-    @property
-    def will_have_requests(self) -> bool:
-        """Whether it will have something to fetch as soon as it is checked or the hub has answered."""
-        is_opening = self._stage in (Stage.PENDING, Stage.CHECKING, Stage.COMPARING) or self.is_opening
-        return is_opening or (self._stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
-
-    def take_opened(self, opened: PartialFile, now_s: float) -> None:
-        """Its partial file is open."""
-        self.opened, self._synced_s = opened, now_s
-
     def settle(self) -> None:
         """Take note of what connections and the copying have written, and let the digest follow."""
         if self.opened is None:
@@ -403,27 +444,44 @@ class DownloadFile:
         hasher = self.opened.hasher
         hasher.allow(self.pieces.reach(hasher.digest.front))
 
-    def waiting_parts(self, now_s: float) -> Iterator[Part]:
+    # Requests --------------------------------------------------------------------------------------------------------
+
+    @property
+    def will_have_requests(self) -> bool:
+        """Whether it will have something to fetch as soon as it is checked or the hub has answered."""
+        is_early = self.stage in (Stage.PENDING, Stage.CHECKING, Stage.COMPARING) or self.is_opening
+        return is_early or (self.stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
+
+    def part_to_resolve(self, now_s: float) -> Part | None:
+        """The first part whose place, or whose digest, is needed now and not known; None while the hub is being asked."""
+        part: Part | None = None
+        if self.stage.is_fetching and not (self.is_opening and self.size_bytes is not None):
+            # (While it is being opened nothing is asked, so that a full disk is noticed first.)
+            part = next(self._waiting_parts(now_s), None)
+        elif self.stage is Stage.CHECKING and self.check is None:
+            unknown = (one for one in self.parts if one.needs_digest and now_s >= one.troubles.retry_at_s)
+            part = next(unknown, None)
+        return part if part is not None and part.remote is None and not part.is_resolving else None
+
+    def _waiting_parts(self, now_s: float) -> Iterator[Part]:
         """Parts whose bytes are missing and whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
             is_there = self.opened is not None and part.end is not None and self.pieces.is_present(part.start, part.end)
             if not is_there and now_s >= part.troubles.retry_at_s:
                 yield part
 
-    # Requests --------------------------------------------------------------------------------------------------------
-
     def next_request(self, now_s: float, length_bytes: int, connections: int) -> Request | None:
         """The next run of missing pieces, at most a window ahead of the digest; None without any that can be asked for now.
 
         Args:
-            now_s: The coordinator's clock.
+            now_s: The transfer's clock.
             length_bytes: How long it should be.
             connections: How many fetch together, which decides the window.
         """
-        if self.opened is None or not self._stage.is_fetching:
+        if self.opened is None or not self.stage.is_fetching:
             return None
         limit = self._window_end(connections)
-        for part in self.waiting_parts(now_s):
+        for part in self._waiting_parts(now_s):
             found = None if part.remote is None else self._next_range(part, length_bytes, limit)
             if found is not None and part.remote is not None:
                 self.pieces.claim(found[0], self.pieces.end if found[1] is None else found[1])
@@ -431,12 +489,11 @@ class DownloadFile:
         return None
 
     def _window_end(self, connections: int) -> int:
-        """Up to where bytes are fetched now. What an earlier run left is hashed meanwhile and holds up nothing."""
-        assert self.opened is not None  # noqa: S101  # the caller has looked
-        front = self.opened.hasher.digest.front
+        """Up to where bytes are fetched now. What an earlier run left is hashed meanwhile and delays nothing."""
+        front = self._partial.hasher.digest.front
         if self.copy is not None:
             return self.pieces.end
-        if front < self.opened.left_end:
+        if front < self._partial.left_end:
             front = self.pieces.reach(front)
         return front + window_bytes(connections)
 
@@ -445,51 +502,51 @@ class DownloadFile:
             return self._whole(part)
         if part.end is None:
             return None
-        if self._stage is Stage.COMPARING:
+        if self.stage is Stage.COMPARING:
             return self._next_wanted(length_bytes)
         found = self.pieces.next_missing(part.start, part.end, length_bytes)
         return found if found is not None and found[0] < limit else None
 
     def _whole(self, part: Part) -> tuple[int, int | None] | None:
-        """A server that sends the whole begins with the first byte, whatever is there."""
+        """A server that sends the whole begins with the first byte, whatever is on the disk."""
         if any(request.part is part for request in self.requests):
             return None
-        end = self.pieces.end if part.end is None else part.end
-        if self.pieces.present_within(part.start, end) or self.copy is not None:
+        if self.pieces.present_within(part.start, self._end_of(part)) or self.copy is not None:
             self.forget(part)
         return part.start, part.end
 
     def _next_wanted(self, length_bytes: int) -> Range | None:
-        """Of what is compared, the first bytes that are neither there nor being fetched."""
+        """The first bytes of what is compared that are neither on the disk nor being fetched."""
         while self.wanted_first and self.pieces.is_present(*self.wanted_first[0]):
             del self.wanted_first[0]
         found = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.wanted_first)
         return next(filter(None, found), None)
 
     def _request(self, part: Part, url: str, start: int, end: int | None) -> Request:
-        assert self.opened is not None  # noqa: S101  # the caller has looked
-        request = Request(self, self.opened, part, url, start, end)
+        request = Request(self, self._partial, part, url, start, end)
         self.requests.append(request)
         return request
 
     def take_over(self, request: Request, at: int) -> Request | None:
         """The tail of a running request as a new one; None where the connection is beyond that by now."""
         end = request.end
-        if end is None or not request.cut(at):
-            return None
-        return self._request(request.part, request.url, at, end)
+        return self._request(request.part, request.url, at, end) if end is not None and request.cut(at) else None
 
     def end_request(self, request: Request) -> None:
-        """It is over, one way or the other: keep what it wrote, the rest is missing."""
+        """It is complete, or taken away: what it wrote stays, the rest is missing."""
         request.revoke()
         self.requests.remove(request)
         if self.opened is not None:
             self.pieces.settle(request.start, request.position)
             self.pieces.release(request.start, self.pieces.end if request.end is None else request.end)
 
-    def running(self, request: Request, rate: float | None) -> Running:
-        """A request as it is planned with."""
-        return Running(request.position, request.position if request.end is None else request.end, rate)
+    def _end_all(self) -> None:
+        for request in list(self.requests):
+            self.end_request(request)
+        self.end_copy()
+
+    def _end_of(self, part: Part) -> int:
+        return self.pieces.end if part.end is None else part.end
 
     def ended_at(self, part: Part, end: int) -> None:
         """The size of the last part was unknown and turned out to be this."""
@@ -497,6 +554,29 @@ class DownloadFile:
         if self.opened is not None:
             self.settle()
             self.opened.close_at(end)
+
+    # Tensors of other files ------------------------------------------------------------------------------------------
+
+    def take_step(self) -> "tuple[Step, RangeSet] | None":
+        """The next step of the comparison and what it may look at, once its bytes are on the disk."""
+        step = self.next_step
+        if step is None or not all(self.pieces.is_present(*wanted) for wanted in self.wanted_first):
+            return None
+        self.next_step = None
+        return step, self.pieces.present(is_fetched=True)
+
+    def decided(self, decided: "Decided") -> bool:
+        """The comparison is complete; whether something is to be copied."""
+        self.wanted_first, self.next_step = [], None
+        self.advance(Cause.COMPARED)
+        return bool(decided.copies)
+
+    def begin_copy(self, copy: "TensorCopy") -> None:
+        """Copy what is neither on the disk nor being fetched."""
+        self.copy = copy
+        for start, end in copy.pending:
+            self.pieces.claim(start, end)
+        copy.start()
 
     def end_copy(self) -> None:
         """Copy nothing more, and keep what was copied; the rest can be fetched."""
@@ -513,21 +593,17 @@ class DownloadFile:
         """Compare the digests that have come since the last call with what the hub states.
 
         This is the one place where bytes are found right: `is_proven` follows from it, and only a file that is proven gets its
-        name. A digest that was computed from copied bytes may be wrong because of them; then they are fetched, before the
-        whole part is.
+        name.
 
         Returns:
-            A part that was wrong and has to be fetched again, by `forget`; None without one.
+            A part that was wrong and has to be fetched again, by `forget_copied` or `forget`; None without one.
 
         Raises:
             TransferError: The partial file cannot be read.
         """
-        assert self.opened is not None  # noqa: S101  # it is being fetched
-        hasher = self.opened.hasher
-        if isinstance(hasher.error, OSError):
-            raise storage_error(hasher.error, self.path)
+        hasher = self._partial.hasher
         if hasher.error is not None:
-            raise hasher.error
+            raise storage_error(hasher.error, self.path) if isinstance(hasher.error, OSError) else hasher.error
         for actual in hasher.digest.digests[self.proven_parts :]:
             part = self.parts[self.proven_parts]
             if not part.is_right(actual):
@@ -545,17 +621,20 @@ class DownloadFile:
         """Whether the hub states the digest of every part; only then a proven file is called verified."""
         return all(part.sha256 is not None for part in self.parts)
 
+    @property
+    def may_be_a_model(self) -> bool:
+        """Whether a file without a stated digest is at least what its name says."""
+        return self.is_verified or self.path.suffix.lower() != ".gguf" or self._partial.head() == b"GGUF"
+
     def forget(self, part: Part) -> None:
         """A part is wrong, or has to be fetched as a whole: its bytes are missing again; none of its requests runs any more.
 
         Raises:
             OSError: The journal cannot be written.
         """
-        assert self.opened is not None  # noqa: S101  # it is being fetched
-        index = self.parts.index(part)
         self.end_copy()
-        self.opened.forget(part.start, self.pieces.end if part.end is None else part.end)
-        self._begin_again(index, part.start)
+        self._partial.forget(part.start, self._end_of(part))
+        self._hash_again(part, part.start)
 
     def forget_copied(self, part: Part) -> bool:
         """A part is wrong and some of it was copied: that is missing again; False where nothing was copied.
@@ -563,18 +642,18 @@ class DownloadFile:
         Raises:
             OSError: The journal cannot be written.
         """
-        assert self.opened is not None  # noqa: S101  # it is being fetched
         if not self.pieces.copied_bytes:
             return False
-        self.opened.forget(0, self.pieces.end, only_copied=True)
-        self._begin_again(self.parts.index(part), self.pieces.reach(part.start))
+        self._partial.forget(0, self.pieces.end, only_copied=True)
+        self._hash_again(part, self.pieces.reach(part.start))
         return True
 
-    def _begin_again(self, index: int, reach: int) -> None:
-        assert self.opened is not None  # noqa: S101  # as above
-        self.opened.hasher.rewind(index, reach)
+    def _hash_again(self, part: Part, reach: int) -> None:
+        index = self.parts.index(part)
+        self._partial.hasher.rewind(index, reach)
         self.proven_parts = min(self.proven_parts, index)
-        self.facts, self.next_look_bytes = None, FIRST_LOOK_BYTES
+        self.version += 1
+        self.facts, self._next_look_bytes = None, _FIRST_LOOK_BYTES
 
     def wrong_twice(self, part: Part, actual: str) -> IntegrityError:
         """The error of a part that was wrong twice."""
@@ -584,77 +663,64 @@ class DownloadFile:
             actual=actual,
         )
 
+    def as_stored(self) -> StoredFile:
+        """What it will be once it has its final name."""
+        first, digest = self.parts[0].planned, self._partial.hasher.digest
+        count, names = self.reused
+        return StoredFile(
+            target=str(self.path),
+            path_in_repo=first.path_in_repo,
+            kind=first.kind,
+            size_bytes=self.size_bytes or 0,
+            sha256=digest.whole,
+            is_verified=self.is_verified,
+            mtime_ns=0,
+            was_present=False,
+            facts=self.facts or {},
+            verified_at_s=time.time() if self.is_verified else None,
+            block_digests=digest.block_digests,
+            reused_bytes=count,
+            reused_from=names,
+        )
+
+    # Its header ------------------------------------------------------------------------------------------------------
+
+    def reach_to_look_at(self) -> int | None:
+        """How much has arrived, if the header should be looked for in it now; the next look then waits for `looked`."""
+        wanted_bytes, size_bytes = self._next_look_bytes, self.size_bytes
+        if self.opened is None or self.stage is not Stage.FETCHING or wanted_bytes is None or not size_bytes:
+            return None
+        reach = self.pieces.reach(0)
+        if reach < min(wanted_bytes, size_bytes):
+            return None
+        self._next_look_bytes = None
+        return reach
+
+    def looked(self, facts: "Facts | None", reach: int) -> None:
+        """The header was looked for; None: it was not there as a whole."""
+        self.facts = facts
+        self._next_look_bytes = reach * _LOOKS_GROW if facts is None and reach < _LAST_LOOK_BYTES else None
+
     # The disk --------------------------------------------------------------------------------------------------------
 
-    def sync_is_due(self, now_s: float) -> bool:
-        """Whether enough was written since the last sync to begin another."""
-        if self.opened is None or self._syncing_bytes is not None:
-            return False
+    def begin_sync(self, now_s: float) -> RangeSet | None:
+        """What a sync that starts now will bring to the disk; None where none is due."""
         new = self.pieces.unsynced_bytes
-        return new >= _SYNC_BYTES or (new > 0 and now_s - self._synced_s >= _SYNC_S)
-
-    def begin_sync(self, now_s: float) -> RangeSet:
-        """A sync starts now; what it will bring to the disk."""
-        self._syncing_bytes, self._synced_s = self.pieces.unsynced_bytes, now_s
+        if self._is_syncing or not (new >= _SYNC_BYTES or (new > 0 and now_s - self._synced_s >= _SYNC_S)):
+            return None
+        self._is_syncing, self._synced_s = True, now_s
         return self.pieces.present()
 
-    def synced(self, opened: PartialFile, generation: int, ranges: RangeSet) -> None:
-        """A sync is over: those bytes have reached the disk, if the file is still the one that was synced.
+    def synced(self, version: int, ranges: RangeSet) -> None:
+        """A sync is over: those bytes have reached the disk, if the file is still what was synced.
 
         Raises:
             OSError: The journal cannot be written.
         """
-        self._syncing_bytes = None
-        is_same = self._stage.is_fetching and self.opened is opened and opened.generation == generation
-        if is_same and self.lease is not None and self.lease.is_ours():
-            opened.pieces.synced(ranges)
-            opened.record()
-
-    def lost(self) -> None:
-        """Another process has the file, or it was taken away: write nothing more, and begin as at the beginning.
-
-        Raises:
-            StorageError: A link has come into the way to it.
-        """
-        for request in list(self.requests):
-            self.end_request(request)
-        self.end_copy()
-        opened, self.opened = self.opened, None
-        if self.check is not None:
-            self.check.lease.release()
-        if opened is not None and self._stage.is_fetching:
-            opened.close(is_ours=False)
-            opened.check_links()
-        self._forget_run()
-        self.advance(Cause.LEASE_LOST)
-
-    def _forget_run(self) -> None:
-        self.proven_parts = 0
-        self.wanted_first, self.comparison, self.next_step = [], None, None
-        self.facts, self.next_look_bytes, self._syncing_bytes = None, FIRST_LOOK_BYTES, None
-
-    def close(self) -> None:
-        """The attempt ends: write the journal, close the file, give the lease back. Harmless when repeated.
-
-        Raises:
-            OSError: The disk cannot do it.
-        """
-        for request in list(self.requests):
-            self.end_request(request)
-        self.end_copy()
-        lease = self.lease
-        if lease is None:
-            return
-        try:
-            opened = self.opened if self._stage.is_fetching else None
-            if opened is not None:
-                is_ours, self.opened = lease.is_ours(), None
-                opened.close(is_ours=is_ours)
-                if is_ours and not opened.pieces.present_bytes:
-                    part_path(self.path).unlink(missing_ok=True)
-                    journal_path(self.path).unlink(missing_ok=True)
-        finally:
-            lease.release()
+        self._is_syncing = False
+        if version == self.version and self.stage.is_fetching and self.lease is not None and self.lease.is_ours():
+            self.pieces.synced(ranges)
+            self._partial.record()
 
     # What is reported ------------------------------------------------------------------------------------------------
 
@@ -664,20 +730,20 @@ class DownloadFile:
 
     def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
         size = part.size_bytes
-        if self._stage is Stage.DONE:
+        if self.stage is Stage.DONE:
             return size or 0, ShardStatus.FINISHED
-        if self._stage is Stage.CHECKING and self.check is not None and self.opened is None:
+        if self.stage is Stage.CHECKING and self.check is not None and self.opened is None:
             return self._check_progress(self.check, part, size)
-        if self._stage is Stage.PENDING:
-            return self._left_bytes(part), ShardStatus.QUEUED
         if self.opened is None:
-            return self._left_bytes(part), ShardStatus.DOWNLOADING
-        count = self.pieces.present_within(part.start, self.pieces.end if part.end is None else part.end)
+            return self._left_bytes(
+                part
+            ), ShardStatus.QUEUED if self.stage is Stage.PENDING else ShardStatus.DOWNLOADING
+        count = self.pieces.present_within(part.start, self._end_of(part))
         return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
 
     def _part_steps(self, part: Part) -> tuple[tuple[int, ...], int]:
-        """Where its bytes are and how far the digest is, in steps of its bar; of what is not fetched now, nothing."""
-        if self.opened is None or part.end is None or part.end <= part.start or self._stage is Stage.DONE:
+        """Which steps of its bar have arrived, and how many are verified; nothing of a part that is not fetched now."""
+        if self.opened is None or part.end is None or part.end <= part.start or self.stage is Stage.DONE:
             return (), 0
         verified_bytes = min(max(0, self.opened.hasher.digest.front - part.start), part.end - part.start)
         verified_steps = verified_bytes * BAR_STEPS // (part.end - part.start)

@@ -27,6 +27,7 @@ from gglib_nb.engine.connections import Pool
 from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
+from gglib_nb.engine.jobs import Shared
 from gglib_nb.engine.lease import delete_unowned, owner_name
 from gglib_nb.engine.protocol import (
     CheckEnded,
@@ -47,7 +48,7 @@ from gglib_nb.engine.protocol import (
 )
 from gglib_nb.engine.retry import Connectivity, can_retry
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer import Outbox, Shared, Transfer
+from gglib_nb.engine.transfer import Outbox, Transfer
 from gglib_nb.errors import GglibError, to_wire
 from gglib_nb.system import PipeReader, is_orphaned, lower_priority
 

@@ -1,7 +1,4 @@
-"""How far a transfer is, as it is reported to the kernel: bytes, and one notice, the most useful one.
-
-Reads the state of the files and changes nothing.
-"""
+"""How far a transfer is, as reported to the kernel: bytes, and the one most useful notice. Only reads the files' state."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -17,14 +14,7 @@ _SILENT_S: Final = 2.0
 
 
 class Line(Value, frozen=True):
-    """How the line is.
-
-    Attributes:
-        now_s: The coordinator's clock.
-        moved_s: When the last byte came.
-        received_bytes: In this attempt; 0 before the first.
-        outage: Set while there is no network.
-    """
+    """The network as a transfer sees it: its clock, when the last byte came, the bytes so far, the outage if there is one."""
 
     now_s: float
     moved_s: float
@@ -33,14 +23,7 @@ class Line(Value, frozen=True):
 
 
 class Notice(Value, frozen=True):
-    """What is happening.
-
-    Attributes:
-        kind: None when bytes simply arrive.
-        seconds: What belongs to it; None without.
-        text: In words; empty without.
-        is_finalizing: All bytes are on the disk.
-    """
+    """The notice fields of `Progress`; the kind is None while bytes simply arrive."""
 
     kind: NoticeKind | None
     seconds: float | None = None
@@ -48,26 +31,10 @@ class Notice(Value, frozen=True):
     is_finalizing: bool = False
 
 
-class Rest(Value, frozen=True):
-    """What there is to say of the files that are not open: those that are pending, and those that are done.
-
-    Attributes:
-        has_pending: Some are pending.
-        is_linked: One was linked from elsewhere on this machine.
-        reused: How many bytes of those that are done were copied from files of this machine, and their names.
-    """
-
-    has_pending: bool
-    is_linked: bool
-    reused: tuple[int, tuple[str, ...]]
-
-
-def progress_of(
-    attempt: int, open_files: Sequence[DownloadFile], rest: Rest, reports: Sequence[FileProgress], line: Line
-) -> Progress:
-    """The whole of it; `reports` has one entry for each file of the command. Files that are not open cost nothing here."""
-    notice = notice_of(open_files, rest, line)
-    reused = [rest.reused, *(file.reused for file in open_files)]
+def progress_of(attempt: int, files: Sequence[DownloadFile], reports: Sequence[FileProgress], line: Line) -> Progress:
+    """The progress of an attempt; `reports` has one entry for each file of the command."""
+    notice = notice_of(files, line)
+    reused = [one.reused for one in files]
     return Progress(
         attempt=attempt,
         sampled_s=line.now_s,
@@ -82,16 +49,17 @@ def progress_of(
     )
 
 
-def notice_of(unfinished: Sequence[DownloadFile], rest: Rest, line: Line) -> Notice:
-    """The notice of a transfer with these open files."""
-    if not unfinished and not rest.has_pending and rest.is_linked:
-        return Notice("linked", is_finalizing=True)
-    if not rest.has_pending and all(_has_all_bytes(file) for file in unfinished):
+def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
+    """The notice of a transfer of these files."""
+    unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
+    if not any(file.stage is Stage.PENDING for file in files) and all(map(_has_all_bytes, unfinished)):
+        if not unfinished and any(file.is_linked for file in files):
+            return Notice("linked", is_finalizing=True)
         is_hashing = any(file.stage is Stage.FETCHING for file in unfinished)
         return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)
     checks = [file.check for file in unfinished if file.stage is Stage.CHECKING and file.check is not None]
     if any(check.owner_bytes is not None for check in checks):
-        return Notice("waiting")  # which process it is, the kernel may know
+        return Notice("waiting")  # the kernel may know for which process
     if line.outage is not None:
         return Notice("offline", text=line.outage.since_text)
     if any(file.requests for file in unfinished):
@@ -110,7 +78,6 @@ def _has_all_bytes(file: DownloadFile) -> bool:
 
 
 def _of_reuse(files: Sequence[DownloadFile]) -> Notice | None:
-    """What is done with files of this machine; None: nothing."""
     if any(file.stage is Stage.COMPARING for file in files):
         return Notice("comparing")
     return Notice("copying") if any(file.copy is not None for file in files) else None

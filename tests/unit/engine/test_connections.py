@@ -59,7 +59,9 @@ class FakePool:
 def test_idle_connections_are_kept_while_there_are_fewer_than_the_share() -> None:
     pool = FakePool()
     connections = Connections(1, 12, pool, queue.SimpleQueue(), 0.0)
-    requests = [SimpleNamespace(url="http://cdn.example/x", start=0, position=0, received_bytes=0) for _ in range(12)]
+    file = SimpleNamespace(end_request=lambda request: None)
+    url = "http://cdn.example/x"
+    requests = [SimpleNamespace(file=file, url=url, start=0, position=0, received_bytes=0) for _ in range(12)]
     for request in requests:
         connections.assign(request, None, 0.0)
     for request in requests:

@@ -30,12 +30,13 @@ from gglib_nb.engine.connections import RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import Request, Stage
 from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
+from gglib_nb.engine.jobs import Resolved, Shared, Tick
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer import Resolved, Shared, Tick, Transfer
+from gglib_nb.engine.transfer import Transfer
 from gglib_nb.errors import GglibError
 
 PIECE = 4096
@@ -235,7 +236,7 @@ class TransferMachine(RuleBasedStateMachine):
 
     @staticmethod
     def _answer(job, is_answered):
-        _, file, part = job.args
+        _, file, part, _ = job.args
         if not is_answered:
             return Resolved(file, part, LineError("no answer"))
         return Resolved(file, part, Remote(URL, part.size_bytes, None))
