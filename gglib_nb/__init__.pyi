@@ -9,12 +9,14 @@ from gglib_nb.domain.download import (
     HostFolder as HostFolder, HostProgress as HostProgress, QueueNotice as QueueNotice,
     QueueRunSummary as QueueRunSummary, QueueSnapshot as QueueSnapshot, QueuedDownload as QueuedDownload,
     RunItem as RunItem, ShardProgress as ShardProgress, ShardStatus as ShardStatus, StoredFile as StoredFile,
+    Then as Then,
 )
 from gglib_nb.domain.events import (
     DownloadCancelled as DownloadCancelled, DownloadCompleted as DownloadCompleted,
     DownloadFailed as DownloadFailed, DownloadProgressed as DownloadProgressed, DownloadStarted as DownloadStarted,
     NoticeChanged as NoticeChanged, QueueEvent as QueueEvent, RunSummarized as RunSummarized,
     ShardProgressed as ShardProgressed, SnapshotChanged as SnapshotChanged, StatusChanged as StatusChanged,
+    ThenChanged as ThenChanged,
 )
 from gglib_nb.domain.fit import Gpu as Gpu, MachineMemory as MachineMemory, Placement as Placement
 from gglib_nb.domain.history import PastDownload as PastDownload

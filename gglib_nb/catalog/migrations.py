@@ -170,6 +170,10 @@ MIGRATIONS: Final = (
             "CREATE TABLE model_use (name TEXT PRIMARY KEY, used_at_s REAL NOT NULL)",
         ),
     ),
+    Migration(
+        "0008 which commands of downloads were started",
+        ("CREATE TABLE started_command (name TEXT PRIMARY KEY, started_at_s REAL NOT NULL)",),
+    ),
 )
 
 

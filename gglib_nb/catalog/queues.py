@@ -275,6 +275,7 @@ def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
     """
     try:
         folder = _folder(plan, models_directory)
+        (plan.then or "").encode()
         return all((str(folder) + _relative(target, folder)).encode() for target in plan.targets)
     except ValueError:
         return False

@@ -23,6 +23,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError
 
 _BUSY_TIMEOUT_S: Final = 5.0
+_COMMANDS_S: Final = 90 * 86_400.0  # no queue is adopted that late
 
 
 class KnownFile(Value, frozen=True):
@@ -130,6 +131,13 @@ class Catalog:
         """Records that a model was used: its path was asked for."""
         with self._open() as connection, atomic(connection):
             connection.execute("INSERT OR REPLACE INTO model_use VALUES (?, ?)", (str(model), at_s))
+
+    def note_command(self, name: str, at_s: float) -> bool:
+        """Records that the command of a download is being started; False if it was started before."""
+        with self._open() as connection, atomic(connection):
+            connection.execute("DELETE FROM started_command WHERE started_at_s < ?", (at_s - _COMMANDS_S,))
+            row = (name, at_s)
+            return connection.execute("INSERT OR IGNORE INTO started_command VALUES (?, ?)", row).rowcount > 0
 
     def uses(self) -> dict[str, float]:
         """When each model was last used, as Unix time by id, without those that were never used."""

@@ -1,9 +1,10 @@
 """Requests, plans, and the queue as users see it. Frozen values; `gglib_nb.queue.machine` changes the queue."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from importlib import import_module
 from os import PathLike
-from typing import Final
+from typing import Any, Final, Literal
 
 from typing_extensions import override
 
@@ -61,6 +62,7 @@ class DownloadRequest(Value, frozen=True):
         companions: Kinds of companion files to download with it, such as `("mmproj",)`.
         everywhere: On a cluster, download a copy for the folder of every host.
         to: An existing folder to use in place of the models folder; None: the models folder.
+        then: A shell line, or a callable that takes a `FinishedDownload`; it runs once, when the download is complete.
     """
 
     repo_id: str
@@ -71,6 +73,7 @@ class DownloadRequest(Value, frozen=True):
     companions: tuple[str, ...] = ()
     everywhere: bool = False
     to: str | PathLike[str] | None = None
+    then: str | Callable[[Any], object] | None = None
 
     @property
     def id(self) -> DownloadId:
@@ -119,6 +122,7 @@ class PlannedDownload(Value, frozen=True):
         donors: Paths of registered files that may contain the same tensors; those in the repository's own folder are found
             anyway.
         to: As in the request, absolute. The repository's folder in it exists while its disk is mounted.
+        then: The shell line of the request.
     """
 
     id: DownloadId
@@ -135,6 +139,7 @@ class PlannedDownload(Value, frozen=True):
     keeps_old: bool = False
     everywhere: bool = False
     to: str | None = None
+    then: str | None = None
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -255,6 +260,20 @@ class ShardProgress(Value, frozen=True):
     verified_steps: int = 0
 
 
+class Then(Value, frozen=True):
+    """What runs once a download is complete.
+
+    Attributes:
+        text: The shell line, or the name of the callable.
+        state: `waiting` until the download is complete.
+        error: Why it failed; empty: it did not.
+    """
+
+    text: str
+    state: Literal["waiting", "running", "done", "failed"] = "waiting"
+    error: str = ""
+
+
 class QueuedDownload(Value, frozen=True):
     """One download in the queue.
 
@@ -285,6 +304,7 @@ class QueuedDownload(Value, frozen=True):
         hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes and
             totals are those of all copies together.
         to: The folder that it is stored in; None: the models folder.
+        then: What runs once it is complete; None: nothing.
     """
 
     id: DownloadId
@@ -314,6 +334,7 @@ class QueuedDownload(Value, frozen=True):
     companion_paths: tuple[str, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
     to: str | None = None
+    then: Then | None = None
 
     @property
     def group_id(self) -> str:

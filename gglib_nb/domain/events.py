@@ -63,6 +63,12 @@ class DownloadCancelled(Value, frozen=True):
     download: QueuedDownload
 
 
+class ThenChanged(Value, frozen=True):
+    """The command of a download has started or ended; `download.then` says how."""
+
+    download: QueuedDownload
+
+
 class RunSummarized(Value, frozen=True):
     """The queue has drained."""
 
@@ -79,5 +85,6 @@ QueueEvent = (
     | DownloadCompleted
     | DownloadFailed
     | DownloadCancelled
+    | ThenChanged
     | RunSummarized
 )

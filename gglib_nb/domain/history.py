@@ -57,8 +57,15 @@ def remembered(download: QueuedDownload) -> PastDownload | None:
         started_at_s=download.started_at_s,
         ended_at_s=download.ended_at_s,
         was_present=download.was_present,
-        error="" if download.error is None else first_sentence(str(download.error)),
+        error=_error(download),
     )
+
+
+def _error(download: QueuedDownload) -> str:
+    if download.error is not None:
+        return first_sentence(str(download.error))
+    then = download.then
+    return first_sentence(f"Its command failed: {then.error}") if then is not None and then.error else ""
 
 
 def first_sentence(text: str) -> str:

@@ -91,7 +91,8 @@ class QueueKeeper:
 
     def hear(self, event: announced.QueueEvent) -> None:
         """Something happened in the queue; ended downloads are recorded."""
-        if not isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
+        completed = announced.DownloadCompleted | announced.ThenChanged
+        if not isinstance(event, completed | announced.DownloadFailed | announced.DownloadCancelled):
             return
         if (past := remembered(event.download)) is not None:
             with self._woken:

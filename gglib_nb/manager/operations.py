@@ -180,6 +180,7 @@ class QueueOperations(Operations):
         companions: tuple[str, ...] = (),
         everywhere: bool = False,
         to: "str | PathLike[str] | None" = None,
+        then: "str | Callable[[FinishedDownload], object] | None" = None,
     ) -> SmartQueueResult:
         """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
 
@@ -192,7 +193,9 @@ class QueueOperations(Operations):
             QueueFullError: As many downloads wait as may.
             AlreadyQueuedError: Another download writes the same files.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to)
+        request = DownloadRequest(
+            repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
+        )
         return SmartQueueResult.of(self._queue(request, starts=True, joins=True), self)
 
     @operation
@@ -207,6 +210,7 @@ class QueueOperations(Operations):
         companions: tuple[str, ...] = (),
         everywhere: bool = False,
         to: "str | PathLike[str] | None" = None,
+        then: "str | Callable[[FinishedDownload], object] | None" = None,
         progress: Progress = None,
     ) -> Path:
         """Queues, waits, and returns the path that a program opens: the first shard's.
@@ -217,7 +221,9 @@ class QueueOperations(Operations):
 
         Cancelling the wait does not cancel the download. Raises what `queue_smart` and `wait` raise.
         """
-        request = DownloadRequest(repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to)
+        request = DownloadRequest(
+            repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
+        )
         queued = self._queue(request, starts=True, joins=True)
         finishing = self._parts.queue.wait(queued.id)
         with shown(progress, queued.id, lambda: self._parts.queue.snapshot) as look:
@@ -234,6 +240,8 @@ class QueueOperations(Operations):
             if parts.engine_setting is not None and request.to != str(parts.config.models_directory):
                 raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
 
+        _check_then(request.then)
+
         def resolve() -> PlannedDownload:
             with pointing_to_children(parts.hub, request.repo_id):
                 plan = parts.resolver.resolve(request)
@@ -249,7 +257,19 @@ class QueueOperations(Operations):
                 parts.engine.start()  # it is ready when the files are known
             return settled(resolving)
 
-        return parts.queue_plan(str(request.id), plan, starts=starts, joins=joins)
+        place = parts.queue_plan(str(request.id), plan, starts=starts, joins=joins)
+        self._keep_callable(place, request.then)
+        return place
+
+    def _keep_callable(self, place: QueuePosition, then: object) -> None:
+        commands, name = self._parts.commands, getattr(then, "__name__", type(then).__name__)
+        if callable(then):
+            commands.keep(place.id, name, lambda download: then(FinishedDownload.of(download)))
+            ended = settled(self._parts.queue.ask(lambda machine: machine.find_ended(place.id)))
+            if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
+                commands.complete(ended)
+        elif place.is_new:
+            commands.drop(place.id)
 
     def _at_home(self, request: DownloadRequest, plan: PlannedDownload, models: Sequence[Model]) -> PlannedDownload:
         """The plan for the folder that already has the model.
@@ -577,3 +597,10 @@ class QueueOperations(Operations):
         id_ = DownloadId.parse(reference)
         is_known = settled(self._parts.queue.ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_))))
         return id_ if is_known else find(reference, self._parts.queue.snapshot)
+
+
+def _check_then(then: object) -> None:
+    if isinstance(then, str) and not then.strip():
+        raise RequestError("The command to run after the download is empty. Write it, or leave out --then.")
+    if then is not None and not isinstance(then, str) and not callable(then):
+        raise RequestError(f"`then` must be a shell command or a callable, not {type(then).__name__}.")

@@ -21,6 +21,7 @@ from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidToke
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settled
+from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import make_home, refuse_lost_folder
@@ -61,6 +62,7 @@ class Parts:
         resolver: Turns requests into plans.
         stores: Models of other programs.
         access: Continues downloads that wait for access.
+        commands: What runs when a download is complete.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -95,6 +97,8 @@ class Parts:
         self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self._retry)
         self.queue.subscribe_events(self.keeper.hear)
         self.queue.subscribe_events(self.access.hear)
+        self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.tell(on.ThenReported(id_, then)))
+        self.queue.subscribe_events(self.commands.hear)
         _living.add(self)
 
     def at_hub(
@@ -209,9 +213,16 @@ class Parts:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
         elif isinstance(effect, do.RegisterModel):
-            self._writer.submit(lambda: self.queue.tell(register_download(self.catalog, self.config, effect)))
+            self._writer.submit(lambda: self._register(effect))
         else:
             self.engine.run(effect)
+
+    def _register(self, effect: do.RegisterModel) -> None:
+        registered: on.Event = on.ModelRegistered(effect.attempt)
+        if effect.plan.add_to_db:
+            registered = register_download(self.catalog, self.config, effect)
+        self.commands.start(effect)
+        self.queue.tell(registered)
 
 
 _living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()

@@ -80,6 +80,7 @@ class Resolver:
             add_to_db=request.add_to_db,
             companions=request.companions,
             everywhere=request.everywhere,
+            then=request.then if isinstance(request.then, str) else None,
             to=None if folder == self._models_directory else str(folder),
             donors=() if request.force else self._donors(variant),
         )

@@ -76,12 +76,28 @@ def queue(
     to: Annotated[
         str | None, Option("--to", "FOLDER", "Store it in this folder instead of the models folder.", offers=folders)
     ] = None,
+    then: Annotated[
+        str | None,
+        Option(
+            "--then",
+            "COMMAND",
+            "Run this shell command once the download is complete, in quotes. It finds the file in the variable GGUF_PATH.",
+        ),
+    ] = None,
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
     manager = session.manager
     wanted = find_repository(reference, session.rows)
     request = DownloadRequest(
-        wanted.repo_id, wanted.quantization, revision or wanted.revision, force, not no_db, companions, everywhere, to
+        wanted.repo_id,
+        wanted.quantization,
+        revision or wanted.revision,
+        force,
+        not no_db,
+        companions,
+        everywhere,
+        to,
+        then,
     )
     before = {item.id for item in manager.snapshot.items}
     with _numbering_alternatives(session):
@@ -107,6 +123,7 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
         add_to_db=request.add_to_db,
         everywhere=request.everywhere,
         to=request.to,
+        then=request.then,
     )
     return settle(position).id
 

@@ -23,6 +23,7 @@ from gglib_nb.domain.download import (
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.loading import python_lines
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import GatedRepoError
 from gglib_nb.notebook import formats
 
@@ -31,6 +32,7 @@ Mood = Literal["plain", "good", "warn", "bad"]
 
 _MOST_OPEN_FILES: Final = 6
 """More files than this are seen well enough in the divided bar; their lines would fill the screen."""
+_MOST_CHARACTERS: Final = 60  # of a command
 _TROUBLE: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
 _SAID_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 
@@ -422,7 +424,19 @@ def _facts(item: QueuedDownload) -> list[Fact]:
         case _:
             facts = [Fact(here)]
     where = "" if item.to is None or item.paths else f"to {printable(tilde(item.to))}"
-    return [*facts, Fact(hosts(item)), Fact(where)]
+    return [*facts, Fact(hosts(item)), Fact(where), _then(item)]
+
+
+def _then(item: QueuedDownload) -> Fact:
+    """The command that runs once it is complete."""
+    if item.then is None:
+        return Fact("")
+    words: dict[str, str] = {"waiting": "then", "done": "ran"}
+    moods: dict[str, Mood] = {"done": "good", "failed": "bad"}
+    state = item.then.state
+    line = printable(redacted(item.then.text))
+    shown = line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 1]}…"
+    return Fact(f"{words.get(state, state)}: {shown}", moods.get(state, "plain"))
 
 
 def _done_facts(item: QueuedDownload, total: str) -> list[Fact]:
@@ -447,6 +461,8 @@ def _note(item: QueuedDownload) -> str:
     match item.status:
         case DownloadStatus.FAILED:
             return printable(str(item.error)) if item.error else "It failed for an unknown reason."
+        case DownloadStatus.COMPLETED if item.then is not None and item.then.error:
+            return printable(redacted(f"The command failed: {item.then.error}"))
         case DownloadStatus.COMPLETED:
             return printable(item.notice or "") if item.notice_kind in _SAID_WHEN_DONE else ""
         case DownloadStatus.DOWNLOADING | DownloadStatus.QUEUED | DownloadStatus.CANCELLED:
@@ -456,7 +472,7 @@ def _note(item: QueuedDownload) -> str:
 
 
 def _note_mood(item: QueuedDownload) -> Mood:
-    if item.status is DownloadStatus.FAILED:
+    if item.status is DownloadStatus.FAILED or (item.then is not None and item.then.error):
         return "bad"
     return "warn" if item.notice_kind in _TROUBLE and item.status.is_active else "plain"
 

@@ -59,13 +59,23 @@ class LimitConcurrency(Struct, frozen=True):
 
 
 class RegisterModel(Struct, frozen=True):
-    """Write the model to the catalog; `hosts` have it if it is not on this machine."""
+    """Write the model to the catalog if the plan says so, and start the plan's command.
+
+    Attributes:
+        attempt: The attempt.
+        plan: What was downloaded.
+        files: Where it is.
+        at_s: Unix time.
+        hosts: The hosts that have it, if it is not on this machine.
+        queued_at_s: With the plan's id, it says which download this is, also in the next kernel.
+    """
 
     attempt: int
     plan: PlannedDownload
     files: tuple[StoredFile, ...]
     at_s: float
     hosts: tuple[HostFolder, ...] = ()
+    queued_at_s: float = 0.0
 
 
 class StoreQueue(Struct, frozen=True):

@@ -19,6 +19,7 @@ from gglib_nb.domain.download import (
     ShardProgress,
     ShardStatus,
     StoredFile,
+    Then,
 )
 from gglib_nb.domain.progress import RateEstimator
 from gglib_nb.domain.references import DownloadId
@@ -60,6 +61,7 @@ class Entry:
         hosts: The hosts of a cluster that download it or have it; empty on this machine.
         peer: The other kernel that downloads the same, in words; None unknown.
         place: Where it was when it was cancelled; only meaningful then.
+        then: What runs once it is complete; None: nothing.
     """
 
     plan: PlannedDownload
@@ -74,6 +76,7 @@ class Entry:
     hosts: tuple[HostProgress, ...] = ()
     peer: str | None = None
     place: Place = _IN_FRONT
+    then: Then | None = None
     _files: tuple[ShardProgress, ...] = ()
     _rate: RateEstimator = field(default_factory=RateEstimator)
     _copies: int = 1
@@ -90,6 +93,7 @@ class Entry:
     _kept: StoredDownload | None = None
 
     def __post_init__(self) -> None:
+        self.then = None if self.plan.then is None else Then(self.plan.then)
         self._files = tuple(
             ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
             for number, file in enumerate(self.plan.files, start=1)
@@ -229,6 +233,10 @@ class Entry:
         self._notice, self._is_changed = notice, True
         return True
 
+    def report_then(self, then: Then) -> None:
+        """Notes the state of its command."""
+        self.then, self._is_changed = then, True
+
     def lose_engine(self) -> bool:
         """Counts a loss of the engine; False if there were too many without a new byte."""
         self._losses += 1
@@ -241,6 +249,7 @@ class Entry:
         if not has_same_files:
             self.__post_init__()
             self._reused_bytes, self._reused_from = 0, ()
+        self.then = None if plan.then is None else Then(plan.then)
         self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
         self.error, self.can_retry = None, False
         self.hold()
@@ -353,6 +362,7 @@ class Entry:
             ended_at_s=self.ended_at_s,
             hosts=self.hosts,
             to=self.plan.to,
+            then=self.then,
             reused_bytes=self._reused_bytes,
             reused_from=self._reused_from,
         )

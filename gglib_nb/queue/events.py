@@ -14,6 +14,7 @@ from gglib_nb.domain.download import (
     PlannedDownload,
     ShardStatus,
     StoredFile,
+    Then,
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
@@ -303,6 +304,13 @@ class RegistrationFailed(Struct, frozen=True):
     error: GglibError
 
 
+class ThenReported(Struct, frozen=True):
+    """The state of the command of a download."""
+
+    id: DownloadId
+    then: Then
+
+
 Event = (
     RequestReceived
     | PlanResolved
@@ -337,4 +345,5 @@ Event = (
     | EngineFellSilent
     | ModelRegistered
     | RegistrationFailed
+    | ThenReported
 )

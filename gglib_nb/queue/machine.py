@@ -192,6 +192,8 @@ class QueueMachine:
                 self._complete(event.attempt, event.files, remark=event.remark)
             case on.RegistrationFailed():
                 self._fail_registration(event)
+            case on.ThenReported():
+                self._report_then(event)
             case _:
                 assert_never(event)
 
@@ -479,8 +481,10 @@ class QueueMachine:
             return
         self._step(entry, Cause.STORED)
         entry.keep(event.files, event.hosts)
-        if entry.plan.add_to_db:
-            self._do(do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts))
+        if entry.plan.add_to_db or entry.plan.then is not None:
+            self._do(
+                do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts, entry.queued_at_s)
+            )
         else:
             self._complete(event.attempt)
 
@@ -557,6 +561,12 @@ class QueueMachine:
             self._fail(event.attempt, event.error, can_retry=True)
         else:
             self._complete(event.attempt, unregistered=event.error)
+
+    def _report_then(self, event: on.ThenReported) -> None:
+        entry = self._downloads.find_live(event.id) or self._downloads.find_ended(event.id)
+        if entry is not None:
+            entry.report_then(event.then)
+            self._announce(announced.ThenChanged(entry.view(self._downloads.position(entry))))
 
     def _fail(self, attempt: int, error: GglibError, *, can_retry: bool) -> None:
         entry = self._downloads.remove_active(attempt)
@@ -743,6 +753,7 @@ def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
         f"without its {', '.join(companions)}": bool(companions),
         "without `force`": wanted.force and not live.force,
         "not on every host": wanted.everywhere and not live.everywhere,
+        "without this command": wanted.then not in (None, live.then),
         f"to be stored in {live.to or 'the models folder'}": wanted.to not in (None, live.to),
         "and will be registered": live.add_to_db and not wanted.add_to_db,
         "as a download and not as an update": wanted.is_update and not live.is_update,

@@ -84,7 +84,7 @@ def test_a_setting_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_download_and_its_twin_take_every_field_of_a_request() -> None:
-    fields = ["repo_id", "quantization", "revision", "force", "add_to_db", "companions", "everywhere", "to"]
+    fields = ["repo_id", "quantization", "revision", "force", "add_to_db", "companions", "everywhere", "to", "then"]
 
     assert list(DownloadRequest.__struct_fields__) == fields
     for function in (gglib_nb.download, gglib_nb.download_sync):

@@ -1,0 +1,112 @@
+"""What runs once a download is complete: a shell line, which is stored with the download, or a callable of this kernel.
+
+A shell line is recorded in the models database before it starts, so it starts once, whatever kernel completes the download.
+Nothing here waits for it on the queue thread; how it ends is posted to the queue, which shows it.
+"""
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import QueuedDownload, Then
+from gglib_nb.domain.events import DownloadCompleted, QueueEvent
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.secrets import without_tokens
+from gglib_nb.errors import CatalogError
+from gglib_nb.queue.effects import RegisterModel
+
+_TAIL_BYTES: Final = 4096
+_MOST_CHARACTERS: Final = 200
+
+Report = Callable[[DownloadId, Then], None]
+Completed = Callable[[QueuedDownload], object]
+
+
+class Commands:
+    """The commands of one manager. Every method may be called from any thread.
+
+    Args:
+        catalog: Records which shell lines were started.
+        report: Shows the state of a download's command; must not wait.
+    """
+
+    def __init__(self, catalog: Catalog, report: Report) -> None:
+        self._catalog: Final = catalog
+        self._report: Final = report
+        self._lock: Final = threading.Lock()
+        self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
+
+    def keep(self, id_: DownloadId, name: str, then: Completed) -> None:
+        """Calls `then` when the download is complete."""
+        with self._lock:
+            self._callables[id_] = (name, then)
+        self._report(id_, Then(name))
+
+    def drop(self, id_: DownloadId) -> None:
+        """Forgets the callable of an earlier download with this id."""
+        with self._lock:
+            self._callables.pop(id_, None)
+
+    def hear(self, event: QueueEvent) -> None:
+        """Something happened in the queue."""
+        if isinstance(event, DownloadCompleted):
+            self.complete(event.download)
+
+    def complete(self, download: QueuedDownload) -> None:
+        """The download is complete: its callable runs, on a thread of its own."""
+        with self._lock:
+            name, then = self._callables.pop(download.id, ("", None))
+        if then is not None:
+            threading.Thread(target=self._call, args=(download, name, then), name="gglib-then", daemon=True).start()
+
+    def start(self, effect: RegisterModel) -> None:
+        """Starts the shell line of a download, unless it was started before. Reads and writes the models database."""
+        plan, line = effect.plan, effect.plan.then
+        if line is None:
+            return
+        try:
+            is_first = self._catalog.note_command(f"{plan.id} {effect.queued_at_s!r}", time.time())
+        except CatalogError as error:
+            self._report(plan.id, Then(line, "failed", f"it was not started. {error}"))
+            return
+        if is_first:
+            path = next((file.target for file in effect.files if file.kind == "shard"), "")
+            threading.Thread(target=self._run, args=(plan.id, line, path), name="gglib-then", daemon=True).start()
+        else:  # by a kernel that stopped before it stored the queue
+            self._report(plan.id, Then(line, "done"))
+
+    def _call(self, download: QueuedDownload, name: str, then: Completed) -> None:
+        self._report(download.id, Then(name, "running"))
+        try:
+            then(download)
+        except BaseException as error:  # noqa: BLE001 - the row shows it
+            self._report(download.id, Then(name, "failed", f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]))
+        else:
+            self._report(download.id, Then(name, "done"))
+
+    def _run(self, id_: DownloadId, line: str, path: str) -> None:
+        self._report(id_, Then(line, "running"))
+        with tempfile.TemporaryFile() as output:
+            try:
+                code = subprocess.run(  # noqa: S602 - a user wrote the line
+                    line,
+                    shell=True,
+                    check=False,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=output,
+                    env={**without_tokens(os.environ), "GGUF_PATH": path, "GGUF_ID": str(id_)},
+                    start_new_session=True,  # an interrupt of the kernel does not reach it
+                ).returncode
+            except (OSError, ValueError) as error:
+                self._report(id_, Then(line, "failed", f"it could not be started: {error}"[:_MOST_CHARACTERS]))
+                return
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            said = output.read().decode(errors="replace").strip().splitlines()
+        last = f": {said[-1].strip()[:_MOST_CHARACTERS]}" if said else ""
+        self._report(id_, Then(line, "failed", f"exit code {code}{last}") if code else Then(line, "done"))

@@ -1,0 +1,227 @@
+"""`--then`: what runs once a download is complete, over the embedded hub, real shells and killed kernels."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import AlreadyQueuedError, DownloadManager, DownloadRequest, FinishedDownload, RequestError
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub
+from tests.support.kernel import wait_until
+from tests.support.models import MB, one_model
+from tests.support.queue_process import QueueProcess
+
+REPO, SMALL = "demo/small-GGUF", "demo/small-GGUF:Q4_K_M"
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the lines are for a POSIX shell")
+
+
+def state(manager: DownloadManager) -> tuple[str, str]:
+    """State and error of the command of the newest completed download."""
+    [item, *_] = manager.snapshot.recent_completed or [None]
+    return ("", "") if item is None or item.then is None else (item.then.state, item.then.error)
+
+
+def ran(manager: DownloadManager) -> tuple[str, str]:
+    wait_until(lambda: state(manager)[0] in ("done", "failed"), 20, "the end of the command")
+    return state(manager)
+
+
+def say(manager: DownloadManager, line: str) -> str:
+    return parse(line).run(Session(lambda: manager)).text
+
+
+def test_a_shell_line_runs_with_the_path_once_the_model_is_registered(manager: DownloadManager, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = f'echo "$GGUF_PATH" "$GGUF_ID" >> {out}'
+
+    path = manager.sync.download(REPO, "Q4_K_M", then=line)
+
+    assert ran(manager) == ("done", "")
+    assert out.read_text() == f"{path} {SMALL}\n"
+
+
+@pytest.mark.parametrize("options", [{"add_to_db": False}, {"force": True}])
+def test_it_runs_with_every_other_option(manager: DownloadManager, tmp_path: Path, options: dict[str, bool]) -> None:
+    manager.sync.download(REPO, "Q4_K_M", then=f"echo x >> {tmp_path / 'out'}", **options)
+
+    assert ran(manager) == ("done", "")
+    assert (tmp_path / "out").read_text() == "x\n"
+
+
+def test_the_verb_takes_a_line_in_quotes_and_the_row_shows_it(manager: DownloadManager, tmp_path: Path) -> None:
+    say(manager, f"queue {SMALL} --no-start --then 'echo y >> {tmp_path / 'out'}'")
+
+    assert "then: echo y" in say(manager, "status")
+    manager.sync.resume(SMALL) if manager.snapshot.items[0].status == "paused" else manager.sync.run_now(SMALL)
+    assert ran(manager) == ("done", "")
+    assert "ran: echo y" in say(manager, "status")
+
+
+def test_a_line_that_fails_is_shown_on_the_row_and_in_the_history(manager: DownloadManager) -> None:
+    manager.sync.download(REPO, "Q4_K_M", then="echo first >&2; printf 'no \\033[31mserver' >&2; exit 3")
+
+    code, error = ran(manager)
+
+    assert (code, error.partition(":")[0]) == ("failed", "exit code 3")
+    status = say(manager, "status")
+    assert "The command failed: exit code 3: no" in status
+    assert "\x1b" not in status
+    assert "exit code 3" in manager.sync.history()[0].error
+    assert manager.sync.history()[0].outcome == "completed"
+    assert manager.sync.path(SMALL).exists()
+
+
+def test_a_line_never_gets_the_token(
+    make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = "hf_demo_granted"
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", token)
+    manager = make_manager(hf_token=token)
+
+    manager.sync.download(REPO, "Q4_K_M", then=f"env > {tmp_path / 'env'}; ps -ww -o args= -p $$ >> {tmp_path / 'env'}")
+
+    assert ran(manager) == ("done", "")
+    assert "GGUF_PATH=" in (tmp_path / "env").read_text()
+    assert token not in (tmp_path / "env").read_text()
+
+
+def test_a_path_is_never_part_of_the_line(manager: DownloadManager, tmp_path: Path) -> None:
+    folder = tmp_path / "a;touch hacked;$(touch hacked)"
+    folder.mkdir()
+
+    manager.sync.download(REPO, "Q4_K_M", to=folder, then=f'cp "$GGUF_PATH" {tmp_path / "copy"}')
+
+    assert ran(manager) == ("done", "")
+    assert (tmp_path / "copy").stat().st_size == 300_000
+    assert not list(tmp_path.rglob("hacked"))
+
+
+def test_a_line_that_does_not_end_holds_up_neither_the_queue_nor_the_end(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    manager.sync.download(REPO, "Q4_K_M", then=f"while [ ! -e {tmp_path / 'stop'} ]; do sleep 0.1; done")
+
+    manager.sync.download(REPO, "Q8_0")
+
+    rows = {str(item.id): item.then for item in manager.snapshot.recent_completed}
+    assert rows[SMALL] is not None
+    assert rows[SMALL].state == "running"
+    (tmp_path / "stop").touch()
+
+
+@pytest.mark.parametrize("line", ["x\0y", "exit 1 #" + "a" * 300_000])
+def test_a_line_that_no_shell_takes_is_a_failure_of_the_line_only(manager: DownloadManager, line: str) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M", then=line)
+
+    assert ran(manager)[0] == "failed"
+    assert path.exists()
+    assert len(say(manager, "status")) < 2_000
+
+
+@pytest.mark.parametrize("then", ["", "  ", 7])
+def test_what_is_no_command_is_refused(manager: DownloadManager, then: object) -> None:
+    with pytest.raises(RequestError):
+        manager.sync.queue_smart(REPO, "Q4_K_M", then=then)  # type: ignore[arg-type]
+
+
+def test_a_queued_download_is_not_joined_with_another_line(manager: DownloadManager) -> None:
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M"))
+
+    with pytest.raises(AlreadyQueuedError, match="without this command"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", then="echo")
+
+
+# A callable
+
+
+def test_a_callable_gets_what_wait_returns_on_a_thread_of_its_own(manager: DownloadManager) -> None:
+    calls: list[tuple[FinishedDownload, str]] = []
+
+    path = manager.sync.download(REPO, "Q4_K_M", then=lambda one: calls.append((one, threading.current_thread().name)))
+
+    assert ran(manager) == ("done", "")
+    [(finished, thread)] = calls
+    assert (finished.paths, thread) == ((path,), "gglib-then")
+
+
+def test_a_callable_is_called_once_for_a_download_that_failed_and_was_retried(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    calls: list[object] = []
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=disk, then=calls.append))
+    disk.rename(tmp_path / "away")
+    manager.sync.run_now(id_)
+    wait_until(lambda: bool(manager.snapshot.recent_failures), 10, "the failure")
+    (tmp_path / "away").rename(disk)
+
+    manager.sync.retry(id_)
+    manager.sync.wait(id_)
+
+    wait_until(lambda: bool(calls), 10, "the call")
+    assert len(calls) == 1
+
+
+def test_a_callable_that_raises_is_shown_and_the_download_is_complete(manager: DownloadManager) -> None:
+    def start_server(_finished: object) -> None:
+        raise ValueError("port in use")
+
+    manager.sync.download(REPO, "Q4_K_M", then=start_server)
+
+    assert ran(manager) == ("failed", "ValueError: port in use")
+    assert "failed: start_server" in say(manager, "status")
+
+
+def test_a_callable_for_a_model_that_is_here_is_called_too(manager: DownloadManager) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    calls: list[object] = []
+
+    manager.sync.download(REPO, "Q4_K_M", then=calls.append)
+
+    wait_until(lambda: len(calls) == 1, 10, "the call")
+
+
+# Restarts
+
+
+def test_a_line_runs_once_also_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
+    hub = make_hub([one_model("demo/long", 8 * MB)])
+    hub.set_speed(2 * MB)
+    out = tmp_path / "out"
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.value(f"manager.sync.queue_smart('demo/long', then='echo ran >> {out}') and None")
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+        first.kill()
+    hub.set_speed(None)
+
+    for _ in range(2):
+        with QueueProcess(tmp_path, hub.url) as later:
+            later.value("manager.sync.download('demo/long') and None")
+            later.value("manager.sync.join()")
+            wait_until(out.exists, 10, "the line")
+
+    assert out.read_text() == "ran\n"
+
+
+def test_a_kernel_that_is_killed_by_its_own_line_does_not_run_it_again(
+    make_hub: Callable[..., FaultyHub], tmp_path: Path
+) -> None:
+    """The line runs, and the queue that says so was never stored."""
+    hub = make_hub([one_model("demo/short", MB)])
+    out = tmp_path / "out"
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.submit(f"manager.sync.download('demo/short', then='echo ran >> {out}; kill -9 {first.pid}')")
+        wait_until(out.exists, 20, "the line")
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        second.value("manager.sync.join()")
+        second.value("manager.sync.download('demo/short') and None")
+
+    assert out.read_text() == "ran\n"
