@@ -2,21 +2,27 @@
 
     python -m docs.make_screenshots [name ...]
 
-From invented queues (tests/support/scenes.py) on a page without Jupyter, so that they show the same on every run.
+From invented queues (tests/support/scenes.py) on a page without Jupyter, so that they show the same on every run. Those of
+hosts (`vscode-light`, `colab-dark`, …) are of a real kernel that downloads from the embedded hub.
 """
 
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
+from gglib_nb.demo.generated import generated_repositories
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
+from tests.support.faulty_hub import FaultyHub
+from tests.support.hostpages import HostName, HostPage, Theme
+from tests.support.jserver import JupyterServer
 from tests.support.panelpage import DARK, PanelPage
 
 FOLDER = Path(__file__).parent
@@ -106,10 +112,37 @@ def take(browser: Browser, picture: Picture) -> None:
     context.close()
 
 
+HOSTS: tuple[tuple[HostName, Theme], ...] = (
+    ("vscode", "light"), ("vscode", "dark"), ("colab", "light"), ("colab", "dark"),
+)  # fmt: skip
+QUEUED = "\n".join(f"%gguf queue demo/tiny-llama-GGUF:{label}" for label in ("F16", "Q8_0", "Q4_K_M"))
+
+
+def take_host(browser: Browser, host: HostName, theme: Theme) -> None:
+    """Queues three models in a page of a host, and writes the file while the first is downloading."""
+    hub = FaultyHub(generated_repositories(), bytes_per_second=1_500_000)
+    with (
+        hub,
+        tempfile.TemporaryDirectory() as folder,
+        JupyterServer(Path(folder), hub.url) as server,
+        HostPage(browser, server, host, theme) as page,
+    ):
+        page.run(f"%load_ext gglib_nb\n{QUEUED}")
+        page.run("%gguf")
+        output = page.outputs()[-1]
+        expect(output.locator(".gglib-panel")).to_contain_text(" left", timeout=60_000)
+        page.page.wait_for_timeout(15_000)  # for a line of rates
+        page.page.set_viewport_size({"width": 900, "height": 480})
+        page.page.screenshot(path=FOLDER / f"panel-{host}-{theme}.png", animations="disabled")
+
+
 def main(names: list[str]) -> None:
     """Takes the pictures of these names, or all."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for host, theme in HOSTS:
+            if not names or f"{host}-{theme}" in names:
+                take_host(browser, host, theme)
         for picture in PICTURES:
             if not names or picture.name in names:
                 take(browser, picture)
