@@ -1,7 +1,7 @@
-"""What the header of a GGUF file says: versions 2 and 3, from any source of bytes, in bounded time and memory.
+"""Reads headers of GGUF files, versions 2 and 3, from any source of bytes, in bounded time and memory.
 
-Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values that only an inference program needs, such
-as a vocabulary, are counted and passed over. Nothing here knows files or the network: the caller reads.
+Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values that only an inference program needs, such as a
+vocabulary, are counted and skipped.
 """
 
 import struct
@@ -10,7 +10,7 @@ from typing import Final
 
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar, header_facts
 from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, placed
-from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window
+from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window, broken
 from gglib_nb.errors import GgufError
 
 __all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensor_names", "tensors_in_tail"]
@@ -64,23 +64,19 @@ def read_header(
 
     Args:
         read: Called with offset and length, in growing order; fewer bytes mean that the file ends there.
-        size_bytes: Of the file, or of the first part of a byte split. Nothing is read beyond it.
-        limit_bytes: How much may be read in all. A longer header is returned as far as it was read: what an
-            estimate of memory needs is usually before the vocabulary. None: to its end.
-        window_bytes: How much to ask for at once.
+        size_bytes: Of the file, or of the first part of a byte split.
+        limit_bytes: How much may be read in all. A longer header is returned as far as it was read; an estimate of
+            memory usually needs only what comes before the vocabulary. None: all of it.
+        window_bytes: How much to read at once, at least.
 
     Raises:
-        GgufError: These bytes are no header that can be read; the text names what is wrong.
+        GgufError: These bytes are no header that can be read; the text says what is wrong.
     """
     return _Reader(Window(read, size_bytes, window_bytes, limit_bytes)).header()
 
 
 def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> TensorTable:
-    """Reads the header of a GGUF file and where its tensors are; arguments as for `read_header`.
-
-    Raises:
-        GgufError: These bytes are no header that can be read to its end, or it describes tensors that cannot be.
-    """
+    """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`."""
     reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
     header = reader.header()
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
@@ -89,7 +85,7 @@ def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
 
 
 def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> list[str]:
-    """The names of the tensors that a header describes, wherever their data are; arguments and errors as for `read_tensors`."""
+    """The names of all tensors that a header describes; arguments and errors as for `read_header`."""
     reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
     reader.header()
     return [info.name for info in reader.infos]
@@ -98,20 +94,17 @@ def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
 def tensors_in_tail(
     tail: bytes, tail_start: int, size_bytes: int, like: TensorTable, tensor_count: int
 ) -> tuple[Tensor, ...] | None:
-    """Where the tensors of a file are, from the end of its header alone and from another file of the same model.
+    """The tensors of a file, from the end of its header and from another file of the same model; None: not found.
 
-    The vocabulary, which is nearly all of a header, need not be read then. Good for an estimate: it goes by the name
-    of the first tensor, which the quantizations of a model have in common.
+    This saves reading the vocabulary, which is nearly all of a header. It looks for the name of the first tensor, which
+    the quantizations of a model have in common, and is good enough for an estimate.
 
     Args:
-        tail: A part of the file that holds the description of the tensors.
+        tail: A part of the file that contains the description of the tensors.
         tail_start: Its offset in the file.
         size_bytes: Of the file.
         like: A file of the same model.
-        tensor_count: How many there are, as the beginning of the file says.
-
-    Returns:
-        None where it is not found there.
+        tensor_count: As the beginning of the file says.
     """
     if tensor_count * _SHORTEST_TENSOR_BYTES > len(tail):
         return None
@@ -135,7 +128,7 @@ def tensors_in_tail(
 
 
 class _Reader:
-    """Collects what one header says, in the order of the format."""
+    """Reads one header in the order of the format."""
 
     def __init__(self, window: Window, *, keeps_tensors: bool = False) -> None:
         self.infos: list[TensorInfo] = []
@@ -194,12 +187,12 @@ class _Reader:
 
     def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
         if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it declares {count} {what}. Download the file again.")
+            raise broken(f"it declares {count} {what}")
 
     def _pair(self) -> None:
         key = self._key()
         if key in self._metadata or key in self._array_lengths:
-            raise GgufError(f"The GGUF header is broken: the key {key[:80]!r} occurs twice. Download the file again.")
+            raise broken(f"the key {key[:80]!r} occurs twice")
         self._count_name(key)
         (kind,) = self._window.unpack(_U32)
         self._has_chat_template |= key == _CHAT_TEMPLATE
@@ -212,7 +205,7 @@ class _Reader:
     def _key(self) -> str:
         (length,) = self._window.unpack(_U64)
         if length > _LONGEST_KEY_BYTES:
-            raise GgufError(f"The GGUF header is broken: a name of {length} bytes. Download the file again.")
+            raise broken(f"a name of {length} bytes")
         return self._window.take(length).decode(errors="replace")
 
     def _scalar(self, kind: int, longest_bytes: int) -> Scalar | None:
@@ -229,18 +222,18 @@ class _Reader:
     def _layout(self, kind: int) -> struct.Struct:
         layout = _LAYOUTS.get(kind)
         if layout is None:
-            raise GgufError(f"The GGUF header is broken: {kind} is not a type of value. Download the file again.")
+            raise broken(f"{kind} is not a type of value")
         return layout
 
     def _array(self, key: str, depth: int) -> None:
-        """Passes over an array; keeps its length, and the values where there may be one per layer."""
+        """Keeps the length of an array, and its values if there may be one for each layer."""
         kind, count = self._window.unpack(_ARRAY_HEAD)
         if key:  # before the values, as the reading may end within them
             self._array_lengths[key] = count
         if kind == _STRING:
             self._strings += count
             if self._strings > _MOST_STRINGS:
-                raise GgufError(f"The GGUF header is broken: it declares {count} strings. Download the file again.")
+                raise broken(f"it declares {count} strings")
             self._window.skip_strings(count)
         elif kind == _ARRAY:
             self._nested(key, count, depth)
@@ -250,10 +243,8 @@ class _Reader:
     def _nested(self, key: str, count: int, depth: int) -> None:
         self._inner_arrays += count
         if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
-            raise GgufError(
-                f"The GGUF header is broken: {key[:80]!r} nests arrays too deeply. Download the file again."
-            )
-        self._check_length(count, _ARRAY_HEAD.size)
+            raise broken(f"{key[:80]!r} nests arrays too deeply")
+        self._check_count(count, _ARRAY_HEAD.size, "values")
         for _ in range(count):
             self._array("", depth - 1)
 
@@ -269,16 +260,12 @@ class _Reader:
         self._kept_bytes += length_bytes
         return self._kept_bytes <= _MOST_KEPT_BYTES
 
-    def _check_length(self, count: int, shortest_bytes: int) -> None:
-        if count * shortest_bytes > self._window.left_bytes:
-            raise GgufError(f"The GGUF header is broken: it declares {count} values. Download the file again.")
-
     def tensor_parameters(self) -> int:
         """Reads the description of one tensor; how many values it has."""
         name = self._key()
         (dimensions,) = self._window.unpack(_U32)
         if dimensions > _MOST_DIMENSIONS:
-            raise GgufError(f"The GGUF header is broken: a tensor of {dimensions} dimensions. Download the file again.")
+            raise broken(f"a tensor of {dimensions} dimensions")
         sizes = [self._window.unpack(_U64)[0] for _ in range(dimensions)]
         kind, offset = self._window.unpack(_TENSOR_TAIL)
         info = TensorInfo(name, kind, tuple(sizes), offset)
@@ -290,10 +277,10 @@ class _Reader:
     def _count_name(self, name: str) -> None:
         self._key_bytes += len(name)
         if self._key_bytes > _MOST_KEPT_BYTES:
-            raise GgufError("The GGUF header is broken: its names are too long. Download the file again.")
+            raise broken("its names are too long")
 
 
 def _aligned(position: int, alignment: Scalar) -> int:
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise GgufError(f"The GGUF header is broken: an alignment of {alignment}. Download the file again.")
+        raise broken(f"an alignment of {alignment}")
     return -(-position // alignment) * alignment

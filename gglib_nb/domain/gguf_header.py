@@ -1,4 +1,4 @@
-"""The header of a GGUF file as a value: what it says of the model, and what of it is kept.
+"""The header of a GGUF file as a value, and what the catalog keeps of it.
 
 The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py). How the bytes
 are read is in `gglib_nb.domain.gguf`.
@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from gglib_nb.domain.chat_template import introspection
+from typing_extensions import override
+
 from gglib_nb.domain.values import Value
 
 Scalar = str | int | float | bool
@@ -27,20 +28,46 @@ _FILE_TYPE_GUESSED: Final = 1024
 _MOST_NAMES: Final = 8
 _SIZE_LABEL: Final = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+# One Jinja block: a statement or an expression. Comments and the text between blocks are not run.
+_BLOCK: Final = re.compile(r"\{#.*?(?:#\}|\Z)|\{[{%](.*?)(?:[}%]\}|\Z)", re.DOTALL)
+# A literal that is not closed reaches to the end, so that a hostile template takes linear time.
+_STRING: Final = re.compile(r"'(?:\\.|[^'\\])*+(?:'|\\?\Z)|\"(?:\\.|[^\"\\])*+(?:\"|\\?\Z)", re.DOTALL)
+_DUNDER: Final = re.compile(r"__[A-Za-z]\w*")
+_STATEMENT: Final = re.compile(r"\s*[-+]?\s*(import|include|from|extends)\b")
+_CALL: Final = re.compile(r"\|\s*attr\b|\b(?:getattr|eval|exec|lipsum|cycler|joiner)\b\s*[(.\[]")
+_REACHES: Final = re.compile(r"\b(?:os|sys|subprocess|builtins|popen|func_globals|mro)\s*[.(\[]")
+
+
+class _Text:
+    """An attribute of a header: the text of this key."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+
+    def __get__(self, header: "GgufHeader", _kind: type) -> str | None:
+        return header.text(self._key)
+
+
+class _Number(_Text):
+    """The number of this key; of the architecture's own key if it begins with a dot."""
+
+    @override
+    def __get__(self, header: "GgufHeader", _kind: type) -> int | None:  # type: ignore[override]
+        return header.of_model(self._key[1:]) if self._key[0] == "." else header.number(self._key)
 
 
 class GgufHeader(Value, frozen=True):
-    """What a GGUF header says. Every property is None where the header has no such key, or one of another type.
+    """What a GGUF header says. Every property is None without such a key, or with one of another type.
 
     Attributes:
         version: Of the format.
         tensor_count: Tensors in this file; of a split model, in this shard.
         metadata: Every scalar; texts up to 4 KiB, chat templates up to 256 KiB.
-        array_lengths: How many elements each array has.
-        layer_values: Arrays of whole numbers or flags with at most 1,024 elements: those that hold a value per layer.
-        has_chat_template: Whether it brings one.
-        tensor_parameters: Parameters of the tensors in this file; None where they were not read.
-        header_bytes: Where the tensors' data begin; None where the header was not read to its end.
+        array_lengths: The number of elements of each array.
+        layer_values: Arrays of at most 1,024 whole numbers or flags: those with a value for each layer.
+        has_chat_template: Whether it has one.
+        tensor_parameters: Parameters of the tensors in this file; None: they were not read.
+        header_bytes: Where the data of the tensors begin; None: the header was not read to its end.
     """
 
     version: int
@@ -52,24 +79,29 @@ class GgufHeader(Value, frozen=True):
     tensor_parameters: int | None
     header_bytes: int | None
 
+    architecture = _Text("general.architecture")  # `llama`, `qwen3moe`, ...
+    name = _Text("general.name")  # as its converter wrote it
+    tokenizer_model = _Text("tokenizer.ggml.model")  # `gpt2`, `llama`, ...
+    file_type = _Number("general.file_type")  # the quantization of most tensors (LLAMA_FTYPE)
+    split_no = _Number("split.no")  # of this shard, from 0
+    split_count = _Number("split.count")  # shards of the whole set
+    split_tensors_count = _Number("split.tensors.count")  # of all shards together
+    context_length = _Number(".context_length")  # tokens it was trained for
+    block_count = _Number(".block_count")  # layers
+    embedding_length = _Number(".embedding_length")  # width of a layer's input
+    expert_count = _Number(".expert_count")  # of a mixture
+    key_length = _Number(".attention.key_length")  # of a head; by default `embedding_length / head_count`
+    value_length = _Number(".attention.value_length")  # likewise
+    sliding_window = _Number(".attention.sliding_window")  # tokens
+
     @property
     def is_whole(self) -> bool:
         """Whether it was read to its end, and not only as far as was allowed."""
         return self.header_bytes is not None
 
     @property
-    def architecture(self) -> str | None:
-        """`llama`, `qwen3moe`, ..."""
-        return self.text("general.architecture")
-
-    @property
-    def name(self) -> str | None:
-        """The model's name as its converter wrote it."""
-        return self.text("general.name")
-
-    @property
     def parameter_count(self) -> int | None:
-        """Parameters of the whole model: as counted from the tensors, as stated, or as `general.size_label` rounds it."""
+        """Parameters of the whole model: as stated, as counted from the tensors, or as `general.size_label` rounds it."""
         if (stated := self.number("general.parameter_count")) is not None:
             return stated
         if self.tensor_parameters and (self.split_count or 1) <= 1:
@@ -78,64 +110,9 @@ class GgufHeader(Value, frozen=True):
         return round(float(label[1]) * _SIZE_UNITS[label[2].upper()]) if label else None
 
     @property
-    def context_length(self) -> int | None:
-        """Tokens it was trained for."""
-        return self.of_model("context_length")
-
-    @property
-    def block_count(self) -> int | None:
-        """Layers."""
-        return self.of_model("block_count")
-
-    @property
-    def embedding_length(self) -> int | None:
-        """Width of a layer's input."""
-        return self.of_model("embedding_length")
-
-    @property
-    def head_count(self) -> int | tuple[int, ...] | None:
-        """Attention heads, of all layers alike or of each."""
-        return self.per_layer("attention.head_count")
-
-    @property
-    def head_count_kv(self) -> int | tuple[int, ...] | None:
-        """Heads that have keys and values of their own (grouped-query attention), of all layers alike or of each."""
-        return self.per_layer("attention.head_count_kv")
-
-    @property
-    def key_length(self) -> int | None:
-        """Width of a head's key; what the header leaves out is `embedding_length / head_count`."""
-        return self.of_model("attention.key_length")
-
-    @property
-    def value_length(self) -> int | None:
-        """Width of a head's value; as above."""
-        return self.of_model("attention.value_length")
-
-    @property
-    def sliding_window(self) -> int | None:
-        """Tokens that layers with a sliding window look back."""
-        return self.of_model("attention.sliding_window")
-
-    @property
-    def expert_count(self) -> int | None:
-        """Experts of a mixture."""
-        return self.of_model("expert_count")
-
-    @property
-    def file_type(self) -> int | None:
-        """Number of the quantization that most tensors have (LLAMA_FTYPE)."""
-        return self.number("general.file_type")
-
-    @property
     def file_type_label(self) -> str | None:
-        """The same as a label."""
+        """`file_type` as a label."""
         return None if self.file_type is None else _FILE_TYPES.get(self.file_type & ~_FILE_TYPE_GUESSED)
-
-    @property
-    def tokenizer_model(self) -> str | None:
-        """`gpt2`, `llama`, ..."""
-        return self.text("tokenizer.ggml.model")
 
     @property
     def vocabulary_size(self) -> int | None:
@@ -143,23 +120,8 @@ class GgufHeader(Value, frozen=True):
         return self.array_lengths.get("tokenizer.ggml.tokens", self.of_model("vocab_size"))
 
     @property
-    def split_no(self) -> int | None:
-        """0-based number of this shard."""
-        return self.number("split.no")
-
-    @property
-    def split_count(self) -> int | None:
-        """Shards of the whole set."""
-        return self.number("split.count")
-
-    @property
-    def split_tensors_count(self) -> int | None:
-        """Tensors of all shards together."""
-        return self.number("split.tensors.count")
-
-    @property
     def alignment(self) -> int:
-        """To what the tensors' data are aligned, in bytes."""
+        """Of the tensors' data, in bytes."""
         return self.number("general.alignment") or _DEFAULT_ALIGNMENT
 
     def of_model(self, key: str) -> int | None:
@@ -167,12 +129,12 @@ class GgufHeader(Value, frozen=True):
         return self.number(f"{self.architecture}.{key}")
 
     def per_layer(self, key: str) -> int | tuple[int, ...] | None:
-        """The same where it may differ from layer to layer."""
+        """The same for a key that may have a value for each layer."""
         values = self.layer_values.get(f"{self.architecture}.{key}")
         return self.of_model(key) if values is None else values
 
     def at_layer(self, key: str, number: int) -> int | None:
-        """The same of one layer, counted from 0."""
+        """The same for one layer, counted from 0."""
         values = self.per_layer(key)
         if not isinstance(values, tuple):
             return values
@@ -190,7 +152,7 @@ class GgufHeader(Value, frozen=True):
 
 
 def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
-    """What the catalog keeps of a header, as JSON scalars; where layers differ, their largest value."""
+    """What the catalog keeps of a header, as JSON scalars; if layers differ, their largest value."""
     facts: dict[str, Scalar | None] = {
         name: getattr(header, name)
         for name in (
@@ -201,7 +163,7 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
         )
     }  # fmt: skip
     for name in ("head_count", "head_count_kv"):
-        value = getattr(header, name)
+        value = header.per_layer(f"attention.{name}")
         facts[name] = max(value, default=None) if isinstance(value, tuple) else value
     facts["licence"] = header.metadata.get("general.license")
     templates = [text for key, text in header.metadata.items() if key.startswith("tokenizer.chat_template")]
@@ -211,3 +173,26 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
     if names:
         facts["template_introspection"] = ", ".join(list(names)[:_MOST_NAMES])
     return facts
+
+
+def introspection(template: str) -> tuple[str, ...]:
+    """The constructs of a template that reach beyond its data, each once, in order; empty for a usual template.
+
+    A template is text here and is never run. Programs that load a model run it as Jinja code; outside a sandbox, one that
+    reaches Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja would
+    run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`. Text
+    outside of blocks, comments, and words in string literals (a prompt may say "import") do not count, except for names
+    with double underscores, which a subscript reaches through a literal.
+    """
+    found: dict[str, None] = {}
+    for block in _BLOCK.finditer(template):
+        code = block[1]
+        if code is None:
+            continue
+        found.update(dict.fromkeys(name[0] for name in _DUNDER.finditer(code)))
+        bare = _STRING.sub("''", code)
+        if block[0].startswith("{%") and (statement := _STATEMENT.match(bare)):
+            found[statement[1]] = None
+        for pattern in (_CALL, _REACHES):
+            found.update(dict.fromkeys(call[0].strip(" |(.[\t\n") for call in pattern.finditer(bare)))
+    return tuple(found)

@@ -1,7 +1,7 @@
-"""Where the tensors of a GGUF file are, as a value that can be trusted: no two at one place, none outside of the file.
+"""The places of the tensors in a GGUF file, checked: no two overlap, and none is outside of the file.
 
-How long a tensor is is taken from where the next one begins, not from its type: types of tomorrow need no table then.
-So its span holds the padding behind it. The bytes are read in `gglib_nb.domain.gguf`.
+A tensor's length is taken from the beginning of the next one, not from its type, so that new types need no table. Its
+span includes the padding after it.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from math import prod
 from typing import NamedTuple
 
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.gguf_window import broken
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import GgufError
 
 
 class TensorInfo(NamedTuple):
-    """A tensor as the header describes it; `offset` counts from the beginning of the tensors' data."""
+    """A tensor as the header describes it; `offset` counts from the beginning of all tensors' data."""
 
     name: str
     type: int
@@ -28,21 +28,13 @@ class TensorInfo(NamedTuple):
 
 
 class Tensor(Value, frozen=True):
-    """One tensor's place in a file.
-
-    Attributes:
-        name: As in the header.
-        type: Number of its type (enum ggml_type).
-        shape: Its dimensions, the fastest running first.
-        offset_bytes: Of its first byte in the file.
-        span_bytes: Up to the next tensor, or to the end of the file: its data and the padding behind them.
-    """
+    """One tensor's place in a file."""
 
     name: str
-    type: int
+    type: int  # enum ggml_type
     shape: tuple[int, ...]
-    offset_bytes: int
-    span_bytes: int
+    offset_bytes: int  # in the file
+    span_bytes: int  # up to the next tensor, or to the end of the file
 
     @property
     def parameter_count(self) -> int:
@@ -56,19 +48,12 @@ class Tensor(Value, frozen=True):
 
 
 class TensorTable(Value, frozen=True):
-    """The header of a file and where its tensors are.
-
-    Attributes:
-        header: The header, read to its end.
-        tensors: Those with data, in the order of their offsets.
-        infos_start: Offset at which the header begins to describe the tensors.
-        first_name: Name of the tensor that it describes first; empty without any.
-    """
+    """The whole header of a file and the places of its tensors."""
 
     header: GgufHeader
-    tensors: tuple[Tensor, ...]
-    infos_start: int
-    first_name: str
+    tensors: tuple[Tensor, ...]  # those with data, in the order of their offsets
+    infos_start: int  # where the header begins to describe the tensors
+    first_name: str  # of the tensor that it describes first; empty without any
 
     @property
     def data_bytes(self) -> int:
@@ -77,19 +62,19 @@ class TensorTable(Value, frozen=True):
 
 
 def placed(infos: Sequence[TensorInfo], data_start: int, size_bytes: int) -> tuple[Tensor, ...]:
-    """The tensors of a file of that size whose data begin there, those without data left out.
+    """The tensors with data of a file of `size_bytes` whose data begin at `data_start`.
 
     Raises:
-        GgufError: Two have one name or one place, or one is beyond the file's end.
+        GgufError: Two have the same name or place, or one is beyond the file's end.
     """
     if len({info.name for info in infos}) < len(infos):
-        raise GgufError("The GGUF header is broken: two tensors have the same name. Download the file again.")
+        raise broken("two tensors have the same name")
     held = sorted((info for info in infos if info.parameters), key=lambda info: info.offset)
     starts = [data_start + info.offset for info in held]
     if len(set(starts)) < len(starts):
-        raise GgufError("The GGUF header is broken: two tensors overlap. Download the file again.")
+        raise broken("two tensors overlap")
     if starts and starts[-1] >= size_bytes:
-        raise GgufError("The GGUF header is broken: a tensor is beyond the file's end. Download the file again.")
+        raise broken("a tensor is beyond the file's end")
     ends = [*starts[1:], size_bytes][: len(starts)]
     return tuple(
         Tensor(info.name, info.type, info.shape, start, end - start)

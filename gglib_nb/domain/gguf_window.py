@@ -1,7 +1,7 @@
-"""A window that moves once over the bytes of a GGUF header, from a file or from a hub, and never looks back.
+"""A window that moves once over the bytes of a GGUF header, from a file or from a hub.
 
-It asks for bytes as they are needed, jumps over what is skipped, and refuses lengths that cannot be: so time
-and memory stay bounded whatever the bytes say. `gglib_nb.domain.gguf` interprets them.
+It reads bytes when they are needed, jumps over those that are skipped, and refuses impossible lengths, so that time and
+memory stay bounded whatever the bytes say.
 """
 
 import struct
@@ -11,26 +11,24 @@ from typing import Any, Final
 from gglib_nb.errors import GgufError
 
 ReadBytes = Callable[[int, int], bytes]
-"""Reads (offset, length); fewer bytes than asked for mean that the file ends there."""
+"""Reads (offset, length); fewer bytes mean that the file ends there."""
 
 # The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
 _LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 _U64: Final = struct.Struct("<Q")
 
 
+def broken(what: str) -> GgufError:
+    """The error of a header that cannot be; `what` is a clause without its full stop."""
+    return GgufError(f"The GGUF header is broken: {what}. Download the file again.")
+
+
 class ReadLimitError(GgufError):
-    """The header is longer than the bytes that may be read; what was read so far is right."""
+    """The header is longer than may be read; what was read so far is right."""
 
 
 class Window:
-    """Takes and skips bytes from the front.
-
-    Args:
-        read: Where they come from.
-        size_bytes: Of the whole file; nothing is read beyond it.
-        window_bytes: How much to ask for at once, at least.
-        limit_bytes: How much may be asked for in all; None is no limit but that of a header.
-    """
+    """Takes and skips bytes from the front; arguments as for `gguf.read_header`."""
 
     def __init__(self, read: ReadBytes, size_bytes: int, window_bytes: int, limit_bytes: int | None) -> None:
         self.position: int = 0
@@ -43,7 +41,7 @@ class Window:
 
     @property
     def left_bytes(self) -> int:
-        """Bytes between the position and the end of what may be a header."""
+        """Bytes that may follow in a header."""
         return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
 
     def take(self, length: int) -> bytes:
@@ -66,7 +64,7 @@ class Window:
         self.position += length
 
     def skip_strings(self, count: int) -> None:
-        """Passes over strings, each behind its length. A vocabulary is a quarter of a million of them."""
+        """Passes over strings, each after its length. A vocabulary has a quarter of a million."""
         unpack = _U64.unpack_from
         while count:
             self._require(_U64.size)
@@ -78,13 +76,11 @@ class Window:
 
     def _check(self, length: int) -> None:
         if length > self.left_bytes:
-            raise GgufError(
-                f"The GGUF header is broken: at byte {self.position} it declares {length} more bytes and at most "
-                f"{max(0, self.left_bytes)} can follow. Download the file again."
-            )
+            left = max(0, self.left_bytes)
+            raise broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
 
     def _require(self, length: int) -> None:
-        """Sees to it that the next bytes are in the buffer."""
+        """Makes sure that the next bytes are in the buffer."""
         self._check(length)
         if self.position + length <= self._start + len(self._buffer):
             return

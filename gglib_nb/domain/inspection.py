@@ -4,8 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gglib_nb.domain.chat_template import introspection
-from gglib_nb.domain.gguf_header import GgufHeader, Scalar
+from gglib_nb.domain.gguf_header import GgufHeader, Scalar, introspection
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.values import Value

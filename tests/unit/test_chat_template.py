@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.chat_template import introspection
+from gglib_nb.domain.gguf_header import introspection
 
 CHATML = (
     "{%- for message in messages -%}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] }}"

@@ -185,7 +185,7 @@ def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
 def test_a_value_per_layer_is_kept_as_such(tmp_path: Path) -> None:
     header = header_of(written(tmp_path, fill_completely))
 
-    assert header.head_count_kv == (4, 2)
+    assert header.per_layer("attention.head_count_kv") == (4, 2)
 
 
 def test_version_2_reads_like_version_3() -> None:
