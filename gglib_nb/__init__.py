@@ -7,10 +7,10 @@
 
 In a script, `gglib_nb.download_sync` does the same without a loop.
 
-The package, from the ground up: `errors` and `domain` are values and rules; `queue` is the queue as a pure state machine; `hub`,
-`engine`, `catalog` and `settings` are the network, the process that downloads, the database and the settings; `manager` has the
-operations; `notebook` is what a user sees. `demo` is a hub of its own on loopback. What is listed in `__all__` is promised, the
-rest is not. The stub `__init__.pyi` says where each name is and what its type is.
+The package, from the ground up: `errors` and `domain` are values and rules; `queue` is the queue as a pure state
+machine; `hub`, `engine`, `catalog` and `settings` are the network, the process that downloads, the database and the
+settings; `manager` has the operations; `notebook` is what a user sees. `demo` is a hub of its own on loopback. What is
+listed in `__all__` is promised, the rest is not. The stub `__init__.pyi` says where each name is and what its type is.
 
 Importing this costs next to nothing: every name is imported when it is first used.
 """

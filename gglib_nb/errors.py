@@ -177,8 +177,8 @@ class GatedRepoError(HubError):
 
     Attributes:
         accept_url: The page on which to ask for access.
-        state: `login`: a token is needed first. `not requested`: its terms have to be accepted. `pending`: its authors have
-            not answered the request. `rejected`: they have rejected it.
+        state: `login`: a token is needed first. `not requested`: its terms have to be accepted. `pending`: its authors
+            have not answered the request. `rejected`: they have rejected it.
     """
 
     def __init__(self, message: str, accept_url: str = "", state: str = "not requested") -> None:

@@ -1,9 +1,10 @@
-"""Every setting, stated once: what it is, which variables set it, how it is read, checked and shown, when a change counts.
+"""Every setting, stated once: what it is, which variables set it, how it is read, checked and shown, when a change
+counts.
 
-`DownloadManagerConfig` is the table and the value: each field carries its `Setting`. A value comes from an argument, else
-from what was set in this kernel, what is saved, the profile, an environment variable, or the default. This is the only
-module that reads environment variables and the file of saved settings. It does not look for the Hub's stored token:
-huggingface_hub reads that at every call, so that logging in helps without a restart.
+`DownloadManagerConfig` is the table and the value: each field carries its `Setting`. A value comes from an argument,
+else from what was set in this kernel, what is saved, the profile, an environment variable, or the default. This is the
+only module that reads environment variables and the file of saved settings. It does not look for the Hub's stored
+token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 """
 
 import json
@@ -334,8 +335,8 @@ class DownloadManagerConfig:
     Attributes:
         models_directory: Folder of `<owner>/<repo>/<path in repo>`; by default the working directory. `~` and relative
             paths become absolute.
-        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder) whose models are listed and reused, and
-            never changed; by default none.
+        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder) whose models are listed and reused,
+            and never changed; by default none.
         storage_limit_bytes: How much space the registered models may take together; None is unlimited.
         max_concurrent: Downloads that run at once; by default 1.
         max_queue_size: Downloads that may wait; by default 10.
@@ -352,8 +353,8 @@ class DownloadManagerConfig:
             idle; 0 never.
         is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
         engine: Where transfers run: None (or `local`) on this machine; on the hosts of a Dask cluster for
-            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or `auto`
-            for this process's current client. Needs the extra `gglib-nb[dask]`.
+            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or
+            `auto` for this process's current client. Needs the extra `gglib-nb[dask]`.
 
     Raises:
         InvalidConfigError: A value cannot work; the text names the setting and says what can.
@@ -535,7 +536,8 @@ def saved_settings_path() -> Path:
 
 
 def saved_settings() -> Mapping[str, Any]:
-    """What is saved, checked, by name. Names that this version does not know are left out; another version may know them.
+    """What is saved, checked, by name. Names that this version does not know are left out; another version may know
+    them.
 
     Raises:
         InvalidConfigError: The file cannot be read, or has a value that cannot work.

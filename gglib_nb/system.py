@@ -1,8 +1,8 @@
 """The operating system: every call that POSIX has and Windows does not, each with a portable implementation.
 
 The only module that may use these calls; the others are type-checked for Linux, macOS and Windows alike. Which
-implementation is used depends on what the interpreter offers, not on the name of the system, so that the portable ones can
-be tested anywhere (tests/support/portable.py removes the POSIX names).
+implementation is used depends on what the interpreter offers, not on the name of the system, so that the portable ones
+can be tested anywhere (tests/support/portable.py removes the POSIX names).
 Knows files, processes and pipes; no downloads, and none of the package's errors.
 """
 
@@ -107,7 +107,8 @@ else:
 
 
 def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
-    """Open a file for bytes, with a descriptor that child processes do not inherit, also while others rename or delete it.
+    """Open a file for bytes, with a descriptor that child processes do not inherit, also while others rename or delete
+    it.
 
     Args:
         path: The file.

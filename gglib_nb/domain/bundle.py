@@ -25,24 +25,16 @@ _MOST_PARTS: Final = 10_000
 
 
 class BundledFile(Struct, frozen=True):
-    """One file of a model.
+    """One file of a model."""
 
-    Attributes:
-        path_in_repo: Its path in the repository; in the bundle it has the same below `<owner>/<repo>/`.
-        kind: `shard`, or the kind of companion.
-        size_bytes: Its size.
-        sha256: Its SHA-256 in hexadecimal.
-        part_bytes: Sizes of the parts in which it is stored (`<path>.part1of3`, ...), because the file system of the
-            bundle cannot hold it in one piece; empty if it is in one piece.
-        is_verified: Whether that digest is the one the Hub states, and not only the one the file had.
-    """
-
-    path_in_repo: str
-    kind: str
+    path_in_repo: str  # its path in the repository; in the bundle it has the same below `<owner>/<repo>/`
+    kind: str  # `shard`, or the kind of companion
     size_bytes: int
     sha256: str
+    # Sizes of the parts in which it is stored (`<path>.part1of3`, ...), because the file system of the bundle cannot
+    # hold it in one piece; empty if it is in one piece.
     part_bytes: tuple[int, ...] = ()
-    is_verified: bool = True
+    is_verified: bool = True  # whether that digest is the one the Hub states, and not only the one the file had
 
     @property
     def stored_paths(self) -> tuple[str, ...]:
@@ -54,23 +46,14 @@ class BundledFile(Struct, frozen=True):
 
 
 class BundledModel(Struct, frozen=True):
-    """One model.
+    """One model."""
 
-    Attributes:
-        id: As in the catalog of the machine it comes from.
-        commit_sha: The commit its files come from; None unknown.
-        label: Quantization label; None if the files carry none.
-        licence: As the repository or the GGUF header states it; None unknown.
-        card: Path in the repository's folder of its model card; None if there was none to take.
-        files: Shards in their order, then companions.
-    """
-
-    id: str
-    commit_sha: str | None
-    label: str | None
-    licence: str | None
-    card: str | None
-    files: tuple[BundledFile, ...]
+    id: str  # as in the catalog of the machine it comes from
+    commit_sha: str | None  # the commit its files come from; None: unknown
+    label: str | None  # quantization label; None if the files carry none
+    licence: str | None  # as the repository or the GGUF header states it; None: unknown
+    card: str | None  # path in the repository's folder of its model card; None if there was none to take
+    files: tuple[BundledFile, ...]  # shards in their order, then companions
 
     @property
     def download_id(self) -> DownloadId:

@@ -1,8 +1,4 @@
-"""Which variant a request means, and which one to take when nothing was asked for.
-
-The rule of the whole package, pure: variants and words in, one variant and the reason out. The variants come from
-`gglib_nb.domain.variants`; how much memory there is, the caller says.
-"""
+"""Which variant a request means, and which one is taken if the request names none."""
 
 import difflib
 import re
@@ -30,17 +26,11 @@ _MOST_CHOICES_NAMED: Final = 12
 
 
 class Choice(Value, frozen=True):
-    """The variant that was taken.
-
-    Attributes:
-        variant: The one; complete.
-        reason: By which rule.
-        why: The same as a sentence for a person.
-    """
+    """The variant that was taken."""
 
     variant: Variant
-    reason: Reason
-    why: str
+    reason: Reason  # by which rule
+    why: str  # the same as a sentence for a person
 
 
 def choose(
@@ -52,22 +42,21 @@ def choose(
 ) -> Choice:
     """Takes one variant.
 
-    What was requested must exist: a label, a variant's key, a file name or a path, in any case. Where nothing was
-    requested: the only variant; else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits
-    nearest to `Q4_K_M` that fits in memory. Incomplete sets, builds for big-endian machines and, beside a model, companions
-    are taken only by name.
+    A request must match: a label, a variant's key, a file name or a path, in any case. Without one: the only variant;
+    else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits nearest to `Q4_K_M` that fits in
+    memory. Incomplete sets, builds for big-endian machines and, beside a model, companions are taken only by name.
 
     Args:
         variants: What the repository offers.
-        requested: As typed; None or empty leaves it to the rule.
-        memory_bytes: Memory for the model; None where unknown, then everything fits.
-        repository: What an error's text calls the repository, at the beginning of a sentence.
+        requested: As typed; None or empty: the rule decides.
+        memory_bytes: Memory for the model; None: unknown, and everything fits.
+        repository: Its name at the beginning of an error's sentence.
 
     Raises:
         NoGgufFilesError: The repository has no model.
         InvalidQuantizationError: Nothing matches the request.
-        AmbiguousQuantizationError: Several answer to it, or no rule decides.
-        IncompleteShardSetError: It lacks files.
+        AmbiguousQuantizationError: Several match, or no rule decides.
+        IncompleteShardSetError: The variant lacks files.
     """
     if not variants.offered:
         raise NoGgufFilesError(
@@ -133,7 +122,7 @@ def _most_usable(alike: Iterable[Variant]) -> list[Variant]:
 
 
 def _named(variants: Iterable[Variant], requested: str) -> list[Variant]:
-    """By path, file name, stem or folder; of several that share a stem a single file before its split copy."""
+    """By path, file name, stem or folder; of several with the same stem, a single file rather than its split copy."""
     wanted = requested.casefold().strip("/")
     everything = list(variants)
     if whole := [one for one in everything if wanted in map(str.casefold, (*one.files, f"{one.folder}/{one.stem}"))]:
@@ -147,9 +136,9 @@ def _named(variants: Iterable[Variant], requested: str) -> list[Variant]:
 
 
 def _ending_in(variants: Iterable[Variant], requested: str) -> list[Variant]:
-    """By the end of the stem, as `i1-Q4_K_M` (mradermacher) or `APEX-Quality` is what a person calls it.
+    """By the end of the stem: people write `i1-Q4_K_M` (mradermacher) or `APEX-Quality`.
 
-    A label alone is not looked for there: `Q4_K_XL` does not mean `UD-Q4_K_XL`.
+    Not for a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`.
     """
     if read_label(requested) == Quantization(requested):
         return []
@@ -168,7 +157,7 @@ def _unknown(variants: tuple[Variant, ...], requested: str, repository: str) -> 
 
 
 def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
-    """The choice that was probably meant: the same letters and digits, or those behind a `UD-`, or close ones."""
+    """The choice that was probably meant: the same letters and digits, those after a `UD-`, or similar ones."""
     squeezed = {_squeeze(choice): choice for choice in reversed(choices)}
     wanted = _squeeze(requested)
     for candidate in (wanted, f"ud{wanted}", wanted.removeprefix("ud")):
@@ -210,14 +199,13 @@ def _single(alike: list[Variant], label: str, repository: str) -> Variant:
 
 
 def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> str:
-    """Says also when what the rule prefers is more than the memory holds."""
     first = PREFERRED_LABELS[0]
     why = f"{label} is the usual choice" if label == first else f"There is no {first}; {label} is the next usual choice"
     return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than this machine's memory."
 
 
 def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -> Choice:
-    """Unsloth's dynamic labels and llama.cpp's IQ types; distance in bits, the smaller file on a tie."""
+    """Unsloth's dynamic labels and llama.cpp's IQ types, by distance in bits; of equals the smaller file."""
     candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
     if not candidates:
         raise _ambiguous(f"{repository} has {len(usable)} variants, but none of the usual ones.", usable)
@@ -265,7 +253,7 @@ def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:
 
 
 def _listed(choices: list[Variant]) -> str:
-    """The keys for a sentence; after one that is a hash, the file it is made of."""
+    """The keys for a sentence; after a hash, its file."""
     named = [
         f"{variant.key} ({variant.files[0]})" if variant.key.startswith("~") else variant.key
         for variant in choices[:_MOST_CHOICES_NAMED]

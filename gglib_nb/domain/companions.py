@@ -1,8 +1,8 @@
-"""Which files of a repository belong to a model and are none: projectors, importance matrices, adapters, drafts.
+"""Which files of a repository are companions of a model: projectors, importance matrices, adapters, drafts.
 
-A GGUF header decides where it was read. Elsewhere names decide, compared with the other names: an `-mtp` behind a name
-marks a draft head where the model without it is listed too, and a model with the head built in where not. Known sizes
-outrank the name. Each rule below states its source. The other files are models; `gglib_nb.domain.variants` groups them.
+The GGUF header decides if it was read. Otherwise names decide, compared with the other names: an `-mtp` after a name
+marks a draft head if the model without it is listed too, else a model with the head built in. Known sizes outrank the
+name. Each rule below states its source.
 """
 
 import re
@@ -59,20 +59,14 @@ _STATES_BITS: Final = re.compile(r"I?Q\d(?:K|XX?S|_\d)|\d(?:bpw|bit)(?![a-z])", 
 _FLOATS: Final = ("F16", "BF16", "F32")
 # An importance matrix has one value per column of the weights: about a gigabyte for the largest models there are.
 _LARGEST_IMATRIX_BYTES: Final = 4 * 1024**3
-# Of the parameters of its model: a head is a layer or two. Where only one of the two names has a label, their precisions
-# may differ by a factor of four.
+# Of the parameters of its model: a head is a layer or two. Where only one of the two names has a label, their
+# precisions may differ by a factor of four.
 _LARGEST_HEAD_SHARE: Final = 0.5
 _LARGEST_UNCLEAR_SHARE: Final = 0.12
 
 
 class Companion(Value, frozen=True):
-    """A file that goes with the models of a repository.
-
-    Attributes:
-        path: In the repository.
-        kind: What it is for.
-        size_bytes: None unknown.
-    """
+    """A file that goes with the models of a repository; a size of None is unknown."""
 
     path: str
     kind: CompanionKind
@@ -80,28 +74,23 @@ class Companion(Value, frozen=True):
 
 
 class _Weights(NamedTuple):
-    """About how many parameters a file holds, by its size and label; without a label as if it were F16."""
+    """About how many parameters a file has, by its size and label; without a label as if it were F16."""
 
     parameters: float
     has_label: bool
 
 
 class _Siblings(Value, frozen=True, dict=True):
-    """Files whose names begin alike and have no head word.
+    """Files whose names begin alike and have no head word."""
 
-    Attributes:
-        words: Their names, as words.
-        smallest: The one with the fewest parameters; None where no size is known.
-    """
-
-    words: frozenset[tuple[str, ...]]
-    smallest: _Weights | None
+    words: frozenset[tuple[str, ...]]  # their names, as words
+    smallest: _Weights | None  # the one with the fewest parameters; None where no size is known
 
 
 class _Listing(Value, frozen=True, dict=True):
-    """All GGUF files of a repository, as evidence for what one of them is.
+    """All GGUF files of a repository, as evidence for the kind of one of them.
 
-    A repository may hold a hundred thousand, so none is compared with all others: what is looked for has an index.
+    A repository may have a hundred thousand, so none is compared with all others; there is an index for each question.
     """
 
     files: tuple[FileName, ...]
@@ -119,12 +108,12 @@ class _Listing(Value, frozen=True, dict=True):
 
     @cached_property
     def bases_in_floats(self) -> frozenset[tuple[str, ...]]:
-        """Those of which no file is in a block type that adapters are not written in."""
+        """Models without a file in a block type, in which adapters are not written."""
         floats = (None, *_FLOATS, "Q8_0")
         return frozenset(base for base, files in self.by_base.items() if all(file.label in floats for file in files))
 
     def weights(self, file: FileName) -> _Weights | None:
-        """None where the size is unknown."""
+        """None: the size is unknown."""
         size_bytes = self.sizes[file.path]
         bits = file.label.bits_per_weight if file.label else None
         return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
@@ -145,7 +134,7 @@ class _Listing(Value, frozen=True, dict=True):
         return self._siblings[stem]
 
     def has_second_edition(self, base: tuple[str, ...], stem: tuple[str, ...]) -> bool:
-        """Whether a file of this name comes without its head word too, for any label."""
+        """Whether a file of this name also exists without its head word, for any label."""
         if (base, stem) not in self._editions:
             plain = self.siblings(stem).words
             self._editions[base, stem] = any(_without_head(other) in plain for other in self.by_base[base])
@@ -166,8 +155,8 @@ def find_companions(
 
     Args:
         files: The whole listing.
-        sizes: Bytes by path; None where unknown.
-        stated: What is known of files from their headers, by path.
+        sizes: Bytes by path; None: unknown.
+        stated: The kinds of files according to their headers, by path.
     """
     everything = tuple(files)
     listing = _Listing(tuple(file for file in everything if file.is_gguf and not _is_sidecar(file)), sizes)
@@ -212,7 +201,7 @@ def _kind_of_other_format(file: FileName) -> CompanionKind | None:
 
 
 def _kind_by_name(file: FileName) -> CompanionKind | None:
-    """What the name says whatever files are beside it: the ggml naming document and llama.cpp's own prefixes."""
+    """What the name says whatever the other files are: the ggml naming document and llama.cpp's own prefixes."""
     if _is_sidecar(file):
         return "other"
     if _MMPROJ.search(file.stem) or any(_MMPROJ.search(folder) for folder in file.folders):
@@ -230,7 +219,7 @@ def _is_sidecar(file: FileName) -> bool:
 
 
 def _kind_beside_a_model(file: FileName) -> CompanionKind | None:
-    """Parts that are companions of a model, and the thing itself in a repository that holds nothing else."""
+    """Parts that are companions of a model, and models themselves in a repository without another."""
     if any(_PART_FOLDERS.fullmatch(folder) for folder in file.folders):
         return "other"
     if _ENCODER_FOLDERS.intersection(file.folders) or _ENCODER.search(file.stem) or file.words[:1] == ("projector",):
@@ -243,7 +232,7 @@ def _kind_beside_a_model(file: FileName) -> CompanionKind | None:
 
 
 def _is_vae(file: FileName) -> bool:
-    """A VAE is convolutions and stays in a float format; a block type behind `vae` speaks of a model's share."""
+    """A VAE is convolutions and stays in a float format; a block type after `vae` is about a model's share."""
     return "vae" in file.words and (file.label is None or file.label in _FLOATS)
 
 
@@ -288,12 +277,12 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
 
 
 def _is_head(file: FileName, listing: _Listing) -> bool:
-    """A prediction head (`mtp`) published beside the model it belongs to.
+    """A prediction head (`mtp`) that is published beside its model.
 
-    Behind the label (`X-Q4_K_M-mtp`) it is the head of the file that goes without. Before the label it belongs to
-    the model's name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in,
-    while one that repeats no label of its siblings is a head that serves all of them. Known sizes, compared as numbers
-    of parameters, outrank that.
+    After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
+    name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
+        repeats no label
+    of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank that.
     """
     cut = next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)
     stem = file.words[:cut]
@@ -326,9 +315,9 @@ _FAMILIES: Final = ("gemma", "qwen", "lfm2")
 
 
 def names_agree(companion: FileName, model: FileName) -> bool | None:
-    """Whether a companion's name says that it belongs to a model; None where it names no model at all.
+    """Whether a companion's name says that it belongs to a model; None: it names no model.
 
-    Sizes that differ (`4b`, `27b`) outrank the other words. A small model used as a draft has a size of its own.
+    Sizes that differ (`4b`, `27b`) outrank the other words. A small model that is used as a draft has its own size.
     """
     words = [one for one in companion.base_words if one not in _NAMES_NO_MODEL and not _SAYS_PRECISION.fullmatch(one)]
     if not {"draft", "drafter"}.intersection(companion.words):
@@ -341,15 +330,15 @@ def names_agree(companion: FileName, model: FileName) -> bool | None:
 
 
 def sizes_differ(one: FileName, other: FileName) -> bool:
-    """Whether both names state a number of parameters, and not the same one."""
+    """Whether both names state numbers of parameters, and no common one."""
     return bool(one.size_words) and bool(other.size_words) and not one.size_words & other.size_words
 
 
 def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
-    """Whether a projector belongs to a model by their headers; None where they do not tell.
+    """Whether a projector belongs to a model by their headers; None: they do not say.
 
     convert_hf_to_gguf.py, which marks projectors with `general.type`, writes the width of the model's embeddings as the
-    projection's; older converters wrote other widths there.
+    projection's; older converters wrote other widths.
     """
     kind = projector.text("clip.projector_type") or projector.text("clip.vision.projector_type") or ""
     architecture = model.architecture or ""
@@ -365,7 +354,7 @@ def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
 
 
 def kind_of_header(header: GgufHeader) -> HeaderKind | None:
-    """What a file is by its header; None where that does not tell.
+    """The kind of a file by its header; None: it does not say.
 
     `general.type` and the architectures are those of gguf-py/gguf/constants.py; `controlvector` is what
     tools/cvector-generator writes.

@@ -82,64 +82,44 @@ class DownloadRequest(Value, frozen=True):
 
 
 class PlannedFile(Value, frozen=True):
-    """One file to download.
-
-    Attributes:
-        path_in_repo: Its path in the repository.
-        size_bytes: None: unknown.
-        sha256: The expected SHA-256; None: unknown, and the file ends as `unverified`.
-        target: Absolute path of the finished file. The parts of a byte split have the same target.
-        offset_bytes: Of its first byte in the target; not 0 for later parts of a byte split.
-        kind: `shard`, or the kind of companion.
-        known_mtime_ns: Modification time of the target when it was last verified against `sha256`, None: never. A target
-            that still has it is not hashed again.
-        wrong_ranges: Bytes of the target that were wrong when it had that modification time (empty: the whole file); it is
-            replaced, and its right bytes are reused. None: nothing wrong is known.
-    """
+    """One file to download."""
 
     path_in_repo: str
-    size_bytes: int | None
-    sha256: str | None
-    target: str
-    offset_bytes: int = 0
-    kind: str = "shard"
+    size_bytes: int | None  # None: unknown
+    sha256: str | None  # the expected SHA-256; None: unknown, and the file ends as `unverified`
+    target: str  # absolute path of the finished file. The parts of a byte split have the same target
+    offset_bytes: int = 0  # of its first byte in the target; not 0 for later parts of a byte split
+    kind: str = "shard"  # `shard`, or the kind of companion
+    # Modification time of the target when it was last verified against `sha256`, None: never. A target that still has
+    # it is not hashed again.
     known_mtime_ns: int | None = None
+    # Bytes of the target that were wrong when it had that modification time (empty: the whole file); it is replaced,
+    # and its right bytes are reused. None: nothing wrong is known.
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
 
 
 class PlannedDownload(Value, frozen=True):
-    """A request with its commit, variant and files.
+    """A request with its commit, variant and files."""
 
-    Attributes:
-        id: The queue's id; its tail names the variant.
-        label: Label of the quantization; None: the file names state none.
-        files: Shards in order, then companions.
-        reason: Why this variant, in words; empty if it was requested by name.
-        replaces: A file of another commit at a target is replaced once the new one is verified; until then its tensors may
-            be copied. Unlike with `force`, files that are present are used.
-        is_update: It replaces the registered model of the same id.
-        keeps_old: The old version stays registered, under an id with its commit.
-        donors: Paths of registered files that may contain the same tensors; those in the repository's own folder are found
-            anyway.
-        to: As in the request, absolute. The repository's folder in it exists while its disk is mounted.
-        then: The shell line of the request.
-    """
-
-    id: DownloadId
+    id: DownloadId  # the queue's id; its tail names the variant
     commit_sha: str
-    label: str | None
-    files: tuple[PlannedFile, ...]
-    reason: str = ""
+    label: str | None  # label of the quantization; None: the file names state none
+    files: tuple[PlannedFile, ...]  # shards in order, then companions
+    reason: str = ""  # why this variant, in words; empty if it was requested by name
     force: bool = False
     add_to_db: bool = True
     companions: tuple[str, ...] = ()
+    # A file of another commit at a target is replaced once the new one is verified; until then its tensors may be
+    # copied. Unlike with `force`, files that are present are used.
     replaces: bool = False
+    # Paths of registered files that may contain the same tensors; those in the repository's own folder are found
+    # anyway.
     donors: tuple[str, ...] = ()
-    is_update: bool = False
-    keeps_old: bool = False
+    is_update: bool = False  # it replaces the registered model of the same id
+    keeps_old: bool = False  # the old version stays registered, under an id with its commit
     everywhere: bool = False
-    to: str | None = None
-    then: str | None = None
+    to: str | None = None  # absolute; the repository's folder in it exists while its disk is mounted
+    then: str | None = None  # the shell line of the request
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -245,8 +225,8 @@ class ShardProgress(Value, frozen=True):
         kind: `shard`, or the kind of companion.
         size_bytes: None: unknown.
         downloaded_bytes: Bytes on the disk.
-        arrived_steps: Which parts those are, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty: in order
-            from the start, or unknown.
+        arrived_steps: Which parts those are, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty: in
+            order from the start, or unknown.
         verified_steps: How much of it is hashed, in the same steps; 0 also if unknown.
     """
 
@@ -281,13 +261,14 @@ class QueuedDownload(Value, frozen=True):
         position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         downloaded_bytes: Bytes on the disk, including those of earlier runs.
         total_bytes: None: unknown.
-        bytes_per_second: Smoothed; 0: stalled; None: not known yet. Of a completed download, the mean of its last attempt;
-            None: no byte was downloaded.
+        bytes_per_second: Smoothed; 0: stalled; None: not known yet. Of a completed download, the mean of its last
+            attempt; None: no byte was downloaded.
         eta_seconds: Smoothed; None: unknown.
         shards: The progress of each file of the model.
         companions: The progress of each companion.
         notice: One line that says what is happening; None: the status says it all.
-        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no notice.
+        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no
+            notice.
         error: Why it failed; None: it did not.
         can_retry: Whether another attempt can succeed; only meaningful if it failed.
         reason: Why this variant was chosen; empty if it was requested by name.
@@ -301,8 +282,8 @@ class QueuedDownload(Value, frozen=True):
         ended_at_s: Unix time; None: not ended.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
-        hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes and
-            totals are those of all copies together.
+        hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes
+            and totals are those of all copies together.
         to: The folder that it is stored in; None: the models folder.
         then: What runs once it is complete; None: nothing.
     """

@@ -1,7 +1,4 @@
-"""What the form of one path in a repository says: folder, stem, label, and whether it is one piece of a larger file.
-
-What files mean together is decided in `gglib_nb.domain.variants` and `companions`.
-"""
+"""What one path in a repository says: folder, stem, label, and whether it is one piece of a larger file."""
 
 import re
 from functools import cached_property, lru_cache
@@ -34,37 +31,22 @@ _SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+
 
 
 class Split(Value, frozen=True):
-    """One file's place in a split set.
+    """One file's place in a split set."""
 
-    Attributes:
-        kind: How the set was cut.
-        number: As in the name, letters counted from `a` = 1; 0 occurs where numbering starts there.
-        total: Files in the set as the name says; None where it does not.
-        style: How the name spells it; files of one set spell it alike.
-    """
-
-    kind: SplitKind
-    number: int
-    total: int | None
-    style: str
+    kind: SplitKind  # how the set was cut
+    number: int  # as in the name, letters counted from `a` = 1; 0 occurs where numbering starts there
+    total: int | None  # files in the set as the name says; None where it does not
+    style: str  # how the name spells it; files of one set spell it alike
 
 
 class FileName(Value, frozen=True, dict=True):
-    """A path in a repository, taken apart.
-
-    Attributes:
-        path: As in the repository.
-        folder: The part before the last `/`; empty at the root.
-        stem: The name without `.gguf` and without what marks the piece; the whole name for other files.
-        is_gguf: Whether it is a GGUF file or a piece of one.
-        split: Its place in a set; None for a file that is whole by itself.
-    """
+    """A path in a repository, taken apart."""
 
     path: str
-    folder: str
-    stem: str
-    is_gguf: bool
-    split: Split | None
+    folder: str  # the part before the last `/`; empty at the root
+    stem: str  # the name without `.gguf` and without what marks the piece; the whole name for other files
+    is_gguf: bool  # whether it is a GGUF file or a piece of one
+    split: Split | None  # its place in a set; None for a file that is whole by itself
 
     @cached_property
     def label(self) -> Quantization | None:
@@ -76,19 +58,19 @@ class FileName(Value, frozen=True, dict=True):
 
     @property
     def place(self) -> str:
-        """The path under which it is stored: a part of a byte split under that of the file it is joined to."""
+        """The path under which it is stored: for a part of a byte split, that of the joined file."""
         if self.split is None or self.split.kind != "bytes":
             return self.path
         return "/".join(filter(None, (self.folder, f"{self.stem}.gguf")))
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """The words of the stem in small letters."""
+        """The words of the stem in lower case."""
         return _words(self.stem)
 
     @cached_property
     def label_span(self) -> range:
-        """Which of the words are the label; empty, behind the last, where the name itself has none."""
+        """Which of the words are the label; empty, after the last, if the name itself has none."""
         return _label_span(self.stem, self.words)
 
     @cached_property
@@ -98,24 +80,24 @@ class FileName(Value, frozen=True, dict=True):
 
     @cached_property
     def model(self) -> tuple[str, ...]:
-        """What the quantizations of one model have in common: the words of its folders and of its name, labels left out."""
+        """What the quantizations of one model have in common: the words of its folders and of its name, without labels."""
         words = (word for folder in self.folder.split("/") for word in _without_label(folder))
         return (*(word for word in words if word not in self.base_words), *self.base_words)
 
     @cached_property
     def size_words(self) -> frozenset[str]:
-        """The numbers of parameters that the name states: `4b`, `e2b`, `0.6b`, `30b` and `a3b`."""
+        """The numbers of parameters in the name: `4b`, `e2b`, `0.6b`, `30b` and `a3b`."""
         return frozenset(word.lower() for word in _SIZE.findall(self.stem))
 
     @cached_property
     def folders(self) -> tuple[str, ...]:
-        """The folders on the way to it, in small letters."""
+        """Its folders, from the root, in lower case."""
         return tuple(part.lower() for part in self.folder.split("/") if part)
 
 
 @lru_cache(maxsize=8192)  # a listing's paths are taken apart by several rules
 def parse_path(path: str) -> FileName:
-    """Takes a path apart; every text is a path."""
+    """Interprets a path; every text is a path."""
     folder, _, name = path.rpartition("/")
     if (cut := _byte_split(name) or _gguf_split(name)) is not None:
         return FileName(path, folder, cut[0], is_gguf=True, split=cut[1])
@@ -165,7 +147,7 @@ def _byte_split(name: str) -> tuple[str, Split] | None:
 
 
 def _ordinal(text: str) -> int:
-    """`1`, `01` and `a` are 1; `aa` is 1 too, as split(1) begins with it."""
+    """`1`, `01` and `a` are 1; `aa` is 1 too, because split(1) begins with it."""
     if text.isdigit():
         return int(text)
     value = 0

@@ -1,14 +1,13 @@
-"""How a model fits a machine, and with which arguments llama.cpp loads it that way. Pure arithmetic.
+"""How a model fits a machine, and with which arguments llama.cpp loads it that way.
 
-llama.cpp splits the layers over all GPUs and keeps what does not fit in RAM: whole layers of a dense model (`-ngl`), the
-experts of some layers of a mixture (`--n-cpu-moe`). The cache of a layer is where its weights are. Five classes, best
-first; each is tried only where the one before fails:
+llama.cpp splits the layers over all GPUs and keeps the rest in RAM: whole layers of a dense model (`-ngl`), the experts
+of some layers of a mixture (`--n-cpu-moe`). The cache of a layer is where its weights are. The classes, best first:
 
-    gpu          all of it on the GPUs, with the context and cache that were asked for
+    gpu          all of it on the GPUs, with the requested context and cache
     gpu_reduced  all of it on the GPUs, with a q8_0 cache, else with less context, else with both
     gpu_partly   some layers, or all but some experts, on the GPUs and the rest in RAM
     ram          in RAM
-    too_large    more than there is
+    too_large    more than the machine has
 
 Amounts are for one conversation at a time, so the arguments of llama-server say `-np 1`.
 """
@@ -43,8 +42,8 @@ class Gpu(Value, frozen=True):
     Attributes:
         name: As its driver calls it.
         total_bytes: Memory for models.
-        free_bytes: Free now; None unknown.
-        is_shared: Whether that is a part of the machine's RAM (Apple, AMD APU, NVIDIA Grace).
+        free_bytes: Free now; None: unknown.
+        is_shared: Whether that is part of the machine's RAM (Apple, AMD APU, NVIDIA Grace).
     """
 
     name: str
@@ -54,12 +53,12 @@ class Gpu(Value, frozen=True):
 
 
 class MachineMemory(Value, frozen=True):
-    """What there is in all, and what of it is free now.
+    """The memory of a machine.
 
     Attributes:
-        ram_bytes: Memory this process may have, a container's limit respected.
-        gpus: All that `CUDA_VISIBLE_DEVICES` and its like leave visible; empty without one, or where none can be asked.
-        ram_free_bytes: Free now; None unknown.
+        ram_bytes: Memory that this process may have, with a container's limit.
+        gpus: All that `CUDA_VISIBLE_DEVICES` and the like leave visible; empty: none, or none can be queried.
+        ram_free_bytes: Free now; None: unknown.
     """
 
     ram_bytes: int
@@ -68,12 +67,12 @@ class MachineMemory(Value, frozen=True):
 
     @property
     def vram_bytes(self) -> int | None:
-        """Of all GPUs together; None without one."""
+        """Of all GPUs together; None: no GPU."""
         return sum(gpu.total_bytes for gpu in self.gpus) or None
 
     @property
     def vram_free_bytes(self) -> int | None:
-        """Free now on all GPUs together; None without one, or where one is unknown."""
+        """Free now on all GPUs together; None: no GPU, or unknown."""
         free = [gpu.free_bytes for gpu in self.gpus]
         return None if not free or None in free else sum(amount for amount in free if amount is not None)
 
@@ -94,21 +93,21 @@ class MachineMemory(Value, frozen=True):
 
 
 class Placement(Value, frozen=True):
-    """Where a model goes and how to load it there.
+    """Where a model is loaded, and how.
 
     Attributes:
-        fit: The class; the module's text lists them.
-        gpu_layers: Layers on the GPUs, wholly or but for their experts.
-        layer_count: Of how many.
-        cpu_expert_layers: Layers of a mixture whose experts stay in RAM.
-        context_tokens: The context it goes with.
-        cache_type: The cache it goes with.
+        fit: One of the classes: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
+        gpu_layers: Layers on the GPUs, completely or except for their experts.
+        layer_count: All layers.
+        cpu_expert_layers: Layers of a mixture whose experts are in RAM.
+        context_tokens: The context of this placement.
+        cache_type: The cache of this placement.
         gpu_bytes: What it takes of the GPUs.
-        ram_bytes: What it takes of RAM beside that.
-        longest_gpu_context: With all of it on the GPUs and the cache that was asked for, the longest context, at most what
-            the model was trained for; None where no context of 4,096 tokens fits, and without a GPU.
-        fits_now: Whether it fits what is free now; None where that is unknown.
-        has_gpu: Whether the machine has a GPU at all.
+        ram_bytes: What it takes of RAM in addition.
+        longest_gpu_context: The longest context with all of it on the GPUs and the requested cache, at most what the
+            model was trained for; None: not even 4,096 tokens fit, or there is no GPU.
+        fits_now: Whether it fits the memory that is free now; None: unknown.
+        has_gpu: Whether the machine has a GPU.
     """
 
     fit: FitClass
@@ -125,7 +124,7 @@ class Placement(Value, frozen=True):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """How llama-server is started for it; empty where it cannot be."""
+        """The arguments of llama-server; empty if it cannot be loaded."""
         if self.fit in ("too_large", "unknown"):
             return ()
         whole = self.gpu_layers == self.layer_count > 0
@@ -136,23 +135,14 @@ class Placement(Value, frozen=True):
 
 
 class ModelShape(NamedTuple):
-    """What placing needs to know of a model.
-
-    Attributes:
-        header: Of its (first) file.
-        weights_bytes: All its files, and what is loaded with them.
-        layout: What its layers keep.
-        block_bytes: Weights of one layer, about.
-        expert_bytes: Of that the experts of a mixture; 0 without.
-        dense_blocks: Layers at the front that have no experts.
-    """
+    """What placing needs to know of a model."""
 
     header: GgufHeader
-    weights_bytes: int
+    weights_bytes: int  # all its files, and what is loaded with them
     layout: CacheLayout
-    block_bytes: int
-    expert_bytes: int
-    dense_blocks: int
+    block_bytes: int  # weights of one layer, about
+    expert_bytes: int  # of that the experts of a mixture; 0 without
+    dense_blocks: int  # layers at the front that have no experts
 
     def block_cache(self, context_tokens: int, cache_type: CacheType) -> list[int]:
         """Cache and state of each layer."""
@@ -166,13 +156,7 @@ class ModelShape(NamedTuple):
 
 
 def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -> ModelShape | None:
-    """The shape of a model; None where its header does not tell.
-
-    Args:
-        header: Of its (first) file.
-        weights_bytes: All its files.
-        beside_bytes: What is loaded with it, such as a projector.
-    """
+    """The shape of a model; None: its header does not say. `beside_bytes` are loaded with it, such as a projector."""
     layout = cache_layout(header)
     if layout is None or not header.block_count:
         return None
@@ -210,13 +194,13 @@ def _rest_parameters(header: GgufHeader, width: int) -> int:
 def place(
     shape: ModelShape | None, machine: MachineMemory, context_tokens: int, cache_type: CacheType = "f16"
 ) -> Placement:
-    """Where a model goes: the first class of the module's text that holds it.
+    """The placement of a model: the first class that holds it.
 
     Args:
-        shape: None where the header does not tell; the class is then unknown.
-        machine: What there is. Whether a model fits is decided by all of it; `fits_now` by what is free.
-        context_tokens: Of the conversation.
-        cache_type: How keys and values are stored, where that fits.
+        shape: None: the header does not say, and the class is unknown.
+        machine: Its total memory decides; only `fits_now` is about free memory.
+        context_tokens: The requested context.
+        cache_type: The requested cache.
     """
     if shape is None:
         return Placement("unknown")
@@ -232,7 +216,7 @@ def place(
 
 
 def longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
-    """The longest context that goes into a budget, at most what the model was trained for; None below 4,096 tokens."""
+    """The longest context within a budget, at most what the model was trained for; None: not even 4,096 tokens fit."""
     most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT) // CELLS_ROUNDED_TO
     low, high = 0, most
     while low < high:
@@ -268,7 +252,7 @@ def _on_gpus(shape: ModelShape, machine: MachineMemory, context_tokens: int, cac
 def _reductions(
     shape: ModelShape, budget_bytes: int, devices: int, context_tokens: int, cache_type: CacheType
 ) -> Iterable[tuple[int, CacheType]]:
-    """What goes into a budget, the least reduced first: as asked, with a smaller cache, with less context, with both."""
+    """What fits a budget, the least reduced first: as requested, with a smaller cache, with less context, with both."""
     smaller: CacheType = _REDUCED_CACHE if cache_type == "f16" else cache_type
     for cache in dict.fromkeys((cache_type, smaller)):
         if shape.total(context_tokens, cache, devices) <= budget_bytes:
@@ -280,7 +264,7 @@ def _reductions(
 
 
 def _split(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache_type: CacheType) -> Placement | None:
-    """All but some experts on the GPUs; else some layers, the last ones; None where the rest is more than RAM holds."""
+    """All but some experts on the GPUs; else some layers, the last ones; None: RAM cannot hold the rest."""
     blocks, devices = _blocks(shape), len(machine.gpus)
     budget = _split_budget(shape, machine)
     everything = shape.total(context_tokens, cache_type, devices)
@@ -307,7 +291,7 @@ def _split(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache
 
 
 def _rest_fits(found: Placement, machine: MachineMemory) -> bool:
-    """Whether what is not on the GPUs fits RAM, of which shared GPUs have taken their part."""
+    """Whether RAM, of which shared GPUs have taken their part, holds the rest."""
     taken = found.gpu_bytes if machine.is_unified else 0
     return found.ram_bytes + taken <= machine.ram_budget_bytes
 

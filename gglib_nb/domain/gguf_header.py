@@ -178,9 +178,11 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
 def introspection(template: str) -> tuple[str, ...]:
     """The constructs of a template that reach beyond its data, each once, in order; empty for a usual template.
 
-    A template is text here and is never run. Programs that load a model run it as Jinja code; outside a sandbox, one that
-    reaches Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja would
-    run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`. Text
+    A template is text here and is never run. Programs that load a model run it as Jinja code; outside a sandbox, one
+    that reaches Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja
+    would
+    run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`.
+        Text
     outside of blocks, comments, and words in string literals (a prompt may say "import") do not count, except for names
     with double underscores, which a subscript reaches through a literal.
     """

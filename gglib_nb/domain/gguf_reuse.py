@@ -1,8 +1,8 @@
-"""Which tensors of a wanted GGUF file may be copied from files that are here, how to find out, and what to copy then.
+"""Which tensors of a wanted GGUF file can be copied from local files (donors).
 
-A tensor of one name, type and shape in both files is a candidate. Samples of it, fetched from the Hub, are compared with
-the file that is here; where they agree, the rest is copied. A guess that was wrong costs time and never a wrong byte: the
-digest of the whole file decides. Pure: offsets in, offsets out; the engine reads, fetches and copies. Ranges are half open, `start <= byte < end`.
+A tensor with the same name, type and shape in both files is a candidate. Samples of it, downloaded from the Hub, are
+compared with the donor; if they agree, the rest is copied. A wrong guess costs time and never causes a wrong byte: the
+digest of the whole file decides. The engine reads, downloads and copies. Ranges are half open, `start <= byte < end`.
 """
 
 import random
@@ -16,8 +16,8 @@ from gglib_nb.domain.values import Value
 
 Range = tuple[int, int]
 
-# How densely to sample, the densest first: random blocks of each tensor, bytes of a block, and up to what distance two
-# ranges are fetched as one. The densest that keeps within the limits is taken.
+# How densely to sample: random blocks of each tensor, bytes of a block, and up to what distance two ranges are
+# requested as one. The first within the limits is taken.
 _DENSITIES: Final = (
     (3, 4096, 16_384),
     (2, 4096, 8192),
@@ -32,63 +32,44 @@ _FIRST_TENSORS: Final = 8
 
 
 class ReuseLimits(Value, frozen=True):
-    """When it is worth it, and what it may cost.
+    """When reusing is worth it, and what it may cost."""
 
-    Attributes:
-        least_gain_bytes: Less than this to gain of a download is fetched without asking.
-        most_sample_bytes: The most that samples may cost, whatever the file's size.
-        most_sample_share: The most that they may cost of the file; the smaller of the two counts.
-        most_requests: The most ranges that are asked for.
-    """
-
-    least_gain_bytes: int = 64_000_000
+    least_gain_bytes: int = 64_000_000  # of a download; for less, no sample is requested
     most_sample_bytes: int = 8_000_000
-    most_sample_share: float = 0.005
+    most_sample_share: float = 0.005  # of the file; the smaller of the two counts
     most_requests: int = 1024
 
 
 class Source(Value, frozen=True):
-    """Where a tensor may be copied from.
+    """A tensor in a donor."""
 
-    Attributes:
-        donor: Index of the file.
-        offset_bytes: Where it begins there.
-        size_bytes: How much may be copied: the shorter of the two spans, which holds all of its data.
-    """
-
-    donor: int
+    donor: int  # index of the file
     offset_bytes: int
-    size_bytes: int
+    size_bytes: int  # the shorter of the two spans, which contains all data
 
 
 class Candidate(Value, frozen=True):
-    """A tensor of the wanted file and where it may be copied from, the likeliest first."""
+    """A tensor of the wanted file and its sources, the likeliest first."""
 
     tensor: Tensor
     sources: tuple[Source, ...]
 
     @property
     def gain_bytes(self) -> int:
-        """What need not be fetched, at most."""
+        """Most bytes that need not be downloaded."""
         return max(source.size_bytes for source in self.sources)
 
 
 class Sampling(Value, frozen=True):
-    """What to fetch to find out which candidates are the same.
-
-    Attributes:
-        candidates: Those that are sampled, in the order of their offsets.
-        first: Ranges to begin with; where they all differ, the rest need not be tried.
-        ranges: All ranges, in order and apart from each other; those of `first` are within them.
-    """
+    """What to download to compare the candidates, which are in the order of their offsets."""
 
     candidates: tuple[Candidate, ...]
-    first: tuple[Range, ...]
-    ranges: tuple[Range, ...]
+    first: tuple[Range, ...]  # to begin with; if all differ, the rest need not be tried
+    ranges: tuple[Range, ...]  # all, in order and disjoint; `first` is among them
 
 
 class Copy(Value, frozen=True):
-    """Bytes of a donor and where they go in the wanted file; two of them never overlap there."""
+    """Bytes of a donor and their place in the wanted file, where no two overlap."""
 
     donor: int
     source_offset: int
@@ -101,14 +82,14 @@ class Copy(Value, frozen=True):
         return self.target_offset + self.length
 
     def within(self, start: int, end: int) -> "Copy":
-        """That part of it which fills `start..end` of the wanted file."""
+        """The part that fills `start..end` of the wanted file."""
         return Copy(self.donor, self.source_offset + start - self.target_offset, start, end - start)
 
 
 def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
     """Whether a file of another repository is the same model by its header: architecture, tensor names, shapes.
 
-    A shard has only some of the tensors, and only the first one names the architecture; then what both have is compared.
+    A shard has only some of the tensors, and only the first names the architecture; then the common ones are compared.
     """
     architectures = {wanted.header.architecture, other.header.architecture} - {None}
     if len(architectures) > 1:
@@ -124,9 +105,9 @@ _USUAL_LIMITS: Final = ReuseLimits()
 
 
 def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]) -> tuple[Candidate, ...]:
-    """The tensors of a wanted file that some donor has too, by name, type and shape; in the order of their offsets.
+    """The tensors of a wanted file that a donor has too, in the order of their offsets.
 
-    Of several donors the one with most of them comes first, so that neighbours come from one file.
+    The donor with most of them comes first, so that neighbours come from one file.
     """
     found = [_sources_in(index, tensors, wanted) for index, tensors in enumerate(donors)]
     ranking = sorted(found, key=lambda sources: -sum(source.size_bytes for source in sources.values()))
@@ -139,23 +120,17 @@ def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]
 
 
 def gain_bytes(candidates: Iterable[Candidate]) -> int:
-    """What need not be fetched, at most: an upper bound before anything was sampled."""
+    """Most bytes that need not be downloaded, before anything is sampled."""
     return sum(candidate.gain_bytes for candidate in candidates)
 
 
 def plan_sampling(
     candidates: Sequence[Candidate], size_bytes: int, seed: str, limits: ReuseLimits = _USUAL_LIMITS
 ) -> Sampling | None:
-    """What to fetch of the wanted file; None where that would not be worth it.
+    """What to download of the wanted file; None: not worth it.
 
-    The first and the last block of every candidate and some at random between them. Where the limits do not allow that
-    for all of them, the smallest go without, and are fetched.
-
-    Args:
-        candidates: As `find_candidates` gives them.
-        size_bytes: Of the wanted file.
-        seed: Decides which blocks; the same seed gives the same, so that a resume finds them there.
-        limits: What it may cost, and what it must gain.
+    The first and the last block of every candidate and some at random between them. If the limits do not allow that,
+    the smallest candidates are left out. The same seed gives the same blocks, so that a resume finds them on the disk.
     """
     most_bytes = min(limits.most_sample_bytes, int(size_bytes * limits.most_sample_share))
     chosen = tuple(candidates)
@@ -171,12 +146,11 @@ def plan_sampling(
 def choose_sources(
     candidates: Iterable[Candidate], ranges: Sequence[Range], agrees: Callable[[Copy], bool]
 ) -> list[tuple[Candidate, Source]]:
-    """Of each candidate the first source that agrees with every sample; those without one are left out.
+    """For each candidate the first source that agrees with every sample; those without one are left out.
 
     Args:
-        candidates: What to choose for.
-        ranges: The bytes of the wanted file that are known, in order and apart from each other. A tensor none of whose
-            bytes is known is not chosen.
+        candidates: As `find_candidates` gives them.
+        ranges: The known bytes of the wanted file, in order and disjoint.
         agrees: Whether these known bytes are the same in the donor.
     """
     chosen = []
@@ -190,7 +164,7 @@ def choose_sources(
 
 
 def plan_copies(chosen: Iterable[tuple[Candidate, Source]]) -> tuple[Copy, ...]:
-    """What to copy, in the order of the wanted file; neighbours in the wanted file that are neighbours in the donor are one run."""
+    """What to copy, in the order of the wanted file; what is adjacent in both files is one copy."""
     copies: list[Copy] = []
     for candidate, source in sorted(chosen, key=lambda pair: pair[0].tensor.offset_bytes):
         new = Copy(source.donor, source.offset_bytes, candidate.tensor.offset_bytes, source.size_bytes)
@@ -215,7 +189,7 @@ def _sources_in(donor: int, tensors: Sequence[Tensor], wanted: Sequence[Tensor])
 
 
 def _blocks(tensor: Tensor, seed: str, density: tuple[int, int, int]) -> Iterator[Range]:
-    """The first and the last block, and in each of some equal stretches between them one at random."""
+    """The first and the last block, and one at random in each of some equal stretches between them."""
     count, block_bytes, _ = density
     start, end = tensor.offset_bytes, tensor.end_bytes
     if end - start <= (count + 2) * block_bytes:
@@ -232,7 +206,6 @@ def _blocks(tensor: Tensor, seed: str, density: tuple[int, int, int]) -> Iterato
 
 
 def _joined(blocks: Iterable[Range], distance_bytes: int) -> tuple[Range, ...]:
-    """The blocks in order; those near each other as one."""
     ranges: list[Range] = []
     for start, end in blocks:
         if ranges and start - ranges[-1][1] <= distance_bytes:
@@ -243,7 +216,7 @@ def _joined(blocks: Iterable[Range], distance_bytes: int) -> tuple[Range, ...]:
 
 
 def _first(candidates: Sequence[Candidate], ranges: Sequence[Range]) -> tuple[Range, ...]:
-    """One range inside each of the largest candidates, the middle one of those in it."""
+    """The middle one of the ranges in each of the largest candidates."""
     largest = sorted(candidates, key=lambda one: -one.gain_bytes)[:_FIRST_TENSORS]
     found = set()
     for tensor in (one.tensor for one in largest):

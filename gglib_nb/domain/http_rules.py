@@ -1,7 +1,7 @@
 """Rules for HTTP answers that the kernel's hub client and the engine share. Pure: headers and addresses in, values out.
 
-Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), RFC 3986 and the WHATWG URL standard (what
-may stand in an address unquoted), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's `X-Linked-*` headers.
+Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), RFC 3986 and the WHATWG
+URL standard (what may stand in an address unquoted), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's `X-Linked-*` headers.
 """
 
 import math
@@ -43,8 +43,9 @@ Origin = tuple[str, str, int]
 def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait; None where it does not say.
 
-    The Hub sends `RateLimit` with every answer; it counts only on a 429 and when nothing is left. `Retry-After` is the second choice
-    there and the only one on a 5xx. A date is compared with the answer's own `Date`, because this machine's clock may be wrong.
+    The Hub sends `RateLimit` with every answer; it counts only on a 429 and when nothing is left. `Retry-After` is the
+    second choice there and the only one on a 5xx. A date is compared with the answer's own `Date`, because this
+    machine's clock may be wrong.
     """
     if status == 429 and (limit_s := _rate_limit_s(headers.get("ratelimit", ""))) is not None:
         return limit_s
@@ -81,17 +82,11 @@ def size_in(text: str | None) -> int | None:
 
 
 class ContentRange(Value, frozen=True):
-    """What `Content-Range` states.
+    """What `Content-Range` states."""
 
-    Attributes:
-        start: First byte; None on a refused range (`bytes */1000`).
-        end: One past the last byte; None there.
-        size_bytes: Of the whole; None where it is not stated.
-    """
-
-    start: int | None
-    end: int | None
-    size_bytes: int | None
+    start: int | None  # first byte; None on a refused range (`bytes */1000`)
+    end: int | None  # one past the last byte; None there
+    size_bytes: int | None  # of the whole; None where it is not stated
 
 
 def content_range(headers: Mapping[str, str]) -> ContentRange | None:
@@ -160,7 +155,8 @@ def at_mirror(target: str, endpoint: str, asked: str) -> str:
 
 
 def web_address(text: str) -> str:
-    """An address of the web in ASCII: the host in its international form, path and query quoted, without a login or a fragment.
+    """An address of the web in ASCII: the host in its international form, path and query quoted, without a login or a
+    fragment.
 
     Raises:
         ValueError: It is no such address.

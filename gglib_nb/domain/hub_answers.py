@@ -48,19 +48,12 @@ _CODES: Final[Mapping[str, RefusalCode]] = {
 
 
 class Asked(Value, frozen=True):
-    """What was asked for, so that an error's text can name it.
+    """What was asked for, so that an error's text can name it."""
 
-    Attributes:
-        endpoint: The hub's base URL.
-        repo_id: None where no repository was asked about: a search.
-        revision: None is the default branch.
-        path: A file's path in the repository; None where no file was asked for.
-    """
-
-    endpoint: str
-    repo_id: str | None = None
-    revision: str | None = None
-    path: str | None = None
+    endpoint: str  # the hub's base URL
+    repo_id: str | None = None  # None where no repository was asked about: a search
+    revision: str | None = None  # None is the default branch
+    path: str | None = None  # A file's path in the repository; None where no file was asked for
 
     @property
     def page(self) -> str:
@@ -74,21 +67,13 @@ class Asked(Value, frozen=True):
 
 
 class Refusal(Value, frozen=True):
-    """An answer that is a no.
-
-    Attributes:
-        status: HTTP status.
-        code: The Hub's own; empty without one.
-        text: Its reason in words, without tokens; empty without one.
-        had_token: Whether the request carried a token.
-        wait_s: Seconds it asks to wait; None where it does not say.
-    """
+    """An answer that is a no."""
 
     status: int
-    code: RefusalCode = ""
-    text: str = ""
-    had_token: bool = False
-    wait_s: float | None = None
+    code: RefusalCode = ""  # the Hub's own; empty without one
+    text: str = ""  # its reason in words, without tokens; empty without one
+    had_token: bool = False  # whether the request carried a token
+    wait_s: float | None = None  # seconds it asks to wait; None where it does not say
 
     @classmethod
     def of(

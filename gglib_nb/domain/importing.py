@@ -22,17 +22,11 @@ _LONGEST_NAME: Final = 80
 
 
 class FileOrigin(Value, frozen=True):
-    """Where a file comes from.
+    """Where a file comes from."""
 
-    Attributes:
-        repo_id: `owner/name`; None where nothing tells.
-        commit_sha: None unknown.
-        path_in_repo: Its path in the repository, or its name where that is unknown.
-    """
-
-    repo_id: str | None
-    commit_sha: str | None
-    path_in_repo: str
+    repo_id: str | None  # `owner/name`; None where nothing tells
+    commit_sha: str | None  # None: unknown
+    path_in_repo: str  # its path in the repository, or its name where that is unknown
 
 
 class SkippedFile(Value, frozen=True):

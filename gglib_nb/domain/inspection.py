@@ -1,4 +1,4 @@
-"""What a GGUF file contains, as a person wants to see it, and how two files differ. Pure: the caller reads the headers."""
+"""The contents of a GGUF file for display, and how two files differ."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,9 @@ class TensorGroup(Value, frozen=True):
     """The tensors of one type.
 
     Attributes:
-        type: Name of the type in ggml, such as `Q4_K`; `type 99` for a number that is not known here.
-        tensor_count: How many there are.
+        type: Name of the type in ggml, such as `Q4_K`; `type 99` for an unknown number.
         parameter_count: Their values together.
-        size_bytes: Their bytes in the file, with the padding between them.
+        size_bytes: Their bytes in the file, with padding.
     """
 
     type: str
@@ -40,21 +39,21 @@ class TensorGroup(Value, frozen=True):
 
     @property
     def bits_per_weight(self) -> float | None:
-        """Bits that one value takes on average; None without values."""
+        """Mean bits of one value; None without values."""
         return self.size_bytes * 8 / self.parameter_count if self.parameter_count else None
 
 
 class Inspection(Value, frozen=True):
-    """What the header of a model says: of a split model, of all its shards.
+    """The contents of the header of a model; of a split model, of all its shards.
 
     Every text in it comes from the file as it is: escape it before showing it.
 
     Attributes:
         name: The model's id, or repository and file.
-        path: Its first file on this machine; None for one that is only on the Hub.
-        size_bytes: All its files together.
+        path: Its first file on this machine; None: it is only on the Hub.
+        size_bytes: Of all its files together.
         metadata: Every scalar of the first file, texts up to 4 KiB.
-        array_lengths: How many elements each array of the first file has; the elements are not kept.
+        array_lengths: The number of elements of each array of the first file.
         chat_templates: By name; the default template's name is empty.
         has_chat_template: Whether there is a default template, even one that is too long to keep.
         tensors: By type, the type with the most bytes first.
@@ -71,7 +70,7 @@ class Inspection(Value, frozen=True):
 
     @property
     def architecture(self) -> str | None:
-        """`llama`, `qwen3moe`, ...; None if the header does not say."""
+        """`llama`, `qwen3moe`, ...; None: unknown."""
         return self._text("general.architecture")
 
     @property
@@ -102,12 +101,12 @@ class Inspection(Value, frozen=True):
 
     @property
     def vocabulary_size(self) -> int | None:
-        """Tokens; None if the header does not say."""
+        """Tokens; None: unknown."""
         return self.array_lengths.get("tokenizer.ggml.tokens")
 
     @property
     def context_length(self) -> int | None:
-        """Tokens it was trained for; None if the header does not say."""
+        """Tokens it was trained for; None: unknown."""
         value = self.metadata.get(f"{self.architecture}.context_length")
         return value if isinstance(value, int) else None
 
@@ -118,7 +117,7 @@ class Inspection(Value, frozen=True):
 
     @property
     def bits_per_weight(self) -> float | None:
-        """Bits per value on average; None without tensors."""
+        """Mean bits of one value; None without tensors."""
         weights = sum(group.size_bytes for group in self.tensors)
         return weights * 8 / self.parameter_count if self.parameter_count else None
 
@@ -133,13 +132,7 @@ class Inspection(Value, frozen=True):
 
 
 class KeyDifference(Value, frozen=True):
-    """A key that two files do not have in common, or with other values.
-
-    Attributes:
-        key: Its name.
-        first: Its value in the first file as one printable line; None if it has none.
-        second: The same of the second file.
-    """
+    """A key whose values in two files differ, each as one printable line; None: the file does not have it."""
 
     key: str
     first: str | None
@@ -147,13 +140,10 @@ class KeyDifference(Value, frozen=True):
 
 
 class Comparison(Value, frozen=True):
-    """How two models differ in what their headers say.
+    """How the headers of two models differ.
 
     Attributes:
-        first: One.
-        second: The other.
-        keys: Keys that differ, in alphabetical order, and `(tensors)`: how many there are of each type. Templates are not
-            among them.
+        keys: Keys that differ, in alphabetical order, without templates; `(tensors)` is the number of each type.
         template_diff: The chat templates as a unified diff; empty if they are the same.
     """
 
@@ -169,14 +159,7 @@ class Comparison(Value, frozen=True):
 
 
 def inspection_of(name: str, size_bytes: int, tables: Sequence[TensorTable], path: str | None = None) -> Inspection:
-    """The inspection of a model.
-
-    Args:
-        name: What to call it.
-        size_bytes: All its files together.
-        tables: The headers of its files in shard order, at least one.
-        path: Its first file; None if it is not on this machine.
-    """
+    """The inspection of a model; `tables` are the headers of its files in shard order."""
     header = tables[0].header
     return Inspection(
         name=name,
@@ -246,7 +229,6 @@ def _is_template(key: str) -> bool:
 
 
 def _compared(one: Inspection) -> dict[str, str]:
-    """Everything that is compared line by line, as text by key."""
     types = ", ".join(f"{group.tensor_count} {group.type}" for group in one.tensors)
     return {
         **({"(tensors)": types} if types else {}),

@@ -5,9 +5,9 @@ from typing import Literal
 from gglib_nb.domain.values import Value
 
 FileVerdict = Literal["right", "unstated", "wrong", "changed", "missing", "unreadable"]
-"""right: it has the SHA-256 that the Hub states, or the one it had when it was registered. unstated: hashed for the first
-time, and no source states what it should be. wrong: it has other bytes. changed: it was changed while it was read.
-missing, unreadable: as they say."""
+"""right: it has the SHA-256 that the Hub states, or the one it had when it was registered. unstated: hashed for the
+first time, and no source states what it should be. wrong: it has other bytes. changed: it was changed while it was
+read. missing, unreadable: as they say."""
 
 
 class CheckedFile(Value, frozen=True):
@@ -84,9 +84,9 @@ class Repair(Value, frozen=True):
 
 
 Change = Literal["same", "metadata", "tensors", "content", "gone", "unknown"]
-"""same: the same SHA-256. metadata: another header, and the same tensors as far as samples show. tensors: other names, types,
-shapes or values. content: another file that could not be compared further. gone: the repository no longer has it. unknown: the
-SHA-256 of the file here is not known; verify it first."""
+"""same: the same SHA-256. metadata: another header, and the same tensors as far as samples show. tensors: other names,
+types, shapes or values. content: another file that could not be compared further. gone: the repository no longer has
+it. unknown: the SHA-256 of the file here is not known; verify it first."""
 
 
 class FileChange(Value, frozen=True):
@@ -94,7 +94,8 @@ class FileChange(Value, frozen=True):
 
     Attributes:
         path_in_repo: Its path in the repository.
-        commit_title: Of the last commit that changed it, in its author's words; empty: unknown, or the file is the same.
+        commit_title: Of the last commit that changed it, in its author's words; empty: unknown, or the file is the
+            same.
         commit_date: Of that commit, ISO; empty as above.
         changed_keys: Keys of its header with another value, in alphabetical order; empty: not compared.
         template_diff: The change of its chat template as a unified diff; empty: the same, or unknown.

@@ -1,6 +1,7 @@
 """What a model that was only found by a search would likely take: from its number of parameters alone.
 
-A guess that costs no request: of the recommended quantization (Q4_K_M), with room for a usual context. `plan` has the numbers.
+A guess that costs no request: of the recommended quantization (Q4_K_M), with room for a usual context. `plan` has the
+numbers.
 """
 
 from typing import Final

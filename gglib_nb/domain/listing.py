@@ -9,17 +9,11 @@ Gate = Literal["auto", "manual"]
 
 
 class HubFile(Value, frozen=True):
-    """One file of a repository at a commit.
-
-    Attributes:
-        path: Path in the repository, with `/`.
-        size_bytes: None: unknown.
-        sha256: SHA-256 in hexadecimal; None: masked, or a small file that is kept in git.
-    """
+    """One file of a repository at a commit."""
 
     path: str
-    size_bytes: int | None
-    sha256: str | None
+    size_bytes: int | None  # None: unknown
+    sha256: str | None  # in hexadecimal; None: masked, or a small file that is kept in git
 
 
 class FileCommit(Value, frozen=True):
@@ -30,21 +24,13 @@ class FileCommit(Value, frozen=True):
 
 
 class RepoListing(Value, frozen=True, dict=True):
-    """All files of a repository at one commit.
-
-    Attributes:
-        repo_id: The id that the hub uses now, even if an older name was requested.
-        commit_sha: 40 hexadecimal digits.
-        gate: How access is granted; None: open.
-        is_private: Whether only a token shows it.
-        files: In the order of their paths.
-    """
+    """All files of a repository at one commit."""
 
     repo_id: str
-    commit_sha: str
-    gate: Gate | None
-    is_private: bool
-    files: tuple[HubFile, ...]
+    commit_sha: str  # 40 hexadecimal digits
+    gate: Gate | None  # how access is granted; None: open
+    is_private: bool  # whether only a token shows it
+    files: tuple[HubFile, ...]  # in the order of their paths
 
     @cached_property
     def _by_path(self) -> dict[str, HubFile]:

@@ -1,9 +1,10 @@
 """The lines that load a model that is here into another program. Pure text; nothing is run and nothing is looked up.
 
 What each program takes, by its own documentation: the constructor of `llama_cpp.Llama`; `llama-server --help` and
-docs/speculative.md of llama.cpp; Ollama's docs/modelfile.mdx and parser (several `FROM` lines name shards and projector,
-`DRAFT` a draft); `lms import --help`; the GGUF pages of transformers and vLLM; llama-swap's config.yaml; `ramalama serve`.
-llama.cpp opens the first shard and finds the others beside it; transformers and vLLM take no split model.
+docs/speculative.md of llama.cpp; Ollama's docs/modelfile.mdx and parser (several `FROM` lines name shards and
+projector, `DRAFT` a draft); `lms import --help`; the GGUF pages of transformers and vLLM; llama-swap's config.yaml;
+`ramalama serve`. llama.cpp opens the first shard and finds the others beside it; transformers and vLLM take no split
+model.
 """
 
 import json

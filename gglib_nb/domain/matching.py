@@ -1,7 +1,7 @@
 """What a user means by the text that names a download, a model or a row. One rule for all of them. Pure.
 
-`#2` or `2` is the second row of the list that the verb works on. Everything else is an id, or a part of an id that only one
-has; case does not matter.
+`#2` or `2` is the second row of the list that the verb works on. Everything else is an id, or a part of an id that only
+one has; case does not matter.
 """
 
 import difflib
@@ -96,7 +96,8 @@ def find_one(text: str, groups: Sequence[Iterable[str]], nouns: str, where: str)
 
 
 def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The download that a text names: `#2` is a position in the queue; parts are looked for in the queue, then among ended ones.
+    """The download that a text names: `#2` is a position in the queue; parts are looked for in the queue, then among
+    ended ones.
 
     Raises:
         NotInQueueError: None matches, or several do; the text names them.

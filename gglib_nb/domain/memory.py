@@ -8,7 +8,7 @@
 * state: for each recurrent layer and each sequence, the last inputs of its convolution and its state, in F32;
 * overhead: the largest buffers of one batch of 512 tokens: logits, two activations and the attention mask.
 
-Where the header is silent, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
+If the header is silent, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
 file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
@@ -34,23 +34,16 @@ _MOST_LAYERS: Final = 10_000
 
 
 class _Window(NamedTuple):
-    """Which layers of an architecture have a sliding window: all but every n-th.
+    """Which layers of an architecture have a sliding window: all but every n-th."""
 
-    Attributes:
-        period: The n; 0: all layers have one.
-        dense_first: Whether the first of n sees the whole context, and not the last.
-        tokens: The window where the header has none.
-        is_fixed: Whether `tokens` outranks the header.
-    """
-
-    period: int
-    dense_first: bool = False
-    tokens: int = 0
-    is_fixed: bool = False
+    period: int  # the n; 0: all layers have one
+    dense_first: bool = False  # whether the first of n sees the whole context, and not the last
+    tokens: int = 0  # the window where the header has none
+    is_fixed: bool = False  # whether `tokens` outranks the header
 
 
-# `load_arch_hparams` in src/models/<architecture>.cpp and `load_swa_pattern` in src/llama-model.cpp. Architectures that are
-# not listed ignore the header's window (llama, phi3, mistral3, qwen2). 1: the header has a flag for each layer.
+# `load_arch_hparams` in src/models/<architecture>.cpp and `load_swa_pattern` in src/llama-model.cpp. Architectures that
+# are not listed ignore the header's window (llama, phi3, mistral3, qwen2). 1: the header has a flag for each layer.
 _WINDOWS: Final = {
     "afmoe": _Window(4), "cohere2": _Window(4), "cohere2moe": _Window(4, dense_first=True),
     "exaone-moe": _Window(4, tokens=128), "exaone4": _Window(4, tokens=4096), "gemma2": _Window(2, tokens=4096),
@@ -99,10 +92,10 @@ class MemoryEstimate(Value, frozen=True):
 
     Attributes:
         weights_bytes: The model's files.
-        kv_cache_bytes: Keys and values of the context; None where the header does not tell enough.
+        kv_cache_bytes: Keys and values of the context; None: the header does not say enough.
         overhead_bytes: Compute buffers.
-        is_rough: llama.cpp's source was not read for this architecture, or the header leaves something out.
-        notes: Why, and what else to know; a sentence each.
+        is_rough: The architecture is unknown, or the header is incomplete.
+        notes: The reasons, and other remarks; a sentence each.
         state_bytes: States of recurrent layers, which do not grow with the context.
         sequences: Conversations at once: 1 as in llama-cli, llama-cpp-python and `llama-server -np 1`.
         cache_type: How keys and values are stored.
@@ -119,34 +112,23 @@ class MemoryEstimate(Value, frozen=True):
 
     @property
     def total_bytes(self) -> int:
-        """All together; without the cache where that is unknown."""
+        """All together; without the cache if that is unknown."""
         return self.weights_bytes + (self.kv_cache_bytes or 0) + self.state_bytes + self.overhead_bytes
 
 
 class LayerCache(NamedTuple):
-    """What one layer keeps.
+    """What one layer keeps."""
 
-    Attributes:
-        values: Numbers for each token: keys, values, and keys of an indexer.
-        has_window: Whether it looks back only as far as the sliding window.
-        state_values: Numbers for each sequence, whatever its length; None where the header does not tell.
-    """
-
-    values: int
-    has_window: bool = False
-    state_values: int | None = 0
+    values: int  # numbers for each token: keys, values, and keys of an indexer
+    has_window: bool = False  # whether it looks back only as far as the sliding window
+    state_values: int | None = 0  # numbers for each sequence, whatever its length; None where the header does not tell
 
 
 class CacheLayout(NamedTuple):
-    """What the layers keep; those that keep nothing are listed too.
-
-    Attributes:
-        layers: In order.
-        window_tokens: The sliding window; 0 without one.
-    """
+    """What the layers keep; those that keep nothing are listed too."""
 
     layers: tuple[LayerCache, ...]
-    window_tokens: int
+    window_tokens: int  # the sliding window; 0 without one
 
     def layer_bytes(self, context_tokens: int, sequences: int = 1, cache_type: CacheType = "f16") -> list[int]:
         """Cache of each layer in bytes, without its state."""
@@ -156,7 +138,7 @@ class CacheLayout(NamedTuple):
         return [int(layer.values * (in_window if layer.has_window else cells) * width) for layer in self.layers]
 
     def state_bytes(self, sequences: int = 1) -> list[int]:
-        """State of each layer in bytes; 0 where it is unknown."""
+        """State of each layer in bytes; 0 if unknown."""
         return [(layer.state_values or 0) * sequences * _STATE_VALUE_BYTES for layer in self.layers]
 
 
@@ -168,14 +150,14 @@ def estimate_memory(
     cache_type: CacheType = "f16",
     sequences: int = 1,
 ) -> MemoryEstimate:
-    """Estimates what a model takes when loaded; the module's text has the formula.
+    """The memory of a loaded model, by the formula above.
 
     Args:
         header: Of its (first) file; the part before the vocabulary is enough.
         weights_bytes: All its files together.
-        context_tokens: For how many tokens of context.
+        context_tokens: The context.
         cache_type: How keys and values are stored.
-        sequences: Conversations at once that share the context; llama-server holds `SERVER_SEQUENCES` by default.
+        sequences: Conversations at once that share the context; llama-server has `SERVER_SEQUENCES` by default.
     """
     layout = cache_layout(header)
     notes = [note for applies, note in _doubts(header, layout) if applies]
@@ -202,7 +184,7 @@ def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
 
 
 def cache_layout(header: GgufHeader) -> CacheLayout | None:
-    """What the layers keep; None where the header does not tell."""
+    """What the layers keep; None: the header does not say."""
     architecture = header.architecture or ""
     is_causal = header.metadata.get(f"{architecture}.attention.causal") is not False
     if not is_causal or architecture in _CACHELESS:

@@ -103,8 +103,8 @@ class Model(Value, frozen=True):
 def find_model(models: Sequence[Model], text: str) -> Model:
     """The model that a person means by a text; case does not matter.
 
-    It is the id, or a part of it that only one model has: without its revision, the repository alone, the repository's name
-    without owner, any part of the id.
+    It is the id, or a part of it that only one model has: without its revision, the repository alone, the repository's
+    name without owner, any part of the id.
 
     Raises:
         ModelNotFoundError: None matches; the text names near ones.

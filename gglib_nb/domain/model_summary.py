@@ -25,17 +25,11 @@ _SETTLING_S: Final = 60.0
 
 
 class FileLook(NamedTuple):
-    """What is to be seen of a file without reading it.
-
-    Attributes:
-        size_bytes: Its size.
-        mtime_ns: Its modification time.
-        atime_ns: Its access time; 0 where it was not looked at.
-    """
+    """What is to be seen of a file without reading it."""
 
     size_bytes: int
     mtime_ns: int
-    atime_ns: int = 0
+    atime_ns: int = 0  # its access time; 0 where it was not looked at
 
 
 Looks = Mapping[str, FileLook | None]
@@ -66,8 +60,8 @@ class ModelSummary(Value, frozen=True):
         path: Its first file: what a program opens.
         projector_path: Its mmproj; None without one.
         hosts: The hosts of a cluster that have it, by commas; empty: this machine.
-        last_used_at_s: Unix time at which its path was last asked for, or its file opened where the disk records that; None
-            if no use is known.
+        last_used_at_s: Unix time at which its path was last asked for, or its file opened where the disk records that;
+            None if no use is known.
     """
 
     id: str
@@ -130,8 +124,9 @@ def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) 
 def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None) -> float | None:
     """Unix time of a model's last use; None if none is known.
 
-    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the last change
-    of the file and after its registration. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
+    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the last
+    change of the file and after its registration. Elsewhere (`noatime`) it stays at the time of the change and says
+    nothing.
     """
     opened_s = None
     if look is not None and look.atime_ns > look.mtime_ns and look.atime_ns / 1e9 > model.registered_at_s + _SETTLING_S:

@@ -36,17 +36,10 @@ class _Manifest(Struct):
 
 
 class OllamaFile(Struct, frozen=True):
-    """One GGUF file of a model.
+    """One GGUF file of a model."""
 
-    Attributes:
-        kind: `shard` or `mmproj`.
-        blob: Its path in the store.
-        size_bytes: Its size.
-        sha256: Its SHA-256 in hexadecimal.
-    """
-
-    kind: str
-    blob: str
+    kind: str  # `shard` or `mmproj`
+    blob: str  # its path in the store
     size_bytes: int
     sha256: str
 

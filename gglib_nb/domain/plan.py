@@ -39,8 +39,8 @@ class VariantPlan(Value, frozen=True):
         shard_count: Files of the whole set.
         bits_per_weight: None: unknown.
         present_bytes: Bytes that are on the disk already, finished or partial.
-        free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is missing;
-            None: unknown.
+        free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is
+            missing; None: unknown.
         memory: Memory when loaded; None: unknown.
         placement: Where this machine would load it, and how.
         placement_with_projector: The same with its projector; None: it has none.

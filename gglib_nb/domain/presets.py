@@ -1,8 +1,8 @@
 """The `models.ini` from which llama-server's router serves all local models. Pure: text and models in, text out.
 
 The format is that of `--models-preset` (tools/server/README.md and common/preset.cpp of llama.cpp): a section for each
-model, long options as keys, and no way to escape `;`, `#` or a line's end. Keys that name a model's files are ours and kept
-up to date; every other line is the user's and stays as it is.
+model, long options as keys, and no way to escape `;`, `#` or a line's end. Keys that name a model's files are ours and
+kept up to date; every other line is the user's and stays as it is.
 """
 
 import re

@@ -18,8 +18,8 @@ _LEAST_BYTES_PER_SECOND: Final = 1.0
 class RateEstimator:
     """Decayed bytes over decayed seconds: a burst causes no spike, and a pause decays to 0.
 
-    The first sample is only a baseline: bytes that are already on the disk are no speed. A counter that goes backwards (a
-    file was deleted, an engine restarted) is a new baseline.
+    The first sample is only a baseline: bytes that are already on the disk are no speed. A counter that goes backwards
+    (a file was deleted, an engine restarted) is a new baseline.
     """
 
     __slots__ = ("_bytes", "_eta_s", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds")

@@ -10,7 +10,8 @@ class ModelUse(Value, frozen=True):
 
     Attributes:
         id: The model's id.
-        size_bytes: Bytes that deleting it frees; files that other models share or that are linked elsewhere do not count.
+        size_bytes: Bytes that deleting it frees; files that other models share or that are linked elsewhere do not
+            count.
         last_used_at_s: Unix time of its last use as far as it is known; its registration if it was never used since.
         is_kept: It is not to be deleted: it is queued, being updated, or stored outside of the models folder.
     """

@@ -1,7 +1,6 @@
-"""Quantization labels: how names spell them, one canonical spelling, and about how many bits they cost.
+"""Quantization labels: their spellings, one canonical spelling, and about how many bits they cost.
 
-A label is an open value: what a name carries in the shape of a label is one, known here or not. This module
-knows text only; which files form a variant is decided in `gglib_nb.domain.variants`.
+A label is an open value: any text in the shape of a label is one, known here or not.
 """
 
 import re
@@ -74,7 +73,7 @@ class Quantization(str):
 
     @property
     def bits_per_weight(self) -> float | None:
-        """About how many bits a weight takes, for sorting and comparing; None where the label does not tell.
+        """About how many bits a weight takes, for comparing; None: the label does not say.
 
         Unknown sizes of a known type count as the type (`Q4_K_XL` as `Q4_K`), unknown types by their digit.
         """
@@ -88,13 +87,13 @@ class Quantization(str):
 
 
 def read_label(file_name: str) -> Quantization | None:
-    """The quantization that a file or folder name states; None where it states none.
+    """The quantization that a file or folder name states; None: none.
 
-    A name may carry several. What llama.cpp can quantize to (`Q4_K_M`, `MXFP4`) wins over a float format, which is
-    then the source (`f16.gguf.Q4_K_M`, `Q5_K_M-F16-Merged`); a float wins over what only a checkpoint is stored
-    in (`FP8`, `INT4`) and over a bare `Q4` inside a model's name. Of equals the last wins, as the ggml naming
-    document puts the encoding behind the name. `QAT-Q4_0` says what the model was trained for and yields to
-    any other. Glued spellings (`Q4KExperts`) are no labels.
+    Of several, one that llama.cpp quantizes to (`Q4_K_M`, `MXFP4`) wins over a float format, which is then the source
+    (`f16.gguf.Q4_K_M`, `Q5_K_M-F16-Merged`); a float wins over formats of checkpoints (`FP8`, `INT4`) and over a bare
+    `Q4` inside a model's name. Of equals the last wins, because the ggml naming document puts the encoding last.
+    `QAT-Q4_0` says what the model was trained for and yields to any other. Glued spellings (`Q4KExperts`) are no
+    labels.
     """
     found = list(_labels(file_name))
     if len(found) > 1:

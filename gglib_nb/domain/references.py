@@ -86,7 +86,8 @@ def _split_tail(text: str) -> tuple[str, str | None]:
 
 
 def parse_pasted(text: str) -> DownloadId:
-    """Reads what a person pastes: an id, an address on the Hub, or a whole command of llama.cpp, Ollama or the Hub's client.
+    """Reads what a person pastes: an id, an address on the Hub, or a whole command of llama.cpp, Ollama or the Hub's
+    client.
 
     The page of a file or a folder asks for the variant of that path, which may hold `/`.
 

@@ -11,54 +11,34 @@ from gglib_nb.errors import GglibError
 
 
 class StoredDownload(Value, frozen=True):
-    """One download that is queued, paused, active or failed.
-
-    Attributes:
-        status: `queued`, `paused` or `failed`.
-        was_active: It was running or being registered.
-        aliases: Other ids by which it was requested.
-        queued_at_s: Unix time.
-        started_at_s: Unix time of its first start; None: not started.
-        ended_at_s: Unix time of its failure; None: it did not fail.
-        can_retry: Whether another attempt can succeed; only meaningful if it failed.
-    """
+    """One download that is queued, paused, active or failed."""
 
     plan: PlannedDownload
-    status: DownloadStatus
-    was_active: bool
-    aliases: tuple[DownloadId, ...]
-    queued_at_s: float
-    started_at_s: float | None = None
-    ended_at_s: float | None = None
+    status: DownloadStatus  # `queued`, `paused` or `failed`
+    was_active: bool  # it was running or being registered
+    aliases: tuple[DownloadId, ...]  # other ids by which it was requested
+    queued_at_s: float  # Unix time
+    started_at_s: float | None = None  # Unix time of its first start; None: not started
+    ended_at_s: float | None = None  # Unix time of its failure; None: it did not fail
     error: GglibError | None = None
-    can_retry: bool = False
+    can_retry: bool = False  # whether another attempt can succeed; only meaningful if it failed
 
 
 class StoredLimits(Value, frozen=True):
-    """Limits that were set by hand; the settings decide the others.
+    """Limits that were set by hand; the settings decide the others."""
 
-    Attributes:
-        max_size: How many downloads may be pending; None: not set by hand.
-        has_bandwidth_limit: Whether the bandwidth limit was set or removed by hand.
-        bandwidth_limit_bytes_per_second: None: unlimited; only meaningful with `has_bandwidth_limit`.
-    """
-
-    max_size: Annotated[int, Meta(ge=1)] | None = None
-    has_bandwidth_limit: bool = False
+    max_size: Annotated[int, Meta(ge=1)] | None = None  # how many downloads may be pending; None: not set by hand
+    has_bandwidth_limit: bool = False  # whether the bandwidth limit was set or removed by hand
+    # None: unlimited; only meaningful with `has_bandwidth_limit`.
     bandwidth_limit_bytes_per_second: Annotated[int, Meta(ge=1)] | None = None
 
 
 class StoredQueue(Value, frozen=True):
-    """A queue at one moment; an unchanged download is the same object as before.
+    """A queue at one moment; an unchanged download is the same object as before."""
 
-    Attributes:
-        downloads: Active, then pending ones in order, then failures, the oldest first.
-        is_processing: Whether the processor ran.
-    """
-
-    downloads: tuple[StoredDownload, ...] = ()
+    downloads: tuple[StoredDownload, ...] = ()  # active, then pending ones in order, then failures, the oldest first
     limits: StoredLimits = StoredLimits()
-    is_processing: bool = False
+    is_processing: bool = False  # whether the processor ran
 
 
 class RestoredDownload(Value, frozen=True):

@@ -1,8 +1,8 @@
 """Bytes, time and shares as a person reads them: one system for disk and line, one for memory. Pure.
 
-On the disk and on the line they are decimal, as on the Hub's pages, in its client and on the label of a disk: a file that
-the Hub calls 4.92 GB is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half up, as the
-panel's script does: Python's own formatting rounds half to even.
+On the disk and on the line they are decimal, as on the Hub's pages, in its client and on the label of a disk: a file
+that the Hub calls 4.92 GB is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half
+up, as the panel's script does: Python's own formatting rounds half to even.
 """
 
 import math

@@ -1,8 +1,8 @@
 """What a value is here: a frozen msgspec Struct that the functions of `dataclasses` accept as well.
 
-A frozen dataclass takes a millisecond to define and a Struct a thirtieth of that; three hundred of them were most of a cold
-start. `dataclasses.replace`, `fields` and `asdict`, and so `pandas.DataFrame(rows)`, look for `__dataclass_fields__`; a value
-makes that when it is first asked for.
+A frozen dataclass takes a millisecond to define and a Struct a thirtieth of that; three hundred of them were most of a
+cold start. `dataclasses.replace`, `fields` and `asdict`, and so `pandas.DataFrame(rows)`, look for
+`__dataclass_fields__`; a value makes that when it is first asked for.
 """
 
 from typing import Any, ClassVar

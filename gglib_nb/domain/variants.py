@@ -1,7 +1,6 @@
-"""From the file names of a repository to what a person can choose: variants and their companions.
+"""Groups the files of a repository into variants and their companions.
 
-Pure: names and sizes in, values out. How one name reads is in `file_names` and `quantization`, which files are companions
-in `companions`, and which variant is taken in `choosing`.
+`file_names` and `quantization` interpret one name, `companions` finds the companions, and `choosing` takes one variant.
 """
 
 import hashlib
@@ -36,15 +35,15 @@ class Variant(Value, frozen=True):
     """One thing to download: a model in one quantization.
 
     Attributes:
-        quantization: The label its names state; None where they state none.
+        quantization: The label that its names state; None: none.
         files: Paths in the repository, in shard order.
-        sizes: Bytes of each of them; None unknown.
+        sizes: Bytes of each of them; None: unknown.
         numbers: The shard number of each of them, 1-based.
-        shards_expected: How many files the whole set has.
-        split: How it was cut; None for a single file.
+        shards_expected: The number of files of the whole set.
+        split: How it was split; None: a single file.
         stem: The name without `.gguf` and shard number.
         folder: Its folder in the repository; empty at the root.
-        key: The tail of its download id: unique in the repository whatever the case.
+        key: The tail of its download id: unique in the repository in any case.
     """
 
     quantization: Quantization | None
@@ -59,40 +58,35 @@ class Variant(Value, frozen=True):
 
     @property
     def size_bytes(self) -> int | None:
-        """Bytes of all its files together; None where one is unknown."""
+        """Bytes of all its files together; None: one is unknown."""
         known = [size for size in self.sizes if size is not None]
         return sum(known) if len(known) == len(self.sizes) else None
 
     @property
     def is_complete(self) -> bool:
-        """Whether every file of the set is there."""
+        """Whether no file of the set is missing."""
         return len(self.files) == self.shards_expected
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The 1-based numbers of the files that are not there."""
+        """The 1-based numbers of missing files."""
         present = set(self.numbers)
         return tuple(number for number in range(1, self.shards_expected + 1) if number not in present)
 
     @property
     def name(self) -> str:
-        """What to show a person: the key, or where that is a hash the path without ending and shard number."""
+        """For display: the key, or if that is a hash, the path without ending and shard number."""
         return "/".join(filter(None, (self.folder, self.stem))) if self.key.startswith("~") else self.key
 
     @property
     def is_big_endian(self) -> bool:
-        """Whether its name says that it was built for big-endian machines (`-be`, `big-endian`)."""
+        """Whether its name says that it is for big-endian machines (`-be`, `big-endian`)."""
         words = parse_path(self.files[0]).base_words
         return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
 
 
 class Variants(Value, frozen=True, dict=True):
-    """What a repository offers.
-
-    Attributes:
-        variants: By path.
-        companions: Files that go with them, by path.
-    """
+    """What a repository offers: variants and companions, each by path."""
 
     variants: tuple[Variant, ...]
     companions: tuple[Companion, ...]
@@ -106,7 +100,7 @@ class Variants(Value, frozen=True, dict=True):
 
     @cached_property
     def model_folders(self) -> Mapping[str, bool]:
-        """The folders that hold models, and whether those of each are editions of one model."""
+        """The folders with models, and whether those of each are editions of one model."""
         by_folder: defaultdict[str, list[FileName]] = defaultdict(list)
         for variant in self.variants:
             by_folder[variant.folder].append(parse_path(variant.files[0]))
@@ -119,7 +113,7 @@ class Variants(Value, frozen=True, dict=True):
 
     @cached_property
     def has_one_name(self) -> bool:
-        """Whether all variants have one name but for their labels."""
+        """Whether all variants have one name, without their labels."""
         return len({_edition(parse_path(variant.files[0])) for variant in self.variants}) == 1
 
     @property
@@ -128,7 +122,7 @@ class Variants(Value, frozen=True, dict=True):
         return self.variants or self.single_files
 
     def by_key(self, key: str) -> Variant | None:
-        """The variant, or the companion by itself, of that key in any case; None where there is none."""
+        """The variant, or the companion by itself, with that key in any case; None: none."""
         folded = key.casefold()
         return next((one for one in (*self.variants, *self.single_files) if one.key.casefold() == folded), None)
 
@@ -136,14 +130,14 @@ class Variants(Value, frozen=True, dict=True):
 def variants_of(
     files: Iterable[str | tuple[str, int | None]], stated: Mapping[str, HeaderKind] = MappingProxyType({})
 ) -> Variants:
-    """Sorts the files of a repository into variants and companions; anything else (a README) is left out.
+    """Sorts the files of a repository into variants and companions; other files (a README) are left out.
 
-    A variant is the files of one folder that share a name (but for the shard number), the way they were split and
-    the number of shards. The result does not depend on the order of the files.
+    A variant is the files of one folder that have the same name (without the shard number), kind of split and number of
+    shards. The result does not depend on the order of the files.
 
     Args:
         files: Paths in the repository with `/`, alone or with their size in bytes.
-        stated: What the headers of files say they are, by path; the others are classified by their names.
+        stated: The kinds of files according to their headers, by path; the others are classified by their names.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
     names = [parse_path(path) for path in sorted(sizes)]
@@ -159,18 +153,19 @@ def companion_for(
     kind: CompanionKind = "mmproj",
     confirm: Callable[[Companion], bool | None] = lambda _companion: None,
 ) -> Companion | None:
-    """The companion of a kind that fits the variant best; None where none is known to fit.
+    """The companion of a kind that fits the variant best; None: none is known to fit.
 
-    Names have to agree. A companion whose name names no model (`mmproj-F16`) goes with the models of its folder, and from
-    the root with all, if these are editions of one model; so does any in a repository with a single model.
+    Names have to agree. A companion whose name names no model (`mmproj-F16`) goes with the models of its folder, and
+    from the root with all, if these are editions of one model; in a repository with a single model, any companion fits.
 
-    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the precision.
+    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the
+    precision.
 
     Args:
         variants: What the repository offers.
         variant: One of its variants.
         kind: Of the companion.
-        confirm: What headers say about a companion and this variant, which outranks the names; None where they do not tell.
+        confirm: What headers say about a companion and this variant, which outranks the names; None: they do not say.
     """
     candidates = [one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf]
     if variant.folder not in variants.model_folders:
@@ -180,7 +175,6 @@ def companion_for(
 
 
 def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed: bool | None) -> bool:
-    """Whether a companion belongs to a variant."""
     name, model = parse_path(companion.path), parse_path(variant.files[0])
     agree = names_agree(name, model)
     if agree or confirmed is not None:
@@ -193,7 +187,7 @@ def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed:
 
 
 def _are_editions(names: list[FileName]) -> bool:
-    """Whether names are of one model: they share a word, and none states another size."""
+    """Whether names are of one model: they share a word, and no two state different sizes."""
     editions = {_edition(name) for name in names}
     common = set.intersection(*map(set, editions)) if editions else set()
     sizes = [name.size_words for name in names if name.size_words]
@@ -253,7 +247,7 @@ def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
 
 
 def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
-    """Gives each its key: the label where it names this one alone, else the stem, else a hash of the first path."""
+    """Gives each its key: the label if only this one has it, else the stem, else a hash of the first path."""
     by_label: defaultdict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
         by_label[variant.quantization or ""].append(variant)
@@ -265,7 +259,7 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
 
 
 def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
-    """The stem of each where it is unique, else a hash of its first path."""
+    """The stem of each if it is unique, else a hash of its first path."""
     stems = Counter(variant.stem.casefold() for variant in variants)
 
     def is_free(stem: str) -> bool:
@@ -275,7 +269,7 @@ def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
 
 
 def preferred(alike: Iterable[Variant]) -> list[Variant]:
-    """Of variants that share a label, those it can mean: a single file rather than its own split copies."""
+    """Of variants with the same label, those it can mean: a single file rather than its own split copies."""
     candidates = list(alike)
     singles = [variant for variant in candidates if variant.shards_expected == 1]
     if len(singles) == 1 and all(variant.stem.casefold() == singles[0].stem.casefold() for variant in candidates):
@@ -284,7 +278,7 @@ def preferred(alike: Iterable[Variant]) -> list[Variant]:
 
 
 def _named_by(alike: list[Variant]) -> list[Variant]:
-    """The one variant that a label names; empty where it names several."""
+    """The one variant that a label names; empty if it names several."""
     found = preferred(alike)
     return found if len(found) == 1 else []
 
