@@ -37,7 +37,7 @@ from gglib_nb.domain.memory import MemoryEstimate as MemoryEstimate
 from gglib_nb.domain.model import Model as Model
 from gglib_nb.domain.model_summary import ModelSummary as ModelSummary
 from gglib_nb.domain.plan import PlannedCompanion as PlannedCompanion, RepoPlan as RepoPlan, VariantPlan as VariantPlan
-from gglib_nb.domain.presets import PresetFile as PresetFile
+from gglib_nb.domain.loading import PresetFile as PresetFile
 from gglib_nb.domain.pruning import (
     ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
 )

@@ -1,10 +1,8 @@
-"""Every setting, stated once: what it is, which variables set it, how it is read, checked and shown, when a change
-counts.
+"""Every setting, stated once: what it is, which variables set it, how it is parsed, checked and shown.
 
-`DownloadManagerConfig` is the table and the value: each field carries its `Setting`. A value comes from an argument,
-else from what was set in this kernel, what is saved, the profile, an environment variable, or the default. This is the
-only module that reads environment variables and the file of saved settings. It does not look for the Hub's stored
-token: huggingface_hub reads that at every call, so that logging in helps without a restart.
+A value comes from an argument, else from what was set in this kernel, what is saved, the profile, an environment variable,
+or the default. Only this module reads environment variables and the file of saved settings. It does not look for the Hub's
+stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 """
 
 import json
@@ -536,8 +534,7 @@ def saved_settings_path() -> Path:
 
 
 def saved_settings() -> Mapping[str, Any]:
-    """What is saved, checked, by name. Names that this version does not know are left out; another version may know
-    them.
+    """The saved values by name, checked; names that this version does not know are left out.
 
     Raises:
         InvalidConfigError: The file cannot be read, or has a value that cannot work.

@@ -1,9 +1,8 @@
 """The operating system: every call that POSIX has and Windows does not, each with a portable implementation.
 
-The only module that may use these calls; the others are type-checked for Linux, macOS and Windows alike. Which
-implementation is used depends on what the interpreter offers, not on the name of the system, so that the portable ones
-can be tested anywhere (tests/support/portable.py removes the POSIX names).
-Knows files, processes and pipes; no downloads, and none of the package's errors.
+Only this module uses these calls; the others are type-checked for Linux, macOS and Windows alike. The interpreter's
+functions decide which implementation is used, not the name of the system, so that the portable ones can be tested
+anywhere (tests/support/portable.py removes the POSIX names).
 """
 
 import contextlib
@@ -107,8 +106,7 @@ else:
 
 
 def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
-    """Open a file for bytes, with a descriptor that child processes do not inherit, also while others rename or delete
-    it.
+    """Open a file that others may rename or delete meanwhile; child processes do not inherit the descriptor.
 
     Args:
         path: The file.
@@ -116,7 +114,7 @@ def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
         follow_links: False refuses a link as the last part of the path.
 
     Raises:
-        OSError: It cannot be opened; with `errno.ELOOP` where a link was refused.
+        OSError: It cannot be opened; `errno.ELOOP` for a refused link.
     """
     if follow_links:
         return _open(path, flags)
@@ -126,7 +124,7 @@ def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
 
 
 def _open_unless_link(path: Path, flags: int) -> int:
-    """Look before and after. What a link created in between leads to is opened, but neither truncated nor returned."""
+    """Look before and after. The target of a link that was created in between is opened, but neither truncated nor returned."""
     _refuse_link(path, None)
     fd = _open(path, flags & ~os.O_TRUNC)
     try:
@@ -150,7 +148,7 @@ def _refuse_link(path: Path, opened: os.stat_result | None) -> None:
 
 
 def is_link(found: os.stat_result) -> bool:
-    """Whether an `lstat` is of a link: a symbolic one, or what else leads elsewhere on Windows (a junction)."""
+    """Whether an `lstat` is of a symbolic link or a junction of Windows."""
     is_reparse_point = getattr(found, "st_file_attributes", 0) & getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
     tag = getattr(found, "st_reparse_tag", 0)
     return stat.S_ISLNK(found.st_mode) or bool(
@@ -159,12 +157,12 @@ def is_link(found: os.stat_result) -> bool:
 
 
 def sync_data(fd: int) -> None:
-    """Bring a file's bytes to the disk; where there is no call for the data alone (macOS, Windows), all of it."""
+    """Write a file's data to the disk; without a call for the data alone (macOS, Windows), the metadata too."""
     getattr(os, "fdatasync", os.fsync)(fd)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk; does nothing where the system or the filesystem cannot."""
+    """Write a folder's names to the disk; does nothing if the system or the filesystem cannot."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_DIRECTORY", 0))
         try:
@@ -174,7 +172,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def existing_folder(folder: Path) -> Path:
-    """The folder, or the nearest of those it is in that exists."""
+    """The folder or its nearest parent that exists."""
     while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110  # `Path.exists` raises on a dead mount
         folder = folder.parent
     return folder
@@ -193,23 +191,23 @@ def free_bytes(folder: Path) -> int:
 
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:
-    """What matches a pattern below a folder; folders that cannot be read are passed over, which `Path.glob` does not do."""
+    """What matches a pattern below a folder; unlike `Path.glob` it skips folders that cannot be read."""
     for name in glob.iglob(pattern, root_dir=folder, include_hidden=True):  # noqa: PTH207 - as above
         yield folder / name
 
 
 def exists(path: Path) -> bool:
-    """Whether something is at the path, or where it leads; False also where that cannot be looked at."""
+    """Whether the path, or the target of its link, exists; False also if that cannot be checked."""
     return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises in a folder that may not be searched, until Python 3.14
 
 
 def is_file(path: Path) -> bool:
-    """Whether a regular file is at the path, or where it leads; False also where that cannot be looked at."""
+    """Whether the path, or the target of its link, is a regular file; False also if that cannot be checked."""
     return os.path.isfile(path)  # noqa: PTH113 - as above
 
 
 def allocated_bytes(path: Path) -> int:
-    """What a file takes on its filesystem, or its size where the system does not say; 0 without a file."""
+    """The space of a file on its filesystem, or its size if the system does not say; 0 without a file."""
     try:
         found = path.stat()
     except OSError:
@@ -233,7 +231,7 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
 
 
 def allocate(fd: int, size_bytes: int) -> None:
-    """Reserve the space of a file where that is cheap, and give it its size in any case.
+    """Reserve the space of a file if that is cheap, and give it its size in any case.
 
     Raises:
         OSError: The disk is full, or the file cannot be written.
@@ -254,7 +252,7 @@ def copy_range(source: int, source_offset: int, target: int, target_offset: int,
     """Have the system copy between two descriptors, which may share the blocks instead.
 
     Returns:
-        The number of bytes copied, 0 at the end of the source; None where these files cannot be copied this way.
+        The number of bytes copied, 0 at the end of the source; None: these files cannot be copied this way.
 
     Raises:
         OSError: The disk is full.
@@ -271,7 +269,7 @@ def copy_range(source: int, source_offset: int, target: int, target_offset: int,
 
 
 def drop_cached(fd: int, offset: int, length: int) -> None:
-    """Let the system forget a range that it cached of a file; a length of 0 is to the end. A hint: it may do nothing."""
+    """Let the system forget a cached range of a file; a length of 0 is to the end. A hint only."""
     advise: Callable[..., None] | None = getattr(os, "posix_fadvise", None)
     if advise is not None:
         with contextlib.suppress(OSError):
@@ -279,7 +277,7 @@ def drop_cached(fd: int, offset: int, length: int) -> None:
 
 
 def user_id() -> int | None:
-    """The number by which `st_uid` names this user; None where files have no such owner."""
+    """The number by which `st_uid` names this user; None: files have no such owner."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
@@ -287,14 +285,14 @@ def user_id() -> int | None:
 
 
 def clock_s() -> float:
-    """Seconds since some fixed moment, the time that the machine sleeps included where the system can tell."""
+    """Monotonic seconds, including the time in which the machine sleeps if the system counts it."""
     kind: int | None = getattr(time, "CLOCK_BOOTTIME", None)
     read: Callable[[int], float] | None = getattr(time, "clock_gettime", None)
     return time.monotonic() if kind is None or read is None else read(kind)
 
 
 def boot_id() -> str:
-    """What distinguishes this boot of this machine from any other; empty where the system does not say."""
+    """Identifies this boot of this machine; empty: unknown."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -302,7 +300,7 @@ def boot_id() -> str:
 
 
 def process_place() -> str:
-    """Where process ids mean the same as here: machine, boot and process namespace, separated by spaces."""
+    """Identifies where process ids mean the same as here: machine, boot and process namespace."""
     try:
         namespace = str(_PROCESS_NAMESPACE.readlink())
     except OSError:
@@ -311,7 +309,7 @@ def process_place() -> str:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this place exists and was not killed; True where that cannot be seen."""
+    """Whether a process of this place exists and was not killed; True if that cannot be seen."""
     try:
         # A killed process that its parent has not waited for still has its id.
         return _linux_stat(pid)[0] not in "ZX"
@@ -331,7 +329,7 @@ def _is_running_by_psutil(pid: int) -> bool:
 
 
 def process_start(pid: int) -> str:
-    """What distinguishes a process of this place from a later one with its id; empty where the system does not say."""
+    """Distinguishes a process of this place from a later one with its id; empty: unknown."""
     try:
         return _linux_stat(pid)[19]
     except OSError:
@@ -354,10 +352,10 @@ def _linux_stat(pid: int) -> list[str]:
 
 
 def is_orphaned(parent_pid: int) -> bool:
-    """Whether the process that started this one is gone.
+    """Whether the process that started this one has ended.
 
-    POSIX gives an orphan another parent. Windows keeps the id of the parent that is gone, and puts a launcher between
-    the two in a virtual environment, so there the parent itself is looked up.
+    POSIX gives an orphan another parent. Windows keeps the id of the ended parent, and puts a launcher between the two
+    in a virtual environment, so there the parent itself is looked up.
     """
     if hasattr(os, "fork"):
         return os.getppid() != parent_pid
@@ -367,7 +365,7 @@ def is_orphaned(parent_pid: int) -> bool:
 def start_detached(
     command: Sequence[str], *, stdin: int, stdout: int, stderr: IO[Any] | int, env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a child process that an interrupt of this one does not reach, with unbuffered pipes.
+    """Start a child process, with unbuffered pipes, that an interrupt of this one does not reach.
 
     Jupyter interrupts the kernel's process group, so the child gets its own: with a session on POSIX, with a flag (and
     no window) on Windows.
@@ -389,7 +387,7 @@ def start_detached(
 
 
 def lower_priority(niceness: int) -> None:
-    """Let other processes go first where both want a core; does nothing where the system cannot."""
+    """Let other processes use a core first; does nothing if the system cannot."""
     if hasattr(os, "nice"):
         os.nice(niceness)
         return
@@ -409,7 +407,7 @@ def exit_reason(code: int) -> str:
 
 
 def call_in_forked_children(callback: Callable[[], None]) -> None:
-    """Call this in every process that is forked from this one from now on; does nothing where there is no fork."""
+    """Call this in every process that is forked from this one from now on; without fork, never."""
     register: Callable[..., None] | None = getattr(os, "register_at_fork", None)
     if register is not None:
         register(after_in_child=callback)
@@ -438,7 +436,7 @@ class PipeReader:
             threading.Thread(target=self._read_all, name="gglib-pipe", daemon=True).start()
 
     def read(self, timeout_s: float) -> bytes | None:
-        """The next bytes; empty at the end of the pipe, None when nothing came in time.
+        """The next bytes; empty at the end of the pipe, None: none came in time.
 
         Raises:
             OSError: The pipe cannot be read.

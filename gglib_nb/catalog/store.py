@@ -17,7 +17,8 @@ from gglib_nb.catalog.database import Database, consistent
 from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
-from gglib_nb.domain.model import Model, find_model
+from gglib_nb.domain.matching import find_model
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError

@@ -1,7 +1,7 @@
-"""The manifest of a bundle: a folder that carries models to a machine without a network, and says what is in it.
+"""The manifest of a bundle: a folder that carries models to a machine without a network.
 
-A bundle is laid out like a models folder, `<owner>/<repo>/<path in repo>`, with `gglib-bundle.json` beside. A manifest
-comes from somebody else's disk, so every name and number in it is checked when it is read. Pure: no disk.
+A bundle is laid out like a models folder, `<owner>/<repo>/<path in repo>`, with `gglib-bundle.json` in it. A manifest
+comes from an unknown disk, so every name and number in it is checked when it is read.
 """
 
 import re
@@ -62,29 +62,24 @@ class BundledModel(Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """All its files together."""
+        """Of all its files."""
         return sum(file.size_bytes for file in self.files)
 
 
 class BundleManifest(Struct, frozen=True):
-    """What is in a bundle.
-
-    Attributes:
-        models: Each completely written and verified.
-        format: Of the manifest.
-    """
+    """The models of a bundle, each completely written and verified."""
 
     models: tuple[BundledModel, ...] = ()
     format: int = _FORMAT
 
     def with_model(self, model: BundledModel) -> "BundleManifest":
-        """The manifest with one model more; one of the same id is replaced."""
+        """The manifest with one more model; one of the same id is replaced."""
         others = tuple(one for one in self.models if one.id != model.id)
         return BundleManifest((*others, model))
 
 
 def encode_manifest(manifest: BundleManifest) -> bytes:
-    """The manifest as indented JSON, for people too."""
+    """The manifest as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
 
 
@@ -92,7 +87,7 @@ def decode_manifest(data: bytes) -> BundleManifest:
     """The manifest that `encode_manifest` wrote.
 
     Raises:
-        RequestError: It is none, from a newer version, or names something that a bundle may not hold.
+        RequestError: It is invalid, from a newer version, or names something that is not allowed in a bundle.
     """
     try:
         manifest = msgspec.json.decode(data, type=BundleManifest)

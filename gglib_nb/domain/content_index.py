@@ -1,7 +1,7 @@
-"""A short digest for every block of a file: what tells, when the whole is wrong, which bytes are.
+"""A short digest for every block of a file, to find its wrong bytes when the whole is wrong.
 
-XXH3 costs a twentieth of SHA-256 and says nothing about intent: it finds what a disk or a copy has spoilt. Whether a
-file is right is decided by its SHA-256, always. Pure: bytes and digests in, ranges out.
+XXH3 costs a twentieth of SHA-256 and is no protection against intent: it finds what a disk or a copy damaged. Whether a
+file is right is always decided by its SHA-256.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _DIGEST_BYTES: Final = 8
 
 
 class BlockDigests:
-    """Digests of consecutive blocks of what is fed, the last one shorter."""
+    """Digests of consecutive blocks of the fed bytes, the last one shorter."""
 
     def __init__(self) -> None:
         self._digests: bytearray = bytearray()
@@ -35,7 +35,7 @@ class BlockDigests:
             data = data[len(piece) :]
 
     def rewind(self, front: int) -> bool:
-        """Forgets everything from an offset on, which comes again; False where that is inside of a block."""
+        """Forgets everything from an offset on, which comes again; False: the offset is inside of a block."""
         if front % BLOCK_BYTES:
             return False
         del self._digests[front // BLOCK_BYTES * _DIGEST_BYTES :]
@@ -43,7 +43,7 @@ class BlockDigests:
         return True
 
     def digest(self) -> bytes:
-        """The digests of everything that was fed."""
+        """The digests of all fed bytes."""
         return bytes(self._digests) + (b"" if self._is_empty else self._block.digest())
 
     def _end_block(self) -> None:
@@ -56,12 +56,12 @@ class BlockDigests:
 
 
 def wrong_ranges(expected: bytes, actual: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:
-    """The bytes of a file that are not as they were, in whole blocks; neighbours are one range.
+    """The bytes of a file that have changed, in whole blocks; neighbours are one range.
 
     Args:
-        expected: What `BlockDigests` gave when the file was right.
-        actual: What it gives now.
-        size_bytes: Of the file when it was right. What is beyond it belongs to no range.
+        expected: The digests of the file when it was right.
+        actual: Its digests now.
+        size_bytes: Of the file when it was right. What follows is in no range.
     """
     joined: list[tuple[int, int]] = []
     for start in _differing(expected, actual):

@@ -5,15 +5,18 @@ vocabulary, are counted and skipped.
 """
 
 import struct
+from collections.abc import Callable
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar, header_facts
-from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, placed
-from gglib_nb.domain.gguf_window import ReadBytes, ReadLimitError, Window, broken
+from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, broken, placed
 from gglib_nb.errors import GgufError
 
 __all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensor_names", "tensors_in_tail"]
+
+ReadBytes = Callable[[int, int], bytes]
+"""Reads (offset, length); fewer bytes mean that the file ends there."""
 
 _MAGIC: Final = b"GGUF"
 _LFS_POINTER: Final = b"vers"
@@ -54,6 +57,8 @@ _MOST_INNER_ARRAYS: Final = 100_000
 # The largest vocabularies have a quarter of a million tokens and twice as many merges.
 _MOST_STRINGS: Final = 2_000_000
 _DEFAULT_ALIGNMENT: Final = 32
+# The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
+_LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 _FILE_WINDOW_BYTES: Final = 256 * 1024
 
 
@@ -72,12 +77,12 @@ def read_header(
     Raises:
         GgufError: These bytes are no header that can be read; the text says what is wrong.
     """
-    return _Reader(Window(read, size_bytes, window_bytes, limit_bytes)).header()
+    return _Reader(_Window(read, size_bytes, window_bytes, limit_bytes)).header()
 
 
 def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> TensorTable:
     """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`."""
-    reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
+    reader = _Reader(_Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
     header = reader.header()
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
     tensors = placed(reader.infos, header.header_bytes, size_bytes)
@@ -86,7 +91,7 @@ def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_
 
 def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> list[str]:
     """The names of all tensors that a header describes; arguments and errors as for `read_header`."""
-    reader = _Reader(Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
+    reader = _Reader(_Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
     reader.header()
     return [info.name for info in reader.infos]
 
@@ -116,7 +121,7 @@ def tensors_in_tail(
     def read(offset: int, length: int) -> bytes:
         return tail[max(0, offset - tail_start) :][:length] if offset >= tail_start else b""
 
-    window = Window(read, size_bytes, len(tail), None)
+    window = _Window(read, size_bytes, len(tail), None)
     window.position = tail_start + found
     reader = _Reader(window, keeps_tensors=True)
     try:
@@ -127,10 +132,90 @@ def tensors_in_tail(
         return None
 
 
+class _ReadLimitError(GgufError):
+    """The header is longer than may be read; what was read so far is right."""
+
+
+class _Window:
+    """Moves once over the bytes of a header; arguments as for `read_header`.
+
+    It reads bytes when they are needed, jumps over those that are skipped, and refuses impossible lengths, so that time
+    and memory stay bounded whatever the bytes say.
+    """
+
+    def __init__(self, read: ReadBytes, size_bytes: int, window_bytes: int, limit_bytes: int | None) -> None:
+        self.position: int = 0
+        self._read: Final = read
+        self._size_bytes: Final = size_bytes
+        self._window_bytes: Final = window_bytes
+        self._allowance: int | None = limit_bytes
+        self._start: int = 0
+        self._buffer: bytes = b""
+
+    @property
+    def left_bytes(self) -> int:
+        """Bytes that may follow in a header."""
+        return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
+
+    def take(self, length: int) -> bytes:
+        """The next bytes."""
+        self._require(length)
+        at = self.position - self._start
+        self.position += length
+        return self._buffer[at : at + length]
+
+    def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """The next values of a fixed layout."""
+        self._require(layout.size)
+        values = layout.unpack_from(self._buffer, self.position - self._start)
+        self.position += layout.size
+        return values
+
+    def skip(self, length: int) -> None:
+        """Passes over bytes without asking for them."""
+        self._check(length)
+        self.position += length
+
+    def skip_strings(self, count: int) -> None:
+        """Passes over strings, each after its length. A vocabulary has a quarter of a million."""
+        unpack = _U64.unpack_from
+        while count:
+            self._require(_U64.size)
+            at, last = self.position - self._start, len(self._buffer) - _U64.size
+            while count and at <= last:
+                at += _U64.size + unpack(self._buffer, at)[0]
+                count -= 1
+            self.skip(self._start + at - self.position)
+
+    def _check(self, length: int) -> None:
+        if length > self.left_bytes:
+            left = max(0, self.left_bytes)
+            raise broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
+
+    def _require(self, length: int) -> None:
+        """Makes sure that the next bytes are in the buffer."""
+        self._check(length)
+        if self.position + length <= self._start + len(self._buffer):
+            return
+        kept = self._buffer[self.position - self._start :]  # empty where a skip went beyond it
+        wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
+        self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
+        if len(self._buffer) < length:
+            if self._allowance == 0:
+                raise _ReadLimitError("The GGUF header is too long to be read.")
+            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
+
+    def _ask(self, offset: int, length: int) -> bytes:
+        if self._allowance is not None:
+            length = min(length, self._allowance)
+            self._allowance -= length
+        return self._read(offset, length) if length else b""
+
+
 class _Reader:
     """Reads one header in the order of the format."""
 
-    def __init__(self, window: Window, *, keeps_tensors: bool = False) -> None:
+    def __init__(self, window: _Window, *, keeps_tensors: bool = False) -> None:
         self.infos: list[TensorInfo] = []
         self.infos_start: int = 0
         self._window: Final = window
@@ -157,7 +242,7 @@ class _Reader:
             self.infos_start = self._window.position
             parameters = sum(self.tensor_parameters() for _ in range(tensor_count))
             header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
-        except ReadLimitError:
+        except _ReadLimitError:
             pass  # the rest stays unknown, as the caller wanted
         return GgufHeader(
             version,

@@ -9,8 +9,13 @@ from math import prod
 from typing import NamedTuple
 
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.gguf_window import broken
 from gglib_nb.domain.values import Value
+from gglib_nb.errors import GgufError
+
+
+def broken(what: str) -> GgufError:
+    """The error of a header that cannot be; `what` is a clause without its full stop."""
+    return GgufError(f"The GGUF header is broken: {what}. Download the file again.")
 
 
 class TensorInfo(NamedTuple):

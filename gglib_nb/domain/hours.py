@@ -1,7 +1,7 @@
-"""Hours of the day, by the clock on the wall: when downloads may run. Pure; the time of day is an argument.
+"""Hours of the day in which downloads may run, by the local clock.
 
-What counts is what the clock shows, so a change to summer time moves nothing: a span that starts at 2:30 has begun at
-3:00 on the night that has no 2:30, and on the night that has it twice it begins with the first.
+A change to summer time moves nothing: hours that start at 2:30 have begun at 3:00 in the night without a 2:30, and
+begin with the first in the night that has it twice.
 """
 
 import re
@@ -20,10 +20,10 @@ _SPAN: Final = re.compile(
 
 
 class DailyHours(Value, frozen=True):
-    """A span of every day; over midnight where it ends before it starts. Its text is such as `22:00-07:00`.
+    """Hours of every day, such as `22:00-07:00`; over midnight if they end before they start.
 
     Attributes:
-        start: First moment of it, of the local time.
+        start: First moment, in local time.
         end: First moment after it.
     """
 
@@ -38,10 +38,10 @@ class DailyHours(Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `22:00-7:00`, `22-7` or `22:00 to 7:00`.
+        """Parses `22:00-7:00`, `22-7` or `22:00 to 7:00`.
 
         Raises:
-            InvalidConfigError: It is no span of a day.
+            InvalidConfigError: It is no such text.
         """
         found = _SPAN.fullmatch(text.strip())
         try:
@@ -53,13 +53,13 @@ class DailyHours(Value, frozen=True):
         return cls(*moments)
 
     def contains(self, now: time) -> bool:
-        """Whether it contains a time of day."""
+        """Whether a time of day is in it."""
         if self.start < self.end:
             return self.start <= now < self.end
         return now >= self.start or now < self.end
 
     def seconds_until_turn(self, now: time) -> float:
-        """Until it begins or ends next, by a clock that is not put forward or back meanwhile; never 0."""
+        """Until it begins or ends next, by a clock that is not changed meanwhile; never 0."""
         turn = self.end if self.contains(now) else self.start
         return (_second(turn) - _second(now)) % _DAY_S or float(_DAY_S)
 

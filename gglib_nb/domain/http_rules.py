@@ -1,7 +1,8 @@
-"""Rules for HTTP answers that the kernel's hub client and the engine share. Pure: headers and addresses in, values out.
+"""Rules for HTTP answers that the kernel's hub client and the engine share.
 
 Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), RFC 3986 and the WHATWG
-URL standard (what may stand in an address unquoted), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's `X-Linked-*` headers.
+URL standard (what is allowed unquoted in an address), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's
+`X-Linked-*` headers.
 """
 
 import math
@@ -41,11 +42,11 @@ Origin = tuple[str, str, int]
 
 
 def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait; None where it does not say.
+    """Seconds that a server asks to wait; None: it does not say.
 
     The Hub sends `RateLimit` with every answer; it counts only on a 429 and when nothing is left. `Retry-After` is the
-    second choice there and the only one on a 5xx. A date is compared with the answer's own `Date`, because this
-    machine's clock may be wrong.
+    second choice there and the only one on a 5xx. A date is compared with the answer's `Date`, because this machine's
+    clock may be wrong.
     """
     if status == 429 and (limit_s := _rate_limit_s(headers.get("ratelimit", ""))) is not None:
         return limit_s
@@ -74,7 +75,7 @@ def _http_date(text: str) -> datetime | None:
 
 
 def size_in(text: str | None) -> int | None:
-    """A size that a header states, in bytes; None where it states none that can be true."""
+    """A size in a header, in bytes; None: none that is possible."""
     if text is None or not _DIGITS.fullmatch(text.strip()):
         return None
     size = int(text)
@@ -82,7 +83,7 @@ def size_in(text: str | None) -> int | None:
 
 
 class ContentRange(Value, frozen=True):
-    """What `Content-Range` states."""
+    """A `Content-Range` header."""
 
     start: int | None  # first byte; None on a refused range (`bytes */1000`)
     end: int | None  # one past the last byte; None there
@@ -90,7 +91,7 @@ class ContentRange(Value, frozen=True):
 
 
 def content_range(headers: Mapping[str, str]) -> ContentRange | None:
-    """The `Content-Range` of an answer; None without one or with one that makes no sense."""
+    """The `Content-Range` of an answer; None: none, or an impossible one."""
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
     if match is None:
         return None
@@ -109,7 +110,7 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 def sha256_of(etag: str | None) -> str | None:
-    """The SHA-256 that an ETag holds: quoted or bare, weak or not, in either case; None where it is something else."""
+    """The SHA-256 in an ETag, quoted or bare, weak or not, in either case; None: it is something else."""
     match = _SHA256.fullmatch((etag or "").strip())
     return match[1].lower() if match else None
 
@@ -118,7 +119,7 @@ def origin_of(url: str | SplitResult) -> Origin:
     """The origin of an address.
 
     Raises:
-        ValueError: It is no address: it has a port that cannot be, or a bracket that is not closed.
+        ValueError: It is no address: an impossible port, or a bracket that is not closed.
     """
     parts = urlsplit(url) if isinstance(url, str) else url
     port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
@@ -129,7 +130,7 @@ def redirect_target(base: str, location: str) -> str:
     """The absolute address of a redirect, quoted as browsers quote it.
 
     Args:
-        base: The address that was asked, for a relative `Location`.
+        base: The address of the request, for a relative `Location`.
         location: The header as `http.client` gives it: each character is one byte.
 
     Raises:
@@ -155,11 +156,10 @@ def at_mirror(target: str, endpoint: str, asked: str) -> str:
 
 
 def web_address(text: str) -> str:
-    """An address of the web in ASCII: the host in its international form, path and query quoted, without a login or a
-    fragment.
+    """An address in ASCII: international host name encoded, path and query quoted, no login or fragment.
 
     Raises:
-        ValueError: It is no such address.
+        ValueError: It is no web address.
     """
     parts = urlsplit(text)
     scheme, host, port = origin_of(parts)
@@ -175,7 +175,7 @@ def web_address(text: str) -> str:
 
 
 def is_private(host: str) -> bool:
-    """Whether a numeric address or `localhost` belongs to this machine or a private network; a name is not looked up."""
+    """Whether a numeric address or `localhost` is this machine or in a private network; names are not looked up."""
     try:
         return not ip_address(host.partition("%")[0]).is_global
     except ValueError:
@@ -183,7 +183,7 @@ def is_private(host: str) -> bool:
 
 
 def has_expired(url: str, headers: Mapping[str, str]) -> bool:
-    """Whether a signed address states a time that is over by the server's own clock (`Date`)."""
+    """Whether a signed address has expired by the server's own clock (`Date`)."""
     now = _http_date(headers.get("date", ""))
     if now is None:
         return False

@@ -1,8 +1,7 @@
-"""What the Hub's answers mean to a person: one map, for listing in the kernel and for resolving in the engine.
+"""What the Hub's answers mean, for listing in the kernel and for resolving in the engine.
 
-Pure: status, headers and what was asked go in, one of `gglib_nb.errors` comes out; time is an argument. Codes and their
-order are those of huggingface_hub's `hf_raise_for_status`. Which answers pass by themselves and are tried again is
-decided where they are asked for; here is what is said when they do not.
+Status, headers and the request in, one of `gglib_nb.errors` out. Codes and their order are those of huggingface_hub's
+`hf_raise_for_status`.
 """
 
 import re
@@ -48,7 +47,7 @@ _CODES: Final[Mapping[str, RefusalCode]] = {
 
 
 class Asked(Value, frozen=True):
-    """What was asked for, so that an error's text can name it."""
+    """What was requested, to name it in an error's text."""
 
     endpoint: str  # the hub's base URL
     repo_id: str | None = None  # None where no repository was asked about: a search
@@ -57,7 +56,7 @@ class Asked(Value, frozen=True):
 
     @property
     def page(self) -> str:
-        """Address of the repository's page, for a person to open."""
+        """Address of the repository's page."""
         return self.endpoint if self.repo_id is None else f"{self.endpoint}/{self.repo_id}"
 
     @property
@@ -67,7 +66,7 @@ class Asked(Value, frozen=True):
 
 
 class Refusal(Value, frozen=True):
-    """An answer that is a no."""
+    """An answer that refuses a request."""
 
     status: int
     code: RefusalCode = ""  # the Hub's own; empty without one
@@ -79,7 +78,7 @@ class Refusal(Value, frozen=True):
     def of(
         cls, status: int, headers: Mapping[str, str], *, text: str, had_token: bool, wait_s: float | None
     ) -> "Refusal":
-        """From an answer; header names in lower case, `text` as the server said it."""
+        """From an answer; header names in lower case, `text` as the server sent it."""
         said = " ".join(printable(redacted(text[:_LONGEST_REASON])).split())
         code = (
             "DisabledRepo" if status == 403 and said == _DISABLED else _CODES.get(headers.get("x-error-code", ""), "")
@@ -88,13 +87,7 @@ class Refusal(Value, frozen=True):
 
 
 def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
-    """The error that says what happened and what to do.
-
-    Args:
-        refusal: The answer.
-        asked: What it answers.
-        now_s: Unix time, for those that say until when to wait.
-    """
+    """The error that says what happened and what to do; `now_s` is the Unix time, for errors that say until when to wait."""
     # A mirror may say of a search that there is no such repository: then nothing was asked about one.
     match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
@@ -136,12 +129,7 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
 
 
 def proxy_refusal(host: str, status: int) -> ProxyError:
-    """A proxy on the way does not let us through.
-
-    Args:
-        host: Where to.
-        status: Its answer: 407, it wants credentials; another, it forbids the host.
-    """
+    """The error for a proxy that wants credentials (status 407) or forbids a host."""
     if status == 407:
         return ProxyError(
             f"The proxy for {host} asks for a user name and password (407). Set HTTPS_PROXY and "
@@ -154,7 +142,7 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
 
 
 def certificate_refusal(host: str, said: str) -> CertificateError:
-    """The certificate of the host, or of a proxy that opens TLS, is refused.
+    """The error for a refused certificate of a host, or of a proxy that opens TLS.
 
     Args:
         host: The server's name.
@@ -188,7 +176,7 @@ def _gated(refusal: Refusal, asked: Asked) -> HubError:
 
 
 def _access_state(refusal: Refusal) -> Literal["login", "not requested", "pending", "rejected"]:
-    """Which state of access applies: only the words of the Hub's `X-Error-Message` tell."""
+    """The state of access; only the words of the Hub's `X-Error-Message` say it."""
     if not refusal.had_token:
         return "login"
     said = refusal.text.casefold()
@@ -231,12 +219,7 @@ def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
 
 
 def no_search(asked: Asked, otherwise: str) -> HubError:
-    """The hub, a mirror perhaps, has no search for us.
-
-    Args:
-        asked: For its address.
-        otherwise: What else can be done than to name the repository.
-    """
+    """The error for a hub, perhaps a mirror, without search; `otherwise` is the second thing to do."""
     return HubError(f"{asked.endpoint} does not support search: name a repository as owner/name, {otherwise}.")
 
 
@@ -265,7 +248,7 @@ def _unavailable(refusal: Refusal, asked: Asked) -> HubError:
 
 
 def when(wait_s: float | None, now_s: float) -> str:
-    """When to come back: `later`, `in 55 s`, or beyond ten minutes `after 15:42` in local time."""
+    """When to try again: `later`, `in 55 s`, or beyond ten minutes `after 15:42` in local time."""
     if wait_s is None:
         return "later"
     if wait_s <= _COUNTED_S:

@@ -1,4 +1,4 @@
-"""Which repository a GGUF file in a folder comes from, as far as its place shows. Pure: paths in, values out.
+"""From which repository a GGUF file in a folder comes, as far as its path shows.
 
 Folders that other programs keep, by their own documentation: the Hugging Face cache
 (`models--<owner>--<repo>/snapshots/<commit>/<path>`), LM Studio and this package (`<owner>/<repo>/<path>`), llama.cpp
@@ -7,11 +7,15 @@ Folders that other programs keep, by their own documentation: the Hugging Face c
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import Final
 
+import msgspec
+from msgspec import Struct
+
+from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.model_summary import ModelSummary
-from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError
 
@@ -30,38 +34,28 @@ class FileOrigin(Value, frozen=True):
 
 
 class SkippedFile(Value, frozen=True):
-    """A file that was not registered.
-
-    Attributes:
-        path: Its path.
-        reason: Why not, as the end of a sentence about it: `is already registered as owner/repo:Q8_0`.
-    """
+    """A file that was not registered, and why, as the end of a sentence: `is already registered as owner/repo:Q8_0`."""
 
     path: str
     reason: str
 
 
 class ImportReport(Value, frozen=True):
-    """The result of importing a folder.
-
-    Attributes:
-        imported: The models that are registered now and were not before.
-        skipped: The GGUF files that are not, and why.
-    """
+    """The models that were imported, and the GGUF files that were skipped."""
 
     imported: tuple[ModelSummary, ...]
     skipped: tuple[SkippedFile, ...]
 
 
 class ImportProgress(Value, frozen=True):
-    """How far the reading of headers is.
+    """The progress of an import.
 
     Attributes:
-        path: The file that is read now.
+        path: The file that is being read.
         done_files: Files that were read.
-        total_files: Of how many.
-        done_bytes: Of a bundle, the bytes that were copied and verified; None for another folder.
-        total_bytes: Of a bundle, all of its bytes; None for another folder.
+        total_files: All files.
+        done_bytes: Of a bundle, the bytes that were copied and verified; None: a folder.
+        total_bytes: Of a bundle, all its bytes; None: a folder.
     """
 
     path: str
@@ -72,10 +66,10 @@ class ImportProgress(Value, frozen=True):
 
 
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:
-    """Where a file comes from.
+    """The origin of a file.
 
     Args:
-        relative: Its path below the folder that is looked through.
+        relative: Its path below the imported folder.
         folder: That folder, absolute.
         siblings: Names of the files beside it.
     """
@@ -122,10 +116,74 @@ def _checked(repo_id: str) -> str | None:
 
 
 def local_name(stem: str, taken: Iterable[str]) -> str:
-    """A name for a model of unknown repository, made of its file's; another one where that is taken."""
+    """A name for a model of unknown repository, made of its file's; with a number if that is taken."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
     plain = re.sub(r"([-.])\1+", r"\1", plain).strip("-._")[:_LONGEST_NAME].strip("-._") or "model"
     names, number, name = set(taken), 2, plain
     while name in names:
         name, number = f"{plain}-{number}", number + 1
     return name
+
+
+# Ollama's store: a manifest is a JSON file at `manifests/<registry>/<namespace>/<model>/<tag>`, with a list of layers; the
+# content of a layer is `blobs/sha256-<digest>` (Ollama's docs and server/manifest.go).
+LONGEST_MANIFEST_BYTES: Final = 1024**2
+_DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
+_KINDS: Final = {
+    "application/vnd.ollama.image.model": "shard",
+    "application/vnd.ollama.image.projector": "mmproj",
+}
+_HUB_REGISTRIES: Final = frozenset({"hf.co", "huggingface.co"})
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._]+")
+
+
+class _Layer(Struct, rename="camel"):
+    media_type: str
+    digest: str
+    size: int
+
+
+class _Manifest(Struct):
+    layers: list[_Layer] = []
+
+
+class OllamaFile(Struct, frozen=True):
+    """One GGUF file of a model."""
+
+    kind: str  # `shard` or `mmproj`
+    blob: str  # its path in the store
+    size_bytes: int
+    sha256: str
+
+
+def ollama_files(manifest: bytes) -> tuple[OllamaFile, ...]:
+    """The GGUF files that a manifest names; empty: it is no manifest, or names no model."""
+    try:
+        layers = msgspec.json.decode(manifest, type=_Manifest).layers
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ()
+    found: list[OllamaFile] = []
+    for layer in layers:
+        kind, digest = _KINDS.get(layer.media_type), _DIGEST.fullmatch(layer.digest)
+        if kind is not None and digest is not None and layer.size >= 0:
+            found.append(OllamaFile(kind, f"blobs/sha256-{digest[1]}", layer.size, digest[1]))
+    return tuple(found) if any(file.kind == "shard" for file in found) else ()
+
+
+def ollama_id(path: PurePosixPath) -> DownloadId | None:
+    """The id of a model from the path of its manifest below `manifests/`; None: it is no such path.
+
+    A model from the Hub keeps its repository (`hf.co/owner/name/Q4_K_M`); one of Ollama's own library is
+    `local/<model>`.
+    """
+    if len(path.parts) != 4:  # registry, namespace, model, tag
+        return None
+    registry, namespace, model, tag = path.parts
+    if registry in _HUB_REGISTRIES:
+        try:
+            check_repo_id(f"{namespace}/{model}")
+        except InvalidRepoIdError:
+            return None
+        return DownloadId(f"{namespace}/{model}", None if tag == "latest" else tag)
+    name = _NOT_IN_A_NAME.sub("-", model if namespace == "library" else f"{namespace}-{model}").strip("-.")
+    return DownloadId(f"{LOCAL_OWNER}/{name}", tag) if name else None

@@ -1,21 +1,21 @@
-"""The lines that load a model that is here into another program. Pure text; nothing is run and nothing is looked up.
+"""The lines that load a local model into another program.
 
-What each program takes, by its own documentation: the constructor of `llama_cpp.Llama`; `llama-server --help` and
-docs/speculative.md of llama.cpp; Ollama's docs/modelfile.mdx and parser (several `FROM` lines name shards and
-projector, `DRAFT` a draft); `lms import --help`; the GGUF pages of transformers and vLLM; llama-swap's config.yaml;
-`ramalama serve`. llama.cpp opens the first shard and finds the others beside it; transformers and vLLM take no split
-model.
+By each program's own documentation: the constructor of `llama_cpp.Llama`; `llama-server --help` and docs/speculative.md
+of llama.cpp; Ollama's docs/modelfile.mdx and parser (several `FROM` lines name shards and projector, `DRAFT` a draft);
+`lms import --help`; the GGUF pages of transformers and vLLM; llama-swap's config.yaml; `ramalama serve`. llama.cpp
+opens the first shard and finds the others beside it; transformers and vLLM take no split model.
 """
 
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Final, Literal, get_args
 
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import RequestError
 
 Program = Literal[
@@ -32,14 +32,10 @@ _SPEC_TYPES: Final = {
 
 
 def loading_lines(model: Model, program: str) -> str:
-    """The line, or the few lines, that load a model.
-
-    Args:
-        model: A registered one.
-        program: One of `PROGRAMS`.
+    """The lines that load a model.
 
     Raises:
-        RequestError: There is no such program.
+        RequestError: The program is not one of `PROGRAMS`.
     """
     found = next((one for one in PROGRAMS if one == program), None)
     if found is None:
@@ -48,12 +44,7 @@ def loading_lines(model: Model, program: str) -> str:
 
 
 def python_lines(path: str, projector: str | None) -> str:
-    """The lines of Python that open a model with llama-cpp-python.
-
-    Args:
-        path: The file to open.
-        projector: Its mmproj; None without one.
-    """
+    """The lines of Python that open a model with llama-cpp-python; `projector` is its mmproj, None: it has none."""
     opened = _quoted(path)
     if projector is None:
         return f"from llama_cpp import Llama\nllm = Llama(model_path={opened})"
@@ -67,7 +58,7 @@ def python_lines(path: str, projector: str | None) -> str:
 
 
 def server_options(model: Model) -> dict[str, str]:
-    """The long options of llama-server, without their dashes, that name the files of a model."""
+    """The long options of llama-server, without dashes, that name the files of a model."""
     options = {"model": model.paths[0]}
     if model.projector_path is not None:
         options["mmproj"] = model.projector_path
@@ -131,7 +122,7 @@ def _ollama_name(model: Model) -> str:
 
 
 def _lmstudio(model: Model) -> str:
-    """A link in LM Studio's own folder for each file: nothing is moved, and nothing takes space twice."""
+    """A link in LM Studio's own folder for each file: no copy, nothing is moved."""
     command = ["lms", "import", "--yes", "--symbolic-link", "--user-repo", model.id.repo_id]
     return "\n".join(shlex.join([*command, file.target]) for file in model.files if file.kind in ("shard", "mmproj"))
 
@@ -161,7 +152,7 @@ def _transformers(model: Model) -> str:
 
 
 def _joined(model: Model) -> tuple[list[str], str]:
-    """What joins a split model for programs that take a single file, and the path of that file."""
+    """The command that joins a split model for programs that take a single file, and the path of that file."""
     if len(model.paths) == 1:
         return [], model.paths[0]
     joined = f"./{_ollama_name(model).replace(':', '-')}.gguf"
@@ -183,3 +174,77 @@ _LINES: Final[Mapping[Program, Callable[[Model], str]]] = {
     "vllm": _vllm,
     "transformers": _transformers,
 }
+
+
+# llama-server's router serves all local models from a `models.ini`, the format of `--models-preset`
+# (tools/server/README.md and common/preset.cpp of llama.cpp): a section for each model, long options as keys, and no way to
+# escape `;`, `#` or a line end. Keys that name a model's files are kept up to date; every other line is the user's.
+_SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[^]]*?)\s*\]")
+_KEY: Final = re.compile(r"\s*(?P<key>[A-Za-z_][\w.-]*)\s*=")
+_UNWRITABLE: Final = re.compile(r"[;#\r\n]|^\s|\s$")
+_OURS: Final = frozenset({"model", "mmproj", "spec-draft-model", "spec-type"})
+_MARK: Final = "; by gglib_nb, which keeps these lines up to date: "
+_HEAD: Final = "version = 1\n"
+
+
+class PresetFile(Value, frozen=True):
+    """A written `models.ini`.
+
+    Attributes:
+        path: The file.
+        model_count: Models in it.
+        left_out: Ids of models whose paths contain `;`, `#` or a line end, which the format cannot write.
+    """
+
+    path: str
+    model_count: int
+    left_out: tuple[str, ...]
+
+
+def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, ...]]:
+    """The file with every model in it, and the ids of models that cannot be written (`PresetFile.left_out`).
+
+    A section without a user's lines is removed when its model is no longer registered.
+
+    Args:
+        text: The current file; empty: none.
+        models: The registered ones.
+    """
+    wanted = {str(model.id): server_options(model) for model in models}
+    unwritable = tuple(id_ for id_, options in wanted.items() if any(map(_UNWRITABLE.search, options.values())))
+    for id_ in unwritable:
+        del wanted[id_]
+    kept = []
+    for name, lines in _sections(text or _HEAD):
+        options = wanted.pop(name or "", None)
+        if name is not None and options is not None:
+            kept.append(_section(name, options, [line for line in lines if not _is_ours(line)]))
+        elif any(line.startswith(_MARK) for line in lines) and all(
+            _is_ours(line) or not line.strip() for line in lines
+        ):
+            continue
+        else:
+            kept.append("".join(([] if name is None else [f"[{name}]\n"]) + lines))
+    added = [f"\n{_section(id_, options, [])}" for id_, options in wanted.items()]
+    return "".join((*kept, *added)), unwritable
+
+
+def _sections(text: str) -> list[tuple[str | None, list[str]]]:
+    """The sections with their lines; the lines before the first have no name."""
+    found: list[tuple[str | None, list[str]]] = [(None, [])]
+    for line in text.splitlines(keepends=True):
+        if match := _SECTION.match(line):
+            found.append((match["name"], []))
+        else:
+            found[-1][1].append(line if line.endswith("\n") else f"{line}\n")
+    return found if found[0][1] else found[1:]
+
+
+def _is_ours(line: str) -> bool:
+    key = _KEY.match(line)
+    return line.startswith(_MARK) or (key is not None and key["key"] in _OURS)
+
+
+def _section(name: str, options: dict[str, str], users: list[str]) -> str:
+    lines = [f"{key} = {value}\n" for key, value in options.items()]
+    return "".join((f"[{name}]\n", f"{_MARK}{', '.join(options)}\n", *lines, *users))

@@ -1,17 +1,24 @@
-"""What a user means by the text that names a download, a model or a row. One rule for all of them. Pure.
+"""What a user means by a text that names a download, a model or a row: one rule for all of them.
 
-`#2` or `2` is the second row of the list that the verb works on. Everything else is an id, or a part of an id that only
-one has; case does not matter.
+`#2` or `2` is the second row of the verb's list. Any other text is an id, or a part of an id that matches only one, in any
+case.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId, parse_pasted
-from gglib_nb.errors import GglibError, InvalidRepoIdError, NotInQueueError
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    GglibError,
+    InvalidRepoIdError,
+    ModelNotFoundError,
+    NotInQueueError,
+)
 
 _ROW: Final = re.compile(r"#?(\d+)", re.ASCII)
 _MOST_NAMED: Final = 5
@@ -25,79 +32,39 @@ def row_number(text: str) -> int | None:
 
 
 def pick_row(number: int, rows: Sequence[_Item], error: type[GglibError], said: str) -> _Item:
-    """One row of a list.
-
-    Args:
-        number: 1-based.
-        rows: The list.
-        error: What is raised where it has no such row.
-        said: What the error says of the list, in a sentence.
-    """
+    """The row of a 1-based number; without it, an `error` that ends with `said`, a sentence about the list."""
     if not 1 <= number <= len(rows):
         raise error(f"There is no row {number}. {said}")
     return rows[number - 1]
 
 
-def matching(text: str, ids: Iterable[str]) -> list[str]:
-    """The ids that a text names: the first of these rules that finds any.
-
-    The id itself; without its revision; the repository; the same without the owner; a part of the id.
-    """
-    typed, known = text.strip().casefold(), list(dict.fromkeys(ids))
-    for matches in _RULES:
-        if found := [one for one in known if matches(typed, one.casefold())]:
+def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[DownloadId]:
+    """The ids that a text names by the first rule that finds any; `labels` has the quantization label of each id, if known."""
+    typed = text.strip()
+    if exact := [id_ for id_ in labels if str(id_) == typed]:
+        return exact
+    for names in zip(*(_names(id_, label) for id_, label in labels.items()), strict=True):
+        if found := [id_ for id_, each in zip(labels, names, strict=True) if typed and typed.casefold() in each]:
             return found
     return []
 
 
-def _without_revision(one: str) -> str:
-    id_ = DownloadId.parse(one)
-    return str(DownloadId(id_.repo_id, id_.quantization))
+def _names(id_: DownloadId, label: str | None) -> tuple[frozenset[str] | str, ...]:
+    """What matches an id, in small letters: itself, without revision, its repository, without owner, and any part."""
+    repo_id, tail = id_.repo_id, id_.quantization
+    plain = {str(DownloadId(repo_id, one)) for one in (tail, label or tail)}
+    short = {name.partition("/")[2] for name in (str(id_), repo_id, *plain)}
+    folded = [frozenset(map(str.casefold, names)) for names in ({str(id_)}, plain, {repo_id}, short)]
+    return (*folded, str(id_).casefold())
 
 
-def _without_owner(one: str) -> str:
-    return one.partition("/")[2]
-
-
-_RULES: Final[tuple[Callable[[str, str], bool], ...]] = (
-    lambda typed, one: typed == one,
-    lambda typed, one: typed == _without_revision(one),
-    lambda typed, one: typed == DownloadId.parse(one).repo_id,
-    lambda typed, one: typed in (_without_owner(one), _without_owner(DownloadId.parse(one).repo_id)),
-    lambda typed, one: bool(typed) and typed in one,
-)
-
-
-def find_one(text: str, groups: Sequence[Iterable[str]], nouns: str, where: str) -> str:
-    """The one id that a text names, looked for in one group after the other.
-
-    Args:
-        text: Not the number of a row.
-        groups: Ids; the first group in which one matches decides.
-        nouns: What they are, such as `downloads`.
-        where: The command that lists them.
-
-    Raises:
-        NotInQueueError: None matches, or several do; the text names them.
-    """
-    known = [list(group) for group in groups]
-    for ids in known:
-        found = matching(text, ids)
-        if len(found) > 1:
-            named = ", ".join(found[:_MOST_NAMED])
-            more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-            raise NotInQueueError(f"{text!r} matches {len(found)} {nouns}: {named}{more}. Write more of the id.")
-        if found:
-            return found[0]
-    folded = {one.casefold(): one for ids in known for one in ids}
-    near = difflib.get_close_matches(text.casefold(), folded, n=1, cutoff=0.8)
-    hint = f" Did you mean {folded[near[0]]}?" if near else ""
-    raise NotInQueueError(f"No {nouns.removesuffix('s')} matches {text!r}.{hint} {where} lists them.")
+def _near(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
+    folded = {str(id_).casefold(): str(id_) for id_ in ids}
+    return " or ".join(folded[one] for one in difflib.get_close_matches(text.casefold(), folded, n=most, cutoff=cutoff))
 
 
 def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The download that a text names: `#2` is a position in the queue; parts are looked for in the queue, then among
-    ended ones.
+    """The download that a text names; `#2` is a position. Parts are looked for in the queue, then among ended ones.
 
     Raises:
         NotInQueueError: None matches, or several do; the text names them.
@@ -126,13 +93,48 @@ def find_failure(text: str, snapshot: QueueSnapshot) -> DownloadId:
 
 
 def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
-    by_text = {str(item.id): item.id for group in groups for item in group}
-    ids = [[str(item.id) for item in group] for group in groups]
-    return by_text[find_one(text, ids, "downloads", "%gguf status")]
+    """The first group in which one matches decides."""
+    known = [dict.fromkeys(item.id for item in group) for group in groups]
+    found = next(filter(None, (_matching(text, ids) for ids in known)), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        named = ", ".join(map(str, found[:_MOST_NAMED]))
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}{more}. Write more of the id.")
+    near = _near(text, (id_ for ids in known for id_ in ids), 1, 0.8)
+    hint = f" Did you mean {near}?" if near else ""
+    raise NotInQueueError(f"No download matches {text!r}.{hint} %gguf status lists them.")
+
+
+def find_model(models: Sequence[Model], text: str) -> Model:
+    """The model that a text names.
+
+    Raises:
+        ModelNotFoundError: None matches; the text names similar ones.
+        AmbiguousQuantizationError: Several match; `choices` has their ids.
+    """
+    wanted = text.strip()
+    by_id = {model.id: model for model in reversed(models)}
+    found = _matching(wanted, {model.id: model.label for model in models})
+    if len(found) == 1:
+        return by_id[found[0]]
+    if found:
+        choices = tuple(map(str, found))
+        raise AmbiguousQuantizationError(
+            f"{wanted!r} could be several models; say which one: {', '.join(choices)}.", choices
+        )
+    if not models:
+        raise ModelNotFoundError(
+            f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
+        )
+    near = _near(wanted, by_id, 3, 0.5)
+    hint = f"Did you mean {near}? " if near else ""
+    raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
-    """What is to be downloaded: an id, a pasted address, or a row of the last table of repositories or variants.
+    """What to download: an id, a pasted address, or a row of the last table of repositories or variants.
 
     Raises:
         InvalidRepoIdError: It is none of these.

@@ -1,12 +1,12 @@
-"""A model on the disk, as the catalog keeps it."""
+"""Registered models."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from gglib_nb.domain.download import HostFolder, StoredFile
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import AmbiguousQuantizationError, ModelNotFoundError
 
 ModelOrigin = Literal["hub", "import", "local", "store"]
 """Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown;
@@ -15,22 +15,29 @@ in a read-only store of another program."""
 LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository is unknown."""
 
+# Architectures that embed text and have no chat (llama.cpp, src/llama-arch.cpp).
+_EMBEDDING: Final = frozenset(
+    {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+     "gemma-embedding", "t5encoder", "clip", "wavtokenizer-dec"}
+)  # fmt: skip
+
 
 class Model(Value, frozen=True):
     """One registered model.
 
     Attributes:
-        id: The id of the download that brought it; of an imported one of unknown repository `local/<name>`.
-        commit_sha: The commit its files come from; None unknown.
-        label: Quantization label; None where the files carry none.
-        files: Shards in their order, then companions.
+        id: The id of its download; of an imported one of unknown repository `local/<name>`.
+        commit_sha: The commit of its files; None: unknown.
+        label: Label of the quantization; None: the file names state none.
+        files: Shards in order, then companions.
         registered_at_s: Unix time.
-        origin: Where it came from.
-        checked_at_s: Unix time of the last look at the Hub for a newer version; None where it was never checked.
-        latest_commit_sha: The commit that its revision meant at that look; None where it was never checked.
-        has_update: Whether one of its files was another one there; None where it was never checked.
-        hosts: The hosts of a cluster that have it, with their models folders; empty: it was fetched on this machine.
-            Its files' paths are this machine's where it sees that folder, else those of the first host.
+        origin: `hub`: downloaded here; `import`: found in a folder, its repository known; `local`: its repository
+            unknown; `store`: in a read-only store of another program.
+        checked_at_s: Unix time of the last check for a newer version; None: never checked.
+        latest_commit_sha: The commit of its revision at that check; None: never checked.
+        has_update: Whether one of its files had changed then; None: never checked.
+        hosts: The hosts of a cluster that have it; empty: this machine. The paths of its files are this machine's if it
+            sees that folder, else those of the first host.
     """
 
     id: DownloadId
@@ -46,12 +53,12 @@ class Model(Value, frozen=True):
 
     @property
     def shards(self) -> tuple[StoredFile, ...]:
-        """Files of the model itself, in their order."""
+        """Files of the model itself, in order."""
         return tuple(file for file in self.files if file.kind == "shard")
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Their paths; the first is what a program opens."""
+        """Their paths; programs open the first."""
         return tuple(file.target for file in self.shards)
 
     @property
@@ -61,12 +68,12 @@ class Model(Value, frozen=True):
 
     @property
     def projector_path(self) -> str | None:
-        """The path of its mmproj; None without one."""
+        """The path of its mmproj; None: it has none."""
         return next((file.target for file in self.files if file.kind == "mmproj"), None)
 
     @property
     def draft_path(self) -> str | None:
-        """The path of its draft for speculative decoding; None without one."""
+        """The path of its draft for speculative decoding; None: it has none."""
         return next((file.target for file in self.files if file.kind == "draft"), None)
 
     @property
@@ -76,12 +83,12 @@ class Model(Value, frozen=True):
 
     @property
     def facts(self) -> dict[str, str | int | float | bool | None]:
-        """What the GGUF header of the first shard says; empty where it could not be read."""
+        """What the GGUF header of the first shard says; empty: unreadable."""
         return next((file.facts for file in self.files if file.kind == "shard"), {})
 
     @property
     def parameter_count(self) -> int | None:
-        """Parameters of the whole model: of a split one those of all shards together; None unknown."""
+        """Parameters of the whole model, of a split one those of all shards; None: unknown."""
         counted = [file.facts.get("tensor_parameters") for file in self.shards]
         if len(counted) > 1 and all(isinstance(number, int) for number in counted):
             return sum(number for number in counted if isinstance(number, int))
@@ -90,63 +97,32 @@ class Model(Value, frozen=True):
 
     @property
     def is_verified(self) -> bool:
-        """Whether every file hashed to what the hub states, and none was found wrong since."""
+        """Whether every file had the SHA-256 that the Hub states, and none was found wrong since."""
         return all(file.is_verified and file.wrong_ranges is None for file in self.files)
 
     @property
     def verified_at_s(self) -> float | None:
-        """Unix time of the oldest of its files' verifications; None where one was never verified."""
+        """Unix time of the oldest verification of its files; None: one was never verified."""
         times = [file.verified_at_s for file in self.files]
         return None if None in times else min((at_s for at_s in times if at_s is not None), default=None)
 
 
-def find_model(models: Sequence[Model], text: str) -> Model:
-    """The model that a person means by a text; case does not matter.
-
-    It is the id, or a part of it that only one model has: without its revision, the repository alone, the repository's
-    name without owner, any part of the id.
-
-    Raises:
-        ModelNotFoundError: None matches; the text names near ones.
-        AmbiguousQuantizationError: Several match; `choices` has their ids.
-    """
-    wanted = text.strip()
-    if exact := [model for model in models if str(model.id) == wanted]:
-        return exact[0]
-    for names in zip(*(_names(model) for model in models), strict=True):
-        found = [model for model, each in zip(models, names, strict=True) if wanted.casefold() in each]
-        if found:
-            return _only(found, wanted)
-    if found := [model for model in models if wanted and wanted.casefold() in str(model.id).casefold()]:
-        return _only(found, wanted)
-    raise _not_found(models, wanted)
-
-
-def _names(model: Model) -> tuple[frozenset[str], ...]:
-    """What a person may call a model, in small letters, from the plainest to the shortest."""
-    id_, repo_id = str(model.id), model.id.repo_id
-    tails = {str(DownloadId(repo_id, tail)) for tail in (model.id.quantization, model.label) if tail}
-    short = {name.partition("/")[2] for name in (id_, repo_id, *tails)}
-    return tuple(frozenset(map(str.casefold, names)) for names in ({id_}, tails, {repo_id}, short))
-
-
-def _only(found: Sequence[Model], wanted: str) -> Model:
-    if len(found) == 1:
-        return found[0]
-    choices = tuple(str(model.id) for model in found)
-    raise AmbiguousQuantizationError(
-        f"{wanted!r} could be several models; say which one: {', '.join(choices)}.", choices
-    )
-
-
-def _not_found(models: Sequence[Model], wanted: str) -> ModelNotFoundError:
-    if not models:
-        return ModelNotFoundError(
-            f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
+def remark_on(model: Model, others: Iterable[Model]) -> str:
+    """What is odd about a model's content, as one line; empty: nothing. `others` are the other registered models."""
+    facts = model.facts
+    if not facts:
+        return "it is not a GGUF file that can be read"
+    if isinstance(names := facts.get("template_introspection"), str) and names:
+        return printable(
+            f"its chat template uses Python introspection ({names}): load it only where templates are sandboxed"
         )
-    from difflib import get_close_matches
-
-    ids = {str(model.id).casefold(): str(model.id) for model in models}
-    near = [ids[key] for key in get_close_matches(wanted.casefold(), ids, n=3, cutoff=0.5)]
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
+    template = facts.get("chat_template_sha256")
+    if template is None:
+        is_chat = facts.get("has_chat_template") is False and facts.get("architecture") not in _EMBEDDING
+        return "it has no chat template" if is_chat else ""
+    for other in others:
+        if other.id.repo_id != model.id.repo_id or other.commit_sha != model.commit_sha or other.id == model.id:
+            continue
+        if other.facts.get("chat_template_sha256") not in (None, template):
+            return printable(f"its chat template differs from that of {other.label or other.id}")
+    return ""

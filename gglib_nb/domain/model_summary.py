@@ -1,6 +1,6 @@
-"""A registered model as one row of a table: flat, and whether its files are still as recorded.
+"""A registered model as one row of a table, and whether its files are as recorded.
 
-Pure: what the disk says of the files is an argument. A list of these goes into `pandas.DataFrame` as it is.
+A list of rows goes into `pandas.DataFrame` as it is.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +25,7 @@ _SETTLING_S: Final = 60.0
 
 
 class FileLook(NamedTuple):
-    """What is to be seen of a file without reading it."""
+    """A file's size and times; the access time is 0 if it was not looked at."""
 
     size_bytes: int
     mtime_ns: int
@@ -42,26 +42,26 @@ class ModelSummary(Value, frozen=True):
     Attributes:
         id: What every verb and operation takes.
         repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
-        quantization: Quantization label, as the names state it, else as the header does; None where neither does.
-        revision: As asked for; None is the default branch.
-        commit_sha: The commit its files come from; None unknown.
-        architecture: As in the GGUF header; None unknown.
-        parameter_count: Of the whole model; None unknown.
-        context_length: Tokens it was trained for; None unknown.
-        size_bytes: All its files together.
+        quantization: Label, as the file names state it, else the header; None: neither does.
+        revision: As requested; None: the default branch.
+        commit_sha: The commit of its files; None: unknown.
+        architecture: As in the GGUF header; None: unknown.
+        parameter_count: Of the whole model; None: unknown.
+        context_length: Tokens it was trained for; None: unknown.
+        size_bytes: Of all its files.
         file_count: Shards and companions.
-        state: What is known of its files.
-        verified_at_s: Unix time of the oldest of its files' verifications; None where one was never verified.
-        checked_at_s: Unix time of the last check for a newer version; None where there was none.
-        has_update: Whether that check found one; None where there was none.
+        state: `verified`, `unverified`, `changed`, `wrong` or `missing`.
+        verified_at_s: Unix time of the oldest verification of its files; None: one was never verified.
+        checked_at_s: Unix time of the last check for a newer version; None: never checked.
+        has_update: Whether that check found one; None: never checked.
         registered_at_s: Unix time.
-        origin: `hub`: downloaded here; `import`: found in a folder; `local`: found, its repository unknown.
+        origin: `hub`, `import`, `local` or `store`, as in `Model`.
         folder: The folder of its first file.
-        path: Its first file: what a program opens.
-        projector_path: Its mmproj; None without one.
-        hosts: The hosts of a cluster that have it, by commas; empty: this machine.
-        last_used_at_s: Unix time at which its path was last asked for, or its file opened where the disk records that;
-            None if no use is known.
+        path: Its first file, which programs open.
+        projector_path: Its mmproj; None: it has none.
+        hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
+        last_used_at_s: Unix time at which its path was last requested, or its file opened if the disk records that;
+            None: unknown.
     """
 
     id: str
@@ -88,13 +88,7 @@ class ModelSummary(Value, frozen=True):
 
 
 def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) -> ModelSummary:
-    """The row of a model.
-
-    Args:
-        model: As the catalog has it.
-        looks: What is to be seen of its files.
-        recorded_use_s: Unix time at which its path was last asked for; None: never.
-    """
+    """The row of a model; `recorded_use_s` is the Unix time at which its path was last requested, None: never."""
     path = next(iter(model.paths), "")
     return ModelSummary(
         id=str(model.id),
@@ -122,11 +116,10 @@ def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) 
 
 
 def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None) -> float | None:
-    """Unix time of a model's last use; None if none is known.
+    """Unix time of a model's last use; None: unknown.
 
-    A program that opens a file moves its access time, where the mount keeps access times: then it lies after the last
-    change of the file and after its registration. Elsewhere (`noatime`) it stays at the time of the change and says
-    nothing.
+    A program that opens a file changes its access time, if the mount keeps access times: then it is later than the
+    file's last change and registration. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
     """
     opened_s = None
     if look is not None and look.atime_ns > look.mtime_ns and look.atime_ns / 1e9 > model.registered_at_s + _SETTLING_S:
@@ -135,7 +128,7 @@ def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None
 
 
 def state_of(model: Model, looks: Looks) -> ModelState:
-    """What is known of a model's files; the worst of it."""
+    """The worst state of a model's files."""
     if model.hosts and all(looks.get(file.target) is None for file in model.files):
         return "verified" if model.is_verified else "unverified"
     states = {_state_of_file(file, looks.get(file.target)) for file in model.files}
@@ -154,19 +147,13 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
 
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
-    """Those that hold a text, and are in a state.
-
-    Args:
-        models: All of them.
-        text: Every word of it has to occur in id, architecture or path, in any case; empty keeps all.
-        only: A state, or `update`: those of which a newer version is known; empty keeps all.
-    """
+    """The models with every word of `text` in id, architecture or path, and in the state `only` (`update`: with a known update)."""
     words = text.casefold().split()
     return [model for model in models if all(word in _haystack(model) for word in words) and _is_in(model, only)]
 
 
 def ordered(models: Sequence[ModelSummary], order: ModelOrder) -> list[ModelSummary]:
-    """In an order: names from A to Z; sizes, numbers and times from the largest down; what is unknown comes last."""
+    """In an order: names from A to Z; sizes, numbers and times from the largest; unknown ones last."""
     return sorted(models, key=_KEYS[order])
 
 

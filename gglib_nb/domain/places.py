@@ -1,10 +1,8 @@
-"""Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`.
+"""Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it.
 
-The one place that turns names from a hub into a path, so the one that refuses hostile ones. It computes and
-does not look at the disk. The layout is the one LM Studio reads too.
-
-The rules of Windows and of POSIX both hold everywhere (huggingface_hub does the same): a models folder may be
-shared between machines, and a name that is harmless on one of them may leave the folder on the other.
+The only module that turns names from a hub into a path, so it refuses hostile ones. The rules of Windows and of POSIX
+hold everywhere (as in huggingface_hub): machines may share a models folder, and a name that is harmless on one system
+may leave the folder on the other.
 """
 
 import re
@@ -29,12 +27,7 @@ _MOST_SHOWN: Final = 120
 
 
 def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path:
-    """The path under which a file of a repository appears.
-
-    Args:
-        models_directory: The models folder; the result is absolute when it is.
-        repo_id: `owner/name`.
-        path_in_repo: Path in the repository, with `/`.
+    """The path of a file of a repository, absolute if the models folder is.
 
     Raises:
         InvalidRepoIdError: `repo_id` is not of the form `owner/name`.
@@ -51,12 +44,12 @@ def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path
 
 
 def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuse a path that this system could not write.
+    """Refuses a path that this system cannot write.
 
     Args:
         target: Absolute.
-        longest_characters: The limit for a whole path, the longest suffix of a partial download included (Windows: 259
-            characters without a setting of the administrator); None: there is none.
+        longest_characters: The limit of a whole path, including the longest suffix of a partial download (Windows: 259
+            characters without an administrator's setting); None: no limit.
 
     Raises:
         RequestError: It is too long.
@@ -73,7 +66,7 @@ def _in_short(path: str) -> str:
 
 
 def _refusal(part: str) -> str | None:
-    """Why this one name between two slashes cannot be used; None when it can."""
+    """Why this name between two slashes cannot be used; None: it can."""
     if not part:
         return "has an empty part"
     if _FORBIDDEN.search(part):

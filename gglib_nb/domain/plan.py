@@ -11,6 +11,9 @@ Fit = Literal["fits", "tight", "too large", "unknown"]
 # Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
 _COMFORTABLE: Final = 0.85
 _ENOUGH_BITS: Final = 8.6  # Q8_0; more bits answer no better
+# Of Q4_K_M in llama.cpp's models of medium size, and the cache and buffers of some thousand tokens.
+_LIKELY_BITS: Final = 4.85
+_LIKELY_CONTEXT_BYTES: Final = 1536 * 1024**2
 
 
 class PlannedCompanion(Value, frozen=True):
@@ -173,3 +176,14 @@ def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
     if needed_bytes > available_bytes:
         return "too large"
     return "fits" if needed_bytes <= available_bytes * _COMFORTABLE else "tight"
+
+
+def likely_size_bytes(parameter_count: int | None) -> int | None:
+    """About the size of a model's Q4_K_M, without a request; None: its number of parameters is unknown."""
+    return None if parameter_count is None else int(parameter_count * _LIKELY_BITS / 8)
+
+
+def likely_memory_bytes(parameter_count: int | None) -> int | None:
+    """About its memory when loaded with a usual context; None as above."""
+    size = likely_size_bytes(parameter_count)
+    return None if size is None else size + _LIKELY_CONTEXT_BYTES

@@ -1,4 +1,4 @@
-"""Texts from outside, made harmless to show: none of their characters steers a terminal or turns a line. Pure."""
+"""Makes foreign text harmless to show: no character of it controls a terminal or changes the direction of a line."""
 
 import unicodedata
 from typing import Final
@@ -8,5 +8,5 @@ _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """A text from outside on one line, without what could steer a terminal."""
+    """Foreign text on one line, without characters that control a terminal."""
     return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)

@@ -1,4 +1,4 @@
-"""Which models to delete to free space: the ones unused for longest first. Pure: the caller measures and deletes."""
+"""Which models to delete to free space: those unused for longest first."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ from gglib_nb.domain.values import Value
 
 
 class ModelUse(Value, frozen=True):
-    """What is known of the use of one model.
+    """The use of one model.
 
     Attributes:
         id: The model's id.
-        size_bytes: Bytes that deleting it frees; files that other models share or that are linked elsewhere do not
+        size_bytes: Bytes that deleting it frees; files that other models share or that have another hard link do not
             count.
-        last_used_at_s: Unix time of its last use as far as it is known; its registration if it was never used since.
-        is_kept: It is not to be deleted: it is queued, being updated, or stored outside of the models folder.
+        last_used_at_s: Unix time of its last known use, else of its registration.
+        is_kept: It must not be deleted: it is queued, being updated, or stored outside of the models folder.
     """
 
     id: str
@@ -23,10 +23,10 @@ class ModelUse(Value, frozen=True):
 
 
 class UnfinishedDownload(Value, frozen=True):
-    """What an abandoned download left on the disk.
+    """The partial files of an abandoned download.
 
     Attributes:
-        path: The file it would have become.
+        path: The finished file's path.
         size_bytes: Bytes that deleting it frees.
         changed_at_s: Unix time of its last written byte.
     """
@@ -37,14 +37,13 @@ class UnfinishedDownload(Value, frozen=True):
 
 
 class PrunePlan(Value, frozen=True):
-    """What pruning would delete. Nothing has been deleted yet.
+    """What pruning would delete; nothing has been deleted yet.
 
     Attributes:
         models: To delete, the one unused for longest first.
         unfinished: Abandoned downloads to delete.
-        kept_bytes: What stays.
-        missing_bytes: How much more would have to go to reach the size that was asked for, because the rest is kept; 0
-            if it is reached.
+        kept_bytes: Size of the rest.
+        missing_bytes: How much more would have to be deleted to reach the requested size; the rest is kept. 0: reached.
     """
 
     models: tuple[ModelUse, ...]
@@ -72,13 +71,13 @@ def plan_pruning(
 ) -> PrunePlan:
     """Choose what to delete.
 
-    Abandoned downloads go first. With `unused_s`, every model that was not used for that long goes, and every download
-    that was abandoned for that long; with `keep_bytes`, models go until the rest is no larger, those unused for longest
-    first. With both, both hold; with neither, only abandoned downloads go.
+    Abandoned downloads always go first. `unused_s` selects the models, and limits the abandoned downloads to those,
+    that were unused for that long; `keep_bytes` selects models, those unused for longest first, until the rest is no
+    larger. With both, both hold.
 
     Args:
         models: All registered models.
-        unfinished: Downloads that are not in the queue of any kernel.
+        unfinished: Downloads that are in no kernel's queue.
         now_s: Unix time.
         keep_bytes: What all models together may take.
         unused_s: Seconds without use.

@@ -1,7 +1,4 @@
-"""How a download is named: `owner/repo@revision:quantization`, parsed and printed.
-
-Pure text rules. `gglib_nb.hub` knows whether a repository exists, and which commit a revision means.
-"""
+"""The name of a download, `owner/repo@revision:quantization`: parsed and printed."""
 
 import re
 from collections.abc import Sequence
@@ -42,9 +39,9 @@ class DownloadId(Value, frozen=True):
 
     Attributes:
         repo_id: `owner/name` as the Hub has it.
-        quantization: The tail that names the variant: its label, or its file stem where the label names
-            several. None: not said, the choosing rule decides.
-        revision: Branch, tag or commit as asked for; None is the default branch.
+        quantization: The tail that names the variant: its label, or its file stem if several have that label. None: not
+            stated; gglib_nb chooses.
+        revision: Branch, tag or commit as requested; None: the default branch.
     """
 
     repo_id: str
@@ -53,7 +50,7 @@ class DownloadId(Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads the text form; every text parses.
+        """Parses the text form; every text parses.
 
         The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
         """
@@ -63,7 +60,7 @@ class DownloadId(Value, frozen=True):
 
     @property
     def group_id(self) -> str:
-        """The id under which all shards of the download are cancelled: its text form."""
+        """Its text form, by which all its shards are cancelled."""
         return str(self)
 
     @override
@@ -86,13 +83,12 @@ def _split_tail(text: str) -> tuple[str, str | None]:
 
 
 def parse_pasted(text: str) -> DownloadId:
-    """Reads what a person pastes: an id, an address on the Hub, or a whole command of llama.cpp, Ollama or the Hub's
-    client.
+    """Parses what people paste: an id, an address on the Hub, or a command of llama.cpp, Ollama or the Hub's client.
 
-    The page of a file or a folder asks for the variant of that path, which may hold `/`.
+    The page of a file or a folder requests the variant of that path, which may contain `/`.
 
     Raises:
-        InvalidRepoIdError: There is no `owner/name` in it.
+        InvalidRepoIdError: It contains no `owner/name`.
     """
     words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
@@ -101,7 +97,7 @@ def parse_pasted(text: str) -> DownloadId:
 
 
 def is_command(words: Sequence[str]) -> bool:
-    """Whether words are a command of another program that takes a repository of the Hub, perhaps behind a `$`."""
+    """Whether words are a command of another program that takes a repository of the Hub, perhaps after a `$`."""
     words = words[list(words[:1]) == ["$"] :]
     return len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2]) is not None
 
@@ -120,7 +116,7 @@ def _of_reference(text: str) -> DownloadId:
 
 
 def _of_command(words: list[str]) -> DownloadId:
-    """The repository behind `-hf`, or the first word that names one; the file and the revision where they are stated."""
+    """The repository after `-hf`, or the first word that names one; file and revision if they are stated."""
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     values = dict(pairwise(parts))
     plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
@@ -134,7 +130,7 @@ def _of_command(words: list[str]) -> DownloadId:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuses what cannot be a repository's id, before anything is asked of the Hub.
+    """Refuses impossible repository ids before the Hub is asked.
 
     Raises:
         InvalidRepoIdError: It is not of the form `owner/name`.

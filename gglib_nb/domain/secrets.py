@@ -1,4 +1,4 @@
-"""Tokens and signatures are removed from every text that comes from outside. Pure."""
+"""Removes tokens and signatures from foreign text."""
 
 import re
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ _SECRETS: Final = re.compile(
 
 
 def redacted(text: str, secret: str | None = None) -> str:
-    """The text without what looks like a token, a password or a signature in an address, and without `secret` where one is known."""
+    """The text without what looks like a token, a password or a signature in an address, and without `secret`."""
     if secret:
         text = text.replace(secret, HIDDEN)
     return _SECRETS.sub(HIDDEN, text)
 
 
 def without_tokens(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a child process that has no business with the token."""
+    """An environment for a child process that needs no token."""
     return {name: value for name, value in environment.items() if name not in TOKEN_VARIABLES}

@@ -1,8 +1,8 @@
-"""Bytes, time and shares as a person reads them: one system for disk and line, one for memory. Pure.
+"""Bytes, time and shares as text, and back.
 
-On the disk and on the line they are decimal, as on the Hub's pages, in its client and on the label of a disk: a file
-that the Hub calls 4.92 GB is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half
-up, as the panel's script does: Python's own formatting rounds half to even.
+On the disk and the network they are decimal, as on the Hub's pages and in its client: a file that the Hub calls 4.92 GB
+is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half up, as the panel's script
+does; Python's own formatting rounds half to even.
 """
 
 import math
@@ -20,12 +20,12 @@ _LONGEST_S: Final = (99 * 60 + 59) * 60
 
 
 def size(size_bytes: float | None) -> str:
-    """Bytes on a disk or a line, decimal: `4.9 GB`."""
+    """Bytes on a disk or network, decimal: `4.9 GB`."""
     return UNKNOWN if size_bytes is None else scaled(size_bytes, 1000, _DECIMAL)
 
 
 def part(part_bytes: float, whole_bytes: float | None) -> str:
-    """How much of how much, in the unit of the whole: `13.2 of 17.0 GB`; alone where that is unknown."""
+    """How much of how much, in the unit of the whole: `13.2 of 17.0 GB`; alone if that is unknown."""
     if whole_bytes is None or part_bytes >= whole_bytes:
         return size(part_bytes)
     whole = size(whole_bytes)
@@ -47,10 +47,7 @@ def memory(memory_bytes: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as `1 h 02 min`, `3 min 20 s` or `12 s`.
-
-    Never `0 s`, since what is shown has not ended yet or took some time; never above `99 h 59 min`.
-    """
+    """Seconds as `1 h 02 min`, `3 min 20 s` or `12 s`; never less than `1 s` or more than `99 h 59 min`."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     whole = min(_LONGEST_S, max(1, math.floor(seconds + 0.5)))
@@ -62,7 +59,7 @@ def duration(seconds: float | None) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction of 0 to 1 as whole percents, rounded down: `100 %` is said of nothing unfinished."""
+    """A fraction of 0 to 1 in whole percents, rounded down, so that nothing unfinished is `100 %`."""
     if fraction is None:
         return UNKNOWN
     # The addend gives back what binary fractions lose: 0.29 * 100 is 28.999999999999996.
@@ -70,7 +67,7 @@ def percent(fraction: float | None) -> str:
 
 
 def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> str:
-    """A number in the unit in which it is short, with one digit behind the point; whole in the first unit."""
+    """A number in the unit in which it is short, with one decimal; whole in the first unit."""
     whole = max(0, math.floor(value + 0.5))
     if whole < step:
         return f"{whole}{gap}{units[0]}"
@@ -98,7 +95,7 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
     """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`: decimal; an `i` makes the unit binary.
 
     Args:
-        text: What a person typed.
+        text: As typed.
         bare_unit: The unit of a number without one.
 
     Raises:

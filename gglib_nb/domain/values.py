@@ -1,8 +1,8 @@
-"""What a value is here: a frozen msgspec Struct that the functions of `dataclasses` accept as well.
+"""The base of our values: a frozen msgspec Struct that the functions of `dataclasses` accept as well.
 
 A frozen dataclass takes a millisecond to define and a Struct a thirtieth of that; three hundred of them were most of a
 cold start. `dataclasses.replace`, `fields` and `asdict`, and so `pandas.DataFrame(rows)`, look for
-`__dataclass_fields__`; a value makes that when it is first asked for.
+`__dataclass_fields__`; a value makes that when it is first needed.
 """
 
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from msgspec.structs import fields
 
 
 class _DataclassFields:
-    """The attribute by which `dataclasses` knows a dataclass, made from the fields of the Struct."""
+    """The attribute by which `dataclasses` knows a dataclass, made of the fields of the Struct."""
 
     def __get__(self, _value: object, kind: type[Struct]) -> dict[str, Any]:
         if kind not in _made:
@@ -37,13 +37,13 @@ def _field(one: Any) -> Any:  # noqa: ANN401 - msgspec's description of a field 
 
 
 def plain(value: object) -> str:
-    """For msgspec's encoders, which know no subclass of `str`: a `Quantization` is written as its text."""
+    """For msgspec's encoders, which know no subclass of `str`: a `Quantization` is encoded as its text."""
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{type(value).__name__} cannot be encoded")
 
 
 class Value(Struct, frozen=True):
-    """The base of our values: compared by their fields, hashable where those are, never changed."""
+    """The base of our values: compared by their fields, hashable if those are, never changed."""
 
     __dataclass_fields__: ClassVar[Any] = _DataclassFields()

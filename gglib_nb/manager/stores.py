@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.importing import LONGEST_MANIFEST_BYTES, ollama_files, ollama_id
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.ollama import LONGEST_MANIFEST_BYTES, ollama_files, ollama_id
 from gglib_nb.engine.local import read_facts
 from gglib_nb.errors import GglibError
 from gglib_nb.manager.importing import Importer

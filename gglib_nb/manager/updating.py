@@ -27,9 +27,8 @@ from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import Change, FileChange, ModelUpdate
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
-from gglib_nb.domain.model import Model
+from gglib_nb.domain.model import Model, remark_on
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.soundness import remark_on
 from gglib_nb.errors import (
     CatalogDamagedError,
     CatalogError,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.ollama import OllamaFile, ollama_files, ollama_id
+from gglib_nb.domain.importing import OllamaFile, ollama_files, ollama_id
 
 MODEL, PROJECTOR = "a" * 64, "b" * 64
 

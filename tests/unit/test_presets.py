@@ -5,7 +5,7 @@ import configparser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.presets import merged_preset
+from gglib_nb.domain.loading import merged_preset
 from tests.support.catalog_models import model, stored
 
 SMALL = model("owner/small:Q4_K_M", stored("/m/small.gguf"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from gglib_nb.domain.soundness import remark_on
+from gglib_nb.domain.model import remark_on
 from tests.support.catalog_models import model, stored
 
 PLAIN = {"architecture": "llama", "has_chat_template": True, "chat_template_sha256": "a" * 64}
