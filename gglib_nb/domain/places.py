@@ -2,11 +2,11 @@
 
 The only module that turns names from a hub into a path, so it refuses hostile ones. The rules of Windows and of POSIX
 hold everywhere (as in huggingface_hub): machines may share a models folder, and a name that is harmless on one system
-may leave the folder on the other.
+may leave the folder on the other. What is harmless there but impossible on Windows is refused only on Windows.
 """
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from gglib_nb.domain.references import check_repo_id
@@ -19,6 +19,8 @@ _DEVICE: Final = re.compile(
 # Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F are NUL and the terminal's
 # controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
 _FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Other systems allow these, so they are refused only on Windows.
+_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>"|?*]')
 # Of Linux and macOS alike; a longer name cannot be written.
 _LONGEST_NAME_BYTES: Final = 255
 # `.part.lease.` and 16 digits, beside a target while it is fetched.
@@ -43,18 +45,25 @@ def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path
     return models_directory.joinpath(*parts)
 
 
-def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuses a path that this system cannot write.
+def check_windows_path(target: PurePath, longest_characters: int | None) -> None:
+    """Refuses a path that Windows cannot write.
 
     Args:
         target: Absolute.
-        longest_characters: The limit of a whole path, including the longest suffix of a partial download (Windows: 259
-            characters without an administrator's setting); None: no limit.
+        longest_characters: The limit of a whole path, including the longest suffix of a partial download (259 characters
+            without an administrator's setting); None: the system is not Windows, and nothing is refused.
 
     Raises:
-        RequestError: It is too long.
+        RequestError: It is too long, or contains a character that Windows does not allow.
     """
-    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+    if longest_characters is None:
+        return
+    for part in target.parts[1:]:  # the first is the drive, which may be `\\?\C:\`
+        if found := _FORBIDDEN_ON_WINDOWS.search(part):
+            raise RequestError(
+                f"{_in_short(part)} contains {found[0]!r}, which Windows does not allow in names; it cannot be stored here."
+            )
+    if len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
         raise RequestError(
             f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
             f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."

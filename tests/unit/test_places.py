@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.places import check_length, target_path
+from gglib_nb.domain.places import check_windows_path, target_path
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 MODELS = Path("/models")
@@ -146,7 +146,25 @@ def test_a_path_and_what_is_stored_beside_it_stay_below_the_limit_of_windows(len
 
     if len(beside) > 259:
         with pytest.raises(RequestError, match=str(length)):
-            check_length(target, 259)
+            check_windows_path(target, 259)
     else:
-        check_length(target, 259)
-    check_length(target, None)
+        check_windows_path(target, 259)
+    check_windows_path(target, None)
+
+
+@given(st.text(st.sampled_from('ab.<>"|?*'), min_size=1, max_size=8), st.sampled_from(["", "\\\\?\\"]))
+def test_names_with_characters_that_windows_does_not_allow_are_refused_there_and_only_there(name, prefix) -> None:
+    target = PureWindowsPath(f"{prefix}D:\\models\\owner\\repo\\x{name}x.gguf")
+
+    if set('<>"|?*') & set(name):
+        with pytest.raises(RequestError, match="Windows does not allow"):
+            check_windows_path(target, 259)
+    else:
+        check_windows_path(target, 259)
+    check_windows_path(target, None)
+
+
+@given(st.text(st.characters(max_codepoint=0x1F), min_size=1, max_size=3))
+def test_control_characters_are_refused_everywhere(text) -> None:
+    with pytest.raises(RequestError, match="control character"):
+        target_path(MODELS, "owner/repo", f"x{text}x.gguf")
