@@ -65,11 +65,7 @@ class InvalidRepoIdError(RequestError):
 
 
 class _ChoiceError(RequestError):
-    """A request that names no single variant.
-
-    Attributes:
-        choices: What could have been asked for, as a person would type it, best first.
-    """
+    """A request that names no single variant; `choices` has the possible ones as a user types them, the best first."""
 
     def __init__(self, message: str, choices: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -77,19 +73,15 @@ class _ChoiceError(RequestError):
 
 
 class InvalidQuantizationError(_ChoiceError):
-    """No variant of the repository matches the quantization or file name asked for."""
+    """No variant of the repository matches the requested quantization or file name; `choices` has the variants, the best first."""
 
 
 class AmbiguousQuantizationError(_ChoiceError):
-    """Several variants answer to what was asked for, or nothing was asked for and no rule decides."""
+    """Several variants match the request, or nothing was requested and no rule decides; `choices` has them, the best first."""
 
 
 class NoGgufFilesError(RequestError):
-    """The repository holds no model in GGUF at this revision.
-
-    Attributes:
-        alternatives: Repositories with GGUF files that were made of it, the most used first; empty where none is known.
-    """
+    """The repository has no model in GGUF at this revision; `alternatives` has repositories that were made of it and do."""
 
     def __init__(self, message: str, alternatives: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -97,11 +89,7 @@ class NoGgufFilesError(RequestError):
 
 
 class IncompleteShardSetError(RequestError):
-    """A split model lacks some of its files on the Hub, so no program could load it.
-
-    Attributes:
-        missing: The 1-based numbers of the missing shards.
-    """
+    """A split model lacks files on the Hub, so no program could load it; `missing` has their 1-based numbers."""
 
     def __init__(self, message: str, missing: tuple[int, ...] = ()) -> None:
         super().__init__(message)
@@ -125,11 +113,7 @@ class QueueError(GglibError):
 
 
 class QueueFullError(QueueError):
-    """The queue holds as many pending downloads as it may.
-
-    Attributes:
-        max_size: The limit, in pending downloads.
-    """
+    """The queue has as many pending downloads as it may: `max_size`."""
 
     def __init__(self, message: str, max_size: int = 0) -> None:
         super().__init__(message)
@@ -137,11 +121,7 @@ class QueueFullError(QueueError):
 
 
 class AlreadyQueuedError(QueueError):
-    """Another live download is the same one, or writes the same file.
-
-    Attributes:
-        other_id: Text form of the download that is there already.
-    """
+    """Another live download, `other_id`, is the same one, or writes the same file."""
 
     def __init__(self, message: str, other_id: str = "") -> None:
         super().__init__(message)
@@ -149,11 +129,11 @@ class AlreadyQueuedError(QueueError):
 
 
 class NotInQueueError(QueueError):
-    """No download of that id where it was looked for; the text names the operation that would fit."""
+    """No download of that id is in the place that was searched; the text names the operation that fits."""
 
 
 class DownloadCancelledError(QueueError):
-    """Raised by waiting for a download that was cancelled."""
+    """Raised by waiting for a cancelled download."""
 
 
 class ManagerClosedError(QueueError):
@@ -165,7 +145,7 @@ class HubError(GglibError):
 
 
 class RepoNotFoundError(HubError):
-    """No such repository, or it is private and the token does not open it."""
+    """No such repository, or it is private and the token gives no access."""
 
 
 class RevisionNotFoundError(HubError):
@@ -176,7 +156,7 @@ class GatedRepoError(HubError):
     """The repository is gated, and access has not been granted.
 
     Attributes:
-        accept_url: The page on which to ask for access.
+        accept_url: The page on which to request access.
         state: `login`: a token is needed first. `not requested`: its terms have to be accepted. `pending`: its authors
             have not answered the request. `rejected`: they have rejected it.
     """
@@ -188,15 +168,11 @@ class GatedRepoError(HubError):
 
 
 class InvalidTokenError(HubError):
-    """The Hub does not accept the token it was given."""
+    """The Hub does not accept the token."""
 
 
 class RateLimitedError(HubError):
-    """The Hub asks to wait.
-
-    Attributes:
-        retry_after_s: Seconds to wait; None where the Hub did not say.
-    """
+    """The Hub asks to wait `retry_after_s` seconds; None: it does not say how long."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -204,15 +180,15 @@ class RateLimitedError(HubError):
 
 
 class HubUnavailableError(HubError):
-    """The Hub or its CDN failed, or sent what cannot be used; trying later can help."""
+    """The Hub or its CDN failed, or sent an unusable answer; trying later can help."""
 
 
 class OfflineError(HubError):
-    """Offline mode is on (`HF_HUB_OFFLINE`), so nothing was asked."""
+    """Offline mode is on (`HF_HUB_OFFLINE`), so no request was sent."""
 
 
 class TransferError(GglibError):
-    """The transfer failed; what is on disk and right is kept."""
+    """The transfer failed; correct bytes on the disk are kept."""
 
 
 class NetworkError(TransferError):
@@ -224,12 +200,7 @@ class StalledError(TransferError):
 
 
 class IntegrityError(TransferError):
-    """The file does not have the SHA-256 that the Hub states; it was deleted.
-
-    Attributes:
-        expected: SHA-256 in hexadecimal, as the Hub states it.
-        actual: SHA-256 in hexadecimal of what arrived.
-    """
+    """The file's SHA-256 (`actual`) is not the one that the Hub states (`expected`); the file was deleted."""
 
     def __init__(self, message: str, expected: str = "", actual: str = "") -> None:
         super().__init__(message)
@@ -238,15 +209,15 @@ class IntegrityError(TransferError):
 
 
 class RemoteChangedError(TransferError):
-    """The Hub serves another file under this name and commit than its listing promised."""
+    """The Hub serves another file under this name and commit than it listed."""
 
 
 class DiskFullError(TransferError):
-    """The filesystem of the models folder is full; what was downloaded is kept.
+    """The filesystem of the models folder is full; downloaded bytes are kept.
 
     Attributes:
-        needed_bytes: Bytes still to be written; None where unknown.
-        free_bytes: Bytes free on that filesystem; None where unknown.
+        needed_bytes: Bytes still to be written; None: unknown.
+        free_bytes: Bytes free on that filesystem; None: unknown.
     """
 
     def __init__(self, message: str, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:
@@ -256,27 +227,23 @@ class DiskFullError(TransferError):
 
 
 class StorageError(TransferError):
-    """The models folder cannot be read or written for another reason than its free space."""
+    """The models folder cannot be read or written, for another reason than a full disk."""
 
 
 class EngineLostError(TransferError):
-    """The engine process died several times without a new byte."""
+    """The engine process ended several times without a new byte."""
 
 
 class ClusterError(TransferError):
-    """The Dask cluster that shall run the downloads cannot be used; the text says why, and what helps."""
+    """The Dask cluster that should run the downloads cannot be used; the text says why, and what helps."""
 
 
 class DownloadInterruptedError(TransferError):
-    """The transfer was stopped from outside (the manager closed); the partial file is kept."""
+    """The transfer was stopped because the manager closed; the partial file is kept."""
 
 
 class DownloadsFailedError(TransferError):
-    """Some of the downloads that were waited for together failed; each keeps its own error in the failures.
-
-    Attributes:
-        ids: Those that failed, as text.
-    """
+    """Some of the awaited downloads, `ids`, failed; each keeps its own error in the failures."""
 
     def __init__(self, message: str, ids: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -292,7 +259,7 @@ class CatalogError(GglibError):
 
 
 class CatalogDamagedError(CatalogError):
-    """The file is no database, or a damaged one; it is kept under another name, and the next use begins a new one."""
+    """The file is no database, or damaged; it is kept under another name, and the next use creates a new one."""
 
 
 class ModelNotFoundError(CatalogError):
@@ -307,10 +274,10 @@ def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
 
 
 def copy_of(error: _Error) -> _Error:
-    """Another error of the same class, text and attributes, without the traceback and the cause of the first.
+    """An error of the same class, text and attributes, without traceback and cause.
 
-    To show or raise an error that the queue keeps with a failed download. Not `copy.copy`: with
-    tblib installed, as Dask does it, the copy of an exception shares its attributes.
+    To show or raise the error of a failed download that the queue keeps. Not `copy.copy`: with tblib installed, as with
+    Dask, the copy of an exception shares its attributes.
     """
     copy = type(error).__new__(type(error))
     copy.args = error.args

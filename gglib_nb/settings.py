@@ -1,8 +1,8 @@
 """Every setting, stated once: what it is, which variables set it, how it is parsed, checked and shown.
 
-A value comes from an argument, else from what was set in this kernel, what is saved, the profile, an environment variable,
-or the default. Only this module reads environment variables and the file of saved settings. It does not look for the Hub's
-stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
+A value comes from an argument, else from what was set in this kernel, what is saved, the profile, an environment
+variable, or the default. Only this module reads environment variables and the file of saved settings. It does not look
+for the Hub's stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 """
 
 import json
@@ -31,39 +31,21 @@ Change = Literal["live", "when read", "next manager"]
 
 
 class Setting(NamedTuple):
-    """One setting.
+    """One setting."""
 
-    Attributes:
-        summary: What it is, in one sentence.
-        check: The value as it will be used, from the setting's name and the value given; raises `InvalidConfigError`.
-        default: What holds where nothing else is said.
-        variables: The environment variables that set it, the first that is set winning; `NAME/below` is a folder below
-            the one that the variable names.
-        read: Its value from what a person types.
-        read_variable: Its value from a variable, where that is written in another way.
-        show: The value as a person writes it.
-        type: Of the plain value in a profile.
-        change: When a change counts.
-    """
-
-    summary: str
-    check: Callable[[str, Any], Any]
+    summary: str  # what it is, in one sentence
+    check: Callable[[str, Any], Any]  # name and given value → the value as used; raises `InvalidConfigError`
     default: Callable[[], Any]
-    variables: tuple[str, ...] = ()
-    read: Callable[[str], Any] = str.strip
-    read_variable: Callable[[str], Any] | None = None
-    show: Callable[[Any], str] = str
-    type: type = str
-    change: Change = "next manager"
+    variables: tuple[str, ...] = ()  # the first that is set wins; `NAME/below` is a folder in the one that it names
+    read: Callable[[str], Any] = str.strip  # what a user types → the value
+    read_variable: Callable[[str], Any] | None = None  # the same for a variable; None: as `read`
+    show: Callable[[Any], str] = str  # the value as a user writes it
+    type: type = str  # of the plain value in a profile
+    change: Change = "next manager"  # when a change counts
 
 
 class Origin(NamedTuple):
-    """Where a value comes from.
-
-    Attributes:
-        source: `argument`, `set here`, `saved`, `profile`, `environment` or `default`.
-        where: The variable, or the file; empty where there is none to name.
-    """
+    """The source of a value: a variable or file, `where`, if there is one to name."""
 
     source: Literal["argument", "set here", "saved", "profile", "environment", "default"]
     where: str = ""
@@ -107,7 +89,7 @@ def _rate(name: str, value: object) -> int | None:
 
 
 def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
-    """The endpoint as it is used; what was given is not repeated, since it may carry a password."""
+    """The endpoint as it is used; errors do not repeat the value, which may contain a password."""
     try:
         url = urlsplit(value)
         is_usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
@@ -123,7 +105,7 @@ def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was giv
 
 
 def _token(_name: str, value: str | None) -> str | None:
-    """The token without the blanks that a file or a paste leaves around it; never repeated in an error."""
+    """The token without surrounding blanks; errors do not repeat it."""
     token = (value or "").strip()
     if not all("!" <= character <= "~" for character in token):
         raise InvalidConfigError("The token contains an invalid character. Paste it again.")
@@ -145,7 +127,7 @@ def _flag(name: str, value: object) -> bool:
 
 
 def _engine(name: str, value: object) -> object:
-    """The engine as it is used: None is this machine's; only the library of an object can check it further."""
+    """The engine as it is used; None is this machine's."""
     if value is None or (isinstance(value, str) and value.strip().casefold() in ("", "local")):
         return None
     if isinstance(value, bool | int | float | bytes):
@@ -325,37 +307,26 @@ _OPEN: Final[Any] = ...  # said by no argument
 
 @dataclass(frozen=True)
 class DownloadManagerConfig:
-    """Settings of one manager, checked when they are made.
+    """Settings of one manager, checked when they are made; docs/settings.md has their meanings and defaults.
 
-    What is left out is what was saved, else what the profile or the environment says, else the default. None means the
-    default too.
+    For a setting that is left out, the saved value holds, else the one of the profile or environment, else the default.
+    None means the default too.
 
     Attributes:
-        models_directory: Folder of `<owner>/<repo>/<path in repo>`; by default the working directory. `~` and relative
-            paths become absolute.
-        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder) whose models are listed and reused,
-            and never changed; by default none.
-        storage_limit_bytes: How much space the registered models may take together; None is unlimited.
-        max_concurrent: Downloads that run at once; by default 1.
-        max_queue_size: Downloads that may wait; by default 10.
-        hf_token: The Hub's token; None leaves it to huggingface_hub (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
-        state_directory: Folder of the database and the engine's log; by default the user's state folder.
-        endpoint: The hub's base URL; by default the Hugging Face Hub.
-        max_connections: Connections of all transfers together, 1 to 64; by default 16.
-        bandwidth_limit_bytes_per_second: Of all transfers together; None is unlimited.
-        download_hours: The hours of the day in which downloads run, of the local time, such as `22:00-7:00`; None is at
-            any time.
-        hub_cache: The Hugging Face cache; identical files in it are linked instead of downloaded.
-        network_wait_s: How long a download waits for a lost network before it fails; by default a day.
-        activity_interval_s: How often the kernel shows that a download is active, so that a server does not stop it as
-            idle; 0 never.
-        is_offline: The hub is not asked; by default what `HF_HUB_OFFLINE` says.
-        engine: Where transfers run: None (or `local`) on this machine; on the hosts of a Dask cluster for
-            `dask://scheduler:8786`, a `distributed.Client`, a cluster object such as `LocalCluster` or its name, or
-            `auto` for this process's current client. Needs the extra `gglib-nb[dask]`.
+        models_directory: `~` and relative paths become absolute.
+        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder).
+        storage_limit_bytes: Of all registered models; None: unlimited.
+        hf_token: None: huggingface_hub finds it (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
+        max_connections: 1 to 64.
+        bandwidth_limit_bytes_per_second: Of all transfers together; None: unlimited.
+        download_hours: In local time, such as `22:00-7:00`; None: at any time.
+        activity_interval_s: 0: never.
+        engine: None (or `local`): this machine. The hosts of a Dask cluster: `dask://scheduler:8786`, a
+            `distributed.Client`, a cluster object such as `LocalCluster` or its name, or `auto` for this process's
+            current client; needs the extra `gglib-nb[dask]`.
 
     Raises:
-        InvalidConfigError: A value cannot work; the text names the setting and says what can.
+        InvalidConfigError: A value is impossible; the text names the setting and possible values.
     """
 
     models_directory: Path = _OPEN
@@ -385,10 +356,10 @@ class DownloadManagerConfig:
 
     @classmethod
     def of_kernel(cls) -> Self:
-        """The settings of this kernel's own manager: its models folder is in the user's data folder by default.
+        """The settings of this kernel's own manager, whose default models folder is in the user's data folder.
 
         Raises:
-            InvalidConfigError: A value that is set somewhere cannot work.
+            InvalidConfigError: A value that is set somewhere is impossible.
         """
         given = dict(SET_HERE)
         if "models_directory" not in given and asked_for("models_directory") is None:
@@ -397,7 +368,7 @@ class DownloadManagerConfig:
 
     @property
     def hours(self) -> DailyHours | None:
-        """`download_hours` as they are used."""
+        """`download_hours` as used."""
         return None if self.download_hours is None else DailyHours.parse(str(self.download_hours))
 
     @property
@@ -421,7 +392,7 @@ _profile: Final[dict[str, Any]] = {}
 
 
 def setting_name(text: str) -> str:
-    """The setting that a person means: by its name, or by a part of it that only one has.
+    """The setting that a user means: its name, or a part of it that only one has.
 
     Raises:
         RequestError: No setting matches, or several do; the text names the choices.
@@ -438,26 +409,26 @@ def setting_name(text: str) -> str:
 
 
 def checked_setting(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
-    """A value of one setting as it will be used; None is its default.
+    """A value of one setting as used; None is its default.
 
     Raises:
-        InvalidConfigError: It cannot work.
+        InvalidConfigError: It is impossible.
     """
     return _ALL[name].check(name, default_of(name) if value is None else value)
 
 
 def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
-    """What holds in this kernel's own manager where nothing is set."""
+    """The default of this kernel's own manager."""
     if name == "models_directory":
         return _user_folder("data", "GGLIB_MODELS_DIR") / "models"
     return _ALL[name].default()
 
 
 def use_profile(values: Mapping[str, Any]) -> None:
-    """Takes what the profile of the host says (`c.Gglib.max_concurrent = 2`); counts for managers made from now on.
+    """Takes the settings of the host's profile (`c.Gglib.max_concurrent = 2`) for managers made from now on.
 
     Raises:
-        InvalidConfigError: A value cannot work.
+        InvalidConfigError: A value is impossible.
     """
     checked = {name: checked_setting(name, value) for name, value in values.items()}
     _profile.clear()
@@ -465,10 +436,10 @@ def use_profile(values: Mapping[str, Any]) -> None:
 
 
 def asked_for(name: str) -> tuple[Any, Origin] | None:
-    """What is saved, or set by profile or environment; None where the default holds.
+    """The value that is saved, or set by profile or environment; None: the default holds.
 
     Raises:
-        InvalidConfigError: A saved value or a variable cannot work.
+        InvalidConfigError: A saved value or a variable is impossible.
     """
     if name in (saved := saved_settings()):
         return saved[name], Origin("saved", str(saved_settings_path()))
@@ -478,10 +449,10 @@ def asked_for(name: str) -> tuple[Any, Origin] | None:
 
 
 def of_environment(name: str, environ: Mapping[str, str]) -> tuple[Any, Origin] | None:
-    """What environment variables say of one setting; None where they do not. An empty variable counts as not set.
+    """The value of one setting in environment variables; None: none. An empty variable counts as not set.
 
     Raises:
-        InvalidConfigError: The text of the variable cannot be read; the error names the variable.
+        InvalidConfigError: The variable cannot be parsed; the error names it.
     """
     setting = _ALL[name]
     for variable, _, below in (one.partition("/") for one in setting.variables):
@@ -495,7 +466,7 @@ def of_environment(name: str, environ: Mapping[str, str]) -> tuple[Any, Origin] 
 
 
 def origins_of(config: DownloadManagerConfig) -> Mapping[str, Origin]:
-    """Where each value comes from. An argument equal to what would hold without it counts as that."""
+    """The source of each value. An argument equal to the value that holds without it counts as that."""
     return {name: _origin(name, getattr(config, name)) for name in SETTINGS}
 
 
@@ -537,7 +508,7 @@ def saved_settings() -> Mapping[str, Any]:
     """The saved values by name, checked; names that this version does not know are left out.
 
     Raises:
-        InvalidConfigError: The file cannot be read, or has a value that cannot work.
+        InvalidConfigError: The file cannot be read, or has an impossible value.
     """
     try:
         path = saved_settings_path()
@@ -548,7 +519,7 @@ def saved_settings() -> Mapping[str, Any]:
 
 
 def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
-    """Saves one setting for later kernels; None removes it from the file. Returns the file.
+    """Saves one setting for later kernels; None removes it. Returns the file.
 
     Raises:
         InvalidConfigError: The file cannot be read or written; it is unchanged.
@@ -569,7 +540,7 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes all of it or nothing, whatever reads it meanwhile."""
+    """Writes all of it or nothing."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
         file.write(text)
     try:
@@ -602,10 +573,10 @@ def _read_saved(path: Path) -> dict[str, Any]:
 
 
 def session_name(environ: Mapping[str, str]) -> str:
-    """The notebook that a kernel was started for, as Jupyter's server says in `JPY_SESSION_NAME`; empty unknown."""
+    """The notebook of a kernel, from the `JPY_SESSION_NAME` of Jupyter's server; empty: unknown."""
     return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
 
 
 def host_name(environ: Mapping[str, str]) -> str | None:
-    """What `GGLIB_HOST` says a worker of a cluster is to call its host; None: the machine's own name."""
+    """The name of a cluster worker's host in `GGLIB_HOST`; None: the machine's own name."""
     return environ.get("GGLIB_HOST", "").strip() or None

@@ -189,14 +189,7 @@ class StoredFile(Value, frozen=True):
 
 
 class HostProgress(Value, frozen=True):
-    """The progress of a download on one host of a cluster.
-
-    Attributes:
-        host: Its name, as the cluster gives it.
-        downloaded_bytes: Bytes on its disk.
-        total_bytes: None: unknown.
-        is_finished: Whether it has all files.
-    """
+    """The progress of a download on one host of a cluster; a total of None is unknown."""
 
     host: str
     downloaded_bytes: int
@@ -205,12 +198,7 @@ class HostProgress(Value, frozen=True):
 
 
 class HostFolder(Value, frozen=True):
-    """The models folder of one host of a cluster.
-
-    Attributes:
-        host: Its name, as the cluster gives it.
-        models_directory: Absolute path on that host.
-    """
+    """The models folder of one host of a cluster: the absolute path on that host."""
 
     host: str
     models_directory: str

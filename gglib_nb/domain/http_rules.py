@@ -146,8 +146,8 @@ def redirect_target(base: str, location: str) -> str:
 def at_mirror(target: str, endpoint: str, asked: str) -> str:
     """Where to go for the target of a redirect.
 
-    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead, unless it was
-    asked just now.
+    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
+    unless it was asked just now.
     """
     if not target.startswith(f"{_THE_HUB}/"):
         return target

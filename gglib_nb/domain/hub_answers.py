@@ -7,7 +7,7 @@ Status, headers and the request in, one of `gglib_nb.errors` out. Codes and thei
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
@@ -38,12 +38,7 @@ _WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 
 RefusalCode = Literal["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]
-_CODES: Final[Mapping[str, RefusalCode]] = {
-    "GatedRepo": "GatedRepo",
-    "RepoNotFound": "RepoNotFound",
-    "RevisionNotFound": "RevisionNotFound",
-    "EntryNotFound": "EntryNotFound",
-}
+_CODES: Final[Mapping[str, RefusalCode]] = {code: code for code in get_args(RefusalCode)}
 
 
 class Asked(Value, frozen=True):
@@ -88,7 +83,7 @@ class Refusal(Value, frozen=True):
 
 def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     """The error that says what happened and what to do; `now_s` is the Unix time, for errors that say until when to wait."""
-    # A mirror may say of a search that there is no such repository: then nothing was asked about one.
+    # A mirror may answer a search so too.
     match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
             return _gated(refusal, asked)
@@ -97,8 +92,7 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
         case "RevisionNotFound":
             return _no_revision(asked)
         case "EntryNotFound":
-            # A mirror may say so of a revision.
-            return _no_revision(asked) if asked.path is None else _no_file(asked)
+            return _no_file(asked)
         case "DisabledRepo":
             return RepoNotFoundError(
                 f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
@@ -113,16 +107,16 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
             return _unauthorised(refusal, asked)
         case 403:
             return _forbidden(refusal, asked)
+        case 404 if asked.repo_id is not None:
+            return _no_repository(refusal, asked)
         case 404:
-            return _not_found(refusal, asked)
+            return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
         case 407:
             return proxy_refusal(asked.endpoint, 407)
         case 429:
             return _rate_limited(refusal, asked, now_s)
-        case 408 | 425:
-            return _unavailable(refusal, asked)
-        case status if status >= 500:
-            return _unavailable(refusal, asked)
+        case status if status in (408, 425) or status >= 500:
+            return HubUnavailableError(f"{asked.endpoint} failed ({status}) at {asked.what}; try again later.")
         case status:
             reason = refusal.text[:_TEXT_LENGTH].rstrip(". ") or "no reason given"
             return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
@@ -205,6 +199,8 @@ def _no_revision(asked: Asked) -> HubError:
 
 
 def _no_file(asked: Asked) -> HubError:
+    if asked.path is None:  # a mirror may say so of a revision
+        return _no_revision(asked)
     where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
     return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")
 
@@ -231,20 +227,10 @@ def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
     return InvalidTokenError(f"{asked.page} is restricted (403); {LOG_IN} with an account that may read it.")
 
 
-def _not_found(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
-    if asked.repo_id is not None:
-        return _no_repository(refusal, asked)
-    return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
-
-
 def _rate_limited(refusal: Refusal, asked: Asked, now_s: float) -> HubError:
     advice = "" if refusal.had_token else f" Logged-in users have a higher limit: {LOG_IN}."
     text = f"{asked.endpoint} limits the number of requests (429). Try again {when(refusal.wait_s, now_s)}.{advice}"
     return RateLimitedError(text, refusal.wait_s)
-
-
-def _unavailable(refusal: Refusal, asked: Asked) -> HubError:
-    return HubUnavailableError(f"{asked.endpoint} failed ({refusal.status}) at {asked.what}; try again later.")
 
 
 def when(wait_s: float | None, now_s: float) -> str:

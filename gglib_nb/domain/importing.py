@@ -125,8 +125,8 @@ def local_name(stem: str, taken: Iterable[str]) -> str:
     return name
 
 
-# Ollama's store: a manifest is a JSON file at `manifests/<registry>/<namespace>/<model>/<tag>`, with a list of layers; the
-# content of a layer is `blobs/sha256-<digest>` (Ollama's docs and server/manifest.go).
+# Ollama's store: a manifest is a JSON file at `manifests/<registry>/<namespace>/<model>/<tag>`, with a list of layers;
+# the content of a layer is `blobs/sha256-<digest>` (Ollama's docs and server/manifest.go).
 LONGEST_MANIFEST_BYTES: Final = 1024**2
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _KINDS: Final = {

@@ -50,14 +50,7 @@ class Verification(Value, frozen=True):
 
 
 class VerifyProgress(Value, frozen=True):
-    """The progress of a verification.
-
-    Attributes:
-        id: The model that is being read.
-        path: The file that is being read.
-        done_bytes: Bytes read of all models that are verified together.
-        total_bytes: Bytes of all of them.
-    """
+    """The progress of a verification: the model and file that are being read, and the bytes of all models together."""
 
     id: str
     path: str
@@ -177,12 +170,7 @@ class Deletion(Value, frozen=True):
 
 
 class DiskUse(Value, frozen=True):
-    """Disk space of the registered models.
-
-    Attributes:
-        models_bytes: Of all their files, each counted once.
-        free_bytes: Free for this user on the filesystem of the models folder; None: unknown.
-    """
+    """Disk space of the registered models, each file counted once; `free_bytes` of None is unknown."""
 
     models_bytes: int
     free_bytes: int | None

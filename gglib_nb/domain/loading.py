@@ -177,8 +177,9 @@ _LINES: Final[Mapping[Program, Callable[[Model], str]]] = {
 
 
 # llama-server's router serves all local models from a `models.ini`, the format of `--models-preset`
-# (tools/server/README.md and common/preset.cpp of llama.cpp): a section for each model, long options as keys, and no way to
-# escape `;`, `#` or a line end. Keys that name a model's files are kept up to date; every other line is the user's.
+# (tools/server/README.md and common/preset.cpp of llama.cpp): a section for each model, long options as keys, and no
+# way to escape `;`, `#` or a line end. Keys that name a model's files are kept up to date; every other line is the
+# user's.
 _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[^]]*?)\s*\]")
 _KEY: Final = re.compile(r"\s*(?P<key>[A-Za-z_][\w.-]*)\s*=")
 _UNWRITABLE: Final = re.compile(r"[;#\r\n]|^\s|\s$")

@@ -1,7 +1,7 @@
 """What a user means by a text that names a download, a model or a row: one rule for all of them.
 
-`#2` or `2` is the second row of the verb's list. Any other text is an id, or a part of an id that matches only one, in any
-case.
+`#2` or `2` is the second row of the verb's list. Any other text is an id, or a part of an id that matches only one, in
+any case.
 """
 
 import difflib

@@ -50,8 +50,8 @@ def check_windows_path(target: PurePath, longest_characters: int | None) -> None
 
     Args:
         target: Absolute.
-        longest_characters: The limit of a whole path, including the longest suffix of a partial download (259 characters
-            without an administrator's setting); None: the system is not Windows, and nothing is refused.
+        longest_characters: The limit of a whole path, including the longest suffix of a partial download (259
+            characters without an administrator's setting); None: the system is not Windows, and nothing is refused.
 
     Raises:
         RequestError: It is too long, or contains a character that Windows does not allow.

@@ -23,13 +23,7 @@ class ModelUse(Value, frozen=True):
 
 
 class UnfinishedDownload(Value, frozen=True):
-    """The partial files of an abandoned download.
-
-    Attributes:
-        path: The finished file's path.
-        size_bytes: Bytes that deleting it frees.
-        changed_at_s: Unix time of its last written byte.
-    """
+    """The partial files of an abandoned download of `path`: what deleting them frees, and the Unix time of the last write."""
 
     path: str
     size_bytes: int
