@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 
+from gglib_nb.domain.http_rules import asked_wait_s
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.domain.values import Value
@@ -71,14 +72,15 @@ class Refusal(Value, frozen=True):
 
     @classmethod
     def of(
-        cls, status: int, headers: Mapping[str, str], *, text: str, had_token: bool, wait_s: float | None
+        cls, status: int, headers: Mapping[str, str], *, text: str = "", token: str | None = None, had_token: bool
     ) -> "Refusal":
-        """From an answer; header names in lower case, `text` as the server sent it."""
-        said = " ".join(printable(redacted(text[:_LONGEST_REASON])).split())
+        """From an answer; header names in lower case. `text` is what its body says, `token` must not be in it."""
+        text = redacted(headers.get("x-error-message") or text, token)
+        said = " ".join(printable(text[:_LONGEST_REASON]).split())
         code = (
             "DisabledRepo" if status == 403 and said == _DISABLED else _CODES.get(headers.get("x-error-code", ""), "")
         )
-        return cls(status, code, said, had_token, wait_s)
+        return cls(status, code, said, had_token, asked_wait_s(status, headers))
 
 
 def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:

@@ -78,10 +78,7 @@ def delete_partial(target: Path) -> None:
 
 
 def rescue_renamed(target: Path) -> None:
-    """Give a partial file back its name where a process was killed in the middle of its last rename, and clean up after it.
-
-    The caller has the lease.
-    """
+    """Give a partial file back its name where a process was killed in its last rename, and clean up. The caller has the lease."""
     part, prefix = part_path(target), part_path(target).name + "."
     for path in _transient(target, 0.0):
         if len(path.name) == len(prefix) + 16 and not os.path.lexists(part):
@@ -104,45 +101,41 @@ def _transient(target: Path, older_than_s: float) -> list[Path]:
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files, never what a link in its place leads to; returns its descriptor.
-
-    Raises:
-        StorageError: There is a link.
-        OSError: It cannot be opened.
-    """
+    """Open one of these files, and return its descriptor. A link in its place is a `StorageError`; may raise `OSError`."""
     try:
         return open_file(path, flags, follow_links=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        raise StorageError(f"{path} is a link, which is not followed. Delete it, then retry.") from error
+        raise _link_at(path) from error
+
+
+def _link_at(path: Path) -> StorageError:
+    return StorageError(f"{path} is a link, which is not followed. Delete it, then retry.")
 
 
 def create_beside(path: Path) -> int:
     """Create one of these files anew, in the place of what was there; returns its descriptor.
 
-    The file is always another one: a process that still has the old one open writes to what nobody reads any more.
-
-    Raises:
-        StorageError: There is a link.
-        OSError: The folder cannot be written.
+    The file is always another one: a process that still has the old one open writes to what no process reads any more. Raises as
+    `open_beside`.
     """
     try:
         if is_link(path.lstat()):
-            raise StorageError(f"{path} is a link, which is not followed. Delete it, then retry.")
+            raise _link_at(path)
         path.unlink()
     except FileNotFoundError:
         pass
     return open_beside(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
-def open_regular(path: Path) -> int:
+def open_regular(path: Path, *, follow_links: bool = True) -> int:
     """Open a regular file to read it, whose descriptor the caller closes. Never blocks: a pipe is refused.
 
     Raises:
         OSError: It cannot be opened, or is something else.
     """
-    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -152,14 +145,11 @@ def open_regular(path: Path) -> int:
 def read_small(path: Path) -> bytes | None:
     """The content of a small regular file; None without one, or where it cannot be read. Follows no link and never blocks."""
     try:
-        fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=False)
+        fd = open_regular(path, follow_links=False)
     except OSError:
         return None
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _MOST_READ_BYTES:
-            return None
-        return read_at(fd, _MOST_READ_BYTES, 0)
+        return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
     except OSError:
         return None
     finally:
@@ -212,18 +202,14 @@ def check_way(target: Path) -> None:
 def new_buffer(size_bytes: int) -> memoryview:
     """Memory to read into, which goes back to the system with the last reference to it.
 
-    Not a `bytearray`: once glibc has freed one of a megabyte it takes the next ones from its threads' arenas and keeps them. After
-    a minute of broken connections 103 MB stayed resident in an idle engine, against 49.
+    Not a `bytearray`: once glibc has freed one of a megabyte, it takes the next ones from its threads' arenas and keeps them
+    (103 MB in an idle engine after a minute of broken connections, against 49).
     """
     return memoryview(mmap.mmap(-1, size_bytes, access=mmap.ACCESS_COPY))
 
 
 def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
-    """Write all of it at this offset.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write all of it at this offset. Raises `OSError`."""
     view = memoryview(data)
     while view:
         count = write_at(fd, view, offset)
@@ -232,11 +218,7 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def sync_data(fd: int) -> None:
-    """Bring a file's bytes to the disk, where the mount can do that.
-
-    Raises:
-        OSError: They cannot be written.
-    """
+    """Bring a file's bytes to the disk, where the mount can do that. Raises `OSError` where they cannot be written."""
     try:
         sync_to_disk(fd)
     except OSError as error:
@@ -279,10 +261,9 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 def room(folder: Path) -> int | None:
     """What this user may still write on the filesystem of a folder, which need not exist; None where it does not say."""
-    try:
+    with contextlib.suppress(OSError):
         return free_bytes(folder)
-    except OSError:
-        return None
+    return None
 
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
@@ -341,28 +322,24 @@ class DiskSpace:
         own = tuple(reservations)
         with self._lock:
             self._reservations[attempt] = own
-            by_device: dict[int | None, list[Reservation]] = {}
-            for reservation in own:
-                by_device.setdefault(reservation.device, []).append(reservation)
-            for device, mine in by_device.items():
-                self._check(attempt, device, mine)
+            for device in {reservation.device for reservation in own}:
+                self._check(attempt, device)
 
     def release(self, attempt: int) -> None:
         """The attempt ended."""
         with self._lock:
             self._reservations.pop(attempt, None)
 
-    def _check(self, attempt: int, device: int | None, mine: list[Reservation]) -> None:
-        free = room(mine[0].target.parent)
-        if free is None:
-            return
-        others = sum(
-            reservation.missing_bytes
-            for other, reservations in self._reservations.items()
-            if other != attempt
-            for reservation in reservations
-            if reservation.device == device
-        )
-        needed, left = sum(reservation.missing_bytes for reservation in mine), max(0, free - others)
-        if needed > left:
-            raise disk_full(mine[0].target.parent, needed, left)
+    def _check(self, attempt: int, device: int | None) -> None:
+        here = [
+            (number == attempt, one)
+            for number, many in self._reservations.items()
+            for one in many
+            if one.device == device
+        ]
+        folder = next((one.target.parent for is_own, one in here if is_own), None)
+        needed_bytes = sum(one.missing_bytes for is_own, one in here if is_own)
+        if folder is not None and (free := room(folder)) is not None:
+            left_bytes = max(0, free - sum(one.missing_bytes for is_own, one in here if not is_own))
+            if needed_bytes > left_bytes:
+                raise disk_full(folder, needed_bytes, left_bytes)

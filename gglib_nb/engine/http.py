@@ -68,8 +68,7 @@ class ExchangeError(Exception):
 class LineError(ExchangeError):
     """The connection could not be made, broke, or ended early.
 
-    Attributes:
-        is_refusal: It was refused, reset or closed before the first byte of an answer, as a server over its limit does.
+    `is_refusal`: it was refused, reset or closed before the first byte of an answer, as a server over its limit does.
     """
 
     def __init__(self, text: str, *, is_refusal: bool = False) -> None:
@@ -78,12 +77,7 @@ class LineError(ExchangeError):
 
 
 class SilentError(LineError):
-    """The host sent nothing for too long.
-
-    Attributes:
-        host: Host and port.
-        silent_s: How long that was.
-    """
+    """The host (host and port) sent nothing for so long."""
 
     def __init__(self, host: str, silent_s: float) -> None:
         super().__init__(f"{host} has not answered for {silent_s:.0f} s")
@@ -92,12 +86,7 @@ class SilentError(LineError):
 
 
 class BusyError(ExchangeError):
-    """The server asks to come back later.
-
-    Attributes:
-        status: HTTP status.
-        wait_s: Seconds it asks to wait; None where it does not say.
-    """
+    """The server asks to come back later, in `wait_s` seconds; None where it does not say."""
 
     def __init__(self, status: int, wait_s: float | None) -> None:
         super().__init__(f"HTTP {status}")
@@ -108,9 +97,7 @@ class BusyError(ExchangeError):
 class RefusedError(ExchangeError):
     """The CDN refuses the URL: it has expired, or there are more connections than it allows.
 
-    Attributes:
-        status: HTTP status.
-        has_expired: The URL states a time that is over by the server's clock.
+    `has_expired`: the URL states a time that is over by the server's clock.
     """
 
     def __init__(self, status: int, *, has_expired: bool = False) -> None:
@@ -120,11 +107,7 @@ class RefusedError(ExchangeError):
 
 
 class MovedError(ExchangeError):
-    """The file is served from elsewhere.
-
-    Attributes:
-        location: As in the answer; may be relative, empty, or no address at all.
-    """
+    """The file is served from elsewhere; `location` is as in the answer: relative, empty, or no address at all."""
 
     def __init__(self, location: str) -> None:
         super().__init__("redirected")
@@ -163,13 +146,7 @@ class AskedRange(Value, frozen=True):
 
 
 def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
-    """Whether the body that follows is what was asked for.
-
-    Args:
-        status: HTTP status.
-        headers: Names in lower case.
-        asked: What was asked for.
-        url: What was asked, for the time until which it is valid.
+    """Whether the body that follows is what was asked for; names of headers are in lower case.
 
     Returns:
         Where the body ends, in bytes of the remote file: at or before the asked end (RFC 9110, 15.3.7 allows less). None unknown.
@@ -231,21 +208,14 @@ class Session:
 
     Attributes:
         endpoint: The hub's base URL, without a slash at its end; it may have a path.
+        token: Sent to the endpoint's origin; None: anonymous.
         timeouts: How long to wait.
     """
 
     def __init__(self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts) -> None:
-        """Nothing is opened yet.
-
-        Args:
-            endpoint: The hub's base URL.
-            token: None: anonymous.
-            user_agent: Sent with every request.
-            timeouts: How long to wait.
-        """
         self.endpoint = endpoint.rstrip("/")
         self.timeouts = timeouts
-        self._token = token
+        self.token = token
         self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
         try:
             self._origin: Origin | None = origin_of(web_address(self.endpoint))
@@ -258,12 +228,13 @@ class Session:
 
     def warm_up(self) -> None:
         """Read the certificates in the background, where the hub needs them."""
-        if self.endpoint.startswith("https:"):
-            threading.Thread(target=self._warm_up, name="gglib-session", daemon=True).start()
 
-    def _warm_up(self) -> None:
-        with contextlib.suppress(InvalidConfigError):  # reported by the first request
-            tls_context()
+        def read() -> None:
+            with contextlib.suppress(InvalidConfigError):  # reported by the first request
+                tls_context()
+
+        if self.endpoint.startswith("https:"):
+            threading.Thread(target=read, name="gglib-session", daemon=True).start()
 
     def close(self) -> None:
         """Close the idle connections, and let no more become idle."""
@@ -279,19 +250,10 @@ class Session:
             InvalidTokenError: No header can carry the token.
             InvalidConfigError: The endpoint is no address.
         """
-        if self._token is not None and not re.fullmatch(r"[!-~]+", self._token):
+        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         if self._origin is None:
             raise InvalidConfigError(f"{redacted(self.endpoint)!r} is not the address of a hub; check HF_ENDPOINT.")
-
-    @property
-    def has_token(self) -> bool:
-        """Whether requests to the hub carry one."""
-        return self._token is not None
-
-    def without_token(self, text: str) -> str:
-        """A text from outside, with any token or signature in it removed."""
-        return redacted(text, self._token)
 
     def is_hub(self, url: str) -> bool:
         """Whether the URL is on the endpoint's own origin."""
@@ -300,8 +262,8 @@ class Session:
     def headers_for(self, url: str) -> dict[str, str]:
         """What every request to this URL carries; the token only to the hub itself."""
         headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        if self._token is not None and self.is_hub(url):
-            headers["Authorization"] = f"Bearer {self._token}"
+        if self.token is not None and self.is_hub(url):
+            headers["Authorization"] = f"Bearer {self.token}"
         return headers
 
     def proxy_for(self, url: str) -> Proxy | None:
@@ -314,7 +276,7 @@ class Session:
 
         Raises:
             LineError: No answer came.
-            InvalidConfigError: A certificate or a proxy stands in the way.
+            InvalidConfigError: A certificate or a proxy is in the way.
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
@@ -342,11 +304,7 @@ class Session:
 
 
 class Answer:
-    """The body of an answer that was checked.
-
-    Attributes:
-        end: Where it ends, in bytes of the remote file, which may be before the end that was asked for; None unknown.
-    """
+    """The body of an answer that was checked; it ends at `end` of the remote file, maybe before the asked end; None unknown."""
 
     def __init__(
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
@@ -358,20 +316,13 @@ class Answer:
         self._decoded = _decoded(response)
 
     def readinto(self, view: memoryview) -> int:
-        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there.
-
-        Raises:
-            LineError: The connection broke, or ended before `end`.
-        """
+        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there. May raise `LineError`."""
         return self._read(view, is_filled=True)
 
     def readinto1(self, view: memoryview) -> int:
-        """Read what has come, at most what the view holds, waiting for one byte; 0 at the end.
+        """Read what has come, at most what the view holds, waiting for one byte; 0 at the end. May raise `LineError`.
 
         Costs a copy more than `readinto`, so it is for lines on which a whole view takes long.
-
-        Raises:
-            LineError: As `readinto`.
         """
         return self._read(view, is_filled=False)
 
@@ -393,7 +344,7 @@ class Answer:
 
     def finish(self) -> None:
         """The caller has read all it wants; the connection is kept where little is left of the body."""
-        self._connection.finish(self._response, is_read=self._left == 0)
+        self._connection.release(self._response)
 
 
 def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
@@ -435,7 +386,6 @@ class Connection:
     """One connection, kept alive from request to request. One thread uses it; only `abort` may be called from another."""
 
     def __init__(self, session: Session) -> None:
-        """Nothing is opened before the first request."""
         self._session = session
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -446,18 +396,12 @@ class Connection:
         self._used_s = 0.0
 
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
-        """Ask for a range of a file.
-
-        Args:
-            url: Serves the file.
-            start: First byte; 0 where the whole is asked for.
-            end: One past the last byte; None asks for the whole, without a range.
-            size_bytes: Of the file; None unknown.
+        """Ask for a range of a file (`AskedRange`).
 
         Raises:
             ExchangeError: That range does not follow; the class says what to do.
             RemoteChangedError: It is another file.
-            InvalidConfigError: A certificate or a proxy stands in the way.
+            InvalidConfigError: A certificate or a proxy is in the way.
         """
         asked = AskedRange(start, end, size_bytes)
         response = self._exchange("GET", url, asked.header)
@@ -465,13 +409,13 @@ class Connection:
             end = check_answer(response.status, headers_of(response), asked, url)
             return Answer(self, response, start, end)
         except BaseException:
-            self._discard(response)
+            self.release(response)
             raise
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
         """Status and headers of an answer; a short body is read to keep the connection, a long one is not. Raises as `Session.head`."""
         response = self._exchange(method, url, extra)
-        self._discard(response)
+        self.release(response)
         return response.status, headers_of(response)
 
     def abort(self) -> None:
@@ -498,13 +442,22 @@ class Connection:
                 self._stream.close()
         self._stream = self._reader = self._route = None
 
-    def finish(self, response: http.client.HTTPResponse, *, is_read: bool) -> None:
-        """An answer's caller has read what it wants: keep the connection, or close it. For `Answer`."""
-        left = response.length
-        if response.isclosed() or left == 0 or is_read or (left is not None and left <= _DISCARDED_BYTES):
-            self._discard(response)
-        else:
-            response.close()
+    def release(self, response: http.client.HTTPResponse) -> None:
+        """Read what is left of a body, within bounds, so that the connection can be used again; else close it."""
+        is_short = not response.will_close and (response.length or 0) <= _DISCARDED_BYTES
+        is_over, count = response.isclosed() or response.length == 0, 0
+        try:
+            if self._reader is not None:
+                self._reader.deadline_s = time.monotonic() + _DISCARD_S
+            while is_short and not is_over and count <= _DISCARDED_BYTES:
+                piece = response.read1(_DISCARDED_BYTES)
+                count += len(piece)
+                is_over = not piece or response.isclosed() or response.length == 0
+        except (OSError, http.client.HTTPException, ValueError):
+            is_over = False
+        response.close()
+        self._used_s = time.monotonic()
+        if response.will_close or not is_over or self._is_aborted:
             self.close()
 
     def broken(self, error: Exception) -> LineError:
@@ -570,26 +523,6 @@ class Connection:
             self._socket = connected
             if self._is_aborted:
                 raise ConnectionAbortedError("aborted")
-
-    def _discard(self, response: http.client.HTTPResponse) -> None:
-        """Read what is left of a body, within bounds, so that the connection can be used again; else close it."""
-        try:
-            if self._reader is not None:
-                self._reader.deadline_s = time.monotonic() + _DISCARD_S
-            is_short = not response.will_close and (response.length or 0) <= _DISCARDED_BYTES
-            count = 0
-            while is_short and not response.isclosed() and count <= _DISCARDED_BYTES and response.length != 0:
-                piece = response.read1(_DISCARDED_BYTES)
-                count += len(piece)
-                if not piece:
-                    break
-            is_over = response.isclosed() or response.length == 0 or (is_short and count <= _DISCARDED_BYTES)
-        except (OSError, http.client.HTTPException, ValueError):
-            is_over = False
-        response.close()
-        self._used_s = time.monotonic()
-        if response.will_close or not is_over or self._is_aborted:
-            self.close()
 
 
 def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:

@@ -19,9 +19,9 @@ lost files to that (its issue 4196).
 
 import contextlib
 import errno
+import math
 import os
 import secrets
-import socket
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -31,7 +31,7 @@ import msgspec
 
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import delete_partial, journal_path, lease_path, part_path, read_small
-from gglib_nb.system import boot_id, clock_s, is_running, open_file, process_place, process_start, write_at
+from gglib_nb.system import clock_s, is_running, open_file, process_place, process_start, write_at
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
@@ -61,7 +61,7 @@ class Owner(Value, frozen=True):
 
     place: str
     pid: int
-    start: str
+    start: str = ""
 
     @classmethod
     def this_process(cls) -> Self:
@@ -79,29 +79,13 @@ class Owner(Value, frozen=True):
         return bool(mine and theirs) and mine != theirs
 
     def is_gone(self, written_s: float) -> bool:
-        """Whether it is known to be gone; False where that cannot be seen from here.
-
-        Args:
-            written_s: Unix time of its last sign of life.
-        """
-        if self.place != process_place():
-            return is_of_earlier_boot(self.place, written_s)
-        return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))
-
-
-def is_of_earlier_boot(place: str, written_s: float) -> bool:
-    """Whether something was written on this machine before it was started.
-
-    Two machines may have the same name, so the time of the last write decides: a living owner, wherever it is, has written
-    since this boot.
-
-    Args:
-        place: Of the owner, as `process_place` gave it.
-        written_s: Unix time of its last sign of life.
-    """
-    host, boot, *_ = f"{place}  ".split(" ")
-    is_other_boot = host == socket.gethostname() and bool(boot) and bool(boot_id()) and boot != boot_id()
-    return is_other_boot and written_s < time.time() - clock_s()
+        """Whether it is known to be gone, with the Unix time of its last sign of life; False where that cannot be seen from here."""
+        here = Owner(process_place(), os.getpid())
+        if self.place == here.place:
+            return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))
+        # Two machines may have the same name, but a living owner, wherever it is, has written since this boot.
+        is_of_earlier_boot = self.host == here.host and self.is_of_other_boot(here)
+        return is_of_earlier_boot and written_s < time.time() - clock_s()
 
 
 def owner_name(pid: int | None = None, place: str | None = None) -> str:
@@ -110,7 +94,7 @@ def owner_name(pid: int | None = None, place: str | None = None) -> str:
 
 
 class LeaseState(msgspec.Struct, frozen=True):
-    """What a lease says. Fields that a newer version adds are ignored.
+    """What a lease says; fields of a newer version are ignored.
 
     Attributes:
         owner: Unique to one holder at one time.
@@ -128,9 +112,9 @@ class LeaseState(msgspec.Struct, frozen=True):
     downloaded_bytes: int
     has_other_writer: bool = False
 
-    def is_owner_dead(self) -> bool:
-        """Whether the owner is known to be gone; False where that cannot be seen from here."""
-        return self.place == process_place() and not is_running(self.pid)
+    def is_owner_dead(self, written_s: float = math.inf) -> bool:
+        """Whether the owner is known to be gone, with the Unix time of its last sign of life."""
+        return Owner(self.place, self.pid).is_gone(written_s)
 
 
 _decoder: Final = msgspec.json.Decoder(LeaseState)
@@ -145,12 +129,7 @@ def read_lease(path: Path) -> LeaseState | None:
 
 
 class SeenLease(msgspec.Struct, frozen=True):
-    """What a watcher saw.
-
-    Attributes:
-        state: What the lease said; None without one, or where it could not be read.
-        since_s: Since when it has said so, as `clock_s` at the first look.
-    """
+    """What a lease has said (None without one, or where it could not be read) since the first look at it, by `clock_s`."""
 
     state: LeaseState | None
     since_s: float
@@ -167,7 +146,7 @@ class Lease:
     Attributes:
         owner: Our name in it.
         has_other_writer: A process that had the lease before may still run, and write to the partial file that it has open.
-            Whoever resumes that file copies it to another one and then sets this to False.
+            A process that resumes that file copies it to another one and then sets this to False.
     """
 
     def __init__(
@@ -236,10 +215,9 @@ class Lease:
 
     def _is_dead(self, state: LeaseState) -> bool:
         try:
-            written_s = self._path.stat().st_mtime
+            return state.is_owner_dead(self._path.stat().st_mtime)
         except OSError:
             return False
-        return state.is_owner_dead() or is_of_earlier_boot(state.place, written_s)
 
     def is_ours(self) -> bool:
         """Whether we hold the lease and its path still names us; asks the filesystem."""
@@ -303,9 +281,7 @@ class Lease:
     def _write(self, downloaded_bytes: int, pid: int | None = None) -> None:
         self._beat += 1
         pid = os.getpid() if pid is None else pid
-        state = LeaseState(
-            self.owner, self._place, pid, self._beat, downloaded_bytes, has_other_writer=self.has_other_writer
-        )
+        state = LeaseState(self.owner, self._place, pid, self._beat, downloaded_bytes, self.has_other_writer)
         write_at(self._fd, msgspec.json.encode(state).ljust(_LENGTH), 0)
         self._renewed_s = clock_s()
 

@@ -43,8 +43,8 @@ class Remote(Value, frozen=True):
 
     Attributes:
         url: Serves the bytes; signed, so it appears in no log.
-        size_bytes: None where the hub does not state it.
-        sha256: None where the hub does not state it.
+        size_bytes: Its size; None unknown.
+        sha256: Of the content; None unknown.
         takes_ranges: False where the answer showed that it sends the whole only.
         has_guessed_sha256: `sha256` is the `ETag` of an answer that does not say what it is: of a mirror that passes the CDN's on, it is
             another hash of the same shape. A match proves the file; a mismatch alone proves nothing.
@@ -80,12 +80,10 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
     """Ask the hub where the file is.
 
     Raises:
-        LineError: No answer came.
-        BusyError: The hub asks to come back later.
-        WrongAnswerError: It is no answer of a hub.
+        ExchangeError: No answer came, or one that asks to come back later, or one that is not of a hub.
         HubError: The hub refuses, or redirects to what is no address.
         RemoteChangedError: It is not the file that was planned.
-        InvalidConfigError: A certificate or a proxy stands in the way.
+        InvalidConfigError: A certificate or a proxy is in the way.
     """
     session.check()
     url = web_address(address.url)
@@ -93,46 +91,36 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
         status, headers = session.head(url, {"Range": "bytes=0-0"})
         if status not in REDIRECT_STATUSES:
             return _as_planned(_served_by_the_hub(session, url, status, headers, address), planned)
-        previous, target = url, follow(url, headers.get("location", ""), address.path_in_repo)
-        url = at_mirror(target, session.endpoint, previous)
+        size_bytes, sha256 = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
+        has_digest = (planned.sha256 or sha256) is not None
+        url = follow(url, headers.get("location", ""), address, has_digest=has_digest)
         if not session.is_hub(url):
-            found = Remote(url, size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag")))
-            check_redirect(previous, url, has_digest=(planned.sha256 or found.sha256) is not None)
-            return _as_planned(found, planned)
+            return _as_planned(Remote(url, size_bytes, sha256), planned)
     raise HubUnavailableError(f"{session.endpoint} redirects {address.path_in_repo} too many times. Try again later.")
 
 
-def follow(url: str, location: str, path_in_repo: str) -> str:
+def follow(url: str, location: str, address: FileAddress, *, has_digest: bool) -> str:
     """The address that a redirect names.
-
-    Raises:
-        HubUnavailableError: It is none.
-    """
-    try:
-        return redirect_target(url, location)
-    except ValueError:
-        raise HubUnavailableError(
-            f"{host_text(origin_of(url))} redirects {path_in_repo} to an invalid address; try again later."
-        ) from None
-
-
-def check_redirect(source: str, target: str, *, has_digest: bool) -> None:
-    """Refuse bytes that cannot be checked from where a trustworthy hub would not send us.
 
     With a known digest any source will do; without one, TLS must not be left, nor the public internet for a private network.
 
     Raises:
-        HubUnavailableError: It redirects so.
+        HubUnavailableError: It is no address, or one where a trustworthy hub would not send us.
     """
-    if has_digest:
-        return
-    (scheme, host, _), (scheme_then, host_then, _) = origin_of(source), origin_of(target)
+    try:
+        target = at_mirror(redirect_target(url, location), address.endpoint, url)
+    except ValueError:
+        raise HubUnavailableError(
+            f"{host_text(origin_of(url))} redirects {address.path_in_repo} to an invalid address; try again later."
+        ) from None
+    (scheme, host, _), (scheme_then, host_then, _) = origin_of(url), origin_of(target)
     is_weaker = scheme == "https" and scheme_then == "http"
-    if is_weaker or (_is_inside(host_then) and not _is_inside(host)):
+    if not has_digest and (is_weaker or (host != host_then and _is_inside(host_then) and not _is_inside(host))):
         raise HubUnavailableError(
             f"{host} redirects to {scheme_then}://{host_then} without a SHA-256 to check the file, "
             "so it is not downloaded."
         )
+    return target
 
 
 def _is_inside(host: str) -> bool:
@@ -148,20 +136,23 @@ def _served_by_the_hub(
     session: Session, url: str, status: int, headers: Mapping[str, str], address: FileAddress
 ) -> Remote:
     """What an answer of the endpoint's own origin says that is not a redirect."""
+    if status in TRANSIENT_STATUSES:
+        raise BusyError(status, asked_wait_s(status, headers))
     if status not in (200, 206, 416):
-        raise _refusal(session, status, headers, address)
+        refusal = Refusal.of(status, headers, token=session.token, had_token=session.token is not None)
+        raise hub_refusal(refusal, address.asked, time.time())
     if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
         raise WrongAnswerError(
             f"{host} sent a web page instead of the file. Check whether the network asks for a login."
         )
-    linked_size, linked = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
-    etag = sha256_of(headers.get("etag"))
+    linked, etag = sha256_of(headers.get("x-linked-etag")), sha256_of(headers.get("etag"))
     if etag is not None and etag == sha256_of(headers.get("x-xet-hash")):
         etag = None
+    linked_size_bytes = size_in(headers.get("x-linked-size"))
     return Remote(
         url=url,
-        size_bytes=linked_size if linked_size is not None else _size(status, headers),
+        size_bytes=_size(status, headers) if linked_size_bytes is None else linked_size_bytes,
         sha256=linked or etag,
         takes_ranges=status == 206,
         has_guessed_sha256=linked is None and etag is not None,
@@ -183,13 +174,3 @@ def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
             f"{planned.path_in_repo} has changed on the hub since it was listed. Download it again."
         )
     return replace(remote, sha256=planned.sha256, has_guessed_sha256=False) if planned.sha256 else remote
-
-
-def _refusal(session: Session, status: int, headers: Mapping[str, str], address: FileAddress) -> Exception:
-    """The error for an answer that is a no."""
-    wait_s = asked_wait_s(status, headers)
-    if status in TRANSIENT_STATUSES:
-        return BusyError(status, wait_s)
-    text = session.without_token(headers.get("x-error-message", ""))
-    refusal = Refusal.of(status, headers, text=text, had_token=session.has_token, wait_s=wait_s)
-    return hub_refusal(refusal, address.asked, time.time())

@@ -1,9 +1,7 @@
 """Files of this machine that may have the tensors of one that is fetched: found, compared with it, and copied from.
 
-Looks into the folder of the repository (any commit, any variant, any split) and at the files that it is given. A comparison goes in steps: each
-looks at what has come so far, and either asks for more bytes of the wanted file or says what can be copied: first the header, then
-samples of the largest tensors, then all samples. A donor is only ever read; one that cannot be read, or that changes meanwhile,
-gives nothing, and never ends a download.
+Looks into the folder of the repository (any commit, any variant, any split) and at the files that it is given. A donor is only ever
+read; one that cannot be read, or that changes meanwhile, gives nothing, and never ends a download.
 """
 
 import os
@@ -11,10 +9,10 @@ import queue
 import stat
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
@@ -49,12 +47,12 @@ class DonorFile(Value, frozen=True):
     """One file that may give tensors.
 
     Attributes:
-        path: Where it stands.
+        path: Where it is.
         name: What a person calls it: the quantization where it is of the same repository, else its file name.
         size_bytes: When its header was read.
         mtime_ns: Likewise.
-        is_of_repository: Whether it stands in the folder of the repository that is fetched from.
-        table: Its header, and where its tensors lie.
+        is_of_repository: Whether it is in the folder of the repository that is fetched from.
+        table: Its header, and the positions of its tensors.
     """
 
     path: Path
@@ -65,19 +63,9 @@ class DonorFile(Value, frozen=True):
     table: TensorTable
 
     def is_unchanged(self, descriptor: int) -> bool:
-        """Whether the file that is open there is still the one whose header was read.
-
-        Raises:
-            OSError: That cannot be asked any more.
-        """
+        """Whether this open file is still the one whose header was read. Raises `OSError` where it cannot be asked any more."""
         found = os.fstat(descriptor)
         return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
-
-
-def repository_folder(target: Path, repo_id: str) -> Path | None:
-    """The folder of the repository in which a target stands; None where it stands elsewhere."""
-    names = tuple(repo_id.split("/"))
-    return next((folder for folder in target.parents if folder.parts[-2:] == names), None)
 
 
 class DonorSearch(Value, frozen=True):
@@ -100,9 +88,11 @@ class DonorSearch(Value, frozen=True):
 
 def find_donors(search: DonorSearch) -> tuple["DonorFile", ...]:
     """The files that may give tensors; none where all of them together could not give enough."""
-    folder = repository_folder(search.target, search.repo_id)
+    names = tuple(search.repo_id.split("/"))
+    folder = next((folder for folder in search.target.parents if folder.parts[-2:] == names), None)
     seen: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
-    for path in (*_gguf_files(folder), *map(Path, search.others)):
+    own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
+    for path in (*own, *map(Path, search.others)):
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode):
             seen.setdefault((found.st_dev, found.st_ino), (path, found))
@@ -124,12 +114,6 @@ def used_names(donors: Sequence[DonorFile], bytes_by_donor: Sequence[int]) -> tu
         if count:
             by_name[donor.name] = by_name.get(donor.name, 0) + count
     return tuple(sorted(by_name, key=lambda name: -by_name[name]))
-
-
-def _gguf_files(folder: Path | None) -> Iterator[Path]:
-    if folder is not None:
-        for pattern in _PATTERNS:
-            yield from sorted(matching(folder, pattern))
 
 
 _Identity = tuple[int, int, int, int]
@@ -189,96 +173,93 @@ class Decided(Value, frozen=True):
 
 
 Step = Callable[[RangeSet], Asked | Decided]
-"""Takes which bytes of the wanted file have been fetched so far."""
+"""Takes which bytes of the wanted file have been fetched so far; reads files, so it belongs on a thread of its own."""
 
 
-class TensorComparison:
-    """The conversation about one file. Its steps read files, so they belong on a thread of their own."""
+def compare_tensors(
+    partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
+) -> Step:
+    """The first step of a comparison, which looks at the header, then at samples of the largest tensors, then at all samples.
 
-    def __init__(
-        self, partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
-    ) -> None:
-        """Nothing is read yet.
+    Args:
+        partial: The file that is being fetched.
+        size_bytes: Its size when it is whole.
+        seed: Decides where samples are taken; that of the same file is always the same.
+        donors: What may be copied from.
+        limits: What it may cost.
+    """
+    conversation = _compare(partial, size_bytes, seed, donors, limits)
+    next(conversation)
 
-        Args:
-            partial: The file that is being fetched.
-            size_bytes: Its size when it is whole.
-            seed: Decides where samples are taken; that of the same file is always the same.
-            donors: What may be copied from.
-            limits: What it may cost.
-        """
-        self._partial: Final = partial
-        self._size_bytes: Final = size_bytes
-        self._seed: Final = seed
-        self._donors: Final = donors
-        self._limits: Final = limits
-        self._sampling: Sampling | None = None
-        self._last_reach = -1
+    def step(fetched: RangeSet) -> Asked | Decided:
+        try:
+            return Asked(conversation.send(fetched), step)
+        except StopIteration as end:
+            return Decided(end.value)
 
-    def begin(self, fetched: RangeSet) -> Asked | Decided:
-        """The first step: ask for the beginning of the header."""
-        return self._ask_header(max(_FIRST_BYTES, fetched.reach(0)))
+    return step
 
-    def _ask_header(self, end: int) -> Asked:
-        return Asked(((0, min(end, self._size_bytes)),), self._read_header)
 
-    def _read_header(self, fetched: RangeSet) -> Asked | Decided:
+def _compare(
+    partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
+) -> Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]:
+    """Yields what has to be fetched, receives what has been, returns what can be copied."""
+    fetched = yield ()
+    wanted, last_reach, end = None, -1, max(_FIRST_BYTES, fetched.reach(0))
+    while wanted is None:
+        fetched = yield ((0, min(end, size_bytes)),)
         reach = fetched.reach(0)
-        with self._partial.open("rb", buffering=0) as file:
+        with partial.open("rb", buffering=0) as file:
             reader = _PrefixReader(file.fileno(), reach)
             try:
-                wanted = read_tensors(reader.read, self._size_bytes)
+                wanted = read_tensors(reader.read, size_bytes)
             except GgufError:
-                if reader.missing_end is None or reach <= self._last_reach:
-                    return Decided()
-                self._last_reach = reach
-                return self._ask_header(self._next_reach(reader, reach))
-        return self._sample(wanted)
+                if reader.missing_end is None or reach <= last_reach:
+                    return ()
+                last_reach, end = reach, _next_reach(reader, reach, donors)
+    tables = [one.table.tensors if one.is_of_repository or is_same_model(wanted, one.table) else () for one in donors]
+    sampling = plan_sampling(find_candidates(wanted.tensors, tables), size_bytes, seed, limits)
+    if sampling is None:
+        return ()
+    fetched = yield sampling.first
+    known = _known(sampling.first, fetched)
+    if known and not _agreeing(sampling, known, partial, donors):
+        return ()
+    fetched = yield sampling.ranges
+    return plan_copies(_agreeing(sampling, _known(sampling.ranges, fetched), partial, donors))
 
-    def _next_reach(self, reader: "_PrefixReader", reach: int) -> int:
-        """How far to read next: about as far as a donor's header goes, where this one has a vocabulary too."""
-        missing_end = reader.missing_end or 0
-        is_whole_model = int.from_bytes(reader.read(_COUNTS_END - 8, 8), "little") >= _FEWEST_PAIRS_OF_A_MODEL
-        like = max(donor.table.header.header_bytes or 0 for donor in self._donors) + _MARGIN_BYTES
-        if is_whole_model and like > max(reach, missing_end):
-            return like
-        return max(reach, missing_end) + (MIB if is_whole_model else MIB // 4)
 
-    def _sample(self, wanted: TensorTable) -> Asked | Decided:
-        fitting = [one.is_of_repository or is_same_model(wanted, one.table) for one in self._donors]
-        tables = [one.table.tensors if fits else () for one, fits in zip(self._donors, fitting, strict=True)]
-        candidates = find_candidates(wanted.tensors, tables)
-        self._sampling = plan_sampling(candidates, self._size_bytes, self._seed, self._limits)
-        return Decided() if self._sampling is None else Asked(self._sampling.first, self._look_at_first)
-
-    def _look_at_first(self, fetched: RangeSet) -> Asked | Decided:
-        sampling = self._sampling
-        assert sampling is not None  # noqa: S101  # the step before has made it
-        known = _known(sampling.first, fetched)
-        if known and not self._chosen(known):
-            return Decided()
-        return Asked(sampling.ranges, self._look_at_all)
-
-    def _look_at_all(self, fetched: RangeSet) -> Decided:
-        assert self._sampling is not None  # noqa: S101  # as above
-        return Decided(plan_copies(self._chosen(_known(self._sampling.ranges, fetched))))
-
-    def _chosen(self, known: Sequence[Range]) -> list[tuple[Candidate, Source]]:
-        assert self._sampling is not None  # noqa: S101  # as above
-        with _OpenFiles(self._partial, self._donors) as files:
-            return choose_sources(self._sampling.candidates, known, files.agree)
+def _next_reach(reader: "_PrefixReader", reach: int, donors: Sequence[DonorFile]) -> int:
+    """How far to read next: about as far as a donor's header goes, where this one has a vocabulary too."""
+    needed = max(reach, reader.missing_end or 0)
+    is_whole_model = int.from_bytes(reader.read(_COUNTS_END - 8, 8), "little") >= _FEWEST_PAIRS_OF_A_MODEL
+    like = max(donor.table.header.header_bytes or 0 for donor in donors) + _MARGIN_BYTES
+    if is_whole_model and like > needed:
+        return like
+    return needed + (MIB if is_whole_model else MIB // 4)
 
 
 def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
     return [piece for start, end in ranges for piece in fetched.within(start, end)]
 
 
-class _PrefixReader:
-    """Reads a file that is there up to some offset, and notes what was asked for beyond it.
+def _agreeing(
+    sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]
+) -> list[tuple[Candidate, Source]]:
+    """The candidates whose samples are the same in a donor, with it."""
+    with ExitStack() as stack:
+        wanted = stack.enter_context(partial.open("rb", buffering=0)).fileno()
+        opened = [stack.enter_context(closing(_OpenDonor(donor))) for donor in donors]
 
-    Attributes:
-        missing_end: Up to where bytes were missing at the last look; None where none were.
-    """
+        def agrees(probe: Copy) -> bool:
+            theirs = opened[probe.donor].read(probe.source_offset, probe.length)
+            return len(theirs) == probe.length and theirs == read_at(wanted, probe.length, probe.target_offset)
+
+        return choose_sources(sampling.candidates, known, agrees)
+
+
+class _PrefixReader:
+    """Reads a file up to some offset, and notes up to where bytes beyond it were asked for (`missing_end`; None: none were)."""
 
     def __init__(self, descriptor: int, reach: int) -> None:
         self.missing_end: int | None = None
@@ -290,38 +271,6 @@ class _PrefixReader:
         if here < length:
             self.missing_end = offset + 1
         return read_at(self._descriptor, here, offset) if here else b""
-
-
-class _OpenFiles:
-    """The partial file and its donors, open to be compared; a donor that is gone or changed agrees with nothing."""
-
-    def __init__(self, partial: Path, donors: Sequence[DonorFile]) -> None:
-        self._stack = ExitStack()
-        self._wanted = self._stack.enter_context(partial.open("rb", buffering=0)).fileno()
-        self._donors = [self._open(donor) for donor in donors]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def agree(self, probe: Copy) -> bool:
-        donor = self._donors[probe.donor]
-        if donor is None:
-            return False
-        try:
-            theirs = read_at(donor, probe.length, probe.source_offset)
-        except OSError:
-            return False
-        return len(theirs) == probe.length and theirs == read_at(self._wanted, probe.length, probe.target_offset)
-
-    def _open(self, donor: DonorFile) -> int | None:
-        try:
-            descriptor = self._stack.enter_context(donor.path.open("rb", buffering=0)).fileno()
-            return descriptor if donor.is_unchanged(descriptor) else None
-        except OSError:
-            return None
 
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
@@ -417,16 +366,13 @@ class TensorCopy:
 
     def _copy_all(self) -> None:
         """In the order of the file, so that the digest can follow; a donor that cannot be read is left out."""
-        opened: dict[int, _OpenDonor] = {}
-        try:
+        with ExitStack() as stack:
+            opened: dict[int, _OpenDonor] = {}
             for copy in self._copies:
                 if copy.donor not in opened:
-                    opened[copy.donor] = _OpenDonor(self._donors[copy.donor])
+                    opened[copy.donor] = stack.enter_context(closing(_OpenDonor(self._donors[copy.donor])))
                 if not self._copy_run(opened[copy.donor], copy):
                     return
-        finally:
-            for donor in opened.values():
-                donor.close()
 
     def _copy_run(self, donor: "_OpenDonor", copy: Copy) -> bool:
         """Copy one run; False when revoked."""
@@ -460,11 +406,25 @@ class _OpenDonor:
         try:
             self._descriptor = open_regular(donor.path)
         except OSError as error:
-            self._say(str(error))
+            self._give_up(str(error))
 
     def is_good(self) -> bool:
-        """Whether it can be copied from."""
-        return self._descriptor is not None and self._is_unchanged()
+        """Whether it can be read, and is what it was."""
+        try:
+            if self._descriptor is None or self._donor.is_unchanged(self._descriptor):
+                return self._descriptor is not None
+            self._give_up("another program has changed it")
+        except OSError as error:
+            self._give_up(str(error))
+        return False
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Its bytes; empty where it is not good."""
+        try:
+            return read_at(self._descriptor, length, offset) if self.is_good() and self._descriptor is not None else b""
+        except OSError as error:
+            self._give_up(str(error))
+            return b""
 
     def copy(self, opened: PartialFile, source_at: int, at: int, length: int) -> int:
         """Copy once; 0 where it turns out to be no longer what it was, and then what was written counts for nothing.
@@ -475,9 +435,10 @@ class _OpenDonor:
         """
         assert self._descriptor is not None  # noqa: S101  # the caller has asked whether it is good
         count = opened.copy(self._descriptor, source_at, at, length)
-        if count and self._is_unchanged():
+        if count and self.is_good():
             return count
-        self._give_up("it is shorter than it was")
+        if self._descriptor is not None:
+            self._give_up("it is shorter than it was")
         return 0
 
     def close(self) -> None:
@@ -486,20 +447,6 @@ class _OpenDonor:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _is_unchanged(self) -> bool:
-        assert self._descriptor is not None  # noqa: S101  # asked for before
-        try:
-            is_unchanged = self._donor.is_unchanged(self._descriptor)
-        except OSError:
-            is_unchanged = False
-        if not is_unchanged:
-            self._give_up("another program has changed it")
-        return is_unchanged
-
     def _give_up(self, reason: str) -> None:
-        if self._descriptor is not None:
-            self._say(reason)
-        self.close()
-
-    def _say(self, reason: str) -> None:
         sys.stderr.write(f"nothing more is copied from {self._donor.path}: {reason}\n")
+        self.close()

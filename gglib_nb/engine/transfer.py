@@ -50,9 +50,9 @@ from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.progress import Line, progress_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import FileProgress, StartTransfer, TransferFailed, TransferFinished, TransferStopped
-from gglib_nb.engine.resolve import Remote, check_redirect, follow
+from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Outage, Step, can_retry
-from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorComparison, TensorCopy
+from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy, compare_tensors
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
 
 _TICK_S: Final = 0.1
@@ -451,8 +451,7 @@ class Transfer:
         file.take_opened(opened, now_s)
         if file.stage is Stage.COMPARING:
             seed = file.parts[0].planned.sha256 or str(file.path)
-            comparison = TensorComparison(opened.path, file.size_bytes or 0, seed, file.donors, self._limits(file))
-            file.next_step = comparison.begin
+            file.next_step = compare_tensors(opened.path, file.size_bytes or 0, seed, file.donors, self._limits(file))
 
     def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
         """Other processes have these files, or they were taken away: begin as at the beginning.
@@ -657,6 +656,5 @@ def _forgive(request: Request) -> None:
 
 def _follow(part: Part, remote: Remote, error: ExchangeError) -> None:
     assert isinstance(error, MovedError)  # noqa: S101  # the only one with that step
-    url = follow(remote.url, error.location, part.planned.path_in_repo)
-    check_redirect(remote.url, url, has_digest=part.sha256 is not None)
+    url = follow(remote.url, error.location, part.address, has_digest=part.sha256 is not None)
     part.remote = replace(remote, url=url)

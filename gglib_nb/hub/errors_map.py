@@ -12,7 +12,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from gglib_nb.domain.http_rules import asked_wait_s
 from gglib_nb.domain.hub_answers import (
     LOG_IN,
     Asked,
@@ -115,10 +114,8 @@ def _host(error: BaseException, asked: Asked) -> str:
 def refusal(response: "httpx.Response", body: bytes, token: str | None) -> Refusal:
     """An answer that is a no; its reason without the token, should it repeat that."""
     headers = {name.lower(): text for name, text in response.headers.items()}
-    text = redacted(headers.get("x-error-message") or _reason(body), token)
-    wait_s = asked_wait_s(response.status_code, headers)
     had_token = "authorization" in response.request.headers
-    return Refusal.of(response.status_code, headers, text=text, had_token=had_token, wait_s=wait_s)
+    return Refusal.of(response.status_code, headers, text=_reason(body), token=token, had_token=had_token)
 
 
 def _reason(body: bytes) -> str:

@@ -111,7 +111,7 @@ def test_no_answer_leaves_a_hole_in_its_sentence(status, code, said, had_token, 
 
 
 def test_a_disabled_repository_is_known_by_the_hubs_own_words() -> None:
-    refusal = Refusal.of(403, {}, text="Access to this resource is disabled.", had_token=False, wait_s=None)
+    refusal = Refusal.of(403, {}, text="Access to this resource is disabled.", had_token=False)
 
     assert refusal.code == "DisabledRepo"
 
