@@ -174,6 +174,10 @@ MIGRATIONS: Final = (
         "0008 which commands of downloads were started",
         ("CREATE TABLE started_command (name TEXT PRIMARY KEY, started_at_s REAL NOT NULL)",),
     ),
+    Migration(
+        "0009 how long downloads ran",
+        ("ALTER TABLE past_download ADD COLUMN ran_s REAL",),  # without pauses and waiting; NULL: unknown
+    ),
 )
 
 

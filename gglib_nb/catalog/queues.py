@@ -127,12 +127,15 @@ class Queues:
 
     # Other kernels' ----------------------------------------------------------------------------------------------
 
-    def others(self, is_gone: IsGone, describe: Describe) -> tuple[ElsewhereDownload, ...]:
+    def others(
+        self, is_gone: IsGone, describe: Describe, is_silent: IsGone = lambda _record: False
+    ) -> tuple[ElsewhereDownload, ...]:
         """The live downloads of other kernels with this models folder.
 
         Args:
             is_gone: Whether a kernel has stopped; its downloads are shown as left by it.
             describe: Its name for users.
+            is_silent: Whether its last heartbeat was too long ago; its downloads are shown without a rate.
         """
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
@@ -142,7 +145,7 @@ class Queues:
         for row in rows:
             record = _record(row)
             is_left = record.is_released or is_gone(record)
-            found += _seen(row[-1], describe(record), is_left=is_left)
+            found += _seen(row[-1], describe(record), is_left=is_left, is_silent=is_silent(record))
         return tuple(found)
 
     def adopt(self, is_gone: IsGone) -> StoredQueue | None:
@@ -343,15 +346,16 @@ def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
     return ElsewhereDownload(owner="", is_left=False, **shown)
 
 
-def _seen(progress: str, owner: str, *, is_left: bool) -> tuple[ElsewhereDownload, ...]:
+def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple[ElsewhereDownload, ...]:
     """Reads that back, as downloads of `owner`; empty if it cannot be read."""
     try:
         found = _elsewhere.decode(progress)
     except (msgspec.MsgspecError, RecursionError):
         return ()
-    if is_left:
+    if is_left or is_silent:
+        notice = None if is_left else "no news from its kernel"
         return tuple(
-            replace(one, owner=owner, is_left=True, bytes_per_second=None, eta_seconds=None, notice=None)
+            replace(one, owner=owner, is_left=is_left, bytes_per_second=None, eta_seconds=None, notice=notice)
             for one in found
         )
     return tuple(replace(one, owner=owner) for one in found)

@@ -268,6 +268,7 @@ class QueuedDownload(Value, frozen=True):
         queued_at_s: Unix time.
         started_at_s: Unix time of its first start; None: not started.
         ended_at_s: Unix time; None: not ended.
+        ran_s: Seconds in which it ran until its last change of status, without pauses and waiting; None: unknown.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
         hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes
@@ -304,6 +305,7 @@ class QueuedDownload(Value, frozen=True):
     hosts: tuple[HostProgress, ...] = ()
     to: str | None = None
     then: Then | None = None
+    ran_s: float | None = None
 
     @property
     def group_id(self) -> str:
@@ -319,6 +321,11 @@ class QueuedDownload(Value, frozen=True):
     def quantization(self) -> str | None:
         """The tail of its id: the label, or the stem if several variants have that label."""
         return self.id.quantization
+
+    @property
+    def took_s(self) -> float | None:
+        """Seconds in which it ran, once it has ended; None before, and if it never ran."""
+        return seconds_taken(self.started_at_s, self.ended_at_s, self.ran_s)
 
     @property
     def display_name(self) -> str:
@@ -338,6 +345,13 @@ class QueuedDownload(Value, frozen=True):
         if self.total_bytes == 0:
             return 1.0
         return min(1.0, self.downloaded_bytes / self.total_bytes)
+
+
+def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: float | None) -> float | None:
+    """How long a download took: the time in which it ran, or, where that is unknown, from its first start to its end."""
+    if started_at_s is None or ended_at_s is None:
+        return None
+    return max(0.0, ended_at_s - started_at_s) if ran_s is None else ran_s
 
 
 class RunItem(Value, frozen=True):

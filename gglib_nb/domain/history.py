@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, seconds_taken
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.secrets import redacted
@@ -27,6 +27,7 @@ class PastDownload(Value, frozen=True):
         ended_at_s: Unix time.
         was_present: It was completed without downloading a byte.
         error: Why it failed, in one sentence without secrets; empty otherwise.
+        ran_s: Seconds in which it ran, without pauses and waiting; None unknown.
     """
 
     id: DownloadId
@@ -37,11 +38,12 @@ class PastDownload(Value, frozen=True):
     ended_at_s: float
     was_present: bool = False
     error: str = ""
+    ran_s: float | None = None
 
     @property
     def took_s(self) -> float | None:
-        """From its first start to its end; None: it never ran."""
-        return None if self.started_at_s is None else max(0.0, self.ended_at_s - self.started_at_s)
+        """Seconds in which it ran; None: it never ran."""
+        return seconds_taken(self.started_at_s, self.ended_at_s, self.ran_s)
 
 
 def remembered(download: QueuedDownload) -> PastDownload | None:
@@ -58,6 +60,7 @@ def remembered(download: QueuedDownload) -> PastDownload | None:
         ended_at_s=download.ended_at_s,
         was_present=download.was_present,
         error=_error(download),
+        ran_s=download.ran_s,
     )
 
 

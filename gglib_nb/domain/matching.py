@@ -108,13 +108,16 @@ def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
 
 
 def find_model(models: Sequence[Model], text: str) -> Model:
-    """The model that a text names.
+    """The model that a text names; `#2` is the second of `models`.
 
     Raises:
         ModelNotFoundError: None matches; the text names similar ones.
         AmbiguousQuantizationError: Several match; `choices` has their ids.
     """
     wanted = text.strip()
+    if (number := row_number(wanted)) is not None:
+        counted = "1 model is" if len(models) == 1 else f"{len(models)} models are"
+        return pick_row(number, models, ModelNotFoundError, f"{counted} registered; `%gguf models` lists them.")
     by_id = {model.id: model for model in reversed(models)}
     found = _matching(wanted, {model.id: model.label for model in models})
     if len(found) == 1:

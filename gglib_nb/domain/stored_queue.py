@@ -22,6 +22,7 @@ class StoredDownload(Value, frozen=True):
     ended_at_s: float | None = None  # Unix time of its failure; None: it did not fail
     error: GglibError | None = None
     can_retry: bool = False  # whether another attempt can succeed; only meaningful if it failed
+    ran_s: float = 0.0  # seconds in which it ran, without pauses and waiting; of finished attempts only
 
 
 class StoredLimits(Value, frozen=True):

@@ -13,17 +13,18 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
-from functools import cached_property
+from contextlib import suppress
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
-from gglib_nb.catalog.store import Catalog
+from gglib_nb.catalog.store import Catalog, KnownFile
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
@@ -32,7 +33,7 @@ from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
-from gglib_nb.manager.library import partial_requests, refuse_lost_folder
+from gglib_nb.manager.library import look_at, partial_requests, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
@@ -44,6 +45,8 @@ _BEAT_S: Final = 1.0
 # If nothing runs, or if every write goes over the network, heartbeats may be less frequent.
 _SLOW_BEAT_S: Final = 5.0
 _LOOK_S: Final = 1.0
+# Two slow heartbeats and the looks at them: what another kernel last said of its downloads is out of date after this.
+UNHEARD_S: Final = 15.0
 # Four slow heartbeats: a kernel of another machine or container counts as stopped after this.
 SILENT_S: Final = 20.0
 _RETRY_S: Final = 10.0
@@ -78,6 +81,7 @@ class QueueKeeper:
         self._is_kept = False
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
         self._beats: dict[str, tuple[float, float]] = {}
+        self._is_unsure = False  # a kernel could not be checked; its heartbeats will show whether it runs
         self._looked_at: tuple[object, ...] = ()
         self._trouble = ""
 
@@ -163,8 +167,10 @@ class QueueKeeper:
     def _work(self) -> None:
         try:
             while self._sleep():
-                self._try(self._take_turn)
-                self._answer()
+                with self._woken:
+                    adopting, looking = list(self._adopting), list(self._looking)
+                self._try(partial(self._take_turn, bool(adopting), bool(looking)))
+                self._answer(adopting, looking)
             self._try(self._finish)  # also after an error, which may be over
         finally:
             self._refuse_all()
@@ -226,45 +232,48 @@ class QueueKeeper:
             return True
         return any(item.notice_kind == "waiting" for item in snapshot.items)
 
-    def _take_turn(self) -> None:
-        if self._adopting or time.monotonic() < self._watch_until_s:
-            self._adopt()
+    def _take_turn(self, is_to_adopt: bool, is_to_look: bool) -> None:
+        if is_to_adopt or time.monotonic() < self._watch_until_s:
+            self._adopt(is_asked=is_to_adopt)
         if self._is_changed:
             self._store()
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
             self._beat()
         self._remember()
-        if self._looking or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
+        if is_to_look or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
 
-    def _answer(self) -> None:
-        """Answers the requests, also if the database could not be used."""
+    def _answer(self, adopting: "list[Future[Adoption]]", looking: "list[Future[None]]") -> None:
+        """Answers the requests of this turn, also if the database could not be used."""
         with self._woken:
-            adopting, self._adopting[:] = list(self._adopting), []
-            looking, self._looking[:] = list(self._looking), []
+            del self._adopting[: len(adopting)], self._looking[: len(looking)]
         for adopted in adopting:
             succeed(adopted, self._adopted)
         for seen in looking:
             succeed(seen, None)
 
-    def _adopt(self) -> None:
-        is_asked, self._adopted = bool(self._adopting), Adoption()
+    def _adopt(self, *, is_asked: bool) -> None:
+        self._adopted, self._is_unsure = Adoption(), False
         if exists(self._database.path) and not self._is_folder_lost():
             left = self._queues.adopt(self._is_gone)
             if left is not None:
+                self._is_kept = True
                 self._take_up(left)
-            elif is_asked and self._beats:
-                # Of another machine: its heartbeats will show whether it runs.
+            elif is_asked and self._is_unsure:
                 self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue) -> None:
-        plans = [stored.plan for stored in left.downloads]
-        on_disk = self._of_disk(
-            lambda: [_bytes_on_disk(plan) for plan in plans], otherwise=[(0,) * len(plan.files) for plan in plans]
+        known = Catalog(self._database).known_files({target for one in left.downloads for target in one.plan.targets})
+        downloads = self._of_disk(
+            lambda: tuple(
+                RestoredDownload(one, _bytes_on_disk(one.plan))
+                for one in left.downloads
+                if not (one.was_active and _is_complete(one.plan, known))
+            ),
+            otherwise=tuple(RestoredDownload(one, (0,) * len(one.plan.files)) for one in left.downloads),
         )
-        downloads = tuple(map(RestoredDownload, left.downloads, on_disk))
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
             self._prepare()
         event = on.DownloadsRestored(downloads, left.limits, left.is_processing)
@@ -348,7 +357,7 @@ class QueueKeeper:
         others = self._queue.snapshot.elsewhere
         if not self._looked_at[0] or (self._looked_at == seen_before and not others):
             return
-        found = self._queues.others(self._is_gone, self._describe)
+        found = self._queues.others(self._is_gone, self._describe, lambda one: self._silent_s(one) > UNHEARD_S)
         if found != others:
             owners = {
                 (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner
@@ -379,12 +388,16 @@ class QueueKeeper:
         # A local filesystem has one boot at a time.
         if self._database.network is None and owner.is_of_other_boot(self._owner):
             return True
-        # Only this process's clock: a kernel that cannot be checked from here has stopped if its beat does not change.
+        self._is_unsure = True
+        return self._silent_s(record) > SILENT_S
+
+    def _silent_s(self, record: KernelRecord) -> float:
+        """How long ago the beat of a kernel changed, by the clock of this process only."""
         beat, since_s = self._beats.get(record.owner, (None, 0.0))
-        if beat == record.beat:
-            return time.monotonic() - since_s > SILENT_S
-        self._beats[record.owner] = (record.beat, time.monotonic())
-        return False
+        if beat != record.beat:
+            since_s = time.monotonic()
+            self._beats[record.owner] = (record.beat, since_s)
+        return time.monotonic() - since_s
 
     def _describe(self, record: KernelRecord) -> str:
         if record.pid == self._owner.pid and record.place == self._owner.place:
@@ -421,7 +434,8 @@ class QueueKeeper:
                 self._queue.withdraw_notice("not_kept")
 
     def _say(self, kind: str, text: str) -> None:
-        self._queue.give_notice(QueueNotice(kind, text))
+        with suppress(GglibError):  # the queue was closed meanwhile
+            self._queue.give_notice(QueueNotice(kind, text)).result()
 
 
 def _is_are(number: int) -> str:
@@ -445,6 +459,20 @@ def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
     if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
         return (0,) * len(plan.files)
     return present_by_file(plan.files, plan.commit_sha)
+
+
+def _is_complete(plan: PlannedDownload, known: Mapping[str, KnownFile]) -> bool:
+    """Whether its kernel had downloaded and registered all of it, and was killed before it had stored that."""
+    looks = look_at(plan.targets)
+    for target in plan.targets:
+        parts = [file for file in plan.files if file.target == target]
+        look, file = looks[target], known.get(target)
+        if plan.force or look is None or file is None:
+            return False
+        is_same = len(parts) > 1 or parts[0].sha256 == file.sha256
+        if not is_same or (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
+            return False
+    return True
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

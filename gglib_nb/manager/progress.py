@@ -273,9 +273,7 @@ def _parts(download: QueuedDownload) -> Iterator[str]:
 
 
 def _time_taken(download: QueuedDownload) -> str:
-    if download.started_at_s is None or download.ended_at_s is None:
-        return ""
-    return f"in {duration(download.ended_at_s - download.started_at_s)}"
+    return "" if download.took_s is None else f"in {duration(download.took_s)}"
 
 
 def _standing(download: QueuedDownload) -> str:

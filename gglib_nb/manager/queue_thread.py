@@ -168,14 +168,14 @@ class QueueThread:
 
         return self._put(act)
 
-    def give_notice(self, notice: QueueNotice) -> None:
+    def give_notice(self, notice: QueueNotice) -> "Future[None]":
         """Shows a notice about the whole queue; it replaces an earlier one of its kind."""
 
         def act() -> None:
             self._notices[notice.kind] = notice
             self._note()
 
-        self._put_quietly(act)
+        return self._put(act)
 
     def withdraw_notice(self, kind: str) -> None:
         """Removes a notice."""

@@ -131,7 +131,6 @@ def _news(before: _Sent, after: _Sent) -> Iterator[News]:
         if item is None or (old is not None and old.row.status == one.row.status):
             continue
         if text := rows.news(None if old is None else old.source[0], item):
-            start, end = item.started_at_s, item.ended_at_s
-            is_long = start is not None and end is not None and end - start >= _LONG_S
+            is_long = item.took_s is not None and item.took_s >= _LONG_S
             is_end = old is not None and is_long and one.row.status in ("completed", "failed")
             yield News(text, is_end=is_end)

@@ -405,4 +405,6 @@ def standing(item: QueuedDownload | None) -> str:
 def _ended(item: QueuedDownload) -> str:
     if item.was_present:
         return "You already have it."
+    if item.error is not None:
+        return f"It has failed: {item.error}"
     return f"It {'was cancelled' if item.status is DownloadStatus.CANCELLED else f'has {item.status.value}'}."

@@ -444,8 +444,8 @@ def _done_facts(item: QueuedDownload, total: str) -> list[Fact]:
     if item.was_present:
         facts.append(Fact("already downloaded"))
     else:
-        if item.started_at_s is not None and item.ended_at_s is not None:
-            facts.append(Fact(formats.duration(item.ended_at_s - item.started_at_s)))
+        if item.took_s is not None:
+            facts.append(Fact(formats.duration(item.took_s)))
         if item.bytes_per_second is not None:
             facts.append(Fact(formats.rate(item.bytes_per_second)))
     if item.is_verified is not None:

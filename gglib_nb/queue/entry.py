@@ -57,6 +57,7 @@ class Entry:
         plan: What it downloads.
         queued_at_s: Unix time.
         aliases: Ids that were found to mean this download.
+        ran_s: Seconds in which the engine ran it, until the last change of status.
         stored: Its files, once they have their final names.
         hosts: The hosts of a cluster that download it or have it; empty on this machine.
         peer: The other kernel that downloads the same, in words; None unknown.
@@ -70,6 +71,7 @@ class Entry:
     aliases: set[DownloadId] = field(default_factory=set)
     started_at_s: float | None = None
     ended_at_s: float | None = None
+    ran_s: float = 0.0
     error: GglibError | None = None
     can_retry: bool = False
     stored: tuple[StoredFile, ...] = ()
@@ -85,6 +87,7 @@ class Entry:
     _reused_from: tuple[str, ...] = ()
     _mean_rate: float | None = None
     _attempt_at_s: float = 0.0
+    _running_since_s: float = 0.0
     _losses: int = 0
     _notice: tuple[str, str] | None = None
     _is_shared: bool = False
@@ -105,6 +108,7 @@ class Entry:
         stored = restored.stored
         entry = cls(stored.plan, stored.queued_at_s, stored.status, set(stored.aliases), stored.started_at_s)
         entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
+        entry.ran_s = stored.ran_s
         entry._files = tuple(
             _progressed(bar, FileProgressed(on_disk, _status_at_rest(bar, on_disk)), bar.size_bytes)
             for bar, on_disk in zip(entry._files, restored.file_bytes, strict=True)
@@ -115,9 +119,14 @@ class Entry:
         """Whether a caller means this download by `id`; the case of a quantization does not matter."""
         return id in self.aliases or str(id).casefold() == str(self.plan.id).casefold()
 
-    def move_on(self, cause: Cause) -> None:
-        """Makes one transition of the table."""
+    def move_on(self, cause: Cause, at_s: float) -> None:
+        """Makes one transition of the table; counts the time in which the engine runs it."""
+        was_running = self.is_running
         self.status = TRANSITIONS.following(self.status, cause)
+        if was_running and not self.is_running:
+            self.ran_s += max(0.0, at_s - self._running_since_s)
+        elif self.is_running and not was_running:
+            self._running_since_s = at_s
         self._is_changed, self._kept = True, None
 
     def answer_also_to(self, id: DownloadId) -> None:  # noqa: A002 - the field's word
@@ -320,6 +329,7 @@ class Entry:
                 ended_at_s=self.ended_at_s,
                 error=self.error,
                 can_retry=self.can_retry,
+                ran_s=self.ran_s,
             )
         return self._kept
 
@@ -360,6 +370,7 @@ class Entry:
             queued_at_s=self.queued_at_s,
             started_at_s=self.started_at_s,
             ended_at_s=self.ended_at_s,
+            ran_s=self.ran_s,
             hosts=self.hosts,
             to=self.plan.to,
             then=self.then,

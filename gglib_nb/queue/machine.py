@@ -245,7 +245,7 @@ class QueueMachine:
         """Cancelled a moment ago and not stopped yet: one download, not two with the same files."""
         entry, stop.discards = stop.entry, False
         self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
-        entry.move_on(Cause.REQUEUED)
+        entry.move_on(Cause.REQUEUED, self._at_s)
         entry.renew(plan, self._at_s)
         return entry
 
@@ -314,11 +314,11 @@ class QueueMachine:
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
             self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
-        entry.move_on(Cause.REQUEUED)
+        entry.move_on(Cause.REQUEUED, self._at_s)
         entry.renew(entry.plan, entry.queued_at_s)
         self._downloads.add_pending(entry, index)
         if place.was_paused:
-            entry.move_on(Cause.PAUSED)
+            entry.move_on(Cause.PAUSED, self._at_s)
         self._tell_status(entry)
         self._is_processing |= place.was_processing
 
@@ -632,7 +632,7 @@ class QueueMachine:
             self._announce(announced.RunSummarized(summary))
 
     def _step(self, entry: Entry, cause: Cause) -> None:
-        entry.move_on(cause)
+        entry.move_on(cause, self._at_s)
         self._tell_status(entry)
 
     def _tell_status(self, entry: Entry) -> None:

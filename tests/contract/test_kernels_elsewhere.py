@@ -44,7 +44,7 @@ def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
     target = str(config.models_directory / "owner" / "a" / file.path_in_repo)
     plan = replace(plan, files=(PlannedFile(file.path_in_repo, 100, None, target),))
     queue = StoredQueue((StoredDownload(plan, DownloadStatus.PAUSED, False, (), 1.0),))
-    items = [download("owner/a:Q4", "paused")]
+    items = [download("owner/a:Q4", "downloading", bytes_per_second=1e6, eta_seconds=60.0)]
     queues.write(queue, items)
 
     def give_beat() -> None:
@@ -76,6 +76,48 @@ def test_a_kernel_that_is_silent_for_long_enough_by_our_own_clock_is_adopted(
 
     assert first == 0
     assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
+
+
+def test_a_kernel_that_gives_no_sign_of_life_has_no_rate(
+    kernel: DownloadManager, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "SILENT_S", 60.0)
+    monkeypatch.setattr(keeper, "UNHEARD_S", SILENT_S)
+    kernel.sync.see_others()
+    (before,) = kernel.snapshot.elsewhere
+
+    time.sleep(2 * SILENT_S)
+    kernel.sync.see_others()
+    (silent,) = kernel.snapshot.elsewhere
+    elsewhere()
+    kernel.sync.see_others()
+
+    assert (before.bytes_per_second, before.eta_seconds) == (1e6, 60.0)
+    assert (silent.bytes_per_second, silent.eta_seconds, silent.notice) == (None, None, "no news from its kernel")
+    assert kernel.snapshot.elsewhere == (before,)
+
+
+def test_what_a_killed_kernel_had_completed_is_not_resumed(
+    kernel: DownloadManager, held: FaultyHub, make_manager: Callable[..., DownloadManager]
+) -> None:
+    """As a worker of a fork pool: it ends as soon as its function returns, before the end of the download is stored."""
+    queued = kernel.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
+    kernel.sync.queue_smart("demo/small-GGUF", "Q8_0")
+    stored = kernel._parts.queue.ask_stored().result()
+    held.set_speed()
+    queued.sync.wait()
+    kernel.sync.cancel_all()
+    config = kernel.config
+    record = KernelRecord("gone", "", "here", 1, "", str(config.models_directory), config.endpoint)
+    queues = Queues(Database(config.database_path), record, config.models_directory)
+    queues.write(stored, [])
+    queues.release()
+
+    with make_manager() as next_kernel:
+        adopted = next_kernel.sync.adopt()
+
+        assert (adopted.going_on, adopted.waiting) == (0, 1)
+        assert [item.id.quantization for item in next_kernel.snapshot.items] == ["Q8_0"]
 
 
 def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManager, hub: FaultyHub) -> None:

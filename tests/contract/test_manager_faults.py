@@ -108,6 +108,26 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
     assert manager.sync.has_download(SMALL) is False
 
 
+def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
+    thread = QueueThread(QueueMachine(), lambda _effect: None)
+    end = thread.subscribe(lambda _snapshot: None)
+    before_it_starts = thread.is_watched
+    end()
+    thread.start()
+    is_busy, go_on = threading.Event(), threading.Event()
+    thread.ask(lambda _machine: is_busy.set() or go_on.wait(10))
+    assert is_busy.wait(5)
+    is_over = not thread.is_watched
+    thread.subscribe(lambda _snapshot: None)
+    while_it_is_busy = thread.is_watched
+    go_on.set()
+    thread.close(5)
+
+    assert (before_it_starts, is_over, while_it_is_busy) == (True, True, True)
+    with pytest.raises(ManagerClosedError):
+        thread.subscribe(lambda _snapshot: None)
+
+
 def test_what_is_asked_while_the_queue_ends_is_answered() -> None:
     given: list[Future[Any]] = []
     for _ in range(200):

@@ -23,7 +23,14 @@ from gglib_nb.domain.library import CheckedFile, Deletion, Verification, VerifyP
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import DownloadsFailedError, GatedRepoError, NetworkError, NoGgufFilesError, QueueFullError
+from gglib_nb.errors import (
+    DownloadsFailedError,
+    GatedRepoError,
+    NetworkError,
+    NoGgufFilesError,
+    QueueFullError,
+    StorageError,
+)
 from gglib_nb.notebook import magic
 from tests.support.fake_manager import FakeManager
 from tests.support.sentences import is_sentence
@@ -640,6 +647,22 @@ def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell
     manager.answers["queue_smart"] = queue_smart
 
     assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are already downloaded.")
+
+
+def test_queueing_what_fails_at_once_says_why(shell, manager):
+    failed = download(
+        "owner/full:Q8_0", DownloadStatus.FAILED, error=StorageError("The disk is full. Free some space.")
+    )
+
+    def queue_smart(*_given, **_options):
+        manager.snapshot = snapshot(recent_failures=(failed,))
+        return SimpleNamespace(id=failed.id)
+
+    manager.answers["queue_smart"] = queue_smart
+
+    said = run(shell, "queue owner/full:Q8_0")
+    assert said.startswith("Queued owner/full:Q8_0")
+    assert said.endswith("It has failed: The disk is full. Free some space.")
 
 
 def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):

@@ -255,7 +255,7 @@ def test_every_field_of_a_download_is_kept() -> None:
         replaces=True, donors=("/donor.gguf",), everywhere=True, is_update=True, keeps_old=True,
         to="/disk", then="echo",
     )  # fmt: skip
-    stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True)
+    stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True, 4.0)
     for value in (file, plan, stored):
         plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
         assert plain == [], "give it a value of its own here"

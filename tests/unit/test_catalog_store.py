@@ -17,6 +17,7 @@ import pytest
 from gglib_nb.catalog.database import Database, catalog_error, network_filesystem
 from gglib_nb.catalog.store import Catalog, KnownFile
 from gglib_nb.domain.download import HostFolder, StoredFile
+from gglib_nb.domain.matching import find_download
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogDamagedError, CatalogError, ModelNotFoundError
@@ -37,6 +38,9 @@ def stored(target: str, **changes: object) -> StoredFile:
 def a_model(text: str, *files: StoredFile, at_s: float = 1000.0, label: str | None = "Q4_K_M") -> Model:
     id_ = DownloadId.parse(text)
     return Model(id_, "c" * 40, label, files or (stored(f"/models/{id_.repo_id}/{id_.quantization}.gguf"),), at_s)
+
+
+from tests.support.snapshots import download, snapshot
 
 
 @pytest.fixture
@@ -153,6 +157,26 @@ def test_a_model_is_found_by_what_names_it_alone(registered: Callable[..., Catal
     assert found.id.quantization in {"Q4_K_M", "model-b", "some-stem"}
     assert (found.id.quantization == "some-stem") == ("only-on" in text)
     assert (found.id.quantization == "model-b") == ("model-b" in text.lower())
+
+
+@pytest.mark.parametrize("text", ["#2", "2", " #2 "])
+def test_a_model_is_found_by_its_row_the_newest_first(registered: Callable[..., Catalog], text: str) -> None:
+    catalog = registered("owner/old:Q4_0", "owner/new:Q8_0")
+
+    assert [str(model.id) for model in catalog.models()][1] == str(catalog.find(text).id)
+
+
+def test_a_row_that_is_not_there_is_refused_with_how_many_there_are(registered: Callable[..., Catalog]) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"no row 3. 2 models are registered; `%gguf models` lists them"):
+        registered("owner/old:Q4_0", "owner/new:Q8_0").find("#3")
+
+
+def test_models_and_downloads_are_named_by_one_rule(registered: Callable[..., Catalog]) -> None:
+    ids = ["owner/repo@v1:Q4_0", "owner/repo@v2:Q8_0", "other/repo-b:Q4_0"]
+    catalog = registered(*ids)
+
+    for text in ("owner/repo:q4_0", "repo:Q8_0", "REPO-B", "@v2", "other", "b:q4"):
+        assert catalog.find(text).id == find_download(text, snapshot(*map(download, ids)))
 
 
 def test_a_model_is_found_by_its_id_as_a_value(registered: Callable[..., Catalog]) -> None:

@@ -17,7 +17,7 @@ from gglib_nb.errors import IntegrityError, NetworkError
 from tests.support.snapshots import NOW_S, completed, download
 
 CATALOGS = Path(__file__).parent / "catalogs"
-ONE = PastDownload(DownloadId("owner/a", "Q4_K_M"), DownloadStatus.COMPLETED, 4_000, 20.5, 1000.25, 1200.75)
+ONE = PastDownload(DownloadId("owner/a", "Q4_K_M"), DownloadStatus.COMPLETED, 4_000, 20.5, 1000.25, 1200.75, ran_s=90.5)
 FAILED = PastDownload(
     DownloadId("owner/b", "Q8_0", "v1"), DownloadStatus.FAILED, None, None, 900.0, 950.0, error="The line was cut."
 )

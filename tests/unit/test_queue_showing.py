@@ -9,7 +9,9 @@ import pytest
 
 from gglib_nb.domain import events as told
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.history import remembered
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.manager.progress import parts_of
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.entry import Entry
@@ -70,6 +72,41 @@ def test_times_are_of_the_request_the_first_start_and_the_end(queue):
 
     row = queue.snapshot.recent_completed[0]
     assert (row.queued_at_s, row.started_at_s, row.ended_at_s) == (1070.0, 1050.0, 1080.0)
+
+
+def test_a_pause_of_twelve_hours_is_not_counted_as_time_of_the_download():
+    queue = QueueDriver()
+    queue.now_s = 1000.0
+    queue.queue(a_plan(A))
+    queue.now_s = 1003.0
+    queue.pause(A)
+    queue.stopped(A)
+    queue.now_s += 12 * 3600
+    queue.resume(A)
+    queue.now_s += 2.0
+    queue.complete(A)
+
+    row = queue.snapshot.recent_completed[0]
+    assert (row.ran_s, row.took_s) == (5.0, 5.0)
+    assert parts_of(row)[-1] == "in 5 s"
+    assert remembered(row).took_s == 5.0
+
+
+def test_the_time_of_a_download_survives_its_kernel():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.now_s += 3.0
+    queue.pause(A)
+    (kept,) = queue.machine.stored().downloads
+
+    restored = QueueDriver()
+    restored.now_s = queue.now_s + 12 * 3600
+    restored.restore(kept)
+    restored.resume(A)
+    restored.now_s += 2.0
+    restored.complete(A)
+
+    assert restored.snapshot.recent_completed[0].took_s == 5.0
 
 
 def test_a_download_that_started_at_the_epoch_started(queue):
