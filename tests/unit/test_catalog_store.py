@@ -21,6 +21,7 @@ from gglib_nb.domain.matching import find_download
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogDamagedError, CatalogError, ModelNotFoundError
+from tests.support.snapshots import download, snapshot
 
 SHA = "a" * 64
 OTHER_SHA = "b" * 64
@@ -38,9 +39,6 @@ def stored(target: str, **changes: object) -> StoredFile:
 def a_model(text: str, *files: StoredFile, at_s: float = 1000.0, label: str | None = "Q4_K_M") -> Model:
     id_ = DownloadId.parse(text)
     return Model(id_, "c" * 40, label, files or (stored(f"/models/{id_.repo_id}/{id_.quantization}.gguf"),), at_s)
-
-
-from tests.support.snapshots import download, snapshot
 
 
 @pytest.fixture
