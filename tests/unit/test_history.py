@@ -79,8 +79,8 @@ def test_a_database_of_the_version_before_remembers_from_now_on(tmp_path: Path) 
         assert connection.execute("SELECT count(*) FROM model").fetchone() == (1,)
 
 
-def test_a_database_that_remembers_is_read_as_it_was_written() -> None:
-    past = History(Database(CATALOGS / "0005-history.sqlite3")).newest()
+def test_a_database_that_remembers_is_read_as_it_was_written(tmp_path: Path) -> None:
+    past = History(Database(Path(shutil.copy(CATALOGS / "0005-history.sqlite3", tmp_path / "db")))).newest()
 
     assert [(str(one.id), one.outcome.value, one.error) for one in past] == [
         ("owner/kept:Q4_K_M", "completed", ""),
