@@ -42,11 +42,11 @@ def measure(options: Options) -> Findings:
     names = (OURS, HUGGINGFACE_HUB, ARIA2C)
     head = ("what is wanted", "MB", "header MB", *(f"{name}: MB of line, s" for name in names), "taken")
     findings = Findings("R", "a model of which most is on the disk in another file, line 50 MB/s", head)
-    with options.work_folder() as folder, _authority() as authority:
+    with options.work_folder() as folder, authority() as certificates:
         models = folder / "models"
         models.mkdir()
         for case in make_cases(models):
-            findings.rows.append(_row(case, names, folder, authority, findings))
+            findings.rows.append(_row(case, names, folder, certificates, findings))
     _measure_large(options, findings)
     findings.notes += [
         "MB are decimal; those of the line are what the hub sent of the files, as its log has them. Each was seen to be right.",
@@ -57,14 +57,14 @@ def measure(options: Options) -> Findings:
     return findings
 
 
-def _row(case: Case, names: Sequence[str], folder: Path, authority: Path, findings: Findings) -> Sequence[str]:
+def _row(case: Case, names: Sequence[str], folder: Path, certificates: Path, findings: Findings) -> Sequence[str]:
     cells, ours = [], 0
     for name in names:
         for contender in contenders(name):
             files = {path: file_content(file) for path, file in case.wanted.items()}
-            with _hub(files, case.label) as hub:
+            with hub_of(files, case.label) as hub:
                 hub.set_speed(_LINE_BYTES_PER_SECOND)
-                usage = _download(contender, hub, case.label, list(files), case.here, folder / "download", authority)
+                usage = download(contender, hub, case.label, list(files), case.here, folder / "download", certificates)
                 line_bytes = sum(hub.bytes_sent(path) for path in files)
             cells.append(f"{line_bytes / _MEGABYTE:.1f}, {usage.wall_s:.1f}")
             ours = line_bytes if name == OURS else ours
@@ -78,22 +78,22 @@ def _row(case: Case, names: Sequence[str], folder: Path, authority: Path, findin
 
 def _measure_large(options: Options, findings: Findings) -> None:
     """The time of a changed header on a disk, beside `cp` and `openssl dgst` of the same file."""
-    with tempfile.TemporaryDirectory(prefix="gglib-bench-") as name, _authority() as authority:
+    with tempfile.TemporaryDirectory(prefix="gglib-bench-") as name, authority() as certificates:
         folder = Path(name)
         count = options.mib(9600, 512) // _TENSOR_BYTES
         tensors = [Tensor(f"blk.{number}.weight", (_TENSOR_BYTES,), "I8") for number in range(count)]
         here, wanted = (gguf_content({"general.architecture": "llama", "tokenizer.chat_template": text}, tensors, "large")
                         for text in ("short", "longer " * 10_000))  # fmt: skip
         old = folder / "old" / f"large-{_LABEL}.gguf"
-        _write(here, old)
+        write(here, old)
         copying, ours = [], []
-        with _hub({f"large-{_LABEL}.gguf": wanted}, _LABEL) as hub:
+        with hub_of({f"large-{_LABEL}.gguf": wanted}, _LABEL) as hub:
             for _ in range(min(options.rounds, 3)):
                 copying.append(_copy_and_hash(old, folder / "copy.gguf"))
                 _forget_cached(old)
                 (contender,) = contenders(OURS_RUNNING)
                 paths = [f"large-{_LABEL}.gguf"]
-                ours.append(_download(contender, hub, _LABEL, paths, [old], folder / "download", authority))
+                ours.append(download(contender, hub, _LABEL, paths, [old], folder / "download", certificates))
         wall_s = median(run.wall_s for run in ours)
         gigabytes = wanted.size_bytes / 1e9
         plain_s, synced_s = (median(run[index] for run in copying) for index in (0, 1))
@@ -108,7 +108,7 @@ def _measure_large(options: Options, findings: Findings) -> None:
 
 
 @contextmanager
-def _hub(files: "dict[str, Content]", label: str) -> Iterator[FaultyHub]:
+def hub_of(files: "dict[str, Content]", label: str) -> Iterator[FaultyHub]:
     warm = gguf_content({"general.architecture": "llama"}, [Tensor("a", (64,), "I8")], "warm")
     repositories = [
         DemoRepository(repo_id=_REPO_ID, files=[DemoFile(path, content) for path, content in files.items()]),
@@ -120,21 +120,21 @@ def _hub(files: "dict[str, Content]", label: str) -> Iterator[FaultyHub]:
         yield hub
 
 
-def _download(
+def download(
     contender: Contender,
     hub: FaultyHub,
     label: str,
     paths: Sequence[str],
     here: Sequence[Path],
     folder: Path,
-    authority: Path,
+    certificates: Path,
 ) -> Usage:
     """One download to a new folder, in which the files that are here lie for who looks for them."""
     place = folder / "models" / _REPO_ID
     (place / "here").mkdir(parents=True)
     for path in here:
         (place / "here" / path.name).hardlink_to(path)
-    job = Job(int(hub.url.rpartition(":")[2]), _REPO_ID, label, paths, folder, authority)
+    job = Job(int(hub.url.rpartition(":")[2]), _REPO_ID, label, paths, folder, certificates)
     try:
         usage = run_all(contender.commands(job), job.environment())
         found = place if contender.name in {OURS, OURS_RUNNING} else folder
@@ -171,8 +171,8 @@ def _forget_cached(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write(content: Content, path: Path) -> None:
-    path.parent.mkdir(parents=True)
+def write(content: Content, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         for piece in content.slices():
             file.write(piece)
@@ -180,7 +180,7 @@ def _write(content: Content, path: Path) -> None:
 
 
 @contextmanager
-def _authority() -> Iterator[Path]:
+def authority() -> Iterator[Path]:
     """Certificates for the clients, none of which is used: the hub speaks plain HTTP."""
     yield Path(certifi.where())
 

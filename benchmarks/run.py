@@ -35,6 +35,7 @@ from benchmarks import (
     k_cluster,
     q_queue,
     r_reuse,
+    s_beside_quantizations,
 )
 from benchmarks.origin import nginx_program
 from benchmarks.report import Findings, table
@@ -66,6 +67,7 @@ _SCENARIOS: Mapping[str, Callable[[Options], Findings]] = {
     "P": _panel_cost,
     "Q": q_queue.measure,
     "R": r_reuse.measure,
+    "S": s_beside_quantizations.measure,
 }
 _PACKAGES = ("gglib-nb", "huggingface_hub", "hf_transfer", "ipykernel")
 _PROGRAMS: Sequence[Sequence[str]] = (

@@ -6,6 +6,7 @@ In a round every downloader has its turn, so that what changes on the machine me
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -110,6 +111,9 @@ def _check(contender: Contender, job: Job, origin: Origin) -> None:
 
 def options_of(arguments: argparse.Namespace) -> Options:
     """The options that were given on the command line."""
+    if arguments.without_sha:
+        # OPENSSL_ia32cap(3): bit 29 of leaf 7's EBX. Every downloader here hashes with OpenSSL.
+        os.environ["OPENSSL_ia32cap"] = ":~0x20000000"  # noqa: SIM112 - its name
     return Options(
         is_quick=arguments.quick,
         rounds=arguments.rounds or (1 if arguments.quick else 5),
@@ -121,6 +125,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options all scenarios take."""
     parser.add_argument("--quick", action="store_true", help="small and once: shows that it works, measures nothing")
     parser.add_argument("--rounds", type=int, help="turns of each downloader; 5 if left out, 1 with --quick")
+    parser.add_argument("--without-sha", action="store_true", help="as on a CPU without SHA instructions")
     parser.add_argument("--folder", type=Path, help="where files go; a memory disk with room if left out, else /tmp")
 
 
