@@ -154,18 +154,17 @@ class PlannedDownload(Value, frozen=True):
 
 
 class StoredFile(Value, frozen=True):
-    """A file on the disk after its download.
+    """A file on the disk after its download. Times are Unix times.
 
     Attributes:
         target: Absolute path.
-        path_in_repo: Its path in the repository; of a byte split, that of the first part.
         kind: `shard`, or the kind of companion.
         sha256: None: not computed.
         is_verified: Whether its SHA-256 is the one that the Hub states; False: the Hub states none.
         mtime_ns: Modification time; another one later means that the file was changed.
         was_present: It existed before; no byte was downloaded.
         facts: What its GGUF header says, as JSON scalars; empty if it cannot be read.
-        verified_at_s: Unix time of the last successful verification; None: never, or unknown.
+        verified_at_s: Time of the last successful verification; None: never, or unknown.
         wrong_ranges: Bytes found wrong, as half-open ranges (empty: the whole file); None: nothing wrong is known.
         block_digests: Digests of its blocks (`domain.content_index`) in hexadecimal; empty once the catalog keeps them.
         reused_bytes: Bytes copied from other files on this machine.
@@ -209,12 +208,10 @@ class ShardProgress(Value, frozen=True):
 
     Attributes:
         number: 1-based among the files of its download, as in a shard's file name.
-        path_in_repo: Its path in the repository.
         kind: `shard`, or the kind of companion.
         size_bytes: None: unknown.
-        downloaded_bytes: Bytes on the disk.
-        arrived_steps: Which parts those are, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty: in
-            order from the start, or unknown.
+        arrived_steps: Which parts are on the disk, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty:
+            in order from the start, or unknown.
         verified_steps: How much of it is hashed, in the same steps; 0 also if unknown.
     """
 
@@ -243,7 +240,7 @@ class Then(Value, frozen=True):
 
 
 class QueuedDownload(Value, frozen=True):
-    """One download in the queue.
+    """One download in the queue. Times are Unix times.
 
     Attributes:
         position: 1-based among pending downloads, 1 runs next; 0: active or ended.
@@ -252,8 +249,6 @@ class QueuedDownload(Value, frozen=True):
         bytes_per_second: Smoothed; 0: stalled; None: not known yet. Of a completed download, the mean of its last
             attempt; None: no byte was downloaded.
         eta_seconds: Smoothed; None: unknown.
-        shards: The progress of each file of the model.
-        companions: The progress of each companion.
         notice: One line that says what is happening; None: the status says it all.
         notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no
             notice.
@@ -265,9 +260,8 @@ class QueuedDownload(Value, frozen=True):
         companion_paths: Paths of its companions; empty until completed.
         is_verified: Whether every file has the SHA-256 that the Hub states; None until completed.
         was_present: It was completed without downloading a byte.
-        queued_at_s: Unix time.
-        started_at_s: Unix time of its first start; None: not started.
-        ended_at_s: Unix time; None: not ended.
+        started_at_s: Its first start; None: not started.
+        ended_at_s: None: not ended.
         ran_s: Seconds in which it ran until its last change of status, without pauses and waiting; None: unknown.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
@@ -355,14 +349,7 @@ def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: f
 
 
 class RunItem(Value, frozen=True):
-    """One ended download of a run.
-
-    Attributes:
-        outcome: `completed`, `failed` or `cancelled`.
-        ended_at_s: Unix time.
-        total_bytes: None: unknown.
-        message: Why it failed; empty otherwise.
-    """
+    """One ended download of a run, at a Unix time; a total of None is unknown, and `message` says why it failed."""
 
     id: DownloadId
     outcome: DownloadStatus
@@ -372,17 +359,14 @@ class RunItem(Value, frozen=True):
 
 
 class QueueRunSummary(Value, frozen=True):
-    """The result of a run of the queue: from drained to busy and back.
+    """The result of a run of the queue: from drained to busy and back. Times are Unix times.
+
+    `attempts_…` counts attempts by outcome, so that a download that failed and was retried counts twice; `models_…`
+    counts different downloads by their last outcome.
 
     Attributes:
-        started_at_s: Unix time of its first start.
-        ended_at_s: Unix time at which it drained.
-        attempts_completed: Attempts by outcome; a download that failed and was retried counts twice.
-        attempts_failed: As above.
-        attempts_cancelled: As above.
-        models_completed: Different downloads by their last outcome.
-        models_failed: As above.
-        models_cancelled: As above.
+        started_at_s: Its first start.
+        ended_at_s: When it drained.
         items: The newest first, 20 at most.
         is_truncated: Whether there were more.
     """
@@ -400,15 +384,13 @@ class QueueRunSummary(Value, frozen=True):
 
 
 class ElsewhereDownload(Value, frozen=True):
-    """A download in the queue of another kernel with the same models folder; read-only.
+    """A download in the queue of another kernel with the same models folder; read-only. None is unknown.
 
     Attributes:
         owner: The kernel's notebook or process, and its machine if that is another one.
         is_left: That kernel has ended, and no other has adopted the download yet.
         downloaded_bytes: Bytes on the disk.
-        total_bytes: None: unknown.
-        bytes_per_second: None: unknown, or nothing is being transferred.
-        eta_seconds: None: unknown.
+        bytes_per_second: Also None while nothing is being transferred.
         notice: One line that says what is happening; None: the status says it all.
     """
 

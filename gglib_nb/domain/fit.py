@@ -37,13 +37,9 @@ _REDUCED_CACHE: Final[CacheType] = "q8_0"
 
 
 class Gpu(Value, frozen=True):
-    """One GPU that programs may use.
+    """One GPU that programs may use: its driver's name for it, and its memory; None: unknown.
 
-    Attributes:
-        name: As its driver calls it.
-        total_bytes: Memory for models.
-        free_bytes: Free now; None: unknown.
-        is_shared: Whether that is part of the machine's RAM (Apple, AMD APU, NVIDIA Grace).
+    `is_shared`: that is part of the machine's RAM (Apple, AMD APU, NVIDIA Grace).
     """
 
     name: str

@@ -48,15 +48,7 @@ class ImportReport(Value, frozen=True):
 
 
 class ImportProgress(Value, frozen=True):
-    """The progress of an import.
-
-    Attributes:
-        path: The file that is being read.
-        done_files: Files that were read.
-        total_files: All files.
-        done_bytes: Of a bundle, the bytes that were copied and verified; None: a folder.
-        total_bytes: Of a bundle, all its bytes; None: a folder.
-    """
+    """The progress of an import: the file that is being read, and how many were; bytes only of a bundle, else None."""
 
     path: str
     done_files: int

@@ -11,12 +11,10 @@ read. missing, unreadable: as they say."""
 
 
 class CheckedFile(Value, frozen=True):
-    """The result of hashing one file.
+    """The result of hashing one file. Size and time of None: it is missing.
 
     Attributes:
         sha256: Its SHA-256 now; None: it was not read to its end.
-        size_bytes: Now; None: missing.
-        mtime_ns: Modification time now; None: missing.
         wrong_ranges: Its wrong bytes in whole blocks, half-open (empty: the whole file); None: nothing is wrong.
         block_digests: Digests of its blocks in hexadecimal; empty: it was not read to its end.
         reason: Why it cannot be read; empty otherwise.
@@ -59,10 +57,9 @@ class VerifyProgress(Value, frozen=True):
 
 
 class Repair(Value, frozen=True):
-    """What repairing a model takes.
+    """What repairing a model takes. Its id is also that of the download that repairs it.
 
     Attributes:
-        id: The model's id, and that of the download that repairs it.
         is_needed: Whether anything is wrong; otherwise nothing was queued.
         faulty_paths: The files that are not right.
         bytes_to_fetch: How much is downloaded; the rest is reused. None: unknown.
@@ -83,15 +80,13 @@ it. unknown: the SHA-256 of the file here is not known; verify it first."""
 
 
 class FileChange(Value, frozen=True):
-    """How one file differs from the one on the Hub.
+    """How one file differs from the one on the Hub. What is unknown, or not changed, is empty.
 
     Attributes:
-        path_in_repo: Its path in the repository.
-        commit_title: Of the last commit that changed it, in its author's words; empty: unknown, or the file is the
-            same.
-        commit_date: Of that commit, ISO; empty as above.
-        changed_keys: Keys of its header with another value, in alphabetical order; empty: not compared.
-        template_diff: The change of its chat template as a unified diff; empty: the same, or unknown.
+        commit_title: Of the last commit that changed it, in its author's words.
+        commit_date: Of that commit, ISO.
+        changed_keys: Keys of its header with another value, in alphabetical order.
+        template_diff: The change of its chat template as a unified diff.
     """
 
     path_in_repo: str
@@ -103,13 +98,12 @@ class FileChange(Value, frozen=True):
 
 
 class ModelUpdate(Value, frozen=True):
-    """How one model differs from its repository on the Hub.
+    """How one model differs from its repository on the Hub. None is unknown.
 
     Attributes:
-        id: The model's id.
-        has_update: Whether one of its files was changed or removed there; None: unknown.
-        commit_sha: The commit of its files; None: unknown.
-        latest_commit_sha: The commit of its revision now; None: unknown.
+        has_update: Whether one of its files was changed or removed there.
+        commit_sha: The commit of its files.
+        latest_commit_sha: The commit of its revision now.
         files: How each of its files differs.
         problem: Why that is unknown, in words; empty otherwise.
     """
@@ -128,10 +122,9 @@ class ModelUpdate(Value, frozen=True):
 
 
 class QueuedUpdate(Value, frozen=True):
-    """What updating a model takes.
+    """What updating a model takes. Its id is also that of the download of the new version.
 
     Attributes:
-        id: The model's id, and that of the download of the new version.
         is_needed: Whether there is a new version; otherwise nothing was queued.
         latest_commit_sha: The commit of the new version.
         position: Of the download in the queue; 0: active already, or not needed.
@@ -153,13 +146,11 @@ class KeptFile(Value, frozen=True):
 
 
 class Deletion(Value, frozen=True):
-    """The files of a deleted model; with `dry_run`, nothing was deleted.
+    """The files of a deleted model; with `is_dry_run`, nothing was deleted.
 
     Attributes:
-        id: The model's id.
         deleted: Paths of the deleted files.
         freed_bytes: Space that this frees; files with another hard link do not count.
-        kept: Files that are kept.
     """
 
     id: str

@@ -46,20 +46,18 @@ class RepoListing(Value, frozen=True, dict=True):
 
 
 class RepoSummary(Value, frozen=True):
-    """One row of a search.
+    """One row of a search. None is unknown.
 
     Attributes:
-        repo_id: `owner/name`.
-        downloads: In the last 30 days; None: unknown.
-        likes: None: unknown.
-        parameter_count: Of the model; None: unknown.
-        architecture: As in the GGUF header; None: unknown.
+        downloads: In the last 30 days.
+        parameter_count: Of the model.
+        architecture: As in the GGUF header.
         gate: How access is granted; None: open.
-        modified_at: ISO date of the last change; None: unknown.
-        likely_size_bytes: Estimated size of the recommended variant; None: unknown.
+        modified_at: ISO date of the last change.
+        likely_size_bytes: Estimated size of the recommended variant.
         fit: Whether that probably fits this machine's memory.
         is_here: Whether a model of it is registered.
-        page_url: Its page on the hub; None: unknown.
+        page_url: Its page on the hub.
     """
 
     repo_id: str

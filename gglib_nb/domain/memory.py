@@ -91,7 +91,6 @@ class MemoryEstimate(Value, frozen=True):
     """What a loaded model takes.
 
     Attributes:
-        weights_bytes: The model's files.
         kv_cache_bytes: Keys and values of the context; None: the header does not say enough.
         overhead_bytes: Compute buffers.
         is_rough: The architecture is unknown, or the header is incomplete.

@@ -23,17 +23,16 @@ _EMBEDDING: Final = frozenset(
 
 
 class Model(Value, frozen=True):
-    """One registered model.
+    """One registered model. Times are Unix times.
 
     Attributes:
         id: The id of its download; of an imported one of unknown repository `local/<name>`.
         commit_sha: The commit of its files; None: unknown.
         label: Label of the quantization; None: the file names state none.
         files: Shards in order, then companions.
-        registered_at_s: Unix time.
         origin: `hub`: downloaded here; `import`: found in a folder, its repository known; `local`: its repository
             unknown; `store`: in a read-only store of another program.
-        checked_at_s: Unix time of the last check for a newer version; None: never checked.
+        checked_at_s: The last check for a newer version; None: never checked.
         latest_commit_sha: The commit of its revision at that check; None: never checked.
         has_update: Whether one of its files had changed then; None: never checked.
         hosts: The hosts of a cluster that have it; empty: this machine. The paths of its files are this machine's if it

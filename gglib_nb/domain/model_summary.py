@@ -37,31 +37,28 @@ Looks = Mapping[str, FileLook | None]
 
 
 class ModelSummary(Value, frozen=True):
-    """One registered model.
+    """One registered model. Times are Unix times; None is unknown, unless stated otherwise.
 
     Attributes:
         id: What every verb and operation takes.
         repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
-        quantization: Label, as the file names state it, else the header; None: neither does.
+        quantization: Label, as the file names state it, else the header.
         revision: As requested; None: the default branch.
-        commit_sha: The commit of its files; None: unknown.
-        architecture: As in the GGUF header; None: unknown.
-        parameter_count: Of the whole model; None: unknown.
-        context_length: Tokens it was trained for; None: unknown.
+        commit_sha: The commit of its files.
+        parameter_count: Of the whole model.
+        context_length: Tokens it was trained for.
         size_bytes: Of all its files.
         file_count: Shards and companions.
         state: `verified`, `unverified`, `changed`, `wrong` or `missing`.
-        verified_at_s: Unix time of the oldest verification of its files; None: one was never verified.
-        checked_at_s: Unix time of the last check for a newer version; None: never checked.
+        verified_at_s: The oldest verification of its files; None: one was never verified.
+        checked_at_s: The last check for a newer version; None: never checked.
         has_update: Whether that check found one; None: never checked.
-        registered_at_s: Unix time.
         origin: `hub`, `import`, `local` or `store`, as in `Model`.
         folder: The folder of its first file.
         path: Its first file, which programs open.
         projector_path: Its mmproj; None: it has none.
         hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
-        last_used_at_s: Unix time at which its path was last requested, or its file opened if the disk records that;
-            None: unknown.
+        last_used_at_s: When its path was last requested, or its file opened if the disk records that.
     """
 
     id: str

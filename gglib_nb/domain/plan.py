@@ -17,14 +17,7 @@ _LIKELY_CONTEXT_BYTES: Final = 1536 * 1024**2
 
 
 class PlannedCompanion(Value, frozen=True):
-    """A companion file of the variants.
-
-    Attributes:
-        path: Its path in the repository.
-        kind: `mmproj`, `imatrix`, ...
-        size_bytes: None: unknown.
-        can_fetch: Whether `--with` can download it with a variant.
-    """
+    """A companion file of the variants; a size of None is unknown. `can_fetch`: `--with` can download it with a variant."""
 
     path: str
     kind: str
@@ -33,28 +26,25 @@ class PlannedCompanion(Value, frozen=True):
 
 
 class VariantPlan(Value, frozen=True):
-    """One variant and what it would cost.
+    """One variant and what it would cost. None is unknown.
 
     Attributes:
         key: The tail of its id, as `%gguf queue` takes it.
         label: Label of the quantization; None: the file names state none.
-        size_bytes: Of all its files; None: unknown.
+        size_bytes: Of all its files.
         shard_count: Files of the whole set.
-        bits_per_weight: None: unknown.
         present_bytes: Bytes that are on the disk already, finished or partial.
         free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is
-            missing; None: unknown.
-        memory: Memory when loaded; None: unknown.
+            missing.
+        memory: Memory when loaded.
         placement: Where this machine would load it, and how.
         placement_with_projector: The same with its projector; None: it has none.
         missing: 1-based numbers of files that the Hub lacks; such a variant is refused.
-        is_queued: In the queue now.
         is_recommended: `%gguf queue owner/repo` would take it.
         why: Why it is recommended; empty if it is not.
         companions: What `--with` downloads with it, one of each kind.
         name: For display; the key unless that is a hash.
-        reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them; None:
-            unknown.
+        reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them.
     """
 
     key: str
@@ -92,7 +82,7 @@ class VariantPlan(Value, frozen=True):
 
 
 class RepoPlan(Value, frozen=True):
-    """What a repository offers.
+    """What a repository offers. None is unknown, unless stated otherwise.
 
     Attributes:
         repo_id: As the Hub has it now.
@@ -103,15 +93,12 @@ class RepoPlan(Value, frozen=True):
         accept_url: The page on which to accept the terms; None: there are none.
         is_private: Only visible with a token.
         variants: The smallest first.
-        companions: All companion files.
-        context_tokens: The context of the memory estimates; None: nothing was estimated.
-        models_directory: Where the files would be stored.
-        free_bytes: Free on that filesystem now; None: unknown.
+        context_tokens: The context of the memory estimates.
+        free_bytes: Free on the filesystem of the models folder now.
         queued_bytes: What the queue will still write there.
-        machine: The machine's memory; None: unknown.
         refusal: Why the files may not be downloaded, and what to do; empty if they may.
         undecided: Why no variant is recommended; empty if one is.
-        page_url: Its page on the hub; None: unknown.
+        page_url: Its page on the hub.
         unsafe_files: Paths of model files that the Hub's security scan does not call safe, each with its verdict.
         storage_limit_bytes: The setting of that name; None: no limit.
         storage_left_bytes: What registered models and the queue leave of it; negative: exceeded already.

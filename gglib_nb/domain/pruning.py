@@ -9,7 +9,6 @@ class ModelUse(Value, frozen=True):
     """The use of one model.
 
     Attributes:
-        id: The model's id.
         size_bytes: Bytes that deleting it frees; files that other models share or that have another hard link do not
             count.
         last_used_at_s: Unix time of its last known use, else of its registration.
