@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import gglib_nb.notebook.verbs  # noqa: E402, F401 - fills the table of verbs
-from gglib_nb.notebook.text import render_text  # noqa: E402 - found through the line above
+from gglib_nb.notebook.render import render_text  # noqa: E402 - found through the line above
 from gglib_nb.notebook.verb import all_verbs, help_of, help_of_all  # noqa: E402
 from tests.support import scenes  # noqa: E402
 

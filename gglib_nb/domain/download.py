@@ -482,7 +482,7 @@ class QueueSnapshot(Value, frozen=True):
 
     def _repr_html_(self) -> str:
         # The notebook layer writes HTML; it is loaded where something is displayed, and only there.
-        return str(import_module("gglib_nb.notebook.markup").render_html(self))
+        return str(import_module("gglib_nb.notebook.render").render_html(self))
 
     @property
     def summary(self) -> str:

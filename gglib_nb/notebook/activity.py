@@ -53,9 +53,9 @@ def get_manager() -> "DownloadManager":
 
 
 def _show_downloads_in_cells() -> None:
-    from gglib_nb.notebook.progress_display import view_in_cell
+    from gglib_nb.notebook.progress import download_in_cell
 
-    use_views(view_in_cell)
+    use_views(download_in_cell)
 
 
 def is_at_work(snapshot: QueueSnapshot) -> bool:

@@ -1,20 +1,55 @@
-"""Numbers as a person reads them: sizes, rates, durations, percents. Pure; knows nothing of downloads.
+"""Numbers and times as people read them. Pure; knows nothing of downloads.
 
-They follow one table of cases (`tests/unit/format_cases.json`) and round half up; Python's own formatting rounds half to
-even. All but large counts are in `gglib_nb.domain.units`, where errors and a script's progress find them too.
+Sizes, rates, durations and percents are those of `gglib_nb.domain.units`, where errors and a script's progress find them too.
 """
 
+import os
+from datetime import UTC, datetime
 from typing import Final
 
 from gglib_nb.domain.units import UNKNOWN, duration, memory, percent, rate, scaled, size
 
-__all__ = ["UNKNOWN", "count", "duration", "memory", "percent", "rate", "size"]
+__all__ = [
+    "UNKNOWN", "amount", "count", "day", "duration", "folder", "memory", "minute", "percent", "plural", "rate", "size",
+    "tilde",
+]  # fmt: skip
 
 _LARGE: Final = ("", " k", " M", " B", " T")
 
 
 def count(number: int | None) -> str:
     """A large number in short: `7.6 B` parameters, `12.3 k` downloads."""
-    if number is None:
-        return UNKNOWN
-    return scaled(number, 1000, _LARGE, gap="")
+    return UNKNOWN if number is None else scaled(number, 1000, _LARGE, gap="")
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
+    """How much of how much; a single size before the first byte and once everything is downloaded."""
+    if downloaded_bytes in (0, total_bytes):
+        return size(total_bytes)
+    return f"{size(downloaded_bytes)} of {size(total_bytes)}"
+
+
+def minute(at_s: float) -> str:
+    """A Unix time in this machine's time zone, to the minute."""
+    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def day(at_s: float | None) -> str:
+    """The local date of a Unix time."""
+    return UNKNOWN if at_s is None else minute(at_s)[:10]
+
+
+def folder(path: str) -> str:
+    """The folder of a file, with `~` for this user's home folder, as Jupyter's server writes its own."""
+    return tilde(os.path.dirname(path))  # noqa: PTH120 - as below
+
+
+def tilde(above: str) -> str:
+    """A folder with `~` for this user's home folder."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib raises without a home
+    return f"~{above.removeprefix(home)}" if f"{above}/".startswith(f"{home.rstrip('/')}/") else above

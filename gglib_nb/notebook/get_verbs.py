@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
@@ -12,22 +12,17 @@ from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, is_command
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import formats, plan_table, tables
-from gglib_nb.notebook.amounts import read_count, read_parameters
+from gglib_nb.notebook import formats, listings, plan_table
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
-from gglib_nb.notebook.queue_verbs import find_item, is_unheard, standing
-from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import Argument, Option, verb
-
-if TYPE_CHECKING:
-    from gglib_nb.manager.manager import DownloadManager
+from gglib_nb.notebook.queue_verbs import find_item, state_sentence
+from gglib_nb.notebook.session import Answer, Session
+from gglib_nb.notebook.verb import CANCELLED, Argument, Option, read_count, read_parameters, verb
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
-_VOID: Final = "Interrupted. The request was cancelled."
 _FIRST_REPORT_S: Final = 1.0
-_LOOK_EVERY_S: Final = 0.02
+_POLL_S: Final = 0.02
 _MOST_ROWS: Final = 20
 
 
@@ -51,7 +46,7 @@ _REPOSITORY: Final = Argument(
 _REVISION: Final = Option("--revision", "REVISION", "A branch, a tag or a commit.")
 
 
-@verb("get", interrupted=_VOID)
+@verb("get", interrupted=CANCELLED)
 def queue(
     session: Session,
     reference: Annotated[str, _REPOSITORY],
@@ -86,7 +81,6 @@ def queue(
     ] = None,
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
-    manager = session.manager
     wanted = find_repository(reference, session.rows)
     request = DownloadRequest(
         wanted.repo_id,
@@ -99,22 +93,22 @@ def queue(
         to,
         then,
     )
-    before = {item.id for item in manager.snapshot.items}
+    before = {item.id for item in session.manager.snapshot.items}
     with _numbering_alternatives(session):
-        id_ = _submit(request, manager, starts=not no_start)
+        id_ = _submit(session, request, starts=not no_start)
     session.note(id_)
-    item = _first_report(id_, manager)
+    item = _first_report(id_, session)
     if id_ in before:
-        return Answer(printable(f"{id_} is already in the queue. {standing(item)}"))
+        return Answer(printable(f"{id_} is already in the queue. {state_sentence(item)}"))
     why = f" {item.reason}" if item is not None and item.reason else ""
-    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {standing(item)}"))
+    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {state_sentence(item)}"))
 
 
-def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: bool) -> DownloadId:
+def _submit(session: Session, request: DownloadRequest, *, starts: bool) -> DownloadId:
     if not starts:
-        return settle(manager.submit(manager.sync.queue_download, request))
-    position = manager.submit(
-        manager.sync.queue_smart,
+        return session.call(session.sync.queue_download, request)
+    return session.call(
+        session.sync.queue_smart,
         request.repo_id,
         request.quantization,
         revision=request.revision,
@@ -124,17 +118,16 @@ def _submit(request: DownloadRequest, manager: "DownloadManager", *, starts: boo
         everywhere=request.everywhere,
         to=request.to,
         then=request.then,
-    )
-    return settle(position).id
+    ).id
 
 
-def _first_report(id_: DownloadId, manager: "DownloadManager") -> QueuedDownload | None:
+def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
     """The download after the engine's first report, for which it waits a moment: a file that you have is not downloaded."""
     until_s = time.monotonic() + _FIRST_REPORT_S
-    while (item := find_item(id_, manager.snapshot)) is not None and is_unheard(item):
-        if time.monotonic() >= until_s:
+    while (item := find_item(id_, session.manager.snapshot)) is not None and time.monotonic() < until_s:
+        if not item.status.is_active or item.notice_kind != "connecting" or item.downloaded_bytes:
             break
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_S)
     return item
 
 
@@ -156,7 +149,7 @@ def _extent(item: QueuedDownload | None) -> str:
     return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
 
 
-@verb("get", interrupted=_VOID)
+@verb("get", interrupted=CANCELLED)
 def plan(
     session: Session,
     reference: Annotated[str, _REPOSITORY],
@@ -180,21 +173,19 @@ def plan(
     wanted = find_repository(reference, session.rows)
     commit = revision or wanted.revision
     with _numbering_alternatives(session):
-        found = settle(
-            session.manager.submit(
-                session.manager.sync.plan,
-                wanted.repo_id,
-                wanted.quantization,
-                revision=commit,
-                context=context,
-                cache_type=cache_type,
-            )
+        found = session.call(
+            session.sync.plan,
+            wanted.repo_id,
+            wanted.quantization,
+            revision=commit,
+            context=context,
+            cache_type=cache_type,
         )
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
     return Answer(plan_table.plan_text(found, session.screen.width), plan_table.plan_html(found))
 
 
-@verb("get", interrupted=_VOID)
+@verb("get", interrupted=CANCELLED)
 def search(
     session: Session,
     words: Annotated[str, Argument("WORDS", takes_rest=True)],
@@ -230,18 +221,10 @@ def search(
 
     Sizes and fit are estimated for Q4_K_M from the number of parameters; %gguf plan has exact numbers.
     """
-    found = settle(
-        session.manager.submit(
-            session.manager.sync.search,
-            words,
-            max_parameters=max_size,
-            licence=licence,
-            task=task,
-            sort=sort,
-            limit=limit,
-        )
+    found = session.call(
+        session.sync.search, words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit
     )
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
         return Answer(printable(f"No repository with GGUF files matches {words!r}. Try fewer or other words."))
-    return Answer(tables.search_text(found, session.screen.width), tables.search_html(found))
+    return session.table(listings.search_table(found))

@@ -10,7 +10,7 @@ from typing import Final
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.tables import Cell, Column, Row, html_table, text_table
+from gglib_nb.notebook.tables import Column, Row, Table, details, row
 
 _MOST_KEYS: Final = 500
 _MOST_TEMPLATE_LINES: Final = 1_000
@@ -33,13 +33,13 @@ def inspection_text(one: Inspection, width: int | None = None) -> str:
     facts = _facts(one)
     longest = max(len(name) for name, _ in facts)
     lines = [printable(one.name), *(f"  {name:<{longest}}  {value}" for name, value in facts)]
-    keys = [Row((Cell(key), Cell(value))) for key, value in _keys(one)]
+    keys = Table(_KEY_COLUMNS, [row(*pair) for pair in _keys(one)])
     return "\n".join(
         [
             *lines,
-            *(["", text_table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=True), width)] if one.tensors else []),
+            *(["", Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=True)).text(width)] if one.tensors else []),
             "",
-            text_table(_KEY_COLUMNS, keys, width),
+            keys.text(width),
             *_templates_text(one.chat_templates),
         ]
     )
@@ -51,32 +51,29 @@ def inspection_html(one: Inspection) -> str:
         f'<tr style="background:none"><td style="padding:.1em .9em .1em 0;opacity:.75">{name}</td><td>{escape(value)}</td></tr>'
         for name, value in _facts(one)
     )
-    keys = html_table(_KEY_COLUMNS, [Row((Cell(key), Cell(value))) for key, value in _keys(one)])
+    keys = Table(_KEY_COLUMNS, [row(*pair) for pair in _keys(one)]).html()
     parts = [
         f"<strong>{escape(printable(one.name))}</strong>",
         f'<table style="border-collapse:collapse;border:0;color:inherit;text-align:left">{facts}</table>',
         _stacked_bar(one),
-        html_table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=False)) if one.tensors else "",
-        _details(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", keys),
-        *(_details(_template_title(name, text), _pre(text)) for name, text in sorted(one.chat_templates.items())),
+        Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=False)).html() if one.tensors else "",
+        details(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", keys),
+        *(details(_template_title(name, text), _pre(text)) for name, text in sorted(one.chat_templates.items())),
     ]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def comparison_text(found: Comparison, width: int | None = None) -> str:
     """Two models side by side for a terminal: only what differs."""
-    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
-    table = text_table(columns, _difference_rows(found), width)
-    diff = found.template_diff.split("\n") if found.template_diff else [template_sentence(found)]
-    return "\n".join([_difference_sentence(found), *([table] if found.keys else []), "", *diff])
+    table = [_difference_table(found).text(width)] if found.keys else []
+    return "\n".join([_difference_sentence(found), *table, "", found.template_diff or template_sentence(found)])
 
 
 def comparison_html(found: Comparison) -> str:
     """The same as static HTML."""
-    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
     parts = [
         f"<strong>{escape(_difference_sentence(found))}</strong>",
-        html_table(columns, _difference_rows(found)) if found.keys else "",
+        _difference_table(found).html() if found.keys else "",
         f"<div>{escape(template_sentence(found))}</div>",
         diff_html(found.template_diff),
     ]
@@ -149,14 +146,12 @@ def _keys(one: Inspection) -> list[tuple[str, str]]:
 def _tensor_rows(one: Inspection, *, with_bar: bool) -> list[Row]:
     whole = sum(group.size_bytes for group in one.tensors) or 1
     return [
-        Row(
-            (
-                Cell(group.type),
-                Cell(_share(group, whole, with_bar=with_bar)),
-                Cell(f"{group.tensor_count:,}"),
-                Cell(formats.size(group.size_bytes)),
-                Cell(formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}"),
-            )
+        row(
+            group.type,
+            _share(group, whole, with_bar=with_bar),
+            f"{group.tensor_count:,}",
+            formats.size(group.size_bytes),
+            formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}",
         )
         for group in one.tensors
     ]
@@ -181,10 +176,6 @@ def _stacked_bar(one: Inspection) -> str:
     return f'<div role="presentation" style="display:flex;height:.8em;max-width:40em;margin:.5em 0;border-radius:3px;overflow:hidden">{parts}</div>'
 
 
-def _details(title: str, inside: str) -> str:
-    return f'<details><summary style="cursor:pointer">{escape(title)}</summary>{inside}</details>'
-
-
 def _template_title(name: str, text: str) -> str:
     label = f"Chat template {printable(name)}".rstrip()
     return f"{label} ({len(text):,} characters)"
@@ -206,11 +197,12 @@ def _templates_text(templates: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _difference_rows(found: Comparison) -> list[Row]:
-    return [
-        Row((Cell(printable(one.key[:200])), Cell(one.first or formats.UNKNOWN), Cell(one.second or formats.UNKNOWN)))
-        for one in found.keys[:_MOST_KEYS]
-    ]
+def _difference_table(found: Comparison) -> Table:
+    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
+    keys = found.keys[:_MOST_KEYS]
+    return Table(
+        columns, [row(one.key[:200], one.first or formats.UNKNOWN, one.second or formats.UNKNOWN) for one in keys]
+    )
 
 
 def _difference_sentence(found: Comparison) -> str:

@@ -1,80 +1,79 @@
-"""Models, earlier downloads, variants and repositories as lists of rows. Pure, like `rows`."""
+"""Models, updates, earlier downloads and search results: as lists of the panel, and as tables for text and HTML. Pure."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from gglib_nb.domain.history import PastDownload
-from gglib_nb.domain.library import DiskUse
+from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
-from gglib_nb.notebook import fit_words, formats
-from gglib_nb.notebook.messages import Choice, Filter, Listing
-from gglib_nb.notebook.rows import Action, Fact, Mood, Row, View, model_actions, past_row, plural, tilde_folder
+from gglib_nb.engine.local import Leftover
+from gglib_nb.notebook import fit_words, formats, rows, tables
+from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
+from gglib_nb.notebook.tables import COLORS, Cell, Column, Table
 
-_MODEL_MOODS: Final[dict[ModelState, Mood]] = {
+_ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
+_HERE: Final = "already downloaded"
+_DAY_S: Final = 86_400
+
+
+def _listing(
+    id_: str, found: Sequence[Row], *, title: str = "", note: str = "", actions: tuple[Action, ...] = (), news: str = ""
+) -> Listing:
+    view = View(id=id_, title=title, rows=tuple(row.id for row in found), note=note, actions=actions)
+    return Listing(view=view, rows=tuple(found), news=news)
+
+
+# Models ----------------------------------------------------------------------------------------------------------
+
+_STATES: Final[dict[ModelState, Mood]] = {
     "verified": "good",
     "unverified": "warn",
     "changed": "warn",
     "wrong": "bad",
     "missing": "bad",
 }
-_ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
-_FITS: Final[dict[Fit, Fact]] = {
-    "fits": Fact("fits", "good"),
-    "tight": Fact("tight in memory", "warn"),
-    "too large": Fact("too large for memory", "bad"),
-    "unknown": Fact(""),
-}
-_FIT_MOODS: Final[dict[str, Mood]] = {"good": "good", "near": "warn", "slow": "warn", "bad": "bad", "plain": "plain"}
-_COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
-_DAY_S: Final = 86_400
-_BILLIONS: Final = (4, 8, 14, 32, 70)
-_TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
-
-FILTERS: Final = (
-    Filter(
-        "max_parameters", "Largest model", "any size", tuple((f"{one}000000000", f"up to {one} B") for one in _BILLIONS)
-    ),
-    Filter("task", "Task", "any task", tuple((task, task) for task in _TASKS)),
-    Filter("licence", "Licence", "any licence"),
+_MODEL_COLUMNS: Final = (
+    Column("#", is_number=True),
+    Column("Model", is_code=True),
+    Column("Size", is_number=True),
+    Column("State"),
+    Column("Parameters", is_number=True, importance=2),
+    Column("Quantization", importance=4),
+    Column("With", importance=3),
+    Column("Architecture", importance=5),
+    Column("Context", is_number=True, importance=6),
+    Column("Used", importance=5),
+    Column("Verified", importance=7),
+    Column("Checked", importance=8),
+    Column("Folder", is_code=True, importance=9),
+    Column("Hosts", importance=2),  # only on a cluster
 )
-"""What narrows a search."""
 
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
-    """The models on this disk, and how much of it they take."""
-    free = (
-        "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free in {printable(use.models_directory)}"
-    )
-    total = f"{plural(len(models), 'model')} · {formats.size(use.models_bytes)}{free}"
-    rows = tuple(map(model_row, models))
-    note = total if rows else "No models on this disk yet."
-    return Listing(view=View(id="models", title="Models", rows=_ids(rows), note=note), rows=rows)
+    """The models on this disk, and their share of it."""
+    free = f" · {formats.size(use.free_bytes)} free in {printable(use.models_directory)}"
+    total = f"{formats.plural(len(models), 'model')} · {formats.size(use.models_bytes)}"
+    note = f"{total}{'' if use.free_bytes is None else free}" if models else "No models on this disk yet."
+    return _listing("models", [*map(_model_row, models)], title="Models", note=note)
 
 
-def model_row(model: ModelSummary) -> Row:
-    """A model on this disk."""
+def _model_row(model: ModelSummary) -> Row:
     owner, _, title = model.repo_id.rpartition("/")
-    mood = _MODEL_MOODS[model.state]
-    facts = (
-        Fact(formats.size(model.size_bytes)),
-        Fact(plural(model.file_count, "file") if model.file_count > 1 else ""),
-        Fact("" if model.parameter_count is None else f"{formats.count(model.parameter_count)} parameters"),
-        Fact(printable(model.architecture or "")),
-        Fact("" if model.context_length is None else f"{model.context_length} tokens"),
-        Fact("with vision projector" if model.projector_path else ""),
-        Fact(model.state, mood),
-        Fact("a newer version is on the Hub" if model.has_update else "", "warn"),
-    )
-    actions = model_actions(model.id)
+    mood = _STATES[model.state]
+    actions = [
+        Action("loading", "Code", f"Show the code that loads {model.id}, for each program"),
+        *rows.file_actions(model.id),
+    ]
     if model.state in ("wrong", "missing", "changed"):
-        actions = (Action("repair", "Repair", f"Repair {model.id}", is_worded=True), *actions)
+        actions.insert(0, rows.action("repair", "Repair", model.id, is_worded=True))
     if model.has_update:
-        actions = (Action("update", "Update", f"Update {model.id}", is_worded=True), *actions)
+        actions.insert(0, rows.action("update", "Update", model.id, is_worded=True))
     return Row(
         id=model.id,
         status=model.state,
@@ -83,30 +82,192 @@ def model_row(model: ModelSummary) -> Row:
         origin=printable(owner),
         name=printable(model.id),
         icon=_ICONS[mood],
-        lines=_said(facts),
+        lines=rows.facts(
+            formats.size(model.size_bytes),
+            formats.plural(model.file_count, "file") if model.file_count > 1 else "",
+            "" if model.parameter_count is None else f"{formats.count(model.parameter_count)} parameters",
+            printable(model.architecture or ""),
+            "" if model.context_length is None else f"{model.context_length} tokens",
+            "with vision projector" if model.projector_path else "",
+            Fact(model.state, mood),
+            Fact("a newer version is on the Hub" if model.has_update else "", "warn"),
+        ),
         path=model.path,
-        folder=tilde_folder(model.path),
-        actions=actions,
+        folder=formats.folder(model.path),
+        actions=tuple(actions),
     )
+
+
+def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
+    """The models, then how much of the disk they use.
+
+    Args:
+        models: In the order of the rows.
+        use: Of all models, including those that are not shown.
+    """
+    free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
+    hint = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
+    found = [_model_cells(number, model) for number, model in enumerate(models, 1)]
+    return Table(_MODEL_COLUMNS, found, hint, folds=True)
+
+
+def _model_cells(number: int, model: ModelSummary) -> tables.Row:
+    return tables.row(
+        str(number),
+        model.id,
+        formats.size(model.size_bytes),
+        Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]]),
+        formats.count(model.parameter_count),
+        model.quantization or formats.UNKNOWN,
+        "mmproj" if model.projector_path else "",
+        model.architecture or formats.UNKNOWN,
+        formats.UNKNOWN if model.context_length is None else str(model.context_length),
+        formats.day(model.last_used_at_s),
+        formats.day(model.verified_at_s),
+        formats.day(model.checked_at_s),
+        model.folder,
+        model.hosts,
+    )
+
+
+# Updates ---------------------------------------------------------------------------------------------------------
+
+_UPDATE_COLUMNS: Final = (
+    Column("Model", is_code=True),
+    Column("On the Hub"),
+    Column("File", importance=3),
+    Column("Commit", importance=2),
+    Column("Date", importance=4),
+)
+_CHANGES: Final[Mapping[Change, str]] = {
+    "same": "the same",
+    "metadata": "only its metadata changed",
+    "tensors": "its tensors changed",
+    "content": "another file",
+    "gone": "deleted",
+    "unknown": "unknown; verify it first",
+}
+
+
+def update_table(found: Sequence[ModelUpdate]) -> Table:
+    """The models, a line for each file that differs on the Hub."""
+    lines = []
+    for update in found:
+        if update.changes and not update.problem:
+            lines += [
+                tables.row(update.id, _change(file), file.path_in_repo, file.commit_title, file.commit_date[:10])
+                for file in update.changes
+            ]
+        else:
+            lines.append(tables.row(update.id, update.problem or "up to date", "", "", ""))
+    number = sum(update.has_update is True for update in found)
+    if number:
+        hint = f"{number} of {len(found)} have an update: %gguf update ID"
+    else:
+        hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
+    return Table(_UPDATE_COLUMNS, lines, hint, folds=True)
+
+
+def template_diffs(found: Sequence[ModelUpdate]) -> list[tuple[str, str]]:
+    """Title and diff of each chat template that changed."""
+    return [
+        (printable(f"Chat template of {update.id}:"), file.template_diff)
+        for update in found
+        for file in update.changes
+        if file.template_diff
+    ]
+
+
+def _change(file: FileChange) -> str:
+    if file.change != "metadata" or not file.template_diff:
+        return _CHANGES[file.change]
+    return "its chat template and other metadata changed" if file.changed_keys else "only its chat template changed"
+
+
+# Earlier and unfinished downloads --------------------------------------------------------------------------------
+
+_HISTORY_COLUMNS: Final = (
+    Column("Row", is_number=True),
+    Column("Ended", importance=3),
+    Column("Download", is_code=True),
+    Column("Outcome"),
+    Column("Size", is_number=True),
+    Column("Took", is_number=True, importance=4),
+    Column("Rate", is_number=True, importance=5),
+    Column("Why", importance=6),
+)
+_HISTORY_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
+_PARTIAL_COLUMNS: Final = (
+    Column("Here", is_number=True),
+    Column("Of", is_number=True, importance=2),
+    Column("On disk", is_number=True, importance=4),
+    Column("Last byte", importance=3),
+    Column("In use"),
+    Column("File", is_code=True),
+)
+_PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf partials --discard #ROW"
 
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
     """Downloads that ended, in this and in other kernels."""
-    rows = tuple(map(past_row, past))
-    clear = Action("clear_earlier", "Clear", "Clear Earlier", is_worded=True)
-    return Listing(view=View(id="earlier", title="Earlier", rows=_ids(rows), actions=(clear,)), rows=rows)
+    return _listing(
+        "earlier", [*map(rows.past_row, past)], title="Earlier", actions=(rows.clear("earlier", "Earlier"),)
+    )
+
+
+def history_table(past: Sequence[PastDownload]) -> Table:
+    """Downloads that ended, the newest first."""
+    return Table(
+        _HISTORY_COLUMNS, [_past_cells(number, one) for number, one in enumerate(past, 1)], _HISTORY_HINT, folds=True
+    )
+
+
+def _past_cells(number: int, one: PastDownload) -> tables.Row:
+    ended = rows.outcome(one)
+    return tables.row(
+        str(number),
+        formats.minute(one.ended_at_s),
+        str(one.id),
+        Cell(ended.text, color=COLORS[ended.mood]),
+        formats.size(one.total_bytes),
+        rows.time_taken(one),
+        rows.rate(one.bytes_per_second),
+        one.error,
+    )
+
+
+def partial_table(found: Sequence[Leftover]) -> Table:
+    """Unfinished downloads in the models folder."""
+    lines = [
+        tables.row(
+            formats.size(one.downloaded_bytes),
+            formats.size(one.size_bytes),
+            formats.size(one.disk_bytes),
+            formats.minute(one.modified_s),
+            "yes" if one.is_in_use else "",
+            one.target,
+        )
+        for one in found
+    ]
+    return Table(_PARTIAL_COLUMNS, lines, _PARTIAL_HINT)
+
+
+# Variants of a repository ----------------------------------------------------------------------------------------
+
+_FIT_MOODS: Final[dict[str, Mood]] = {"good": "good", "near": "warn", "slow": "warn", "bad": "bad", "plain": "plain"}
+_COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
 
 
 def offer(plan: RepoPlan) -> Listing:
-    """What a repository has, and what each variant would take."""
+    """The variants of a repository, and what each would need."""
     best = fit_words.better_fit(plan)
-    rows = tuple(variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
-    free = "" if plan.free_bytes is None else f"{formats.size(plan.free_bytes)} free on the disk"
+    found = tuple(_variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
+    free = "" if plan.free_bytes is None else f"{formats.size(plan.free_bytes)} free on the disk"
     return Listing(
-        view=View(id="offer", title=printable(plan.repo_id), rows=_ids(rows), note=free),
-        rows=rows,
+        view=View(id="offer", title=printable(plan.repo_id), rows=tuple(row.id for row in found), note=free),
+        rows=found,
         link=plan.page_url or "",
         warning="" if plan.has_access or not plan.accept_url else "You have to accept its terms first.",
         warning_link=plan.accept_url or "",
@@ -115,29 +276,15 @@ def offer(plan: RepoPlan) -> Listing:
     )
 
 
-def variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool = False) -> Row:
-    """A variant, what it would take, and how it fits this machine.
-
-    Args:
-        variant: As it was planned.
-        context_tokens: What its memory was estimated for; None where it was not.
-        is_best: Whether it is the best that fits entirely, and not the recommended one.
-    """
+def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool) -> Row:
     title = printable(variant.name or variant.key)
     fit = fit_words.short(variant.placement, context_tokens)
     arguments = fit_words.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
-    facts = (
-        Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
-        Fact("already downloaded" if variant.is_present else "", "good"),
-        Fact("in the queue" if variant.is_queued else ""),
-        Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
-        Fact("disk too full" if variant.free_bytes_after is not None and variant.free_bytes_after < 0 else "", "bad"),
-        Fact(f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[fit_words.mood(variant.placement)]),
-    )
+    is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
     details = (
         "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f} bits",
-        plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
+        formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
         f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),
@@ -155,33 +302,67 @@ def variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bo
         title=title,
         name=title,
         measure=formats.size(variant.size_bytes),
-        lines=_said(facts),
+        lines=rows.facts(
+            Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
+            Fact(_HERE if variant.is_present else "", "good"),
+            "in the queue" if variant.is_queued else "",
+            Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
+            Fact("disk too full" if is_full else "", "bad"),
+            Fact(f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[fit_words.mood(variant.placement)]),
+        ),
         note=" · ".join(filter(None, details)),
         actions=(download,),
     )
 
 
+def _choice(kind: str, size_bytes: int | None) -> str:
+    name = _COMPANIONS.get(kind, f"the companion file ({printable(kind)}")
+    return f"Also download {name}, {formats.size(size_bytes)})"
+
+
+# Repositories ----------------------------------------------------------------------------------------------------
+
+_FITS: Final[dict[Fit, tuple[str, Fact]]] = {
+    "fits": ("yes", Fact("fits", "good")),
+    "tight": ("tightly", Fact("tight in memory", "warn")),
+    "too large": ("no", Fact("too large for memory", "bad")),
+    "unknown": ("", Fact("")),
+}
+_TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
+FILTERS: Final = (
+    Filter(
+        "max_parameters",
+        "Largest model",
+        "any size",
+        tuple((f"{one}000000000", f"up to {one} B") for one in (4, 8, 14, 32, 70)),
+    ),
+    Filter("task", "Task", "any task", tuple((task, task) for task in _TASKS)),
+    Filter("licence", "Licence", "any licence"),
+)
+"""The filters of a search."""
+_SEARCH_COLUMNS: Final = (
+    Column("Row", is_number=True),
+    Column("Repository", is_code=True),
+    Column("Parameters", is_number=True, importance=4),
+    Column("Size", is_number=True, importance=3),
+    Column("Fits", importance=2),
+    Column("Downloads", is_number=True, importance=6),
+    Column("Likes", is_number=True, importance=7),
+    Column("Changed", importance=5),
+    Column("Note"),
+)
+_SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
+
+
 def suggestions(found: Sequence[RepoSummary]) -> Listing:
-    """Repositories that were found."""
-    rows = tuple(suggestion_row(repo, time.time()) for repo in found)
-    number = "1 repository found." if len(rows) == 1 else f"{len(rows)} repositories found."
-    return Listing(view=View(id="suggestions", rows=_ids(rows)), rows=rows, news=number if rows else "")
+    """Repositories that a search found, for the panel."""
+    number = "1 repository found." if len(found) == 1 else f"{len(found)} repositories found."
+    now_s = time.time()
+    return _listing("suggestions", [_suggestion_row(repo, now_s) for repo in found], news=number if found else "")
 
 
-def suggestion_row(repo: RepoSummary, now_s: float) -> Row:
-    """A repository that was found.
-
-    Args:
-        repo: As the Hub describes it.
-        now_s: Unix time.
-    """
-    about = "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
-    fit = _FITS[repo.fit]
-    facts = (
-        Fact("already downloaded" if repo.is_here else "", "good"),
-        Fact(", ".join(filter(None, (about, fit.text))), fit.mood),
-        Fact("gated" if repo.gate is not None else "", "warn"),
-    )
+def _suggestion_row(repo: RepoSummary, now_s: float) -> Row:
+    fit = _FITS[repo.fit][1]
     details = (
         "" if repo.parameter_count is None else f"{formats.count(repo.parameter_count)} parameters",
         "" if repo.downloads is None else f"{formats.count(repo.downloads)} downloads",
@@ -192,24 +373,37 @@ def suggestion_row(repo: RepoSummary, now_s: float) -> Row:
         id=repo.repo_id,
         title=title,
         name=title,
-        lines=_said(facts),
+        lines=rows.facts(
+            Fact(_HERE if repo.is_here else "", "good"),
+            Fact(", ".join(filter(None, (_likely_size(repo), fit.text))), fit.mood),
+            Fact("gated" if repo.gate is not None else "", "warn"),
+        ),
         note=" · ".join(filter(None, details)),
         link=repo.page_url or "",
     )
 
 
-def _said(facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    return tuple(fact for fact in facts if fact.text)
+def search_table(found: Sequence[RepoSummary]) -> Table:
+    """Repositories that a search found, numbered."""
+    lines = [
+        tables.row(
+            str(number),
+            repo.repo_id,
+            formats.count(repo.parameter_count),
+            _likely_size(repo),
+            _FITS[repo.fit][0],
+            formats.count(repo.downloads),
+            formats.count(repo.likes),
+            (repo.modified_at or formats.UNKNOWN)[:10],
+            ", ".join(word for word, holds in ((_HERE, repo.is_here), ("gated", repo.gate)) if holds),
+        )
+        for number, repo in enumerate(found, 1)
+    ]
+    return Table(_SEARCH_COLUMNS, lines, _SEARCH_HINT)
 
 
-def _ids(rows: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(row.id for row in rows)
-
-
-def _choice(kind: str, size_bytes: int | None) -> str:
-    return (
-        f"Also download {_COMPANIONS.get(kind, f'the companion file ({printable(kind)}')}, {formats.size(size_bytes)})"
-    )
+def _likely_size(repo: RepoSummary) -> str:
+    return "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
 
 
 def _age(date: str | None, now_s: float) -> str:
@@ -221,5 +415,5 @@ def _age(date: str | None, now_s: float) -> str:
     if days < 1:
         return "today"
     if days < 60:
-        return f"{plural(int(days), 'day')} ago"
+        return f"{formats.plural(int(days), 'day')} ago"
     return f"{int(days / 30.4)} months ago" if days < 730 else f"{int(days / 365)} years ago"

@@ -27,9 +27,7 @@ from gglib_nb.manager.progress import encodable, is_terminal, use_views
 from gglib_nb.notebook import completion, host
 from gglib_nb.notebook.completer import LineCompleter
 from gglib_nb.notebook.profile import Gglib
-from gglib_nb.notebook.progress_display import LineDisplay, ProgressDisplay, view_in_cell
-from gglib_nb.notebook.progress_line import TextLine
-from gglib_nb.notebook.progress_text import ProgressText
+from gglib_nb.notebook.progress import LineOutput, TextLine, TextQueue, download_in_cell, queue_in_cell
 from gglib_nb.notebook.session import Answer, ProgressLine, QueueView, Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
@@ -67,7 +65,7 @@ class ShellScreen(Screen):
     @property
     def _redraws(self) -> bool:
         """Whether an output is updated in place; what is saved without a user should read as a log."""
-        return not self._is_terminal and host.has_person()
+        return not self._is_terminal and host.has_user()
 
     @property
     @override
@@ -77,7 +75,7 @@ class ShellScreen(Screen):
     @property
     @override
     def can_ask(self) -> bool:
-        return is_terminal(sys.stdin) if self._is_terminal else host.has_person()
+        return is_terminal(sys.stdin) if self._is_terminal else host.has_user()
 
     @override
     def ask(self, question: str) -> bool:
@@ -90,15 +88,15 @@ class ShellScreen(Screen):
     @override
     def progress_line(self) -> ProgressLine:
         if self._redraws:
-            return LineDisplay()
+            return LineOutput()
         return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
     @override
     def queue_view(self, only: DownloadId | None) -> QueueView:
         if self._redraws:
-            return ProgressDisplay(only)
+            return queue_in_cell(only)
         on_terminal = self._is_terminal and is_terminal(sys.stdout)
-        return ProgressText(sys.stdout, only=only, is_terminal=on_terminal)
+        return TextQueue(sys.stdout, only=only, is_terminal=on_terminal)
 
     @override
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
@@ -280,7 +278,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
     """
     if _loaded(shell) is None:
         use_profile(Gglib(parent=shell).given())
-        use_views(view_in_cell)
+        use_views(download_in_cell)
         GgufMagics(shell, find_manager).install()
 
 

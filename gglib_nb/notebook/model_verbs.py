@@ -1,9 +1,7 @@
-"""The verbs about the models that you have. Each waits for the manager's answer and reports it."""
+"""The verbs about your models."""
 
 import shlex
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -17,18 +15,18 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.model_summary import ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import model_table, update_table
+from gglib_nb.notebook import formats, inspection_view, listings, results
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import Argument, Option, verb
+from gglib_nb.notebook.session import Answer, Session
+from gglib_nb.notebook.tables import details
+from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _STOPPED: Final = "Stopped checking. Earlier results are kept."
-_VOID: Final = "Interrupted. The request was cancelled."
 
 
 class Lines(str):
-    """A text of several lines that is shown as such when it is the value of a cell."""
+    """A text that keeps its lines when it is the value of a cell."""
 
     __slots__ = ()
 
@@ -47,7 +45,7 @@ def folders(tab: Tab) -> Iterable[str]:
     above, slash, begun = tab.fragment.rpartition("/")
     try:
         names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())
-    except (OSError, RuntimeError):  # not there, or `~name` of an unknown user
+    except (OSError, RuntimeError):  # it does not exist, or `~name` of an unknown user
         return []
     shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
     return [f"{above}{slash}{name}/" for name in shown if name.split() == [name]]
@@ -63,13 +61,12 @@ def find_model(reference: str, session: Session) -> Model:
 
     Raises:
         ModelNotFoundError: None matches.
-        AmbiguousQuantizationError: Several do; the text names them.
+        AmbiguousQuantizationError: Several match; the text names them.
     """
-    manager = session.manager
     if (number := row_number(reference)) is not None:
-        rows = session.models or tuple(model.id for model in settle(manager.submit(manager.sync.models)))
+        rows = session.models or tuple(model.id for model in session.call(session.sync.models))
         reference = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
-    return settle(manager.submit(manager.sync.find_model, reference))
+    return session.call(session.sync.find_model, reference)
 
 
 @verb("models")
@@ -89,16 +86,14 @@ def models(
     ] = "",
 ) -> Answer:
     """List your models: size, quantization, parameters, context, state, folder, free disk space."""
-    manager = session.manager
-    everything = settle(manager.submit(manager.sync.models))
+    everything = session.call(session.sync.models)
     if not everything:
         return Answer(_NO_MODEL)
     shown = ordered(selected(everything, text, only), sort)
     session.models = tuple(model.id for model in shown)
     if not shown:
         return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
-    use = settle(manager.submit(manager.sync.disk_use))
-    return Answer(model_table.models_text(shown, use, session.screen.width), model_table.models_html(shown, use))
+    return session.table(listings.model_table(shown, session.call(session.sync.disk_use)))
 
 
 @verb("models")
@@ -129,11 +124,20 @@ def path(
 
 
 def _preset(session: Session, file: str) -> Answer:
-    written = settle(session.manager.submit(session.manager.sync.write_preset, file))
-    count = f"{written.model_count} model{'s'[: written.model_count != 1]}"
+    written = session.call(session.sync.write_preset, file)
     left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
     line = f"llama-server --models-preset {shlex.quote(written.path)}"
-    return Answer(f"{written.path}: {count}.{left_out if written.left_out else ''} Serve them with: {line}", value=line)
+    return Answer(
+        f"{written.path}: {formats.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
+        f"Serve them with: {line}",
+        value=line,
+    )
+
+
+def _checking(progress: VerifyProgress) -> tuple[str, float | None]:
+    amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
+    fraction = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
+    return f"verifying {progress.id}  {amount}", fraction
 
 
 @verb("models", interrupted=_STOPPED)
@@ -144,15 +148,11 @@ def verify(
     everything: Annotated[bool, Option("--all", help="All models.", replaces="reference")] = False,
 ) -> Answer:
     """Check a model's files against their SHA-256, and report which bytes are wrong."""
-    manager = session.manager
-    with _progress(session) as (report, show):
-        if reference is None or everything:
-            found = settle(manager.submit(manager.sync.verify_all, on_progress=report), show)
-        else:
-            found = [
-                settle(manager.submit(manager.sync.verify, find_model(reference, session).id, on_progress=report), show)
-            ]
-    return Answer("\n".join(map(model_table.verified, found)) or _NO_MODEL)
+    if reference is None or everything:
+        found = session.call_with_progress(_checking, session.sync.verify_all)
+        return Answer("\n".join(map(results.verified, found)) or _NO_MODEL)
+    id_ = find_model(reference, session).id
+    return Answer(results.verified(session.call_with_progress(_checking, session.sync.verify, id_)))
 
 
 @verb("models", interrupted=_STOPPED)
@@ -162,29 +162,14 @@ def repair(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
     The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
     is wrong.
     """
-    model = find_model(reference, session)
-    with _progress(session) as (report, show):
-        return Answer(
-            model_table.repaired(
-                settle(session.manager.submit(session.manager.sync.repair, model.id, on_progress=report), show)
-            )
-        )
+    id_ = find_model(reference, session).id
+    return Answer(results.repaired(session.call_with_progress(_checking, session.sync.repair, id_)))
 
 
-@contextmanager
-def _progress(session: Session) -> Iterator[tuple[Callable[[VerifyProgress], None], Callable[[], None]]]:
-    """What takes the progress of a check, on a thread of the manager's, and what shows it, on the one that waits."""
-    reached: deque[VerifyProgress] = deque(maxlen=1)
-    line = session.screen.progress_line()
-
-    def show() -> None:
-        if reached:
-            line.show(model_table.reading(reached[-1]), model_table.read_fraction(reached[-1]))
-
-    try:
-        yield reached.append, show
-    finally:
-        line.close()
+def _importing(progress: ImportProgress) -> tuple[str, float | None]:
+    if progress.done_bytes is None or progress.total_bytes is None:
+        return f"reading {progress.path}", progress.done_files / max(1, progress.total_files)
+    return f"reading {progress.path}", progress.done_bytes / max(1, progress.total_bytes)
 
 
 @verb("models")
@@ -195,39 +180,24 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
 
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
-    reached: deque[ImportProgress] = deque(maxlen=1)
-    line = session.screen.progress_line()
-
-    def show() -> None:
-        if reached:
-            done = reached[-1]
-            fraction = (
-                done.done_files / max(1, done.total_files)
-                if done.done_bytes is None or done.total_bytes is None
-                else done.done_bytes / max(1, done.total_bytes)
-            )
-            line.show(f"reading {done.path}", fraction)
-
-    try:
-        report = settle(
-            session.manager.submit(session.manager.sync.import_folder, folder, on_progress=reached.append), show
-        )
-    finally:
-        line.close()
-    return Answer(model_table.imported(report, folder))
+    return Answer(results.imported(session.call_with_progress(_importing, session.sync.import_folder, folder), folder))
 
 
-@verb("models", interrupted=_VOID)
+@verb("models", interrupted=CANCELLED)
 def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -> Answer:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     only = None if reference is None else find_model(reference, session).id
-    found = settle(session.manager.submit(session.manager.sync.check_updates, only))
+    found = session.call(session.sync.check_updates, only)
     if not found:
         return Answer(_NO_MODEL)
-    return Answer(update_table.updates_text(found, session.screen.width), update_table.updates_html(found))
+    table, diffs = listings.update_table(found), listings.template_diffs(found)
+    return Answer(
+        table.text(session.screen.width) + "".join(f"\n\n{title}\n{diff}" for title, diff in diffs),
+        table.html() + "".join(details(title, inspection_view.diff_html(diff)) for title, diff in diffs),
+    )
 
 
-@verb("models", interrupted=_VOID)
+@verb("models", interrupted=CANCELLED)
 def update(
     session: Session,
     reference: Annotated[str, _MODEL],
@@ -235,17 +205,14 @@ def update(
     keep: Annotated[bool, Option("--keep", help="Keep the old version too, under an id with its commit.")] = False,
 ) -> Answer:
     """Download the new version of a model. It replaces the old one once it is verified."""
-    model = find_model(reference, session)
-    return Answer(
-        update_table.updating(settle(session.manager.submit(session.manager.sync.update, model.id, keep=keep)))
-    )
+    return Answer(results.updating(session.call(session.sync.update, find_model(reference, session).id, keep=keep)))
 
 
 @verb("models")
 def forget(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
     """Remove a model from the list. Its files are kept."""
     model = find_model(reference, session)
-    settle(session.manager.submit(session.manager.sync.forget, model.id))
+    session.call(session.sync.forget, model.id)
     return Answer(printable(f"Removed {model.id} from the list. Its files are kept: {model.paths[0]}"))
 
 
@@ -260,11 +227,8 @@ def delete(
 
     Files that another model uses, such as a shared vision projector, are kept.
     """
-    model = find_model(reference, session)
-    question = model_table.question(settle(session.manager.submit(session.manager.sync.delete, model.id, dry_run=True)))
-    if not is_confirmed:
-        if not session.screen.can_ask:
-            return Answer(f"{question} Nothing was deleted. To delete it: %gguf delete {model.id} --yes")
-        if not session.screen.ask(f"{question} Delete? [y/N] "):
-            return Answer("Nothing was deleted.")
-    return Answer(model_table.deleted(settle(session.manager.submit(session.manager.sync.delete, model.id))))
+    id_ = find_model(reference, session).id
+    question = results.deletion_question(session.call(session.sync.delete, id_, dry_run=True))
+    if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=is_confirmed):
+        return refusal
+    return Answer(results.deleted(session.call(session.sync.delete, id_)))

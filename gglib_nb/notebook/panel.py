@@ -1,13 +1,12 @@
 """The live panel: one widget over one manager, shown in any number of views.
 
-Connects parts and decides nothing: what the page is sent comes from `feed`, what its requests do is in `actions`, the structs
-are in `messages`, the looks in `static/`.
+Connects parts and decides nothing: what the page is sent comes from `feed`, its requests are carried out by `actions`, the structs
+are in `messages`, the page is in `static/`.
 """
 
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing_extensions import override
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages
-from gglib_nb.notebook.esm import joined
 from gglib_nb.notebook.feed import Feed
-from gglib_nb.notebook.markup import render_html
-from gglib_nb.notebook.panel_outputs import Bundle, PanelOutputs
-from gglib_nb.notebook.text import render_text
+from gglib_nb.notebook.outputs import Bundle, PanelOutputs
+from gglib_nb.notebook.render import render_html, render_text
+from gglib_nb.notebook.rows import still_text
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -36,7 +34,28 @@ _MOST_VIEWS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 PACE_S: Final = 0.18
-"""Nobody reads digits that change more often, and a message costs the kernel a millisecond."""
+"""Digits that change more often cannot be read, and a message costs the kernel a millisecond."""
+
+
+def joined(folder: Path, suffix: str) -> str:
+    """All files of a folder with this suffix as one text, without lines that are only a comment.
+
+    A front end loads a widget's module from text, so an import in it leads nowhere (anywidget #78). The scripts in `static/`
+    therefore share one scope, and one of them exports the widget. Comments are left out because the module is saved with every
+    notebook that keeps its widgets.
+
+    Raises:
+        OSError: One of them cannot be read.
+    """
+    files = sorted(folder.glob(f"*{suffix}"))
+    lines = [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return "\n".join(line for line in lines if line and not _is_comment(line)) + "\n"
+
+
+def _is_comment(line: str) -> bool:
+    # A line that begins with a type in a comment goes on with an expression.
+    is_block = line.startswith("/*") and ("*/" not in line or line.endswith("*/"))
+    return is_block or line.startswith(("//", "*"))
 
 
 class Panel(anywidget.AnyWidget):
@@ -73,7 +92,9 @@ class Panel(anywidget.AnyWidget):
         self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
         self._publishing = Lock()
-        self._requests = _Requests()
+        # A page sends a request again if its answer was lost: the newest ones by id, None while there is no answer.
+        self._replies: OrderedDict[str, Any] = OrderedDict()
+        self._replying = Lock()
         self._shown_views: OrderedDict[str, bool] = OrderedDict()
         self._outputs = PanelOutputs(self._bundle, lambda: manager.snapshot)
         super().__init__()
@@ -97,18 +118,17 @@ class Panel(anywidget.AnyWidget):
     def _ipython_display_(self, **_kwargs: object) -> None:
         self._outputs.show()
 
-    def _bundle(self) -> Bundle:
-        return (None if self.comm is None else self._repr_mimebundle_()) or ({"text/plain": repr(self)}, {})
-
-    @override
-    def _repr_mimebundle_(self, **kwargs: Any) -> Bundle | None:
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
-        data, metadata = bundle
+    def _bundle(self, caption: str) -> Bundle:
+        live = None if self.comm is None else super()._repr_mimebundle_()
+        data, metadata = live or ({}, {})
         snapshot = self._manager.snapshot
         # For readers without the widget: GitHub, nbviewer, nbconvert, a terminal.
-        return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
+        text, html = render_text(snapshot, caption=caption), render_html(snapshot, caption)
+        return {**data, "text/plain": text, "text/html": html}, metadata
+
+    @override
+    def _repr_mimebundle_(self, **_kwargs: Any) -> Bundle | None:
+        return self._bundle(still_text(time.time()))
 
     # To the page ---------------------------------------------------------------------------------------------------
 
@@ -134,7 +154,7 @@ class Panel(anywidget.AnyWidget):
         if not isinstance(cid, str):
             _log.warning("The panel's page sent a message without an id, so it cannot be answered.")
             return
-        self._outputs.hear()
+        self._outputs.page_answered()
         try:
             self._handle(messages.parse_request(content))
         except Exception as error:  # noqa: BLE001 - a page that gets no answer asks again
@@ -147,7 +167,7 @@ class Panel(anywidget.AnyWidget):
                     self._send_changes(self._manager.snapshot, counts=True)
                     state = None if request.seq == self._feed.seq else self.state
                     self._reply(messages.Reply(cid=request.cid, result=state))  # before any later changes
-            case messages.Look():
+            case messages.SetVisible():
                 with self._publishing:
                     self._shown_views[request.view] = request.is_shown
                     self._shown_views.move_to_end(request.view)
@@ -155,12 +175,23 @@ class Panel(anywidget.AnyWidget):
                         self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:
-                if self._requests.is_new(request.cid, self.send):
-                    tell = partial(self._tell, request.cid)
-                    started = self._manager.submit(actions.act, self._manager, request, tell)
+                if self._is_new(request.cid):
+                    send = partial(self._send_progress, request.cid)
+                    started = self._manager.submit(actions.act, self._manager.sync, request, send)
                     started.add_done_callback(partial(self._answer, request.cid))
 
-    def _tell(self, cid: str, text: str) -> None:
+    def _is_new(self, cid: str) -> bool:
+        """Whether the request has to be carried out; one that was answered before gets the same answer again."""
+        with self._replying:
+            is_new, reply = cid not in self._replies, self._replies.get(cid)
+            self._replies.setdefault(cid, None)
+            if len(self._replies) > _MOST_REQUESTS:
+                self._replies.popitem(last=False)
+        if reply is not None:
+            self.send(reply)
+        return is_new
+
+    def _send_progress(self, cid: str, text: str) -> None:
         self.send(messages.plain(messages.Progress(cid, text)))
 
     def _answer(self, cid: str, future: "Future[Any]") -> None:
@@ -180,33 +211,11 @@ class Panel(anywidget.AnyWidget):
         self._reply(messages.Reply(cid=cid, error=text, alternatives=tuple(alternatives)))
 
     def _reply(self, reply: messages.Reply) -> None:
-        self._requests.answer(reply.cid, plain := messages.plain(reply))
+        plain = messages.plain(reply)
+        with self._replying:
+            if reply.cid in self._replies:
+                self._replies[reply.cid] = plain
         self.send(plain)
-
-
-class _Requests:
-    """Remembers requests, since a page asks again where an answer was lost: each is done once. Safe from threads."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._replies: OrderedDict[str, Any] = OrderedDict()
-
-    def is_new(self, cid: str, send: Callable[[Any], None]) -> bool:
-        """Whether the request has to be done; one that was answered before is answered again with `send`."""
-        with self._lock:
-            is_new, reply = cid not in self._replies, self._replies.get(cid)
-            self._replies.setdefault(cid, None)
-            if len(self._replies) > _MOST_REQUESTS:
-                self._replies.popitem(last=False)
-        if reply is not None:
-            send(reply)
-        return is_new
-
-    def answer(self, cid: str, reply: Any) -> None:  # noqa: ANN401 - JSON
-        """Keeps the answer."""
-        with self._lock:
-            if cid in self._replies:
-                self._replies[cid] = reply
 
 
 def _keep_subshell(comm: object) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import fit_words, formats
-from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, html_table, text_table
+from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, Table
 
 _COLUMNS: Final = (
     Column("Row", is_number=True, is_quiet=True),
@@ -70,7 +70,7 @@ def plan_text(plan: RepoPlan, width: int | None = None) -> str:
     """The plan as lines of text; where the terminal is narrow, its table leaves out what matters least."""
     shown = len(_COLUMNS) if (width or 0) >= _WIDE else -1  # the last column needs room
     rows = [replace(row, cells=row.cells[:shown]) for row in _rows(plan)]
-    table = text_table(_COLUMNS[:shown], rows, width)
+    table = Table(_COLUMNS[:shown], rows).text(width)
     lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
     return "\n".join(_printable_lines(filter(None, lines)))
 
@@ -80,7 +80,7 @@ def plan_html(plan: RepoPlan) -> str:
     parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>", _line(_machine(plan), QUIET)]
     parts += [_line(text, f"color:{BAD}") for text in _warnings(plan)]
     parts += [f"<div><strong>{escape(printable(text))}</strong></div>" for text in _advice(plan)]
-    parts += [f'<div style="overflow-x:auto">{html_table(_COLUMNS, _rows(plan))}</div>', _SORT_SCRIPT]
+    parts += [f'<div style="overflow-x:auto">{Table(_COLUMNS, _rows(plan)).html()}</div>', _SORT_SCRIPT]
     parts += [_line(text, QUIET) for text in _below(plan)]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 

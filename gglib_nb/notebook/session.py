@@ -1,11 +1,12 @@
 """What a verb works with: the manager, what was listed before, and the screen on which it answers. Knows no IPython."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
 
 from typing_extensions import override
 
@@ -13,28 +14,25 @@ from gglib_nb.domain.download import QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 
 if TYPE_CHECKING:
-    from gglib_nb.manager.manager import DownloadManager
+    from gglib_nb.manager.manager import DownloadManager, SyncOperations
+    from gglib_nb.notebook.tables import Table
 
+_Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+_State = TypeVar("_State")
 # A lock cannot be interrupted on Windows; an interrupt is noticed this late there.
-_LOOK_UP_EVERY_S: Final = 0.25
-# Reading what earlier kernels left takes milliseconds; a database that another program has locked must not block the cell.
+_POLL_S: Final = 0.25
+# Reading the queues of earlier kernels takes milliseconds; a database that another program has locked must not block the cell.
 _ADOPT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a verb says.
+    """The answer of a verb."""
 
-    Attributes:
-        text: For a terminal, and the `text/plain` of a notebook; empty: nothing is shown.
-        html: The same as static HTML; None where the text is enough.
-        value: What the line gives as a Python value; None: nothing.
-    """
-
-    text: str = ""
-    html: str | None = None
-    value: str | None = None
+    text: str = ""  # for a terminal, and the `text/plain` of a notebook; empty shows nothing
+    html: str | None = None  # the same as static HTML; None if the text is enough
+    value: str | None = None  # the Python value of the line
 
     @override
     def __repr__(self) -> str:
@@ -57,8 +55,8 @@ class ProgressLine(Protocol):
 class QueueView(Protocol):
     """Progress of downloads while a line waits for them."""
 
-    def show(self, snapshot: QueueSnapshot) -> None:
-        """Shows the queue as it is. May be called at any rate."""
+    def show(self, snapshot: QueueSnapshot, /) -> None:
+        """Shows the queue. May be called at any rate."""
 
     def close(self) -> None:
         """Ends it."""
@@ -88,12 +86,12 @@ class Screen:
         return False
 
     def ask(self, question: str) -> bool:
-        """Whether the user says yes; False where there is none."""
+        """Whether the user says yes; False without a user."""
         del question
         return False
 
     def ask_secret(self, question: str) -> str:
-        """What the user types, which is not shown; empty where there is no user."""
+        """What the user types, which is not shown; empty without a user."""
         del question
         return ""
 
@@ -102,12 +100,12 @@ class Screen:
         return NoProgress()
 
     def queue_view(self, only: DownloadId | None) -> QueueView:
-        """Starts a view of one download, or of the whole queue where None."""
+        """Starts a view of one download; None: of the whole queue."""
         del only
         return NoProgress()
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
-        """Shows the live panel; False where there is none, as in a terminal."""
+        """Shows the live panel; False in a terminal, which has none."""
         del manager, beside
         return False
 
@@ -121,7 +119,7 @@ class Session:
         has_manager: Whether there is a manager already, which then cannot change all of its settings.
 
     Attributes:
-        rows: Repositories and variants of the last table of those.
+        rows: Repositories and variants of the last table of them.
         models: Ids of the last table of models.
         partials: Targets of the last table of unfinished downloads.
     """
@@ -151,6 +149,57 @@ class Session:
         return manager
 
     @property
+    def sync(self) -> "SyncOperations":
+        """The manager's operations, for `call`."""
+        return self.manager.sync
+
+    def call(
+        self, operation: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Runs an operation on a thread of the manager's, and waits for it as `settle` does."""
+        return settle(self.manager.submit(operation, *args, **kwargs))
+
+    def call_with_progress(
+        self, describe: "Callable[[_State], tuple[str, float | None]]", operation: Callable[..., _Result], *args: object
+    ) -> _Result:
+        """The same for an operation with `on_progress`, and shows a line of progress.
+
+        Args:
+            describe: Text and fraction, 0 to 1, of a state that the operation reports.
+            operation: What to run.
+            args: Its arguments, without `on_progress`.
+        """
+        reached: deque[_State] = deque(maxlen=1)
+        line = self.screen.progress_line()
+
+        def show() -> None:
+            if reached:
+                line.show(*describe(reached[-1]))
+
+        try:
+            return settle(self.manager.submit(operation, *args, on_progress=reached.append), show)
+        finally:
+            line.close()
+
+    def table(self, table: "Table") -> Answer:
+        """Shows a table."""
+        return Answer(table.text(self.screen.width), table.html())
+
+    def refusal(self, question: str, command: str, *, is_confirmed: bool = False) -> Answer | None:
+        """Asks before something is deleted; None if the user agrees.
+
+        Args:
+            question: What would be deleted.
+            command: What to type if no user can answer here.
+            is_confirmed: The user has agreed already.
+        """
+        if is_confirmed:
+            return None
+        if not self.screen.can_ask:
+            return Answer(f"{question} Nothing was deleted. To delete: {command}")
+        return None if self.screen.ask(f"{question} Delete? [y/N] ") else Answer("Nothing was deleted.")
+
+    @property
     def known_manager(self) -> "DownloadManager | None":
         """The manager where a line has used it before."""
         return self._adopted
@@ -161,7 +210,7 @@ class Session:
         return self._adopted is not None or self._has_manager()
 
     def new_notices(self, manager: "DownloadManager") -> list[QueueNotice]:
-        """What the manager has to say that no line of this kernel has shown yet."""
+        """The manager's notices that no line of this kernel has shown yet."""
         notices = manager.snapshot.notices
         new = [one for one in notices if one.text not in self._shown_notices and one.kind != "partials"]
         self._shown_notices |= {one.text for one in notices}
@@ -179,13 +228,13 @@ class Session:
         return tuple(self._seen)
 
     def list_rows(self, rows: Iterable[DownloadId]) -> None:
-        """A table of repositories or variants was shown: its rows can be named by number from now on."""
+        """Takes the rows of a table of repositories or variants, which can be named by number from now on."""
         self.rows = tuple(rows)
         for id_ in self.rows:
             self.note(id_)
 
     def note(self, id_: DownloadId) -> None:
-        """A repository or a variant was named: Tab offers it from now on."""
+        """Takes a repository or a variant, which Tab offers from now on."""
         self._seen[DownloadId(id_.repo_id)] = None
         self._seen[id_] = None
 
@@ -202,7 +251,7 @@ def settle(future: "Future[_Result]", meanwhile: Callable[[], None] = lambda: No
     """
     try:
         while not future.done():
-            futures.wait([future], timeout=_LOOK_UP_EVERY_S)
+            futures.wait([future], timeout=_POLL_S)
             meanwhile()
     except BaseException:
         future.cancel()

@@ -12,11 +12,22 @@ from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, tables
-from gglib_nb.notebook.amounts import read_count, read_hours, read_limit
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import VERBS, Argument, GrammarError, Option, all_verbs, help_of, help_of_all, verb
+from gglib_nb.notebook.verb import (
+    VERBS,
+    Argument,
+    GrammarError,
+    Option,
+    all_verbs,
+    help_of,
+    help_of_all,
+    read_count,
+    read_hours,
+    read_limit,
+    verb,
+)
 from gglib_nb.settings import (
     SET_HERE,
     SETTINGS,
@@ -182,9 +193,7 @@ def config(
     if saves and not text:
         raise GrammarError("--save needs a setting and its value")
     if not typed:
-        rows = _rows(session.manager)
-        table = tables.text_table(_COLUMNS, rows, session.screen.width)
-        return Answer(f"{table}\n{_HINT}", tables.html_table(_COLUMNS, rows) + tables.hint(_HINT))
+        return session.table(tables.Table(_COLUMNS, _rows(session.manager), _HINT))
     if typed.lower() in ("hf_token", "token"):
         raise RequestError(_NOT_HERE)
     name = setting_name(typed)

@@ -10,12 +10,10 @@ from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, tables
-from gglib_nb.notebook.amounts import read_age
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.model_table import day
 from gglib_nb.notebook.model_verbs import find_model, folders
 from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import Argument, GrammarError, Option, verb
+from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
 _PRUNE_COLUMNS: Final = (
@@ -135,15 +133,11 @@ def prune(
     plan = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True))
     if not plan:
         return Answer(f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}.")
-    rows, question = _prune_rows(plan), _question(plan)
-    shown = tables.text_table(_PRUNE_COLUMNS, rows, session.screen.width)
+    table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), _question(plan))
     if dry_run:
-        return Answer(f"{shown}\n{question}", tables.html_table(_PRUNE_COLUMNS, rows) + tables.hint(question))
-    if not is_confirmed:
-        if not session.screen.can_ask:
-            return Answer(f"{shown}\n{question} Nothing was deleted. To delete: add --yes")
-        if not session.screen.ask(f"{shown}\n{question} Delete? [y/N] "):
-            return Answer("Nothing was deleted.")
+        return session.table(table)
+    if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
+        return refusal
     done = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused))
     return Answer(
         f"Deleted {_count(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
@@ -151,8 +145,10 @@ def prune(
 
 
 def _prune_rows(plan: PrunePlan) -> list[tables.Row]:
-    models = [tables.row(formats.size(one.size_bytes), day(one.last_used_at_s), one.id) for one in plan.models]
-    unfinished = [tables.row(formats.size(one.size_bytes), day(one.changed_at_s), one.path) for one in plan.unfinished]
+    models = [tables.row(formats.size(one.size_bytes), formats.day(one.last_used_at_s), one.id) for one in plan.models]
+    unfinished = [
+        tables.row(formats.size(one.size_bytes), formats.day(one.changed_at_s), one.path) for one in plan.unfinished
+    ]
     return [*models, *unfinished]
 
 

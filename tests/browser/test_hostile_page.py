@@ -70,7 +70,7 @@ def test_a_repository_of_html_runs_nothing_in_jupyterlab(opened: OpenNotebook, h
         "%gguf",
         "%gguf models",
         "%gguf queue demo/html-GGUF:" + IMAGE.replace(" ", "_"),
-        "from IPython.display import HTML\nfrom gglib_nb.notebook.markup import render_html\n"
+        "from IPython.display import HTML\nfrom gglib_nb.notebook.render import render_html\n"
         "HTML(render_html(gglib_nb.get_manager().snapshot))",
     )
     for cell in range(1, 8):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 
-from gglib_nb.notebook.markup import render_html
+from gglib_nb.notebook.render import render_html
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import THEMES, OpenPanel, PanelPage

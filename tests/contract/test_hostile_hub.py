@@ -15,7 +15,7 @@ from gglib_nb.errors import GglibError, HubError, HubUnavailableError, RequestEr
 from gglib_nb.hub import transport
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
-from gglib_nb.notebook import tables
+from gglib_nb.notebook import listings
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
 
@@ -84,9 +84,9 @@ def test_texts_of_a_search_steer_no_terminal_and_no_page() -> None:
     with hub_of(lambda _: iter([json.dumps([row]).encode()])) as client:
         found = client.search("x")
 
-    assert "\x1b" not in tables.search_text(found)
-    assert "\u202e" not in tables.search_text(found)
-    assert "<script>" not in tables.search_html(found)
+    assert "\x1b" not in listings.search_table(found).text()
+    assert "\u202e" not in listings.search_table(found).text()
+    assert "<script>" not in listings.search_table(found).html()
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.updating import settle_update
-from gglib_nb.notebook.update_table import updates_html, updates_text
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
 from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
@@ -109,10 +110,11 @@ def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hu
     [change] = found.changes
     assert "+<script>{{ a new line }}" in change.template_diff.splitlines()
     assert change.changed_keys == ()
-    assert "+<script>{{ a new line }}" in updates_text([found], 100).splitlines()
-    html = updates_html([found])
-    assert "+&lt;script&gt;" in html
-    assert "<script>" not in html
+    answer = parse("updates").run(Session(lambda: manager))
+    assert "+<script>{{ a new line }}" in answer.text.splitlines()
+    assert answer.html is not None
+    assert "+&lt;script&gt;" in answer.html
+    assert "<script>" not in answer.html
 
 
 @pytest.mark.slow

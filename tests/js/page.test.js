@@ -1,4 +1,4 @@
-// The page's scripts, joined as esm.py joins them, on a document that is none (happy-dom): the renderer, the state, the order of
+// The page's scripts, joined as panel.py joins them, on a document that is none (happy-dom): the renderer, the state, the order of
 // rows, the bars, and that nothing from outside becomes markup. What a person sees and does is tested in a browser.
 
 import assert from "node:assert/strict";

@@ -115,7 +115,15 @@ def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
 def test_queue_passes_on_every_option(shell, manager):
     run(shell, "queue owner/new@v1:Q8_0 --force --with mmproj --no-db --everywhere")
 
-    options = {"revision": "v1", "force": True, "companions": ("mmproj",), "add_to_db": False, "everywhere": True}
+    options = {
+        "revision": "v1",
+        "force": True,
+        "companions": ("mmproj",),
+        "add_to_db": False,
+        "everywhere": True,
+        "to": None,
+        "then": None,
+    }
     assert manager.asked == [("queue_smart", ("owner/new", "Q8_0"), options)]
 
 

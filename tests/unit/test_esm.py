@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import gglib_nb.notebook as package
-from gglib_nb.notebook.esm import joined
+from gglib_nb.notebook.panel import joined
 
 STATIC = Path(package.__file__).parent / "static"
 SCRIPTS = sorted(STATIC.glob("*.js"))

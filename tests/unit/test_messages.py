@@ -10,19 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.errors import RequestError
-from gglib_nb.notebook import messages, rows
+from gglib_nb.notebook import messages
 from gglib_nb.notebook.messages import parse_request
 
 TYPES = Path(messages.__file__).parent / "static" / "types.js"
 SHARED = (
-    rows.Fact,
-    rows.Action,
-    rows.Bar,
-    rows.Row,
-    rows.View,
-    rows.Field,
-    rows.Notice,
-    rows.Header,
+    messages.Fact,
+    messages.Action,
+    messages.Bar,
+    messages.Row,
+    messages.View,
+    messages.Field,
+    messages.Notice,
+    messages.Header,
     messages.Filter,
     messages.PanelState,
     messages.News,
@@ -55,7 +55,7 @@ def test_the_page_and_the_kernel_know_the_same_fields(struct):
     "request_",
     [
         messages.Sync(cid="1", seq=3),
-        messages.Look(cid="1", view="a", is_shown=True),
+        messages.SetVisible(cid="1", view="a", is_shown=True),
         messages.Act(cid="1", action="move", id="owner/m:Q4", position=2),
         messages.Set(cid="1", id="bandwidth", value=""),
         messages.ListModels(cid="1"),

@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from gglib_nb.notebook import panel_outputs
-from gglib_nb.notebook.panel_outputs import PanelOutputs
+from gglib_nb.notebook.outputs import PanelOutputs
 from tests.support.snapshots import GB, download, snapshot
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -53,17 +52,20 @@ def loop(monkeypatch):
     loop = Loop()
     events = SimpleNamespace(register=lambda *_: None, unregister=lambda *_: None)
     monkeypatch.setattr(Output, "made", [])
-    monkeypatch.setattr(panel_outputs, "CellOutput", Output)
-    monkeypatch.setattr(panel_outputs, "get_ipython", lambda: SimpleNamespace(events=events))
-    monkeypatch.setattr(panel_outputs.host, "kernel", object)
-    monkeypatch.setattr(panel_outputs.host, "is_recording", lambda: False)
-    monkeypatch.setattr(panel_outputs.asyncio, "get_running_loop", lambda: loop)
+    monkeypatch.setattr("gglib_nb.notebook.outputs.CellOutput", Output)
+    monkeypatch.setattr("gglib_nb.notebook.outputs.get_ipython", lambda: SimpleNamespace(events=events))
+    monkeypatch.setattr("gglib_nb.notebook.outputs.host.kernel", object)
+    monkeypatch.setattr("gglib_nb.notebook.outputs.host.is_recording", lambda: False)
+    monkeypatch.setattr("gglib_nb.notebook.outputs.asyncio.get_running_loop", lambda: loop)
     return loop
 
 
 @pytest.fixture
 def outputs(loop):
-    outputs = PanelOutputs(lambda: (dict(BUNDLE), {}), lambda: BUSY)
+    outputs = PanelOutputs(
+        lambda caption: ({kind: data if kind == VIEW else f"{data}\n{caption}" for kind, data in BUNDLE.items()}, {}),
+        lambda: BUSY,
+    )
     outputs.show()
     yield outputs
     outputs.close()
@@ -98,7 +100,7 @@ def test_while_cells_keep_the_kernel_from_listening_nothing_is_concluded(outputs
 
 def test_a_page_that_answers_in_time_keeps_the_live_view(outputs, loop):
     loop.run(5)
-    outputs.hear()
+    outputs.page_answered()
     loop.run(30)
 
     assert VIEW in last_shown()
@@ -109,7 +111,7 @@ def test_a_page_that_answers_later_gets_the_live_view_back(outputs, loop):
     loop.run(10)
     assert VIEW not in last_shown()
 
-    outputs.hear()
+    outputs.page_answered()
 
     assert VIEW in last_shown()
 

@@ -3,7 +3,7 @@
 import io
 import os
 
-from gglib_nb.notebook.progress_line import TextLine
+from gglib_nb.notebook.progress import TextLine
 
 
 def line(*, is_terminal: bool, columns: int = 40) -> tuple[TextLine, io.StringIO]:

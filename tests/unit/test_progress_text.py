@@ -8,7 +8,7 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import NetworkError
-from gglib_nb.notebook.progress_text import ProgressText
+from gglib_nb.notebook.progress import TextQueue
 from tests.support.snapshots import GB, download, snapshot
 
 ID = DownloadId.parse("owner/model:Q4_K_M")
@@ -22,7 +22,7 @@ def at(percent):
 
 def written(snapshots, *, only=None, is_terminal=False, size=(80, 24)):
     stream = io.StringIO()
-    progress = ProgressText(stream, only=only, is_terminal=is_terminal, screen=lambda: os.terminal_size(size))
+    progress = TextQueue(stream, only=only, is_terminal=is_terminal, screen=lambda: os.terminal_size(size))
     for one in snapshots:
         progress.show(one)
     progress.close()
@@ -99,7 +99,7 @@ def test_a_low_terminal_is_never_scrolled_by_its_bars():
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_stream_that_lacks_our_characters_gets_others(is_terminal):
     raw = io.BytesIO()
-    progress = ProgressText(io.TextIOWrapper(raw, encoding="ascii"), only=None, is_terminal=is_terminal)
+    progress = TextQueue(io.TextIOWrapper(raw, encoding="ascii"), only=None, is_terminal=is_terminal)
 
     progress.show(at(30))
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from gglib_nb.manager.progress import LineWriter, encodable, is_open, is_terminal, view_for, write_text
-from gglib_nb.notebook import tables, text
+from gglib_nb.notebook import render, tables
 from tests.support.snapshots import GB, download, snapshot
 
-SAID = text.render_text(snapshot(download(status="downloading", downloaded_bytes=GB, bytes_per_second=1e6)))
+SAID = render.render_text(snapshot(download(status="downloading", downloaded_bytes=GB, bytes_per_second=1e6)))
 
 
 class Bare:
@@ -78,6 +78,6 @@ def test_lines_of_a_log_go_to_the_stream_of_the_code_that_waits(monkeypatch):
 
 
 def test_tables_can_be_written_too():
-    shown = tables.text_table((tables.Column("Note"),), [tables.row("★ ✓ — …")])
+    shown = tables.Table((tables.Column("Note"),), [tables.row("★ ✓ — …")]).text()
 
     assert encodable(shown, SimpleNamespace(encoding="ascii")).isascii()

@@ -1,13 +1,13 @@
 """Tables: what does not fit the width goes below the row, the least important first."""
 
-from gglib_nb.notebook.tables import Column, html_table, row, text_table
+from gglib_nb.notebook.tables import Column, Table, row
 
 COLUMNS = (Column("Name", is_code=True), Column("Size"), Column("Kind", importance=2), Column("Folder", importance=3))
 ROWS = [row("alpha", "1 GB", "llama", "/models/a"), row("beta", "20 GB", "qwen", "/models/b")]
 
 
 def test_a_wide_terminal_gets_every_column() -> None:
-    assert text_table(COLUMNS, ROWS, 60).splitlines() == [
+    assert Table(COLUMNS, ROWS).text(60).splitlines() == [
         "  Name   Size   Kind   Folder",
         "  alpha  1 GB   llama  /models/a",
         "  beta   20 GB  qwen   /models/b",
@@ -15,11 +15,11 @@ def test_a_wide_terminal_gets_every_column() -> None:
 
 
 def test_without_a_width_nothing_is_folded() -> None:
-    assert text_table(COLUMNS, ROWS) == text_table(COLUMNS, ROWS, 500)
+    assert Table(COLUMNS, ROWS).text() == Table(COLUMNS, ROWS).text(500)
 
 
 def test_the_least_important_column_is_folded_first() -> None:
-    assert text_table(COLUMNS, ROWS, 28).splitlines() == [
+    assert Table(COLUMNS, ROWS).text(28).splitlines() == [
         "  Name   Size   Kind",
         "  alpha  1 GB   llama",
         "    Folder /models/a",
@@ -29,11 +29,11 @@ def test_the_least_important_column_is_folded_first() -> None:
 
 
 def test_what_is_important_stays_whatever_the_width() -> None:
-    assert text_table(COLUMNS, ROWS, 5).splitlines()[:2] == ["  Name   Size", "  alpha  1 GB"]
+    assert Table(COLUMNS, ROWS).text(5).splitlines()[:2] == ["  Name   Size", "  alpha  1 GB"]
 
 
 def test_a_page_gets_the_rest_below_the_name() -> None:
-    html = html_table(COLUMNS, ROWS, folds=True)
+    html = Table(COLUMNS, ROWS, folds=True).html()
 
     assert html.count("<th ") == 2
     assert "<code>alpha</code><div" in html
@@ -41,4 +41,4 @@ def test_a_page_gets_the_rest_below_the_name() -> None:
 
 
 def test_what_stands_below_is_text_on_a_page_too() -> None:
-    assert "<b>" not in html_table(COLUMNS, [row("a", "b", "<b>", "d")], folds=True)
+    assert "<b>" not in Table(COLUMNS, [row("a", "b", "<b>", "d")], folds=True).html()

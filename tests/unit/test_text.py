@@ -12,8 +12,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadStatus, HostProgress, QueueRunSummary, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, NetworkError
-from gglib_nb.notebook.markup import render_html
-from gglib_nb.notebook.text import render_text
+from gglib_nb.notebook.render import render_html, render_text
 from tests.support.snapshots import GB, download, shard, snapshot
 
 DOWNLOADING = download(

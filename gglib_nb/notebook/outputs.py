@@ -1,0 +1,209 @@
+"""Outputs of cells that are updated after the cell has ended, and those of the panel.
+
+Saved notebooks, nbconvert, GitHub and papermill have only the text and HTML of the panel; nor does a user have more whose
+notebook server lacks the widget, where no page ever answers. Knows IPython's displays; of the queue only whether it is idle.
+"""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
+
+from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.notebook import host
+from gglib_nb.notebook.rows import no_page_text, still_text
+
+Data = dict[str, Any]
+"""The same content in several kinds: `text/plain`, `text/html`, ..."""
+Bundle = tuple[Data, Data]
+"""Data by kind, and metadata."""
+
+_STATIC_KINDS: Final = ("text/plain", "text/html")
+_MOST_OUTPUTS: Final = 20
+"""Older ones most likely belong to cells that were run again."""
+_PAGE_WAIT_S: Final = 8
+_LATE_S: Final = 0.5
+_STATIC_EVERY_S: Final = 10.0
+
+
+class CellOutput:
+    """An output of the cell that creates it. Safe from threads, one at a time.
+
+    It keeps the publisher of that cell: user code such as `%%capture` replaces the shell's for the duration of another cell,
+    and must not capture what a background thread shows.
+    """
+
+    def __init__(self) -> None:
+        self._publisher: Final = getattr(get_ipython(), "display_pub", None)
+        self._transient = {"display_id": uuid.uuid4().hex}
+        self._shown: Data | None = None
+        self._is_updated = False
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anything was shown."""
+        return self._shown is not None
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether the cell captures its outputs: those cannot be updated."""
+        return isinstance(self._publisher, CapturingDisplayPublisher)
+
+    def show(self, data: Data, metadata: Data | None = None) -> None:
+        """Replaces what was shown; sends nothing if nothing changed."""
+        if data == self._shown or (self.is_shown and self.is_captured):
+            return
+        self._is_updated, self._shown = self.is_shown, data
+        self._publish(data, metadata, update=self._is_updated)
+
+    def finish(self, data: Data) -> None:
+        """Shows the end also in a front end that ignores updates: clears the output, and shows it again as a new one."""
+        if data == self._shown and not self._is_updated:
+            return
+        if self.is_shown and not self.is_captured:
+            self._publish(dict.fromkeys(data, ""), None, update=True)
+            # A display with an id that was seen before updates the earlier output as well (JupyterLab, nbclient).
+            self._transient = {"display_id": uuid.uuid4().hex}
+        self._shown = data
+        self._publish(data, None, update=False)
+
+    def _publish(self, data: Data, metadata: Data | None, *, update: bool) -> None:
+        publish = publish_display_data if self._publisher is None else self._publisher.publish
+        publish(data=data, metadata=metadata or {}, transient=self._transient, update=update)
+
+
+class PanelOutputs:
+    """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; nothing here waits.
+
+    They are updated once after each run of the queue, when nothing is active or waiting: with a user at once. A program that
+    executes a notebook to save it takes no messages between two cells: there it is at the end of a cell, and without the live
+    view, which nbconvert would show instead and has no kernel for.
+
+    If no page answers within some seconds in which the kernel was free to receive, the outputs show text and HTML with the time
+    of their last update in place of the live view, until a page answers.
+
+    Args:
+        bundle: The panel as it is now, with this caption below its text and HTML.
+        snapshot: The queue as it is now.
+    """
+
+    def __init__(self, bundle: Callable[[str], Bundle], snapshot: Callable[[], QueueSnapshot]) -> None:
+        self._bundle: Final = bundle
+        self._snapshot: Final = snapshot
+        self._lock: Final = threading.Lock()
+        self._outputs: Final[deque[CellOutput]] = deque(maxlen=_MOST_OUTPUTS)
+        self._shell: Any = None
+        self._last_run = snapshot().last_run
+        self._is_stale = False
+        self._is_due = False
+        self._has_page = False
+        self._lacks_page = False
+        self._updated_s = 0.0
+
+    def show(self) -> None:
+        """Shows the panel in the cell that runs now."""
+        output = CellOutput()
+        output.show(*self._bundle(still_text(time.time())))
+        if host.kernel() is None:
+            return  # a terminal cannot update what it has printed
+        if self._shell is None:
+            self._shell = get_ipython()
+            self._shell.events.register("post_run_cell", self._end_cell)
+        with self._lock:
+            self._outputs.append(output)
+            self._is_stale |= self._is_recording
+        self.follow(self._snapshot())
+        self._wait_for_page()
+
+    def follow(self, snapshot: QueueSnapshot) -> None:
+        """Updates the outputs if this snapshot ends a run."""
+        has_ended = self._ends_run(snapshot)
+        is_old = self._lacks_page and time.monotonic() - self._updated_s > _STATIC_EVERY_S
+        if (has_ended or is_old) and not self._is_recording:
+            self._update_in_thread(always=is_old)
+
+    def page_answered(self) -> None:
+        """A page has sent a message, so it shows the live view."""
+        self._has_page = True
+        if self._lacks_page:
+            self._lacks_page = False
+            self._update_in_thread(always=True)
+
+    def close(self) -> None:
+        """Leaves the outputs as they are."""
+        with self._lock:
+            self._outputs.clear()
+        if self._shell is not None:
+            self._shell.events.unregister("post_run_cell", self._end_cell)
+            self._shell = None
+
+    @property
+    def _is_recording(self) -> bool:
+        return host.is_recording() and not self._has_page
+
+    def _wait_for_page(self) -> None:
+        """Counts the seconds in which the kernel was free and no page answered; while a cell runs, none can."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return  # without a loop, it is unknown when this kernel is free
+        free_s = 0
+
+        def tick(due_s: float) -> None:
+            nonlocal free_s
+            if self._has_page or self._shell is None:
+                return
+            free_s = free_s + 1 if loop.time() - due_s < _LATE_S else 0
+            if free_s < _PAGE_WAIT_S:
+                loop.call_later(1, tick, loop.time() + 1)
+            elif not self._is_recording:
+                self._lacks_page = True
+                self._update_in_thread(always=True)
+
+        loop.call_later(1, tick, loop.time() + 1)
+
+    def _ends_run(self, snapshot: QueueSnapshot) -> bool:
+        with self._lock:
+            if not _is_idle(snapshot):
+                self._is_stale = True
+                return False
+            # A short run may have ended between two snapshots.
+            self._is_due |= self._is_stale or snapshot.last_run != self._last_run
+            self._is_stale, self._last_run = False, snapshot.last_run
+            return self._is_due
+
+    def _end_cell(self, _result: object) -> None:
+        if self._ends_run(self._snapshot()):
+            self._update(always=False)
+
+    def _update_in_thread(self, *, always: bool) -> None:
+        self._updated_s = time.monotonic()
+        # A kernel's display waits until everything that cells have printed is sent.
+        options = {"always": always}
+        threading.Thread(target=self._update, kwargs=options, name="gglib-outputs", daemon=True).start()
+
+    def _update(self, *, always: bool) -> None:
+        with self._lock:
+            outputs = list(self._outputs) if self._is_due or always else []
+            self._is_due = False
+        if not outputs:
+            return
+        caption = no_page_text if self._lacks_page else still_text
+        data, metadata = self._bundle(caption(time.time()))
+        if self._lacks_page or self._is_recording:
+            data = {kind: data[kind] for kind in _STATIC_KINDS if kind in data}
+        for output in outputs:
+            output.show(data, metadata)
+
+
+def _is_idle(snapshot: QueueSnapshot) -> bool:
+    """Whether nothing is active or waiting; what is paused waits for the user."""
+    is_busy = any(item.status.is_active or item.status is DownloadStatus.QUEUED for item in snapshot.items)
+    return not is_busy and not snapshot.resolving

@@ -1,0 +1,250 @@
+"""Progress while a cell waits: bars that a terminal redraws, lines in a log, one output that a notebook updates.
+
+Each class is given the newest state at any rate, and knows no manager.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Final, Generic, TextIO, TypeVar
+
+from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
+from gglib_nb.domain.references import DownloadId
+from gglib_nb.manager.progress import write_text
+from gglib_nb.notebook import formats, host, render, rows
+from gglib_nb.notebook.outputs import CellOutput, Data
+
+_State = TypeVar("_State")
+# ECMA-48: cursor to the start of the line so many lines up; erase to the end of the screen; erase to the end of the line.
+_UP: Final = "\x1b[{}F"
+_ERASE_BELOW: Final = "\x1b[J"
+_ERASE_LINE: Final = "\x1b[K"
+_QUARTERS: Final = (0.75, 0.5, 0.25)
+_SEEN, _STARTED, _ENDED = -1.0, 0.0, 1.0
+_PACE_S: Final = 0.2
+"""Digits that change more often cannot be read, and every message redraws the output."""
+
+
+def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
+    """The same queue with one download; None keeps all."""
+    if id_ is None:
+        return snapshot
+
+    def of(items: tuple[QueuedDownload, ...]) -> tuple[QueuedDownload, ...]:
+        return tuple(item for item in items if item.id == id_)
+
+    return replace(
+        snapshot,
+        items=of(snapshot.items),
+        recent_completed=of(snapshot.recent_completed),
+        recent_failures=of(snapshot.recent_failures),
+        recent_cancelled=of(snapshot.recent_cancelled),
+        resolving=(),
+        elsewhere=(),
+        last_run=None,
+    )
+
+
+# Terminals and logs ----------------------------------------------------------------------------------------------
+
+
+class TextLine:
+    """One line of progress in a stream.
+
+    Args:
+        stream: Where to write. Characters that its encoding lacks are replaced.
+        is_terminal: Redraw in place; False writes a line at the start and at each quarter.
+        screen: The terminal's size at each drawing, since the user may resize it.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, is_terminal: bool, screen: Callable[[], os.terminal_size] = shutil.get_terminal_size
+    ) -> None:
+        self._stream: Final = stream
+        self._is_terminal: Final = is_terminal
+        self._screen: Final = screen
+        self._quarters = -1
+        self._drawn = ""
+
+    def show(self, text: str, fraction: float | None) -> None:
+        """Shows a text and how much is done, 0 to 1 (None unknown)."""
+        line = f"{formats.percent(fraction):>5}  {printable(text)}"
+        quarters = int(4 * (fraction or 0.0))
+        if self._is_terminal and line != self._drawn:
+            self._drawn = line
+            # One column less than the width: a line that fills the last one wraps on some terminals.
+            write_text(self._stream, f"\r{line[: self._screen().columns - 1]}{_ERASE_LINE}")
+        elif not self._is_terminal and quarters > self._quarters:
+            self._quarters = quarters
+            write_text(self._stream, f"{line}\n")
+
+    def close(self) -> None:
+        """Erases the line; the verb shows the result."""
+        if self._drawn:
+            write_text(self._stream, f"\r{_ERASE_LINE}")
+            self._drawn = ""
+
+
+class TextQueue:
+    """The queue, or one download, in a stream: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
+
+    Args:
+        stream: Where to write. Characters that its encoding lacks are replaced.
+        only: Shows this download alone, also if it had ended before; None all that were seen running.
+        is_terminal: Redraw the bars in place, below the lines about what ended.
+        screen: The terminal's size at each drawing, since the user may resize it.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        only: DownloadId | None,
+        is_terminal: bool,
+        screen: Callable[[], os.terminal_size] = shutil.get_terminal_size,
+    ) -> None:
+        self._stream: Final = stream
+        self._only: Final = only
+        self._is_terminal: Final = is_terminal
+        self._screen: Final = screen
+        self._reached: Final[dict[DownloadId, float]] = {}
+        self._drawn: Sequence[str] = []
+
+    def show(self, snapshot: QueueSnapshot) -> None:
+        """Writes what is new."""
+        shown = only(snapshot, self._only)
+        started = [line for item in shown.items if (line := self._milestone(item))]
+        ended = [*shown.recent_completed, *shown.recent_failures, *shown.recent_cancelled]
+        ends = [line for item in ended if (line := self._end(item))]
+        if self._is_terminal:
+            self._redraw(ends, self._bars(shown))
+        elif started or ends:
+            write_text(self._stream, "".join(f"{line}\n" for line in [*started, *ends]))
+
+    def close(self) -> None:
+        """Erases the bars; the lines about what ended stay."""
+        self._redraw([], [])
+
+    def _milestone(self, item: QueuedDownload) -> str:
+        before = self._reached.get(item.id, _SEEN)
+        if item.status.is_pending or before == _ENDED:  # paused, or queued again: it starts anew
+            before = self._reached[item.id] = _SEEN
+        reached = next((quarter for quarter in _QUARTERS if (item.progress or 0.0) >= quarter), _STARTED)
+        if item.status.is_pending or reached <= before:
+            return ""
+        self._reached[item.id] = reached
+        if reached == _STARTED:
+            return printable(f"{item.id} started, {formats.size(item.total_bytes)}")
+        return printable(f"{item.id} {formats.percent(reached)}  {render.facts(rows.download_row(item, 0, 1))}")
+
+    def _end(self, item: QueuedDownload) -> str:
+        is_followed = item.id == self._only or item.id in self._reached
+        if not is_followed or self._reached.get(item.id) == _ENDED:
+            return ""
+        self._reached[item.id] = _ENDED
+        return render.ending(item)
+
+    def _bars(self, snapshot: QueueSnapshot) -> list[str]:
+        screen = self._screen()
+        # One column less than the width: a line that fills the last one wraps on some terminals, and the way up is miscounted.
+        width = max(render.NARROWEST, screen.columns - 1)
+        running = [item for item in snapshot.items if item.status.is_active]
+        lines = [line for item in running for line in render.download_lines(item, width)]
+        lines += [f"  {snapshot.pending_count} waiting"] if snapshot.pending_count else []
+        return lines[: max(1, screen.lines - 1)]
+
+    def _redraw(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
+        if lasting or bars != self._drawn:
+            back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
+            write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
+            self._drawn = bars
+
+
+# Notebooks -------------------------------------------------------------------------------------------------------
+
+
+class LiveOutput(Generic[_State]):
+    """One output of a cell that is updated while the cell waits, and stays as the record of the end.
+
+    Args:
+        draw: Text and HTML of a state, with a caption.
+        continues: Whether what a state shows goes on without the cell.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[_State, str], Data],
+        continues: Callable[[_State], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._draw: Final = draw
+        self._continues: Final = continues
+        self._clock: Final = clock
+        self._output: Final = CellOutput()
+        self._newest: _State | None = None
+        self._due_s = 0.0
+
+    def show(self, state: _State) -> None:
+        """Updates the output, five times a second at most."""
+        self._newest = state
+        if self._clock() >= self._due_s and not self._output.is_captured:
+            self._due_s = self._clock() + _PACE_S
+            self._output.show(self._draw(state, ""))
+
+    def close(self) -> None:
+        """Shows the end, or that the downloads continue if the cell stopped waiting."""
+        if self._newest is not None:
+            now = formats.minute(time.time())
+            caption = f"As of {now}. This cell no longer waits; %gguf shows the queue."
+            self._output.finish(self._draw(self._newest, caption if self._continues(self._newest) else ""))
+
+
+def download_in_cell() -> LiveOutput[QueuedDownload] | None:
+    """Shows a download in the cell that awaits it; None if the notebook runs without a user."""
+
+    def draw(item: QueuedDownload, caption: str) -> Data:
+        lines = [*render.download_lines(item), *([caption] if caption else [])]
+        return {"text/plain": "\n".join(lines), "text/html": render.download_html(item, caption)}
+
+    if not host.has_user():
+        return None
+    return LiveOutput(draw, lambda item: item.status.is_active or item.status.is_pending)
+
+
+def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
+    """Shows the queue in the cell that waits for it, or one download."""
+
+    def draw(snapshot: QueueSnapshot, caption: str) -> Data:
+        shown = only(snapshot, id_)
+        text = render.render_text(shown, caption=caption)
+        return {"text/plain": text, "text/html": render.render_html(shown, caption, is_redrawn=True)}
+
+    def continues(snapshot: QueueSnapshot) -> bool:
+        shown = only(snapshot, id_)
+        return bool(shown.items or shown.resolving)
+
+    return LiveOutput(draw, continues)
+
+
+class LineOutput:
+    """One line of progress with a bar, in an output that is updated, and emptied at the end."""
+
+    def __init__(self) -> None:
+        self._output: Final = CellOutput()
+
+    def show(self, text: str, fraction: float | None) -> None:
+        """Shows a text and how much is done, 0 to 1 (None unknown)."""
+        if not self._output.is_captured:
+            line = f"{formats.percent(fraction)}  {printable(text)}"
+            html = f"<div>{render.bar_html(fraction)} {escape(line)}</div>"
+            self._output.show({"text/plain": line, "text/html": html})
+
+    def close(self) -> None:
+        """Empties the output; the verb shows the result."""
+        if self._output.is_shown:
+            self._output.show({"text/plain": "", "text/html": ""})

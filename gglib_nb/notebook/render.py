@@ -1,0 +1,264 @@
+"""The queue as plain text and as static HTML: the structs of `rows`, set in lines and in tables.
+
+Text is for terminals, logs and the `text/plain` of every output; HTML for nbconvert, GitHub, nbviewer and saved notebooks. Both
+are deterministic, and write no sentence of their own but the commands that replace buttons.
+
+No line of text is wider than requested, except paths and commands, which users copy. In HTML everything from outside is escaped;
+styles are inline and nothing depends on them, since GitHub and untrusted notebooks remove them. No script, no class, no image.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Final
+
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.printable import printable
+from gglib_nb.notebook import rows
+from gglib_nb.notebook.messages import Bar, Notice, Row, View
+from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, details, quiet
+
+NARROWEST: Final = 40
+_EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
+_MOST_ROWS: Final = 40
+_MOST_ENDED: Final = 5
+_MOST_FILES: Final = 8
+_COMMANDS: Final = {"retry": "Retry: %gguf retry {id}", "queue_partials": "Resume them: %gguf partials --queue"}
+"""What to type for an action, in outputs that have no buttons."""
+_MOVING: Final = ("downloading", "verifying")
+
+_FILL: Final = "#1976d2"
+_EMPTY_BAR: Final = "rgba(128,128,128,.28)"
+_CELL: Final = "text-align:left;vertical-align:top;padding:.3em .9em .3em 0;border:0"
+_FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
+
+
+# Both ------------------------------------------------------------------------------------------------------------
+
+
+def _sections(snapshot: QueueSnapshot) -> Iterator[tuple[View, list[tuple[int, Row]], str]]:
+    """The lists of the queue: each with its first rows, the number of each row if a command takes it, and what was left out."""
+    context = (snapshot.pending_count, snapshot.active_count)
+    found = {id_: rows.download_row(item, *context) for id_, item in rows.downloads(snapshot).items()}
+    found |= rows.other_rows(snapshot)
+    for view in rows.views(snapshot):
+        most = _MOST_ENDED if view.id in ("failed", "completed", "cancelled") else _MOST_ROWS
+        shown = [found[id_] for id_ in view.rows[:most]]
+        numbered = [(row.position or (at if view.id == "failed" else 0), row) for at, row in enumerate(shown, 1)]
+        yield view, numbered, f"… and {len(view.rows) - most} more" if len(view.rows) > most else ""
+
+
+def _overview(snapshot: QueueSnapshot) -> str:
+    """The queue in one line; how to begin if it is empty."""
+    if not (snapshot.items or snapshot.resolving or snapshot.recent_failures or snapshot.recent_completed):
+        return _EMPTY
+    head = rows.header(snapshot)
+    return " · ".join(filter(None, (head.counts, head.rate, *(fact.text for fact in head.pace))))
+
+
+def _notice(notice: Notice) -> str:
+    command = "" if notice.action is None else _COMMANDS.get(notice.action.id, "")
+    return f"{notice.text} {command}".rstrip()
+
+
+def facts(row: Row) -> str:
+    """What is known of a row, in one line."""
+    return " · ".join(fact.text for fact in row.lines)
+
+
+def _facts_and_note(row: Row) -> str:
+    return " · ".join(filter(None, (facts(row), row.note)))
+
+
+def _command(row: Row) -> str:
+    """What to type next; empty for nothing."""
+    found = (_COMMANDS.get(action.id, "") for action in row.actions)
+    return printable(next((text.format(id=row.id) for text in found if text), ""))
+
+
+def _name(row: Row, view: str) -> str:
+    is_named = view == "elsewhere" or row.status == "resolving"
+    return f"{row.title} {row.tag}".rstrip() if is_named else printable(row.id)
+
+
+def _shown_files(row: Row) -> list[tuple[str, Bar]]:
+    """Title and bar of the files that are shown: all of a few, else those that move."""
+    if len(row.bars) < 2:
+        return []
+    count = sum(not bar.tag for bar in row.bars)
+    titled = [(bar.tag or f"{number}/{count}", bar) for number, bar in enumerate(row.bars, 1)]
+    return [one for one in titled if len(row.bars) <= _MOST_FILES or one[1].status in _MOVING]
+
+
+# Text ------------------------------------------------------------------------------------------------------------
+
+
+def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> str:
+    """The whole queue as text.
+
+    Args:
+        snapshot: What to show.
+        width: Columns to keep to; below 40 counts as 40.
+        caption: A line below it.
+    """
+    width = max(NARROWEST, width)
+    head = rows.header(snapshot)
+    lines = [line for notice in head.notices for line in _wrap(_notice(notice), width)]
+    lines.append(_clip(_overview(snapshot), width))
+    for view, listed, more in _sections(snapshot):
+        lines += [view.title] if view.title else []
+        for number, row in listed:
+            lines += _lines(row, view.id, number, width)
+        lines += [f"  {more}"] if more else []
+    return "\n".join([*lines, *_wrap(head.summary, width), *_wrap(caption, width)])
+
+
+def download_lines(item: QueuedDownload, width: int = 88) -> list[str]:
+    """One download as lines of text, running or ended."""
+    return list(_lines(rows.download_row(item, 1, 1), rows.view_of(item.status), 0, width))
+
+
+def ending(item: QueuedDownload) -> str:
+    """How a download ended, in one line."""
+    row = rows.download_row(item, 0, 0)
+    match item.status:
+        case DownloadStatus.COMPLETED:
+            found = ", ".join(fact.text for fact in row.lines)
+            return printable(f"{row.id} finished: {found}. {row.path}").rstrip(". ")
+        case DownloadStatus.FAILED:
+            return printable(f"{row.id} failed: {row.note} {_command(row)}").rstrip()
+        case _:
+            return printable(f"{row.id} was cancelled: {facts(row)}")
+
+
+def _lines(row: Row, view: str, number: int, width: int) -> Iterator[str]:
+    name = _name(row, view)
+    match view:
+        case "active":
+            yield _clip(f"  {name}", width)
+            yield from _wrap(f"  {_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}", width, indent=4)
+            yield from ([_clip(f"    {row.note}", width)] if row.note else [])
+            yield from (_clip(line, width) for line in _file_lines(row, width))
+        case "pending" if row.position:
+            words = "  ".join(filter(None, (row.measure, facts(row), row.note)))
+            yield _clip(f"  {f'#{row.position}':>3} {name}  {words}", width)
+        case "pending":
+            yield _clip(f"  {name}  {row.note}", width)
+        case "failed":
+            yield _clip(f"  {f'#{number} ' if number else ''}{name}  {facts(row)}", width)
+            yield from (f"    {line}" for line in (*_wrap(row.note, width - 4), _command(row)) if line)
+        case "elsewhere":
+            yield _clip(f"  {name}  {row.measure}  {row.origin}", width)
+            yield _clip(f"    {_facts_and_note(row)}", width)
+        case _:
+            words = _facts_and_note(row)
+            is_short = len(name) + len(words) + 4 <= width
+            yield f"  {name}  {words}" if is_short else _clip(f"  {name}", width)
+            yield from ([] if is_short else (f"    {line}" for line in _wrap(words, width - 4)))
+            yield from ([f"    {printable(row.path)}"] if row.path else [])
+
+
+def _file_lines(row: Row, width: int) -> Iterator[str]:
+    shown = _shown_files(row)
+    for title, bar in shown:
+        yield f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.state}"
+    if len(row.bars) > 1 and len(shown) < len(row.bars):
+        yield f"    {sum(bar.status == 'finished' for bar in row.bars)} of {len(row.bars)} files finished"
+
+
+def _text_bar(part: float | None, width: int) -> str:
+    cells = min(30, max(8, width - 62))
+    full = int((part or 0.0) * cells)
+    return "█" * full + "░" * (cells - full)
+
+
+def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * indent)
+
+
+def _clip(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+# HTML ------------------------------------------------------------------------------------------------------------
+
+
+def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool = False) -> str:
+    """The whole queue as one `div`.
+
+    Args:
+        snapshot: What to show.
+        caption: A line below it.
+        is_redrawn: It is updated in place: what a user opened would close again, so nothing has to be opened.
+    """
+    head, overview = rows.header(snapshot), _overview(snapshot)
+    parts = [quiet(_notice(notice)) for notice in head.notices]
+    parts.append(quiet(overview) if overview == _EMPTY else f"<strong>{escape(overview)}</strong>")
+    for view, listed, more in _sections(snapshot):
+        if view.title:
+            parts.append(f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>')
+        parts.append(_table(_cells(row, view.id, number, _files(row, is_redrawn=is_redrawn)) for number, row in listed))
+        parts += [quiet(more)] if more else []
+    parts += [quiet(line) for line in (head.summary, caption) if line]
+    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+
+
+def download_html(item: QueuedDownload, caption: str = "") -> str:
+    """One download that is updated in place: a line for it, and one for each of its files."""
+    row = rows.download_row(item, 1, 1)
+    files = _file_rows(row) if item.status.is_active else []
+    # In one table, so that all bars are aligned.
+    indented = [(f'<span style="{QUIET};padding-left:1.5em">{title}</span>', *rest) for title, *rest in files]
+    table = _table([_cells(row), *indented])
+    return f'<div style="line-height:1.4">{table}{quiet(caption) if caption else ""}</div>'
+
+
+def bar_html(part: float | None) -> str:
+    """A bar that only decorates: the percentage beside it says the same, also to a screen reader."""
+    edge = f"{(part or 0.0) * 100:.1f}%"
+    paint = f"linear-gradient(90deg,{_FILL} {edge},{_EMPTY_BAR} {edge})"
+    shape = "display:inline-block;width:9em;height:.6em;border-radius:.3em;vertical-align:middle"
+    return f'<span aria-hidden="true" style="{shape};background:{paint}"></span>'
+
+
+def _cells(row: Row, view: str = "", number: int = 0, files: str = "") -> tuple[str, ...]:
+    """Name, notes and files; bar and percentage; facts."""
+    parts = [f"{f'#{number} ' if number else ''}<code>{escape(_name(row, view))}</code>"]
+    if row.note:
+        style = QUIET if row.mood == "plain" else f"color:{COLORS[row.mood]}"
+        parts.append(f'<div style="{style}">{escape(row.note)}</div>')
+    if command := _command(row):
+        label, _, typed = command.partition(": ")
+        parts.append(f"<div>{label}: <code>{escape(typed)}</code></div>")
+    if view == "elsewhere":
+        parts.append(quiet(row.origin))
+    if row.path:
+        parts.append(f"<div><code>{escape(printable(row.path))}</code></div>")
+    measure = escape(row.measure)
+    meter = f"{bar_html(row.part)} {measure}" if row.progress and measure else measure
+    return "".join(parts) + files, meter, escape(facts(row))
+
+
+def _files(row: Row, *, is_redrawn: bool) -> str:
+    shown = _file_rows(row) if row.status == "downloading" else []
+    if not shown or is_redrawn:
+        return _table(shown) if shown else ""
+    return details(f"{len(row.bars)} files", _table(shown))
+
+
+def _file_rows(row: Row) -> list[tuple[str, ...]]:
+    return [
+        (escape(title), f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.state)
+        for title, bar in _shown_files(row)
+    ]
+
+
+def _table(lines: Iterable[Sequence[str]]) -> str:
+    return f'<table style="{TABLE}">{"".join(map(_line, lines))}</table>'
+
+
+def _line(cells: Sequence[str]) -> str:
+    """The first cell may wrap, the others stay on one line each."""
+    styles = [_CELL, *[_FIXED] * (len(cells) - 1)]
+    inside = "".join(f'<td style="{style}">{cell}</td>' for style, cell in zip(styles, cells, strict=True))
+    return f'<tr style="background:none">{inside}</tr>'

@@ -1,0 +1,87 @@
+"""What an operation on models did or will do, in sentences. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from gglib_nb.domain.importing import ImportReport
+from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, QueuedUpdate, Repair, Verification
+from gglib_nb.domain.printable import printable
+from gglib_nb.notebook import formats
+
+_MOST_RANGES: Final = 5
+
+
+def deletion_question(plan: Deletion) -> str:
+    """What a deletion would delete."""
+    files = formats.plural(len(plan.deleted), "file")
+    return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} will be freed.{_kept(plan.kept)}")
+
+
+def deleted(deletion: Deletion) -> str:
+    """What a deletion deleted."""
+    files, freed = formats.plural(len(deletion.deleted), "file"), formats.size(deletion.freed_bytes)
+    return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
+
+
+def verified(verification: Verification) -> str:
+    """The result of a verification, and what to do about it."""
+    if not verification.is_right:
+        faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
+        return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {verification.id}")
+    has_digests = all(file.verdict == "right" for file in verification.files)
+    files = formats.plural(len(verification.files), "file")
+    size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
+    verdict = "SHA-256 matches" if has_digests else "the Hub gives no SHA-256; a later change will be detected"
+    return printable(f"{verification.id}: {files}, {size}, {verdict}.")
+
+
+def repaired(repair: Repair) -> str:
+    """What a repair will do."""
+    if not repair.is_needed:
+        return printable(f"{repair.id} is correct; there is nothing to repair.")
+    files, size = formats.plural(len(repair.faulty_paths), "file"), formats.size(repair.bytes_to_fetch)
+    return printable(
+        f"Repairing {repair.id}: {files} damaged, {size} to download. The rest is copied from your file. "
+        "%gguf shows the progress."
+    )
+
+
+def updating(update: QueuedUpdate) -> str:
+    """What an update will do."""
+    if not update.is_needed:
+        return printable(f"{update.id} is up to date.")
+    return printable(
+        f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {formats.size(update.total_bytes)} to "
+        "download. The old version is kept until the new one is verified. %gguf shows the progress."
+    )
+
+
+def imported(report: ImportReport, folder: str) -> str:
+    """Which files of a folder were added, and which were not."""
+    head = f"{formats.plural(len(report.imported), 'model')} of {folder} added; %gguf verify ID checks one."
+    if not report.imported:
+        head = f"No new models in {folder}."
+    added = [f"  {model.id}  {formats.size(model.size_bytes)}  {model.path}" for model in report.imported]
+    skipped = [f"  {file.path} {file.reason}" for file in report.skipped]
+    return "\n".join(map(printable, [head, *added, *(["Skipped:", *skipped] if skipped else [])]))
+
+
+def _kept(files: Sequence[KeptFile]) -> str:
+    return "".join(f" {kept.path} is kept: {kept.reason}." for kept in files)
+
+
+def _fault(file: CheckedFile) -> str:
+    match file.verdict:
+        case "wrong" if ranges := file.wrong_ranges:
+            size = formats.size(sum(end - start for start, end in ranges))
+            where = ", ".join(f"{start:,} to {end - 1:,}" for start, end in ranges[:_MOST_RANGES])
+            more = f" and {len(ranges) - _MOST_RANGES} more" if len(ranges) > _MOST_RANGES else ""
+            return f"has wrong bytes at {where}{more} ({size})"
+        case "wrong":
+            return "is wrong, at unknown positions"
+        case "changed":
+            return "was changed while it was read"
+        case "unreadable":
+            return f"cannot be read ({file.reason})"
+        case _:
+            return "is missing"
