@@ -57,16 +57,18 @@ from gglib_nb.system import is_file
 
 
 class ModelOperations(QueueOperations):
-    """What can be asked of registered models."""
+    """What can be asked of registered models.
+
+    `id` is the id of a model, a part of it that only one model has, or `#n`, its number in `models()`. If none matches,
+    `ModelNotFoundError` is raised; if several do, `AmbiguousQuantizationError`, whose `choices` has their ids. If the models
+    database cannot be used, `CatalogError`.
+    """
 
     @operation
     def models(self) -> list[ModelSummary]:
         """The registered models, the newest first, and whether their files are as they were recorded.
 
         Nothing is hashed and no request is made. `pandas.DataFrame(rows)` has a column for each field.
-
-        Raises:
-            CatalogError: The models database cannot be read.
         """
         parts = self._parts
         registered = [_with_counted_parameters(parts.catalog, model) for model in parts.catalog.models()]
@@ -77,11 +79,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def disk_use(self) -> DiskUse:
-        """How much of the disk the registered models take, and how much is left.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
+        """How much of the disk the registered models take, and how much is left."""
         sizes = {file.target: file.size_bytes for model in self._parts.catalog.models() for file in model.files}
         folder = self._parts.config.models_directory
         return DiskUse(sum(sizes.values()), disk_space_at(folder).free_bytes, str(folder))
@@ -91,36 +89,24 @@ class ModelOperations(QueueOperations):
         """The file of a registered model that a program opens: its first shard. Nothing is asked of the Hub.
 
         Raises:
-            ModelNotFoundError: No model matches the id, or its file is gone.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
-            CatalogError: The models database cannot be read.
+            ModelNotFoundError: Also if its file is gone.
         """
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
     def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
-        """Writes a `models.ini`, from which the router of llama-server serves every model that is here.
+        """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model that is here.
 
-        What a person added to the file stays; the lines that name files of models are brought up to date.
-
-        Args:
-            file: Where; `llama-server --models-preset FILE` reads it.
+        Lines that a user added to the file stay; those that name files of models are updated.
 
         Raises:
             StorageError: It cannot be read or written.
-            CatalogError: The models database cannot be read.
         """
         return write_preset(Path(file), self._parts.catalog.models())
 
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
-        """The model that an id names: a registered one, or one in a store of another program.
-
-        Raises:
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
-            CatalogError: The models database cannot be read.
-        """
+        """The model that an id names: a registered one, or one in a store of another program."""
         return found_model(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
@@ -128,14 +114,12 @@ class ModelOperations(QueueOperations):
         """The lines that load a registered model into a program.
 
         Args:
-            id: As for `path`.
+            id: Of a model.
             program: One of `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
                 `transformers`.
 
         Raises:
             RequestError: There is no such program here.
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -145,22 +129,21 @@ class ModelOperations(QueueOperations):
     ) -> ImportReport:
         """Registers the GGUF files in a folder; nothing is moved, copied, hashed or asked of the Hub.
 
-        The Hugging Face cache, LM Studio's and llama.cpp's folders tell which repository a file comes from; elsewhere it is
-        `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
+        Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do, its
+        id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
 
-        A bundle, which `export` wrote, is different: its files are copied into the models folder, or linked where the disk is
-        the same, and every byte is verified. Run it again to continue after an interruption.
+        The files of a bundle, which `export` wrote, are copied or linked into the models folder, and every byte is verified.
+        Run it again to continue after an interruption.
 
         Args:
-            folder: Looked through with all folders below it; or a bundle.
-            on_progress: Called for each file whose header is read, on a thread of the manager's; it must not wait.
+            folder: Searched with all folders below it; or a bundle.
+            on_progress: Called for each file whose header is read, on a thread of the manager; it must not wait.
 
         Raises:
-            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its place.
-            RequestError: The manifest of a bundle describes what a bundle may not hold.
-            DiskFullError: There is not enough room for the bundle in the models folder.
+            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name.
+            RequestError: The manifest of a bundle is not valid.
+            DiskFullError: The models folder has not enough room for the bundle.
             IntegrityError: A file of the bundle is damaged.
-            CatalogError: The models database cannot be read or written.
         """
         place = Path(folder).expanduser().absolute()
         catalog = self._parts.catalog
@@ -185,12 +168,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
-        """Takes a model off the list; its files stay where they are.
-
-        Raises:
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
-        """
+        """Takes a model off the list; its files stay where they are."""
         self._parts.catalog.forget(id)
 
     @operation
@@ -198,12 +176,10 @@ class ModelOperations(QueueOperations):
         """Deletes a model's files and removes it from the list. A file that another registered model uses stays.
 
         Args:
-            id: As for `path`.
+            id: Of a model.
             dry_run: Only say what would go and what that would free.
 
         Raises:
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
             StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
         """
@@ -238,18 +214,15 @@ class ModelOperations(QueueOperations):
     ) -> Verification:
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
-        The engine's process hashes, so that a cell that computes does not slow it. Cancelling ends it; what was known
-        of the model stays. `faults` of the result names the files that are not right, and which of their bytes.
+        The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
+        `faults` of the result names the files that are not right, and which of their bytes.
 
         Args:
-            id: As for `path`.
-            on_progress: Called up to ten times a second on a thread of the manager's; it must not wait.
+            id: Of a model.
+            on_progress: Called at most ten times a second on a thread of the manager; it must not wait.
 
         Raises:
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
-            EngineLostError: The engine's process ended meanwhile; verify again.
-            CatalogError: The models database cannot be read or written.
+            EngineLostError: The engine's process ended; verify again.
         """
         return self._verify([self._parts.catalog.find(id)], on_progress)[0]
 
@@ -265,22 +238,21 @@ class ModelOperations(QueueOperations):
         *,
         on_progress: OnVerifyProgress | None = None,
     ) -> Repair:
-        """Finds out what of a model is wrong, unless that is known, and queues a download of just that.
+        """Verifies a model, unless its faults are known, and queues a download of the wrong and missing parts only.
 
-        The damaged file is unchanged until the repaired one beside it has the SHA-256 of the Hub and takes its name. A
-        program that has the old one open keeps it. `wait(id)` ends when it is done.
+        The damaged file is unchanged until the repaired one has the SHA-256 of the Hub and replaces it by a rename.
+        `wait(id)` ends then.
 
         Args:
-            id: As for `path`.
+            id: Of a model.
             on_progress: As for `verify`.
 
         Raises:
             RequestError: The model's repository is unknown, or its files belong to the Hugging Face cache.
-            RemoteChangedError: The Hub has not this version any more; `update` fetches the present one.
-            HubError: The Hub's answer is no, or there is none.
-            QueueFullError: As many downloads wait as may.
-            AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
-            EngineLostError: As `verify`.
+            RemoteChangedError: The Hub no longer has this version; `update` downloads the current one.
+            HubError: The Hub refuses, or does not answer.
+            QueueError: The queue is full, or a download in it writes one of the files; cancel that first.
+            EngineLostError: As for `verify`.
         """
         parts = self._parts
         model = parts.catalog.find(id)
@@ -301,17 +273,12 @@ class ModelOperations(QueueOperations):
 
     @operation
     def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
-        """What has become of models on the Hub since they came here, file by file. Touches nothing but the row's dates.
+        """What has changed on the Hub since models were downloaded, file by file. Only the time of the check is recorded.
 
-        A file of another SHA-256 is compared by its header and by a few samples: some kilobytes to a few megabytes each.
+        A file with another SHA-256 is compared by its header and a few samples: some kilobytes to a few megabytes each.
 
         Args:
-            id: As for `path`; None: of all models.
-
-        Raises:
-            ModelNotFoundError: No model matches the id.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
-            CatalogError: The models database cannot be read or written.
+            id: Of a model; None: all models.
         """
         catalog = self._parts.catalog
         models = catalog.models() if id is None else [catalog.find(id)]
@@ -319,23 +286,20 @@ class ModelOperations(QueueOperations):
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
-        """Queues a download of a model's new version, which takes the old one's place once all of it is verified.
+        """Queues a download of a model's new version, which replaces the old one by a rename once all of it is verified.
 
-        It is downloaded beside the old one, and tensors that are the same are copied from there. A program that has the
-        old file open keeps it: replacing is a rename. `wait(id)` ends when the new version has the old one's names.
+        Tensors that are the same are copied from the old version. `wait(id)` ends when the new version has replaced it.
 
         Args:
-            id: As for `path`.
-            keep: Keep the old version too: it moves into `<owner>/<repo>/@<commit>/` and is found as
+            id: Of a model.
+            keep: Keep the old version too: it moves into `<owner>/<repo>/@<commit>/`, and its id is
                 `owner/repo@<commit>:QUANT`.
 
         Raises:
-            ModelNotFoundError: No model matches the id.
-            RequestError: Its repository is unknown, its files belong to another program, or the repository has no such
-                variant any more; the text names those it has.
-            AlreadyQueuedError: A download in the queue writes its files; cancel that first.
-            QueueFullError: As many downloads wait as may.
-            HubError: The Hub's answer is no, or there is none.
+            RequestError: Its repository is unknown, its files belong to another program, or the repository no longer has
+                this variant; the text names those it has.
+            HubError: The Hub refuses, or does not answer.
+            QueueError: The queue is full, or a download in it writes its files; cancel that first.
         """
         parts = self._parts
         model = parts.catalog.find(id)
@@ -367,22 +331,17 @@ class ModelOperations(QueueOperations):
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes the partial files of these targets; what is in the queue, or in use by a process, stays.
-
-        Returns:
-            The targets of which nothing partial is left.
-        """
+        """Deletes the partial files of these targets, unless they are in the queue or in use; returns those that are gone."""
         return discard_leftovers(frozenset(targets) - self._wanted_targets())
 
     @operation
     def queue_partials(self, targets: Collection[str] | None = None) -> list[DownloadId]:
-        """Queues the unfinished downloads in the models folder that are not in the queue.
+        """Queues the unfinished downloads that are not in the queue; returns their ids.
+
+        If some cannot be queued, the others are, and the first error is raised.
 
         Args:
             targets: Only these, as `partials` lists them; None: all.
-
-        Returns:
-            Their ids. One that cannot be queued any more raises its error; the others are queued all the same.
         """
         parts = self._parts
         models: list[Model] = []

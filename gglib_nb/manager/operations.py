@@ -147,7 +147,11 @@ class FinishedDownload(Value, frozen=True):
 
 
 class QueueOperations(Operations):
-    """What can be asked of the queue."""
+    """What can be asked of the queue.
+
+    `id` is the id of a download, a part of it that only one download has, or `#n`: its position, or its number among the
+    failures. If none or several match, or the download is not where the operation needs it, `NotInQueueError` is raised.
+    """
 
     # Queueing ----------------------------------------------------------------------------------------------------
 
@@ -156,9 +160,9 @@ class QueueOperations(Operations):
         """Resolves the files and adds the download, without starting the processor.
 
         Raises:
-            RequestError: The request names no variant, several, or one that cannot be fetched.
-            HubError: The Hub's answer is no, or there is none.
-            QueueFullError: As many downloads wait as may.
+            RequestError: The request names no variant, several, or one that cannot be downloaded.
+            HubError: The Hub refuses, or does not answer.
+            QueueFullError: No more downloads may wait.
             AlreadyQueuedError: The same download, or one that writes the same files, is pending or active.
         """
         return self._queue(request, starts=False, joins=False).id
@@ -182,16 +186,10 @@ class QueueOperations(Operations):
         to: "str | PathLike[str] | None" = None,
         then: "str | Callable[[FinishedDownload], object] | None" = None,
     ) -> SmartQueueResult:
-        """Chooses a variant, queues it and starts; `(position, shard_count)` that also carries `.id`.
+        """Chooses a variant, queues it and starts; returns `(position, shard_count)`, which also has `.id`.
 
-        A download that is pending or active already is joined: its present position comes back, 0 while active. The options
-        are those of `DownloadRequest`.
-
-        Raises:
-            RequestError: As for `queue_download`; the choices are named.
-            HubError: The Hub's answer is no, or there is none.
-            QueueFullError: As many downloads wait as may.
-            AlreadyQueuedError: Another download writes the same files.
+        A download that is already pending or active is joined: its position is returned, 0 while active. The options are
+        those of `DownloadRequest`, and it raises what `queue_download` raises.
         """
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
@@ -215,11 +213,11 @@ class QueueOperations(Operations):
     ) -> Path:
         """Queues, waits, and returns the path that a program opens: the first shard's.
 
-        Meanwhile the cell that waits shows the progress, as does a terminal on standard error, with a bar for each file that
-        moves; elsewhere (papermill, a pipe) one line a minute does. `progress=False` shows nothing, as do the Hub's own
-        switches; a callable gets the download whenever something changed, on a thread of its own, ten times a second at most.
+        Meanwhile the cell, or a terminal on standard error, shows a bar for each file that is being downloaded; elsewhere
+        (papermill, a pipe) there is one line a minute. `progress=False`, or the Hub's own switches, show nothing; a callable
+        is called with the download after each change, at most ten times a second, on a thread of its own.
 
-        Cancelling the wait does not cancel the download. Raises what `queue_smart` and `wait` raise.
+        Cancelling the wait does not cancel the download. It raises what `queue_smart` and `wait` raise.
         """
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
@@ -292,31 +290,24 @@ class QueueOperations(Operations):
 
     @operation
     def cancel_download(self, id: IdLike, *, discard: bool = False) -> None:  # noqa: A002
-        """Cancels one download with all its shards. What was fetched is kept for a resume.
+        """Cancels a pending or active download with all its shards; what was downloaded is kept for a resume.
 
-        What is already being registered is complete, so a cancel changes nothing.
+        A download that is being registered is complete, so a cancel changes nothing.
 
         Args:
-            id: A pending or active download.
-            discard: Delete what was fetched; also of one that was cancelled or has failed, which leaves the lists then.
-
-        Raises:
-            NotInQueueError: There is no such download.
+            id: Of a download.
+            discard: Delete what was downloaded; also of a cancelled or failed download, which leaves its list then.
         """
         self._post(on.CancelRequested(self._id(id), discard))
 
     @operation
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
-        """Puts cancelled or removed downloads back in their places, with all their options, paused or not started as before.
+        """Undoes `cancel_download`, `remove_from_queue` and `cancel_all`: puts downloads back in their places, as they were.
 
-        All of them or, after an error, none. This takes `cancel_download`, `remove_from_queue` and `cancel_all` back.
-
-        Returns:
-            Their positions; 0 of one that runs.
+        Returns their positions, 0 of one that runs. After an error, none is put back.
 
         Raises:
-            NotInQueueError: No cancelled or removed download has one of the ids.
-            QueueFullError: More would wait than may.
+            QueueFullError: No more downloads may wait.
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
         self._parts.engine.start()
@@ -326,11 +317,7 @@ class QueueOperations(Operations):
 
     @operation
     def cancel_group(self, group_id: str) -> None:
-        """Cancels all shards of one download; the group's id is `str(id)`.
-
-        Raises:
-            NotInQueueError: No pending or active download has that group.
-        """
+        """Cancels all shards of one download; the group's id is `str(id)`."""
         self._post(on.CancelRequested(self._id(group_id), False))
 
     @operation
@@ -437,10 +424,10 @@ class QueueOperations(Operations):
 
     @operation
     def set_engine(self, engine: object) -> None:
-        """Lets transfers run elsewhere from now on, as `DownloadManagerConfig.engine` says; None on this machine.
+        """Changes where transfers run, as `DownloadManagerConfig.engine` says; None: on this machine.
 
         Raises:
-            InvalidConfigError: There is no such engine, or downloads run: it changes when nothing does.
+            InvalidConfigError: There is no such engine, or downloads are running.
         """
         config = replace(self._parts.config, engine=engine)
         make = engine_for(config)
@@ -538,11 +525,10 @@ class QueueOperations(Operations):
 
     @operation
     def adopt(self) -> Adoption:
-        """Takes up what kernels left that are gone: their queue, pauses, failures and limits; what ran is resumed.
+        """Adopts the queues of kernels that have stopped, with their pauses, failures and limits; what ran is resumed.
 
-        From then on this queue is handed on as well: a close keeps it for the next kernel. `get_manager` does this
-        once; a manager made by hand is asked. Where the models database cannot be used there is nothing to take up, and
-        a notice of the snapshot says so.
+        From then on, this queue is kept for the next kernel, too. `get_manager` calls this once. If the models database
+        cannot be used, nothing is adopted, and a notice of the snapshot says so.
         """
         return settled(self._parts.keeper.adopt(self._prepare_adopted))
 
@@ -552,7 +538,7 @@ class QueueOperations(Operations):
 
     @operation
     def see_others(self) -> None:
-        """Looks at the downloads of other kernels now; `snapshot.elsewhere` has them afterwards."""
+        """Reads the downloads of other kernels into `snapshot.elsewhere`."""
         settled(self._parts.keeper.look())
 
     @operation
@@ -567,7 +553,7 @@ class QueueOperations(Operations):
 
     @operation
     def clear_history(self) -> int:
-        """Forgets what ended; returns how many downloads that were. Models, failures and partial files stay.
+        """Clears `history()`; returns how many downloads it had. Models, failures and partial files stay.
 
         Raises:
             CatalogError: The models database cannot be written.
