@@ -12,10 +12,11 @@ SPEED := $(if $(SLOW),,and not slow)
 demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
 
-# The browser goes first and by itself: synchronous Playwright breaks asynchronous test plugins in its process.
+# The browser goes first and by itself: synchronous Playwright breaks asynchronous test plugins in its process. The other
+# tests wait more than they compute, so a process for each core (but at most four) runs the files one by one.
 test: .venv/ready-dev  ## The default suite
 	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
-	@$(PYTEST) -m "not browser and not network $(SPEED)" tests
+	@$(PYTEST) -p xdist -n auto --maxprocesses 4 --dist loadfile -m "not browser and not network $(SPEED)" tests
 
 ci:  ## Everything, as CI runs it
 	@.ci/run
