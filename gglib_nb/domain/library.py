@@ -161,8 +161,13 @@ class Deletion(Value, frozen=True):
 
 
 class DiskUse(Value, frozen=True):
-    """Disk space of the registered models, each file counted once; `free_bytes` of None is unknown."""
+    """Disk space of the registered models, each file counted once; `free_bytes` of None is unknown.
+
+    Attributes:
+        missing_stores: Folders of `model_stores` that do not exist, perhaps because their disk is not mounted.
+    """
 
     models_bytes: int
     free_bytes: int | None
     models_directory: str
+    missing_stores: tuple[str, ...] = ()

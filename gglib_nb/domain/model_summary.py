@@ -58,6 +58,7 @@ class ModelSummary(Value, frozen=True):
         path: Its first file, which programs open.
         projector_path: Its mmproj; None: it has none.
         hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
+        store: The folder of another program that it is in; empty: none.
         last_used_at_s: When its path was last requested, or its file opened if the disk records that.
     """
 
@@ -81,6 +82,7 @@ class ModelSummary(Value, frozen=True):
     path: str
     projector_path: str | None
     hosts: str = ""
+    store: str = ""
     last_used_at_s: float | None = None
 
 

@@ -75,14 +75,17 @@ class ModelOperations(QueueOperations):
         models = [*registered, *parts.stores.models()]
         looks = look_at({file.target for model in models for file in model.files})
         uses = parts.catalog.uses()
-        return [summary_of(model, looks, uses.get(str(model.id))) for model in models]
+        rows = [summary_of(model, looks, uses.get(str(model.id))) for model in models]
+        return [replace(row, store=parts.stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
 
     @operation
     def disk_use(self) -> DiskUse:
         """How much of the disk the registered models take, and how much is left."""
         sizes = {file.target: file.size_bytes for model in self._parts.catalog.models() for file in model.files}
         folder = self._parts.config.models_directory
-        return DiskUse(sum(sizes.values()), disk_space_at(folder).free_bytes, str(folder))
+        self._parts.stores.models()  # finds which of them are missing
+        missing = tuple(map(str, self._parts.stores.missing))
+        return DiskUse(sum(sizes.values()), disk_space_at(folder).free_bytes, str(folder), missing)
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word

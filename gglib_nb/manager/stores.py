@@ -57,6 +57,10 @@ class Stores:
             looking.join(_WAIT_S)
         return self._models
 
+    def folder_of(self, path: str) -> str:
+        """The store that a file is in; empty if it is in none."""
+        return next((str(folder) for folder in self._folders if Path(path).is_relative_to(folder)), "")
+
     def _look(self) -> None:
         try:
             registered = self._registered()

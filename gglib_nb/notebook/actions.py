@@ -10,9 +10,11 @@ from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
+from gglib_nb.domain.printable import printable
+from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
-from gglib_nb.notebook import formats, listings, messages, results, rows
+from gglib_nb.notebook import formats, inspection_view, listings, messages, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ POSITIONS: Final = ("top", "up", "down", "last")
 """Where a waiting download can be moved, beside a number."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
+_CONTENTS_WIDTH: Final = 100
+_UNUSED_S: Final = listings.UNUSED_DAYS * 86_400.0
 
 
 def act(operations: "SyncOperations", request: messages.Request, send: SendProgress) -> Answer | Listing | None:
@@ -210,11 +214,34 @@ def _act_on_model(operations: "SyncOperations", request: messages.Act, send: Sen
             freed = formats.size(operations.delete(id_, dry_run=False).freed_bytes)
             return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
         case _:
-            raise RequestError(f"This kernel does not know the action {request.action!r}. Reload the page.")
+            return _act_on_storage(operations, id_, request.action)
+
+
+def _act_on_storage(operations: "SyncOperations", id_: str, action: str) -> Answer:
+    match action:
+        case "inspect":
+            text = inspection_view.inspection_text(operations.inspect(id_), _CONTENTS_WIDTH)
+            return Answer(code=(Code("Contents", text),))
+        case "export":
+            return Answer(code=(Code("Run this in a cell, with a folder of yours", f"%gguf export {id_} FOLDER"),))
+        case "prune":
+            return _pruning_question(operations.prune(unused_s=_UNUSED_S, dry_run=True))
+        case "prune_now":
+            return _result(f"Deleted. {formats.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")
+        case _:
+            raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
 
 
 def _result(text: str, mood: messages.Mood) -> Answer:
     return Answer(text=text, mood=mood, news=text)
+
+
+def _pruning_question(plan: PrunePlan) -> Answer:
+    if not plan:
+        return Answer(text="Nothing to delete: these models are in the queue or outside of the models folder.")
+    names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
+    question = printable(f"{results.pruning_question(plan)} Delete {names}?")
+    return Answer(confirm=messages.Action("prune_now", "Delete", confirm=question, yes="Yes, delete"))
 
 
 def _deletion_question(operations: "SyncOperations", id_: str) -> Answer:

@@ -19,6 +19,8 @@ from gglib_nb.notebook.tables import COLORS, Cell, Column, Table
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
 _DAY_S: Final = 86_400
+UNUSED_DAYS: Final = 30
+"""The panel offers to delete models that were not used for longer."""
 
 
 def _listing(
@@ -59,18 +61,34 @@ def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and their share of it."""
     free = f" · {formats.size(use.free_bytes)} free in {printable(use.models_directory)}"
     total = f"{formats.plural(len(models), 'model')} · {formats.size(use.models_bytes)}"
-    note = f"{total}{'' if use.free_bytes is None else free}" if models else "No models on this disk yet."
-    return _listing("models", [*map(_model_row, models)], title="Models", note=note)
+    here = f"{total}{'' if use.free_bytes is None else free}" if models else "No models on this disk yet."
+    unused_bytes = sum(model.size_bytes for model in models if _is_unused(model, time.time()))
+    unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
+    note = " · ".join(filter(None, (here, unused, missing_stores(use))))
+    actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
+    return _listing("models", [*map(_model_row, models)], title="Models", note=note, actions=actions)
+
+
+def missing_stores(use: DiskUse) -> str:
+    """Names the folders of `model_stores` that do not exist; empty if all do."""
+    names = ", ".join(use.missing_stores)
+    return printable(f"not found: {names} (is the disk mounted?)") if names else ""
+
+
+def _is_unused(model: ModelSummary, now_s: float) -> bool:
+    return not model.store and now_s - (model.last_used_at_s or model.registered_at_s) > UNUSED_DAYS * _DAY_S
 
 
 def _model_row(model: ModelSummary) -> Row:
     owner, _, title = model.repo_id.rpartition("/")
-    mood = _STATES[model.state]
+    mood: Mood = "plain" if model.store else _STATES[model.state]
     actions = [
         Action("loading", "Code", f"Show the code that loads {model.id}, for each program"),
-        *rows.file_actions(model.id),
+        Action("inspect", "Contents", f"Show what {model.id} contains"),
+        Action("export", "Export", f"Export {model.id} for another machine"),
+        *(() if model.store else rows.file_actions(model.id)),
     ]
-    if model.state in ("wrong", "missing", "changed"):
+    if not model.store and model.state in ("wrong", "missing", "changed"):
         actions.insert(0, rows.action("repair", "Repair", model.id, is_worded=True))
     if model.has_update:
         actions.insert(0, rows.action("update", "Update", model.id, is_worded=True))
@@ -89,7 +107,9 @@ def _model_row(model: ModelSummary) -> Row:
             printable(model.architecture or ""),
             "" if model.context_length is None else f"{model.context_length} tokens",
             "with vision projector" if model.projector_path else "",
-            Fact(model.state, mood),
+            Fact("read-only" if model.store else model.state, mood),
+            f"from {printable(formats.tilde(model.store))}" if model.store else "",
+            "" if model.last_used_at_s is None else f"last used {formats.day(model.last_used_at_s)}",
             Fact("a newer version is on the Hub" if model.has_update else "", "warn"),
         ),
         path=model.path,
@@ -106,7 +126,8 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
         use: Of all models, including those that are not shown.
     """
     free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
-    hint = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
+    total = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
+    hint = " · ".join(filter(None, (total, missing_stores(use))))
     found = [_model_cells(number, model) for number, model in enumerate(models, 1)]
     return Table(_MODEL_COLUMNS, found, hint, folds=True)
 
@@ -116,7 +137,7 @@ def _model_cells(number: int, model: ModelSummary) -> tables.Row:
         str(number),
         model.id,
         formats.size(model.size_bytes),
-        Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]]),
+        _state_cell(model),
         formats.count(model.parameter_count),
         model.quantization or formats.UNKNOWN,
         "mmproj" if model.projector_path else "",
@@ -128,6 +149,12 @@ def _model_cells(number: int, model: ModelSummary) -> tables.Row:
         model.folder,
         model.hosts,
     )
+
+
+def _state_cell(model: ModelSummary) -> Cell:
+    if model.store:
+        return Cell("read-only")
+    return Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]])
 
 
 # Updates ---------------------------------------------------------------------------------------------------------

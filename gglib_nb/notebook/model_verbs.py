@@ -87,13 +87,15 @@ def models(
 ) -> Answer:
     """List your models: size, quantization, parameters, context, state, folder, free disk space."""
     everything = session.call(session.sync.models)
+    use = session.call(session.sync.disk_use)
     if not everything:
-        return Answer(_NO_MODEL)
+        missing = listings.missing_stores(use)
+        return Answer(f"{_NO_MODEL}\nFolders of model_stores {missing}" if missing else _NO_MODEL)
     shown = ordered(selected(everything, text, only), sort)
     session.models = tuple(model.id for model in shown)
     if not shown:
         return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
-    return session.table(listings.model_table(shown, session.call(session.sync.disk_use)))
+    return session.table(listings.model_table(shown, use))
 
 
 @verb("models")

@@ -6,6 +6,7 @@ from typing import Final
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.notebook import formats
 
 _MOST_RANGES: Final = 5
@@ -21,6 +22,22 @@ def deleted(deletion: Deletion) -> str:
     """What a deletion deleted."""
     files, freed = formats.plural(len(deletion.deleted), "file"), formats.size(deletion.freed_bytes)
     return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
+
+
+def pruning_question(plan: PrunePlan) -> str:
+    """What deleting several models frees."""
+    missing = (
+        f" {formats.size(plan.missing_bytes)} more cannot be freed: the other models are in the queue or stored elsewhere."
+        if plan.missing_bytes
+        else ""
+    )
+    return f"Deleting {pruned(plan)} frees {formats.size(plan.freed_bytes)}.{missing}"
+
+
+def pruned(plan: PrunePlan) -> str:
+    """How much is deleted, such as `2 models and 1 unfinished download`."""
+    counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
+    return " and ".join(formats.plural(count, noun) for count, noun in counts if count)
 
 
 def verified(verification: Verification) -> str:

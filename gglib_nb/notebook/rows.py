@@ -521,6 +521,7 @@ PANEL_TEXTS: Final = {
     "copied": "Copied",
     "copy_path": "Copy the path of {name}",
     "copy_code": "Copy the code that loads {name}",
+    "copy_text": "Copy {name}",
     "copy_command": "Copy the command",
     "folder": "Show the folder of {name} in the file browser",
     "details": "Details of {name}",

@@ -9,7 +9,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.manager.bundles import BundleProgress
-from gglib_nb.notebook import formats, inspection_view, tables
+from gglib_nb.notebook import formats, inspection_view, results, tables
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
 from gglib_nb.notebook.session import Answer, Session, settle
@@ -133,14 +133,14 @@ def prune(
     plan = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True))
     if not plan:
         return Answer(f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}.")
-    table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), _question(plan))
+    table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), results.pruning_question(plan))
     if dry_run:
         return session.table(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
         return refusal
     done = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused))
     return Answer(
-        f"Deleted {_count(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
+        f"Deleted {results.pruned(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
     )
 
 
@@ -150,17 +150,3 @@ def _prune_rows(plan: PrunePlan) -> list[tables.Row]:
         tables.row(formats.size(one.size_bytes), formats.day(one.changed_at_s), one.path) for one in plan.unfinished
     ]
     return [*models, *unfinished]
-
-
-def _question(plan: PrunePlan) -> str:
-    missing = (
-        f" {formats.size(plan.missing_bytes)} more cannot be freed: the other models are in the queue or stored elsewhere."
-        if plan.missing_bytes
-        else ""
-    )
-    return f"Deleting {_count(plan)} frees {formats.size(plan.freed_bytes)}.{missing}"
-
-
-def _count(plan: PrunePlan) -> str:
-    counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
-    return " and ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)

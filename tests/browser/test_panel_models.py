@@ -73,3 +73,48 @@ def test_the_lines_that_load_a_model_with_a_projector_name_it(open_panel: OpenPa
     expect(panel.page.locator(".gglib-code pre").first).to_contain_text(
         'clip_model_path="/home/ada/models/mmproj.gguf"'
     )
+
+
+def test_what_a_model_contains_is_shown_below_its_row_and_closed_by_the_same_button(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.models())
+    panel.press("Models")
+
+    panel.press(f"Show what {MODEL} contains")
+
+    contents = panel.page.get_by_role("group", name=f"Contents: {MODEL}")
+    expect(contents).to_contain_text("general.architecture")
+    panel.press(f"Show what {MODEL} contains")
+    expect(contents).to_have_count(0)
+
+
+def test_the_line_that_exports_a_model_is_shown(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.models())
+    panel.press("Models")
+
+    panel.press(f"Export {MODEL} for another machine")
+
+    expect(panel.page.locator(".gglib-program pre")).to_have_text(f"%gguf export {MODEL} FOLDER")
+
+
+def test_unused_models_are_named_before_they_are_deleted(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.models())
+    panel.press("Models")
+
+    panel.press("Free space")
+    panel.sees(f"Deleting 1 model frees 1.8 GB. Delete {MODEL}?")
+    panel.press("Yes, delete")
+
+    panel.sees("Deleted. 1.8 GB freed.")
+    assert [keywords["unused_s"] for name, _, keywords in panel.manager.asked if name == "prune"] == [30 * 86_400] * 2
+
+
+def test_a_model_of_another_program_is_named_as_such_and_can_only_be_read(open_panel: OpenPanel) -> None:
+    panel = open_panel(scenes.stores())
+
+    panel.press("Models")
+
+    panel.sees("not found: /mnt/lab")
+    panel.sees("read-only")
+    panel.sees("from ~/.lmstudio/models")
+    assert panel.page.get_by_role("button", name="Delete", exact=False).count() == 0
+    assert panel.page.get_by_role("button", name="Verify", exact=False).count() == 0

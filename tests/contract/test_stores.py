@@ -85,6 +85,22 @@ def test_a_store_that_is_not_mounted_is_named_and_holds_nothing_up(tmp_path: Pat
     assert stores.missing == (tmp_path / "gone",)
 
 
+def test_the_verb_names_a_folder_that_is_not_mounted(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path, lmstudio: Path
+) -> None:
+    gone = tmp_path / "gone\x1b[31m"
+    empty = make_manager(model_stores=(gone,))
+    full = make_manager(model_stores=(gone, lmstudio))
+
+    for manager in (empty, full):
+        said = parse("models").run(Session(lambda m=manager: m)).text
+        assert f"not found: {tmp_path / 'gone'}" in said
+        assert "\x1b" not in said
+    assert full.sync.disk_use().missing_stores == (str(gone),)
+    assert "read-only" in said
+    assert [row.store for row in full.sync.models()] == [str(lmstudio)]
+
+
 def test_a_registered_model_is_not_listed_a_second_time(
     make_manager: Callable[..., DownloadManager], lmstudio: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from gglib_nb.domain.download import QueueSnapshot
@@ -26,6 +27,7 @@ class FakeManager:
         submitted: The future of each `submit`, in order.
         waits: Set when an operation waits for the test, which `submit` does not wait for then.
         registered: The finished models.
+        missing_stores: Folders of `model_stores` that do not exist.
     """
 
     def __init__(self, *items: Any, **fields: Any) -> None:
@@ -33,6 +35,7 @@ class FakeManager:
         self.asked: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = []
         self.answers: dict[str, Any] = {"history": []}
         self.registered: list[Model] = []
+        self.missing_stores: tuple[str, ...] = ()
         self.sync = FakeOperations(self)
         self._calls = Calls()
         self.waits = threading.Event()
@@ -104,13 +107,19 @@ class FakeOperations:
     def models(self) -> list[ModelSummary]:
         registered = self._manager.registered
         looks = {file.target: FileLook(file.size_bytes, file.mtime_ns) for model in registered for file in model.files}
-        return [summary_of(model, looks) for model in registered]
+        stores = {"store": "~/.lmstudio/models"}
+        return [replace(summary_of(model, looks), store=stores.get(model.origin, "")) for model in registered]
 
     def find_model(self, id_: str) -> Model:
         return self._manager.find(id_)
 
     def disk_use(self) -> DiskUse:
-        return DiskUse(sum(model.size_bytes for model in self._manager.registered), 10 * 1024**3, "/models")
+        return DiskUse(
+            sum(model.size_bytes for model in self._manager.registered),
+            10 * 1024**3,
+            "/models",
+            self._manager.missing_stores,
+        )
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *arguments, **keywords: self._manager.answer(name, arguments, keywords)

@@ -6,11 +6,15 @@ from typing import Any
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
+from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.history import PastDownload
+from gglib_nb.domain.inspection import inspection_of
 from gglib_nb.domain.library import Deletion
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.pruning import ModelUse, PrunePlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager
@@ -297,10 +301,26 @@ def models() -> FakeManager:
         _model("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", 1.8, "smollm3", 3_075_098_624, is_verified=False),
     ]
     manager.answers["loading_lines"] = lambda id_, program: f"{program} {id_}"
+    manager.answers["inspect"] = lambda id_: inspection_of(id_, int(1.8 * GB), [TensorTable(_HEADER, (), 0, "a")])
+    unused = ModelUse("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", int(1.8 * GB), NOW_S)
+    manager.answers["prune"] = PrunePlan((unused,), (), int(25.8 * GB), 0)
     manager.answers["delete"] = lambda id_, dry_run: Deletion(
         id_, ("/home/ada/models/a.gguf",), int(17.7e9), (), is_dry_run=dry_run
     )
     return manager
+
+
+def stores() -> FakeManager:
+    """A model of another program's folder, and a folder that is not mounted."""
+    manager = models()
+    manager.registered = [replace(manager.registered[0], origin="store")]
+    manager.missing_stores = ("/mnt/lab",)
+    return manager
+
+
+_HEADER = GgufHeader(
+    3, 0, {"general.architecture": "smollm3", "tokenizer.chat_template": "{{ a }}"}, {}, {}, True, None, 64
+)
 
 
 def _model(

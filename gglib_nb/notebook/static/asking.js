@@ -6,10 +6,10 @@ const SLOW_MS = 1500;
 /** What a person asks for with a pointer on the list, and wants to see there. */
 const FREEING = ["top", "up", "down", "undo", "resume", "run_now"];
 /** What changes the models on the disk. */
-const CHANGING = ["delete_now", "repair", "update", "verify"];
+const CHANGING = ["delete_now", "prune_now", "repair", "update", "verify"];
 
 /** @type {Feedback} */
-const NOTHING = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], done: [], alternatives: [] };
+const NOTHING = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], shown: "", done: [], alternatives: [] };
 
 /** The places of one view. */
 class Asking {
@@ -40,7 +40,7 @@ class Asking {
   async press(at, action, fields) {
     const feedback = this.feedback(at);
     if (action.confirm) return feedback.confirm ? this.dismiss(at) : this.#confirm(at, action, action.id);
-    if (feedback.code.length && action.id === "loading") return this.#mark(at, { code: [] });
+    if (feedback.code.length && action.id === feedback.shown) return this.#mark(at, { code: [] });
     await this.send(at, action.id, fields, action.id === "add" ? "add" : "act");
   }
 
@@ -73,7 +73,7 @@ class Asking {
 
   /** @param {string} at @param {string} id @param {Answer} answer */
   #take(at, id, { text = "", mood = "", news, confirm, code = [], is_queued }) {
-    this.#mark(at, { text, mood, code, done: is_queued ? [...this.feedback(at).done, id] : this.feedback(at).done });
+    this.#mark(at, { text, mood, code, shown: id, done: is_queued ? [...this.feedback(at).done, id] : this.feedback(at).done });
     if (news) this.app.announce(news);
     if (confirm) this.#confirm(at, confirm, id);
     if (CHANGING.includes(id)) this.app.lists.expire();

@@ -34,7 +34,7 @@ const ICONS = {
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
 /** Actions that share an icon with another one. @type {Record<string, string>} */
-const SAME_ICON = { remove: "cancel", dismiss: "cancel", discard: "delete", loading: "code", repair: "retry", update: "downloading" };
+const SAME_ICON = { remove: "cancel", dismiss: "cancel", discard: "delete", loading: "code", repair: "retry", update: "downloading", inspect: "search", export: "page" };
 
 /** What a person or the browser changes by itself, so it is a property. */
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden"]);

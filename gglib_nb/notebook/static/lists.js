@@ -11,7 +11,6 @@ class Lists {
   filter = "";
   isEarlierOpen = false;
   #askedMs = 0;
-  #error = "";
 
   /** @param {PanelView} app */
   constructor(app) {
@@ -28,12 +27,7 @@ class Lists {
     const nowMs = performance.now();
     if (nowMs - this.#askedMs < MODELS_MS && this.#askedMs) return;
     this.#askedMs = nowMs;
-    try {
-      this.models = await this.app.kernel.ask("models");
-      this.#error = "";
-    } catch (error) {
-      this.#error = /** @type {Error} */ (error).message;
-    }
+    this.models = (await this.app.asking.send("disk", "models", {}, "models")) ?? this.models;
     this.app.changed();
   }
 
@@ -57,8 +51,10 @@ class Lists {
       h("div", { class: "gglib-models-head" }, [
         h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: typed }),
         h("span", { class: "gglib-owner", role: "status" }, models?.view.note ?? ""),
+        (models?.view.actions ?? []).map((action) => actionButton(app, "models", action, () => ({ action: action.id }))),
+        below(app, "models", "", ({ id }) => ({ action: id })),
+        below(app, "disk", "", () => ({})),
       ]),
-      h("p", { class: "gglib-message", role: "status", "data-mood": "bad" }, this.#error),
       h("div", { class: "gglib-list", role: "list", "aria-label": app.texts.models }, rows.map((row) => rowOf(app, "models", row))),
     ]);
   }

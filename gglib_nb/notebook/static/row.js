@@ -52,9 +52,8 @@ function copyButton(app, label, text, name = "copy") {
 /** What is said beside a control: words, a question with its answers, lines to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
 function below(app, at, name, fields) {
   const { confirm, mood, done, text, code } = app.asking.feedback(at);
-  const copyLabel = app.say("copy_code", name);
-  const lines = code.map((one) =>
-    h("div", { class: "gglib-program" }, h("strong", {}, one.title), codeBox(app, `${one.title}: ${app.say("code", name)}`, one.text, `${one.title}: ${copyLabel}`)),
+  const lines = code.map(({ title, text: shown }) =>
+    h("div", { class: "gglib-program" }, h("strong", {}, title), codeBox(app, `${title}: ${name}`, shown, app.say("copy_text", `${title}: ${name}`))),
   );
   return [
     confirm && confirmBox(app, at, confirm, fields),

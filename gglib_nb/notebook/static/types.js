@@ -34,8 +34,8 @@
  *   off: (event: string, heard: (message: any) => void) => void}} Model */
 /**
  * What is said and asked beside one row, list or field: its words, the actions that wait for an answer, what has to be confirmed
- * (and by which button), and the lines it brought up.
- * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], done: string[],
+ * (and by which button), and the lines it brought up, by which action.
+ * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], shown: string, done: string[],
  *   alternatives: string[]}} Feedback
  */
 /** @typedef {{tag: string, props: Record<string, any>, children: (Node_|string)[], draw?: () => Node_}} Node_ */
