@@ -69,7 +69,7 @@ from gglib_nb.manager.manager import DownloadManager as DownloadManager, SyncOpe
 from gglib_nb.manager.operations import (
     FinishedDownload as FinishedDownload, SmartQueueResult as SmartQueueResult, SyncHandle as SyncHandle,
 )
-from gglib_nb.notebook.activity import get_manager as get_manager
+from gglib_nb.notebook.shortcuts import get_manager as get_manager
 from gglib_nb.notebook.panel import Panel as Panel
 from gglib_nb.notebook.shortcuts import download as download, download_sync as download_sync, path as path
 from gglib_nb.settings import DownloadManagerConfig as DownloadManagerConfig

@@ -12,7 +12,7 @@ from gglib_nb.domain.model_summary import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
 from gglib_nb.engine.local import Leftover
-from gglib_nb.notebook import fit_words, formats, rows, tables
+from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
 from gglib_nb.notebook.tables import COLORS, Cell, Column, Table
 
@@ -287,7 +287,7 @@ _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the 
 
 def offer(plan: RepoPlan) -> Listing:
     """The variants of a repository, and what each would need."""
-    best = fit_words.better_fit(plan)
+    best = plan_table.better_fit(plan)
     found = tuple(_variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
@@ -305,8 +305,8 @@ def offer(plan: RepoPlan) -> Listing:
 
 def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool) -> Row:
     title = printable(variant.name or variant.key)
-    fit = fit_words.short(variant.placement, context_tokens)
-    arguments = fit_words.own_arguments(variant.placement, context_tokens)
+    fit = plan_table.short(variant.placement, context_tokens)
+    arguments = plan_table.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
     details = (
@@ -335,7 +335,9 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
             "in the queue" if variant.is_queued else "",
             Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
             Fact("disk too full" if is_full else "", "bad"),
-            Fact(f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[fit_words.mood(variant.placement)]),
+            Fact(
+                f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[plan_table.mood(variant.placement)]
+            ),
         ),
         note=" · ".join(filter(None, details)),
         actions=(download,),

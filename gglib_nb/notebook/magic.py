@@ -14,10 +14,13 @@ from dataclasses import replace
 from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final
 
+from IPython.core import completer
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
 from IPython.display import display
+from traitlets import Bool, Integer, TraitType, Unicode
+from traitlets.config import Configurable
 from typing_extensions import override
 
 from gglib_nb.domain.printable import printable
@@ -25,15 +28,15 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import encodable, is_terminal, use_views
 from gglib_nb.notebook import completion, host
-from gglib_nb.notebook.completer import LineCompleter
-from gglib_nb.notebook.profile import Gglib
 from gglib_nb.notebook.progress import LineOutput, TextLine, TextQueue, download_in_cell, queue_in_cell
 from gglib_nb.notebook.session import Answer, ProgressLine, QueueView, Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
-from gglib_nb.settings import use_profile
+from gglib_nb.settings import SETTINGS, use_profile
 
 if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
+
     from gglib_nb.manager.manager import DownloadManager
     from gglib_nb.notebook.panel import Panel
 
@@ -45,11 +48,7 @@ _NO_SIDECAR: Final = (
 
 
 class ShellScreen(Screen):
-    """A shell: a terminal, a notebook's cell, or a notebook that runs without a user.
-
-    Args:
-        shell: The running IPython.
-    """
+    """A shell: a terminal, a notebook's cell, or a notebook that runs without a user."""
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell: Final = shell
@@ -95,8 +94,7 @@ class ShellScreen(Screen):
     def queue_view(self, only: DownloadId | None) -> QueueView:
         if self._redraws:
             return queue_in_cell(only)
-        on_terminal = self._is_terminal and is_terminal(sys.stdout)
-        return TextQueue(sys.stdout, only=only, is_terminal=on_terminal)
+        return TextQueue(sys.stdout, only=only, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
     @override
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
@@ -108,7 +106,7 @@ class ShellScreen(Screen):
         elif (sidecar := _sidecar_class()) is None:
             self.print(_NO_SIDECAR)
         else:
-            self._close_sidecar()  # asked for again it comes to the front, also where the user has closed it
+            self._close_sidecar()  # a new one comes to the front, also after the user has closed the old one
             self._sidecar = sidecar(title="Downloads")
             with self._sidecar:
                 display(panel)
@@ -129,15 +127,13 @@ class ShellScreen(Screen):
             self._sidecar = None
 
     def show(self, answer: Answer) -> None:
-        """Shows what a verb says."""
+        """Shows the answer of a verb."""
         if answer.value is not None or not answer.text:
             return
         if answer.html is None:
             self.print(answer.text)
-        elif self._is_terminal:
-            display(replace(answer, text=encodable(answer.text, sys.stdout)))
         else:
-            display(answer)
+            display(replace(answer, text=encodable(answer.text, sys.stdout)) if self._is_terminal else answer)
 
     def print(self, text: str) -> None:
         """Prints a text to the cell or the terminal."""
@@ -153,7 +149,7 @@ class ShellScreen(Screen):
 
 @magics_class
 class GgufMagics(Magics):
-    """The magic, and what its name meant before.
+    """The magic, and the previous meaning of its name.
 
     Args:
         shell: Where it is registered.
@@ -183,12 +179,10 @@ class GgufMagics(Magics):
             return answer.value
 
     def _show_notices(self) -> None:
-        """What was resumed, or is wrong with the database, is said once in a cell; the panel shows it too."""
+        """Shows each notice of the manager once in a cell; the panel shows it too."""
         if (manager := self._session.known_manager) is not None:
             for notice in self._session.new_notices(manager):
                 self._screen.print(printable(notice.text))
-
-    # Loading -----------------------------------------------------------------------------------------------------
 
     def install(self) -> None:
         """Takes the name `%gguf`, and joins the completer."""
@@ -198,7 +192,7 @@ class GgufMagics(Magics):
         self._completer.join()
 
     def uninstall(self) -> None:
-        """Restores what was there before and closes the panel. Downloads continue."""
+        """Restores the previous magic of this name and closes the panel. Downloads continue."""
         magics = self._shell.magics_manager
         for table, name, before in zip(
             (magics.magics["line"], magics.registry), (_NAME, type(self).__name__), self._replaced, strict=True
@@ -209,25 +203,23 @@ class GgufMagics(Magics):
         self._completer.leave()
         self._screen.close()
 
-    # Completion --------------------------------------------------------------------------------------------------
-
     def _offered(self, before_cursor: str) -> tuple[str, list[str]] | None:
         has_automagic = self._shell.magics_manager.auto_magic and _NAME not in self._shell.user_ns
         words = completion.words_before(before_cursor, has_automagic=has_automagic)
-        return None if words is None else (words[-1], list(completion.complete(words, self._known())))
+        return None if words is None else (words[-1], completion.complete(words, self._known()))
 
     def _known(self) -> completion.Tab:
-        # Tab alone must not make a manager: that would resume what another kernel left.
+        # Tab alone must not create a manager, which would resume the downloads that another kernel left.
         manager = self._session.known_manager
         if manager is None:
             return completion.Tab(seen=self._session.seen)
-        return completion.Tab(manager.snapshot, self._session.seen, lambda: _model_ids(manager))
 
+        def read_models() -> list[DownloadId]:
+            with suppress(CatalogError):
+                return [model.id for model in manager.catalog.models()]
+            return []
 
-def _model_ids(manager: "DownloadManager") -> list[DownloadId]:
-    with suppress(CatalogError):
-        return [model.id for model in manager.catalog.models()]
-    return []
+        return completion.Tab(manager.snapshot, self._session.seen, read_models)
 
 
 def _sidecar_class() -> Any:  # noqa: ANN401 - of a package without types that need not be installed
@@ -238,7 +230,7 @@ def _sidecar_class() -> Any:  # noqa: ANN401 - of a package without types that n
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Shows what a user can correct in one line, with its class, attributes and cause kept."""
+    """Shows an error that a user can correct in one line, with its class, attributes and cause kept."""
     try:
         yield
     except GrammarError as error:
@@ -256,8 +248,99 @@ def _in_one_line(error: BaseException) -> BaseException:
     return shown
 
 
+# Completion ------------------------------------------------------------------------------------------------------
+
+
+class LineCompleter:
+    """Completes the lines of `%gguf`, and suppresses the completions of Python and of files there.
+
+    The running IPython decides how: by matchers with a context since 8.6, by matchers of lines before.
+
+    Args:
+        shell: The running IPython.
+        offer: The end of a line that is replaced, and the texts that can replace it; None for any other line. Must answer
+            from memory.
+    """
+
+    def __init__(self, shell: InteractiveShell, offer: Callable[[str], tuple[str, list[str]] | None]) -> None:
+        self._shell: Any = shell  # the parts used here are untyped, and differ between versions
+        self._offer: Final = offer
+        self._matcher: object = None
+
+    def join(self) -> None:
+        """Offers completions from now on."""
+        if hasattr(completer, "context_matcher"):
+
+            @completer.context_matcher()
+            def gguf(context: "CompletionContext") -> "SimpleMatcherResult":
+                return self._match(context)
+
+            self._matcher = gguf
+        else:
+            self._matcher = self._match_line
+        self._matchers.append(self._matcher)
+
+    def leave(self) -> None:
+        """Restores the completer."""
+        with suppress(ValueError):
+            self._matchers.remove(self._matcher)
+
+    @property
+    def _matchers(self) -> list[object]:
+        has_context = hasattr(completer, "context_matcher")
+        matchers: list[object] = (
+            self._shell.Completer.custom_matchers if has_context else self._shell.Completer.magic_arg_matchers
+        )
+        return matchers
+
+    def _match(self, context: "CompletionContext") -> "SimpleMatcherResult":
+        found = self._offer(context.text_until_cursor)
+        if found is None:
+            return {"completions": []}
+        fragment, texts = found
+        offered = [completer.SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
+        return {"completions": offered, "matched_fragment": fragment, "suppress": True, "ordered": True}
+
+    def _match_line(self, _line: str) -> list[str]:
+        """What can replace the last word; IPython before 8.6 asks no other matcher unless this is empty."""
+        before_cursor: str = self._shell.Completer.text_until_cursor
+        found = self._offer(before_cursor)
+        if found is None:
+            return []
+        fragment, texts = found
+        word: str = self._shell.Completer.splitter.split_line(before_cursor)
+        kept = len(fragment) - len(word)
+        return [text[kept:] for text in texts] or [word]
+
+
+class _NothingElse(list["SimpleCompletion"]):
+    """No completions, and none of other matchers: IPython suppresses others only for a matcher that claims to have some."""
+
+    @override
+    def __len__(self) -> int:
+        return 1
+
+
+# Loading ---------------------------------------------------------------------------------------------------------
+
+
+class _Settings(Configurable):
+    def given(self) -> dict[str, Any]:
+        """What the profile sets, by name."""
+        return {name: value for name in self.trait_names(config=True) if (value := getattr(self, name)) is not None}
+
+
+def _trait(name: str) -> "TraitType[Any, Any]":
+    kinds: dict[type, type[TraitType[Any, Any]]] = {str: Unicode, int: Integer, bool: Bool}
+    return kinds[SETTINGS[name].type](None, allow_none=True, help=SETTINGS[name].summary).tag(config=True)
+
+
+Gglib: Final[type[_Settings]] = type("Gglib", (_Settings,), {name: _trait(name) for name in SETTINGS})
+"""The settings of `DownloadManagerConfig` in the profile of IPython: `c.Gglib.max_concurrent = 2`; None sets nothing."""
+
+
 def _manager_of_kernel() -> "DownloadManager":
-    from gglib_nb.notebook.activity import get_manager
+    from gglib_nb.notebook.shortcuts import get_manager
 
     return get_manager()
 
@@ -283,7 +366,7 @@ def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" 
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Restores exactly what was there before `load`; without it, does nothing. Downloads continue."""
+    """Restores the state before `load`; without it, does nothing. Downloads continue."""
     if (magics := _loaded(shell)) is not None:
         magics.uninstall()
 

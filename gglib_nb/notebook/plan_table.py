@@ -8,11 +8,12 @@ who look closer is set back.
 from collections.abc import Iterable
 from dataclasses import replace
 from html import escape
-from typing import Final
+from typing import Final, Literal
 
+from gglib_nb.domain.fit import FitClass, Gpu, MachineMemory, Placement
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
-from gglib_nb.notebook import fit_words, formats
+from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, Table
 
 _COLUMNS: Final = (
@@ -29,7 +30,17 @@ _COLUMNS: Final = (
 )
 _MOST_NOTES: Final = 3
 _WIDE: Final = 150  # columns of characters
-_COLORS: Final[dict[fit_words.Mood, str]] = {
+FitMood = Literal["good", "near", "slow", "bad", "plain"]
+_MOODS: Final[dict[FitClass, FitMood]] = {
+    "gpu": "good",
+    "gpu_reduced": "near",
+    "gpu_partly": "slow",
+    "ram": "slow",
+    "too_large": "bad",
+    "unknown": "plain",
+}
+_FIT_ORDER: Final[tuple[FitClass, ...]] = tuple(_MOODS)
+_COLORS: Final[dict[FitMood, str]] = {
     "good": GOOD, "near": WARN, "slow": SLOW, "bad": BAD, "plain": "",
 }  # fmt: skip
 
@@ -64,6 +75,108 @@ _SORT_SCRIPT: Final = """<script>
   });
 })();
 </script>"""
+
+
+# The fit in words -----------------------------------------------------------------------------------------------
+
+
+def mood(placement: Placement) -> FitMood:
+    """How good that is; RAM is good where there is no GPU."""
+    return "good" if placement.fit == "ram" and not placement.has_gpu else _MOODS[placement.fit]
+
+
+def short(placement: Placement, asked_tokens: int | None) -> str:
+    """For a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
+    match placement.fit:
+        case "gpu":
+            longest = placement.longest_gpu_context
+            return f"GPU, up to {tokens(longest)}" if longest is not None else "GPU"
+        case "gpu_reduced":
+            return ", ".join(("GPU", *_reductions(placement, asked_tokens)))
+        case "gpu_partly" if placement.cpu_expert_layers:
+            return f"GPU, experts of {placement.cpu_expert_layers} layers in RAM"
+        case "gpu_partly":
+            return f"{placement.gpu_layers} of {placement.layer_count} layers"
+        case "ram":
+            return ", ".join(("RAM", *_reductions(placement, asked_tokens)))
+        case "too_large":
+            return "too large"
+        case "unknown":
+            return ""
+
+
+def sentence(placement: Placement, asked_tokens: int | None) -> str:
+    """Behind a size, after a comma: `fits on the GPU`; empty where unknown."""
+    less = " and ".join(_reductions(placement, asked_tokens))
+    match placement.fit:
+        case "gpu":
+            return "fits on the GPU"
+        case "gpu_reduced":
+            return f"fits on the GPU with {less}"
+        case "gpu_partly" if placement.cpu_expert_layers:
+            return f"fits on the GPU with the experts of {placement.cpu_expert_layers} layers in RAM"
+        case "gpu_partly":
+            return f"fits partly on the GPU ({placement.gpu_layers} of {placement.layer_count} layers)"
+        case "ram":
+            return f"fits in RAM with {less}" if less else "fits in RAM"
+        case "too_large":
+            return "too large for this machine"
+        case "unknown":
+            return ""
+
+
+def run_line(placement: Placement, file: str) -> str:
+    """How llama-server loads it that way; empty where it cannot."""
+    return " ".join(("llama-server -m", file, *placement.arguments)) if placement.arguments else ""
+
+
+def own_arguments(placement: Placement, asked_tokens: int | None) -> str:
+    """The arguments in which one variant differs from another: `-ngl 28`, `-ngl 99 -ctk q8_0 -ctv q8_0`."""
+    same = f"-c {asked_tokens} ", "-fa on ", "-np 1 "
+    text = "".join(f"{argument} " for argument in placement.arguments)
+    for part in same:
+        text = text.replace(part, "")
+    return text.strip()
+
+
+def better_fit(plan: RepoPlan) -> VariantPlan | None:
+    """The best variant that fits entirely, where that is another one than the recommended; None otherwise."""
+    best = plan.best_fit
+    return None if best is None or best.is_recommended else best
+
+
+def machine(memory: MachineMemory) -> list[str]:
+    """`2 GPUs with 48.0 GiB (46.1 GiB free)` and `64.0 GiB RAM (12.3 GiB free)`."""
+    parts = []
+    if memory.gpus:
+        what = _gpus(memory.gpus)
+        parts.append(f"{formats.memory(memory.vram_bytes)} {what}{_free(memory.vram_free_bytes)}")
+    return [*parts, f"{formats.memory(memory.ram_bytes)} RAM{_free(memory.ram_free_bytes)}"]
+
+
+def tokens(count: int) -> str:
+    """A context: `8k`, `500`."""
+    return f"{count // 1024}k" if count >= 1024 else str(count)
+
+
+def _gpus(gpus: tuple[Gpu, ...]) -> str:
+    shared = " in the same RAM" if any(gpu.is_shared for gpu in gpus) else ""
+    return f"GPU{shared}" if len(gpus) == 1 else f"on {len(gpus)} GPUs{shared}"
+
+
+def _free(free_bytes: int | None) -> str:
+    return "" if free_bytes is None else f" ({formats.memory(free_bytes)} free)"
+
+
+def _reductions(placement: Placement, asked_tokens: int | None) -> tuple[str, ...]:
+    shorter = asked_tokens is not None and placement.context_tokens < asked_tokens
+    return (
+        *((f"{tokens(placement.context_tokens)} context",) if shorter else ()),
+        *((f"{placement.cache_type} cache",) if placement.cache_type != "f16" else ()),
+    )
+
+
+# The table --------------------------------------------------------------------------------------------------------
 
 
 def plan_text(plan: RepoPlan, width: int | None = None) -> str:
@@ -102,7 +215,7 @@ def _title(plan: RepoPlan) -> str:
 
 def _machine(plan: RepoPlan) -> str:
     """What there is; empty where nothing of it is known."""
-    parts = [] if plan.machine is None else fit_words.machine(plan.machine)
+    parts = [] if plan.machine is None else machine(plan.machine)
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
@@ -140,13 +253,13 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
 
 
 def _in_short(plan: RepoPlan, variant: VariantPlan) -> str:
-    fits = fit_words.sentence(variant.placement, plan.context_tokens)
+    fits = sentence(variant.placement, plan.context_tokens)
     return f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
 
 
 def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
     """The best variant that fits entirely, where the usual choice is another one."""
-    best = fit_words.better_fit(plan)
+    best = better_fit(plan)
     if best is None:
         return []
     place = f"{formats.memory(plan.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
@@ -158,7 +271,7 @@ def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
 
 
 def _run(variant: VariantPlan) -> list[str]:
-    line = fit_words.run_line(variant.placement, "FILE")
+    line = run_line(variant.placement, "FILE")
     now = "" if variant.placement.fits_now is not False else " Less than that is free now."
     return [f"Run it with: {line}{now}"] if line else []
 
@@ -182,7 +295,7 @@ def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...
         _here(variant),
         _free_after(variant),
         Cell(_note(variant, plan), color=BAD if variant.missing else ""),
-        Cell(fit_words.own_arguments(variant.placement, plan.context_tokens)),
+        Cell(own_arguments(variant.placement, plan.context_tokens)),
     )
 
 
@@ -199,8 +312,8 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
 def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
     """The best place that it fits in, and with what."""
     placement = variant.placement
-    text = fit_words.short(placement, plan.context_tokens)
-    return Cell(text, fit_words.FIT_ORDER.index(placement.fit) if text else None, _COLORS[fit_words.mood(placement)])
+    text = short(placement, plan.context_tokens)
+    return Cell(text, _FIT_ORDER.index(placement.fit) if text else None, _COLORS[mood(placement)])
 
 
 def _here(variant: VariantPlan) -> Cell:
@@ -235,7 +348,7 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
         parts.append(f"{variant.shard_count} files")
     seeing = variant.placement_with_projector
     if seeing is not None and seeing.fit != variant.placement.fit:
-        parts.append(f"with its projector: {fit_words.short(seeing, plan.context_tokens)}")
+        parts.append(f"with its projector: {short(seeing, plan.context_tokens)}")
     return ", ".join(part for part in parts if part)
 
 

@@ -1,58 +1,136 @@
-"""What `gglib_nb` offers as functions: operations of this kernel's manager, which is made on first use."""
+"""The functions of `gglib_nb`: operations of this kernel's manager, which is created on first use.
 
-from collections.abc import Callable, Coroutine
+While downloads run, the kernel shows its server that it is busy. Servers end a kernel that has been idle for long
+(`cull_idle_timeout`), and JupyterHub whole servers; a download in the background is no activity to them. jupyter_server counts a
+message of the kernel as activity unless frameworks send its kind by themselves
+(`MappingKernelManager.untracked_message_types`: output, status and the like). So a message of a kind of its own is sent now and
+then; front ends ignore kinds that they do not know, and show nothing.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import manager as managers
+from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.manager import DownloadManager, SyncOperations
-from gglib_nb.notebook.activity import get_manager
+from gglib_nb.manager.progress import use_views
+from gglib_nb.notebook import host
+from gglib_nb.settings import SET_HERE
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+_MESSAGE_TYPE: Final = "gglib_activity"
+_RECHECK_S: Final = 60.0
+"""While it is switched off: how soon a change of the setting is noticed."""
+
+_log: Final = logging.getLogger("gglib_nb")
+_lock: Final = threading.Lock()
+_shown: DownloadManager | None = None
+
+
+def get_manager() -> DownloadManager:
+    """The manager that the magics, the panel and `gglib_nb.download` share, created on first use.
+
+    Its settings are those set here or saved, then those of profile and environment. It ends with the interpreter, which waits at
+    most 2 s for the engine; downloaded data is kept.
+
+    Raises:
+        InvalidConfigError: One of these has a value that cannot work.
+    """
+    global _shown  # noqa: PLW0603 - there is one per kernel
+    try:
+        manager = managers.get_manager()
+    except GglibError as error:
+        raise public_error(error) from None
+    with _lock:
+        if manager is not _shown and (kernel := host.kernel()) is not None:
+            from gglib_nb.notebook.progress import download_in_cell
+
+            _shown = manager
+            use_views(download_in_cell)
+            thread = threading.Thread(target=_show_activity, args=(manager, kernel), name="gglib-activity", daemon=True)
+            thread.start()
+    return manager
+
+
+def is_busy(snapshot: QueueSnapshot) -> bool:
+    """Whether ending the kernel now would stop a download that the user expects."""
+    waits = snapshot.waits_until is not None and any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
+    return snapshot.active_count > 0 or waits
+
+
+def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN401 - ipykernel's
+    pause = threading.Event()
+    while not pause.wait(_interval_s(manager) or _RECHECK_S):
+        if manager.is_closed:
+            return
+        if _interval_s(manager) and is_busy(manager.snapshot):
+            try:
+                kernel.session.send(kernel.iopub_socket, _MESSAGE_TYPE, content={}, ident=_MESSAGE_TYPE.encode())
+            except Exception:  # noqa: BLE001 - a kernel without its socket ends; nothing else is lost with it
+                _log.debug("The kernel's activity could not be shown", exc_info=True)
+                return
+
+
+def _interval_s(manager: DownloadManager) -> int:
+    interval_s: int = SET_HERE.get("activity_interval_s", manager.settings.activity_interval_s)
+    return interval_s
+
+
+# Shortcuts -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _short_tracebacks() -> Iterator[None]:
+    try:
+        yield
+    except GglibError as error:
+        raise error.with_traceback(None) from None  # the caller's line says enough
 
 
 def _awaited(
     operation: Callable[_Parameters, Coroutine[Any, Any, _Result]],
 ) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
     async def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
+        with _short_tracebacks():
             result: _Result = await getattr(get_manager(), operation.__name__)(*args, **kwargs)
-        except GglibError as error:
-            raise error.with_traceback(None) from None  # the caller's line says enough
         return result
 
     _describe(shortcut, operation)
     return shortcut
 
 
-def _waiting(operation: Callable[Concatenate[SyncOperations, _Parameters], _Result]) -> Callable[_Parameters, _Result]:
+def _blocking(operation: Callable[Concatenate[SyncOperations, _Parameters], _Result]) -> Callable[_Parameters, _Result]:
     def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
+        with _short_tracebacks():
             return operation(get_manager().sync, *args, **kwargs)
-        except GglibError as error:
-            raise error.with_traceback(None) from None
 
     _describe(shortcut, operation)
     return shortcut
 
 
 def _describe(shortcut: Any, operation: Callable[..., Any]) -> None:  # noqa: ANN401 - a function, with a signature
-    """Gives the shortcut the documentation and the arguments of the operation, but for the manager."""
+    """Gives the shortcut the documentation and the arguments of the operation, without the manager."""
     stated = signature(operation)
     update_wrapper(shortcut, operation)
     shortcut.__signature__ = stated.replace(parameters=list(stated.parameters.values())[1:])
 
 
 download: Final = _awaited(DownloadManager.download)
-download_sync: Final = _waiting(SyncOperations.download)
+download_sync: Final = _blocking(SyncOperations.download)
 
 
 def path(text: str) -> Path:
-    """The file of a model that is here, as a program opens it: its first shard. Asks no hub and starts no manager.
+    """The file of a model on this disk, as a program opens it: its first shard. Asks no hub and starts no manager.
 
         llm = llama_cpp.Llama(str(gglib_nb.path("owner/repo:Q4_K_M")))
 
@@ -64,7 +142,5 @@ def path(text: str) -> Path:
         AmbiguousQuantizationError: Several match; `choices` has their ids.
         CatalogError: The models database cannot be read.
     """
-    try:
+    with _short_tracebacks():
         return managers.model_path(text)
-    except GglibError as error:
-        raise error.with_traceback(None) from None

@@ -52,58 +52,34 @@ def _offer_nothing(_tab: "Tab") -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A word that has no `--` in front; required unless the parameter has a default.
+    """A word without `--` in front; required unless the parameter has a default."""
 
-    Attributes:
-        name: As usage and help show it, such as `ID`.
-        help: What it is, in one sentence; empty where the name says it.
-        read: Makes its value of the text; raises `GrammarError`.
-        offers: What Tab offers.
-        takes_rest: It is all words that are left, joined with spaces.
-        is_whole: Whether these words behind the verb are all of it, dashes included, such as a pasted command.
-    """
-
-    name: str
-    help: str = ""
-    read: Callable[[str], Any] = str
+    name: str  # as usage and help show it, such as `ID`
+    help: str = ""  # one sentence; empty if the name is enough
+    read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     offers: Offers = _offer_nothing
-    takes_rest: bool = False
-    is_whole: Callable[[Sequence[str]], bool] = lambda _words: False
+    takes_rest: bool = False  # all remaining words, joined with spaces
+    is_whole: Callable[[Sequence[str]], bool] = lambda _words: (
+        False
+    )  # these words are all of it, as in a pasted command
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option.
+    """A word with `--` in front."""
 
-    Attributes:
-        name: With its dashes, such as `--all`.
-        value: Name of its value in usage and help, such as `REVISION`; empty: it has none.
-        help: What it does, in one sentence.
-        read: Makes the value of the text; raises `GrammarError`.
-        choices: The values there are; empty: any.
-        offers: What Tab offers for the value; the choices, where there are some.
-        is_repeated: May be given several times; the value is a tuple.
-        replaces: Parameter of the argument whose place it takes: exactly one of both must be given.
-    """
-
-    name: str
-    value: str = ""
+    name: str  # with its dashes
+    value: str = ""  # name of its value in usage and help, such as `REVISION`; empty: it has none
     help: str = ""
-    read: Callable[[str], Any] = str
-    choices: tuple[str, ...] = ()
-    offers: Offers = _offer_nothing
-    is_repeated: bool = False
-    replaces: str = ""
+    read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
+    choices: tuple[str, ...] = ()  # all values; empty: any
+    offers: Offers = _offer_nothing  # for the value, if there are no choices
+    is_repeated: bool = False  # may be given several times; the value is a tuple
+    replaces: str = ""  # parameter of an argument: exactly one of both must be given
 
 
 class Verb:
-    """One verb, made by the decorator `verb`.
-
-    Args:
-        function: Takes the session and the arguments, and returns the answer.
-        group: Where help lists it.
-        interrupted: What an interrupt means for it, in one sentence.
-    """
+    """One verb, made by the decorator `verb`; the arguments are those of the decorator."""
 
     def __init__(self, function: "Callable[..., Answer]", group: Group, interrupted: str) -> None:
         self.function: Final = function
@@ -202,14 +178,14 @@ class Verb:
 
 
 def verb(group: Group, *, interrupted: str = "") -> "Callable[[Callable[..., Answer]], Verb]":
-    """Makes a verb of a function.
+    """Makes a verb of a function, which takes the session and the arguments and returns the answer.
 
-    Its first parameter is the session; every other one is annotated with `Annotated[type, Argument(…) or Option(…)]`. The
-    first paragraph of its docstring is its line in `%gguf help`, the others are shown by `%gguf help VERB`.
+    Every parameter but the session is annotated with `Annotated[type, Argument(…) or Option(…)]`. The first paragraph of the
+    docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
 
     Args:
         group: Where help lists it.
-        interrupted: What is said after an interrupt; empty for the usual sentence.
+        interrupted: The message after an interrupt; empty for the usual sentence.
     """
 
     def register(function: "Callable[..., Answer]") -> Verb:
