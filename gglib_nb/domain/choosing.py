@@ -64,7 +64,7 @@ def choose(
         )
     if requested and requested.strip():
         variant = _requested(variants, requested.strip(), repository)
-        return Choice(_whole(variant, repository), "requested", f"{variant.key} was asked for.")
+        return Choice(_whole(variant, repository), "requested", f"Requested: {variant.key}.")
     if not variants.variants:
         kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
         raise NoGgufFilesError(

@@ -191,7 +191,7 @@ def retry(
     if reference is None or everything:
         left = len(manager.snapshot.recent_failures)
         number = session.call(retry_all, session.sync)
-        more = f" {left - number} cannot succeed as they are: %gguf status says why." if left > number else ""
+        more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
         return Answer(f"Queued {formats.plural(number, 'failed download')} again.{more}")
     id_ = find_failure(reference, manager.snapshot)
     session.call(session.sync.retry, id_)

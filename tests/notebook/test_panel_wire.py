@@ -1,5 +1,6 @@
 """The panel without a page and without a kernel: what it sends, what it answers, what it shows to those without widgets."""
 
+import re
 import threading
 import time
 from concurrent.futures import Future
@@ -13,6 +14,8 @@ from gglib_nb.domain.quantization import Quantization
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.panel import Panel
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
 from tests.support.catalog_models import model as catalog_model
 from tests.support.comms import record_comms
 from tests.support.fake_manager import FakeManager
@@ -325,3 +328,35 @@ def test_clicks_stay_on_the_subshell_that_the_page_chose(monkeypatch):
 
     panel.close()
     assert routed == "subshell-1"
+
+
+def test_text_and_html_of_a_panel_say_that_they_are_a_still_picture_and_when_it_was_taken(panel_of):
+    data, _metadata = panel_of(FakeManager(download(MODEL)))._repr_mimebundle_()
+
+    for kind in ("text/plain", "text/html"):
+        assert "still picture" in data[kind]
+        assert re.search(r"As of 20\d\d-\d\d-\d\d \d\d:\d\d\.", data[kind])
+
+
+def test_retry_all_of_the_panel_and_of_the_magic_queue_the_same_downloads_in_the_same_order(panel_of):
+    failures = [download(f"owner/m{at}-GGUF:Q8_0", "failed", can_retry=at != 1) for at in range(4)]
+    clicked, typed = FakeManager(*failures), FakeManager(*failures)
+    for manager in (clicked, typed):
+        manager.answers["retry"] = QueueFullError("The queue is full.")
+
+    error = ask(panel_of(clicked), cid="1", kind="act", action="retry_all")["error"]
+    with pytest.raises(QueueFullError, match=error):
+        parse("retry --all").run(Session(lambda: typed))
+
+    order = [str(arguments[0]) for operation, arguments, _ in typed.asked if operation == "retry"]
+    assert order == [f"owner/m{at}-GGUF:Q8_0" for at in (3, 2, 0)]
+    assert clicked.asked == [one for one in typed.asked if one[0] == "retry"]
+
+
+def test_retry_all_says_how_many_failures_a_retry_cannot_help():
+    manager = FakeManager(*(download(f"owner/m{at}-GGUF:Q8_0", "failed", can_retry=at != 1) for at in range(3)))
+
+    answer = parse("retry --all").run(Session(lambda: manager))
+
+    assert "2 failed downloads" in answer.text
+    assert "1 cannot succeed" in answer.text

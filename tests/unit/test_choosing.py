@@ -24,7 +24,7 @@ def test_what_was_requested_is_found_whatever_its_case() -> None:
     choice = pick("Q4_K_M Q8_0", "q8_0")
 
     assert choice.variant.files == ("m-Q8_0.gguf",)
-    assert (choice.reason, choice.why) == ("requested", "Q8_0 was asked for.")
+    assert (choice.reason, choice.why) == ("requested", "Requested: Q8_0.")
 
 
 @pytest.mark.parametrize("requested", ["m-Q8_0.gguf", "M-q8_0", "Q8_0/m-Q8_0.gguf", "Q8_0/"])
