@@ -165,7 +165,7 @@ async def test_a_big_endian_build_is_taken_by_its_name_only(manager: DownloadMan
     assert str(by_name.id) == f"{ENDIAN}:m-be-Q8_0"
 
 
-async def test_several_models_in_the_usual_label_are_for_the_person_to_choose_from(
+async def test_several_models_with_the_preferred_label_require_a_choice(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/two-GGUF", {"a-7b-Q4_K_M.gguf": 5_000, "a-3b-Q4_K_M.gguf": 4_000}))
@@ -177,7 +177,7 @@ async def test_several_models_in_the_usual_label_are_for_the_person_to_choose_fr
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "meant"), [("Q4KM", "Q4_K_M"), ("q4-km", "Q4_K_M"), ("smal-Q8_0", "small-Q8_0")])
-async def test_a_near_miss_suggests(manager: DownloadManager, asked: str, meant: str) -> None:
+async def test_a_near_miss_suggests_a_download(manager: DownloadManager, asked: str, meant: str) -> None:
     with pytest.raises(InvalidQuantizationError, match=f"^{REPO} has no {asked}. Did you mean {meant}\\?") as refusal:
         await manager.queue_smart(REPO, asked)
 

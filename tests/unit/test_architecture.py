@@ -13,11 +13,11 @@ PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
 @pytest.mark.parametrize("table", [transitions, file])
-def test_the_drawn_states_are_those_of_the_table(table) -> None:
+def test_the_state_diagram_matches_the_transition_table(table) -> None:
     assert table.TRANSITIONS.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 
 
-def test_every_file_it_names_is_there() -> None:
+def test_every_file_that_architecture_names_exists() -> None:
     pages = PAGE + (ROOT / "CONTRIBUTING.md").read_text()
     named = set(re.findall(r"`((?:gglib_nb|tests|tools|notebooks|benchmarks)/[\w./]+)`", pages))
 

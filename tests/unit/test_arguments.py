@@ -102,7 +102,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("line", "verb", "arguments"), READ)
-def test_a_line_is_read(line, verb, arguments):
+def test_a_line_is_parsed(line, verb, arguments):
     call = parse(line)
 
     assert (call.verb.name, call.arguments) == (verb, arguments)
@@ -126,7 +126,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("line", "named"), MISTAKES)
-def test_a_mistake_is_one_line_that_says_how_to_write_it(line, named):
+def test_a_mistake_is_reported_in_one_line_with_the_correct_form(line, named):
     said = mistake(line)
 
     assert named in said
@@ -159,7 +159,7 @@ def test_a_mistake_is_one_line_that_says_how_to_write_it(line, named):
         "path",
     ],
 )
-def test_a_line_that_cannot_be_meant_is_refused_with_its_usage(line):
+def test_an_invalid_line_is_refused_with_its_usage(line):
     said = mistake(line)
 
     assert "\n" not in said
@@ -167,7 +167,7 @@ def test_a_line_that_cannot_be_meant_is_refused_with_its_usage(line):
 
 
 @given(st.sampled_from(["", *VERBS]), st.text())
-def test_any_line_is_read_or_refused_in_one_line(verb, rest):
+def test_any_line_is_parsed_or_refused_in_one_line(verb, rest):
     said = ""
     try:
         parse(f"{verb} {rest}")
@@ -184,12 +184,12 @@ def test_usage_and_help_name_every_option_of_a_verb(verb):
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-def test_every_verb_is_in_the_help(verb):
+def test_the_help_lists_every_verb(verb):
     assert f"  {verb.name} " in help_of_all()
     assert help_of(verb).startswith(f"%gguf {verb.name}")
 
 
 @pytest.mark.parametrize("verb", ["queue", "plan"])
 @pytest.mark.parametrize("command", ["llama-server -hf owner/name:Q4_K_M -c 0", "ollama run hf.co/owner/name:Q4_K_M"])
-def test_a_pasted_command_is_read_whole(verb, command):
+def test_a_pasted_command_is_parsed_completely(verb, command):
     assert parse(f"{verb} {command}").arguments == {"reference": command}

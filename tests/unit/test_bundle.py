@@ -20,13 +20,13 @@ def a_manifest(*files, **changes):
     return BundleManifest((msgspec.structs.replace(model, **changes),))
 
 
-def test_a_manifest_survives_its_file():
+def test_a_manifest_is_unchanged_after_writing_and_reading():
     manifest = a_manifest(a_file(), a_file(path_in_repo="mmproj.gguf", kind="mmproj", part_bytes=(600, 400)))
 
     assert decode_manifest(encode_manifest(manifest)) == manifest
 
 
-def test_a_model_that_is_exported_again_replaces_itself():
+def test_exporting_a_model_again_replaces_its_entry():
     first, second = a_manifest().models[0], a_manifest(licence="apache-2.0").models[0]
 
     manifest = BundleManifest().with_model(first).with_model(second)
@@ -62,13 +62,13 @@ def test_parts_are_stored_beside_the_file_under_its_name():
     ],
     ids=lambda manifest: str(manifest)[-120:],
 )
-def test_a_manifest_that_no_export_writes_is_refused(manifest):
+def test_an_invalid_manifest_is_refused(manifest):
     with pytest.raises(RequestError):
         decode_manifest(encode_manifest(manifest))
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_manifest_or_refused(data):
+def test_any_bytes_are_read_as_a_manifest_or_refused(data):
     try:
         decode_manifest(data)
     except RequestError:

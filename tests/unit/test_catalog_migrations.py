@@ -31,20 +31,20 @@ def names(database: sqlite3.Connection, table: str = "migration") -> list[str]:
     return [name for (name,) in database.execute(f"SELECT name FROM {table} ORDER BY name")]
 
 
-def test_a_new_database_gets_every_step_and_its_record(database: sqlite3.Connection) -> None:
+def test_a_new_database_gets_every_migration_and_records_it(database: sqlite3.Connection) -> None:
     migrate(database)
 
     assert names(database) == [migration.name for migration in MIGRATIONS]
 
 
-def test_steps_that_are_there_are_not_applied_again(database: sqlite3.Connection) -> None:
+def test_migrations_are_not_applied_twice(database: sqlite3.Connection) -> None:
     migrate(database, (FIRST, SECOND))
     migrate(database, (FIRST, SECOND))
 
     assert database.execute("SELECT count(*) FROM second").fetchone() == (1,)
 
 
-def test_an_older_database_gets_only_what_it_lacks(database: sqlite3.Connection) -> None:
+def test_an_older_database_gets_only_the_missing_migrations(database: sqlite3.Connection) -> None:
     migrate(database, (FIRST,))
 
     migrate(database, (FIRST, SECOND))
@@ -52,7 +52,7 @@ def test_an_older_database_gets_only_what_it_lacks(database: sqlite3.Connection)
     assert names(database) == ["0001 first", "0002 second"]
 
 
-def test_a_step_that_fails_leaves_neither_its_tables_nor_its_record(database: sqlite3.Connection) -> None:
+def test_a_failed_migration_leaves_no_tables_and_no_record(database: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
         migrate(database, (FIRST, BROKEN))
 
@@ -60,7 +60,7 @@ def test_a_step_that_fails_leaves_neither_its_tables_nor_its_record(database: sq
     assert "second" not in names(database, "sqlite_master")
 
 
-def test_a_newer_database_is_refused_and_left_alone(database: sqlite3.Connection) -> None:
+def test_a_newer_database_is_refused_and_not_changed(database: sqlite3.Connection) -> None:
     migrate(database, (FIRST, SECOND))
 
     with pytest.raises(CatalogError, match=r"newer gglib_nb \(it has '0002 second'\); upgrade"):
@@ -68,14 +68,14 @@ def test_a_newer_database_is_refused_and_left_alone(database: sqlite3.Connection
     assert names(database) == ["0001 first", "0002 second"]
 
 
-def test_the_names_of_the_steps_are_in_order_and_unique() -> None:
+def test_migration_names_are_ordered_and_unique() -> None:
     released = [migration.name for migration in MIGRATIONS]
 
     assert released == sorted(set(released))
 
 
 @pytest.mark.parametrize("made_by", sorted(CATALOGS.iterdir()), ids=lambda path: path.stem)
-def test_a_real_file_of_every_earlier_shape_keeps_its_models_and_gets_every_step(tmp_path: Path, made_by: Path) -> None:
+def test_a_database_of_every_earlier_schema_keeps_its_models_and_is_migrated(tmp_path: Path, made_by: Path) -> None:
     path = Path(shutil.copy(made_by, tmp_path / "gglib_nb.sqlite3"))
 
     [model] = Catalog(path).models()
@@ -86,14 +86,14 @@ def test_a_real_file_of_every_earlier_shape_keeps_its_models_and_gets_every_step
         assert names(connection) == [migration.name for migration in MIGRATIONS]
 
 
-def test_there_is_a_real_file_of_every_earlier_shape() -> None:
+def test_a_database_file_of_every_earlier_schema_exists() -> None:
     shapes = {path.stem[:4] for path in CATALOGS.iterdir()}
 
     assert shapes == {migration.name[:4] for migration in MIGRATIONS}
 
 
 @pytest.mark.parametrize("made_by", ["0002-queues", "0006-beats"])
-def test_a_queue_that_an_earlier_version_kept_is_adopted(tmp_path: Path, made_by: str) -> None:
+def test_a_queue_stored_by_an_earlier_version_is_adopted(tmp_path: Path, made_by: str) -> None:
     path = Path(shutil.copy(CATALOGS / f"{made_by}.sqlite3", tmp_path / "gglib_nb.sqlite3"))
     mine = KernelRecord("mine", "", "here 0 0", 1, "", "/models", "https://hub")
 
@@ -108,7 +108,7 @@ def test_a_queue_that_an_earlier_version_kept_is_adopted(tmp_path: Path, made_by
     assert (left.limits, left.is_processing) == (StoredLimits(7), True)
 
 
-def test_an_atomic_block_that_is_interrupted_leaves_nothing(database: sqlite3.Connection) -> None:
+def test_an_interrupted_transaction_leaves_nothing(database: sqlite3.Connection) -> None:
     database.execute("CREATE TABLE t (a)")
 
     def insert_and_be_interrupted() -> None:

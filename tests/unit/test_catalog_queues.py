@@ -65,7 +65,7 @@ A, B, C = left("owner/a:Q4", was_active=True), left("owner/b:Q4", "paused"), lef
 FAILED = left("owner/d:Q4", "failed", error=IntegrityError("wrong", "aa", "bb"), ended_at_s=600.0, can_retry=True)
 
 
-def test_a_queue_comes_back_as_it_was_kept(path: Path) -> None:
+def test_a_stored_queue_is_restored_unchanged(path: Path) -> None:
     kept = StoredQueue((A, B, C, FAILED), StoredLimits(7, True, None), True)
     queues(path, "gone").write(kept, [])
 
@@ -79,7 +79,7 @@ def test_a_queue_comes_back_as_it_was_kept(path: Path) -> None:
     assert (error.expected, error.actual, str(error)) == ("aa", "bb", "wrong")
 
 
-def test_what_was_taken_is_owned_at_once_and_the_dead_kernel_is_forgotten(path: Path) -> None:
+def test_an_adopted_queue_is_owned_at_once_and_the_dead_kernel_is_forgotten(path: Path) -> None:
     queues(path, "gone").write(StoredQueue((A, B)), [])
 
     queues(path).adopt(is_gone)
@@ -88,14 +88,14 @@ def test_what_was_taken_is_owned_at_once_and_the_dead_kernel_is_forgotten(path: 
     assert queues(path, "third").adopt(is_gone) is None
 
 
-def test_a_living_kernels_queue_is_not_taken(path: Path) -> None:
+def test_the_queue_of_a_running_kernel_is_not_adopted(path: Path) -> None:
     queues(path, "living").write(StoredQueue((A,)), [])
 
     assert queues(path).adopt(is_gone) is None
     assert rows(path) == [("living", "owner/a:Q4", 1)]
 
 
-def test_a_queue_that_was_let_go_of_is_taken_although_its_process_lives(path: Path) -> None:
+def test_a_released_queue_is_adopted_while_its_process_still_runs(path: Path) -> None:
     living = queues(path, "living")
     living.write(StoredQueue((A,)), [])
     living.release()
@@ -104,13 +104,13 @@ def test_a_queue_that_was_let_go_of_is_taken_although_its_process_lives(path: Pa
 
 
 @pytest.mark.parametrize("other", [{"models_directory": "/elsewhere"}, {"endpoint": "https://mirror"}])
-def test_the_queue_of_another_models_folder_or_hub_is_left_alone(path: Path, other: dict[str, str]) -> None:
+def test_a_queue_of_another_models_folder_or_hub_is_not_adopted(path: Path, other: dict[str, str]) -> None:
     queues(path, "gone", **other).write(StoredQueue((A,)), [])
 
     assert queues(path).adopt(is_gone) is None
 
 
-def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failures(path: Path) -> None:
+def test_queues_of_several_kernels_merge_active_first_then_waiting_then_failed(path: Path) -> None:
     ran = left("owner/e:Q4", was_active=True)
     queues(path, "long gone").write(StoredQueue((A, C), StoredLimits(9, True, 1000)), [])
     queues(path, "gone").write(StoredQueue((ran, B, FAILED), StoredLimits(5)), [])
@@ -122,7 +122,7 @@ def test_of_several_kernels_what_ran_comes_first_then_what_waited_then_the_failu
     assert taken.limits == StoredLimits(5, True, 1000)
 
 
-def test_only_what_changed_is_written(path: Path) -> None:
+def test_only_changed_rows_are_written(path: Path) -> None:
     mine = queues(path)
     mine.write(StoredQueue((A, B, C)), [])
     with closing(sqlite3.connect(path)) as connection:
@@ -138,7 +138,7 @@ def test_only_what_changed_is_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize("order", [(C, A, B), (B, C, A), (B,), (C, B), (A, B, C, FAILED), ()])
-def test_any_new_order_is_the_order_that_comes_back(path: Path, order: tuple[StoredDownload, ...]) -> None:
+def test_any_new_order_is_restored(path: Path, order: tuple[StoredDownload, ...]) -> None:
     gone = queues(path, "gone")
     gone.write(StoredQueue((A, B, C)), [])
 
@@ -147,7 +147,7 @@ def test_any_new_order_is_the_order_that_comes_back(path: Path, order: tuple[Sto
     assert [name for _, name, _ in rows(path)] == [str(one.plan.id) for one in order]
 
 
-def test_a_queue_whose_rows_vanished_is_written_anew(path: Path) -> None:
+def test_a_queue_with_missing_rows_is_written_again(path: Path) -> None:
     mine = queues(path)
     mine.write(StoredQueue((A, B)), [])
     path.unlink()
@@ -158,7 +158,7 @@ def test_a_queue_whose_rows_vanished_is_written_anew(path: Path) -> None:
     assert len(rows(path)) == 2
 
 
-def test_others_are_seen_with_how_far_they_are(path: Path) -> None:
+def test_downloads_of_other_kernels_are_seen_with_their_progress(path: Path) -> None:
     items = [download("owner/a:Q4", "downloading", downloaded_bytes=30, total_bytes=100, bytes_per_second=5.0)]
     queues(path, "living").write(StoredQueue((A,)), items)
     queues(path, "gone").write(StoredQueue((B,)), [download("owner/b:Q4", bytes_per_second=5.0)])
@@ -172,7 +172,7 @@ def test_others_are_seen_with_how_far_they_are(path: Path) -> None:
     assert (seen[0].downloaded_bytes, seen[0].total_bytes, seen[0].status) == (30, 100, "downloading")
 
 
-def test_a_sign_of_life_carries_the_newest_progress(path: Path) -> None:
+def test_a_heartbeat_carries_the_newest_progress(path: Path) -> None:
     living = queues(path, "living")
     living.write(StoredQueue((A,)), [])
 
@@ -188,7 +188,7 @@ def _adopt(path: Path, owner: str, taken: "multiprocessing.Queue[int]") -> None:
 
 
 @pytest.mark.slow
-def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
+def test_of_several_simultaneous_kernels_one_adopts_everything(path: Path) -> None:
     queues(path, "gone").write(StoredQueue((A, B, C)), [])
     context = multiprocessing.get_context("spawn")
     taken = context.Queue()
@@ -202,7 +202,7 @@ def test_of_kernels_that_come_at_once_one_takes_everything(path: Path) -> None:
     assert len(rows(path)) == 3
 
 
-def test_a_row_that_leads_out_of_the_models_folder_is_left_out(path: Path) -> None:
+def test_a_row_with_a_target_outside_the_models_folder_is_skipped(path: Path) -> None:
     queues(path, "gone").write(StoredQueue((A, C)), [])
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
@@ -246,7 +246,7 @@ def stored_downloads(draw: st.DrawFn) -> StoredDownload:
     )
 
 
-def test_every_field_of_a_download_is_kept() -> None:
+def test_every_field_of_a_download_is_stored() -> None:
     """Fails when a field is added to one of these values and not to what is kept of them."""
     file = PlannedFile("a.gguf", 9, "a" * 64, "/disk/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
     id_ = DownloadId("owner/a", Quantization("q4_0"), "main")
@@ -266,12 +266,12 @@ def test_every_field_of_a_download_is_kept() -> None:
 
 
 @given(stored_downloads())
-def test_every_download_survives_being_written_and_read(stored: StoredDownload) -> None:
+def test_every_download_is_unchanged_after_writing_and_reading(stored: StoredDownload) -> None:
     assert from_row(to_row(stored, MODELS), MODELS) == stored
 
 
 @given(stored_downloads())
-def test_a_models_folder_under_another_name_gets_the_targets_under_that_name(stored: StoredDownload) -> None:
+def test_targets_are_rewritten_for_another_path_of_the_models_folder(stored: StoredDownload) -> None:
     moved = from_row(to_row(stored, MODELS), Path("/linked"))
 
     assert [file.target for file in moved.plan.files] == [
@@ -280,7 +280,7 @@ def test_a_models_folder_under_another_name_gets_the_targets_under_that_name(sto
 
 
 @given(st.text(max_size=40) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
-def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text: str) -> None:
+def test_an_invalid_stored_download_is_refused_and_invalid_limits_are_ignored(text: str) -> None:
     with pytest.raises(ValueError, match="not a download that was kept"):
         from_row(text, MODELS)
     assert limits_of(text) == StoredLimits()
@@ -289,12 +289,12 @@ def test_what_is_no_download_is_refused_and_what_is_no_limit_counts_as_none(text
 @pytest.mark.parametrize(
     "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)]
 )
-def test_limits_come_back_as_they_were(limits: StoredLimits) -> None:
+def test_limits_are_restored_unchanged(limits: StoredLimits) -> None:
     assert limits_of(msgspec.json.encode(limits).decode()) == limits
 
 
 @pytest.mark.parametrize("to", ["disk", "../disk", "/disk/../etc", "/disk\0"])
-def test_a_download_to_a_folder_that_is_no_absolute_path_is_refused(to: str) -> None:
+def test_a_download_to_a_relative_folder_is_refused(to: str) -> None:
     row = json.loads(to_row(left("owner/a:Q4_K_M"), MODELS))
     row["plan"]["to"] = to
 
@@ -325,7 +325,7 @@ def test_an_error_keeps_its_class_and_its_page() -> None:
 
 
 @pytest.mark.parametrize("content", [b"these are notes of mine " * 100, b"SQLite format 3\0" + b"\xff" * 8192])
-def test_a_damaged_file_is_kept_aside_and_the_next_use_begins_a_new_one(path: Path, content: bytes) -> None:
+def test_a_damaged_database_is_renamed_and_the_next_use_creates_a_new_one(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
     catalog = Catalog(path)
@@ -339,7 +339,7 @@ def test_a_damaged_file_is_kept_aside_and_the_next_use_begins_a_new_one(path: Pa
     assert catalog.models() == []
 
 
-def test_two_damaged_files_of_one_second_are_both_kept(path: Path) -> None:
+def test_two_databases_damaged_within_a_second_are_both_kept(path: Path) -> None:
     path.parent.mkdir()
     for content in (b"first " * 400, b"second " * 400):
         path.write_bytes(content)
@@ -350,7 +350,7 @@ def test_two_damaged_files_of_one_second_are_both_kept(path: Path) -> None:
     assert kept == [b"first ", b"second"]
 
 
-def test_of_many_that_find_the_damage_at_once_one_moves_the_file_and_nobody_the_new_one(path: Path) -> None:
+def test_a_damaged_database_is_renamed_once_however_many_threads_find_it(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"damaged " * 400)
 
@@ -368,7 +368,7 @@ def test_of_many_that_find_the_damage_at_once_one_moves_the_file_and_nobody_the_
     assert [aside.read_bytes()[:7] for aside in path.parent.glob("*.damaged-*")] == [b"damaged"]
 
 
-def test_a_guard_that_a_killed_process_left_keeps_nobody_waiting(path: Path) -> None:
+def test_a_lock_left_by_a_killed_process_blocks_no_other_process(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"damaged " * 400)
     guard = path.with_name(f"{path.name}.moving")
@@ -382,7 +382,7 @@ def test_a_guard_that_a_killed_process_left_keeps_nobody_waiting(path: Path) -> 
     assert not guard.exists()
 
 
-def test_a_file_of_a_newer_version_is_refused_by_name_and_not_moved(path: Path) -> None:
+def test_a_database_of_a_newer_version_is_refused_by_name_and_not_renamed(path: Path) -> None:
     Catalog(path).models()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO migration (name) VALUES ('9999 of tomorrow')")
@@ -401,7 +401,7 @@ def test_a_file_of_a_newer_version_is_refused_by_name_and_not_moved(path: Path) 
     "target",
     ["/models/loose.gguf", "/models/some/folder of mine/a: b.gguf", "/models/owner/old-name/@cccccccc/a.gguf"],
 )
-def test_a_download_anywhere_below_the_models_folder_comes_back(path: Path, target: str) -> None:
+def test_a_download_anywhere_below_the_models_folder_is_restored(path: Path, target: str) -> None:
     plan = replace(A.plan, files=tuple(replace(file, target=target) for file in A.plan.files))
     kept = replace(A, plan=plan)
     queues(path, "gone").write(StoredQueue((kept,)), [])
@@ -413,7 +413,7 @@ def test_a_download_anywhere_below_the_models_folder_comes_back(path: Path, targ
 
 
 @pytest.mark.parametrize("target", ["/elsewhere/a.gguf", "/models/\udcff.gguf"])
-def test_what_could_not_be_loaded_again_is_left_out_and_the_others_are_saved(path: Path, target: str) -> None:
+def test_a_download_that_could_not_be_restored_is_not_saved(path: Path, target: str) -> None:
     plan = replace(A.plan, files=tuple(replace(file, target=target) for file in A.plan.files))
     queues(path, "gone").write(StoredQueue((replace(A, plan=plan), C)), [])
 
@@ -424,7 +424,7 @@ def test_what_could_not_be_loaded_again_is_left_out_and_the_others_are_saved(pat
 
 
 @pytest.mark.parametrize("hostile", ["/etc/a.gguf", "../a.gguf", "x/../../a.gguf", "", "."])
-def test_no_stored_target_leads_out_of_the_models_folder(hostile: str) -> None:
+def test_no_stored_target_is_outside_the_models_folder(hostile: str) -> None:
     row = json.loads(to_row(A, MODELS))
     row["plan"]["files"][0]["target"] = hostile
 
@@ -443,7 +443,7 @@ def synced_bytes(path: Path, work: Callable[[], object]) -> tuple[int, int]:
     return after[0] - before[0], after[1] - before[1]
 
 
-def test_a_sign_of_life_writes_to_the_log_only_and_closes_nothing(path: Path) -> None:
+def test_a_heartbeat_writes_only_to_the_write_ahead_log_and_keeps_connections_open(path: Path) -> None:
     mine = queues(path)
     mine.write(StoredQueue((A,)), [])
 
@@ -453,7 +453,7 @@ def test_a_sign_of_life_writes_to_the_log_only_and_closes_nothing(path: Path) ->
     assert log > 0
 
 
-def test_each_beat_is_larger_than_all_before_it_whichever_kernel_gives_it(path: Path) -> None:
+def test_heartbeat_numbers_grow_across_kernels(path: Path) -> None:
     first, second = queues(path, "one"), queues(path, "two")
     seen: list[float] = []
 
@@ -470,7 +470,7 @@ def test_each_beat_is_larger_than_all_before_it_whichever_kernel_gives_it(path: 
     assert max(seen[:2]) < max(seen[2:4]) < max(seen[4:])
 
 
-def test_a_connection_that_a_fork_brought_along_is_not_used_in_the_child(path: Path) -> None:
+def test_a_connection_inherited_by_fork_is_not_used_in_the_child(path: Path) -> None:
     mine = queues(path)
     mine.write(StoredQueue((A,)), [])
 
@@ -486,7 +486,7 @@ def test_a_connection_that_a_fork_brought_along_is_not_used_in_the_child(path: P
     assert rows(path) == [("mine", "owner/a:Q4", 1)]
 
 
-def test_a_thread_that_ends_closes_its_connection(path: Path) -> None:
+def test_a_finished_thread_closes_its_connection(path: Path) -> None:
     database = Database(path)
 
     def use() -> None:

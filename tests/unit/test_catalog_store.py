@@ -71,7 +71,7 @@ def test_nothing_is_created_before_the_first_use(catalog: Catalog, path: Path) -
     assert path.exists()
 
 
-def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
+def test_a_registered_model_is_read_back_unchanged(catalog: Catalog) -> None:
     model = a_model(
         "owner/repo@refs/pr/1:Q4_K_M",
         stored("/models/Größe 1.gguf"),
@@ -86,7 +86,7 @@ def test_a_registered_model_comes_back_as_it_was(catalog: Catalog) -> None:
     assert catalog.models() == [model]
 
 
-def test_the_hosts_that_have_a_model_come_back_in_their_order_and_go_with_it(catalog: Catalog, path: Path) -> None:
+def test_the_hosts_of_a_model_keep_their_order_and_are_deleted_with_it(catalog: Catalog, path: Path) -> None:
     hosts = (HostFolder("gpu-2", "/data/models"), HostFolder("gpu-1", "/models"))
     model = replace(a_model("owner/repo:Q4_K_M"), hosts=hosts)
 
@@ -99,7 +99,7 @@ def test_the_hosts_that_have_a_model_come_back_in_their_order_and_go_with_it(cat
         assert connection.execute("SELECT count(*) FROM model_host").fetchone() == (0,)
 
 
-def test_models_come_with_the_newest_first(catalog: Catalog) -> None:
+def test_models_are_listed_newest_first(catalog: Catalog) -> None:
     catalog.register(a_model("owner/new:Q4_0", at_s=2000.0))
     catalog.register(a_model("owner/old:Q4_0", at_s=1000.0))
 
@@ -115,7 +115,7 @@ def test_registering_the_same_id_again_replaces_it(catalog: Catalog) -> None:
     assert catalog.models() == [newer]
 
 
-def test_a_model_whose_file_was_overwritten_with_another_is_forgotten(catalog: Catalog) -> None:
+def test_a_model_whose_file_was_overwritten_is_forgotten(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf")))
 
     catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf", sha256=OTHER_SHA)))
@@ -123,7 +123,7 @@ def test_a_model_whose_file_was_overwritten_with_another_is_forgotten(catalog: C
     assert [str(model.id) for model in catalog.models()] == ["owner/repo@v2:Q4_0"]
 
 
-def test_two_ids_of_the_same_file_live_side_by_side(catalog: Catalog) -> None:
+def test_two_ids_of_the_same_file_are_both_kept(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf")))
     catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf")))
 
@@ -146,7 +146,7 @@ def test_two_ids_of_the_same_file_live_side_by_side(catalog: Catalog) -> None:
         "only-on",
     ],
 )
-def test_a_model_is_found_by_what_names_it_alone(registered: Callable[..., Catalog], text: str) -> None:
+def test_a_model_is_found_by_any_unique_reference(registered: Callable[..., Catalog], text: str) -> None:
     catalog = registered("owner/Repo-GGUF:Q4_K_M", "other/only-one:some-stem")
     catalog.register(a_model("owner/Repo-GGUF@v1:model-b", label="Q8_0"))
 
@@ -182,14 +182,14 @@ def test_a_model_is_found_by_its_id_as_a_value(registered: Callable[..., Catalog
 
 
 @pytest.mark.parametrize("text", ["owner/repo", "repo"])
-def test_a_text_that_means_several_names_them(registered: Callable[..., Catalog], text: str) -> None:
+def test_an_ambiguous_reference_lists_its_matches(registered: Callable[..., Catalog], text: str) -> None:
     with pytest.raises(AmbiguousQuantizationError, match="say which one") as caught:
         registered("owner/repo:Q4_0", "owner/repo:Q8_0").find(text)
 
     assert sorted(caught.value.choices) == ["owner/repo:Q4_0", "owner/repo:Q8_0"]
 
 
-def test_an_unknown_model_says_which_are_near(registered: Callable[..., Catalog]) -> None:
+def test_an_unknown_model_gets_suggestions(registered: Callable[..., Catalog]) -> None:
     with pytest.raises(ModelNotFoundError, match=r"Did you mean owner/repo:Q4_K_M\?.*%gguf models"):
         registered("owner/repo:Q4_K_M", "zzz/other:Q8_0").find("owner/repo:Q4KM")
 
@@ -199,7 +199,7 @@ def test_an_empty_catalog_says_how_to_fill_it(catalog: Catalog) -> None:
         catalog.find("owner/repo")
 
 
-def test_a_forgotten_model_is_gone_with_its_files(registered: Callable[..., Catalog]) -> None:
+def test_forgetting_a_model_forgets_its_files(registered: Callable[..., Catalog]) -> None:
     catalog = registered("owner/repo:Q4_0", "owner/repo:Q8_0")
 
     assert catalog.forget("owner/repo:q4_0").id == DownloadId("owner/repo", "Q4_0")
@@ -207,7 +207,7 @@ def test_a_forgotten_model_is_gone_with_its_files(registered: Callable[..., Cata
     assert catalog.known_files(["/models/owner/repo/Q4_0.gguf"]) == {}
 
 
-def test_known_files_tell_size_time_and_digest(catalog: Catalog) -> None:
+def test_known_files_have_size_time_and_digest(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), stored("/models/2.gguf", sha256=None)))
 
     assert catalog.known_files([Path("/models/1.gguf"), "/models/2.gguf", "/models/none.gguf"]) == {
@@ -216,7 +216,7 @@ def test_known_files_tell_size_time_and_digest(catalog: Catalog) -> None:
     }
 
 
-def test_of_two_models_with_one_file_the_later_one_is_known(catalog: Catalog) -> None:
+def test_for_two_models_with_one_file_the_later_record_is_used(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", mtime_ns=1)))
     catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf", mtime_ns=2)))
 
@@ -229,7 +229,7 @@ def test_a_second_catalog_sees_what_the_first_wrote(catalog: Catalog, path: Path
     assert Catalog(path).models() == catalog.models()
 
 
-def test_threads_write_and_read_at_once(catalog: Catalog) -> None:
+def test_threads_write_and_read_concurrently(catalog: Catalog) -> None:
     with ThreadPoolExecutor(8) as pool:
         writes = [pool.submit(catalog.register, a_model(f"owner/repo-{n}:Q4_0")) for n in range(40)]
         reads = [pool.submit(catalog.models) for _ in range(40)]
@@ -244,7 +244,7 @@ def _register_ten(path: Path, first: int) -> None:
         Catalog(path).register(a_model(f"owner/repo-{number}:Q4_0"))
 
 
-def test_processes_that_start_at_once_make_one_database(path: Path) -> None:
+def test_processes_that_start_together_create_one_database(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_register_ten, args=(path, first)) for first in (0, 10, 20)]
     for process in processes:
@@ -264,7 +264,7 @@ def test_a_reader_does_not_wait_for_a_writer(catalog: Catalog, path: Path) -> No
         assert len(catalog.models()) == 1
 
 
-def test_a_database_held_by_another_program_says_so(catalog: Catalog, path: Path) -> None:
+def test_a_database_locked_by_another_program_is_reported(catalog: Catalog, path: Path) -> None:
     catalog.models()
     impatient = Catalog(path, busy_timeout_s=0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -287,7 +287,7 @@ def test_a_write_waits_for_another_program_to_finish(catalog: Catalog, path: Pat
     assert len(catalog.models()) == 1
 
 
-def test_a_damaged_database_is_one_sentence(catalog: Catalog, path: Path) -> None:
+def test_a_damaged_database_is_reported_in_one_sentence(catalog: Catalog, path: Path) -> None:
     for number in range(50):
         catalog.register(a_model(f"owner/repo-{number}:Q4_0"))
     catalog.close()  # which writes the log back to the file
@@ -299,14 +299,14 @@ def test_a_damaged_database_is_one_sentence(catalog: Catalog, path: Path) -> Non
         Catalog(path).models()
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with pytest.raises(CatalogError, match="set GGLIB_STATE_DIR to another"):
         Catalog(tmp_path / "file" / "db.sqlite3").models()
 
 
-def test_a_database_that_may_only_be_read_is_one_sentence(catalog: Catalog, path: Path) -> None:
+def test_a_read_only_database_is_reported_in_one_sentence(catalog: Catalog, path: Path) -> None:
     catalog.models()
     with (
         closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader,
@@ -318,14 +318,14 @@ def test_a_database_that_may_only_be_read_is_one_sentence(catalog: Catalog, path
     assert text.endswith("it cannot be written; set GGLIB_STATE_DIR to a folder that you can write.")
 
 
-def test_a_database_deleted_under_a_running_kernel_is_made_anew(catalog: Catalog, path: Path) -> None:
+def test_a_database_deleted_while_a_kernel_runs_is_created_again(catalog: Catalog, path: Path) -> None:
     catalog.register(a_model("owner/repo:Q4_0"))
     path.unlink()
 
     assert catalog.models() == []
 
 
-def test_a_closed_catalog_refuses(catalog: Catalog) -> None:
+def test_a_closed_catalog_refuses_calls(catalog: Catalog) -> None:
     catalog.close()
 
     with pytest.raises(CatalogError, match="closed"):
@@ -359,11 +359,11 @@ def test_a_network_folder_gets_a_plain_journal(catalog: Catalog, path: Path) -> 
     assert journal_mode(path) == "delete"
 
 
-def test_the_filesystem_of_the_tests_is_local(tmp_path: Path) -> None:
+def test_the_test_filesystem_is_local(tmp_path: Path) -> None:
     assert network_filesystem(tmp_path) is None
 
 
-def test_where_a_model_came_from_and_what_was_looked_up_comes_back(catalog: Catalog) -> None:
+def test_a_models_origin_and_details_are_read_back(catalog: Catalog) -> None:
     model = replace(
         a_model("local/found:Q4_0"),
         commit_sha=None,
@@ -384,7 +384,7 @@ def test_a_verified_file_without_a_time_was_verified_when_its_model_was_register
     assert catalog.models()[0].verified_at_s == 5000.0
 
 
-def test_registering_a_known_file_again_keeps_the_time_at_which_it_was_hashed(catalog: Catalog) -> None:
+def test_registering_a_known_file_again_keeps_its_verification_time(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", verified_at_s=1000.0)))
 
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", verified_at_s=None), at_s=5000.0))
@@ -392,7 +392,7 @@ def test_registering_a_known_file_again_keeps_the_time_at_which_it_was_hashed(ca
     assert catalog.models()[0].verified_at_s == 1000.0
 
 
-def test_a_file_that_is_brought_up_to_date_is_so_in_every_model_that_has_it(catalog: Catalog) -> None:
+def test_updating_a_file_updates_it_in_every_model(catalog: Catalog) -> None:
     mmproj = stored("/models/mmproj.gguf", kind="mmproj")
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), mmproj))
     catalog.register(a_model("owner/repo:Q8_0", stored("/models/2.gguf"), mmproj))
@@ -403,7 +403,7 @@ def test_a_file_that_is_brought_up_to_date_is_so_in_every_model_that_has_it(cata
     assert [model.is_verified for model in catalog.models()] == [False, False]
 
 
-def test_a_file_that_has_other_content_by_now_is_not_brought_up_to_date(catalog: Catalog) -> None:
+def test_a_file_with_changed_content_is_not_updated(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", sha256=OTHER_SHA)))
 
     catalog.update_files([stored("/models/1.gguf", sha256=SHA, wrong_ranges=())])
@@ -411,13 +411,13 @@ def test_a_file_that_has_other_content_by_now_is_not_brought_up_to_date(catalog:
     assert catalog.models()[0].files[0].wrong_ranges is None
 
 
-def test_a_file_that_is_known_to_be_wrong_is_no_known_file(catalog: Catalog) -> None:
+def test_a_damaged_file_is_not_a_known_file(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", wrong_ranges=())))
 
     assert catalog.known_files(["/models/1.gguf"]) == {}
 
 
-def test_a_look_for_a_newer_version_is_remembered(catalog: Catalog) -> None:
+def test_a_check_for_a_newer_version_is_remembered(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0"))
 
     catalog.note_check(DownloadId("owner/repo", "Q4_0"), at_s=9000.0, latest_commit_sha="d" * 40, has_update=True)
@@ -426,13 +426,13 @@ def test_a_look_for_a_newer_version_is_remembered(catalog: Catalog) -> None:
     assert (model.checked_at_s, model.latest_commit_sha, model.has_update) == (9000.0, "d" * 40, True)
 
 
-def test_the_parameters_of_a_split_model_are_those_of_all_its_shards() -> None:
+def test_a_split_model_has_the_parameters_of_all_its_shards() -> None:
     shards = [stored(f"/models/{number}.gguf", facts={"tensor_parameters": number}) for number in (30, 12)]
 
     assert a_model("owner/repo:Q4_0", *shards).parameter_count == 42
 
 
-def test_the_parameters_are_unknown_where_those_of_one_shard_are() -> None:
+def test_the_parameters_are_unknown_if_one_shards_are() -> None:
     shards = [stored("/models/1.gguf", facts={"tensor_parameters": 30}), stored("/models/2.gguf", facts={})]
 
     assert a_model("owner/repo:Q4_0", *shards).parameter_count is None
@@ -443,7 +443,7 @@ def indexes(path: Path) -> set[str]:
         return {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM content_index")}
 
 
-def test_block_digests_are_kept_as_long_as_a_file_has_that_content(catalog: Catalog, path: Path) -> None:
+def test_block_digests_are_kept_until_the_file_changes(catalog: Catalog, path: Path) -> None:
     first, second = a_model("owner/repo:Q4_0"), a_model("owner/other:Q8_0")
     for number, model in enumerate((first, second)):
         digest = str(number) * 64

@@ -25,7 +25,7 @@ CHATML = (
         "{{ strftime_now('%d %b %Y') }}",
     ],
 )
-def test_a_usual_template_reaches_for_nothing(template):
+def test_a_common_template_uses_no_introspection(template):
     assert introspection(template) == ()
 
 
@@ -44,7 +44,7 @@ def test_a_usual_template_reaches_for_nothing(template):
         ("{{ ''.__class__ ", ("__class__",)),
     ],
 )
-def test_a_template_that_reaches_into_python_is_noticed(template, expected):
+def test_a_template_that_accesses_python_internals_is_detected(template, expected):
     found = introspection(template)
 
     assert set(expected) <= set(found)

@@ -20,7 +20,7 @@ def pick(labels: str, requested: str | None = None, memory_bytes: int | None = N
     return choose(variants_of(f"m-{label}.gguf" for label in labels.split()), requested, memory_bytes)
 
 
-def test_what_was_requested_is_found_whatever_its_case() -> None:
+def test_a_request_is_matched_case_insensitively() -> None:
     choice = pick("Q4_K_M Q8_0", "q8_0")
 
     assert choice.variant.files == ("m-Q8_0.gguf",)
@@ -28,19 +28,19 @@ def test_what_was_requested_is_found_whatever_its_case() -> None:
 
 
 @pytest.mark.parametrize("requested", ["m-Q8_0.gguf", "M-q8_0", "Q8_0/m-Q8_0.gguf", "Q8_0/"])
-def test_a_path_a_file_name_a_stem_or_a_folder_stands_in_for_a_label(requested: str) -> None:
+def test_a_path_file_name_stem_or_folder_can_replace_a_label(requested: str) -> None:
     choice = choose(variants_of(["m-Q4_K_M.gguf", "Q8_0/m-Q8_0.gguf"]), requested)
 
     assert choice.variant.files == ("Q8_0/m-Q8_0.gguf",)
 
 
-def test_the_name_of_any_shard_stands_for_its_set() -> None:
+def test_the_name_of_any_shard_selects_its_set() -> None:
     files = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf", "m-Q4_0.gguf"]
 
     assert choose(variants_of(files), "m-Q8_0-00002-of-00002.gguf").variant.files == tuple(files[:2])
 
 
-def test_the_end_of_a_name_stands_for_it() -> None:
+def test_the_end_of_a_name_selects_it() -> None:
     files = ["m.i1-Q4_K_M.gguf", "m.Q4_K_M.gguf", "m-APEX-Quality.gguf"]
 
     assert choose(variants_of(files), "i1-q4_k_m").variant.files == ("m.i1-Q4_K_M.gguf",)
@@ -51,14 +51,14 @@ def test_the_end_of_a_name_stands_for_it() -> None:
     ("requested", "meant"),
     [("Q4KM", "Q4_K_M"), ("q4-km", "Q4_K_M"), ("Q5_K_XL", "UD-Q5_K_XL"), ("Q8", "Q8_0"), ("UD-Q8_0", "Q8_0")],
 )
-def test_a_near_miss_is_answered_with_what_was_probably_meant(requested: str, meant: str) -> None:
+def test_a_near_miss_gets_a_suggestion(requested: str, meant: str) -> None:
     with pytest.raises(InvalidQuantizationError, match=f"Did you mean {meant}\\?") as caught:
         pick("Q4_K_M UD-Q5_K_XL Q8_0", requested)
 
     assert caught.value.choices[0] == meant
 
 
-def test_an_unknown_label_is_answered_with_the_choices() -> None:
+def test_an_unknown_label_lists_the_choices() -> None:
     with pytest.raises(InvalidQuantizationError) as caught:
         pick("Q8_0 Q4_K_M IQ2_M", "NVFP4")
 
@@ -73,7 +73,7 @@ def test_many_choices_are_counted_rather_than_listed() -> None:
     assert len(caught.value.choices) == 20
 
 
-def test_a_label_that_several_carry_is_answered_with_their_keys() -> None:
+def test_an_ambiguous_label_lists_the_keys_of_its_variants() -> None:
     with pytest.raises(AmbiguousQuantizationError) as caught:
         choose(variants_of(["small-Q8_0.gguf", "large-Q8_0.gguf"]), "Q8_0")
 
@@ -81,7 +81,7 @@ def test_a_label_that_several_carry_is_answered_with_their_keys() -> None:
     assert "Choose one of them: large-Q8_0, small-Q8_0." in str(caught.value)
 
 
-def test_a_hash_in_a_message_is_explained_by_its_file() -> None:
+def test_a_hash_in_a_message_is_shown_with_its_file() -> None:
     with pytest.raises(AmbiguousQuantizationError, match=r"~\w{8} \(a/m-Q8_0.gguf\), ~\w{8} \(b/m-Q8_0.gguf\)"):
         choose(variants_of(["a/m-Q8_0.gguf", "b/m-Q8_0.gguf"]), "Q8_0")
 
@@ -93,13 +93,13 @@ def test_a_single_file_is_preferred_over_its_own_split_copy() -> None:
     assert len(choose(listing, "m-Q8_0").variant.files) == 2
 
 
-def test_of_a_complete_and_a_broken_set_with_one_label_the_complete_one_is_meant() -> None:
+def test_a_complete_set_is_preferred_over_an_incomplete_one_with_the_same_label() -> None:
     listing = variants_of(["a-Q8_0-00001-of-00002.gguf", "b-Q8_0.gguf"])
 
     assert choose(listing, "Q8_0").variant.files == ("b-Q8_0.gguf",)
 
 
-def test_a_big_endian_build_is_taken_only_by_name() -> None:
+def test_a_big_endian_build_is_chosen_only_by_name() -> None:
     listing = variants_of(["s-be.Q4_K_M.gguf", "s.Q4_K_M.gguf"])
 
     assert choose(listing).variant.files == ("s.Q4_K_M.gguf",)
@@ -115,18 +115,18 @@ def test_an_incomplete_set_is_refused_by_name() -> None:
     assert caught.value.missing == (1, 3)
 
 
-def test_an_incomplete_set_is_passed_over_by_the_rule() -> None:
+def test_the_rule_skips_an_incomplete_set() -> None:
     files = ["m-Q4_K_M-00001-of-00002.gguf", "m-Q8_0.gguf", "m-Q6_K.gguf"]
 
     assert choose(variants_of(files)).variant.quantization == "Q6_K"
 
 
-def test_a_repository_with_an_incomplete_set_alone_is_refused() -> None:
+def test_a_repository_with_only_an_incomplete_set_is_refused() -> None:
     with pytest.raises(IncompleteShardSetError):
         choose(variants_of(["m-Q4_K_M-00001-of-00002.gguf"]))
 
 
-def test_of_incomplete_sets_alone_the_rule_takes_none() -> None:
+def test_the_rule_chooses_no_incomplete_set() -> None:
     files = ["m-UD-Q4_K_XL-00001-of-00002.gguf", "m-IQ4_XS-00002-of-00002.gguf"]
 
     with pytest.raises(AmbiguousQuantizationError, match="2 variants but none is complete"):
@@ -157,7 +157,7 @@ def test_every_refusal_names_the_repository(files: list[str], requested: str | N
         choose(variants_of(files), requested, repository="owner/name")
 
 
-def test_the_only_variant_is_taken() -> None:
+def test_the_only_variant_is_chosen() -> None:
     assert pick("BF16").reason == "only"
 
 
@@ -173,13 +173,13 @@ def test_the_only_variant_is_taken() -> None:
         ("UD-Q4_K_M Q8_0", "Q8_0"),
     ],
 )
-def test_of_several_the_usual_order_decides(offered: str, taken: str) -> None:
+def test_among_several_variants_the_preference_order_decides(offered: str, taken: str) -> None:
     choice = pick(offered)
 
     assert (choice.variant.quantization, choice.reason) == (taken, "preferred")
 
 
-def test_several_models_in_the_usual_label_are_for_the_person_to_choose_from() -> None:
+def test_several_models_with_the_preferred_label_require_a_choice() -> None:
     with pytest.raises(AmbiguousQuantizationError, match="has 2 variants with the label Q4_K_M") as caught:
         choose(variants_of(["small-Q4_K_M.gguf", "large-Q4_K_M.gguf", "large-Q8_0.gguf"]))
 
@@ -194,13 +194,13 @@ def test_several_models_in_the_usual_label_are_for_the_person_to_choose_from() -
         ("UD-Q6_K IQ4_XS", "IQ4_XS"),
     ],
 )
-def test_without_a_usual_one_the_nearest_dynamic_or_iq_label_is_taken(offered: str, taken: str) -> None:
+def test_without_a_preferred_label_the_nearest_dynamic_or_iq_label_is_chosen(offered: str, taken: str) -> None:
     choice = pick(offered)
 
     assert (choice.variant.quantization, choice.reason) == (taken, "nearest")
 
 
-def test_the_nearest_one_has_to_fit_the_memory() -> None:
+def test_the_nearest_label_must_fit_the_memory() -> None:
     listing = variants_of([("m-UD-Q4_K_XL.gguf", 900), ("m-IQ4_XS.gguf", 700), ("m-BF16.gguf", 3000)])
 
     assert choose(listing, memory_bytes=1000).variant.quantization == "UD-Q4_K_XL"
@@ -209,7 +209,7 @@ def test_the_nearest_one_has_to_fit_the_memory() -> None:
         choose(listing, memory_bytes=600)
 
 
-def test_a_usual_choice_larger_than_the_memory_says_so() -> None:
+def test_a_preferred_variant_larger_than_the_memory_is_reported() -> None:
     listing = variants_of([("m-Q4_K_M.gguf", 900), ("m-Q2_K.gguf", 300)])
 
     choice = choose(listing, memory_bytes=500)
@@ -217,7 +217,7 @@ def test_a_usual_choice_larger_than_the_memory_says_so() -> None:
     assert choice.why == "Q4_K_M is the usual choice. It is larger than this machine's memory."
 
 
-def test_where_no_rule_decides_the_person_is_asked() -> None:
+def test_if_no_rule_applies_the_user_must_choose() -> None:
     with pytest.raises(AmbiguousQuantizationError) as caught:
         pick("Q2_K F16 Q4_0")
 
@@ -228,7 +228,7 @@ LABELS = st.sampled_from(["Q4_K_M", "UD-Q4_K_XL", "IQ1_S", "F16", "i1-Q4_0", "x"
 
 
 @given(st.lists(LABELS, min_size=2, max_size=6, unique=True).filter(lambda labels: "Q4_K_M" not in labels))
-def test_every_choice_named_by_an_error_can_be_asked_for(labels: list[str]) -> None:
+def test_every_choice_listed_by_an_error_can_be_requested(labels: list[str]) -> None:
     listing = variants_of(f"m-{label}.gguf" for label in labels)
 
     with pytest.raises(InvalidQuantizationError) as caught:

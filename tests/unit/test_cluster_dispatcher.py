@@ -106,7 +106,7 @@ def finished(number, target="/there/m.gguf"):
 # Placing ---------------------------------------------------------------------------------------------------------
 
 
-def test_each_host_takes_as_many_as_it_has_slots_and_the_rest_waits():
+def test_each_host_takes_one_download_per_slot_and_the_others_wait():
     cluster = Cluster(a_host("a"), a_host("b"))
 
     placed = [cluster.start(number).started for number in (1, 2, 3)]
@@ -115,7 +115,7 @@ def test_each_host_takes_as_many_as_it_has_slots_and_the_rest_waits():
     assert cluster.of(TransferWaits) == [TransferWaits(3, "waiting for a free host")]
 
 
-def test_what_waits_begins_when_a_host_is_free_in_the_order_in_which_it_came():
+def test_waiting_downloads_start_in_order_when_a_host_is_free():
     cluster = Cluster(a_host("a"))
     for number in (1, 2, 3):
         cluster.start(number)
@@ -125,7 +125,7 @@ def test_what_waits_begins_when_a_host_is_free_in_the_order_in_which_it_came():
     assert [command.repo_id for _, command in cluster.told(StartTransfer)] == ["o/r2"]
 
 
-def test_without_a_host_nothing_is_lost_and_a_host_that_comes_takes_it():
+def test_without_a_host_downloads_wait_for_a_new_host():
     cluster = Cluster()
 
     waits = cluster.start(7).of(TransferWaits)
@@ -137,7 +137,7 @@ def test_without_a_host_nothing_is_lost_and_a_host_that_comes_takes_it():
     assert cluster.started == {"a": 1}
 
 
-def test_the_next_goes_where_the_fewest_bytes_are_to_go():
+def test_the_next_download_goes_to_the_host_with_the_fewest_remaining_bytes():
     cluster = Cluster(a_host("a"), a_host("b"), slots=2)
     cluster.start(1, size=10_000)
     cluster.start(2, size=2_000)
@@ -147,7 +147,7 @@ def test_the_next_goes_where_the_fewest_bytes_are_to_go():
     assert cluster.start(3).started == {"a": 3}
 
 
-def test_a_host_with_a_full_disk_is_passed_over():
+def test_a_host_with_a_full_disk_is_skipped():
     cluster = Cluster(a_host("a", free=10_000), a_host("b", free=10_000))
 
     cluster.dispatcher.space_changed("a", 100)
@@ -158,7 +158,7 @@ def test_a_host_with_a_full_disk_is_passed_over():
 # Reports ---------------------------------------------------------------------------------------------------------
 
 
-def test_progress_carries_the_queues_number_and_the_host():
+def test_progress_names_the_queues_attempt_and_the_host():
     cluster = Cluster(a_host("a"))
     cluster.start(41)
 
@@ -169,7 +169,7 @@ def test_progress_carries_the_queues_number_and_the_host():
     ]
 
 
-def test_an_end_names_every_host_that_sees_the_files():
+def test_a_finished_download_names_every_host_that_can_access_the_files():
     cluster = Cluster(a_host("a"), a_host("b"), a_host("c", folder="own"))
     cluster.start(9)
 
@@ -180,7 +180,7 @@ def test_an_end_names_every_host_that_sees_the_files():
     assert end.finished == finished(9)
 
 
-def test_where_this_machine_sees_the_folder_a_file_has_the_path_that_the_queue_asked_for():
+def test_on_a_shared_folder_a_file_has_the_path_that_the_queue_requested():
     cluster = Cluster(a_host("a"), here="shared")
     cluster.start(9)
 
@@ -189,7 +189,7 @@ def test_where_this_machine_sees_the_folder_a_file_has_the_path_that_the_queue_a
     assert cluster.of(HostedFinish)[0].finished == finished(9, "/models/o/r9/m.gguf")
 
 
-def test_a_failure_carries_the_queues_number_and_frees_its_host():
+def test_a_failure_names_the_queues_attempt_and_frees_its_host():
     cluster = Cluster(a_host("a"))
     cluster.start(5)
     cluster.start(6)
@@ -200,7 +200,7 @@ def test_a_failure_carries_the_queues_number_and_frees_its_host():
     assert cluster.started == {"a": 2}
 
 
-def test_a_report_of_an_attempt_that_is_over_or_of_another_host_says_nothing():
+def test_reports_of_an_ended_attempt_or_another_host_are_ignored():
     cluster = Cluster(a_host("a"), a_host("b"))
     cluster.start(1)
 
@@ -209,7 +209,7 @@ def test_a_report_of_an_attempt_that_is_over_or_of_another_host_says_nothing():
     assert cluster.hear("a", progress(1, 10)).actions == []
 
 
-def test_silence_is_that_of_the_hosts_own_attempts():
+def test_engine_silence_is_reported_for_the_hosts_own_attempts():
     cluster = Cluster(a_host("a"), a_host("b"))
     cluster.start(1)
     cluster.start(2)
@@ -222,7 +222,7 @@ def test_silence_is_that_of_the_hosts_own_attempts():
 # Stops -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_stop_goes_to_the_host_and_its_answer_to_the_queue():
+def test_a_stop_is_sent_to_the_host_and_its_answer_to_the_queue():
     cluster = Cluster(a_host("a"))
     cluster.start(8)
 
@@ -231,7 +231,7 @@ def test_a_stop_goes_to_the_host_and_its_answer_to_the_queue():
     assert cluster.hear("a", TransferStopped(1)).actions == [TransferStopped(8)]
 
 
-def test_a_stop_of_what_waits_is_confirmed_at_once():
+def test_stopping_a_waiting_attempt_is_confirmed_at_once():
     cluster = Cluster()
     cluster.start(8)
 
@@ -239,7 +239,7 @@ def test_a_stop_of_what_waits_is_confirmed_at_once():
     assert cluster.join(a_host("a")).started == {}
 
 
-def test_a_rename_that_was_done_wins_over_a_stop():
+def test_a_completed_rename_outranks_a_stop():
     cluster = Cluster(a_host("a"))
     cluster.start(8)
     cluster.stop(8)
@@ -247,7 +247,7 @@ def test_a_rename_that_was_done_wins_over_a_stop():
     assert len(cluster.hear("a", finished(1)).of(HostedFinish)) == 1
 
 
-def test_partial_files_are_deleted_by_one_host_of_each_folder():
+def test_one_host_per_folder_deletes_partial_files():
     cluster = Cluster(a_host("a"), a_host("b"), a_host("c", folder="own"))
 
     cluster.do(cluster.dispatcher.take(DiscardPartials(("/models/o/r/m.gguf",))))
@@ -259,7 +259,7 @@ def a_check(*paths):
     return CheckFiles(3, tuple(FileToCheck(path, SIZE, None, "") for path in paths))
 
 
-def test_files_are_hashed_on_the_host_in_whose_folder_they_lie():
+def test_files_are_hashed_by_the_host_that_has_them():
     cluster = Cluster(a_host("a", "x"), a_host("b", "y"))
 
     check = a_check("/b/models/o/r/m.gguf")
@@ -270,7 +270,7 @@ def test_files_are_hashed_on_the_host_in_whose_folder_they_lie():
     assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == []
 
 
-def test_files_of_this_machines_folder_are_hashed_by_a_host_that_sees_it():
+def test_files_in_this_machines_folder_are_hashed_by_a_host_with_access():
     cluster = Cluster(a_host("a", "x"), a_host("b", "home"), here="home")
 
     cluster.do(cluster.dispatcher.take(a_check("/home/models/o/r/m.gguf")))
@@ -278,7 +278,7 @@ def test_files_of_this_machines_folder_are_hashed_by_a_host_that_sees_it():
     assert [tell.host for tell in cluster.of(Tell)] == ["b"]
 
 
-def test_a_check_that_no_host_can_do_or_whose_host_is_gone_ends():
+def test_a_check_ends_if_no_host_can_run_it_or_its_host_is_lost():
     cluster = Cluster(a_host("a", "x"))
 
     assert cluster.do(cluster.dispatcher.take(a_check("/elsewhere/m.gguf"))).actions == [CheckEnded(3, ())]
@@ -289,7 +289,7 @@ def test_a_check_that_no_host_can_do_or_whose_host_is_gone_ends():
 # Losses ----------------------------------------------------------------------------------------------------------
 
 
-def test_of_a_host_that_is_gone_only_its_own_attempts_are_lost():
+def test_a_lost_host_loses_only_its_own_attempts():
     cluster = Cluster(a_host("a"), a_host("b"))
     cluster.start(1)
     cluster.start(2)
@@ -300,7 +300,7 @@ def test_of_a_host_that_is_gone_only_its_own_attempts_are_lost():
     assert cluster.leave("a").actions == []
 
 
-def test_a_lost_download_goes_on_where_its_part_lies():
+def test_a_lost_download_resumes_on_a_host_with_its_partial_file():
     cluster = Cluster(a_host("a", "left"), a_host("b", "right"), a_host("c", "left"), slots=2)
     cluster.start(1)
     cluster.hear("a", progress(1, 500))
@@ -312,7 +312,7 @@ def test_a_lost_download_goes_on_where_its_part_lies():
     assert list(cluster.started) == ["c"]
 
 
-def test_whose_engine_is_gone_is_said_to_those_who_go_on():
+def test_the_next_attempt_is_given_the_owner_of_the_lost_engine():
     cluster = Cluster(a_host("a"), a_host("b"))
     cluster.hear("a", Ready(77, "77 machine boot"))
     cluster.start(1)
@@ -323,7 +323,7 @@ def test_whose_engine_is_gone_is_said_to_those_who_go_on():
     assert cluster.told(StartTransfer)[0][1].gone_owners == ("77 machine boot",)
 
 
-def test_an_engine_that_died_leaves_its_host_in_the_game():
+def test_a_host_stays_usable_after_its_engine_died():
     cluster = Cluster(a_host("a"))
     cluster.start(1)
 
@@ -333,7 +333,7 @@ def test_an_engine_that_died_leaves_its_host_in_the_game():
     assert cluster.start(2).started == {"a": 2}
 
 
-def test_where_there_is_no_cluster_to_wait_for_what_waits_has_failed():
+def test_without_a_cluster_waiting_downloads_fail():
     cluster = Cluster()
     cluster.start(1)
 
@@ -344,7 +344,7 @@ def test_where_there_is_no_cluster_to_wait_for_what_waits_has_failed():
     assert cluster.dispatcher.waiting == []
 
 
-def test_why_there_is_no_host_is_said_once():
+def test_the_reason_for_having_no_host_is_reported_once():
     cluster = Cluster()
     cluster.start(1)
 
@@ -361,13 +361,13 @@ def limits_of(cluster):
     return [(host, one.bandwidth_limit_bytes_per_second, one.max_connections) for host, one in cluster.told(Configure)]
 
 
-def test_a_host_that_runs_alone_has_the_whole_of_each_limit():
+def test_a_single_active_host_gets_each_limit_in_full():
     cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
 
     assert limits_of(cluster.start(1)) == []  # as it was told when it joined
 
 
-def test_hosts_that_run_share_each_limit_and_those_that_get_less_are_told_first():
+def test_active_hosts_share_each_limit_and_reductions_are_sent_first():
     cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
     cluster.start(1)
 
@@ -379,7 +379,7 @@ def test_hosts_that_run_share_each_limit_and_those_that_get_less_are_told_first(
     assert limits_of(cluster) == [("a", 900, 16)]
 
 
-def test_a_changed_limit_is_shared_anew():
+def test_a_changed_limit_is_shared_again():
     cluster = Cluster(a_host("a"), a_host("b"))
     cluster.start(1)
     cluster.start(2)
@@ -408,7 +408,7 @@ def three():
     return Cluster(a_host("a", "x"), a_host("a2", "x"), a_host("b", "y"), a_host("c", "z"))
 
 
-def test_every_folder_gets_a_copy_and_the_download_is_done_with_the_last(three):
+def test_every_folder_gets_a_copy_and_the_last_one_completes_the_download(three):
     assert three.start(1, everywhere=True).started == {"a": 1, "b": 2, "c": 3}
     assert three.hear("a", finished(1)).of(HostedFinish) == []
     assert three.hear("b", finished(2)).of(HostedFinish) == []
@@ -419,7 +419,7 @@ def test_every_folder_gets_a_copy_and_the_download_is_done_with_the_last(three):
     assert [host.host for host in end.hosts] == ["a", "a2", "b", "c"]
 
 
-def test_bytes_and_rate_are_those_of_all_copies_and_each_host_has_its_line(three):
+def test_bytes_and_rate_cover_all_copies_and_each_host_has_a_line(three):
     three.start(1, everywhere=True)
     three.hear("a", progress(1, 500, received=500), now_s=7.0)
 
@@ -433,7 +433,7 @@ def test_bytes_and_rate_are_those_of_all_copies_and_each_host_has_its_line(three
     ]
 
 
-def test_with_a_limit_the_copies_come_one_after_the_other():
+def test_with_a_limit_copies_are_downloaded_one_at_a_time():
     limited = replace(CONFIGURE, bandwidth_limit_bytes_per_second=900)
     cluster = Cluster(a_host("a", "x"), a_host("b", "y"), configure=limited)
 
@@ -443,13 +443,13 @@ def test_with_a_limit_the_copies_come_one_after_the_other():
     assert cluster.hear("a", finished(1)).started == {"b": 2}
 
 
-def test_a_host_that_comes_later_gets_its_copy_too(three):
+def test_a_later_host_also_gets_a_copy(three):
     three.start(1, everywhere=True)
 
     assert three.join(a_host("d", "w")).started == {"d": 4}
 
 
-def test_a_host_that_is_gone_is_not_waited_for(three):
+def test_a_lost_host_does_not_hold_up_the_download(three):
     three.start(1, everywhere=True)
     three.hear("a", finished(1))
     three.hear("b", finished(2))
@@ -460,14 +460,14 @@ def test_a_host_that_is_gone_is_not_waited_for(three):
     assert three.of(EngineLost) == []
 
 
-def test_a_copy_whose_engine_died_begins_again_and_the_others_go_on(three):
+def test_a_copy_whose_engine_died_restarts_and_the_others_continue(three):
     three.start(1, everywhere=True)
 
     assert three.hear("b", EngineLost("killed")).started == {"b": 4}
     assert three.of(EngineLost) == []
 
 
-def test_a_copy_whose_engine_dies_again_and_again_fails_and_the_others_are_fetched(three):
+def test_a_copy_whose_engine_keeps_dying_fails_and_the_others_complete(three):
     three.start(1, everywhere=True)
     for _ in range(4):
         three.hear("b", EngineLost("killed"))
@@ -480,7 +480,7 @@ def test_a_copy_whose_engine_dies_again_and_again_fails_and_the_others_are_fetch
     assert "on b" in end.error["message"]
 
 
-def test_one_copy_that_fails_fails_the_download_once_the_others_are_there(three):
+def test_a_failed_copy_fails_the_download_after_the_others_are_complete(three):
     three.start(1, everywhere=True)
     assert three.hear("b", TransferFailed(2, ERROR, False)).of(TransferFailed) == []
     three.hear("a", finished(1))

@@ -64,7 +64,7 @@ def wait_until(condition) -> None:
 @pytest.mark.parametrize(
     "target", ["/etc/passwd", "{models}/../o/r/m.gguf", "{models}/o/r/../../../m.gguf", "{models}/m"]
 )
-def test_a_target_outside_of_the_models_folder_is_refused_by_the_worker(engine, tmp_path, target) -> None:
+def test_the_worker_refuses_a_target_outside_its_models_folder(engine, tmp_path, target) -> None:
     answer = engine.exchange(0, 0, packed([start(target.format(models=tmp_path / "models"))]))
 
     ((number, line),) = answer["reports"]
@@ -74,7 +74,7 @@ def test_a_target_outside_of_the_models_folder_is_refused_by_the_worker(engine, 
     assert isinstance(from_wire(failed.error), RequestError)
 
 
-def test_a_target_goes_into_the_workers_own_folder(worker, tmp_path, monkeypatch) -> None:
+def test_a_target_is_stored_in_the_workers_own_folder(worker, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "own"))
     engine = HostEngine(worker, "link", KEY, tmp_path / "kernel", "")
 
@@ -82,7 +82,7 @@ def test_a_target_goes_into_the_workers_own_folder(worker, tmp_path, monkeypatch
     engine.exchange(0, 0, packed([CLOSE + b"\n"]))
 
 
-def test_a_batch_that_comes_twice_is_done_once(engine) -> None:
+def test_a_repeated_batch_is_executed_once(engine) -> None:
     batch = packed([start("/outside")])
 
     engine.exchange(0, 0, batch)
@@ -91,21 +91,21 @@ def test_a_batch_that_comes_twice_is_done_once(engine) -> None:
     assert len(answer["reports"]) == 1
 
 
-def test_a_report_is_kept_until_it_was_heard(engine) -> None:
+def test_a_report_is_kept_until_it_is_acknowledged(engine) -> None:
     engine.exchange(0, 0, packed([start("/outside", 1), start("/outside", 2)]))
 
     assert [number for number, _ in engine.exchange(1, 1, b"")["reports"]] == [2]
     assert engine.exchange(2, 2, b"")["reports"] == []
 
 
-def test_it_ends_with_the_data_that_its_client_holds(worker, engine) -> None:
+def test_the_engine_ends_when_its_client_releases_it(worker, engine) -> None:
     del worker.data[KEY]
 
     wait_until(lambda: engine.is_closed)
     assert engine.exchange(0, 0, b"") is None
 
 
-def test_it_ends_with_its_worker(worker, engine) -> None:
+def test_the_engine_ends_with_its_worker(worker, engine) -> None:
     worker.status = Status.closing
 
     wait_until(lambda: engine.is_closed)
@@ -137,9 +137,7 @@ class FakeClient:
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-def test_what_the_topic_did_not_bring_is_asked_for_and_a_failed_exchange_is_repeated(
-    worker, tmp_path, failures
-) -> None:
+def test_missing_reports_are_requested_and_a_failed_exchange_is_repeated(worker, tmp_path, failures) -> None:
     worker.data["gglib_nb-1"] = True
     client = FakeClient(worker_side._handler(worker))
     client.failures = failures
@@ -162,7 +160,7 @@ def test_what_the_topic_did_not_bring_is_asked_for_and_a_failed_exchange_is_repe
     assert lost == []
 
 
-def test_a_host_whose_worker_does_not_know_the_link_is_lost(worker, tmp_path) -> None:
+def test_a_host_is_lost_if_its_worker_does_not_know_the_link(worker, tmp_path) -> None:
     lost = []
     link = HostLink(
         FakeClient(lambda **_: None),
@@ -178,7 +176,7 @@ def test_a_host_whose_worker_does_not_know_the_link_is_lost(worker, tmp_path) ->
     assert lost == [HostLost("its worker dropped it")]
 
 
-def test_commands_are_not_to_be_read_in_passing() -> None:
+def test_commands_are_not_sent_as_readable_text() -> None:
     line = encode(Configure("http://hub", "hf_a_token_that_is_secret", None, 1, (), "test"))
 
     assert b"hf_a_token" in line
@@ -186,11 +184,11 @@ def test_commands_are_not_to_be_read_in_passing() -> None:
 
 
 @pytest.mark.parametrize("report", [EngineLost("it was ended by SIGKILL"), EngineSilent(3.5), TransferStopped(4)])
-def test_a_report_comes_back_from_its_line(report) -> None:
+def test_a_report_is_unchanged_after_encoding_and_decoding(report) -> None:
     assert decode_report(encode(report)) == report
 
 
-def test_a_folder_keeps_the_name_that_it_was_given_first(tmp_path) -> None:
+def test_a_folder_keeps_its_first_name(tmp_path) -> None:
     assert existing_folder_id(tmp_path / "models") is None
 
     name = folder_id(tmp_path / "models")
@@ -211,7 +209,7 @@ def test_a_folder_keeps_the_name_that_it_was_given_first(tmp_path) -> None:
         ({"version": package_version()}, None),
     ],
 )
-def test_a_worker_that_cannot_be_used_is_refused_in_one_line(said, part) -> None:
+def test_an_unusable_worker_is_refused_in_one_line(said, part) -> None:
     refusal = _refusal_of("tcp://w:1", said)
 
     assert refusal is None if part is None else part in refusal
@@ -222,7 +220,7 @@ def test_a_worker_that_cannot_be_used_is_refused_in_one_line(said, part) -> None
     ("own", "inherited", "expected"),
     [("", "", "/kernel"), ("/env", "/env", "/kernel"), ("/own", "/env", "/own"), ("/own", "", "/own")],
 )
-def test_a_folder_that_a_worker_inherited_from_the_kernels_environment_is_not_its_own(
+def test_a_folder_inherited_from_the_kernels_environment_is_not_the_workers_own(
     monkeypatch, own, inherited, expected
 ) -> None:
     monkeypatch.setenv("GGLIB_MODELS_DIR", own)

@@ -12,38 +12,38 @@ def load(host, *, running=0, to_go=0, free=100 * GB, has_part=False):
     return HostLoad(host, running, to_go, free, has_part)
 
 
-def test_the_host_with_the_fewest_bytes_to_go_takes_it():
+def test_the_host_with_the_fewest_remaining_bytes_takes_a_download():
     loads = [load("a", running=1, to_go=5 * GB), load("b", running=1, to_go=2 * GB), load("c", running=1, to_go=9 * GB)]
 
     assert choose_host(loads, 2, GB) == "b"
 
 
-def test_a_host_whose_slots_are_taken_takes_nothing():
+def test_a_host_without_a_free_slot_takes_nothing():
     assert choose_host([load("a", running=1), load("b", running=1, to_go=GB)], 1, GB) is None
     assert choose_host([], 1, GB) is None
 
 
-def test_a_host_without_room_on_its_disk_comes_after_all_that_have_it():
+def test_hosts_with_enough_disk_space_come_first():
     loads = [load("a", free=GB), load("b", running=1, to_go=50 * GB), load("c", free=None, running=1, to_go=60 * GB)]
 
     assert choose_host(loads, 2, 10 * GB) == "b"
     assert choose_host(loads[:1], 2, 10 * GB) == "a"
 
 
-def test_a_host_that_has_a_part_of_it_goes_on_with_that():
+def test_a_host_with_the_partial_file_resumes_it():
     assert choose_host([load("a"), load("b", has_part=True, to_go=GB)], 2, GB) == "b"
 
 
-def test_of_equals_the_first_by_name_takes_it():
+def test_a_tie_goes_to_the_first_host_by_name():
     assert choose_host([load("c"), load("a"), load("b")], 1, GB) == "a"
 
 
-def test_a_limit_is_shared_in_proportion_to_what_runs():
+def test_a_limit_is_shared_in_proportion_to_running_downloads():
     assert shares_of(9_000_000, {"a": 2, "b": 1, "c": 0}) == {"a": 6_000_000, "b": 3_000_000}
 
 
 @given(st.integers(1, 10**9), st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 5), max_size=6))
-def test_the_shares_of_a_limit_make_it_up_exactly_unless_it_is_smaller_than_their_number(limit, running):
+def test_shares_add_up_to_the_limit_unless_it_is_smaller_than_their_number(limit, running):
     shares = shares_of(limit, running)
 
     busy = {host for host, count in running.items() if count}
@@ -53,7 +53,7 @@ def test_the_shares_of_a_limit_make_it_up_exactly_unless_it_is_smaller_than_thei
         assert sum(shares.values()) == limit
 
 
-def test_a_copy_for_every_folder_is_fetched_by_one_host_of_each():
+def test_one_host_per_folder_downloads_its_copy():
     folders = {"b": "one", "a": "one", "c": "two", "d": "three"}
 
     assert spread(folders, ()) == ["a", "c", "d"]

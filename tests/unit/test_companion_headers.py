@@ -46,7 +46,7 @@ WHOLE = {"general__architecture": "llama", "llama__block_count": 32, "llama__emb
         (12, {}, None),
     ],
 )
-def test_a_header_says_what_a_file_is_or_nothing(tensors: int, keys: dict[str, Scalar], kind: str | None) -> None:
+def test_a_header_identifies_a_file_or_is_inconclusive(tensors: int, keys: dict[str, Scalar], kind: str | None) -> None:
     assert kind_of_header(header(tensors, **keys)) == kind
 
 
@@ -72,7 +72,7 @@ def projector(kind: str, width: int, basename: str = "", *, written_by: str = "m
     )
 
 
-def test_the_width_of_the_embeddings_has_to_be_that_of_the_model() -> None:
+def test_the_embedding_width_must_match_the_model() -> None:
     gemma = model("gemma3", 2560, "gemma-3")
 
     assert headers_agree(projector("gemma3", 2560, "Gemma-3"), gemma) is True
@@ -80,11 +80,11 @@ def test_the_width_of_the_embeddings_has_to_be_that_of_the_model() -> None:
     assert headers_agree(projector("gemma3", 2560, "another"), gemma) is None
 
 
-def test_a_projector_of_one_family_belongs_to_no_other() -> None:
+def test_a_projector_belongs_to_one_family() -> None:
     assert headers_agree(projector("gemma3", 4096), model("qwen3", 4096)) is False
     assert headers_agree(projector("qwen3vl_merger", 4096), model("llama", 4096)) is False
     assert headers_agree(projector("mlp", 4096, "x"), model("llama", 4096, "x")) is True
 
 
-def test_an_old_converters_width_says_nothing() -> None:
+def test_a_width_written_by_an_old_converter_is_ignored() -> None:
     assert headers_agree(projector("mlp", 768, written_by=""), model("llama", 4096)) is None

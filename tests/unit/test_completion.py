@@ -57,7 +57,7 @@ assert verbs.MODULES  # imported, all verbs are known
         ("%gguf status ", "", []),
     ],
 )
-def test_tab_offers_what_fits(line, fragment, offered):
+def test_completion_offers_matching_words(line, fragment, offered):
     words = words_before(line, has_automagic=True)
 
     assert words is not None
@@ -65,7 +65,7 @@ def test_tab_offers_what_fits(line, fragment, offered):
 
 
 @pytest.mark.parametrize("line", ["print(%gguf", "x = 1", "gguf = st", "gguf in st", "gguf . st", "gguf x"])
-def test_other_lines_are_left_to_python(line):
+def test_other_lines_are_completed_by_python(line):
     assert words_before(line, has_automagic=True) is None
 
 
@@ -91,7 +91,7 @@ def test_without_a_queue_verbs_and_repositories_are_offered():
         ("%gguf move ", False),
     ],
 )
-def test_folders_are_offered_where_one_is_named(line, has_folders, tmp_path, monkeypatch):
+def test_folders_are_offered_for_a_folder_argument(line, has_folders, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
 

@@ -24,18 +24,18 @@ def digests(data: bytes, piece_bytes: int = 1 << 20) -> bytes:
 
 
 @pytest.mark.parametrize("piece_bytes", [999_983, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, SIZE])
-def test_any_pieces_give_the_same_digests(right: bytes, piece_bytes: int) -> None:
+def test_digests_do_not_depend_on_how_data_is_split(right: bytes, piece_bytes: int) -> None:
     assert digests(DATA[:SIZE], piece_bytes) == right
 
 
-def test_a_whole_number_of_blocks_has_no_empty_one_behind() -> None:
+def test_a_whole_number_of_blocks_has_no_empty_last_block() -> None:
     assert len(digests(DATA[: 2 * BLOCK_BYTES])) == 16
     assert len(digests(DATA[: 2 * BLOCK_BYTES + 1])) == 24
     assert digests(b"") == b""
 
 
 @given(at=st.integers(0, SIZE - 1))
-def test_one_wrong_byte_names_its_block(right: bytes, at: int) -> None:
+def test_one_wrong_byte_identifies_its_block(right: bytes, at: int) -> None:
     start = at // BLOCK_BYTES * BLOCK_BYTES
     block = bytearray(DATA[start : min(start + BLOCK_BYTES, SIZE)])
     block[at - start] ^= 1
@@ -45,20 +45,20 @@ def test_one_wrong_byte_names_its_block(right: bytes, at: int) -> None:
     assert wrong_ranges(right, spoilt, SIZE) == ((start, min(start + BLOCK_BYTES, SIZE)),)
 
 
-def test_wrong_neighbours_are_one_range(right: bytes) -> None:
+def test_adjacent_wrong_blocks_are_one_range(right: bytes) -> None:
     assert wrong_ranges(right, b"\0" * len(right), SIZE) == ((0, SIZE),)
 
 
-def test_what_was_cut_off_is_wrong(right: bytes) -> None:
+def test_a_truncated_part_is_wrong(right: bytes) -> None:
     assert wrong_ranges(right, digests(DATA[: BLOCK_BYTES + 5]), SIZE) == ((BLOCK_BYTES, SIZE),)
 
 
-def test_what_was_added_behind_belongs_to_no_range(right: bytes) -> None:
+def test_appended_bytes_belong_to_no_range(right: bytes) -> None:
     assert wrong_ranges(right, right + b"\0" * 8, SIZE) == ()
 
 
 @given(cut=st.integers(0, SIZE))
-def test_a_rewind_to_a_block_goes_on_as_if_nothing_had_been(right: bytes, cut: int) -> None:
+def test_after_a_rewind_to_a_block_hashing_continues_correctly(right: bytes, cut: int) -> None:
     blocks = BlockDigests()
     blocks.feed(memoryview(DATA)[:cut])
     start = cut // BLOCK_BYTES * BLOCK_BYTES
@@ -69,7 +69,7 @@ def test_a_rewind_to_a_block_goes_on_as_if_nothing_had_been(right: bytes, cut: i
     assert blocks.digest() == right
 
 
-def test_a_rewind_into_a_block_is_refused() -> None:
+def test_a_rewind_to_the_middle_of_a_block_is_refused() -> None:
     blocks = BlockDigests()
     blocks.feed(memoryview(DATA)[:1000])
 

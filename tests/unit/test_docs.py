@@ -21,17 +21,17 @@ def package_names(requirements: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("page", ["verbs.md", "settings.md"])
-def test_a_generated_page_is_what_the_code_says(page: str) -> None:
+def test_a_generated_page_is_up_to_date(page: str) -> None:
     assert (DOCS / page).read_text() == PAGES[page](), "run: make docs"
 
 
 @pytest.mark.parametrize("name", sorted(set(gglib_nb.__all__) - {"load_ipython_extension", "unload_ipython_extension"}))
-def test_every_public_name_is_in_the_reference(name: str) -> None:
+def test_the_reference_lists_every_public_name(name: str) -> None:
     assert re.search(rf"(?:#+ |- `){name}\b", (DOCS / "python.md").read_text()), "run: make docs"
 
 
 @pytest.mark.parametrize("name", sorted({*VARIABLES, "GGLIB_CONFIG_DIR", "GGLIB_HOST"}))
-def test_every_environment_variable_is_on_the_page_of_settings(name: str) -> None:
+def test_the_settings_page_lists_every_environment_variable(name: str) -> None:
     assert f"`{name}`" in (DOCS / "settings.md").read_text()
 
 
@@ -52,12 +52,12 @@ def test_every_dependency_has_a_reason(name: str) -> None:
         *sorted(f"docs/{one.name}" for one in DOCS.glob("*.md")),
     ],
 )
-def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
+def test_every_link_to_a_file_is_valid(page: str) -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", (ROOT / page).read_text())
 
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 @pytest.mark.parametrize(("page", "lines"), [("README.md", 110), ("ARCHITECTURE.md", 150), ("CONTRIBUTING.md", 120)])
-def test_a_page_stays_short_enough_to_be_read(page: str, lines: int) -> None:
+def test_a_page_does_not_exceed_its_line_limit(page: str, lines: int) -> None:
     assert len((ROOT / page).read_text().splitlines()) <= lines

@@ -47,7 +47,7 @@ def through_the_pipe(error):
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_error_crosses_the_pipe_with_its_class_and_its_text(kind):
+def test_every_error_keeps_its_class_and_text_across_the_pipe(kind):
     arrived = through_the_pipe(kind("What happened. What to do next."))
 
     assert type(arrived) is kind
@@ -55,7 +55,7 @@ def test_every_error_crosses_the_pipe_with_its_class_and_its_text(kind):
 
 
 @pytest.mark.parametrize("error", WITH_ATTRIBUTES, ids=lambda error: type(error).__name__)
-def test_every_attribute_crosses_the_pipe_with_its_type(error):
+def test_every_attribute_keeps_its_type_across_the_pipe(error):
     arrived = through_the_pipe(error)
 
     assert vars(arrived) == vars(error)
@@ -64,7 +64,7 @@ def test_every_attribute_crosses_the_pipe_with_its_type(error):
     }
 
 
-def test_every_error_with_attributes_is_among_those_tested():
+def test_every_error_with_attributes_is_tested():
     own = {kind for kind in CLASSES if "__init__" in vars(kind)}
 
     assert own <= {type(error) for error in WITH_ATTRIBUTES}
@@ -83,7 +83,7 @@ def test_an_error_of_another_version_is_still_an_error():
     assert (type(arrived), str(arrived)) == (GglibError, "It broke.")
 
 
-def test_notes_on_an_error_stay_where_they_are():
+def test_notes_on_an_error_are_kept():
     error = NetworkError("The line was cut.")
     error.add_note("seen in a test")
 
@@ -92,19 +92,19 @@ def test_notes_on_an_error_stay_where_they_are():
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_name_ends_in_error_and_every_class_says_what_it_means(kind):
+def test_every_error_name_ends_in_error_and_every_class_has_a_docstring(kind):
     assert kind.__name__.endswith("Error")
     assert kind.__doc__
 
 
-def test_the_tree_in_the_header_is_the_tree_of_classes():
+def test_the_tree_in_the_docstring_matches_the_classes():
     drawn = set(re.findall(r"^ {4}[│├└─ ]*(\w+Error)\b", errors.__doc__, re.MULTILINE))
 
     assert drawn == {kind.__name__ for kind in CLASSES}
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_error_stands_in_the_tree_under_its_parent(kind):
+def test_every_error_is_in_the_tree_below_its_parent(kind):
     depth_of = {
         match[2]: len(match[1]) // 4
         for match in re.finditer(r"^    ([│├└─ ]*)(\w+Error)\b", errors.__doc__, re.MULTILINE)

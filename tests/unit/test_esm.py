@@ -17,7 +17,7 @@ def test_the_module_has_one_export_and_no_import():
     assert not re.search(r"^import ", text, re.MULTILINE)
 
 
-def test_no_name_is_given_twice_at_the_top_of_the_scripts():
+def test_top_level_names_are_unique_across_scripts():
     names = [
         name
         for script in SCRIPTS
@@ -27,13 +27,13 @@ def test_no_name_is_given_twice_at_the_top_of_the_scripts():
     assert len(set(names)) == len(names)
 
 
-def test_comments_and_this_machines_paths_are_left_out():
+def test_comments_and_local_paths_are_removed():
     for text in (joined(STATIC, ".js"), joined(STATIC, ".css")):
         assert not re.search(r"^\s*(//|\*|/\*.*\*/$)", text, re.MULTILINE)
         assert str(Path.home()) not in text
 
 
-def test_a_comment_begins_and_ends_its_lines_so_that_leaving_it_out_leaves_no_half():
+def test_block_comments_occupy_whole_lines():
     for file in [*SCRIPTS, *STATIC.glob("*.css")]:
         depth = 0
         for line in file.read_text().splitlines():

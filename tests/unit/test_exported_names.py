@@ -28,7 +28,7 @@ PORT = {
 }
 
 
-def test_everything_the_port_names_is_importable_from_the_package() -> None:
+def test_every_name_in_the_port_is_importable_from_the_package() -> None:
     assert set(gglib_nb.__all__) >= PORT
 
 
@@ -38,17 +38,17 @@ def test_every_error_is_importable_from_the_package() -> None:
     assert {name for name in tree if name.endswith("Error")} <= set(gglib_nb.__all__)
 
 
-def test_every_promised_name_is_there() -> None:
+def test_every_exported_name_exists() -> None:
     missing = [name for name in gglib_nb.__all__ if not hasattr(gglib_nb, name)]
 
     assert missing == []
 
 
-def test_no_name_is_promised_twice() -> None:
+def test_exported_names_are_unique() -> None:
     assert len(gglib_nb.__all__) == len(set(gglib_nb.__all__))
 
 
-def test_the_stub_has_the_types_of_exactly_what_is_promised() -> None:
+def test_the_stub_types_exactly_the_exported_names() -> None:
     stub = ast.parse(Path(gglib_nb.__file__).with_suffix(".pyi").read_text())
     imported = [alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     defined = [node.name for node in stub.body if isinstance(node, ast.FunctionDef)]
@@ -56,7 +56,7 @@ def test_the_stub_has_the_types_of_exactly_what_is_promised() -> None:
     assert sorted(filter(None, [*imported, *defined])) == sorted(gglib_nb.__all__)
 
 
-def test_every_type_that_an_operation_takes_or_gives_is_promised() -> None:
+def test_every_type_in_an_operations_signature_is_exported() -> None:
     operations = inspect.getmembers(SyncOperations, inspect.isfunction)
     hints = [hint for name, one in operations if not name.startswith("_") for hint in hints_of(one).values()]
     found: set[type] = set()
@@ -102,5 +102,5 @@ def test_importing_the_package_loads_neither_the_hub_client_nor_widgets() -> Non
     assert printed.strip() == "[]"
 
 
-def test_tab_offers_what_is_promised_and_nothing_else() -> None:
+def test_completion_offers_exactly_the_exported_names() -> None:
     assert set(dir(gglib_nb)) == {"__version__", *gglib_nb.__all__}

@@ -23,7 +23,7 @@ def found(parameter_count):
         (None, 16, None, "unknown"),
     ],
 )
-def test_what_was_found_fits_where_the_best_place_has_room(parameters, ram_gib, gpu_gib, fit):
+def test_a_search_result_fits_if_the_best_memory_has_room(parameters, ram_gib, gpu_gib, fit):
     memory = MachineMemory(ram_gib * GIB, (Gpu("GPU", gpu_gib * GIB),) if gpu_gib else ())
 
     (row,) = judged([found(parameters)], memory, frozenset(), "https://hub")
@@ -31,13 +31,13 @@ def test_what_was_found_fits_where_the_best_place_has_room(parameters, ram_gib, 
     assert row.fit == fit
 
 
-def test_the_likely_size_is_that_of_the_usual_choice():
+def test_the_likely_size_is_that_of_the_preferred_variant():
     (row,) = judged([found(8_030_261_248)], MachineMemory(16 * GIB), frozenset(), "https://hub")
 
     assert row.likely_size_bytes == pytest.approx(4.92e9, rel=0.02)
 
 
-def test_what_is_here_is_known_whatever_the_case_and_its_page_is_the_hubs():
+def test_local_models_are_recognized_case_insensitively_and_linked_to_the_hub():
     (row,) = judged([found(None)], MachineMemory(GIB), frozenset({"owner/model-gguf"}), "https://hub")
 
     assert (row.is_here, row.page_url) == (True, "https://hub/Owner/Model-GGUF")

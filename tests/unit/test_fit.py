@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[GgufHeader, float]] = {
         ("CPU only", "gpt-oss-120b", "too_large", ""),
     ],
 )
-def test_a_model_goes_into_the_best_class_that_holds_it(
+def test_a_model_is_placed_in_the_best_class_that_holds_it(
     machine: str, model: str, fit: FitClass, arguments: str
 ) -> None:
     head, size_gb = MODELS[model]
@@ -55,7 +55,7 @@ def test_a_model_goes_into_the_best_class_that_holds_it(
     assert (found.fit, " ".join(found.arguments)) == (fit, arguments)
 
 
-def test_the_context_that_still_fits_the_gpu_is_named() -> None:
+def test_the_largest_context_that_fits_the_gpu_is_reported() -> None:
     found = place(model_shape(LLAMA_3_8B, int(4.92 * GB)), MACHINES["8 GB"], 8192)
 
     assert found.longest_gpu_context == 19_200
@@ -63,19 +63,19 @@ def test_the_context_that_still_fits_the_gpu_is_named() -> None:
     assert place(model_shape(LLAMA_3_8B, int(4.92 * GB)), MACHINES["8 GB"], 19_456).fit == "gpu_reduced"
 
 
-def test_less_context_is_taken_where_a_smaller_cache_does_not_do() -> None:
+def test_the_context_is_reduced_if_a_smaller_cache_is_not_enough() -> None:
     found = place(model_shape(LLAMA_3_8B, int(4.92 * GB)), MACHINES["8 GB"], 131_072)
 
     assert (found.fit, found.context_tokens, found.cache_type) == ("gpu_reduced", 19_200, "f16")
 
 
-def test_a_cache_that_is_asked_for_is_in_the_arguments() -> None:
+def test_a_requested_cache_type_is_in_the_arguments() -> None:
     found = place(model_shape(LLAMA_3_8B, int(4.92 * GB)), MACHINES["8 GB"], 16_384, "q4_0")
 
     assert (found.fit, found.arguments[4:9]) == ("gpu", ("-ctk", "q4_0", "-ctv", "q4_0", "-fa"))
 
 
-def test_what_is_free_now_is_said_beside_the_class() -> None:
+def test_free_memory_decides_whether_a_model_fits_now() -> None:
     shape = model_shape(LLAMA_3_8B, int(4.92 * GB))
     busy = MachineMemory(32 * GIB, (Gpu("RTX 4060", 8 * GIB, 2 * GIB),), 30 * GIB)
     idle = MachineMemory(32 * GIB, (Gpu("RTX 4060", 8 * GIB, 7 * GIB),), 30 * GIB)
@@ -84,7 +84,7 @@ def test_what_is_free_now_is_said_beside_the_class() -> None:
     assert place(shape, busy, 8192).fit == "gpu"
 
 
-def test_a_header_that_does_not_tell_is_unknown() -> None:
+def test_an_incomplete_header_makes_the_fit_unknown() -> None:
     assert place(model_shape(header("llama"), GB), MACHINES["8 GB"], 8192).fit == "unknown"
 
 
@@ -95,7 +95,7 @@ def test_a_header_that_does_not_tell_is_unknown() -> None:
     context=st.integers(256, 131_072),
     model=st.sampled_from([LLAMA_3_8B, QWEN3_30B_A3B, GPT_OSS_120B]),
 )
-def test_nothing_is_placed_beyond_what_there_is(
+def test_a_placement_never_exceeds_the_memory(
     size_gb: float, gpus: list[int], ram_gib: int, context: int, model: GgufHeader
 ) -> None:
     machine = MachineMemory(ram_gib * GIB, tuple(Gpu("GPU", one * GIB) for one in gpus))

@@ -15,7 +15,7 @@ FLAT = [(name, value, text) for name, rows in CASES.items() for value, text in r
 
 
 @pytest.mark.parametrize(("name", "value", "text"), FLAT)
-def test_every_number_reads_as_the_shared_table_says(name, value, text):
+def test_every_number_is_formatted_as_in_the_shared_table(name, value, text):
     assert getattr(formats, name)(value) == text
 
 
@@ -34,7 +34,7 @@ def test_memory_never_shows_a_full_step_of_a_smaller_unit(memory_bytes):
 
 
 @given(st.integers(min_value=10**6, max_value=10**14))
-def test_a_size_and_a_rate_of_as_many_bytes_are_the_same_number(number):
+def test_a_size_and_a_rate_of_equal_bytes_show_the_same_number(number):
     assert formats.rate(number) == formats.size(number) + "/s"
 
 
@@ -44,10 +44,10 @@ def test_a_duration_is_never_zero_seconds(seconds):
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
-def test_a_duration_that_is_no_number_is_unknown(value):
+def test_a_duration_that_is_not_a_number_is_unknown(value):
     assert formats.duration(value) == "—"
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))
-def test_only_what_is_finished_shows_a_hundred_percent(fraction):
+def test_only_finished_work_shows_a_hundred_percent(fraction):
     assert formats.percent(fraction) != "100 %" or fraction > 1 - 1e-10

@@ -92,16 +92,16 @@ def agrees_with_the_gguf_package(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dummy.gguf", "dummy-00001-of-00002.gguf", "dummy-00002-of-00002.gguf"])
-def test_real_files_read_as_the_gguf_package_reads_them(shared_data: Path, name: str) -> None:
+def test_real_files_are_read_like_the_gguf_package_does(shared_data: Path, name: str) -> None:
     agrees_with_the_gguf_package(shared_data / "gguf" / name)
 
 
 @pytest.mark.slow  # the package takes seconds for a vocabulary
-def test_a_vocabulary_reads_as_the_gguf_package_reads_it(shared_data: Path) -> None:
+def test_a_vocabulary_is_read_like_the_gguf_package_does(shared_data: Path) -> None:
     agrees_with_the_gguf_package(shared_data / "gguf" / "ggml-vocab-bert-bge.gguf")
 
 
-def test_every_real_file_says_what_its_index_says(shared_data: Path) -> None:
+def test_the_header_of_every_real_file_matches_its_index(shared_data: Path) -> None:
     index = json.loads((shared_data / "gguf" / "INDEX.json").read_text())
 
     headers = {entry["file"]: header_of((shared_data / "gguf" / entry["file"]).read_bytes()) for entry in index}
@@ -141,13 +141,13 @@ def fill_completely(writer: gguf.GGUFWriter) -> None:
     writer.add_tensor("output_norm.weight", np.zeros((64,), dtype=np.float16))
 
 
-def test_a_generated_file_reads_as_the_gguf_package_reads_it(tmp_path: Path) -> None:
+def test_a_generated_file_is_read_like_the_gguf_package_does(tmp_path: Path) -> None:
     written(tmp_path, fill_completely)
 
     agrees_with_the_gguf_package(tmp_path / "model.gguf")
 
 
-def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
+def test_facts_are_the_values_stored_in_the_catalog(tmp_path: Path) -> None:
     content = written(tmp_path, fill_completely)
 
     facts = header_facts(header_of(content))
@@ -182,13 +182,13 @@ def test_facts_are_what_a_catalog_keeps(tmp_path: Path) -> None:
     }
 
 
-def test_a_value_per_layer_is_kept_as_such(tmp_path: Path) -> None:
+def test_a_value_per_layer_is_kept_as_a_list(tmp_path: Path) -> None:
     header = header_of(written(tmp_path, fill_completely))
 
     assert header.per_layer("attention.head_count_kv") == (4, 2)
 
 
-def test_version_2_reads_like_version_3() -> None:
+def test_version_2_is_read_like_version_3() -> None:
     parts = (pair("general.architecture", STRING, text("llama")), tensor("w", 4, 8))
 
     assert header_of(file_of(*parts, version=2, tensors=1)).parameter_count == 32
@@ -207,13 +207,13 @@ def test_a_shard_does_not_claim_the_parameters_of_the_whole_model() -> None:
     assert header_of(labelled).parameter_count == 30_000_000_000
 
 
-def test_a_stated_number_of_parameters_counts_before_the_tensors() -> None:
+def test_a_declared_parameter_count_outranks_the_tensors() -> None:
     stated = pair("general.parameter_count", 10, struct.pack("<Q", 671_000_000_000))
 
     assert header_of(file_of(stated, tensor("w", 4, 8), tensors=1)).parameter_count == 671_000_000_000
 
 
-def test_a_value_of_another_type_than_expected_is_unknown() -> None:
+def test_a_value_of_an_unexpected_type_is_unknown() -> None:
     header = header_of(
         file_of(
             pair("general.architecture", U32, struct.pack("<I", 7)),
@@ -248,7 +248,7 @@ def test_a_long_text_is_kept_only_if_it_is_a_chat_template(key: str, length: int
     assert header.has_chat_template is (key == "tokenizer.chat_template")
 
 
-def test_values_that_are_skipped_are_not_asked_for() -> None:
+def test_skipped_values_are_not_downloaded() -> None:
     scores = pair("tokenizer.ggml.scores", ARRAY, array(F32, 250_000, bytes(1_000_000)))
     source = Source(file_of(scores, pair("general.name", STRING, text("behind"))))
 
@@ -256,7 +256,7 @@ def test_values_that_are_skipped_are_not_asked_for() -> None:
     assert source.read_bytes < 10_000
 
 
-def test_a_limit_gives_what_stands_before_it() -> None:
+def test_a_byte_limit_returns_the_values_before_it() -> None:
     tokens = b"".join(text(f"token {number}") for number in range(50_000))
     source = Source(
         file_of(
@@ -275,7 +275,7 @@ def test_a_limit_gives_what_stands_before_it() -> None:
 
 
 @pytest.mark.parametrize("window_bytes", [1, 7, 64, 10_000_000])
-def test_the_window_changes_nothing(shared_data: Path, window_bytes: int) -> None:
+def test_the_window_size_does_not_change_the_header(shared_data: Path, window_bytes: int) -> None:
     content = (shared_data / "gguf" / "dummy.gguf").read_bytes()
 
     assert Source(content).header(window_bytes=window_bytes) == header_of(content)
@@ -307,7 +307,7 @@ def test_the_window_changes_nothing(shared_data: Path, window_bytes: int) -> Non
         (file_of(*(pair(f"{n:02}" * 32_000, U8, b"1") for n in range(40))), "too long"),
     ],
 )
-def test_bytes_that_lie_end_in_an_error_that_names_the_lie(content: bytes, says: str) -> None:
+def test_malformed_bytes_raise_an_error_that_names_the_fault(content: bytes, says: str) -> None:
     with pytest.raises(GgufError, match=says):
         header_of(content)
 
@@ -319,7 +319,7 @@ def test_a_source_that_ends_early_is_an_error() -> None:
         read_header(Source(content[:60]).read, len(content))
 
 
-def test_a_flood_of_small_values_does_not_fill_the_memory() -> None:
+def test_many_small_values_do_not_fill_the_memory() -> None:
     pairs = [pair(f"k{number}", ARRAY, array(U32, 1024, bytes(4096))) for number in range(600)]
 
     header = header_of(file_of(*pairs))
@@ -345,7 +345,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=40)
 @given(values=st.dictionaries(KEYS, SCALARS | st.lists(st.integers(0, 99), min_size=1, max_size=5), max_size=8))
-def test_whatever_the_gguf_package_writes_is_read_as_written(folder: Path, values: dict[str, Any]) -> None:
+def test_any_file_written_by_the_gguf_package_is_read_correctly(folder: Path, values: dict[str, Any]) -> None:
     def fill(writer: gguf.GGUFWriter) -> None:
         for key, value in values.items():
             add(writer, key, value)
@@ -359,7 +359,7 @@ def test_whatever_the_gguf_package_writes_is_read_as_written(folder: Path, value
 
 @settings(max_examples=300)
 @given(data=st.data())
-def test_no_bytes_do_more_than_raise_a_gguf_error(data: st.DataObject) -> None:
+def test_any_bytes_are_read_or_raise_a_gguf_error(data: st.DataObject) -> None:
     seed = file_of(
         pair("general.architecture", STRING, text("llama")),
         pair("t", ARRAY, array(STRING, 2, text("ab") + text("c"))),

@@ -64,7 +64,7 @@ def test_a_candidate_has_the_same_name_type_and_shape() -> None:
     assert gain_bytes([candidate]) == 64
 
 
-def test_the_donor_with_most_of_the_tensors_is_asked_first() -> None:
+def test_the_donor_with_the_most_tensors_comes_first() -> None:
     wanted = tensors(100, 100, 100)
 
     found = find_candidates(wanted, [tensors(100), tensors(100, 100, 100)])
@@ -72,7 +72,7 @@ def test_the_donor_with_most_of_the_tensors_is_asked_first() -> None:
     assert [[source.donor for source in one.sources] for one in found] == [[1, 0], [1], [1]]
 
 
-def test_less_than_64_megabytes_to_gain_are_not_worth_asking() -> None:
+def test_less_than_64_megabytes_of_savings_are_not_sampled() -> None:
     for span, is_worth_it in ((63 * MB, False), (64 * MB, True)):
         candidates = find_candidates(tensors(span), [tensors(span, start=2_000)])
         assert (plan_sampling(candidates, 70 * MB, "seed") is not None) is is_worth_it
@@ -116,7 +116,7 @@ def test_small_tensors_beside_each_other_are_one_request() -> None:
     assert len(sampling.ranges) == 3 + 2 * 3
 
 
-def test_where_there_are_too_many_tensors_the_smallest_go_without() -> None:
+def test_with_too_many_tensors_the_smallest_are_not_sampled() -> None:
     spans = [1 * MB] * 70 + [100] * 5_000
     wanted = [Tensor(f"t{index}", 12, (one,), at * 2, one) for index, (one, at) in enumerate(_at(spans))]
     limits = ReuseLimits(most_requests=400)
@@ -126,7 +126,7 @@ def test_where_there_are_too_many_tensors_the_smallest_go_without() -> None:
     assert len(sampling.ranges) <= 400
 
 
-def test_the_same_seed_asks_for_the_same_bytes_and_another_for_others() -> None:
+def test_the_sampled_bytes_depend_on_the_seed() -> None:
     wanted = tensors(100 * MB)
     candidates = find_candidates(wanted, [wanted])
 
@@ -135,7 +135,7 @@ def test_the_same_seed_asks_for_the_same_bytes_and_another_for_others() -> None:
     assert one == again != other
 
 
-def test_the_first_samples_are_of_the_largest_tensors_and_within_all() -> None:
+def test_the_first_samples_cover_the_largest_tensors_and_are_part_of_all_samples() -> None:
     wanted = tensors(1 * MB, 30 * MB, 40 * MB, 2_000)
     sampling = sampled(find_candidates(wanted, [wanted]), 1_000 * MB)
 
@@ -143,7 +143,7 @@ def test_the_first_samples_are_of_the_largest_tensors_and_within_all() -> None:
     assert any(wanted[2].offset_bytes < start < wanted[2].end_bytes for start, _ in sampling.first)
 
 
-def test_a_tensor_is_chosen_from_the_first_donor_that_agrees_with_every_sample() -> None:
+def test_a_tensor_is_copied_from_the_first_donor_that_matches_every_sample() -> None:
     wanted = tensors(100, 100, 100)
     candidates = find_candidates(wanted, [wanted, tensors(100, 100, 100, start=5_000)])
     ranges = [(1_000, 1_010), (1_090, 1_110), (1_190, 1_200)]
@@ -153,14 +153,14 @@ def test_a_tensor_is_chosen_from_the_first_donor_that_agrees_with_every_sample()
     assert [(one.tensor.name, source.donor) for one, source in chosen] == [("a", 1), ("b", 0)]
 
 
-def test_neighbours_that_lie_alike_in_the_donor_are_one_run() -> None:
+def test_tensors_adjacent_in_both_files_are_one_run() -> None:
     wanted, donor = tensors(100, 100, 100), tensors(100, 100, 50, 100, start=7_000, names="abxc")
     chosen = choose_sources(find_candidates(wanted, [donor]), [(0, 2_000)], lambda _: True)
 
     assert plan_copies(chosen) == (Copy(0, 7_000, 1_000, 200), Copy(0, 7_250, 1_200, 100))
 
 
-def test_a_file_of_another_repository_is_the_same_model_by_architecture_names_and_shapes() -> None:
+def test_a_file_of_another_repository_is_matched_by_architecture_names_and_shapes() -> None:
     held = [Held("a", noise(40, 1)), Held("b", noise(80, 2))]
     wanted = table_of(gguf_bytes(held))
 
@@ -171,7 +171,7 @@ def test_a_file_of_another_repository_is_the_same_model_by_architecture_names_an
     assert not is_same_model(wanted, table_of(gguf_bytes([held[0], Held("b", noise(84, 2))])))
 
 
-def test_a_later_shard_is_compared_by_its_tensors_as_it_names_no_architecture() -> None:
+def test_a_later_shard_is_compared_by_its_tensors() -> None:
     held = [Held("a", noise(40, 1)), Held("b", noise(80, 2))]
     whole = table_of(gguf_bytes(held))
     metadata = {"split.count": 3, "split.no": 1}
@@ -224,7 +224,7 @@ class Assembly:
 
 @settings(max_examples=150, deadline=None)
 @given(related_files(longest_bytes=12_000), st.integers(1, 40))
-def test_whatever_two_files_have_in_common_the_right_bytes_come_out(pair, most_requests) -> None:
+def test_reuse_gives_the_right_bytes_for_any_two_files(pair, most_requests) -> None:
     wanted, donors = pair
     limits = ReuseLimits(1, 10**9, 0.6, most_requests)
 
@@ -234,7 +234,7 @@ def test_whatever_two_files_have_in_common_the_right_bytes_come_out(pair, most_r
     event("copied wrongly" if assembly.is_wrong else "copied" if assembly.copied_bytes else "nothing copied")
 
 
-def test_a_longer_header_costs_only_itself_and_the_samples() -> None:
+def test_a_longer_header_costs_only_its_own_bytes_and_the_samples() -> None:
     held = [Held(f"blk.{index}.weight", noise(60_000, index)) for index in range(10)]
     here, wanted = gguf_bytes(held), gguf_bytes(held, text="a longer chat template" * 100)
 
@@ -244,7 +244,7 @@ def test_a_longer_header_costs_only_itself_and_the_samples() -> None:
     assert len(wanted) - assembly.copied_bytes <= (table_of(wanted).header.header_bytes or 0) + len(wanted) * 0.2
 
 
-def test_a_byte_changed_where_no_sample_lies_is_found_by_the_digest_alone() -> None:
+def test_a_changed_byte_outside_the_samples_is_found_by_the_digest() -> None:
     held = [Held(f"blk.{index}.weight", noise(60_000, index)) for index in range(4)]
     wanted, limits = gguf_bytes(held), ReuseLimits(1, 10**9, 0.3)
     tensors_here = table_of(wanted).tensors

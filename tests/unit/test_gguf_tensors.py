@@ -19,7 +19,7 @@ def table_of(content: bytes) -> TensorTable:
 
 
 @pytest.mark.parametrize("name", ["dummy.gguf", "dummy-00001-of-00002.gguf", "dummy-00002-of-00002.gguf"])
-def test_tensors_lie_where_the_gguf_package_finds_them(shared_data: Path, name: str) -> None:
+def test_tensor_offsets_match_the_gguf_package(shared_data: Path, name: str) -> None:
     path = shared_data / "gguf" / name
 
     theirs = {one.name: one for one in gguf.GGUFReader(path).tensors}
@@ -36,7 +36,7 @@ def test_tensors_lie_where_the_gguf_package_finds_them(shared_data: Path, name: 
         assert 0 <= tensor.span_bytes - other.n_bytes < 32
 
 
-def test_a_span_goes_up_to_the_next_tensor_and_the_last_one_to_the_files_end() -> None:
+def test_a_span_ends_at_the_next_tensor_or_the_end_of_the_file() -> None:
     content = gguf_bytes([Held("a", noise(100, 1)), Held("nothing", b""), Held("b", noise(40, 2))]) + b"tail"
 
     first, last = table_of(content).tensors
@@ -55,18 +55,18 @@ def test_a_span_goes_up_to_the_next_tensor_and_the_last_one_to_the_files_end() -
         ([("a", 2**64 - 1)], "beyond"),
     ],
 )
-def test_tensors_that_cannot_be_are_refused(infos, says) -> None:
+def test_impossible_tensors_are_refused(infos, says) -> None:
     with pytest.raises(GgufError, match=says):
         placed([TensorInfo(name, 0, (8,), offset) for name, offset in infos], 100, 5_000)
 
 
-def test_a_tensor_without_values_takes_no_place() -> None:
+def test_an_empty_tensor_takes_no_space() -> None:
     infos = [TensorInfo("none", 0, (0, 4), 0), TensorInfo("some", 0, (4,), 0)]
 
     assert placed(infos, 100, 200) == (Tensor("some", 0, (4,), 100, 100),)
 
 
-def test_names_that_are_megabytes_long_are_refused() -> None:
+def test_names_of_megabytes_are_refused() -> None:
     infos = b"".join(
         struct.pack("<Q", 60_000) + b"%05d" % number + b"x" * 59_995 + struct.pack("<IQIQ", 1, 4, 0, number * 32)
         for number in range(50)
@@ -78,7 +78,7 @@ def test_names_that_are_megabytes_long_are_refused() -> None:
 
 
 @given(st.binary(max_size=400), st.integers(0, 10), st.integers(0, 3))
-def test_whatever_the_bytes_say_there_is_a_table_or_a_gguf_error(data, tensors, pairs) -> None:
+def test_any_bytes_give_a_table_or_a_gguf_error(data, tensors, pairs) -> None:
     content = b"GGUF" + struct.pack("<IQQ", 3, tensors, pairs) + data
 
     try:
@@ -101,7 +101,7 @@ def test_a_header_with_any_byte_changed_gives_a_table_within_the_file_or_a_gguf_
     assert all(one.offset_bytes + one.span_bytes <= len(content) for one in table.tensors)
 
 
-def test_the_tail_of_a_header_is_enough_where_another_file_of_the_model_is_here() -> None:
+def test_the_tail_of_a_header_is_enough_if_another_file_of_the_model_is_local() -> None:
     tensors = [Held(f"blk.{index}.weight", noise(200, index)) for index in range(5)]
     here = table_of(gguf_bytes(tensors, text="short"))
     wanted = gguf_bytes(tensors, text="a longer template")
@@ -113,7 +113,7 @@ def test_the_tail_of_a_header_is_enough_where_another_file_of_the_model_is_here(
 
 
 @given(st.binary(max_size=300), st.booleans())
-def test_a_tail_that_is_none_says_nothing_and_never_fails(noise_bytes, is_begun) -> None:
+def test_an_invalid_tail_gives_no_tensors_and_never_fails(noise_bytes, is_begun) -> None:
     tensors = [Held(f"blk.{index}.weight", noise(64, index)) for index in range(3)]
     here = table_of(gguf_bytes(tensors))
     begin = struct.pack("<Q", 12) + b"blk.0.weight" if is_begun else b""

@@ -33,7 +33,7 @@ def history(path: Path) -> History:
     return History(Database(path))
 
 
-def test_what_was_written_down_comes_back_as_it_was_the_newest_first(history: History, path: Path) -> None:
+def test_the_history_is_read_back_newest_first(history: History, path: Path) -> None:
     history.add([FAILED])
     history.add([ONE])
 
@@ -49,26 +49,26 @@ def test_only_the_newest_50_are_remembered(history: History) -> None:
     assert (len(kept), kept[0].ended_at_s, kept[-1].ended_at_s) == (50, 3029.0, 2010.0)
 
 
-def test_what_is_told_twice_is_remembered_once_and_another_end_of_the_same_beside_it(history: History) -> None:
+def test_a_repeated_entry_is_stored_once_and_another_end_of_the_same_download_separately(history: History) -> None:
     history.add([ONE, ONE])
     history.add([ONE, replace(ONE, ended_at_s=5000.0)])
 
     assert [one.ended_at_s for one in history.newest()] == [5000.0, ONE.ended_at_s]
 
 
-def test_clearing_forgets_everything_and_says_how_much_that_was(history: History) -> None:
+def test_clearing_deletes_everything_and_returns_the_count(history: History) -> None:
     history.add([ONE, FAILED])
 
     assert history.clear() == 2
     assert history.newest() == []
 
 
-def test_a_look_at_what_ended_makes_no_database(history: History, path: Path) -> None:
+def test_reading_the_history_creates_no_database(history: History, path: Path) -> None:
     assert history.newest() == []
     assert not path.exists()
 
 
-def test_a_database_of_the_version_before_remembers_from_now_on(tmp_path: Path) -> None:
+def test_a_database_of_the_previous_version_is_upgraded(tmp_path: Path) -> None:
     path = Path(shutil.copy(CATALOGS / "0004-hosts.sqlite3", tmp_path / "gglib_nb.sqlite3"))
     history = History(Database(path))
 
@@ -79,7 +79,7 @@ def test_a_database_of_the_version_before_remembers_from_now_on(tmp_path: Path) 
         assert connection.execute("SELECT count(*) FROM model").fetchone() == (1,)
 
 
-def test_a_database_that_remembers_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_database_with_history_is_read_as_it_was_written(tmp_path: Path) -> None:
     past = History(Database(Path(shutil.copy(CATALOGS / "0005-history.sqlite3", tmp_path / "db")))).newest()
 
     assert [(str(one.id), one.outcome.value, one.error) for one in past] == [
@@ -88,7 +88,7 @@ def test_a_database_that_remembers_is_read_as_it_was_written(tmp_path: Path) -> 
     ]
 
 
-def test_of_a_completed_download_size_mean_rate_and_times_are_remembered() -> None:
+def test_a_completed_downloads_size_mean_rate_and_times_are_stored() -> None:
     past = remembered(completed("owner/a:Q4_K_M", total_bytes=9_000, seconds=90.0))
 
     assert past == PastDownload(
@@ -97,7 +97,7 @@ def test_of_a_completed_download_size_mean_rate_and_times_are_remembered() -> No
     assert past.took_s == 90.0
 
 
-def test_what_was_taken_back_before_it_ran_is_not_remembered() -> None:
+def test_a_download_removed_before_it_ran_is_not_stored() -> None:
     waiting = download("owner/a:Q4_K_M", "cancelled", ended_at_s=NOW_S)
 
     assert remembered(waiting) is None

@@ -23,14 +23,14 @@ SPANS = st.tuples(MINUTES, MINUTES).filter(lambda pair: pair[0] != pair[1]).map(
         ("18:00 until 24:00", "18:00-00:00"),
     ],
 )
-def test_hours_are_read_as_people_write_them(text, meant):
+def test_hours_are_parsed_in_common_notations(text, meant):
     assert str(DailyHours.parse(text)) == meant
 
 
 @pytest.mark.parametrize(
     "text", ["", "22", "22:00", "25-7", "22:60-7", "7-7", "24-0", "10 pm - 7 am", "22:00-7:00-8:00"]
 )
-def test_what_is_no_span_of_a_day_is_refused(text):
+def test_an_invalid_time_range_is_refused(text):
     with pytest.raises(InvalidConfigError):
         DailyHours.parse(text)
 
@@ -38,17 +38,17 @@ def test_what_is_no_span_of_a_day_is_refused(text):
 @pytest.mark.parametrize(
     ("moment", "is_inside"), [("21:59", False), ("22:00", True), ("00:00", True), ("06:59", True), ("07:00", False)]
 )
-def test_a_span_over_midnight_holds_from_its_start_to_before_its_end(moment, is_inside):
+def test_a_range_over_midnight_includes_its_start_and_excludes_its_end(moment, is_inside):
     assert DailyHours.parse("22-7").contains(time.fromisoformat(moment)) is is_inside
 
 
 @given(SPANS)
-def test_the_text_of_hours_is_read_as_the_same_hours(hours):
+def test_hours_are_unchanged_after_formatting_and_parsing(hours):
     assert DailyHours.parse(str(hours)) == hours
 
 
 @given(SPANS, st.times())
-def test_until_it_turns_nothing_changes_and_then_it_does(hours, now):
+def test_the_hours_change_exactly_at_the_next_turn(hours, now):
     moment = datetime.combine(date(2026, 6, 1), now)
     turn_s = hours.seconds_until_turn(now)
 
@@ -60,7 +60,7 @@ def test_until_it_turns_nothing_changes_and_then_it_does(hours, now):
 
 
 @given(st.text(max_size=16))
-def test_any_text_is_hours_or_is_refused(text):
+def test_any_text_is_parsed_as_hours_or_refused(text):
     try:
         hours = DailyHours.parse(text)
     except InvalidConfigError:

@@ -44,7 +44,7 @@ DIGEST = "0123456789abcdef" * 4
         (408, {"retry-after": "5"}, None),
     ],
 )
-def test_what_a_server_asks_to_wait(status, headers, wait_s) -> None:
+def test_retry_after_is_parsed(status, headers, wait_s) -> None:
     assert asked_wait_s(status, headers) == wait_s
 
 
@@ -64,7 +64,7 @@ def test_what_a_server_asks_to_wait(status, headers, wait_s) -> None:
         ("", None),
     ],
 )
-def test_a_content_range_is_read_or_is_none(text, found) -> None:
+def test_a_content_range_is_parsed_or_none(text, found) -> None:
     assert content_range({"content-range": text}) == found
 
 
@@ -80,7 +80,7 @@ def test_a_content_range_is_read_or_is_none(text, found) -> None:
         (None, None),
     ],
 )
-def test_a_size_is_a_number_that_the_protocol_carries(text, size) -> None:
+def test_a_size_is_a_number_within_the_protocols_range(text, size) -> None:
     assert size_in(text) == size
 
 
@@ -90,7 +90,7 @@ def test_a_digest_is_found_in_every_form_of_an_etag(etag) -> None:
 
 
 @pytest.mark.parametrize("etag", [None, "", '"abc"', "*" * 64, f'"{DIGEST}-5"', f"sha256:{DIGEST}"])
-def test_any_other_etag_holds_no_digest(etag) -> None:
+def test_any_other_etag_has_no_digest(etag) -> None:
     assert sha256_of(etag) is None
 
 
@@ -134,13 +134,13 @@ def test_a_redirect_is_followed_as_browsers_do(location, target) -> None:
         "mailto:x",
     ],
 )
-def test_what_is_no_address_of_the_web_is_refused(location) -> None:
+def test_an_address_that_is_not_http_is_refused(location) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # of several libraries
         redirect_target("https://hub.example/a/b", location)
 
 
 @given(st.text(max_size=60))
-def test_a_redirect_is_an_address_in_ascii_or_refused(location) -> None:
+def test_a_redirect_is_an_ascii_address_or_refused(location) -> None:
     try:
         target = redirect_target("https://hub.example/a/b", location)
     except ValueError:
@@ -150,14 +150,14 @@ def test_a_redirect_is_an_address_in_ascii_or_refused(location) -> None:
     assert web_address(target) == target
 
 
-def test_a_host_with_a_dot_at_its_end_is_the_same_host() -> None:
+def test_a_trailing_dot_does_not_change_a_host() -> None:
     assert origin_of("https://Hub.example./x") == origin_of("https://hub.example:443/")
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "10.1.2.3", "192.168.0.9", "169.254.169.254", "::1", "fe80::1%eth0", "localhost"]
 )
-def test_addresses_of_a_private_network_are_known(host) -> None:
+def test_private_addresses_are_recognized(host) -> None:
     assert is_private(host)
 
 

@@ -89,7 +89,7 @@ NOW_S = datetime(2026, 11, 24, 10, 42).astimezone().timestamp()
         (Refusal(418), SEARCH, HubError, "refused the search (418): no reason given."),
     ],
 )
-def test_an_answer_has_one_meaning(refusal, asked, kind, text) -> None:
+def test_each_response_has_one_meaning(refusal, asked, kind, text) -> None:
     error = hub_refusal(refusal, asked, NOW_S)
 
     assert type(error) is kind
@@ -104,20 +104,20 @@ def test_an_answer_has_one_meaning(refusal, asked, kind, text) -> None:
     st.none() | st.floats(0, 1e6),
     st.sampled_from([FILE, REPO, COMMIT, NO_REVISION, SEARCH]),
 )
-def test_no_answer_leaves_a_hole_in_its_sentence(status, code, said, had_token, wait_s, asked) -> None:
+def test_every_response_gives_a_complete_sentence(status, code, said, had_token, wait_s, asked) -> None:
     refusal = Refusal(status, code, said, had_token=had_token, wait_s=wait_s)
 
     check_sentence(str(hub_refusal(refusal, asked, NOW_S)))
 
 
-def test_a_disabled_repository_is_known_by_the_hubs_own_words() -> None:
+def test_a_disabled_repository_is_recognized_by_the_hubs_message() -> None:
     refusal = Refusal.of(403, {}, text="Access to this resource is disabled.", had_token=False)
 
     assert refusal.code == "DisabledRepo"
 
 
 @pytest.mark.parametrize(("wait_s", "text"), [(None, "later"), (0, "in 0 s"), (600, "in 600 s"), (601, "after 10:53")])
-def test_a_long_wait_is_told_as_a_time_of_day(wait_s, text) -> None:
+def test_a_long_wait_is_shown_as_a_time_of_day(wait_s, text) -> None:
     assert when(wait_s, NOW_S) == text
 
 
@@ -131,9 +131,9 @@ def test_a_long_wait_is_told_as_a_time_of_day(wait_s, text) -> None:
         ("the file half_f16.gguf is fine", "the file half_f16.gguf is fine"),
     ],
 )
-def test_what_looks_like_a_token_is_hidden(text, shown) -> None:
+def test_text_that_looks_like_a_token_is_hidden(text, shown) -> None:
     assert redacted(text) == shown
 
 
-def test_a_known_secret_is_hidden_whatever_it_looks_like() -> None:
+def test_a_known_secret_is_hidden_in_any_form() -> None:
     assert redacted("open sesame, said the hub", "sesame") == "open …, said the hub"

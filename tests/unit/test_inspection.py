@@ -41,7 +41,7 @@ LLAMA = {
 }
 
 
-def test_the_header_is_summed_up():
+def test_the_header_is_summarized():
     inspection = inspection_of("o/r", 2_000, [a_table(LLAMA, array_lengths={"tokenizer.ggml.tokens": 32_000})])
 
     assert inspection.architecture == "llama"
@@ -54,7 +54,7 @@ def test_the_header_is_summed_up():
     assert "tokenizer.chat_template" not in inspection.metadata
 
 
-def test_what_a_header_leaves_out_is_none():
+def test_missing_header_values_are_none():
     inspection = an_inspection()
 
     facts = (inspection.architecture, inspection.licence, inspection.context_length, inspection.bits_per_weight)
@@ -111,7 +111,7 @@ def test_templates_are_compared_as_a_diff_and_not_as_keys():
     ]
 
 
-def test_equal_models_have_no_difference():
+def test_identical_models_have_no_difference():
     comparison = compare(an_inspection(**LLAMA), an_inspection(**LLAMA))
 
     assert (comparison.keys, comparison.template_diff, comparison.is_same_template) == ((), "", True)
@@ -139,7 +139,7 @@ def test_a_diff_of_any_templates_is_printable(first, second):
     assert not any(c in line for line in lines for c in "\x1b\r\u202e")
 
 
-def test_two_hostile_templates_are_compared_in_bounded_time():
+def test_hostile_templates_are_compared_in_bounded_time():
     first = {"": "\n".join(str(number % 997) for number in range(60_000))}
     second = {"": "\n".join(str(number % 991) for number in range(60_000))}
 

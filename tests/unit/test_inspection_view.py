@@ -113,7 +113,7 @@ def test_any_metadata_is_rendered(metadata):
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", inspection_text(one, 80))
 
 
-def test_a_file_of_thousands_of_keys_and_lines_is_shown_in_part():
+def test_thousands_of_keys_and_lines_are_truncated():
     metadata = {f"key.{number}": number for number in range(3_000)}
     one = an_inspection({**metadata, "tokenizer.chat_template": "x\n" * 20_000})
 
@@ -121,7 +121,7 @@ def test_a_file_of_thousands_of_keys_and_lines_is_shown_in_part():
     assert inspection_text(one).count("\n") < 600
 
 
-def test_only_what_differs_is_compared():
+def test_a_comparison_shows_only_differences():
     first = an_inspection({"a": 1, "b": 2, "tokenizer.chat_template": "x\ny"})
     second = an_inspection({"a": 1, "b": 3, "tokenizer.chat_template": "x\nz"}, name="o/r:Q8_0")
 
@@ -133,7 +133,7 @@ def test_only_what_differs_is_compared():
     assert not re.search(r"\ba\s+1\s+1", text)
 
 
-def test_a_diff_marks_what_was_added_and_what_was_removed():
+def test_a_diff_marks_added_and_removed_lines():
     html = diff_html("--- a\n+++ b\n@@ -1 +1 @@\n-old <b>\n+new")
 
     assert html.count("rgba(229") == 1
@@ -141,7 +141,7 @@ def test_a_diff_marks_what_was_added_and_what_was_removed():
     assert "-old &lt;b&gt;" in html
 
 
-def test_a_missing_template_and_a_template_that_reaches_into_python_are_said():
+def test_a_missing_or_introspective_template_is_reported():
     assert len(warnings_of(an_inspection({}))) == 1
     assert len(warnings_of(an_inspection({"tokenizer.chat_template": "{{ ''.__class__ }}"}))) == 1
     assert warnings_of(an_inspection({"tokenizer.chat_template": "{{ messages }}"})) == ()

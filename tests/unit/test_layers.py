@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_imports_go_down_only() -> None:
+def test_imports_point_only_to_lower_layers() -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]
 
     linter = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

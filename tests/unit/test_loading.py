@@ -66,7 +66,7 @@ def test_ollama_takes_the_shards_of_a_split_model() -> None:
         ("name-DRAFT-0.5B.gguf", "draft-simple"),
     ],
 )
-def test_a_draft_is_named_where_the_program_takes_one(draft: str, kind: str) -> None:
+def test_a_draft_model_is_included_if_the_program_supports_one(draft: str, kind: str) -> None:
     fast = model("owner/name-GGUF:Q8_0", stored("/m/name.gguf"), stored(f"/m/{draft}", kind="draft"))
 
     assert loading_lines(fast, "llama-server") == f"llama-server -m /m/name.gguf -md /m/{draft} --spec-type {kind}"
@@ -94,7 +94,7 @@ def test_transformers_gets_folder_and_file() -> None:
 
 
 @pytest.mark.parametrize("program", ["vllm", "transformers"])
-def test_programs_that_take_one_file_are_told_how_to_join_a_split_model_first(program: str) -> None:
+def test_programs_that_take_one_file_get_a_command_to_join_a_split_model(program: str) -> None:
     lines = loading_lines(SPLIT, program)
 
     assert "llama-gguf-split --merge /m/big-00001-of-00002.gguf ./big-gguf-q4_k_m.gguf" in lines
@@ -108,11 +108,11 @@ def test_lm_studio_gets_a_link_for_each_file_in_the_folder_of_its_repository() -
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_every_program_that_is_named_has_lines(program: str) -> None:
+def test_every_listed_program_has_loading_code(program: str) -> None:
     assert "name-Q4_K_M.gguf" in loading_lines(PLAIN, program)
 
 
-def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
+def test_an_unknown_program_is_refused_with_the_known_ones() -> None:
     with pytest.raises(RequestError, match="llama-cpp-python, llama-server, llama-swap, ollama, lmstudio"):
         loading_lines(PLAIN, "winamp")
 
@@ -120,7 +120,7 @@ def test_an_unknown_program_is_refused_with_those_that_are_known() -> None:
 @pytest.mark.parametrize(
     "path", ['/m/it\'s "so"\nEND\nrm -rf ~\n/m.gguf', '/m/");import os#.gguf', "/m/`x` $(y) ${z}.gguf"]
 )
-def test_quotes_and_line_ends_in_a_path_stay_in_it(path: str) -> None:
+def test_quotes_and_newlines_in_a_path_are_escaped(path: str) -> None:
     one = model("owner/name-GGUF:Q4_K_M", stored(path))
 
     call = ast.parse(loading_lines(one, "llama-cpp-python")).body[-1].value

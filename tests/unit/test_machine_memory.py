@@ -36,7 +36,7 @@ def install(machine: Path, script: str, program: str = "nvidia-smi") -> None:
     path.chmod(0o755)
 
 
-def test_without_a_limit_and_without_a_gpu_it_is_the_machine(machine: Path) -> None:
+def test_without_a_limit_or_gpu_the_machines_memory_counts(machine: Path) -> None:
     found = machine_memory()
 
     assert found.ram_bytes == psutil.virtual_memory().total
@@ -46,7 +46,7 @@ def test_without_a_limit_and_without_a_gpu_it_is_the_machine(machine: Path) -> N
 # Containers and service managers
 
 
-def test_a_container_sees_its_limit_at_the_root(machine: Path) -> None:
+def test_a_containers_limit_is_read_at_the_root(machine: Path) -> None:
     write(machine / "own", "0::/\n")
     write(machine / "cgroup" / "memory.max", "2147483648\n")
 
@@ -61,7 +61,7 @@ def test_the_lowest_limit_on_the_way_to_the_root_counts(machine: Path) -> None:
     assert ram_bytes() == GIB
 
 
-def test_cgroups_of_version_1_are_read_too(machine: Path) -> None:
+def test_cgroups_version_1_is_supported(machine: Path) -> None:
     write(machine / "own", "9:cpu:/box\n4:blkio,memory:/box\n")
     write(machine / "cgroup" / "memory" / "box" / "memory.limit_in_bytes", "1073741824\n")
     write(machine / "cgroup" / "cpu" / "box" / "memory.limit_in_bytes", "1\n")
@@ -70,27 +70,27 @@ def test_cgroups_of_version_1_are_read_too(machine: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n", "", "nonsense\n"])
-def test_no_limit_is_no_limit(machine: Path, text: str) -> None:
+def test_an_unlimited_cgroup_sets_no_limit(machine: Path, text: str) -> None:
     write(machine / "own", "0::/\n")
     write(machine / "cgroup" / "memory.max", text)
 
     assert ram_bytes() == psutil.virtual_memory().total
 
 
-def test_a_system_that_does_not_tell_the_group_is_asked_at_the_root(machine: Path) -> None:
+def test_without_a_known_group_the_root_is_read(machine: Path) -> None:
     write(machine / "cgroup" / "memory.max", "1073741824\n")
 
     assert ram_bytes() == GIB
 
 
-def test_a_group_outside_of_what_is_seen_is_the_root(machine: Path) -> None:
+def test_a_group_outside_the_visible_hierarchy_counts_as_the_root(machine: Path) -> None:
     write(machine / "own", "0::/../../elsewhere\n")
     write(machine / "cgroup" / "memory.max", "1073741824\n")
 
     assert ram_bytes() == GIB
 
 
-def test_what_is_free_is_what_the_limit_leaves_and_file_caches_are_free(machine: Path) -> None:
+def test_free_memory_is_what_the_limit_leaves_and_includes_file_caches(machine: Path) -> None:
     write(machine / "own", "0::/box\n")
     write(machine / "cgroup" / "box" / "memory.max", f"{2 * GIB}\n")
     write(machine / "cgroup" / "box" / "memory.current", f"{GIB}\n")
@@ -106,7 +106,7 @@ def test_what_is_free_is_what_the_limit_leaves_and_file_caches_are_free(machine:
 TWO = "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'; echo '1, GPU-bb2, NVIDIA RTX 3090, 24576, 1024'"
 
 
-def test_every_gpu_counts_with_what_is_free_on_it(machine: Path) -> None:
+def test_every_gpu_counts_with_its_free_memory(machine: Path) -> None:
     install(machine, f'test "$1" = --query-gpu=index,uuid,name,memory.total,memory.free && {TWO}')
 
     found = machine_memory()
@@ -144,27 +144,27 @@ def test_a_gpu_without_memory_of_its_own_uses_ram(machine: Path) -> None:
     "script",
     ["exit 9", "echo '[N/A]'", "echo 'NVIDIA-SMI has failed because it could not communicate'; exit 0", "kill -9 $$"],
 )
-def test_a_driver_that_fails_is_no_gpu(machine: Path, script: str) -> None:
+def test_a_failing_driver_counts_as_no_gpu(machine: Path, script: str) -> None:
     install(machine, script)
 
     assert machine_memory().vram_bytes is None
 
 
-def test_a_driver_that_hangs_is_not_waited_for_long(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_driver_is_given_up_soon(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "_PROGRAM_TIMEOUT_S", 0.1)
     install(machine, "exec /bin/sleep 30")
 
     assert machine_memory().vram_bytes is None
 
 
-def test_a_file_that_is_no_program_is_no_gpu(machine: Path) -> None:
+def test_a_driver_file_that_is_not_executable_counts_as_no_gpu(machine: Path) -> None:
     (machine / "bin" / "nvidia-smi").write_bytes(b"\x7fELF nonsense")
     (machine / "bin" / "nvidia-smi").chmod(0o755)
 
     assert machine_memory().vram_bytes is None
 
 
-def test_amd_tells_in_sysfs_and_the_processors_own_gpu_does_not_count_beside_another(machine: Path) -> None:
+def test_amd_gpus_are_read_from_sysfs_and_an_integrated_gpu_beside_another_is_ignored(machine: Path) -> None:
     write(machine / "drm" / "card0" / "device" / "mem_info_vram_total", "17163091968\n")
     write(machine / "drm" / "card0" / "device" / "mem_info_vram_used", "163091968\n")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", "536870912\n")
@@ -175,7 +175,7 @@ def test_amd_tells_in_sysfs_and_the_processors_own_gpu_does_not_count_beside_ano
     assert (found.vram_bytes, found.vram_free_bytes) == (17163091968, 17_000_000_000)
 
 
-def test_the_gpu_of_an_amd_processor_uses_ram_as_well(machine: Path) -> None:
+def test_an_integrated_amd_gpu_uses_ram(machine: Path) -> None:
     write(machine / "drm" / "card0" / "device" / "mem_info_vram_total", f"{GIB // 2}\n")
     write(machine / "drm" / "card0" / "device" / "mem_info_gtt_total", f"{16 * GIB}\n")
 
@@ -184,14 +184,14 @@ def test_the_gpu_of_an_amd_processor_uses_ram_as_well(machine: Path) -> None:
     assert (found.is_unified, found.vram_bytes) == (True, 16 * GIB + GIB // 2)
 
 
-def test_gpus_of_two_makes_count_together(machine: Path) -> None:
+def test_gpus_of_two_vendors_are_added(machine: Path) -> None:
     install(machine, "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", f"{16 * GIB}\n")
 
     assert machine_memory().vram_bytes == 24 * GIB
 
 
-def test_a_limit_that_is_set_for_apples_gpu_counts(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_limit_set_for_apples_gpu_is_used(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     memory = type("Memory", (), {"total": 64 * GIB, "available": 40 * GIB})
@@ -204,7 +204,7 @@ def test_a_limit_that_is_set_for_apples_gpu_counts(machine: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(("ram_gib", "gpu_gib"), [(48, 36), (24, 16)])
-def test_apples_gpu_may_have_a_part_of_the_unified_memory(
+def test_apples_gpu_gets_a_part_of_the_unified_memory(
     machine: Path, monkeypatch: pytest.MonkeyPatch, ram_gib: int, gpu_gib: int
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")

@@ -36,26 +36,26 @@ def test_a_download_is_found(text, found):
 
 
 @pytest.mark.parametrize("text", ["qwen3", "#1", "1"])
-def test_a_verb_about_failures_looks_among_them_first(text):
+def test_verbs_for_failures_search_failures_first(text):
     assert find_failure(text, SNAPSHOT) == FAILED.id
 
 
-def test_a_number_is_never_a_part_of_an_id():
+def test_a_number_never_matches_part_of_an_id():
     with pytest.raises(NotInQueueError):
         find_failure("3", SNAPSHOT)
 
 
-def test_a_part_that_several_have_is_refused_with_their_names():
+def test_an_ambiguous_part_is_refused_with_its_matches():
     with pytest.raises(NotInQueueError, match="bart/Qwen3-8B-GGUF:Q4_K_M, bart/Qwen3-8B-GGUF:Q8_0"):
         find_download("bart", SNAPSHOT)
 
 
-def test_a_near_miss_suggests():
+def test_a_near_miss_suggests_a_download():
     with pytest.raises(NotInQueueError, match=r"Did you mean unsloth/gemma-3-GGUF:UD-Q4_K_XL\?"):
         find_download("unslot/gema-3-GGUF:UD-Q4_K_XL", SNAPSHOT)
 
 
-def test_a_position_that_is_not_there_says_how_many_wait():
+def test_an_invalid_position_reports_how_many_wait():
     with pytest.raises(NotInQueueError, match="no position 3"):
         find_download("#3", SNAPSHOT)
 
@@ -63,7 +63,7 @@ def test_a_position_that_is_not_there_says_how_many_wait():
 ROWS = (DownloadId("a/b"), DownloadId("c/d", "Q8_0"))
 
 
-def test_a_number_is_a_row_of_the_last_table():
+def test_a_number_selects_a_row_of_the_last_table():
     assert find_repository("2", ROWS) == DownloadId("c/d", "Q8_0")
 
 
@@ -72,6 +72,6 @@ def test_anything_else_is_an_id_or_a_pasted_address():
 
 
 @pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2"), ((), "No table")])
-def test_a_row_that_is_not_there_is_refused(rows, says):
+def test_a_missing_row_is_refused(rows, says):
     with pytest.raises(InvalidRepoIdError, match=says):
         find_repository("9", rows)

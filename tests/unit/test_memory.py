@@ -39,7 +39,7 @@ LLAMA_3_8B = header(
 )
 
 
-def test_llama_3_8b_takes_what_llama_cpp_prints() -> None:
+def test_llama_3_8b_takes_the_memory_that_llama_cpp_prints() -> None:
     estimate = estimate_memory(LLAMA_3_8B, 4_920_734_272, 2048)
 
     assert estimate.kv_cache_bytes == 256 * MIB
@@ -48,7 +48,7 @@ def test_llama_3_8b_takes_what_llama_cpp_prints() -> None:
     assert (estimate.is_rough, estimate.notes) == (False, ())
 
 
-def test_qwen_2_5_7b_takes_what_llama_cpp_prints() -> None:
+def test_qwen_2_5_7b_takes_the_memory_that_llama_cpp_prints() -> None:
     qwen = header(
         "qwen2",
         152_064,
@@ -63,7 +63,7 @@ def test_qwen_2_5_7b_takes_what_llama_cpp_prints() -> None:
     assert estimate.overhead_bytes / MIB == 304 + 7 + 8  # the graph's buffer, and on the host an input and the mask
 
 
-def test_qwen_2_5_3b_takes_what_llama_cpp_prints() -> None:
+def test_qwen_2_5_3b_takes_the_memory_that_llama_cpp_prints() -> None:
     qwen = header(
         "qwen2",
         151_936,
@@ -78,13 +78,13 @@ def test_qwen_2_5_3b_takes_what_llama_cpp_prints() -> None:
     assert estimate.overhead_bytes / MIB == pytest.approx(300.75 + 12.01, abs=0.02)
 
 
-def test_without_grouped_queries_every_head_has_its_own() -> None:
+def test_without_grouped_queries_every_head_has_its_own_cache() -> None:
     llama_2_7b = header("llama", 32_000, block_count=32, embedding_length=4096, attention__head_count=32)
 
     assert estimate_memory(llama_2_7b, 0, 4096).kv_cache_bytes == 2048 * MIB
 
 
-def test_widths_of_heads_are_taken_from_the_header() -> None:
+def test_head_widths_are_read_from_the_header() -> None:
     qwen_3_4b = header(
         "qwen3",
         block_count=36,
@@ -115,7 +115,7 @@ def test_layers_with_a_sliding_window_keep_only_the_window() -> None:
     assert estimate_memory(gemma_3_4b, 0, 512).kv_cache_bytes == 68 * MIB
 
 
-def test_a_flag_for_each_layer_tells_which_have_the_window() -> None:
+def test_a_flag_per_layer_selects_the_layers_with_the_window() -> None:
     model = header(
         "gemma4",
         layers={"attention.sliding_window_pattern": (1, 0), "attention.head_count_kv": (8, 2)},
@@ -153,7 +153,7 @@ def test_layers_without_attention_keep_nothing() -> None:
     assert estimate.notes == ("Layers with a state of fixed size are not counted.",)
 
 
-def test_linear_attention_between_full_layers_is_rough() -> None:
+def test_linear_attention_between_full_layers_is_marked_rough() -> None:
     model = header(
         "qwen3next",
         block_count=8,
@@ -186,7 +186,7 @@ def test_latent_attention_keeps_one_vector() -> None:
     assert (estimate.kv_cache_bytes, estimate.is_rough) == (61 * 4096 * 576 * 2, False)
 
 
-def test_an_encoder_has_no_cache() -> None:
+def test_an_encoder_needs_no_cache() -> None:
     bert = header(
         "bert", 30_522, block_count=12, embedding_length=384, attention__head_count=12, attention__causal=False
     )
@@ -194,7 +194,7 @@ def test_an_encoder_has_no_cache() -> None:
     assert estimate_memory(bert, 0, 512).kv_cache_bytes == 0
 
 
-def test_what_the_header_leaves_out_is_unknown_and_not_zero() -> None:
+def test_missing_header_values_are_unknown_and_not_zero() -> None:
     estimate = estimate_memory(header("llama"), 100, 4096)
 
     assert estimate.kv_cache_bytes is None
@@ -202,7 +202,7 @@ def test_what_the_header_leaves_out_is_unknown_and_not_zero() -> None:
     assert estimate.total_bytes == 100 + estimate.overhead_bytes
 
 
-def test_a_window_that_llama_cpp_ignores_or_nobody_knows_of_is_not_assumed() -> None:
+def test_an_ignored_or_unknown_window_is_not_assumed() -> None:
     keys: dict[str, Any] = {"block_count": 2, "embedding_length": 1024, "attention__head_count": 8}
     ignored = estimate_memory(header("llama", **keys, attention__sliding_window=512), 0, 65_536)
     unclear = estimate_memory(header("novel", **keys, attention__sliding_window=512), 0, 65_536)
@@ -213,20 +213,20 @@ def test_a_window_that_llama_cpp_ignores_or_nobody_knows_of_is_not_assumed() -> 
 
 
 @pytest.mark.parametrize("block_count", [10**12, "many", -3])
-def test_a_hostile_number_of_layers_is_no_number(block_count: Scalar) -> None:
+def test_a_hostile_layer_count_is_ignored(block_count: Scalar) -> None:
     model = header("llama", block_count=block_count, embedding_length=1024, attention__head_count=8)
 
     assert estimate_memory(model, 0, 4096).kv_cache_bytes is None
 
 
-def test_more_context_than_trained_for_is_said_and_not_rough() -> None:
+def test_more_context_than_trained_for_is_reported_and_not_marked_rough() -> None:
     estimate = estimate_memory(LLAMA_3_8B, 0, 16_384)
 
     assert estimate.notes == ("The model was trained for 8192 tokens.",)
     assert not estimate.is_rough
 
 
-def test_an_unheard_of_architecture_is_rough() -> None:
+def test_an_unknown_architecture_is_marked_rough() -> None:
     model = header("novel", block_count=4, embedding_length=1024, attention__head_count=8)
 
     assert estimate_memory(model, 0, 1024).notes == ("The architecture novel may keep more state.",)
@@ -308,7 +308,7 @@ MODELS: dict[str, tuple[GgufHeader, tuple[float, float], tuple[float, float]]] =
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_cache_and_state_are_within_two_percent_of_what_llama_cpp_allocates(name: str) -> None:
+def test_cache_and_state_are_within_two_percent_of_llama_cpps_allocation(name: str) -> None:
     model, *expected = MODELS[name]
 
     for context, (cache, state) in zip((8192, 131_072), expected, strict=True):
@@ -331,7 +331,7 @@ def test_llama_server_keeps_windows_and_states_for_four_conversations() -> None:
 
 
 @pytest.mark.parametrize(("cache_type", "mib"), [("f16", 1024), ("q8_0", 544), ("q4_0", 288)])
-def test_a_quantized_cache_takes_its_blocks(cache_type: CacheType, mib: int) -> None:
+def test_a_quantized_cache_is_counted_in_blocks(cache_type: CacheType, mib: int) -> None:
     assert estimate_memory(LLAMA_3_8B, 0, 8192, cache_type=cache_type).kv_cache_bytes == mib * MIB
 
 
@@ -343,7 +343,7 @@ def test_flags_of_recurrent_layers_outrank_the_usual_interval() -> None:
     assert estimate_memory(header("qwen35", **keys), 0, 1024).kv_cache_bytes == 4 * MIB
 
 
-def test_chunks_that_the_header_switches_off_are_off() -> None:
+def test_chunks_disabled_by_the_header_are_ignored() -> None:
     chunked = header("llama4", **attention(48, 8, 128, attention__sliding_window=0))
 
     assert estimate_memory(chunked, 0, 131_072).kv_cache_bytes == 24_576 * MIB

@@ -12,7 +12,7 @@ MODELS = {model.architecture: model for model in tiny_models()}
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(("context_tokens", "sequences"), [(5000, 1), (32_768, 4)])
-def test_the_estimate_is_what_llama_cpp_allocates(model: TinyModel, context_tokens: int, sequences: int) -> None:
+def test_the_estimate_matches_llama_cpps_allocation(model: TinyModel, context_tokens: int, sequences: int) -> None:
     if importlib.util.find_spec("cyllama") is None:
         pytest.skip("cyllama, which ships llama.cpp, is not installed: pip install gglib-nb[reuse]")
 

@@ -66,7 +66,7 @@ def test_the_page_and_the_kernel_know_the_same_fields(struct):
     ],
     ids=lambda request_: type(request_).__name__,
 )
-def test_every_request_is_read_as_it_was_written(request_):
+def test_every_request_is_unchanged_after_encoding_and_decoding(request_):
     assert parse_request(msgspec.to_builtins(request_)) == request_
 
 
@@ -82,7 +82,7 @@ def test_every_request_is_read_as_it_was_written(request_):
         {"cid": "1", "kind": "act", "action": "move", "id": "a", "position": True},
     ],
 )
-def test_anything_else_is_refused_in_one_sentence(content):
+def test_any_other_message_is_refused_in_one_sentence(content):
     with pytest.raises(RequestError, match=r"Reload the page\.$"):
         parse_request(content)
 
@@ -95,6 +95,6 @@ json = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["cid", "kind", "id", "action", "seq", "value", "view", "x"]), json))
-def test_no_message_of_a_page_raises_anything_but_a_request_error(content):
+def test_a_page_message_can_only_raise_a_request_error(content):
     with suppress(RequestError):
         assert parse_request(content).cid == content["cid"]

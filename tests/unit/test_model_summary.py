@@ -9,13 +9,13 @@ from gglib_nb.domain.model_summary import FileLook, ordered, selected, summary_o
 from tests.support.catalog_models import model, stored, untouched
 
 
-def test_a_row_is_flat_so_that_each_field_becomes_a_column() -> None:
+def test_a_row_is_flat() -> None:
     row = summary_of(model(), untouched(model()))
 
     assert all(isinstance(value, str | int | float | bool | None) for value in asdict(row).values())
 
 
-def test_a_row_says_what_the_header_says_and_where_the_files_stand() -> None:
+def test_a_row_has_the_header_values_and_the_state_of_the_files() -> None:
     facts = {"architecture": "llama", "context_length": 8192, "parameter_count": 8_000_000_000}
     projector = stored("/models/owner/repo/mmproj.gguf", 20, kind="mmproj")
     vision = model("owner/repo:Q4_K_M", stored("/models/owner/repo/a.gguf", 100, facts=facts), projector)
@@ -40,13 +40,13 @@ def test_a_row_says_what_the_header_says_and_where_the_files_stand() -> None:
         ({}, None, "missing"),
     ],
 )
-def test_the_state_is_the_worst_of_what_is_known(changes, look, state) -> None:
+def test_the_state_is_the_worst_known_state(changes, look, state) -> None:
     one = model("owner/repo:Q4_K_M", stored("/models/a.gguf", **changes))
 
     assert summary_of(one, {"/models/a.gguf": look}).state == state
 
 
-def test_of_a_model_on_hosts_whose_files_cannot_be_seen_from_here_the_record_counts() -> None:
+def test_for_a_model_on_inaccessible_hosts_the_record_counts() -> None:
     files = (stored("/there/a.gguf"), stored("/there/b.gguf"))
     away = replace(model("owner/repo:Q4_K_M", *files), hosts=(HostFolder("gpu-1", "/there"), HostFolder("gpu-2", "/m")))
 
@@ -56,7 +56,7 @@ def test_of_a_model_on_hosts_whose_files_cannot_be_seen_from_here_the_record_cou
     assert summary_of(away, {"/there/a.gguf": FileLook(1000, 111), "/there/b.gguf": None}).state == "missing"
 
 
-def test_a_model_was_verified_when_the_last_of_its_files_was_verified_longest_ago() -> None:
+def test_a_models_verification_time_is_that_of_its_oldest_verification() -> None:
     files = (stored("/a.gguf", verified_at_s=5.0), stored("/b.gguf", verified_at_s=3.0))
 
     assert model("a/b:Q4", *files).verified_at_s == 3.0
@@ -71,7 +71,7 @@ LARGE = replace(SMALL, id="other/LARGE:Q8_0", size_bytes=5000, registered_at_s=2
     ("order", "first"),
     [("newest", LARGE), ("name", LARGE), ("size", LARGE), ("parameters", LARGE), ("verified", SMALL)],
 )
-def test_rows_are_ordered_by_what_was_asked_for_and_the_unknown_comes_last(order, first) -> None:
+def test_rows_are_sorted_as_requested_with_unknown_values_last(order, first) -> None:
     assert ordered([SMALL, replace(LARGE, verified_at_s=None)], order)[0].id == first.id
 
 
@@ -87,7 +87,7 @@ def test_rows_are_ordered_by_what_was_asked_for_and_the_unknown_comes_last(order
         ("", "wrong", []),
     ],
 )
-def test_rows_are_chosen_by_words_and_state(text, only, found) -> None:
+def test_rows_are_filtered_by_words_and_state(text, only, found) -> None:
     large = replace(LARGE, path="/models/other/LARGE/model.gguf")
 
     assert [row.id for row in selected([SMALL, large], text, only)] == found
@@ -98,7 +98,7 @@ def test_rows_are_chosen_by_words_and_state(text, only, found) -> None:
     [(0, None, None), (5_000, None, 5_000), (5_000, 6_000.0, 6_000), (5_000, 4_000.0, 5_000), (1_010, None, None)],
     ids=["no access times", "opened", "asked for later", "opened later", "read when it was registered"],
 )
-def test_the_last_use_is_the_latest_that_is_known(atime_s, recorded_s, expected_s):
+def test_the_last_use_is_the_latest_known_use(atime_s, recorded_s, expected_s):
     one = model()
     look = FileLook(1000, 111, int(atime_s * 1e9))
 

@@ -49,7 +49,7 @@ def test_a_manifest_names_the_model_and_its_projector():
     ],
     ids=lambda data: repr(data[:40]),
 )
-def test_what_names_no_model_is_empty(data):
+def test_a_manifest_without_a_model_gives_nothing(data):
     assert ollama_files(data) == ()
 
 
@@ -67,12 +67,12 @@ def test_any_bytes_are_read_without_an_error(data):
         ("huggingface.co/owner/repo-GGUF/latest", "owner/repo-GGUF"),
     ],
 )
-def test_the_place_of_a_manifest_is_the_name_of_its_model(path, expected):
+def test_the_path_of_a_manifest_gives_the_model_name(path, expected):
     assert str(ollama_id(PurePosixPath(path))) == expected
 
 
 @pytest.mark.parametrize(
     "path", ["llama3", "registry.ollama.ai/library/llama3", "hf.co/--/..--/x", "a/b/c/d/e", "r/library/---/x"]
 )
-def test_another_path_names_none(path):
+def test_any_other_path_gives_no_model_name(path):
     assert ollama_id(PurePosixPath(path)) is None

@@ -78,7 +78,7 @@ def last_shown():
     return Output.made[0].shown[-1]
 
 
-def test_without_an_answer_from_any_page_the_output_becomes_text_and_html_with_the_time(outputs, loop):
+def test_without_a_reply_from_a_page_the_output_becomes_text_and_html_with_the_time(outputs, loop):
     loop.run(10)
 
     shown = last_shown()
@@ -86,19 +86,19 @@ def test_without_an_answer_from_any_page_the_output_becomes_text_and_html_with_t
     assert all("As of 20" in text and "anywidget" in text for text in shown.values())
 
 
-def test_without_a_page_the_output_names_the_lines_that_do_what_the_panel_does(outputs, loop):
+def test_without_a_page_the_output_lists_the_equivalent_magics(outputs, loop):
     loop.run(10)
 
     assert all("%gguf wait" in text and "%gguf help" in text for text in last_shown().values())
 
 
-def test_while_cells_keep_the_kernel_from_listening_nothing_is_concluded(outputs, loop):
+def test_a_busy_kernel_does_not_conclude_that_no_page_answered(outputs, loop):
     loop.run(30, late_s=2.0)
 
     assert VIEW in last_shown()
 
 
-def test_a_page_that_answers_in_time_keeps_the_live_view(outputs, loop):
+def test_a_page_that_replies_in_time_keeps_the_live_view(outputs, loop):
     loop.run(5)
     outputs.page_answered()
     loop.run(30)
@@ -107,7 +107,7 @@ def test_a_page_that_answers_in_time_keeps_the_live_view(outputs, loop):
     assert loop.due == []
 
 
-def test_a_page_that_answers_later_gets_the_live_view_back(outputs, loop):
+def test_a_page_that_replies_late_gets_the_live_view_back(outputs, loop):
     loop.run(10)
     assert VIEW not in last_shown()
 
@@ -116,7 +116,7 @@ def test_a_page_that_answers_later_gets_the_live_view_back(outputs, loop):
     assert VIEW in last_shown()
 
 
-def test_a_closed_panel_listens_no_more(outputs, loop):
+def test_a_closed_panel_ignores_messages(outputs, loop):
     outputs.close()
     loop.run(30)
 

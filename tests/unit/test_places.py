@@ -19,7 +19,7 @@ nasty_parts = st.one_of(
 )
 
 
-def test_a_file_stands_under_its_owner_and_repository() -> None:
+def test_a_file_is_stored_under_its_owner_and_repository() -> None:
     assert target_path(MODELS, "owner/repo", "BF16/m-00001-of-00002.gguf") == Path(
         "/models/owner/repo/BF16/m-00001-of-00002.gguf"
     )
@@ -85,19 +85,19 @@ def test_an_odd_but_harmless_name_is_kept(path: str) -> None:
 
 
 @pytest.mark.parametrize("repo_id", ["repo", "../repo", "owner/..", "a/b/c", "/abs", "owner/re po"])
-def test_what_is_not_a_repository_id_is_refused(repo_id: str) -> None:
+def test_an_invalid_repository_id_is_refused(repo_id: str) -> None:
     with pytest.raises(InvalidRepoIdError):
         target_path(MODELS, repo_id, "x.gguf")
 
 
-def test_a_long_name_is_refused_in_few_words() -> None:
+def test_a_long_name_is_refused_with_a_short_message() -> None:
     with pytest.raises(RequestError) as caught:
         target_path(MODELS, "owner/repo", "x" * 1_000_000)
 
     assert len(str(caught.value)) < 400
 
 
-def test_a_repository_named_like_a_device_is_refused() -> None:
+def test_a_repository_named_like_a_windows_device_is_refused() -> None:
     with pytest.raises(RequestError, match="device"):
         target_path(MODELS, "owner/nul", "x.gguf")
 
@@ -105,7 +105,7 @@ def test_a_repository_named_like_a_device_is_refused() -> None:
 @given(st.lists(nasty_parts, max_size=5).map("/".join))
 @example("a/../../../etc/passwd")
 @example("C:\\x")
-def test_no_path_ever_leaves_the_folder(path: str) -> None:
+def test_no_path_is_outside_the_folder(path: str) -> None:
     try:
         target = target_path(MODELS, "owner/repo", path)
     except RequestError:
@@ -125,7 +125,7 @@ _ENDS = st.sampled_from(["", ".", " ", "..", ".gguf", "\\", "\\b", ":s"])
 
 
 @given(st.lists(st.tuples(_WORDS, _ENDS).map("".join), min_size=1, max_size=3).map("/".join))
-def test_what_is_accepted_is_one_file_of_that_name_on_windows_too(path: str) -> None:
+def test_an_accepted_name_is_one_file_of_that_name_on_windows(path: str) -> None:
     try:
         target_path(MODELS, "owner/repo", path)
     except RequestError:
@@ -140,7 +140,7 @@ def test_what_is_accepted_is_one_file_of_that_name_on_windows_too(path: str) -> 
 
 
 @given(st.integers(1, 400))
-def test_a_path_and_what_is_stored_beside_it_stay_below_the_limit_of_windows(length: int) -> None:
+def test_a_path_and_its_sidecar_files_stay_below_the_windows_limit(length: int) -> None:
     target = Path("/" + "m" * (length - 1))
     beside = f"{target}.part.lease.0123456789abcdef"
 

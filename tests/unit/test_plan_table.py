@@ -21,13 +21,13 @@ def cells_of(line):
     return re.split(r"\s{2,}", line[2:].strip())
 
 
-def test_a_row_says_size_bits_memory_fit_and_what_stays_free():
+def test_a_row_shows_size_bits_memory_fit_and_remaining_space():
     row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0)), width=200))[0]
 
     assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB", "-ngl 99"]
 
 
-def test_a_row_says_how_much_of_it_could_come_from_other_files_here():
+def test_a_row_shows_how_much_can_be_copied_from_local_files():
     plan = a_plan(a_variant("Q4_K_M", 5.0, reusable_bytes=4_149_000_000), a_variant("Q8_0", 8.0, reusable_bytes=0))
 
     first, second = rows_of(plan_text(plan))
@@ -35,13 +35,13 @@ def test_a_row_says_how_much_of_it_could_come_from_other_files_here():
     assert "is here" not in second
 
 
-def test_what_is_partly_here_says_what_is_to_go_and_no_guess():
+def test_a_partial_download_shows_the_remaining_bytes_without_a_guess():
     variant = a_variant("Q4_K_M", 5.0, present_bytes=1_000_000_000, reusable_bytes=4_000_000_000)
 
     assert "20 %, 4.0 GB left" in plan_text(a_plan(variant))
 
 
-def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
+def test_the_first_lines_describe_the_model_the_memory_and_the_disk():
     plan = a_plan(a_variant(is_recommended=True, why="It is."), is_private=True, revision="v1", queued_bytes=4 * GB)
 
     assert plan_text(plan).splitlines()[:2] == [
@@ -50,19 +50,19 @@ def test_the_first_lines_say_what_it_is_and_what_there_is_of_memory_and_disk():
     ]
 
 
-def test_a_queue_that_does_not_fit_the_disk_is_said_above():
+def test_a_queue_that_does_not_fit_the_disk_is_reported_above_the_table():
     assert "60.0 GB free on the disk, 4.0 GB short after the queue" in plan_text(
         a_plan(a_variant(), queued_bytes=64 * GB)
     )
 
 
-def test_a_machine_of_which_nothing_is_known_has_no_line():
+def test_an_unknown_machine_has_no_line():
     plan = a_plan(a_variant(), free_bytes=None, machine=None)
 
     assert "This machine" not in plan_text(plan)
 
 
-def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
+def test_the_recommended_row_is_marked_and_explained_above_the_table():
     plan = a_plan(a_variant("Q2_K", 3), a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice."))
 
     text = plan_text(plan)
@@ -74,13 +74,13 @@ def test_the_recommended_row_is_marked_and_above_it_stands_why_and_how():
     assert plan_html(plan).count("★ recommended") == 1
 
 
-def test_where_the_rule_takes_none_the_person_is_asked_to():
+def test_if_the_rule_chooses_no_variant_the_user_must_choose():
     text = plan_text(a_plan(a_variant("F16"), a_variant("F32"), undecided="owner/model-GGUF has 2 variants ..."))
 
     assert "No row is recommended. Choose one: %gguf queue ROW" in text
 
 
-def test_the_bar_is_as_long_as_its_part_of_the_largest_memory_and_of_the_colour_of_the_word():
+def test_the_bar_shows_its_share_of_the_largest_memory_in_the_colour_of_the_fit():
     [cell] = re.findall(r"<td[^>]*linear-gradient[^>]*>", plan_html(a_plan(a_variant("Q8_0", 15.57))))
 
     assert "* 0.50)" in cell
@@ -104,7 +104,7 @@ def test_a_rough_estimate_is_marked():
     assert "~: rough estimate." in text
 
 
-def test_what_an_estimate_does_not_know_is_said_once():
+def test_the_limits_of_an_estimate_are_stated_once():
     memory = MemoryEstimate(5 * GIB, None, GIB, is_rough=True, notes=("The architecture novel may keep more state.",))
 
     text = plan_text(a_plan(a_variant("Q4_0", memory=memory), a_variant("Q8_0", memory=memory)))
@@ -112,7 +112,7 @@ def test_what_an_estimate_does_not_know_is_said_once():
     assert text.count("~: rough estimate. The architecture novel may keep more state.") == 1
 
 
-def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
+def test_without_an_estimate_its_column_is_replaced_by_a_reason():
     unknown = a_variant(memory=None, placement=Placement("unknown"))
 
     text = plan_text(a_plan(unknown, context_tokens=None))
@@ -123,15 +123,15 @@ def test_without_an_estimate_there_is_no_column_for_it_and_a_line_says_why():
 
 
 @pytest.mark.parametrize(("present", "says"), [(5 * GB, "✓ all of it"), (GB, "20 %, 4.0 GB left"), (0, "Q4_K_M")])
-def test_what_is_here_already_is_said(present, says):
+def test_local_variants_are_marked(present, says):
     assert says in rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5, present_bytes=present))))[0]
 
 
-def test_a_disk_that_is_too_small_says_by_how_much():
+def test_a_disk_that_is_too_small_shows_the_missing_space():
     assert "2.0 GB short" in plan_text(a_plan(a_variant(free_bytes_after=-2 * GB)))
 
 
-def test_an_incomplete_set_is_named():
+def test_an_incomplete_set_is_reported():
     assert "incomplete: missing 1 of 3 files" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
 
 
@@ -151,7 +151,7 @@ def test_a_gated_repository_names_the_page_and_the_login():
     assert "Download it" not in text
 
 
-def test_the_companion_that_would_come_along_is_offered_once():
+def test_the_companion_is_offered_once():
     offered = PlannedCompanion("mmproj-F16.gguf", "mmproj", GB, can_fetch=True)
     other = PlannedCompanion("x.imatrix", "imatrix", GB, can_fetch=False)
     variants = [a_variant(label, companions=(offered,)) for label in ("Q4_0", "Q8_0")]
@@ -162,7 +162,7 @@ def test_the_companion_that_would_come_along_is_offered_once():
     assert "imatrix" not in text
 
 
-def test_html_from_outside_is_text():
+def test_untrusted_html_is_shown_as_text():
     page = plan_html(a_plan(a_variant(label="x", key="<img src=x onerror=alert(1)>", bits_per_weight=None)))
 
     assert "<img" not in page
@@ -173,7 +173,7 @@ def test_html_from_outside_is_text():
     ("needed", "available", "fit"),
     [(85, 100, "fits"), (86, 100, "tight"), (100, 100, "tight"), (101, 100, "too large"), (None, 1, "unknown")],
 )
-def test_a_fit_leaves_something_to_the_rest_of_the_machine(needed, available, fit):
+def test_a_fit_leaves_memory_for_the_rest_of_the_machine(needed, available, fit):
     assert fit_of(needed, available) == fit
 
 
@@ -189,28 +189,28 @@ def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_seven_lines():
     ("fields", "says"),
     [({"is_queued": True}, "It is in the queue."), ({"present_bytes": 5 * GB}, "You already have it.")],
 )
-def test_what_needs_no_download_is_not_advised_to_be_downloaded(fields, says):
+def test_a_complete_variant_is_not_recommended_for_download(fields, says):
     text = plan_text(a_plan(a_variant("Q4_K_M", 5, is_recommended=True, why="It is.", **fields)))
 
     assert says in text.splitlines()[2]
     assert "Download it" not in text
 
 
-def test_the_best_variant_that_fits_entirely_is_named_beside_the_usual_choice():
+def test_the_best_variant_that_fits_entirely_is_shown_with_the_preferred_one():
     usual = a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice.")
     plan = a_plan(usual, a_variant("Q6_K", 6.6), a_variant("Q8_0", 16), a_variant("F16", 30))
 
     assert "Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well: %gguf queue 2" in plan_text(plan).splitlines()
 
 
-def test_a_smaller_variant_is_named_where_the_usual_choice_does_not_fit_entirely():
+def test_a_smaller_variant_is_shown_if_the_preferred_one_does_not_fit_entirely():
     usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
     plan = a_plan(a_variant("Q2_K", 9), usual)
 
     assert "Q2_K (9.0 GB) fits your 12.0 GiB of GPU memory entirely: %gguf queue 1" in plan_text(plan).splitlines()
 
 
-def test_the_line_that_runs_the_recommended_variant_is_given():
+def test_the_command_that_runs_the_recommended_variant_is_shown():
     usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
 
     assert "Run it with: llama-server -m FILE -ngl 23 -c 8192 -np 1" in plan_text(a_plan(usual)).splitlines()
@@ -228,17 +228,17 @@ def test_the_line_that_runs_the_recommended_variant_is_given():
         (Placement("too_large", 0, 32, 0, 8192), "too large"),
     ],
 )
-def test_each_class_of_fit_has_its_words(placement, says):
+def test_each_class_of_fit_has_its_text(placement, says):
     assert says in cells_of(rows_of(plan_text(a_plan(a_variant(placement=placement))))[0])
 
 
-def test_a_projector_that_changes_the_class_is_said():
+def test_a_projector_that_changes_the_class_is_reported():
     seeing = Placement("gpu_partly", 30, 32, 0, 8192, has_gpu=True)
 
     assert "with its projector: 30 of 32 layers" in plan_text(a_plan(a_variant(placement_with_projector=seeing)))
 
 
-def test_all_gpus_and_what_is_free_are_in_the_first_lines():
+def test_the_first_lines_show_all_gpus_and_free_memory():
     machine = MachineMemory(64 * GIB, (Gpu("RTX 3090", 24 * GIB, 23 * GIB),) * 2, 50 * GIB)
 
     assert (
@@ -248,7 +248,7 @@ def test_all_gpus_and_what_is_free_are_in_the_first_lines():
     )
 
 
-def test_the_panels_rows_name_the_best_variant_that_fits_and_how_one_is_run_that_needs_more():
+def test_the_panel_rows_mark_the_best_fit_and_show_how_to_run_a_larger_variant():
     usual = a_variant("Q4_K_M", 5, is_recommended=True, why="It is.")
     rows = offer(a_plan(usual, a_variant("Q6_K", 6.6), a_variant("Q8_0", 16))).rows
 
@@ -258,7 +258,7 @@ def test_the_panels_rows_name_the_best_variant_that_fits_and_how_one_is_run_that
     assert "llama-server" not in rows[0].note
 
 
-def test_variants_of_one_label_in_two_folders_have_titles_that_differ():
+def test_variants_with_one_label_in_two_folders_have_different_titles():
     names = {"~1": "8B/m-Q4_K_M", "~2": "70B/m-Q4_K_M"}
     alike = [a_variant(key, label="Q4_K_M", name=name) for key, name in names.items()]
 

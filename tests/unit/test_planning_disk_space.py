@@ -12,21 +12,21 @@ from tests.support.snapshots import download, snapshot
 KIB = 1024
 
 
-def test_a_folder_that_is_not_there_is_on_the_filesystem_above_it(tmp_path: Path) -> None:
+def test_a_missing_folder_is_on_the_filesystem_of_its_parent(tmp_path: Path) -> None:
     room = disk_space_at(tmp_path / "a" / "b")
 
     assert room.device == tmp_path.stat().st_dev
     assert room.free_bytes
 
 
-def test_a_link_counts_as_where_it_leads_also_when_that_is_not_there_yet(tmp_path: Path, other_disk: Path) -> None:
+def test_a_link_counts_as_its_target_even_if_the_target_is_missing(tmp_path: Path, other_disk: Path) -> None:
     link = tmp_path / "models"
     link.symlink_to(other_disk / "not there yet")
 
     assert disk_space_at(link / "owner").device == other_disk.stat().st_dev
 
 
-def test_links_in_a_circle_end_somewhere(tmp_path: Path) -> None:
+def test_circular_links_are_resolved_without_hanging(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
 
@@ -34,7 +34,7 @@ def test_links_in_a_circle_end_somewhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
-def test_a_folder_that_may_not_be_looked_at_is_asked_above(tmp_path: Path) -> None:
+def test_an_unreadable_folder_uses_the_free_space_of_its_parent(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
 
@@ -52,7 +52,7 @@ def test_a_name_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
         files_of(tmp_path, "o/r", [("../m.gguf", 10)])
 
 
-def test_a_finished_file_takes_nothing_more_and_a_partial_one_its_rest(tmp_path: Path) -> None:
+def test_a_finished_file_needs_no_space_and_a_partial_one_its_remainder(tmp_path: Path) -> None:
     (tmp_path / "finished.gguf").write_bytes(bytes(40 * KIB))
     (tmp_path / "begun.gguf.part").write_bytes(os.urandom(64 * KIB))
     taken = (tmp_path / "begun.gguf.part").stat().st_blocks * 512
@@ -62,7 +62,7 @@ def test_a_finished_file_takes_nothing_more_and_a_partial_one_its_rest(tmp_path:
     assert bytes_to_write({tmp_path / "new.gguf": 10 * KIB}) == 10 * KIB
 
 
-def test_another_file_at_the_target_saves_nothing(tmp_path: Path) -> None:
+def test_a_different_file_at_the_target_saves_no_space(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(bytes(10))
 
     assert bytes_to_write({tmp_path / "m.gguf": 40 * KIB}) == 40 * KIB

@@ -35,7 +35,7 @@ def test_a_new_file_has_a_section_for_each_model() -> None:
     assert left_out == ()
 
 
-def test_what_a_person_added_stays() -> None:
+def test_sections_added_by_the_user_are_kept() -> None:
     text, _ = merged_preset("", [SMALL, VISION])
     edited = text.replace("[owner/see:Q8_0]\n", "; my favourite\n[owner/see:Q8_0]\nctx-size = 8192\n")
     edited += "\n[*]\nn-gpu-layers = 99\n\n[mine]\nmodel = /elsewhere/mine.gguf\n; the end\n"
@@ -51,7 +51,7 @@ def test_what_a_person_added_stays() -> None:
     assert "; the end\n" in again
 
 
-def test_a_model_that_is_gone_goes_unless_somebody_added_to_its_section() -> None:
+def test_a_deleted_model_is_removed_unless_the_user_edited_its_section() -> None:
     text, _ = merged_preset("", [SMALL, VISION])
     edited = text.replace("[owner/see:Q8_0]\n", "[owner/see:Q8_0]\nctx-size = 8192\n")
 
@@ -60,7 +60,7 @@ def test_a_model_that_is_gone_goes_unless_somebody_added_to_its_section() -> Non
     assert set(read(again)) == {"top", "owner/see:Q8_0"}
 
 
-def test_a_path_that_the_format_cannot_hold_is_left_out_and_named() -> None:
+def test_a_path_that_the_format_cannot_represent_is_skipped_and_reported() -> None:
     odd = model("owner/odd:Q4_K_M", stored("/m/a;b.gguf"))
 
     text, left_out = merged_preset("", [odd, SMALL])
@@ -69,7 +69,7 @@ def test_a_path_that_the_format_cannot_hold_is_left_out_and_named() -> None:
 
 
 @given(st.text("[]=;# ab\n", max_size=60))
-def test_any_text_is_kept_and_writing_twice_changes_nothing(text: str) -> None:
+def test_any_text_is_kept_and_writing_is_idempotent(text: str) -> None:
     once, _ = merged_preset(text, [SMALL])
 
     assert merged_preset(once, [SMALL])[0] == once

@@ -32,7 +32,7 @@ def steady(rate, *, bytes_per_second, seconds, start_s=0.0, start_bytes=0, total
 
 
 @given(SAMPLES)
-def test_the_rate_is_never_negative_and_never_above_the_greatest_that_was_observed(steps):
+def test_the_rate_is_between_zero_and_the_highest_observed_rate(steps):
     rate = RateEstimator()
 
     greatest = observe_steps(rate, steps)
@@ -41,7 +41,7 @@ def test_the_rate_is_never_negative_and_never_above_the_greatest_that_was_observ
 
 
 @given(SAMPLES, st.integers(0, 10**15))
-def test_what_was_on_the_disk_before_a_resume_is_not_speed(steps, on_disk):
+def test_bytes_on_disk_before_a_resume_do_not_count_as_speed(steps, on_disk):
     fresh, resumed = RateEstimator(), RateEstimator()
 
     observe_steps(fresh, steps)
@@ -51,7 +51,7 @@ def test_what_was_on_the_disk_before_a_resume_is_not_speed(steps, on_disk):
 
 
 @given(SAMPLES)
-def test_before_a_second_and_a_half_was_seen_the_rate_and_the_eta_are_unknown(steps):
+def test_the_rate_and_eta_are_unknown_for_the_first_second_and_a_half(steps):
     rate = RateEstimator()
     now_s = 0.0
     for elapsed_s, moved, _is_stalled in steps:
@@ -70,7 +70,7 @@ def test_a_stalled_line_has_no_speed_and_no_eta(steps):
 
 
 @given(SAMPLES, st.integers(1, 10**13))
-def test_an_eta_is_a_number_of_seconds_that_is_not_negative(steps, remaining_bytes):
+def test_an_eta_is_a_non_negative_number_of_seconds(steps, remaining_bytes):
     rate = RateEstimator()
     observe_steps(rate, steps, remaining_bytes=remaining_bytes)
 
@@ -87,7 +87,7 @@ def test_a_clock_or_a_counter_that_jumps_breaks_nothing(samples):
     assert rate.eta_seconds is None or 0 <= rate.eta_seconds <= 10**12
 
 
-def test_an_estimator_that_saw_nothing_knows_nothing():
+def test_an_estimator_without_samples_knows_nothing():
     assert (RateEstimator().bytes_per_second, RateEstimator().eta_seconds) == (None, None)
 
 
@@ -117,7 +117,7 @@ def test_a_burst_does_not_spike():
     assert rate.bytes_per_second == pytest.approx(1380, rel=0.01)
 
 
-def test_a_new_rate_is_taken_over_to_two_thirds_in_15_seconds():
+def test_the_rate_moves_two_thirds_towards_a_new_rate_in_15_seconds():
     rate = RateEstimator()
     steady(rate, bytes_per_second=1000, seconds=120)
 
@@ -126,7 +126,7 @@ def test_a_new_rate_is_taken_over_to_two_thirds_in_15_seconds():
     assert rate.bytes_per_second == pytest.approx(1000 + 3000 * 0.632, rel=0.01)
 
 
-def test_samples_in_which_nothing_moved_pull_the_rate_down():
+def test_samples_without_progress_lower_the_rate():
     rate = RateEstimator()
     steady(rate, bytes_per_second=1000, seconds=120)
 
@@ -135,7 +135,7 @@ def test_samples_in_which_nothing_moved_pull_the_rate_down():
     assert rate.bytes_per_second == pytest.approx(368, rel=0.01)
 
 
-def test_hours_of_silence_end_at_0_and_not_at_an_eta_without_end():
+def test_after_hours_of_silence_the_rate_is_0_and_the_eta_unknown():
     rate = RateEstimator()
     steady(rate, bytes_per_second=1000, seconds=10)
 
@@ -175,7 +175,7 @@ def test_the_eta_of_a_steady_line_is_exact():
     assert rate.eta_seconds == pytest.approx(50.0)
 
 
-def test_the_time_left_is_not_said_while_the_line_still_comes_up_to_speed():
+def test_the_eta_is_hidden_while_the_rate_still_rises():
     rate = RateEstimator()
 
     steady(rate, bytes_per_second=1000, seconds=4, total_bytes=60_000)
@@ -204,7 +204,7 @@ def test_without_a_total_there_is_no_eta():
     assert rate.eta_seconds is None
 
 
-def test_when_nothing_is_left_to_come_there_is_no_eta():
+def test_a_complete_download_has_no_eta():
     rate = RateEstimator()
 
     steady(rate, bytes_per_second=1000, seconds=10, total_bytes=10_000)

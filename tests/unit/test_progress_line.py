@@ -11,7 +11,7 @@ def line(*, is_terminal: bool, columns: int = 40) -> tuple[TextLine, io.StringIO
     return TextLine(stream, is_terminal=is_terminal, screen=lambda: os.terminal_size((columns, 24))), stream
 
 
-def test_a_log_is_told_each_quarter_once() -> None:
+def test_each_quarter_is_logged_once() -> None:
     shown, stream = line(is_terminal=False)
 
     for percent in (0, 3, 26, 30, 50, 99, 100):
@@ -21,7 +21,7 @@ def test_a_log_is_told_each_quarter_once() -> None:
     assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["0", "26", "50", "99", "100"]
 
 
-def test_a_terminal_is_redrawn_in_place_and_left_clean() -> None:
+def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
     shown, stream = line(is_terminal=True)
 
     shown.show("reading", 0.25)
@@ -39,7 +39,7 @@ def test_a_line_never_wraps() -> None:
     assert stream.getvalue() == "\r 50 %  read\x1b[K"
 
 
-def test_a_name_from_outside_cannot_steer_the_terminal() -> None:
+def test_an_untrusted_name_cannot_control_the_terminal() -> None:
     shown, stream = line(is_terminal=True)
 
     shown.show("a\x1b[2Jb", None)

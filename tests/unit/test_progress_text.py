@@ -41,7 +41,7 @@ def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
     ]
 
 
-def test_a_failure_in_a_log_says_what_to_type():
+def test_a_logged_failure_shows_the_command_to_type():
     text = written([at(0), snapshot(recent_failures=(FAILED,))])
 
     last = text.splitlines()[-1]
@@ -49,15 +49,15 @@ def test_a_failure_in_a_log_says_what_to_type():
     assert last.endswith("%gguf retry owner/model:Q4_K_M")
 
 
-def test_what_ended_before_the_waiting_began_is_not_told():
+def test_downloads_that_ended_before_the_wait_are_not_reported():
     assert written([snapshot(recent_completed=(DONE,))]) == ""
 
 
-def test_the_download_waited_for_is_told_also_when_it_had_ended_before():
+def test_the_awaited_download_is_reported_even_if_it_has_already_ended():
     assert "finished" in written([snapshot(recent_completed=(DONE,))], only=ID)
 
 
-def test_a_download_tried_again_is_told_from_its_start():
+def test_a_retried_download_is_reported_from_its_start():
     snapshots = [at(60), snapshot(recent_failures=(FAILED,)), at(60), snapshot(recent_completed=(DONE,))]
 
     words = [line.split()[1] for line in written(snapshots).splitlines()]
@@ -65,7 +65,7 @@ def test_a_download_tried_again_is_told_from_its_start():
     assert words == ["50", "failed:", "50", "finished:"]
 
 
-def test_others_are_not_told_while_one_is_waited_for():
+def test_while_one_download_is_awaited_others_are_not_reported():
     other = download("owner/other:Q8_0", DownloadStatus.DOWNLOADING)
 
     assert written([snapshot(other)], only=ID) == ""
@@ -84,20 +84,20 @@ def test_an_unchanged_terminal_is_not_written_to():
     assert written([at(10), at(10)], is_terminal=True).count("10 %") == 1
 
 
-def test_what_ended_stays_on_the_terminal():
+def test_ended_downloads_stay_on_the_terminal():
     text = written([at(10), snapshot(recent_completed=(DONE,))], is_terminal=True)
 
     assert text.endswith("owner/model:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/model.gguf\n")
 
 
-def test_a_low_terminal_is_never_scrolled_by_its_bars():
+def test_progress_bars_never_scroll_a_short_terminal():
     items = [download(f"o/m{n}:Q8_0", DownloadStatus.DOWNLOADING) for n in range(9)]
 
     assert written([snapshot(*items)], is_terminal=True, size=(80, 5)).count("\n") == 4
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_a_stream_that_lacks_our_characters_gets_others(is_terminal):
+def test_a_stream_that_cannot_encode_our_characters_gets_substitutes(is_terminal):
     raw = io.BytesIO()
     progress = TextQueue(io.TextIOWrapper(raw, encoding="ascii"), only=None, is_terminal=is_terminal)
 

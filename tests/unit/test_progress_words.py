@@ -29,15 +29,15 @@ RUNS = {"bytes_per_second": 12.3e6, "eta_seconds": 200.0}
         (completed("a/b:Q4", total_bytes=4 * GB, was_present=True), "b:Q4 100 %, 4.0 GB, already downloaded"),
     ],
 )
-def test_a_download_in_one_line(item, said):
+def test_a_download_is_described_in_one_line(item, said):
     assert said_briefly(item) == said
 
 
-def test_of_an_unknown_size_no_share_is_said():
+def test_no_percentage_is_shown_for_an_unknown_size():
     assert parts_of_file(shard(size_bytes=None, downloaded_bytes=GB)) == ["1.0 GB"]
 
 
-def test_what_comes_from_outside_cannot_steer_a_terminal():
+def test_untrusted_text_cannot_control_a_terminal():
     assert "\x1b" not in said_briefly(download("a/b:Q4", "downloading", notice="\x1b[2J"))
     assert name_of(download("a/b:Q4")) == "b:Q4"
 
@@ -51,7 +51,7 @@ class Minutes:
         self.log = ProgressLog(self.lines.append, lambda: self.now_s)
 
 
-def test_a_log_gets_one_line_a_minute_about_everything_that_is_waited_for():
+def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
     minutes = Minutes()
     first, second = minutes.log.view(), minutes.log.view()
 
@@ -64,7 +64,7 @@ def test_a_log_gets_one_line_a_minute_about_everything_that_is_waited_for():
     assert all(re.fullmatch(r"b:Q4 .*; c:Q4 .*", line) for line in minutes.lines)
 
 
-def test_a_log_gets_nothing_of_a_download_that_takes_less_than_a_minute():
+def test_downloads_shorter_than_a_minute_are_not_logged():
     minutes = Minutes()
     view = minutes.log.view()
 
@@ -76,7 +76,7 @@ def test_a_log_gets_nothing_of_a_download_that_takes_less_than_a_minute():
     assert minutes.lines == []
 
 
-def test_what_has_ended_is_said_no_more():
+def test_ended_downloads_are_not_logged_again():
     minutes = Minutes()
     ended, running = minutes.log.view(), minutes.log.view()
     ended.show(download("a/b:Q4", "downloading"))
@@ -89,7 +89,7 @@ def test_what_has_ended_is_said_no_more():
     assert [line.split()[0] for line in minutes.lines] == ["c:Q4"]
 
 
-def test_a_minute_begins_anew_with_what_is_waited_for_next():
+def test_the_minute_restarts_with_the_next_wait():
     minutes = Minutes()
     first = minutes.log.view()
     first.show(download("a/b:Q4", "downloading"))

@@ -24,14 +24,14 @@ def ids(plan):
     return [model.id for model in plan.models]
 
 
-def test_the_models_unused_for_longest_go_until_the_rest_fits():
+def test_the_least_recently_used_models_are_deleted_until_the_rest_fits():
     plan = plan_pruning(MODELS, [], NOW_S, keep_bytes=25 * 10**9)
 
     assert ids(plan) == ["o/older:Q4", "o/old:Q4"]
     assert (plan.kept_bytes, plan.freed_bytes, plan.missing_bytes) == (20 * 10**9, 20 * 10**9, 0)
 
 
-def test_every_model_unused_for_that_long_goes():
+def test_every_model_unused_for_that_long_is_deleted():
     assert ids(plan_pruning(MODELS, [], NOW_S, unused_s=20 * DAY_S)) == ["o/older:Q4", "o/old:Q4", "o/mid:Q4"]
 
 
@@ -41,19 +41,19 @@ def test_both_conditions_hold_together():
     assert ids(plan) == ["o/older:Q4", "o/old:Q4", "o/mid:Q4"]
 
 
-def test_abandoned_downloads_go_before_any_model():
+def test_abandoned_downloads_are_deleted_before_any_model():
     plan = plan_pruning(MODELS, [abandoned("/m/a.gguf", 3)], NOW_S, keep_bytes=40 * 10**9)
 
     assert (ids(plan), [one.path for one in plan.unfinished]) == ([], ["/m/a.gguf"])
 
 
-def test_a_download_abandoned_a_moment_ago_stays_when_days_are_asked_for():
+def test_a_recently_abandoned_download_is_kept_if_days_are_given():
     plan = plan_pruning([], [abandoned("/m/a.gguf", 1), abandoned("/m/b.gguf", 40)], NOW_S, unused_s=30 * DAY_S)
 
     assert [one.path for one in plan.unfinished] == ["/m/b.gguf"]
 
 
-def test_a_model_that_is_queued_stays_and_what_is_missing_is_said():
+def test_a_queued_model_is_kept_and_the_missing_space_is_reported():
     plan = plan_pruning([used("o/old:Q4", 50, is_kept=True), used("o/new:Q4", 1)], [], NOW_S, keep_bytes=0)
 
     assert ids(plan) == ["o/new:Q4"]
@@ -77,7 +77,7 @@ USES = st.lists(
 
 
 @given(USES, st.none() | st.integers(0, 10**13), st.none() | st.floats(0, NOW_S))
-def test_no_model_goes_that_may_stay(models, keep_bytes, unused_s):
+def test_no_model_is_deleted_unnecessarily(models, keep_bytes, unused_s):
     plan = plan_pruning(models, [], NOW_S, keep_bytes=keep_bytes, unused_s=unused_s)
 
     assert not any(model.is_kept for model in plan.models)

@@ -38,7 +38,7 @@ from gglib_nb.domain.quantization import Quantization, read_label
         ("Model-DQ4_K", "DQ4_K"),
     ],
 )
-def test_a_label_is_read_in_its_canonical_spelling(name: str, label: str) -> None:
+def test_a_label_is_parsed_into_its_canonical_spelling(name: str, label: str) -> None:
     assert read_label(name) == label
 
 
@@ -55,7 +55,7 @@ def test_a_label_is_read_in_its_canonical_spelling(name: str, label: str) -> Non
         "Rocinante-XL-16B-v1a",
     ],
 )
-def test_what_only_looks_like_a_label_is_none(name: str) -> None:
+def test_a_similar_word_is_not_a_label(name: str) -> None:
     assert read_label(name) is None
 
 
@@ -74,11 +74,11 @@ def test_what_only_looks_like_a_label_is_none(name: str) -> None:
         ("gemma-it-NVFP4-turbo-NVFP4", "NVFP4"),
     ],
 )
-def test_of_several_labels_the_one_of_the_file_itself_counts(name: str, label: str) -> None:
+def test_the_label_of_the_file_itself_outranks_others(name: str, label: str) -> None:
     assert read_label(name) == label
 
 
-def test_a_label_is_plain_text_to_everyone_else() -> None:
+def test_a_label_behaves_as_a_plain_string() -> None:
     label = Quantization(" q4_k_m ")
 
     assert label == "Q4_K_M"
@@ -104,7 +104,7 @@ def test_bits_of_a_label_without_a_digit_are_unknown() -> None:
 
 
 @given(st.text(alphabet="UDIQKFPBMXNSL0123456789_-.", max_size=12))
-def test_canonical_spelling_is_reached_in_one_step_and_whatever_the_case(text: str) -> None:
+def test_canonical_spelling_is_idempotent_and_case_insensitive(text: str) -> None:
     label = Quantization(text)
 
     assert Quantization(label) == label
@@ -112,7 +112,7 @@ def test_canonical_spelling_is_reached_in_one_step_and_whatever_the_case(text: s
 
 
 @given(st.text(max_size=40))
-def test_no_name_is_too_odd_to_be_read(name: str) -> None:
+def test_any_name_can_be_parsed(name: str) -> None:
     label = read_label(name)
 
     assert label is None or label == Quantization(label)

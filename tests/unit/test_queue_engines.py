@@ -27,13 +27,13 @@ def test_each_engine_has_slots_of_its_own(queue):
     assert queue.rows == [f"{A} downloading 0", f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
 
 
-def test_an_engine_more_takes_the_next_at_once(queue):
+def test_an_additional_engine_takes_the_next_download_at_once(queue):
     queue.send(on.EnginesChanged(3))
 
     assert queue.rows[2] == f"{C} downloading 0"
 
 
-def test_run_now_makes_nobody_step_back_where_another_engine_has_a_slot(queue):
+def test_run_now_stops_no_download_if_another_engine_has_a_free_slot(queue):
     queue.pause(D)
     queue.complete(A)
     queue.complete(C)
@@ -44,14 +44,14 @@ def test_run_now_makes_nobody_step_back_where_another_engine_has_a_slot(queue):
     assert queue.rows[:2] == [f"{B} downloading 0", f"{D} downloading 0"]
 
 
-def test_an_engine_less_ends_nothing_and_starts_nothing(queue):
+def test_fewer_engines_stop_nothing_and_start_nothing(queue):
     queue.send(on.EnginesChanged(1))
     queue.complete(A)
 
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
 
 
-def test_without_any_engine_the_next_in_line_still_shows_what_it_waits_for(queue):
+def test_without_an_engine_the_next_download_shows_why_it_waits(queue):
     queue.send(on.EnginesChanged(0))
     queue.complete(A)
     queue.complete(B)
@@ -62,7 +62,7 @@ def test_without_any_engine_the_next_in_line_still_shows_what_it_waits_for(queue
     assert (queue.item(C).notice, queue.item(C).notice_kind) == ("waiting for a worker of the cluster", "waiting")
 
 
-def test_of_a_lost_engine_only_its_own_attempts_start_again(queue):
+def test_only_attempts_of_the_lost_engine_are_restarted(queue):
     before = dict(queue.attempts)
 
     queue.send(on.EngineLost(frozenset({before[A]})))
@@ -72,7 +72,7 @@ def test_of_a_lost_engine_only_its_own_attempts_start_again(queue):
     assert [effect.plan.id.repo_id for effect in queue.of(do.StartTransfer)] == ["owner/a"]
 
 
-def test_a_stop_that_a_lost_engine_cannot_confirm_is_confirmed_by_the_loss(queue):
+def test_losing_an_engine_confirms_its_pending_stops(queue):
     queue.cancel(A)
     attempt = queue.attempts[A]
 
@@ -82,7 +82,7 @@ def test_a_stop_that_a_lost_engine_cannot_confirm_is_confirmed_by_the_loss(queue
     assert queue.rows[1] == f"{C} downloading 0"
 
 
-def test_a_stop_on_another_engine_is_still_waited_for(queue):
+def test_a_pending_stop_on_another_engine_stays_pending(queue):
     queue.cancel(A)
     attempt = queue.attempts[A]
 
@@ -91,7 +91,7 @@ def test_a_stop_on_another_engine_is_still_waited_for(queue):
     assert attempt in queue.machine.stopping
 
 
-def test_silence_is_noted_at_those_it_concerns(queue):
+def test_silence_is_shown_on_the_affected_downloads(queue):
     queue.send(on.EngineFellSilent(4.0, frozenset({queue.attempts[B]})))
 
     assert (queue.item(A).notice_kind, queue.item(B).notice_kind) == ("connecting", "silent")
@@ -113,7 +113,7 @@ def hosted(queue, text, *hosts, downloaded, received=0):
     queue.send(progressed)
 
 
-def test_a_row_says_on_which_host_it_runs(queue):
+def test_a_row_names_the_host_that_runs_it(queue):
     hosted(queue, A, HostProgress("gpu-1", 40, 100), downloaded=40)
 
     assert queue.item(A).hosts == (HostProgress("gpu-1", 40, 100),)

@@ -35,14 +35,14 @@ def failure(queue):
     return queue.snapshot.recent_failures[0]
 
 
-def test_a_failed_group_leaves_no_siblings_and_the_next_one_starts(queue):
+def test_a_failed_group_leaves_no_siblings_and_the_next_download_starts(queue):
     queue.fail(A)
 
     assert queue.rows == [f"{B} downloading 0"]
     assert queue.failures == [A]
 
 
-def test_a_failure_carries_time_bytes_error_and_whether_a_retry_can_help(queue):
+def test_a_failure_records_time_bytes_error_and_whether_a_retry_can_help(queue):
     error = IntegrityError("The file is not the Hub's. Tell the publisher.", "a" * 64, "b" * 64)
     queue.progress(A, 100, 30)
     queue.now_s = 1060.0
@@ -60,7 +60,7 @@ def test_the_newest_failure_comes_first(queue):
     assert queue.failures == [B, A]
 
 
-def test_clearing_empties_the_failures_and_nothing_else(queue):
+def test_clearing_removes_only_the_failures(queue):
     queue.queue(a_plan(C))
     queue.fail(A)
     queue.complete(B)
@@ -72,7 +72,7 @@ def test_clearing_empties_the_failures_and_nothing_else(queue):
     assert queue.rows == [f"{C} downloading 0"]
 
 
-def test_one_failure_can_be_cleared_and_the_others_stay(queue):
+def test_one_failure_can_be_cleared_without_the_others(queue):
     queue.fail(A)
     queue.fail(B)
 
@@ -106,7 +106,7 @@ def test_queueing_again_removes_the_failure(queue):
     assert queue.failures == []
 
 
-def test_queueing_again_under_another_name_removes_the_failure_too(queue):
+def test_queueing_again_under_another_name_removes_the_failure(queue):
     queue.fail(A)
 
     queue.queue(a_plan("owner/a@main:Q4_K_M", *shards("a", 12)))
@@ -117,7 +117,7 @@ def test_queueing_again_under_another_name_removes_the_failure_too(queue):
 # Retrying
 
 
-def test_a_retry_brings_all_shards_back_as_one_and_gives_the_position(queue):
+def test_a_retry_queues_all_shards_as_one_download_and_returns_its_position(queue):
     queue.fail(A)
 
     position = queue.retry(A)
@@ -144,7 +144,7 @@ def test_a_retry_that_can_start_at_once_has_position_0_and_starts_the_processor(
     assert queue.snapshot.is_processing
 
 
-def test_a_retry_keeps_the_bars_and_forgets_what_went_wrong(queue):
+def test_a_retry_keeps_the_bars_and_clears_the_error(queue):
     queue.progress(A, 100, 30)
     queue.fail(A)
     queue.retry(A)
@@ -153,7 +153,7 @@ def test_a_retry_keeps_the_bars_and_forgets_what_went_wrong(queue):
     assert (row.downloaded_bytes, row.error, row.can_retry, row.ended_at_s) == (130, None, False, None)
 
 
-def test_a_retry_on_a_full_queue_is_refused_and_the_failure_stays(queue):
+def test_a_retry_on_a_full_queue_is_refused_and_keeps_the_failure(queue):
     queue.fail(A)
     queue.queue(a_plan(C))
     queue.send(on.QueueLimitChanged(1))
@@ -180,7 +180,7 @@ def test_only_a_failed_download_can_be_retried(queue):
         queue.retry(A)
 
 
-def test_retrying_an_unknown_id_says_what_would_start_it(queue):
+def test_retrying_an_unknown_id_suggests_the_command_that_queues_it(queue):
     with pytest.raises(
         NotInQueueError, match=r"There is no failed download owner/nobody:Q4. %gguf queue starts it again"
     ):
@@ -197,7 +197,7 @@ def test_a_slow_registration_never_blocks_the_next_start(queue):
     assert not queue.machine.is_drained
 
 
-def test_a_download_is_completed_only_when_its_row_is_written(queue):
+def test_a_download_is_completed_after_its_row_is_written(queue):
     queue.finish(A)
     assert queue.snapshot.recent_completed == ()
 
@@ -206,7 +206,7 @@ def test_a_download_is_completed_only_when_its_row_is_written(queue):
     assert [str(item.id) for item in queue.snapshot.recent_completed] == [A]
 
 
-def test_a_download_that_cannot_be_registered_is_complete_and_says_so(queue):
+def test_a_download_that_cannot_be_registered_is_completed_with_a_notice(queue):
     error = CatalogError("The models database is locked. Close the other program.")
     queue.finish(A)
 
@@ -245,14 +245,14 @@ def test_the_catalog_gets_the_plan_the_files_and_the_time(queue):
 # A lost engine
 
 
-def test_a_lost_engine_starts_the_download_again_by_itself(queue):
+def test_a_download_restarts_after_its_engine_is_lost(queue):
     queue.lose_engine()
 
     assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, A)]
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
 
 
-def test_three_restarts_without_a_byte_fail_the_download(queue):
+def test_three_restarts_without_progress_fail_the_download(queue):
     for _loss in range(3):
         queue.lose_engine()
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
@@ -264,7 +264,7 @@ def test_three_restarts_without_a_byte_fail_the_download(queue):
     assert failure(queue).can_retry
 
 
-def test_a_silent_engine_is_told_and_no_rate_is_claimed(queue):
+def test_a_silent_engine_is_reported_without_a_rate(queue):
     queue.progress(A, 10, received=10, at_s=1.0)
     queue.progress(A, 40, received=40, at_s=3.0)
     assert queue.item(A).bytes_per_second is not None
@@ -276,7 +276,7 @@ def test_a_silent_engine_is_told_and_no_rate_is_claimed(queue):
     assert (silent.bytes_per_second, silent.eta_seconds, silent.downloaded_bytes) == (None, None, 40)
 
 
-def test_an_engine_that_speaks_again_is_not_called_silent_any_more(queue):
+def test_an_engine_that_reports_again_is_no_longer_shown_as_silent(queue):
     queue.fall_silent(4.0)
 
     queue.progress(A, 50, received=50, at_s=9.0)
@@ -284,7 +284,7 @@ def test_an_engine_that_speaks_again_is_not_called_silent_any_more(queue):
     assert queue.item(A).notice is None
 
 
-def test_a_new_byte_makes_the_count_of_restarts_start_over(queue):
+def test_a_new_byte_resets_the_restart_count(queue):
     for _loss in range(3):
         queue.lose_engine()
     queue.progress(A, received=1)
@@ -295,7 +295,7 @@ def test_a_new_byte_makes_the_count_of_restarts_start_over(queue):
     assert queue.rows[0] == f"{A} downloading 0"
 
 
-def test_what_lay_on_the_disk_is_not_a_new_byte(queue):
+def test_bytes_already_on_disk_do_not_reset_the_restart_count(queue):
     for _loss in range(4):
         queue.progress(A, 100, 50, received=0)
         queue.lose_engine()
@@ -303,7 +303,7 @@ def test_what_lay_on_the_disk_is_not_a_new_byte(queue):
     assert queue.failures == [A]
 
 
-def test_a_retry_makes_the_count_of_restarts_start_over(queue):
+def test_a_retry_resets_the_restart_count(queue):
     for _loss in range(4):
         queue.lose_engine()
     queue.complete(B)
@@ -315,7 +315,7 @@ def test_a_retry_makes_the_count_of_restarts_start_over(queue):
     assert queue.rows == [f"{A} downloading 0"]
 
 
-def test_a_lost_engine_counts_as_the_stop_that_was_waited_for(queue):
+def test_losing_the_engine_confirms_the_pending_stop(queue):
     queue.cancel(A)
 
     queue.lose_engine()
@@ -324,7 +324,7 @@ def test_a_lost_engine_counts_as_the_stop_that_was_waited_for(queue):
     assert queue.machine.stopping == frozenset()
 
 
-def test_what_starts_because_of_a_lost_engine_is_started_once(queue):
+def test_a_download_restarted_after_a_lost_engine_starts_once(queue):
     queue.cancel(A)
 
     queue.lose_engine()
@@ -332,7 +332,7 @@ def test_what_starts_because_of_a_lost_engine_is_started_once(queue):
     assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, B)]
 
 
-def test_what_ran_goes_on_before_what_waited():
+def test_interrupted_downloads_resume_before_waiting_ones():
     queue = QueueDriver(max_concurrent=2)
     for name in (A, B, C):
         queue.queue(a_plan(name))
@@ -350,7 +350,7 @@ def test_a_registration_does_not_need_the_engine(queue):
     assert queue.rows == [f"{A} registering 0", f"{B} downloading 0"]
 
 
-def test_a_lost_engine_while_nothing_ran_costs_nothing():
+def test_losing_an_idle_engine_changes_nothing():
     queue = QueueDriver()
 
     queue.lose_engine()
@@ -373,7 +373,7 @@ def test_a_report_of_an_old_attempt_changes_nothing(queue, report):
 
 
 @pytest.mark.parametrize("report", ["progress", "finish", "fail", "stopped"])
-def test_an_attempt_that_finished_has_nothing_more_to_say(queue, report):
+def test_reports_of_a_finished_attempt_are_ignored(queue, report):
     queue.finish(A)
 
     getattr(queue, report)(A)
@@ -390,7 +390,7 @@ def test_only_a_download_that_is_being_registered_can_be_registered(queue, repor
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
 
 
-def test_progress_of_an_attempt_that_was_told_to_stop_is_not_shown(queue):
+def test_progress_of_a_stopping_attempt_is_not_shown(queue):
     queue.pause(A)
 
     queue.progress(A, 50, received=50)
@@ -399,7 +399,7 @@ def test_progress_of_an_attempt_that_was_told_to_stop_is_not_shown(queue):
     assert queue.item(A).downloaded_bytes == 0
 
 
-def test_a_file_that_has_to_be_fetched_again_leads_back_to_downloading(queue):
+def test_a_file_that_must_be_downloaded_again_returns_to_downloading(queue):
     queue.progress(A, 100, is_finalizing=True)
     assert queue.item(A).status == "finalizing"
 
@@ -418,7 +418,7 @@ def test_a_stored_download_shows_every_file_finished():
     assert row.progress == 1.0
 
 
-def test_an_error_says_what_to_do_next(queue):
+def test_an_error_suggests_the_next_step(queue):
     queue.fail(A, TIMEOUT)
 
     assert str(failure(queue).error) == "The line was cut. `retry` continues."

@@ -26,7 +26,7 @@ def notices(queue):
     return {str(item.id): item.notice for item in queue.snapshot.items}
 
 
-def test_what_runs_when_the_hours_end_is_stopped_and_waits_first_in_the_queue(queue):
+def test_downloads_running_when_the_hours_end_are_stopped_and_queued_first(queue):
     queue.keep_hours(NIGHT, is_open=False)
 
     assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
@@ -34,14 +34,14 @@ def test_what_runs_when_the_hours_end_is_stopped_and_waits_first_in_the_queue(qu
     assert queue.snapshot.waits_until == "22:00"
 
 
-def test_everything_that_waits_says_until_when(queue):
+def test_waiting_downloads_show_when_they_continue(queue):
     queue.keep_hours(NIGHT, is_open=False)
 
     assert set(notices(queue).values()) == {"waiting until 22:00"}
     assert len(queue.told(told.NoticeChanged)) == 3
 
 
-def test_several_that_ran_keep_their_order(queue):
+def test_stopped_downloads_keep_their_order(queue):
     queue.run_at_once(2)
 
     queue.keep_hours(NIGHT, is_open=False)
@@ -49,7 +49,7 @@ def test_several_that_ran_keep_their_order(queue):
     assert queue.rows == [f"{A} queued 1", f"{B} queued 2", f"{C} queued 3"]
 
 
-def test_when_the_hours_begin_the_queue_goes_on_and_nothing_waits_for_the_clock(queue):
+def test_when_the_hours_begin_the_queue_resumes(queue):
     queue.keep_hours(NIGHT, is_open=False)
     queue.stopped(A)
     queue.turn(NIGHT, is_open=True)
@@ -59,7 +59,7 @@ def test_when_the_hours_begin_the_queue_goes_on_and_nothing_waits_for_the_clock(
     assert queue.snapshot.waits_until is None
 
 
-def test_nothing_starts_outside_the_hours_whatever_is_asked(queue):
+def test_nothing_starts_outside_the_hours(queue):
     queue.keep_hours(NIGHT, is_open=False)
     queue.stopped(A)
 
@@ -72,7 +72,7 @@ def test_nothing_starts_outside_the_hours_whatever_is_asked(queue):
     assert not queue.machine.is_drained
 
 
-def test_a_paused_download_waits_for_its_person_and_not_for_the_clock(queue):
+def test_a_paused_download_waits_for_the_user_and_not_for_the_hours(queue):
     queue.pause(B)
 
     queue.keep_hours(NIGHT, is_open=False)
@@ -82,7 +82,7 @@ def test_a_paused_download_waits_for_its_person_and_not_for_the_clock(queue):
     assert f"{B} paused 2" in queue.rows
 
 
-def test_what_only_finalizes_ends_also_outside_the_hours(queue):
+def test_a_finalizing_download_completes_outside_the_hours(queue):
     queue.progress(A, 100, received=100, is_finalizing=True)
 
     queue.keep_hours(NIGHT, is_open=False)
@@ -92,7 +92,7 @@ def test_what_only_finalizes_ends_also_outside_the_hours(queue):
     assert queue.rows == [f"{B} queued 1", f"{C} queued 2"]
 
 
-def test_what_has_to_be_fetched_once_more_outside_the_hours_is_held(queue):
+def test_a_download_that_must_restart_outside_the_hours_is_held(queue):
     queue.progress(A, 100, received=100, is_finalizing=True)
     queue.keep_hours(NIGHT, is_open=False)
 
@@ -102,7 +102,7 @@ def test_what_has_to_be_fetched_once_more_outside_the_hours_is_held(queue):
     assert queue.rows[0] == f"{A} queued 1"
 
 
-def test_when_all_that_waits_for_its_hour_is_cancelled_the_queue_is_drained(queue):
+def test_cancelling_all_downloads_that_wait_for_the_hours_drains_the_queue(queue):
     queue.keep_hours(NIGHT, is_open=False)
     queue.stopped(A)
 
@@ -113,7 +113,7 @@ def test_when_all_that_waits_for_its_hour_is_cancelled_the_queue_is_drained(queu
     assert len(queue.told(told.RunSummarized)) == 1
 
 
-def test_a_turn_of_hours_that_hold_no_more_is_stale(queue):
+def test_a_turn_of_replaced_hours_is_ignored(queue):
     queue.keep_hours("12:00-13:00", is_open=True)
 
     queue.turn(NIGHT, is_open=False)
@@ -131,14 +131,14 @@ def test_without_hours_downloads_run_at_any_time(queue):
     assert queue.snapshot.download_hours is None
 
 
-def test_more_at_once_start_at_once(queue):
+def test_raising_max_concurrent_starts_downloads_at_once(queue):
     queue.run_at_once(2)
 
     assert queue.rows == [f"{A} downloading 0", f"{B} downloading 0", f"{C} queued 1"]
     assert queue.snapshot.max_concurrent == 2
 
 
-def test_fewer_at_once_stop_nothing_and_start_nothing_until_there_is_room(queue):
+def test_lowering_max_concurrent_stops_nothing_and_starts_nothing_until_a_slot_is_free(queue):
     queue.run_at_once(2)
     queue.run_at_once(1)
     queue.complete(A)
@@ -147,7 +147,7 @@ def test_fewer_at_once_stop_nothing_and_start_nothing_until_there_is_room(queue)
 
 
 @pytest.mark.parametrize("change", [on.ConcurrencyChanged(0), on.QueueLimitChanged(0), on.BandwidthLimitChanged(0)])
-def test_a_limit_of_nothing_is_refused_and_changes_nothing(queue, change):
+def test_a_limit_of_zero_is_refused_and_changes_nothing(queue, change):
     before = queue.snapshot
 
     with pytest.raises(InvalidConfigError):

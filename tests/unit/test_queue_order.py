@@ -23,7 +23,7 @@ def waiting(queue):
     return [str(item.id) for item in queue.snapshot.items if item.position]
 
 
-def test_moving_to_1_makes_it_the_next_to_run(queue):
+def test_moving_to_1_makes_a_download_next_to_run(queue):
     assert queue.move(D, 1) == 1
     assert waiting(queue) == [D, B, C]
 
@@ -32,7 +32,7 @@ def test_moving_to_1_makes_it_the_next_to_run(queue):
     assert queue.rows == [f"{D} downloading 0", f"{B} queued 1", f"{C} queued 2"]
 
 
-def test_moving_down_gives_the_position_asked_for(queue):
+def test_moving_down_gives_the_requested_position(queue):
     assert queue.move(B, 2) == 2
     assert waiting(queue) == [C, B, D]
 
@@ -49,7 +49,7 @@ def test_a_download_moves_with_all_its_shards_and_never_lands_inside_another(que
     assert waiting(queue) == [B, D, C]
 
 
-def test_moving_to_where_it_stands_changes_nothing(queue):
+def test_moving_to_the_current_position_changes_nothing(queue):
     assert queue.move(C, 2) == 2
     assert waiting(queue) == [B, C, D]
 
@@ -69,7 +69,7 @@ def test_a_paused_download_moves_like_any_other(queue):
 # Pausing
 
 
-def test_a_paused_download_keeps_its_place_and_is_passed_over(queue):
+def test_a_paused_download_keeps_its_position_and_is_skipped(queue):
     queue.pause(B)
 
     queue.complete(A)
@@ -84,7 +84,7 @@ def test_an_active_download_that_is_paused_shows_at_position_1_at_once(queue):
     assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
 
 
-def test_a_paused_active_download_holds_its_slot_until_it_stopped(queue):
+def test_a_paused_active_download_holds_its_slot_until_it_has_stopped(queue):
     queue.pause(A)
 
     assert queue.of(do.StartTransfer) == []
@@ -102,7 +102,7 @@ def test_a_download_being_finalized_can_be_paused(queue):
     assert queue.item(A).status == "paused"
 
 
-def test_pausing_twice_is_pausing_once(queue):
+def test_pausing_is_idempotent(queue):
     queue.pause(A)
     queue.pause(A)
 
@@ -119,7 +119,7 @@ def test_pausing_keeps_the_bars_and_clears_rate_and_notice(queue):
     assert (row.downloaded_bytes, row.bytes_per_second, row.eta_seconds, row.notice) == (80, None, None, None)
 
 
-def test_a_pause_of_what_is_being_registered_changes_nothing_because_it_is_complete(queue):
+def test_pausing_a_download_during_registration_changes_nothing(queue):
     queue.finish(A)
 
     queue.pause(A)
@@ -127,7 +127,7 @@ def test_a_pause_of_what_is_being_registered_changes_nothing_because_it_is_compl
     assert queue.rows[0] == f"{A} registering 0"
 
 
-def test_a_paused_download_that_resumes_runs_in_its_turn(queue):
+def test_a_resumed_download_runs_in_turn(queue):
     queue.pause(B)
     queue.resume(B)
 
@@ -136,7 +136,7 @@ def test_a_paused_download_that_resumes_runs_in_its_turn(queue):
     assert queue.rows[0] == f"{B} downloading 0"
 
 
-def test_resuming_sets_the_processor_going():
+def test_resuming_starts_the_processor():
     queue = QueueDriver()
     queue.queue(a_plan(A), starts=False)
     queue.pause(A)
@@ -146,7 +146,7 @@ def test_resuming_sets_the_processor_going():
     assert queue.rows == [f"{A} downloading 0"]
 
 
-def test_resuming_a_download_that_only_waits_sets_the_processor_going():
+def test_resuming_a_waiting_download_starts_the_processor():
     queue = QueueDriver()
     queue.queue(a_plan(A), starts=False)
 
@@ -161,7 +161,7 @@ def test_resuming_an_active_download_changes_nothing(queue):
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2", f"{D} queued 3"]
 
 
-def test_a_download_resumed_before_it_stopped_starts_only_after_it_stopped(queue):
+def test_a_download_resumed_before_it_has_stopped_starts_after_the_stop(queue):
     queue.pause(A)
     queue.resume(A)
 
@@ -186,7 +186,7 @@ def test_pausing_the_last_download_leaves_the_queue_drained():
     assert not queue.snapshot.is_processing
 
 
-def test_an_attempt_that_failed_while_it_was_being_paused_is_paused(queue):
+def test_an_attempt_that_fails_while_being_paused_is_paused(queue):
     queue.pause(A)
     queue.fail(A)
 
@@ -194,7 +194,7 @@ def test_an_attempt_that_failed_while_it_was_being_paused_is_paused(queue):
     assert queue.failures == []
 
 
-def test_an_attempt_that_failed_after_pause_and_resume_runs_again(queue):
+def test_an_attempt_that_fails_after_pause_and_resume_runs_again(queue):
     queue.pause(A)
     queue.resume(A)
     queue.fail(A)
@@ -202,14 +202,14 @@ def test_an_attempt_that_failed_after_pause_and_resume_runs_again(queue):
     assert queue.item(A).status == "downloading"
 
 
-def test_a_rename_already_done_wins_over_pause(queue):
+def test_a_completed_rename_outranks_pause(queue):
     queue.pause(A)
     queue.finish(A)
 
     assert queue.rows == [f"{A} registering 0", f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
 
 
-def test_a_rename_already_done_wins_over_pause_and_resume(queue):
+def test_a_completed_rename_outranks_pause_and_resume(queue):
     queue.pause(A)
     queue.resume(A)
     queue.finish(A)
@@ -218,14 +218,14 @@ def test_a_rename_already_done_wins_over_pause_and_resume(queue):
 
 
 @pytest.mark.parametrize("step", ["pause", "resume"])
-def test_an_id_that_is_not_there_is_refused_with_where_to_look(queue, step):
+def test_an_unknown_id_is_refused_with_a_hint_where_to_look(queue, step):
     with pytest.raises(
         NotInQueueError, match=r"no download owner/nobody:Q4 in the queue. %gguf status shows the queue"
     ):
         getattr(queue, step)("owner/nobody:Q4")
 
 
-def test_run_now_gives_a_waiting_download_the_slot_of_the_one_that_started_last(queue):
+def test_run_now_gives_a_waiting_download_the_slot_of_the_last_started_one(queue):
     queue.run_now(C)
 
     assert queue.rows == [f"{C} queued 1", f"{A} queued 2", f"{B} queued 3", f"{D} queued 4"]
@@ -233,7 +233,7 @@ def test_run_now_gives_a_waiting_download_the_slot_of_the_one_that_started_last(
     assert queue.rows == [f"{C} downloading 0", f"{A} queued 1", f"{B} queued 2", f"{D} queued 3"]
 
 
-def test_run_now_makes_nobody_step_back_where_a_slot_is_free(queue):
+def test_run_now_stops_no_download_if_a_slot_is_free(queue):
     queue.pause(D)
     queue.run_at_once(4)
 
@@ -242,7 +242,7 @@ def test_run_now_makes_nobody_step_back_where_a_slot_is_free(queue):
     assert [row.split()[1] for row in queue.rows] == ["downloading"] * 4
 
 
-def test_a_paused_download_that_is_run_now_takes_its_slot_back(queue):
+def test_run_now_gives_a_paused_download_its_slot_back(queue):
     queue.pause(A)
     queue.stopped(A)
 
@@ -252,7 +252,7 @@ def test_a_paused_download_that_is_run_now_takes_its_slot_back(queue):
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2", f"{D} queued 3"]
 
 
-def test_one_that_is_nearly_there_does_not_step_back(queue):
+def test_run_now_does_not_stop_a_nearly_finished_download(queue):
     queue.progress(A, 100, is_finalizing=True)
 
     queue.run_now(C)
@@ -260,7 +260,7 @@ def test_one_that_is_nearly_there_does_not_step_back(queue):
     assert queue.rows[:2] == [f"{A} finalizing 0", f"{C} queued 1"]
 
 
-def test_run_now_stops_nobody_for_a_slot_that_is_about_to_be_free(queue):
+def test_run_now_stops_no_download_if_a_slot_is_about_to_be_free(queue):
     queue.run_at_once(2)
     queue.pause(A)
 
@@ -271,7 +271,7 @@ def test_run_now_stops_nobody_for_a_slot_that_is_about_to_be_free(queue):
     assert queue.rows[:2] == [f"{B} downloading 0", f"{C} downloading 0"]
 
 
-def test_after_the_number_of_slots_was_lowered_run_now_makes_as_much_room_as_it_takes(queue):
+def test_after_lowering_max_concurrent_run_now_stops_as_many_downloads_as_needed(queue):
     queue.run_at_once(3)
     queue.run_at_once(1)
 
@@ -282,7 +282,7 @@ def test_after_the_number_of_slots_was_lowered_run_now_makes_as_much_room_as_it_
     assert queue.rows == [f"{D} downloading 0", f"{A} queued 1", f"{B} queued 2", f"{C} queued 3"]
 
 
-def test_whoever_writes_a_file_that_both_want_steps_back_for_one_that_is_run_now():
+def test_run_now_stops_the_download_that_writes_a_shared_file():
     queue = QueueDriver(max_concurrent=2)
     for label in ("Q8", "Q5"):
         queue.queue(a_plan(f"owner/v:{label}", *shards(f"v-{label}", 1), an_mmproj(), companions=("mmproj",)))
@@ -294,12 +294,12 @@ def test_whoever_writes_a_file_that_both_want_steps_back_for_one_that_is_run_now
     assert queue.rows == [f"{C} downloading 0", "owner/v:Q5 downloading 0", "owner/v:Q8 queued 1"]
 
 
-def test_a_download_that_runs_cannot_be_run_now(queue):
+def test_an_active_download_cannot_be_run_now(queue):
     with pytest.raises(NotInQueueError, match="it is already running"):
         queue.run_now(A)
 
 
-def test_what_ended_in_one_way_is_cleared_and_the_others_stay(queue):
+def test_clearing_one_outcome_keeps_the_others(queue):
     queue.cancel(D)
     queue.fail(A)
 
@@ -308,7 +308,7 @@ def test_what_ended_in_one_way_is_cleared_and_the_others_stay(queue):
     assert (queue.snapshot.recent_cancelled, len(queue.snapshot.recent_failures)) == ((), 1)
 
 
-def test_what_a_cancelled_download_left_can_be_deleted(queue):
+def test_partial_files_of_a_cancelled_download_can_be_deleted(queue):
     queue.cancel(D)
 
     queue.discard(D)
@@ -320,7 +320,7 @@ def test_what_a_cancelled_download_left_can_be_deleted(queue):
 # What is asked of everything, and what is taken back
 
 
-def test_a_discard_right_after_a_cancel_deletes_the_partial_files_once_the_attempt_has_stopped(queue):
+def test_discarding_after_a_cancel_deletes_the_partial_files_when_the_attempt_has_stopped(queue):
     queue.cancel(A)
 
     queue.discard(A)
@@ -342,7 +342,7 @@ def test_pausing_everything_is_one_event_and_keeps_the_order():
     assert queue.of(do.StartTransfer) == []
 
 
-def test_what_was_being_listed_when_everything_was_paused_waits_paused_until_everything_is_resumed(queue):
+def test_a_request_listed_during_pause_all_is_queued_paused_until_resume_all(queue):
     early, late = queue.receive("owner/e"), queue.receive("owner/f")
     queue.pause_all()
 
@@ -355,7 +355,7 @@ def test_what_was_being_listed_when_everything_was_paused_waits_paused_until_eve
     assert queue.rows[-1].startswith("owner/f:Q4_K_M queued")
 
 
-def test_a_removed_download_comes_back_to_its_place_with_everything_that_was_asked_for(queue):
+def test_undoing_a_removal_restores_the_position_and_the_request(queue):
     plan = a_plan("owner/e:Q4_K_M", force=True, add_to_db=False, everywhere=True)
     queue.queue(plan)
     queue.move("owner/e:Q4_K_M", 1)
@@ -371,7 +371,7 @@ def test_a_removed_download_comes_back_to_its_place_with_everything_that_was_ask
     assert queue.snapshot.recent_cancelled == ()
 
 
-def test_a_cancelled_download_that_is_put_back_before_it_has_stopped_runs_again_first(queue):
+def test_a_download_restored_before_its_cancel_has_stopped_it_runs_again_first(queue):
     queue.cancel(A)
 
     queue.put_back(A)
@@ -382,7 +382,7 @@ def test_a_cancelled_download_that_is_put_back_before_it_has_stopped_runs_again_
     assert queue.snapshot.recent_cancelled == ()
 
 
-def test_what_was_queued_without_starting_does_not_start_when_it_is_put_back():
+def test_a_download_queued_without_starting_does_not_start_when_restored():
     queue = QueueDriver()
     queue.queue(a_plan(A), starts=False)
     queue.remove(A)
@@ -393,7 +393,7 @@ def test_what_was_queued_without_starting_does_not_start_when_it_is_put_back():
     assert not queue.snapshot.is_processing
 
 
-def test_everything_that_was_cancelled_comes_back_in_its_order_whatever_is_named_first(queue):
+def test_undoing_cancel_all_restores_the_original_order(queue):
     queue.pause(C)
     before = queue.rows
     queue.cancel_all()
@@ -405,7 +405,7 @@ def test_everything_that_was_cancelled_comes_back_in_its_order_whatever_is_named
     assert queue.rows == before
 
 
-def test_putting_back_more_than_may_wait_changes_nothing():
+def test_restoring_more_than_the_queue_holds_changes_nothing():
     queue = QueueDriver(max_size=2)
     for text in (A, B, C):
         queue.queue(a_plan(text))
@@ -421,7 +421,7 @@ def test_putting_back_more_than_may_wait_changes_nothing():
     assert queue.snapshot == before
 
 
-def test_only_what_was_cancelled_or_removed_can_be_put_back(queue):
+def test_only_cancelled_or_removed_downloads_can_be_restored(queue):
     queue.complete(A)
 
     with pytest.raises(NotInQueueError, match="so none can be put back"):

@@ -37,7 +37,7 @@ def test_position_1_is_next_to_run(queue):
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
 
 
-def test_queueing_without_starting_leaves_the_processor_where_it_is(queue):
+def test_queueing_without_starting_does_not_start_the_processor(queue):
     queue.queue(a_plan(A), starts=False)
 
     assert queue.of(do.StartTransfer) == []
@@ -45,14 +45,14 @@ def test_queueing_without_starting_leaves_the_processor_where_it_is(queue):
     assert not queue.snapshot.is_processing
 
 
-def test_a_download_queued_without_starting_runs_too_once_the_processor_does(queue):
+def test_a_download_queued_without_starting_runs_when_the_processor_runs(queue):
     queue.queue(a_plan(A), starts=False)
     queue.queue(a_plan(B), starts=True)
 
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
 
 
-def test_a_running_processor_takes_what_is_queued_without_starting(queue):
+def test_a_running_processor_starts_a_download_queued_without_starting(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan(B), starts=False)
     queue.complete(A)
@@ -60,7 +60,7 @@ def test_a_running_processor_takes_what_is_queued_without_starting(queue):
     assert queue.rows == [f"{B} downloading 0"]
 
 
-def test_the_answer_names_id_position_shards_and_why_this_variant(queue):
+def test_the_result_has_id_position_shards_and_the_reason_for_the_variant(queue):
     plan = a_plan(A, *shards("a", 3), an_mmproj(), companions=("mmproj",), reason="Q4_K_M is the usual choice.")
 
     answer = queue.queue(plan)
@@ -113,7 +113,7 @@ def test_joining_an_active_download_gives_position_0(queue):
     assert (answer.position, answer.is_new) == (0, False)
 
 
-def test_a_download_that_is_being_registered_is_joined_too(queue):
+def test_a_download_can_be_joined_during_registration(queue):
     queue.queue(a_plan(A))
     queue.finish(A)
 
@@ -134,7 +134,7 @@ def test_without_joining_the_same_download_is_already_queued(queue):
     assert refusal.value.other_id == A
 
 
-def test_ids_that_come_to_the_same_commit_and_variant_are_the_same_download(queue):
+def test_ids_that_resolve_to_the_same_commit_and_variant_are_one_download(queue):
     queue.queue(a_plan("owner/a:Q4_K_M"))
 
     answer = queue.queue(a_plan("owner/a@main:Q4_K_M"))
@@ -142,7 +142,7 @@ def test_ids_that_come_to_the_same_commit_and_variant_are_the_same_download(queu
     assert (str(answer.id), answer.is_new) == ("owner/a:Q4_K_M", False)
 
 
-def test_a_joined_download_answers_to_both_ids(queue):
+def test_a_joined_download_is_found_by_both_ids(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan("owner/b:Q4"))
     queue.queue(a_plan("owner/b@main:Q4", a_file("owner/b/Q4.gguf")))
@@ -152,7 +152,7 @@ def test_a_joined_download_answers_to_both_ids(queue):
     assert queue.rows == [f"{A} downloading 0"]
 
 
-def test_an_id_is_live_once_even_where_its_branch_moved_meanwhile(queue):
+def test_an_id_is_live_once_even_after_its_branch_moved(queue):
     queue.queue(a_plan(A, a_file("old.gguf"), commit_sha="1" * 40))
 
     answer = queue.queue(a_plan(A, a_file("new.gguf"), commit_sha="2" * 40))
@@ -161,7 +161,7 @@ def test_an_id_is_live_once_even_where_its_branch_moved_meanwhile(queue):
     assert queue.rows == [f"{A} downloading 0"]
 
 
-def test_a_companion_that_the_live_download_does_not_fetch_cannot_be_joined(queue):
+def test_a_companion_missing_from_the_live_download_cannot_be_joined(queue):
     queue.queue(a_plan(A))
 
     with pytest.raises(AlreadyQueuedError, match=r"without its mmproj. Cancel it first, then queue it again"):
@@ -187,7 +187,7 @@ def test_two_live_downloads_never_share_a_target_and_the_refusal_names_the_other
     assert refusal.value.other_id == "owner/a:Q4"
 
 
-def test_one_companion_of_two_quantizations_is_not_a_conflict_but_is_written_by_one_at_a_time():
+def test_a_shared_companion_is_not_a_conflict_and_has_one_writer_at_a_time():
     queue = QueueDriver(max_concurrent=3)
     queue.queue(a_plan(A, a_file("q4.gguf"), an_mmproj()))
     queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj()))
@@ -200,21 +200,21 @@ def test_one_companion_of_two_quantizations_is_not_a_conflict_but_is_written_by_
     assert queue.of(do.StartTransfer)[0].plan.id == DownloadId.parse(B)
 
 
-def test_companions_of_one_name_and_different_content_are_a_conflict(queue):
+def test_companions_with_one_name_and_different_content_conflict(queue):
     queue.queue(a_plan(A, a_file("q4.gguf"), an_mmproj(sha256="1" * 64)))
 
     with pytest.raises(AlreadyQueuedError):
         queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj(sha256="2" * 64)))
 
 
-def test_a_model_and_a_companion_of_one_name_are_a_conflict(queue):
+def test_a_model_and_a_companion_with_one_name_conflict(queue):
     queue.queue(a_plan(A, a_file("x.gguf", sha256="1" * 64)))
 
     with pytest.raises(AlreadyQueuedError):
         queue.queue(a_plan(B, a_file("q8.gguf"), an_mmproj("x.gguf", sha256="1" * 64)))
 
 
-def test_a_target_whose_file_is_in_its_place_can_be_wanted_again(queue):
+def test_a_target_can_be_requested_again_after_its_file_is_stored(queue):
     queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))
     queue.finish("owner/a:Q4")
 
@@ -245,7 +245,7 @@ def test_paused_downloads_count_as_waiting():
         queue.queue(a_plan(B))
 
 
-def test_joining_needs_no_room():
+def test_joining_needs_no_free_place():
     queue = QueueDriver(max_size=1)
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
@@ -281,7 +281,7 @@ def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
 
 
 @pytest.mark.parametrize("config", [{"max_size": 0}, {"max_concurrent": 0}])
-def test_a_machine_that_could_hold_or_run_nothing_is_refused(config):
+def test_a_queue_that_holds_or_runs_nothing_is_refused(config):
     with pytest.raises(InvalidConfigError):
         QueueMachine(**config)
 
@@ -296,7 +296,7 @@ def test_a_bandwidth_limit_is_passed_on_and_shown(queue):
     assert queue.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
 
 
-def test_no_bandwidth_limit_is_none(queue):
+def test_an_unlimited_bandwidth_is_none(queue):
     queue.send(on.BandwidthLimitChanged(5_000_000))
     queue.send(on.BandwidthLimitChanged(None))
 
@@ -319,7 +319,7 @@ def test_a_request_shows_while_its_files_are_listed(queue):
     assert not queue.machine.is_drained
 
 
-def test_a_request_that_was_given_up_is_gone(queue):
+def test_an_abandoned_request_is_removed(queue):
     request = queue.receive("owner/a")
 
     queue.drop(request)
@@ -328,7 +328,7 @@ def test_a_request_that_was_given_up_is_gone(queue):
     assert queue.machine.is_drained
 
 
-def test_giving_up_twice_is_harmless(queue):
+def test_abandoning_a_request_twice_is_harmless(queue):
     request = queue.receive("owner/a")
 
     queue.drop(request)
@@ -348,7 +348,7 @@ def test_cancel_all_voids_requests_that_are_still_being_listed(queue):
     assert queue.rows == []
 
 
-def test_what_is_refused_changes_nothing(queue):
+def test_a_refused_request_changes_nothing(queue):
     queue.send(on.QueueLimitChanged(1))
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
@@ -363,7 +363,7 @@ def test_what_is_refused_changes_nothing(queue):
     assert queue.snapshot == before
 
 
-def test_a_downloads_own_id_goes_before_one_that_another_answers_to_as_well():
+def test_a_downloads_own_id_outranks_another_downloads_alias():
     queue = QueueDriver()
     queue.queue(a_plan("owner/a@main:Q4", a_file("a.gguf")))
     moved = a_plan("owner/a:Q4", a_file("new-a.gguf"), commit_sha="d" * 40)
@@ -386,7 +386,7 @@ def test_a_downloads_own_id_goes_before_one_that_another_answers_to_as_well():
         ({"to": "/disk"}, "to be stored in the models folder"),
     ],
 )
-def test_a_join_that_would_drop_what_was_asked_for_is_refused(queue, wanted, said):
+def test_a_join_that_would_lose_an_option_is_refused(queue, wanted, said):
     queue.queue(a_plan(A))
 
     with pytest.raises(AlreadyQueuedError, match=said):
@@ -394,20 +394,20 @@ def test_a_join_that_would_drop_what_was_asked_for_is_refused(queue, wanted, sai
 
 
 @pytest.mark.parametrize(("live", "wanted"), [(True, False), (False, True)])
-def test_an_update_that_keeps_the_old_version_and_one_that_does_not_are_not_joined(queue, live, wanted):
+def test_updates_that_differ_in_keeping_the_old_version_are_not_joined(queue, live, wanted):
     queue.queue(a_plan(A, is_update=True, keeps_old=live))
 
     with pytest.raises(AlreadyQueuedError, match="the old version"):
         queue.queue(a_plan(A, is_update=True, keeps_old=wanted))
 
 
-def test_a_join_of_a_download_that_does_more_than_was_asked_for_is_one(queue):
+def test_a_download_that_does_more_than_requested_can_be_joined(queue):
     queue.queue(a_plan(A, force=True, everywhere=True))
 
     assert not queue.queue(a_plan(A)).is_new
 
 
-def test_a_join_has_the_download_registered_where_it_would_not_have_been(queue):
+def test_a_join_adds_registration_to_a_download_without_it(queue):
     queue.queue(a_plan(A, add_to_db=False))
     queue.queue(a_plan(A))
 

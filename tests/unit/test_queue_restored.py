@@ -18,7 +18,7 @@ def left(text, status="queued", *, was_active=False, **fields):
     return StoredDownload(plan, DownloadStatus(status), was_active, (), 500.0, **fields)
 
 
-def test_what_ran_goes_on_first_and_the_rest_waits_rests_or_has_failed_as_before():
+def test_restored_active_downloads_resume_first_and_the_others_keep_their_state():
     queue = QueueDriver()
 
     adopted = queue.restore(
@@ -32,7 +32,7 @@ def test_what_ran_goes_on_first_and_the_rest_waits_rests_or_has_failed_as_before
     assert queue.item(B).downloaded_bytes == 10
 
 
-def test_what_is_stored_of_a_queue_is_what_comes_back_in_the_next():
+def test_a_stored_queue_is_restored_in_the_next_kernel():
     queue = QueueDriver(max_size=3)
     for text in (A, B, C, D):
         queue.queue(a_plan(text, force=text == B, add_to_db=False, companions=("mmproj",)))
@@ -53,7 +53,7 @@ def test_what_is_stored_of_a_queue_is_what_comes_back_in_the_next():
     assert successor.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
 
 
-def test_what_is_queued_here_before_comes_after_what_ran_there_and_before_what_waited():
+def test_local_downloads_are_placed_between_restored_active_and_waiting_ones():
     queue = QueueDriver()
     queue.queue(a_plan(A), starts=False)
 
@@ -62,7 +62,7 @@ def test_what_is_queued_here_before_comes_after_what_ran_there_and_before_what_w
     assert [row.split()[0] for row in queue.rows] == [B, A, C]
 
 
-def test_what_was_not_running_there_does_not_run_here():
+def test_downloads_that_were_not_running_are_not_started_by_a_restore():
     queue = QueueDriver()
 
     queue.restore(left(A), starts=False)
@@ -71,7 +71,7 @@ def test_what_was_not_running_there_does_not_run_here():
     assert not queue.snapshot.is_processing
 
 
-def test_more_than_the_limit_comes_back_and_nothing_is_evicted():
+def test_restoring_more_than_the_limit_evicts_nothing():
     queue = QueueDriver(max_size=1)
 
     queue.restore(left(A), left(B), left(C), starts=False)
@@ -79,7 +79,7 @@ def test_more_than_the_limit_comes_back_and_nothing_is_evicted():
     assert queue.snapshot.pending_count == 3
 
 
-def test_a_download_that_is_here_already_is_not_taken_up_twice():
+def test_a_download_already_in_the_queue_is_not_restored_again():
     queue = QueueDriver()
     queue.queue(a_plan(A), starts=False)
 
@@ -87,7 +87,7 @@ def test_a_download_that_is_here_already_is_not_taken_up_twice():
     assert queue.rows == [f"{A} queued 1"]
 
 
-def test_what_was_cancelled_here_is_not_brought_back():
+def test_a_download_cancelled_here_is_not_restored():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.cancel(A)
@@ -99,7 +99,7 @@ def test_what_was_cancelled_here_is_not_brought_back():
     assert queue.rows == []
 
 
-def test_what_would_write_the_same_file_as_one_that_is_here_is_a_failure_that_says_so():
+def test_a_restored_download_with_a_conflicting_target_fails_with_an_explanation():
     queue = QueueDriver()
     queue.queue(a_plan(A, a_file("same.gguf")), starts=False)
 
@@ -110,7 +110,7 @@ def test_what_would_write_the_same_file_as_one_that_is_here_is_a_failure_that_sa
     assert failed.can_retry
 
 
-def test_a_limit_that_was_set_here_is_not_replaced_by_an_older_one():
+def test_a_limit_set_here_is_not_replaced_by_a_stored_one():
     queue = QueueDriver()
     queue.send(on.QueueLimitChanged(4))
     queue.send(on.BandwidthLimitChanged(None))
@@ -120,7 +120,7 @@ def test_a_limit_that_was_set_here_is_not_replaced_by_an_older_one():
     assert (queue.snapshot.max_size, queue.snapshot.bandwidth_limit_bytes_per_second) == (4, None)
 
 
-def test_a_limit_of_the_settings_is_not_stored():
+def test_a_limit_from_the_settings_is_not_stored():
     queue = QueueDriver(max_size=4, bandwidth_limit=5)
 
     assert queue.machine.stored().limits == StoredLimits()
@@ -135,7 +135,7 @@ def test_progress_stores_nothing():
     assert queue.of(do.StoreQueue) == []
 
 
-def test_one_that_another_kernel_fetches_says_whose_it_is():
+def test_a_download_of_another_kernel_names_that_kernel():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.progress(A, 50, notice=("waiting", None, ""))
@@ -148,7 +148,7 @@ def test_one_that_another_kernel_fetches_says_whose_it_is():
     assert queue.item(A).notice == "a.ipynb is downloading it"
 
 
-def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it():
+def test_a_download_that_waits_for_a_host_is_not_shown_as_another_kernels():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.see(**{"a.ipynb": a_plan(A)})
@@ -160,7 +160,7 @@ def test_one_that_waits_for_something_else_is_nobody_elses_and_a_cancel_ends_it(
     assert queue.snapshot.recent_cancelled[0].notice is None
 
 
-def test_a_cancel_of_what_another_kernel_fetches_drops_this_wish_only_and_says_so():
+def test_cancelling_a_download_of_another_kernel_drops_only_this_request_with_a_notice():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.see(**{"a.ipynb": a_plan(A)})
@@ -173,7 +173,7 @@ def test_a_cancel_of_what_another_kernel_fetches_drops_this_wish_only_and_says_s
     assert (cancelled.notice_kind, cancelled.notice) == ("elsewhere", "a.ipynb continues it")
 
 
-def test_an_id_that_was_found_to_mean_a_download_means_it_in_the_next_kernel_too():
+def test_an_alias_of_a_download_is_restored_in_the_next_kernel():
     queue = QueueDriver()
     queue.queue(a_plan(A))
     queue.queue(a_plan("owner/a@main:Q4_K_M", *a_plan(A).files))

@@ -27,7 +27,7 @@ def models(run):
     return run.models_completed, run.models_failed, run.models_cancelled
 
 
-def test_a_drained_queue_sums_up_its_run(queue):
+def test_a_drained_queue_summarizes_its_run(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
     queue.now_s = 1060.0
@@ -44,7 +44,7 @@ def test_a_drained_queue_sums_up_its_run(queue):
     assert not queue.snapshot.is_processing
 
 
-def test_a_run_is_summed_up_also_when_everything_failed(queue):
+def test_a_run_is_summarized_when_everything_failed(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
     queue.fail(A)
@@ -54,7 +54,7 @@ def test_a_run_is_summed_up_also_when_everything_failed(queue):
     assert (attempts(run), models(run)) == ((0, 2, 0), (0, 2, 0))
 
 
-def test_a_run_is_summed_up_also_when_everything_was_cancelled(queue):
+def test_a_run_is_summarized_when_everything_was_cancelled(queue):
     queue.queue(a_plan(A))
     queue.cancel_all()
     queue.stopped(1)
@@ -62,7 +62,7 @@ def test_a_run_is_summed_up_also_when_everything_was_cancelled(queue):
     assert attempts(summaries(queue)[0]) == (0, 0, 1)
 
 
-def test_attempts_are_counted_by_outcome_and_models_by_their_last_one(queue):
+def test_attempts_are_counted_by_outcome_and_models_by_their_last_outcome(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
     queue.fail(A)
@@ -76,7 +76,7 @@ def test_attempts_are_counted_by_outcome_and_models_by_their_last_one(queue):
     assert models(run) == (1, 0, 1)
 
 
-def test_the_newest_item_comes_first_and_says_what_it_came_to(queue):
+def test_the_newest_item_comes_first_with_its_outcome(queue):
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
     queue.complete(A)
@@ -115,7 +115,7 @@ def test_twenty_ended_downloads_are_not_truncated():
     assert (len(run.items), run.is_truncated) == (20, False)
 
 
-def test_a_run_in_which_nothing_ended_is_not_summed_up(queue):
+def test_a_run_without_ended_downloads_is_not_summarized(queue):
     queue.queue(a_plan(A))
     queue.pause(A)
     queue.stopped(A)
@@ -135,7 +135,7 @@ def test_a_run_waits_for_the_registration(queue):
     assert len(summaries(queue)) == 1
 
 
-def test_a_failed_registration_ends_the_run_too(queue):
+def test_a_failed_registration_ends_the_run(queue):
     queue.queue(a_plan(A))
     queue.finish(A)
     queue.registration_failed(A)
@@ -153,14 +153,14 @@ def test_a_run_waits_for_the_last_attempt_to_stop(queue):
     assert len(summaries(queue)) == 1
 
 
-def test_what_ends_between_runs_belongs_to_none(queue):
+def test_downloads_that_end_between_runs_belong_to_no_run(queue):
     queue.queue(a_plan(A), starts=False)
     queue.remove(A)
 
     assert queue.snapshot.last_run is None
 
 
-def test_the_next_run_starts_from_nothing(queue):
+def test_the_next_run_starts_empty(queue):
     queue.queue(a_plan(A))
     queue.fail(A)
     queue.now_s = 2000.0

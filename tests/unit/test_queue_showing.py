@@ -40,7 +40,7 @@ def flow(queue, text, *, rate, seconds, start_s=0.0):
 # Rows
 
 
-def test_a_row_has_a_bar_for_every_shard_and_its_companions_apart(queue):
+def test_a_row_has_a_bar_for_every_shard_and_companion(queue):
     queue.progress(A, 100, 40, 10)
 
     row = queue.item(A)
@@ -52,7 +52,7 @@ def test_a_row_has_a_bar_for_every_shard_and_its_companions_apart(queue):
     assert (row.shard_count, row.downloaded_bytes, row.total_bytes) == (2, 150, 230)
 
 
-def test_a_row_says_which_variant_of_which_commit_and_why(queue):
+def test_a_row_shows_variant_commit_and_reason(queue):
     row = queue.item(A)
 
     assert (row.error, row.can_retry) == (None, False)
@@ -60,7 +60,7 @@ def test_a_row_says_which_variant_of_which_commit_and_why(queue):
     assert (row.group_id, row.display_name) == (A, "a")
 
 
-def test_times_are_of_the_request_the_first_start_and_the_end(queue):
+def test_a_row_has_the_times_of_request_first_start_and_end(queue):
     queue.now_s = 1050.0
     queue.complete(A)
     queue.now_s = 1060.0
@@ -109,7 +109,7 @@ def test_the_time_of_a_download_survives_its_kernel():
     assert restored.snapshot.recent_completed[0].took_s == 5.0
 
 
-def test_a_download_that_started_at_the_epoch_started(queue):
+def test_a_start_time_of_0_counts_as_started(queue):
     queue = QueueDriver()
     queue.now_s = 0.0
     queue.queue(a_plan(A))
@@ -147,7 +147,7 @@ def test_an_unknown_size_is_none_and_never_0(queue):
     assert (row.total_bytes, row.progress) == (None, None)
 
 
-def test_a_file_of_unknown_size_is_as_large_as_what_arrived():
+def test_a_file_of_unknown_size_has_the_size_of_its_downloaded_bytes():
     queue = QueueDriver()
     queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
     queue.progress(C, 70)
@@ -157,7 +157,7 @@ def test_a_file_of_unknown_size_is_as_large_as_what_arrived():
     assert queue.item(C).downloaded_bytes == 77
 
 
-def test_the_limit_and_the_counts_are_of_whole_downloads(queue):
+def test_the_limit_and_the_counts_refer_to_whole_downloads(queue):
     queue.queue(a_plan(C, *shards("c", 12)))
 
     snapshot = queue.snapshot
@@ -174,7 +174,7 @@ def test_a_download_is_found_by_id_live_or_ended(queue):
     assert machine.find_ended(DownloadId.parse(B)) is None
 
 
-def test_of_what_ended_the_newest_200_are_kept_and_every_failure():
+def test_the_newest_200_ended_downloads_and_every_failure_are_kept():
     downloads = Downloads()
     failed = Entry(a_plan("owner/bad:Q4"), queued_at_s=0.0, status=DownloadStatus.FAILED)
     completed = [Entry(a_plan(), queued_at_s=number, status=DownloadStatus.COMPLETED) for number in range(202)]
@@ -188,7 +188,7 @@ def test_of_what_ended_the_newest_200_are_kept_and_every_failure():
 # Rates
 
 
-def test_a_rate_is_unknown_before_it_was_seen_for_a_second_and_a_half(queue):
+def test_a_rate_is_unknown_for_the_first_second_and_a_half(queue):
     flow(queue, A, rate=10, seconds=1)
     assert queue.item(A).bytes_per_second is None
 
@@ -196,7 +196,7 @@ def test_a_rate_is_unknown_before_it_was_seen_for_a_second_and_a_half(queue):
     assert queue.item(A).bytes_per_second == pytest.approx(10.0)
 
 
-def test_a_download_says_how_long_it_will_take(queue):
+def test_a_download_has_an_eta(queue):
     flow(queue, A, rate=10, seconds=5)
 
     assert queue.item(A).eta_seconds == pytest.approx(23.0, abs=0.5)
@@ -214,7 +214,7 @@ def test_the_total_rate_is_that_of_all_active_downloads():
     assert queue.snapshot.bytes_per_second == pytest.approx(40.0)
 
 
-def test_the_total_eta_counts_what_waits_but_not_what_is_paused(queue):
+def test_the_total_eta_includes_waiting_but_not_paused_downloads(queue):
     queue.queue(a_plan(C))
     queue.pause(C)
 
@@ -223,7 +223,7 @@ def test_the_total_eta_counts_what_waits_but_not_what_is_paused(queue):
     assert queue.snapshot.eta_seconds == pytest.approx((230 + 100) / 10)
 
 
-def test_the_total_eta_is_unknown_where_a_size_is(queue):
+def test_the_total_eta_is_unknown_if_a_size_is(queue):
     queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
 
     flow(queue, A, rate=10, seconds=2)
@@ -281,11 +281,11 @@ def test_an_attempt_starts_with_an_unknown_rate(queue):
         ("of tomorrow", None, "", ("of tomorrow", "of tomorrow")),
     ],
 )
-def test_a_notice_is_one_line_in_words(kind, seconds, text, notice):
+def test_a_notice_is_one_line_of_text(kind, seconds, text, notice):
     assert notice_of(kind, seconds, text) == notice
 
 
-def test_a_notice_is_told_when_it_comes_and_when_it_goes(queue):
+def test_events_report_when_a_notice_appears_and_disappears(queue):
     queue.progress(A, notice=("stalled", 3.0, ""))
     assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), "stalled for 3 s")]
 
@@ -293,7 +293,7 @@ def test_a_notice_is_told_when_it_comes_and_when_it_goes(queue):
     assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), None)]
 
 
-def test_a_download_that_was_there_already_says_so(queue):
+def test_a_download_of_an_existing_file_is_marked(queue):
     queue.finish(A, was_present=True)
     queue.registered(A)
 
@@ -301,7 +301,7 @@ def test_a_download_that_was_there_already_says_so(queue):
     assert (row.notice_kind, row.was_present, row.is_verified) == ("already_present", True, True)
 
 
-def test_a_download_without_a_digest_is_unverified_and_says_so(queue):
+def test_a_download_without_a_digest_is_marked_unverified(queue):
     queue.finish(A, is_verified=False)
     queue.registered(A)
 
@@ -319,11 +319,11 @@ def test_a_download_without_a_digest_is_unverified_and_says_so(queue):
         (100, 100, (), "100 B taken from files on this disk"),
     ],
 )
-def test_what_was_taken_from_this_disk_is_said_with_its_source(reused_bytes, total_bytes, names, says):
+def test_bytes_copied_from_disk_are_shown_with_their_source(reused_bytes, total_bytes, names, says):
     assert reused(reused_bytes, total_bytes, names) == says
 
 
-def test_a_row_says_what_it_took_from_this_disk_until_something_else_is_to_be_said(queue):
+def test_a_row_shows_copied_bytes_until_another_notice_replaces_them(queue):
     queue.progress(A, 60, received=2, reused=(58, ("Q8_0",)))
     row = queue.item(A)
     queue.progress(A, 60, received=2, reused=(58, ("Q8_0",)), notice=("stalled", None, ""))
@@ -333,7 +333,7 @@ def test_a_row_says_what_it_took_from_this_disk_until_something_else_is_to_be_sa
     assert queue.item(A).notice == "stalled"
 
 
-def test_a_completed_row_says_what_it_took_from_this_disk(queue):
+def test_a_completed_row_shows_the_bytes_copied_from_disk(queue):
     queue.finish(A, reused=(58, ("Q8_0",)))
     queue.registered(A)
 
@@ -341,14 +341,14 @@ def test_a_completed_row_says_what_it_took_from_this_disk(queue):
     assert (row.notice, row.reused_bytes) == ("174 of 230 B taken from Q8_0 on this disk", 174)
 
 
-def test_bytes_that_were_copied_are_no_speed(queue):
+def test_copied_bytes_do_not_count_as_speed(queue):
     for second in range(4):
         queue.progress(A, 20 * second, received=0, at_s=float(second), reused=(20 * second, ("Q8_0",)))
 
     assert queue.item(A).bytes_per_second == 0
 
 
-def test_a_verified_download_needs_no_words(queue):
+def test_a_verified_download_has_no_notice(queue):
     queue.complete(A)
 
     row = queue.snapshot.recent_completed[0]
@@ -358,7 +358,7 @@ def test_a_verified_download_needs_no_words(queue):
 # Events
 
 
-def test_the_life_of_a_download_is_told_in_order():
+def test_the_events_of_a_download_are_in_order():
     queue = QueueDriver()
     heard = []
     for step in (
@@ -385,7 +385,7 @@ def test_the_life_of_a_download_is_told_in_order():
     ]
 
 
-def test_only_the_files_that_changed_are_told(queue):
+def test_only_changed_files_are_in_an_event(queue):
     queue.progress(A, 10)
     queue.progress(A, 10, 20)
 
@@ -394,7 +394,7 @@ def test_only_the_files_that_changed_are_told(queue):
     ]
 
 
-def test_a_sample_that_brings_nothing_new_is_not_told(queue):
+def test_a_sample_without_changes_emits_no_event(queue):
     queue.progress(A, at_s=1.0, notice=("stalled", 3.0, ""))
     before = queue.item(A)
 
@@ -404,7 +404,7 @@ def test_a_sample_that_brings_nothing_new_is_not_told(queue):
     assert queue.item(A) is before
 
 
-def test_a_row_that_did_not_change_is_the_same_object(queue):
+def test_an_unchanged_row_is_the_same_object(queue):
     queue.fail(A)
     queue.queue(a_plan(A, *shards("a", 2)))
     before = queue.snapshot
@@ -416,7 +416,7 @@ def test_a_row_that_did_not_change_is_the_same_object(queue):
     assert after.items[0] is not before.items[0]
 
 
-def test_a_row_whose_position_changed_is_a_new_object(queue):
+def test_a_row_with_a_new_position_is_a_new_object(queue):
     queue.queue(a_plan(C))
     before = queue.item(C)
 
@@ -425,7 +425,7 @@ def test_a_row_whose_position_changed_is_a_new_object(queue):
     assert queue.item(C) == replace(before, position=1)
 
 
-def test_the_version_grows_with_every_event_that_was_taken(queue):
+def test_the_version_grows_with_every_accepted_event(queue):
     before = queue.machine.version
 
     queue.pause(B)
@@ -434,13 +434,13 @@ def test_the_version_grows_with_every_event_that_was_taken(queue):
     assert queue.machine.version == queue.snapshot.version == before + 2
 
 
-def test_a_file_shows_where_it_is(queue):
+def test_a_file_shows_its_status(queue):
     queue.finish(A)
 
     assert {bar.status for bar in queue.item(A).shards} == {ShardStatus.FINISHED}
 
 
-def test_a_download_that_is_being_registered_says_so(queue):
+def test_a_download_during_registration_is_marked(queue):
     queue.finish(A)
 
     assert (queue.item(A).notice_kind, queue.item(A).notice) == ("registering", "registering")

@@ -24,7 +24,7 @@ def cancelled(queue):
     return [str(item.id) for item in queue.snapshot.recent_cancelled]
 
 
-def test_a_queued_download_that_is_cancelled_is_gone_at_once(queue):
+def test_a_cancelled_queued_download_disappears_at_once(queue):
     queue.cancel(B)
 
     assert queue.rows == [f"{A} downloading 0"]
@@ -32,7 +32,7 @@ def test_a_queued_download_that_is_cancelled_is_gone_at_once(queue):
     assert [event.download.id for event in queue.told(told.DownloadCancelled)] == [a_plan(B).id]
 
 
-def test_a_sharded_download_is_cancelled_as_one(queue):
+def test_a_sharded_download_is_cancelled_as_a_whole(queue):
     queue.cancel(A)
     queue.stopped(A)
 
@@ -40,7 +40,7 @@ def test_a_sharded_download_is_cancelled_as_one(queue):
     assert cancelled(queue) == [A]
 
 
-def test_cancelling_an_active_download_shows_at_once_and_holds_its_slot_until_it_stopped(queue):
+def test_cancelling_an_active_download_shows_at_once_and_holds_its_slot_until_it_has_stopped(queue):
     queue.cancel(A)
 
     assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
@@ -62,7 +62,7 @@ def test_cancelling_keeps_the_partial_file(queue):
     assert queue.of(do.DiscardPartials) == []
 
 
-def test_discarding_deletes_the_partial_files_once_nothing_writes_them(queue):
+def test_discarding_deletes_partial_files_after_their_writer_has_stopped(queue):
     queue.cancel(A, discards=True)
 
     assert queue.of(do.DiscardPartials) == []
@@ -80,13 +80,13 @@ def test_discarding_deletes_the_partial_files_once_nothing_writes_them(queue):
     ]
 
 
-def test_discarding_a_waiting_download_deletes_what_an_earlier_run_left(queue):
+def test_discarding_a_waiting_download_deletes_partial_files_of_an_earlier_run(queue):
     queue.cancel(B, discards=True)
 
     assert queue.of(do.DiscardPartials) == [do.DiscardPartials(("/models/owner/b/Q8_0.gguf",))]
 
 
-def test_discarding_keeps_a_companion_that_another_live_download_wants(queue):
+def test_discarding_keeps_a_companion_of_another_live_download(queue):
     queue.queue(a_plan("owner/v:Q4", a_file("v-q4.gguf"), an_mmproj()))
     queue.queue(a_plan("owner/v:Q8", a_file("v-q8.gguf"), an_mmproj()))
 
@@ -106,7 +106,7 @@ def test_discarding_keeps_a_companion_that_a_cancelled_download_is_still_writing
     assert queue.of(do.DiscardPartials) == [do.DiscardPartials(("/models/v-q8.gguf",))]
 
 
-def test_cancelling_a_paused_download_that_has_not_stopped_waits_for_its_stop(queue):
+def test_cancelling_a_stopping_paused_download_waits_for_its_stop(queue):
     queue.pause(A)
     queue.cancel(A, discards=True)
 
@@ -119,7 +119,7 @@ def test_cancelling_a_paused_download_that_has_not_stopped_waits_for_its_stop(qu
     assert cancelled(queue) == [A]
 
 
-def test_a_rename_already_done_wins_over_cancel(queue):
+def test_a_completed_rename_outranks_cancel(queue):
     queue.cancel(A)
     queue.finish(A)
 
@@ -132,7 +132,7 @@ def test_a_rename_already_done_wins_over_cancel(queue):
     assert [str(item.id) for item in queue.snapshot.recent_completed] == [A]
 
 
-def test_an_attempt_that_failed_while_it_was_being_cancelled_is_cancelled(queue):
+def test_an_attempt_that_fails_while_being_cancelled_is_cancelled(queue):
     queue.cancel(A)
     queue.fail(A)
 
@@ -140,7 +140,7 @@ def test_an_attempt_that_failed_while_it_was_being_cancelled_is_cancelled(queue)
     assert queue.failures == []
 
 
-def test_a_cancel_of_what_is_being_registered_changes_nothing_because_it_is_complete(queue):
+def test_cancelling_during_registration_changes_nothing(queue):
     queue.finish(A)
 
     queue.cancel(A, discards=True)
@@ -157,7 +157,7 @@ def test_a_cancel_of_what_is_being_registered_changes_nothing_because_it_is_comp
         ("fail", "owner/a:Q4_K_M has failed and is not in the queue. Run %gguf retry"),
     ],
 )
-def test_cancelling_what_has_ended_says_what_became_of_it(queue, outcome, text):
+def test_cancelling_an_ended_download_reports_its_outcome(queue, outcome, text):
     getattr(queue, outcome)(A)
 
     with pytest.raises(NotInQueueError, match=text):
@@ -172,7 +172,7 @@ def test_cancelling_an_unknown_id_is_refused(queue):
 # Removing
 
 
-def test_removing_takes_a_pending_download_out_with_all_its_shards(queue):
+def test_removing_a_pending_download_removes_all_its_shards(queue):
     queue.queue(a_plan(C, *shards("c", 12)))
 
     queue.remove(C)
@@ -195,7 +195,7 @@ def test_an_active_download_is_not_removed_and_the_refusal_names_cancel(queue):
 # Queueing again before the stop is confirmed
 
 
-def test_a_download_queued_again_before_it_stopped_starts_only_after_it_stopped(queue):
+def test_a_download_queued_again_before_it_has_stopped_starts_after_the_stop(queue):
     queue.remove(B)
     queue.cancel(A)
 
@@ -209,7 +209,7 @@ def test_a_download_queued_again_before_it_stopped_starts_only_after_it_stopped(
     assert [effect.attempt for effect in queue.of(do.StartTransfer)] == [2]
 
 
-def test_who_waited_for_the_cancelled_one_hears_of_it_when_it_is_queued_again(queue):
+def test_queueing_a_stopping_download_again_reports_the_cancellation_once(queue):
     queue.cancel(A)
 
     queue.queue(a_plan(A, *shards("a", 3)))
@@ -219,7 +219,7 @@ def test_who_waited_for_the_cancelled_one_hears_of_it_when_it_is_queued_again(qu
     assert (heard, len(queue.told(told.DownloadCancelled))) == (1, 0)
 
 
-def test_a_rename_already_done_wins_over_cancel_and_queueing_again(queue):
+def test_a_completed_rename_outranks_cancel_and_queueing_again(queue):
     queue.cancel(A)
     queue.queue(a_plan(A, *shards("a", 3)))
 
@@ -228,7 +228,7 @@ def test_a_rename_already_done_wins_over_cancel_and_queueing_again(queue):
     assert queue.rows[0] == f"{A} registering 0"
 
 
-def test_queueing_again_with_other_files_is_not_done_by_the_old_attempt(queue):
+def test_queueing_again_with_other_files_is_not_completed_by_the_old_attempt(queue):
     queue.cancel(A)
     queue.queue(a_plan(A, *shards("a", 3), force=True))
     queue.move(A, 1)
@@ -239,7 +239,7 @@ def test_queueing_again_with_other_files_is_not_done_by_the_old_attempt(queue):
     assert queue.attempts[A] == 2
 
 
-def test_one_that_is_over_with_other_files_before_its_old_attempt_stopped_can_be_queued_once_more():
+def test_a_download_completed_with_other_files_can_be_queued_again_before_its_old_attempt_stopped():
     queue = QueueDriver(max_concurrent=2)
     queue.queue(a_plan(A, a_file("a.gguf")))
     queue.cancel(A)
@@ -282,7 +282,7 @@ def test_queueing_again_after_the_branch_moved_shows_the_bars_of_the_new_files(q
     assert row.downloaded_bytes == 0
 
 
-def test_queueing_again_takes_back_the_discarding(queue):
+def test_queueing_again_withdraws_the_discard(queue):
     queue.cancel(A, discards=True)
     queue.queue(a_plan(A, *shards("a", 3)))
     queue.cancel(A)
@@ -295,7 +295,7 @@ def test_queueing_again_takes_back_the_discarding(queue):
 # Everything
 
 
-def test_cancel_all_takes_everything_and_starts_nothing(queue):
+def test_cancel_all_cancels_everything_and_starts_nothing(queue):
     queue.queue(a_plan(C))
     queue.pause(C)
 
@@ -315,17 +315,17 @@ def test_cancel_all_keeps_the_partial_files(queue):
     assert discarded + queue.of(do.DiscardPartials) == []
 
 
-def test_cancel_all_of_an_idle_queue_has_nothing_to_wait_for():
+def test_cancel_all_on_an_idle_queue_returns_at_once():
     assert QueueDriver().cancel_all() == frozenset()
 
 
-def test_cancel_all_waits_for_those_that_were_told_to_stop_before(queue):
+def test_cancel_all_waits_for_downloads_already_stopping(queue):
     queue.cancel(A)
 
     assert queue.cancel_all() == {1} == queue.machine.stopping
 
 
-def test_cancel_all_lets_a_registration_end(queue):
+def test_cancel_all_lets_a_registration_finish(queue):
     queue.finish(A)
     queue.cancel_all()
 
@@ -340,7 +340,7 @@ def test_cancel_all_keeps_the_failures(queue):
     assert queue.failures == [A]
 
 
-def test_after_cancel_all_the_queue_drains_when_the_last_attempt_stopped(queue):
+def test_after_cancel_all_the_queue_drains_when_the_last_attempt_has_stopped(queue):
     queue.cancel_all()
 
     assert not queue.machine.is_drained

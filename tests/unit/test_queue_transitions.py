@@ -17,31 +17,31 @@ def test_every_status_can_be_reached_and_every_cause_is_used():
     assert {cause for _status, cause in TRANSITIONS.steps} == set(Cause)
 
 
-def test_from_every_status_but_completed_there_is_a_way_on():
+def test_every_status_except_completed_has_a_transition():
     left = {status for status, _cause in TRANSITIONS.steps}
 
     assert set(DownloadStatus) - left == {DownloadStatus.COMPLETED}
 
 
-def test_nothing_that_is_registering_can_be_stopped():
+def test_a_registration_cannot_be_stopped():
     causes = {cause for status, cause in TRANSITIONS.steps if status is DownloadStatus.REGISTERING}
 
     assert causes == {Cause.REGISTERED, Cause.FAILED}
 
 
-def test_a_step_that_the_table_does_not_have_is_refused_by_name():
+def test_a_transition_missing_from_the_table_is_refused_by_name():
     with pytest.raises(AssertionError, match="a download that is completed has no step for: paused"):
         TRANSITIONS.following(DownloadStatus.COMPLETED, Cause.PAUSED)
 
 
-def test_the_picture_has_a_line_for_every_step():
+def test_the_diagram_has_a_line_for_every_transition():
     lines = TRANSITIONS.as_mermaid().splitlines()
 
     assert lines[:3] == ["stateDiagram-v2", "    [*] --> queued", "    queued --> downloading: started"]
     assert len(lines) == 2 + len(TRANSITIONS.steps)
 
 
-def test_the_machine_notices_a_free_slot_that_nobody_takes():
+def test_the_invariants_detect_an_unused_free_slot():
     queue = QueueDriver()
     queue.queue(a_plan(), starts=False)
     queue.machine._is_processing = True
@@ -50,7 +50,7 @@ def test_the_machine_notices_a_free_slot_that_nobody_takes():
         queue.machine.check_invariants()
 
 
-def test_the_machine_notices_a_download_that_runs_without_a_processor():
+def test_the_invariants_detect_a_download_that_runs_without_a_processor():
     queue = QueueDriver()
     queue.queue(a_plan())
     queue.machine._is_processing = False
@@ -59,7 +59,7 @@ def test_the_machine_notices_a_download_that_runs_without_a_processor():
         queue.machine.check_invariants()
 
 
-def test_the_machine_notices_a_download_in_two_places():
+def test_the_invariants_detect_a_download_in_two_lists():
     queue = QueueDriver()
     queue.queue(a_plan(), starts=False)
     queue.machine._downloads.pending *= 2
@@ -75,7 +75,7 @@ def running():
     return queue.machine, queue.machine._downloads
 
 
-def test_the_machine_notices_what_stands_in_the_wrong_place():
+def test_the_invariants_detect_a_download_in_the_wrong_list():
     machine, downloads = running()
     downloads.pending.append(downloads.active.pop(1))
 
@@ -83,7 +83,7 @@ def test_the_machine_notices_what_stands_in_the_wrong_place():
         machine.check_invariants()
 
 
-def test_the_machine_notices_what_is_active_and_does_not_run():
+def test_the_invariants_detect_an_active_download_without_an_attempt():
     machine, downloads = running()
     downloads.active[1].status = DownloadStatus.QUEUED
 
@@ -91,7 +91,7 @@ def test_the_machine_notices_what_is_active_and_does_not_run():
         machine.check_invariants()
 
 
-def test_the_machine_notices_what_ended_and_still_runs():
+def test_the_invariants_detect_an_ended_download_that_still_runs():
     machine, downloads = running()
     downloads.ended.append(downloads.active.pop(1))
 
@@ -99,7 +99,7 @@ def test_the_machine_notices_what_ended_and_still_runs():
         machine.check_invariants()
 
 
-def test_the_machine_notices_an_attempt_that_is_active_and_stopping_at_once():
+def test_the_invariants_detect_an_attempt_that_is_both_active_and_stopping():
     machine, downloads = running()
     downloads.stopping[1] = Stop(downloads.active[1])
 
@@ -107,7 +107,7 @@ def test_the_machine_notices_an_attempt_that_is_active_and_stopping_at_once():
         machine.check_invariants()
 
 
-def test_the_machine_notices_an_index_that_does_not_know_a_live_download():
+def test_the_invariants_detect_an_index_without_a_live_download():
     machine, downloads = running()
     downloads._live.clear()
 
@@ -115,7 +115,7 @@ def test_the_machine_notices_an_index_that_does_not_know_a_live_download():
         machine.check_invariants()
 
 
-def test_the_machine_notices_an_index_that_knows_an_ended_download_of_no_list():
+def test_the_invariants_detect_an_index_entry_for_an_unlisted_download():
     machine, downloads = running()
     downloads._over.update(downloads._live)
 
@@ -123,7 +123,7 @@ def test_the_machine_notices_an_index_that_knows_an_ended_download_of_no_list():
         machine.check_invariants()
 
 
-def test_the_machine_notices_two_attempts_that_hold_one_target():
+def test_the_invariants_detect_two_attempts_with_one_target():
     machine, downloads = running()
     downloads.stopping[2] = Stop(downloads.active[1])
 
@@ -135,6 +135,6 @@ def test_an_empty_machine_is_drained():
     assert QueueMachine().is_drained
 
 
-def test_an_event_that_nobody_declared_is_a_bug_and_not_ignored():
+def test_an_undeclared_event_raises():
     with pytest.raises(AssertionError, match="unreachable"):
         QueueMachine().handle("something happened", 1.0)

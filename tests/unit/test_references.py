@@ -27,7 +27,7 @@ def test_every_text_parses_and_its_text_form_is_stable(text):
 
 
 @given(st.text(max_size=60))
-def test_what_was_read_as_quantization_is_not_empty_and_has_no_slash(text):
+def test_a_parsed_quantization_is_not_empty_and_has_no_slash(text):
     tail = DownloadId.parse(text).quantization
 
     assert tail is None or (tail and "/" not in tail)
@@ -51,7 +51,7 @@ def test_what_was_read_as_quantization_is_not_empty_and_has_no_slash(text):
         ("", DownloadId("")),
     ],
 )
-def test_an_id_is_read_as_repository_revision_and_quantization(text, parsed):
+def test_an_id_is_parsed_into_repository_revision_and_quantization(text, parsed):
     assert DownloadId.parse(text) == parsed
 
 
@@ -94,7 +94,7 @@ def test_an_id_can_be_pasted(id_):
         ("hf://owner/repo@refs%2Fpr%2F1/a.gguf", "owner/repo@refs/pr/1:a.gguf"),
     ],
 )
-def test_the_address_of_a_page_names_its_repository_revision_and_file(pasted, text):
+def test_a_page_address_gives_repository_revision_and_file(pasted, text):
     assert str(parse_pasted(pasted)) == text
     check_repo_id(parse_pasted(pasted).repo_id)
 
@@ -112,7 +112,7 @@ def test_the_address_of_a_page_names_its_repository_revision_and_file(pasted, te
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
     ],
 )
-def test_a_command_of_another_program_means_the_repository_that_it_names(command, text):
+def test_a_command_of_another_program_gives_its_repository(command, text):
     assert str(parse_pasted(command)) == text
 
 
@@ -133,13 +133,13 @@ def test_a_command_of_another_program_means_the_repository_that_it_names(command
         "owner/repo\x00",
     ],
 )
-def test_what_names_no_repository_is_refused_with_the_form_it_should_have(pasted):
+def test_text_without_a_repository_is_refused_with_the_expected_form(pasted):
     with pytest.raises(InvalidRepoIdError, match=r"is not a repository id. Write owner/name"):
         parse_pasted(pasted)
 
 
 @given(st.text(max_size=80))
-def test_whatever_is_pasted_is_an_id_or_refused(text):
+def test_any_pasted_text_is_parsed_as_an_id_or_refused(text):
     try:
         check_repo_id(parse_pasted(text).repo_id)
     except InvalidRepoIdError:
@@ -155,6 +155,6 @@ def test_a_repository_id_is_owner_and_name(repo_id):
     "repo_id",
     ["b", "a/b/c", "a/..", "a/b..c", "a/b--c", "-a/b", "a/b-", ".a/b", "a/b.", f"{'o' * 46}/{'r' * 50}", "a/b\n"],
 )
-def test_what_the_hub_would_not_take_as_an_id_is_refused_before_it_is_asked(repo_id):
+def test_an_id_that_the_hub_would_reject_is_refused_without_a_request(repo_id):
     with pytest.raises(InvalidRepoIdError):
         check_repo_id(repo_id)

@@ -26,18 +26,18 @@ def actions_of(item, pending=1, active=0):
         ("cancelled", ["undo", "discard"]),
     ],
 )
-def test_a_row_offers_what_is_possible_in_its_status_and_nothing_else(status, expected):
+def test_a_row_offers_exactly_the_actions_of_its_status(status, expected):
     assert actions_of(download(MODEL, status, downloaded_bytes=GB), active=1) == expected
 
 
-def test_a_failed_row_offers_retry_only_where_a_retry_can_help():
+def test_a_failed_row_offers_retry_only_if_a_retry_can_help():
     lost = NetworkError("The line was cut. Try again.")
 
     assert actions_of(download(MODEL, "failed", error=lost, can_retry=True)) == ["retry", "dismiss"]
     assert actions_of(download(MODEL, "failed", error=lost, can_retry=False)) == ["dismiss"]
 
 
-def test_a_waiting_row_can_be_moved_where_there_is_another_place():
+def test_a_waiting_row_can_be_moved_only_if_another_position_exists():
     first = rows.download_row(download(MODEL, position=1), 2, 0)
 
     assert {action.id: action.is_off for action in first.actions if action.id in ("top", "up", "down")} == {
@@ -47,7 +47,7 @@ def test_a_waiting_row_can_be_moved_where_there_is_another_place():
     }
 
 
-def test_only_what_is_true_while_the_kernel_answers_is_live():
+def test_only_rate_and_eta_are_live():
     row = rows.download_row(
         download(MODEL, "downloading", downloaded_bytes=GB, bytes_per_second=1e6, eta_seconds=9.0), 0, 1
     )
@@ -59,7 +59,7 @@ def test_only_what_is_true_while_the_kernel_answers_is_live():
     ]
 
 
-def test_a_row_has_one_bar_for_each_file_and_says_how_many_are_done():
+def test_a_row_has_one_bar_per_file_and_counts_the_finished_ones():
     files = (
         shard(1, size_bytes=GB, downloaded_bytes=GB, status=ShardStatus.FINISHED),
         shard(2, size_bytes=GB, downloaded_bytes=0),
@@ -77,7 +77,7 @@ def test_a_finished_row_has_its_path_and_the_code_that_loads_it():
     assert [action.id for action in row.actions] == ["verify", "delete"]
 
 
-def test_an_id_is_in_one_list_the_one_of_now():
+def test_an_id_is_only_in_its_current_list():
     found = rows.views(snapshot(download(MODEL, "downloading"), recent_completed=(completed(MODEL),)))
 
     assert [(view.id, view.rows) for view in found] == [("active", (MODEL,))]
@@ -92,7 +92,7 @@ def test_every_row_can_be_sent_as_plain_json_and_holds_no_control_characters(sta
     assert not any(ord(char) < 32 for char in f"{row.title}{row.tag}{row.note}{row.reason}")
 
 
-def test_all_that_can_be_retried_is_queued_again_in_the_order_in_which_it_failed():
+def test_retry_all_queues_downloads_in_the_order_in_which_they_failed():
     failed = [download(f"owner/m{number}:Q8_0", "failed", can_retry=True) for number in range(3)]
 
     order = rows.retry_order(snapshot(recent_failures=tuple(failed)))

@@ -63,7 +63,7 @@ def file(home: Path) -> Path:
 # The table
 
 
-def test_each_setting_and_each_variable_has_a_row_here_a_trait_and_a_field() -> None:
+def test_each_setting_and_variable_has_a_table_row_a_trait_and_a_field() -> None:
     stated = {(name, one.partition("/")[0]) for name, setting in SETTINGS.items() for one in setting.variables}
 
     assert {(name, variable) for name, variable, *_ in ROWS} == stated
@@ -71,11 +71,11 @@ def test_each_setting_and_each_variable_has_a_row_here_a_trait_and_a_field() -> 
     assert set(Gglib.class_own_traits(config=True)) == set(SETTINGS)
 
 
-def test_what_the_table_calls_live_is_what_the_magic_changes_in_a_running_manager() -> None:
+def test_live_settings_are_those_that_the_magic_changes_in_a_running_manager() -> None:
     assert {name for name, setting in SETTINGS.items() if setting.change == "live"} == set(LIVE)
 
 
-def test_without_arguments_and_variables_the_defaults_hold(home: Path) -> None:
+def test_without_arguments_and_variables_the_defaults_apply(home: Path) -> None:
     config = DownloadManagerConfig()
 
     assert (config.models_directory, DownloadManagerConfig.of_kernel().models_directory) == (
@@ -93,7 +93,7 @@ def test_without_arguments_and_variables_the_defaults_hold(home: Path) -> None:
     assert config.is_offline is False
 
 
-def test_none_as_an_argument_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_of_none_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000")
 
     assert DownloadManagerConfig(bandwidth_limit_bytes_per_second=None).bandwidth_limit_bytes_per_second is None
@@ -125,7 +125,7 @@ def test_an_argument_outranks_the_variable(monkeypatch, name, variable, text, va
 
 
 @each_variable
-def test_the_variable_that_counts_is_named(monkeypatch, name, variable, text, value, argument) -> None:
+def test_the_effective_variable_is_named(monkeypatch, name, variable, text, value, argument) -> None:
     monkeypatch.setenv(variable, text)
 
     assert asked_for(name) == (value, ("environment", variable))
@@ -140,7 +140,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(("value", "expected"), [("on", True), ("TRUE", True), ("0", False), ("maybe", False)])
-def test_offline_mode_is_read_as_huggingface_hub_reads_it(monkeypatch, value: str, expected: bool) -> None:
+def test_offline_mode_is_parsed_like_huggingface_hub_does(monkeypatch, value: str, expected: bool) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
 
     assert DownloadManagerConfig().is_offline is expected
@@ -150,7 +150,7 @@ def source(name: str) -> str:
     return origins_of(DownloadManagerConfig.of_kernel())[name].source
 
 
-def test_each_rank_outranks_the_one_below(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_source_outranks_the_one_below(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [(DownloadManagerConfig.of_kernel().max_concurrent, source("max_concurrent"))]
     for step in (
         lambda: monkeypatch.setenv("GGLIB_MAX_CONCURRENT", "2"),
@@ -164,7 +164,7 @@ def test_each_rank_outranks_the_one_below(monkeypatch: pytest.MonkeyPatch) -> No
     assert seen == [(1, "default"), (2, "environment"), (3, "profile"), (4, "saved"), (5, "set here")]
 
 
-def test_a_manager_made_by_hand_uses_what_is_saved_and_an_argument_outranks_it() -> None:
+def test_a_manager_made_by_hand_uses_saved_settings_and_an_argument_outranks_them() -> None:
     save_setting("max_concurrent", 4)
 
     assert DownloadManagerConfig().max_concurrent == 4
@@ -180,7 +180,7 @@ def test_the_working_directory_is_the_default_of_a_manager_made_by_hand() -> Non
 # The file
 
 
-def test_what_is_saved_comes_back_and_a_person_can_read_it(file: Path) -> None:
+def test_saved_settings_are_read_back_and_human_readable(file: Path) -> None:
     save_setting("models_directory", Path("/big/models"))
     save_setting("download_hours", DailyHours.parse("22-7"))
     save_setting("bandwidth_limit_bytes_per_second", 5_000_000)
@@ -195,7 +195,7 @@ def test_what_is_saved_comes_back_and_a_person_can_read_it(file: Path) -> None:
     assert '"download_hours": "22:00-07:00"' in file.read_text()
 
 
-def test_saving_one_leaves_the_others_and_what_another_version_saved(file: Path) -> None:
+def test_saving_one_setting_keeps_the_others_and_unknown_ones(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(json.dumps({"colour": "red", "max_concurrent": 2}))
 
@@ -207,7 +207,7 @@ def test_saving_one_leaves_the_others_and_what_another_version_saved(file: Path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"max_concurrent": 0}', '{"download_hours": 7}', "\x00"])
-def test_a_file_that_cannot_be_used_is_refused_by_its_name_and_left_as_it_is(file: Path, text: str) -> None:
+def test_an_unusable_settings_file_is_refused_by_name_and_not_changed(file: Path, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text)
 
@@ -227,14 +227,14 @@ def test_a_folder_that_cannot_be_written_is_reported(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["two", "-1", "1.5", "²"])
-def test_a_variable_that_is_no_number_is_refused_by_its_name(monkeypatch, text: str) -> None:
+def test_a_variable_that_is_not_a_number_is_refused_by_name(monkeypatch, text: str) -> None:
     monkeypatch.setenv("GGLIB_MAX_CONCURRENT", text)
 
     with pytest.raises(InvalidConfigError, match="GGLIB_MAX_CONCURRENT"):
         DownloadManagerConfig()
 
 
-def test_a_variable_out_of_range_is_refused_by_its_name(monkeypatch) -> None:
+def test_a_variable_out_of_range_is_refused_by_name(monkeypatch) -> None:
     monkeypatch.setenv("GGLIB_MAX_CONNECTIONS", "1000")
 
     with pytest.raises(InvalidConfigError, match=r"GGLIB_MAX_CONNECTIONS .* from 1 to 64"):
@@ -258,7 +258,7 @@ def test_a_variable_out_of_range_is_refused_by_its_name(monkeypatch) -> None:
         ("download_hours", 7),
     ],
 )
-def test_a_value_that_cannot_work_is_refused_by_the_settings_name(name: str, value: object) -> None:
+def test_an_invalid_value_is_refused_with_the_settings_name(name: str, value: object) -> None:
     with pytest.raises(InvalidConfigError, match=name):
         DownloadManagerConfig(**{name: value})
     with pytest.raises(InvalidConfigError):
@@ -280,7 +280,7 @@ def test_a_value_that_cannot_work_is_refused_by_the_settings_name(name: str, val
         "http://a b",
     ],
 )
-def test_an_endpoint_that_cannot_work_is_refused_without_repeating_it(endpoint: str) -> None:
+def test_an_invalid_endpoint_is_refused_without_being_quoted(endpoint: str) -> None:
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT") as caught:
         DownloadManagerConfig(endpoint=endpoint)
 
@@ -290,7 +290,7 @@ def test_an_endpoint_that_cannot_work_is_refused_without_repeating_it(endpoint: 
 # Odd hosts
 
 
-def test_an_absolute_models_folder_works_in_a_working_directory_that_was_deleted(home: Path, monkeypatch) -> None:
+def test_an_absolute_models_folder_works_in_a_deleted_working_directory(home: Path, monkeypatch) -> None:
     (home / "gone").mkdir()
     monkeypatch.chdir(home / "gone")
     (home / "gone").rmdir()
@@ -326,7 +326,7 @@ def test_without_a_home_folder_the_error_names_the_variable_that_helps(monkeypat
 # The token
 
 
-def test_the_token_is_kept_without_its_blanks_and_never_shown() -> None:
+def test_the_token_is_stripped_and_never_shown() -> None:
     config = DownloadManagerConfig(hf_token=" hf_secret\n")
 
     assert config.hf_token == "hf_secret"
@@ -335,7 +335,7 @@ def test_the_token_is_kept_without_its_blanks_and_never_shown() -> None:
     assert "HF_TOKEN" not in os.environ or os.environ["HF_TOKEN"] not in repr(config)
 
 
-def test_a_token_that_no_header_can_carry_is_refused_without_repeating_it() -> None:
+def test_a_token_invalid_in_a_header_is_refused_without_being_quoted() -> None:
     with pytest.raises(InvalidConfigError, match="Paste it again") as caught:
         DownloadManagerConfig(hf_token="hf_sec\nret")
 

@@ -14,15 +14,15 @@ def with_facts(text="owner/repo:Q4_K_M", **facts):
     return model(text, stored(f"/models/{text}.gguf", facts=facts))
 
 
-def test_of_a_usual_model_nothing_is_said():
+def test_an_ordinary_model_has_no_warnings():
     assert remark_on(with_facts(**PLAIN), [with_facts("owner/repo:Q8_0", **PLAIN)]) == ""
 
 
-def test_of_an_embedding_model_without_a_template_nothing_is_said():
+def test_an_embedding_model_without_a_template_has_no_warnings():
     assert remark_on(with_facts(architecture="nomic-bert", has_chat_template=False), []) == ""
 
 
-def test_a_template_that_is_too_long_to_keep_is_not_missing():
+def test_a_template_too_long_to_store_is_not_missing():
     assert remark_on(with_facts(architecture="llama", has_chat_template=True), []) == ""
 
 
@@ -37,7 +37,7 @@ def test_a_template_that_is_too_long_to_keep_is_not_missing():
     ],
     ids=["no GGUF", "no template", "introspection", "hostile name", "another template"],
 )
-def test_what_is_odd_is_said(facts, words):
+def test_oddities_are_reported(facts, words):
     assert words in remark_on(with_facts(**facts), [with_facts("owner/repo:Q8_0", **PLAIN)])
 
 

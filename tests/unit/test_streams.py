@@ -23,7 +23,7 @@ class Bare:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "cp949", "ascii", "no-such-encoding"])
-def test_our_texts_can_be_written_in_any_encoding(encoding):
+def test_our_text_can_be_written_in_any_encoding(encoding):
     stream = SimpleNamespace(encoding=encoding)
 
     plain = encodable(SAID, stream)
@@ -32,12 +32,12 @@ def test_our_texts_can_be_written_in_any_encoding(encoding):
     assert "1.0 GB of 4.0 GB" in plain
 
 
-def test_a_text_that_can_be_encoded_is_left_alone():
+def test_encodable_text_is_not_changed():
     assert encodable(SAID, SimpleNamespace(encoding="utf-8")) == SAID
     assert encodable(SAID, io.StringIO()) == SAID
 
 
-def test_a_stream_that_can_only_write_is_no_terminal_and_open():
+def test_a_write_only_stream_is_open_and_not_a_terminal():
     bare = Bare()
 
     write_text(bare, "a line")
@@ -47,7 +47,7 @@ def test_a_stream_that_can_only_write_is_no_terminal_and_open():
     assert bare.written == ["a line"]
 
 
-def test_a_closed_stream_is_neither():
+def test_a_closed_stream_is_neither_open_nor_a_terminal():
     closed = io.StringIO()
     closed.close()
 
@@ -56,7 +56,7 @@ def test_a_closed_stream_is_neither():
     assert not is_open(None)
 
 
-def test_a_download_can_be_shown_where_standard_error_can_only_write(monkeypatch):
+def test_progress_can_be_shown_on_a_write_only_standard_error(monkeypatch):
     monkeypatch.setattr("sys.stderr", Bare())
 
     view = view_for(None)
@@ -66,7 +66,7 @@ def test_a_download_can_be_shown_where_standard_error_can_only_write(monkeypatch
     view.close()
 
 
-def test_lines_of_a_log_go_to_the_stream_of_the_code_that_waits(monkeypatch):
+def test_log_lines_are_written_to_the_stream_of_the_waiting_code(monkeypatch):
     own, capturing = Bare(), Bare()
     write = LineWriter(own)
 
@@ -77,7 +77,7 @@ def test_lines_of_a_log_go_to_the_stream_of_the_code_that_waits(monkeypatch):
     assert capturing.written == []
 
 
-def test_tables_can_be_written_too():
+def test_tables_can_be_written_in_any_encoding():
     shown = tables.Table((tables.Column("Note"),), [tables.row("★ ✓ — …")]).text()
 
     assert encodable(shown, SimpleNamespace(encoding="ascii")).isascii()

@@ -30,7 +30,7 @@ def opened(tmp_path):
     os.close(fd)
 
 
-def test_the_portable_run_has_no_positioned_calls(calls):
+def test_the_portable_run_has_no_positioned_io(calls):
     assert hasattr(os, "pread") == (calls == "posix")
 
 
@@ -78,7 +78,7 @@ def test_a_link_is_refused_and_its_target_untouched(tmp_path, flags):
     assert (tmp_path / "precious").read_bytes() == b"data"
 
 
-def test_a_file_that_is_no_link_is_created_and_emptied(tmp_path):
+def test_a_regular_file_is_created_and_truncated(tmp_path):
     for content in (b"first and longer", b"second"):
         fd = system.open_file(tmp_path / "file", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, follow_links=False)
         system.write_at(fd, content, 0)
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_link_is_created_and_emptied(tmp_path):
     assert (tmp_path / "file").read_bytes() == b"second"
 
 
-def test_exclusive_creation_refuses_a_file_that_is_there(tmp_path):
+def test_exclusive_creation_refuses_an_existing_file(tmp_path):
     (tmp_path / "file").touch()
 
     with pytest.raises(FileExistsError):
@@ -110,12 +110,12 @@ def test_allocating_gives_a_file_its_size_and_keeps_its_bytes(opened, tmp_path):
     assert system.read_at(opened, 4, 0) == b"kept"
 
 
-def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path):
+def test_free_space_is_read_from_the_nearest_existing_folder(tmp_path):
     assert system.existing_folder(tmp_path / "not" / "there") == tmp_path
     assert system.free_bytes(tmp_path / "not" / "there") > 0
 
 
-def test_a_running_process_is_seen_with_one_start_and_an_ended_one_is_not():
+def test_a_running_process_has_one_start_time_and_an_ended_one_none():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert system.is_running(child.pid)
         assert system.process_start(child.pid) == system.process_start(child.pid) != ""
@@ -124,7 +124,7 @@ def test_a_running_process_is_seen_with_one_start_and_an_ended_one_is_not():
         assert not system.is_running(child.pid)
 
 
-def test_a_killed_process_that_nobody_waited_for_does_not_run():
+def test_a_zombie_process_does_not_count_as_running():
     child = subprocess.Popen([sys.executable, "-c", "print('up', flush=True); input()"], stdout=-1, stdin=-1)
     assert child.stdout is not None
     child.stdout.readline()
@@ -142,7 +142,7 @@ def test_a_killed_process_that_nobody_waited_for_does_not_run():
     assert gone
 
 
-def test_processes_are_looked_up_without_proc_too(monkeypatch, calls):
+def test_processes_are_looked_up_without_proc(monkeypatch, calls):
     def nothing(pid: int) -> list[str]:
         raise FileNotFoundError
 
@@ -154,7 +154,7 @@ def test_processes_are_looked_up_without_proc_too(monkeypatch, calls):
     assert system.process_start(2**22 + 1) == ""
 
 
-def test_the_parent_of_this_process_is_not_gone():
+def test_the_parent_of_this_process_is_running():
     assert not system.is_orphaned(os.getppid())
 
 
@@ -183,7 +183,7 @@ def test_a_detached_child_is_out_of_reach_of_an_interrupt(tmp_path):
     assert system.exit_reason(child.returncode) == "it ended with status 0"
 
 
-def test_a_clock_goes_forward():
+def test_the_clock_is_monotonic():
     assert system.clock_s() <= system.clock_s()
 
 

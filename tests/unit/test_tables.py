@@ -28,11 +28,11 @@ def test_the_least_important_column_is_folded_first() -> None:
     ]
 
 
-def test_what_is_important_stays_whatever_the_width() -> None:
+def test_important_columns_stay_at_any_width() -> None:
     assert Table(COLUMNS, ROWS).text(5).splitlines()[:2] == ["  Name   Size", "  alpha  1 GB"]
 
 
-def test_a_page_gets_the_rest_below_the_name() -> None:
+def test_html_shows_folded_columns_below_the_name() -> None:
     html = Table(COLUMNS, ROWS, folds=True).html()
 
     assert html.count("<th ") == 2
@@ -40,5 +40,5 @@ def test_a_page_gets_the_rest_below_the_name() -> None:
     assert "Kind llama · Folder /models/a</div>" in html
 
 
-def test_what_stands_below_is_text_on_a_page_too() -> None:
+def test_folded_columns_are_escaped_in_html() -> None:
     assert "<b>" not in Table(COLUMNS, [row("a", "b", "<b>", "d")], folds=True).html()

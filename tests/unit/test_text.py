@@ -45,11 +45,11 @@ DONE = download(
 )
 
 
-def test_an_empty_queue_teaches_the_first_command():
+def test_an_empty_queue_shows_the_first_command():
     assert "%gguf queue owner/repo" in render_text(snapshot())
 
 
-def test_the_first_line_says_how_many_how_fast_and_how_long():
+def test_the_first_line_shows_count_rate_and_eta():
     waiting = download("owner/other:Q8_0")
 
     text = render_text(snapshot(DOWNLOADING, waiting, bytes_per_second=45.3e6, eta_seconds=3720.0))
@@ -75,7 +75,7 @@ def test_a_download_of_several_files_has_a_bar_for_each():
     assert [line.split()[-1] for line in lines] == ["finished", "downloading", "queued"]
 
 
-def test_of_fifty_files_those_that_move_are_shown_and_the_others_counted():
+def test_of_fifty_files_active_ones_are_shown_and_the_others_counted():
     shards = tuple(shard(number, status=ShardStatus.FINISHED) for number in range(1, 50))
     moving = shard(50, status=ShardStatus.DOWNLOADING)
     item = download(status=DownloadStatus.DOWNLOADING, shards=(*shards, moving))
@@ -85,7 +85,7 @@ def test_of_fifty_files_those_that_move_are_shown_and_the_others_counted():
     assert [line.split()[0] for line in lines] == ["50/50", "49"]
 
 
-def test_a_stall_is_said_and_its_rate_is_zero():
+def test_a_stall_is_reported_with_a_rate_of_zero():
     item = download(
         status=DownloadStatus.DOWNLOADING, downloaded_bytes=GB, bytes_per_second=0.0, notice="stalled for 12 s"
     )
@@ -106,7 +106,7 @@ def test_a_waiting_download_shows_its_position_and_whether_it_is_paused():
     assert second.endswith("paused")
 
 
-def test_a_failure_has_a_number_says_why_and_what_to_type():
+def test_a_failure_shows_its_number_reason_and_command():
     _, _, head, why, command = render_text(snapshot(recent_failures=(FAILED,))).splitlines()
 
     assert head.split()[:2] == ["#1", "owner/failed:Q4_K_M"]
@@ -114,7 +114,7 @@ def test_a_failure_has_a_number_says_why_and_what_to_type():
     assert command.endswith("%gguf retry owner/failed:Q4_K_M")
 
 
-def test_a_failure_that_a_retry_cannot_help_offers_none():
+def test_a_failure_that_cannot_be_retried_offers_no_retry():
     gated = download(status=DownloadStatus.FAILED, error=GatedRepoError("Accept the terms first."))
 
     assert "retry" not in render_text(snapshot(recent_failures=(gated,)))
@@ -127,7 +127,7 @@ def test_a_finished_download_shows_its_path_and_that_it_was_verified():
     assert lines[3] == "    /models/owner/model/model.gguf"
 
 
-def test_the_last_run_is_summed_up_also_when_everything_failed():
+def test_the_last_run_is_summarized_when_everything_failed():
     run = QueueRunSummary(0.0, 725.0, 0, 2, 0, 0, 2, 0, (), False)
 
     last = render_text(snapshot(last_run=run)).splitlines()[-1]
@@ -137,13 +137,13 @@ def test_the_last_run_is_summed_up_also_when_everything_failed():
 
 
 @pytest.mark.parametrize("width", [40, 60, 88, 200])
-def test_no_line_but_one_to_be_copied_is_wider_than_asked(width):
+def test_only_lines_to_be_copied_exceed_the_width(width):
     shown = snapshot(DOWNLOADING, SHARDED, download("owner/" + "long-" * 12 + "name:Q8_0"))
 
     assert max(map(len, render_text(shown, width).splitlines())) <= width
 
 
-def test_control_characters_from_outside_cannot_steer_the_terminal():
+def test_untrusted_control_characters_cannot_control_the_terminal():
     item = download("owner/model:\x1b[31mQ4\r\n", notice="\x1b]0;title\x07")
 
     assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", render_text(snapshot(item))) is None
@@ -170,7 +170,7 @@ def parsed(html):
 
 
 @given(st.text(max_size=40))
-def test_html_from_outside_is_text(hostile):
+def test_untrusted_html_is_shown_as_text(hostile):
     item = download(f"<script>{hostile}", notice=f"<img src=x onerror=alert(1)>{hostile}")
     failed = download("a/b", DownloadStatus.FAILED, error=NetworkError(f"<b>{hostile}"), can_retry=True)
 
@@ -180,7 +180,7 @@ def test_html_from_outside_is_text(hostile):
     assert any(text.startswith("<script>") for text in page.texts)
 
 
-def test_the_html_says_everything_without_its_styles():
+def test_the_html_is_complete_without_styles():
     shown = snapshot(DOWNLOADING, SHARDED, recent_failures=(FAILED,), recent_completed=(DONE,))
 
     said = " ".join(parsed(render_html(shown, caption="As saved.")).texts)
@@ -196,18 +196,18 @@ def test_the_same_snapshot_renders_the_same():
     assert (render_text(first), render_html(first)) == (render_text(second), render_html(second))
 
 
-def test_the_values_of_the_tests_are_those_of_the_domain():
+def test_the_test_values_match_the_domain():
     assert download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
 
 
-def test_what_is_redrawn_shows_its_files_without_being_opened():
+def test_redrawn_output_shows_files_without_expanding():
     page = render_html(snapshot(SHARDED), is_redrawn=True)
 
     assert "<details>" not in page
     assert "1/2" in page
 
 
-def test_a_download_on_a_cluster_says_where_it_is_and_how_far_each_host_is() -> None:
+def test_a_cluster_download_shows_its_hosts_and_their_progress() -> None:
     one = (HostProgress("gpu-1", 300, 1000),)
     several = (HostProgress("gpu-1", 1000, 1000, is_finished=True), HostProgress("gpu-2", 605, 1000))
 

@@ -20,7 +20,7 @@ class Outer(Value, frozen=True):
     names: list[str] = field(default_factory=list)
 
 
-def test_a_value_is_replaced_compared_and_turned_into_a_dict_as_a_dataclass_is() -> None:
+def test_a_value_supports_replace_equality_and_asdict_like_a_dataclass() -> None:
     value = Outer("a")
 
     assert dataclasses.is_dataclass(value)
@@ -30,7 +30,7 @@ def test_a_value_is_replaced_compared_and_turned_into_a_dict_as_a_dataclass_is()
     assert dataclasses.fields(Outer)[1].default == Inner()
 
 
-def test_a_value_never_changes_and_survives_being_pickled() -> None:
+def test_a_value_is_immutable_and_can_be_pickled() -> None:
     value = DownloadRequest("owner/repo")
 
     with pytest.raises(AttributeError):

@@ -76,7 +76,7 @@ def test_the_same_number_twice_makes_two_sets() -> None:
         ["m.Q8_0.part1of2.gguf", "m.Q8_0.part2of2.gguf"],
     ],
 )
-def test_raw_parts_are_one_variant_to_be_joined(parts: list[str]) -> None:
+def test_raw_parts_are_one_variant_that_is_joined(parts: list[str]) -> None:
     (variant,) = variants_of(parts).variants
 
     assert variant.files == tuple(parts)
@@ -85,7 +85,7 @@ def test_raw_parts_are_one_variant_to_be_joined(parts: list[str]) -> None:
     assert variant.numbers == (1, 2)
 
 
-def test_a_raw_part_alone_lacks_the_next() -> None:
+def test_a_single_raw_part_is_incomplete() -> None:
     (variant,) = variants_of(["m.Q8_0.gguf-split-a"]).variants
 
     assert variant.missing == (2,)
@@ -98,7 +98,7 @@ def test_other_files_are_left_out(name: str) -> None:
     assert variants_of([name]) == Variants((), ())
 
 
-def test_the_folder_tells_the_label_where_the_name_does_not() -> None:
+def test_the_folder_gives_the_label_if_the_name_does_not() -> None:
     assert labels("UD-Q4_K_XL/model.gguf", "gguf/Q8_0/model-00001-of-00001.gguf", "Q8_0/model-Q4_K_M.gguf") == {
         ("UD-Q4_K_XL", "UD-Q4_K_XL/model.gguf"),
         ("Q8_0", "gguf/Q8_0/model-00001-of-00001.gguf"),
@@ -106,32 +106,32 @@ def test_the_folder_tells_the_label_where_the_name_does_not() -> None:
     }
 
 
-def test_a_label_that_names_one_variant_is_its_key() -> None:
+def test_a_unique_label_is_the_key() -> None:
     assert keys("m-q4_k_m.gguf", "m-fp16.gguf") == {"m-q4_k_m.gguf": "Q4_K_M", "m-fp16.gguf": "F16"}
 
 
-def test_a_label_that_names_several_gives_way_to_the_stems() -> None:
+def test_an_ambiguous_label_is_replaced_by_stems_as_keys() -> None:
     assert keys("small-Q8_0.gguf", "large-Q8_0-1-of-1.gguf") == {
         "small-Q8_0.gguf": "small-Q8_0",
         "large-Q8_0-1-of-1.gguf": "large-Q8_0",
     }
 
 
-def test_a_single_file_keeps_the_label_beside_its_own_split_copy() -> None:
+def test_a_single_file_keeps_its_label_beside_its_split_copy() -> None:
     files = ["m-Q8_0.gguf", "Q8_0/m-Q8_0-00001-of-00002.gguf", "Q8_0/m-Q8_0-00002-of-00002.gguf"]
 
     assert keys(*files) == {"m-Q8_0.gguf": "Q8_0", "Q8_0/m-Q8_0-00001-of-00002.gguf": "m-Q8_0"}
 
 
-def test_where_stems_repeat_too_a_hash_of_the_first_path_is_the_key() -> None:
+def test_if_stems_repeat_a_hash_of_the_first_path_is_the_key() -> None:
     assert keys("a/model.gguf", "b/Model.gguf") == {"a/model.gguf": "~b07628ad", "b/Model.gguf": "~94410ce9"}
 
 
-def test_a_stem_that_an_id_could_not_carry_is_no_key() -> None:
+def test_a_stem_that_is_invalid_in_an_id_is_not_a_key() -> None:
     assert keys("command-r:focus.gguf") == {"command-r:focus.gguf": "~cdc304bb"}
 
 
-def test_importance_matrices_are_told_from_models_made_with_one() -> None:
+def test_importance_matrices_are_distinguished_from_models_made_with_one() -> None:
     files = [
         "imatrix_unsloth.gguf",
         "M.imatrix.gguf",
@@ -148,7 +148,7 @@ def test_importance_matrices_are_told_from_models_made_with_one() -> None:
     assert len(variants_of(files).variants) == 4
 
 
-def test_a_name_of_many_gigabytes_is_no_importance_matrix() -> None:
+def test_a_file_of_many_gigabytes_is_not_an_importance_matrix() -> None:
     assert kinds(("M-imatrix.gguf", 13 * 1024**3)) == {}
 
 
@@ -166,11 +166,11 @@ def test_a_name_of_many_gigabytes_is_no_importance_matrix() -> None:
         "projector-fp16.gguf",
     ],
 )
-def test_projectors_go_under_many_names(name: str) -> None:
+def test_projectors_are_recognized_under_many_names(name: str) -> None:
     assert kinds("M-Q4_K_M.gguf", name) == {name: "mmproj"}
 
 
-def test_a_model_that_sees_is_no_projector() -> None:
+def test_a_vision_model_is_not_a_projector() -> None:
     assert kinds("Llama-3.2-11B-Vision-Instruct.Q4_K_M.gguf", "granite-vision-3.2-2b-Q8_0.gguf") == {}
 
 
@@ -180,11 +180,11 @@ def test_drafts_are_companions_beside_a_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Mistral-DRAFT-0.5B-Q4_K_M.gguf", "Qwen3-4B-DFlash.Q8_0.gguf"])
-def test_a_draft_alone_is_the_thing_to_download(name: str) -> None:
+def test_a_single_draft_is_a_variant(name: str) -> None:
     assert kinds(name) == {}
 
 
-def test_a_head_behind_the_label_belongs_to_the_file_without_it() -> None:
+def test_a_head_after_the_label_belongs_to_the_file_without_it() -> None:
     assert kinds("m-Q4_K_M.gguf", "m-Q4_K_M-mtp.gguf") == {"m-Q4_K_M-mtp.gguf": "draft"}
     assert kinds("m-Q4_K_M-mtp.gguf") == {}
 
@@ -193,7 +193,7 @@ def test_a_head_before_the_label_beside_the_same_label_is_a_second_edition() -> 
     assert kinds("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-MTP-Q4_K_M.gguf", "m-MTP-Q6_K.gguf") == {}
 
 
-def test_a_head_before_a_label_of_its_own_serves_all_siblings() -> None:
+def test_a_head_before_its_own_label_belongs_to_all_siblings() -> None:
     assert kinds("m-Flash-Q2_K.gguf", "m-Flash-MTP-Q8_0.gguf") == {"m-Flash-MTP-Q8_0.gguf": "draft"}
 
 
@@ -205,7 +205,7 @@ def test_sizes_decide_whether_a_head_is_built_in() -> None:
 @pytest.mark.parametrize(
     "name", ["M-F16-LoRA.gguf", "LoRA-M-abliterated-f16.gguf", "loras/style.gguf", "M-control-vector.gguf"]
 )
-def test_adapters_lead_or_end_with_the_word(name: str) -> None:
+def test_adapters_are_recognized_by_prefix_or_suffix(name: str) -> None:
     assert kinds("M-Q4_K_M.gguf", name) == {name: "adapter"}
 
 
@@ -215,7 +215,7 @@ def test_a_model_once_trained_with_lora_is_a_model() -> None:
     )
 
 
-def test_vocabularies_are_no_models() -> None:
+def test_vocabularies_are_not_models() -> None:
     assert kinds("ggml-vocab-phi-3.gguf", "M-7B-vocab.gguf") == {
         "M-7B-vocab.gguf": "vocab",
         "ggml-vocab-phi-3.gguf": "vocab",
@@ -243,11 +243,11 @@ def test_parts_of_a_pipeline_are_companions_beside_its_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["umt5-xxl-encoder-Q8_0.gguf", "snac-24khz.gguf", "qwen3-tts-tokenizer-12hz.gguf"])
-def test_a_part_alone_is_the_thing_to_download(name: str) -> None:
+def test_a_single_pipeline_part_is_a_variant(name: str) -> None:
     assert len(variants_of([name]).variants) == 1
 
 
-def test_the_projector_of_the_folder_of_the_name_and_of_the_best_precision_fits() -> None:
+def test_the_projector_is_matched_by_folder_name_and_best_precision() -> None:
     listing = variants_of(
         [
             "a/M-2B-Q4_0.gguf",
@@ -273,14 +273,14 @@ def projectors(*files: str | tuple[str, int]) -> dict[str, str | None]:
     return {path: companion.path if companion else None for path, companion in found.items()}
 
 
-def test_a_projector_belongs_to_the_model_that_its_name_names_and_to_no_other_size_or_family() -> None:
+def test_a_projector_belongs_to_the_model_in_its_name_and_no_other_size_or_family() -> None:
     projector = "mmproj-gemma-3-4b-it-f16.gguf"
     models = ["gemma-3-1b-it-Q8_0.gguf", "gemma-3-27b-it-Q8_0.gguf", "Qwen3-0.6B-Q8_0.gguf", "gemma-3-4b-it-Q8_0.gguf"]
 
     assert projectors(projector, *models) == dict.fromkeys(models[:3]) | {models[3]: projector}
 
 
-def test_a_projector_that_names_no_model_is_paired_with_none_of_several() -> None:
+def test_a_projector_without_a_model_name_is_not_paired_with_one_of_several_models() -> None:
     models = ["Qwen3.5-9B-Q4_K_M.gguf", "DeepSeek-R1-Distill-Qwen-7B-Q4_K_M.gguf", "gemma-4-E4B-it-Q4_K_M.gguf"]
 
     assert projectors("mmproj-F16.gguf", *models) == dict.fromkeys(models)
@@ -303,11 +303,11 @@ def test_a_projector_beside_a_single_model_belongs_to_it(projector: str, model: 
     assert projectors(projector, model) == {model: projector}
 
 
-def test_a_projector_of_another_size_belongs_to_no_model_even_where_there_is_one_only() -> None:
+def test_a_projector_of_another_size_is_not_paired_even_with_the_only_model() -> None:
     assert projectors("mmproj-gemma-3-4b-it.gguf", "gemma-3-27b-it-Q8_0.gguf") == {"gemma-3-27b-it-Q8_0.gguf": None}
 
 
-def test_a_draft_is_offered_with_the_model_that_it_is_for() -> None:
+def test_a_draft_is_offered_with_its_model() -> None:
     drafts = ["mtp-gemma-4-12B-it.gguf", "gpt-oss-120b-eagle3-Q8_0.gguf", "Mistral-Small-3.1-24B-DRAFT-0.5B-Q8_0.gguf"]
     models = ["gemma-4-12B-it-Q4_K_M.gguf", "gpt-oss-120b-Q4_K_M.gguf", "Mistral-Small-3.1-24B-Q4_K_M.gguf"]
     listing = variants_of([*drafts, *models])
@@ -316,14 +316,14 @@ def test_a_draft_is_offered_with_the_model_that_it_is_for() -> None:
     assert {path: one and one.path for path, one in found.items()} == dict(zip(models, drafts, strict=True))
 
 
-def test_a_whole_model_with_its_head_built_in_is_no_draft_whatever_the_precisions() -> None:
+def test_a_model_with_a_built_in_head_is_never_a_draft() -> None:
     assert kinds(("X-BF16.gguf", 54 * GB), ("X-MTP-Q4_K_M.gguf", 17 * GB), ("X-Q8_0.gguf", 29 * GB)) == {}
     assert kinds(("X.gguf", 54 * GB), ("X-MTP-Q2_K.gguf", 9 * GB)) == {}
     assert kinds(("X-Q4_K_M.gguf", 17 * GB), ("X-MTP-BF16.gguf", 2 * GB)) == {"X-MTP-BF16.gguf": "draft"}
     assert kinds(("X.gguf", 54 * GB), ("X-MTP-Q8_0.gguf", GB)) == {"X-MTP-Q8_0.gguf": "draft"}
 
 
-def test_models_that_differ_in_their_folder_only_have_names_that_say_so() -> None:
+def test_models_that_differ_only_by_folder_have_different_names() -> None:
     listing = variants_of(["8B/model-Q4_K_M.gguf", "70B/model-Q4_K_M.gguf"])
 
     assert [one.name for one in listing.variants] == ["70B/model-Q4_K_M", "8B/model-Q4_K_M"]
@@ -347,7 +347,7 @@ def test_sets_of_any_number_of_shards_are_one_variant() -> None:
         assert (found.shards_expected, found.is_complete) == (1762, True)
 
 
-def test_every_companion_can_be_downloaded_by_itself_under_a_key_of_its_own() -> None:
+def test_every_companion_has_its_own_key_and_can_be_downloaded_alone() -> None:
     files = ["m-Q8_0.gguf", "mmproj-F16.gguf", "a/mmproj-F16.gguf", "m.imatrix", "m-F16-LoRA.gguf"]
     listing = variants_of(files)
 
@@ -369,7 +369,7 @@ def test_a_header_outranks_a_name() -> None:
     assert [(one.path, one.kind) for one in listing.companions] == [(files[2], "adapter")]
 
 
-def test_big_endian_builds_are_known_by_name() -> None:
+def test_big_endian_builds_are_recognized_by_name() -> None:
     listing = variants_of(["s-be.Q4_0.gguf", "s-f16-big-endian.gguf", "let-it-be-13b-Q4_0.gguf"])
 
     assert [variant.is_big_endian for variant in listing.variants] == [False, True, True]
@@ -409,7 +409,7 @@ LISTINGS = st.lists(PATHS, unique=True, max_size=12)
 
 
 @given(LISTINGS, st.randoms())
-def test_the_order_of_the_listing_does_not_matter(files: list[str], random: Random) -> None:
+def test_the_result_does_not_depend_on_the_listing_order(files: list[str], random: Random) -> None:
     shuffled = list(files)
     random.shuffle(shuffled)
 
@@ -417,7 +417,7 @@ def test_the_order_of_the_listing_does_not_matter(files: list[str], random: Rand
 
 
 @given(LISTINGS)
-def test_an_unrelated_model_moves_no_other_file(files: list[str]) -> None:
+def test_an_unrelated_model_does_not_change_the_grouping(files: list[str]) -> None:
     before = variants_of([*files, "unrelated-7B-Q5_K_S.gguf"])
     after = variants_of([*files, "unrelated-7B-Q5_K_S.gguf", "elsewhere/other-3B-IQ3_XS.gguf", "notes.txt"])
 
@@ -426,7 +426,7 @@ def test_an_unrelated_model_moves_no_other_file(files: list[str]) -> None:
 
 
 @given(LISTINGS)
-def test_every_file_is_in_one_place(files: list[str]) -> None:
+def test_every_file_is_grouped_exactly_once(files: list[str]) -> None:
     listing = variants_of(files)
 
     placed = [path for variant in listing.variants for path in variant.files]
@@ -435,7 +435,7 @@ def test_every_file_is_in_one_place(files: list[str]) -> None:
 
 
 @given(LISTINGS)
-def test_every_variant_is_found_by_its_key_whatever_the_case_and_through_an_id(files: list[str]) -> None:
+def test_every_variant_is_found_by_its_key_case_insensitively_and_by_id(files: list[str]) -> None:
     listing = variants_of(files)
 
     for variant in listing.variants:
@@ -445,7 +445,7 @@ def test_every_variant_is_found_by_its_key_whatever_the_case_and_through_an_id(f
 
 
 @given(st.lists(st.text(min_size=1, max_size=30), max_size=8))
-def test_no_listing_is_too_odd_to_be_read(files: list[str]) -> None:
+def test_any_listing_can_be_grouped(files: list[str]) -> None:
     listing = variants_of([f"{name}.gguf" for name in files])
 
     assert len({variant.key.casefold() for variant in listing.variants}) == len(listing.variants)

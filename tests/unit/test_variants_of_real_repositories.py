@@ -19,7 +19,7 @@ def read(repository: dict[str, Any]) -> Variants:
     return variants_of((file["path"], file.get("size")) for file in repository["files"])
 
 
-def test_every_variant_has_its_files_its_label_and_its_completeness(repositories: list[dict[str, Any]]) -> None:
+def test_every_variant_has_the_expected_files_label_and_completeness(repositories: list[dict[str, Any]]) -> None:
     expected = {
         repository["repo_id"]: sorted(
             (tuple(group["files"]), group["quant"] or "", group["shards_expected"], tuple(group.get("missing", ())))
@@ -38,7 +38,7 @@ def test_every_variant_has_its_files_its_label_and_its_completeness(repositories
     assert found == expected
 
 
-def test_every_companion_has_its_kind(repositories: list[dict[str, Any]]) -> None:
+def test_every_companion_has_the_expected_kind(repositories: list[dict[str, Any]]) -> None:
     expected = {
         repository["repo_id"]: {c["path"]: c["kind"] for c in repository["expected"]["companions"]}
         for repository in repositories
@@ -50,7 +50,7 @@ def test_every_companion_has_its_kind(repositories: list[dict[str, Any]]) -> Non
     assert found == expected
 
 
-def test_raw_parts_are_known_as_such(repositories: list[dict[str, Any]]) -> None:
+def test_raw_parts_are_recognized(repositories: list[dict[str, Any]]) -> None:
     expected = {
         tuple(group["files"])
         for repository in repositories

@@ -19,7 +19,7 @@ BANNED = re.compile(
 )
 
 
-def test_the_queue_reads_as_it_should() -> None:
+def test_the_golden_texts_match() -> None:
     assert GOLDEN.read_text(encoding="utf-8") == words.golden(), "run: python tools/words.py --store"
 
 
@@ -27,5 +27,5 @@ TEXTS = list(words.sentences())
 
 
 @pytest.mark.parametrize(("module", "texts"), TEXTS, ids=[name for name, _ in TEXTS])
-def test_no_text_for_users_has_words_that_users_would_not_write(module: str, texts: list[str]) -> None:
+def test_no_user_text_contains_banned_words(module: str, texts: list[str]) -> None:
     assert [text for text in texts if BANNED.search(text)] == []

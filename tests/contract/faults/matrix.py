@@ -156,7 +156,7 @@ THE_LISTING = (
         "A proxy wants to know who asks (407)",
         (),
         Proved(
-            "tests/unit/test_hub_answers.py::test_an_answer_has_one_meaning",
+            "tests/unit/test_hub_answers.py::test_each_response_has_one_meaning",
             "The proxy for {hub} asks for a user name and password (407). Set HTTPS_PROXY and HTTP_PROXY to http://name:password@proxy:port, then restart the kernel.",
             "nothing was queued",
         ),

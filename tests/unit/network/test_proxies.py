@@ -27,7 +27,7 @@ def proxy_for(url: str, monkeypatch: pytest.MonkeyPatch, **variables: str) -> st
         ("https://hub.example/x", {"HTTPS_PROXY": ""}, None),
     ],
 )
-def test_the_proxy_is_the_one_of_the_scheme_or_of_all(url, variables, expected, monkeypatch) -> None:
+def test_a_proxy_is_chosen_by_scheme_or_applies_to_all(url, variables, expected, monkeypatch) -> None:
     assert proxy_for(url, monkeypatch, **variables) == expected
 
 
@@ -54,13 +54,13 @@ def test_the_proxy_is_the_one_of_the_scheme_or_of_all(url, variables, expected, 
         ("", "https://hub.example/x", False),
     ],
 )
-def test_what_no_proxy_names_is_reached_directly(exempt, url, is_direct, monkeypatch) -> None:
+def test_hosts_in_no_proxy_are_reached_directly(exempt, url, is_direct, monkeypatch) -> None:
     found = proxy_for(url, monkeypatch, HTTPS_PROXY=PROXY, NO_PROXY=exempt)
 
     assert found == (None if is_direct else PROXY)
 
 
-def test_a_proxys_password_is_in_no_repr(monkeypatch) -> None:
+def test_a_repr_never_contains_the_proxy_password(monkeypatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:s3cr3t@proxy.example:3128")
 
     assert "s3cr3t" not in repr(Proxies.from_environment())
