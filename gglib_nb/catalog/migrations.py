@@ -14,15 +14,10 @@ from gglib_nb.errors import CatalogError
 
 
 class Migration(Value, frozen=True):
-    """One step.
+    """One step."""
 
-    Attributes:
-        name: Recorded in the database; unique.
-        statements: SQL, in order.
-    """
-
-    name: str
-    statements: tuple[str, ...]
+    name: str  # recorded in the database; unique
+    statements: tuple[str, ...]  # SQL, in order
 
 
 MIGRATIONS: Final = (

@@ -28,29 +28,17 @@ _log: Final = logging.getLogger("gglib_nb")
 
 
 class KernelRecord(Value, frozen=True):
-    """The kernel that a queue belongs to.
+    """The kernel that a queue belongs to."""
 
-    Attributes:
-        owner: Unique to one manager at one time.
-        title: Its name for users, such as its notebook's; empty unknown.
-        place: Machine, boot and process namespace.
-        pid: Its process there.
-        start: What distinguishes the process from a later one with its id; empty unknown.
-        models_directory: Where its downloads go, links followed.
-        endpoint: The hub it uses.
-        beat: Changes with every heartbeat, and is larger than all earlier ones of any kernel.
-        is_released: It has given up its queue: the next kernel may adopt it.
-    """
-
-    owner: str
-    title: str
-    place: str
-    pid: int
-    start: str
-    models_directory: str
-    endpoint: str
-    beat: float = 0.0
-    is_released: bool = False
+    owner: str  # unique to one manager at one time
+    title: str  # its name for users, such as its notebook's; empty unknown
+    place: str  # machine, boot and process namespace
+    pid: int  # its process there
+    start: str  # what distinguishes the process from a later one with its id; empty unknown
+    models_directory: str  # where its downloads go, links followed
+    endpoint: str  # the hub it uses
+    beat: float = 0.0  # changes with every heartbeat, and is larger than all earlier ones of any kernel
+    is_released: bool = False  # it has given up its queue: the next kernel may adopt it
 
 
 IsGone = Callable[[KernelRecord], bool]

@@ -28,17 +28,11 @@ _COMMANDS_S: Final = 90 * 86_400.0  # no queue is adopted that late
 
 
 class KnownFile(Value, frozen=True):
-    """What the catalog recorded about a file when it was registered.
+    """What the catalog recorded about a file when it was registered."""
 
-    Attributes:
-        size_bytes: Its size.
-        mtime_ns: Its modification time; if it differs now, the file was changed since.
-        sha256: Its SHA-256 in hexadecimal; None if it was not computed.
-    """
-
-    size_bytes: int
-    mtime_ns: int
-    sha256: str | None
+    size_bytes: int  # its size
+    mtime_ns: int  # its modification time; if it differs now, the file was changed since
+    sha256: str | None  # its SHA-256 in hexadecimal; None if it was not computed
 
 
 class Catalog:

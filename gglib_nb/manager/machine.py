@@ -204,15 +204,10 @@ Sizes = dict[Path, int]
 
 
 class DiskSpace(Value, frozen=True):
-    """One filesystem.
+    """One filesystem."""
 
-    Attributes:
-        device: Its number; None where nothing of the path can be looked at.
-        free_bytes: What this user may still write on it; None unknown.
-    """
-
-    device: int | None
-    free_bytes: int | None
+    device: int | None  # its number; None where nothing of the path can be looked at
+    free_bytes: int | None  # what this user may still write on it; None unknown
 
 
 def disk_space_at(folder: Path) -> DiskSpace:

@@ -1,8 +1,7 @@
-"""Shows a download while a caller waits for it in Python: draws bars, calls a callback, or writes a line a minute to a log.
+"""Shows a download while a caller waits for it in Python: draws bars, calls a callback, or logs one line a minute.
 
-The operation's own thread looks at the snapshots, so that a busy loop does not freeze the bars; the caller gets the result
-after the last line is drawn, so that what a script prints next is below it. `progress_bars` draws on a terminal; a notebook
-brings its own view (`use_views`).
+The operation's own thread looks at the snapshots, so a busy loop does not freeze the bars; the caller gets the result after the
+last line is drawn. `progress_bars` draws on a terminal; a notebook brings its own view (`use_views`).
 """
 
 import logging
@@ -15,24 +14,26 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
+from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import duration, percent, rate, size
 
+_EVERY_S: Final = 60.0
 _log: Final = logging.getLogger("gglib_nb")
 
 ProgressCallback = Callable[[QueuedDownload], object]
 Progress = bool | ProgressCallback | None
-"""None: by itself, as huggingface_hub does. False: nothing. A callback: it is told, and nothing is drawn."""
+"""None: shown unless the Hub's own switch is off. False: nothing. A callback is called, and nothing is drawn."""
 
 
 class ProgressView(Protocol):
-    """Whatever shows one download."""
+    """Shows one download."""
 
     def show(self, download: QueuedDownload) -> None:
-        """Takes how it is now; called when something changed, ten times a second at most."""
+        """Called after a change, at most ten times a second."""
 
     def close(self) -> None:
-        """It is over, or nobody waits any more."""
+        """The download has ended, or the wait for it."""
 
 
 MakeView = Callable[[], ProgressView | None]
@@ -40,11 +41,10 @@ _make_view_of_place: MakeView | None = None
 
 
 def use_views(make: MakeView) -> None:
-    """Lets the place where this process runs show downloads in its own way, as a notebook does in the cell that waits.
+    """Sets how this process shows downloads, such as in the cell that waits.
 
     Args:
-        make: Gives a view of one more download; None where standard error is the better place. Called by whoever asks for
-            the download, on the same thread.
+        make: Gives a view of one more download; None: standard error is better. Called on the caller's thread.
     """
     global _make_view_of_place  # noqa: PLW0603 - a process runs in one place
     _make_view_of_place = make
@@ -54,30 +54,45 @@ def use_views(make: MakeView) -> None:
 def shown(
     progress: Progress, id_: DownloadId, snapshot: Callable[[], QueueSnapshot]
 ) -> Iterator[Callable[[], None] | None]:
-    """Shows a download during the block, where what it gives is called ten times a second; None: nothing is shown.
+    """Shows a download during the block; its value is to be called ten times a second, unless it is None.
 
-    Args:
-        progress: What the caller asked for.
-        id_: The download.
-        snapshot: The queue as it is now.
+    A view that fails is not used again; the download continues.
     """
     view = view_for(progress)
     if view is None:
         yield None
         return
-    look = _Look(view, id_, snapshot)
+    last: QueuedDownload | None = None
+    has_failed = False
+
+    def guarded(draw: Callable[[], None]) -> None:
+        nonlocal has_failed
+        if not has_failed:
+            try:
+                draw()
+            except Exception:  # noqa: BLE001 - the code that draws is not ours
+                has_failed = True
+                _log.warning("The progress of a download could not be shown", exc_info=True)
+
+    def look() -> None:
+        nonlocal last
+        now = _find(id_, snapshot())
+        if now is not None and now is not last:
+            last = now
+            guarded(lambda: view.show(now))
+
     try:
         yield look
     finally:
         look()  # the last line is drawn before the caller gets the result
-        look.close()
+        guarded(view.close)
 
 
 def view_for(progress: Progress) -> ProgressView | None:
-    """What shows a download that was asked for so; None where nothing does."""
+    """The view that a caller asked for; None: nothing is shown."""
     if callable(progress):
-        return _Told(progress)
-    if progress is False or (progress is None and _is_unwanted()):
+        return _Callback(progress)
+    if progress is False or (progress is None and _is_switched_off()):
         return None
     if _make_view_of_place is not None and (view := _make_view_of_place()) is not None:
         return view
@@ -85,49 +100,17 @@ def view_for(progress: Progress) -> ProgressView | None:
     if not is_open(stream):  # a program without a console
         return None
     if is_terminal(stream):
-        from gglib_nb.manager.progress_bars import ProgressBars
+        from gglib_nb.manager.progress_bars import ProgressBars  # loads tqdm, which an import does not pay
 
         return ProgressBars(stream)
-
     return LOG.view(LineWriter(stream))
 
 
-def _is_unwanted() -> bool:
+def _is_switched_off() -> bool:
     """The Hub's own switch (`HF_HUB_DISABLE_PROGRESS_BARS`, `disable_progress_bars()`)."""
     from huggingface_hub.utils import are_progress_bars_disabled
 
     return are_progress_bars_disabled()
-
-
-class _Look:
-    """One view of one download; a view that fails is not used again, and the download is not affected."""
-
-    def __init__(self, view: ProgressView, id_: DownloadId, snapshot: Callable[[], QueueSnapshot]) -> None:
-        self._view: Final = view
-        self._id: Final = id_
-        self._snapshot: Final = snapshot
-        self._shown: QueuedDownload | None = None
-        self._has_failed = False
-
-    def __call__(self) -> None:
-        """Shows it as it is now, where that is new."""
-        now = _find(self._id, self._snapshot())
-        if now is not None and now is not self._shown:
-            self._shown = now
-            self._guarded(lambda: self._view.show(now))
-
-    def close(self) -> None:
-        """Ends the view."""
-        self._guarded(self._view.close)
-
-    def _guarded(self, draw: Callable[[], None]) -> None:
-        if self._has_failed:
-            return
-        try:
-            draw()
-        except Exception:  # noqa: BLE001 - what draws must not take the download with it
-            self._has_failed = True
-            _log.warning("The progress of a download could not be shown", exc_info=True)
 
 
 def _find(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
@@ -135,27 +118,22 @@ def _find(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
     return next((item for item in known if item.id == id_), None)
 
 
-class _Told:
-    """Passes on to a callback."""
-
+class _Callback:
     def __init__(self, callback: ProgressCallback) -> None:
         self._callback: Final = callback
 
     def show(self, download: QueuedDownload) -> None:
-        """Calls it."""
         self._callback(download)
 
     def close(self) -> None:
-        """Nothing is left to do."""
+        pass
 
 
 # A log -----------------------------------------------------------------------------------------------------------------
 
-_EVERY_S: Final = 60.0
-
 
 class ProgressLog:
-    """One log. Methods may be called from any thread.
+    """Logs one line a minute about all downloads that are waited for. Methods may be called from any thread.
 
     Args:
         write: Takes a line.
@@ -170,53 +148,49 @@ class ProgressLog:
         self._next_s: float | None = None
 
     def view(self, write: Callable[[str], object] | None = None) -> "LoggedDownload":
-        """Shows one more download.
-
-        Args:
-            write: Takes its lines; None: what takes those of the log. Downloads with the same one share a line.
-        """
+        """Shows one more download; downloads with the same `write` share a line."""
         return LoggedDownload(self, write or self._write)
 
-    def tell(self, who: object, words: str, write: Callable[[str], object]) -> None:
-        """Takes the state of one; writes when a minute is over."""
+    def follow(self, view: object, words: str, write: Callable[[str], object]) -> None:
+        """Takes the state of one download; writes after each minute."""
         with self._lock:
             now_s = self._clock()
             if self._next_s is None:
                 self._next_s = now_s + _EVERY_S
-            self._followed[who] = (words, write)
+            self._followed[view] = (words, write)
             if now_s >= self._next_s:
                 self._next_s = now_s + _EVERY_S
                 for one in dict.fromkeys(each for _, each in self._followed.values()):
                     one("; ".join(words for words, each in self._followed.values() if each == one))
 
-    def forget(self, who: object) -> None:
-        """Nothing waits for it any more."""
+    def forget(self, view: object) -> None:
+        """No caller waits for it any more."""
         with self._lock:
-            self._followed.pop(who, None)
+            self._followed.pop(view, None)
             if not self._followed:
                 self._next_s = None
 
 
+@dataclass(frozen=True, eq=False)
 class LoggedDownload:
     """One download in a log."""
 
-    def __init__(self, log: ProgressLog, write: Callable[[str], object]) -> None:
-        self._log: Final = log
-        self._write: Final = write
+    log: ProgressLog
+    write: Callable[[str], object]
 
     def show(self, download: QueuedDownload) -> None:
         """Takes its state."""
         if download.status.is_active or download.status.is_pending:
-            self._log.tell(self, said_briefly(download), self._write)
+            self.log.follow(self, said_briefly(download), self.write)
 
     def close(self) -> None:
-        """It is over, or nothing waits for it any more."""
-        self._log.forget(self)
+        """The download has ended, or the wait for it."""
+        self.log.forget(self)
 
 
 @dataclass(frozen=True)
 class LineWriter:
-    """Writes lines of a log to a stream: the one of the code that waits, whatever `sys.stderr` is when a line is due."""
+    """Writes lines of a log to the stream of the code that waits, whatever `sys.stderr` is when a line is due."""
 
     stream: Any
 
@@ -227,7 +201,7 @@ class LineWriter:
 
 
 LOG: Final = ProgressLog(lambda _line: None)
-"""The one of this process: several downloads together write one line a minute."""
+"""The one of this process."""
 
 
 # Words -----------------------------------------------------------------------------------------------------------------
@@ -236,12 +210,12 @@ LOG: Final = ProgressLog(lambda _line: None)
 def name_of(download: QueuedDownload) -> str:
     """Repository and quantization, without the owner."""
     quantization = f":{download.quantization}" if download.quantization else ""
-    return _printable(f"{download.display_name}{quantization}")
+    return printable(f"{download.display_name}{quantization}")
 
 
 def said_briefly(download: QueuedDownload) -> str:
     """One line of a log."""
-    return " ".join([name_of(download), ", ".join(parts_of(download))])
+    return f"{name_of(download)} {', '.join(parts_of(download))}"
 
 
 def parts_of(download: QueuedDownload) -> list[str]:
@@ -264,16 +238,13 @@ def _parts(download: QueuedDownload) -> Iterator[str]:
     yield _percent(download.progress)
     if download.status is DownloadStatus.COMPLETED:
         yield size(download.total_bytes)
-        yield "already downloaded" if download.was_present else _time_taken(download)
+        took_s = download.took_s
+        yield "already downloaded" if download.was_present else "" if took_s is None else f"in {duration(took_s)}"
         return
     yield _amount(download.downloaded_bytes, download.total_bytes)
     yield "" if download.bytes_per_second is None else rate(download.bytes_per_second)
     yield "" if download.eta_seconds is None else f"{duration(download.eta_seconds)} left"
-    yield _printable(download.notice) if download.notice else _standing(download)
-
-
-def _time_taken(download: QueuedDownload) -> str:
-    return "" if download.took_s is None else f"in {duration(download.took_s)}"
+    yield printable(download.notice) if download.notice else _standing(download)
 
 
 def _standing(download: QueuedDownload) -> str:
@@ -300,26 +271,11 @@ def _amount(downloaded_bytes: int, total_bytes: int | None) -> str:
     )
 
 
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 # Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------
 
 # What our own texts hold, in ASCII; every other character that an encoding lacks becomes a question mark.
 _PLAIN: Final = str.maketrans(
-    {
-        "·": "-",
-        "—": "-",
-        "…": "...",
-        "█": "#",
-        "░": ".",
-        "★": "*",
-        "✓": "yes:",
-        "▲": "^",
-        "▼": "v",
-        "\N{NO-BREAK SPACE}": " ",
-    }
+    dict(zip("·—█░★▲▼\N{NO-BREAK SPACE}", "--#.*^v ", strict=True)) | {"…": "...", "✓": "yes:"}
 )
 
 

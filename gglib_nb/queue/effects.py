@@ -8,23 +8,14 @@ from gglib_nb.domain.references import DownloadId
 
 
 class QueuePosition(Struct, frozen=True):
-    """Where a queued download is.
+    """Where a queued download is."""
 
-    Attributes:
-        id: The queue's id for it.
-        position: 1-based among pending downloads; 0 if it is already running.
-        shard_count: Files of the model itself.
-        is_new: False if it was already in the queue.
-        reason: Why this variant was chosen; empty if it was requested by name.
-        path: Target of the model's first file.
-    """
-
-    id: DownloadId
-    position: int
-    shard_count: int
-    is_new: bool
-    reason: str
-    path: str
+    id: DownloadId  # the queue's id for it
+    position: int  # 1-based among pending downloads; 0 if it is already running
+    shard_count: int  # files of the model itself
+    is_new: bool  # False if it was already in the queue
+    reason: str  # why this variant was chosen; empty if it was requested by name
+    path: str  # target of the model's first file
 
 
 class StartTransfer(Struct, frozen=True):
@@ -59,23 +50,14 @@ class LimitConcurrency(Struct, frozen=True):
 
 
 class RegisterModel(Struct, frozen=True):
-    """Write the model to the catalog if the plan says so, and start the plan's command.
-
-    Attributes:
-        attempt: The attempt.
-        plan: What was downloaded.
-        files: Where it is.
-        at_s: Unix time.
-        hosts: The hosts that have it, if it is not on this machine.
-        queued_at_s: With the plan's id, it says which download this is, also in the next kernel.
-    """
+    """Write the model to the catalog if the plan says so, and start the plan's command."""
 
     attempt: int
-    plan: PlannedDownload
-    files: tuple[StoredFile, ...]
-    at_s: float
-    hosts: tuple[HostFolder, ...] = ()
-    queued_at_s: float = 0.0
+    plan: PlannedDownload  # what was downloaded
+    files: tuple[StoredFile, ...]  # where it is
+    at_s: float  # Unix time
+    hosts: tuple[HostFolder, ...] = ()  # the hosts that have it, if it is not on this machine
+    queued_at_s: float = 0.0  # with the plan's id, it says which download this is, also in the next kernel
 
 
 class StoreQueue(Struct, frozen=True):

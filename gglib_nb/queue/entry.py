@@ -33,17 +33,11 @@ _LOSSES_ALLOWED: Final = 3
 
 
 class Place(NamedTuple):
-    """Where a download was when it was cancelled or removed.
+    """Where a download was when it was cancelled or removed."""
 
-    Attributes:
-        position: 1-based among the pending ones; 0 or less if it was active, with others behind it.
-        was_paused: Whether it was paused.
-        was_processing: Whether the queue was running.
-    """
-
-    position: int
-    was_paused: bool
-    was_processing: bool
+    position: int  # 1-based among the pending ones; 0 or less if it was active, with others behind it
+    was_paused: bool  # whether it was paused
+    was_processing: bool  # whether the queue was running
 
 
 _IN_FRONT: Final = Place(0, False, False)

@@ -42,19 +42,12 @@ class RequestReceived(Request, frozen=True):
 
 
 class PlanResolved(Request, frozen=True):
-    """A request became a plan. Replies with a `QueuePosition`.
-
-    Attributes:
-        request: Its number.
-        plan: What it became.
-        starts: Whether the queue starts.
-        joins: If the same download is pending or active, that is no error: its position is the reply.
-    """
+    """A request became a plan. Replies with a `QueuePosition`."""
 
     request: int
-    plan: PlannedDownload
-    starts: bool
-    joins: bool
+    plan: PlannedDownload  # what it became
+    starts: bool  # whether the queue starts
+    joins: bool  # if the same download is pending or active, that is no error: its position is the reply
 
 
 class CancelRequested(Request, frozen=True):
@@ -165,16 +158,11 @@ class DownloadsRestored(Struct, frozen=True):
 
     Those that ran come before everything that waits here, the rest behind it. What is already in this queue stays as it
     is; what can no longer be in it fails with the reason.
-
-    Attributes:
-        downloads: In their order.
-        limits: Those that a user set.
-        starts: Whether the queue starts.
     """
 
-    downloads: tuple[RestoredDownload, ...]
-    limits: StoredLimits
-    starts: bool
+    downloads: tuple[RestoredDownload, ...]  # in their order
+    limits: StoredLimits  # those that a user set
+    starts: bool  # whether the queue starts
 
 
 class PeersSeen(Struct, frozen=True):
@@ -193,32 +181,19 @@ class FileProgressed(Struct, frozen=True):
 
 
 class TransferProgressed(Struct, frozen=True):
-    """A sample of a running attempt.
-
-    Attributes:
-        attempt: Which.
-        sampled_s: Monotonic clock.
-        files: As they are in the plan.
-        received_bytes: Received from the network in this attempt.
-        notice_kind: The kind of its notice; None: none.
-        notice_s: Seconds that belong to it; None without.
-        notice_text: Words that belong to it, or empty.
-        is_finalizing: Every byte is on the disk.
-        reused_bytes: On the disk, copied from files of this machine, in this attempt or an earlier one.
-        reused_from: What those files are called.
-        hosts: Progress of each host of a cluster; empty on this machine. With several, `files` counts all copies.
-    """
+    """A sample of a running attempt."""
 
     attempt: int
-    sampled_s: float
-    files: tuple[FileProgressed, ...]
-    received_bytes: int
-    notice_kind: str | None
-    notice_s: float | None
-    notice_text: str
-    is_finalizing: bool
-    reused_bytes: int = 0
-    reused_from: tuple[str, ...] = ()
+    sampled_s: float  # monotonic clock
+    files: tuple[FileProgressed, ...]  # as they are in the plan
+    received_bytes: int  # received from the network in this attempt
+    notice_kind: str | None  # the kind of its notice; None: none
+    notice_s: float | None  # seconds that belong to it; None without
+    notice_text: str  # words that belong to it, or empty
+    is_finalizing: bool  # every byte is on the disk
+    reused_bytes: int = 0  # on the disk, copied from files of this machine, in this attempt or an earlier one
+    reused_from: tuple[str, ...] = ()  # what those files are called
+    # progress of each host of a cluster; empty on this machine. With several, `files` counts all copies.
     hosts: tuple[HostProgress, ...] = ()
 
 
@@ -252,15 +227,10 @@ class TransferStopped(Struct, frozen=True):
 
 
 class EngineLost(Struct, frozen=True):
-    """An engine process ended by itself, and its attempts with it; None: all of them, since there is one engine.
-
-    Attributes:
-        attempts: Its attempts.
-        reason: How it ended, in words; empty unknown.
-    """
+    """An engine process ended by itself, and its attempts with it; None: all of them, since there is one engine."""
 
     attempts: frozenset[int] | None = None
-    reason: str = ""
+    reason: str = ""  # how it ended, in words; empty unknown
 
 
 class EnginesChanged(Struct, frozen=True):
@@ -270,31 +240,19 @@ class EnginesChanged(Struct, frozen=True):
 
 
 class EngineFellSilent(Struct, frozen=True):
-    """An engine process is alive and has not reported for `silent_s`. It reports again, or is lost.
+    """An engine process is alive and has not reported for `silent_s`. It reports again, or is lost."""
 
-    Attributes:
-        silent_s: Seconds since its last report.
-        attempts: Those without reports; None: all.
-        detail: What is known of the cause, in words, or empty.
-    """
-
-    silent_s: float
-    attempts: frozenset[int] | None = None
-    detail: str = ""
+    silent_s: float  # seconds since its last report
+    attempts: frozenset[int] | None = None  # those without reports; None: all
+    detail: str = ""  # what is known of the cause, in words, or empty
 
 
 class ModelRegistered(Struct, frozen=True):
-    """The attempt's model is in the catalog.
-
-    Attributes:
-        attempt: The attempt.
-        files: Its files; None: those that the engine stored.
-        remark: What a user should know about its content, or empty.
-    """
+    """The attempt's model is in the catalog."""
 
     attempt: int
-    files: tuple[StoredFile, ...] | None = None
-    remark: str = ""
+    files: tuple[StoredFile, ...] | None = None  # its files; None: those that the engine stored
+    remark: str = ""  # what a user should know about its content, or empty
 
 
 class RegistrationFailed(Struct, frozen=True):
@@ -311,39 +269,16 @@ class ThenReported(Struct, frozen=True):
     then: Then
 
 
+_RequestOfAll = AllCancelRequested | AllPauseRequested | AllResumeRequested | EndedCleared | PutBackRequested
+_RequestOfOne = CancelRequested | RemovalRequested | MoveRequested | PauseRequested | ResumeRequested | RunRequested
+_Failure = RetryRequested | FailureCleared
+_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
+_Listing = RequestReceived | PlanResolved | RequestDropped
+_OtherKernels = DownloadsRestored | PeersSeen
+_Transfer = TransferProgressed | TransferWaits | TransferFinished | TransferFailed | TransferStopped
+_Engine = EngineLost | EnginesChanged | EngineFellSilent
+_Registration = ModelRegistered | RegistrationFailed | ThenReported
+
 Event = (
-    RequestReceived
-    | PlanResolved
-    | CancelRequested
-    | AllCancelRequested
-    | RemovalRequested
-    | PutBackRequested
-    | MoveRequested
-    | PauseRequested
-    | AllPauseRequested
-    | ResumeRequested
-    | AllResumeRequested
-    | RunRequested
-    | RetryRequested
-    | FailureCleared
-    | EndedCleared
-    | QueueLimitChanged
-    | BandwidthLimitChanged
-    | ConcurrencyChanged
-    | DownloadHoursChanged
-    | RequestDropped
-    | HoursTurned
-    | DownloadsRestored
-    | PeersSeen
-    | TransferProgressed
-    | TransferWaits
-    | TransferFinished
-    | TransferFailed
-    | TransferStopped
-    | EngineLost
-    | EnginesChanged
-    | EngineFellSilent
-    | ModelRegistered
-    | RegistrationFailed
-    | ThenReported
+    _RequestOfAll | _RequestOfOne | _Failure | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration
 )
