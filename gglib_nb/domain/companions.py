@@ -9,13 +9,10 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 from itertools import islice, takewhile
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
-
-from msgspec import field
 
 from gglib_nb.domain.file_names import FileName
 from gglib_nb.domain.gguf_header import GgufHeader
@@ -80,37 +77,38 @@ class _Weights(NamedTuple):
     has_label: bool
 
 
-class _Siblings(Value, frozen=True, dict=True):
+class _Siblings(NamedTuple):
     """Files whose names begin alike and have no head word."""
 
     words: frozenset[tuple[str, ...]]  # their names, as words
     smallest: _Weights | None  # the one with the fewest parameters; None where no size is known
 
 
-class _Listing(Value, frozen=True, dict=True):
+class _Listing:
     """All GGUF files of a repository, as evidence for the kind of one of them.
 
     A repository may have a hundred thousand, so none is compared with all others; there is an index for each question.
     """
 
-    files: tuple[FileName, ...]
-    sizes: Mapping[str, int | None]
-    _siblings: dict[tuple[str, ...], _Siblings] = field(default_factory=dict)
-    _editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = field(default_factory=dict)
-
-    @cached_property
-    def by_base(self) -> Mapping[tuple[str, ...], list[FileName]]:
-        """The files by the words that name their model."""
-        found: defaultdict[tuple[str, ...], list[FileName]] = defaultdict(list)
-        for file in self.files:
-            found[file.base_words].append(file)
-        return dict(found)
-
-    @cached_property
-    def bases_in_floats(self) -> frozenset[tuple[str, ...]]:
-        """Models without a file in a block type, in which adapters are not written."""
+    def __init__(self, files: Iterable[FileName], sizes: Mapping[str, int | None]) -> None:
+        self.sizes = sizes
+        # By the words that name their model.
+        self.by_base: defaultdict[tuple[str, ...], list[FileName]] = defaultdict(list)
+        for file in files:
+            self.by_base[file.base_words].append(file)
+        everything = [file for alike in self.by_base.values() for file in alike]
+        # Models without a file in a block type, in which adapters are not written.
         floats = (None, *_FLOATS, "Q8_0")
-        return frozenset(base for base, files in self.by_base.items() if all(file.label in floats for file in files))
+        self.bases_in_floats = {
+            base for base, alike in self.by_base.items() if all(one.label in floats for one in alike)
+        }
+        # Words, path and name of the files without a head word, in order.
+        plain = (file for file in everything if not HEAD_WORDS.intersection(file.words))
+        self._plain = sorted(((file.words, file.path, file) for file in plain), key=itemgetter(0, 1))
+        # Parts and drafts are companions only beside a file that is a model by its name alone.
+        self.has_a_model = any(_kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in everything)
+        self._siblings: dict[tuple[str, ...], _Siblings] = {}
+        self._editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
     def weights(self, file: FileName) -> _Weights | None:
         """None: the size is unknown."""
@@ -118,16 +116,10 @@ class _Listing(Value, frozen=True, dict=True):
         bits = file.label.bits_per_weight if file.label else None
         return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
 
-    @cached_property
-    def plain(self) -> list[tuple[tuple[str, ...], str, FileName]]:
-        """Words, path and name of the files without a head word, in order."""
-        plain = (file for file in self.files if not HEAD_WORDS.intersection(file.words))
-        return sorted(((file.words, file.path, file) for file in plain), key=itemgetter(0, 1))
-
     def siblings(self, stem: tuple[str, ...]) -> _Siblings:
-        """The plain files whose names begin with these words."""
+        """The files without a head word whose names begin with these words."""
         if stem not in self._siblings:
-            after = islice(self.plain, bisect_left(self.plain, (stem,)), None)
+            after = islice(self._plain, bisect_left(self._plain, (stem,)), None)
             found = list(takewhile(lambda one: one[0][: len(stem)] == stem, after))
             weights = (weights for _, _, file in found if (weights := self.weights(file)))
             self._siblings[stem] = _Siblings(frozenset(words for words, _, _ in found), min(weights, default=None))
@@ -139,11 +131,6 @@ class _Listing(Value, frozen=True, dict=True):
             plain = self.siblings(stem).words
             self._editions[base, stem] = any(_without_head(other) in plain for other in self.by_base[base])
         return self._editions[base, stem]
-
-    @cached_property
-    def has_a_model(self) -> bool:
-        """Whether any file is a model by its name alone; parts and drafts are companions only beside one."""
-        return any(_kind_by_name(file) is None and _kind_beside_a_model(file) is None for file in self.files)
 
 
 def find_companions(
@@ -159,7 +146,7 @@ def find_companions(
         stated: The kinds of files according to their headers, by path.
     """
     everything = tuple(files)
-    listing = _Listing(tuple(file for file in everything if file.is_gguf and not _is_sidecar(file)), sizes)
+    listing = _Listing((file for file in everything if file.is_gguf and not _is_sidecar(file)), sizes)
     kinds = {file.path: _stated_kind(file, listing, stated.get(file.path)) for file in everything}
     return {path: kind for path, kind in kinds.items() if kind is not None}
 

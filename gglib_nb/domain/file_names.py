@@ -9,24 +9,26 @@ from gglib_nb.domain.values import Value
 
 SplitKind = Literal["gguf-split", "bytes"]
 
-# llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
-# uploaders also write other numbers of digits by hand, and sets of more than 1,000 shards exist.
-_GGUF_SPLIT: Final = re.compile(
-    r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,9})[-_]of[-_](?P<total>\d{1,9})\.gguf", re.IGNORECASE | re.ASCII
-)
 # Raw parts, to be joined with `cat`. mradermacher: `.gguf.part1of2`. TheBloke: `.gguf-split-a`. split(1): `.gguf.aa`,
 # `.gguf.001`. `-chunk-001-of-018.gguf` keeps the ending although only its first part has a header.
+# llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
+# uploaders also write other numbers of digits by hand, and sets of more than 1,000 shards exist.
 _WORD: Final = r"(?:part|split|chunk|piece)"
-_BYTE_SPLITS: Final = tuple(
-    re.compile(pattern, re.IGNORECASE | re.ASCII)
-    for pattern in (
+_PATTERNS: Final[tuple[tuple[SplitKind, str], ...]] = (
+    (
+        "bytes",
         rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?)(?P<number>\d{{1,9}})[-._]?of[-._]?(?P<total>\d{{1,9}})",
-        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,9}})(?P<total>)",
-        r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,9}|[a-z]|a[a-z]|aa[a-z])(?P<total>)",
+    ),
+    ("bytes", rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,9}})(?P<total>)"),
+    ("bytes", r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,9}|[a-z]|a[a-z]|aa[a-z])(?P<total>)"),
+    (
+        "bytes",
         r"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?)(?P<number>\d{1,9})[-._]of[-._](?P<total>\d{1,9})\.gguf",
-        r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,9})of(?P<total>\d{1,9})\.gguf",
-    )
+    ),
+    ("bytes", r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,9})of(?P<total>\d{1,9})\.gguf"),
+    ("gguf-split", r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,9})[-_]of[-_](?P<total>\d{1,9})\.gguf"),
 )
+_SPLITS: Final = tuple((kind, re.compile(pattern, re.IGNORECASE | re.ASCII)) for kind, pattern in _PATTERNS)
 _SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+)?)?[BM](?![A-Za-z0-9])", re.IGNORECASE)
 
 
@@ -99,7 +101,7 @@ class FileName(Value, frozen=True, dict=True):
 def parse_path(path: str) -> FileName:
     """Interprets a path; every text is a path."""
     folder, _, name = path.rpartition("/")
-    if (cut := _byte_split(name) or _gguf_split(name)) is not None:
+    if (cut := _split(name)) is not None:
         return FileName(path, folder, cut[0], is_gguf=True, split=cut[1])
     is_gguf = len(name) > len(".gguf") and name.lower().endswith(".gguf")
     return FileName(path, folder, name[: -len(".gguf")] if is_gguf else name, is_gguf, None)
@@ -126,23 +128,17 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\W_]+", text.lower()) if word)
 
 
-def _gguf_split(name: str) -> tuple[str, Split] | None:
-    match = _GGUF_SPLIT.fullmatch(name)
-    if match is None or not 1 <= int(match["number"]) <= int(match["total"]):
-        return None
-    style = f"{match['style']}{len(match['total'])}"
-    return match["base"], Split("gguf-split", int(match["number"]), int(match["total"]), style)
-
-
-def _byte_split(name: str) -> tuple[str, Split] | None:
-    for pattern in _BYTE_SPLITS:
+def _split(name: str) -> tuple[str, Split] | None:
+    """The stem and the place of a piece; None: the name is of no piece."""
+    for kind, pattern in _SPLITS:
         if (match := pattern.fullmatch(name)) is None:
             continue
-        number, total = match["number"].lower(), int(match["total"]) if match["total"] else None
-        if total is not None and not 1 <= int(number) <= total:
+        number, total = match["number"].lower(), match["total"]
+        if total and not 1 <= int(number) <= int(total):
             continue
-        style = match["style"].lower() + ("" if number.isdigit() else "a" * len(number))
-        return match["base"], Split("bytes", _ordinal(number), total, style)
+        spelling = len(total) if kind == "gguf-split" else "" if number.isdigit() else "a" * len(number)
+        style = f"{match['style'].lower()}{spelling}"
+        return match["base"], Split(kind, _ordinal(number), int(total) if total else None, style)
     return None
 
 

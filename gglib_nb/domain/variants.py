@@ -251,7 +251,8 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
     by_label: defaultdict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
         by_label[variant.quantization or ""].append(variant)
-    keys = {group[0].files: label for label, alike in by_label.items() if label and (group := _named_by(alike))}
+    named = {label: preferred(alike) for label, alike in by_label.items() if label}
+    keys = {found[0].files: label for label, found in named.items() if len(found) == 1}
     others = [variant for variant in variants if variant.files not in keys]
     taken = {key.casefold() for key in keys.values()}
     keys |= {variant.files: key for variant, key in zip(others, _stem_keys(others, taken), strict=True)}
@@ -275,12 +276,6 @@ def preferred(alike: Iterable[Variant]) -> list[Variant]:
     if len(singles) == 1 and all(variant.stem.casefold() == singles[0].stem.casefold() for variant in candidates):
         return singles
     return candidates
-
-
-def _named_by(alike: list[Variant]) -> list[Variant]:
-    """The one variant that a label names; empty if it names several."""
-    found = preferred(alike)
-    return found if len(found) == 1 else []
 
 
 def _hashed(variant: Variant) -> str:
