@@ -1,7 +1,7 @@
 """Every error gglib_nb raises, one class per decision a caller can take.
 
-The message says what happened and what to do next; the attributes are plain values, so that a program
-can decide without reading text. This module is the ground floor: it imports nothing of ours.
+The message says what happened and what to do next; the attributes are plain values, so that a program can decide
+without reading text. This module is the ground floor: it imports nothing of ours.
 
     GglibError
     ├── RequestError                    the request has to change
@@ -43,8 +43,8 @@ can decide without reading text. This module is the ground floor: it imports not
         ├── CatalogDamagedError             the file is damaged; it was moved aside
         └── ModelNotFoundError              no registered model matches the id
 
-Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire`
-below are the only place where that is done.
+Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire` below are the
+only place where that is done.
 """
 
 from typing import Any, TypeVar

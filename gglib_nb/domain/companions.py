@@ -252,8 +252,8 @@ def _is_encoder(file: FileName, listing: _Listing) -> bool:
 def _is_adapter(file: FileName, listing: _Listing) -> bool:
     """`LoRA` ends the name (ggml naming document) or leads it; convert_lora_to_gguf.py writes floats or `Q8_0`.
 
-    A name that also comes in block types (`alpaca-lora.Q4_K_M`), or says `merged`, is a whole model. Control
-    vectors are adapters to llama.cpp too (llama-adapter.h).
+    A name that also comes in block types (`alpaca-lora.Q4_K_M`), or says `merged`, is a whole model. Control vectors
+    are adapters to llama.cpp too (llama-adapter.h).
     """
     if "control-vector" in file.path.lower() or _ADAPTER_WORDS.intersection(file.folders):
         return True
@@ -268,8 +268,8 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
 
     After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
     name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
-        repeats no label
-    of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank that.
+    repeats no label of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank
+    that.
     """
     cut = next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)
     stem = file.words[:cut]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, Final
 
-from gglib_nb.domain.gguf_header import GgufHeader, Scalar, header_facts
+from gglib_nb.domain.gguf_header import CHAT_TEMPLATE, DEFAULT_ALIGNMENT, GgufHeader, Scalar, header_facts
 from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, broken, placed
 from gglib_nb.errors import GgufError
 
@@ -43,7 +43,6 @@ _DEEPEST_ARRAY: Final = 4
 # What is kept: texts for a person, chat templates, arrays with a value per layer. Real templates have up to 20 KB.
 _LONGEST_TEXT_BYTES: Final = 4_096
 _LONGEST_TEMPLATE_BYTES: Final = 256 * 1024
-_CHAT_TEMPLATE: Final = "tokenizer.chat_template"
 _LONGEST_KEPT_ARRAY: Final = 1_024
 # Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused, of keys
 # and, where they are kept, of tensors.
@@ -56,7 +55,6 @@ _MOST_TENSORS: Final = 200_000
 _MOST_INNER_ARRAYS: Final = 100_000
 # The largest vocabularies have a quarter of a million tokens and twice as many merges.
 _MOST_STRINGS: Final = 2_000_000
-_DEFAULT_ALIGNMENT: Final = 32
 # The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
 _LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 _FILE_WINDOW_BYTES: Final = 256 * 1024
@@ -241,7 +239,7 @@ class _Reader:
                 self._pair()
             self.infos_start = self._window.position
             parameters = sum(self.tensor_parameters() for _ in range(tensor_count))
-            header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", _DEFAULT_ALIGNMENT))
+            header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         except _ReadLimitError:
             pass  # the rest stays unknown, as the caller wanted
         return GgufHeader(
@@ -280,8 +278,8 @@ class _Reader:
             raise broken(f"the key {key[:80]!r} occurs twice")
         self._count_name(key)
         (kind,) = self._window.unpack(_U32)
-        self._has_chat_template |= key == _CHAT_TEMPLATE
-        longest_bytes = _LONGEST_TEMPLATE_BYTES if key.startswith(_CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES
+        self._has_chat_template |= key == CHAT_TEMPLATE
+        longest_bytes = _LONGEST_TEMPLATE_BYTES if key.startswith(CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES
         if kind == _ARRAY:
             self._array(key, _DEEPEST_ARRAY)
         elif (value := self._scalar(kind, longest_bytes)) is not None:

@@ -1,7 +1,7 @@
 """The header of a GGUF file as a value, and what the catalog keeps of it.
 
-The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py). How the bytes
-are read is in `gglib_nb.domain.gguf`.
+The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py). How the bytes are
+read is in `gglib_nb.domain.gguf`.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from gglib_nb.domain.values import Value
 
 Scalar = str | int | float | bool
 
-_DEFAULT_ALIGNMENT: Final = 32
+CHAT_TEMPLATE: Final = "tokenizer.chat_template"
+DEFAULT_ALIGNMENT: Final = 32
 # LLAMA_FTYPE in llama.h; 1024 marks a guess.
 _FILE_TYPES: Final = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
@@ -120,9 +121,18 @@ class GgufHeader(Value, frozen=True):
         return self.array_lengths.get("tokenizer.ggml.tokens", self.of_model("vocab_size"))
 
     @property
+    def chat_templates(self) -> dict[str, str]:
+        """By name; the default template's name is empty."""
+        return {
+            key.removeprefix(CHAT_TEMPLATE).removeprefix("."): value
+            for key, value in self.metadata.items()
+            if is_template(key) and isinstance(value, str)
+        }
+
+    @property
     def alignment(self) -> int:
         """Of the tensors' data, in bytes."""
-        return self.number("general.alignment") or _DEFAULT_ALIGNMENT
+        return self.number("general.alignment") or DEFAULT_ALIGNMENT
 
     def of_model(self, key: str) -> int | None:
         """A number from the architecture's own keys, such as `attention.kv_lora_rank`."""
@@ -166,28 +176,30 @@ def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:
         value = header.per_layer(f"attention.{name}")
         facts[name] = max(value, default=None) if isinstance(value, tuple) else value
     facts["licence"] = header.metadata.get("general.license")
-    templates = [text for key, text in header.metadata.items() if key.startswith("tokenizer.chat_template")]
-    if isinstance(text := header.metadata.get("tokenizer.chat_template"), str):
-        facts["chat_template_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    names = dict.fromkeys(name for text in templates for name in introspection(str(text)))
-    if names:
-        facts["template_introspection"] = ", ".join(list(names)[:_MOST_NAMES])
+    templates = header.chat_templates
+    if "" in templates:
+        facts["chat_template_sha256"] = hashlib.sha256(templates[""].encode()).hexdigest()
+    if names := introspection(*templates.values()):
+        facts["template_introspection"] = ", ".join(names[:_MOST_NAMES])
     return facts
 
 
-def introspection(template: str) -> tuple[str, ...]:
-    """The constructs of a template that reach beyond its data, each once, in order; empty for a usual template.
+def is_template(key: str) -> bool:
+    """Whether a key is that of a chat template."""
+    return key == CHAT_TEMPLATE or key.startswith(f"{CHAT_TEMPLATE}.")
+
+
+def introspection(*templates: str) -> tuple[str, ...]:
+    """The constructs of templates that reach beyond its data, each once, in order; empty for a usual template.
 
     A template is text here and is never run. Programs that load a model run it as Jinja code; outside a sandbox, one
     that reaches Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja
-    would
-    run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`.
-        Text
-    outside of blocks, comments, and words in string literals (a prompt may say "import") do not count, except for names
-    with double underscores, which a subscript reaches through a literal.
+    would run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and
+    `extends`. Text outside of blocks, comments, and words in string literals (a prompt may say "import") do not count,
+    except for names with double underscores, which a subscript reaches through a literal.
     """
     found: dict[str, None] = {}
-    for block in _BLOCK.finditer(template):
+    for block in (block for template in templates for block in _BLOCK.finditer(template)):
         code = block[1]
         if code is None:
             continue

@@ -172,10 +172,7 @@ def ollama_id(path: PurePosixPath) -> DownloadId | None:
         return None
     registry, namespace, model, tag = path.parts
     if registry in _HUB_REGISTRIES:
-        try:
-            check_repo_id(f"{namespace}/{model}")
-        except InvalidRepoIdError:
-            return None
-        return DownloadId(f"{namespace}/{model}", None if tag == "latest" else tag)
+        repo_id = _checked(f"{namespace}/{model}")
+        return None if repo_id is None else DownloadId(repo_id, None if tag == "latest" else tag)
     name = _NOT_IN_A_NAME.sub("-", model if namespace == "library" else f"{namespace}-{model}").strip("-.")
     return DownloadId(f"{LOCAL_OWNER}/{name}", tag) if name else None

@@ -4,12 +4,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gglib_nb.domain.gguf_header import GgufHeader, Scalar, introspection
+from gglib_nb.domain.gguf_header import Scalar, introspection, is_template
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.values import Value
 
-_TEMPLATE: Final = "tokenizer.chat_template"
 _LONGEST_SHOWN_TEXT: Final = 300
 _MOST_BASE_MODELS: Final = 16
 # Real templates have hundreds of lines; comparing takes quadratic time.
@@ -124,7 +123,7 @@ class Inspection(Value, frozen=True):
     @property
     def introspection(self) -> tuple[str, ...]:
         """Constructs of its chat templates that reach beyond the template's data; empty for usual templates."""
-        return tuple(dict.fromkeys(name for text in self.chat_templates.values() for name in introspection(text)))
+        return introspection(*self.chat_templates.values())
 
     def _text(self, key: str) -> str | None:
         value = self.metadata.get(key)
@@ -165,21 +164,12 @@ def inspection_of(name: str, size_bytes: int, tables: Sequence[TensorTable], pat
         name=name,
         path=path,
         size_bytes=size_bytes,
-        metadata={key: value for key, value in header.metadata.items() if not _is_template(key)},
+        metadata={key: value for key, value in header.metadata.items() if not is_template(key)},
         array_lengths=header.array_lengths,
-        chat_templates=chat_templates(header),
+        chat_templates=header.chat_templates,
         has_chat_template=header.has_chat_template,
         tensors=_grouped(tables),
     )
-
-
-def chat_templates(header: GgufHeader) -> dict[str, str]:
-    """The chat templates of a header by name; the default one's name is empty."""
-    return {
-        key.removeprefix(_TEMPLATE).removeprefix("."): value
-        for key, value in header.metadata.items()
-        if _is_template(key) and isinstance(value, str)
-    }
 
 
 def compare(first: Inspection, second: Inspection) -> Comparison:
@@ -222,10 +212,6 @@ def _lines(template: str) -> list[str]:
     if len(lines) <= _MOST_DIFF_LINES:
         return lines
     return [*lines[:_MOST_DIFF_LINES], f"({len(lines) - _MOST_DIFF_LINES} more lines)"]
-
-
-def _is_template(key: str) -> bool:
-    return key == _TEMPLATE or key.startswith(f"{_TEMPLATE}.")
 
 
 def _compared(one: Inspection) -> dict[str, str]:
