@@ -73,15 +73,15 @@ class _ChoiceError(RequestError):
 
 
 class InvalidQuantizationError(_ChoiceError):
-    """No variant of the repository matches the requested quantization or file name; `choices` has the variants, the best first."""
+    """No variant of the repository matches the request; `choices` has the variants, the best first."""
 
 
 class AmbiguousQuantizationError(_ChoiceError):
-    """Several variants match the request, or nothing was requested and no rule decides; `choices` has them, the best first."""
+    """Several variants match the request, or no rule decides; `choices` has them, the best first."""
 
 
 class NoGgufFilesError(RequestError):
-    """The repository has no model in GGUF at this revision; `alternatives` has repositories that were made of it and do."""
+    """The repository has no model in GGUF at this revision; `alternatives` has repositories made of it that do."""
 
     def __init__(self, message: str, alternatives: tuple[str, ...] = ()) -> None:
         super().__init__(message)

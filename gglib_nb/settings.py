@@ -167,7 +167,7 @@ def _hub_cache() -> Path:
         return Path("/").joinpath(*cache.parts[1:])
 
 
-# --- a person's text → a value, and back -----------------------------------------------------------------------------
+# --- text of a user → a value, and back -----------------------------------------------------------------------------
 
 
 def _read_count(text: str) -> int:
@@ -197,7 +197,7 @@ def _show_engine(engine: object) -> str:
 
 _FOLDER: Final = partial(Setting, check=_folder)
 _COUNT: Final = partial(Setting, read=_read_count, type=int, change="live")
-# Of a number of seconds or bytes, a variable gives the plain number; people add a unit.
+# A variable gives the plain number of seconds or bytes; users add a unit.
 _SECONDS: Final = partial(
     _COUNT, read=_or_unlimited(parse_seconds, 0), read_variable=_read_count, show=_show_seconds
 )  # fmt: skip
@@ -244,7 +244,7 @@ _ALL: Final[Mapping[str, Setting]] = {
         _rate,
         lambda: None,
         ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
-        # A bare number is MB/s, as in the panel: nobody means 5 bytes a second.
+        # A bare number is MB/s, as in the panel.
         read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
         read_variable=_read_count,
         show=lambda value: "unlimited" if value is None else rate(value),
@@ -302,7 +302,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {name: setting for name, setting in _AL
 """By name; the token is not one of them: it is never shown, saved or set in a notebook."""
 
 
-_OPEN: Final[Any] = ...  # said by no argument
+_OPEN: Final[Any] = ...  # the argument is not given
 
 
 @dataclass(frozen=True)
@@ -383,7 +383,7 @@ class DownloadManagerConfig:
 
 
 SET_HERE: Final[dict[str, Any]] = {}
-"""What a person set in this kernel, checked, by name; a manager that is made later begins with it."""
+"""What the user set in this kernel, checked, by name; later managers begin with it."""
 
 _profile: Final[dict[str, Any]] = {}
 

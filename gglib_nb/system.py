@@ -124,7 +124,7 @@ def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
 
 
 def _open_unless_link(path: Path, flags: int) -> int:
-    """Look before and after. The target of a link that was created in between is opened, but neither truncated nor returned."""
+    """Look before and after. The target of a link created in between is opened, but neither truncated nor returned."""
     _refuse_link(path, None)
     fd = _open(path, flags & ~os.O_TRUNC)
     try:

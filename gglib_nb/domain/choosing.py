@@ -30,7 +30,7 @@ class Choice(Value, frozen=True):
 
     variant: Variant
     reason: Reason  # by which rule
-    why: str  # the same as a sentence for a person
+    why: str  # the same as a sentence
 
 
 def choose(

@@ -24,7 +24,7 @@ HeaderKind = CompanionKind | Literal["model", "likely model"]
 """What a header says a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
 
 COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj", "draft")
-"""Kinds that can be fetched together with a model. Files of the other kinds are requested by their own paths."""
+"""Kinds that can be downloaded with a model. Files of the other kinds are requested by their own paths."""
 
 # llama.cpp's `mmproj-` (tools/mtmd); before that name was settled people wrote `vision_encoder`, `mm_projector`.
 _MMPROJ: Final = re.compile(r"mm[-_]?proj|multi[-_]?modal[-_.]?proj", re.IGNORECASE)
@@ -56,7 +56,7 @@ _STATES_BITS: Final = re.compile(r"I?Q\d(?:K|XX?S|_\d)|\d(?:bpw|bit)(?![a-z])", 
 _FLOATS: Final = ("F16", "BF16", "F32")
 # An importance matrix has one value per column of the weights: about a gigabyte for the largest models there are.
 _LARGEST_IMATRIX_BYTES: Final = 4 * 1024**3
-# Of the parameters of its model: a head is a layer or two. Where only one of the two names has a label, their
+# Of the parameters of its model: a head is a layer or two. If only one of the two names has a label, their
 # precisions may differ by a factor of four.
 _LARGEST_HEAD_SHARE: Final = 0.5
 _LARGEST_UNCLEAR_SHARE: Final = 0.12
@@ -78,10 +78,10 @@ class _Weights(NamedTuple):
 
 
 class _Siblings(NamedTuple):
-    """Files whose names begin alike and have no head word."""
+    """Files without a head word whose names begin with the same words."""
 
     words: frozenset[tuple[str, ...]]  # their names, as words
-    smallest: _Weights | None  # the one with the fewest parameters; None where no size is known
+    smallest: _Weights | None  # the one with the fewest parameters; None: no size is known
 
 
 class _Listing:
@@ -201,7 +201,7 @@ def _kind_by_name(file: FileName) -> CompanionKind | None:
 
 
 def _is_sidecar(file: FileName) -> bool:
-    """An AppleDouble file: macOS keeps the attributes of a file beside it, under its name behind `._`."""
+    """An AppleDouble file: macOS keeps the attributes of a file beside it, under its name with the prefix `._`."""
     return file.stem.startswith("._")
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import xxhash
 
 BLOCK_BYTES: Final = 4 * 1024**2
-"""2 KB of digests for a GB of file, and no more than this is fetched again for one wrong byte."""
+"""2 KB of digests for a GB of file, and at most this is downloaded again for one wrong byte."""
 _DIGEST_BYTES: Final = 8
 
 

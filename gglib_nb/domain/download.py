@@ -15,7 +15,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
 BAR_STEPS: Final = 128
-"""Into so many equal steps a file is divided to report where its bytes are: fine enough for a bar, coarse enough to send often."""
+"""A file is divided into this many equal steps to report which bytes have arrived."""
 
 
 class DownloadStatus(StrEnum):
@@ -342,7 +342,7 @@ class QueuedDownload(Value, frozen=True):
 
 
 def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: float | None) -> float | None:
-    """How long a download took: the time in which it ran, or, where that is unknown, from its first start to its end."""
+    """How long a download took: the time in which it ran; if that is unknown, from its first start to its end."""
     if started_at_s is None or ended_at_s is None:
         return None
     return max(0.0, ended_at_s - started_at_s) if ran_s is None else ran_s
@@ -481,7 +481,7 @@ class QueueSnapshot(Value, frozen=True):
         return f"<QueueSnapshot: {self.summary}>"
 
     def _repr_html_(self) -> str:
-        # The notebook layer writes HTML; it is loaded where something is displayed, and only there.
+        # The notebook layer writes HTML; it is imported only for display.
         return str(import_module("gglib_nb.notebook.render").render_html(self))
 
     @property

@@ -36,9 +36,9 @@ class Split(Value, frozen=True):
     """One file's place in a split set."""
 
     kind: SplitKind  # how the set was cut
-    number: int  # as in the name, letters counted from `a` = 1; 0 occurs where numbering starts there
-    total: int | None  # files in the set as the name says; None where it does not
-    style: str  # how the name spells it; files of one set spell it alike
+    number: int  # as in the name, letters counted from `a` = 1; 0 occurs
+    total: int | None  # files in the set; None: the name does not say
+    style: str  # its spelling, which files of one set share
 
 
 class FileName(Value, frozen=True, dict=True):
@@ -46,7 +46,7 @@ class FileName(Value, frozen=True, dict=True):
 
     path: str
     folder: str  # the part before the last `/`; empty at the root
-    stem: str  # the name without `.gguf` and without what marks the piece; the whole name for other files
+    stem: str  # the name without `.gguf` and piece number; the whole name of other files
     is_gguf: bool  # whether it is a GGUF file or a piece of one
     split: Split | None  # its place in a set; None for a file that is whole by itself
 
@@ -82,7 +82,7 @@ class FileName(Value, frozen=True, dict=True):
 
     @cached_property
     def model(self) -> tuple[str, ...]:
-        """What the quantizations of one model have in common: the words of its folders and of its name, without labels."""
+        """What the quantizations of one model share: the words of its folders and its name, without labels."""
         words = (word for folder in self.folder.split("/") for word in _without_label(folder))
         return (*(word for word in words if word not in self.base_words), *self.base_words)
 

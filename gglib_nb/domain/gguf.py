@@ -40,12 +40,12 @@ _LAYOUTS: Final = {
 _LONGEST_KEY_BYTES: Final = 65_535
 _MOST_DIMENSIONS: Final = 4
 _DEEPEST_ARRAY: Final = 4
-# What is kept: texts for a person, chat templates, arrays with a value per layer. Real templates have up to 20 KB.
+# Kept values: texts for display, chat templates, arrays with a value for each layer. Real templates have up to 20 KB.
 _LONGEST_TEXT_BYTES: Final = 4_096
 _LONGEST_TEMPLATE_BYTES: Final = 256 * 1024
 _LONGEST_KEPT_ARRAY: Final = 1_024
-# Of all that a real header has some kilobytes; more than this is passed over. More names than this are refused, of keys
-# and, where they are kept, of tensors.
+# A real header has some kilobytes of them; values beyond this are skipped. More bytes of names (of keys, and of tensors
+# if they are kept) are refused.
 _MOST_KEPT_BYTES: Final = 2 * 1024**2
 # The fewest bytes that a key with its value and a tensor's description can take.
 _SHORTEST_PAIR_BYTES: Final = 13
@@ -195,7 +195,7 @@ class _Window:
         self._check(length)
         if self.position + length <= self._start + len(self._buffer):
             return
-        kept = self._buffer[self.position - self._start :]  # empty where a skip went beyond it
+        kept = self._buffer[self.position - self._start :]  # empty if a skip went beyond it
         wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
         self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
         if len(self._buffer) < length:

@@ -102,7 +102,7 @@ class GgufHeader(Value, frozen=True):
 
     @property
     def parameter_count(self) -> int | None:
-        """Parameters of the whole model: as stated, as counted from the tensors, or as `general.size_label` rounds it."""
+        """Parameters of the whole model: as stated, counted from the tensors, or rounded in `general.size_label`."""
         if (stated := self.number("general.parameter_count")) is not None:
             return stated
         if self.tensor_parameters and (self.split_count or 1) <= 1:

@@ -69,7 +69,7 @@ class Sampling(Value, frozen=True):
 
 
 class Copy(Value, frozen=True):
-    """Bytes of a donor and their place in the wanted file, where no two overlap."""
+    """Bytes of a donor and their place in the wanted file; no two overlap in it."""
 
     donor: int
     source_offset: int

@@ -10,7 +10,7 @@ from gglib_nb.domain.secrets import redacted
 from gglib_nb.domain.values import Value
 
 MOST_REMEMBERED: Final = 50
-"""Of all kernels together: a few weeks of a person, and no log."""
+"""Of all kernels together: a few weeks of one user."""
 
 # What comes after it says what to do next, which was true at that time only.
 _FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)

@@ -87,7 +87,7 @@ class ContentRange(Value, frozen=True):
 
     start: int | None  # first byte; None on a refused range (`bytes */1000`)
     end: int | None  # one past the last byte; None there
-    size_bytes: int | None  # of the whole; None where it is not stated
+    size_bytes: int | None  # of the whole; None: it is not stated
 
 
 def content_range(headers: Mapping[str, str]) -> ContentRange | None:

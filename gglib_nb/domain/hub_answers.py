@@ -46,9 +46,9 @@ class Asked(Value, frozen=True):
     """What was requested, to name it in an error's text."""
 
     endpoint: str  # the hub's base URL
-    repo_id: str | None = None  # None where no repository was asked about: a search
+    repo_id: str | None = None  # None: a search
     revision: str | None = None  # None is the default branch
-    path: str | None = None  # A file's path in the repository; None where no file was asked for
+    path: str | None = None  # of a file; None: no file was requested
 
     @property
     def page(self) -> str:
@@ -68,7 +68,7 @@ class Refusal(Value, frozen=True):
     code: RefusalCode = ""  # the Hub's own; empty without one
     text: str = ""  # its reason in words, without tokens; empty without one
     had_token: bool = False  # whether the request carried a token
-    wait_s: float | None = None  # seconds it asks to wait; None where it does not say
+    wait_s: float | None = None  # seconds it asks to wait; None: it does not say
 
     @classmethod
     def of(
@@ -84,7 +84,7 @@ class Refusal(Value, frozen=True):
 
 
 def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
-    """The error that says what happened and what to do; `now_s` is the Unix time, for errors that say until when to wait."""
+    """The error that says what happened and what to do; `now_s` is the Unix time, to say until when to wait."""
     # A mirror may answer a search so too.
     match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":

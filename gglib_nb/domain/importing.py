@@ -26,11 +26,11 @@ _LONGEST_NAME: Final = 80
 
 
 class FileOrigin(Value, frozen=True):
-    """Where a file comes from."""
+    """The repository of a file, as far as it is known."""
 
-    repo_id: str | None  # `owner/name`; None where nothing tells
+    repo_id: str | None  # `owner/name`; None: unknown
     commit_sha: str | None  # None: unknown
-    path_in_repo: str  # its path in the repository, or its name where that is unknown
+    path_in_repo: str  # its name if that is unknown
 
 
 class SkippedFile(Value, frozen=True):

@@ -39,7 +39,7 @@ def pick_row(number: int, rows: Sequence[_Item], error: type[GglibError], said: 
 
 
 def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[DownloadId]:
-    """The ids that a text names by the first rule that finds any; `labels` has the quantization label of each id, if known."""
+    """The ids that a text names by the first rule that finds any; `labels` has the label of each id, if known."""
     typed = text.strip()
     if exact := [id_ for id_ in labels if str(id_) == typed]:
         return exact
@@ -50,7 +50,7 @@ def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[Downlo
 
 
 def _names(id_: DownloadId, label: str | None) -> tuple[frozenset[str] | str, ...]:
-    """What matches an id, in small letters: itself, without revision, its repository, without owner, and any part."""
+    """What matches an id, in lower case: itself, without revision, its repository, without owner, and any part."""
     repo_id, tail = id_.repo_id, id_.quantization
     plain = {str(DownloadId(repo_id, one)) for one in (tail, label or tail)}
     short = {name.partition("/")[2] for name in (str(id_), repo_id, *plain)}

@@ -38,7 +38,7 @@ class _Window(NamedTuple):
 
     period: int  # the n; 0: all layers have one
     dense_first: bool = False  # whether the first of n sees the whole context, and not the last
-    tokens: int = 0  # the window where the header has none
+    tokens: int = 0  # the window if the header has none
     is_fixed: bool = False  # whether `tokens` outranks the header
 
 
@@ -56,7 +56,7 @@ _WINDOWS: Final = {
 _EXAONE4_LAYERS_WITH_WINDOW: Final = 64  # src/models/exaone4.cpp: the 32B model alone has windows
 _GEMMA3N_LAYERS_WITH_CACHE: Final = 20  # src/models/gemma3n.cpp
 # `llm_arch_is_recurrent` and `llm_arch_is_hybrid` in src/llama-arch.cpp; the layers as in `create_memory` of
-# src/llama-model.cpp. Of the hybrid ones these are recurrent in all but every n-th layer, the others where they have no
+# src/llama-model.cpp. Of the hybrid ones these are recurrent in all but every n-th layer, the others if they have no
 # heads with keys and values.
 _RECURRENT: Final = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 _FULL_ATTENTION_INTERVALS: Final = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "minimax-01": 8}
@@ -120,7 +120,7 @@ class LayerCache(NamedTuple):
 
     values: int  # numbers for each token: keys, values, and keys of an indexer
     has_window: bool = False  # whether it looks back only as far as the sliding window
-    state_values: int | None = 0  # numbers for each sequence, whatever its length; None where the header does not tell
+    state_values: int | None = 0  # numbers for each sequence of any length; None: unknown
 
 
 class CacheLayout(NamedTuple):
@@ -264,7 +264,7 @@ def _is_recurrent(header: GgufHeader, number: int, heads_kv: int | None) -> bool
 
 
 def _state_values(header: GgufHeader) -> int | None:
-    """Numbers that a recurrent layer keeps: `n_embd_r` and `n_embd_s` of src/llama-hparams.cpp; None where unknown."""
+    """Numbers that a recurrent layer keeps: `n_embd_r` and `n_embd_s` of src/llama-hparams.cpp; None: unknown."""
     width = header.embedding_length or 0
     heads = header.at_layer("attention.head_count", 0) or 0
     kernel = header.of_model("ssm.conv_kernel")

@@ -29,7 +29,7 @@ class FileLook(NamedTuple):
 
     size_bytes: int
     mtime_ns: int
-    atime_ns: int = 0  # its access time; 0 where it was not looked at
+    atime_ns: int = 0  # 0: not looked at
 
 
 Looks = Mapping[str, FileLook | None]
@@ -146,7 +146,7 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
 
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
-    """The models with every word of `text` in id, architecture or path, and in the state `only` (`update`: with a known update)."""
+    """The models with every word of `text` in id, architecture or path, and in a state (`update`: a known update)."""
     words = text.casefold().split()
     return [model for model in models if all(word in _haystack(model) for word in words) and _is_in(model, only)]
 

@@ -23,7 +23,7 @@ _FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202
 _FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>"|?*]')
 # Of Linux and macOS alike; a longer name cannot be written.
 _LONGEST_NAME_BYTES: Final = 255
-# `.part.lease.` and 16 digits, beside a target while it is fetched.
+# `.part.lease.` and 16 digits, beside a target during its download.
 _LONGEST_SUFFIX_CHARACTERS: Final = len(".part.lease.") + 16
 _MOST_SHOWN: Final = 120
 

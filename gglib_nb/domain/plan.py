@@ -17,7 +17,7 @@ _LIKELY_CONTEXT_BYTES: Final = 1536 * 1024**2
 
 
 class PlannedCompanion(Value, frozen=True):
-    """A companion file of the variants; a size of None is unknown. `can_fetch`: `--with` can download it with a variant."""
+    """A companion file of the variants; a size of None is unknown. With `can_fetch`, `--with` can download it."""
 
     path: str
     kind: str

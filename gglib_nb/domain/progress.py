@@ -7,9 +7,9 @@ _RATE_TAU_S: Final = 15.0
 """Decay of the rate: long enough to be readable, short enough to follow a line that changes."""
 _ETA_TAU_S: Final = 5.0
 _LEAST_OBSERVED_S: Final = 1.5
-"""Before this the figure would be a guess, and a first guess of years is what people remember."""
+"""Before this the rate would be a guess."""
 _LEAST_OBSERVED_FOR_ETA_S: Final = 5.0
-"""A line takes seconds to come up to speed; a time left worked out before falls from 21 minutes to 2 while one looks."""
+"""A connection takes seconds to reach its speed; an earlier estimate falls from 21 minutes to 2."""
 
 _LEAST_BYTES_PER_SECOND: Final = 1.0
 """Less is what hours of silence leave of an old rate: nothing, and an ETA that no number can hold."""

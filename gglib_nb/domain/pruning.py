@@ -22,7 +22,7 @@ class ModelUse(Value, frozen=True):
 
 
 class UnfinishedDownload(Value, frozen=True):
-    """The partial files of an abandoned download of `path`: what deleting them frees, and the Unix time of the last write."""
+    """The partial files of an abandoned download of `path`: their size, and the Unix time of the last write."""
 
     path: str
     size_bytes: int

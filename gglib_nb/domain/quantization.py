@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, Self
 
-# Bits per weight measured on Llama 3.1 8B: the table in llama.cpp's tools/quantize/README.md; where that has
+# Bits per weight measured on Llama 3.1 8B: the table in llama.cpp's tools/quantize/README.md; if that has
 # no row, the type's block size (ggml-common.h). `Q4_K` alone is llama-quantize's alias of `Q4_K_M`.
 _BITS_PER_WEIGHT: Final = {
     "F64": 64.0, "F32": 32.0, "F16": 16.0, "BF16": 16.0,

@@ -1,4 +1,4 @@
-"""What the database keeps of a queue: order, pauses, failures, and limits set by hand. No tokens, signed URLs or rates."""
+"""What the database keeps of a queue: order, pauses, failures, and limits set by hand; no tokens, URLs or rates."""
 
 from typing import Annotated
 

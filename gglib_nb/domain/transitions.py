@@ -24,7 +24,7 @@ class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
     steps: Mapping[tuple[_State, _Cause], _State]
 
     def following(self, state: _State, cause: _Cause) -> _State:
-        """The state after `cause`; a transition that is not in the table is a bug of the caller and an AssertionError."""
+        """The state after `cause`; an AssertionError if the table has no such transition, which is a bug of the caller."""
         if (state, cause) not in self.steps:
             raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")
         return self.steps[state, cause]

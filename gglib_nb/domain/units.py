@@ -78,7 +78,7 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
     return f"{tenths // 10}.{tenths % 10}{gap}{units[power]}"
 
 
-# --- and back: what a person types ---
+# --- and back: what users type ---
 
 UNLIMITED: Final = frozenset({"off", "none", "unlimited", "any"})
 """Words for no limit."""

@@ -118,7 +118,7 @@ class Variants(Value, frozen=True, dict=True):
 
     @property
     def offered(self) -> tuple[Variant, ...]:
-        """The variants; where there are none, the companions."""
+        """The variants; without any, the companions."""
         return self.variants or self.single_files
 
     def by_key(self, key: str) -> Variant | None:
@@ -200,7 +200,7 @@ def _edition(name: FileName) -> tuple[str, ...]:
 
 def _distance(companion: Companion, variant: Variant) -> tuple[int, int, int, str]:
     name, words = parse_path(companion.path), parse_path(variant.files[0]).base_words
-    # The projector for pictures comes before that for sound, where a model has two.
+    # The projector for pictures comes before the one for sound.
     away = (0 if name.folder == variant.folder else 1 if not name.folder else 2) + 3 * ("audio" in name.words)
     precisions = _PROJECTOR_PRECISIONS if companion.kind == "mmproj" else _DRAFT_PRECISIONS
     precision = precisions.index(name.label) if name.label in precisions else 9
@@ -231,7 +231,7 @@ def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
         numbers = [number + 1 for number in numbers]
     expected = 1
     if split is not None:
-        # A byte split that does not state its total has at least what is there, and never one part only.
+        # A byte split that does not state its total has at least the listed ones, and never only one.
         expected = split.total or max(2, numbers[-1])
     return Variant(
         quantization=first.label,
