@@ -35,13 +35,13 @@ from gglib_nb.domain.library import (
 from gglib_nb.domain.listing import RepoSummary as RepoSummary
 from gglib_nb.domain.memory import MemoryEstimate as MemoryEstimate
 from gglib_nb.domain.model import Model as Model
-from gglib_nb.domain.model_summary import ModelSummary as ModelSummary
+from gglib_nb.domain.model import ModelSummary as ModelSummary
 from gglib_nb.domain.plan import PlannedCompanion as PlannedCompanion, RepoPlan as RepoPlan, VariantPlan as VariantPlan
 from gglib_nb.domain.loading import PresetFile as PresetFile
-from gglib_nb.domain.pruning import (
+from gglib_nb.domain.library import (
     ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
 )
-from gglib_nb.domain.quantization import Quantization as Quantization
+from gglib_nb.domain.file_names import Quantization as Quantization
 from gglib_nb.domain.references import DownloadId as DownloadId
 from gglib_nb.domain.stored_queue import Adoption as Adoption
 from gglib_nb.domain.variants import Variant as Variant, Variants as Variants, variants_of as variants_of

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from gglib_nb.domain.quantization import Quantization, read_label
+from gglib_nb.domain.file_names import Quantization, read_label
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, preferred
 from gglib_nb.errors import (

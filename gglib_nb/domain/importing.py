@@ -13,8 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from gglib_nb.domain.model import LOCAL_OWNER
-from gglib_nb.domain.model_summary import ModelSummary
+from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError

@@ -20,8 +20,7 @@ from gglib_nb.domain.companions import (
     names_agree,
     sizes_differ,
 )
-from gglib_nb.domain.file_names import FileName, SplitKind, parse_path
-from gglib_nb.domain.quantization import Quantization
+from gglib_nb.domain.file_names import FileName, Quantization, SplitKind, parse_path
 from gglib_nb.domain.values import Value
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its

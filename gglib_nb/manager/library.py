@@ -17,8 +17,7 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.loading import PresetFile, merged_preset
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import FileLook, Looks, state_of
+from gglib_nb.domain.model import FileLook, Looks, Model, state_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.engine.local import leftovers

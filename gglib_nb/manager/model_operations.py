@@ -15,8 +15,7 @@ from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport, SkippedFile
 from gglib_nb.domain.library import Deletion, DiskUse, ModelUpdate, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.loading import PresetFile, loading_lines
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import ModelSummary, summary_of
+from gglib_nb.domain.model import Model, ModelSummary, summary_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, RequestError, StorageError

@@ -12,9 +12,8 @@ from typing import Final
 
 from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.inspection import Comparison, Inspection, compare
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import last_use_s
-from gglib_nb.domain.pruning import ModelUse, PrunePlan, UnfinishedDownload, plan_pruning
+from gglib_nb.domain.library import ModelUse, PrunePlan, UnfinishedDownload, plan_pruning
+from gglib_nb.domain.model import Model, last_use_s
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, StorageError

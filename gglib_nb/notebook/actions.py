@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.library import VerifyProgress
+from gglib_nb.domain.library import PrunePlan, VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, inspection_view, listings, messages, results, rows

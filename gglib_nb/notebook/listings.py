@@ -8,7 +8,7 @@ from typing import Final
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
 from gglib_nb.domain.listing import RepoSummary
-from gglib_nb.domain.model_summary import ModelState, ModelSummary
+from gglib_nb.domain.model import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
 from gglib_nb.engine.local import Leftover

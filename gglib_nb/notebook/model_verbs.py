@@ -11,8 +11,7 @@ from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.matching import pick_row, row_number
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import ModelOrder, ModelState, ordered, selected
+from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import formats, inspection_view, listings, results

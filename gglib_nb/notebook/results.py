@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from gglib_nb.domain.importing import ImportReport
-from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, QueuedUpdate, Repair, Verification
+from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.notebook import formats
 
 _MOST_RANGES: Final = 5

@@ -4,9 +4,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Annotated, Final
 
+from gglib_nb.domain.library import PrunePlan
 from gglib_nb.domain.matching import row_number
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.pruning import PrunePlan
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, results, tables

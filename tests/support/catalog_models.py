@@ -4,8 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import FileLook, Looks
+from gglib_nb.domain.model import FileLook, Looks, Model
 from gglib_nb.domain.references import DownloadId
 
 SHA = "a" * 64

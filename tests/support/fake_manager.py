@@ -8,8 +8,7 @@ from typing import Any
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import DiskUse
-from gglib_nb.domain.model import Model
-from gglib_nb.domain.model_summary import FileLook, ModelSummary, summary_of
+from gglib_nb.domain.model import FileLook, Model, ModelSummary, summary_of
 from gglib_nb.manager.calls import Calls, settled
 from tests.support.snapshots import snapshot
 

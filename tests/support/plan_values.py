@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from gglib_nb.domain.file_names import Quantization
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
-from gglib_nb.domain.quantization import Quantization
 
 GB, GIB = 10**9, 1024**3
 RAM_BYTES, VRAM_BYTES, FREE_BYTES = 32 * GIB, 12 * GIB, 60 * GB

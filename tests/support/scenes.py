@@ -10,11 +10,10 @@ from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.inspection import inspection_of
-from gglib_nb.domain.library import Deletion
+from gglib_nb.domain.library import Deletion, ModelUse, PrunePlan
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
-from gglib_nb.domain.pruning import ModelUse, PrunePlan
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from gglib_nb.domain.download import HostFolder
-from gglib_nb.domain.model_summary import FileLook, ordered, selected, summary_of
+from gglib_nb.domain.model import FileLook, ordered, selected, summary_of
 from tests.support.catalog_models import model, stored, untouched
 
 

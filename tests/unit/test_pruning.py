@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.pruning import ModelUse, UnfinishedDownload, plan_pruning
+from gglib_nb.domain.library import ModelUse, UnfinishedDownload, plan_pruning
 
 DAY_S = 86_400.0
 NOW_S = 100 * DAY_S

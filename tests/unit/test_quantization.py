@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.quantization import Quantization, read_label
+from gglib_nb.domain.file_names import Quantization, read_label
 
 
 @pytest.mark.parametrize(
