@@ -208,7 +208,7 @@ def test_the_stored_token_is_read_at_every_call(hub: FaultyHub, monkeypatch: pyt
     assert client.token == GRANTED_TOKEN
 
 
-def test_the_token_is_in_no_repr(hub: FaultyHub) -> None:
+def test_a_repr_never_contains_the_token(hub: FaultyHub) -> None:
     client = HubClient(hub.url, "hf_secret")
 
     assert "hf_secret" not in repr(client) + repr(vars(client))

@@ -257,7 +257,7 @@ def test_a_range_that_cannot_be_satisfied_is_empty(hub: FaultyHub, read: Callabl
     assert read() == b""
 
 
-def test_redirects_in_a_circle_end(hub: FaultyHub, read: Callable[[], bytes]) -> None:
+def test_circular_redirects_are_given_up(hub: FaultyHub, read: Callable[[], bytes]) -> None:
     hub.faults.add(Redirect(), path="*/resolve/*", times=None)
 
     with pytest.raises(HubUnavailableError):

@@ -205,7 +205,7 @@ def test_a_redirect_to_no_address_is_an_error_of_ours(mirror: Mirror, location: 
         mirror(lambda _: Answer(302, {}, {"Location": location})).list_files(REPO)
 
 
-def test_a_size_that_no_message_can_carry_is_unknown(mirror: Mirror) -> None:
+def test_an_invalid_size_is_unknown(mirror: Mirror) -> None:
     tree = [{"type": "file", "path": NAME, "size": 2**63}, {"type": "file", "path": "b.gguf", "size": True}]
 
     files = mirror(lambda one: Answer(body=tree if "/tree/" in one.path else INFO)).list_files(REPO).files

@@ -34,9 +34,7 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", folder], check=True)
 
 
-def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing(
-    hub, small_disk, monkeypatch
-) -> None:
+def test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_space(hub, small_disk, monkeypatch) -> None:
     monkeypatch.setattr("gglib_nb.system._fallocate", lambda: None)
     engine = LocalEngine(hub, small_disk)
     attempt = begin_slowly(engine)
@@ -57,7 +55,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_mis
     engine.close()
 
 
-def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_disk, monkeypatch) -> None:
+def test_a_second_attempt_counts_the_space_reserved_by_the_first(hub, small_disk, monkeypatch) -> None:
     monkeypatch.setattr("gglib_nb.system._fallocate", lambda: None)
     engine = LocalEngine(hub, small_disk)
     begin_slowly(engine)
@@ -68,7 +66,7 @@ def test_a_second_attempt_counts_the_room_that_the_first_will_take(hub, small_di
     engine.close()
 
 
-def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
+def test_existing_files_need_no_more_space(hub, small_disk) -> None:
     engine = LocalEngine(hub, small_disk)
     engine.fetch(REPO, NAME)
 
@@ -78,7 +76,7 @@ def test_files_that_are_there_need_no_more_room(hub, small_disk) -> None:
     engine.close()
 
 
-def test_a_quota_that_is_used_up_is_a_full_disk(hub, engine, monkeypatch) -> None:
+def test_an_exhausted_quota_counts_as_a_full_disk(hub, engine, monkeypatch) -> None:
     write = os.pwrite
 
     def write_within_quota(fd: int, data: bytes, offset: int) -> int:

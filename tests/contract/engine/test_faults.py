@@ -70,7 +70,7 @@ OTHER_HUBS = {
 
 
 @pytest.mark.parametrize("faults", OTHER_HUBS.values(), ids=OTHER_HUBS)
-def test_hubs_of_another_make_are_understood(hub, engine, faults) -> None:
+def test_other_hub_implementations_are_supported(hub, engine, faults) -> None:
     for fault in faults:
         hub.faults.add(fault, path=NAME, origin="hub", times=None)
 
@@ -80,7 +80,7 @@ def test_hubs_of_another_make_are_understood(hub, engine, faults) -> None:
     assert end.files[0].is_verified
 
 
-def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> None:
+def test_ranges_are_not_requested_again_after_being_ignored_once(hub, engine) -> None:
     hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
     hub.faults.add(Cut(after_bytes=100_000), path=NAME, origin="cdn")
 
@@ -92,7 +92,7 @@ def test_ranges_that_are_ignored_once_are_not_asked_for_again(hub, engine) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("known", [{}, {"sha256": None}, {"sha256": None, "size_bytes": None}])
-def test_what_is_always_compressed_although_that_was_refused_is_unpacked(hub, engine, known) -> None:
+def test_a_response_compressed_against_our_request_is_decompressed(hub, engine, known) -> None:
     hub.faults.add(Gzipped(is_forced=True), path=NAME, origin="cdn", times=None)
     hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
 
@@ -102,14 +102,14 @@ def test_what_is_always_compressed_although_that_was_refused_is_unpacked(hub, en
     assert end.files[0].is_verified == (not known)
 
 
-def test_a_server_that_gives_only_the_whole_and_never_to_its_end_is_given_up(hub, engine) -> None:
+def test_a_server_that_never_completes_a_whole_file_is_given_up(hub, engine) -> None:
     hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
     hub.faults.add(Cut(after_bytes=2_000_000), path=NAME, origin="cdn", times=None)
 
     assert isinstance(engine.failure(REPO, NAME), NetworkError)
 
 
-def test_wrong_bytes_twice_are_an_integrity_error_and_nothing_stays(hub, engine) -> None:
+def test_wrong_bytes_twice_raise_an_integrity_error_and_leave_no_file(hub, engine) -> None:
     hub.faults.add(WrongBytes(at_byte=5), path=NAME, origin="cdn", times=None)
 
     error = engine.failure(REPO, NAME)
@@ -121,7 +121,7 @@ def test_wrong_bytes_twice_are_an_integrity_error_and_nothing_stays(hub, engine)
     assert not engine.target(REPO, NAME).exists()
 
 
-def test_a_line_that_always_breaks_is_a_network_error_and_keeps_what_came(hub, engine) -> None:
+def test_a_connection_that_always_breaks_raises_a_network_error_and_keeps_downloaded_bytes(hub, engine) -> None:
     hub.faults.add(Cut(after_bytes=500_000), path=NAME, origin="cdn")
     hub.faults.add(HangUp(), path=NAME, origin="cdn", times=None, skip=1)
 
@@ -134,7 +134,7 @@ def test_a_line_that_always_breaks_is_a_network_error_and_keeps_what_came(hub, e
 
 
 @pytest.mark.slow
-def test_a_line_that_always_stalls_is_told_with_seconds_and_then_an_error(hub, engine) -> None:
+def test_a_permanent_stall_is_reported_in_seconds_and_ends_in_an_error(hub, engine) -> None:
     stall = Stall(after_bytes=500_000)
     hub.faults.add(stall, path=NAME, origin="cdn")
     hub.faults.add(Stall(), path=NAME, origin="cdn", times=None, skip=1)
@@ -147,7 +147,7 @@ def test_a_line_that_always_stalls_is_told_with_seconds_and_then_an_error(hub, e
     assert all(earlier <= later for earlier, later in pairwise(seconds))
 
 
-def test_a_rate_limit_that_never_ends_is_an_error_with_its_seconds(hub, engine) -> None:
+def test_a_permanent_rate_limit_ends_in_an_error_with_its_seconds(hub, engine) -> None:
     hub.faults.add(RateLimited(0, told_by="retry-after"), path=NAME, origin="hub", times=None)
 
     error = engine.failure(REPO, NAME)
@@ -172,7 +172,7 @@ def test_without_a_digest_the_file_is_stored_as_unverified(hub, engine) -> None:
     assert not end.files[0].is_verified
 
 
-def test_the_etag_of_the_cdn_is_never_taken_for_a_digest(hub, engine) -> None:
+def test_the_cdns_etag_is_never_used_as_a_digest(hub, engine) -> None:
     hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
 
     end = engine.fetch(REPO, NAME, sha256=None, size_bytes=None)
@@ -181,19 +181,19 @@ def test_the_etag_of_the_cdn_is_never_taken_for_a_digest(hub, engine) -> None:
     assert not end.files[0].is_verified
 
 
-def test_a_small_file_comes_by_way_of_the_resolve_cache(hub, engine) -> None:
+def test_a_small_file_is_downloaded_through_the_resolve_cache(hub, engine) -> None:
     end = engine.fetch(REPO, "README.md", sha256=None, size_bytes=None)
 
     assert is_right(hub, end, "README.md")
 
 
-def test_an_empty_file_is_a_file(hub, engine) -> None:
+def test_an_empty_file_is_downloaded(hub, engine) -> None:
     end = engine.fetch(REPO, "empty.bin")
 
     assert is_right(hub, end, "empty.bin")
 
 
-def test_a_renamed_repository_is_followed_with_the_token(make_hub, tmp_path) -> None:
+def test_the_token_is_sent_to_a_renamed_repository(make_hub, tmp_path) -> None:
     hub = make_hub([make_repository("demo/new", {NAME: 10_000}, renamed_from=("demo/old",), gated="manual")])
     engine = LocalEngine(hub, tmp_path, token=GRANTED_TOKEN)
     commit = hub.repositories["demo/new"].commit().sha
@@ -206,7 +206,7 @@ def test_a_renamed_repository_is_followed_with_the_token(make_hub, tmp_path) -> 
     engine.close()
 
 
-def test_the_token_goes_to_the_hub_and_never_to_the_cdn(hub, tmp_path) -> None:
+def test_the_token_is_sent_to_the_hub_and_never_to_the_cdn(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path, token=GRANTED_TOKEN)
 
     engine.fetch("demo/gated", NAME)
@@ -224,21 +224,21 @@ def test_every_url_names_the_commit(hub, engine) -> None:
     assert all(commit in one.path for one in hub.requests if one.origin == "hub")
 
 
-def test_a_gated_repository_names_the_page_on_which_to_accept(hub, engine) -> None:
+def test_a_gated_repository_names_the_page_for_accepting_its_terms(hub, engine) -> None:
     error = engine.failure("demo/gated", NAME)
 
     assert isinstance(error, GatedRepoError)
     assert error.accept_url == f"{hub.url}/demo/gated"
 
 
-def test_a_token_that_is_not_accepted_is_its_own_error(hub, tmp_path) -> None:
+def test_a_rejected_token_has_its_own_error(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path, token="hf_wrong")
 
     assert isinstance(engine.failure(REPO, NAME), InvalidTokenError)
     engine.close()
 
 
-def test_a_network_that_stays_away_for_too_long_fails_the_download(hub, tmp_path) -> None:
+def test_a_network_outage_beyond_the_limit_fails_the_download(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path, network_wait_s=1)
     hub.faults.add(HangUp(), times=None)
 

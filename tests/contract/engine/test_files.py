@@ -26,7 +26,7 @@ from tests.support.transfers import (
 # Names, facts and sets.
 
 
-def test_a_finished_file_stands_alone_in_its_folder_with_its_facts(hub, engine) -> None:
+def test_a_finished_file_is_alone_in_its_folder_and_has_its_facts(hub, engine) -> None:
     end = engine.fetch(REPO, "small.gguf")
 
     (stored,) = end.files
@@ -39,7 +39,7 @@ def test_a_finished_file_stands_alone_in_its_folder_with_its_facts(hub, engine) 
     assert [one.name for one in path.parent.iterdir()] == ["small.gguf"]
 
 
-def test_the_shards_of_a_set_come_in_one_attempt_over_kept_connections(hub, engine) -> None:
+def test_the_shards_of_a_set_are_downloaded_in_one_attempt_over_kept_connections(hub, engine) -> None:
     end = engine.fetch(REPO, *SHARDS)
 
     assert [Path(one.target).name for one in end.files] == [Path(name).name for name in SHARDS]
@@ -48,7 +48,7 @@ def test_the_shards_of_a_set_come_in_one_attempt_over_kept_connections(hub, engi
     assert len(connections) <= 3
 
 
-def test_a_set_that_lacks_a_shard_by_its_own_headers_is_refused(engine) -> None:
+def test_a_set_whose_headers_declare_a_missing_shard_is_refused(engine) -> None:
     error = engine.failure(REPO, *SHARDS[:2])
 
     assert isinstance(error, IncompleteShardSetError)
@@ -67,7 +67,7 @@ def test_byte_splits_are_joined_and_each_part_is_verified(hub, engine, tmp_path)
     assert [one.files[1].status for one in engine.log.progress_of(1)][-1] is ShardStatus.FINISHED
 
 
-def test_only_the_wrong_part_of_a_byte_split_is_fetched_again(hub, engine, tmp_path) -> None:
+def test_only_the_wrong_part_of_a_byte_split_is_downloaded_again(hub, engine, tmp_path) -> None:
     hub.faults.add(WrongBytes(at_byte=9), path=PARTS[1], origin="cdn")
     target = tmp_path / "models" / "big.gguf"
 
@@ -80,7 +80,7 @@ def test_only_the_wrong_part_of_a_byte_split_is_fetched_again(hub, engine, tmp_p
 # What is there already.
 
 
-def test_a_file_the_catalog_knows_is_not_read_again(hub, engine) -> None:
+def test_a_known_file_is_not_hashed_again(hub, engine) -> None:
     path = engine.target(REPO, "small.gguf")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x" * 200_000)
@@ -92,7 +92,7 @@ def test_a_file_the_catalog_knows_is_not_read_again(hub, engine) -> None:
     assert hub.requests == ()
 
 
-def test_a_file_nobody_knows_is_verified_and_kept(hub, engine) -> None:
+def test_an_unknown_file_is_verified_and_kept(hub, engine) -> None:
     engine.fetch(REPO, "small.gguf")
     before = len(hub.requests)
 
@@ -102,7 +102,7 @@ def test_a_file_nobody_knows_is_verified_and_kept(hub, engine) -> None:
     assert len(hub.requests) == before
 
 
-def test_another_file_at_the_target_is_refused_and_left_alone(engine) -> None:
+def test_a_different_file_at_the_target_is_refused_and_not_changed(engine) -> None:
     path = engine.target(REPO, "small.gguf")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
@@ -114,7 +114,7 @@ def test_another_file_at_the_target_is_refused_and_left_alone(engine) -> None:
     assert path.read_bytes() == b"mine"
 
 
-def test_force_replaces_another_file_only_after_the_new_one_is_verified(hub, engine) -> None:
+def test_force_replaces_a_different_file_only_after_the_new_one_is_verified(hub, engine) -> None:
     path = engine.target(REPO, "small.gguf")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
@@ -129,7 +129,7 @@ def test_force_replaces_another_file_only_after_the_new_one_is_verified(hub, eng
     assert digest_of(path) == right_digest(hub, "small.gguf")
 
 
-def test_shards_that_were_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None:
+def test_shards_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None:
     hub.faults.add(Cut(after_bytes=0), path=SHARDS[2], origin="cdn", times=None)
     attempt = engine.begin(REPO, *SHARDS)
     engine.log.wait_for_progress(
@@ -200,7 +200,7 @@ def test_an_identical_file_elsewhere_in_the_models_folder_is_linked_unless_force
 
 
 @pytest.mark.parametrize("path", ["stale.gguf", "stale-00001-of-00002.gguf"])
-def test_a_shard_that_is_another_by_its_header_is_refused_before_the_rest_arrives(hub, engine, path) -> None:
+def test_a_shard_with_a_wrong_header_is_refused_before_its_data_is_downloaded(hub, engine, path) -> None:
     metadata = {"general.architecture": "llama"} | split_metadata(2, 3, 9)
     content = gguf_content(metadata, [Tensor("blk.0.weight", (20_000_000,), "I8")], "stale")
     hub.add_repository(make_repository("demo/stale-GGUF", {path: content}))

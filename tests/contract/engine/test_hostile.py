@@ -40,7 +40,7 @@ def stop_half_way(hub, engine: LocalEngine, name: str) -> None:
     hub.set_speed()
 
 
-def test_a_name_of_255_bytes_is_fetched_and_resumed(hub, engine) -> None:
+def test_a_name_of_255_bytes_is_downloaded_and_resumed(hub, engine) -> None:
     stop_half_way(hub, engine, LONG)
     target = engine.target(REPO, LONG)
     assert part_path(target).exists()
@@ -61,7 +61,7 @@ def test_names_that_differ_by_case_are_two_files(engine) -> None:
 
 
 @pytest.mark.parametrize("place", [part_path, journal_path, lambda target: Path(f"{journal_path(target)}.new")])
-def test_a_link_planted_beside_the_target_is_named_and_left_alone(engine, tmp_path, place) -> None:
+def test_a_link_planted_next_to_the_target_is_reported_and_not_followed(engine, tmp_path, place) -> None:
     outside = tmp_path / "precious"
     outside.write_bytes(b"precious")
     target = engine.target(REPO, NAME)
@@ -78,7 +78,7 @@ def test_a_link_planted_beside_the_target_is_named_and_left_alone(engine, tmp_pa
     assert outside.read_bytes() == b"precious"
 
 
-def test_a_link_in_the_place_of_the_target_is_replaced_and_what_it_leads_to_is_kept(engine, tmp_path) -> None:
+def test_a_link_in_place_of_the_target_is_replaced_and_its_destination_kept(engine, tmp_path) -> None:
     outside = tmp_path / "not there"
     target = engine.target(REPO, NAME)
     target.parent.mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_a_link_in_the_place_of_the_target_is_replaced_and_what_it_leads_to_is_k
     assert not outside.exists()
 
 
-def test_a_folder_that_becomes_a_link_while_a_file_is_fetched_gets_nothing(hub, engine, tmp_path) -> None:
+def test_nothing_is_written_to_a_folder_replaced_by_a_link_during_a_download(hub, engine, tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     target = engine.target(REPO, NAME)
@@ -111,7 +111,7 @@ def test_a_folder_that_becomes_a_link_while_a_file_is_fetched_gets_nothing(hub, 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link that belongs to another user")
-def test_a_folder_that_is_another_users_link_gets_nothing(engine, tmp_path) -> None:
+def test_nothing_is_written_through_another_users_folder_link(engine, tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     link = tmp_path / "models" / "demo"
@@ -125,7 +125,7 @@ def test_a_folder_that_is_another_users_link_gets_nothing(engine, tmp_path) -> N
     assert list(outside.iterdir()) == []
 
 
-def test_a_size_beyond_all_disks_is_refused_before_a_byte(hub, engine, tmp_path) -> None:
+def test_an_impossible_size_is_refused_before_any_byte_is_downloaded(hub, engine, tmp_path) -> None:
     (file,) = planned(hub, REPO, NAME, folder=tmp_path / "models")
     error = engine.failure(REPO, files=(replace(file, size_bytes=1 << 62),))
 

@@ -82,7 +82,7 @@ def asking(server: list[OddServer], *answers: bytes) -> Serve:
     return answering(server, *answers)
 
 
-def test_ranges_come_one_after_the_other_on_one_connection(serving, connect) -> None:
+def test_ranges_are_requested_one_after_another_on_one_connection(serving, connect) -> None:
     server = serving(ranged(0, 4, 10, b"abcd"), ranged(4, 10, 10, b"efghij"))
     connection = connect()
 
@@ -94,7 +94,7 @@ def test_ranges_come_one_after_the_other_on_one_connection(serving, connect) -> 
     assert ["Range: bytes=0-3" in server.requests[0], "Range: bytes=4-9" in server.requests[1]] == [True, True]
 
 
-def test_a_range_that_is_shorter_than_asked_ends_where_it_says(serving, connect) -> None:
+def test_a_shorter_range_ends_where_its_header_says(serving, connect) -> None:
     server = serving(ranged(0, 4, 10, b"abcd"), ranged(4, 10, 10, b"efghij"))
     connection = connect()
 
@@ -108,7 +108,7 @@ def test_a_range_that_is_shorter_than_asked_ends_where_it_says(serving, connect)
 @pytest.mark.parametrize(
     "closing", [{"connection": "close"}, {"content_length": ""}], ids=["Connection: close", "HTTP/1.0"]
 )
-def test_after_a_connection_that_the_server_ends_the_next_one_is_ours_too(serving, connect, closing) -> None:
+def test_a_connection_that_replaces_a_closed_one_can_be_aborted(serving, connect, closing) -> None:
     """With its timeout, its address racing, and the socket that `abort` shuts."""
     made: list[OddServer] = []
     hung = threading.Event()
@@ -141,7 +141,7 @@ def test_after_a_connection_that_the_server_ends_the_next_one_is_ours_too(servin
     assert len(errors) == 1
 
 
-def test_an_aborted_connection_makes_no_other(serving, connect) -> None:
+def test_an_aborted_connection_is_not_reopened(serving, connect) -> None:
     server = serving(response(body=b"x"))
     connection = connect()
 
@@ -162,14 +162,14 @@ def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(serving, 
     assert made[0].connections == 2
 
 
-def test_a_new_connection_that_is_closed_at_once_is_a_refusal(serving, connect) -> None:
+def test_a_new_connection_closed_at_once_counts_as_refused(serving, connect) -> None:
     with pytest.raises(LineError) as caught:
         connect().request(serving(lambda connection: connection.close()).url)
 
     assert caught.value.is_refusal
 
 
-def test_a_connection_that_was_idle_for_long_is_not_used_again(serving, connect, monkeypatch) -> None:
+def test_a_connection_idle_for_long_is_not_reused(serving, connect, monkeypatch) -> None:
     """A router on the way may have forgotten it, which shows only after a timeout."""
     monkeypatch.setattr("gglib_nb.engine.http._IDLE_S", 0.0)
     server = serving(ranged(0, 4, 10, b"abcd"))
@@ -191,7 +191,7 @@ def trickling(server: list[OddServer], answer: bytes, every_s: float = 0.05) -> 
     return serve
 
 
-def test_a_head_that_trickles_is_not_waited_for_longer_than_the_limit(serving, connect) -> None:
+def test_slow_headers_do_not_exceed_the_time_limit(serving, connect) -> None:
     made: list[OddServer] = []
     made.append(serving(trickling(made, response(x="y" * 500))))
     began_s = time.monotonic()
@@ -202,7 +202,7 @@ def test_a_head_that_trickles_is_not_waited_for_longer_than_the_limit(serving, c
     assert time.monotonic() - began_s < 2
 
 
-def test_a_redirect_whose_body_trickles_costs_a_moment(serving, connect) -> None:
+def test_a_redirect_with_a_slow_body_is_followed_without_waiting(serving, connect) -> None:
     made: list[OddServer] = []
 
     def serve(connection: socket.socket) -> None:
@@ -221,7 +221,7 @@ def test_a_redirect_whose_body_trickles_costs_a_moment(serving, connect) -> None
 
 @pytest.mark.parametrize("status", ["302 Found", "403 Forbidden", "503 Busy", "200 OK"])
 @pytest.mark.parametrize("has_length", [True, False])
-def test_a_body_that_nobody_wants_is_not_read(serving, connect, status, has_length) -> None:
+def test_an_unneeded_body_is_not_read(serving, connect, status, has_length) -> None:
     made: list[OddServer] = []
     sent = [0]
 
@@ -243,14 +243,14 @@ def test_a_body_that_nobody_wants_is_not_read(serving, connect, status, has_leng
     assert sent[0] < 20_000_000
 
 
-def test_interim_answers_are_skipped(serving, connect) -> None:
+def test_interim_responses_are_skipped(serving, connect) -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
     server = serving(b"HTTP/1.1 100 Continue\r\n\r\n" + hints * 2 + ranged(0, 4, 10, b"abcd"))
 
     assert read_all(connect().request(server.url, 0, 4, 10)) == b"abcd"
 
 
-def test_endless_interim_answers_end(serving, connect) -> None:
+def test_endless_interim_responses_are_given_up(serving, connect) -> None:
     server = serving(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)
 
     with pytest.raises(LineError):
@@ -275,7 +275,7 @@ def test_a_chunked_body_with_a_trailer_keeps_its_connection(serving, connect) ->
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "GZIP"])
 @pytest.mark.parametrize("read", ["readinto", "readinto1"])
-def test_a_compressed_whole_is_unpacked(serving, connect, coding, read) -> None:
+def test_a_compressed_whole_file_is_decompressed(serving, connect, coding, read) -> None:
     data = b"GGUF" * 10_000
     packed = zlib.compress(data) if coding == "deflate" else gzip.compress(data)
     server = serving(response(body=packed, content_encoding=coding))
@@ -303,14 +303,14 @@ def test_a_compressed_whole_is_unpacked(serving, connect, coding, read) -> None:
         (b"", LineError),
     ],
 )
-def test_a_body_that_is_broken_is_a_failed_exchange(serving, connect, answer, error) -> None:
+def test_a_broken_body_is_a_failed_exchange(serving, connect, answer, error) -> None:
     server = serving(answer)
 
     with pytest.raises(error):
         read_all(connect().request(server.url))
 
 
-def test_a_packed_body_costs_no_more_memory_than_the_buffer(serving, connect) -> None:
+def test_a_compressed_body_needs_no_more_memory_than_the_buffer(serving, connect) -> None:
     packed = gzip.compress(bytes(50_000_000))
     server = serving(response(body=packed, content_encoding="gzip"))
     answer = connect().request(server.url)
@@ -330,7 +330,7 @@ def test_an_impossible_address_is_a_failed_exchange(connect, url) -> None:
         connect().request(url)
 
 
-def test_a_host_by_its_ipv6_address_is_named_in_brackets(serving, connect) -> None:
+def test_an_ipv6_host_is_written_in_brackets(serving, connect) -> None:
     server = serving(response(body=b"x"), host="::1")
 
     assert read_all(connect().request(server.url)) == b"x"
@@ -365,7 +365,7 @@ def test_the_redirect_carries_size_and_digest_and_its_address_is_quoted(serving)
 @pytest.mark.parametrize(
     "location", ["", "https://a:b/x", "https://[::1/x", "file:///etc/passwd", "https://a b/x", "http://" + "x" * 300]
 )
-def test_a_redirect_to_no_address_names_the_host(serving, location) -> None:
+def test_a_redirect_without_an_address_names_the_host(serving, location) -> None:
     server = serving(response("302 Found", location=location))
 
     with pytest.raises(HubUnavailableError, match=rf"127\.0\.0\.1:{server.port} redirects"):
@@ -389,26 +389,26 @@ def test_an_etag_never_contradicts_a_known_digest(serving) -> None:
     assert (remote.sha256, remote.has_guessed_sha256) == (DIGEST, False)
 
 
-def test_an_etag_that_is_stated_to_be_a_xet_hash_is_no_digest(serving) -> None:
+def test_an_etag_declared_as_a_xet_hash_is_not_a_digest(serving) -> None:
     server = serving(ranged(0, 1, 10, b"x", etag=f'"{OTHER}"', x_xet_hash=OTHER))
 
     assert resolved(server.url).sha256 is None
 
 
-def test_a_digest_that_the_hub_states_contradicts_the_planned_one(serving) -> None:
+def test_a_hub_digest_other_than_the_planned_one_is_refused(serving) -> None:
     server = serving(response("302 Found", location="https://cdn.example/x", x_linked_etag=f'"{OTHER}"'))
 
     with pytest.raises(RemoteChangedError):
         resolved(server.url, DIGEST)
 
 
-def test_a_size_that_no_message_can_carry_is_unknown(serving) -> None:
+def test_an_invalid_size_is_unknown(serving) -> None:
     server = serving(response("302 Found", location="https://cdn.example/x", x_linked_size="9" * 30))
 
     assert resolved(server.url).size_bytes is None
 
 
-def test_a_mirror_that_redirects_to_the_hub_is_asked_itself(serving) -> None:
+def test_a_mirrors_redirect_to_the_hub_is_followed_on_the_mirror(serving) -> None:
     """With the path of its endpoint, as Artifactory has one."""
     made: list[OddServer] = []
     moved = response("307 Moved", location="https://huggingface.co/new/name/resolve/main/m.gguf")
@@ -419,14 +419,14 @@ def test_a_mirror_that_redirects_to_the_hub_is_asked_itself(serving) -> None:
     assert remote.url == f"{made[0].url}/api/hub/new/name/resolve/main/m.gguf"
 
 
-def test_a_mirror_that_redirects_a_file_to_the_same_one_of_the_hub_has_it_fetched_there(serving) -> None:
+def test_a_mirrors_redirect_to_the_same_file_on_the_hub_is_followed_to_the_hub(serving) -> None:
     same = f"https://huggingface.co/a/b/resolve/{'c' * 40}/m%20%C3%BCde.gguf"
     server = serving(response("302 Found", location=same))
 
     assert resolved(server.url, DIGEST).url == same
 
 
-def test_a_redirect_to_the_hub_itself_keeps_the_token_and_one_elsewhere_loses_it(serving) -> None:
+def test_a_redirect_within_the_hub_keeps_the_token_and_any_other_drops_it(serving) -> None:
     other = serving(response("302 Found", location="https://cdn.example/x"))
     server = serving(response("307 Moved", location="/moved"), response("302 Found", location=f"{other.url}/x"))
 
@@ -440,14 +440,14 @@ def test_a_redirect_to_the_hub_itself_keeps_the_token_and_one_elsewhere_loses_it
     assert "Authorization" not in other.requests[0]
 
 
-def test_redirects_in_a_circle_end(serving) -> None:
+def test_circular_redirects_are_given_up(serving) -> None:
     server = serving(*[response("302 Found", location="/round")] * 20)
 
     with pytest.raises(HubUnavailableError):
         resolved(server.url)
 
 
-def test_a_login_page_is_not_the_file(serving) -> None:
+def test_a_login_page_is_not_accepted_as_the_file(serving) -> None:
     server = serving(response(body=b"<html>", content_type="Text/HTML"))
 
     with pytest.raises(WrongAnswerError, match="web page"):
@@ -465,7 +465,7 @@ def test_a_login_page_is_not_the_file(serving) -> None:
         ("http://hub.example", "http://cdn.example/x", False),
     ],
 )
-def test_without_a_digest_no_bytes_are_taken_from_where_a_hub_should_not_send_us(
+def test_without_a_digest_no_bytes_are_accepted_from_a_suspicious_redirect(
     monkeypatch, endpoint, location, is_refused
 ) -> None:
     def lookup(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
@@ -484,7 +484,7 @@ def test_without_a_digest_no_bytes_are_taken_from_where_a_hub_should_not_send_us
 
 
 @pytest.mark.parametrize("token", ["hf_a b", "hf_\n", "hf_ü", ""])
-def test_a_token_that_no_header_can_carry_is_named_and_not_quoted(token) -> None:
+def test_a_token_invalid_in_a_header_is_reported_and_not_quoted(token) -> None:
     with pytest.raises(InvalidTokenError) as caught:
         resolved("http://127.0.0.1:1", token=token)
 
@@ -492,7 +492,7 @@ def test_a_token_that_no_header_can_carry_is_named_and_not_quoted(token) -> None
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "ftp://hub.example", "https://a:b", "https://", ""])
-def test_an_endpoint_that_is_no_address_is_named(endpoint) -> None:
+def test_an_invalid_endpoint_is_reported(endpoint) -> None:
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT"):
         resolved(endpoint)
 
@@ -556,7 +556,7 @@ def _pipe(source: socket.socket, target: socket.socket) -> None:
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 @pytest.mark.parametrize("login", [None, ("me", "p@ss")])
-def test_a_file_comes_through_a_socks_proxy(serving, socks, connect, monkeypatch, scheme, login) -> None:
+def test_a_file_is_downloaded_through_a_socks_proxy(serving, socks, connect, monkeypatch, scheme, login) -> None:
     server = serving(response(body=b"x"))
     proxy = socks(None if login is None else tuple(text.encode() for text in login))
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://{'' if login is None else 'me:p%40ss@'}127.0.0.1:{proxy.port}")
@@ -565,7 +565,7 @@ def test_a_file_comes_through_a_socks_proxy(serving, socks, connect, monkeypatch
     assert proxy.connections == 1
 
 
-def test_a_socks_proxy_that_wants_another_login_is_named(serving, socks, connect, monkeypatch) -> None:
+def test_a_socks_proxy_that_rejects_the_login_is_reported(serving, socks, connect, monkeypatch) -> None:
     monkeypatch.setenv("ALL_PROXY", f"socks5://me:wrong@127.0.0.1:{socks((b'me', b'right')).port}")
 
     with pytest.raises(InvalidConfigError, match=r"\(407\)") as caught:
@@ -581,7 +581,7 @@ def test_a_socks_proxy_that_cannot_reach_the_host_is_a_failed_exchange(socks, co
         connect().request("http://hub.example/x")
 
 
-def test_socks_without_a_version_says_what_to_write(connect, monkeypatch) -> None:
+def test_a_socks_proxy_without_a_version_shows_the_correct_form(connect, monkeypatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks://me:secret@127.0.0.1:1080")
 
     with pytest.raises(InvalidConfigError, match="socks5://") as caught:
@@ -590,7 +590,7 @@ def test_socks_without_a_version_says_what_to_write(connect, monkeypatch) -> Non
     assert "secret" not in str(caught.value)
 
 
-def test_a_proxy_that_never_answers_is_given_up_in_time(serving, connect, monkeypatch) -> None:
+def test_a_silent_proxy_is_given_up_in_time(serving, connect, monkeypatch) -> None:
     proxy = serving(lambda connection: connection.recv(100_000) and connection.recv(1))
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     began_s = time.monotonic()
@@ -615,7 +615,7 @@ def test_a_refused_read_leaves_no_thread_and_no_socket(serving, connect) -> None
     assert set(threading.enumerate()) - before <= server.threads
 
 
-def test_an_answer_that_is_cut_anywhere_is_a_failed_exchange(serving, connect) -> None:
+def test_a_truncated_response_is_a_failed_exchange(serving, connect) -> None:
     """Cut anywhere, an answer gives its bytes or fails; nothing is taken for the whole that is not."""
     body = chunked(b"abcd", b"efgh", trailer=b"X: y\r\n")
     whole = response(body=body, content_length="", transfer_encoding="chunked", content_type="x/y")
@@ -661,9 +661,7 @@ def _relay(connection: ssl.SSLSocket, target: socket.socket) -> None:
                     other.sendall(data)
 
 
-def test_a_file_comes_over_tls_through_a_proxy_that_is_reached_over_tls(
-    serving, connect, monkeypatch, tmp_path
-) -> None:
+def test_a_file_is_downloaded_over_tls_through_a_tls_proxy(serving, connect, monkeypatch, tmp_path) -> None:
     company = Company(tmp_path)
     body = bytes(range(256)) * 4_000
     made: list[OddServer] = []
@@ -684,9 +682,7 @@ def test_a_file_comes_over_tls_through_a_proxy_that_is_reached_over_tls(
     assert (made[0].connections, proxy.connections) == (1, 1)
 
 
-def test_a_certificate_behind_a_proxy_that_is_reached_over_tls_is_checked(
-    serving, connect, monkeypatch, tmp_path
-) -> None:
+def test_a_certificate_behind_a_tls_proxy_is_checked(serving, connect, monkeypatch, tmp_path) -> None:
     (tmp_path / "other").mkdir()
     company, other = Company(tmp_path), Company(tmp_path / "other")
 

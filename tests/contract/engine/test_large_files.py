@@ -38,7 +38,7 @@ def hub(make_hub):
     return make_hub([make_repository(REPO, {NAME: content})])
 
 
-def test_the_missing_ranges_of_a_file_above_50_gb_come_to_their_places(hub, models) -> None:
+def test_the_missing_ranges_of_a_file_above_50_gb_are_written_at_their_offsets(hub, models) -> None:
     target = models / REPO / NAME
     commit = hub.repositories[REPO].commit("main")
     content = commit.files[NAME].content

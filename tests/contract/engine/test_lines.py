@@ -43,7 +43,7 @@ def bytes_by_connection(hub) -> Counter[int]:
 
 
 @pytest.mark.slow
-def test_a_line_that_limits_each_connection_gets_as_many_as_are_allowed(hub, engine) -> None:
+def test_with_a_rate_limit_per_connection_many_connections_are_used(hub, engine) -> None:
     hub.set_speed(per_connection=4_000_000)
 
     engine.fetch(REPO, NAME)
@@ -52,7 +52,7 @@ def test_a_line_that_limits_each_connection_gets_as_many_as_are_allowed(hub, eng
     assert len({one.connection_id for one in running}) >= 12
 
 
-def test_connections_are_kept_from_range_to_range(hub, engine) -> None:
+def test_connections_are_reused_for_further_ranges(hub, engine) -> None:
     engine.fetch(REPO, NAME)
 
     requests = [one for one in hub.requests if one.origin == "cdn"]
@@ -60,7 +60,7 @@ def test_connections_are_kept_from_range_to_range(hub, engine) -> None:
 
 
 @pytest.mark.slow
-def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
+def test_the_connection_limit_is_obeyed(hub, tmp_path) -> None:
     hub.set_speed(per_connection=10_000_000)
     engine = LocalEngine(hub, tmp_path, max_connections=3)
 
@@ -74,7 +74,7 @@ def test_the_bound_of_connections_holds(hub, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) -> None:
+def test_the_tail_of_one_connection_is_split_among_idle_ones(hub, engine) -> None:
     hub.set_speed(per_connection=2_000_000)
 
     engine.fetch(REPO, TINY)
@@ -84,7 +84,7 @@ def test_a_tail_that_one_connection_holds_is_split_among_idle_ones(hub, engine) 
 
 
 @pytest.mark.slow
-def test_slow_edges_are_drawn_again_and_fast_ones_kept(hub, engine) -> None:
+def test_connections_to_slow_edges_are_replaced_and_fast_ones_kept(hub, engine) -> None:
     hub.set_edge_lottery(edge_lottery([(0.5, 1_000_000), (0.5, 12_000_000)], seed=3))
 
     engine.fetch(REPO, NAME)
@@ -101,7 +101,7 @@ def test_slow_edges_are_drawn_again_and_fast_ones_kept(hub, engine) -> None:
 
 
 @pytest.mark.slow
-def test_silence_is_told_with_its_seconds_before_anything_is_done_about_it(hub, tmp_path) -> None:
+def test_silence_is_reported_in_seconds_before_any_action(hub, tmp_path) -> None:
     stall = Stall(after_bytes=1_000_000)
     hub.faults.add(stall, path=SMALL, origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=60, answer_s=60))
@@ -135,7 +135,7 @@ def test_a_bandwidth_limit_is_exact_to_five_percent_over_ten_seconds(hub, engine
         engine.stop(attempt)
 
 
-def test_a_limit_that_is_lifted_leaves_no_slow_connection_behind(hub, engine) -> None:
+def test_lifting_a_limit_leaves_no_slow_connection(hub, engine) -> None:
     engine.send(configured(hub, bandwidth_limit_bytes_per_second=2_000_000))
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_000_000)
@@ -188,7 +188,7 @@ class Proxy:
                     client.sendall(data)
 
 
-def test_a_proxy_of_the_environment_is_used_for_the_hub_and_the_bytes(hub, tmp_path, monkeypatch) -> None:
+def test_a_proxy_from_the_environment_is_used_for_hub_and_storage(hub, tmp_path, monkeypatch) -> None:
     proxy = Proxy()
     monkeypatch.setenv("http_proxy", proxy.url)
     engine = LocalEngine(hub, tmp_path)
@@ -201,7 +201,7 @@ def test_a_proxy_of_the_environment_is_used_for_the_hub_and_the_bytes(hub, tmp_p
     proxy.close()
 
 
-def test_hosts_that_need_no_proxy_are_reached_directly(hub, tmp_path, monkeypatch) -> None:
+def test_hosts_excluded_from_the_proxy_are_reached_directly(hub, tmp_path, monkeypatch) -> None:
     proxy = Proxy()
     monkeypatch.setenv("http_proxy", proxy.url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -215,7 +215,7 @@ def test_hosts_that_need_no_proxy_are_reached_directly(hub, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_a_line_that_is_slow_is_not_one_that_stalls(hub, tmp_path) -> None:
+def test_a_slow_connection_is_not_treated_as_stalled(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=2, answer_s=3))
     hub.set_speed(per_connection=3_000)
 

@@ -55,7 +55,7 @@ def beside(target: Path, suffix: str) -> Path:
 # The process.
 
 
-def test_a_kernel_with_thousands_of_open_files_hears_its_engine(process) -> None:
+def test_a_kernel_with_thousands_of_open_files_receives_engine_events(process) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
@@ -94,7 +94,7 @@ def an_interpreter(folder: Path, script: str) -> str:
     return str(path)
 
 
-def test_an_interpreter_that_cannot_start_is_reported_with_what_it_says_and_tried_again_after_a_pause(
+def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retried_after_a_pause(
     process, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, "echo no module named encodings >&2; exit 3"))
@@ -132,7 +132,7 @@ def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_rea
 # Journals and leases.
 
 
-def test_the_end_of_an_attempt_leaves_the_journal_of_a_process_that_began_the_same_file_anew(hub, engine) -> None:
+def test_an_ended_attempt_keeps_the_journal_of_a_process_that_restarted_the_file(hub, engine) -> None:
     first = engine.begin(REPO, SMALL, "other.gguf", kind="mmproj")
     hub.set_speed(40_000_000)
     engine.log.wait_for_progress(first, lambda one: one.files[0].status.value == "finished")
@@ -166,7 +166,7 @@ def test_a_lease_of_a_newer_version_is_not_taken_from_its_live_owner(engine) -> 
     assert isinstance(engine.log.end_of(attempt), TransferFinished)
 
 
-def test_a_lease_that_was_being_taken_over_at_a_kill_is_cleaned_up(engine) -> None:
+def test_a_lease_left_in_mid_takeover_by_a_kill_is_cleaned_up(engine) -> None:
     target = engine.target(REPO, SMALL)
     target.parent.mkdir(parents=True)
     left = beside(target, ".part.lease.0123456789abcdef")
@@ -180,7 +180,7 @@ def test_a_lease_that_was_being_taken_over_at_a_kill_is_cleaned_up(engine) -> No
     assert sorted(path.name for path in target.parent.iterdir()) == [SMALL, mine.name]
 
 
-def test_a_pipe_in_the_place_of_a_journal_or_a_lease_holds_up_nothing(engine) -> None:
+def test_a_named_pipe_in_place_of_a_journal_or_lease_blocks_nothing(engine) -> None:
     target = engine.target(REPO, SMALL)
     target.parent.mkdir(parents=True)
     os.mkfifo(beside(target, ".part.journal"))
@@ -194,7 +194,7 @@ def test_a_pipe_in_the_place_of_a_journal_or_a_lease_holds_up_nothing(engine) ->
 # Disks.
 
 
-def test_a_mount_that_cannot_sync_is_no_failure(hub, engine, monkeypatch) -> None:
+def test_a_mount_that_cannot_sync_is_not_an_error(hub, engine, monkeypatch) -> None:
     def refuse(fd: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
@@ -206,14 +206,14 @@ def test_a_mount_that_cannot_sync_is_no_failure(hub, engine, monkeypatch) -> Non
     assert digest_of(Path(end.files[0].target)) == right_digest(hub, SMALL)
 
 
-def test_a_disk_that_states_no_size_is_not_full(engine, monkeypatch) -> None:
+def test_a_disk_of_unknown_size_is_not_full(engine, monkeypatch) -> None:
     nothing = shutil._ntuple_diskusage(0, 0, 0)
     monkeypatch.setattr(system, "disk_usage", lambda folder: nothing)
 
     assert engine.fetch(REPO, SMALL)
 
 
-def test_a_mount_that_writes_only_from_start_to_end_asks_for_another_folder(engine, monkeypatch) -> None:
+def test_a_mount_with_sequential_writes_only_is_refused_with_advice(engine, monkeypatch) -> None:
     write = os.pwrite
 
     def write_at_the_end_only(fd: int, data: bytes, offset: int) -> int:
@@ -228,7 +228,7 @@ def test_a_mount_that_writes_only_from_start_to_end_asks_for_another_folder(engi
     assert "choose another models folder" in str(error)
 
 
-def test_a_models_folder_that_is_a_link_to_nothing_is_named(hub, tmp_path) -> None:
+def test_a_models_folder_that_is_a_broken_link_is_reported_by_name(hub, tmp_path) -> None:
     link = tmp_path / "models"
     link.symlink_to(tmp_path / "unmounted")
     engine = LocalEngine(hub, link)
@@ -239,7 +239,7 @@ def test_a_models_folder_that_is_a_link_to_nothing_is_named(hub, tmp_path) -> No
     engine.close()
 
 
-def test_a_disk_that_is_full_when_the_journal_is_written_costs_that_record_only(hub, engine, monkeypatch) -> None:
+def test_a_full_disk_during_a_journal_write_loses_only_that_record(hub, engine, monkeypatch) -> None:
     attempt = begin_slowly(engine)
     journal = beside(engine.target(REPO, NAME), ".part.journal").stat().st_ino
     broken: list[int] = []
@@ -286,7 +286,7 @@ class ConnectionLimit:
 
 
 @pytest.mark.parametrize("status", [403, 503])
-def test_a_limit_of_connections_is_kept_while_the_others_receive(make_hub, tmp_path, status) -> None:
+def test_a_servers_connection_limit_is_respected_while_others_receive_data(make_hub, tmp_path, status) -> None:
     hub = make_hub([make_repository("demo/large", {NAME: 30_000_000})])
     hub.set_speed(per_connection=4_000_000)
     limit = ConnectionLimit(hub, 2, status)
@@ -313,7 +313,7 @@ class ShortRanges:
         return replace(response, length=length).having(Content_Range=f"bytes {response.offset}-{last}/{total}")
 
 
-def test_answers_shorter_than_asked_are_continued_on_the_same_connection(make_hub, tmp_path) -> None:
+def test_short_responses_are_continued_on_the_same_connection(make_hub, tmp_path) -> None:
     hub = make_hub([make_repository("demo/large", {NAME: 20_000_000})])
     hub.faults.add(ShortRanges(), path=NAME, origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path / "models")
@@ -326,7 +326,7 @@ def test_answers_shorter_than_asked_are_continued_on_the_same_connection(make_hu
     engine.close()
 
 
-def test_a_stop_while_a_partial_file_is_being_opened_leaves_it_closed_and_its_target_free(engine, monkeypatch) -> None:
+def test_a_stop_during_opening_leaves_the_partial_file_closed_and_its_target_free(engine, monkeypatch) -> None:
     opening, go_on = threading.Event(), threading.Event()
     allocate = partial.allocate
 

@@ -39,7 +39,9 @@ def resolves(hub: FaultyHub) -> int:
 
 @pytest.mark.parametrize("status", [403, 429, 503, None], ids=["403", "429", "503", "hang-up"])
 @pytest.mark.parametrize("most", [2, *(pytest.param(most, marks=pytest.mark.slow) for most in (1, 3, 4))])
-def test_a_limit_of_connections_is_kept_to(hub: FaultyHub, engine: LocalEngine, most: int, status: int | None) -> None:
+def test_a_servers_connection_limit_is_respected(
+    hub: FaultyHub, engine: LocalEngine, most: int, status: int | None
+) -> None:
     hub.set_speed(per_connection=4_000_000)
     limit = ConnectionLimit(hub, most, status)
     hub.faults.add(limit, origin="cdn", times=None)
@@ -56,7 +58,7 @@ def test_a_limit_of_connections_is_kept_to(hub: FaultyHub, engine: LocalEngine, 
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path, status: int) -> None:
+def test_a_refusal_of_a_few_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path, status: int) -> None:
     placed = hub.faults.add(Status(status), origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(Timeouts(), longest_delay_s=1.0))
     attempt = engine.begin(REPO, NAME)
@@ -68,7 +70,7 @@ def test_a_refusal_that_lasts_for_seconds_is_waited_out(hub: FaultyHub, tmp_path
     engine.close()
 
 
-def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: FaultyHub, engine: LocalEngine) -> None:
+def test_short_ranges_cost_no_connections(hub: FaultyHub, engine: LocalEngine) -> None:
     hub.faults.add(ShortRange(1_000_000), origin="cdn", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
@@ -78,7 +80,7 @@ def test_ranges_that_are_shorter_than_asked_cost_no_connections(hub: FaultyHub, 
     assert hub.bytes_sent(NAME) < SIZE * 1.1
 
 
-def test_a_206_that_names_no_range_has_the_whole_asked_for(hub: FaultyHub, engine: LocalEngine) -> None:
+def test_a_206_without_a_range_leads_to_a_request_for_the_whole_file(hub: FaultyHub, engine: LocalEngine) -> None:
     hub.faults.add(NoContentRange(), origin="cdn", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
@@ -92,9 +94,7 @@ def test_an_etag_of_a_mirror_never_contradicts_the_listed_digest(hub: FaultyHub,
     assert engine.fetch(REPO, NAME).files[0].is_verified
 
 
-def test_a_proxy_that_is_silent_for_long_has_as_long_as_the_hubs_client_gives_it(
-    hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_a_slow_proxy_has_the_time_set_for_the_hubs_client(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Latency(1_200), origin="cdn", times=None)
     timeouts = Timeouts.from_environment(
         {"HF_HUB_DOWNLOAD_TIMEOUT": "120", "GGLIB_ENGINE_TIMEOUTS": '{"stall_s": 0.4}'}
@@ -107,11 +107,11 @@ def test_a_proxy_that_is_silent_for_long_has_as_long_as_the_hubs_client_gives_it
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "soon", "1e3", "nan", "²"])
-def test_a_timeout_that_is_no_number_of_seconds_changes_nothing(text: str) -> None:
+def test_an_invalid_timeout_is_ignored(text: str) -> None:
     assert Timeouts.from_environment({"HF_HUB_DOWNLOAD_TIMEOUT": text}) == Timeouts()
 
 
-def test_a_host_that_stays_silent_is_named_with_the_seconds(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_silent_host_is_reported_with_the_seconds(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Latency(60_000), origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=1, give_up_s=0.5))
 

@@ -73,7 +73,7 @@ def test_the_process_starts_with_the_first_transfer_and_not_before(engine) -> No
     assert engine.client.pid == next(one.pid for one in engine.log.events if isinstance(one, Ready))
 
 
-def test_files_of_the_standard_librarys_names_beside_the_notebook_do_no_harm(hub, tmp_path, monkeypatch) -> None:
+def test_files_named_like_standard_library_modules_do_not_break_the_engine(hub, tmp_path, monkeypatch) -> None:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     for name in ("queue", "json", "socket", "selectors", "types", "httpx2"):
@@ -110,7 +110,7 @@ def copy_of_the_package(folder: Path, says: str) -> Path:
     return folder
 
 
-def test_the_engine_is_that_of_the_kernels_own_copy_although_another_is_installed(hub, tmp_path) -> None:
+def test_the_engine_runs_the_kernels_copy_of_the_package_even_if_another_is_installed(hub, tmp_path) -> None:
     installed = copy_of_the_package(tmp_path / "installed", "the installed copy")
     checkout = copy_of_the_package(tmp_path / "checkout", "the checkout")
     (checkout / "json.py").write_text("raise SystemExit('the wrong module')\n")
@@ -143,20 +143,20 @@ def test_the_token_is_in_neither_arguments_nor_environment_nor_log(hub, tmp_path
     engine.close()
 
 
-def test_it_has_a_session_of_its_own_so_that_an_interrupt_misses_it(engine) -> None:
+def test_the_engine_has_its_own_session_and_ignores_interrupts(engine) -> None:
     engine.fetch(REPO, "small.gguf")
 
     assert os.getsid(engine.client.pid) == engine.client.pid
 
 
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="this system knows no niceness")
-def test_it_is_nicer_than_the_cells_of_the_user(engine) -> None:
+def test_the_engine_has_a_lower_priority_than_user_cells(engine) -> None:
     engine.fetch(REPO, "small.gguf")
 
     assert psutil.Process(engine.client.pid).nice() == min(19, psutil.Process().nice() + 5)
 
 
-def test_closing_its_input_ends_it_and_leaves_what_can_be_resumed(hub, engine) -> None:
+def test_closing_its_input_ends_the_engine_and_leaves_resumable_files(hub, engine) -> None:
     begin_slowly(engine, hub)
     pid = engine.client.pid
 
@@ -172,7 +172,7 @@ def test_closing_its_input_ends_it_and_leaves_what_can_be_resumed(hub, engine) -
     again.close()
 
 
-def test_a_killed_engine_is_reported_and_the_next_command_starts_another(hub, engine) -> None:
+def test_a_killed_engine_is_reported_and_restarted_by_the_next_command(hub, engine) -> None:
     begin_slowly(engine, hub)
     before = engine.client.pid
     os.kill(before, signal.SIGKILL)
@@ -186,7 +186,7 @@ def test_a_killed_engine_is_reported_and_the_next_command_starts_another(hub, en
 
 
 @pytest.mark.slow
-def test_after_a_kill_only_the_missing_bytes_are_asked_for_again(hub, engine) -> None:
+def test_after_a_kill_only_missing_bytes_are_requested(hub, engine) -> None:
     begin_slowly(engine, hub, 20_000_000)
     os.kill(engine.client.pid, signal.SIGKILL)
     engine.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
@@ -199,7 +199,7 @@ def test_after_a_kill_only_the_missing_bytes_are_asked_for_again(hub, engine) ->
     assert asked_bytes(hub, before) <= SIZE - 20_000_000 + 15_000_000
 
 
-def test_what_a_killed_engine_leaves_of_a_cancelled_download_is_nobodys_and_can_be_deleted(hub, engine) -> None:
+def test_files_left_by_a_killed_engine_can_be_deleted_after_a_cancel(hub, engine) -> None:
     """Found by an endurance run (seed 99): nobody came to that file again, so its lease stayed."""
     begin_slowly(engine, hub)
     os.kill(engine.client.pid, signal.SIGKILL)
@@ -216,7 +216,7 @@ def test_what_a_killed_engine_leaves_of_a_cancelled_download_is_nobodys_and_can_
 
 
 @pytest.mark.slow
-def test_commands_sent_to_an_engine_that_died_are_void(hub, engine) -> None:
+def test_commands_sent_to_a_dead_engine_have_no_effect(hub, engine) -> None:
     begin_slowly(engine, hub)
     process = psutil.Process(engine.client.pid)
     process.suspend()
@@ -247,7 +247,7 @@ def test_a_stopped_engine_does_not_hold_up_the_sender(hub, engine) -> None:
 
 
 @pytest.mark.slow
-def test_an_engine_that_lives_and_does_not_answer_is_told_and_replaced_when_a_stop_waits_for_it(hub, engine) -> None:
+def test_a_hanging_engine_is_reported_and_replaced_when_a_stop_waits_for_it(hub, engine) -> None:
     attempt = begin_slowly(engine, hub)
     process = psutil.Process(engine.client.pid)
 
@@ -302,7 +302,7 @@ time.sleep(60)
 """
 
 
-def test_it_ends_with_its_parent_even_while_a_fork_of_the_parent_holds_the_pipe(hub, tmp_path) -> None:
+def test_the_engine_ends_with_its_parent_even_if_a_fork_holds_the_pipe(hub, tmp_path) -> None:
     script = PARENT.format(url=hub.url, log=str(tmp_path))
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
@@ -321,7 +321,7 @@ def test_it_ends_with_its_parent_even_while_a_fork_of_the_parent_holds_the_pipe(
 
 
 @pytest.mark.slow
-def test_an_abandoned_client_of_a_forked_child_leaves_the_parents_engine_alone(hub, engine) -> None:
+def test_abandoning_a_forked_clients_copy_does_not_affect_the_parents_engine(hub, engine) -> None:
     attempt = begin_slowly(engine, hub)
     child = os.fork()
     if child == 0:
@@ -333,7 +333,7 @@ def test_an_abandoned_client_of_a_forked_child_leaves_the_parents_engine_alone(h
     assert isinstance(engine.log.end_of(attempt), TransferFinished)
 
 
-def test_the_log_does_not_grow_without_end(hub, tmp_path) -> None:
+def test_the_log_size_is_limited(hub, tmp_path) -> None:
     log = tmp_path / "state" / "engine.log"
     log.parent.mkdir()
     log.write_bytes(b"x" * 1_000_000)
@@ -346,7 +346,7 @@ def test_the_log_does_not_grow_without_end(hub, tmp_path) -> None:
     engine.close()
 
 
-def test_a_line_that_is_no_command_ends_up_in_the_log_and_nowhere_else(hub, tmp_path) -> None:
+def test_an_invalid_command_line_is_only_logged(hub, tmp_path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "gglib_nb.engine"],
         stdin=subprocess.PIPE,
@@ -363,7 +363,7 @@ def test_a_line_that_is_no_command_ends_up_in_the_log_and_nowhere_else(hub, tmp_
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_at_any_moment_it_ends_with_the_right_file(hub, engine) -> None:
+def test_an_engine_killed_repeatedly_at_any_moment_ends_with_the_right_file(hub, engine) -> None:
     hub.set_speed(20_000_000)
     moments = random.Random(7)
     for _ in range(6):

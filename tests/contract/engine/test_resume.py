@@ -16,7 +16,7 @@ from tests.support.transfers import (
 )
 
 
-def test_a_resume_asks_for_nothing_that_is_there_and_counts_it_as_no_speed(hub, engine) -> None:
+def test_a_resume_requests_only_missing_bytes_and_counts_no_speed_for_others(hub, engine) -> None:
     end, _ = engine.stop(begin_slowly(engine))
     assert isinstance(end, TransferStopped)
     state = Journal.read(journal_path(engine.target(REPO, NAME)))
@@ -43,7 +43,7 @@ def test_a_partial_file_of_another_digest_is_not_continued(hub, engine) -> None:
     assert engine.log.progress_of(attempt)[-1].received_bytes == SIZE
 
 
-def test_a_stop_before_the_first_byte_leaves_no_trace_that_matters(hub, engine) -> None:
+def test_a_stop_before_the_first_byte_leaves_no_files(hub, engine) -> None:
     hub.faults.add(Status(503), origin="hub", times=None)
     attempt = engine.begin(REPO, "small.gguf")
     engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "retrying")
@@ -55,7 +55,7 @@ def test_a_stop_before_the_first_byte_leaves_no_trace_that_matters(hub, engine) 
     assert list(engine.target(REPO, "small.gguf").parent.iterdir()) == []
 
 
-def test_the_room_of_what_never_came_is_given_back_at_a_stop(engine) -> None:
+def test_a_stop_releases_the_space_allocated_for_missing_bytes(engine) -> None:
     engine.stop(begin_slowly(engine, downloaded_bytes=1_000_000))
 
     part = part_path(engine.target(REPO, NAME))
@@ -63,7 +63,7 @@ def test_the_room_of_what_never_came_is_given_back_at_a_stop(engine) -> None:
     assert part.stat().st_size == max(end for _, end in state.done)
 
 
-def test_bytes_of_an_earlier_run_count_before_it_is_a_shards_turn(hub, engine) -> None:
+def test_bytes_of_an_earlier_run_count_before_a_shard_starts(hub, engine) -> None:
     engine.failure(REPO, SHARDS[2])  # alone it is no model, and stays all the same
     hub.faults.add(Status(503), path=SHARDS[0], origin="hub", times=None)
 
@@ -74,7 +74,7 @@ def test_bytes_of_an_earlier_run_count_before_it_is_a_shards_turn(hub, engine) -
     assert [one.downloaded_bytes for one in first.files] == [0, 0, 400_002]
 
 
-def test_partial_files_that_lie_about_are_listed_with_what_they_hold(hub, engine) -> None:
+def test_leftover_partial_files_are_listed_with_their_bytes(hub, engine) -> None:
     attempt = begin_slowly(engine)
     (running,) = leftovers(engine.folder)
     engine.stop(attempt)

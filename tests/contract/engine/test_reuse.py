@@ -76,7 +76,7 @@ def fetch(engine: LocalEngine, *paths: str, **options) -> tuple[TransferFinished
 # What is copied.
 
 
-def test_a_second_quantization_takes_the_tensors_of_the_first_and_fetches_the_rest(hub, engine) -> None:
+def test_a_second_quantization_copies_tensors_of_the_first_and_downloads_the_rest(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     other, wanted = (table_of(content_of(hub, path)) for path in (Q4_K_S, Q4_K_M))
     shared = {(one.name, one.type) for one in other.tensors} & {(one.name, one.type) for one in wanted.tensors}
@@ -102,7 +102,7 @@ def test_a_longer_chat_template_costs_its_header_and_samples(hub, engine) -> Non
     assert end.files[0].reused_bytes == size_bytes - received
 
 
-def test_the_same_model_split_otherwise_is_copied_from_its_shards_and_the_other_way_round(hub, tmp_path) -> None:
+def test_a_model_split_differently_is_copied_in_both_directions(hub, tmp_path) -> None:
     limits = ReuseLimits(1_000_000, most_sample_share=0.02)  # a shard of 6 MB with as many tensors as one of 6 GB
     engine = LocalEngine(hub, tmp_path / "models", reuse_limits=limits)
     for path in SPLIT:
@@ -119,7 +119,7 @@ def test_the_same_model_split_otherwise_is_copied_from_its_shards_and_the_other_
     assert all(file.reused_from == ("Q4_K_M",) for file in end.files)
 
 
-def test_the_shards_of_another_repository_are_donors_of_all_shards(hub, tmp_path) -> None:
+def test_shards_of_another_repository_are_donors_for_all_shards(hub, tmp_path) -> None:
     limits = ReuseLimits(1_000_000, most_sample_share=0.02)
     engine = LocalEngine(hub, tmp_path / "models", reuse_limits=limits)
     donors = tuple(str(place(hub, tmp_path / "elsewhere", path).rename(tmp_path / Path(path).name)) for path in SPLIT)
@@ -131,7 +131,7 @@ def test_the_shards_of_another_repository_are_donors_of_all_shards(hub, tmp_path
     assert all(file.reused_bytes for file in end.files)
 
 
-def test_what_must_be_gained_is_gained_by_all_shards_together(hub, tmp_path) -> None:
+def test_the_minimum_saving_applies_to_all_shards_together(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path / "models", reuse_limits=ReuseLimits(9_000_000, most_sample_share=0.02))
     place(hub, engine.folder, Q4_K_M)
 
@@ -142,7 +142,7 @@ def test_what_must_be_gained_is_gained_by_all_shards_together(hub, tmp_path) -> 
     assert all(file.reused_bytes for file in end.files)
 
 
-def test_several_donors_each_give_what_the_others_lack(hub, engine) -> None:
+def test_several_donors_complement_each_other(hub, engine) -> None:
     for path in SPLIT[:2]:
         place(hub, engine.folder, path)
     place(hub, engine.folder, Q4_K_S)
@@ -165,7 +165,7 @@ def test_a_registered_file_elsewhere_is_a_donor_if_it_is_the_same_model(hub, eng
     assert end.files[0].reused_from[0] == Q4_K_M
 
 
-def test_copied_bytes_are_there_and_no_speed(hub, engine) -> None:
+def test_copied_bytes_count_as_downloaded_but_not_as_speed(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
 
     attempt = engine.begin(RELATED, Q4_K_M)
@@ -187,7 +187,7 @@ def asked_plainly(hub: FaultyHub, path: str) -> bool:
     return last is not None and last > 1_000_000
 
 
-def test_without_a_donor_nothing_is_asked(hub, engine) -> None:
+def test_without_a_donor_no_samples_are_requested(hub, engine) -> None:
     place(hub, engine.folder, "related-Q8_0.gguf").unlink()
 
     fetch(engine, Q4_K_M)
@@ -195,7 +195,7 @@ def test_without_a_donor_nothing_is_asked(hub, engine) -> None:
     assert asked_plainly(hub, Q4_K_M)
 
 
-def test_where_too_little_is_to_gain_nothing_is_asked(hub, tmp_path) -> None:
+def test_for_a_small_saving_no_samples_are_requested(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path / "models")  # with the engine's own limits
     place(hub, engine.folder, Q4_K_S)
 
@@ -205,7 +205,7 @@ def test_where_too_little_is_to_gain_nothing_is_asked(hub, tmp_path) -> None:
     assert asked_plainly(hub, Q4_K_M)
 
 
-def test_force_takes_nothing_from_here(hub, engine) -> None:
+def test_force_copies_nothing_from_local_files(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
 
     end, received = fetch(engine, Q4_K_M, force=True)
@@ -214,7 +214,7 @@ def test_force_takes_nothing_from_here(hub, engine) -> None:
     assert (end.files[0].reused_bytes, received) == (0, content_of(hub, Q4_K_M).size_bytes)
 
 
-def test_where_the_first_samples_all_differ_the_rest_is_not_tried(hub, engine) -> None:
+def test_if_the_first_samples_differ_no_more_are_requested(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_M)
     move_to(hub, training="more")
 
@@ -228,7 +228,7 @@ def test_where_the_first_samples_all_differ_the_rest_is_not_tried(hub, engine) -
 # What can go wrong.
 
 
-def test_a_byte_that_differs_where_no_sample_lies_costs_a_second_fetch_and_no_wrong_file(hub, engine) -> None:
+def test_a_difference_outside_the_samples_costs_a_second_download_and_no_wrong_file(hub, engine) -> None:
     donor = place(hub, engine.folder, Q4_K_M)
     tensor = table_of(content_of(hub, Q4_K_M)).tensors[0]
     size_bytes = content_of(hub, Q4_K_M).size_bytes
@@ -242,7 +242,7 @@ def test_a_byte_that_differs_where_no_sample_lies_costs_a_second_fetch_and_no_wr
     assert donor == engine.target(RELATED, Q4_K_M)
 
 
-def test_after_a_wrong_guess_a_resume_does_not_guess_again(hub, engine) -> None:
+def test_after_a_wrong_copy_a_resume_copies_nothing(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_M)
     tensor = table_of(content_of(hub, Q4_K_M)).tensors[0]
     files = related_files() | {Q4_K_M: altered_content(content_of(hub, Q4_K_M), tensor.offset_bytes + 700_001)}
@@ -270,7 +270,7 @@ def test_a_hub_that_ignores_ranges_sends_the_whole_and_nothing_is_copied(hub, en
     assert end.files[0].reused_bytes == 0
 
 
-def test_a_wanted_file_without_a_header_that_can_be_read_is_fetched(hub, engine) -> None:
+def test_a_file_with_an_unreadable_header_is_downloaded(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     broken = altered_content(content_of(hub, Q4_K_M), 30)
     hub.move_branch(RELATED, "main", make_files(related_files() | {Q4_K_M: broken}))
@@ -280,7 +280,7 @@ def test_a_wanted_file_without_a_header_that_can_be_read_is_fetched(hub, engine)
     assert end.files[0].reused_bytes == 0
 
 
-def test_a_broken_donor_is_left_alone(hub, engine) -> None:
+def test_a_broken_donor_is_skipped(hub, engine) -> None:
     donor = place(hub, engine.folder, Q4_K_S)
     donor.write_bytes(b"GGUF" + bytes(2_000_000))
 
@@ -289,14 +289,14 @@ def test_a_broken_donor_is_left_alone(hub, engine) -> None:
     assert end.files[0].reused_bytes == 0
 
 
-def test_a_donor_that_was_cut_short_gives_what_it_has(hub, engine) -> None:
+def test_a_truncated_donor_gives_its_remaining_tensors(hub, engine) -> None:
     donor = place(hub, engine.folder, Q4_K_S)
     os.truncate(donor, content_of(hub, Q4_K_S).size_bytes - 300_000)
 
     fetch(engine, Q4_K_M)
 
 
-def test_samples_that_fail_are_asked_for_again(hub, engine) -> None:
+def test_failed_samples_are_requested_again(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     hub.faults.add(Status(503), path=Q4_K_M, origin="cdn", times=3)
 
@@ -305,7 +305,7 @@ def test_samples_that_fail_are_asked_for_again(hub, engine) -> None:
     assert end.files[0].reused_bytes > 0
 
 
-def test_a_donor_that_vanishes_before_it_is_copied_is_fetched_instead(hub, engine) -> None:
+def test_tensors_of_a_donor_deleted_before_the_copy_are_downloaded(hub, engine) -> None:
     donor = place(hub, engine.folder, Q4_K_S)
     hub.set_speed(50_000)
     attempt = engine.begin(RELATED, Q4_K_M)
@@ -321,7 +321,7 @@ def test_a_donor_that_vanishes_before_it_is_copied_is_fetched_instead(hub, engin
 
 
 @pytest.mark.slow
-def test_a_lease_that_is_lost_while_comparing_is_waited_for(hub, engine) -> None:
+def test_a_lease_lost_during_comparison_is_awaited(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     hub.set_speed(50_000)
     attempt = engine.begin(RELATED, Q4_K_M)
@@ -341,7 +341,7 @@ def test_a_lease_that_is_lost_while_comparing_is_waited_for(hub, engine) -> None
 
 
 @pytest.mark.slow
-def test_raw_pieces_of_a_file_are_joined_as_ever(make_hub, tmp_path) -> None:
+def test_raw_parts_of_a_file_are_joined_as_usual(make_hub, tmp_path) -> None:
     whole = b"".join(map(bytes, related_files()[Q4_K_M].slices()))
     pieces = {f"{Q4_K_M}.part{number + 1}of2": whole[number * 9_000_000 :][: 9_000_000 if number == 0 else None]
               for number in (0, 1)}  # fmt: skip
@@ -362,7 +362,7 @@ def test_raw_pieces_of_a_file_are_joined_as_ever(make_hub, tmp_path) -> None:
 # Stops and kills.
 
 
-def test_a_stop_while_comparing_keeps_what_came_and_a_resume_asks_for_none_of_it_again(hub, engine) -> None:
+def test_a_stop_during_comparison_keeps_its_bytes_for_the_resume(hub, engine) -> None:
     place(hub, engine.folder, Q4_K_S)
     hub.set_speed(200_000)
     attempt = engine.begin(RELATED, Q4_K_M)
@@ -394,7 +394,7 @@ def large(make_hub, tmp_path: Path) -> Iterator[EngineProcess]:
 
 
 @pytest.mark.slow
-def test_an_engine_that_is_killed_in_the_middle_of_a_copy_is_gone_on_from_there(large) -> None:
+def test_a_copy_resumes_where_a_killed_engine_left_it(large) -> None:
     hub, target = large.hub, large.target(RELATED, Q8_0)
     attempt = large.begin(RELATED, Q8_0, replaces=True)
     large.log.wait_for_progress(attempt, lambda one: one.reused_bytes > 0)
@@ -418,7 +418,7 @@ def test_an_engine_that_is_killed_in_the_middle_of_a_copy_is_gone_on_from_there(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pair=random_files(longest_bytes=60_000), share=st.sampled_from([0.3, 0.6, 1.0]))
-def test_whatever_lies_here_the_right_bytes_come(hub, tmp_path_factory, pair, share) -> None:
+def test_any_local_files_lead_to_the_right_bytes(hub, tmp_path_factory, pair, share) -> None:
     wanted, donors = pair
     hub.add_repository(make_repository("demo/any", {"wanted.gguf": bytes_content(wanted)}))
     folder = tmp_path_factory.mktemp("models")
@@ -466,7 +466,7 @@ def begin_to_copy(engine: LocalEngine) -> int:
     return attempt
 
 
-def test_while_it_copies_the_row_says_so_and_the_digest_follows(held, engine) -> None:
+def test_during_a_copy_a_notice_is_shown_and_the_digest_follows(held, engine) -> None:
     attempt = begin_to_copy(engine)
     engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "copying")
     held.set()
@@ -475,7 +475,7 @@ def test_while_it_copies_the_row_says_so_and_the_digest_follows(held, engine) ->
     assert sha256_of(engine.target(RELATED, Q4_K_M)) == right(engine.hub, Q4_K_M)
 
 
-def test_a_stop_in_the_middle_of_a_copy_keeps_what_was_copied_and_a_resume_copies_the_rest(held, hub, engine) -> None:
+def test_a_stop_during_a_copy_keeps_copied_bytes_and_a_resume_copies_the_rest(held, hub, engine) -> None:
     end, took_s = engine.stop(begin_to_copy(engine))
     state = Journal.read(journal_path(engine.target(RELATED, Q4_K_M)))
     sent = hub.bytes_sent(Q4_K_M)
@@ -491,9 +491,7 @@ def test_a_stop_in_the_middle_of_a_copy_keeps_what_was_copied_and_a_resume_copie
     assert received == 0  # header and samples were there
 
 
-def test_a_donor_that_changes_in_the_middle_of_a_copy_gives_nothing_more_and_the_rest_is_fetched(
-    held, hub, engine
-) -> None:
+def test_if_a_donor_changes_during_a_copy_the_rest_is_downloaded(held, hub, engine) -> None:
     attempt = begin_to_copy(engine)
     with engine.target(RELATED, "older-Q4_K_M.gguf").open("r+b") as file:
         file.write(b"rewritten")
@@ -507,7 +505,7 @@ def test_a_donor_that_changes_in_the_middle_of_a_copy_gives_nothing_more_and_the
 
 
 @pytest.mark.slow
-def test_a_lease_that_is_lost_in_the_middle_of_a_copy_ends_it_until_the_file_is_ours_again(held, hub, engine) -> None:
+def test_a_lease_lost_during_a_copy_suspends_the_copy_until_it_is_regained(held, hub, engine) -> None:
     attempt = begin_to_copy(engine)
     lease = lease_path(engine.target(RELATED, Q4_K_M))
     theirs = lease.with_name("theirs")

@@ -20,7 +20,7 @@ from tests.support.transfers import (
 # Several at once.
 
 
-def test_two_attempts_run_side_by_side_within_the_bound_of_connections(hub, tmp_path) -> None:
+def test_two_attempts_run_concurrently_within_the_connection_limit(hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path / "models", max_connections=6)
     first = begin_slowly(engine, downloaded_bytes=1_000_000)
     second = engine.begin(REPO, "other.gguf")
@@ -36,7 +36,7 @@ def test_two_attempts_run_side_by_side_within_the_bound_of_connections(hub, tmp_
     engine.close()
 
 
-def test_stopping_one_attempt_leaves_the_other_alone(hub, engine) -> None:
+def test_stopping_one_attempt_does_not_affect_the_other(hub, engine) -> None:
     first = begin_slowly(engine, downloaded_bytes=1_000_000)
     second = engine.begin(REPO, "other.gguf")
     engine.log.wait_for_progress(second, lambda one: one.files[0].downloaded_bytes >= 500_000)
@@ -48,7 +48,7 @@ def test_stopping_one_attempt_leaves_the_other_alone(hub, engine) -> None:
 
 
 @pytest.mark.slow
-def test_a_bandwidth_limit_holds_for_all_attempts_together_and_can_be_changed(hub, engine) -> None:
+def test_a_bandwidth_limit_applies_to_all_attempts_together_and_can_be_changed(hub, engine) -> None:
     limit = 4_000_000
     engine.send(configured(hub, bandwidth_limit_bytes_per_second=limit))
     attempts = [engine.begin(REPO, NAME), engine.begin(REPO, "other.gguf")]
@@ -71,7 +71,7 @@ def test_a_bandwidth_limit_holds_for_all_attempts_together_and_can_be_changed(hu
 
 
 @pytest.mark.slow
-def test_a_second_process_waits_shows_the_firsts_progress_and_takes_its_file(hub, engine, tmp_path) -> None:
+def test_a_second_process_waits_shows_the_firsts_progress_and_uses_its_file(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     begin_slowly(first)
 
@@ -105,7 +105,7 @@ def test_a_second_process_takes_over_when_the_first_dies(hub, engine, tmp_path) 
 
 
 @pytest.mark.slow
-def test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lost(hub, engine, tmp_path) -> None:
+def test_a_suspended_engine_writes_nothing_into_a_file_it_lost(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     lost = begin_slowly(first)
     process = psutil.Process(first.client.pid)
@@ -124,7 +124,7 @@ def test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lo
 
 
 @pytest.mark.slow
-def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine, tmp_path) -> None:
+def test_a_stop_while_another_process_has_the_file_does_not_affect_it(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     theirs = begin_slowly(first)
     attempt = engine.begin(REPO, NAME)
@@ -139,7 +139,7 @@ def test_a_stop_while_another_process_has_the_file_leaves_that_alone(hub, engine
     first.close()
 
 
-def test_partial_files_that_another_process_writes_are_not_deleted(hub, engine, tmp_path) -> None:
+def test_partial_files_written_by_another_process_are_not_deleted(hub, engine, tmp_path) -> None:
     first = EngineProcess(hub, engine.folder, tmp_path / "state")
     attempt = begin_slowly(first)
 

@@ -54,9 +54,7 @@ class Swap:
         return renaming
 
 
-def test_a_file_that_another_process_moves_to_the_partial_name_before_the_rename_is_not_taken_for_ours(
-    hub, engine, tmp_path, monkeypatch
-) -> None:
+def test_a_file_swapped_in_before_the_rename_is_not_accepted(hub, engine, tmp_path, monkeypatch) -> None:
     other = tmp_path / "half-written"
     other.write_bytes(b"x" * SIZE)
     Swap(monkeypatch, other)
@@ -67,7 +65,7 @@ def test_a_file_that_another_process_moves_to_the_partial_name_before_the_rename
     assert end.files[0].sha256 == right_digest(hub)
 
 
-def test_the_hub_is_asked_for_a_digest_before_a_file_that_is_here_is_taken_for_the_wanted_one(hub, engine) -> None:
+def test_an_existing_file_is_accepted_only_after_asking_the_hub_for_a_digest(hub, engine) -> None:
     target = engine.target(REPO, NAME)
     target.parent.mkdir(parents=True)
     target.write_bytes(b"GGUF" + bytes(SIZE - 4))
@@ -78,7 +76,7 @@ def test_the_hub_is_asked_for_a_digest_before_a_file_that_is_here_is_taken_for_t
     assert isinstance(from_wire(end.error), StorageError)
 
 
-def test_the_right_file_that_is_here_is_verified_by_the_digest_of_the_hubs_redirect(hub, engine) -> None:
+def test_an_existing_file_is_verified_by_the_digest_in_the_hubs_redirect(hub, engine) -> None:
     engine.fetch(REPO, NAME)
 
     end = engine.fetch(REPO, NAME, sha256=None)
@@ -87,7 +85,7 @@ def test_the_right_file_that_is_here_is_verified_by_the_digest_of_the_hubs_redir
 
 
 @pytest.mark.parametrize("name", ["pointer.gguf", "empty.gguf"])
-def test_what_is_no_gguf_file_is_not_finished_where_the_hub_states_no_digest(hub, engine, name) -> None:
+def test_without_a_digest_a_file_that_is_not_gguf_is_not_finished(hub, engine, name) -> None:
     hub.faults.add(NoLinkedHeaders(), path=name, origin="hub", times=None)
 
     end = engine.log.end_of(engine.begin(REPO, name, sha256=None))
@@ -98,7 +96,7 @@ def test_what_is_no_gguf_file_is_not_finished_where_the_hub_states_no_digest(hub
     assert list(engine.target(REPO, name).parent.iterdir()) == []
 
 
-def test_what_is_no_gguf_file_is_not_taken_from_the_disk_where_the_hub_states_no_digest(hub, engine) -> None:
+def test_without_a_digest_a_local_file_that_is_not_gguf_is_not_reused(hub, engine) -> None:
     hub.faults.add(NoLinkedHeaders(), path="pointer.gguf", origin="hub", times=None)
     target = engine.target(REPO, "pointer.gguf")
     target.parent.mkdir(parents=True)
@@ -109,7 +107,7 @@ def test_what_is_no_gguf_file_is_not_taken_from_the_disk_where_the_hub_states_no
     assert isinstance(end, TransferFailed)
 
 
-def test_a_file_without_a_digest_that_is_a_gguf_file_is_finished_as_unverified(hub, engine) -> None:
+def test_without_a_digest_a_gguf_file_is_finished_as_unverified(hub, engine) -> None:
     hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
 
     end = engine.log.end_of(engine.begin(REPO, NAME, sha256=None))

@@ -333,26 +333,26 @@ OTHER_PLACES = (
     Row(
         "The repository was renamed, and a token is needed",
         (),
-        Proved(
-            "tests/contract/engine/test_faults.py::test_a_renamed_repository_is_followed_with_the_token", "", "complete"
-        ),
+        Proved("tests/contract/engine/test_faults.py::test_the_token_is_sent_to_a_renamed_repository", "", "complete"),
     ),
     Row(
         "A small file comes by way of the Hub's own cache (307)",
         (),
         Proved(
-            "tests/contract/engine/test_faults.py::test_a_small_file_comes_by_way_of_the_resolve_cache", "", "complete"
+            "tests/contract/engine/test_faults.py::test_a_small_file_is_downloaded_through_the_resolve_cache",
+            "",
+            "complete",
         ),
     ),
     Row(
         "A file is empty",
         (),
-        Proved("tests/contract/engine/test_faults.py::test_an_empty_file_is_a_file", "", "complete"),
+        Proved("tests/contract/engine/test_faults.py::test_an_empty_file_is_downloaded", "", "complete"),
     ),
     Row(
         "A hub gives the whole only, without a length, and nobody knows size or SHA-256",
         (),
-        Proved("tests/contract/engine/test_faults.py::test_hubs_of_another_make_are_understood", "", "complete"),
+        Proved("tests/contract/engine/test_faults.py::test_other_hub_implementations_are_supported", "", "complete"),
     ),
     Row(
         "Nobody states a SHA-256",
@@ -386,7 +386,9 @@ OTHER_PLACES = (
         "The token is sent nowhere but to the Hub",
         (),
         Proved(
-            "tests/contract/engine/test_faults.py::test_the_token_goes_to_the_hub_and_never_to_the_cdn", "", "complete"
+            "tests/contract/engine/test_faults.py::test_the_token_is_sent_to_the_hub_and_never_to_the_cdn",
+            "",
+            "complete",
         ),
     ),
 )
@@ -551,7 +553,7 @@ LINES = (
         "The network stays away for longer than a day (`GGLIB_NETWORK_WAIT_S`)",
         (),
         Proved(
-            "tests/contract/engine/test_faults.py::test_a_network_that_stays_away_for_too_long_fails_the_download",
+            "tests/contract/engine/test_faults.py::test_a_network_outage_beyond_the_limit_fails_the_download",
             "No network since {clock}. Downloaded data is kept. Retry when the network is back.",
             "failed; `retry` goes on",
         ),
@@ -560,7 +562,7 @@ LINES = (
         "Every connection brings 3 KB a second",
         (),
         Proved(
-            "tests/contract/engine/test_lines.py::test_a_line_that_is_slow_is_not_one_that_stalls",
+            "tests/contract/engine/test_lines.py::test_a_slow_connection_is_not_treated_as_stalled",
             "",
             "as long as bytes come nothing is given up",
         ),
@@ -690,7 +692,7 @@ THE_DISK = (
         "The disk fills up in the middle",
         (),
         Proved(
-            "tests/contract/engine/test_disk.py::test_a_disk_that_fills_up_meanwhile_keeps_what_is_there_and_says_what_is_missing",
+            "tests/contract/engine/test_disk.py::test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_space",
             "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
             "failed; Downloaded data is kept, and `retry` goes on with it",
         ),
@@ -699,7 +701,7 @@ THE_DISK = (
         "A quota is used up",
         (),
         Proved(
-            "tests/contract/engine/test_disk.py::test_a_quota_that_is_used_up_is_a_full_disk",
+            "tests/contract/engine/test_disk.py::test_an_exhausted_quota_counts_as_a_full_disk",
             "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
             "failed; Downloaded data is kept, and `retry` goes on with it",
         ),
@@ -850,7 +852,7 @@ PROCESSES = (
         "It stood still, another process took the file over, and it goes on",
         (),
         Proved(
-            "tests/contract/engine/test_sharing.py::test_an_engine_that_was_stopped_and_goes_on_writes_nothing_into_a_file_it_lost",
+            "tests/contract/engine/test_sharing.py::test_a_suspended_engine_writes_nothing_into_a_file_it_lost",
             "another process is downloading this file",
             "it writes nothing more and takes the other's file",
         ),
@@ -895,7 +897,7 @@ PROCESSES = (
         "Kernel and download process stand still together for an hour",
         (),
         Proved(
-            "tests/unit/engine/test_watchdog.py::test_what_the_watcher_itself_has_overslept_is_no_silence",
+            "tests/unit/engine/test_watchdog.py::test_time_the_watchdog_slept_does_not_count_as_silence",
             "",
             "the download process is not taken for a silent one",
         ),

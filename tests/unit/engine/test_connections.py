@@ -24,7 +24,7 @@ def played(answer_s: float, seconds: float, bytes_per_second: float) -> tuple[Tr
 
 
 @pytest.mark.parametrize(("answer_s", "known_after_s"), [(0.1, 1.4), (0.4, 2.9)])
-def test_the_rate_of_a_range_is_known_once_a_whole_second_lies_after_the_warm_up(answer_s, known_after_s) -> None:
+def test_the_rate_of_a_range_is_known_one_second_after_the_warm_up(answer_s, known_after_s) -> None:
     early, early_s = played(answer_s, known_after_s, 20 * MB)
     late, late_s = played(answer_s, known_after_s + 0.2, 20 * MB)
 
@@ -32,7 +32,7 @@ def test_the_rate_of_a_range_is_known_once_a_whole_second_lies_after_the_warm_up
     assert late.request_rate(late_s) == pytest.approx(20 * MB, rel=0.01)
 
 
-def test_a_range_that_has_brought_nothing_has_no_rate() -> None:
+def test_a_range_without_data_has_no_rate() -> None:
     connection, now_s = played(answer_s=60, seconds=5, bytes_per_second=20 * MB)
 
     assert connection.request_rate(now_s) is None

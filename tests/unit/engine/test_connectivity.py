@@ -25,7 +25,7 @@ class Network:
             self.probes.pop()()
 
 
-def test_a_failure_while_the_hub_answers_is_no_outage() -> None:
+def test_a_failure_while_the_hub_answers_is_not_an_outage() -> None:
     network = Network()
 
     network.fail_at(100.0)
@@ -33,7 +33,7 @@ def test_a_failure_while_the_hub_answers_is_no_outage() -> None:
     assert network.connectivity.outage is None
 
 
-def test_a_failure_while_nothing_answers_is_an_outage_that_began_with_it() -> None:
+def test_a_failure_while_no_host_answers_starts_an_outage() -> None:
     network = Network()
     network.is_there = False
 
@@ -42,7 +42,7 @@ def test_a_failure_while_nothing_answers_is_an_outage_that_began_with_it() -> No
     assert network.connectivity.outage.since_s == 100.0
 
 
-def test_many_failures_at_once_ask_once() -> None:
+def test_simultaneous_failures_cause_one_probe() -> None:
     network = Network()
 
     for _ in range(16):
@@ -51,7 +51,7 @@ def test_many_failures_at_once_ask_once() -> None:
     assert len(network.probes) == 1
 
 
-def test_while_the_network_is_gone_it_is_asked_ever_more_gently_up_to_a_bound() -> None:
+def test_during_an_outage_probes_become_rarer_up_to_a_limit() -> None:
     network = Network()
     network.is_there = False
     asked_s = []
@@ -79,7 +79,7 @@ def test_the_first_answer_ends_the_outage() -> None:
     assert network.connectivity.outage is None
 
 
-def test_without_an_outage_nothing_is_asked_of_itself() -> None:
+def test_without_an_outage_no_probe_is_sent() -> None:
     network = Network()
 
     network.connectivity.probe_when_due(1_000.0)
@@ -87,7 +87,7 @@ def test_without_an_outage_nothing_is_asked_of_itself() -> None:
     assert network.probes == []
 
 
-def test_a_probe_that_fails_unexpectedly_is_not_the_last_one() -> None:
+def test_an_unexpected_error_in_a_probe_does_not_end_probing() -> None:
     network = Network()
     network.is_there = False
     network.fail_at(0.0)

@@ -22,7 +22,7 @@ def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(st.lists(st.integers(0, len(DATA)), max_size=6), st.lists(st.integers(0, len(DATA)), max_size=3))
-def test_any_pieces_give_the_digest_of_every_part_and_of_the_whole(cuts, ends) -> None:
+def test_the_digests_of_parts_and_whole_do_not_depend_on_how_data_is_split(cuts, ends) -> None:
     edges = [0, *sorted(ends), len(DATA)]
     parts = list(itertools.pairwise(edges))
     digest = FrontDigest(parts)
@@ -36,7 +36,7 @@ def test_any_pieces_give_the_digest_of_every_part_and_of_the_whole(cuts, ends) -
 
 
 @given(st.integers(0, 2), st.integers(0, len(DATA)))
-def test_a_part_that_was_wrong_can_come_again(part, wrong_until) -> None:
+def test_a_wrong_part_can_be_hashed_again(part, wrong_until) -> None:
     parts = [(0, 100), (100, 700), (700, len(DATA))]
     digest = FrontDigest(parts)
     digest.feed(memoryview(b"\0" * wrong_until))
@@ -55,7 +55,7 @@ def test_an_empty_file_has_its_digest_at_once() -> None:
     assert FrontDigest([(0, 0)]).digests == [sha256(b"")]
 
 
-def test_the_end_can_be_told_last() -> None:
+def test_the_end_can_be_set_after_the_data() -> None:
     digest = FrontDigest([(0, 1 << 62)])
     digest.feed(memoryview(b"abc"))
     assert not digest.is_complete
@@ -74,7 +74,7 @@ def test_bytes_beyond_the_end_are_not_hashed() -> None:
 
 
 @pytest.mark.parametrize("part", [1, 2])
-def test_taking_back_a_part_that_has_not_begun_changes_nothing(part) -> None:
+def test_resetting_a_part_that_has_not_started_changes_nothing(part) -> None:
     digest = FrontDigest([(0, 4), (4, 8), (8, 12)])
     digest.feed(memoryview(b"ab"))
 

@@ -20,7 +20,7 @@ names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 
 
 @given(names)
-def test_every_name_beside_a_target_fits_into_255_bytes(name) -> None:
+def test_every_sidecar_name_fits_into_255_bytes(name) -> None:
     target = Path("/models/o/r") / name
     own = lease_path(target).with_name(f"{lease_path(target).name}.{'0' * 16}")
 
@@ -30,7 +30,7 @@ def test_every_name_beside_a_target_fits_into_255_bytes(name) -> None:
 
 
 @given(names, names)
-def test_two_targets_share_no_name_beside_them(one, other) -> None:
+def test_two_targets_share_no_sidecar_name(one, other) -> None:
     if one != other:
         assert part_path(Path("/m") / one) != part_path(Path("/m") / other)
 
@@ -57,7 +57,7 @@ def test_another_programs_partial_file_is_neither_listed_nor_deleted(tmp_path) -
     assert part_path(target).read_bytes() == b"not ours"
 
 
-def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tmp_path) -> None:
+def test_a_link_in_place_of_a_partial_file_is_not_followed(tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     planted = tmp_path / "m.gguf.part"
@@ -69,7 +69,7 @@ def test_a_link_in_the_place_of_a_partial_file_is_not_followed(tmp_path) -> None
     assert outside.read_bytes() == b"precious"
 
 
-def test_ones_own_link_to_another_disk_is_followed(tmp_path, other_disk) -> None:
+def test_the_users_own_link_to_another_disk_is_followed(tmp_path, other_disk) -> None:
     (tmp_path / "models").symlink_to(other_disk)
 
     check_way(tmp_path / "models" / "owner" / "repo" / "m.gguf")

@@ -22,11 +22,11 @@ def shard(
     return StoredFile(f"/m-{no}.gguf", f"m-{no}.gguf", kind, 1, None, False, 0, False, facts)
 
 
-def test_a_whole_set_is_right_in_any_order() -> None:
+def test_a_complete_set_is_valid_in_any_order() -> None:
     check_split_set([shard(2), shard(0), shard(1)])
 
 
-def test_files_that_are_no_shards_are_not_asked() -> None:
+def test_files_that_are_not_shards_are_not_checked() -> None:
     single = StoredFile("/m.gguf", "m.gguf", "shard", 1, None, False, 0, False, {"split_count": None})
 
     check_split_set([single, shard(1, kind="mmproj")])
@@ -67,7 +67,7 @@ def test_shards_of_different_sets_are_refused(files) -> None:
         check_split_set(files)
 
 
-def test_shards_that_hold_one_tensor_twice_are_refused(tmp_path) -> None:
+def test_shards_with_a_duplicate_tensor_are_refused(tmp_path) -> None:
     files = []
     for number, names in enumerate((["a", "b"], ["b", "c"])):
         path = tmp_path / f"m-{number}.gguf"
@@ -79,7 +79,7 @@ def test_shards_that_hold_one_tensor_twice_are_refused(tmp_path) -> None:
         check_split_set(files)
 
 
-def test_a_file_that_is_no_gguf_has_no_facts(tmp_path) -> None:
+def test_a_file_that_is_not_gguf_has_no_facts(tmp_path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"nothing")
 
     assert read_facts(tmp_path / "x.gguf") == {}

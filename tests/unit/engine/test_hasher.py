@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Iterator[int]:
         yield opened.fileno()
 
 
-def test_who_allows_more_never_waits_while_bytes_are_hashed(file) -> None:
+def test_allowing_more_bytes_never_waits_for_hashing(file) -> None:
     digest, parts = HeldDigest(len(DATA)), queue.SimpleQueue[None]()
     hasher = Hasher(file, digest, parts, None)
     hasher.allow(100)
@@ -52,7 +52,7 @@ def test_who_allows_more_never_waits_while_bytes_are_hashed(file) -> None:
     assert digest.digests == [hashlib.sha256(DATA).hexdigest()]
 
 
-def test_after_stop_has_returned_nothing_is_read_any_more(file) -> None:
+def test_after_stop_returns_nothing_is_read(file) -> None:
     digest = FrontDigest([(0, len(DATA))])
     hasher = Hasher(file, digest, queue.SimpleQueue(), None)
 
@@ -63,7 +63,7 @@ def test_after_stop_has_returned_nothing_is_read_any_more(file) -> None:
     assert digest.front == 0
 
 
-def test_a_file_that_somebody_cut_short_is_an_error_and_no_digest(file) -> None:
+def test_a_truncated_file_gives_an_error_and_no_digest(file) -> None:
     parts = queue.SimpleQueue[None]()
     hasher = Hasher(file, FrontDigest([(0, 2 * len(DATA))]), parts, None)
 
@@ -75,7 +75,7 @@ def test_a_file_that_somebody_cut_short_is_an_error_and_no_digest(file) -> None:
     hasher.stop()
 
 
-def test_whatever_ends_the_digest_is_reported(file, monkeypatch) -> None:
+def test_every_error_of_the_digest_is_reported(file, monkeypatch) -> None:
     parts = queue.SimpleQueue[None]()
     digest = FrontDigest([(0, len(DATA))])
     monkeypatch.setattr(digest, "feed", lambda data: 1 / 0)

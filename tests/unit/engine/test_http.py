@@ -28,7 +28,7 @@ def session(endpoint: str = "https://hub.example/", token: str | None = "hf_secr
         "https://HUB.example/x?y",
     ],
 )
-def test_the_token_goes_to_the_hubs_own_origin(url) -> None:
+def test_the_token_is_sent_to_the_hubs_origin(url) -> None:
     assert session().headers_for(url)["Authorization"] == "Bearer hf_secret"
 
 
@@ -42,11 +42,11 @@ def test_the_token_goes_to_the_hubs_own_origin(url) -> None:
         "https://hub.example@evil.org/x",
     ],
 )
-def test_the_token_goes_nowhere_else(url) -> None:
+def test_the_token_is_sent_to_no_other_origin(url) -> None:
     assert "Authorization" not in session().headers_for(url)
 
 
-def test_the_token_is_in_no_repr() -> None:
+def test_a_repr_never_contains_the_token() -> None:
     assert "hf_secret" not in repr(Configure("https://hub.example", "hf_secret", None, 4, (), "x"))
     assert "hf_secret" not in repr(session())
 
@@ -93,7 +93,7 @@ def tls_server(certificate):
     server.server_close()
 
 
-def test_the_bundle_of_requests_ca_bundle_is_trusted(tls_server, certificate, monkeypatch) -> None:
+def test_the_certificates_in_requests_ca_bundle_are_trusted(tls_server, certificate, monkeypatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
     connection = Connection(session(tls_server))
     buffer = memoryview(bytearray(10))
@@ -104,12 +104,12 @@ def test_the_bundle_of_requests_ca_bundle_is_trusted(tls_server, certificate, mo
     connection.close()
 
 
-def test_a_certificate_that_is_not_trusted_ends_the_transfer_with_what_to_do(tls_server) -> None:
+def test_an_untrusted_certificate_ends_the_transfer_with_advice(tls_server) -> None:
     with pytest.raises(InvalidConfigError, match="SSL_CERT_FILE"):
         Connection(session(tls_server)).request(f"{tls_server}/x?Signature=secret")
 
 
-def test_a_hub_whose_certificate_is_not_trusted_says_the_same(tls_server) -> None:
+def test_an_untrusted_hub_certificate_gives_the_same_advice(tls_server) -> None:
     one = session(tls_server)
     address = FileAddress(tls_server, "a/b", "c" * 40, "m.gguf")
 

@@ -35,7 +35,7 @@ UNKNOWN = AskedRange()
         (UNKNOWN, 200, {"content-length": "5"}),
     ],
 )
-def test_the_bytes_that_were_asked_for_are_taken(asked, status, headers) -> None:
+def test_the_requested_bytes_are_accepted(asked, status, headers) -> None:
     check_answer(status, headers, asked)
 
 
@@ -65,12 +65,12 @@ def test_the_bytes_that_were_asked_for_are_taken(asked, status, headers) -> None
         (RANGE, 418, {}, WrongAnswerError),
     ],
 )
-def test_any_other_answer_says_what_to_do(asked, status, headers, error) -> None:
+def test_any_other_response_raises_its_error(asked, status, headers, error) -> None:
     with pytest.raises(error):
         check_answer(status, headers, asked)
 
 
-def test_a_busy_server_is_quoted_with_what_it_asks_to_wait() -> None:
+def test_a_busy_server_is_reported_with_its_retry_after() -> None:
     with pytest.raises(BusyError) as caught:
         check_answer(503, {"retry-after": "7"}, RANGE)
 
@@ -84,7 +84,7 @@ def test_a_busy_server_is_quoted_with_what_it_asks_to_wait() -> None:
         (WHOLE, {}),
     ],
 )
-def test_the_header_asks_for_the_range_and_for_nothing_where_the_whole_is_wanted(asked, header) -> None:
+def test_the_range_header_is_sent_only_for_a_range(asked, header) -> None:
     assert asked.header == header
 
 
@@ -99,7 +99,7 @@ def test_the_header_asks_for_the_range_and_for_nothing_where_the_whole_is_wanted
         (UNKNOWN, 200, {"content-length": "99999999999999999999"}, None),
     ],
 )
-def test_a_shorter_range_is_taken_as_what_it_is(asked, status, headers, end) -> None:
+def test_a_shorter_range_is_accepted_with_its_own_length(asked, status, headers, end) -> None:
     assert check_answer(status, headers, asked) == end
 
 
@@ -114,7 +114,7 @@ def test_a_shorter_range_is_taken_as_what_it_is(asked, status, headers, end) -> 
         ("", False),
     ],
 )
-def test_a_refused_address_states_whether_its_time_is_over(query, has_expired) -> None:
+def test_a_refused_address_states_whether_it_has_expired(query, has_expired) -> None:
     """By the server's clock, 2001-09-09 03:00: this machine's may be wrong."""
     with pytest.raises(RefusedError) as caught:
         check_answer(403, {"date": "Sun, 09 Sep 2001 03:00:00 GMT"}, RANGE, f"https://cdn/x?{query}")

@@ -31,7 +31,7 @@ def state(journal: Journal, boot: str | None = None):
     return read_state(journal.path.read_bytes(), boot_id() if boot is None else boot)
 
 
-def test_the_newest_record_counts(journal) -> None:
+def test_the_newest_record_is_used(journal) -> None:
     journal.record(with_runs((0, 10, WRITTEN)))
     journal.record(with_runs((0, 50, WRITTEN), (70, 90, SYNCED)))
 
@@ -40,19 +40,19 @@ def test_the_newest_record_counts(journal) -> None:
 
 
 @pytest.mark.parametrize("boot", ["another boot", ""])
-def test_after_a_power_cut_only_what_was_synced_is_believed(journal, boot) -> None:
+def test_after_a_power_cut_only_synced_bytes_count(journal, boot) -> None:
     journal.record(with_runs((0, 200, SYNCED), (200, 500, WRITTEN)))
 
     assert list(state(journal, boot).done) == [(0, 200)]
 
 
-def test_what_was_copied_is_known_apart_with_the_names_of_its_files(journal) -> None:
+def test_copied_bytes_are_recorded_separately_with_their_donors(journal) -> None:
     journal.record(with_runs((0, 20, WRITTEN), (20, 50, COPIED)), ("Q4_K_M",))
 
     assert (state(journal).copied_bytes, state(journal).record.donors) == (30, ("Q4_K_M",))
 
 
-def test_that_copies_were_wrong_outlives_them(journal) -> None:
+def test_the_record_of_wrong_copies_is_kept_after_their_removal(journal) -> None:
     journal.begin(Pieces(1000), is_copy_wrong=True)
     journal.record(with_runs((0, 20, WRITTEN)), is_copy_wrong=True)
 
@@ -60,7 +60,7 @@ def test_that_copies_were_wrong_outlives_them(journal) -> None:
 
 
 @given(st.data())
-def test_a_journal_cut_anywhere_states_only_what_one_of_its_records_did(data) -> None:
+def test_a_truncated_journal_states_only_what_a_complete_record_states(data) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal", PARTS)
         journal.begin(Pieces(1000))
@@ -78,7 +78,7 @@ def test_a_journal_cut_anywhere_states_only_what_one_of_its_records_did(data) ->
 
 
 @given(st.integers(1, 9), st.data())
-def test_a_record_that_was_written_in_part_leaves_the_one_before(records, data) -> None:
+def test_a_partly_written_record_leaves_the_previous_one(records, data) -> None:
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder) / "journal", PARTS)
         journal.begin(Pieces(1000))
@@ -97,7 +97,7 @@ def test_a_record_that_was_written_in_part_leaves_the_one_before(records, data) 
     assert read_state(bytes(before), boot_id()).done.total_bytes == records * 100
 
 
-def test_it_does_not_grow(journal) -> None:
+def test_the_journal_does_not_grow(journal) -> None:
     for _ in range(50):
         journal.record(Pieces(10_000, [(start, start + 1, WRITTEN) for start in range(0, 8000, 2)]))
 
@@ -105,7 +105,7 @@ def test_it_does_not_grow(journal) -> None:
     assert state(journal).done.total_bytes == 4000
 
 
-def test_one_that_is_begun_anew_is_another_file(journal) -> None:
+def test_a_new_journal_is_a_new_file(journal) -> None:
     before = journal.path.stat().st_ino
     with journal.path.open("rb+") as theirs:
         journal.begin(with_runs((0, 7, WRITTEN)))
@@ -115,19 +115,19 @@ def test_one_that_is_begun_anew_is_another_file(journal) -> None:
     assert list(state(journal).done) == [(0, 7)]
 
 
-def test_what_was_verified_is_stated_with_size_and_time(journal) -> None:
+def test_verified_files_are_recorded_with_size_and_time(journal) -> None:
     journal.record(with_runs((0, 1000, SYNCED)), (), Verified(1000, "b" * 64, 42))
 
     assert state(journal, "another boot").record.verified == Verified(1000, "b" * 64, 42)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"nonsense", b"00000000 {}\n", b"\xff" * 100, b"gglib journal 2\n"])
-def test_what_is_no_journal_is_none(tmp_path, content) -> None:
+def test_an_invalid_journal_is_none(tmp_path, content) -> None:
     path = tmp_path / "journal"
     path.write_bytes(content)
 
     assert Journal.read(path) is None
 
 
-def test_no_journal_is_none(tmp_path) -> None:
+def test_a_missing_journal_is_none(tmp_path) -> None:
     assert Journal.read(tmp_path / "journal") is None

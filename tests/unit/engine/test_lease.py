@@ -25,7 +25,7 @@ def owned_by(path: Path, **changes) -> None:
     path.write_text(msgspec.json.encode(msgspec.structs.replace(state, **changes)).decode())
 
 
-def test_the_first_takes_it_and_the_second_is_told_who_has_it(path) -> None:
+def test_the_first_process_acquires_a_lease_and_the_second_learns_its_owner(path) -> None:
     first, second = Lease(path, 10), Lease(path, 10)
 
     assert first.try_acquire() is None
@@ -33,7 +33,7 @@ def test_the_first_takes_it_and_the_second_is_told_who_has_it(path) -> None:
     first.release()
 
 
-def test_the_watcher_sees_how_far_the_owner_is(path) -> None:
+def test_the_watcher_sees_the_owners_progress(path) -> None:
     first, second = Lease(path, 10), Lease(path, 10)
     first.try_acquire()
 
@@ -43,7 +43,7 @@ def test_the_watcher_sees_how_far_the_owner_is(path) -> None:
     first.release()
 
 
-def test_a_lease_given_back_can_be_taken(path) -> None:
+def test_a_released_lease_can_be_acquired(path) -> None:
     first, second = Lease(path, 10), Lease(path, 10)
     first.try_acquire()
 
@@ -54,7 +54,7 @@ def test_a_lease_given_back_can_be_taken(path) -> None:
     second.release()
 
 
-def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(path) -> None:
+def test_the_lease_of_a_dead_local_process_is_acquired_at_once(path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     Lease(path, 10).try_acquire()
@@ -66,7 +66,7 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_taken_at_once(path) -> N
     watcher.release()
 
 
-def test_the_lease_of_a_killed_process_that_nobody_has_waited_for_is_taken_at_once(path) -> None:
+def test_the_lease_of_a_zombie_process_is_acquired_at_once(path) -> None:
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     Lease(path, 10).try_acquire()
@@ -78,14 +78,14 @@ def test_the_lease_of_a_killed_process_that_nobody_has_waited_for_is_taken_at_on
     watcher.release()
 
 
-def test_a_process_of_another_machine_is_believed_alive_while_it_beats(path) -> None:
+def test_a_process_of_another_machine_counts_as_alive_while_it_sends_heartbeats(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place="elsewhere", pid=1)
 
     assert Lease(path, 10).try_acquire().owner == "other"
 
 
-def test_an_owner_that_does_not_beat_loses_it_by_the_watchers_clock(path) -> None:
+def test_an_owner_without_heartbeats_loses_its_lease_by_the_watchers_clock(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place="elsewhere")
     watcher = Lease(path, 0.0)
@@ -101,7 +101,7 @@ def an_earlier_boot(path: Path) -> str:
     return f"{host} 00000000-0000-0000-0000-000000000000 {namespace}"
 
 
-def test_a_lease_of_an_earlier_boot_of_this_machine_is_taken_at_once(path) -> None:
+def test_a_lease_from_an_earlier_boot_is_acquired_at_once(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place=an_earlier_boot(path), pid=os.getpid())
     before_this_boot_s = time.time() - clock_s() - 60
@@ -112,14 +112,14 @@ def test_a_lease_of_an_earlier_boot_of_this_machine_is_taken_at_once(path) -> No
     watcher.release()
 
 
-def test_another_machine_of_the_same_name_that_has_written_since_is_believed_alive(path) -> None:
+def test_another_machine_with_the_same_name_counts_as_alive_after_a_recent_write(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place=an_earlier_boot(path))
 
     assert Lease(path, 10).try_acquire().owner == "other"
 
 
-def test_silence_since_an_earlier_look_counts(path) -> None:
+def test_silence_since_an_earlier_check_counts(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place="elsewhere")
     seen = SeenLease(read_lease(path), clock_s() - 11)
@@ -130,7 +130,7 @@ def test_silence_since_an_earlier_look_counts(path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "half a li", '{"owner": 7}'])
-def test_a_lease_that_says_nothing_readable_is_nobodys_after_a_moment(path, content) -> None:
+def test_an_unreadable_lease_is_free_after_the_timeout(path, content) -> None:
     path.write_text(content)
     watcher = Lease(path, 0.0)
     assert watcher.try_acquire().owner == ""
@@ -139,14 +139,14 @@ def test_a_lease_that_says_nothing_readable_is_nobodys_after_a_moment(path, cont
     watcher.release()
 
 
-def test_a_folder_in_the_place_of_a_lease_is_named(path) -> None:
+def test_a_folder_in_place_of_a_lease_is_reported_by_name(path) -> None:
     path.mkdir()
 
     with pytest.raises(IsADirectoryError, match=r"there is a folder in its place: .*model\.gguf\.part\.lease"):
         Lease(path, 10).try_acquire()
 
 
-def test_an_owner_that_lost_it_notices_and_gives_back_nothing(path) -> None:
+def test_an_owner_that_lost_its_lease_detects_it_and_releases_nothing(path) -> None:
     first = Lease(path, 0.0)
     first.try_acquire()
     second = Lease(path, 0.0)
@@ -161,7 +161,7 @@ def test_an_owner_that_lost_it_notices_and_gives_back_nothing(path) -> None:
     second.release()
 
 
-def test_an_owner_that_has_not_beaten_for_long_is_not_fresh(path) -> None:
+def test_an_owner_without_a_recent_heartbeat_is_not_fresh(path) -> None:
     lease = Lease(path, 0.0)
     lease.try_acquire()
 
@@ -170,13 +170,13 @@ def test_an_owner_that_has_not_beaten_for_long_is_not_fresh(path) -> None:
     lease.release()
 
 
-def test_a_lease_that_cannot_be_read_is_not_ours_and_not_free(path) -> None:
+def test_an_inaccessible_lease_is_neither_ours_nor_free(path) -> None:
     path.write_text("half a li")
 
     assert Lease(path, 10).try_acquire().owner == ""
 
 
-def test_nothing_but_the_lease_stays_in_the_folder(path) -> None:
+def test_only_the_lease_remains_in_the_folder(path) -> None:
     Lease(path, 0.0).try_acquire()
     watcher = Lease(path, 0.0)
     watcher.try_acquire()

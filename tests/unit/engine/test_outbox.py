@@ -49,7 +49,7 @@ def fill(writer: int) -> int:
     return filled
 
 
-def test_events_are_written_in_their_order(pipe) -> None:
+def test_events_are_written_in_order(pipe) -> None:
     reader, writer = pipe
     outbox = PipeOutbox(writer)
 
@@ -60,7 +60,7 @@ def test_events_are_written_in_their_order(pipe) -> None:
     assert [type(one) for one in read_until(reader, 3)] == [Ready, TransferStopped, TransferFailed]
 
 
-def test_a_kernel_that_does_not_read_costs_one_progress_and_loses_no_end(pipe) -> None:
+def test_a_slow_reader_gets_the_latest_progress_and_every_end(pipe) -> None:
     reader, writer = pipe
     filled = fill(writer)
     outbox = PipeOutbox(writer)
@@ -82,7 +82,7 @@ def test_a_kernel_that_does_not_read_costs_one_progress_and_loses_no_end(pipe) -
     assert len(events) == 4
 
 
-def test_the_progress_of_a_check_is_not_taken_for_that_of_an_attempt(pipe) -> None:
+def test_the_progress_of_a_check_is_not_mixed_up_with_an_attempts(pipe) -> None:
     reader, writer = pipe
     filled = fill(writer)
     outbox = PipeOutbox(writer)
@@ -99,7 +99,7 @@ def test_the_progress_of_a_check_is_not_taken_for_that_of_an_attempt(pipe) -> No
     assert read_until(reader, 4) == [Ready(7), CheckProgress(1, 0, 99), CheckEnded(1, ()), progress(1, 5)]
 
 
-def test_a_pipe_that_is_not_read_any_more_is_noticed(pipe) -> None:
+def test_a_closed_pipe_is_detected(pipe) -> None:
     reader, writer = pipe
     os.close(reader)
     outbox = PipeOutbox(writer)

@@ -94,7 +94,7 @@ def feed(request: Request, length: int) -> None:
 # One request.
 
 
-def test_a_revoked_request_writes_nothing_more_and_hashes_nothing_more(target, partial) -> None:
+def test_a_revoked_request_writes_and_hashes_nothing_more(target, partial) -> None:
     one = request(target, partial, 0, SIZE)
     feed(one, 100)
 
@@ -106,7 +106,7 @@ def test_a_revoked_request_writes_nothing_more_and_hashes_nothing_more(target, p
     assert part_path(target).read_bytes()[100:200] == b"\0" * 100
 
 
-def test_bytes_of_a_request_that_was_taken_away_are_not_in_the_digest_of_what_is_fetched_again(target, partial) -> None:
+def test_bytes_of_a_revoked_request_are_not_in_the_digest_of_the_repeated_one(target, partial) -> None:
     """A connection that is slow to notice offers what it has: the part was wrong and is hashed again from its first byte."""
     late = request(target, partial, 0, SIZE)
     late.write(memoryview(b"\1" * 1000))
@@ -124,7 +124,7 @@ def test_bytes_of_a_request_that_was_taken_away_are_not_in_the_digest_of_what_is
     assert part_path(target).read_bytes() == DATA
 
 
-def test_a_request_writes_nothing_beyond_an_end_that_was_pulled_in(target, partial) -> None:
+def test_a_request_writes_nothing_beyond_its_shortened_end(target, partial) -> None:
     one = request(target, partial, 0, 1_000)
     feed(one, 100)
 
@@ -135,14 +135,14 @@ def test_a_request_writes_nothing_beyond_an_end_that_was_pulled_in(target, parti
     assert part_path(target).read_bytes()[150:1_000] == b"\0" * 850
 
 
-def test_an_end_cannot_be_pulled_behind_what_is_written(target, partial) -> None:
+def test_an_end_cannot_be_moved_before_written_bytes(target, partial) -> None:
     one = request(target, partial, 0, 1_000)
     feed(one, 500)
 
     assert not one.cut(400)
 
 
-def test_nothing_is_written_when_the_lease_was_not_renewed_in_time(target, lease, partial) -> None:
+def test_nothing_is_written_if_the_lease_was_not_renewed_in_time(target, lease, partial) -> None:
     lease._renewed_s -= 100
 
     with pytest.raises(LeaseLostError):
@@ -172,7 +172,7 @@ def test_new_content_is_a_new_file_that_a_stopped_writer_of_the_old_one_cannot_c
     lease.release()
 
 
-def test_what_is_resumed_after_a_process_that_may_still_run_is_a_copy_of_its_own(target) -> None:
+def test_a_partial_file_with_a_possible_other_writer_is_resumed_as_a_copy(target) -> None:
     first_lease = acquired(target)
     first = opened(target, first_lease)
     first.write(0, memoryview(DATA[:1000]))
@@ -191,7 +191,7 @@ def test_what_is_resumed_after_a_process_that_may_still_run_is_a_copy_of_its_own
     lease.release()
 
 
-def test_what_a_process_left_that_is_gone_is_resumed_as_it_is(target) -> None:
+def test_a_partial_file_of_an_ended_process_is_resumed_in_place(target) -> None:
     first_lease = acquired(target)
     first = opened(target, first_lease)
     first.pieces.set(0, 1000, WRITTEN)
@@ -207,7 +207,7 @@ def test_what_a_process_left_that_is_gone_is_resumed_as_it_is(target) -> None:
     lease.release()
 
 
-def test_a_lease_that_was_taken_from_a_live_process_and_given_back_unused_warns_the_next_one(target) -> None:
+def test_a_lease_taken_from_a_live_process_keeps_its_warning_after_release(target) -> None:
     first_lease = acquired(target)
     first = opened(target, first_lease)
     first.pieces.set(0, 1000, WRITTEN)
@@ -221,7 +221,7 @@ def test_a_lease_that_was_taken_from_a_live_process_and_given_back_unused_warns_
     first.close(is_ours=False)
 
 
-def test_a_complete_file_that_a_kill_left_between_its_two_renames_is_resumed(target, lease) -> None:
+def test_a_complete_file_left_between_two_renames_is_resumed(target, lease) -> None:
     first = opened(target, lease)
     first.write(0, memoryview(DATA))
     first.pieces.set(0, SIZE, SYNCED)
@@ -237,11 +237,11 @@ def test_a_complete_file_that_a_kill_left_between_its_two_renames_is_resumed(tar
 # The disk.
 
 
-def test_its_whole_length_is_allocated_from_the_beginning(target, partial) -> None:
+def test_the_whole_length_is_allocated_at_the_start(target, partial) -> None:
     assert part_path(target).stat().st_size == SIZE
 
 
-def test_a_filesystem_without_allocation_gets_its_length_all_the_same(tmp_path, monkeypatch) -> None:
+def test_a_filesystem_without_allocation_still_gets_the_full_length(tmp_path, monkeypatch) -> None:
     import ctypes
 
     from gglib_nb import system
@@ -267,7 +267,7 @@ def test_a_full_disk_is_distinguished_from_other_errors(tmp_path) -> None:
     assert "Permission denied" in str(other)
 
 
-def test_what_was_synced_is_recorded_as_such_unless_it_was_found_wrong_meanwhile(target, partial) -> None:
+def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, sync, generation = partial.pieces.present(), partial.syncer(), partial.generation
     partial.forget(0, 1_000)

@@ -40,7 +40,7 @@ def changed(changes) -> tuple[Pieces, list[int]]:
 
 
 @given(CHANGES)
-def test_every_byte_has_the_state_that_it_was_given_last(changes) -> None:
+def test_every_byte_has_the_state_set_last(changes) -> None:
     pieces, states = changed(changes)
 
     assert [state for start, end, state in pieces.runs() for _ in range(start, end)] == states
@@ -53,7 +53,7 @@ def test_every_byte_has_the_state_that_it_was_given_last(changes) -> None:
 
 
 @given(CHANGES, st.integers(0, SIZE))
-def test_reach_ends_at_the_first_byte_that_is_not_there(changes, start) -> None:
+def test_reach_ends_at_the_first_missing_byte(changes, start) -> None:
     pieces, states = changed(changes)
     expected = start
     while expected < SIZE and states[expected] in PRESENT:
@@ -63,7 +63,7 @@ def test_reach_ends_at_the_first_byte_that_is_not_there(changes, start) -> None:
 
 
 @given(CHANGES, st.integers(0, SIZE), st.integers(0, SIZE))
-def test_what_is_claimed_was_missing_and_can_be_claimed_once(changes, start, end) -> None:
+def test_only_missing_bytes_can_be_claimed_and_only_once(changes, start, end) -> None:
     pieces, states = changed(changes)
 
     if any(state != MISSING for state in states[start:end]):
@@ -77,7 +77,7 @@ def test_what_is_claimed_was_missing_and_can_be_claimed_once(changes, start, end
 
 
 @given(CHANGES, st.integers(0, SIZE), st.integers(0, SIZE))
-def test_only_what_was_taken_is_settled_and_only_what_is_still_taken_is_released(changes, position, end) -> None:
+def test_only_claimed_bytes_are_settled_or_released(changes, position, end) -> None:
     pieces, states = changed(changes)
     pieces.settle(0, position)
     pieces.release(0, end)
@@ -90,7 +90,7 @@ def test_only_what_was_taken_is_settled_and_only_what_is_still_taken_is_released
 
 
 @given(CHANGES)
-def test_what_a_journal_keeps_is_what_is_on_the_disk_and_after_a_power_cut_what_was_synced(changes) -> None:
+def test_a_journal_restores_the_bytes_on_disk_and_after_a_power_cut_the_synced_ones(changes) -> None:
     pieces, states = changed(changes)
     data = encode_runs(pieces, 10_000)
 
@@ -102,7 +102,7 @@ def test_what_a_journal_keeps_is_what_is_on_the_disk_and_after_a_power_cut_what_
 
 
 @given(CHANGES, st.integers(0, 5))
-def test_a_record_that_is_too_long_states_less_and_never_more(changes, runs) -> None:
+def test_a_record_that_is_too_long_states_fewer_bytes_and_never_more(changes, runs) -> None:
     pieces, states = changed(changes)
 
     kept = Pieces(SIZE, decode_runs(encode_runs(pieces, runs * 17), only_synced=False))
@@ -112,7 +112,7 @@ def test_a_record_that_is_too_long_states_less_and_never_more(changes, runs) -> 
 
 
 @given(st.binary(max_size=60))
-def test_bytes_that_are_no_runs_are_refused(data) -> None:
+def test_invalid_runs_are_refused(data) -> None:
     try:
         runs = decode_runs(data, only_synced=False)
     except ValueError:
@@ -131,18 +131,18 @@ def test_a_file_of_unknown_size_ends_where_it_is_closed() -> None:
     assert list(pieces.runs()) == [(0, 700, WRITTEN)]
 
 
-def test_bytes_in_their_order_need_no_steps() -> None:
+def test_sequential_bytes_need_no_steps() -> None:
     assert Pieces(200, [(100, 150, WRITTEN)]).steps(100, 200, 128) == ()
     assert Pieces(200).steps(0, 200, 128) == ()
 
 
-def test_a_gap_before_the_end_shows_and_what_is_small_too() -> None:
+def test_gaps_and_small_runs_are_shown() -> None:
     assert Pieces(1000, [(0, 500, WRITTEN), (600, 999, SYNCED)]).steps(0, 1000, 10) == (0, 5, 6, 9)
     assert Pieces(1000, [(0, 500, WRITTEN), (700, 701, COPIED)]).steps(0, 1000, 10) == (0, 5, 7, 8)
 
 
 @given(RANGES, RANGES)
-def test_a_range_set_contains_what_was_added_and_not_removed(added, removed) -> None:
+def test_a_range_set_contains_added_ranges_without_removed_ones(added, removed) -> None:
     ranges = RangeSet(added)
     for start, end in removed:
         if start < end:
@@ -154,7 +154,7 @@ def test_a_range_set_contains_what_was_added_and_not_removed(added, removed) -> 
 
 
 @given(RANGES)
-def test_its_ranges_are_sorted_and_neither_touch_nor_overlap(added) -> None:
+def test_the_ranges_of_a_set_are_sorted_and_neither_touch_nor_overlap(added) -> None:
     pieces = list(RangeSet(added))
 
     assert all(start < end for start, end in pieces)
@@ -162,7 +162,7 @@ def test_its_ranges_are_sorted_and_neither_touch_nor_overlap(added) -> None:
 
 
 @given(RANGES, st.integers(0, SIZE), st.integers(0, SIZE))
-def test_gaps_are_what_is_not_in_it(added, start, end) -> None:
+def test_gaps_are_the_complement_of_a_range_set(added, start, end) -> None:
     gaps = list(RangeSet(added).gaps(start, end))
 
     assert members(gaps) == set(range(start, end)) - members(added)

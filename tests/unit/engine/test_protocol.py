@@ -64,7 +64,7 @@ def messages(kind):
 
 @pytest.mark.parametrize("kind", [*COMMANDS, *EVENTS], ids=lambda kind: kind.__name__)
 @given(data=st.data())
-def test_every_message_survives_the_pipe_in_one_line(kind, data):
+def test_every_message_is_one_line_and_is_decoded_unchanged(kind, data):
     message = data.draw(messages(kind))
 
     line = encode(message)
@@ -78,7 +78,7 @@ def test_a_message_is_an_object_with_its_class_in_type():
     assert encode(StopTransfer(7)) == b'{"type":"StopTransfer","attempt":7}\n'
 
 
-def test_files_arrive_as_values_and_not_as_dictionaries():
+def test_files_are_decoded_as_values_and_not_as_dictionaries():
     start = StartTransfer(1, "o/r", "c" * 40, (PlannedFile("a.gguf", None, None, "/m/a.gguf"),), force=False)
     progress = protocol.Progress(1, 2.0, (protocol.FileProgress(5, ShardStatus.VERIFYING),), 5)
 
@@ -86,7 +86,7 @@ def test_files_arrive_as_values_and_not_as_dictionaries():
     assert decode(encode(progress)).files[0].status is ShardStatus.VERIFYING
 
 
-def test_an_error_arrives_as_the_error_that_was_sent():
+def test_an_error_is_decoded_unchanged():
     failed = TransferFailed(1, to_wire(NetworkError("The line was cut.")), can_retry=True)
 
     error = from_wire(decode(encode(failed)).error)
@@ -94,7 +94,7 @@ def test_an_error_arrives_as_the_error_that_was_sent():
     assert (type(error), str(error)) == (NetworkError, "The line was cut.")
 
 
-def test_every_message_has_a_place_among_the_tested():
+def test_every_message_is_tested():
     assert {*get_args(Command), *get_args(Event)} == {*COMMANDS, *EVENTS}
 
 
@@ -102,7 +102,7 @@ def test_every_message_has_a_place_among_the_tested():
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_a_value_error(line):
+def test_any_bytes_decode_to_a_message_or_raise_value_error(line):
     with pytest.raises(ValueError, match="not a message of the engine's protocol"):
         decode(line)
 
@@ -112,7 +112,7 @@ FIELDS = st.sampled_from(["attempt", "files", "targets", "link_folders", "error"
 
 
 @given(st.sampled_from([kind.__name__ for kind in (*COMMANDS, *EVENTS)]), st.dictionaries(FIELDS, JSON, max_size=6))
-def test_any_object_is_a_message_or_a_value_error(kind, fields):
+def test_any_object_decodes_to_a_message_or_raises_value_error(kind, fields):
     line = json.dumps({"type": kind, **fields}).encode()
 
     try:
@@ -123,7 +123,7 @@ def test_any_object_is_a_message_or_a_value_error(kind, fields):
 
 
 @given(messages(StartTransfer), st.data())
-def test_a_line_that_broke_off_is_a_value_error(message, data):
+def test_a_truncated_line_raises_value_error(message, data):
     line = encode(message)
     end = data.draw(st.integers(0, len(line) - 2))
 
@@ -153,7 +153,7 @@ def test_a_line_that_broke_off_is_a_value_error(message, data):
     ],
     ids=lambda line: repr(line[:30]),
 )
-def test_garbage_is_a_value_error(line):
+def test_garbage_raises_value_error(line):
     with pytest.raises(ValueError, match="not a message of the engine's protocol"):
         decode(line)
 
@@ -161,13 +161,13 @@ def test_garbage_is_a_value_error(line):
 # The token
 
 
-def test_the_token_is_in_no_repr():
+def test_a_repr_never_contains_the_token():
     configure = Configure("https://huggingface.co", "hf_secret", None, 16, (), "gglib-nb")
 
     assert "hf_secret" not in repr(configure)
 
 
-def test_a_broken_line_is_not_quoted_since_it_may_hold_the_token():
+def test_an_error_never_quotes_a_broken_line():
     line = encode(Configure("https://huggingface.co", "hf_secret", None, 16, (), "gglib-nb"))
 
     with pytest.raises(ValueError, match="not a message") as refusal:
@@ -177,7 +177,7 @@ def test_a_broken_line_is_not_quoted_since_it_may_hold_the_token():
     assert refusal.value.__context__ is None
 
 
-def test_a_quantization_is_written_as_its_text():
+def test_a_quantization_is_encoded_as_text():
     stored = StoredFile("/a", "a", "shard", 1, None, True, 1, False, {}, reused_from=(Quantization("q4_k_s"),))
 
     back = decode(encode(protocol.TransferFinished(1, (stored,))))

@@ -23,12 +23,12 @@ def read_through_tls(length: ReadLength, reads: int) -> None:
         length.observe(wanted if length.is_filled else min(wanted, TLS_RECORD_BYTES), 0.0001)
 
 
-def test_a_connection_begins_with_a_little() -> None:
+def test_a_connection_starts_with_short_reads() -> None:
     assert ReadLength().length_bytes == 4 * KIB
     assert not ReadLength().is_filled
 
 
-def test_a_fast_line_behind_tls_comes_to_fill_the_whole_buffer() -> None:
+def test_a_fast_tls_connection_reaches_full_buffer_reads() -> None:
     length = ReadLength()
 
     read_through_tls(length, 20)
@@ -37,18 +37,18 @@ def test_a_fast_line_behind_tls_comes_to_fill_the_whole_buffer() -> None:
     assert length.is_filled
 
 
-def test_a_line_of_3_kb_a_second_never_waits_for_a_full_slice() -> None:
+def test_a_connection_of_3_kb_per_second_never_waits_for_a_full_slice() -> None:
     length = after(*[(1_500, 0.5)] * 100)
 
     assert length.length_bytes == 4 * KIB
     assert not length.is_filled
 
 
-def test_a_line_that_gives_a_slice_in_its_time_keeps_it() -> None:
+def test_a_connection_that_fills_a_slice_in_time_keeps_its_read_length() -> None:
     assert after(*[(4 * KIB, 0.08)] * 10).length_bytes == 4 * KIB
 
 
-def test_a_line_that_becomes_slow_is_read_in_halves() -> None:
+def test_the_read_length_is_halved_on_a_connection_that_becomes_slow() -> None:
     length = ReadLength()
     read_through_tls(length, 20)
 
@@ -67,5 +67,5 @@ def test_a_bandwidth_limit_keeps_reads_short() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, BUFFER_BYTES), st.floats(0, 10))))
-def test_a_slice_is_never_nothing_and_never_more_than_the_buffer(reads) -> None:
+def test_a_slice_is_never_empty_and_never_larger_than_the_buffer(reads) -> None:
     assert 4 * KIB <= after(*reads).length_bytes <= BUFFER_BYTES

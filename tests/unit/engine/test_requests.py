@@ -17,9 +17,7 @@ def members(ranges) -> set[int]:
 
 
 @given(RANGES, RANGES, st.integers(1, 20), st.integers(1, 9))
-def test_the_next_request_is_the_lowest_run_that_is_missing_and_ends_at_a_pieces_border(
-    done, taken, length, piece
-) -> None:
+def test_the_next_request_is_the_lowest_missing_run_up_to_a_piece_boundary(done, taken, length, piece) -> None:
     file = Pieces(SIZE)
     for ranges, state in ((taken, TAKEN), (done, WRITTEN)):
         for start, end in ranges:
@@ -39,7 +37,7 @@ def test_the_next_request_is_the_lowest_run_that_is_missing_and_ends_at_a_pieces
     assert ends_here or found[1] % piece == 0 or found[1] - found[0] == length
 
 
-def test_a_short_rest_is_included() -> None:
+def test_a_short_remainder_is_included() -> None:
     assert Pieces(24 * MIB).next_missing(0, 24 * MIB, 16 * MIB) == (0, 24 * MIB)
     assert Pieces(25 * MIB).next_missing(0, 25 * MIB, 16 * MIB) == (0, 16 * MIB)
 
@@ -56,22 +54,22 @@ def test_a_range_lasts_about_two_seconds_within_its_bounds(bytes_per_second, len
     ("free", "length"),
     [(800 * MIB, 64 * MIB), (192 * MIB, 24 * MIB), (80 * MIB, 8 * MIB), (5 * MIB, 8 * MIB), (0, 8 * MIB)],
 )
-def test_ranges_get_shorter_towards_the_end(free, length) -> None:
+def test_ranges_become_shorter_towards_the_end(free, length) -> None:
     assert request_bytes(900.0 * MIB, free, 4) == length
 
 
 @pytest.mark.parametrize(("answer_s", "length"), [(0.01, 8 * MIB), (0.08, 32 * MIB), (0.2, 64 * MIB)])
-def test_waiting_for_an_answer_is_a_tenth_of_a_ranges_time_also_towards_the_end(answer_s, length) -> None:
+def test_response_latency_is_at_most_a_tenth_of_a_ranges_time_even_towards_the_end(answer_s, length) -> None:
     assert request_bytes(40.0 * MIB, 0, 4, answer_s) == length
 
 
-def test_a_tail_is_split_so_that_both_end_together() -> None:
+def test_a_tail_is_split_so_that_both_parts_end_together() -> None:
     slow = Running(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
 
     assert choose_split([slow], 30 * MIB) == (0, 10 * MIB)
 
 
-def test_the_range_that_takes_longest_is_split() -> None:
+def test_the_slowest_range_is_split() -> None:
     runners = [
         Running(0, 20 * MIB, 10 * MIB),
         Running(0, 20 * MIB, 1 * MIB),
@@ -83,35 +81,35 @@ def test_the_range_that_takes_longest_is_split() -> None:
     assert index == 1
 
 
-def test_a_range_that_is_nearly_done_is_left_alone() -> None:
+def test_a_nearly_finished_range_is_not_split() -> None:
     assert choose_split([Running(0, 4 * MIB, 10 * MIB), Running(0, MIB, 1000.0)], 100 * MIB) is None
 
 
-def test_a_tail_is_left_where_another_connection_would_save_too_little() -> None:
+def test_a_tail_is_not_split_for_a_small_saving() -> None:
     ends_in_one_second = Running(0, 10 * MIB, 10 * MIB)
 
     assert choose_split([ends_in_one_second], 10 * MIB) is None
     assert choose_split([ends_in_one_second], 90 * MIB) == (0, MIB)
 
 
-def test_a_tail_begins_where_the_other_will_be_when_the_answer_has_come() -> None:
+def test_a_tail_starts_where_the_first_connection_will_be_when_the_response_arrives() -> None:
     slow = Running(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
 
     assert choose_split([slow], 30 * MIB, answer_s=0.4) == (0, 13 * MIB)
 
 
-def test_a_tail_is_left_where_most_of_what_it_saves_goes_into_waiting_for_the_answer() -> None:
+def test_a_tail_is_not_split_if_latency_uses_up_the_saving() -> None:
     ends_in_two_seconds = Running(0, 20 * MIB, 10 * MIB)
 
     assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.1) is not None
     assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.9) is None
 
 
-def test_a_range_that_has_brought_nothing_yet_is_left_alone() -> None:
+def test_a_range_without_data_yet_is_not_split() -> None:
     assert choose_split([Running(0, 40 * MIB, None)], 100 * MIB) is None
 
 
-def test_a_range_that_stands_still_is_given_away_but_for_a_rest() -> None:
+def test_a_stalled_range_is_given_away_except_for_a_remainder() -> None:
     assert choose_split([Running(0, 40 * MIB, 0.0)], 100 * MIB) == (0, MIB)
 
 
@@ -123,7 +121,7 @@ def test_a_range_that_stands_still_is_given_away_but_for_a_rest() -> None:
     st.none() | st.floats(0, 1e9),
     st.none() | st.floats(0, 30),
 )
-def test_a_split_always_leaves_both_something(runners, rate, answer_s) -> None:
+def test_a_split_leaves_bytes_for_both_parts(runners, rate, answer_s) -> None:
     choice = choose_split(runners, rate, answer_s)
 
     if choice is not None:

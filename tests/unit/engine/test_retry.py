@@ -28,11 +28,11 @@ TIMEOUTS = Timeouts(first_delay_s=1, longest_delay_s=8, give_up_s=100)
 RESET = LineError("reset", is_refusal=True)
 
 
-def test_delays_double_up_to_the_longest() -> None:
+def test_delays_double_up_to_the_maximum() -> None:
     assert [backoff_s(failures, TIMEOUTS, 1.0) for failures in range(1, 7)] == [1, 2, 4, 8, 8, 8]
 
 
-def test_chance_spreads_a_delay_over_its_upper_half() -> None:
+def test_jitter_spreads_a_delay_over_its_upper_half() -> None:
     assert (backoff_s(1, TIMEOUTS, 0.0), backoff_s(1, TIMEOUTS, 1.0)) == (0.5, 1.0)
 
 
@@ -69,7 +69,7 @@ def fail_until(end_s: float, error, one: Troubles, **facts) -> list[Step]:
         (WrongAnswerError("HTTP 418"), Step.RESOLVE, Step.RESOLVE),
     ],
 )
-def test_the_table(error, alone, beside_others) -> None:
+def test_every_failure_leads_to_its_step(error, alone, beside_others) -> None:
     assert troubles().failed(error, 5.0) is alone
     assert troubles().failed(error, 5.0, others_receive=True) is beside_others
 
@@ -77,11 +77,11 @@ def test_the_table(error, alone, beside_others) -> None:
 @pytest.mark.parametrize(
     "error", [RESET, BusyError(503, None), BusyError(429, 30), RefusedError(403), SilentError("cdn", 15)]
 )
-def test_while_others_receive_bytes_nothing_is_given_up(error) -> None:
+def test_no_connection_is_given_up_while_others_receive_data(error) -> None:
     fail_until(10_000, error, troubles(), others_receive=True)
 
 
-def test_while_others_receive_bytes_a_wait_that_the_server_asks_for_stops_only_new_connections() -> None:
+def test_while_others_receive_data_retry_after_delays_only_new_connections() -> None:
     one = troubles()
 
     one.failed(BusyError(429, 60), 100.0, others_receive=True)
@@ -89,7 +89,7 @@ def test_while_others_receive_bytes_a_wait_that_the_server_asks_for_stops_only_n
     assert one.retry_at_s < 101
 
 
-def test_a_file_that_is_refused_for_a_minute_beside_others_gets_another_address() -> None:
+def test_a_file_refused_for_a_minute_while_others_receive_data_is_resolved_again() -> None:
     steps = fail_until(130, RefusedError(403), troubles(), others_receive=True)
 
     assert steps.count(Step.RESOLVE) == 2
@@ -99,7 +99,7 @@ def test_a_file_that_is_refused_for_a_minute_beside_others_gets_another_address(
 @pytest.mark.parametrize(
     "error", [RESET, BusyError(503, None), RefusedError(403), RefusedError(404), WrongAnswerError("HTTP 418")]
 )
-def test_what_lasts_for_a_minute_and_a_half_is_not_given_up(error) -> None:
+def test_a_failure_that_lasts_90_seconds_does_not_end_the_transfer(error) -> None:
     fail_until(90, error, troubles())
 
 
@@ -115,23 +115,23 @@ def test_what_lasts_for_a_minute_and_a_half_is_not_given_up(error) -> None:
         (MovedError("/again"), HubUnavailableError),
     ],
 )
-def test_what_never_passes_ends_in_an_error_that_a_retry_can_help(error, end) -> None:
+def test_a_permanent_failure_ends_in_an_error_that_can_be_retried(error, end) -> None:
     with pytest.raises(end) as raised:
         fail_until(1_000, error, troubles())
 
     assert can_retry(raised.value)
 
 
-def test_a_silent_host_is_named_with_the_seconds_and_the_setting() -> None:
+def test_a_silent_host_is_reported_with_the_seconds_and_the_setting() -> None:
     with pytest.raises(StalledError, match=r"cdn:80 has not answered for 15 s.*HF_HUB_DOWNLOAD_TIMEOUT"):
         fail_until(1_000, SilentError("cdn:80", 15), troubles())
 
 
-def test_without_a_network_nothing_is_given_up() -> None:
+def test_without_a_network_no_transfer_is_given_up() -> None:
     fail_until(10_000, LineError("unreachable"), troubles(), is_offline=True)
 
 
-def test_time_that_the_server_asked_to_wait_does_not_count() -> None:
+def test_retry_after_does_not_count_as_time_spent_failing() -> None:
     one = troubles()
 
     for _ in range(10):
@@ -140,19 +140,19 @@ def test_time_that_the_server_asked_to_wait_does_not_count() -> None:
     assert one.retry_at_s == 800.0
 
 
-def test_a_server_that_asks_to_wait_for_too_long_ends_the_transfer() -> None:
+def test_a_too_long_retry_after_ends_the_transfer() -> None:
     with pytest.raises(RateLimitedError):
         troubles().failed(BusyError(429, 1_000.0), 0.0)
 
 
-def test_a_process_that_was_stopped_for_an_hour_has_not_tried_for_an_hour() -> None:
+def test_time_while_the_process_is_stopped_does_not_count_as_failing() -> None:
     one = troubles()
     one.failed(RESET, 0.0)
 
     assert one.failed(RESET, 3_600.0) is Step.AGAIN
 
 
-def test_many_connections_with_the_same_failure_count_once() -> None:
+def test_the_same_failure_on_many_connections_counts_once() -> None:
     one, alone = troubles(), troubles()
 
     for _ in range(16):
@@ -162,7 +162,7 @@ def test_many_connections_with_the_same_failure_count_once() -> None:
     assert one.retry_at_s == alone.retry_at_s == 12.0
 
 
-def test_a_server_that_asks_for_no_wait_at_all_still_gets_longer_ones() -> None:
+def test_delays_grow_even_if_retry_after_is_0() -> None:
     one = troubles()
     one.failed(BusyError(503, 0), 0.0)
     before_s = one.retry_at_s
@@ -172,7 +172,7 @@ def test_a_server_that_asks_for_no_wait_at_all_still_gets_longer_ones() -> None:
     assert one.retry_at_s - before_s >= 1
 
 
-def test_a_refused_address_is_asked_for_again_at_once_the_first_time_and_later_the_second() -> None:
+def test_a_refused_address_is_resolved_again_at_once_and_the_second_time_after_a_delay() -> None:
     one = troubles()
 
     one.failed(RefusedError(403), 0.0)
@@ -182,7 +182,7 @@ def test_a_refused_address_is_asked_for_again_at_once_the_first_time_and_later_t
     assert one.retry_at_s > 0
 
 
-def test_the_second_wrong_range_has_the_whole_asked_for() -> None:
+def test_a_second_wrong_range_leads_to_a_request_for_the_whole_file() -> None:
     one = troubles()
 
     # Several connections at once count as one.
@@ -190,7 +190,7 @@ def test_the_second_wrong_range_has_the_whole_asked_for() -> None:
     assert one.failed(WrongRangeError("a 206 without a range"), one.retry_at_s) is Step.WHOLE
 
 
-def test_wrong_ranges_with_bytes_between_them_cost_no_restart() -> None:
+def test_wrong_ranges_with_progress_between_them_cost_no_restart() -> None:
     one = troubles()
 
     for now_s in range(10):
@@ -198,7 +198,7 @@ def test_wrong_ranges_with_bytes_between_them_cost_no_restart() -> None:
         one.received()
 
 
-def test_a_byte_that_comes_forgives_what_failed_before() -> None:
+def test_a_received_byte_resets_the_failure_count() -> None:
     one = troubles()
     fail_until(90, RESET, one)
 
@@ -208,7 +208,7 @@ def test_a_byte_that_comes_forgives_what_failed_before() -> None:
     fail_until(180, RESET, one)
 
 
-def test_a_network_that_is_back_is_asked_at_once() -> None:
+def test_transfers_retry_at_once_when_the_network_is_back() -> None:
     one = troubles()
     one.failed(BusyError(503, 50), 0.0)
 
@@ -217,11 +217,11 @@ def test_a_network_that_is_back_is_asked_at_once() -> None:
     assert one.retry_at_s == 0
 
 
-def test_every_final_error_is_ours() -> None:
+def test_every_final_error_is_a_gglib_error() -> None:
     for error in (RESET, BusyError(408, None), WrongRangeError("x"), MovedError("")):
         with pytest.raises(GglibError):
             troubles()._wait(error, 0.0, 10_000.0)
 
 
-def test_a_full_disk_is_not_helped_by_trying_again() -> None:
+def test_a_full_disk_is_not_retried() -> None:
     assert not can_retry(DiskFullError("full"))

@@ -27,7 +27,7 @@ def pool():
     pool.set_max(0)
 
 
-def test_workers_never_exceed_the_bound(pool) -> None:
+def test_workers_never_exceed_the_limit(pool) -> None:
     workers = [pool.acquire(URL) for _ in range(4)]
 
     assert [worker is not None for worker in workers] == [True, True, True, False]
@@ -39,7 +39,7 @@ def test_workers_never_exceed_the_bound(pool) -> None:
         pool.discard(worker)
 
 
-def test_an_idle_worker_serves_the_next_transfer_and_that_of_the_same_host_first(pool) -> None:
+def test_an_idle_worker_serves_the_next_transfer_preferring_its_own_host(pool) -> None:
     first, second = pool.acquire(URL), pool.acquire(OTHER)
     first.origin, second.origin = ("http", "cdn.example", 80), ("http", "other.example", 80)
     pool.release(first)
@@ -51,7 +51,7 @@ def test_an_idle_worker_serves_the_next_transfer_and_that_of_the_same_host_first
     pool.release(second)
 
 
-def test_a_smaller_bound_closes_idle_workers_at_once_and_busy_ones_when_they_are_given_back(pool) -> None:
+def test_a_lower_limit_closes_idle_workers_at_once_and_busy_ones_on_release(pool) -> None:
     busy, idle = pool.acquire(URL), pool.acquire(URL)
     pool.release(idle)
 
@@ -63,7 +63,7 @@ def test_a_smaller_bound_closes_idle_workers_at_once_and_busy_ones_when_they_are
     pool.release(busy)
 
 
-def test_what_an_ended_attempt_wanted_is_free_again(pool) -> None:
+def test_the_share_of_an_ended_attempt_is_free_again(pool) -> None:
     pool.share(1, 3)
 
     pool.forget(1)

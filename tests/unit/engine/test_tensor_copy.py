@@ -74,7 +74,7 @@ def meddle(monkeypatch, happens) -> None:
     monkeypatch.setattr(partial, "copy_once", copy_once)
 
 
-def test_what_is_there_already_is_left_as_it_is(copying) -> None:
+def test_existing_bytes_are_not_copied_again(copying) -> None:
     copying.partial.write(1_000, memoryview(b"fetched"))
     copying.partial.pieces.set(1_000, 1_007, WRITTEN)
 
@@ -87,11 +87,11 @@ def test_what_is_there_already_is_left_as_it_is(copying) -> None:
     assert copy.pending.total_bytes == 0
 
 
-def test_the_file_that_gives_most_is_named_first(copying) -> None:
+def test_the_donor_with_the_most_bytes_is_named_first(copying) -> None:
     assert copying.copy(Copy(0, 0, 0, 10), Copy(1, 0, 10, 500)).names == ("two", "one")
 
 
-def test_nothing_is_written_once_it_is_revoked(copying) -> None:
+def test_a_revoked_copy_writes_nothing(copying) -> None:
     copy = copying.copy(Copy(0, 0, 0, SIZE))
     copy.revoke()
 
@@ -103,7 +103,7 @@ def test_nothing_is_written_once_it_is_revoked(copying) -> None:
 
 
 @pytest.mark.parametrize("change", ["grows", "is touched", "is cut short"])
-def test_a_donor_that_changes_meanwhile_gives_nothing_more_and_the_others_go_on(copying, monkeypatch, change) -> None:
+def test_a_donor_that_changes_is_no_longer_copied_and_the_others_continue(copying, monkeypatch, change) -> None:
     donor = copying.donors[0].path
 
     def happens() -> None:
@@ -125,7 +125,7 @@ def test_a_donor_that_changes_meanwhile_gives_nothing_more_and_the_others_go_on(
     assert copy.remaining() == [Copy(0, 0, 0, 100_000)]
 
 
-def test_a_donor_that_is_deleted_while_it_is_open_is_copied_to_its_end(copying, monkeypatch) -> None:
+def test_a_donor_deleted_while_open_is_copied_to_its_end(copying, monkeypatch) -> None:
     content = copying.donors[0].path.read_bytes()
     meddle(monkeypatch, lambda: copying.donors[0].path.unlink(missing_ok=True))
 
@@ -135,7 +135,7 @@ def test_a_donor_that_is_deleted_while_it_is_open_is_copied_to_its_end(copying, 
     assert copying.written(0, SIZE) == content[:SIZE]
 
 
-def test_a_donor_that_is_gone_before_it_is_opened_gives_nothing(copying) -> None:
+def test_a_donor_deleted_before_it_is_opened_is_skipped(copying) -> None:
     copying.donors[0].path.unlink()
 
     _, written = copying.run(Copy(0, 0, 0, 1_000), Copy(1, 0, 1_000, 500))
@@ -143,7 +143,7 @@ def test_a_donor_that_is_gone_before_it_is_opened_gives_nothing(copying) -> None
     assert list(written) == [(1_000, 1_500)]
 
 
-def test_a_full_disk_ends_it_and_keeps_what_was_copied(copying, monkeypatch) -> None:
+def test_a_full_disk_ends_the_copy_and_keeps_the_copied_bytes(copying, monkeypatch) -> None:
     counts = iter([None, OSError(errno.ENOSPC, "full")])
 
     def happens() -> None:
@@ -158,7 +158,7 @@ def test_a_full_disk_ends_it_and_keeps_what_was_copied(copying, monkeypatch) -> 
     assert list(copy.pending) == [(50_000, SIZE)]
 
 
-def test_a_lease_that_nobody_has_looked_at_ends_it_before_it_writes(copying) -> None:
+def test_a_stale_lease_ends_the_copy_before_it_writes(copying) -> None:
     copying.lease._renewed_s -= 1_000
 
     copy = copying.copy(Copy(0, 0, 0, SIZE))

@@ -15,7 +15,7 @@ def spend(bucket: TokenBucket, slices: list[int], now_s: float) -> float:
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=50, max_size=200))
-def test_over_ten_seconds_it_is_exact_to_five_percent(slices) -> None:
+def test_the_limit_is_exact_to_five_percent_over_ten_seconds(slices) -> None:
     rate = sum(slices) / 10
     bucket = TokenBucket(rate, 100.0)
 
@@ -32,7 +32,7 @@ def test_credit_of_a_pause_is_not_saved_up() -> None:
     assert ended_s - 60 == pytest.approx(2.0, abs=0.26)
 
 
-def test_without_a_limit_nobody_waits() -> None:
+def test_without_a_limit_no_read_waits() -> None:
     bucket = TokenBucket(None, 0.0)
 
     assert spend(bucket, [10**9] * 3, 5.0) == 5.0
@@ -47,7 +47,7 @@ def test_a_new_limit_counts_from_the_moment_it_is_set() -> None:
     assert spend(bucket, [500] * 4, 10.0) == pytest.approx(12.0, abs=0.26)
 
 
-def test_lifting_the_limit_frees_those_who_wait() -> None:
+def test_lifting_the_limit_releases_waiting_reads() -> None:
     bucket = TokenBucket(10.0, 0.0)
     ticket = bucket.reserve(1000, 0.0)
     assert bucket.wait_s(ticket, 0.0) == pytest.approx(100)

@@ -32,7 +32,7 @@ def a_running_one() -> Watchdog:
     return watchdog
 
 
-def test_without_work_silence_means_nothing() -> None:
+def test_silence_without_work_is_ignored() -> None:
     watchdog = Watchdog(0.0)
     watchdog.heard(Ready(7), 0.0)
 
@@ -53,7 +53,7 @@ def test_silence_while_an_attempt_runs_counts_from_its_start(after_s, verdict) -
     assert a_running_one().verdict(100.0 + after_s) == verdict
 
 
-def test_every_word_ends_a_silence() -> None:
+def test_every_message_ends_a_silence() -> None:
     watchdog = a_running_one()
 
     watchdog.heard(Progress(1, 0.0, (), 0), 120.0)
@@ -62,7 +62,7 @@ def test_every_word_ends_a_silence() -> None:
 
 
 @pytest.mark.parametrize("end", [TransferFailed(1, {}, can_retry=True), TransferStopped(1)])
-def test_after_the_end_of_all_attempts_it_may_be_silent(end) -> None:
+def test_after_the_last_attempt_ends_silence_is_ignored(end) -> None:
     watchdog = a_running_one()
 
     watchdog.heard(end, 101.0)
@@ -70,7 +70,7 @@ def test_after_the_end_of_all_attempts_it_may_be_silent(end) -> None:
     assert watchdog.verdict(1_000.0) == "well"
 
 
-def test_a_check_of_files_is_work_too() -> None:
+def test_a_file_check_counts_as_work() -> None:
     watchdog = Watchdog(0.0)
     watchdog.heard(Ready(7), 0.0)
     watchdog.told(CheckFiles(1, ()), 100.0)
@@ -81,7 +81,7 @@ def test_a_check_of_files_is_work_too() -> None:
     assert watchdog.verdict(1_000.0) == "well"
 
 
-def test_a_stop_that_is_not_confirmed_is_fatal_although_others_report() -> None:
+def test_an_unconfirmed_stop_is_fatal_even_if_others_report() -> None:
     watchdog = a_running_one()
     watchdog.told(StopTransfer(1), 110.0)
 
@@ -91,7 +91,7 @@ def test_a_stop_that_is_not_confirmed_is_fatal_although_others_report() -> None:
     assert watchdog.verdict(110.0 + STOP_LIMIT_S) == "dead"
 
 
-def test_a_stop_of_what_has_ended_is_not_waited_for() -> None:
+def test_stopping_an_ended_attempt_needs_no_confirmation() -> None:
     watchdog = a_running_one()
     watchdog.heard(TransferStopped(1), 101.0)
 
@@ -100,7 +100,7 @@ def test_a_stop_of_what_has_ended_is_not_waited_for() -> None:
     assert watchdog.verdict(1_000.0) == "well"
 
 
-def test_a_process_that_is_still_starting_gets_longer() -> None:
+def test_a_starting_process_has_a_longer_limit() -> None:
     watchdog = Watchdog(0.0)
     watchdog.told(START, 0.0)
 
@@ -109,7 +109,7 @@ def test_a_process_that_is_still_starting_gets_longer() -> None:
     assert watchdog.verdict(START_LIMIT_S) == "dead"
 
 
-def test_what_the_watcher_itself_has_overslept_is_no_silence() -> None:
+def test_time_the_watchdog_slept_does_not_count_as_silence() -> None:
     watchdog = a_running_one()
     watchdog.told(StopTransfer(1), 101.0)
 
