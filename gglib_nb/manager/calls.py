@@ -1,22 +1,23 @@
-"""Runs the operations of a manager, each on a thread of its own, and answers every call that was made.
+"""Runs each operation of a manager, a blocking function, on its own thread, and answers every call.
 
-An operation is a blocking function. It never runs on the caller's thread: a models folder on a network share that hangs
-must not block the kernel's main thread, and an interrupt has to end the wait. Inside an operation, `settled` is how to
-wait: when the caller gives up, so does the operation.
+It never runs on the caller's thread: a models folder on a network share that hangs must not block the kernel's main thread, and
+an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller gives up, so does the operation.
 
-The threads are daemons and not those of `concurrent.futures.ThreadPoolExecutor`, which the interpreter waits for at exit: a
-kernel must be able to end while a request hangs.
+The threads are daemons, not those of `ThreadPoolExecutor`, which the interpreter waits for at exit: a kernel must be able to
+end while a request hangs.
 """
 
+import inspect
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final, ParamSpec, TypeVar
+from functools import partial, wraps
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 
@@ -28,11 +29,10 @@ _log: Final = logging.getLogger("gglib_nb")
 
 CLOSED: Final = "This download manager is closed. `gglib_nb.get_manager()` gives the current one."
 FORKED: Final = "Downloads belong to the process that this one was forked from. Use that process, or start a new one."
-# A thread of a pool without a limit ends after so long without work.
-_IDLE_S: Final = 10.0
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+_Result_co = TypeVar("_Result_co", covariant=True)
 _Job = tuple[Callable[[], Any], "Future[Any]"]
 
 
@@ -49,21 +49,15 @@ def fail(future: "Future[Any]", error: BaseException) -> None:
 
 
 class DaemonThreadPool:
-    """Threads that take calls in the order in which they came; with one thread a FIFO.
+    """A few threads that take calls in the order in which they came; with one thread a FIFO."""
 
-    Args:
-        name: Prefix of the threads' names.
-        count: Threads at most; None: as many as there are calls at once.
-    """
-
-    def __init__(self, name: str, count: int | None = None) -> None:
+    def __init__(self, name: str, count: int) -> None:
         self._name: Final = name
         self._count: Final = count
         self._jobs: Final[queue.SimpleQueue[_Job | None]] = queue.SimpleQueue()
         self._idle: Final = threading.Semaphore(0)
         self._lock = threading.RLock()
         self._started = 0
-        self._running = 0
         self._refusal = ""
 
     def submit(self, call: Callable[[], _Result]) -> "Future[_Result]":
@@ -77,8 +71,9 @@ class DaemonThreadPool:
                 future.set_exception(ManagerClosedError(self._refusal))
                 return future
             self._jobs.put((call, future))
-            if not self._idle.acquire(blocking=False) and (self._count is None or self._running < self._count):
-                self._start_thread()
+            if not self._idle.acquire(blocking=False) and self._started < self._count:
+                self._started += 1
+                threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
         return future
 
     def close(self) -> None:
@@ -92,39 +87,17 @@ class DaemonThreadPool:
         self._lock = threading.RLock()
         self._refusal = FORKED
 
-    def _start_thread(self) -> None:
-        self._started += 1
-        thread = threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True)
-        thread.start()
-        self._running += 1
-
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        while (job := self._jobs.get()) is not None:
             call, future = job
             if future.set_running_or_notify_cancel():
                 try:
-                    value = call()
+                    succeed(future, call())
                 except BaseException as error:  # noqa: BLE001 - the future's owner gets it
                     fail(future, error)
-                else:
-                    succeed(future, value)
             del call, future, job  # an idle thread must keep nothing alive
             self._idle.release()
-
-    def _next(self) -> _Job | None:
-        """The next job; None when the thread is to end."""
-        while True:
-            try:
-                job = self._jobs.get(timeout=None if self._count is not None else _IDLE_S)
-            except queue.Empty:
-                with self._lock:
-                    if self._idle.acquire(blocking=False):  # otherwise a call counts on this thread
-                        self._running -= 1
-                        return None
-            else:
-                if job is None:
-                    self._jobs.put(None)  # for the other threads
-                return job
+        self._jobs.put(None)  # for the other threads
 
 
 class _Call:
@@ -153,13 +126,9 @@ class _Call:
         """Runs the operation on this thread and answers."""
         _here.call = self
         try:
-            value = operation()
+            succeed(self.answer, operation())
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             fail(self.answer, error)
-        else:
-            succeed(self.answer, value)
-        finally:
-            _here.call = None
 
 
 class _Here(threading.local):
@@ -240,7 +209,6 @@ class Calls:
     """The operations under way of one manager. Every method may be called from any thread."""
 
     def __init__(self) -> None:
-        self._pool: Final = DaemonThreadPool("gglib-call")
         self._lock = threading.RLock()
         self._under_way: Final[set[_Call]] = set()
         self._refusal = ""
@@ -260,7 +228,8 @@ class Calls:
                 return call.answer
             self._under_way.add(call)
         try:
-            self._pool.submit(lambda: context.run(call.run, lambda: operation(*args, **kwargs)))
+            body = partial(context.run, call.run, partial(operation, *args, **kwargs))
+            threading.Thread(target=body, name="gglib-call", daemon=True).start()
         except RuntimeError as error:  # no thread can be started
             fail(call.answer, error)
         return call.answer
@@ -278,17 +247,6 @@ class Calls:
             )
         return settled(self.submit(operation, *args, **kwargs))
 
-    async def awaited(
-        self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Runs an operation and awaits it; cancelling the awaiter cancels the operation."""
-        from asyncio import wrap_future  # 30 ms, which an import does not pay
-
-        try:
-            return await wrap_future(self.submit(operation, *args, **kwargs))
-        except GglibError as error:
-            raise public_error(error) from None
-
     def close(self) -> None:
         """Refuses every further operation, and answers those that do not end within a moment."""
         with self._lock:
@@ -298,16 +256,41 @@ class Calls:
         for call in left:
             fail(call.answer, ManagerClosedError(self._refusal))
             call.cancel()
-        self._pool.close()
 
     def abandon(self) -> None:
         """In a forked child, where the threads do not exist and the lock may have been held: refuses every operation."""
         self._lock = threading.RLock()
         self._refusal = FORKED
-        self._pool.abandon()
 
     def _forget(self, call: _Call, done: "Future[Any]") -> None:
         with self._lock:
             self._under_way.discard(call)
         if done.cancelled():
             call.cancel()
+
+
+class CoroutineMethod(Protocol[_Parameters, _Result_co]):
+    """What a type checker sees of a coroutine method."""
+
+    def __get__(self, instance: object, owner: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result_co]]:
+        """The method of an instance."""
+
+
+def coroutine(operation: Callable[Concatenate[Any, _Parameters], _Result]) -> CoroutineMethod[_Parameters, _Result]:
+    """The coroutine of an operation, for a class that has the operation's object as `sync`, and `calls`.
+
+    Cancelling the awaiter cancels the operation.
+    """
+    body = inspect.unwrap(operation)
+
+    @wraps(operation)
+    async def awaiting(self: Any, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
+        from asyncio import wrap_future  # 30 ms, which an import does not pay
+
+        try:
+            result: _Result = await wrap_future(self.calls.submit(body, self.sync, *args, **kwargs))
+        except GglibError as error:
+            raise public_error(error) from None
+        return result
+
+    return cast("CoroutineMethod[_Parameters, _Result]", awaiting)

@@ -14,23 +14,21 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
-from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
-from gglib_nb.errors import GglibError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
-from gglib_nb.manager.calls import Calls, public_error
+from gglib_nb.manager.calls import Calls, coroutine
 from gglib_nb.manager.model_operations import path_of
 from gglib_nb.manager.operations import IdLike
-from gglib_nb.manager.parts import Operations, Parts
+from gglib_nb.manager.parts import Parts
 from gglib_nb.manager.queue_thread import EventListener, Listener
 from gglib_nb.manager.storage_operations import StorageOperations
 from gglib_nb.manager.stores import Stores
@@ -39,14 +37,12 @@ from gglib_nb.settings import DownloadManagerConfig, Origin
 if TYPE_CHECKING:
     from asyncio import Future as AsyncFuture
 
-_INSIDE: Final = frozenset({"catalog", "hub", "settings", "origins"})
+_INSIDE: Final = frozenset({"calls", "catalog", "hub", "settings", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
-_Group = TypeVar("_Group", bound=Operations)
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-_Result_co = TypeVar("_Result_co", covariant=True)
 
 
 class SyncOperations(StorageOperations, AdviceOperations):
@@ -63,31 +59,6 @@ class SyncOperations(StorageOperations, AdviceOperations):
     @override
     def __dir__(self) -> list[str]:
         return sorted(name for name, one in inspect.getmembers_static(type(self), inspect.isfunction) if name[0] != "_")
-
-
-class CoroutineMethod(Protocol[_Parameters, _Result_co]):
-    """What a type checker sees of a coroutine method."""
-
-    def __get__(self, instance: object, owner: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result_co]]:
-        """The method of an instance."""
-
-
-def _coroutine(
-    operation: Callable[Concatenate[_Group, _Parameters], _Result],
-) -> CoroutineMethod[_Parameters, _Result]:
-    body = inspect.unwrap(operation)
-
-    @wraps(operation)
-    async def awaiting(self: "DownloadManager", *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        from asyncio import wrap_future  # 30 ms, which an import does not pay
-
-        try:
-            # Not `Calls.awaited`: one frame of ours is what a traceback shows.
-            return await wrap_future(self._parts.calls.submit(body, self.sync, *args, **kwargs))
-        except GglibError as error:
-            raise public_error(error) from None
-
-    return cast("CoroutineMethod[_Parameters, _Result]", awaiting)
 
 
 class DownloadManager:
@@ -117,66 +88,66 @@ class DownloadManager:
         self._parts: Final = Parts(self.config)
         self.sync: Final = SyncOperations(self._parts)
 
-    queue_download = _coroutine(SyncOperations.queue_download)
-    queue_and_process = _coroutine(SyncOperations.queue_and_process)
-    queue_smart = _coroutine(SyncOperations.queue_smart)
-    download = _coroutine(SyncOperations.download)
-    cancel_download = _coroutine(SyncOperations.cancel_download)
-    cancel_group = _coroutine(SyncOperations.cancel_group)
-    cancel_all = _coroutine(SyncOperations.cancel_all)
-    remove_from_queue = _coroutine(SyncOperations.remove_from_queue)
-    reorder_queue = _coroutine(SyncOperations.reorder_queue)
-    pause = _coroutine(SyncOperations.pause)
-    resume = _coroutine(SyncOperations.resume)
-    run_now = _coroutine(SyncOperations.run_now)
-    pause_all = _coroutine(SyncOperations.pause_all)
-    resume_all = _coroutine(SyncOperations.resume_all)
-    clear_ended = _coroutine(SyncOperations.clear_ended)
-    put_back = _coroutine(SyncOperations.put_back)
-    retry = _coroutine(SyncOperations.retry)
-    clear_failed = _coroutine(SyncOperations.clear_failed)
-    set_max_queue_size = _coroutine(SyncOperations.set_max_queue_size)
-    set_bandwidth_limit = _coroutine(SyncOperations.set_bandwidth_limit)
-    set_engine = _coroutine(SyncOperations.set_engine)
-    set_max_concurrent = _coroutine(SyncOperations.set_max_concurrent)
-    set_max_connections = _coroutine(SyncOperations.set_max_connections)
-    set_network_wait = _coroutine(SyncOperations.set_network_wait)
-    set_download_hours = _coroutine(SyncOperations.set_download_hours)
-    get_queue_snapshot = _coroutine(SyncOperations.get_queue_snapshot)
-    active_count = _coroutine(SyncOperations.active_count)
-    pending_count = _coroutine(SyncOperations.pending_count)
-    get_max_queue_size = _coroutine(SyncOperations.get_max_queue_size)
-    has_download = _coroutine(SyncOperations.has_download)
-    wait = _coroutine(SyncOperations.wait)
-    join = _coroutine(SyncOperations.join)
-    plan = _coroutine(SyncOperations.plan)
-    search = _coroutine(SyncOperations.search)
-    partials = _coroutine(SyncOperations.partials)
-    discard_partials = _coroutine(SyncOperations.discard_partials)
-    queue_partials = _coroutine(SyncOperations.queue_partials)
-    adopt = _coroutine(SyncOperations.adopt)
-    see_others = _coroutine(SyncOperations.see_others)
-    history = _coroutine(SyncOperations.history)
-    clear_history = _coroutine(SyncOperations.clear_history)
-    models = _coroutine(SyncOperations.models)
-    disk_use = _coroutine(SyncOperations.disk_use)
-    path = _coroutine(SyncOperations.path)
-    find_model = _coroutine(SyncOperations.find_model)
-    loading_lines = _coroutine(SyncOperations.loading_lines)
-    write_preset = _coroutine(SyncOperations.write_preset)
-    forget = _coroutine(SyncOperations.forget)
-    delete = _coroutine(SyncOperations.delete)
-    verify = _coroutine(SyncOperations.verify)
-    verify_all = _coroutine(SyncOperations.verify_all)
-    repair = _coroutine(SyncOperations.repair)
-    import_folder = _coroutine(SyncOperations.import_folder)
-    check_updates = _coroutine(SyncOperations.check_updates)
-    update = _coroutine(SyncOperations.update)
-    inspect = _coroutine(SyncOperations.inspect)
-    compare = _coroutine(SyncOperations.compare)
-    export = _coroutine(SyncOperations.export)
-    prune = _coroutine(SyncOperations.prune)
-    log_in = _coroutine(SyncOperations.log_in)
+    queue_download = coroutine(SyncOperations.queue_download)
+    queue_and_process = coroutine(SyncOperations.queue_and_process)
+    queue_smart = coroutine(SyncOperations.queue_smart)
+    download = coroutine(SyncOperations.download)
+    cancel_download = coroutine(SyncOperations.cancel_download)
+    cancel_group = coroutine(SyncOperations.cancel_group)
+    cancel_all = coroutine(SyncOperations.cancel_all)
+    remove_from_queue = coroutine(SyncOperations.remove_from_queue)
+    reorder_queue = coroutine(SyncOperations.reorder_queue)
+    pause = coroutine(SyncOperations.pause)
+    resume = coroutine(SyncOperations.resume)
+    run_now = coroutine(SyncOperations.run_now)
+    pause_all = coroutine(SyncOperations.pause_all)
+    resume_all = coroutine(SyncOperations.resume_all)
+    clear_ended = coroutine(SyncOperations.clear_ended)
+    put_back = coroutine(SyncOperations.put_back)
+    retry = coroutine(SyncOperations.retry)
+    clear_failed = coroutine(SyncOperations.clear_failed)
+    set_max_queue_size = coroutine(SyncOperations.set_max_queue_size)
+    set_bandwidth_limit = coroutine(SyncOperations.set_bandwidth_limit)
+    set_engine = coroutine(SyncOperations.set_engine)
+    set_max_concurrent = coroutine(SyncOperations.set_max_concurrent)
+    set_max_connections = coroutine(SyncOperations.set_max_connections)
+    set_network_wait = coroutine(SyncOperations.set_network_wait)
+    set_download_hours = coroutine(SyncOperations.set_download_hours)
+    get_queue_snapshot = coroutine(SyncOperations.get_queue_snapshot)
+    active_count = coroutine(SyncOperations.active_count)
+    pending_count = coroutine(SyncOperations.pending_count)
+    get_max_queue_size = coroutine(SyncOperations.get_max_queue_size)
+    has_download = coroutine(SyncOperations.has_download)
+    wait = coroutine(SyncOperations.wait)
+    join = coroutine(SyncOperations.join)
+    plan = coroutine(SyncOperations.plan)
+    search = coroutine(SyncOperations.search)
+    partials = coroutine(SyncOperations.partials)
+    discard_partials = coroutine(SyncOperations.discard_partials)
+    queue_partials = coroutine(SyncOperations.queue_partials)
+    adopt = coroutine(SyncOperations.adopt)
+    see_others = coroutine(SyncOperations.see_others)
+    history = coroutine(SyncOperations.history)
+    clear_history = coroutine(SyncOperations.clear_history)
+    models = coroutine(SyncOperations.models)
+    disk_use = coroutine(SyncOperations.disk_use)
+    path = coroutine(SyncOperations.path)
+    find_model = coroutine(SyncOperations.find_model)
+    loading_lines = coroutine(SyncOperations.loading_lines)
+    write_preset = coroutine(SyncOperations.write_preset)
+    forget = coroutine(SyncOperations.forget)
+    delete = coroutine(SyncOperations.delete)
+    verify = coroutine(SyncOperations.verify)
+    verify_all = coroutine(SyncOperations.verify_all)
+    repair = coroutine(SyncOperations.repair)
+    import_folder = coroutine(SyncOperations.import_folder)
+    check_updates = coroutine(SyncOperations.check_updates)
+    update = coroutine(SyncOperations.update)
+    inspect = coroutine(SyncOperations.inspect)
+    compare = coroutine(SyncOperations.compare)
+    export = coroutine(SyncOperations.export)
+    prune = coroutine(SyncOperations.prune)
+    log_in = coroutine(SyncOperations.log_in)
 
     # Looking, without a wait -------------------------------------------------------------------------------------
 
@@ -246,6 +217,11 @@ class DownloadManager:
     def origins(self) -> "dict[str, Origin]":
         """Where each setting comes from."""
         return dict(self._parts.origins)
+
+    @property
+    def calls(self) -> Calls:
+        """What runs the operations."""
+        return self._parts.calls
 
     @property
     def catalog(self) -> Catalog:

@@ -22,7 +22,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
-from gglib_nb.manager.calls import Calls, settled
+from gglib_nb.manager.calls import Calls, coroutine, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import home_of
 from gglib_nb.manager.parts import Operations, operation
@@ -41,6 +41,22 @@ _DRAIN_S: Final = 5.0
 _ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
 
 IdLike = DownloadId | str
+
+
+class SyncHandle:
+    """A queued download without a loop."""
+
+    def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
+        self._id: Final = id_
+        self._operations: Final = operations
+
+    def wait(self) -> "FinishedDownload":
+        """Waits for the download, as `DownloadManager.wait` does."""
+        return self._operations.wait(self._id)
+
+    def cancel(self, *, discard: bool = False) -> None:
+        """Cancels the download, as `DownloadManager.cancel_download` does."""
+        self._operations.cancel_download(self._id, discard=discard)
 
 
 class _PositionAndShards(NamedTuple):
@@ -69,7 +85,7 @@ class SmartQueueResult(_PositionAndShards):
     reason: str
     is_new: bool
     sync: "SyncHandle"
-    _calls: Calls
+    calls: Calls
 
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
@@ -77,38 +93,17 @@ class SmartQueueResult(_PositionAndShards):
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
-        result._calls = operations.calls
+        result.calls = operations.calls
         return result
 
-    async def wait(self) -> "FinishedDownload":
-        """Does what `DownloadManager.wait` does."""
-        return await self._calls.awaited(self.sync.wait)
-
-    async def cancel(self, *, discard: bool = False) -> None:
-        """Does what `DownloadManager.cancel_download` does."""
-        await self._calls.awaited(self.sync.cancel, discard=discard)
+    wait = coroutine(SyncHandle.wait)
+    cancel = coroutine(SyncHandle.cancel)
 
     @override
     def __repr__(self) -> str:
         place = f"position {self.position}" if self.position else "active"
         shards = "1 shard" if self.shard_count == 1 else f"{self.shard_count} shards"
         return f"<{type(self).__name__} {self.id}: {place}, {shards}>"
-
-
-class SyncHandle:
-    """A queued download without a loop."""
-
-    def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
-        self._id: Final = id_
-        self._operations: Final = operations
-
-    def wait(self) -> "FinishedDownload":
-        """Does what `manager.sync.wait` does."""
-        return self._operations.wait(self._id)
-
-    def cancel(self, *, discard: bool = False) -> None:
-        """Does what `manager.sync.cancel_download` does."""
-        self._operations.cancel_download(self._id, discard=discard)
 
 
 class FinishedDownload(Value, frozen=True):
