@@ -27,12 +27,9 @@ class Stop:
     """An attempt whose stop was requested and is not confirmed yet.
 
     Attributes:
-        entry: The attempt's download.
         plan: What the attempt downloads; the entry may have another plan by now.
         discards: Whether to delete its partial files once it has stopped.
     """
-
-    __slots__ = ("discards", "entry", "plan")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -137,9 +134,9 @@ class Downloads:
         return attempt
 
     def take_finished(self, attempt: int) -> Entry | None:
-        """Removes a download that finished in spite of its stop from where the stop had put it.
+        """Removes a download that finished in spite of its stop from its place.
 
-        None if it was queued again with other files, or removed meanwhile: then it counts as stopped.
+        None if it was queued again with other files, or removed: then it counts as stopped.
         """
         stop = self.stopping[attempt]
         is_pending = stop.entry.status.is_pending
@@ -269,8 +266,7 @@ class Downloads:
     def in_the_way_of(self, entry: Entry, slots: int, engine_count: int) -> list[Entry]:
         """Downloads that have to wait so that a waiting one can run, the last started first.
 
-        Empty if a slot is free or about to be, or if it would not help: a download that is nearly complete is left to
-        end by itself.
+        Empty if a slot is free or about to be, or if it would not help: a download that is finalizing ends by itself.
         """
         running = self.running()
         stays = [one for one in running if one.status is DownloadStatus.FINALIZING or not _share(one, entry)]

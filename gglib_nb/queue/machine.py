@@ -32,8 +32,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
-from msgspec.structs import replace
-
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -45,20 +43,19 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredLimits, StoredQueue
+from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.errors import (
     AlreadyQueuedError,
     DownloadCancelledError,
     EngineLostError,
     GglibError,
-    InvalidConfigError,
-    QueueFullError,
 )
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
-from gglib_nb.queue.downloads import Downloads, Stop
+from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry, Place
+from gglib_nb.queue.limits import Limits
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
 
@@ -75,13 +72,7 @@ class QueueMachine:
         hours: DailyHours | None = None,
         is_open: bool = True,
     ) -> None:
-        _check_count("max_queue_size", max_size)
-        _check_count("max_concurrent", max_concurrent)
-        self._max_size = max_size
-        self._max_concurrent = max_concurrent
-        self._engine_count = 1
-        self._bandwidth_limit = bandwidth_limit
-        self._hours, self._is_open = hours, is_open
+        self._limits: Final = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open=is_open)
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
         self._held: set[int] = set()  # of those, the ones to pause once they are resolved
@@ -89,7 +80,6 @@ class QueueMachine:
         self._last_attempt = 0
         self._run: Run | None = None
         self._last_run: QueueRunSummary | None = None
-        self._limits_set = StoredLimits()
         self._version = 0
         self._effects: list[Effect] = []
         self._is_to_be_stored = False
@@ -156,17 +146,17 @@ class QueueMachine:
                 )
                 self._is_to_be_stored = True
             case on.QueueLimitChanged():
-                self._limit_size(event.max_size)
+                self._limits.set_size(event.max_size)
+                self._is_to_be_stored = True
             case on.BandwidthLimitChanged():
                 self._limit_bandwidth(event.bytes_per_second)
             case on.ConcurrencyChanged():
-                _check_count("max_concurrent", event.max_concurrent)
-                self._max_concurrent = event.max_concurrent
+                self._limits.set_concurrency(event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
             case on.DownloadHoursChanged():
                 self._keep_hours(event.hours, is_open=event.is_open)
             case on.HoursTurned():
-                if event.hours == self._hours:
+                if event.hours == self._limits.hours:
                     self._keep_hours(event.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
@@ -185,7 +175,7 @@ class QueueMachine:
             case on.EngineLost():
                 self._lose_engine(event)
             case on.EnginesChanged():
-                self._engine_count = max(1, event.count)
+                self._limits.engine_count = max(1, event.count)
             case on.EngineFellSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
@@ -222,13 +212,10 @@ class QueueMachine:
         self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason, path)))
 
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
-        name = str(entry.plan.id)
         if not event.joins:
-            raise AlreadyQueuedError(f"{name} is already {entry.status}. %gguf status shows it.", name)
+            raise _already(entry)
         if missing := _missing(event.plan, entry.plan):
-            raise AlreadyQueuedError(
-                f"{name} is already {entry.status}, {', '.join(missing)}. Cancel it first, then queue it again.", name
-            )
+            raise _already(entry, f", {', '.join(missing)}. Cancel it first, then queue it again.")
         if event.plan.add_to_db and not entry.plan.add_to_db:
             entry.register_at_end()
         self._downloads.add_alias(entry, event.plan.id)
@@ -236,17 +223,18 @@ class QueueMachine:
     def _admit(self, plan: PlannedDownload) -> Entry:
         self._downloads.forget_ended(plan)
         stop = self._downloads.same_stopping(plan)
-        entry = Entry(plan, self._at_s) if stop is None else self._revive(stop, plan)
+        entry = Entry(plan, self._at_s) if stop is None else self._revive(stop.entry, plan, self._at_s)
         self._downloads.add_pending(entry)
         self._tell_status(entry)
         return entry
 
-    def _revive(self, stop: Stop, plan: PlannedDownload) -> Entry:
-        """Cancelled a moment ago and not stopped yet: one download, not two with the same files."""
-        entry, stop.discards = stop.entry, False
-        self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
+    def _revive(self, entry: Entry, plan: PlannedDownload, queued_at_s: float) -> Entry:
+        """Queues a cancelled download again: if its attempt has not stopped yet, it is one download, not two."""
+        if (stop := self._downloads.stop_of(entry)) is not None:
+            stop.discards = False
+            self._record(entry, announced.DownloadCancelled(entry.view(0)))  # callers that wait for it get its end
         entry.move_on(Cause.REQUEUED, self._at_s)
-        entry.renew(plan, self._at_s)
+        entry.renew(plan, queued_at_s)
         return entry
 
     def _cancel_one(self, event: on.CancelRequested) -> None:
@@ -256,13 +244,7 @@ class QueueMachine:
             self._cancel(entry, discards=event.discards)
 
     def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
-        """Takes it out.
-
-        Args:
-            entry: Which.
-            discards: Whether its partial files are deleted.
-            position: Where it is put back to; None: where it is now.
-        """
+        """Cancels it; `position` is where it would be put back to, None: where it is now."""
         goes_on_elsewhere = entry.waits_for_peer
         position = self._downloads.position(entry) if position is None else position
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
@@ -294,8 +276,7 @@ class QueueMachine:
     def _put_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if (live := self._downloads.same(entry.plan)) is not None:
-                name = str(live.plan.id)
-                raise AlreadyQueuedError(f"{name} is already {live.status}. %gguf status shows it.", name)
+                raise _already(live)
             self._downloads.check_targets(entry.plan)
         # A download that ran does not count: it runs again as soon as its attempt has stopped.
         in_order = sorted(entries, key=lambda entry: entry.place.position)
@@ -311,11 +292,7 @@ class QueueMachine:
     def _put_one_back(self, entry: Entry, index: int) -> None:
         place = entry.place
         self._downloads.remove_ended(entry)
-        if (stop := self._downloads.stop_of(entry)) is not None:
-            stop.discards = False
-            self._record(entry, announced.DownloadCancelled(entry.view(0)))  # those that wait for it know that it ended
-        entry.move_on(Cause.REQUEUED, self._at_s)
-        entry.renew(entry.plan, entry.queued_at_s)
+        self._revive(entry, entry.plan, entry.queued_at_s)
         self._downloads.add_pending(entry, index)
         if place.was_paused:
             entry.move_on(Cause.PAUSED, self._at_s)
@@ -344,8 +321,8 @@ class QueueMachine:
         self._is_processing = self._is_to_be_stored = True
 
     def _run_now(self, entry: Entry) -> None:
-        if self._is_open:
-            for other in self._downloads.in_the_way_of(entry, self._slots, self._engine_count):
+        if self._limits.is_open:
+            for other in self._downloads.in_the_way_of(entry, self._limits.slots, self._limits.engine_count):
                 self._step_back(other)
         self._downloads.move_pending(entry, 1)
         self._resume([entry])
@@ -362,7 +339,7 @@ class QueueMachine:
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = True  # once the attempt has stopped
         else:
-            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+            self._discard_partials(entry)
 
     def _retry(self, entry: Entry) -> None:
         self._check_room(entry.plan)
@@ -375,36 +352,24 @@ class QueueMachine:
         self._go_on()
         self._do(do.Reply(self._downloads.position(entry)))
 
-    def _limit_size(self, max_size: int) -> None:
-        _check_count("max_queue_size", max_size)
-        self._max_size = max_size
-        self._limits_set = replace(self._limits_set, max_size=max_size)
-        self._is_to_be_stored = True
-
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
-        if bytes_per_second is not None:
-            _check_count("The bandwidth limit in bytes per second", bytes_per_second)
-        self._bandwidth_limit = bytes_per_second
-        self._limits_set = replace(
-            self._limits_set, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second
-        )
+        self._limits.set_bandwidth(bytes_per_second)
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
     def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
-        self._hours, self._is_open = hours, is_open
+        self._limits.hours, self._limits.is_open = hours, is_open
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
         for entry in self._downloads.pending:
             self._say_until_when(entry)
 
     def _hold_outside_hours(self, entry: Entry) -> None:
-        if not self._is_open and entry.status is DownloadStatus.DOWNLOADING:
+        if not self._limits.is_open and entry.status is DownloadStatus.DOWNLOADING:
             self._step_back(entry)
 
     def _say_until_when(self, entry: Entry) -> None:
-        until = None if self._is_open or self._hours is None else f"{self._hours.start:%H:%M}"
-        if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(until):
+        if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(self._limits.opens_at):
             self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
 
     # Other kernels -----------------------------------------------------------------------------------------------
@@ -414,9 +379,9 @@ class QueueMachine:
         for restored in event.downloads:
             if (outcome := self._take_up(restored, place=outcomes["going_on"])) is not None:
                 outcomes[outcome] += 1
-        limits, mine = event.limits, self._limits_set
+        limits, mine = event.limits, self._limits.set_by_user
         if limits.max_size is not None and mine.max_size is None:
-            self._limit_size(limits.max_size)
+            self._limits.set_size(limits.max_size)
         if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
@@ -590,13 +555,9 @@ class QueueMachine:
             self._is_processing, self._is_to_be_stored = False, True
             self._summarize()
 
-    @property
-    def _slots(self) -> int:
-        return self._max_concurrent * self._engine_count
-
     def _next_start(self) -> Entry | None:
-        has_slot = self._downloads.slots_held(self._engine_count) < self._slots
-        return self._downloads.next_ready() if has_slot and self._is_open else None
+        has_slot = self._downloads.slots_held(self._limits.engine_count) < self._limits.slots
+        return self._downloads.next_ready() if has_slot and self._limits.is_open else None
 
     def _begin(self, entry: Entry, cause: Cause) -> None:
         self._last_attempt += 1
@@ -612,8 +573,11 @@ class QueueMachine:
 
     def _finish_cancel(self, entry: Entry, *, discards: bool) -> None:
         if discards:
-            self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+            self._discard_partials(entry)
         self._record(entry, announced.DownloadCancelled(entry.view(0)))
+
+    def _discard_partials(self, entry: Entry) -> None:
+        self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
     def _close(self, entry: Entry, event: announced.QueueEvent) -> None:
         self._downloads.add_ended(entry)
@@ -647,13 +611,7 @@ class QueueMachine:
         self._effects.append(effect)
 
     def _check_room(self, plan: PlannedDownload, count: int = 1) -> None:
-        waiting = len(self._downloads.pending)
-        if waiting + count > self._max_size:
-            raise QueueFullError(
-                f"The queue is full: {waiting} of {self._max_size} downloads are waiting, so {plan.id} was not added. "
-                "Wait for one to start, remove one, or raise the limit: %gguf limit N",
-                self._max_size,
-            )
+        self._limits.check_room(plan.id, len(self._downloads.pending), count)
 
     # Showing -----------------------------------------------------------------------------------------------------
 
@@ -665,12 +623,12 @@ class QueueMachine:
     @property
     def hours(self) -> DailyHours | None:
         """The hours of the day in which downloads run; None: at any time."""
-        return self._hours
+        return self._limits.hours
 
     @property
     def is_open(self) -> bool:
-        """Whether downloads may run now, as far as the queue knows."""
-        return self._is_open
+        """Whether downloads may run now."""
+        return self._limits.is_open
 
     @property
     def stopping(self) -> frozenset[int]:
@@ -722,20 +680,20 @@ class QueueMachine:
             recent_failures=self._downloads.ended_views(DownloadStatus.FAILED),
             recent_cancelled=self._downloads.ended_views(DownloadStatus.CANCELLED),
             resolving=tuple(self._resolving.values()),
-            max_size=self._max_size,
-            max_concurrent=self._max_concurrent,
+            max_size=self._limits.max_size,
+            max_concurrent=self._limits.max_concurrent,
             is_processing=self._is_processing,
-            bandwidth_limit_bytes_per_second=self._bandwidth_limit,
+            bandwidth_limit_bytes_per_second=self._limits.bandwidth_bytes_per_second,
             bytes_per_second=rate,
             eta_seconds=None if not rate or remaining is None else remaining / rate,
             last_run=self._last_run,
-            download_hours=self._hours,
-            is_outside_hours=not self._is_open,
+            download_hours=self._limits.hours,
+            is_outside_hours=not self._limits.is_open,
         )
 
     def stored(self) -> StoredQueue:
         """What has to be stored; downloads that did not change are the same objects as last time."""
-        return StoredQueue(self._downloads.kept(), self._limits_set, self._is_processing)
+        return StoredQueue(self._downloads.kept(), self._limits.set_by_user, self._is_processing)
 
     def check_invariants(self) -> None:
         """Everything that holds between two events; raises `AssertionError` on the first that does not."""
@@ -744,6 +702,11 @@ class QueueMachine:
             raise AssertionError("a slot is free and a download waits for it")
         if not self._is_processing and self._downloads.running():
             raise AssertionError("a download runs without a processor")
+
+
+def _already(entry: Entry, more: str = ". %gguf status shows it.") -> AlreadyQueuedError:
+    name = str(entry.plan.id)
+    return AlreadyQueuedError(f"{name} is already {entry.status}{more}", name)
 
 
 def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
@@ -762,8 +725,3 @@ def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
         "without the repair": wanted.replaces and not live.replaces,
     }
     return [text for text, is_missing in found.items() if is_missing]
-
-
-def _check_count(name: str, value: int) -> None:
-    if type(value) is not int or value < 1:
-        raise InvalidConfigError(f"{name} must be a whole number of at least 1, not {value!r}.")
