@@ -26,6 +26,7 @@ class FakeManager:
         submitted: The future of each `submit`, in order.
         waits: Set when an operation waits for the test, which `submit` does not wait for then.
         registered: The finished models.
+        uses: When models were last used, as Unix time by id.
         missing_stores: Folders of `model_stores` that do not exist.
     """
 
@@ -35,6 +36,7 @@ class FakeManager:
         self.answers: dict[str, Any] = {"history": []}
         self.registered: list[Model] = []
         self.missing_stores: tuple[str, ...] = ()
+        self.uses: dict[str, float] = {}
         self.sync = FakeOperations(self)
         self._calls = Calls()
         self.waits = threading.Event()
@@ -107,7 +109,10 @@ class FakeOperations:
         registered = self._manager.registered
         looks = {file.target: FileLook(file.size_bytes, file.mtime_ns) for model in registered for file in model.files}
         stores = {"store": "~/.lmstudio/models"}
-        return [replace(summary_of(model, looks), store=stores.get(model.origin, "")) for model in registered]
+        return [
+            replace(summary_of(model, looks, self._manager.uses.get(str(model.id))), store=stores.get(model.origin, ""))
+            for model in registered
+        ]
 
     def find_model(self, id_: str) -> Model:
         return self._manager.find(id_)

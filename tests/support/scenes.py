@@ -1,5 +1,6 @@
 """Queues as people meet them, for screenshots and for tests of what the panel looks like."""
 
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -299,6 +300,7 @@ def models() -> FakeManager:
         _model("ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", 7.3, "gemma3", 11_765_788_416, projector=True),
         _model("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", 1.8, "smollm3", 3_075_098_624, is_verified=False),
     ]
+    manager.uses = {str(model.id): time.time() - 7 * 86_400 for model in manager.registered[:2]}
     manager.answers["loading_lines"] = lambda id_, program: f"{program} {id_}"
     manager.answers["inspect"] = lambda id_: inspection_of(id_, int(1.8 * GB), [TensorTable(_HEADER, (), 0, "a")])
     unused = ModelUse("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", int(1.8 * GB), NOW_S)
