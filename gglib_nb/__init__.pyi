@@ -41,6 +41,7 @@ from gglib_nb.domain.loading import PresetFile as PresetFile
 from gglib_nb.domain.library import (
     ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
 )
+from gglib_nb.domain.quality import Quality as Quality
 from gglib_nb.domain.file_names import Quantization as Quantization
 from gglib_nb.domain.references import DownloadId as DownloadId
 from gglib_nb.domain.stored_queue import Adoption as Adoption

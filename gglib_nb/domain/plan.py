@@ -5,6 +5,7 @@ from typing import Final, Literal
 from gglib_nb.domain.fit import MachineMemory, Placement
 from gglib_nb.domain.listing import Gate
 from gglib_nb.domain.memory import MemoryEstimate
+from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
@@ -45,6 +46,7 @@ class VariantPlan(Value, frozen=True):
         companions: What `--with` downloads with it, one of each kind.
         name: For display; the key unless that is a hash.
         reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them.
+        quality: What the publisher states of it.
     """
 
     key: str
@@ -64,6 +66,7 @@ class VariantPlan(Value, frozen=True):
     reusable_bytes: int | None = None
     name: str = ""
     placement_with_projector: Placement | None = None
+    quality: Quality | None = None
 
     @property
     def bytes_to_go(self) -> int | None:

@@ -34,6 +34,7 @@ from gglib_nb.domain.plan import (
     likely_memory_bytes,
     likely_size_bytes,
 )
+from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.local import present_bytes
@@ -86,6 +87,7 @@ _BEHIND_BYTES: Final = 64 * _KIB
 _COUNT: Final = slice(8, 16)
 # Each file costs two short requests; a repository with more files is shown without the figure.
 _MOST_FILES: Final = 64
+_MOST_TEXTS: Final = 4  # a card, and JSON files that state the quality of variants
 _NEVER: Final = threading.Event()
 
 ModelWords = tuple[str, ...]
@@ -189,6 +191,7 @@ class AdviceOperations(Operations):
             variants=variants,
             choice=choice,
             headers=headers,
+            qualities=_qualities(hub, listing, variants.variants) if gate is None else {},
             reusable_bytes=estimator.reusable_bytes(listing, shown, self._registered()) if gate is None else {},
             context_tokens=context_tokens,
             cache_type=cache_type,
@@ -228,6 +231,17 @@ def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Var
     return ()
 
 
+def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
+    """What the publisher states of the variants; nothing if it cannot be read."""
+    texts = {}
+    for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
+        with suppress(GglibError):
+            texts[file.path] = hub.read_range(
+                listing.repo_id, listing.commit_sha, file.path, 0, min(LONGEST_BYTES, file.size_bytes or LONGEST_BYTES)
+            )
+    return stated_qualities(texts, variants)
+
+
 def _gate(hub: "HubClient", listing: RepoListing) -> GatedRepoError | None:
     try:
         hub.check_access(listing)
@@ -244,6 +258,7 @@ class _View:
     variants: Variants
     choice: Choice | None
     headers: Mapping[ModelWords, GgufHeader]
+    qualities: Mapping[str, Quality]
     reusable_bytes: Mapping[str, int]
     context_tokens: int
     cache_type: CacheType
@@ -279,6 +294,7 @@ class _View:
             why=self.choice.why if self.choice is not None and is_chosen else "",
             companions=companions,
             reusable_bytes=self.reusable_bytes.get(variant.key),
+            quality=self.qualities.get(variant.key),
         )
 
     def _present(self, variant: Variant) -> int:

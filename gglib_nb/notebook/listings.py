@@ -11,6 +11,7 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.quality import Quality
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
@@ -309,8 +310,11 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
     arguments = plan_table.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
+    quality = variant.quality or Quality()
     details = (
         "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f} bits",
+        "" if quality.kl_divergence is None else f"KL divergence {quality.kl_divergence:.4g}",
+        "" if quality.perplexity is None else f"perplexity {quality.perplexity:.4g}",
         formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
         f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from gglib_nb.domain.fit import FitClass, Gpu, MachineMemory, Placement
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.quality import Quality
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, Table
 
@@ -21,6 +22,8 @@ _COLUMNS: Final = (
     Column("Variant", is_code=True),
     Column("Size", is_number=True),
     Column("Bits/weight", is_number=True, is_quiet=True, importance=5),
+    Column("KL divergence", is_number=True, importance=5),
+    Column("Perplexity", is_number=True, importance=6),
     Column("Memory", is_number=True, importance=4),
     Column("Fits"),
     Column("On disk", importance=2),
@@ -283,13 +286,15 @@ def _rows(plan: RepoPlan) -> list[Row]:
 
 
 def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...]:
-    bits, fits = variant.bits_per_weight, _fits(variant, plan)
+    bits, fits, quality = variant.bits_per_weight, _fits(variant, plan), variant.quality or Quality()
     memory_bytes = max(plan.ram_bytes or 0, plan.vram_bytes or 0)
     return (
         Cell(str(number), number),
         Cell(variant.name or variant.key),
         Cell(formats.size(variant.size_bytes), variant.size_bytes),
         Cell("" if bits is None else f"{bits:.1f}", bits),
+        _stated(quality.kl_divergence),
+        _stated(quality.perplexity),
         _memory(variant, memory_bytes, fits.color),
         fits,
         _here(variant),
@@ -297,6 +302,10 @@ def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...
         Cell(_note(variant, plan), color=BAD if variant.missing else ""),
         Cell(own_arguments(variant.placement, plan.context_tokens)),
     )
+
+
+def _stated(value: float | None) -> Cell:
+    return Cell("" if value is None else f"{value:.4g}", value)
 
 
 def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
@@ -362,6 +371,8 @@ def _below(plan: RepoPlan) -> list[str]:
         )
     elif plan.has_access:
         lines.append("Memory is unknown: the model's GGUF header could not be read.")
+    if any(variant.quality for variant in plan.variants):
+        lines.append("KL divergence and perplexity are as the publisher states them; lower is better.")
     return lines
 
 
