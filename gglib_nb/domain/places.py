@@ -6,8 +6,8 @@ may leave the folder on the other. What is harmless there but impossible on Wind
 """
 
 import re
-from pathlib import Path, PurePath
-from typing import Final
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Final, TypeVar
 
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.errors import RequestError
@@ -26,9 +26,10 @@ _LONGEST_NAME_BYTES: Final = 255
 # `.part.lease.` and 16 digits, beside a target during its download.
 _LONGEST_SUFFIX_CHARACTERS: Final = len(".part.lease.") + 16
 _MOST_SHOWN: Final = 120
+_Path = TypeVar("_Path", bound=PurePath)
 
 
-def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path:
+def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Path:
     """The path of a file of a repository, absolute if the models folder is.
 
     Raises:
@@ -37,33 +38,27 @@ def target_path(models_directory: Path, repo_id: str, path_in_repo: str) -> Path
     """
     check_repo_id(repo_id)
     parts = (*repo_id.split("/"), *path_in_repo.split("/"))
+    is_windows = isinstance(models_directory, PureWindowsPath)
     for part in parts:
-        if (reason := _refusal(part)) is not None:
+        if (reason := _refusal(part, is_windows=is_windows)) is not None:
             raise RequestError(
                 f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
             )
     return models_directory.joinpath(*parts)
 
 
-def check_windows_path(target: PurePath, longest_characters: int | None) -> None:
-    """Refuses a path that Windows cannot write.
+def check_length(target: Path, longest_characters: int | None) -> None:
+    """Refuses a path that this system cannot write.
 
     Args:
         target: Absolute.
-        longest_characters: The limit of a whole path, including the longest suffix of a partial download (259
-            characters without an administrator's setting); None: the system is not Windows, and nothing is refused.
+        longest_characters: The limit of a whole path, including the longest suffix of a partial download (Windows: 259
+            characters without an administrator's setting); None: no limit.
 
     Raises:
-        RequestError: It is too long, or contains a character that Windows does not allow.
+        RequestError: It is too long.
     """
-    if longest_characters is None:
-        return
-    for part in target.parts[1:]:  # the first is the drive, which may be `\\?\C:\`
-        if found := _FORBIDDEN_ON_WINDOWS.search(part):
-            raise RequestError(
-                f"{_in_short(part)} contains {found[0]!r}, which Windows does not allow in names; it cannot be stored here."
-            )
-    if len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
         raise RequestError(
             f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
             f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
@@ -74,12 +69,14 @@ def _in_short(path: str) -> str:
     return repr(path) if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]!r}…"
 
 
-def _refusal(part: str) -> str | None:
+def _refusal(part: str, *, is_windows: bool) -> str | None:
     """Why this name between two slashes cannot be used; None: it can."""
     if not part:
         return "has an empty part"
     if _FORBIDDEN.search(part):
         return "contains a backslash, a colon, or a control character"
+    if is_windows and _FORBIDDEN_ON_WINDOWS.search(part):
+        return "contains a character that Windows does not allow"
     if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then two names are one file
         return "has a part that ends in a dot or a space"
     if _DEVICE.fullmatch(part):

@@ -16,7 +16,7 @@ from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFi
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.places import check_windows_path, target_path
+from gglib_nb.domain.places import check_length, target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
@@ -148,7 +148,7 @@ def planned_file(
     """
     file = listing.file(path)
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
-    check_windows_path(target, LONGEST_PATH_CHARACTERS)
+    check_length(target, LONGEST_PATH_CHARACTERS)
     return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
 
 
