@@ -306,7 +306,7 @@ def offer(plan: RepoPlan) -> Listing:
 
 def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool) -> Row:
     title = printable(variant.name or variant.key)
-    fit = plan_table.short(variant.placement, context_tokens)
+    fit = plan_table.fit_in_short(variant.placement, context_tokens)
     arguments = plan_table.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
@@ -340,7 +340,8 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
             Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
             Fact("disk too full" if is_full else "", "bad"),
             Fact(
-                f"{fit} on the GPU" if fit.endswith("layers") else fit, _FIT_MOODS[plan_table.mood(variant.placement)]
+                f"{fit} on the GPU" if fit.endswith("layers") else fit,
+                _FIT_MOODS[plan_table.fit_mood(variant.placement)],
             ),
         ),
         note=" · ".join(filter(None, details)),

@@ -1,11 +1,9 @@
-"""What a repository offers, as a table: text, and HTML whose columns sort where a page lets scripts run.
+"""The variants of a repository and their fit, as a table: text, and HTML that sorts by a click if the page runs scripts.
 
-Pure. A person with 25 variants before them asks which one to take, whether it fits, and what it costs. So the answer to the
-first stands above the table and its row is marked, the second is a word and a bar in the same colour, and what is for those
-who look closer is set back.
+Pure. A user with 25 variants asks which one to download, whether it fits, and how large it is. So the recommended one is named
+above the table and its row is marked, the fit is a word and a bar in the same colour, and details are less visible.
 """
 
-from collections.abc import Iterable
 from dataclasses import replace
 from html import escape
 from typing import Final, Literal
@@ -47,7 +45,7 @@ _COLORS: Final[dict[FitMood, str]] = {
     "good": GOOD, "near": WARN, "slow": SLOW, "bad": BAD, "plain": "",
 }  # fmt: skip
 
-# Where scripts are stripped (GitHub, untrusted notebooks) the heads stay plain text, so nothing looks clickable that is not.
+# The script makes buttons of the heads: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
 _SORT_SCRIPT: Final = """<script>
 (() => {
   const table = document.currentScript?.previousElementSibling?.querySelector("table");
@@ -83,17 +81,17 @@ _SORT_SCRIPT: Final = """<script>
 # The fit in words -----------------------------------------------------------------------------------------------
 
 
-def mood(placement: Placement) -> FitMood:
-    """How good that is; RAM is good where there is no GPU."""
+def fit_mood(placement: Placement) -> FitMood:
+    """How good that is; RAM is good on a machine without a GPU."""
     return "good" if placement.fit == "ram" and not placement.has_gpu else _MOODS[placement.fit]
 
 
-def short(placement: Placement, asked_tokens: int | None) -> str:
+def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
     """For a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
     match placement.fit:
         case "gpu":
             longest = placement.longest_gpu_context
-            return f"GPU, up to {tokens(longest)}" if longest is not None else "GPU"
+            return f"GPU, up to {_tokens(longest)}" if longest is not None else "GPU"
         case "gpu_reduced":
             return ", ".join(("GPU", *_reductions(placement, asked_tokens)))
         case "gpu_partly" if placement.cpu_expert_layers:
@@ -108,7 +106,7 @@ def short(placement: Placement, asked_tokens: int | None) -> str:
             return ""
 
 
-def sentence(placement: Placement, asked_tokens: int | None) -> str:
+def _fit_sentence(placement: Placement, asked_tokens: int | None) -> str:
     """Behind a size, after a comma: `fits on the GPU`; empty where unknown."""
     less = " and ".join(_reductions(placement, asked_tokens))
     match placement.fit:
@@ -128,28 +126,22 @@ def sentence(placement: Placement, asked_tokens: int | None) -> str:
             return ""
 
 
-def run_line(placement: Placement, file: str) -> str:
-    """How llama-server loads it that way; empty where it cannot."""
-    return " ".join(("llama-server -m", file, *placement.arguments)) if placement.arguments else ""
-
-
 def own_arguments(placement: Placement, asked_tokens: int | None) -> str:
     """The arguments in which one variant differs from another: `-ngl 28`, `-ngl 99 -ctk q8_0 -ctv q8_0`."""
-    same = f"-c {asked_tokens} ", "-fa on ", "-np 1 "
     text = "".join(f"{argument} " for argument in placement.arguments)
-    for part in same:
-        text = text.replace(part, "")
+    for same in (f"-c {asked_tokens} ", "-fa on ", "-np 1 "):
+        text = text.replace(same, "")
     return text.strip()
 
 
 def better_fit(plan: RepoPlan) -> VariantPlan | None:
-    """The best variant that fits entirely, where that is another one than the recommended; None otherwise."""
+    """The best variant that fits entirely, if another one is recommended."""
     best = plan.best_fit
     return None if best is None or best.is_recommended else best
 
 
-def machine(memory: MachineMemory) -> list[str]:
-    """`2 GPUs with 48.0 GiB (46.1 GiB free)` and `64.0 GiB RAM (12.3 GiB free)`."""
+def _memory_parts(memory: MachineMemory) -> list[str]:
+    """`48.0 GiB on 2 GPUs (46.1 GiB free)` and `64.0 GiB RAM (12.3 GiB free)`."""
     parts = []
     if memory.gpus:
         what = _gpus(memory.gpus)
@@ -157,7 +149,7 @@ def machine(memory: MachineMemory) -> list[str]:
     return [*parts, f"{formats.memory(memory.ram_bytes)} RAM{_free(memory.ram_free_bytes)}"]
 
 
-def tokens(count: int) -> str:
+def _tokens(count: int) -> str:
     """A context: `8k`, `500`."""
     return f"{count // 1024}k" if count >= 1024 else str(count)
 
@@ -174,7 +166,7 @@ def _free(free_bytes: int | None) -> str:
 def _reductions(placement: Placement, asked_tokens: int | None) -> tuple[str, ...]:
     shorter = asked_tokens is not None and placement.context_tokens < asked_tokens
     return (
-        *((f"{tokens(placement.context_tokens)} context",) if shorter else ()),
+        *((f"{_tokens(placement.context_tokens)} context",) if shorter else ()),
         *((f"{placement.cache_type} cache",) if placement.cache_type != "f16" else ()),
     )
 
@@ -188,7 +180,7 @@ def plan_text(plan: RepoPlan, width: int | None = None) -> str:
     rows = [replace(row, cells=row.cells[:shown]) for row in _rows(plan)]
     table = Table(_COLUMNS[:shown], rows).text(width)
     lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
-    return "\n".join(_printable_lines(filter(None, lines)))
+    return "\n".join(printable(line) for block in lines if block for line in block.split("\n"))
 
 
 def plan_html(plan: RepoPlan) -> str:
@@ -201,24 +193,19 @@ def plan_html(plan: RepoPlan) -> str:
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
-def _printable_lines(blocks: Iterable[str]) -> list[str]:
-    return [printable(line) for block in blocks for line in block.split("\n")]
-
-
 def _line(text: str, style: str) -> str:
     return f'<div style="{style}">{escape(printable(text))}</div>' if text else ""
 
 
 def _title(plan: RepoPlan) -> str:
-    count = len(plan.variants)
     name = f"{plan.repo_id}@{plan.revision}" if plan.revision else plan.repo_id
-    parts = [name, f"{count} variant{'s'[: count != 1]}", "private" if plan.is_private else ""]
+    parts = [name, formats.plural(len(plan.variants), "variant"), "private" if plan.is_private else ""]
     return " · ".join(filter(None, parts))
 
 
 def _machine(plan: RepoPlan) -> str:
-    """What there is; empty where nothing of it is known."""
-    parts = [] if plan.machine is None else machine(plan.machine)
+    """Memory and disk; empty if unknown."""
+    parts = [] if plan.machine is None else _memory_parts(plan.machine)
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
@@ -242,12 +229,12 @@ def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
             first = f"★ {variant.why} {_in_short(plan, variant)}{_how(plan, number, variant)}"
-            return [first, *_better_fit(plan, variant), *_run(variant)]
+            return [first, *_better_fit_line(plan, variant), *_run(variant)]
     return ["No row is recommended. Choose one: %gguf queue ROW"]
 
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
-    """What to type next for a variant, or that there is nothing to be done; behind a blank."""
+    """What to type to download a variant, after a space."""
     if variant.is_queued:
         return " It is in the queue."
     if variant.is_present:
@@ -256,12 +243,12 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
 
 
 def _in_short(plan: RepoPlan, variant: VariantPlan) -> str:
-    fits = sentence(variant.placement, plan.context_tokens)
+    fits = _fit_sentence(variant.placement, plan.context_tokens)
     return f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
 
 
-def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
-    """The best variant that fits entirely, where the usual choice is another one."""
+def _better_fit_line(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
+    """The best variant that fits entirely, if another one is recommended."""
     best = better_fit(plan)
     if best is None:
         return []
@@ -274,9 +261,10 @@ def _better_fit(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
 
 
 def _run(variant: VariantPlan) -> list[str]:
-    line = run_line(variant.placement, "FILE")
-    now = "" if variant.placement.fits_now is not False else " Less than that is free now."
-    return [f"Run it with: {line}{now}"] if line else []
+    if not variant.placement.arguments:
+        return []
+    now = " Less than that is free now." if variant.placement.fits_now is False else ""
+    return [f"Run it with: llama-server -m FILE {' '.join(variant.placement.arguments)}{now}"]
 
 
 def _rows(plan: RepoPlan) -> list[Row]:
@@ -309,7 +297,7 @@ def _stated(value: float | None) -> Cell:
 
 
 def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
-    """What it needs, with a bar as long as its part of the largest memory there is."""
+    """What it needs, with a bar for its share of the largest memory of this machine."""
     memory = variant.memory
     if memory is None:
         return Cell("")
@@ -319,10 +307,10 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
 
 
 def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
-    """The best place that it fits in, and with what."""
+    """Where it fits best, and with which reductions."""
     placement = variant.placement
-    text = short(placement, plan.context_tokens)
-    return Cell(text, _FIT_ORDER.index(placement.fit) if text else None, _COLORS[mood(placement)])
+    text = fit_in_short(placement, plan.context_tokens)
+    return Cell(text, _FIT_ORDER.index(placement.fit) if text else None, _COLORS[fit_mood(placement)])
 
 
 def _here(variant: VariantPlan) -> Cell:
@@ -335,7 +323,7 @@ def _here(variant: VariantPlan) -> Cell:
 
 
 def _reusable(variant: VariantPlan) -> Cell:
-    """How much of it could be copied from other files that are here; no samples were taken, so that is the most."""
+    """How much of it other files on this disk may contain: at most, since their bytes were not compared."""
     if not variant.reusable_bytes or not variant.size_bytes:
         return Cell("")
     share = variant.reusable_bytes / variant.size_bytes
@@ -357,7 +345,7 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
         parts.append(f"{variant.shard_count} files")
     seeing = variant.placement_with_projector
     if seeing is not None and seeing.fit != variant.placement.fit:
-        parts.append(f"with its projector: {short(seeing, plan.context_tokens)}")
+        parts.append(f"with its projector: {fit_in_short(seeing, plan.context_tokens)}")
     return ", ".join(part for part in parts if part)
 
 
@@ -382,7 +370,7 @@ def _companion_line(companion: PlannedCompanion) -> str:
 
 
 def _caveats(plan: RepoPlan) -> str:
-    """What the estimates do not know, each once; behind a blank."""
+    """What the estimates leave out, each once; after a space."""
     memories = [variant.memory for variant in plan.variants if variant.memory is not None]
     notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
     about = ["~: rough estimate."] if any(memory.is_rough for memory in memories) else []

@@ -18,6 +18,8 @@ from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats, host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
 
+Screen = Callable[[], os.terminal_size]
+"""The terminal's size at each drawing, since the user may resize it."""
 _State = TypeVar("_State")
 # ECMA-48: cursor to the start of the line so many lines up; erase to the end of the screen; erase to the end of the line.
 _UP: Final = "\x1b[{}F"
@@ -53,18 +55,10 @@ def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
 
 
 class TextLine:
-    """One line of progress in a stream.
+    """One line of progress in a stream: redrawn in place on a terminal; in a log a line at the start and at each quarter."""
 
-    Args:
-        stream: Where to write. Characters that its encoding lacks are replaced.
-        is_terminal: Redraw in place; False writes a line at the start and at each quarter.
-        screen: The terminal's size at each drawing, since the user may resize it.
-    """
-
-    def __init__(
-        self, stream: TextIO, *, is_terminal: bool, screen: Callable[[], os.terminal_size] = shutil.get_terminal_size
-    ) -> None:
-        self._stream: Final = stream
+    def __init__(self, stream: TextIO, *, is_terminal: bool, screen: Screen = shutil.get_terminal_size) -> None:
+        self._stream: Final = stream  # characters that its encoding lacks are replaced
         self._is_terminal: Final = is_terminal
         self._screen: Final = screen
         self._quarters = -1
@@ -92,20 +86,11 @@ class TextLine:
 class TextQueue:
     """The queue, or one download, in a stream: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
 
-    Args:
-        stream: Where to write. Characters that its encoding lacks are replaced.
-        only: Shows this download alone, also if it had ended before; None all that were seen running.
-        is_terminal: Redraw the bars in place, below the lines about what ended.
-        screen: The terminal's size at each drawing, since the user may resize it.
+    With `only` it shows that download alone, also if it had ended before; else all that were seen running.
     """
 
     def __init__(
-        self,
-        stream: TextIO,
-        *,
-        only: DownloadId | None,
-        is_terminal: bool,
-        screen: Callable[[], os.terminal_size] = shutil.get_terminal_size,
+        self, stream: TextIO, *, only: DownloadId | None, is_terminal: bool, screen: Screen = shutil.get_terminal_size
     ) -> None:
         self._stream: Final = stream
         self._only: Final = only

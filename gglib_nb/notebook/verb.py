@@ -8,7 +8,8 @@ import difflib
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -34,7 +35,9 @@ GROUP_TITLES: Final[dict[Group, str]] = {
 }
 CANCELLED: Final = "Interrupted. The request was cancelled."
 """The `interrupted` of a verb that changes nothing before it is complete."""
-_NUMBER: Final = re.compile(r"#\d+(?!\S)")
+# A word as a shell reads it; of a quotation that is not closed, its mark alone.
+_WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
+_NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
 _COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE | re.ASCII)
@@ -114,12 +117,24 @@ class Verb:
         options = [(f"{each.name} {each.value}".rstrip(), _option_help(each)) for _, each in self.options.values()]
         return [(name, text) for name, text in (*arguments, *options) if text]
 
-    def read(self, words: Sequence[str]) -> dict[str, Any]:
-        """The arguments of the function, from the words behind the verb.
+    def read(self, words: Sequence[str]) -> "Call":
+        """Reads the words after the verb.
 
         Raises:
-            GrammarError: They do not fit.
+            GrammarError: They do not fit; the text says how to write it.
         """
+        with self.usage_in_errors():
+            return Call(self, self._arguments(words))
+
+    @contextmanager
+    def usage_in_errors(self) -> Iterator[None]:
+        """Adds to a `GrammarError` how the verb is written."""
+        try:
+            yield
+        except GrammarError as error:
+            raise GrammarError(f"{_sentence(str(error))} Write: %gguf {self.usage}") from error
+
+    def _arguments(self, words: Sequence[str]) -> dict[str, Any]:
         if self.arguments and self.arguments[0][1].is_whole(words):
             words = ["--", " ".join(words)]
         given, rest = self._read_options(words)
@@ -208,17 +223,15 @@ class Call:
     arguments: dict[str, Any]
 
     def run(self, session: "Session") -> "Answer":
-        """Does what the line asks for.
+        """Runs the verb.
 
         Raises:
             GrammarError: A word cannot be read; the text says how to write it.
-            GglibError: The answer is no; nothing has changed.
+            GglibError: The verb was refused; nothing has changed.
             KeyboardInterrupt: The wait was interrupted.
         """
-        try:
+        with self.verb.usage_in_errors():
             return self.verb.function(session, **self.arguments)
-        except GrammarError as error:
-            raise _with_usage(error, self.verb) from error
 
 
 def split_words(line: str) -> list[str]:
@@ -236,35 +249,10 @@ def split_words(line: str) -> list[str]:
 
 
 def _without_comment(line: str) -> str:
-    quote, is_start, is_escaped = "", True, False
-    for at, character in enumerate(line):
-        if is_escaped:
-            is_escaped = False
-        elif quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character == "#" and is_start and not _NUMBER.match(line, at):
-            return line[:at]
-        is_escaped = character == "\\" and quote != "'" and not is_escaped
-        is_start = character.isspace()
+    for word in _WORD.finditer(line):
+        if word[0].startswith("#") and not _NUMBER.fullmatch(word[0]):
+            return line[: word.start()]
     return line
-
-
-def read_words(verb: Verb, words: Sequence[str]) -> Call:
-    """Reads the words behind a verb.
-
-    Raises:
-        GrammarError: They do not fit; the text says how to write it.
-    """
-    try:
-        return Call(verb, verb.read(words))
-    except GrammarError as error:
-        raise _with_usage(error, verb) from error
-
-
-def _with_usage(error: GrammarError, verb: Verb) -> GrammarError:
-    return GrammarError(f"{_sentence(str(error))} Write: %gguf {verb.usage}")
 
 
 def _checked(option: Option, text: str) -> Any:  # noqa: ANN401 - as the option reads it

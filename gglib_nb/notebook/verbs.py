@@ -4,7 +4,7 @@ from typing import Final
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, setting_verbs, storage_verbs
-from gglib_nb.notebook.verb import VERBS, Call, GrammarError, read_words, split_words
+from gglib_nb.notebook.verb import VERBS, Call, GrammarError, split_words
 
 MODULES: Final = (get_verbs, queue_verbs, model_verbs, storage_verbs, setting_verbs)
 _HELP: Final = ("-h", "--help")
@@ -23,4 +23,4 @@ def parse(line: str) -> Call:
         raise GrammarError(printable(setting_verbs.unknown_verb(name)))
     if not set(_HELP).isdisjoint(rest):
         return Call(VERBS["help"], {"name": name})
-    return read_words(VERBS[name], rest)
+    return VERBS[name].read(rest)
