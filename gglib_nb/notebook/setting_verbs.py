@@ -4,8 +4,7 @@ The token is not a setting here: whether there is one is shown, but it is never 
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb.domain.download import QueueSnapshot
@@ -14,7 +13,7 @@ from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, tables
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
-from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import (
     VERBS,
     Argument,
@@ -57,35 +56,15 @@ _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
     "kernel starts."
 )
-# What a running manager can change, and where its value is.
-LIVE: Final[
-    Mapping[str, tuple[Callable[["DownloadManager", Any], Future[None]], Callable[["DownloadManager"], Any]]]
-] = {
-    "max_concurrent": (
-        lambda manager, value: manager.submit(manager.sync.set_max_concurrent, value),
-        lambda manager: manager.snapshot.max_concurrent,
-    ),
-    "max_queue_size": (
-        lambda manager, value: manager.submit(manager.sync.set_max_queue_size, value),
-        lambda manager: manager.snapshot.max_size,
-    ),
-    "max_connections": (
-        lambda manager, value: manager.submit(manager.sync.set_max_connections, value),
-        lambda manager: manager.snapshot.max_connections,
-    ),
-    "bandwidth_limit_bytes_per_second": (
-        lambda manager, value: manager.submit(manager.sync.set_bandwidth_limit, value),
-        lambda manager: manager.snapshot.bandwidth_limit_bytes_per_second,
-    ),
-    "download_hours": (
-        lambda manager, value: manager.submit(manager.sync.set_download_hours, value),
-        lambda manager: manager.snapshot.download_hours,
-    ),
-    "network_wait_s": (
-        lambda manager, value: manager.submit(manager.sync.set_network_wait, value),
-        lambda manager: manager.snapshot.network_wait_s,
-    ),
-    "engine": (lambda manager, value: manager.submit(manager.sync.set_engine, value), lambda manager: manager.engine),
+# What a running manager can change: the operation, and the attribute of the snapshot with its value.
+LIVE: Final[Mapping[str, tuple[str, str]]] = {
+    "max_concurrent": ("set_max_concurrent", "max_concurrent"),
+    "max_queue_size": ("set_max_queue_size", "max_size"),
+    "max_connections": ("set_max_connections", "max_connections"),
+    "bandwidth_limit_bytes_per_second": ("set_bandwidth_limit", "bandwidth_limit_bytes_per_second"),
+    "download_hours": ("set_download_hours", "download_hours"),
+    "network_wait_s": ("set_network_wait", "network_wait_s"),
+    "engine": ("set_engine", ""),
 }
 _READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
@@ -98,7 +77,7 @@ def limit(
 ) -> Answer:
     """Show or set how many downloads may wait in the queue."""
     if number is not None:
-        settle(session.manager.submit(session.manager.sync.set_max_queue_size, number))
+        session.call(session.sync.set_max_queue_size, number)
     return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
 
 
@@ -113,7 +92,7 @@ def login(session: Session) -> Answer:
     token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
     if not token.strip():
         return Answer("No token was entered; nothing has changed.")
-    retried = settle(session.manager.submit(session.manager.sync.log_in, token))
+    retried = session.call(session.sync.log_in, token)
     again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
     return Answer(f"Logged in. The token is stored for all your programs, not in this notebook.{again}")
 
@@ -144,12 +123,11 @@ def bandwidth(
     ] = None,
 ) -> Answer:
     """Show or set the bandwidth limit, and the hours in which downloads run."""
-    manager = session.manager
     if rate is not None:
-        settle(manager.submit(manager.sync.set_bandwidth_limit, rate or None))
+        session.call(session.sync.set_bandwidth_limit, rate or None)
     if hours is not None:
-        settle(manager.submit(manager.sync.set_download_hours, None if hours == "off" else hours))
-    now = manager.snapshot
+        session.call(session.sync.set_download_hours, None if hours == "off" else hours)
+    now = session.manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
     said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
     return Answer(f"{said} {_hours(now)}".rstrip())
@@ -218,7 +196,7 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
         held = SETTINGS[name].show(_held(name, session.manager))
         return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
     if name in LIVE:
-        settle(LIVE[name][0](session.manager, value))
+        session.call(getattr(session.sync, LIVE[name][0]), value)
     SET_HERE[name] = value
     more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
     return f"{name} is {shown}{where}.{more}"
@@ -232,7 +210,7 @@ def _reset(name: str, session: Session) -> str:
     value = default_of(name) if asked is None else asked[0]
     shown = SETTINGS[name].show(value)
     if name in LIVE:
-        settle(LIVE[name][0](session.manager, value))
+        session.call(getattr(session.sync, LIVE[name][0]), value)
     elif name in _READ_LATE:
         SET_HERE[name] = value
     elif session.has_manager and (held := _held(name, session.manager)) != value:
@@ -266,7 +244,9 @@ def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as th
     """The value in use."""
     if name in _READ_LATE and name in SET_HERE:
         return SET_HERE[name]
-    return LIVE[name][1](manager) if name in LIVE else getattr(manager.config, name)
+    if name == "engine":
+        return manager.engine
+    return getattr(manager.snapshot, LIVE[name][1]) if name in LIVE else getattr(manager.config, name)
 
 
 def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is

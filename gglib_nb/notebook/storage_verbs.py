@@ -1,6 +1,5 @@
 """The verbs before and after a download: inspect a model, carry models in a bundle, free disk space."""
 
-from collections import deque
 from collections.abc import Iterable
 from typing import Annotated, Final
 
@@ -12,7 +11,7 @@ from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, results, tables
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
-from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
@@ -53,17 +52,22 @@ def inspect(
 
     With two ids, it shows the keys that differ and the chat template as a diff.
     """
-    manager, one = session.manager, _id(reference, session)
+    one = _id(reference, session)
     if other and on_hub:
         raise GrammarError("Write either ID2 or --hub")
     if not other and not on_hub:
-        inspection = settle(manager.submit(manager.sync.inspect, one))
+        inspection = session.call(session.sync.inspect, one)
         return Answer(
             inspection_view.inspection_text(inspection, session.screen.width),
             inspection_view.inspection_html(inspection),
         )
-    found = settle(manager.submit(manager.sync.compare, one, _id(other, session) if other else None))
+    found = session.call(session.sync.compare, one, _id(other, session) if other else None)
     return Answer(inspection_view.comparison_text(found, session.screen.width), inspection_view.comparison_html(found))
+
+
+def _exporting(progress: BundleProgress) -> tuple[str, float | None]:
+    amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
+    return f"writing {progress.path}: {amount}", progress.done_bytes / max(1, progress.total_bytes)
 
 
 @verb("models", interrupted=_STOPPED)
@@ -82,24 +86,9 @@ def export(
     if not references:
         raise GrammarError("FOLDER is missing")
     ids = [find_model(reference, session).id for reference in references]
-    reached: deque[BundleProgress] = deque(maxlen=1)
-    line = session.screen.progress_line()
-
-    def show() -> None:
-        if reached:
-            done = reached[-1]
-            line.show(
-                f"writing {printable(done.path)}: {formats.size(done.done_bytes)} of {formats.size(done.total_bytes)}",
-                done.done_bytes / max(1, done.total_bytes),
-            )
-
-    manager = session.manager
-    try:
-        report = settle(manager.submit(manager.sync.export, ids, folder, on_progress=reached.append), show)
-    finally:
-        line.close()
+    report = session.call_with_progress(_exporting, session.sync.export, ids, folder)
     how = " (linked)" if report.linked_bytes == report.size_bytes else ""
-    models = f"{len(report.models)} models" if len(report.models) != 1 else report.models[0]
+    models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"
     return Answer(
         printable(
             f"Exported {models}, {formats.size(report.size_bytes)}{how}, to {report.folder}. "
@@ -129,8 +118,7 @@ def prune(
     """
     if keep is None and unused is None:
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
-    manager = session.manager
-    plan = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True))
+    plan = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True)
     if not plan:
         return Answer(f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}.")
     table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), results.pruning_question(plan))
@@ -138,7 +126,7 @@ def prune(
         return session.table(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
         return refusal
-    done = settle(manager.submit(manager.sync.prune, keep_bytes=keep, unused_s=unused))
+    done = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused)
     return Answer(
         f"Deleted {results.pruned(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
     )
