@@ -9,8 +9,7 @@ then; front ends ignore kinds that they do not know, and show nothing.
 
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
@@ -89,20 +88,14 @@ def _interval_s(manager: DownloadManager) -> int:
 # Shortcuts -------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _short_tracebacks() -> Iterator[None]:
-    try:
-        yield
-    except GglibError as error:
-        raise error.with_traceback(None) from None  # the caller's line says enough
-
-
 def _awaited(
     operation: Callable[_Parameters, Coroutine[Any, Any, _Result]],
 ) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
     async def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with _short_tracebacks():
+        try:
             result: _Result = await getattr(get_manager(), operation.__name__)(*args, **kwargs)
+        except GglibError as error:
+            raise error.with_traceback(None) from None  # the caller's line is enough
         return result
 
     _describe(shortcut, operation)
@@ -111,8 +104,10 @@ def _awaited(
 
 def _blocking(operation: Callable[Concatenate[SyncOperations, _Parameters], _Result]) -> Callable[_Parameters, _Result]:
     def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with _short_tracebacks():
+        try:
             return operation(get_manager().sync, *args, **kwargs)
+        except GglibError as error:
+            raise error.with_traceback(None) from None
 
     _describe(shortcut, operation)
     return shortcut
@@ -142,5 +137,7 @@ def path(text: str) -> Path:
         AmbiguousQuantizationError: Several match; `choices` has their ids.
         CatalogError: The models database cannot be read.
     """
-    with _short_tracebacks():
+    try:
         return managers.model_path(text)
+    except GglibError as error:
+        raise error.with_traceback(None) from None
