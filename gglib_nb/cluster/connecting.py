@@ -59,23 +59,20 @@ def _current() -> Client:
 
 
 def _client_at(address: str) -> Client:
-    try:
-        return Client(address, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
-    except (OSError, ValueError, TypeError, ImportError) as error:
-        raise ClusterError(
-            f"No Dask scheduler answers at {address} ({error}). Check the address, then retry."
-        ) from error
+    return _client(address, f"No Dask scheduler answers at {address} ({{error}}). Check the address, then retry.")
 
 
 def _client_of(cluster: Cluster) -> Client:
     if cluster.asynchronous:
         raise ClusterError("The Dask cluster is asynchronous. Create it without asynchronous=True.")
+    return _client(cluster, f"The Dask cluster {cluster.name} does not answer ({{error}}). Start another, then retry.")
+
+
+def _client(engine: Cluster | str, refusal: str) -> Client:
     try:
-        return Client(cluster, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ClusterError(
-            f"The Dask cluster {cluster.name} does not answer ({error}). Start another, then retry."
-        ) from error
+        return Client(engine, timeout=_CONNECT_S, set_as_default=False, name="gglib-nb")
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ClusterError(refusal.replace("{error}", str(error))) from error
 
 
 def _cluster_named(name: str) -> Cluster:

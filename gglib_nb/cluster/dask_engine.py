@@ -1,8 +1,7 @@
 """The engine of a Dask cluster, as the manager uses it: one engine process on each host.
 
-Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each
-host. `dispatcher` decides what to do for a command or a report; this module does it, in order. The lock is held for that, and never
-while waiting.
+Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each host. `dispatcher`
+decides what to do for a command or a report; this module does it, in order, under a lock that is never held while waiting.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from typing import Any, Final
 from distributed import Client
 
 from gglib_nb.cluster.attempt import ClusterHost
-from gglib_nb.cluster.dispatcher import Action, Dispatcher, Tell
+from gglib_nb.cluster.dispatcher import NO_HOST, Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
@@ -70,8 +69,8 @@ class DaskEngine:
         self._client: Client | None = None
         self._owns_client = False
         self._was_connected = False
-        self._host_of: dict[str, str] = {}
-        self._refusals: dict[str, str] = {}
+        self._workers: dict[str, Introduction | str] = {}
+        """What each worker said of itself, or why it cannot be used, by address."""
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -178,20 +177,20 @@ class DaskEngine:
                 self._heard(host, link, EngineSilent(silent_s))
             with self._lock:
                 self._dispatcher.space_changed(host, link.free_bytes)
-        self._host_of = {address: host for address, host in self._host_of.items() if address in usable}
-        self._refusals = {address: text for address, text in self._refusals.items() if address in usable}
+        self._workers = {address: said for address, said in self._workers.items() if address in usable}
         self._introduce(client, usable)
+        refusals = [said for said in self._workers.values() if isinstance(said, str)]
         with self._lock:
-            self._do(self._dispatcher.say_absence("waiting for a worker of the cluster"))
-            if not self._links and self._refusals:
-                self._do(self._dispatcher.fail_waiting(ClusterError(next(iter(self._refusals.values())))))
+            self._do(self._dispatcher.say_absence(NO_HOST))
+            if not self._links and refusals:
+                self._do(self._dispatcher.fail_waiting(ClusterError(refusals[0])))
 
     def _connected(self) -> Client:
         client = self._client
         if client is not None and client.status == "running":
             return client
         self._lose_all("the kernel lost the cluster")
-        self._host_of.clear()
+        self._workers.clear()
         if client is not None and client.status != "closed":
             raise ClusterError("The Dask client lost its connection to the scheduler and is reconnecting.")
         if client is not None and not self._can_come_back:
@@ -216,7 +215,9 @@ class DaskEngine:
 
     def _introduce(self, client: Client, usable: set[str]) -> None:
         """Asks each new worker once for its host; a host without a link gets one to its first worker."""
-        known = {*self._refusals, *(address for address, host in self._host_of.items() if host in self._links)}
+        known = {
+            address for address, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links
+        }
         new = sorted(usable - known - {link.worker for link in self._links.values()})
         if not new:
             return
@@ -225,12 +226,12 @@ class DaskEngine:
             introduce, str(self._models_directory), inherited, workers=new, on_error="return"
         )
         for address, said in sorted(found.items()):
-            if (refusal := _refusal_of(address, said)) is not None:
-                _log.warning("%s", refusal)
-                self._refusals[address] = refusal
-            else:
-                self._host_of[address] = said["host"]
+            refusal = _refusal_of(address, said)
+            self._workers[address] = said if refusal is None else refusal
+            if refusal is None:
                 self._link_to(client, address, said)
+            else:
+                _log.warning("%s", refusal)
 
     def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
         name = said["host"]

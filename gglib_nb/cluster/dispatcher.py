@@ -51,7 +51,7 @@ from gglib_nb.engine.reports import (
 )
 from gglib_nb.errors import EngineLostError, GglibError, to_wire
 
-_NO_HOST: Final = "waiting for a worker of the cluster"
+NO_HOST: Final = "waiting for a worker of the cluster"
 _NO_SLOT: Final = "waiting for a free host"
 _LOSSES_ALLOWED: Final = 3
 _GONE_KEPT: Final = 64
@@ -68,14 +68,9 @@ Action = Tell | Report
 
 
 class HostLoad(Value, frozen=True):
-    """The load of a host.
+    """The load of a host: its transfers, what they still have to download, its free space (None unknown).
 
-    Attributes:
-        host: Its name.
-        running: Transfers that run there.
-        bytes_to_go: What they still have to download; 0 for those of unknown size.
-        free_bytes: Free space on the disk of its models folder; None unknown.
-        has_part: Whether its models folder has a part of the download.
+    `has_part`: its models folder has a part of the download.
     """
 
     host: str
@@ -136,7 +131,7 @@ class Dispatcher:
         self._part_folders: dict[frozenset[str], str] = {}
         self._last_number = 0
         self._here: str | None = None
-        self._absence = _NO_HOST
+        self._absence = NO_HOST
 
     @property
     def hosts(self) -> tuple[ClusterHost, ...]:

@@ -130,11 +130,7 @@ def create_beside(path: Path) -> int:
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> int:
-    """Open a regular file to read it, whose descriptor the caller closes. Never blocks: a pipe is refused.
-
-    Raises:
-        OSError: It cannot be opened, or is something else.
-    """
+    """Open a regular file to read it; the caller closes it. Never blocks: anything else, such as a pipe, is an `OSError`."""
     fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -173,13 +169,10 @@ def is_at(fd: int, path: Path) -> bool:
 
 
 def check_way(target: Path) -> None:
-    """Refuse a place that is reached through another user's link.
+    """Refuse, with a `StorageError`, a place that is reached through another user's link, or through a link that leads nowhere.
 
     The user's own links are followed, root's, and those of a folder's owner, who could move the folder as well. (The rule of
     Linux' `protected_symlinks`.) A models folder that others may write to would else let them choose where files go.
-
-    Raises:
-        StorageError: There is such a link on the way to the target's folder, or a link that leads nowhere.
     """
     me = user_id()
     for folder in target.parents:
@@ -279,13 +272,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
 
 
 class Reservation(Value, frozen=True):
-    """One file that will be written.
-
-    Attributes:
-        target: Its final path.
-        size_bytes: Its size.
-        may_be_there: A file of that size at the target is taken for it, so that nothing more is written.
-    """
+    """One file that will be written; `may_be_there`: a file of that size at the target is taken for it."""
 
     target: Path
     size_bytes: int
@@ -314,11 +301,7 @@ class DiskSpace:
         self._reservations: dict[int, tuple[Reservation, ...]] = {}
 
     def reserve(self, attempt: int, reservations: Iterable[Reservation]) -> None:
-        """State what the attempt will still write, in the place of what it stated before.
-
-        Raises:
-            DiskFullError: That does not fit beside what the others will write.
-        """
+        """State what the attempt will still write; a `DiskFullError` where that does not fit beside what the others will write."""
         own = tuple(reservations)
         with self._lock:
             self._reservations[attempt] = own

@@ -127,13 +127,7 @@ class WrongAnswerError(ExchangeError):
 
 
 class AskedRange(Value, frozen=True):
-    """What a request asks for, in bytes of the remote file.
-
-    Attributes:
-        start: First byte.
-        end: One past the last byte; None: the whole file is asked for, without a range.
-        size_bytes: Of the remote file; None unknown.
-    """
+    """What a request asks for: from `start` up to before `end` (None: the whole, without a range) of a file of that size (None unknown)."""
 
     start: int = 0
     end: int | None = None
@@ -244,12 +238,7 @@ class Session:
             connection.close()
 
     def check(self) -> None:
-        """Whether requests can be made.
-
-        Raises:
-            InvalidTokenError: No header can carry the token.
-            InvalidConfigError: The endpoint is no address.
-        """
+        """Raises `InvalidTokenError` or `InvalidConfigError` where no header can carry the token, or the endpoint is no address."""
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         if self._origin is None:
@@ -272,7 +261,7 @@ class Session:
         return None if found is None else Proxy.at(found)
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of one answer, on a connection that is kept for the next such question; the body is dropped.
+        """Status and headers of one answer; the connection is kept for the next one, the body is dropped.
 
         Raises:
             LineError: No answer came.
@@ -413,7 +402,7 @@ class Connection:
             raise
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of an answer; a short body is read to keep the connection, a long one is not. Raises as `Session.head`."""
+        """Status and headers of an answer; a short body is read to keep the connection, a long one is not."""
         response = self._exchange(method, url, extra)
         self.release(response)
         return response.status, headers_of(response)
@@ -538,7 +527,7 @@ def host_text(origin: Origin) -> str:
 
 
 def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:
-    """Raises `UnicodeError` for what no request can carry."""
+    """The head of a request; raises `UnicodeError` for what none can carry."""
     parts, (origin, proxy) = urlsplit(url), route
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     host = host_text((origin[0], re.sub(r"%25.*", "", origin[1]), origin[2]))

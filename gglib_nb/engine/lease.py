@@ -7,14 +7,13 @@ lost files to that (its issue 4196).
 * Taking: the file is created exclusively. Where it exists, its owner is known dead at once on the same machine (and in the
   same process namespace), and where it is of an earlier boot of this machine; otherwise it is taken over after it has been
   silent for a while by the watcher's own clock, so that the clocks of two machines need not agree. One that cannot be read
-  belongs to no process; it is only given the moment that writing it takes. Of an owner that a cluster reports as gone a few
+  belongs to no process; it is only given the time that writing it takes. Of an owner that a cluster reports as gone a few
   seconds of silence are enough; while it shows life, the report is not believed.
 * Taking over: an own file is renamed over the old one, and counts after a moment if it is still there.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file that no process reads. It looks at the path before every journal record and before the final rename.
 * Fencing: a process that was stopped and continues finds its last heartbeat too old (`is_fresh`) and writes nothing before it
-  has looked again. Even where it was stopped after that check, its write goes to a file that is not its successor's: see
-  `Lease.has_other_writer`.
+  has looked again. If it was stopped after that check, its write goes to a file that is not its successor's (`has_other_writer`).
 """
 
 import contextlib
@@ -49,9 +48,8 @@ class LeaseLostError(Exception):
 class Owner(Value, frozen=True):
     """A process, wherever it runs.
 
-    A process id means something on its machine, in its boot and in its process namespace only, and is given again after
-    its process is gone. So an owner is all four with the time at which the process began; processes of another machine
-    cannot be seen from here.
+    A process id means something on its machine, in its boot and in its process namespace only, and is given again after its process
+    is gone. So an owner has all four and the time at which it began. Processes of another machine cannot be seen from here.
 
     Attributes:
         place: Machine, boot and process namespace.
@@ -178,14 +176,7 @@ class Lease:
         return self._fd >= 0
 
     def try_acquire(self) -> LeaseState | None:
-        """Take it if it is free or its owner is gone.
-
-        Returns:
-            None when it is ours; otherwise what the present owner says.
-
-        Raises:
-            OSError: The folder cannot be written.
-        """
+        """Take it if it is free or its owner is gone: None when it is ours; otherwise what the present owner says. May raise `OSError`."""
         if self._create():
             return None
         if os.path.isdir(self._path):  # noqa: PTH112  # `Path.is_dir` may raise
@@ -287,11 +278,7 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float) -> None:
-    """Delete what a partial download of the target left, unless a process is at work on it.
-
-    Raises:
-        OSError: It cannot be deleted.
-    """
+    """Delete what a partial download of the target left, unless a process is at work on it. Raises `OSError` where it cannot."""
     if any(os.path.lexists(path) for path in (part_path(target), journal_path(target), lease_path(target))):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:

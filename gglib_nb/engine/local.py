@@ -52,13 +52,7 @@ class StoppedError(Exception):
 
 
 class CheckResult(Value, frozen=True):
-    """What was found.
-
-    Attributes:
-        stored: The file is in its place; None: it has to be fetched, and the lease is ours.
-        is_linked: It was linked from elsewhere.
-        donors: Files of this machine that may have some of its tensors.
-    """
+    """The file, which is in its place; or None: it has to be fetched, the lease is ours, and these donors may have some of its tensors."""
 
     stored: StoredFile | None
     is_linked: bool = False
@@ -110,10 +104,7 @@ class TargetCheck:
         self._folder = folder
 
     def run(self, search: DonorSearch | None = None) -> CheckResult:
-        """Do it; takes as long as hashing and waiting take.
-
-        Args:
-            search: What else may give bytes.
+        """Do it; takes as long as hashing and waiting take. `search` says what else may give bytes.
 
         Raises:
             StoppedError: It was stopped.
@@ -195,7 +186,7 @@ class TargetCheck:
         if is_damaged and wrong and not self._force:
             # (Which bytes are wrong is known by the digest, so the commit does not count.)
             parts = tuple(PartIdentity.of(file, file.size_bytes, "") for file in self.files)
-            salvage(self.target, parts, wrong, self._stop)
+            _salvage(self.target, parts, wrong, self._stop)
             if self._stop.is_set():
                 self.lease.release()
                 raise StoppedError
@@ -259,84 +250,64 @@ class TargetCheck:
         file = self.files[0]
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
-        for candidate in identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
-            with contextlib.suppress(OSError):  # another user's, or on a dead mount: the download will do
+        for candidate in _identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
+            # Another user's, on a dead mount, on another filesystem, or on one without links: the download will do.
+            with contextlib.suppress(OSError):
                 digest = self._hash(candidate)
-                if self._matches(digest) and self._link(candidate):
+                if self._matches(digest):
+                    self.target.hardlink_to(candidate)
+                    sync_folder(self.target.parent)
                     return self._stored(self.target.stat(), file.sha256, digest, is_verified=True)
         return None
 
-    def _link(self, candidate: Path) -> bool:
-        try:
-            self.target.hardlink_to(candidate)
-        except OSError:  # another filesystem, or one without links
-            return False
-        sync_folder(self.target.parent)
-        return True
 
-
-def identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
+def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
     """Files that may have the same bytes: blobs of a Hugging Face cache by their name, others by name and size.
 
-    A cache's blob may be a link into a store that several repositories share, so links are followed to the end.
+    A cache's blob may be a link into a store that several repositories share, so links are followed to the end. Files of the target's
+    name are looked for in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder.
     """
+    name = escape(target.name)
     for folder in map(Path, folders):
         blobs = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
         blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama's store
-        for path in (*blobs, *_namesakes(folder, target)):
+        namesakes = (path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern))
+        for path in (*blobs, *namesakes):
             with contextlib.suppress(OSError):
                 found = path.resolve(strict=True)
                 status = found.stat()
-                if status.st_size == size_bytes and stat.S_ISREG(status.st_mode) and found != target:
+                is_candidate = status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
+                if is_candidate and target not in (path, found):
                     yield found
 
 
-def _namesakes(folder: Path, target: Path) -> Iterator[Path]:
-    """Files of the target's name in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder."""
-    name = escape(target.name)
-    for pattern in (f"*/*/{name}", f"*/*/*/{name}"):
-        yield from (path for path in matching(folder, pattern) if path != target)
-
-
-def salvage(
+def _salvage(
     target: Path, parts: tuple[PartIdentity, ...], wrong: Sequence[tuple[int, int]], stop: threading.Event
 ) -> None:
-    """Begin a partial file with what is right of the damaged one at the target. The caller has the lease.
+    """Begin a partial file of these parts with what is right of the damaged one at the target. The caller has the lease.
 
     The damaged file is only read: another program may have it open. What is taken from it counts as copied on a guess, which the
-    digest of the whole confirms or refutes; then it is what is fetched first. A partial file of the same content that is there
-    already is left as it is. The journal is written last, so that a kill leaves nothing to believe.
-
-    Args:
-        target: The damaged file.
-        parts: What the file shall be.
-        wrong: The ranges of it that are not right.
-        stop: Ends it; nothing is left to believe then.
-
-    Raises:
-        OSError: The disk is full, or a file cannot be read or written.
+    digest of the whole confirms or refutes. A partial file of the same content that is there already is left as it is. The journal is
+    written last, so that a kill, or a stop, leaves nothing to believe.
     """
     state = Journal.read(journal_path(target))
     if state is not None and state.parts == parts and status_of(part_path(target)) is not None:
         return
     journal_path(target).unlink(missing_ok=True)
     size = parts[-1].offset_bytes + parts[-1].size_bytes
-    source = open_regular(target)
-    try:
+    with (
+        os.fdopen(open_regular(target), "rb", buffering=0) as damaged,
+        os.fdopen(create_beside(part_path(target)), "r+b", buffering=0) as partial_file,
+    ):
+        source, fd = damaged.fileno(), partial_file.fileno()
         right = RangeSet([(0, min(size, os.fstat(source).st_size))])
         for start, end in wrong:
             right.remove(start, end)
-        fd = create_beside(part_path(target))
-        try:
-            allocate(fd, size)
-            if _copied(source, fd, right, stop):
-                os.fsync(fd)
-                runs = [(start, end, COPIED_SYNCED) for start, end in right]
-                mark_present(journal_path(target), runs, parts, (_DAMAGED_NAME,))
-        finally:
-            os.close(fd)
-    finally:
-        os.close(source)
+        allocate(fd, size)
+        if _copied(source, fd, right, stop):
+            os.fsync(fd)
+            runs = [(start, end, COPIED_SYNCED) for start, end in right]
+            mark_present(journal_path(target), runs, parts, (_DAMAGED_NAME,))
 
 
 def _copied(source: int, target: int, ranges: RangeSet, stop: threading.Event) -> bool:
@@ -378,42 +349,30 @@ def read_facts(path: Path) -> Facts:
 
 def facts_of(fd: int, size_bytes: int) -> Facts:
     """The same of an open file, which is closed."""
-    from gglib_nb.domain.gguf import header_facts, read_header
-
-    try:
-        return header_facts(read_header(partial(_read_at, fd), size_bytes))
-    except (OSError, GgufError):
-        return {}
-    finally:
-        os.close(fd)
+    return arrived_facts(fd, size_bytes, size_bytes, None) or {}
 
 
 def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Facts | None:
-    """The header's facts of a file that is still arriving; it is closed.
-
-    Args:
-        fd: The file.
-        size_bytes: Its size when all of it is there.
-        reach: How much has arrived from its beginning on.
-        shard: Its path in the repository, where its header must agree with that; None where it need not.
-
-    Returns:
-        None while the header is not there as a whole.
+    """The header's facts of a file of which so much (`reach`) has arrived; it is closed. None while the header is not whole.
 
     Raises:
-        IncompleteShardSetError: It is another shard than its name says, so that no program could load the set.
+        IncompleteShardSetError: It has another number than `shard`, its path in the repository, says: no program could load the set.
     """
     from gglib_nb.domain.gguf import header_facts, read_header
 
     try:
-        header = read_header(partial(_read_arrived, fd, reach), size_bytes)
+        header = read_header(partial(_read, fd, reach), size_bytes)
     except (OSError, GgufError):
         return None
     finally:
         os.close(fd)
     if shard is not None:
-        refuse_stray_shard(parse_path(shard), header)
+        _refuse_stray_shard(parse_path(shard), header)
     return header_facts(header)
+
+
+def _read(fd: int, reach: int, offset: int, length: int) -> bytes:
+    return read_at(fd, max(0, min(length, reach - offset)), offset)
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:
@@ -443,22 +402,14 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
     architectures = {shard.facts.get("architecture") for shard in shards} - {None}
     is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1 >= len(architectures)
-    if (
-        not is_one_set
-        or _has_tensor_twice(shards)
-        or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)})
-    ):
+    has_all = not tensors or tensors == {sum(_number(shard, "tensor_count") for shard in shards)}
+    if not is_one_set or not has_all or _has_tensor_twice(shards):
         raise IncompleteShardSetError(
             "According to their headers, the shards belong to different models. Choose another variant."
         )
 
 
-def refuse_stray_shard(name: FileName, header: GgufHeader) -> None:
-    """Whether a file is the shard that its name says, or none where its name says none.
-
-    Raises:
-        IncompleteShardSetError: It is another one, so that no program could load the set.
-    """
+def _refuse_stray_shard(name: FileName, header: GgufHeader) -> None:
     number, total = (name.split.number, name.split.total) if name.split else (1, 1)
     count = header.split_count or 1
     if count != total or (count > 1 and header.split_no != number - 1):
@@ -474,16 +425,8 @@ def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
     names: list[str] = []
     for shard in shards:
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
-            names += tensor_names(partial(_read_at, file.fileno()), shard.size_bytes)
+            names += tensor_names(partial(_read, file.fileno(), shard.size_bytes), shard.size_bytes)
     return len(set(names)) < len(names)
-
-
-def _read_arrived(fd: int, reach: int, offset: int, length: int) -> bytes:
-    return read_at(fd, max(0, min(length, reach - offset)), offset)
-
-
-def _read_at(fd: int, offset: int, length: int) -> bytes:
-    return read_at(fd, length, offset)
 
 
 def _number(file: StoredFile, name: str) -> int:
@@ -494,24 +437,17 @@ def _number(file: StoredFile, name: str) -> int:
 # --- For the kernel's side: what is there of files, and what is left over ----------------------------------------------
 
 
-def present_bytes(files: Iterable[PlannedFile], commit_sha: str) -> int:
-    """How much of the files of a commit is there: of each target all, what its journal states, or nothing.
+def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
+    """How much of each file of a commit is there: of each target all, what its journal states, or nothing.
 
     It goes by sizes and journals and reads no content; only a download verifies. What a journal states counts where a resume
-    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing.
+    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing. Of files that share a
+    target the first are taken to be there first.
     """
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
         parts.setdefault(file.target, []).append(file)
-    return sum(_present_at(Path(target), each, commit_sha) for target, each in parts.items())
-
-
-def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
-    """The same, file by file; of files that share a target the first are taken to be there first."""
-    left = {
-        target: _present_at(Path(target), [file for file in files if file.target == target], commit_sha)
-        for target in dict.fromkeys(file.target for file in files)
-    }
+    left = {target: _present_at(Path(target), each, commit_sha) for target, each in parts.items()}
     found = []
     for file in files:
         found.append(min(left[file.target], file.size_bytes or 0))
@@ -559,11 +495,7 @@ class Leftover(Value, frozen=True):
 
 
 def leftovers(models_directory: Path) -> list[Leftover]:
-    """The partial files below a models folder, by path: those with our journal or lease beside them.
-
-    Raises:
-        StorageError: The folder cannot be read.
-    """
+    """The partial files below a models folder, by path: those with our journal or lease beside them. May raise `StorageError`."""
     try:
         os.scandir(models_directory).close()
         return sorted(_leftovers(models_directory), key=lambda one: one.target)
@@ -577,21 +509,13 @@ def leftovers(models_directory: Path) -> list[Leftover]:
 
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
-    """Delete the partial files of these targets; the targets themselves stay.
-
-    Returns:
-        Those of which nothing is left: not the ones that a process is at work on, and not what cannot be deleted.
-    """
+    """Delete the partial files of these targets, but not those that a process is at work on; returns those of which nothing is left."""
     for target in map(Path, targets):
-        if _is_ours(target):
+        # Other programs call their partial files `.part` too.
+        if Journal.read(journal_path(target)) is not None or read_lease(lease_path(target)) is not None:
             with contextlib.suppress(OSError):
                 delete_unowned(target, Timeouts().lease_s)
     return frozenset(target for target in targets if not os.path.lexists(part_path(Path(target))))
-
-
-def _is_ours(target: Path) -> bool:
-    """Whether a partial file was made by us: other programs call theirs `.part` too."""
-    return Journal.read(journal_path(target)) is not None or read_lease(lease_path(target)) is not None
 
 
 def _leftovers(folder: Path) -> Iterator[Leftover]:

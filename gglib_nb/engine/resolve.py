@@ -1,10 +1,8 @@
 """From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
 
-By hand, hop by hop: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`, the CDN's `ETag` does
-not (it is a Xet hash of the same shape, or an MD5), and a client that follows redirects loses the one
-and reads the other. So headers count only while the endpoint's own origin answers. A GET of one byte is
-sent, since HEAD answers differently on some hubs; nothing of the CDN is asked here. Makes one try: `engine.retry`
-decides on another.
+By hand, hop by hop: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a Xet hash of the same shape, or
+an MD5. So headers count only while the endpoint's own origin answers. A GET of one byte is sent, since HEAD answers differently on
+some hubs; nothing of the CDN is asked here. Makes one try: `engine.retry` decides on another.
 """
 
 import socket
@@ -46,8 +44,8 @@ class Remote(Value, frozen=True):
         size_bytes: Its size; None unknown.
         sha256: Of the content; None unknown.
         takes_ranges: False where the answer showed that it sends the whole only.
-        has_guessed_sha256: `sha256` is the `ETag` of an answer that does not say what it is: of a mirror that passes the CDN's on, it is
-            another hash of the same shape. A match proves the file; a mismatch alone proves nothing.
+        has_guessed_sha256: `sha256` is an `ETag` of unknown kind, which a mirror may pass on from the CDN. A match proves the file; a
+            mismatch alone proves nothing.
     """
 
     url: str

@@ -281,12 +281,7 @@ _LOOK_S: Final = 0.01
 
 
 class CopyEnded(Value, frozen=True):
-    """Event: the copying is over.
-
-    Attributes:
-        copy: Which.
-        is_lease_stale: The lease has not been looked at for too long; the rest can be copied if it is still ours.
-    """
+    """Event: the copying is over; where the lease was not looked at for too long, the rest can be copied if it is still ours."""
 
     copy: "TensorCopy"
     is_lease_stale: bool
@@ -306,14 +301,7 @@ class TensorCopy:
     def __init__(
         self, opened: PartialFile, donors: Sequence[DonorFile], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
     ) -> None:
-        """Nothing is copied yet.
-
-        Args:
-            opened: Where to; only bytes that are missing are copied.
-            donors: Where from.
-            copies: What, in the order of the file.
-            inbox: Gets one `CopyEnded`.
-        """
+        """Only missing bytes are copied, in the order of the file; the inbox gets one `CopyEnded`."""
         self._copies: Final = [
             copy.within(start, end)
             for copy in copies
@@ -427,12 +415,7 @@ class _OpenDonor:
             return b""
 
     def copy(self, opened: PartialFile, source_at: int, at: int, length: int) -> int:
-        """Copy once; 0 where it turns out to be no longer what it was, and then what was written counts for nothing.
-
-        Raises:
-            LeaseLostError: The lease has not been looked at for too long.
-            OSError: The partial file cannot be written.
-        """
+        """Copy once; 0 where it turns out to be no longer what it was, and then what was written counts for nothing."""
         assert self._descriptor is not None  # noqa: S101  # the caller has asked whether it is good
         count = opened.copy(self._descriptor, source_at, at, length)
         if count and self.is_good():

@@ -37,7 +37,7 @@ from gglib_nb.domain.plan import (
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.engine.local import present_bytes
+from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
@@ -302,7 +302,7 @@ class _View:
             files = shard_files(self.models_directory, self.listing, variant)
         except HubUnavailableError:  # parts of unknown length: nothing of them can be there
             return 0
-        return present_bytes(files, self.listing.commit_sha)
+        return sum(present_by_file(files, self.listing.commit_sha))
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
         """Free once all that is queued and this are there; what is queued itself is counted already."""

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import socket
+import ssl
 import threading
 from typing import Final
 
@@ -26,7 +27,7 @@ _CONNECT_S: Final = 10.0
 _STATUS: Final = re.compile(r"(\d{3})\b")
 # What decides the way to a host: another value means another client.
 _WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
-# The names under which httpx 0 and 2 and what stands below them log.
+# The names under which httpx 0 and 2 and the libraries below them log.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
     for library, parts in (("httpx", ("",)), ("httpcore", (".connection", ".http11", ".http2", ".proxy", ".socks")))
@@ -36,19 +37,16 @@ _LOGGERS: Final = tuple(
 
 
 class WaysOut(httpx.BaseTransport):
-    """Sends each request the way it has to go: through its proxy, or directly by the family of addresses that works."""
+    """Sends each request the way it has to go: through its proxy, or directly by the family of addresses that works.
+
+    Raises `InvalidConfigError` where the environment names certificates or proxies that cannot be used.
+    """
 
     def __init__(self, proxies: Proxies) -> None:
-        """Nothing is opened yet.
-
-        Raises:
-            InvalidConfigError: The environment names certificates that cannot be read.
-        """
         self._proxies = proxies
         self._tls = tls_context()
         self._lock = threading.Lock()
-        self._direct: dict[str | None, httpx.HTTPTransport] = {}
-        self._proxied: dict[str, httpx.HTTPTransport] = {}
+        self._transports: dict[tuple[str | None, str | None], httpx.HTTPTransport] = {}
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -56,7 +54,7 @@ class WaysOut(httpx.BaseTransport):
             raise httpx.UnsupportedProtocol("not a web address", request=request)
         proxy = self._proxies.for_url(str(request.url))
         if proxy is not None:
-            return self._through(proxy).handle_request(request)
+            return self._transport(proxy, None).handle_request(request)
         host, timeouts = request.url.host, request.extensions.get("timeout", {})
         port = request.url.port or (443 if request.url.scheme == "https" else 80)
         try:
@@ -66,7 +64,7 @@ class WaysOut(httpx.BaseTransport):
         except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host has
             raise httpx.ConnectError(str(error), request=request) from error
         try:
-            return self._by(_ANY_ADDRESS.get(family)).handle_request(request)
+            return self._transport(None, _ANY_ADDRESS.get(family)).handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             forget(host)
             raise
@@ -74,26 +72,21 @@ class WaysOut(httpx.BaseTransport):
     @override
     def close(self) -> None:
         with self._lock:
-            for transport in (*self._direct.values(), *self._proxied.values()):
+            for transport in self._transports.values():
                 transport.close()
 
-    def _by(self, local_address: str | None) -> httpx.HTTPTransport:
+    def _transport(self, proxy: str | None, local_address: str | None) -> httpx.HTTPTransport:
         with self._lock:
-            if local_address not in self._direct:
-                self._direct[local_address] = httpx.HTTPTransport(verify=self._tls, local_address=local_address)
-            return self._direct[local_address]
-
-    def _through(self, proxy: str) -> httpx.HTTPTransport:
-        with self._lock:
-            if proxy not in self._proxied:
-                self._proxied[proxy] = _proxy_transport(proxy, self._tls)
-            return self._proxied[proxy]
+            key = (proxy, local_address)
+            if key not in self._transports:
+                self._transports[key] = _made(proxy, local_address, self._tls)
+            return self._transports[key]
 
 
-def _proxy_transport(proxy: str, tls: object) -> httpx.HTTPTransport:
-    is_socks = Proxy.at(proxy).is_socks
+def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> httpx.HTTPTransport:
+    is_socks = proxy is not None and Proxy.at(proxy).is_socks
     try:
-        return httpx.HTTPTransport(verify=tls, proxy=proxy)  # type: ignore[arg-type]  # an SSLContext
+        return httpx.HTTPTransport(verify=tls, proxy=proxy, local_address=local_address)
     except ImportError:
         if not is_socks:
             raise
@@ -127,20 +120,6 @@ class _LogFilter(logging.Filter):
 _log_filter = _LogFilter()
 
 
-def make_client(*, timeout: httpx.Timeout | None = None) -> httpx.Client:
-    """A client for the hub and its storage; it follows no redirects by itself and looks for no passwords (`.netrc`).
-
-    Args:
-        timeout: Of every request that has none of its own; None: none.
-
-    Raises:
-        InvalidConfigError: The environment names proxies or certificates that cannot be used.
-    """
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_log_filter)
-    return httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=timeout)
-
-
 _shared_lock: Final = threading.Lock()
 _shared: dict[tuple[object, ...], httpx.Client] = {}
 
@@ -151,16 +130,21 @@ def shared_client() -> httpx.Client:
     Raises:
         InvalidConfigError: The environment names proxies or certificates that cannot be used.
     """
-    from huggingface_hub.utils import get_session
+    from huggingface_hub.utils import _http, get_session
 
-    if _has_own_factory():
+    # There is no public answer to whether `set_client_factory` was called.
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    if factory is not getattr(_http, "default_client_factory", None):
         return get_session()
     with _shared_lock:
         # Another one if the environment has changed, and in a forked child, which must not use its parent's connections.
         key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
         if key not in _shared:
             close_shared_clients()
-            _shared[key] = make_client()
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_log_filter)
+            # It follows no redirects by itself, looks for no passwords (`.netrc`), and each request has its own timeout.
+            _shared[key] = httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=None)
         return _shared[key]
 
 
@@ -173,11 +157,3 @@ def close_shared_clients() -> None:
 
 
 atexit.register(close_shared_clients)
-
-
-def _has_own_factory() -> bool:
-    """Whether `huggingface_hub.set_client_factory` was called; it gives no public answer to that."""
-    from huggingface_hub.utils import _http
-
-    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
-    return factory is not getattr(_http, "default_client_factory", None)

@@ -1,7 +1,7 @@
 """Connects to a host that has several addresses: the next one is tried before the present one has failed.
 
-A host's IPv6 address may lead nowhere while its IPv4 address works; who tries one after the other waits for a timeout at
-every connection. As RFC 8305 ("happy eyeballs") has it, families take turns, each try has a quarter of a second before the
+A host's IPv6 address may lead nowhere while its IPv4 address works; a client that tries one after the other waits for a timeout at
+every connection. As in RFC 8305 ("happy eyeballs"), families take turns, each try has a quarter of a second before the
 next one begins beside it, and the family that won goes first the next time.
 """
 
@@ -28,12 +28,7 @@ _won: dict[str, socket.AddressFamily] = {}
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:
-    """A TCP connection to the address of the host that answers first.
-
-    Args:
-        host: Name or address.
-        port: TCP port.
-        timeout_s: For all addresses together; the name lookup comes on top.
+    """A TCP connection to the address of the host that answers first, all within the time; the name lookup comes on top.
 
     Raises:
         TimeoutError: None answered in time.
@@ -52,15 +47,9 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFamily | None:
-    """Which family of a host's addresses answers, for clients that connect by themselves.
+    """Which family of a host's addresses answers, for clients that connect by themselves; None where there is no choice.
 
-    Connects once to find out, where the host has addresses of several families and that is not known yet.
-
-    Returns:
-        None where there is no choice.
-
-    Raises:
-        OSError: As `connect`.
+    Connects once to find out, where the host has addresses of several families and that is not known yet. Raises as `connect`.
     """
     with _lock:
         known = _won.get(host)
@@ -73,13 +62,13 @@ def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFami
 
 
 def forget(host: str) -> None:
-    """What was known of a host no longer holds: a connection to it failed."""
+    """Forget which family worked: a connection to the host failed."""
     with _lock:
         _won.pop(host, None)
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
-    """Families taking turns, the one that won last first; else the order of the system, which knows its routes."""
+    """Families take turns, the one that won last first; else the order of the system, which knows its routes."""
     found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not found:
         raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
@@ -142,4 +131,4 @@ class _Race:
 
     def _failed(self, error: OSError) -> None:
         self._error = self._error or error
-        self._next_try_s = 0.0  # nobody waits for one that has failed
+        self._next_try_s = 0.0  # the next one begins at once

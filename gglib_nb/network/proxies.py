@@ -66,14 +66,9 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies as they were named when this was made.
+    """The proxies as they were named when this was made: by `http`, `https` or `all`, and the entries of `NO_PROXY`."""
 
-    Attributes:
-        by_scheme: Address of the proxy by `http`, `https` or `all`; may hold a password, so it is in no `repr`.
-        exempt: The entries of `NO_PROXY`.
-    """
-
-    by_scheme: Mapping[str, str] = field(repr=False)
+    by_scheme: Mapping[str, str] = field(repr=False)  # may hold a password
     exempt: tuple[str, ...] = ()
 
     @classmethod

@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
+from types import SimpleNamespace
 from typing import Final, Protocol, TypeVar, cast
 
 from typing_extensions import Buffer, override
@@ -48,11 +49,7 @@ class Stream(Protocol):
 
 
 class ProxyRefusedError(OSError):
-    """A proxy does not open the tunnel.
-
-    Attributes:
-        status: HTTP status; 407 and 403 for a SOCKS proxy that wants a login or does not allow the host.
-    """
+    """A proxy does not open the tunnel; 407 and 403 are also for a SOCKS proxy that wants a login or does not allow the host."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status}")
@@ -124,27 +121,15 @@ class DeadlineReader(io.RawIOBase):
 
     @override
     def readable(self) -> bool:
-        """It is."""
         return True
 
     @override
     def readinto(self, buffer: Buffer) -> int:
-        """Read at least one byte; 0 at the end."""
         if self.deadline_s is not None:
             _limit(self._stream, self.deadline_s)
         count = self._recv_into(buffer)
         self.has_ended = count == 0
         return count
-
-
-class _Source:
-    """Has `http.client` read an answer from a buffer that may hold the next one as well."""
-
-    def __init__(self, buffer: io.BufferedReader) -> None:
-        self._buffer = buffer
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return self._buffer
 
 
 class _Response(http.client.HTTPResponse):
@@ -156,14 +141,12 @@ class _Response(http.client.HTTPResponse):
 
 
 def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
-    """The final answer to a request: interim ones (100, 102, 103) are skipped.
-
-    Raises:
-        OSError, http.client.HTTPException: No such answer came.
-    """
+    """The final answer to a request: interim ones (100, 102, 103) are skipped. Raises `OSError` and `HTTPException`."""
     buffer = io.BufferedReader(reader)
     for _ in range(_MOST_INTERIM_ANSWERS):
-        response = _Response(_Source(buffer), method=method)  # type: ignore[arg-type]  # it only needs `makefile`
+        # It asks for a file once; the buffer may hold the next answer as well.
+        source = SimpleNamespace(makefile=lambda _mode: buffer)
+        response = _Response(source, method=method)  # type: ignore[arg-type]  # it needs no more of a socket
         response.begin()
         if reader.has_ended:  # `http.client` takes a head that was cut for a whole one
             raise http.client.RemoteDisconnected("the connection ended inside the headers of the response")
@@ -174,11 +157,8 @@ def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
 
 
 def _connect_through(stream: Stream, proxy: Proxy, target: str, deadline_s: float) -> None:
-    lines = [
-        f"CONNECT {target} HTTP/1.1",
-        f"Host: {target}",
-        *(f"{name}: {text}" for name, text in login_of(proxy).items()),
-    ]
+    fields = {"Host": target, **login_of(proxy)}
+    lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {text}" for name, text in fields.items())]
     stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
     # As for HEAD: what follows the head belongs to the tunnel.
     response = read_head(DeadlineReader(stream, deadline_s), "HEAD")
@@ -194,7 +174,7 @@ def login_of(proxy: Proxy) -> dict[str, str]:
 
 
 def _socks(stream: Stream, proxy: Proxy, host: str, port: int, deadline_s: float) -> None:
-    reader = _buffered(stream, deadline_s)
+    reader: io.BufferedReader = io.BufferedReader(DeadlineReader(stream, deadline_s))
     _socks_login(stream, reader, proxy)
     address = _socks_address(host, port, is_local=proxy.scheme == "socks5")
     stream.sendall(b"\x05\x01\x00" + address + port.to_bytes(2, "big"))
@@ -220,10 +200,6 @@ def _socks_login(stream: Stream, reader: io.BufferedReader, proxy: Proxy) -> Non
     stream.sendall(b"\x01" + bytes([len(name)]) + name + bytes([len(password)]) + password)
     if _take(reader, 2)[1] != 0:
         raise ProxyRefusedError(407)
-
-
-def _buffered(stream: Stream, deadline_s: float) -> io.BufferedReader:
-    return io.BufferedReader(DeadlineReader(stream, deadline_s))
 
 
 def _take(reader: io.BufferedReader, count: int) -> bytes:
@@ -255,7 +231,7 @@ def _with_tls(
     return wrapped
 
 
-class _NestedTls:
+class _NestedTls(Stream):
     """TLS inside the TLS of an `https://` proxy; `SSLSocket` cannot be wrapped again."""
 
     def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, host: str) -> None:
@@ -264,23 +240,23 @@ class _NestedTls:
         self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
         self._run(self._tls.do_handshake)
 
+    @override
     def recv_into(self, buffer: Buffer, /) -> int:
-        """As a socket's."""
         view = memoryview(buffer)
         with contextlib.suppress(ssl.SSLZeroReturnError):
             return self._run(lambda: cast(int, self._tls.read(len(view), view)))
         return 0
 
+    @override
     def sendall(self, data: Buffer, /) -> None:
-        """As a socket's."""
         self._run(lambda: self._tls.write(data))  # all of it: memory takes what it is given
 
+    @override
     def settimeout(self, value: float | None, /) -> None:
-        """As a socket's."""
         self._outer.settimeout(value)
 
+    @override
     def close(self) -> None:
-        """As a socket's."""
         self._outer.close()
 
     def _run(self, step: Callable[[], _Result]) -> _Result:
@@ -289,14 +265,13 @@ class _NestedTls:
                 result = step()
             except ssl.SSLWantReadError:
                 self._flush()
-                received = self._outer.recv(_TLS_BYTES)
-                if received:
+                if received := self._outer.recv(_TLS_BYTES):
                     self._in.write(received)
                 else:
                     self._in.write_eof()
-                continue
-            self._flush()
-            return result
+            else:
+                self._flush()
+                return result
 
     def _flush(self) -> None:
         if self._out.pending:
