@@ -31,7 +31,7 @@ from gglib_nb.errors import IntegrityError
 
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Facts, TargetCheck
-    from gglib_nb.engine.reuse import Decided, DonorFile, Step, TensorCopy
+    from gglib_nb.engine.reuse import CopySource, Decided, Step, TensorCopy
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
@@ -273,7 +273,7 @@ class DownloadFile:
         self.requests: list[Request] = []
         self.stored: StoredFile | None = None
         self.is_linked = False
-        self.donors: tuple[DonorFile, ...] = ()
+        self.donors: tuple[CopySource, ...] = ()
         self.copy: TensorCopy | None = None
         self._left = RangeSet()
         self._synced_s = 0.0

@@ -223,15 +223,3 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def mark_present(target: Path, runs: list[Run], parts: tuple[PartIdentity, ...], donors: tuple[str, ...]) -> None:
-    """Write a journal for a partial file that was made otherwise than by fetching. The caller has the lease.
-
-    Raises:
-        OSError: The folder cannot be written.
-        StorageError: There is a link in its place.
-    """
-    journal = Journal(target, parts)
-    journal.begin(Pieces(parts[-1].offset_bytes + parts[-1].size_bytes, runs), donors)
-    journal.close()

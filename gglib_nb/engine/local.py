@@ -19,11 +19,11 @@ from typing import Final
 from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.file_names import FileName, parse_path
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.disk import (
     check_way,
-    create_beside,
     journal_path,
     lease_path,
     new_buffer,
@@ -31,20 +31,26 @@ from gglib_nb.engine.disk import (
     part_path,
     status_of,
 )
-from gglib_nb.engine.journal import Journal, PartIdentity, mark_present
+from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.partial import copy_once, copy_step
-from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, RangeSet
-from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
+from gglib_nb.engine.pieces import MIB, Range, RangeSet
+from gglib_nb.engine.reuse import (
+    CopySource,
+    Decided,
+    DonorFile,
+    DonorSearch,
+    Step,
+    compare_tensors,
+    find_donors,
+)
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
-from gglib_nb.system import allocate, allocated_bytes, matching, read_at, sync_folder
+from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars."""
 
 _LOOK_S: Final = 0.5
-_DAMAGED_NAME: Final = "the damaged file"
 
 
 class StoppedError(Exception):
@@ -56,7 +62,7 @@ class CheckResult(Value, frozen=True):
 
     stored: StoredFile | None
     is_linked: bool = False
-    donors: tuple[DonorFile, ...] = ()
+    donors: tuple[CopySource, ...] = ()
 
 
 class TargetCheck:
@@ -102,6 +108,8 @@ class TargetCheck:
         self._stop = stop
         self._replaces = replaces
         self._folder = folder
+        self._donors: tuple[DonorFile, ...] = ()
+        self._right: list[Range] = []
 
     def run(self, search: DonorSearch | None = None) -> CheckResult:
         """Do it; takes as long as hashing and waiting take. `search` says what else may give bytes.
@@ -126,8 +134,19 @@ class TargetCheck:
         if not self._force and (linked := self._linked()) is not None:
             self.lease.release()
             return CheckResult(linked, is_linked=True)
-        is_salvaged = self._salvaged()
-        return CheckResult(None, donors=() if is_salvaged or search is None else find_donors(search))
+        found = status_of(self.target)
+        if found is not None and self._is_known_wrong(found):
+            return CheckResult(None, donors=self._damaged(found))
+        self._donors = () if search is None else find_donors(search)
+        return CheckResult(None, donors=self._donors)
+
+    def first_step(self, partial: Path, limits: ReuseLimits) -> Step:
+        """What finds out, step by step, what of the donors that `run` has found can be copied to the partial file."""
+        if self._right:
+            decided = Decided(tuple(Copy(0, start, start, end - start) for start, end in self._right))
+            return lambda _fetched: decided
+        seed = self.files[0].sha256 or str(self.target)
+        return compare_tensors(partial, self._expected_size() or 0, seed, self._donors, limits)
 
     def _wait_for_lease(self) -> bool:
         """Take the lease; whether another process had it meanwhile."""
@@ -178,19 +197,16 @@ class TargetCheck:
         """Whether the catalog has seen this very file and found it wrong."""
         return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
 
-    def _salvaged(self) -> bool:
-        """Begin the partial file with what is right of a damaged target; whether there was one."""
+    def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
+        """The damaged file at the target, if it is known what of it is right; which its digest will confirm or refute."""
         wrong = self.files[0].wrong_ranges
-        found = status_of(self.target)
-        is_damaged = found is not None and self._is_known_wrong(found)
-        if is_damaged and wrong and not self._force:
-            # (Which bytes are wrong is known by the digest, so the commit does not count.)
-            parts = tuple(PartIdentity.of(file, file.size_bytes, "") for file in self.files)
-            _salvage(self.target, parts, wrong, self._stop)
-            if self._stop.is_set():
-                self.lease.release()
-                raise StoppedError
-        return is_damaged
+        if not wrong or self._force:
+            return ()
+        right = RangeSet([(0, min(self._expected_size() or 0, found.st_size))])
+        for start, end in wrong:
+            right.remove(start, end)
+        self._right = list(right)
+        return (CopySource(self.target, "the damaged file", found.st_size, found.st_mtime_ns),) if self._right else ()
 
     def _is_known(self, found: os.stat_result) -> bool:
         """Whether the catalog or a journal has seen this very file verified."""
@@ -279,47 +295,6 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                 is_candidate = status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
                 if is_candidate and target not in (path, found):
                     yield found
-
-
-def _salvage(
-    target: Path, parts: tuple[PartIdentity, ...], wrong: Sequence[tuple[int, int]], stop: threading.Event
-) -> None:
-    """Begin a partial file of these parts with what is right of the damaged one at the target. The caller has the lease.
-
-    The damaged file is only read: another program may have it open. What is taken from it counts as copied on a guess, which the
-    digest of the whole confirms or refutes. A partial file of the same content that is there already is left as it is. The journal is
-    written last, so that a kill, or a stop, leaves nothing to believe.
-    """
-    state = Journal.read(journal_path(target))
-    if state is not None and state.parts == parts and status_of(part_path(target)) is not None:
-        return
-    journal_path(target).unlink(missing_ok=True)
-    size = parts[-1].offset_bytes + parts[-1].size_bytes
-    with (
-        os.fdopen(open_regular(target), "rb", buffering=0) as damaged,
-        os.fdopen(create_beside(part_path(target)), "r+b", buffering=0) as partial_file,
-    ):
-        source, fd = damaged.fileno(), partial_file.fileno()
-        right = RangeSet([(0, min(size, os.fstat(source).st_size))])
-        for start, end in wrong:
-            right.remove(start, end)
-        allocate(fd, size)
-        if _copied(source, fd, right, stop):
-            os.fsync(fd)
-            runs = [(start, end, COPIED_SYNCED) for start, end in right]
-            mark_present(journal_path(target), runs, parts, (_DAMAGED_NAME,))
-
-
-def _copied(source: int, target: int, ranges: RangeSet, stop: threading.Event) -> bool:
-    """Whether all was copied."""
-    for start, end in ranges:
-        at = start
-        while at < end:
-            count = 0 if stop.is_set() else copy_once(source, at, target, at, copy_step(at, at, end - at))
-            if count == 0:
-                return False
-            at += count
-    return True
 
 
 def clear_journal(target: Path, lease_s: float) -> None:

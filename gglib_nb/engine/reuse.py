@@ -43,29 +43,30 @@ _PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
 _MOST_FILES: Final = 128
 
 
-class DonorFile(Value, frozen=True):
-    """One file that may give tensors.
-
-    Attributes:
-        path: Where it is.
-        name: What a person calls it: the quantization where it is of the same repository, else its file name.
-        size_bytes: When its header was read.
-        mtime_ns: Likewise.
-        is_of_repository: Whether it is in the folder of the repository that is fetched from.
-        table: Its header, and the positions of its tensors.
-    """
+class CopySource(Value, frozen=True):
+    """A file that may be copied from, with its name for a person, and its size and modification time when it was looked at."""
 
     path: Path
     name: str
     size_bytes: int
     mtime_ns: int
-    is_of_repository: bool
-    table: TensorTable
 
     def is_unchanged(self, descriptor: int) -> bool:
-        """Whether this open file is still the one whose header was read. Raises `OSError` where it cannot be asked any more."""
+        """Whether this open file is still the one that was looked at. Raises `OSError` where it cannot be asked any more."""
         found = os.fstat(descriptor)
         return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
+
+
+class DonorFile(CopySource, frozen=True):
+    """One that may give tensors; its name is the quantization where it is of the same repository, else its file name.
+
+    Attributes:
+        is_of_repository: Whether it is in the folder of the repository that is fetched from.
+        table: Its header, and the positions of its tensors.
+    """
+
+    is_of_repository: bool
+    table: TensorTable
 
 
 class DonorSearch(Value, frozen=True):
@@ -107,7 +108,7 @@ def find_donors(search: DonorSearch) -> tuple["DonorFile", ...]:
     return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= search.least_bytes else ()
 
 
-def used_names(donors: Sequence[DonorFile], bytes_by_donor: Sequence[int]) -> tuple[str, ...]:
+def used_names(donors: Sequence[CopySource], bytes_by_donor: Sequence[int]) -> tuple[str, ...]:
     """What the donors that give something are called, the one that gives most first."""
     by_name: dict[str, int] = {}
     for donor, count in zip(donors, bytes_by_donor, strict=True):
@@ -299,7 +300,7 @@ class TensorCopy:
     """
 
     def __init__(
-        self, opened: PartialFile, donors: Sequence[DonorFile], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
+        self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
     ) -> None:
         """Only missing bytes are copied, in the order of the file; the inbox gets one `CopyEnded`."""
         self._copies: Final = [
@@ -388,7 +389,7 @@ class TensorCopy:
 class _OpenDonor:
     """A donor that is being read; it is good until it is gone, changed or at its end."""
 
-    def __init__(self, donor: DonorFile) -> None:
+    def __init__(self, donor: CopySource) -> None:
         self._donor = donor
         self._descriptor: int | None = None
         try:

@@ -52,7 +52,7 @@ from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import FileProgress, StartTransfer, TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Outage, Step, can_retry
-from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy, compare_tensors
+from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
 
 _TICK_S: Final = 0.1
@@ -449,9 +449,8 @@ class Transfer:
             self._lose(now_s, [file])
             return
         file.take_opened(opened, now_s)
-        if file.stage is Stage.COMPARING:
-            seed = file.parts[0].planned.sha256 or str(file.path)
-            file.next_step = compare_tensors(opened.path, file.size_bytes or 0, seed, file.donors, self._limits(file))
+        if file.stage is Stage.COMPARING and file.check is not None:
+            file.next_step = file.check.first_step(opened.path, self._limits(file))
 
     def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
         """Other processes have these files, or they were taken away: begin as at the beginning.

@@ -8,8 +8,8 @@ import pytest
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.engine.disk import journal_path, part_path
-from gglib_nb.engine.journal import Journal, PartIdentity, mark_present
-from gglib_nb.engine.pieces import SYNCED
+from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.pieces import SYNCED, Pieces
 from gglib_nb.engine.timeouts import Timeouts
 from tests.support.engine import LocalEngine
 from tests.support.hub import make_repository, noise_content
@@ -47,7 +47,9 @@ def test_the_missing_ranges_of_a_file_above_50_gb_are_written_at_their_offsets(h
     with part_path(target).open("wb") as part:
         os.ftruncate(part.fileno(), SIZE)  # sparse: it takes no room
     there = [(HEAD, BORDER, SYNCED), (BORDER + HOLE, TAIL, SYNCED)]
-    mark_present(journal_path(target), there, (PartIdentity.of(file, SIZE, commit.sha),), ())
+    journal = Journal(journal_path(target), (PartIdentity.of(file, SIZE, commit.sha),))
+    journal.begin(Pieces(SIZE, there))
+    journal.close()
     engine = LocalEngine(hub, models, Timeouts())
 
     attempt = engine.begin(REPO, files=(file,))

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path
-from gglib_nb.engine.journal import PartIdentity, mark_present
+from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.local import discard_leftovers, leftovers
+from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import StorageError
 
 SOMEBODY = 12_345
@@ -39,7 +40,9 @@ def test_a_partial_file_with_a_shortened_name_is_listed_and_can_be_deleted(tmp_p
     target = tmp_path / "owner" / "repo" / f"{'ä' * 120}.gguf"
     target.parent.mkdir(parents=True)
     part_path(target).write_bytes(b"x")
-    mark_present(journal_path(target), [], (PartIdentity("m", 0, 1, "a"),), ())
+    journal = Journal(journal_path(target), (PartIdentity("m", 0, 1, "a"),))
+    journal.begin(Pieces(1))
+    journal.close()
 
     (found,) = leftovers(tmp_path)
 
