@@ -7,6 +7,7 @@ a second. Knows no repositories.
 
 import copy
 import json
+import math
 import random
 import threading
 import time
@@ -124,13 +125,6 @@ class Transport:
 
         try:
             found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
-        except OSError as error:
-            if error.filename:
-                raise InvalidTokenError(
-                    f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
-                    "again."
-                ) from error
-            raise self._login_error(error) from error
         except Exception as error:
             raise self._login_error(error) from error
         if not all("!" <= character <= "~" for character in found):
@@ -138,6 +132,11 @@ class Transport:
         return found or None
 
     def _login_error(self, error: Exception) -> GglibError:
+        if isinstance(error, OSError) and error.filename:
+            return InvalidTokenError(
+                f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
+                "again."
+            )
         text = f"The stored login cannot be read ({type(error).__name__}); log in again."
         return hub_error(error, Asked(self.endpoint)) or InvalidTokenError(text)
 
@@ -314,22 +313,25 @@ class Transport:
         return found, following
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
-        """The body, within bounds of size and time: a read that brings a byte now and then never times out."""
-        data, deadline_s = bytearray(), time.monotonic() + _LONGEST_ANSWER_S
+        """The body, within bounds of size and time; of a refusal its beginning."""
+        data = self.read(response, largest_bytes + 1, longest_s=_LONGEST_ANSWER_S)
+        if len(data) > largest_bytes and response.is_success:
+            raise HubError(
+                f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is too large to be read."
+            )
+        return data
+
+    def read(self, response: "httpx.Response", most_bytes: int, *, longest_s: float = math.inf) -> bytes:
+        """The first bytes of a body. A read that brings a byte now and then never times out, so all of it has a limit too."""
+        data, deadline_s = bytearray(), time.monotonic() + longest_s
         for chunk in response.iter_bytes():
             self.check_open()
             data += chunk
-            if len(data) > largest_bytes and response.is_success:
-                raise HubError(
-                    f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is too large to be read."
-                )
-            if len(data) > largest_bytes:
+            if len(data) >= most_bytes:
                 break
             if time.monotonic() > deadline_s:
-                raise HubUnavailableError(
-                    f"{self.endpoint} takes more than {_LONGEST_ANSWER_S:.0f} s to send an answer."
-                )
-        return bytes(data)
+                raise HubUnavailableError(f"{self.endpoint} takes more than {longest_s:.0f} s to send an answer.")
+        return bytes(data[:most_bytes])
 
 
 class _RangeReader:
@@ -361,7 +363,7 @@ class _RangeReader:
                 return self._part(response, offset, length)
             if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
                 raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
-            data = self._first_bytes(response, offset + length)
+            data = self._transport.read(response, offset + length)
             self.is_at_end = len(data) < offset + length
             return data[offset:]
 
@@ -371,17 +373,8 @@ class _RangeReader:
             self._has_ranges = False  # the next try asks for the whole
             raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
         wanted = min(length, found.end - offset)
-        data = self._first_bytes(response, wanted)
+        data = self._transport.read(response, wanted)
         if len(data) < wanted:
             raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
         self.is_at_end = offset + wanted == found.size_bytes
         return data
-
-    def _first_bytes(self, response: "httpx.Response", count: int) -> bytes:
-        data = bytearray()
-        for chunk in response.iter_bytes():
-            self._transport.check_open()
-            data += chunk
-            if len(data) >= count:
-                break
-        return bytes(data[:count])

@@ -19,9 +19,9 @@ from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import part_path
+from gglib_nb.engine.disk import part_path, room, status_of
 from gglib_nb.errors import RequestError
-from gglib_nb.system import allocated_bytes
+from gglib_nb.system import allocated_bytes, existing_folder
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -212,12 +212,9 @@ class DiskSpace(Value, frozen=True):
 
 def disk_space_at(folder: Path) -> DiskSpace:
     """The filesystem of a folder that need not exist yet; a link counts as where it leads, also when that is nothing yet."""
-    real = Path(os.path.realpath(folder))
-    there = next((path for path in (real, *real.parents) if os.path.exists(path)), None)  # noqa: PTH110 - never raises
-    try:
-        return DiskSpace(None, None) if there is None else DiskSpace(there.stat().st_dev, shutil.disk_usage(there).free)
-    except OSError:
-        return DiskSpace(None, None)
+    there = existing_folder(Path(os.path.realpath(folder)))
+    found = status_of(there)
+    return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, room(there))
 
 
 def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:

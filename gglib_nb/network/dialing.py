@@ -34,9 +34,7 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
         TimeoutError: None answered in time.
         OSError: The name is not known, or every address refused.
     """
-    addresses = _addresses(host, port)
-    with ExitStack() as losers, selectors.DefaultSelector() as pending:
-        winner = _Race(addresses, pending, losers, time.monotonic() + timeout_s).run()
+    winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
     with _lock:
         if len(_won) >= _MOST_HOSTS:
             _won.clear()
@@ -79,56 +77,39 @@ def _addresses(host: str, port: int) -> list[_Address]:
     return [one for one in chain.from_iterable(zip_longest(mine, others)) if one is not None]
 
 
-class _Race:
-    """The tries of one connection; sockets that have not won belong to `losers`, which closes them."""
-
-    def __init__(
-        self, addresses: Iterable[_Address], pending: selectors.BaseSelector, losers: ExitStack, deadline_s: float
-    ) -> None:
-        self._waiting = deque(addresses)
-        self._pending = pending
-        self._losers = losers
-        self._deadline_s = deadline_s
-        self._next_try_s = 0.0
-        self._error: OSError | None = None
-
-    def run(self) -> socket.socket:
-        while self._waiting or self._pending.get_map():
+def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket.socket:
+    waiting, first_error, next_try_s = deque(addresses), None, 0.0
+    with ExitStack() as losers, selectors.DefaultSelector() as pending:
+        while waiting or pending.get_map():
             now_s = time.monotonic()
-            if now_s >= self._deadline_s:
+            if now_s >= deadline_s:
                 raise TimeoutError("timed out")
-            if self._waiting and now_s >= self._next_try_s:
-                self._next_try_s = now_s + _NEXT_TRY_S
-                self._try(*self._waiting.popleft())
+            if waiting and now_s >= next_try_s:
+                error, next_try_s = _try(*waiting.popleft(), pending, losers), now_s + _NEXT_TRY_S
+                if error is not None:
+                    first_error, next_try_s = first_error or error, 0.0  # the next one begins at once
                 continue
-            until_s = min(self._deadline_s, self._next_try_s) if self._waiting else self._deadline_s
-            for key, _ in self._pending.select(max(0.0, until_s - now_s)):
-                if (winner := self._ended(key.fileobj)) is not None:
-                    return winner
-        raise self._error or OSError(errno.EADDRNOTAVAIL, "no address can be reached")
+            until_s = min(deadline_s, next_try_s) if waiting else deadline_s
+            for key, _ in pending.select(max(0.0, until_s - now_s)):
+                one: socket.socket = key.fileobj  # type: ignore[assignment]  # nothing else was registered
+                pending.unregister(one)
+                if (code := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == 0:
+                    return one.dup()  # the original is closed with the losers
+                first_error, next_try_s = first_error or OSError(code, os.strerror(code)), 0.0
+    raise first_error or OSError(errno.EADDRNOTAVAIL, "no address can be reached")
 
-    def _try(self, family: socket.AddressFamily, address: object) -> None:
-        try:
-            one = self._losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            one.setblocking(False)
-            code = one.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
-        except OSError as error:  # this system has no such family
-            self._failed(error)
-            return
-        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            self._pending.register(one, selectors.EVENT_WRITE)
-        else:
-            self._failed(OSError(code, os.strerror(code)))
 
-    def _ended(self, one: object) -> socket.socket | None:
-        assert isinstance(one, socket.socket)  # noqa: S101  # nothing else was registered
-        self._pending.unregister(one)
-        code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code == 0:
-            return one.dup()  # the original is closed with the losers
-        self._failed(OSError(code, os.strerror(code)))
-        return None
-
-    def _failed(self, error: OSError) -> None:
-        self._error = self._error or error
-        self._next_try_s = 0.0  # the next one begins at once
+def _try(
+    family: socket.AddressFamily, address: object, pending: selectors.BaseSelector, losers: ExitStack
+) -> OSError | None:
+    """Begin to connect; the error if that has failed already."""
+    try:
+        one = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        one.setblocking(False)
+        code = one.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
+    except OSError as error:  # this system has no such family
+        return error
+    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+        return OSError(code, os.strerror(code))
+    pending.register(one, selectors.EVENT_WRITE)
+    return None

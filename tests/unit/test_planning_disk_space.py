@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gglib_nb import system
 from gglib_nb.errors import RequestError
 from gglib_nb.manager.machine import bytes_to_write, disk_space_at, files_of, queued_files
 from tests.support.snapshots import download, snapshot
@@ -77,3 +79,11 @@ def test_the_files_of_the_queue_are_counted_on_their_own_filesystem(tmp_path: Pa
 
     assert bytes_to_write(near) == 100
     assert bytes_to_write(far) == 50
+
+
+def test_a_file_system_that_reports_no_size_does_not_count_as_full(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(system, "disk_usage", lambda _folder: SimpleNamespace(total=0, used=0, free=0))
+
+    found = disk_space_at(tmp_path)
+
+    assert (found.device, found.free_bytes) == (tmp_path.stat().st_dev, None)
