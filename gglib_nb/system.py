@@ -33,6 +33,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _PROCESS_NAMESPACE: Final = Path("/proc/self/ns/pid")
 # Answers of filesystems that cannot allocate cheaply, or not in this form.
 _NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -157,8 +158,16 @@ def is_link(found: os.stat_result) -> bool:
 
 
 def sync_data(fd: int) -> None:
-    """Write a file's data to the disk; without a call for the data alone (macOS, Windows), the metadata too."""
-    getattr(os, "fdatasync", os.fsync)(fd)
+    """Bring a file's bytes to the disk, where the mount can do that; where there is no call for the data alone, all of it.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    try:
+        getattr(os, "fdatasync", os.fsync)(fd)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -178,16 +187,13 @@ def existing_folder(folder: Path) -> Path:
     return folder
 
 
-def free_bytes(folder: Path) -> int:
-    """What this user may still write on the filesystem of a folder, which need not exist yet.
-
-    Raises:
-        OSError: The filesystem does not say.
-    """
-    usage = disk_usage(existing_folder(folder))
-    if usage.total == 0:  # ramfs and some FUSE filesystems
-        raise OSError(errno.ENOTSUP, "the file system does not report its free space")
-    return usage.free
+def free_bytes(folder: Path) -> int | None:
+    """What this user may still write on the filesystem of a folder, which need not exist yet; None where it does not say."""
+    try:
+        usage = disk_usage(existing_folder(folder))
+    except OSError:
+        return None
+    return usage.free if usage.total else None  # ramfs and some FUSE filesystems report no size at all
 
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:

@@ -30,7 +30,6 @@ from msgspec import structs
 from gglib_nb.cluster.folder import folder_id
 from gglib_nb.domain.places import target_path
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.engine.disk import room
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
@@ -49,6 +48,7 @@ from gglib_nb.engine.protocol import (
 from gglib_nb.engine.reports import ProcessReport
 from gglib_nb.errors import RequestError, to_wire
 from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
+from gglib_nb.system import free_bytes
 
 OPERATION: Final = "gglib_nb"
 """The handler's name on a worker."""
@@ -107,7 +107,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
             host=name,
             models_directory=str(folder),
             folder_id=folder_id(folder),
-            free_bytes=room(folder),
+            free_bytes=free_bytes(folder),
         )
 
     return await asyncio.to_thread(describe)  # a network disk that hangs must not block the worker
@@ -259,7 +259,7 @@ class HostEngine:
     def _watch(self) -> None:
         """Ends the engine on command, and when its client or its worker has ended."""
         while not self._end.wait(_LOOK_S):
-            self._free_bytes = room(self._folder)
+            self._free_bytes = free_bytes(self._folder)
             if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
                 self._end.set()
         if self._client is not None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal, get_args
+from urllib.parse import quote
 
 from gglib_nb.domain.http_rules import asked_wait_s
 from gglib_nb.domain.printable import printable
@@ -54,6 +55,12 @@ class Asked(Value, frozen=True):
     def page(self) -> str:
         """Address of the repository's page."""
         return self.endpoint if self.repo_id is None else f"{self.endpoint}/{self.repo_id}"
+
+    @property
+    def file_url(self) -> str:
+        """Address of the file's bytes on the hub."""
+        revision, path = quote(self.revision or "", safe=""), quote(self.path or "")
+        return f"{self.endpoint}/{self.repo_id}/resolve/{revision}/{path}"
 
     @property
     def what(self) -> str:

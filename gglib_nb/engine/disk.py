@@ -27,15 +27,12 @@ from gglib_nb.system import (
     is_link,
     open_file,
     read_at,
+    sync_data,
     user_id,
     write_at,
 )
-from gglib_nb.system import (
-    sync_data as sync_to_disk,
-)
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
 _MOST_READ_BYTES: Final = 1024 * 1024
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
@@ -210,15 +207,6 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
         view = view[count:]
 
 
-def sync_data(fd: int) -> None:
-    """Bring a file's bytes to the disk, where the mount can do that. Raises `OSError` where they cannot be written."""
-    try:
-        sync_to_disk(fd)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
-
-
 def syncer_of(fd: int) -> Callable[[], None]:
     """A function that syncs what the file contains now; it has a descriptor of its own and must be called once."""
     own = os.dup(fd)
@@ -235,7 +223,7 @@ def syncer_of(fd: int) -> Callable[[], None]:
 def storage_error(error: OSError, path: Path) -> TransferError:
     """What a failed write means: a full disk, or something that a person has to look at."""
     if error.errno in _FULL:
-        return disk_full(path.parent, None, room(path.parent))
+        return disk_full(path.parent, None, free_bytes(path.parent))
     if error.errno == errno.EFBIG:
         return StorageError(
             f"The disk of {path.parent} cannot store a file of that size (the limit of FAT is 4 GB). Move the models folder to another disk, then retry."
@@ -250,13 +238,6 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 
 # --- Space ------------------------------------------------------------------------------------------------------------
-
-
-def room(folder: Path) -> int | None:
-    """What this user may still write on the filesystem of a folder, which need not exist; None where it does not say."""
-    with contextlib.suppress(OSError):
-        return free_bytes(folder)
-    return None
 
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
@@ -322,7 +303,7 @@ class DiskSpace:
         ]
         folder = next((one.target.parent for is_own, one in here if is_own), None)
         needed_bytes = sum(one.missing_bytes for is_own, one in here if is_own)
-        if folder is not None and (free := room(folder)) is not None:
+        if folder is not None and (free := free_bytes(folder)) is not None:
             left_bytes = max(0, free - sum(one.missing_bytes for is_own, one in here if not is_own))
             if needed_bytes > left_bytes:
                 raise disk_full(folder, needed_bytes, left_bytes)

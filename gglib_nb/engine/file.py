@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import BAR_STEPS, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.transitions import TransitionTable
 from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
 from gglib_nb.engine.journal import Journal, PartIdentity
@@ -24,7 +25,7 @@ from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import FileProgress, StartTransfer
-from gglib_nb.engine.resolve import FileAddress, Remote
+from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import IntegrityError
@@ -106,14 +107,14 @@ class Part:
         troubles: What failed since its last new byte.
     """
 
-    def __init__(self, planned: PlannedFile, address: FileAddress, timeouts: Timeouts) -> None:
+    def __init__(self, planned: PlannedFile, address: Asked, timeouts: Timeouts) -> None:
         self.planned = planned
         self.address = address
         self.start = planned.offset_bytes
         self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
         self.remote: Remote | None = None
         self.is_resolving = self.is_asked = self.is_whole = self.is_refetched = False
-        self.troubles = Troubles(address.asked, timeouts)
+        self.troubles = Troubles(address, timeouts)
         self.sha256 = planned.sha256
         self.wrong_sha256: str | None = None
         self._is_guessed = False
@@ -259,7 +260,7 @@ class DownloadFile:
     """
 
     def __init__(
-        self, files: list[tuple[int, PlannedFile]], address: Callable[[str], FileAddress], timeouts: Timeouts
+        self, files: list[tuple[int, PlannedFile]], address: Callable[[str], Asked], timeouts: Timeouts
     ) -> None:
         self.indexes = [index for index, _ in files]
         self.parts = [Part(planned, address(planned.path_in_repo), timeouts) for _, planned in files]
@@ -321,7 +322,7 @@ class DownloadFile:
     @property
     def identities(self) -> tuple[PartIdentity, ...]:
         """What its journal says it is."""
-        return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.commit_sha) for part in self.parts)
+        return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.revision or "") for part in self.parts)
 
     @property
     def needs_digest(self) -> bool:
@@ -766,7 +767,7 @@ def files_of(command: StartTransfer, endpoint: str, timeouts: Timeouts) -> list[
     by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
     for index, file in enumerate(command.files):
         by_target.setdefault(file.target, []).append((index, file))
-    address = partial(FileAddress, endpoint, command.repo_id, command.commit_sha)
+    address = partial(Asked, endpoint, command.repo_id, command.commit_sha)
     return [
         DownloadFile(sorted(files, key=lambda item: item[1].offset_bytes), address, timeouts)
         for files in by_target.values()

@@ -30,9 +30,9 @@ import msgspec
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import create_beside, read_small, sync_data, syncer_of, write_all
+from gglib_nb.engine.disk import create_beside, read_small, syncer_of, write_all
 from gglib_nb.engine.pieces import COPIED, COPIED_SYNCED, Pieces, RangeSet, Run, decode_runs, encode_runs
-from gglib_nb.system import boot_id
+from gglib_nb.system import boot_id, sync_data
 
 _SLOT_BYTES: Final = 128 * 1024
 _RUNS_BYTES: Final = 96 * 1024  # five thousand runs; a file of two thousand copied tensors has fewer

@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
-from urllib.parse import quote
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import (
@@ -55,26 +54,7 @@ class Remote(Value, frozen=True):
     has_guessed_sha256: bool = False
 
 
-class FileAddress(Value, frozen=True):
-    """Names a file of a repository at a commit on a hub."""
-
-    endpoint: str
-    repo_id: str
-    commit_sha: str
-    path_in_repo: str
-
-    @property
-    def asked(self) -> Asked:
-        """The same for an error's text."""
-        return Asked(self.endpoint, self.repo_id, self.commit_sha, self.path_in_repo)
-
-    @property
-    def url(self) -> str:
-        """Its URL on the hub."""
-        return f"{self.endpoint}/{self.repo_id}/resolve/{quote(self.commit_sha, safe='')}/{quote(self.path_in_repo)}"
-
-
-def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Remote:
+def resolve(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
     """Ask the hub where the file is.
 
     Raises:
@@ -84,20 +64,20 @@ def resolve(session: Session, address: FileAddress, planned: PlannedFile) -> Rem
         InvalidConfigError: A certificate or a proxy is in the way.
     """
     session.check()
-    url = web_address(address.url)
+    url = web_address(asked.file_url)
     for _ in range(_HOP_LIMIT):
         status, headers = session.head(url, {"Range": "bytes=0-0"})
         if status not in REDIRECT_STATUSES:
-            return _as_planned(_served_by_the_hub(session, url, status, headers, address), planned)
+            return _as_planned(_served_by_the_hub(session, url, status, headers, asked), planned)
         size_bytes, sha256 = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
         has_digest = (planned.sha256 or sha256) is not None
-        url = follow(url, headers.get("location", ""), address, has_digest=has_digest)
+        url = follow(url, headers.get("location", ""), asked, has_digest=has_digest)
         if not session.is_hub(url):
             return _as_planned(Remote(url, size_bytes, sha256), planned)
-    raise HubUnavailableError(f"{session.endpoint} redirects {address.path_in_repo} too many times. Try again later.")
+    raise HubUnavailableError(f"{session.endpoint} redirects {asked.path} too many times. Try again later.")
 
 
-def follow(url: str, location: str, address: FileAddress, *, has_digest: bool) -> str:
+def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
     """The address that a redirect names.
 
     With a known digest any source will do; without one, TLS must not be left, nor the public internet for a private network.
@@ -106,10 +86,10 @@ def follow(url: str, location: str, address: FileAddress, *, has_digest: bool) -
         HubUnavailableError: It is no address, or one where a trustworthy hub would not send us.
     """
     try:
-        target = at_mirror(redirect_target(url, location), address.endpoint, url)
+        target = at_mirror(redirect_target(url, location), asked.endpoint, url)
     except ValueError:
         raise HubUnavailableError(
-            f"{host_text(origin_of(url))} redirects {address.path_in_repo} to an invalid address; try again later."
+            f"{host_text(origin_of(url))} redirects {asked.path} to an invalid address; try again later."
         ) from None
     (scheme, host, _), (scheme_then, host_then, _) = origin_of(url), origin_of(target)
     is_weaker = scheme == "https" and scheme_then == "http"
@@ -130,15 +110,13 @@ def _is_inside(host: str) -> bool:
     return any(is_private(address) for address in found)
 
 
-def _served_by_the_hub(
-    session: Session, url: str, status: int, headers: Mapping[str, str], address: FileAddress
-) -> Remote:
+def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping[str, str], asked: Asked) -> Remote:
     """What an answer of the endpoint's own origin says that is not a redirect."""
     if status in TRANSIENT_STATUSES:
         raise BusyError(status, asked_wait_s(status, headers))
     if status not in (200, 206, 416):
         refusal = Refusal.of(status, headers, token=session.token, had_token=session.token is not None)
-        raise hub_refusal(refusal, address.asked, time.time())
+        raise hub_refusal(refusal, asked, time.time())
     if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
         raise WrongAnswerError(

@@ -22,7 +22,7 @@ from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
-from gglib_nb.engine.disk import Reservation, disk_full, room, storage_error
+from gglib_nb.engine.disk import Reservation, disk_full, storage_error
 from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, MovedError, SilentError, host_text
 from gglib_nb.engine.jobs import (
@@ -54,6 +54,7 @@ from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
+from gglib_nb.system import free_bytes
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
@@ -207,7 +208,7 @@ class Transfer:
             error = storage_error(error, path)
         if isinstance(error, DiskFullError) and error.needed_bytes is None:
             needed = sum(file.absent_bytes for file in self.files)
-            return disk_full(path.parent, needed, room(path.parent))
+            return disk_full(path.parent, needed, free_bytes(path.parent))
         if isinstance(error, GglibError):
             return error
         traceback.print_exception(error, file=sys.stderr)

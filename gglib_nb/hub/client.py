@@ -212,7 +212,7 @@ class HubClient:
                 f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file can be read at once. Download the file instead."
             )
         asked = Asked(self.endpoint, repo_id, commit_sha, path)
-        return self._looking.range(f"/{repo_id}/resolve/{commit_sha}/{quote(path)}", asked, offset, length)
+        return self._looking.range(asked, offset, length)
 
     def _info(self, asked: Asked) -> dict[str, Any]:
         """What the hub says of a repository at a revision; mirrors have not all of these routes and parameters."""

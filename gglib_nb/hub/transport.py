@@ -173,9 +173,9 @@ class Transport:
             url, params, is_optional = self._target(url, following), (), False
         raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
-    def range(self, route: str, asked: Asked, offset: int, length: int) -> bytes:
+    def range(self, asked: Asked, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset` on: fewer than `length` at its end, none beyond it. Holds no more than was asked for."""
-        reader = _RangeReader(self, self.endpoint + route, asked)
+        reader = _RangeReader(self, asked)
         data = bytearray()
         while len(data) < length and not reader.is_at_end:
             data += self._persist(partial(reader.read, offset + len(data), length - len(data)), asked)
@@ -341,10 +341,9 @@ class _RangeReader:
         is_at_end: The last bytes that were read are the file's last.
     """
 
-    def __init__(self, transport: Transport, url: str, asked: Asked) -> None:
+    def __init__(self, transport: Transport, asked: Asked) -> None:
         self.is_at_end = False
         self._transport = transport
-        self._url = url
         self._asked = asked
         self._has_ranges = True
 
@@ -354,7 +353,7 @@ class _RangeReader:
         headers = {"accept-encoding": "identity"}
         if self._has_ranges:
             headers["range"] = f"bytes={offset}-{offset + length - 1}"
-        with self._transport.follow(self._url, headers=headers) as response:
+        with self._transport.follow(self._asked.file_url, headers=headers) as response:
             if response.status_code == 416:  # beyond the end
                 self.is_at_end = True
                 return b""

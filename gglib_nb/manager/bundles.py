@@ -563,9 +563,8 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _check_space(folder: Path, needed_bytes: int) -> None:
-    with _storage_errors(folder):
-        left_bytes = free_bytes(folder)
-    if 0 < left_bytes < needed_bytes:
+    left_bytes = free_bytes(folder)
+    if left_bytes is not None and left_bytes < needed_bytes:
         raise DiskFullError(
             f"{folder} has {left_bytes / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed. "
             "Free some space or choose another folder.",

@@ -19,9 +19,9 @@ from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import part_path, room, status_of
+from gglib_nb.engine.disk import part_path, status_of
 from gglib_nb.errors import RequestError
-from gglib_nb.system import allocated_bytes, existing_folder
+from gglib_nb.system import allocated_bytes, existing_folder, free_bytes
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -214,7 +214,7 @@ def disk_space_at(folder: Path) -> DiskSpace:
     """The filesystem of a folder that need not exist yet; a link counts as where it leads, also when that is nothing yet."""
     there = existing_folder(Path(os.path.realpath(folder)))
     found = status_of(there)
-    return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, room(there))
+    return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, free_bytes(there))
 
 
 def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:

@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.http import (
     BusyError,
     Connection,
@@ -26,7 +27,7 @@ from gglib_nb.engine.http import (
     SilentError,
     WrongAnswerError,
 )
-from gglib_nb.engine.resolve import FileAddress, Remote, resolve
+from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
 from tests.support.certificates import Company
@@ -345,7 +346,7 @@ def resolved(
 ) -> Remote:
     session = Session(endpoint, token, "test", TIMEOUTS)
     try:
-        address = FileAddress(session.endpoint, "a/b", "c" * 40, "m üde.gguf")
+        address = Asked(session.endpoint, "a/b", "c" * 40, "m üde.gguf")
         return resolve(session, address, PlannedFile("m üde.gguf", size_bytes, sha256, "/m.gguf"))
     finally:
         session.close()

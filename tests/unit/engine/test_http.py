@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.http import Connection, Session
 from gglib_nb.engine.protocol import Configure
-from gglib_nb.engine.resolve import FileAddress, resolve
+from gglib_nb.engine.resolve import resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import InvalidConfigError
 
@@ -52,9 +53,9 @@ def test_a_repr_never_contains_the_token() -> None:
 
 
 def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
-    address = FileAddress("https://hub.example", "a/b", "c0ffee", "sub folder/müde#1?.gguf")
+    address = Asked("https://hub.example", "a/b", "c0ffee", "sub folder/müde#1?.gguf")
 
-    assert address.url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
+    assert address.file_url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -111,7 +112,7 @@ def test_an_untrusted_certificate_ends_the_transfer_with_advice(tls_server) -> N
 
 def test_an_untrusted_hub_certificate_gives_the_same_advice(tls_server) -> None:
     one = session(tls_server)
-    address = FileAddress(tls_server, "a/b", "c" * 40, "m.gguf")
+    address = Asked(tls_server, "a/b", "c" * 40, "m.gguf")
 
     with pytest.raises(InvalidConfigError, match=r"127\.0\.0\.1"):
         resolve(one, address, PlannedFile("m.gguf", 1, None, "/m.gguf"))

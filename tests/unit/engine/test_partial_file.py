@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
 from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
-from gglib_nb.engine.resolve import FileAddress
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import DiskFullError, StorageError
 from gglib_nb.system import allocate, process_place
@@ -76,7 +76,7 @@ def partial(target, lease):
 
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
-    file = DownloadFile([(0, planned)], lambda path: FileAddress("http://hub", "o/r", "c" * 40, path), Timeouts())
+    file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
     file.opened = partial
     return file
 
