@@ -114,11 +114,9 @@ class PlacedAttempt:
         return {copy.host.folder_id for copy in self.copies}
 
     def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress:
-        """The report of its progress, once a host has reported.
+        """The report of its progress, once a host has reported, with the hosts whose turn has not come.
 
-        Args:
-            now_s: Monotonic clock of this machine: those of two hosts cannot be compared.
-            waiting_hosts: Hosts whose turn has not come.
+        The time is that of this machine, since the clocks of two hosts cannot be compared.
         """
         latest = [copy.progress for copy in self.copies if copy.progress is not None]
         waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]

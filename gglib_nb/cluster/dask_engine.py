@@ -54,7 +54,7 @@ class DaskEngine:
             configure: Its limits are for all hosts together.
             on_event: Called with each report, in order; must not block.
             connect: Returns the client, at the start and when it was lost.
-            models_directory: The kernel's; the targets of commands are below it.
+            models_directory: The kernel's, with the targets of commands.
             can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
         """
         self._dispatcher: Final = Dispatcher(configure)

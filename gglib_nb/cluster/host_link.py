@@ -59,7 +59,7 @@ class HostLink:
             client: To the cluster.
             worker: Address of the worker that owns the host's engine.
             name: Unique to this link.
-            models_directory: The kernel's; the targets of commands are below it.
+            models_directory: The kernel's, with the targets of commands.
             on_event: Called with each report of the host, in order, and finally with `HostLost`, unless it was closed.
             free_bytes: As the worker has just said.
         """

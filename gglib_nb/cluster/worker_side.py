@@ -147,15 +147,7 @@ class HostEngine:
     """The engine of this host for one link."""
 
     def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: Path, inherited: str) -> None:
-        """Start nothing yet.
-
-        Args:
-            worker: The worker on which it runs.
-            link: Names the link, and the topic of its reports.
-            alive_key: The data that the client keeps here while it exists.
-            of_kernel: The kernel's models folder, with the targets of its commands.
-            inherited: As for `introduce`.
-        """
+        """Start nothing yet; the client keeps the data `alive_key` on this worker while it exists."""
         self._worker: Final = worker
         self._topic: Final = topic_of(link)
         self._alive_key: Final = alive_key

@@ -177,7 +177,8 @@ class Lease:
 
     def try_acquire(self) -> LeaseState | None:
         """Take it if it is free or its owner is gone: None when it is ours; otherwise what the present owner says. May raise `OSError`."""
-        if self._create():
+        with contextlib.suppress(FileExistsError):
+            self._create(self._path)
             return None
         if os.path.isdir(self._path):  # noqa: PTH112  # `Path.is_dir` may raise
             raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
@@ -239,22 +240,22 @@ class Lease:
             elif self.is_ours():
                 self._path.unlink(missing_ok=True)
         finally:  # whatever the folder permits by now
-            os.close(self._fd)
-            self._fd = -1
+            self._close()
 
-    def _create(self) -> bool:
+    def _create(self, path: Path) -> None:
+        """Create a lease of ours; raises `FileExistsError` where there is one."""
+        self._fd = open_file(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
         try:
-            self._fd = open_file(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
-        except FileExistsError:
-            return False
-        self._write(0)
-        return True
+            self._write(0)
+        except OSError:
+            path.unlink(missing_ok=True)
+            self._close()
+            raise
 
     def _take_over(self, stale: LeaseState | None) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self.owner}")
-        self._fd = open_file(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR)
+        self._create(mine)
         try:
-            self._write(0)
             if read_lease(self._path) == stale:
                 mine.replace(self._path)
                 time.sleep(_SETTLE_S)
@@ -263,11 +264,13 @@ class Lease:
             pass  # another process cleaned up after us: it has the lease
         finally:
             mine.unlink(missing_ok=True)
-        if self.is_ours():
-            return True
+        if not self.is_ours():
+            self._close()
+        return self.is_held
+
+    def _close(self) -> None:
         os.close(self._fd)
         self._fd = -1
-        return False
 
     def _write(self, downloaded_bytes: int, pid: int | None = None) -> None:
         self._beat += 1

@@ -1,5 +1,6 @@
 """Who may write a partial file, with real files and without waiting for real deaths."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -184,3 +185,19 @@ def test_only_the_lease_remains_in_the_folder(path) -> None:
 
     assert [one.name for one in path.parent.iterdir()] == [path.name]
     watcher.release()
+
+
+def test_a_lease_that_cannot_be_written_is_not_left_behind(path, monkeypatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lease = Lease(path, 10)
+    with monkeypatch.context() as patched:
+        patched.setattr("gglib_nb.engine.lease.write_at", full)
+        with pytest.raises(OSError, match="No space left"):
+            lease.try_acquire()
+
+    assert not lease.is_held
+    assert not path.exists()
+    assert lease.try_acquire() is None
+    lease.release()
