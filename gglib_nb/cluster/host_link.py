@@ -1,8 +1,8 @@
 """One host of a cluster, as the kernel sees it: a thread that sends, a topic on which its reports arrive.
 
 Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back as events
-of a topic. An event can be lost if the client is disconnected for a moment, so the worker numbers the reports that end
-an attempt, and keeps them until their receipt: a lost event costs a moment, not a download.
+of a topic. An event can be lost if the client is disconnected for a moment, so the worker numbers its reports, and keeps them until
+their receipt: a lost event costs a moment, not a download.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ class HostLink:
             self.heard_s = time.monotonic()
             self.free_bytes = answer["free_bytes"]
             for report_number, line in answer["reports"]:
-                self._take(report_number, line, is_kept=True)
+                self._take(report_number, line)
 
     def _next_lines(self, timeout_s: float) -> tuple[list[bytes], bool]:
         """The lines to send, none after the timeout; and whether they are the last."""
@@ -171,13 +171,12 @@ class HostLink:
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         """An event of the topic, on the client's own loop."""
-        _, message = event
-        self._take(message["number"], message["line"], is_kept=message["is_kept"])
+        self._take(event[1]["number"], event[1]["line"])
 
-    def _take(self, number: int, line: str, *, is_kept: bool) -> None:
-        """Pass on the next report; `number` is that of a kept report, or of the last kept one before it."""
+    def _take(self, number: int, line: str) -> None:
+        """Pass on the next report; events and answers bring it once or twice, in any order."""
         with self._receiving:
-            if number == self._heard + is_kept and not self._is_over:
+            if number == self._heard + 1 and not self._is_over:
                 self._heard = number
                 self.heard_s = time.monotonic()
                 self._on_event(self, decode_report(line.encode()))

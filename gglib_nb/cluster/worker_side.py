@@ -33,11 +33,9 @@ from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
-    CheckProgress,
     Command,
     Configure,
     DiscardPartials,
-    Progress,
     StartTransfer,
     StopCheck,
     StopTransfer,
@@ -239,14 +237,11 @@ class HostEngine:
     def _report(self, report: ProcessReport) -> None:
         line = encode(report).decode()
         with self._lock:
-            is_kept = not isinstance(report, Progress | CheckProgress)
-            if is_kept:
-                self._last_report += 1
-                self._kept.append((self._last_report, line))
-            message = {"number": self._last_report, "is_kept": is_kept, "line": line}
+            self._last_report += 1
+            self._kept.append((self._last_report, line))
             # A closing worker accepts no more; the link asks again, or loses this host.
             with contextlib.suppress(Exception):
-                self._worker.log_event(self._topic, message)
+                self._worker.log_event(self._topic, {"number": self._last_report, "line": line})
 
     def _watch(self) -> None:
         """Ends the engine on command, and when its client or its worker has ended."""
