@@ -26,7 +26,7 @@ GATED = "demo/gated-GGUF"
     ("token", "state"),
     [(None, "login"), (PLAIN_TOKEN, "not requested"), (PENDING_TOKEN, "pending"), (REJECTED_TOKEN, "rejected")],
 )
-def test_a_gated_repository_says_which_state_of_access_applies(
+def test_a_gated_repository_reports_the_state_of_access(
     make_manager: Callable[..., DownloadManager], token: str | None, state: str
 ) -> None:
     manager = make_manager(hf_token=token)
@@ -39,7 +39,7 @@ def test_a_gated_repository_says_which_state_of_access_applies(
     assert str(token) not in str(refusal.value)
 
 
-def test_granted_access_opens_it(make_manager: Callable[..., DownloadManager]) -> None:
+def test_granted_access_allows_the_download(make_manager: Callable[..., DownloadManager]) -> None:
     assert make_manager(hf_token=GRANTED_TOKEN).sync.download(GATED).exists()
 
 
@@ -54,7 +54,7 @@ def gated(state: str) -> GatedRepoError:
     return GatedRepoError("Gated.", "", state)
 
 
-def test_only_failures_that_access_would_help_are_waited_for() -> None:
+def test_only_failures_that_access_would_fix_are_awaited() -> None:
     queue = snapshot(
         failed("o/pending", gated("pending")),
         failed("o/rejected", gated("rejected")),
@@ -119,7 +119,7 @@ def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Pa
     assert "ok True" in log_in(hub, tmp_path, GRANTED_TOKEN)
 
 
-def test_a_token_that_the_hub_does_not_accept_is_not_stored_and_not_repeated(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_rejected_token_is_neither_stored_nor_shown(hub: FaultyHub, tmp_path: Path) -> None:
     said = log_in(hub, tmp_path, "hf_wrongwrongwrong")
 
     assert said.startswith("InvalidTokenError")
@@ -141,7 +141,7 @@ class Typing(Screen):
         return self._text
 
 
-def test_the_verb_neither_shows_nor_keeps_the_token(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_verb_neither_shows_nor_stores_the_token(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
     monkeypatch.setattr("gglib_nb.manager.storage_operations.log_in", given.append)
     session = Session(lambda: manager, Typing("hf_secretsecret"))

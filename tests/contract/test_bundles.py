@@ -51,7 +51,7 @@ def other_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "stick"
 
 
-def test_a_model_is_carried_to_another_machine(tmp_path: Path, other_disk: Path) -> None:
+def test_a_model_is_moved_to_another_machine(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models")
 
     report = export_models([model], other_disk, read_card=lambda _: b"# A card")
@@ -78,7 +78,7 @@ def test_on_the_same_disk_files_are_linked(tmp_path: Path) -> None:
     assert (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").samefile(model.paths[0])
 
 
-def test_a_bundle_grows_by_a_second_export_and_the_first_model_stays(tmp_path: Path) -> None:
+def test_a_second_export_adds_to_a_bundle_and_keeps_the_first_model(tmp_path: Path) -> None:
     first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
     export_models([first], tmp_path / "bundle")
 
@@ -116,7 +116,7 @@ def test_nothing_of_an_interrupted_export_is_in_the_manifest(tmp_path: Path, oth
     assert not (other_disk / MANIFEST_NAME).exists()
 
 
-def test_what_an_earlier_copy_left_wrong_is_copied_again(tmp_path: Path, other_disk: Path) -> None:
+def test_a_wrong_file_of_an_earlier_copy_is_copied_again(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models")
     begun = other_disk / "owner/repo/m-Q4_K_M.gguf.copying"
     begun.parent.mkdir(parents=True)
@@ -127,7 +127,7 @@ def test_what_an_earlier_copy_left_wrong_is_copied_again(tmp_path: Path, other_d
     assert (other_disk / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(model)
 
 
-def test_a_damaged_model_is_refused_and_not_in_the_manifest(tmp_path: Path, other_disk: Path) -> None:
+def test_a_damaged_model_is_refused_and_left_out_of_the_manifest(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models")
     data = bytearray(content(model))
     data[-1] ^= 1
@@ -140,7 +140,7 @@ def test_a_damaged_model_is_refused_and_not_in_the_manifest(tmp_path: Path, othe
     assert not (other_disk / "owner/repo/m-Q4_K_M.gguf").exists()
 
 
-def test_a_damaged_model_is_not_linked_into_a_bundle_either(tmp_path: Path) -> None:
+def test_a_damaged_model_is_not_linked_into_a_bundle(tmp_path: Path) -> None:
     model = a_model(tmp_path / "models")
     data = bytearray(content(model))
     data[-1] ^= 1
@@ -163,7 +163,7 @@ def test_a_model_with_a_missing_file_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "bundle").exists()
 
 
-def test_a_bundle_damaged_on_its_way_is_not_registered(tmp_path: Path, other_disk: Path) -> None:
+def test_a_bundle_damaged_in_transit_is_not_registered(tmp_path: Path, other_disk: Path) -> None:
     export_models([a_model(tmp_path / "models")], other_disk)
     carried = other_disk / "owner/repo/m-Q4_K_M.gguf"
     carried.write_bytes(carried.read_bytes()[:-1] + b"\xff\x00"[:1])
@@ -176,7 +176,7 @@ def test_a_bundle_damaged_on_its_way_is_not_registered(tmp_path: Path, other_dis
     assert list((tmp_path / "there").rglob("*.gguf")) == []
 
 
-def test_a_file_that_is_missing_from_a_bundle_is_named(tmp_path: Path, other_disk: Path) -> None:
+def test_a_file_missing_from_a_bundle_is_named(tmp_path: Path, other_disk: Path) -> None:
     export_models([a_model(tmp_path / "models")], other_disk)
     (other_disk / "owner/repo/m-Q4_K_M.gguf").unlink()
 
@@ -184,7 +184,7 @@ def test_a_file_that_is_missing_from_a_bundle_is_named(tmp_path: Path, other_dis
         import_models(other_disk, tmp_path / "there", lambda _model: None)
 
 
-def test_an_import_keeps_what_is_there_and_never_replaces_another_file(tmp_path: Path, other_disk: Path) -> None:
+def test_an_import_keeps_existing_files_and_never_replaces_a_different_one(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models")
     export_models([model], other_disk)
     import_models(other_disk, tmp_path / "there", lambda _model: None)
@@ -201,7 +201,7 @@ def test_an_import_keeps_what_is_there_and_never_replaces_another_file(tmp_path:
     assert target.read_bytes() == b"mine"
 
 
-def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_a_bundle(tmp_path: Path) -> None:
     assert not is_bundle(tmp_path)
     os.mkfifo(tmp_path / MANIFEST_NAME)
     assert not is_bundle(tmp_path)
@@ -217,7 +217,7 @@ def test_a_manifest_of_gigabytes_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_a_link_in_the_place_of_a_copy_is_not_followed(tmp_path: Path, other_disk: Path) -> None:
+def test_a_link_in_place_of_a_copy_is_not_followed(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models")
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -255,7 +255,7 @@ def export_to_small_files(tmp_path: Path) -> Path:
     return bundle
 
 
-def test_a_file_too_large_for_the_file_system_is_carried_in_parts(tmp_path: Path) -> None:
+def test_a_file_too_large_for_the_file_system_is_split_into_parts(tmp_path: Path) -> None:
     bundle = export_to_small_files(tmp_path)
 
     (imported,) = import_models(bundle, tmp_path / "there", lambda _model: None)
@@ -275,7 +275,7 @@ def test_parts_are_kept_by_a_second_export(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_ino for path in (bundle / "owner/repo").iterdir()} == inodes
 
 
-def test_an_import_into_a_file_system_without_large_files_is_refused_and_says_so(
+def test_an_import_into_a_file_system_without_large_files_is_refused_with_the_reason(
     tmp_path: Path, other_disk: Path
 ) -> None:
     export_models([a_model(tmp_path / "models", size_bytes=3 * MB)], other_disk)

@@ -28,7 +28,7 @@ def target(models: Path, style: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
-async def test_the_parts_arrive_as_one_verified_file(
+async def test_the_parts_become_one_verified_file(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path, style: str
 ) -> None:
     whole = gguf_bytes()
@@ -45,7 +45,7 @@ async def test_the_parts_arrive_as_one_verified_file(
     assert [file.name for file in finished.paths[0].parent.iterdir() if not file.is_dir()] == ["m.Q8_0.gguf"]
 
 
-async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_the_joined_file_is_registered_as_a_model(manager: DownloadManager, hub: FaultyHub) -> None:
     whole = gguf_bytes()
     hub.add_repository(make_repository(REPO, cut(whole, STYLES["TheBloke"])))
 
@@ -58,9 +58,7 @@ async def test_the_joined_file_is_a_model_that_the_catalog_knows(manager: Downlo
     assert manager.catalog.find(f"{REPO}:Q8_0").paths == (str(path),)
 
 
-async def test_a_wrong_part_is_fetched_again_and_no_other(
-    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
-) -> None:
+async def test_only_a_wrong_part_is_downloaded_again(manager: DownloadManager, hub: FaultyHub, tmp_path: Path) -> None:
     whole = gguf_bytes()
     first, second, third = STYLES["mradermacher"]
     parts = cut(whole, [first, second, third])
@@ -75,7 +73,7 @@ async def test_a_wrong_part_is_fetched_again_and_no_other(
     assert hub.bytes_sent(third) == len(parts[third])
 
 
-async def test_a_part_that_stays_wrong_fails_and_nothing_takes_the_final_name(
+async def test_a_part_that_stays_wrong_fails_and_leaves_no_final_file(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), STYLES["mradermacher"])))
@@ -92,7 +90,7 @@ async def test_a_part_that_stays_wrong_fails_and_nothing_takes_the_final_name(
     assert (await manager.wait(queued.id)).is_verified
 
 
-async def test_parts_that_are_there_already_cost_no_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_existing_parts_are_not_downloaded_again(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), STYLES["chunks"])))
     await manager.download(REPO)
     before = hub.bytes_sent()
@@ -119,7 +117,7 @@ async def test_every_part_has_its_own_bar(manager: DownloadManager, hub: FaultyH
 
 
 @pytest.mark.slow
-async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
+async def test_a_cancelled_joined_file_resumes_where_it_stopped(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     whole = gguf_bytes(size_bytes=1_000_000)
@@ -149,7 +147,7 @@ async def test_a_cancelled_joined_file_goes_on_where_it_stopped(
         (["m.Q8_0.gguf-split-a"], (2,)),
     ],
 )
-async def test_a_set_that_lacks_a_part_is_refused_by_name_before_a_byte(
+async def test_a_set_with_a_missing_part_is_refused_by_name_before_any_byte_is_downloaded(
     manager: DownloadManager, hub: FaultyHub, paths: list[str], missing: tuple[int, ...]
 ) -> None:
     hub.add_repository(make_repository(REPO, cut(gguf_bytes(), paths)))
@@ -162,7 +160,7 @@ async def test_a_set_that_lacks_a_part_is_refused_by_name_before_a_byte(
     assert hub.bytes_sent() == 0
 
 
-async def test_a_single_file_that_says_it_is_part_one_of_one_gets_the_name_of_a_model(
+async def test_a_single_file_named_part_one_of_one_is_stored_under_a_model_name(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(REPO, {"m.Q8_0.gguf.part1of1": gguf_bytes()}))

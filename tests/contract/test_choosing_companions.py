@@ -30,7 +30,7 @@ def repositories(hub: FaultyHub) -> None:
     )
 
 
-async def test_it_has_its_own_bar_and_bytes_and_is_no_shard(
+async def test_a_companion_has_its_own_bar_and_bytes_and_is_not_a_shard(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.set_speed(bytes_per_second=0)
@@ -51,13 +51,13 @@ async def test_it_has_its_own_bar_and_bytes_and_is_no_shard(
     assert not (tmp_path / "models" / BOTH / "mmproj-m-F32.gguf").exists()
 
 
-async def test_without_being_asked_for_it_does_not_come(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_companion_is_downloaded_only_on_request(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(VISION)
 
     assert hub.bytes_sent(PROJECTOR) == 0
 
 
-async def test_asking_twice_fetches_it_once(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_companion_requested_twice_is_downloaded_once(manager: DownloadManager, hub: FaultyHub) -> None:
     path = await manager.download(VISION, companions=("mmproj", "mmproj"))
 
     assert path.name == "vision-Q4_K_M.gguf"
@@ -83,7 +83,7 @@ async def test_two_quantizations_queued_at_once_share_one_projector(
     assert registered == {f"{BOTH}:Q4_K_M": ["shard", "mmproj"], f"{BOTH}:Q8_0": ["shard", "shard", "mmproj"]}
 
 
-async def test_cancelling_one_leaves_the_projector_to_the_other(
+async def test_cancelling_one_download_keeps_the_projector_for_the_other(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
 ) -> None:
     manager = make_manager(max_concurrent=2)
@@ -99,7 +99,7 @@ async def test_cancelling_one_leaves_the_projector_to_the_other(
     assert not (tmp_path / "models" / BOTH / "m-Q4_K_M.gguf").exists()
 
 
-async def test_it_can_be_added_to_a_model_that_is_here(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_companion_can_be_added_to_a_stored_model(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(VISION)
     before = hub.bytes_sent("vision-Q4_K_M.gguf")
 
@@ -119,7 +119,7 @@ async def test_a_running_download_without_it_is_not_joined_silently(manager: Dow
     hub.set_speed()
 
 
-async def test_a_plan_offers_the_one_that_matches(manager: DownloadManager) -> None:
+async def test_a_plan_offers_the_matching_companion(manager: DownloadManager) -> None:
     plan = await manager.plan(BOTH)
 
     assert [(one.path, one.can_fetch) for one in plan.companions] == [
@@ -130,7 +130,7 @@ async def test_a_plan_offers_the_one_that_matches(manager: DownloadManager) -> N
 
 
 @pytest.mark.parametrize("wanted", ["mmproj-m-F32.gguf", "mmproj-m-F32", "MMPROJ-M-F32.gguf"])
-async def test_a_companion_that_is_listed_can_be_downloaded_by_itself(
+async def test_a_listed_companion_can_be_downloaded_alone(
     manager: DownloadManager, tmp_path: Path, wanted: str
 ) -> None:
     path = await manager.download(BOTH, wanted)
@@ -140,7 +140,7 @@ async def test_a_companion_that_is_listed_can_be_downloaded_by_itself(
     assert [(row.key, row.is_present) for row in plan.variants] == [("mmproj-m-F32", True)]
 
 
-async def test_a_repository_of_companions_alone_lists_them_and_gives_each(
+async def test_a_repository_with_only_companions_lists_them_and_each_can_be_downloaded(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     files = {"mmproj-F16.gguf": 2_000, "lora/style-F16.gguf": 3_000, "m.imatrix": b"matrix"}
@@ -153,7 +153,7 @@ async def test_a_repository_of_companions_alone_lists_them_and_gives_each(
     assert plan.recommended is None
 
 
-async def test_a_draft_comes_with_its_model(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_draft_is_downloaded_with_its_model(manager: DownloadManager, hub: FaultyHub) -> None:
     files = {"m-7B-Q4_K_M.gguf": 60_000, "mtp-m-7B.gguf": 20_000, "mtp-n-7B.gguf": 20_000}
     hub.add_repository(make_repository("demo/draft-GGUF", files))
 

@@ -41,7 +41,7 @@ def hash_key(path: str) -> str:
     return {FIRST: "~11997cc5", SECOND: "~1861554c"}[path]
 
 
-async def test_the_label_alone_is_answered_with_the_choices(manager: DownloadManager) -> None:
+async def test_an_ambiguous_label_lists_the_choices(manager: DownloadManager) -> None:
     with pytest.raises(AmbiguousQuantizationError) as refusal:
         await manager.queue_smart(REPO, "Q8_0")
 
@@ -52,7 +52,7 @@ async def test_the_label_alone_is_answered_with_the_choices(manager: DownloadMan
     assert manager.snapshot.items == ()
 
 
-async def test_a_label_that_names_one_variant_is_its_id(manager: DownloadManager) -> None:
+async def test_a_unique_label_is_the_id(manager: DownloadManager) -> None:
     queued = await manager.queue_smart(REPO, "q4_k_m")
 
     assert str(queued.id) == f"{REPO}:Q4_K_M"
@@ -60,9 +60,7 @@ async def test_a_label_that_names_one_variant_is_its_id(manager: DownloadManager
 
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", ["small-Q8_0", "SMALL-q8_0", "small-Q8_0.gguf", "Small-Q8_0.GGUF"])
-async def test_a_stem_or_a_file_name_in_any_case_stands_in_place_of_a_quantization(
-    manager: DownloadManager, asked: str
-) -> None:
+async def test_a_stem_or_file_name_in_any_case_can_replace_a_quantization(manager: DownloadManager, asked: str) -> None:
     path = await manager.download(REPO, asked)
 
     assert path.name == "small-Q8_0.gguf"
@@ -71,7 +69,7 @@ async def test_a_stem_or_a_file_name_in_any_case_stands_in_place_of_a_quantizati
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [FIRST, SECOND])
-async def test_a_stem_that_two_folders_have_becomes_a_hash_of_the_path(
+async def test_a_stem_shared_by_two_folders_becomes_a_hash_of_the_path(
     manager: DownloadManager, tmp_path: Path, path: str
 ) -> None:
     queued = await manager.queue_smart(CHECKPOINTS, path)
@@ -102,9 +100,7 @@ OPERATIONS: dict[str, Callable[[DownloadManager, str], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("asked", [SMALL, f"{REPO}:SMALL-q8_0"])
-async def test_only_the_one_that_is_named_leaves_the_queue(
-    manager: DownloadManager, operation: str, asked: str
-) -> None:
+async def test_only_the_named_variant_leaves_the_queue(manager: DownloadManager, operation: str, asked: str) -> None:
     await manager.queue_download(DownloadRequest(REPO, "small-Q8_0"))
     await manager.queue_download(DownloadRequest(REPO, "large-Q8_0"))
 
@@ -113,7 +109,7 @@ async def test_only_the_one_that_is_named_leaves_the_queue(
     assert [str(item.id) for item in manager.snapshot.items] == [LARGE]
 
 
-async def test_only_the_one_that_is_named_is_moved_and_paused(manager: DownloadManager) -> None:
+async def test_only_the_named_variant_is_moved_and_paused(manager: DownloadManager) -> None:
     for path in (FIRST, SECOND):
         await manager.queue_download(DownloadRequest(CHECKPOINTS, path))
     second = f"{CHECKPOINTS}:{hash_key(SECOND)}"
@@ -131,7 +127,7 @@ async def test_only_the_one_that_is_named_is_moved_and_paused(manager: DownloadM
     assert (await manager.wait(second)).paths[0].parent.name == "step-2000"
 
 
-async def test_a_failed_one_is_retried_by_its_id(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_failed_variant_is_retried_by_its_id(manager: DownloadManager, hub: FaultyHub) -> None:
     fault = hub.faults.add(Status(404), path=f"*{SECOND}", times=None)
     queued = await manager.queue_smart(CHECKPOINTS, SECOND)
     waiting = manager.submit(manager.sync.wait, queued.id)
@@ -145,7 +141,7 @@ async def test_a_failed_one_is_retried_by_its_id(manager: DownloadManager, hub: 
     assert (await manager.wait(queued.id)).is_verified
 
 
-async def test_a_single_file_is_meant_before_its_own_split_copy(manager: DownloadManager) -> None:
+async def test_a_single_file_is_preferred_over_its_split_copy(manager: DownloadManager) -> None:
     single = await manager.queue_smart(COPIES, "Q8_0")
     copy = await manager.queue_smart(COPIES, "m-Q8_0-00001-of-00002.gguf")
 
@@ -156,7 +152,7 @@ async def test_a_single_file_is_meant_before_its_own_split_copy(manager: Downloa
     assert [path.parent.name for path in (await manager.wait(copy.id)).paths] == ["split", "split"]
 
 
-async def test_a_big_endian_build_is_taken_by_its_name_only(manager: DownloadManager) -> None:
+async def test_a_big_endian_build_is_downloaded_only_by_name(manager: DownloadManager) -> None:
     by_rule = await manager.queue_smart(ENDIAN)
     by_label = await manager.queue_smart(ENDIAN, "Q8_0")
     by_name = await manager.queue_smart(ENDIAN, "m-be-Q8_0")
@@ -184,7 +180,7 @@ async def test_a_near_miss_suggests_a_download(manager: DownloadManager, asked: 
     assert refusal.value.choices[0] == meant
 
 
-async def test_a_plan_names_each_by_what_can_be_queued(manager: DownloadManager) -> None:
+async def test_a_plan_names_each_variant_by_an_id_that_can_be_queued(manager: DownloadManager) -> None:
     plan = await manager.plan(CHECKPOINTS)
     queued = [(await manager.queue_smart(CHECKPOINTS, variant.key)).id for variant in plan.variants]
 

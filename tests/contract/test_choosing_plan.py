@@ -37,7 +37,7 @@ def row(plan: RepoPlan, key: str) -> VariantPlan:
 # Sizes and bytes that are here
 
 
-async def test_sizes_and_files_are_exact_and_the_smallest_comes_first(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_sizes_and_files_are_exact_and_sorted_by_size(manager: DownloadManager, hub: FaultyHub) -> None:
     plan = await manager.plan("demo/split-GGUF")
     both = await manager.plan(SMALL)
 
@@ -48,7 +48,7 @@ async def test_sizes_and_files_are_exact_and_the_smallest_comes_first(manager: D
     assert both.commit_sha == commit.sha
 
 
-async def test_what_is_recommended_is_what_is_queued_and_for_the_same_reason(manager: DownloadManager) -> None:
+async def test_the_recommended_variant_is_queued_for_the_same_reason(manager: DownloadManager) -> None:
     plan = await manager.plan(SMALL)
     queued = await manager.queue_smart(SMALL)
 
@@ -56,7 +56,7 @@ async def test_what_is_recommended_is_what_is_queued_and_for_the_same_reason(man
     assert (plan.recommended.key, plan.recommended.why) == (queued.id.quantization, queued.reason)
 
 
-async def test_a_plan_of_one_variant_shows_it_alone(manager: DownloadManager) -> None:
+async def test_a_plan_of_one_variant_shows_only_that(manager: DownloadManager) -> None:
     plan = await manager.plan(SMALL, "q8_0")
 
     assert [variant.key for variant in plan.variants] == ["Q8_0"]
@@ -64,7 +64,7 @@ async def test_a_plan_of_one_variant_shows_it_alone(manager: DownloadManager) ->
         await manager.plan(SMALL, "Q2_K")
 
 
-async def test_nothing_is_queued(manager: DownloadManager) -> None:
+async def test_a_plan_queues_nothing(manager: DownloadManager) -> None:
     await manager.plan(SMALL)
 
     snapshot = await manager.get_queue_snapshot()
@@ -72,7 +72,7 @@ async def test_nothing_is_queued(manager: DownloadManager) -> None:
     assert manager.engine_pid is None
 
 
-async def test_a_finished_file_is_here_and_takes_nothing_more(manager: DownloadManager) -> None:
+async def test_a_finished_file_counts_as_present_and_needs_no_space(manager: DownloadManager) -> None:
     await manager.download(SMALL, "Q4_K_M")
 
     here = row(await manager.plan(SMALL), "Q4_K_M")
@@ -80,7 +80,7 @@ async def test_a_finished_file_is_here_and_takes_nothing_more(manager: DownloadM
     assert (here.present_bytes, here.bytes_to_go, here.is_present) == (300_000, 0, True)
 
 
-async def test_a_joined_file_is_here_too(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_joined_file_counts_as_present(manager: DownloadManager, hub: FaultyHub) -> None:
     parts = cut(gguf_bytes(), [f"m-Q8_0.gguf.part{number}of2" for number in (1, 2)])
     hub.add_repository(make_repository("demo/cut-GGUF", parts))
     before = row(await manager.plan("demo/cut-GGUF"), "Q8_0")
@@ -105,7 +105,7 @@ async def fetch_a_part(manager: DownloadManager, hub: FaultyHub, repo_id: str, q
 
 
 @pytest.mark.slow
-async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_partial_files_journal_gives_its_present_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 4 * MIB}))
     await fetch_a_part(manager, hub, "demo/slow-GGUF", "Q8_0")
 
@@ -117,7 +117,7 @@ async def test_of_a_partial_file_its_journal_tells_how_much_is_here(manager: Dow
 
 
 @pytest.mark.slow
-async def test_a_partial_file_counts_after_a_commit_that_left_the_file_as_it_was_and_not_after_one_that_changed_it(
+async def test_a_partial_file_counts_unless_a_new_commit_changed_the_file(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     unchanged = make_files({"m-Q8_0.gguf": 4 * MIB, "README.md": b"Better words."})
@@ -137,7 +137,7 @@ async def test_a_partial_file_counts_after_a_commit_that_left_the_file_as_it_was
 # The disk
 
 
-async def test_what_is_free_is_counted_after_all_that_is_queued(manager: DownloadManager) -> None:
+async def test_free_space_is_counted_after_all_queued_downloads(manager: DownloadManager) -> None:
     await manager.queue_download(DownloadRequest("demo/split-GGUF"))
     await manager.queue_download(DownloadRequest("demo/vision-GGUF", companions=("mmproj",)))
     await manager.pause("demo/split-GGUF:Q4_K_M")
@@ -152,7 +152,7 @@ async def test_what_is_free_is_counted_after_all_that_is_queued(manager: Downloa
     ]
 
 
-async def test_a_variant_that_is_queued_itself_is_not_counted_twice(manager: DownloadManager) -> None:
+async def test_a_queued_variant_is_not_counted_twice(manager: DownloadManager) -> None:
     await manager.queue_download(DownloadRequest(SMALL, "Q8_0", revision="main"))
 
     queued = row(await manager.plan(SMALL), "Q8_0")
@@ -165,7 +165,7 @@ async def test_a_variant_that_is_queued_itself_is_not_counted_twice(manager: Dow
     assert not row(plan, "Q4_K_M").is_queued
 
 
-async def test_a_projector_that_two_downloads_share_is_counted_once(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_projector_shared_by_two_downloads_is_counted_once(manager: DownloadManager, hub: FaultyHub) -> None:
     files = {"m-Q4_K_M.gguf": 60_000, "m-Q8_0.gguf": 90_000, "mmproj-F16.gguf": 20_000}
     hub.add_repository(make_repository("demo/both-GGUF", files))
     for label in ("Q4_K_M", "Q8_0"):
@@ -174,7 +174,7 @@ async def test_a_projector_that_two_downloads_share_is_counted_once(manager: Dow
     assert (await manager.plan(SMALL)).queued_bytes == 170_000
 
 
-async def test_what_a_running_download_has_allocated_is_gone_from_the_free_space_already(
+async def test_space_allocated_by_an_active_download_is_not_subtracted_twice(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/slow-GGUF", {"m-Q8_0.gguf": 8 * MIB}))
@@ -190,7 +190,7 @@ async def test_what_a_running_download_has_allocated_is_gone_from_the_free_space
     stall.release()
 
 
-async def test_the_filesystem_is_that_of_the_folder_behind_a_link(
+async def test_the_filesystem_of_a_linked_folder_is_used(
     make_manager: Callable[..., DownloadManager], tmp_path: Path, other_disk: Path
 ) -> None:
     link = tmp_path / "models"
@@ -203,7 +203,7 @@ async def test_the_filesystem_is_that_of_the_folder_behind_a_link(
     assert there.free_bytes == pytest.approx(_free(other_disk), rel=0.01)
 
 
-async def test_a_folder_that_does_not_exist_is_on_the_filesystem_it_will_be_on(
+async def test_a_missing_folder_is_counted_on_its_future_filesystem(
     make_manager: Callable[..., DownloadManager], other_disk: Path
 ) -> None:
     plan = await make_manager(models_directory=other_disk / "a" / "b").plan(SMALL)
@@ -212,7 +212,7 @@ async def test_a_folder_that_does_not_exist_is_on_the_filesystem_it_will_be_on(
     assert not (other_disk / "a").exists()
 
 
-async def test_a_queue_on_another_filesystem_takes_nothing_of_this_one(
+async def test_a_queue_on_another_filesystem_takes_no_space_here(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path, other_disk: Path
 ) -> None:
     hub.add_repository(make_repository("other/small-GGUF", {"m-Q4_K_M.gguf": 40_000}))
@@ -228,7 +228,7 @@ async def test_a_queue_on_another_filesystem_takes_nothing_of_this_one(
 # The header
 
 
-async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobytes(
+async def test_a_plan_with_a_large_vocabulary_reads_only_the_first_kilobytes(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
@@ -241,7 +241,7 @@ async def test_a_plan_of_a_large_vocabulary_costs_one_look_at_the_first_kilobyte
     assert (memory.weights_bytes, memory.kv_cache_bytes, memory.is_rough) == (8_000_000, 224 * MIB, False)
 
 
-async def test_a_shape_behind_the_vocabulary_costs_the_vocabulary_and_is_known_too(
+async def test_a_shape_stored_after_the_vocabulary_is_read_at_the_vocabularys_cost(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape="last")}))
@@ -281,7 +281,7 @@ async def test_each_of_several_models_has_its_own_header(manager: DownloadManage
     assert caches["b-Q8_0"] == caches["Q4_0"] != 224 * MIB
 
 
-async def test_more_context_takes_more_memory_and_beyond_the_training_that_is_said(
+async def test_more_context_takes_more_memory_and_exceeding_the_training_is_reported(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000)}))
@@ -295,7 +295,7 @@ async def test_more_context_takes_more_memory_and_beyond_the_training_that_is_sa
     assert longer.variants[0].memory.notes == ("The model was trained for 32768 tokens.",)
 
 
-async def test_an_architecture_that_nobody_knows_is_rough(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_an_unknown_architecture_is_marked_rough(manager: DownloadManager, hub: FaultyHub) -> None:
     shape: dict[str, Value] = {
         "general.architecture": "novel",
         "novel.block_count": 4,
@@ -318,7 +318,7 @@ FAULTS = [Status(403), Status(404), Status(500), Status(429), HangUp()]
 @pytest.mark.parametrize(
     ("origin", "fault"), [("cdn", Cut(after_bytes=10)), *itertools.product(["hub", "cdn"], FAULTS)], ids=str
 )
-async def test_a_header_that_does_not_come_costs_the_estimate_and_not_the_plan(
+async def test_without_a_header_a_plan_has_no_estimate(
     manager: DownloadManager, hub: FaultyHub, origin: Literal["hub", "cdn"], fault: Status
 ) -> None:
     hub.faults.add(fault, path="*.gguf", origin=origin, times=None)
@@ -333,7 +333,7 @@ async def test_a_header_that_does_not_come_costs_the_estimate_and_not_the_plan(
 
 
 @pytest.mark.slow
-async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_stalled_storage_does_not_delay_the_plan_for_long(manager: DownloadManager, hub: FaultyHub) -> None:
     stall = Stall()
     hub.faults.add(stall, path="*.gguf", origin="cdn", times=None)
     began_s = time.monotonic()
@@ -348,7 +348,7 @@ async def test_a_storage_that_stalls_does_not_hold_the_plan_for_long(manager: Do
 @pytest.mark.parametrize(
     "content", [b"not a model at all" * 100, b"GGUF" + bytes(1000), b"version https://git-lfs.github.com/spec/v1\n" * 9]
 )
-async def test_a_file_that_is_no_gguf_costs_the_estimate_and_not_the_plan(
+async def test_for_a_file_that_is_not_gguf_a_plan_has_no_estimate(
     manager: DownloadManager, hub: FaultyHub, content: bytes
 ) -> None:
     hub.add_repository(make_repository(LARGE, {"m-Q8_0.gguf": content}))
@@ -363,7 +363,7 @@ def _free(folder: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
-async def test_the_plan_warns_of_a_file_that_the_hubs_scan_calls_unsafe(
+async def test_the_plan_warns_of_a_file_marked_unsafe_by_the_hubs_scan(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     known = hub.repositories["demo/small-GGUF"]

@@ -51,9 +51,7 @@ async def refusal_of(manager: DownloadManager, repo_id: str, quantization: str |
     return caught.value
 
 
-async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
-    hub: FaultyHub, manager: DownloadManager
-) -> None:
+async def test_a_repository_without_gguf_lists_its_gguf_conversions(hub: FaultyHub, manager: DownloadManager) -> None:
     tags = ("gguf", "base_model:quantized:demo/empty")
     for name, downloads in (("demo/small-of-it-GGUF", 5), ("demo/used-of-it-GGUF", 500)):
         hub.add_repository(make_repository(name, {"m-Q4_K_M.gguf": 1_000}, tags=tags, downloads=downloads))
@@ -68,7 +66,7 @@ async def test_a_repository_without_gguf_names_those_that_were_made_of_it(
     assert planned.value.alternatives == refusal.alternatives
 
 
-async def test_what_a_search_finds_says_that_it_is_here_and_where_its_page_is(
+async def test_a_search_result_shows_its_page_and_whether_it_is_stored(
     hub: FaultyHub, manager: DownloadManager
 ) -> None:
     hub.add_repository(make_repository("demo/found-GGUF", {"m-Q4_K_M.gguf": small_gguf("m-Q4_K_M.gguf", 50_000)}))
@@ -81,7 +79,7 @@ async def test_what_a_search_finds_says_that_it_is_here_and_where_its_page_is(
     assert row.fit == "unknown"
 
 
-async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> None:
+async def test_a_repository_without_gguf_is_refused_by_name(manager: DownloadManager) -> None:
     refusal = await refusal_of(manager, "demo/empty")
 
     assert isinstance(refusal, NoGgufFilesError)
@@ -89,19 +87,21 @@ async def test_a_repository_without_gguf_is_named(manager: DownloadManager) -> N
     assert "%gguf search" in str(refusal)
 
 
-async def test_a_repository_with_companions_alone_says_which(manager: DownloadManager) -> None:
+async def test_a_repository_with_only_companions_is_refused_with_their_names(manager: DownloadManager) -> None:
     refusal = await refusal_of(manager, "demo/parts")
 
     assert isinstance(refusal, NoGgufFilesError)
     assert "only companion files (imatrix, mmproj)" in str(refusal)
 
 
-async def test_a_plan_of_nothing_is_refused_in_the_same_words(manager: DownloadManager) -> None:
+async def test_a_plan_of_nothing_is_refused_with_the_same_message(manager: DownloadManager) -> None:
     with pytest.raises(NoGgufFilesError, match=r"^demo/empty has no GGUF files"):
         await manager.plan("demo/empty")
 
 
-async def test_an_incomplete_set_is_refused_by_name_before_a_byte(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_an_incomplete_set_is_refused_by_name_before_any_byte_is_downloaded(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
     refusal = await refusal_of(manager, "demo/broken-GGUF", "q8_0")
 
     assert isinstance(refusal, IncompleteShardSetError)
@@ -110,20 +110,20 @@ async def test_an_incomplete_set_is_refused_by_name_before_a_byte(manager: Downl
     assert hub.bytes_sent() == 0
 
 
-async def test_the_rule_passes_over_an_incomplete_set(manager: DownloadManager) -> None:
+async def test_the_rule_skips_an_incomplete_set(manager: DownloadManager) -> None:
     queued = await manager.queue_smart("demo/broken-GGUF")
 
     assert queued.id.quantization == "Q2_K"
     assert queued.reason == "Q2_K is the only variant that is complete and runs on this machine."
 
 
-async def test_a_plan_shows_an_incomplete_set_as_such(manager: DownloadManager) -> None:
+async def test_a_plan_marks_an_incomplete_set(manager: DownloadManager) -> None:
     plan = await manager.plan("demo/broken-GGUF")
 
     assert {variant.key: variant.missing for variant in plan.variants} == {"Q2_K": (), "Q8_0": (2, 3)}
 
 
-async def test_a_plan_of_an_incomplete_set_alone_is_shown_and_says_why_nothing_is_chosen(
+async def test_a_plan_of_only_an_incomplete_set_shows_why_nothing_is_chosen(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/half-GGUF", {"m-Q8_0-00001-of-00002.gguf": 10_000}))
@@ -135,7 +135,7 @@ async def test_a_plan_of_an_incomplete_set_alone_is_shown_and_says_why_nothing_i
     assert plan.undecided.startswith("demo/half-GGUF is missing 1 of the 2 files of Q8_0")
 
 
-async def test_a_revision_that_is_not_there_is_named_with_those_that_are(manager: DownloadManager) -> None:
+async def test_an_unknown_revision_is_refused_with_the_existing_ones(manager: DownloadManager) -> None:
     with pytest.raises(RevisionNotFoundError, match=r"'v9'.*main"):
         await manager.queue_smart("demo/small-GGUF", "Q4_K_M", revision="v9")
     with pytest.raises(RevisionNotFoundError, match=r"'v9'.*main"):
@@ -155,7 +155,7 @@ async def test_a_gated_repository_names_its_page_and_the_way_to_log_in(
     assert hub.bytes_sent() == 0
 
 
-async def test_who_is_logged_in_is_told_to_ask_for_access_and_not_to_log_in(
+async def test_a_logged_in_user_is_asked_to_request_access_and_not_to_log_in(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     refusal = await refusal_of(make_manager(hf_token=PLAIN_TOKEN), GATED)
@@ -175,14 +175,16 @@ async def test_a_plan_shows_a_gated_repository_and_what_to_do(manager: DownloadM
     assert plan.variants[0].memory is None
 
 
-async def test_a_granted_token_sees_a_gated_repository_whole(make_manager: Callable[..., DownloadManager]) -> None:
+async def test_a_granted_token_gets_the_complete_plan_of_a_gated_repository(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
     plan = await make_manager(hf_token=GRANTED_TOKEN).plan(GATED)
 
     assert (plan.gate, plan.has_access, plan.accept_url, plan.refusal) == ("manual", True, None, "")
     assert plan.variants[0].memory is not None
 
 
-async def test_a_private_repository_without_a_token_says_that_it_may_be_private(manager: DownloadManager) -> None:
+async def test_an_inaccessible_repository_is_reported_as_possibly_private(manager: DownloadManager) -> None:
     refusal = await refusal_of(manager, PRIVATE)
 
     assert isinstance(refusal, RepoNotFoundError)
@@ -192,7 +194,7 @@ async def test_a_private_repository_without_a_token_says_that_it_may_be_private(
         await manager.plan(PRIVATE)
 
 
-async def test_a_private_repository_opens_to_its_token(
+async def test_a_private_repository_is_accessible_with_its_token(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     manager = make_manager(hf_token=GRANTED_TOKEN)
@@ -204,7 +206,7 @@ async def test_a_private_repository_opens_to_its_token(
     assert path.stat().st_size == 10_000
 
 
-async def test_a_companion_that_cannot_be_fetched_along_is_refused(manager: DownloadManager) -> None:
+async def test_an_unavailable_companion_is_refused(manager: DownloadManager) -> None:
     with pytest.raises(RequestError, match="'imatrix' cannot be downloaded as a companion; only mmproj, draft can"):
         await manager.queue_smart("demo/vision-GGUF", companions=("imatrix",))
     with pytest.raises(RequestError, match="demo/small-GGUF has no mmproj for Q4_K_M"):
@@ -213,6 +215,6 @@ async def test_a_companion_that_cannot_be_fetched_along_is_refused(manager: Down
 
 
 @pytest.mark.parametrize("context", [0, -1, 1.5, True])
-def test_a_context_that_is_no_number_of_tokens_is_refused(manager: DownloadManager, context: object) -> None:
+def test_an_invalid_context_size_is_refused(manager: DownloadManager, context: object) -> None:
     with pytest.raises(RequestError, match="context is"):
         manager.sync.plan("demo/small-GGUF", context=context)  # type: ignore[arg-type]

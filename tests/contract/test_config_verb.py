@@ -45,9 +45,7 @@ def row(text: str, name: str) -> str:
     return next(line for line in text.splitlines() if line.split()[:1] == [name])
 
 
-def test_every_setting_is_shown_with_its_value_and_where_it_comes_from(
-    ask: Ask, hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_every_setting_is_shown_with_its_value_and_source(ask: Ask, hub: FaultyHub, tmp_path: Path) -> None:
     ask("max_concurrent 3")
     ask("max_queue_size 30 --save")
 
@@ -71,9 +69,7 @@ def test_every_setting_is_shown_with_its_value_and_where_it_comes_from(
         ("network_wait_s 2 min", "network_wait_s", 120),
     ],
 )
-def test_what_can_change_live_does_so_at_once(
-    ask: Ask, kernel: DownloadManager, line: str, field: str, value: int
-) -> None:
+def test_live_settings_change_at_once(ask: Ask, kernel: DownloadManager, line: str, field: str, value: int) -> None:
     said = ask(line)
 
     assert getattr(kernel.snapshot, field) == value
@@ -91,13 +87,13 @@ def test_hours_change_live(ask: Ask, kernel: DownloadManager) -> None:
     assert kernel.snapshot.download_hours is None
 
 
-def test_what_is_set_here_is_what_the_next_manager_of_the_kernel_begins_with(ask: Ask) -> None:
+def test_a_changed_setting_applies_to_the_next_manager_of_the_kernel(ask: Ask) -> None:
     ask("max_concurrent 3")
 
     assert DownloadManagerConfig.of_kernel().max_concurrent == 3
 
 
-def test_what_is_saved_is_what_every_kernel_to_come_begins_with(ask: Ask, kernel: DownloadManager) -> None:
+def test_a_saved_setting_applies_to_every_later_kernel(ask: Ask, kernel: DownloadManager) -> None:
     ask("max_concurrent 3 --save")
     SET_HERE.clear()
 
@@ -105,7 +101,9 @@ def test_what_is_saved_is_what_every_kernel_to_come_begins_with(ask: Ask, kernel
     assert DownloadManagerConfig.of_kernel().max_concurrent == 3
 
 
-def test_a_folder_cannot_change_under_a_running_manager_and_the_line_says_what_to_do(ask: Ask, tmp_path: Path) -> None:
+def test_a_folder_cannot_change_under_a_running_manager_and_the_message_says_what_to_do(
+    ask: Ask, tmp_path: Path
+) -> None:
     with pytest.raises(InvalidConfigError, match=r"%gguf config models_directory /x --save"):
         ask("models_directory /x")
 
@@ -115,13 +113,13 @@ def test_a_folder_cannot_change_under_a_running_manager_and_the_line_says_what_t
     assert DownloadManagerConfig.of_kernel().models_directory == Path("/x")
 
 
-def test_before_the_first_manager_everything_can_be_set(ask: Ask, tmp_path: Path) -> None:
+def test_before_the_first_manager_every_setting_can_be_changed(ask: Ask, tmp_path: Path) -> None:
     ask(f"models_directory {tmp_path / 'other models'}", is_running=False)
 
     assert DownloadManagerConfig.of_kernel().models_directory == tmp_path / "other models"
 
 
-def test_a_setting_that_is_taken_back_is_what_the_ranks_below_say(
+def test_a_reset_setting_falls_back_to_the_next_source(
     ask: Ask, kernel: DownloadManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask("max_concurrent 3 --save")
@@ -135,11 +133,11 @@ def test_a_setting_that_is_taken_back_is_what_the_ranks_below_say(
     assert "environment: GGLIB_MAX_CONCURRENT" in row(ask(""), "max_concurrent")
 
 
-def test_one_setting_is_told_alone(ask: Ask) -> None:
+def test_one_setting_can_be_shown_alone(ask: Ask) -> None:
     assert ask("max_conn") == "max_connections is 16 (default). Connections of all transfers together."
 
 
-def test_the_token_is_neither_shown_nor_taken(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_token_can_be_neither_shown_nor_set(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
 
     shown = ask("")
@@ -169,7 +167,7 @@ def test_the_token_is_neither_shown_nor_taken(ask: Ask, monkeypatch: pytest.Monk
         "endpoint hub --save",
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line_and_changes_nothing(
+def test_an_invalid_setting_is_refused_in_one_line_and_changes_nothing(
     ask: Ask, kernel: DownloadManager, line: str
 ) -> None:
     before = kernel.snapshot
@@ -190,12 +188,12 @@ def test_what_cannot_be_meant_is_refused_in_one_line_and_changes_nothing(
         ("MAX-CONCURRENT", "max_concurrent"),
     ],
 )
-def test_a_part_of_a_name_is_enough_where_only_one_has_it(typed: str, meant: str) -> None:
+def test_a_unique_part_of_a_name_is_enough(typed: str, meant: str) -> None:
     assert setting_name(typed) == meant
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_value_that_is_shown_can_be_typed(name: str, kernel: DownloadManager) -> None:
+def test_a_shown_value_can_be_typed(name: str, kernel: DownloadManager) -> None:
     words, value = SETTINGS[name], getattr(kernel.settings, name)
 
     assert checked_setting(name, words.read(words.show(value))) == value

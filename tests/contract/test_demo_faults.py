@@ -55,7 +55,7 @@ def resolve(hub: FaultyHub, method: str = "GET", headers: dict[str, str] | None 
     return ask(f"{hub.url}/{SMALL}/resolve/main/{MODEL}", method, headers)
 
 
-def test_a_range_gives_those_bytes(url: str, data: bytes) -> None:
+def test_a_range_returns_the_requested_bytes(url: str, data: bytes) -> None:
     answer = ask(url, headers=RANGE)
 
     assert (answer.status, answer.body) == (206, data[1000:2000])
@@ -74,13 +74,13 @@ def test_open_ranges_end_with_the_file(url: str, asked: str, told: str) -> None:
     assert ask(url, headers={"Range": asked}).headers["Content-Range"] == told
 
 
-def test_a_range_behind_the_end_is_refused_with_the_size(url: str) -> None:
+def test_a_range_beyond_the_end_is_refused_with_the_size(url: str) -> None:
     answer = ask(url, headers={"Range": "bytes=300000-"})
 
     assert (answer.status, answer.headers["Content-Range"]) == (416, "bytes */300000")
 
 
-def test_a_cut_ends_the_body_after_so_many_bytes(hub: FaultyHub, url: str) -> None:
+def test_a_cut_ends_the_body_after_the_given_bytes(hub: FaultyHub, url: str) -> None:
     hub.faults.add(Cut(after_bytes=12_345), origin="cdn")
 
     with pytest.raises(IncompleteRead) as cut:
@@ -98,7 +98,7 @@ def test_a_cut_can_be_a_reset(hub: FaultyHub, url: str) -> None:
         ask(url)
 
 
-def test_a_hang_up_answers_nothing(hub: FaultyHub, url: str) -> None:
+def test_a_hang_up_sends_no_response(hub: FaultyHub, url: str) -> None:
     hub.faults.add(HangUp(), origin="cdn")
 
     with pytest.raises(RemoteDisconnected):
@@ -122,7 +122,7 @@ def test_a_stall_holds_the_bytes_until_it_is_released(hub: FaultyHub, url: str, 
     assert (before + after, sent_while_stalled) == (data, 5000)
 
 
-def test_a_stall_can_end_by_itself(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_a_stall_can_end_after_a_time(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(Stall(after_bytes=5000, for_s=0.05), origin="cdn")
 
     answer = ask(url)
@@ -142,7 +142,7 @@ def test_a_stalled_request_ends_when_its_client_leaves(hub: FaultyHub, url: str)
     assert not records[-1].is_whole
 
 
-def test_a_latency_delays_the_answer(hub: FaultyHub, url: str) -> None:
+def test_a_latency_delays_the_response(hub: FaultyHub, url: str) -> None:
     hub.faults.add(Latency(delay_ms=60), origin="cdn")
 
     ask(url)
@@ -159,7 +159,7 @@ def test_wrong_bytes_have_the_right_length(hub: FaultyHub, url: str, data: bytes
     assert [index for index in range(1000) if body[index] != data[1000 + index]] == [500]
 
 
-def test_a_short_body_fits_its_own_length(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_a_short_body_matches_its_declared_length(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(ShortBody(missing_bytes=100), origin="cdn")
 
     answer = ask(url, headers=RANGE)
@@ -168,7 +168,7 @@ def test_a_short_body_fits_its_own_length(hub: FaultyHub, url: str, data: bytes)
     assert answer.headers["Content-Range"] == "bytes 1000-1999/300000"
 
 
-def test_a_long_body_goes_on_behind_the_end(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_a_long_body_continues_beyond_the_end(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(LongBody(extra_bytes=7), origin="cdn")
 
     answer = ask(url)
@@ -176,7 +176,7 @@ def test_a_long_body_goes_on_behind_the_end(hub: FaultyHub, url: str, data: byte
     assert (answer.body[:SIZE], answer.headers["Content-Length"]) == (data, "300007")
 
 
-def test_an_ignored_range_gives_the_whole_file(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_an_ignored_range_returns_the_whole_file(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(IgnoreRange(), origin="cdn")
 
     answer = ask(url, headers=RANGE)
@@ -184,7 +184,7 @@ def test_an_ignored_range_gives_the_whole_file(hub: FaultyHub, url: str, data: b
     assert (answer.status, answer.body, answer.headers["Content-Range"]) == (200, data, None)
 
 
-def test_a_wrong_range_says_so(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_a_wrong_range_is_declared_in_its_header(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(WrongContentRange(start_shift=-1000), origin="cdn")
     hub.faults.add(WrongContentRange(total_shift=1), origin="cdn", skip=1)
 
@@ -212,7 +212,7 @@ def test_a_body_without_a_length_is_whole(hub: FaultyHub, url: str, data: bytes,
     assert (answer.body, answer.headers["Content-Length"]) == (data, None)
 
 
-def test_gzip_comes_only_where_it_is_allowed(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_gzip_is_sent_only_if_accepted(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(Gzipped(), origin="cdn", times=None)
 
     plain = ask(url, headers=RANGE)
@@ -223,7 +223,7 @@ def test_gzip_comes_only_where_it_is_allowed(hub: FaultyHub, url: str, data: byt
     assert (packed.headers["Content-Encoding"], packed.headers["ETag"][:3]) == ("gzip", 'W/"')
 
 
-def test_gzip_can_be_forced_upon_a_client_that_refuses_it(hub: FaultyHub, url: str, data: bytes) -> None:
+def test_gzip_can_be_forced_on_a_client_that_refuses_it(hub: FaultyHub, url: str, data: bytes) -> None:
     hub.faults.add(Gzipped(is_forced=True), origin="cdn")
 
     packed = ask(url, headers=RANGE | {"Accept-Encoding": "identity"})
@@ -232,7 +232,7 @@ def test_gzip_can_be_forced_upon_a_client_that_refuses_it(hub: FaultyHub, url: s
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 504])
-def test_a_status_comes_with_and_without_an_error_code(hub: FaultyHub, status: int) -> None:
+def test_a_status_can_have_an_error_code(hub: FaultyHub, status: int) -> None:
     hub.faults.add(Status(status, error_code="RepoNotFound", error_message="gone"))
     hub.faults.add(Status(status), skip=1)
 
@@ -246,7 +246,7 @@ def test_a_status_comes_with_and_without_an_error_code(hub: FaultyHub, status: i
     assert (bare.status, bare.headers["X-Error-Code"], bare.headers["X-Error-Message"]) == (status, None, None)
 
 
-def test_a_503_passes(hub: FaultyHub) -> None:
+def test_a_503_is_temporary(hub: FaultyHub) -> None:
     hub.faults.add(Status(503, headers={"Retry-After": "1"}), times=2)
 
     answers = [resolve(hub) for _ in range(3)]
@@ -255,7 +255,7 @@ def test_a_503_passes(hub: FaultyHub) -> None:
     assert answers[0].headers["Retry-After"] == "1"
 
 
-def test_a_rate_limit_is_told_in_four_ways(hub: FaultyHub) -> None:
+def test_a_rate_limit_can_be_expressed_in_four_ways(hub: FaultyHub) -> None:
     told = [
         rate_limit_headers(hub, RateLimited(seconds=7)),
         rate_limit_headers(hub, RateLimited(seconds=7, told_by="ratelimit-not-exhausted")),
@@ -266,7 +266,7 @@ def test_a_rate_limit_is_told_in_four_ways(hub: FaultyHub) -> None:
     assert told == [('"api";r=0;t=7', None), ('"api";r=41;t=250', "7"), (None, "7"), (None, None)]
 
 
-def test_a_rate_limit_can_be_told_as_a_date(hub: FaultyHub) -> None:
+def test_a_rate_limit_can_be_expressed_as_a_date(hub: FaultyHub) -> None:
     hub.faults.add(RateLimited(seconds=60, told_by="http-date"))
 
     headers = resolve(hub).headers
@@ -300,7 +300,7 @@ def test_the_hub_can_answer_a_head_without_a_redirect(hub: FaultyHub) -> None:
     assert get.status == 302
 
 
-def test_the_hub_can_give_ranges_itself(hub: FaultyHub, data: bytes) -> None:
+def test_the_hub_can_serve_ranges_itself(hub: FaultyHub, data: bytes) -> None:
     hub.faults.add(Direct(is_bare=False), origin="hub")
 
     answer = resolve(hub, headers=RANGE)
@@ -309,7 +309,7 @@ def test_the_hub_can_give_ranges_itself(hub: FaultyHub, data: bytes) -> None:
     assert len(answer.headers["ETag"]) == 66
 
 
-def test_a_digest_can_come_without_quotes_or_not_at_all(hub: FaultyHub) -> None:
+def test_a_digest_can_be_unquoted_or_missing(hub: FaultyHub) -> None:
     hub.faults.add(BareEtag())
     hub.faults.add(NoLinkedHeaders(), skip=1)
 
@@ -333,9 +333,7 @@ def test_an_expired_url_is_refused_in_xml_without_a_code(hub: FaultyHub, url: st
     assert ask(signed_url(hub, SMALL, MODEL)).status == 200
 
 
-def test_signed_urls_expire_by_themselves(
-    make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository]
-) -> None:
+def test_signed_urls_expire(make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository]) -> None:
     hub = make_hub(small_repositories, signed_url_ttl_s=0)
 
     assert ask(signed_url(hub, SMALL, MODEL)).status == 403
@@ -345,7 +343,7 @@ def test_a_changed_signature_is_refused(url: str) -> None:
     assert ask(url.replace("Signature=", "Signature=0")).status == 403
 
 
-def test_a_fault_is_for_its_path_origin_and_method_only(hub: FaultyHub, url: str) -> None:
+def test_a_fault_applies_only_to_its_path_origin_and_method(hub: FaultyHub, url: str) -> None:
     hub.faults.add(Status(500), path="*/other.gguf", times=None)
     hub.faults.add(Status(501), method="POST", times=None)
     placed = hub.faults.add(Status(502), path=f"{SMALL}/*Q4_K_M.gguf", origin="cdn", times=None)
@@ -356,7 +354,7 @@ def test_a_fault_is_for_its_path_origin_and_method_only(hub: FaultyHub, url: str
     assert placed.hits == 1
 
 
-def test_a_removed_fault_strikes_no_more(hub: FaultyHub) -> None:
+def test_a_removed_fault_no_longer_applies(hub: FaultyHub) -> None:
     placed = hub.faults.add(Status(500), times=None)
     first = resolve(hub).status
 
@@ -365,7 +363,7 @@ def test_a_removed_fault_strikes_no_more(hub: FaultyHub) -> None:
     assert (first, resolve(hub).status) == (500, 302)
 
 
-def test_a_small_file_comes_by_a_relative_redirect(hub: FaultyHub) -> None:
+def test_a_small_file_is_served_through_a_relative_redirect(hub: FaultyHub) -> None:
     redirect = ask(f"{hub.url}/{SMALL}/resolve/main/README.md")
     answer = ask(hub.url + redirect.headers["Location"])
 
@@ -374,14 +372,14 @@ def test_a_small_file_comes_by_a_relative_redirect(hub: FaultyHub) -> None:
     assert answer.headers["ETag"] == redirect.headers["ETag"] == '"2091f334f141e56ebb8dbb4c7a76da45f29e48e4"'
 
 
-def test_a_repository_has_a_page_for_people(hub: FaultyHub) -> None:
+def test_a_repository_has_a_web_page(hub: FaultyHub) -> None:
     front, page = ask(hub.url), ask(f"{hub.url}/demo/gated-GGUF")
 
     assert (front.status, SMALL in front.body.decode()) == (200, True)
     assert "hf_demo_granted" in page.body.decode()
 
 
-def test_a_bad_query_is_answered(hub: FaultyHub) -> None:
+def test_a_bad_query_gets_a_response(hub: FaultyHub) -> None:
     answer = ask(f"{hub.url}/api/models?limit=many")
 
     assert (answer.status, "error" in json.loads(answer.body)) == (400, True)

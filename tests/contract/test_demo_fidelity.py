@@ -80,7 +80,7 @@ def test_model_info_with_blobs_has_sizes_and_digests(hub: FaultyHub, api: HfApi)
     assert siblings["README.md"].lfs is None
 
 
-def test_model_info_gives_only_the_fields_asked_for(hub: FaultyHub, api: HfApi) -> None:
+def test_model_info_returns_only_the_requested_fields(hub: FaultyHub, api: HfApi) -> None:
     hub.add_repository(make_repository("demo/facts-GGUF", {MODEL: 600}, gguf={"total": 7, "architecture": "llama"}))
 
     info = api.model_info("demo/facts-GGUF", expand=["gguf", "downloads"])
@@ -89,7 +89,7 @@ def test_model_info_gives_only_the_fields_asked_for(hub: FaultyHub, api: HfApi) 
     assert (info.downloads, info.sha) == (0, None)
 
 
-def test_the_tree_comes_in_pages(make_hub: Callable[..., FaultyHub]) -> None:
+def test_the_tree_is_paginated(make_hub: Callable[..., FaultyHub]) -> None:
     files = {f"folder/{number:02}.gguf": 600 for number in range(25)}
     hub = make_hub([make_repository("demo/many-GGUF", files)], page_size=10)
     api = HfApi(endpoint=hub.url, token=False)
@@ -100,7 +100,7 @@ def test_the_tree_comes_in_pages(make_hub: Callable[..., FaultyHub]) -> None:
     assert [record.path for record in hub.requests] == ["/api/models/demo/many-GGUF/tree/main"] * 3
 
 
-def test_the_tree_of_a_folder_is_flat_unless_asked(api: HfApi) -> None:
+def test_the_tree_of_a_folder_is_flat_by_default(api: HfApi) -> None:
     top = list(api.list_repo_tree("demo/split-GGUF"))
     inside = list(api.list_repo_tree("demo/split-GGUF", "Q4_K_M", expand=True))
 
@@ -185,7 +185,7 @@ def test_a_snapshot_has_small_and_large_files(hub: FaultyHub, tmp_path: Path) ->
     assert found == {"README.md": 8, MODEL: 300_000, "small-Q8_0.gguf": 500_000}
 
 
-def test_a_broken_connection_is_continued_with_a_range(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed_with_a_range(hub: FaultyHub, tmp_path: Path) -> None:
     hub.add_repository(make_repository("demo/long-GGUF", {MODEL: 25_000_000}))
     hub.faults.add(Cut(after_bytes=21_000_000), origin="cdn")
 
@@ -236,7 +236,7 @@ def test_a_gated_repository_can_be_listed_and_not_downloaded(hub: FaultyHub, api
     assert statuses == [401, 403]
 
 
-def test_a_private_repository_is_not_there_for_others(hub: FaultyHub, api: HfApi, granted_api: HfApi) -> None:
+def test_a_private_repository_is_invisible_to_others(hub: FaultyHub, api: HfApi, granted_api: HfApi) -> None:
     hub.add_repository(make_repository("demo/private-GGUF", {MODEL: 600}, private=True))
 
     with pytest.raises(RepositoryNotFoundError):
@@ -245,7 +245,7 @@ def test_a_private_repository_is_not_there_for_others(hub: FaultyHub, api: HfApi
     assert granted_api.model_info("demo/private-GGUF").private is True
 
 
-def test_what_is_not_there_has_its_own_error(hub: FaultyHub, api: HfApi, tmp_path: Path) -> None:
+def test_a_missing_repository_revision_or_file_has_its_own_error(hub: FaultyHub, api: HfApi, tmp_path: Path) -> None:
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("demo/nothing")
     with pytest.raises(RevisionNotFoundError):
@@ -256,14 +256,14 @@ def test_what_is_not_there_has_its_own_error(hub: FaultyHub, api: HfApi, tmp_pat
         hf_hub_download(SMALL, "nothing.gguf", endpoint=hub.url, token=False, cache_dir=tmp_path)
 
 
-def test_a_bad_token_is_no_missing_repository(hub: FaultyHub) -> None:
+def test_a_bad_token_is_not_reported_as_a_missing_repository(hub: FaultyHub) -> None:
     with pytest.raises(HfHubHTTPError, match="Invalid credentials in Authorization header") as refused:
         HfApi(endpoint=hub.url, token="hf_unknown").model_info(SMALL)
 
     assert not isinstance(refused.value, RepositoryNotFoundError)
 
 
-def test_the_bad_token_fault_refuses_a_good_token(hub: FaultyHub, granted_api: HfApi) -> None:
+def test_the_bad_token_fault_rejects_a_good_token(hub: FaultyHub, granted_api: HfApi) -> None:
     hub.faults.add(BadToken())
 
     with pytest.raises(HfHubHTTPError, match="Invalid credentials"):
@@ -285,7 +285,7 @@ def test_the_disabled_fault_refuses_any_repository(hub: FaultyHub, api: HfApi) -
 
 
 @pytest.mark.parametrize(("status", "error"), [(400, BadRequestError), (429, HfHubHTTPError), (503, HfHubHTTPError)])
-def test_a_status_fault_is_read_as_that_status(hub: FaultyHub, api: HfApi, status: int, error: type) -> None:
+def test_the_client_reads_a_status_fault_as_that_status(hub: FaultyHub, api: HfApi, status: int, error: type) -> None:
     hub.faults.add(Status(status, error_message="because"))
 
     with pytest.raises(error) as refused:
@@ -295,14 +295,14 @@ def test_a_status_fault_is_read_as_that_status(hub: FaultyHub, api: HfApi, statu
     assert refused.value.response.status_code == status
 
 
-def test_a_rate_limit_tells_when_to_come_back(hub: FaultyHub, api: HfApi) -> None:
+def test_a_rate_limit_has_a_retry_after(hub: FaultyHub, api: HfApi) -> None:
     hub.faults.add(RateLimited(seconds=55))
 
     with pytest.raises(HfHubHTTPError, match="Retry after 55 seconds"):
         api.model_info(SMALL)
 
 
-def test_every_answer_of_the_hub_has_its_rate_limit(hub: FaultyHub) -> None:
+def test_every_hub_response_has_rate_limit_headers(hub: FaultyHub) -> None:
     listed = ask(f"{hub.url}/api/models/{SMALL}")
     resolved = ask(f"{hub.url}/{SMALL}/resolve/main/{MODEL}", "HEAD")
 
@@ -314,7 +314,7 @@ def test_every_answer_of_the_hub_has_its_rate_limit(hub: FaultyHub) -> None:
     assert (resolver_limit.resource_type, resolver_limit.limit) == ("resolvers", 3000)
 
 
-def test_an_expired_url_is_fatal_for_the_client_as_it_is_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
+def test_an_expired_url_is_fatal_for_the_client_like_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(ExpiredUrl(), origin="cdn", times=None)
 
     with pytest.raises(HfHubHTTPError) as refused:
@@ -324,7 +324,7 @@ def test_an_expired_url_is_fatal_for_the_client_as_it_is_on_the_hub(hub: FaultyH
     assert "X-Error-Code" not in refused.value.response.headers
 
 
-def test_a_wrong_byte_is_accepted_by_the_client_as_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_wrong_byte_is_accepted_by_the_client_like_on_the_hub(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(WrongBytes(at_byte=299_999), origin="cdn")
 
     path = hf_hub_download(SMALL, MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -333,7 +333,7 @@ def test_a_wrong_byte_is_accepted_by_the_client_as_on_the_hub(hub: FaultyHub, tm
     assert hashlib.sha256(Path(path).read_bytes()).hexdigest() != sha256_of(hub, SMALL, MODEL)
 
 
-def test_a_hub_that_gives_the_file_itself_satisfies_the_client(hub: FaultyHub, tmp_path: Path) -> None:
+def test_the_client_accepts_a_hub_that_serves_the_file_itself(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Direct(), origin="hub", path="*.gguf", times=None)
 
     path = hf_hub_download(SMALL, MODEL, endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -342,7 +342,7 @@ def test_a_hub_that_gives_the_file_itself_satisfies_the_client(hub: FaultyHub, t
     assert {record.origin for record in hub.requests} == {"hub"}
 
 
-def test_a_compressed_small_file_satisfies_the_client(hub: FaultyHub, tmp_path: Path) -> None:
+def test_the_client_accepts_a_compressed_small_file(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Gzipped(), path="README.md", method="GET", times=None)
 
     path = hf_hub_download(SMALL, "README.md", endpoint=hub.url, token=False, cache_dir=tmp_path)
@@ -350,7 +350,7 @@ def test_a_compressed_small_file_satisfies_the_client(hub: FaultyHub, tmp_path: 
     assert Path(path).read_text() == "# small\n"
 
 
-def test_masked_xet_hashes_come_through_the_client(hub: FaultyHub, api: HfApi) -> None:
+def test_the_client_returns_masked_xet_hashes(hub: FaultyHub, api: HfApi) -> None:
     hub.faults.add(MaskedXetHash(), path="*/tree/*")
 
     entries = {entry.path: entry.xet_hash for entry in api.list_repo_tree(SMALL) if isinstance(entry, RepoFile)}
@@ -369,7 +369,7 @@ def test_a_branch_can_move_between_two_requests(hub: FaultyHub, api: HfApi) -> N
     assert (after.commit_hash, after.size) == (hub.repositories[SMALL].names["main"], 1000)
 
 
-def test_a_hub_that_was_stopped_refuses_connections(hub: FaultyHub) -> None:
+def test_a_stopped_hub_refuses_connections(hub: FaultyHub) -> None:
     url = hf_hub_url(SMALL, MODEL, endpoint=hub.url)
     hub.stop()
 

@@ -41,12 +41,12 @@ def test_every_type_of_value_is_read_back(tmp_path: Path) -> None:
     assert {name: read_back[name] for name in metadata} == metadata
 
 
-def test_a_value_of_another_type_is_refused() -> None:
+def test_a_value_of_a_wrong_type_is_refused() -> None:
     with pytest.raises(TypeError, match="no type for None"):
         gguf_content({"key": None}, [], "seed")  # type: ignore[dict-item]
 
 
-def test_tensors_have_their_types_shapes_and_places(tmp_path: Path) -> None:
+def test_tensors_have_their_types_shapes_and_offsets(tmp_path: Path) -> None:
     tensors = [Tensor("a", (3,), "F32"), Tensor("b", (256, 2), "Q4_K"), Tensor("c", (32, 3), "Q8_0")]
 
     found = read(gguf_content({"general.architecture": "llama"}, tensors, "seed"), tmp_path).tensors
@@ -87,7 +87,7 @@ def test_the_shards_of_a_split_add_up_to_the_whole(tmp_path: Path) -> None:
     assert "general.architecture" not in facts(shards[1])
 
 
-def test_a_generated_model_says_what_it_is(tmp_path: Path) -> None:
+def test_a_generated_model_has_a_complete_header(tmp_path: Path) -> None:
     model = Llama("Tiny", layers=2)
 
     reader = read(model.whole("Q4_K_M"), tmp_path)
@@ -128,7 +128,7 @@ def test_generated_files_are_the_same_each_time() -> None:
 
 
 @pytest.mark.parametrize("size_bytes", [512, 513, 1000, 300_000])
-def test_a_small_gguf_has_exactly_the_size_asked_for(tmp_path: Path, size_bytes: int) -> None:
+def test_a_small_gguf_has_exactly_the_requested_size(tmp_path: Path, size_bytes: int) -> None:
     path = tmp_path / "m-00002-of-00003.gguf"
 
     reader = read(small_gguf(path.name, size_bytes), tmp_path, path.name)

@@ -32,7 +32,7 @@ from tests.support.hub import ask, make_repository, signed_url
 SMALL, MODEL = "demo/small-GGUF", "small-Q4_K_M.gguf"
 
 
-def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: FaultyHub) -> None:
+def test_a_file_is_downloaded_through_its_signed_url(hub: FaultyHub) -> None:
     redirect = ask(f"{hub.url}/{SMALL}/resolve/main/{MODEL}")
     body = ask(redirect.headers["Location"], headers={"Range": "bytes=0-299999"}).body
 
@@ -43,7 +43,7 @@ def test_a_file_of_the_hub_arrives_through_its_signed_url(hub: FaultyHub) -> Non
     assert hub.bytes_sent() == hub.bytes_sent(MODEL) == sum(sent for _, sent in hub.flow(MODEL)) == 300_000
 
 
-def test_a_connection_is_kept_and_used_again(hub: FaultyHub) -> None:
+def test_a_connection_is_kept_and_reused(hub: FaultyHub) -> None:
     request = f"GET /api/models/{SMALL} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
     with socket.create_connection(("127.0.0.1", int(hub.url.rpartition(":")[2])), timeout=5) as client:
@@ -53,7 +53,7 @@ def test_a_connection_is_kept_and_used_again(hub: FaultyHub) -> None:
     assert records[0].connection_id == records[1].connection_id
 
 
-def test_the_log_keeps_no_token(hub: FaultyHub, tmp_path: Path) -> None:
+def test_the_log_contains_no_token(hub: FaultyHub, tmp_path: Path) -> None:
     log_file = tmp_path / "log.jsonl"
     with FaultyHub(hub.repositories.values(), log_file=log_file) as logged:
         ask(f"{logged.url}/api/whoami-v2", headers={"Authorization": f"Bearer {GRANTED_TOKEN}"})
@@ -63,7 +63,7 @@ def test_the_log_keeps_no_token(hub: FaultyHub, tmp_path: Path) -> None:
     assert GRANTED_TOKEN not in log_file.read_text()
 
 
-def test_the_log_file_tells_requests_and_flow(small_repositories: list[DemoRepository], tmp_path: Path) -> None:
+def test_the_log_file_records_requests_and_data_flow(small_repositories: list[DemoRepository], tmp_path: Path) -> None:
     log_file = tmp_path / "log.jsonl"
     with FaultyHub(small_repositories, log_file=log_file) as hub:
         ask(signed_url(hub, SMALL, MODEL))
@@ -74,7 +74,7 @@ def test_the_log_file_tells_requests_and_flow(small_repositories: list[DemoRepos
     assert sum(line["bytes"][MODEL] for line in lines if line["event"] == "flow") == 300_000
 
 
-def test_waiting_in_vain_tells_the_last_requests(hub: FaultyHub) -> None:
+def test_a_timed_out_wait_reports_the_last_requests(hub: FaultyHub) -> None:
     ask(f"{hub.url}/api/models/{SMALL}")
 
     with pytest.raises(TimeoutError, match=r"GET /api/models/demo/small-GGUF 200"):
@@ -105,7 +105,7 @@ def test_each_connection_has_its_own_limit(make_hub: Callable[..., FaultyHub]) -
     assert 0.15 <= time.monotonic() - started <= 1.2  # shared, it would take 1.6 s
 
 
-def test_a_held_hub_sends_nothing_until_it_is_let_go(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_held_hub_sends_nothing_until_released(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], bytes_per_second=0)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     sizes: list[int] = []
@@ -120,7 +120,7 @@ def test_a_held_hub_sends_nothing_until_it_is_let_go(make_hub: Callable[..., Fau
     assert (sent_while_held, sizes) == (0, [400_000])
 
 
-def test_the_edge_lottery_draws_the_same_speeds_for_the_same_seed() -> None:
+def test_the_edge_lottery_is_deterministic_for_a_seed() -> None:
     first, second = (edge_lottery([(0.7, 8.7e6), (0.3, 69e6)], seed=4) for _ in range(2))
 
     draws = [first() for _ in range(50)]
@@ -129,7 +129,7 @@ def test_the_edge_lottery_draws_the_same_speeds_for_the_same_seed() -> None:
     assert set(draws) == {8.7e6, 69e6}
 
 
-def test_a_new_connection_draws_its_own_speed(hub: FaultyHub) -> None:
+def test_a_new_connection_gets_its_own_speed(hub: FaultyHub) -> None:
     url = signed_url(hub, SMALL, MODEL)
     hub.set_edge_lottery(edge_lottery([(1, 2_000_000)]))
     started = time.monotonic()
@@ -139,7 +139,7 @@ def test_a_new_connection_draws_its_own_speed(hub: FaultyHub) -> None:
     assert 0.1 <= time.monotonic() - started <= 2
 
 
-def test_dropped_connections_are_cut_and_new_ones_taken(hub: FaultyHub) -> None:
+def test_dropped_connections_are_cut_and_new_ones_accepted(hub: FaultyHub) -> None:
     with socket.create_connection(("127.0.0.1", int(hub.url.rpartition(":")[2])), timeout=5) as client:
         client.sendall(f"GET /api/models/{SMALL} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         hub.wait_for(lambda records: len(records) == 1 and records[0].is_whole)
@@ -161,7 +161,7 @@ def test_a_huge_file_is_served_at_any_offset(make_hub: Callable[..., FaultyHub])
     assert (answer.status, answer.body) == (206, bytes(huge.read(39_999_999_990, 10)))
 
 
-def test_a_folder_of_folders_is_one_repository_each(tmp_path: Path) -> None:
+def test_each_subfolder_is_a_repository(tmp_path: Path) -> None:
     for repo_id in ("one/a", "two/b"):
         (tmp_path / repo_id / "sub").mkdir(parents=True)
         (tmp_path / repo_id / "sub" / "m.gguf").write_bytes(b"GGUF")
@@ -208,7 +208,7 @@ def test_the_generated_repositories_show_each_kind() -> None:
     assert repositories["demo/gated-llama-GGUF"].gated == "manual"
 
 
-def test_the_command_serves_a_folder_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_the_command_serves_a_folder_until_stopped(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m.gguf").write_bytes(b"GGUF")
     command = [sys.executable, "-m", "gglib_nb.demo", "--folder", str(tmp_path / "models")]
@@ -223,7 +223,9 @@ def test_the_command_serves_a_folder_until_it_is_told_to_stop(tmp_path: Path) ->
     assert (name, answer.status, status) == ("HF_ENDPOINT", 200, 0)
 
 
-def test_the_command_says_in_one_line_why_it_cannot_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_in_one_line_why_it_cannot_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = main(["--folder", str(tmp_path / "nothing")])
 
     error = capsys.readouterr().err

@@ -29,7 +29,7 @@ def downloaded(manager: DownloadManager, disk: Path) -> Path:
     return manager.sync.download(REPO, "Q4_K_M", to=disk)
 
 
-def test_the_model_is_stored_there_and_found_there(manager: DownloadManager, disk: Path) -> None:
+def test_the_model_is_stored_and_found_in_the_folder(manager: DownloadManager, disk: Path) -> None:
     path = downloaded(manager, disk)
 
     assert path.is_relative_to(disk / "demo" / "small-GGUF")
@@ -38,7 +38,7 @@ def test_the_model_is_stored_there_and_found_there(manager: DownloadManager, dis
     assert [row.state for row in manager.sync.models()] == ["verified"]
 
 
-def test_companions_and_shards_are_stored_there_too(manager: DownloadManager, disk: Path) -> None:
+def test_companions_and_shards_are_stored_in_the_folder(manager: DownloadManager, disk: Path) -> None:
     manager.sync.download("demo/vision-GGUF", to=str(disk), companions=("mmproj",))
     manager.sync.download("demo/split-GGUF", to=disk)
 
@@ -61,7 +61,7 @@ def test_a_folder_with_control_characters_in_its_name_is_shown_without_them(
     assert "\x1b" not in parse("status").run(Session(lambda: manager)).text
 
 
-def test_a_folder_that_does_not_exist_is_refused_and_not_made(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_and_not_created(manager: DownloadManager, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="mount it and try again"):
         manager.sync.queue_smart(REPO, "Q4_K_M", to=tmp_path / "usb")
 
@@ -70,7 +70,7 @@ def test_a_folder_that_does_not_exist_is_refused_and_not_made(manager: DownloadM
 
 
 @pytest.mark.parametrize("leaves_mount_point", [True, False])
-def test_a_disk_that_goes_away_before_the_start_is_reported_and_nothing_is_written_in_its_place(
+def test_a_disk_unmounted_before_the_start_is_reported_and_nothing_is_written_at_its_mount_point(
     manager: DownloadManager, disk: Path, leaves_mount_point: bool
 ) -> None:
     manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=str(disk)))
@@ -84,7 +84,7 @@ def test_a_disk_that_goes_away_before_the_start_is_reported_and_nothing_is_writt
     assert not list(disk.parent.rglob("*.gguf*"))
 
 
-def test_a_retry_works_once_the_disk_is_back(manager: DownloadManager, disk: Path) -> None:
+def test_a_retry_works_when_the_disk_is_mounted_again(manager: DownloadManager, disk: Path) -> None:
     id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=str(disk)))
     disk.parent.rename(disk.parent.with_name("unmounted"))
     with pytest.raises(StorageError):
@@ -96,7 +96,7 @@ def test_a_retry_works_once_the_disk_is_back(manager: DownloadManager, disk: Pat
     assert manager.sync.wait(id_).paths[0].is_relative_to(disk)
 
 
-def test_a_disk_with_registered_models_that_is_gone_is_named(manager: DownloadManager, disk: Path) -> None:
+def test_a_missing_disk_with_registered_models_is_reported_by_name(manager: DownloadManager, disk: Path) -> None:
     downloaded(manager, disk)
     shutil.rmtree(disk)
     disk.mkdir()
@@ -105,7 +105,7 @@ def test_a_disk_with_registered_models_that_is_gone_is_named(manager: DownloadMa
         manager.sync.queue_smart(REPO, "Q8_0", to=disk)
 
 
-def test_a_model_that_is_there_is_verified_repaired_and_deleted_there(manager: DownloadManager, disk: Path) -> None:
+def test_a_model_is_verified_repaired_and_deleted_in_its_folder(manager: DownloadManager, disk: Path) -> None:
     path = downloaded(manager, disk)
     data = bytearray(path.read_bytes())
     data[1_000] ^= 1
@@ -120,14 +120,14 @@ def test_a_model_that_is_there_is_verified_repaired_and_deleted_there(manager: D
     assert list(disk.iterdir()) == []
 
 
-def test_without_the_option_it_stays_where_it_is(manager: DownloadManager, disk: Path) -> None:
+def test_without_the_option_a_model_stays_in_its_folder(manager: DownloadManager, disk: Path) -> None:
     path = downloaded(manager, disk)
 
     assert manager.sync.download(REPO, "Q4_K_M") == path
     assert not manager.config.models_directory.exists()
 
 
-def test_a_second_place_is_refused_and_the_first_is_named(manager: DownloadManager, disk: Path) -> None:
+def test_a_second_folder_is_refused_and_the_first_is_named(manager: DownloadManager, disk: Path) -> None:
     path = manager.sync.download(REPO, "Q4_K_M")
 
     with pytest.raises(RequestError, match="already stored in"):
@@ -143,7 +143,7 @@ def test_a_queued_download_is_not_joined_for_another_folder(manager: DownloadMan
         manager.sync.queue_smart(REPO, "Q4_K_M", to=disk)
 
 
-def test_a_cancelled_download_keeps_its_partial_file_there_which_is_listed_resumed_and_discarded(
+def test_a_cancelled_downloads_partial_file_in_the_folder_is_listed_resumed_and_discarded(
     make_manager: Callable[..., DownloadManager], make_hub: Callable[..., FaultyHub], disk: Path
 ) -> None:
     hub = make_hub([one_model("demo/long", 8 * MB)])
@@ -160,7 +160,9 @@ def test_a_cancelled_download_keeps_its_partial_file_there_which_is_listed_resum
     assert manager.sync.partials() == []
 
 
-def test_the_folder_outlives_the_kernel(make_hub: Callable[..., FaultyHub], tmp_path: Path, disk: Path) -> None:
+def test_the_folder_is_remembered_by_the_next_kernel(
+    make_hub: Callable[..., FaultyHub], tmp_path: Path, disk: Path
+) -> None:
     hub = make_hub([one_model("demo/long", 8 * MB)])
     hub.set_speed(2 * MB)
     with QueueProcess(tmp_path, hub.url) as first:

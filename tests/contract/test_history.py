@@ -45,9 +45,7 @@ def begin(process: QueueProcess) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("manager", [None, BY_HAND], ids=["the kernel's own", "made by hand"])
-def test_the_next_kernel_knows_what_ended_in_one_that_was_killed(
-    hub: FaultyHub, tmp_path: Path, manager: str | None
-) -> None:
+def test_the_next_kernel_has_the_history_of_a_killed_one(hub: FaultyHub, tmp_path: Path, manager: str | None) -> None:
     with QueueProcess(tmp_path, hub.url, *([manager] if manager else [])) as first:
         begin(first)
         seen = past_of(first)
@@ -64,7 +62,7 @@ def test_the_next_kernel_knows_what_ended_in_one_that_was_killed(
 
 
 @pytest.mark.slow
-def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_kernel_closed_at_once_stores_the_latest_end(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as first:
         first.value("manager.sync.download('demo/good', 'Q4_K_M') and None")
         first.end()
@@ -74,7 +72,7 @@ def test_a_kernel_that_closes_at_once_leaves_what_has_just_ended(hub: FaultyHub,
 
 
 @pytest.mark.slow
-def test_two_kernels_have_one_history_and_what_one_clears_is_gone_for_both(hub: FaultyHub, tmp_path: Path) -> None:
+def test_two_kernels_share_one_history_and_clearing_applies_to_both(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as first, QueueProcess(tmp_path, hub.url) as second:
         first.queue(GOOD)
         first.value("manager.sync.join()")
@@ -86,7 +84,7 @@ def test_two_kernels_have_one_history_and_what_one_clears_is_gone_for_both(hub: 
         assert past_of(second) == []
 
 
-async def test_whoever_has_seen_a_download_end_finds_it_in_the_history(
+async def test_an_ended_download_is_in_the_history_at_once(
     make_manager: Callable[..., DownloadManager],
 ) -> None:
     manager = make_manager()
@@ -103,7 +101,7 @@ async def test_whoever_has_seen_a_download_end_finds_it_in_the_history(
     )
 
 
-async def test_an_end_that_is_retried_stays_in_the_history_beside_the_next_one(
+async def test_a_retried_end_stays_in_the_history_with_the_next_one(
     hub: FaultyHub, make_manager: Callable[..., DownloadManager]
 ) -> None:
     manager = make_manager()
@@ -117,7 +115,7 @@ async def test_an_end_that_is_retried_stays_in_the_history_beside_the_next_one(
     assert [one.outcome.value for one in await manager.history()] == ["completed", "failed"]
 
 
-async def test_what_ended_while_the_database_could_not_be_used_is_remembered_once_it_can(
+async def test_ends_during_a_database_outage_are_stored_afterwards(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     in_its_place = tmp_path / "state" / "gglib_nb.sqlite3"

@@ -69,13 +69,13 @@ def listing(entries: Iterator[dict[str, object]]) -> Body:
     return body
 
 
-def test_a_search_shows_only_what_is_a_repository() -> None:
+def test_a_search_shows_only_valid_repositories() -> None:
     rows = [{"id": name} for name in ("ok/model", "../etc", "\x1b[2J/x", "<script>/x", "a/b/c", "plain", 7)] + [{}]
     with hub_of(lambda _: iter([json.dumps(rows).encode()])) as client:
         assert [row.repo_id for row in client.search("x")] == ["ok/model"]
 
 
-def test_texts_of_a_search_steer_no_terminal_and_no_page() -> None:
+def test_search_results_cannot_control_a_terminal_or_page() -> None:
     row = {
         "id": "ok/model",
         "gguf": {"architecture": "\x1b[2J<script>alert(1)</script>\u202e"},
@@ -92,12 +92,12 @@ def test_texts_of_a_search_steer_no_terminal_and_no_page() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["[1]", '"text"', "7", "null", '{"error": {"a": 1}}', "{", "\x00", "[[[[" * 10_000])
 @pytest.mark.parametrize("status", [200, 400, 404, 500])
-def test_an_answer_of_any_form_is_an_error_of_ours(status, body) -> None:
+def test_a_response_of_any_form_raises_a_gglib_error(status, body) -> None:
     with hub_of(lambda _: iter([body.encode()]), status) as client, pytest.raises(GglibError):
         client.list_files(REPO)
 
 
-def test_the_text_of_an_error_is_short_and_steers_nothing(hub: FaultyHub) -> None:
+def test_an_error_message_is_short_and_free_of_control_characters(hub: FaultyHub) -> None:
     text = "\x1b[2J\u202e" + "<b>" * 10_000
     with (
         hub_of(lambda _: iter([json.dumps({"error": text}).encode()]), 400) as client,
@@ -109,7 +109,7 @@ def test_the_text_of_an_error_is_short_and_steers_nothing(hub: FaultyHub) -> Non
     assert not {"\x1b", "\u202e"} & set(str(caught.value))
 
 
-def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch) -> None:
+def test_an_endless_response_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(transport, "_LARGEST_ANSWER_BYTES", 1 << 20)
 
     def endless(_: str) -> Iterator[bytes]:
@@ -121,7 +121,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(monkeypatch) -> None:
         client.list_files(REPO)
 
 
-def test_an_answer_that_trickles_is_given_up(monkeypatch) -> None:
+def test_a_trickling_response_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(transport, "_LONGEST_ANSWER_S", 0.2)
     goes_on = threading.Event()
 
@@ -147,7 +147,7 @@ def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None
 @pytest.mark.parametrize(
     "name", ["model-{0}-Q4_K_M.gguf", "model-Q4_K_M-{0:05}-of-99999.gguf", "{0}/lora.gguf", "m-mtp-{0}.gguf"]
 )
-def test_a_hundred_thousand_files_are_sorted_in_time(name) -> None:
+def test_a_hundred_thousand_files_are_grouped_in_time(name) -> None:
     """Some seconds in peace; comparing each with all others would take hours, and the time limit is the test."""
     files = [(name.format(number), 1_000_000) for number in range(1, 50_000)]
     files += [(name.replace("mtp-", "").format(number), 1_000_000) for number in range(50_000, 99_999)]
@@ -180,7 +180,9 @@ def test_a_model_in_more_files_than_any_real_one_is_refused(hub, make_manager, m
         "\x1b[2J-Q4_K_M.gguf",
     ],
 )
-def test_a_name_that_leads_outside_is_refused_before_a_byte(hub, make_manager, tmp_path: Path, path) -> None:
+def test_a_name_outside_the_folder_is_refused_before_any_byte_is_downloaded(
+    hub, make_manager, tmp_path: Path, path
+) -> None:
     hub.add_repository(make_repository(REPO, {path: 5_000}))
     manager = make_manager()
 
@@ -192,7 +194,7 @@ def test_a_name_that_leads_outside_is_refused_before_a_byte(hub, make_manager, t
     assert [one for one in tmp_path.rglob("*") if "out" in one.name] == []
 
 
-def test_a_hub_that_answers_with_its_own_token_is_not_repeated(hub, make_manager) -> None:
+def test_a_token_echoed_by_the_hub_is_not_shown(hub, make_manager) -> None:
     hub.add_repository(make_repository(REPO, {"m-Q4_K_M.gguf": 5_000}))
     hub.faults.add(Status(400, error_message="hf_abcdefghijklmnop and https://x/?X-Amz-Signature=0f0f"), times=None)
 

@@ -61,7 +61,7 @@ def test_a_listing_follows_every_page_and_every_folder(make_hub: Callable[..., F
     assert sum("/tree/" in request.path for request in hub.requests) == 6
 
 
-def test_a_revision_is_resolved_once_and_its_commit_used_from_then_on(hub: FaultyHub, client: HubClient) -> None:
+def test_a_revision_is_resolved_once_and_its_commit_is_used_afterwards(hub: FaultyHub, client: HubClient) -> None:
     sha = commit_of(hub, "demo/small-GGUF")
 
     client.list_files("demo/small-GGUF", "main")
@@ -72,7 +72,7 @@ def test_a_revision_is_resolved_once_and_its_commit_used_from_then_on(hub: Fault
     ]
 
 
-def test_a_branch_that_moves_meanwhile_does_not_change_the_listing(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_branch_that_moves_during_a_listing_does_not_change_it(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/moving", {f"model-{n}.gguf": 600 for n in range(4)})], page_size=2)
     client = HubClient(hub.url)
     before = client.list_files("demo/moving")
@@ -92,7 +92,7 @@ def test_a_pull_requests_revision_keeps_its_slashes(make_hub: Callable[..., Faul
     assert [file.path for file in listing.files] == ["b.gguf"]
 
 
-def test_a_renamed_repository_is_listed_under_its_present_id(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_renamed_repository_is_listed_under_its_new_id(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/new-name", {"a.gguf": 600}, renamed_from=("demo/old-name",))])
 
     listing = HubClient(hub.url, GRANTED_TOKEN).list_files("demo/old-name")
@@ -102,17 +102,17 @@ def test_a_renamed_repository_is_listed_under_its_present_id(make_hub: Callable[
     assert all("authorization" in request.headers for request in hub.requests)
 
 
-def test_a_masked_hash_is_no_digest(hub: FaultyHub, client: HubClient) -> None:
+def test_a_masked_hash_is_not_a_digest(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(MaskedXetHash(), path="*/tree/*")
 
     assert client.list_files("demo/small-GGUF").file("small-Q4_K_M.gguf").sha256 is not None
 
 
-def test_a_gated_repository_says_how_access_is_granted(client: HubClient) -> None:
+def test_a_gated_listing_states_how_access_is_granted(client: HubClient) -> None:
     assert client.list_files("demo/gated-GGUF").gate == "manual"
 
 
-def test_a_private_repository_is_listed_with_the_token_that_opens_it(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_private_repository_is_listed_with_its_token(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/private", {"a.gguf": 600}, private=True)])
 
     assert HubClient(hub.url, GRANTED_TOKEN).list_files("demo/private").is_private is True
@@ -123,12 +123,12 @@ def test_an_unknown_repository_says_to_check_the_spelling_and_how_to_log_in(clie
         client.list_files("demo/nothing")
 
 
-def test_an_unknown_repository_with_a_token_speaks_of_its_rights(hub: FaultyHub) -> None:
+def test_an_unknown_repository_with_a_token_mentions_the_tokens_permissions(hub: FaultyHub) -> None:
     with pytest.raises(RepoNotFoundError, match="the token has no access to it"):
         HubClient(hub.url, PLAIN_TOKEN).list_files("demo/nothing")
 
 
-def test_an_unknown_revision_names_those_there_are(make_hub: Callable[..., FaultyHub]) -> None:
+def test_an_unknown_revision_lists_the_existing_ones(make_hub: Callable[..., FaultyHub]) -> None:
     repository = make_repository("demo/r", {"a.gguf": 600}, revisions={"v1.0": [], "dev": []})
     hub = make_hub([repository])
 
@@ -136,7 +136,7 @@ def test_an_unknown_revision_names_those_there_are(make_hub: Callable[..., Fault
         HubClient(hub.url).list_files("demo/r", "v2")
 
 
-def test_what_is_no_repository_id_is_refused_before_anything_is_asked(hub: FaultyHub, client: HubClient) -> None:
+def test_an_invalid_repository_id_is_refused_without_a_request(hub: FaultyHub, client: HubClient) -> None:
     with pytest.raises(InvalidRepoIdError):
         client.list_files("../../etc")
     assert hub.requests == ()
@@ -145,7 +145,7 @@ def test_what_is_no_repository_id_is_refused_before_anything_is_asked(hub: Fault
 # --- access ---
 
 
-def test_an_open_listing_costs_no_request_to_check(hub: FaultyHub, client: HubClient) -> None:
+def test_checking_access_to_an_open_repository_costs_no_request(hub: FaultyHub, client: HubClient) -> None:
     client.check_access(RepoListing("demo/small-GGUF", "0" * 40, None, False, ()))
 
     assert hub.requests == ()
@@ -159,7 +159,7 @@ def test_a_gated_repository_names_its_page_and_how_to_log_in(hub: FaultyHub, cli
     assert caught.value.accept_url == f"{hub.url}/demo/gated-GGUF"
 
 
-def test_a_gated_repository_without_approval_says_to_ask_for_it(hub: FaultyHub) -> None:
+def test_a_gated_repository_without_approval_advises_requesting_access(hub: FaultyHub) -> None:
     with pytest.raises(GatedRepoError, match="request access on"):
         HubClient(hub.url, PLAIN_TOKEN).check_access("demo/gated-GGUF")
 
@@ -170,7 +170,7 @@ def test_a_granted_token_opens_a_gated_repository(hub: FaultyHub) -> None:
     client.check_access(client.list_files("demo/gated-GGUF"))
 
 
-def test_a_disabled_repository_is_not_there(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_disabled_repository_is_reported_as_missing(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/gone", {"a.gguf": 600}, disabled=True)])
 
     with pytest.raises(RepoNotFoundError, match="disabled"):
@@ -180,21 +180,21 @@ def test_a_disabled_repository_is_not_there(make_hub: Callable[..., FaultyHub]) 
 # --- token ---
 
 
-def test_a_bad_token_says_to_log_in_again_and_does_not_show_it(hub: FaultyHub) -> None:
+def test_a_bad_token_advises_a_new_login_and_is_not_shown(hub: FaultyHub) -> None:
     with pytest.raises(InvalidTokenError, match="hf auth login") as caught:
         HubClient(hub.url, "hf_wrong_secret").list_files("demo/small-GGUF")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_secrét"])
-def test_a_token_that_no_header_can_carry_is_refused_unseen(hub: FaultyHub, token: str) -> None:
+def test_a_token_invalid_in_a_header_is_refused_without_being_shown(hub: FaultyHub, token: str) -> None:
     with pytest.raises(InvalidTokenError, match="Paste it again") as caught:
         HubClient(hub.url, token).list_files("demo/small-GGUF")
     assert "sec" not in str(caught.value)
     assert hub.requests == ()
 
 
-def test_blanks_around_a_token_are_not_sent(hub: FaultyHub) -> None:
+def test_whitespace_around_a_token_is_not_sent(hub: FaultyHub) -> None:
     assert HubClient(hub.url, f" {GRANTED_TOKEN}\n").token == GRANTED_TOKEN
 
 
@@ -214,7 +214,7 @@ def test_a_repr_never_contains_the_token(hub: FaultyHub) -> None:
     assert "hf_secret" not in repr(client) + repr(vars(client))
 
 
-def test_the_token_goes_to_the_hubs_own_origin_only(hub: FaultyHub) -> None:
+def test_the_token_is_sent_only_to_the_hubs_origin(hub: FaultyHub) -> None:
     client = HubClient(hub.url, GRANTED_TOKEN)
 
     client.read_range("demo/small-GGUF", commit_of(hub, "demo/small-GGUF"), "small-Q4_K_M.gguf", 0, 64)
@@ -225,7 +225,7 @@ def test_the_token_goes_to_the_hubs_own_origin_only(hub: FaultyHub) -> None:
     ]
 
 
-def test_a_redirect_to_another_origin_loses_the_token(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_redirect_to_another_origin_drops_the_token(make_hub: Callable[..., FaultyHub]) -> None:
     other = make_hub([make_repository("demo/many", {f"m-{n}.gguf": 600 for n in range(4)})])
     hub = make_hub([make_repository("demo/many", {f"m-{n}.gguf": 600 for n in range(4)})])
     hub.faults.add(Redirect(f"{other.url}/api/models/demo/many"), path="/api/models/demo/many/revision/main")
@@ -235,14 +235,14 @@ def test_a_redirect_to_another_origin_loses_the_token(make_hub: Callable[..., Fa
     assert [("authorization" in request.headers) for request in other.requests] == [False]
 
 
-def test_the_hub_is_told_who_asks(hub: FaultyHub, client: HubClient) -> None:
+def test_requests_have_our_user_agent(hub: FaultyHub, client: HubClient) -> None:
     client.list_files("demo/small-GGUF")
 
     assert all(request.headers["user-agent"].startswith("gglib_nb/") for request in hub.requests)
     assert client.user_agent.startswith("gglib_nb/")
 
 
-def test_offline_mode_asks_nothing(hub: FaultyHub) -> None:
+def test_offline_mode_sends_no_requests(hub: FaultyHub) -> None:
     client = HubClient(hub.url, is_offline=True)
 
     with pytest.raises(OfflineError, match="HF_HUB_OFFLINE"):
@@ -252,7 +252,7 @@ def test_offline_mode_asks_nothing(hub: FaultyHub) -> None:
     assert hub.requests == ()
 
 
-def test_the_hubs_own_offline_mode_asks_nothing(hub: FaultyHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huggingface_hubs_offline_mode_sends_no_requests(hub: FaultyHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
     with pytest.raises(OfflineError):
@@ -282,7 +282,7 @@ def library(make_hub: Callable[..., FaultyHub]) -> FaultyHub:
     return make_hub([*sized, unsized, other], page_size=7)
 
 
-def test_a_search_finds_gguf_repositories_with_what_is_known_of_them(library: FaultyHub) -> None:
+def test_a_search_finds_gguf_repositories_with_their_details(library: FaultyHub) -> None:
     first, second, *_ = HubClient(library.url).search("llama")
 
     assert (first.repo_id, first.parameter_count, first.architecture) == ("demo/llama-unknown-GGUF", None, None)
@@ -291,18 +291,18 @@ def test_a_search_finds_gguf_repositories_with_what_is_known_of_them(library: Fa
     assert (second.gate, second.modified_at) == (None, "2026-01-30T00:00:00.000Z")
 
 
-def test_a_search_goes_on_to_further_pages_until_it_has_enough(library: FaultyHub) -> None:
+def test_a_search_reads_pages_until_it_has_enough(library: FaultyHub) -> None:
     assert len(HubClient(library.url).search("llama", limit=20)) == 20
     assert len(library.requests) == 3
 
 
-def test_a_largest_size_leaves_out_larger_and_unknown_ones(library: FaultyHub) -> None:
+def test_a_maximum_size_excludes_larger_and_unknown_sizes(library: FaultyHub) -> None:
     found = HubClient(library.url).search("llama", max_parameters=3 * 10**9)
 
     assert [row.repo_id for row in found] == ["demo/llama-3B-GGUF", "demo/llama-2B-GGUF", "demo/llama-1B-GGUF"]
 
 
-def test_a_search_is_narrowed_to_a_licence_a_task_and_what_was_made_of_a_repository(hub: FaultyHub) -> None:
+def test_a_search_can_be_filtered_by_licence_task_and_base_model(hub: FaultyHub) -> None:
     tags = ("gguf", "license:apache-2.0", "image-text-to-text", "base_model:quantized:demo/base")
     hub.add_repository(make_repository("demo/wanted-GGUF", {"m-Q8_0.gguf": 1_000}, tags=tags))
     client = HubClient(hub.url)
@@ -313,11 +313,11 @@ def test_a_search_is_narrowed_to_a_licence_a_task_and_what_was_made_of_a_reposit
     assert found == [["demo/wanted-GGUF"]] * 3
 
 
-def test_a_search_is_sorted_as_asked(library: FaultyHub) -> None:
+def test_a_search_is_sorted_as_requested(library: FaultyHub) -> None:
     assert HubClient(library.url).search("llama", sort="likes", limit=1)[0].repo_id == "demo/llama-1B-GGUF"
 
 
-def test_an_unknown_order_names_those_there_are(library: FaultyHub) -> None:
+def test_an_unknown_order_lists_the_valid_ones(library: FaultyHub) -> None:
     with pytest.raises(RequestError, match="downloads, likes, trending, created, modified"):
         HubClient(library.url).search("llama", sort="size")
 
@@ -325,7 +325,7 @@ def test_an_unknown_order_names_those_there_are(library: FaultyHub) -> None:
 # --- ranges ---
 
 
-def test_a_range_is_those_bytes_and_no_more_is_asked_for(hub: FaultyHub, client: HubClient) -> None:
+def test_a_range_read_requests_exactly_its_bytes(hub: FaultyHub, client: HubClient) -> None:
     sha = commit_of(hub, "demo/small-GGUF")
     content = hub.repositories["demo/small-GGUF"].commit().files["small-Q4_K_M.gguf"].content  # type: ignore[union-attr]
     whole = b"".join(content.slices())
@@ -337,7 +337,7 @@ def test_a_range_is_those_bytes_and_no_more_is_asked_for(hub: FaultyHub, client:
     assert all(request.headers["accept-encoding"] == "identity" for request in hub.requests)
 
 
-def test_a_range_ends_where_the_file_ends(hub: FaultyHub, client: HubClient) -> None:
+def test_a_range_ends_at_the_end_of_the_file(hub: FaultyHub, client: HubClient) -> None:
     sha = commit_of(hub, "demo/small-GGUF")
 
     assert len(client.read_range("demo/small-GGUF", sha, "small-Q4_K_M.gguf", 299_990, 100)) == 10
@@ -345,7 +345,7 @@ def test_a_range_ends_where_the_file_ends(hub: FaultyHub, client: HubClient) -> 
     assert client.read_range("demo/small-GGUF", sha, "small-Q4_K_M.gguf", 0, 0) == b""
 
 
-def test_a_small_file_comes_through_the_hubs_cache(hub: FaultyHub, client: HubClient) -> None:
+def test_a_small_file_is_read_through_the_hubs_cache(hub: FaultyHub, client: HubClient) -> None:
     assert client.read_range("demo/small-GGUF", commit_of(hub, "demo/small-GGUF"), "README.md", 2, 100) == b"small\n"
 
 
@@ -354,12 +354,12 @@ def test_a_range_of_a_gated_file_names_the_page(hub: FaultyHub, client: HubClien
         client.read_range("demo/gated-GGUF", commit_of(hub, "demo/gated-GGUF"), "gated-Q4_K_M.gguf", 0, 100)
 
 
-def test_a_range_of_a_file_that_is_not_there_names_it(hub: FaultyHub, client: HubClient) -> None:
+def test_a_range_of_a_missing_file_names_it(hub: FaultyHub, client: HubClient) -> None:
     with pytest.raises(HubError, match=r"has no file 'none\.gguf'"):
         client.read_range("demo/small-GGUF", commit_of(hub, "demo/small-GGUF"), "none.gguf", 0, 100)
 
 
-def test_more_than_a_header_needs_is_refused(hub: FaultyHub, client: HubClient) -> None:
+def test_a_range_larger_than_a_header_needs_is_refused(hub: FaultyHub, client: HubClient) -> None:
     with pytest.raises(HubError, match=r"67\.1 MB"):
         client.read_range("demo/small-GGUF", "0" * 40, "a.gguf", 0, 10**9)
     assert hub.requests == ()
@@ -372,7 +372,7 @@ def test_several_threads_share_one_client(hub: FaultyHub, client: HubClient) -> 
     assert {len(listing.files) for listing in listings} == {3}
 
 
-def test_a_stored_login_that_cannot_be_read_stops_no_public_repository_and_is_named_where_one_is_needed(
+def test_an_unreadable_stored_login_is_reported_only_if_a_token_is_needed(
     client: HubClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)

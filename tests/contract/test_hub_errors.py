@@ -68,21 +68,21 @@ def made(kind: type[Exception], status: int = 418) -> Exception:
 
 
 @pytest.mark.parametrize("kind", errors_of(httpx), ids=lambda kind: kind.__name__)
-def test_every_error_of_httpx_is_mapped_or_a_mistake(kind: type[Exception]) -> None:
+def test_every_httpx_error_is_mapped_or_is_a_programming_error(kind: type[Exception]) -> None:
     ours = hub_error(made(kind), ASKED)
 
     assert (ours is None) == (kind.__name__ in MISUSE)
 
 
 @pytest.mark.parametrize("kind", errors_of(hub_errors), ids=lambda kind: kind.__name__)
-def test_every_error_of_huggingface_hub_is_mapped_or_of_another_part(kind: type[Exception]) -> None:
+def test_every_huggingface_hub_error_is_mapped_or_unrelated(kind: type[Exception]) -> None:
     ours = hub_error(made(kind), ASKED)
 
     assert (ours is None) == (kind.__name__ in ELSEWHERE)
 
 
 @pytest.mark.parametrize("status", range(400, 600))
-def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
+def test_every_error_status_gives_advice(status: int) -> None:
     request = httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo")
     answer = httpx.Response(status, request=request)
 
@@ -109,18 +109,18 @@ def test_every_status_is_an_error_that_says_what_to_do(status: int) -> None:
         (b"\xff", {}, ""),
     ],
 )
-def test_the_reason_of_a_refusal_is_read_in_every_form(body: bytes, headers: dict[str, str], text: str) -> None:
+def test_the_reason_of_a_refusal_is_parsed_in_every_form(body: bytes, headers: dict[str, str], text: str) -> None:
     answer = httpx.Response(400, headers=headers, request=httpx.Request("GET", ASKED.endpoint))
 
     assert refusal(answer, body, "hf_secret").text == text
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AssertionError("x"), RuntimeError("x")])
-def test_a_mistake_of_the_program_is_not_mapped(error: Exception) -> None:
+def test_a_programming_error_is_not_mapped(error: Exception) -> None:
     assert hub_error(error, ASKED) is None
 
 
-def test_a_certificate_that_cannot_be_trusted_says_where_to_put_the_companys() -> None:
+def test_an_untrusted_certificate_says_where_to_set_the_companys_certificate() -> None:
     error = httpx.ConnectError("no")
     error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate in certificate chain")
 
@@ -131,14 +131,14 @@ def test_a_certificate_that_cannot_be_trusted_says_where_to_put_the_companys() -
     assert "SSL_CERT_FILE" in str(ours)
 
 
-def test_a_proxy_that_fails_names_the_variables() -> None:
+def test_a_failing_proxy_names_the_proxy_variables() -> None:
     ours = hub_error(httpx.ProxyError("502 Bad Gateway"), ASKED)
 
     assert isinstance(ours, NetworkError)
     assert "HTTPS_PROXY" in str(ours)
 
 
-def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_proxy_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "socks9://me:s3cr3t@proxy:1")
 
     with pytest.raises(InvalidConfigError, match="proxy settings") as caught:
@@ -146,13 +146,13 @@ def test_a_proxy_that_cannot_be_used_is_a_setting(monkeypatch: pytest.MonkeyPatc
     assert "s3cr3t" not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_stored_login_that_cannot_be_renewed_says_to_log_in() -> None:
+def test_an_expired_stored_login_advises_a_new_login() -> None:
     failure = getattr(hub_errors, "DeviceCodeError", hub_errors.LocalTokenNotFoundError)
 
     assert isinstance(hub_error(failure("expired"), ASKED), InvalidTokenError)
 
 
-def test_a_secret_is_taken_out_of_all_chained_texts() -> None:
+def test_a_secret_is_removed_from_all_chained_exceptions() -> None:
     inner = ValueError("Bearer hf_secret")
     outer = OSError(22, "hf_secret is not it")
     outer.__cause__ = inner
@@ -164,7 +164,7 @@ def test_a_secret_is_taken_out_of_all_chained_texts() -> None:
     assert outer.args == (22, "… is not it")
 
 
-def test_a_hub_that_repeats_the_token_does_not_bring_it_into_a_traceback(hub: FaultyHub) -> None:
+def test_a_token_echoed_by_the_hub_is_not_in_a_traceback(hub: FaultyHub) -> None:
     hub.faults.add(Status(400, error_message="hf_demo_granted may not do this"), times=None)
     client = HubClient(hub.url, "hf_demo_granted", patience=Patience(tries=1))
 

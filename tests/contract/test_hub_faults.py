@@ -96,7 +96,7 @@ PASSING = [
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
 @pytest.mark.parametrize("path", ["/api/models/demo/small-GGUF/revision/main", "*/tree/*"])
-def test_a_listing_survives_what_passes(hub: FaultyHub, client: HubClient, fault: Status, path: str) -> None:
+def test_a_listing_survives_temporary_faults(hub: FaultyHub, client: HubClient, fault: Status, path: str) -> None:
     hub.faults.add(fault, path=path, times=2)
 
     assert len(client.list_files("demo/small-GGUF").files) == 3
@@ -104,7 +104,7 @@ def test_a_listing_survives_what_passes(hub: FaultyHub, client: HubClient, fault
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}")
 @pytest.mark.parametrize("origin", ["hub", "cdn"])
-def test_a_range_survives_what_passes(
+def test_a_range_read_survives_temporary_faults(
     hub: FaultyHub, read: Callable[[], bytes], expected: bytes, fault: Status, origin: str
 ) -> None:
     hub.faults.add(fault, origin=origin, times=2)  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def test_a_range_survives_what_passes(
         (Redirect(), HubUnavailableError, "redirects"),
     ],
 )
-def test_what_does_not_pass_is_said(
+def test_permanent_faults_are_reported(
     hub: FaultyHub, client: HubClient, fault: Status, error: type[Exception], text: str
 ) -> None:
     hub.faults.add(fault, path="/api/models/demo/small-GGUF*", times=None)
@@ -138,7 +138,7 @@ def test_what_does_not_pass_is_said(
     assert type(caught.value) is error
 
 
-def test_a_request_that_fails_is_not_sent_for_ever(hub: FaultyHub, client: HubClient) -> None:
+def test_a_failing_request_is_not_retried_forever(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(503), times=None)
 
     with pytest.raises(HubUnavailableError):
@@ -146,28 +146,28 @@ def test_a_request_that_fails_is_not_sent_for_ever(hub: FaultyHub, client: HubCl
     assert len(hub.requests) == 3
 
 
-def test_a_hub_that_has_no_search_says_so_and_how_to_go_on_without(hub: FaultyHub, client: HubClient) -> None:
+def test_a_hub_without_search_is_reported_with_an_alternative(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(401), times=None)
 
     with pytest.raises(HubError, match=r"does not support search: name a repository as owner/name"):
         client.search("llama")
 
 
-def test_a_listing_that_comes_too_early_is_asked_for_again(hub: FaultyHub, client: HubClient) -> None:
+def test_an_early_listing_is_requested_again(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Status(425), times=1)
 
     assert client.list_files("demo/small-GGUF").files
     assert [one.status for one in hub.requests] == [425, 200, 200]
 
 
-def test_a_refusal_is_not_asked_again(hub: FaultyHub, client: HubClient) -> None:
+def test_a_refusal_is_not_retried(hub: FaultyHub, client: HubClient) -> None:
     with pytest.raises(RepoNotFoundError):
         client.list_files("demo/nothing")
     assert len(hub.requests) == 1
 
 
 @pytest.mark.parametrize("told_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
-def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: FaultyHub, client: HubClient, told_by: str) -> None:
+def test_a_long_rate_limit_raises_an_error_with_the_seconds(hub: FaultyHub, client: HubClient, told_by: str) -> None:
     hub.faults.add(RateLimited(290, told_by=told_by))  # type: ignore[arg-type]
 
     # The `RateLimit` header counts in whole seconds, of which one may have begun.
@@ -178,7 +178,7 @@ def test_a_long_rate_limit_is_an_error_that_names_the_seconds(hub: FaultyHub, cl
     assert len(hub.requests) == 1
 
 
-def test_a_rate_limit_until_a_date_is_read(hub: FaultyHub, client: HubClient) -> None:
+def test_a_rate_limit_until_a_date_is_parsed(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(RateLimited(290, told_by="http-date"))
 
     with pytest.raises(RateLimitedError) as caught:
@@ -194,12 +194,12 @@ def test_a_short_rate_limit_is_waited_out(hub: FaultyHub, client: HubClient) -> 
     assert time.monotonic() - began >= 1  # the hub's figure, and the second by which it rounds down
 
 
-def test_a_hub_that_is_not_there_is_named() -> None:
+def test_an_unreachable_hub_is_reported_by_name() -> None:
     with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9 cannot be reached; check the connection, HF_ENDPOINT"):
         HubClient("http://127.0.0.1:9", patience=QUICK).list_files("demo/small-GGUF")
 
 
-def test_a_search_at_a_server_that_is_no_hub_says_so(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_search_on_a_server_that_is_not_a_hub_is_reported(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub()
 
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT"):
@@ -221,7 +221,7 @@ def test_closing_ends_a_wait_at_once(hub: FaultyHub) -> None:
 
 
 @pytest.mark.parametrize("fault", [IgnoreRange(), ExpiredUrl(), ShortBody(5), WrongContentRange(start_shift=7)])
-def test_a_storage_that_sends_something_else_is_asked_again(
+def test_a_storage_that_sends_wrong_content_is_retried(
     hub: FaultyHub, read: Callable[[], bytes], expected: bytes, fault: Status
 ) -> None:
     hub.faults.add(fault, origin="cdn")
@@ -245,7 +245,7 @@ def test_a_storage_that_always_refuses_does_not_show_its_signed_link(hub: Faulty
     assert caught.value.__cause__ is None
 
 
-def test_a_range_without_a_length_is_read(hub: FaultyHub, read: Callable[[], bytes], expected: bytes) -> None:
+def test_a_range_without_a_length_is_accepted(hub: FaultyHub, read: Callable[[], bytes], expected: bytes) -> None:
     hub.faults.add(NoContentLength(), origin="cdn")
 
     assert read() == expected
@@ -264,7 +264,7 @@ def test_circular_redirects_are_given_up(hub: FaultyHub, read: Callable[[], byte
         read()
 
 
-def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., FaultyHub]) -> None:
+def test_only_the_needed_part_of_a_whole_file_is_read(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository("demo/large", {"large.gguf": 50_000_000})])
     commit = hub.repositories["demo/large"].commit()
     assert commit is not None
@@ -275,7 +275,7 @@ def test_of_a_whole_file_only_the_part_is_read(make_hub: Callable[..., FaultyHub
     assert hub.bytes_sent("large.gguf") < 20_000_000
 
 
-def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(
+def test_a_next_page_on_another_origin_gets_no_token(
     make_hub: Callable[..., FaultyHub],
 ) -> None:
     other = make_hub([make_repository("demo/r", {"a.gguf": 600})])
@@ -287,7 +287,7 @@ def test_a_listing_that_pages_to_another_origin_does_not_take_the_token_there(
     assert [("authorization" in request.headers) for request in other.requests] == [False]
 
 
-def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Callable[..., FaultyHub]) -> None:
+def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository(f"demo/r-{n}", {"a.gguf": 600}) for n in range(3)])
     hub.faults.add(NextPage("https://huggingface.co/api/models?limit=1&search=r-2"), path="/api/models")
 
@@ -296,7 +296,7 @@ def test_a_mirror_that_names_the_hub_in_its_links_is_asked_itself(make_hub: Call
     assert [request.query.get("search") for request in hub.requests] == [["r-1"], ["r-2"]]
 
 
-def test_a_session_that_another_thread_closed_is_replaced(hub: FaultyHub, client: HubClient) -> None:
+def test_a_session_closed_by_another_thread_is_replaced(hub: FaultyHub, client: HubClient) -> None:
     set_client_factory(lambda: httpx.Client(follow_redirects=True))  # a user's own; else the session is not shared
     try:
         get_session().close()

@@ -44,20 +44,20 @@ def test_a_connection_is_made_to_the_address_that_answers(port) -> None:
         assert connection.gettimeout() == TIMEOUT_S
 
 
-def test_the_family_that_won_goes_first_the_next_time(port) -> None:
+def test_the_address_family_that_won_is_tried_first_next_time(port) -> None:
     dialing.connect(HOST, port, TIMEOUT_S).close()
 
     assert [family for family, _ in dialing._addresses(HOST, port)] == [socket.AF_INET, socket.AF_INET6]
 
 
-def test_a_listing_does_not_wait_for_it(port) -> None:
+def test_a_listing_does_not_wait_for_an_unreachable_address(port) -> None:
     client = HubClient(f"http://{HOST}:{port}", patience=Patience(tries=1, timeout_s=TIMEOUT_S))
 
     assert client.list_files(REPO).repo_id == REPO
 
 
 @pytest.mark.parametrize("is_odd", [False, True], ids=["ranges", "the whole"])
-def test_a_download_does_not_wait_for_it(hub, port, tmp_path, monkeypatch, is_odd) -> None:
+def test_a_download_does_not_wait_for_an_unreachable_address(hub, port, tmp_path, monkeypatch, is_odd) -> None:
     # The storage is at that name too.
     hub._cdn.origin_url = hub.cdn_url.replace("127.0.0.1", HOST)
     if is_odd:
@@ -73,12 +73,12 @@ def test_a_download_does_not_wait_for_it(hub, port, tmp_path, monkeypatch, is_od
     assert end.files[0].size_bytes == 300_000
 
 
-def test_when_no_address_answers_the_first_reason_is_told(port) -> None:
+def test_if_no_address_answers_the_first_reason_is_reported(port) -> None:
     with pytest.raises(ConnectionRefusedError):
         dialing.connect("127.0.0.1", _free_port(), 5)
 
 
-def test_the_time_limit_is_for_all_addresses_together(monkeypatch) -> None:
+def test_the_timeout_applies_to_all_addresses_together(monkeypatch) -> None:
     dual_stack(monkeypatch, HOST)
     began_s = time.monotonic()
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:

@@ -53,7 +53,7 @@ def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
     return give_beat
 
 
-def test_a_kernel_that_gives_signs_of_life_is_never_adopted_whatever_its_clock(
+def test_a_kernel_with_heartbeats_is_never_adopted_whatever_its_clock(
     kernel: DownloadManager, elsewhere: Callable[[], None]
 ) -> None:
     kernel.sync.adopt()
@@ -66,7 +66,7 @@ def test_a_kernel_that_gives_signs_of_life_is_never_adopted_whatever_its_clock(
     assert [one.is_left for one in kernel.snapshot.elsewhere] == [False]
 
 
-def test_a_kernel_that_is_silent_for_long_enough_by_our_own_clock_is_adopted(
+def test_a_kernel_silent_for_long_enough_by_our_clock_is_adopted(
     kernel: DownloadManager, elsewhere: Callable[[], None]
 ) -> None:
     first = kernel.sync.adopt().total
@@ -78,7 +78,7 @@ def test_a_kernel_that_is_silent_for_long_enough_by_our_own_clock_is_adopted(
     assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
 
 
-def test_a_kernel_that_gives_no_sign_of_life_has_no_rate(
+def test_a_kernel_without_heartbeats_has_no_rate(
     kernel: DownloadManager, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "SILENT_S", 60.0)
@@ -97,7 +97,7 @@ def test_a_kernel_that_gives_no_sign_of_life_has_no_rate(
     assert kernel.snapshot.elsewhere == (before,)
 
 
-def test_what_a_killed_kernel_had_completed_is_not_resumed(
+def test_downloads_completed_by_a_killed_kernel_are_not_resumed(
     kernel: DownloadManager, held: FaultyHub, make_manager: Callable[..., DownloadManager]
 ) -> None:
     """As a worker of a fork pool: it ends as soon as its function returns, before the end of the download is stored."""
@@ -120,7 +120,7 @@ def test_what_a_killed_kernel_had_completed_is_not_resumed(
         assert [item.id.quantization for item in next_kernel.snapshot.items] == ["Q8_0"]
 
 
-def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManager, hub: FaultyHub) -> None:
+def test_a_kernel_with_only_failures_writes_nothing(kernel: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="small-Q4_K_M*", origin="cdn", times=None)
     with pytest.raises(IntegrityError):
         kernel.sync.download("demo/small-GGUF", "Q4_K_M")
@@ -130,7 +130,7 @@ def test_a_kernel_with_failures_alone_has_nothing_to_write(kernel: DownloadManag
     assert kernel._parts.keeper._rest_s() is None
 
 
-def test_downloads_are_not_adopted_into_a_models_folder_that_is_not_mounted(
+def test_downloads_are_not_adopted_into_an_unmounted_models_folder(
     kernel: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     config = kernel.config

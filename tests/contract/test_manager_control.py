@@ -45,7 +45,7 @@ async def test_cancelling_an_active_download_stops_all_its_shards(manager: Downl
     assert await manager.pending_count() == 0
 
 
-async def test_cancelling_a_queued_download_leaves_the_others(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_cancelling_a_queued_download_keeps_the_others(manager: DownloadManager, held: FaultyHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     queued = await manager.queue_smart(SMALL, "Q8_0")
 
@@ -84,7 +84,7 @@ async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: Do
         waiting.result(timeout=0)
 
 
-async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
+async def test_a_cancelled_download_keeps_its_bytes_unless_discarded(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
@@ -107,7 +107,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_they_are_discarded(
 
 
 @pytest.mark.slow
-async def test_partials_that_nobody_wants_are_listed_and_deleted(
+async def test_unused_partial_files_are_listed_and_deleted(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
@@ -129,7 +129,7 @@ async def test_partials_that_nobody_wants_are_listed_and_deleted(
 
 
 @pytest.mark.slow
-async def test_remove_takes_pending_downloads_only(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_remove_accepts_only_pending_downloads(manager: DownloadManager, held: FaultyHub) -> None:
     active = await manager.queue_smart(SMALL, "Q4_K_M")
     pending = await manager.queue_smart(SMALL, "Q8_0")
 
@@ -143,7 +143,7 @@ async def test_remove_takes_pending_downloads_only(manager: DownloadManager, hel
 # Order and limits
 
 
-async def test_reorder_gives_position_one_to_the_next_and_clamps(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_reorder_counts_from_one_and_clamps(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     second = await manager.queue_smart(SMALL, "Q8_0")
     third = await manager.queue_smart(SPLIT)
@@ -190,7 +190,9 @@ async def test_max_concurrent_is_obeyed(make_manager: Callable[..., DownloadMana
     assert await manager.pending_count() == 1
 
 
-async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_raising_max_concurrent_starts_downloads_and_lowering_it_stops_none(
+    manager: DownloadManager, held: FaultyHub
+) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
 
@@ -203,7 +205,7 @@ async def test_more_at_once_start_at_once_and_fewer_stop_nothing(manager: Downlo
         await manager.set_max_concurrent(0)
 
 
-async def test_the_engine_changes_when_nothing_runs_and_not_before(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_the_engine_changes_only_when_no_download_runs(manager: DownloadManager, held: FaultyHub) -> None:
     small = (await manager.queue_smart(SMALL)).id
 
     with pytest.raises(InvalidConfigError, match="cannot change while downloads run"):
@@ -226,7 +228,7 @@ async def test_a_copy_for_every_host_is_refused_without_a_cluster(manager: Downl
         await manager.queue_smart(SMALL, everywhere=True)
 
 
-async def test_fewer_connections_are_obeyed_by_what_runs(
+async def test_a_lower_connection_limit_applies_to_active_downloads(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
@@ -242,9 +244,7 @@ async def test_fewer_connections_are_obeyed_by_what_runs(
         await manager.set_max_connections(65)
 
 
-async def test_outside_its_hours_a_download_waits_and_goes_on_with_what_is_missing(
-    manager: DownloadManager, hub: FaultyHub
-) -> None:
+async def test_outside_its_hours_a_download_waits_and_later_resumes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)
     queued = await manager.queue_smart("demo/large-GGUF")
@@ -263,7 +263,9 @@ async def test_outside_its_hours_a_download_waits_and_goes_on_with_what_is_missi
     assert hub.bytes_sent("large-Q8_0.gguf") < 40_000_000 + 6_000_000
 
 
-async def test_has_download_knows_pending_and_active_ones_only(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_has_download_is_true_only_for_pending_and_active_downloads(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
     await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
     pending = await manager.has_download("demo/small-GGUF:q4_k_m")
     await manager.queue_smart(SMALL, "Q4_K_M")
@@ -298,7 +300,7 @@ async def test_join_does_not_wait_for_a_paused_download(manager: DownloadManager
     assert [item.status for item in manager.snapshot.items] == [DownloadStatus.PAUSED]
 
 
-async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_resumed_download_completes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.pause(queued.id)
@@ -309,7 +311,7 @@ async def test_a_resumed_download_runs_to_its_end(manager: DownloadManager, hub:
     assert (await manager.wait(queued.id)).paths[0].stat().st_size == 300_000
 
 
-async def test_wait_of_a_cancelled_download_says_so(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_waiting_for_a_cancelled_download_raises(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     waiting = manager.submit(manager.sync.wait, queued.id)
 
@@ -333,7 +335,7 @@ async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: Down
 # Listening
 
 
-async def test_events_tell_the_life_of_a_download(manager: DownloadManager) -> None:
+async def test_events_cover_the_life_of_a_download(manager: DownloadManager) -> None:
     seen: list[object] = []
     queued = manager.submit(manager.sync.queue_smart, SMALL, "Q4_K_M")
 
@@ -349,7 +351,7 @@ async def test_events_tell_the_life_of_a_download(manager: DownloadManager) -> N
     assert completed.download.id == queued.result().id
 
 
-async def test_a_run_in_which_nothing_succeeded_is_summarized_too(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_a_run_without_success_is_summarized(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.cancel_download(queued.id)
 

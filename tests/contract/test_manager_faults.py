@@ -60,7 +60,7 @@ def arguments_of(operation: Callable[..., Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_of_a_closed_manager_says_that_it_is_closed(manager: DownloadManager, name: str) -> None:
+def test_every_operation_of_a_closed_manager_raises(manager: DownloadManager, name: str) -> None:
     manager.close()
     operation = getattr(SyncOperations, name)
 
@@ -71,7 +71,7 @@ def test_every_operation_of_a_closed_manager_says_that_it_is_closed(manager: Dow
         getattr(manager.sync, name)(**arguments_of(operation))
 
 
-def test_what_listens_to_a_closed_manager_is_refused(manager: DownloadManager) -> None:
+def test_listening_to_a_closed_manager_is_refused(manager: DownloadManager) -> None:
     manager.close()
 
     for listen in (manager.events, lambda: manager.subscribe(print), lambda: manager.subscribe_events(print)):
@@ -128,7 +128,7 @@ def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
         thread.subscribe(lambda _snapshot: None)
 
 
-def test_what_is_asked_while_the_queue_ends_is_answered() -> None:
+def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
     given: list[Future[Any]] = []
     for _ in range(200):
         thread = QueueThread(QueueMachine(), lambda _effect: None)
@@ -151,7 +151,7 @@ def test_what_is_asked_while_the_queue_ends_is_answered() -> None:
     assert wait(given, timeout=5).not_done == set()
 
 
-def test_a_queue_that_fails_answers_what_waits_for_it() -> None:
+def test_a_failing_queue_answers_its_waiters() -> None:
     def broken_clock() -> Any:
         raise ZeroDivisionError
 
@@ -166,7 +166,7 @@ def test_a_queue_that_fails_answers_what_waits_for_it() -> None:
         thread.post(on.RequestReceived(2, "y")).result(timeout=1)
 
 
-def test_a_question_to_the_queue_that_raises_anything_ends_nothing_but_itself(manager: DownloadManager) -> None:
+def test_a_query_that_raises_does_not_end_the_queue(manager: DownloadManager) -> None:
     def exit_now(_machine: object) -> None:
         raise SystemExit
 
@@ -176,7 +176,7 @@ def test_a_question_to_the_queue_that_raises_anything_ends_nothing_but_itself(ma
     assert manager.sync.pending_count() == 0
 
 
-async def test_what_waits_for_a_download_is_told_that_the_manager_was_closed(
+async def test_waiters_for_a_download_learn_that_the_manager_was_closed(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
     queued = await manager.queue_smart(SMALL)
@@ -217,7 +217,7 @@ def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_dat
 # Nothing stops others
 
 
-def test_a_callback_that_raises_fails_its_own_operation_only(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_a_callback_that_raises_fails_only_its_own_operation(manager: DownloadManager, hub: FaultyHub) -> None:
     manager.sync.download(SMALL, "Q4_K_M", progress=False)
 
     def burst(_progress: VerifyProgress) -> None:
@@ -229,7 +229,7 @@ def test_a_callback_that_raises_fails_its_own_operation_only(manager: DownloadMa
     assert manager.sync.download(SPLIT, progress=False).exists()
 
 
-def test_a_listener_that_raises_stops_nothing(manager: DownloadManager) -> None:
+def test_a_listener_that_raises_does_not_stop_the_manager(manager: DownloadManager) -> None:
     def burst(_news: object) -> None:
         raise ZeroDivisionError
 
@@ -239,7 +239,7 @@ def test_a_listener_that_raises_stops_nothing(manager: DownloadManager) -> None:
     assert manager.sync.download(SMALL, "Q4_K_M", progress=lambda _download: 1 / 0).exists()
 
 
-async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_operations_that_do_not_need_the_hub_do_not_wait_for_it(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=2)
     failed = await manager.queue_smart(SMALL, "Q4_K_M")
     with pytest.raises(IntegrityError):
@@ -264,7 +264,7 @@ async def test_what_does_not_need_the_hub_does_not_wait_for_it(manager: Download
 # Nothing grows
 
 
-async def test_waits_that_were_given_up_leave_nothing(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_abandoned_waits_leave_nothing_behind(manager: DownloadManager, held: FaultyHub) -> None:
     queued = await manager.queue_smart(SMALL)
 
     for _ in range(200):
@@ -315,7 +315,7 @@ def watched_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[li
     monkeypatch.undo()
 
 
-def test_the_main_thread_touches_neither_the_models_folder_nor_the_cache_nor_the_state_folder(
+def test_the_main_thread_never_accesses_the_models_cache_or_state_folder(
     hub: FaultyHub, tmp_path: Path, watched_disk: list[str]
 ) -> None:
     places = {name: tmp_path / name.partition("_")[0] for name in ("models_directory", "state_directory")}
@@ -335,9 +335,7 @@ def test_the_main_thread_touches_neither_the_models_folder_nor_the_cache_nor_the
     assert watched_disk == []
 
 
-def test_an_interrupt_ends_a_call_that_a_disk_holds_up(
-    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_ends_a_call_blocked_by_a_disk(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
     hangs, reached = threading.Event(), threading.Event()
 
     def hang(*_args: object) -> None:
@@ -361,7 +359,7 @@ def test_an_interrupt_ends_a_call_that_a_disk_holds_up(
 # What the next kernel gets
 
 
-def test_the_last_state_is_saved_although_the_database_had_failed_before(
+def test_the_last_state_is_saved_after_earlier_database_failures(
     make_manager: Callable[..., DownloadManager], held: FaultyHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = make_manager()

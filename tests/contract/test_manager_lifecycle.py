@@ -30,7 +30,7 @@ SPLIT = "demo/split-GGUF"
 
 
 @pytest.mark.slow
-async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_killed_engine_is_replaced_and_the_download_resumes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=8_000_000)
     queued = await manager.queue_smart("demo/large-GGUF")
@@ -47,7 +47,7 @@ async def test_a_killed_engine_is_replaced_and_goes_on_where_it_was(manager: Dow
 
 
 @pytest.mark.slow
-async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_next_one_waiting(
+async def test_a_cancel_never_confirmed_by_a_stopped_engine_does_not_block_the_next_download(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
@@ -64,7 +64,7 @@ async def test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_n
 
 
 @pytest.mark.slow
-async def test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itself(
+async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 20_000_000}))
@@ -88,7 +88,7 @@ async def test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itsel
     assert manager.snapshot.recent_failures == ()
 
 
-async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
+async def test_wrong_bytes_fail_the_whole_download_with_all_its_shards(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=None)
@@ -104,7 +104,7 @@ async def test_wrong_bytes_fail_the_whole_download_and_leave_no_sibling(
     assert not (tmp_path / "models/demo/split-GGUF/Q4_K_M/split-Q4_K_M-00002-of-00003.gguf").exists()
 
 
-async def test_a_retry_fetches_only_what_was_wrong(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_retry_downloads_only_wrong_data(manager: DownloadManager, hub: FaultyHub) -> None:
     fault = hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=2)
     queued = await manager.queue_smart(SPLIT)
     with pytest.raises(IntegrityError):
@@ -146,7 +146,7 @@ async def test_clear_failed_empties_the_failures(manager: DownloadManager, hub: 
     assert manager.snapshot.recent_failures == ()
 
 
-async def test_one_failure_can_be_cleared_alone(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_one_failure_can_be_cleared_without_the_others(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.faults.add(WrongBytes(), path="*.gguf", origin="cdn", times=None)
     for quantization in ("Q4_K_M", "Q8_0"):
         queued = await manager.queue_smart(SMALL, quantization)
@@ -179,7 +179,7 @@ async def test_a_file_of_another_commit_is_replaced_only_with_force(
     assert target.stat().st_size == 50_000
 
 
-async def test_closing_interrupts_who_waits_and_keeps_the_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_close_interrupts_waiters_and_keeps_downloaded_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     waiting = manager.submit(manager.sync.wait, queued.id)
@@ -220,7 +220,7 @@ def run_script(rest: str, hub: FaultyHub, folder: Path) -> subprocess.CompletedP
     )
 
 
-def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_script_that_exits_during_a_download_ends_within_seconds(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
 
     ended = run_script("print('over', flush=True)", hub, tmp_path)
@@ -229,7 +229,7 @@ def test_a_script_that_ends_in_mid_download_ends_within_seconds(hub: FaultyHub, 
 
 
 @pytest.mark.slow
-def test_a_forked_child_is_refused_and_the_parent_goes_on(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_forked_child_is_refused_and_the_parent_continues(hub: FaultyHub, tmp_path: Path) -> None:
     ended = run_script(
         """
 child = os.fork()
@@ -251,7 +251,7 @@ print("parent:", manager.sync.wait(queued.id).paths[0].name)
     assert ended.stderr == ""
 
 
-def test_the_token_is_in_no_file_no_log_and_no_command_line(hub: FaultyHub, tmp_path: Path) -> None:
+def test_no_file_log_or_command_line_contains_the_token(hub: FaultyHub, tmp_path: Path) -> None:
     code = textwrap.dedent(
         """
         import os

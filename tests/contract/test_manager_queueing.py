@@ -42,7 +42,7 @@ def digest_at(hub: FaultyHub, repo_id: str, path: str) -> str:
 # Queueing
 
 
-async def test_queue_download_adds_and_starts_nothing(manager: DownloadManager) -> None:
+async def test_queue_download_adds_without_starting(manager: DownloadManager) -> None:
     id_ = await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
 
     snapshot = await manager.get_queue_snapshot()
@@ -53,7 +53,7 @@ async def test_queue_download_adds_and_starts_nothing(manager: DownloadManager) 
     assert manager.engine_pid is None
 
 
-async def test_queue_and_process_fetches_the_verified_file(
+async def test_queue_and_process_downloads_the_verified_file(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     id_ = await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
@@ -65,9 +65,7 @@ async def test_queue_and_process_fetches_the_verified_file(
     assert finished.is_verified
 
 
-async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
-    manager: DownloadManager, held: FaultyHub
-) -> None:
+async def test_queue_smart_returns_id_position_and_shard_count(manager: DownloadManager, held: FaultyHub) -> None:
     first = await manager.queue_smart(SMALL, "Q4_K_M")
     second = await manager.queue_smart(SPLIT)
 
@@ -76,14 +74,16 @@ async def test_queue_smart_answers_position_and_shard_count_and_carries_the_id(
     assert second.id == DownloadId(SPLIT, "Q4_K_M")
 
 
-async def test_queue_smart_without_a_quantization_says_why_it_chose(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_queue_smart_without_a_quantization_explains_its_choice(
+    manager: DownloadManager, held: FaultyHub
+) -> None:
     queued = await manager.queue_smart(SMALL)
 
     assert queued.id.quantization == "Q4_K_M"
     assert "Q4_K_M" in queued.reason
 
 
-async def test_queue_smart_joins_what_is_pending_or_active(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_queue_smart_joins_a_pending_or_active_download(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
 
@@ -105,7 +105,7 @@ async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, 
     assert refusal.value.other_id == "demo/small-GGUF:Q4_K_M"
 
 
-async def test_a_full_queue_refuses_and_stays_as_it_was(
+async def test_a_full_queue_refuses_and_does_not_change(
     make_manager: Callable[..., DownloadManager], held: FaultyHub
 ) -> None:
     manager = make_manager(max_queue_size=1)
@@ -146,14 +146,14 @@ async def test_an_unknown_revision_is_named(manager: DownloadManager) -> None:
         await manager.queue_smart(SMALL, "Q4_K_M", revision="nowhere")
 
 
-async def test_an_unknown_quantization_names_the_choices(manager: DownloadManager) -> None:
+async def test_an_unknown_quantization_lists_the_choices(manager: DownloadManager) -> None:
     with pytest.raises(InvalidQuantizationError) as refusal:
         await manager.queue_smart(SMALL, "Q2_K")
 
     assert set(refusal.value.choices) == {"Q4_K_M", "Q8_0"}
 
 
-async def test_no_rule_for_a_choice_names_the_choices(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_choice_without_a_rule_lists_the_choices(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/odd-GGUF", {"odd-F16.gguf": 10_000, "odd-F32.gguf": 20_000}))
 
     with pytest.raises(AmbiguousQuantizationError) as refusal:
@@ -178,7 +178,7 @@ async def test_a_granted_token_opens_a_gated_repository(make_manager: Callable[.
     assert path.stat().st_size == 50_000
 
 
-async def test_a_wrong_token_is_said_to_be_wrong(make_manager: Callable[..., DownloadManager]) -> None:
+async def test_a_wrong_token_is_reported(make_manager: Callable[..., DownloadManager]) -> None:
     manager = make_manager(hf_token="hf_not_a_token")
 
     with pytest.raises(InvalidTokenError):
@@ -200,13 +200,13 @@ async def test_a_finished_download_is_registered_with_its_commit_and_digests(
     assert model.facts["architecture"] == "llama"
 
 
-async def test_a_download_that_shall_not_be_registered_is_not(manager: DownloadManager) -> None:
+async def test_without_add_to_db_a_download_is_not_registered(manager: DownloadManager) -> None:
     await manager.download(SMALL, "Q4_K_M", add_to_db=False)
 
     assert manager.catalog.models() == []
 
 
-async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_files_already_on_disk_are_not_downloaded(manager: DownloadManager, hub: FaultyHub) -> None:
     await manager.download(SMALL, "Q4_K_M")
     before = hub.bytes_sent("small-Q4_K_M.gguf")
 
@@ -217,7 +217,9 @@ async def test_what_is_on_the_disk_already_costs_no_bytes(manager: DownloadManag
     assert hub.bytes_sent("small-Q4_K_M.gguf") == before
 
 
-async def test_the_matching_mmproj_comes_along_and_is_no_shard(manager: DownloadManager, tmp_path: Path) -> None:
+async def test_the_matching_mmproj_is_also_downloaded_and_is_not_a_shard(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
     queued = await manager.queue_smart(VISION, companions=("mmproj",))
 
     finished = await manager.wait(queued.id)
@@ -230,7 +232,7 @@ async def test_the_matching_mmproj_comes_along_and_is_no_shard(manager: Download
 # The handle of what was queued
 
 
-async def test_what_queue_smart_returns_waits_and_knows_the_path(manager: DownloadManager) -> None:
+async def test_the_handle_of_queue_smart_can_wait_and_has_the_path(manager: DownloadManager) -> None:
     queued = await manager.queue_smart(SPLIT)
 
     finished = await queued.wait()
@@ -239,7 +241,7 @@ async def test_what_queue_smart_returns_waits_and_knows_the_path(manager: Downlo
     assert repr(queued) == "<SmartQueueResult demo/split-GGUF:Q4_K_M: active, 3 shards>"
 
 
-async def test_what_queue_smart_returns_cancels_and_deletes(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_the_handle_of_queue_smart_can_cancel_and_discard(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     queued = await manager.queue_smart(SMALL, "Q8_0")
     said = repr(queued)
@@ -259,7 +261,7 @@ def test_the_handle_works_without_a_loop(manager: DownloadManager) -> None:
 # One rule for references
 
 
-async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_every_operation_accepts_a_part_of_an_id_or_a_number(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0")
     await manager.queue_smart(SPLIT)
@@ -278,9 +280,7 @@ async def test_every_operation_takes_a_part_of_an_id_and_a_number(manager: Downl
         await manager.cancel_download("small")
 
 
-async def test_a_removed_download_is_put_back_with_everything_that_was_asked_for(
-    manager: DownloadManager, held: FaultyHub
-) -> None:
+async def test_restoring_a_removed_download_restores_all_its_options(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
     await manager.queue_smart(SMALL, "Q8_0", force=True, add_to_db=False)
     await manager.queue_smart(SPLIT)

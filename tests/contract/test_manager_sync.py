@@ -26,12 +26,12 @@ def public_coroutines() -> list[str]:
     return [name for name, _ in members if not name.startswith("_") and name != "aclose"]
 
 
-def test_every_operation_has_a_coroutine_and_no_coroutine_is_without_its_operation() -> None:
+def test_operations_and_coroutines_correspond_one_to_one() -> None:
     assert public_coroutines() == operations()
 
 
 @pytest.mark.parametrize("name", operations())
-def test_the_coroutine_of_an_operation_has_its_arguments_its_result_and_its_documentation(name: str) -> None:
+def test_a_coroutine_has_the_signature_and_docstring_of_its_operation(name: str) -> None:
     waiting, awaiting = getattr(SyncOperations, name), getattr(DownloadManager, name)
 
     assert inspect.signature(awaiting) == inspect.signature(waiting)
@@ -45,7 +45,7 @@ def test_a_script_downloads_without_a_loop(manager: DownloadManager) -> None:
     assert path.stat().st_size == 300_000
 
 
-def test_a_script_queues_looks_moves_and_cancels(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_a_script_queues_inspects_moves_and_cancels(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
     manager.sync.queue_download(DownloadRequest(SMALL, "Q8_0"))

@@ -86,7 +86,7 @@ def check_everything_comes(mirror: Olah, folder: Path) -> None:
         one.sync.close()
 
 
-def test_a_model_and_a_split_one_come_verified(mirror, hub, tmp_path) -> None:
+def test_a_model_and_a_split_model_are_downloaded_and_verified(mirror, hub, tmp_path) -> None:
     sent_before = hub.bytes_sent()
 
     check_everything_comes(mirror, tmp_path)
@@ -97,7 +97,7 @@ def test_a_model_and_a_split_one_come_verified(mirror, hub, tmp_path) -> None:
     assert hub.bytes_sent() == sent_before  # all of it came from the mirror's cache
 
 
-def test_a_download_that_was_stopped_goes_on(mirror, hub, tmp_path) -> None:
+def test_a_stopped_download_is_resumed(mirror, hub, tmp_path) -> None:
     engine = LocalEngine(hub, tmp_path, Timeouts(), endpoint=mirror.url, bandwidth_limit_bytes_per_second=4_000_000)
     files = planned(hub, SMALL, NAME, folder=tmp_path)
     attempt = engine.begin(SMALL, files=files)
@@ -121,14 +121,14 @@ def test_a_download_that_was_stopped_goes_on(mirror, hub, tmp_path) -> None:
     ],
     ids=["search", "plan", "download"],
 )
-def test_what_it_refuses_is_told_as_what_was_asked(mirror, manager_of, ask, kind, text) -> None:
+def test_a_refusal_of_the_mirror_names_the_failed_request(mirror, manager_of, ask, kind, text) -> None:
     with pytest.raises(kind, match=text) as caught:
         ask(manager_of(mirror).sync)
 
     check_sentence(str(caught.value))
 
 
-def test_a_revision_that_is_not_there_is_told(mirror, manager_of) -> None:
+def test_an_unknown_revision_is_reported(mirror, manager_of) -> None:
     with pytest.raises(GglibError) as caught:
         manager_of(mirror).sync.plan(SMALL, revision="nope")
 
@@ -136,7 +136,7 @@ def test_a_revision_that_is_not_there_is_told(mirror, manager_of) -> None:
     check_sentence(str(caught.value))
 
 
-def test_a_gated_repository_is_told_as_that(hub, cache, manager_of) -> None:
+def test_a_gated_repository_is_reported_as_gated(hub, cache, manager_of) -> None:
     with Olah(cache, hub.url) as mirror, pytest.raises(GatedRepoError) as caught:
         manager_of(mirror).sync.download(GATED)
 

@@ -20,7 +20,7 @@ from tests.support.faulty_hub import FaultyHub
 SMALL = "demo/small-GGUF:Q4_K_M"
 
 
-async def test_models_are_rows_with_what_the_disk_shows_of_them(manager: DownloadManager) -> None:
+async def test_models_are_listed_with_the_state_of_their_files(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
 
     [row] = await manager.models()
@@ -32,7 +32,7 @@ async def test_models_are_rows_with_what_the_disk_shows_of_them(manager: Downloa
 
 
 @pytest.mark.slow
-async def test_a_file_that_was_touched_or_removed_shows_in_the_row(manager: DownloadManager) -> None:
+async def test_a_touched_or_removed_file_is_shown_in_its_row(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
 
     path.write_bytes(b"other")
@@ -56,7 +56,7 @@ async def test_the_parameters_of_a_split_model_are_counted_over_its_shards(manag
 
 
 @pytest.mark.slow
-async def test_rows_of_earlier_versions_get_their_parameters_counted_once(manager: DownloadManager) -> None:
+async def test_parameters_of_rows_from_earlier_versions_are_counted_once(manager: DownloadManager) -> None:
     await manager.download("demo/split-GGUF", "Q4_K_M")
     [model] = manager.catalog.models()
     bare = [replace(file, facts={"architecture": "llama"}) for file in model.files]
@@ -69,7 +69,7 @@ async def test_rows_of_earlier_versions_get_their_parameters_counted_once(manage
 
 
 @pytest.mark.slow
-def test_the_same_operations_wait_without_a_loop(manager: DownloadManager) -> None:
+def test_the_operations_also_work_without_an_event_loop(manager: DownloadManager) -> None:
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
 
     assert [row.id for row in manager.sync.models()] == [SMALL]
@@ -80,7 +80,7 @@ def test_the_same_operations_wait_without_a_loop(manager: DownloadManager) -> No
     assert path.exists()
 
 
-async def test_the_disk_use_counts_a_shared_file_once(manager: DownloadManager, tmp_path: Path) -> None:
+async def test_disk_usage_counts_a_shared_file_once(manager: DownloadManager, tmp_path: Path) -> None:
     projector = stored(str(tmp_path / "mmproj.gguf"), 30, kind="mmproj")
     for name in ("a", "b"):
         files = (stored(str(tmp_path / f"{name}.gguf"), 100), projector)
@@ -92,7 +92,7 @@ async def test_the_disk_use_counts_a_shared_file_once(manager: DownloadManager, 
     assert use.free_bytes is not None
 
 
-async def test_deleting_frees_the_disk_and_empties_the_row_and_its_folders(manager: DownloadManager) -> None:
+async def test_deleting_removes_files_row_and_empty_folders(manager: DownloadManager) -> None:
     path = await manager.download("demo/split-GGUF", "Q4_K_M")
 
     deletion = await manager.delete("split")
@@ -105,7 +105,7 @@ async def test_deleting_frees_the_disk_and_empties_the_row_and_its_folders(manag
 
 
 @pytest.mark.slow
-async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadManager) -> None:
+async def test_a_dry_run_reports_the_same_and_deletes_nothing(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
 
     plan = await manager.delete("small", dry_run=True)
@@ -116,7 +116,7 @@ async def test_a_dry_run_says_the_same_and_deletes_nothing(manager: DownloadMana
 
 
 @pytest.mark.slow
-def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> None:
+def test_a_companion_used_by_another_model_is_kept(manager: DownloadManager) -> None:
     path = manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     [model] = manager.catalog.models()
     projector, projector_path = model.files[1], Path(model.files[1].target)
@@ -131,7 +131,7 @@ def test_a_companion_that_another_model_uses_stays(manager: DownloadManager) -> 
 
 
 @pytest.mark.slow
-async def test_a_link_to_bytes_that_stay_elsewhere_frees_nothing(manager: DownloadManager, tmp_path: Path) -> None:
+async def test_deleting_a_link_to_shared_bytes_frees_nothing(manager: DownloadManager, tmp_path: Path) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     (tmp_path / "elsewhere.gguf").hardlink_to(path)
 
@@ -141,7 +141,7 @@ async def test_a_link_to_bytes_that_stay_elsewhere_frees_nothing(manager: Downlo
     assert (tmp_path / "elsewhere.gguf").exists()
 
 
-async def test_a_model_whose_files_are_being_fetched_is_not_deleted(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_model_being_downloaded_is_not_deleted(manager: DownloadManager, hub: FaultyHub) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     hub.set_speed(bytes_per_second=0)
     await manager.queue_smart("demo/small-GGUF", "Q4_K_M", force=True)
@@ -153,7 +153,7 @@ async def test_a_model_whose_files_are_being_fetched_is_not_deleted(manager: Dow
     await manager.cancel_all()
 
 
-async def test_files_of_the_hub_cache_are_left_to_the_cache(manager: DownloadManager, tmp_path: Path) -> None:
+async def test_files_in_the_hub_cache_are_not_deleted(manager: DownloadManager, tmp_path: Path) -> None:
     path = tmp_path / "hub" / "models--a--b" / "snapshots" / ("c" * 40) / "b.gguf"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"x")
@@ -166,7 +166,7 @@ async def test_files_of_the_hub_cache_are_left_to_the_cache(manager: DownloadMan
     assert len(await manager.models()) == 1
 
 
-async def test_a_path_whose_file_is_gone_says_what_to_do(manager: DownloadManager) -> None:
+async def test_a_path_of_a_missing_file_raises_with_advice(manager: DownloadManager) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
     path.unlink()
 
@@ -174,7 +174,7 @@ async def test_a_path_whose_file_is_gone_says_what_to_do(manager: DownloadManage
         await manager.path("small")
 
 
-def test_the_package_gives_a_path_without_a_manager_and_without_the_hub(
+def test_the_package_returns_a_path_without_a_manager_or_the_hub(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager = make_manager()
@@ -191,7 +191,7 @@ def test_the_package_gives_a_path_without_a_manager_and_without_the_hub(
     assert existing_manager() is None
 
 
-async def test_after_the_end_nobody_waits_for_an_answer(make_manager: Callable[..., DownloadManager]) -> None:
+async def test_operations_after_close_raise_without_waiting(make_manager: Callable[..., DownloadManager]) -> None:
     manager = make_manager()
     await manager.models()
     await manager.aclose()
@@ -200,9 +200,7 @@ async def test_after_the_end_nobody_waits_for_an_answer(make_manager: Callable[.
         await asyncio.wait_for(manager.models(), 10)
 
 
-def test_a_models_folder_that_is_not_mounted_is_not_filled_again(
-    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_an_unmounted_models_folder_is_not_written_to(manager: DownloadManager, hub: FaultyHub, tmp_path: Path) -> None:
     manager.sync.download("demo/small-GGUF")
     folder = manager.config.models_directory
     folder.rename(tmp_path / "unmounted")
@@ -217,7 +215,7 @@ def test_a_models_folder_that_is_not_mounted_is_not_filled_again(
     assert path.is_file()
 
 
-def test_an_empty_mount_point_is_not_filled_until_its_owner_says_that_the_models_were_deleted(
+def test_an_empty_mount_point_is_not_written_to_until_its_models_are_declared_deleted(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     manager.sync.download("demo/small-GGUF")
@@ -234,7 +232,7 @@ def test_an_empty_mount_point_is_not_filled_until_its_owner_says_that_the_models
     assert manager.sync.download("demo/small-GGUF").is_file()
 
 
-async def test_all_models_that_are_here_are_written_to_a_preset_and_what_was_added_stays(
+async def test_all_stored_models_are_written_to_a_preset_and_user_sections_are_kept(
     manager: DownloadManager, tmp_path: Path
 ) -> None:
     path = await manager.download("demo/small-GGUF", "Q4_K_M")
@@ -252,12 +250,12 @@ async def test_all_models_that_are_here_are_written_to_a_preset_and_what_was_add
     assert str(gone) not in file.read_text()
 
 
-async def test_a_preset_that_cannot_be_written_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+async def test_an_unwritable_preset_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot be written"):
         await manager.write_preset(tmp_path / "no" / "folder" / "models.ini")
 
 
-def test_a_folder_that_may_not_be_searched_stops_neither_plan_nor_partials(
+def test_an_unreadable_folder_stops_neither_plan_nor_partials(
     manager: DownloadManager, hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manager.sync.download("demo/small-GGUF")

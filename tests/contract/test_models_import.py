@@ -41,7 +41,7 @@ def reasons(report: ImportReport) -> dict[str, str]:
     return {Path(one.path).name: one.reason for one in report.skipped}
 
 
-def test_the_hub_cache_tells_repository_commit_and_digest(manager: DownloadManager, tmp_path: Path) -> None:
+def test_the_hub_cache_gives_repository_commit_and_digest(manager: DownloadManager, tmp_path: Path) -> None:
     cache = tmp_path / "hub"
     link = cached(cache, "owner/name-GGUF", COMMIT, "name-Q4_K_M.gguf", sha256="a" * 64)
     (cache / "models--owner--name-GGUF" / "refs").mkdir()
@@ -58,9 +58,7 @@ def test_the_hub_cache_tells_repository_commit_and_digest(manager: DownloadManag
     assert link.is_symlink()
 
 
-def test_a_file_of_the_hub_cache_that_is_what_the_cache_says_is_verified(
-    manager: DownloadManager, tmp_path: Path
-) -> None:
+def test_a_hub_cache_file_with_the_right_digest_is_verified(manager: DownloadManager, tmp_path: Path) -> None:
     stated = small_gguf("x.gguf", 4_000).sha256
     cached(tmp_path / "hub", "owner/name-GGUF", COMMIT, "name-Q4_K_M.gguf", sha256=stated)
     manager.sync.import_folder(tmp_path / "hub")
@@ -71,7 +69,7 @@ def test_a_file_of_the_hub_cache_that_is_what_the_cache_says_is_verified(
     assert (row.state, row.verified_at_s is not None) == ("verified", True)
 
 
-def test_a_file_that_no_program_states_a_digest_of_stays_unverified(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_file_without_a_known_digest_stays_unverified(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path, "owner/name-GGUF/name-Q4_K_M.gguf")
     manager.sync.import_folder(tmp_path)
 
@@ -91,7 +89,7 @@ def test_two_snapshots_of_one_blob_are_one_model(manager: DownloadManager, tmp_p
     assert "is the same file as" in report.skipped[0].reason
 
 
-def test_lm_studios_folder_tells_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
+def test_lm_studios_folder_gives_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
     path = write(tmp_path / "lm", "models/owner/name-GGUF/name-Q8_0.gguf")
     write(tmp_path / "lm", "models/owner/name-GGUF/mmproj-F16.gguf")
 
@@ -104,7 +102,7 @@ def test_lm_studios_folder_tells_the_repository(manager: DownloadManager, tmp_pa
     assert row.state == "unverified"
 
 
-def test_llama_cpps_folder_tells_the_repository_by_its_manifests(manager: DownloadManager, tmp_path: Path) -> None:
+def test_the_manifests_in_llama_cpps_folder_give_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "llama.cpp", "owner_name-GGUF_name-Q4_K_M.gguf")
     (tmp_path / "llama.cpp" / "manifest=owner=name-GGUF=Q4_K_M.json").write_text("{}")
 
@@ -135,9 +133,7 @@ def test_files_of_unknown_origin_are_local(manager: DownloadManager, tmp_path: P
     assert (update.has_update, bool(update.problem)) == (None, True)
 
 
-def test_the_digest_tells_the_repository_where_a_registered_model_has_it(
-    manager: DownloadManager, tmp_path: Path
-) -> None:
+def test_a_digest_known_from_a_registered_model_gives_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
     here = manager.sync.download("demo/small-GGUF", "Q4_K_M")
     [model] = manager.catalog.models()
     copy = tmp_path / "copies" / "renamed.gguf"
@@ -177,7 +173,7 @@ def whole(architecture: str, width: int = 64) -> dict[str, Value]:
         "my-merged-lora-f16.gguf",
     ],
 )
-def test_in_a_flat_folder_the_header_says_what_is_a_model(manager: DownloadManager, tmp_path: Path, name: str) -> None:
+def test_in_a_flat_folder_the_header_identifies_models(manager: DownloadManager, tmp_path: Path, name: str) -> None:
     headed(tmp_path / "flat", "other-7B-Q4_K_M.gguf", **whole("llama"))
     headed(tmp_path / "flat", name, **whole("llama"))
 
@@ -193,7 +189,7 @@ def test_in_a_flat_folder_the_header_says_what_is_a_model(manager: DownloadManag
         ({"general__architecture": "controlvector"}, "adapter"),
     ],
 )
-def test_what_the_header_says_is_no_model_is_none_whatever_its_name(
+def test_a_file_whose_header_is_not_a_models_is_skipped_whatever_its_name(
     manager: DownloadManager, tmp_path: Path, keys: dict[str, Value], kind: str
 ) -> None:
     headed(tmp_path / "flat", "innocent-7B-Q8_0.gguf", **keys)
@@ -204,7 +200,7 @@ def test_what_the_header_says_is_no_model_is_none_whatever_its_name(
     assert f"({kind})" in report.skipped[0].reason
 
 
-def test_a_projector_goes_to_the_model_that_its_header_fits(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_projector_is_paired_by_its_header(manager: DownloadManager, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     for name, architecture in (
         ("Qwen3.5-9B", "qwen35"),
@@ -224,15 +220,13 @@ def test_a_projector_goes_to_the_model_that_its_header_fits(manager: DownloadMan
     }
 
 
-def test_a_quantization_that_the_name_does_not_state_is_read_from_the_header(
-    manager: DownloadManager, tmp_path: Path
-) -> None:
+def test_a_quantization_missing_from_the_name_is_read_from_the_header(manager: DownloadManager, tmp_path: Path) -> None:
     headed(tmp_path / "flat", "model-iq4xs.gguf", **whole("llama"), general__file_type=30)
 
     assert [row.quantization for row in manager.sync.import_folder(tmp_path / "flat").imported] == ["IQ4_XS"]
 
 
-def test_what_is_left_out_is_named_with_its_reason(manager: DownloadManager, tmp_path: Path) -> None:
+def test_skipped_files_are_reported_with_a_reason(manager: DownloadManager, tmp_path: Path) -> None:
     folder = tmp_path / "lm"
     write(folder, "owner/part/part-Q4_K_M-00001-of-00002.gguf")
     (folder / "owner/text").mkdir()
@@ -263,7 +257,7 @@ def test_a_model_of_the_same_id_is_not_replaced(manager: DownloadManager, tmp_pa
     assert manager.sync.path("small") == path
 
 
-def test_our_own_folder_can_be_registered_anew(manager: DownloadManager) -> None:
+def test_our_own_folder_can_be_registered_again(manager: DownloadManager) -> None:
     manager.sync.download("demo/split-GGUF")
     manager.sync.forget("split")
 
@@ -274,7 +268,7 @@ def test_our_own_folder_can_be_registered_anew(manager: DownloadManager) -> None
     assert {file.verdict for file in verification.files} == {"unstated"}
 
 
-def test_each_header_that_is_read_is_told(manager: DownloadManager, tmp_path: Path) -> None:
+def test_progress_is_reported_for_each_header(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
     write(tmp_path / "lm", "owner/b/b-Q4_K_M.gguf")
     told: list[ImportProgress] = []
@@ -284,12 +278,12 @@ def test_each_header_that_is_read_is_told(manager: DownloadManager, tmp_path: Pa
     assert [(one.done_files, one.total_files) for one in told] == [(1, 2), (2, 2)]
 
 
-def test_a_folder_that_is_not_there_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="There is no folder"):
         manager.sync.import_folder(tmp_path / "nowhere")
 
 
-def test_a_link_in_a_circle_ends(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_circular_link_ends(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
     (tmp_path / "lm" / "owner" / "a" / "again").symlink_to(tmp_path / "lm")
 

@@ -42,7 +42,7 @@ def mend(manager: DownloadManager, text: str) -> int | None:
     return repair.bytes_to_fetch
 
 
-def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_one_wrong_byte_downloads_one_block(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, BLOCK_BYTES + 5)
     before = hub.bytes_sent(NAME)
 
@@ -56,7 +56,9 @@ def test_one_wrong_byte_costs_one_block(manager: DownloadManager, hub: FaultyHub
 
 
 @pytest.mark.slow
-def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_process_with_the_damaged_file_open_keeps_its_content(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
     spoil(path, 5)
     damaged = sha256_of(path)
     with path.open("rb") as opened:
@@ -67,7 +69,7 @@ def test_whoever_has_the_damaged_file_open_keeps_it(manager: DownloadManager, hu
 
 
 @pytest.mark.slow
-def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_repair_uses_the_findings_of_verify(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
     reached: list[object] = []
@@ -79,7 +81,7 @@ def test_what_verify_has_found_is_not_looked_for_again(manager: DownloadManager,
     assert sha256_of(path) == right_digest(hub)
 
 
-def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_an_intact_model_is_not_changed(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     asked = len(hub.requests)
 
     repair = manager.sync.repair("large")
@@ -89,7 +91,7 @@ def test_a_model_that_is_right_is_left_alone(manager: DownloadManager, hub: Faul
 
 
 @pytest.mark.slow
-def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_truncated_file_is_completed(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     os.truncate(path, 2 * BLOCK_BYTES + 17)
     before = hub.bytes_sent(NAME)
 
@@ -100,7 +102,7 @@ def test_a_file_that_was_cut_short_gets_its_end(manager: DownloadManager, hub: F
 
 
 @pytest.mark.slow
-def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_only_the_missing_shard_is_downloaded(manager: DownloadManager, hub: FaultyHub) -> None:
     first = manager.sync.download("demo/split-GGUF")
     second = first.with_name("split-Q4_K_M-00002-of-00003.gguf")
     second.unlink()
@@ -113,7 +115,7 @@ def test_only_the_missing_shard_comes_again(manager: DownloadManager, hub: Fault
 
 
 @pytest.mark.slow
-def test_without_an_index_the_file_comes_whole(
+def test_without_an_index_the_whole_file_is_downloaded(
     manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, path: Path
 ) -> None:
     spoil(path, 5)
@@ -127,7 +129,7 @@ def test_without_an_index_the_file_comes_whole(
 
 
 @pytest.mark.slow
-def test_what_was_taken_and_is_wrong_after_all_is_fetched(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_reused_bytes_that_prove_wrong_are_downloaded(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     digests = BlockDigests()
     digests.feed(memoryview(path.read_bytes()))
@@ -146,7 +148,7 @@ def stored_with(model: Model, block_digests: str) -> StoredFile:
 
 
 @pytest.mark.slow
-def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_paused_repair_downloads_nothing_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     manager.sync.verify("large")
     hub.set_speed(bytes_per_second=0)
@@ -162,7 +164,7 @@ def test_a_repair_that_was_paused_takes_nothing_twice(manager: DownloadManager, 
     assert sha256_of(path) == right_digest(hub)
 
 
-def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_a_joined_model_is_repaired_as_a_whole(manager: DownloadManager, hub: FaultyHub) -> None:
     data = os.urandom(300_000)
     parts = {
         f"joined.Q4_K_M.gguf.part{number}of2": data[start : start + 150_000] for number, start in ((1, 0), (2, 150_000))
@@ -176,7 +178,7 @@ def test_a_joined_model_is_mended_whole(manager: DownloadManager, hub: FaultyHub
     assert joined.read_bytes() == data
 
 
-def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_queued_model_is_not_repaired(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart(LARGE, force=True)
 
@@ -186,7 +188,7 @@ def test_a_model_in_the_queue_is_not_mended(manager: DownloadManager, hub: Fault
     manager.sync.cancel_all()
 
 
-def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> None:
+def test_a_model_of_unknown_origin_cannot_be_repaired(manager: DownloadManager) -> None:
     manager.catalog.register(Model(DownloadId("local/own"), None, None, (stored("/own.gguf"),), 1.0, "local"))
 
     with pytest.raises(RequestError, match="is unknown"):
@@ -194,7 +196,7 @@ def test_what_comes_from_nowhere_cannot_be_mended(manager: DownloadManager) -> N
 
 
 @pytest.mark.slow
-def test_a_model_in_another_programs_folder_is_mended_where_it_lies(
+def test_a_model_in_another_programs_folder_is_repaired_in_place(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     elsewhere = tmp_path / "lm" / "demo" / "large-GGUF" / NAME

@@ -57,7 +57,7 @@ def update(manager: DownloadManager, text: str = "mended", **options: bool) -> N
     manager.sync.wait(queued.id)
 
 
-def test_nothing_new_is_said_to_be_and_when_it_was_looked_for(manager: DownloadManager, path: Path) -> None:
+def test_an_unchanged_model_is_reported_with_the_time_of_the_check(manager: DownloadManager, path: Path) -> None:
     [found] = manager.sync.check_updates()
 
     assert (found.has_update, found.changes, found.problem) == (False, (), "")
@@ -66,7 +66,9 @@ def test_nothing_new_is_said_to_be_and_when_it_was_looked_for(manager: DownloadM
     assert row.checked_at_s is not None
 
 
-def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_another_commit_with_the_same_file_is_not_an_update(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
     """gglib stores `rev:main` and calls every model outdated."""
     commit = publish(hub, gguf())
 
@@ -89,7 +91,7 @@ def test_another_commit_with_the_same_file_is_no_update(manager: DownloadManager
     ],
     ids=["template", "weights", "shapes", "no GGUF", "gone"],
 )
-def test_what_has_changed_is_told_from_the_header_and_a_few_samples(
+def test_changes_are_determined_from_the_header_and_a_few_samples(
     manager: DownloadManager, hub: FaultyHub, path: Path, content: Content | None, change: str
 ) -> None:
     publish(hub, content, "Fix the chat template")
@@ -118,7 +120,7 @@ def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hu
 
 
 @pytest.mark.slow
-def test_looking_touches_nothing(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_check_changes_nothing(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     before = sha256_of(path)
 
@@ -130,7 +132,9 @@ def test_looking_touches_nothing(manager: DownloadManager, hub: FaultyHub, path:
 
 
 @pytest.mark.slow
-def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_the_same_bytes_under_another_name_are_not_an_update(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
     publish(hub, None, **{"renamed-model-Q4_K_M.gguf": gguf()})
 
     [found] = manager.sync.check_updates()
@@ -144,9 +148,7 @@ def test_the_same_bytes_under_another_name_are_the_same(manager: DownloadManager
     assert manager.sync.repair("mended").is_needed
 
 
-def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
-    manager: DownloadManager, hub: FaultyHub, path: Path
-) -> None:
+def test_a_deleted_repository_affects_only_its_own_model(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     manager.catalog.register(Model(DownloadId("demo/nowhere", "Q4"), "c" * 40, None, (stored("/x.gguf"),), 1.0))
 
     found = {one.id: one for one in manager.sync.check_updates()}
@@ -156,7 +158,7 @@ def test_a_repository_that_is_gone_is_a_problem_of_its_model_alone(
     assert "demo/nowhere" in found["demo/nowhere:Q4"].problem
 
 
-def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_an_update_replaces_the_old_version(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     content = gguf(weights="second")
     commit = publish(hub, content)
     with path.open("rb") as opened:
@@ -174,7 +176,7 @@ def test_an_update_takes_the_place_of_the_old_version(manager: DownloadManager, 
 
 
 @pytest.mark.slow
-def test_the_old_version_is_there_until_the_new_one_is_verified(
+def test_the_old_version_is_kept_until_the_new_one_is_verified(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     """gglib deletes the old file before the new one exists."""
@@ -190,7 +192,7 @@ def test_the_old_version_is_there_until_the_new_one_is_verified(
 
 
 @pytest.mark.slow
-def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_with_keep_both_versions_are_stored(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     old_commit, before = manager.catalog.models()[0].commit_sha, sha256_of(path)
     content = gguf(weights="second")
     publish(hub, content)
@@ -206,7 +208,7 @@ def test_with_keep_both_versions_are_here(manager: DownloadManager, hub: FaultyH
 
 
 @pytest.mark.slow
-def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_more(
+def test_a_split_model_is_replaced_as_a_whole_and_loses_obsolete_shards(
     manager: DownloadManager, hub: FaultyHub
 ) -> None:
     first = manager.sync.download("demo/split-GGUF")
@@ -221,7 +223,7 @@ def test_a_split_model_gets_all_its_shards_at_once_and_loses_those_that_are_no_m
 
 
 @pytest.mark.slow
-def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_a_companion_used_by_another_model_keeps_its_name(manager: DownloadManager, hub: FaultyHub) -> None:
     manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
     projector = manager.catalog.models()[0].files[1]
     manager.catalog.register(Model(DownloadId("demo/other", "Q8_0"), None, None, (projector,), 1.0))
@@ -238,7 +240,7 @@ def test_a_companion_that_another_model_uses_keeps_its_name(manager: DownloadMan
 
 
 @pytest.mark.slow
-def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
+def test_an_update_of_a_removed_variant_is_refused_with_the_choices(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     publish(hub, None, **{"mended-Q8_0.gguf": gguf(weights="second")})
@@ -250,7 +252,7 @@ def test_a_variant_that_is_no_more_is_refused_with_what_there_is(
 
 
 @pytest.mark.slow
-def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_running_update_is_not_started_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     hub.set_speed(bytes_per_second=0)
     first = manager.sync.update("mended")
@@ -263,7 +265,7 @@ def test_an_update_that_runs_is_not_begun_twice(manager: DownloadManager, hub: F
     manager.sync.cancel_all()
 
 
-def test_files_of_another_program_are_left_to_it(manager: DownloadManager) -> None:
+def test_files_of_another_program_are_not_updated(manager: DownloadManager) -> None:
     manager.catalog.register(Model(DownloadId("a/b", "Q4"), "c" * 40, None, (stored("/else/b.gguf"),), 1.0, "import"))
 
     with pytest.raises(RequestError, match="outside of the models folder"):
@@ -278,7 +280,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("step", range(1, 5))
-def test_whatever_step_is_interrupted_the_catalog_leads_to_a_whole_model(
+def test_after_an_interruption_at_any_step_the_catalog_has_a_complete_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     models = tmp_path / "models"
@@ -309,7 +311,7 @@ def test_whatever_step_is_interrupted_the_catalog_leads_to_a_whole_model(
 
 @pytest.mark.parametrize("step", range(1, 5))
 @pytest.mark.parametrize("has_links", [True, False])
-def test_an_update_that_failed_and_is_tried_again_still_keeps_the_old_version(
+def test_a_retried_update_still_keeps_the_old_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, has_links: bool
 ) -> None:
     models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
@@ -352,7 +354,7 @@ def version(models: Path, commit: str, folder: str) -> Model:
     return Model(DownloadId("x/y", "Q4"), commit, None, tuple(files), 1.0)
 
 
-def test_a_model_of_a_renamed_repository_is_updated_again_and_again_in_its_place(
+def test_a_model_of_a_renamed_repository_is_updated_repeatedly_in_place(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     renamed = hub.add_repository(make_repository("demo/new-name-GGUF", {NAME: gguf()}, renamed_from=(REPO,)))
@@ -376,7 +378,7 @@ LARGE = 40_000_000
     ("template", "weights", "change"),
     [("{{ a longer template than before }}", "first", "metadata"), ("{{ a }}", "second", "tensors")],
 )
-def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
+def test_a_change_of_a_large_file_is_detected_from_its_middle_and_end(
     manager: DownloadManager, hub: FaultyHub, template: str, weights: str, change: str
 ) -> None:
     def large(template: str, weights: str) -> Content:
@@ -395,7 +397,7 @@ def test_a_change_of_a_large_file_is_recognised_from_its_middle_and_its_end(
 
 
 @pytest.mark.slow
-def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_a_large_file_is_not_read_completely_to_find_changes(manager: DownloadManager, hub: FaultyHub) -> None:
     large = gguf(rows=20_000)
     hub.add_repository(make_repository(REPO, {NAME: large}))
     manager.sync.download(REPO)
@@ -407,7 +409,7 @@ def test_a_large_file_is_not_read_to_say_what_changed(manager: DownloadManager, 
     assert hub.bytes_sent() - before < large.size_bytes / 4
 
 
-def test_a_download_of_a_file_that_was_uploaded_again_names_update(
+def test_downloading_a_file_that_was_uploaded_again_suggests_update(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     before = sha256_of(path)
@@ -437,7 +439,7 @@ def test_an_update_that_keeps_the_old_version_does_not_join_one_that_does_not(
 
 
 @pytest.mark.slow
-def test_the_partial_files_of_an_update_are_resumed_as_one(
+def test_the_partial_files_of_an_update_are_resumed_as_one_download(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     content = gguf(weights="second", rows=16_000)

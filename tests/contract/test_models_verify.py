@@ -36,7 +36,7 @@ def spoil(path: Path, at: int, size_bytes: int = 1) -> None:
         file.write(bytes(byte ^ 0xFF for byte in before))
 
 
-def test_a_model_that_is_right_is_said_to_be_and_when(manager: DownloadManager, path: Path) -> None:
+def test_an_intact_model_is_reported_with_the_time_of_verification(manager: DownloadManager, path: Path) -> None:
     before = manager.sync.models()[0].verified_at_s
 
     verification = manager.sync.verify("large")
@@ -51,7 +51,7 @@ def test_a_model_that_is_right_is_said_to_be_and_when(manager: DownloadManager, 
 
 
 @pytest.mark.slow
-def test_a_file_that_was_only_touched_is_verified_again(manager: DownloadManager, path: Path) -> None:
+def test_a_touched_file_is_verified_again(manager: DownloadManager, path: Path) -> None:
     os.utime(path)
     assert manager.sync.models()[0].state == "changed"
 
@@ -60,7 +60,7 @@ def test_a_file_that_was_only_touched_is_verified_again(manager: DownloadManager
     assert manager.sync.models()[0].state == "verified"
 
 
-def test_a_wrong_byte_is_found_in_its_block_and_remembered(manager: DownloadManager, path: Path) -> None:
+def test_a_wrong_byte_is_located_to_its_block_and_recorded(manager: DownloadManager, path: Path) -> None:
     spoil(path, 2 * BLOCK_BYTES + 77)
 
     verification = manager.sync.verify("large")
@@ -75,7 +75,7 @@ def test_a_wrong_byte_is_found_in_its_block_and_remembered(manager: DownloadMana
 
 
 @pytest.mark.slow
-def test_without_an_index_only_the_whole_is_known_to_be_wrong(manager: DownloadManager, path: Path) -> None:
+def test_without_an_index_the_whole_file_is_reported_as_wrong(manager: DownloadManager, path: Path) -> None:
     other = stored(str(path), SIZE, sha256="b" * 64)
     manager.catalog.register(Model(DownloadId("x/y", "Q4"), None, None, (other,), 1.0))
     assert manager.catalog.block_digests("b" * 64) == ""
@@ -86,7 +86,7 @@ def test_without_an_index_only_the_whole_is_known_to_be_wrong(manager: DownloadM
 
 
 @pytest.mark.slow
-def test_a_file_that_was_cut_short_lacks_its_end(manager: DownloadManager, path: Path) -> None:
+def test_a_truncated_file_is_reported_with_its_missing_end(manager: DownloadManager, path: Path) -> None:
     os.truncate(path, BLOCK_BYTES + 5)
 
     [fault] = manager.sync.verify("large").faults
@@ -95,7 +95,7 @@ def test_a_file_that_was_cut_short_lacks_its_end(manager: DownloadManager, path:
 
 
 @pytest.mark.slow
-def test_a_missing_file_is_said_to_be_missing(manager: DownloadManager, path: Path) -> None:
+def test_a_missing_file_is_reported(manager: DownloadManager, path: Path) -> None:
     path.unlink()
 
     assert [file.verdict for file in manager.sync.verify("large").files] == ["missing"]
@@ -103,7 +103,7 @@ def test_a_missing_file_is_said_to_be_missing(manager: DownloadManager, path: Pa
 
 
 @pytest.mark.slow
-def test_the_first_hash_of_what_nobody_states_is_what_later_ones_are_held_against(
+def test_without_a_known_digest_the_first_hash_is_the_reference_for_later_ones(
     manager: DownloadManager, tmp_path: Path
 ) -> None:
     file = tmp_path / "own.gguf"
@@ -134,7 +134,7 @@ def test_all_models_are_verified_together_and_a_shared_file_once(manager: Downlo
     assert reached[-1].total_bytes == SIZE + 80_000
 
 
-def test_nothing_of_an_unknown_model_is_verified(manager: DownloadManager) -> None:
+def test_an_unknown_model_is_not_verified(manager: DownloadManager) -> None:
     with pytest.raises(ModelNotFoundError):
         manager.sync.verify("nothing")
 
@@ -149,7 +149,7 @@ def long_model(manager: DownloadManager, tmp_path: Path) -> None:
     )
 
 
-def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_verification_fails_if_the_engine_ends(manager: DownloadManager, tmp_path: Path) -> None:
     long_model(manager, tmp_path)
     begun = threading.Event()
     verifying = manager.submit(manager.sync.verify, "long", on_progress=lambda _: begun.set())
@@ -163,7 +163,7 @@ def test_whoever_waits_is_told_when_the_engine_ends_meanwhile(manager: DownloadM
         verifying.result(20)
 
 
-async def test_cancelling_ends_the_reading_and_changes_nothing(
+async def test_cancelling_a_verification_stops_reading_and_changes_nothing(
     manager: DownloadManager, tmp_path: Path, path: Path
 ) -> None:
     long_model(manager, tmp_path)
@@ -184,7 +184,7 @@ async def test_cancelling_ends_the_reading_and_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+def test_a_model_is_verified_while_another_is_downloaded(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
     assert manager.snapshot.active_count == 1
@@ -197,7 +197,7 @@ def test_a_model_is_verified_while_another_is_fetched(manager: DownloadManager, 
 
 
 @pytest.mark.slow
-def test_progress_is_told_on_a_thread_of_the_managers(manager: DownloadManager, path: Path) -> None:
+def test_progress_is_reported_on_a_thread_of_the_manager(manager: DownloadManager, path: Path) -> None:
     threads: list[str] = []
 
     manager.sync.verify("large", on_progress=lambda _: threads.append(threading.current_thread().name))
@@ -206,7 +206,7 @@ def test_progress_is_told_on_a_thread_of_the_managers(manager: DownloadManager, 
     assert threading.current_thread().name not in threads
 
 
-def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_pipe_in_place_of_a_file_does_not_block_verification(manager: DownloadManager, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
     pipe = stored(str(tmp_path / "pipe.gguf"), 10)
     manager.catalog.register(Model(DownloadId("local/pipe"), None, None, (pipe,), 1.0, "local"))
@@ -217,7 +217,7 @@ def test_what_is_no_file_is_not_waited_for(manager: DownloadManager, tmp_path: P
 
 
 @pytest.mark.parametrize("operation", ["verify", "repair"])
-def test_a_callback_that_raises_ends_its_own_operation_and_nothing_else(
+def test_a_callback_that_raises_ends_only_its_own_operation(
     manager: DownloadManager, hub: FaultyHub, path: Path, operation: str
 ) -> None:
     def fail(_progress: object) -> None:

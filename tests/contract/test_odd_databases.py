@@ -53,7 +53,7 @@ ODD: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-async def test_a_download_completes_without_the_database_and_says_what_is_not_kept(
+async def test_a_download_completes_without_the_database_and_reports_what_is_not_stored(
     make_manager: Callable[..., DownloadManager], tmp_path: Path, kind: str
 ) -> None:
     spoil, sentence = ODD[kind]
@@ -71,7 +71,7 @@ async def test_a_download_completes_without_the_database_and_says_what_is_not_ke
     assert sentence in notices(manager)["not_kept"]
 
 
-async def test_a_damaged_database_is_kept_aside_and_the_download_is_registered_in_a_new_one(
+async def test_a_damaged_database_is_renamed_and_the_download_is_registered_in_a_new_one(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     path = database_of(tmp_path)
@@ -96,7 +96,7 @@ def held(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @pytest.mark.slow
-async def test_a_database_that_another_program_holds_stops_no_download_and_is_used_again_when_it_is_free(
+async def test_a_locked_database_stops_no_download_and_is_used_again_when_free(
     held: sqlite3.Connection, make_manager: Callable[..., DownloadManager]
 ) -> None:
     manager = make_manager()
@@ -110,7 +110,7 @@ async def test_a_database_that_another_program_holds_stops_no_download_and_is_us
 
 
 @pytest.mark.slow
-async def test_queueing_again_registers_what_could_not_be_registered(
+async def test_queueing_again_registers_an_unregistered_download(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     database_of(tmp_path).mkdir(parents=True)
@@ -160,7 +160,7 @@ def make_read_only(folder: Path) -> None:
     ],
     ids=["full", "read-only"],
 )
-async def test_a_full_and_a_read_only_disk_stop_no_download(
+async def test_a_full_or_read_only_disk_for_the_database_stops_no_download(
     small_disk: Path, make_manager: Callable[..., DownloadManager], spoil: Callable[[Path], None], sentence: str
 ) -> None:
     spoil(small_disk)
@@ -176,7 +176,9 @@ async def test_a_full_and_a_read_only_disk_stop_no_download(
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_advice_needs_no_database(make_manager: Callable[..., DownloadManager], tmp_path: Path, kind: str) -> None:
+def test_plan_search_and_partials_need_no_database(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path, kind: str
+) -> None:
     spoil, _ = ODD[kind]
     spoil(database_of(tmp_path))
     manager = make_manager()

@@ -72,20 +72,20 @@ def left(folder: Path) -> list[str]:
     return [name for name in NAMES if (folder / f"{name}.part").exists()]
 
 
-def test_a_text_that_names_one_deletes_that_one(ask: Callable[..., str], folder: Path) -> None:
+def test_a_text_that_matches_one_partial_deletes_it(ask: Callable[..., str], folder: Path) -> None:
     ask("--discard q8_0")
 
     assert left(folder) == [NAMES[0], NAMES[2]]
 
 
 @pytest.mark.parametrize("text", ["models", "'model b'", "/tmp", "state"])
-def test_the_path_of_the_models_folder_names_nothing(ask: Callable[..., str], folder: Path, text: str) -> None:
+def test_the_path_of_the_models_folder_matches_nothing(ask: Callable[..., str], folder: Path, text: str) -> None:
     ask(f"--discard {text}")
 
     assert left(folder) == list(NAMES)
 
 
-def test_a_text_that_names_several_deletes_nothing_without_a_user(ask: Callable[..., str], folder: Path) -> None:
+def test_a_text_that_matches_several_deletes_nothing_without_a_user(ask: Callable[..., str], folder: Path) -> None:
     said = ask("--discard Q4_K_M")
 
     assert left(folder) == list(NAMES)
@@ -93,7 +93,7 @@ def test_a_text_that_names_several_deletes_nothing_without_a_user(ask: Callable[
 
 
 @pytest.mark.parametrize(("says_yes", "kept"), [(True, [NAMES[1]]), (False, list(NAMES))])
-def test_a_user_is_asked_before_several_are_deleted(
+def test_the_user_confirms_before_several_are_deleted(
     ask: Callable[..., str], folder: Path, says_yes: bool, kept: list[str]
 ) -> None:
     screen = Asked(says_yes)
@@ -105,13 +105,13 @@ def test_a_user_is_asked_before_several_are_deleted(
 
 
 @pytest.mark.parametrize("line", ["--discard --all", "--discard model --yes --discard"])
-def test_all_of_them_or_a_confirmed_text_is_not_asked_about(ask: Callable[..., str], folder: Path, line: str) -> None:
+def test_with_all_or_yes_no_confirmation_is_requested(ask: Callable[..., str], folder: Path, line: str) -> None:
     ask(line)
 
     assert left(folder) == ([] if "--all" in line else [NAMES[2]])
 
 
-def test_a_row_of_the_table_names_one(ask: Callable[..., str], folder: Path) -> None:
+def test_a_row_number_selects_one(ask: Callable[..., str], folder: Path) -> None:
     ask("two")
     ask("--discard #1")
 

@@ -36,7 +36,7 @@ async def failed(manager: DownloadManager, hub: FaultyHub, repo_id: str, quantiz
     return queued.id
 
 
-async def test_queue_download_resolves_and_adds_and_starts_no_processor(manager: DownloadManager) -> None:
+async def test_queue_download_resolves_and_adds_without_starting_the_processor(manager: DownloadManager) -> None:
     id_ = await manager.queue_download(DownloadRequest(SMALL, "q4_k_m"))
 
     assert id_ == DownloadId(SMALL, "Q4_K_M")
@@ -44,7 +44,7 @@ async def test_queue_download_resolves_and_adds_and_starts_no_processor(manager:
     assert not manager.snapshot.is_processing
 
 
-async def test_queue_download_to_a_running_processor_runs_too(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_queue_download_with_a_running_processor_starts(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.set_speed(bytes_per_second=0)
     await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
 
@@ -54,14 +54,14 @@ async def test_queue_download_to_a_running_processor_runs_too(manager: DownloadM
     assert (await manager.wait(id_)).is_verified
 
 
-async def test_queue_and_process_runs(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_queue_and_process_starts_the_processor(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_and_process(DownloadRequest(SMALL, "Q4_K_M"))
 
     assert rows(manager) == [(Q4, "downloading", 0)]
     assert manager.snapshot.is_processing
 
 
-async def test_queue_smart_chooses_queues_starts_and_unpacks_as_position_and_shards(
+async def test_queue_smart_chooses_starts_and_unpacks_as_position_and_shards(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
     position, shard_count = await manager.queue_smart(SPLIT)
@@ -71,7 +71,7 @@ async def test_queue_smart_chooses_queues_starts_and_unpacks_as_position_and_sha
     assert (queued.id, queued) == (DownloadId(SMALL, "Q4_K_M"), (1, 1))
 
 
-async def test_queue_smart_joins_what_is_pending_or_active_and_gives_its_position(
+async def test_queue_smart_joins_a_pending_or_active_download_and_returns_its_position(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
     for quantization in ("Q4_K_M", "Q8_0"):
@@ -113,7 +113,7 @@ async def test_the_snapshot_has_queued_active_completed_failed_and_cancelled_dow
     assert snapshot.items[0].notice is not None
 
 
-async def test_cancel_download_removes_a_queued_one_and_stops_all_shards_of_an_active_one_keeping_the_bytes(
+async def test_cancel_download_removes_a_queued_or_stops_an_active_download_keeping_its_bytes(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
@@ -132,9 +132,7 @@ async def test_cancel_download_removes_a_queued_one_and_stops_all_shards_of_an_a
         await manager.cancel_download(active.id)
 
 
-async def test_cancel_all_empties_the_queue_and_takes_5_seconds_at_most(
-    manager: DownloadManager, held: FaultyHub
-) -> None:
+async def test_cancel_all_empties_the_queue_within_5_seconds(manager: DownloadManager, held: FaultyHub) -> None:
     for repo_id in (SMALL, SPLIT):
         await manager.queue_smart(repo_id)
     begun_s = time.monotonic()
@@ -146,7 +144,7 @@ async def test_cancel_all_empties_the_queue_and_takes_5_seconds_at_most(
     assert (await manager.active_count(), await manager.pending_count()) == (0, 0)
 
 
-async def test_counts_are_of_whole_downloads_and_has_download_knows_what_is_in_the_queue(
+async def test_counts_refer_to_whole_downloads_and_has_download_to_the_queue(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
     await manager.queue_smart(SPLIT)
@@ -158,7 +156,7 @@ async def test_counts_are_of_whole_downloads_and_has_download_knows_what_is_in_t
     assert not await manager.has_download(Q8)
 
 
-async def test_remove_from_queue_takes_pending_ones_and_names_cancel_for_an_active_one(
+async def test_remove_from_queue_accepts_pending_downloads_and_suggests_cancel_for_active_ones(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
     active = await manager.queue_smart(SPLIT)
@@ -200,7 +198,7 @@ async def test_cancel_group_takes_the_text_of_an_id_of_one_file_or_of_many(
         await manager.cancel_group("demo/nothing:Q4_K_M")
 
 
-async def test_retry_brings_a_failure_back_and_gives_its_position(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_retry_queues_a_failure_and_returns_its_position(manager: DownloadManager, hub: FaultyHub) -> None:
     id_ = await failed(manager, hub, SPLIT)
     with pytest.raises(NotInQueueError, match="retry"):
         await manager.cancel_download(id_)

@@ -87,7 +87,7 @@ def download_failure(hub: FaultyHub, folder: Path, **changes) -> TransferFailed:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificates(
+def test_a_model_is_downloaded_through_a_proxy_with_a_password_and_company_certificates(
     hub, proxies, company, make_manager, monkeypatch, variable
 ) -> None:
     proxy = proxies(login=LOGIN)
@@ -104,7 +104,7 @@ def test_a_model_comes_through_a_proxy_with_a_password_and_a_companys_certificat
 
 
 @pytest.mark.slow
-def test_what_no_proxy_names_is_reached_directly_and_the_rest_through_the_proxy(
+def test_hosts_in_no_proxy_are_reached_directly_and_others_through_the_proxy(
     hub, proxies, company, make_manager, monkeypatch
 ) -> None:
     proxy = proxies(login=LOGIN)
@@ -121,7 +121,7 @@ def test_what_no_proxy_names_is_reached_directly_and_the_rest_through_the_proxy(
 
 
 @pytest.mark.parametrize("login", [None, "me:wrong"])
-def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloading(
+def test_a_proxy_that_requires_a_password_is_reported_by_listing_and_download(
     hub, proxies, company, tmp_path, monkeypatch, login
 ) -> None:
     trust(monkeypatch, company)
@@ -139,7 +139,9 @@ def test_a_proxy_that_wants_a_password_is_told_as_that_by_listing_and_by_downloa
     assert "wrong" not in str(listing)
 
 
-def test_over_plain_http_a_407_is_the_proxys_too(make_hub, repositories, proxies, tmp_path, monkeypatch) -> None:
+def test_over_plain_http_a_407_is_attributed_to_the_proxy(
+    make_hub, repositories, proxies, tmp_path, monkeypatch
+) -> None:
     hub = make_hub(repositories)
     proxy = proxies(login=LOGIN)
     monkeypatch.setenv("HTTP_PROXY", proxy.url_with(None))
@@ -152,7 +154,7 @@ def test_over_plain_http_a_407_is_the_proxys_too(make_hub, repositories, proxies
     assert f"for 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
 
 
-def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(
+def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     make_hub, repositories, proxies, company, tmp_path, monkeypatch
 ) -> None:
     """Companies open huggingface.co and forget the host that the bytes come from."""
@@ -170,7 +172,7 @@ def test_a_proxy_that_lets_nobody_to_the_storage_names_its_host(
     assert "Signature" not in text
 
 
-def test_without_the_companys_certificate_both_say_where_to_name_it(hub, tmp_path) -> None:
+def test_without_the_companys_certificate_listing_and_download_say_where_to_set_it(hub, tmp_path) -> None:
     listing = listing_error(hub.url)
     failed = download_failure(hub, tmp_path)
 
@@ -181,7 +183,7 @@ def test_without_the_companys_certificate_both_say_where_to_name_it(hub, tmp_pat
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_certificate_file_that_is_not_there_is_told_as_that(hub, tmp_path, monkeypatch, variable) -> None:
+def test_a_missing_certificate_file_is_reported_by_name(hub, tmp_path, monkeypatch, variable) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
 
     listing = listing_error(hub.url)
@@ -192,7 +194,7 @@ def test_a_certificate_file_that_is_not_there_is_told_as_that(hub, tmp_path, mon
     assert str(downloading) == str(listing)
 
 
-def test_a_file_without_certificates_is_told_as_that(hub, tmp_path, monkeypatch) -> None:
+def test_a_file_without_certificates_is_reported(hub, tmp_path, monkeypatch) -> None:
     (tmp_path / "empty.pem").write_text("no certificate\n")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
 
@@ -203,7 +205,7 @@ def test_a_file_without_certificates_is_told_as_that(hub, tmp_path, monkeypatch)
     ("url", "hint"),
     [("http://me:pa#ss@127.0.0.1:1", "%-codes"), ("socks9://me:pass@127.0.0.1:1", "http://name:password@host:port")],
 )
-def test_a_proxy_that_cannot_be_meant_is_told_without_its_password(hub, tmp_path, monkeypatch, url, hint) -> None:
+def test_an_invalid_proxy_is_reported_without_its_password(hub, tmp_path, monkeypatch, url, hint) -> None:
     monkeypatch.setenv("HTTPS_PROXY", url)
 
     listing = listing_error(hub.url)
@@ -216,7 +218,7 @@ def test_a_proxy_that_cannot_be_meant_is_told_without_its_password(hub, tmp_path
 
 
 @pytest.mark.slow
-def test_a_client_that_was_set_for_huggingface_hub_is_used(hub, company) -> None:
+def test_a_client_factory_set_for_huggingface_hub_is_used(hub, company) -> None:
     trusting = ssl.create_default_context(cafile=str(company.bundle))
     set_client_factory(lambda: httpx.Client(verify=trusting))
     try:

@@ -31,7 +31,7 @@ BESIDE = {
 }  # fmt: skip
 
 
-def test_tab_offers_the_operations_and_what_is_beside_them_and_nothing_else(manager: DownloadManager) -> None:
+def test_completion_offers_exactly_the_public_attributes(manager: DownloadManager) -> None:
     operations = {
         name for name, _ in inspect.getmembers(SyncOperations, inspect.isfunction) if not name.startswith("_")
     }
@@ -41,11 +41,11 @@ def test_tab_offers_the_operations_and_what_is_beside_them_and_nothing_else(mana
     assert all(hasattr(manager, name) for name in dir(manager))
 
 
-def test_tab_offers_the_operations_of_sync_and_nothing_else(manager: DownloadManager) -> None:
+def test_completion_on_sync_offers_exactly_its_operations(manager: DownloadManager) -> None:
     assert set(dir(manager.sync)) == (set(dir(manager)) - BESIDE) | {"close"}
 
 
-async def test_a_manager_and_a_snapshot_show_themselves_in_one_useful_line(
+async def test_the_repr_of_a_manager_and_a_snapshot_is_one_useful_line(
     manager: DownloadManager, held: FaultyHub, tmp_path: Path
 ) -> None:
     empty = repr(manager.snapshot)
@@ -58,14 +58,14 @@ async def test_a_manager_and_a_snapshot_show_themselves_in_one_useful_line(
     assert repr(manager) == f"<DownloadManager: 1 active, 1 paused; models in {tmp_path / 'models'}>"
 
 
-async def test_a_manager_and_a_snapshot_show_themselves_as_a_table(manager: DownloadManager, held: FaultyHub) -> None:
+async def test_a_manager_and_a_snapshot_are_displayed_as_a_table(manager: DownloadManager, held: FaultyHub) -> None:
     await manager.queue_smart(SMALL, "Q4_K_M")
 
     assert "<table" in manager.snapshot._repr_html_()
     assert manager._repr_html_() == manager.snapshot._repr_html_()
 
 
-def test_a_manager_takes_the_fields_of_its_configuration(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_manager_accepts_the_fields_of_its_configuration(hub: FaultyHub, tmp_path: Path) -> None:
     places = {"models_directory": tmp_path, "state_directory": tmp_path / "state", "endpoint": hub.url}
 
     with DownloadManager(DownloadManagerConfig(**places, max_queue_size=3), max_queue_size=4) as manager:
@@ -76,14 +76,14 @@ def test_a_manager_takes_the_fields_of_its_configuration(hub: FaultyHub, tmp_pat
     assert manager.is_closed
 
 
-def test_a_setting_that_does_not_exist_is_named(tmp_path: Path) -> None:
+def test_an_unknown_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="has no setting max_concurent; it has models_directory, "):
         DownloadManager(max_concurent=2)
     with pytest.raises(InvalidConfigError, match="max_concurrent"):
         DownloadManager(max_concurrent=0)
 
 
-def test_download_and_its_twin_take_every_field_of_a_request() -> None:
+def test_download_and_its_sync_form_accept_every_field_of_a_request() -> None:
     fields = ["repo_id", "quantization", "revision", "force", "add_to_db", "companions", "everywhere", "to", "then"]
 
     assert list(DownloadRequest.__struct_fields__) == fields
@@ -94,17 +94,17 @@ def test_download_and_its_twin_take_every_field_of_a_request() -> None:
 
 
 @pytest.mark.parametrize("status", ["bogus", "queued", ""])
-async def test_a_way_to_end_that_is_none_is_refused_with_those_there_are(manager: DownloadManager, status: str) -> None:
+async def test_an_unknown_outcome_is_refused_with_the_valid_ones(manager: DownloadManager, status: str) -> None:
     with pytest.raises(RequestError, match="completed, failed, cancelled"):
         await manager.clear_ended(status)
 
 
-async def test_a_context_that_is_no_number_of_tokens_is_refused(manager: DownloadManager) -> None:
+async def test_an_invalid_context_size_is_refused(manager: DownloadManager) -> None:
     with pytest.raises(RequestError, match="context"):
         await manager.plan(SMALL, context=-1)
 
 
-async def test_events_begin_when_they_are_asked_for_and_not_when_they_are_read(manager: DownloadManager) -> None:
+async def test_an_event_stream_starts_with_the_call_and_not_with_the_first_read(manager: DownloadManager) -> None:
     events = manager.events()
     await manager.download(SMALL, "Q4_K_M", progress=False)
 
@@ -114,7 +114,7 @@ async def test_events_begin_when_they_are_asked_for_and_not_when_they_are_read(m
     assert any([isinstance(await anext(events), gglib_nb.DownloadStarted) for _ in range(3)])
 
 
-async def test_a_stream_of_events_that_is_dropped_is_not_filled_any_more(manager: DownloadManager) -> None:
+async def test_a_dropped_event_stream_receives_no_more_events(manager: DownloadManager) -> None:
     events = manager.events()
     await anext(events)
     listening = len(manager._parts.queue._event_listeners)
@@ -125,7 +125,7 @@ async def test_a_stream_of_events_that_is_dropped_is_not_filled_any_more(manager
     assert len(manager._parts.queue._event_listeners) == listening - 1
 
 
-def test_a_listener_that_waits_for_an_operation_is_told_why_it_must_not(
+def test_a_listener_that_waits_for_an_operation_gets_an_explanation(
     make_manager: Callable[..., DownloadManager], caplog: pytest.LogCaptureFixture
 ) -> None:
     manager = make_manager()
@@ -137,7 +137,7 @@ def test_a_listener_that_waits_for_an_operation_is_told_why_it_must_not(
     assert "must not wait for an operation" in caplog.text
 
 
-def test_a_future_of_an_operation_is_given_at_once(manager: DownloadManager) -> None:
+def test_submit_returns_a_future_at_once(manager: DownloadManager) -> None:
     future = manager.submit(manager.sync.queue_smart, SMALL, "Q4_K_M")
 
     assert future.result(timeout=20).shard_count == 1

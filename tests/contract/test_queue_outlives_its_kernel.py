@@ -120,7 +120,7 @@ def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, lin
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_queue_whose_kernel_and_engine_are_killed_goes_on_in_the_next_as_it_was(
+def test_a_queue_resumes_unchanged_after_its_kernel_and_engine_are_killed(
     hub: FaultyHub, tmp_path: Path, seed: int
 ) -> None:
     play_kill_round(hub, tmp_path, seed)
@@ -130,9 +130,7 @@ def test_a_queue_whose_kernel_and_engine_are_killed_goes_on_in_the_next_as_it_wa
 
 
 @pytest.mark.slow
-def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path(
-    hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_a_second_kernel_joins_the_firsts_download_and_both_get_the_path(hub: FaultyHub, tmp_path: Path) -> None:
     files = fill(hub)
     hub.set_speed(4 * MB)
     with (
@@ -159,7 +157,7 @@ def test_a_second_kernel_sees_the_firsts_download_joins_it_and_both_get_the_path
 
 
 @pytest.mark.slow
-def test_the_row_of_one_that_waits_says_whose_it_is_and_a_cancel_drops_its_own_wish_only(
+def test_a_waiting_row_names_the_other_kernel_and_cancel_drops_only_its_own_request(
     hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
@@ -200,7 +198,9 @@ def who_fetches(kernels: list[QueueProcess]) -> QueueProcess:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("owner_dies", [False, True])
-def test_eight_kernels_that_want_two_models_are_one_transfer(hub: FaultyHub, tmp_path: Path, owner_dies: bool) -> None:
+def test_eight_kernels_that_request_two_models_share_the_transfers(
+    hub: FaultyHub, tmp_path: Path, owner_dies: bool
+) -> None:
     files = fill(hub)
     total_bytes = (SHARDS + 8) * MB
     hub.set_speed(LINE_BYTES_PER_SECOND)
@@ -231,7 +231,7 @@ def test_eight_kernels_that_want_two_models_are_one_transfer(hub: FaultyHub, tmp
 
 
 @pytest.mark.slow
-def test_what_a_kernel_left_that_died_meanwhile_is_shown_as_left_and_taken_up_when_asked(
+def test_downloads_of_a_dead_kernel_are_shown_as_left_over_and_adopted_on_request(
     hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
@@ -254,9 +254,7 @@ def test_what_a_kernel_left_that_died_meanwhile_is_shown_as_left_and_taken_up_wh
 
 
 @pytest.mark.slow
-def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_takes_up_nothing(
-    hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_a_killed_scripts_queue_is_adopted_by_a_kernel_but_not_by_a_script(hub: FaultyHub, tmp_path: Path) -> None:
     fill(hub)
     hub.set_speed(0)
     with QueueProcess(tmp_path, hub.url, BY_HAND) as script:
@@ -274,7 +272,7 @@ def test_a_killed_scripts_queue_is_taken_up_by_the_next_kernel_and_a_script_take
 
 
 @pytest.mark.slow
-def test_a_kernel_that_ends_politely_hands_its_queue_on_and_a_closed_script_does_not(
+def test_a_kernel_that_shuts_down_hands_over_its_queue_and_a_closed_script_does_not(
     hub: FaultyHub, tmp_path: Path
 ) -> None:
     fill(hub)
@@ -298,7 +296,7 @@ def test_a_kernel_that_ends_politely_hands_its_queue_on_and_a_closed_script_does
 
 
 @pytest.mark.slow
-def test_a_gated_download_that_finds_no_token_in_the_next_kernel_has_failed_and_says_how_to_log_in(
+def test_a_gated_download_without_a_token_in_the_next_kernel_fails_with_login_advice(
     make_hub: Callable[..., FaultyHub], small_repositories: list[DemoRepository], tmp_path: Path
 ) -> None:
     hub = make_hub(small_repositories)
@@ -325,7 +323,7 @@ def test_a_gated_download_that_finds_no_token_in_the_next_kernel_has_failed_and_
 
 
 @pytest.mark.slow
-def test_partial_files_that_no_queue_knows_of_are_offered_and_queued_again(hub: FaultyHub, tmp_path: Path) -> None:
+def test_partial_files_in_no_queue_are_offered_and_queued_again(hub: FaultyHub, tmp_path: Path) -> None:
     files = fill(hub)
     hub.set_speed(LINE_BYTES_PER_SECOND)
     with QueueProcess(tmp_path, hub.url) as first:
@@ -354,7 +352,7 @@ def kept_of(process: QueueProcess) -> None:
 
 
 @pytest.mark.slow
-def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: FaultyHub) -> None:
+def test_loading_the_extension_starts_no_engine_and_opens_no_file(tmp_path: Path, hub: FaultyHub) -> None:
     code = (
         "import threading, os\n"
         "from IPython.testing.globalipapp import start_ipython\n"
@@ -375,7 +373,7 @@ def test_loading_the_extension_starts_and_opens_nothing(tmp_path: Path, hub: Fau
 
 
 @pytest.mark.slow
-def test_a_kernel_with_nothing_to_take_up_makes_no_file_and_asks_nobody(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_kernel_with_nothing_to_adopt_creates_no_file_and_sends_no_request(hub: FaultyHub, tmp_path: Path) -> None:
     with QueueProcess(tmp_path, hub.url) as kernel:
         kernel.settle()
         assert kernel.engine_pid is None

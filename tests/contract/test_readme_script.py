@@ -15,7 +15,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.mark.slow
-def test_the_readmes_script_downloads_from_the_hub_that_the_environment_names(hub: FaultyHub, tmp_path: Path) -> None:
+def test_the_readmes_script_downloads_from_the_hub_in_the_environment(hub: FaultyHub, tmp_path: Path) -> None:
     [script] = re.findall(r"In a script:\n\n```python\n(.*?)```", README.read_text(), re.DOTALL)
     program = tmp_path / "script.py"
     program.write_text(script.replace("owner/name-GGUF", "demo/small-GGUF"))

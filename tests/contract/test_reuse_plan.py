@@ -60,7 +60,7 @@ def shared_bytes(hub: FaultyHub, path: str, other: str) -> int:
     return sum(one.span_bytes for one in tensors if (one.name, one.type, one.shape) in there)
 
 
-def test_of_each_variant_it_is_known_beforehand_how_much_is_here_at_most(hub, client, models) -> None:
+def test_a_plan_gives_an_upper_bound_of_reusable_bytes_per_variant(hub, client, models) -> None:
     place(hub, models, Q4_K_S)
 
     found = estimate(client, models)
@@ -70,7 +70,7 @@ def test_of_each_variant_it_is_known_beforehand_how_much_is_here_at_most(hub, cl
     assert found[tuple(SPLIT)] == sum(shared_bytes(hub, path, Q4_K_S) for path in SPLIT)
 
 
-def test_that_costs_two_short_requests_a_file(hub, client, models) -> None:
+def test_the_reuse_estimate_costs_two_short_requests_per_file(hub, client, models) -> None:
     place(hub, models, Q4_K_S)
 
     estimate(client, models)
@@ -80,13 +80,13 @@ def test_that_costs_two_short_requests_a_file(hub, client, models) -> None:
     assert sum((last or 0) - (first or 0) + 1 for first, last in ranges) < 300_000
 
 
-def test_where_nothing_is_here_nothing_is_asked(hub, client, models) -> None:
+def test_without_local_files_no_request_is_sent(hub, client, models) -> None:
     assert estimate(client, models) == {}
     assert [one for one in hub.requests if one.origin == "cdn"] == []
 
 
 @pytest.mark.slow
-async def test_a_second_variant_says_what_it_took_from_the_first(manager: DownloadManager, hub, models) -> None:
+async def test_a_second_variant_reports_the_bytes_copied_from_the_first(manager: DownloadManager, hub, models) -> None:
     # 120 MB in Q4_K_M, of which more than the 64 MB from which it is worth it are the same in Q4_K_S.
     files = related_files(embedding=1024, feed_forward=3072, layers=18)
     hub.add_repository(make_repository(RELATED, {path: files[path] for path in (Q4_K_M, Q4_K_S)}))
@@ -117,7 +117,7 @@ async def test_a_second_variant_says_what_it_took_from_the_first(manager: Downlo
         ("Q4_K_M.gguf", "Qwen3-8B-Q8_0.gguf", False),
     ],
 )
-def test_a_registered_model_of_the_same_name_may_give_tensors(here, wanted, is_donor) -> None:
+def test_a_registered_model_of_the_same_name_can_be_a_donor(here, wanted, is_donor) -> None:
     plan = a_plan("owner/model:Q4_K_M", a_file(here))
     model = Model(plan.id, plan.commit_sha, plan.label, stored(plan), 0.0)
 

@@ -92,7 +92,7 @@ def lines_left(written: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("code", "columns"), [(SCRIPT.format(more=""), 100), (SYNC_SCRIPT, 0)], ids=["await", "sync"])
-def test_on_a_terminal_a_script_shows_a_line_for_the_download_and_a_bar_for_each_file_that_moves(
+def test_on_a_terminal_a_script_shows_a_line_per_download_and_a_bar_per_active_file(
     slow_hub: FaultyHub, tmp_path: Path, code: str, columns: int
 ) -> None:
     written = on_a_terminal(code, tmp_path, slow_hub.url, columns)
@@ -106,9 +106,7 @@ def test_on_a_terminal_a_script_shows_a_line_for_the_download_and_a_bar_for_each
 
 
 @pytest.mark.parametrize("more", ["", ", progress=False"])
-def test_in_a_pipe_a_short_download_writes_nothing_but_what_the_script_prints(
-    slow_hub: FaultyHub, tmp_path: Path, more: str
-) -> None:
+def test_in_a_pipe_a_short_download_writes_no_progress(slow_hub: FaultyHub, tmp_path: Path, more: str) -> None:
     slow_hub.set_speed()
 
     ended = subprocess.run(
@@ -126,7 +124,7 @@ def test_in_a_pipe_a_short_download_writes_nothing_but_what_the_script_prints(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", ["progress=False", "HF_HUB_DISABLE_PROGRESS_BARS"])
-def test_the_bars_are_switched_off_by_the_argument_and_by_the_hubs_own_switch(
+def test_progress_bars_are_disabled_by_the_argument_and_by_the_hubs_variable(
     hub: FaultyHub, tmp_path: Path, switch: str
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
@@ -138,7 +136,7 @@ def test_the_bars_are_switched_off_by_the_argument_and_by_the_hubs_own_switch(
     assert [line.split(":")[0] for line in lines_left(on_a_terminal(code, tmp_path, hub.url))] == ["path"]
 
 
-async def test_a_callback_sees_the_download_grow_and_end(manager: DownloadManager, hub: FaultyHub) -> None:
+async def test_a_callback_receives_progress_and_the_end(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     hub.set_speed(bytes_per_second=20_000_000)
     seen: list[QueuedDownload] = []
@@ -151,7 +149,7 @@ async def test_a_callback_sees_the_download_grow_and_end(manager: DownloadManage
     assert (seen[-1].status, bytes_seen[-1]) == ("completed", 24_000_000)
 
 
-async def test_a_callback_that_fails_does_not_take_the_download_with_it(
+async def test_a_failing_callback_does_not_fail_the_download(
     manager: DownloadManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_download: QueuedDownload) -> None:
@@ -165,7 +163,7 @@ async def test_a_callback_that_fails_does_not_take_the_download_with_it(
 
 @pytest.mark.parametrize("library", ["tqdm", "rich"])
 @pytest.mark.slow
-def test_the_examples_of_other_bars_run_as_they_stand(hub: FaultyHub, tmp_path: Path, library: str) -> None:
+def test_the_documented_progress_bar_examples_run(hub: FaultyHub, tmp_path: Path, library: str) -> None:
     page = (ROOT / "docs" / "progress.md").read_text()
     [code] = [
         block

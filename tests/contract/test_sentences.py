@@ -91,7 +91,7 @@ ASKED: dict[str, Callable[[HubClient], object]] = {
 
 
 @pytest.mark.slow
-def test_every_refusal_of_a_question_is_a_sentence(make_hub) -> None:
+def test_every_refusal_of_a_request_is_a_sentence(make_hub) -> None:
     hub = make_hub([make_repository(REPO, {NAME: 30_000})])
     anonymous, known = (
         HubClient(hub.url, token, patience=Patience(tries=1, timeout_s=0.2)) for token in (None, "hf_x")
@@ -121,7 +121,7 @@ def messages(ask: Callable[[], object]) -> Iterator[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("origin", ["hub", "cdn"])
 @pytest.mark.parametrize("is_known", [True, False], ids=["listed", "size and digest unknown"])
-def test_every_end_of_a_download_is_a_sentence(make_hub, tmp_path: Path, origin, is_known) -> None:
+def test_every_outcome_of_a_download_is_a_sentence(make_hub, tmp_path: Path, origin, is_known) -> None:
     hub = make_hub([make_repository(REPO, {NAME: 30_000})])
     engine = LocalEngine(hub, tmp_path, BRIEF)
     changes = {} if is_known else {"size_bytes": None, "sha256": None}

@@ -127,31 +127,31 @@ MISSING: dict[str, Callable[[Asked], bool]] = {
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
 @pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
-def test_a_repository_is_listed_by_the_routes_that_there_are(mirror: Mirror, missing, status: int) -> None:
+def test_a_repository_is_listed_with_the_available_routes(mirror: Mirror, missing, status: int) -> None:
     listing = mirror(without(missing, status)).list_files(REPO)
 
     assert (listing.repo_id, listing.commit_sha, listing.files) == (REPO, SHA, LISTED)
 
 
-def test_a_full_hub_is_asked_twice(mirror: Mirror, asked: list[str]) -> None:
+def test_a_complete_hub_gets_two_requests(mirror: Mirror, asked: list[str]) -> None:
     mirror(full_hub).list_files(REPO)
 
     assert asked == [f"/api/models/{REPO}/revision/main?expand", f"/api/models/{REPO}/tree/{SHA}?recursive"]
 
 
-def test_a_mirror_that_leaves_sizes_and_digests_out_is_listed_without(mirror: Mirror) -> None:
+def test_a_mirror_without_sizes_and_digests_can_be_listed(mirror: Mirror) -> None:
     bare = without(MISSING["trees"], 404, lambda _: Answer(body={"sha": SHA, "siblings": [{"rfilename": NAME}]}))
 
     assert mirror(bare).list_files(REPO).files == (HubFile(NAME, None, None),)
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_a_repository_that_no_route_has_is_an_error_of_ours(mirror: Mirror, status: int) -> None:
+def test_a_repository_missing_on_every_route_raises_a_gglib_error(mirror: Mirror, status: int) -> None:
     with pytest.raises(HubError):
         mirror(lambda _: Answer(status, {"error": "no"})).list_files(REPO)
 
 
-def test_what_the_hub_says_of_the_repository_is_believed_at_once(mirror: Mirror, asked: list[str]) -> None:
+def test_the_hubs_error_code_ends_the_listing_at_once(mirror: Mirror, asked: list[str]) -> None:
     refused = Answer(404, {"error": "no"}, {"X-Error-Code": "RepoNotFound"})
 
     with pytest.raises(RepoNotFoundError):
@@ -160,7 +160,7 @@ def test_what_the_hub_says_of_the_repository_is_believed_at_once(mirror: Mirror,
     assert len(asked) == 1
 
 
-def test_a_commit_that_is_gone_is_named(mirror: Mirror) -> None:
+def test_a_missing_commit_is_named(mirror: Mirror) -> None:
     gone = Answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
 
     with pytest.raises(RevisionNotFoundError, match=f"has no commit {SHA}: its owner may have rewritten its history"):
@@ -168,20 +168,20 @@ def test_a_commit_that_is_gone_is_named(mirror: Mirror) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
-def test_a_hub_without_a_check_of_access_lets_the_download_show(mirror: Mirror, status: int) -> None:
+def test_without_an_access_check_the_download_decides(mirror: Mirror, status: int) -> None:
     client = mirror(without(lambda one: one.path.endswith("/auth-check"), status))
 
     client.check_access(REPO)
 
 
-def test_a_hub_that_refuses_access_is_believed(mirror: Mirror) -> None:
+def test_a_refused_access_check_raises(mirror: Mirror) -> None:
     gated = Answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
 
     with pytest.raises(GatedRepoError):
         mirror(lambda _: gated, "hf_x").check_access(REPO)
 
 
-def test_a_redirect_that_names_the_hub_is_followed_at_the_mirror(mirror: Mirror, asked: list[str]) -> None:
+def test_a_redirect_to_the_hub_is_followed_on_the_mirror(mirror: Mirror, asked: list[str]) -> None:
     def renamed(one: Asked) -> Answer:
         if "/new-name/" in one.path or one.path.endswith("/new-name"):
             return full_hub(one)
@@ -192,7 +192,7 @@ def test_a_redirect_that_names_the_hub_is_followed_at_the_mirror(mirror: Mirror,
     assert asked[1] == "/api/models/demo/new-name/revision/main?expand"
 
 
-def test_an_address_that_cannot_be_reached_is_named(mirror: Mirror) -> None:
+def test_an_unreachable_address_is_named(mirror: Mirror) -> None:
     client = mirror(lambda _: Answer(302, {}, {"Location": "http://127.0.0.1:9/x"}))
 
     with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9"):
@@ -200,7 +200,7 @@ def test_an_address_that_cannot_be_reached_is_named(mirror: Mirror) -> None:
 
 
 @pytest.mark.parametrize("location", ["https://a:b/x", "file:///etc/passwd", "https://[::1/x", " "])
-def test_a_redirect_to_no_address_is_an_error_of_ours(mirror: Mirror, location: str) -> None:
+def test_a_redirect_without_an_address_raises_a_gglib_error(mirror: Mirror, location: str) -> None:
     with pytest.raises(HubError):
         mirror(lambda _: Answer(302, {}, {"Location": location})).list_files(REPO)
 
@@ -234,28 +234,28 @@ def ranges(one: Asked, *, most: int = 10**6, is_named: bool = True, size: str = 
 @pytest.mark.parametrize(("offset", "length"), [(0, 100), (5_000, 300), (10_200, 100), (10_240, 10), (0, 50_000)])
 @pytest.mark.parametrize("size", [str(len(DATA)), "*"])
 @pytest.mark.parametrize("most", [10**6, 97])
-def test_a_part_may_come_in_shorter_ranges(mirror: Mirror, offset, length, size, most) -> None:
+def test_a_range_can_arrive_in_shorter_ranges(mirror: Mirror, offset, length, size, most) -> None:
     client = mirror(lambda one: ranges(one, most=most, size=size))
 
     assert read(client, offset, length) == DATA[offset : offset + length]
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 100), (5_000, 300), (10_200, 100), (20_000, 5)])
-def test_a_server_without_content_range_is_asked_for_the_whole(mirror: Mirror, asked, offset, length) -> None:
+def test_without_content_range_the_whole_file_is_requested(mirror: Mirror, asked, offset, length) -> None:
     client = mirror(lambda one: ranges(one, is_named=False))
 
     assert read(client, offset, length) == DATA[offset : offset + length]
     assert len(asked) == (1 if offset > len(DATA) else 2)
 
 
-def test_samples_in_the_middle_of_a_large_file_are_read(mirror: Mirror) -> None:
+def test_samples_from_the_middle_of_a_large_file_are_read(mirror: Mirror) -> None:
     start = 40 * 10**9
     part = Answer(206, b"x" * 1000, {"Content-Range": f"bytes {start}-{start + 999}/{50 * 10**9}"})
 
     assert read(mirror(lambda _: part), start, 1000) == b"x" * 1000
 
 
-def test_a_server_that_sends_nothing_for_a_range_ends_in_an_error(mirror: Mirror) -> None:
+def test_an_empty_range_response_raises_an_error(mirror: Mirror) -> None:
     empty = Answer(206, b"", {"Content-Range": f"bytes 0-99/{len(DATA)}"})
 
     with pytest.raises(HubUnavailableError):

@@ -45,7 +45,7 @@ def transferred(hub: FaultyHub, path: str) -> int:
 # Inspect ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_inspected_before_its_download_without_downloading_it(
+def test_a_model_can_be_inspected_without_downloading_it(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
     inspection = manager.sync.inspect(SMALL)
@@ -57,7 +57,7 @@ def test_a_model_is_inspected_before_its_download_without_downloading_it(
     assert not list((tmp_path / "models").rglob("*.gguf"))
 
 
-def test_the_same_model_says_the_same_before_and_after_its_download(manager: DownloadManager) -> None:
+def test_an_inspection_is_the_same_before_and_after_the_download(manager: DownloadManager) -> None:
     before = manager.sync.inspect(SMALL)
     path = manager.sync.download(REPO, "Q4_K_M")
 
@@ -71,7 +71,7 @@ def test_the_same_model_says_the_same_before_and_after_its_download(manager: Dow
     )
 
 
-def test_a_split_model_is_inspected_over_all_of_its_shards(manager: DownloadManager) -> None:
+def test_an_inspection_covers_all_shards(manager: DownloadManager) -> None:
     before = manager.sync.inspect(SPLIT)
     manager.sync.download("demo/split-GGUF", "Q4_K_M")
 
@@ -81,7 +81,7 @@ def test_a_split_model_is_inspected_over_all_of_its_shards(manager: DownloadMana
     assert sum(group.tensor_count for group in after.tensors) > 1
 
 
-def test_a_model_is_compared_with_what_the_hub_has_now(manager: DownloadManager) -> None:
+def test_a_model_is_compared_with_the_current_version_on_the_hub(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M")
 
     comparison = manager.sync.compare(SMALL)
@@ -94,7 +94,7 @@ def test_a_text_that_is_neither_a_model_nor_a_repository_is_refused(manager: Dow
         manager.sync.inspect("nothing")
 
 
-async def test_inspect_is_a_coroutine_too(manager: DownloadManager) -> None:
+async def test_inspect_is_also_a_coroutine(manager: DownloadManager) -> None:
     assert (await manager.inspect(SMALL)).architecture == "llama"
 
 
@@ -118,7 +118,7 @@ def test_the_verb_compares_two_models(manager: DownloadManager) -> None:
 # Export and import -----------------------------------------------------------------------------------------------------
 
 
-def test_a_model_is_carried_to_another_machine_and_updates_still_know_it(
+def test_a_model_moved_to_another_machine_can_be_updated(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     here = make_manager()
@@ -135,7 +135,7 @@ def test_a_model_is_carried_to_another_machine_and_updates_still_know_it(
     assert [update.has_update for update in there.sync.check_updates()] == [False]
 
 
-def test_a_damaged_bundle_is_refused_and_nothing_of_it_is_registered(
+def test_a_damaged_bundle_is_refused_and_not_registered(
     make_manager: Callable[..., DownloadManager], tmp_path: Path
 ) -> None:
     here = make_manager()
@@ -162,7 +162,7 @@ def test_a_hostile_manifest_is_refused(manager: DownloadManager, tmp_path: Path)
         manager.sync.import_folder(tmp_path)
 
 
-def test_the_verbs_export_and_import(make_manager: Callable[..., DownloadManager], tmp_path: Path) -> None:
+def test_the_verbs_export_and_import_work(make_manager: Callable[..., DownloadManager], tmp_path: Path) -> None:
     here = make_manager()
     here.sync.download(REPO, "Q4_K_M")
     here.sync.download(REPO, "Q8_0")
@@ -205,21 +205,21 @@ def test_a_dry_run_deletes_nothing(two_models: DownloadManager) -> None:
     assert len(two_models.sync.models()) == 2
 
 
-def test_the_model_unused_for_longest_goes_first(two_models: DownloadManager) -> None:
+def test_the_least_recently_used_model_is_deleted_first(two_models: DownloadManager) -> None:
     two_models.sync.prune(keep_bytes=350_000)
 
     assert [model.id for model in two_models.sync.models()] == [SMALL]
     assert Path(two_models.catalog.find(SMALL).paths[0]).exists()
 
 
-def test_asking_for_a_path_counts_as_a_use(two_models: DownloadManager) -> None:
+def test_requesting_a_path_counts_as_a_use(two_models: DownloadManager) -> None:
     uses = two_models.catalog.uses()
 
     assert set(uses) == {SMALL}
     assert time.time() - uses[SMALL] < 60
 
 
-def test_a_use_outlives_a_model_that_is_registered_again_and_goes_with_it(two_models: DownloadManager) -> None:
+def test_the_last_use_survives_registering_again_and_is_deleted_with_the_model(two_models: DownloadManager) -> None:
     two_models.catalog.register(two_models.catalog.find(SMALL))
     assert SMALL in two_models.catalog.uses()
 
@@ -228,7 +228,7 @@ def test_a_use_outlives_a_model_that_is_registered_again_and_goes_with_it(two_mo
     assert two_models.catalog.uses() == {}
 
 
-def test_the_verb_asks_first_and_a_no_deletes_nothing(two_models: DownloadManager) -> None:
+def test_the_verb_asks_for_confirmation_and_no_deletes_nothing(two_models: DownloadManager) -> None:
     refusing, silent = Asked(answer=False), Asked(answer=None)
 
     say(two_models, "prune --keep 350kB", refusing)
@@ -246,7 +246,7 @@ def test_the_verb_deletes_after_a_yes(two_models: DownloadManager) -> None:
     assert [model.id for model in two_models.sync.models()] == [SMALL]
 
 
-def test_the_verb_wants_to_know_what_to_delete(manager: DownloadManager) -> None:
+def test_the_verb_requires_a_valid_limit(manager: DownloadManager) -> None:
     with pytest.raises(GrammarError):
         say(manager, "prune")
     with pytest.raises(GrammarError):

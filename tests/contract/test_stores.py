@@ -78,14 +78,14 @@ def test_a_model_of_a_store_is_never_deleted(make_manager: Callable[..., Downloa
         manager.sync.forget("lab")
 
 
-def test_a_store_that_is_not_mounted_is_named_and_holds_nothing_up(tmp_path: Path, lmstudio: Path) -> None:
+def test_an_unmounted_store_is_named_and_blocks_nothing(tmp_path: Path, lmstudio: Path) -> None:
     stores = Stores([tmp_path / "gone", lmstudio], list)
 
     assert [str(model.id) for model in stores.models()] == ["owner/lab-GGUF:Q4_K_M"]
     assert stores.missing == (tmp_path / "gone",)
 
 
-def test_the_verb_names_a_folder_that_is_not_mounted(
+def test_the_verb_names_an_unmounted_folder(
     make_manager: Callable[..., DownloadManager], tmp_path: Path, lmstudio: Path
 ) -> None:
     gone = tmp_path / "gone\x1b[31m"
@@ -101,9 +101,7 @@ def test_the_verb_names_a_folder_that_is_not_mounted(
     assert [row.store for row in full.sync.models()] == [str(lmstudio)]
 
 
-def test_a_registered_model_is_not_listed_a_second_time(
-    make_manager: Callable[..., DownloadManager], lmstudio: Path
-) -> None:
+def test_a_registered_model_is_not_listed_twice(make_manager: Callable[..., DownloadManager], lmstudio: Path) -> None:
     manager = make_manager(model_stores=(lmstudio,))
     manager.sync.import_folder(lmstudio)
 
@@ -125,7 +123,7 @@ def test_an_identical_blob_of_ollama_is_linked_instead_of_downloaded(
     assert path.samefile(blob)
 
 
-def test_a_store_is_given_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudio: Path, ollama: Path) -> None:
+def test_a_store_can_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudio: Path, ollama: Path) -> None:
     from gglib_nb import DownloadManagerConfig
 
     monkeypatch.setenv("GGLIB_MODEL_STORES", f"{lmstudio}{os.pathsep}{ollama}")
@@ -136,7 +134,7 @@ def test_a_store_is_given_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudi
 # The storage limit
 
 
-def test_a_download_over_the_limit_is_refused_and_the_limit_is_named(
+def test_a_download_over_the_limit_is_refused_with_the_limit(
     make_manager: Callable[..., DownloadManager],
 ) -> None:
     manager = make_manager(storage_limit_bytes=500_000)
@@ -149,7 +147,7 @@ def test_a_download_over_the_limit_is_refused_and_the_limit_is_named(
     assert manager.snapshot.items == ()
 
 
-def test_the_plan_says_what_the_limit_leaves(make_manager: Callable[..., DownloadManager]) -> None:
+def test_the_plan_shows_the_space_left_by_the_limit(make_manager: Callable[..., DownloadManager]) -> None:
     manager = make_manager(storage_limit_bytes=500_000)
     manager.sync.download("demo/small-GGUF", "Q4_K_M")
 
@@ -159,7 +157,7 @@ def test_the_plan_says_what_the_limit_leaves(make_manager: Callable[..., Downloa
     assert "200.0 kB left of the storage limit" in parse("plan demo/small-GGUF").run(Session(lambda: manager)).text
 
 
-def test_a_download_that_is_queued_already_is_joined_whatever_the_limit(
+def test_a_queued_download_is_joined_whatever_the_limit(
     make_manager: Callable[..., DownloadManager],
 ) -> None:
     manager = make_manager(storage_limit_bytes=400_000)

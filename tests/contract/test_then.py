@@ -35,7 +35,7 @@ def say(manager: DownloadManager, line: str) -> str:
     return parse(line).run(Session(lambda: manager)).text
 
 
-def test_a_shell_line_runs_with_the_path_once_the_model_is_registered(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_shell_command_runs_with_the_path_after_registration(manager: DownloadManager, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line = f'echo "$GGUF_PATH" "$GGUF_ID" >> {out}'
 
@@ -46,14 +46,16 @@ def test_a_shell_line_runs_with_the_path_once_the_model_is_registered(manager: D
 
 
 @pytest.mark.parametrize("options", [{"add_to_db": False}, {"force": True}])
-def test_it_runs_with_every_other_option(manager: DownloadManager, tmp_path: Path, options: dict[str, bool]) -> None:
+def test_a_command_works_with_every_other_option(
+    manager: DownloadManager, tmp_path: Path, options: dict[str, bool]
+) -> None:
     manager.sync.download(REPO, "Q4_K_M", then=f"echo x >> {tmp_path / 'out'}", **options)
 
     assert ran(manager) == ("done", "")
     assert (tmp_path / "out").read_text() == "x\n"
 
 
-def test_the_verb_takes_a_line_in_quotes_and_the_row_shows_it(manager: DownloadManager, tmp_path: Path) -> None:
+def test_the_verb_accepts_a_quoted_command_and_the_row_shows_it(manager: DownloadManager, tmp_path: Path) -> None:
     say(manager, f"queue {SMALL} --no-start --then 'echo y >> {tmp_path / 'out'}'")
 
     assert "then: echo y" in say(manager, "status")
@@ -62,7 +64,7 @@ def test_the_verb_takes_a_line_in_quotes_and_the_row_shows_it(manager: DownloadM
     assert "ran: echo y" in say(manager, "status")
 
 
-def test_a_line_that_fails_is_shown_on_the_row_and_in_the_history(manager: DownloadManager) -> None:
+def test_a_failed_command_is_shown_on_the_row_and_in_the_history(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M", then="echo first >&2; printf 'no \\033[31mserver' >&2; exit 3")
 
     code, error = ran(manager)
@@ -76,7 +78,7 @@ def test_a_line_that_fails_is_shown_on_the_row_and_in_the_history(manager: Downl
     assert manager.sync.path(SMALL).exists()
 
 
-def test_a_line_never_gets_the_token(
+def test_a_command_never_gets_the_token(
     make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     token = "hf_demo_granted"
@@ -91,7 +93,7 @@ def test_a_line_never_gets_the_token(
     assert token not in (tmp_path / "env").read_text()
 
 
-def test_a_path_is_never_part_of_the_line(manager: DownloadManager, tmp_path: Path) -> None:
+def test_a_path_is_never_part_of_the_command(manager: DownloadManager, tmp_path: Path) -> None:
     folder = tmp_path / "a;touch hacked;$(touch hacked)"
     folder.mkdir()
 
@@ -102,7 +104,7 @@ def test_a_path_is_never_part_of_the_line(manager: DownloadManager, tmp_path: Pa
     assert not list(tmp_path.rglob("hacked"))
 
 
-def test_a_line_that_does_not_end_holds_up_neither_the_queue_nor_the_end(
+def test_a_command_that_does_not_end_blocks_neither_the_queue_nor_shutdown(
     manager: DownloadManager, tmp_path: Path
 ) -> None:
     manager.sync.download(REPO, "Q4_K_M", then=f"while [ ! -e {tmp_path / 'stop'} ]; do sleep 0.1; done")
@@ -116,7 +118,7 @@ def test_a_line_that_does_not_end_holds_up_neither_the_queue_nor_the_end(
 
 
 @pytest.mark.parametrize("line", ["x\0y", "exit 1 #" + "a" * 300_000])
-def test_a_line_that_no_shell_takes_is_a_failure_of_the_line_only(manager: DownloadManager, line: str) -> None:
+def test_a_command_invalid_for_the_shell_fails_only_itself(manager: DownloadManager, line: str) -> None:
     path = manager.sync.download(REPO, "Q4_K_M", then=line)
 
     assert ran(manager)[0] == "failed"
@@ -125,12 +127,12 @@ def test_a_line_that_no_shell_takes_is_a_failure_of_the_line_only(manager: Downl
 
 
 @pytest.mark.parametrize("then", ["", "  ", 7])
-def test_what_is_no_command_is_refused(manager: DownloadManager, then: object) -> None:
+def test_an_invalid_command_is_refused(manager: DownloadManager, then: object) -> None:
     with pytest.raises(RequestError):
         manager.sync.queue_smart(REPO, "Q4_K_M", then=then)  # type: ignore[arg-type]
 
 
-def test_a_queued_download_is_not_joined_with_another_line(manager: DownloadManager) -> None:
+def test_a_queued_download_is_not_joined_with_another_command(manager: DownloadManager) -> None:
     manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M"))
 
     with pytest.raises(AlreadyQueuedError, match="without this command"):
@@ -140,7 +142,7 @@ def test_a_queued_download_is_not_joined_with_another_line(manager: DownloadMana
 # A callable
 
 
-def test_a_callable_gets_what_wait_returns_on_a_thread_of_its_own(manager: DownloadManager) -> None:
+def test_a_callable_gets_the_result_of_wait_on_its_own_thread(manager: DownloadManager) -> None:
     calls: list[tuple[FinishedDownload, str]] = []
 
     path = manager.sync.download(REPO, "Q4_K_M", then=lambda one: calls.append((one, threading.current_thread().name)))
@@ -150,9 +152,7 @@ def test_a_callable_gets_what_wait_returns_on_a_thread_of_its_own(manager: Downl
     assert (finished.paths, thread) == ((path,), "gglib-then")
 
 
-def test_a_callable_is_called_once_for_a_download_that_failed_and_was_retried(
-    manager: DownloadManager, tmp_path: Path
-) -> None:
+def test_a_callable_is_called_once_for_a_retried_download(manager: DownloadManager, tmp_path: Path) -> None:
     calls: list[object] = []
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -169,7 +169,7 @@ def test_a_callable_is_called_once_for_a_download_that_failed_and_was_retried(
     assert len(calls) == 1
 
 
-def test_a_callable_that_raises_is_shown_and_the_download_is_complete(manager: DownloadManager) -> None:
+def test_an_error_in_a_callable_is_shown_and_the_download_completes(manager: DownloadManager) -> None:
     def start_server(_finished: object) -> None:
         raise ValueError("port in use")
 
@@ -179,7 +179,7 @@ def test_a_callable_that_raises_is_shown_and_the_download_is_complete(manager: D
     assert "failed: start_server" in say(manager, "status")
 
 
-def test_a_callable_for_a_model_that_is_here_is_called_too(manager: DownloadManager) -> None:
+def test_a_callable_is_called_for_a_stored_model(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M")
     calls: list[object] = []
 
@@ -191,7 +191,7 @@ def test_a_callable_for_a_model_that_is_here_is_called_too(manager: DownloadMana
 # Restarts
 
 
-def test_a_line_runs_once_also_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
+def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
     hub = make_hub([one_model("demo/long", 8 * MB)])
     hub.set_speed(2 * MB)
     out = tmp_path / "out"
@@ -210,7 +210,7 @@ def test_a_line_runs_once_also_after_a_restart(make_hub: Callable[..., FaultyHub
     assert out.read_text() == "ran\n"
 
 
-def test_a_kernel_that_is_killed_by_its_own_line_does_not_run_it_again(
+def test_a_kernel_killed_by_its_own_command_does_not_run_it_again(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:
     """The line runs, and the queue that says so was never stored."""

@@ -180,7 +180,7 @@ def is_over(pid: int, timeout_s: float = 20) -> bool:
     return False
 
 
-def test_what_it_is_sent_arrives_verified(seat) -> None:
+def test_requested_files_are_downloaded_and_verified(seat) -> None:
     end = seat.end_of(seat.begin(NAME))
 
     assert isinstance(end, TransferFinished)
@@ -189,7 +189,7 @@ def test_what_it_is_sent_arrives_verified(seat) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_has_the_path_that_was_asked_for(seat) -> None:
+def test_a_file_has_the_requested_path(seat) -> None:
     (asked,) = planned(seat.hub, REPO, "small.gguf", folder=seat.kind.folder)
 
     end = seat.end_of(seat.begin("small.gguf"))
@@ -199,7 +199,7 @@ def test_a_file_has_the_path_that_was_asked_for(seat) -> None:
 
 
 @pytest.mark.slow
-def test_progress_comes_ten_times_a_second(seat) -> None:
+def test_progress_is_reported_ten_times_a_second(seat) -> None:
     attempt = seat.begin_slowly(0)
 
     seat.log.wait_for(lambda reports: sum(_bytes(one, attempt) >= 0 for one in reports) >= 10, 60)
@@ -208,7 +208,7 @@ def test_progress_comes_ten_times_a_second(seat) -> None:
     assert isinstance(seat.end_of(attempt), TransferFinished)
 
 
-def test_a_stop_is_confirmed_and_what_was_fetched_is_kept(seat, hub) -> None:
+def test_a_stop_is_confirmed_and_downloaded_data_is_kept(seat, hub) -> None:
     attempt = seat.begin_slowly()
 
     seat.send(StopTransfer(attempt))
@@ -222,7 +222,7 @@ def test_a_stop_is_confirmed_and_what_was_fetched_is_kept(seat, hub) -> None:
 
 
 @pytest.mark.slow
-def test_two_attempts_run_side_by_side(seat, hub) -> None:
+def test_two_attempts_run_concurrently(seat, hub) -> None:
     first = seat.begin_slowly()
 
     second = seat.end_of(seat.begin("small.gguf"))
@@ -233,7 +233,7 @@ def test_two_attempts_run_side_by_side(seat, hub) -> None:
 
 
 @pytest.mark.slow
-def test_a_failure_comes_as_its_error(seat) -> None:
+def test_a_failure_is_reported_with_its_error(seat) -> None:
     end = seat.end_of(seat.begin(NAME, commit_sha="0" * 40))
 
     assert isinstance(end, TransferFailed)
@@ -254,7 +254,7 @@ def test_partial_files_are_deleted_on_command(seat, hub) -> None:
     assert asked.count(0) == 2
 
 
-def test_an_engine_that_is_killed_is_reported_with_its_attempts_and_the_next_command_starts_another(seat, hub) -> None:
+def test_a_killed_engine_is_reported_with_its_attempts_and_restarted_by_the_next_command(seat, hub) -> None:
     attempt = seat.begin_slowly()
     (pid,) = seat.kind.pids()
 
@@ -270,7 +270,7 @@ def test_an_engine_that_is_killed_is_reported_with_its_attempts_and_the_next_com
 
 
 @pytest.mark.slow
-def test_sending_never_waits(seat) -> None:
+def test_sending_never_blocks(seat) -> None:
     seat.begin_slowly()
     (pid,) = seat.kind.pids()
     psutil.Process(pid).suspend()
@@ -285,7 +285,7 @@ def test_sending_never_waits(seat) -> None:
 
 
 @pytest.mark.slow
-def test_closing_ends_it_loses_nothing_and_twice_is_harmless(seat) -> None:
+def test_closing_ends_the_engine_loses_no_event_and_is_idempotent(seat) -> None:
     attempt = seat.begin_slowly()
     (pid,) = seat.kind.pids()
 
@@ -298,7 +298,7 @@ def test_closing_ends_it_loses_nothing_and_twice_is_harmless(seat) -> None:
 
 
 @pytest.mark.slow
-def test_a_forked_childs_copy_that_is_abandoned_leaves_the_engine_alone(seat, hub) -> None:
+def test_abandoning_a_forked_childs_copy_does_not_affect_the_engine(seat, hub) -> None:
     attempt = seat.begin_slowly()
 
     child = os.fork()

@@ -31,7 +31,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "gglib_nb/demo/__main__.py",
     ],
 )
-def test_the_wheel_contains(wheel_names: set[str], path: str) -> None:
+def test_the_wheel_contains_the_file(wheel_names: set[str], path: str) -> None:
     assert path in wheel_names
 
 

@@ -98,9 +98,7 @@ def wait_for_bytes(manager, repo_id: str, count: int) -> None:
 # Hosts with folders of their own ----------------------------------------------------------------------------------
 
 
-def test_a_queue_of_six_survives_a_killed_worker_a_killed_engine_a_cancel_a_pause_and_another_order(
-    separate, hub, make_manager
-):
+def test_a_queue_of_six_survives_kills_of_worker_and_engine_cancel_pause_and_reorder(separate, hub, make_manager):
     manager = make_manager(engine=separate)
     wait_for_hosts(manager, 3)
     hub.set_speed(6 * MB)
@@ -131,7 +129,7 @@ def test_a_queue_of_six_survives_a_killed_worker_a_killed_engine_a_cancel_a_paus
         manager.sync.wait(ids[3])
 
 
-def test_every_host_gets_its_own_copy_and_the_catalog_says_so(separate, hub, make_manager):
+def test_every_host_gets_its_own_copy_and_the_catalog_lists_the_hosts(separate, hub, make_manager):
     manager = make_manager(engine=separate)
     wait_for_hosts(manager, 3)
     repo_id = hub.ids[0]
@@ -147,7 +145,7 @@ def test_every_host_gets_its_own_copy_and_the_catalog_says_so(separate, hub, mak
     assert {digest(copy) for copy in copies} == {right_digest(hub, repo_id)}
 
 
-def test_the_limit_of_all_holds_over_all_hosts(separate, hub, make_manager):
+def test_the_bandwidth_limit_applies_to_all_hosts_together(separate, hub, make_manager):
     limit = 6 * MB
     manager = make_manager(engine=separate, bandwidth_limit_bytes_per_second=limit)
     wait_for_hosts(manager, 3)
@@ -163,7 +161,7 @@ def test_the_limit_of_all_holds_over_all_hosts(separate, hub, make_manager):
     assert sum(item.total_bytes for item in done) / took_s < limit * 1.35
 
 
-def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, make_manager):
+def test_no_key_event_log_or_process_contains_the_token(separate, hub, make_manager):
     hub.add_repository(make_repository("demo/closed", {"m-Q8_0.gguf": 200_000}, gated="manual"))
     manager = make_manager(engine=separate, hf_token=TOKEN)
     wait_for_hosts(manager, 3)
@@ -194,9 +192,7 @@ def test_the_token_is_in_no_key_no_event_no_log_and_no_process(separate, hub, ma
 # Hosts that share a folder ----------------------------------------------------------------------------------------
 
 
-def test_on_a_shared_folder_another_host_goes_on_with_what_a_killed_one_left_and_no_byte_is_asked_twice(
-    shared, hub, make_manager
-):
+def test_on_a_shared_folder_another_host_resumes_a_killed_hosts_file_without_repeated_bytes(shared, hub, make_manager):
     manager = make_manager(engine=shared)
     wait_for_hosts(manager, 2)
     hub.set_speed(8 * MB)
@@ -244,7 +240,7 @@ def test_a_host_with_two_workers_has_one_engine(hub, make_manager, tmp_path):
 # Ends -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_manager_that_closes_leaves_no_engine_on_any_host(shared, hub, make_manager):
+def test_closing_a_manager_leaves_no_engine_on_any_host(shared, hub, make_manager):
     manager = make_manager(engine=shared)
     wait_for_hosts(manager, 2)
     hub.set_speed(2 * MB)
@@ -274,7 +270,7 @@ time.sleep(120)
 """
 
 
-def test_a_kernel_that_is_killed_leaves_no_engine_on_any_host(shared, hub, tmp_path):
+def test_a_killed_kernel_leaves_no_engine_on_any_host(shared, hub, tmp_path):
     hub.set_speed(2 * MB)
     address = shared.scheduler_address.replace("tcp://", "dask://")
     arguments = [sys.executable, "-c", KERNEL, address, hub.url, str(tmp_path), hub.ids[0]]
@@ -291,9 +287,7 @@ def test_a_kernel_that_is_killed_leaves_no_engine_on_any_host(shared, hub, tmp_p
     wait_ended(engines)
 
 
-def test_a_client_that_is_closed_fails_what_runs_with_a_line_that_says_so_and_leaves_no_engine(
-    shared, hub, make_manager
-):
+def test_closing_the_client_fails_active_downloads_and_leaves_no_engine(shared, hub, make_manager):
     client = Client(shared, set_as_default=False)
     manager = make_manager(engine=client)
     wait_for_hosts(manager, 2)
@@ -309,7 +303,7 @@ def test_a_client_that_is_closed_fails_what_runs_with_a_line_that_says_so_and_le
     wait_ended(engines)
 
 
-def test_a_cluster_that_closes_leaves_no_engine(hub, make_manager, tmp_path):
+def test_closing_a_cluster_leaves_no_engine(hub, make_manager, tmp_path):
     with cluster_of({"gone": None}, tmp_path / "cluster") as cluster:
         manager = make_manager(engine=cluster)
         hub.set_speed(2 * MB)
@@ -338,7 +332,7 @@ def end_tree(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def test_a_scheduler_that_restarts_costs_no_download(hub, make_manager, tmp_path):
+def test_a_scheduler_restart_loses_no_download(hub, make_manager, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -376,7 +370,7 @@ def test_a_scheduler_that_restarts_costs_no_download(hub, make_manager, tmp_path
 # Refusals ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_scheduler_that_does_not_answer_is_said_in_one_line(hub, make_manager, monkeypatch):
+def test_an_unreachable_scheduler_is_reported_in_one_line(hub, make_manager, monkeypatch):
     monkeypatch.setattr(connecting, "_CONNECT_S", 1.0)
     manager = make_manager(engine="dask://127.0.0.1:9")
     id_ = manager.sync.queue_smart(hub.ids[0]).id

@@ -85,14 +85,14 @@ THE_LISTING = (
         "Digests are masked with stars, as in gated repositories",
         (),
         Proved(
-            "tests/contract/test_hub_client.py::test_a_masked_hash_is_no_digest", "", "nothing is compared with them"
+            "tests/contract/test_hub_client.py::test_a_masked_hash_is_not_a_digest", "", "nothing is compared with them"
         ),
     ),
     Row(
         "The branch moves while it is listed",
         (),
         Proved(
-            "tests/contract/test_hub_client.py::test_a_branch_that_moves_meanwhile_does_not_change_the_listing",
+            "tests/contract/test_hub_client.py::test_a_branch_that_moves_during_a_listing_does_not_change_it",
             "",
             "the listing is that of one commit",
         ),
@@ -142,7 +142,7 @@ THE_LISTING = (
         "The network wants a login: its own page with 200",
         (),
         Proved(
-            "tests/contract/test_hub_faults.py::test_what_does_not_pass_is_said",
+            "tests/contract/test_hub_faults.py::test_permanent_faults_are_reported",
             "{hub} did not answer like a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong.",
             "nothing was queued",
         ),
@@ -150,7 +150,7 @@ THE_LISTING = (
     Row(
         "The Hub is not ready (408, 425, 429, 500, 502, 503, 504), hangs up, cuts its answer or stalls, twice",
         (),
-        Proved("tests/contract/test_hub_faults.py::test_a_listing_survives_what_passes", "", "queued"),
+        Proved("tests/contract/test_hub_faults.py::test_a_listing_survives_temporary_faults", "", "queued"),
     ),
     Row(
         "A proxy wants to know who asks (407)",
@@ -526,7 +526,7 @@ LINES = (
         "Nobody knows the hub's name",
         (),
         Proved(
-            "tests/contract/faults/test_hub_lines.py::test_a_hub_whose_name_nobody_knows_is_named",
+            "tests/contract/faults/test_hub_lines.py::test_an_unresolvable_hub_name_is_reported",
             "{host} cannot be reached; check the connection, HF_ENDPOINT and the proxy.",
             "nothing was queued",
         ),
@@ -535,7 +535,7 @@ LINES = (
         "The hub's certificate has expired, is for another name, or is signed by itself",
         (),
         Proved(
-            "tests/contract/faults/test_hub_lines.py::test_a_hub_whose_certificate_is_refused_says_why",
+            "tests/contract/faults/test_hub_lines.py::test_a_rejected_hub_certificate_is_reported_with_the_reason",
             "The certificate of {host} has expired or is not valid yet. Check this computer's clock. If it is right, try again when the certificate has been renewed.",
             "nothing was queued",
         ),
@@ -544,7 +544,7 @@ LINES = (
         "Without a network some are cancelled and some wait",
         (),
         Proved(
-            "tests/contract/test_manager_lifecycle.py::test_without_a_network_the_queue_waits_as_a_whole_and_goes_on_by_itself",
+            "tests/contract/test_manager_lifecycle.py::test_without_a_network_the_whole_queue_waits_and_resumes_automatically",
             "waiting for the network since {clock}",
             "those that wait complete, nothing failed",
         ),
@@ -797,7 +797,7 @@ WHAT_LIES_THERE = (
         "200 journals, torn, stale or with bits turned over",
         (),
         Proved(
-            "tests/contract/faults/test_journals.py::test_whatever_a_journal_says_only_the_right_file_gets_the_name",
+            "tests/contract/faults/test_journals.py::test_any_journal_leads_to_the_right_file",
             "",
             "the right file, or none",
         ),
@@ -843,7 +843,7 @@ PROCESSES = (
         "It stands still, and a cancel waits for it",
         (),
         Proved(
-            "tests/contract/test_manager_lifecycle.py::test_a_cancel_that_a_stopped_engine_never_confirms_does_not_keep_the_next_one_waiting",
+            "tests/contract/test_manager_lifecycle.py::test_a_cancel_never_confirmed_by_a_stopped_engine_does_not_block_the_next_download",
             "the download process does not answer ({n} s)",
             "it is killed and replaced, the next download runs",
         ),
@@ -888,7 +888,7 @@ PROCESSES = (
         "The machine sleeps for an hour",
         (),
         Proved(
-            "tests/contract/faults/test_sleep.py::test_after_an_hours_sleep_it_goes_on_with_what_is_missing",
+            "tests/contract/faults/test_sleep.py::test_after_an_hours_sleep_only_missing_bytes_are_downloaded",
             "retrying in {n} s (the connection ended early)",
             "complete, nothing came twice",
         ),

@@ -32,7 +32,7 @@ def company(tmp_path, monkeypatch) -> Iterator[Company]:
     close_session()
 
 
-def test_a_hub_whose_name_nobody_knows_is_named() -> None:
+def test_an_unresolvable_hub_name_is_reported() -> None:
     with pytest.raises(NetworkError, match=r"hub\.invalid cannot be reached; check the connection, HF_ENDPOINT"):
         HubClient("http://hub.invalid", patience=QUICK).list_files("demo/small-GGUF")
 
@@ -46,7 +46,9 @@ def test_a_hub_whose_name_nobody_knows_is_named() -> None:
     ],
     ids=["expired", "of another name", "of an unknown authority"],
 )
-def test_a_hub_whose_certificate_is_refused_says_why(hub: FaultyHub, company: Company, server, text: str) -> None:
+def test_a_rejected_hub_certificate_is_reported_with_the_reason(
+    hub: FaultyHub, company: Company, server, text: str
+) -> None:
     with Line(hub.url, server(company)) as line, pytest.raises(InvalidConfigError) as caught:
         HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF")
 
@@ -54,6 +56,6 @@ def test_a_hub_whose_certificate_is_refused_says_why(hub: FaultyHub, company: Co
     assert hub.requests == ()
 
 
-def test_a_hub_of_an_authority_that_ssl_cert_file_names_is_listed(hub: FaultyHub, company: Company) -> None:
+def test_a_hub_signed_by_an_authority_in_ssl_cert_file_is_accepted(hub: FaultyHub, company: Company) -> None:
     with Line(hub.url, company.server()) as line:
         assert len(HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF").files) == 3

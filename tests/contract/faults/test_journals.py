@@ -108,7 +108,7 @@ def lay_a_partial_file(hub, file: PlannedFile, other: PlannedFile, chance: rando
 @pytest.mark.parametrize(
     "round_", [0, *(pytest.param(one, marks=pytest.mark.slow) for one in range(1, CASES // AT_ONCE))]
 )
-def test_whatever_a_journal_says_only_the_right_file_gets_the_name(hub, engine, round_) -> None:
+def test_any_journal_leads_to_the_right_file(hub, engine, round_) -> None:
     chance = random.Random(round_)
     files = planned(hub, REPO, *NAMES, folder=engine.folder)
     for number, file in enumerate(files):
@@ -121,7 +121,7 @@ def test_whatever_a_journal_says_only_the_right_file_gets_the_name(hub, engine, 
 
 
 @pytest.mark.parametrize("case", [0, 1, *(pytest.param(one, marks=pytest.mark.slow) for one in range(2, 20))])
-def test_a_journal_that_calls_a_wrong_file_verified_is_not_believed(hub, engine, case) -> None:
+def test_a_journal_that_marks_a_wrong_file_as_verified_is_not_trusted(hub, engine, case) -> None:
     """The file was changed after the journal was written, or the journal is another one's, or damaged."""
     chance = random.Random(case)
     file, other = planned(hub, REPO, *NAMES[:2], folder=engine.folder)

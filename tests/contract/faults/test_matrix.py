@@ -63,7 +63,7 @@ def worlds(tmp_path_factory) -> Iterator[Worlds]:
 
 
 @pytest.mark.parametrize("row", params(MADE_HERE))
-def test_it_ends_as_the_matrix_says(row: Row, worlds: Worlds) -> None:
+def test_every_fault_ends_as_the_matrix_says(row: Row, worlds: Worlds) -> None:
     world = worlds.sound()
     try:
         run(row, world)
@@ -192,18 +192,18 @@ def kept_bytes(world: World, subject: Subject) -> int:
 
 
 @pytest.mark.parametrize("row", params(PROVED_ELSEWHERE))
-def test_the_test_that_makes_it_is_there(row: Row) -> None:
+def test_the_test_that_proves_a_row_exists(row: Row) -> None:
     assert isinstance(row.ends, Proved)
     path, _, name = row.ends.by.partition("::")
     tree = ast.parse((ROOT / path).read_text())
     assert name in {one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def test_no_behaviour_stands_in_it_twice() -> None:
+def test_no_behaviour_is_listed_twice() -> None:
     slugs = [row.slug for row in ROWS]
 
     assert sorted(slugs) == sorted(set(slugs))
 
 
-def test_the_page_says_what_the_matrix_says() -> None:
+def test_the_page_matches_the_matrix() -> None:
     assert PAGE.read_text() == page(), "write it anew: python -m tests.contract.faults.page"

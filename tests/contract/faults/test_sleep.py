@@ -26,7 +26,7 @@ def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
     local.close()
 
 
-def test_after_an_hours_sleep_it_goes_on_with_what_is_missing(hub, engine, monkeypatch) -> None:
+def test_after_an_hours_sleep_only_missing_bytes_are_downloaded(hub, engine, monkeypatch) -> None:
     attempt = begin_slowly(engine)
     read = time.clock_gettime
 
