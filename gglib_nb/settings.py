@@ -5,11 +5,13 @@ variable, or the default. Only this module reads environment variables and the f
 for the Hub's stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 """
 
+# ruff: noqa: RUF009 - the calls in the table return fields
+
 import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -195,114 +197,18 @@ def _show_engine(engine: object) -> str:
     return "local" if engine is None else engine if isinstance(engine, str) else f"a Dask {type(engine).__name__}"
 
 
-_FOLDER: Final = partial(Setting, check=_folder)
-_COUNT: Final = partial(Setting, read=_read_count, type=int, change="live")
-# A variable gives the plain number of seconds or bytes; users add a unit.
-_SECONDS: Final = partial(
-    _COUNT, read=_or_unlimited(parse_seconds, 0), read_variable=_read_count, show=_show_seconds
-)  # fmt: skip
-
-
-_ALL: Final[Mapping[str, Setting]] = {
-    "models_directory": _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",)),
-    "model_stores": Setting(
-        "Folders of other programs whose models are listed and reused, and never changed.",
-        _folders,
-        tuple,
-        ("GGLIB_MODEL_STORES",),
-        read=lambda text: () if text.strip().lower() == "none" else text.strip().split(os.pathsep),
-        show=lambda value: os.pathsep.join(map(str, value)) or "none",
-        type=str,
-    ),
-    "storage_limit_bytes": Setting(
-        "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
-        _rate,
-        lambda: None,
-        ("GGLIB_STORAGE_LIMIT",),
-        read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
-        read_variable=partial(parse_bytes, bare_unit="GB"),
-        show=lambda value: "unlimited" if value is None else size(value),
-        type=int,
-    ),
-    "max_concurrent": _COUNT("Downloads that run at once.", _count, lambda: 1, ("GGLIB_MAX_CONCURRENT",)),
-    "max_queue_size": _COUNT("Downloads that may wait.", _count, lambda: 10, ("GGLIB_MAX_QUEUE_SIZE",)),
-    "hf_token": Setting("The Hub's token.", _token, lambda: None),
-    "state_directory": _FOLDER(
-        "Folder of the database and the engine's log.",
-        default=partial(_user_folder, "state", "GGLIB_STATE_DIR"),
-        variables=("GGLIB_STATE_DIR",),
-    ),
-    "endpoint": Setting("The hub, or a mirror.", _endpoint, lambda: DEFAULT_ENDPOINT, ("HF_ENDPOINT",)),
-    "max_connections": _COUNT(
-        "Connections of all transfers together.",
-        partial(_count, most=_MOST_CONNECTIONS),
-        lambda: 16,
-        ("GGLIB_MAX_CONNECTIONS",),
-    ),
-    "bandwidth_limit_bytes_per_second": Setting(
-        "Speed limit of all transfers together.",
-        _rate,
-        lambda: None,
-        ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
-        # A bare number is MB/s, as in the panel.
-        read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
-        read_variable=_read_count,
-        show=lambda value: "unlimited" if value is None else rate(value),
-        type=int,
-        change="live",
-    ),
-    "download_hours": Setting(
-        "Hours of the day in which downloads run.",
-        _hours,
-        lambda: None,
-        ("GGLIB_DOWNLOAD_HOURS",),
-        read=_or_unlimited(DailyHours.parse),
-        show=lambda value: "any" if value is None else str(value),
-        change="live",
-    ),
-    "hub_cache": _FOLDER(
-        "The Hugging Face cache; identical files in it are linked.",
-        default=_hub_cache,
-        # The order, and what is below the last two, are those of huggingface_hub's own constants.py.
-        variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
-    ),
-    "network_wait_s": _SECONDS(
-        "How long downloads wait for a lost network before they fail.",
-        _count,
-        lambda: 86_400,
-        ("GGLIB_NETWORK_WAIT_S",),
-    ),
-    "activity_interval_s": _SECONDS(
-        "How often the kernel shows that a download is active, so that a server does not stop it as idle.",
-        partial(_count, least=0),
-        lambda: 60,
-        ("GGLIB_ACTIVITY_INTERVAL_S",),
-        change="when read",
-    ),
-    "is_offline": Setting(
-        "Offline mode: no requests are sent to the hub.",
-        _flag,
-        lambda: False,
-        ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
-        read=_read_flag,
-        read_variable=lambda text: text.lower() in _TRUE,
-        show=lambda value: "on" if value else "off",
-        type=bool,
-    ),
-    "engine": Setting(
-        "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.",
-        _engine,
-        lambda: None,
-        ("GGLIB_ENGINE",),
-        show=_show_engine,
-        change="live",
-    ),
-}
-SETTINGS: Final[Mapping[str, Setting]] = {name: setting for name, setting in _ALL.items() if name != "hf_token"}
-"""By name; the token is not one of them: it is never shown, saved or set in a notebook."""
-
-
 _OPEN: Final[Any] = ...  # the argument is not given
+
+
+def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: ANN401 - as the setting is
+    """A field with its `Setting`."""
+    return field(default=_OPEN, repr=is_shown, metadata={"setting": Setting(*stated, **how)})
+
+
+_FOLDER: Final = partial(_setting, check=_folder)
+_COUNT: Final = partial(_setting, read=_read_count, type=int, change="live")
+# A variable gives the plain number of seconds or bytes; users add a unit.
+_SECONDS: Final = partial(_COUNT, read=_or_unlimited(parse_seconds, 0), read_variable=_read_count, show=_show_seconds)
 
 
 @dataclass(frozen=True)
@@ -329,22 +235,99 @@ class DownloadManagerConfig:
         InvalidConfigError: A value is impossible; the text names the setting and possible values.
     """
 
-    models_directory: Path = _OPEN
-    model_stores: tuple[Path, ...] = _OPEN
-    storage_limit_bytes: int | None = _OPEN
-    max_concurrent: int = _OPEN
-    max_queue_size: int = _OPEN
-    hf_token: str | None = field(default=_OPEN, repr=False)
-    state_directory: Path = _OPEN
-    endpoint: str = _OPEN
-    max_connections: int = _OPEN
-    bandwidth_limit_bytes_per_second: int | None = _OPEN
-    download_hours: DailyHours | str | None = _OPEN
-    hub_cache: Path = _OPEN
-    network_wait_s: int = _OPEN
-    activity_interval_s: int = _OPEN
-    is_offline: bool = _OPEN
-    engine: object = _OPEN
+    models_directory: Path = _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",))
+    model_stores: tuple[Path, ...] = _setting(
+        "Folders of other programs whose models are listed and reused, and never changed.",
+        _folders,
+        tuple,
+        ("GGLIB_MODEL_STORES",),
+        read=lambda text: () if text.strip().lower() == "none" else text.strip().split(os.pathsep),
+        show=lambda value: os.pathsep.join(map(str, value)) or "none",
+        type=str,
+    )
+    storage_limit_bytes: int | None = _setting(
+        "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
+        _rate,
+        lambda: None,
+        ("GGLIB_STORAGE_LIMIT",),
+        read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
+        read_variable=partial(parse_bytes, bare_unit="GB"),
+        show=lambda value: "unlimited" if value is None else size(value),
+        type=int,
+    )
+    max_concurrent: int = _COUNT("Downloads that run at once.", _count, lambda: 1, ("GGLIB_MAX_CONCURRENT",))
+    max_queue_size: int = _COUNT("Downloads that may wait.", _count, lambda: 10, ("GGLIB_MAX_QUEUE_SIZE",))
+    hf_token: str | None = _setting("The Hub's token.", _token, lambda: None, is_shown=False)
+    state_directory: Path = _FOLDER(
+        "Folder of the database and the engine's log.",
+        default=partial(_user_folder, "state", "GGLIB_STATE_DIR"),
+        variables=("GGLIB_STATE_DIR",),
+    )
+    endpoint: str = _setting("The hub, or a mirror.", _endpoint, lambda: DEFAULT_ENDPOINT, ("HF_ENDPOINT",))
+    max_connections: int = _COUNT(
+        "Connections of all transfers together.",
+        partial(_count, most=_MOST_CONNECTIONS),
+        lambda: 16,
+        ("GGLIB_MAX_CONNECTIONS",),
+    )
+    bandwidth_limit_bytes_per_second: int | None = _setting(
+        "Speed limit of all transfers together.",
+        _rate,
+        lambda: None,
+        ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
+        # A bare number is MB/s, as in the panel.
+        read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
+        read_variable=_read_count,
+        show=lambda value: "unlimited" if value is None else rate(value),
+        type=int,
+        change="live",
+    )
+    download_hours: DailyHours | str | None = _setting(
+        "Hours of the day in which downloads run.",
+        _hours,
+        lambda: None,
+        ("GGLIB_DOWNLOAD_HOURS",),
+        read=_or_unlimited(DailyHours.parse),
+        show=lambda value: "any" if value is None else str(value),
+        change="live",
+    )
+    hub_cache: Path = _FOLDER(
+        "The Hugging Face cache; identical files in it are linked.",
+        default=_hub_cache,
+        # The order, and what is below the last two, are those of huggingface_hub's own constants.py.
+        variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
+    )
+    network_wait_s: int = _SECONDS(
+        "How long downloads wait for a lost network before they fail.",
+        _count,
+        lambda: 86_400,
+        ("GGLIB_NETWORK_WAIT_S",),
+    )
+    activity_interval_s: int = _SECONDS(
+        "How often the kernel shows that a download is active, so that a server does not stop it as idle.",
+        partial(_count, least=0),
+        lambda: 60,
+        ("GGLIB_ACTIVITY_INTERVAL_S",),
+        change="when read",
+    )
+    is_offline: bool = _setting(
+        "Offline mode: no requests are sent to the hub.",
+        _flag,
+        lambda: False,
+        ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+        read=_read_flag,
+        read_variable=lambda text: text.lower() in _TRUE,
+        show=lambda value: "on" if value else "off",
+        type=bool,
+    )
+    engine: object = _setting(
+        "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.",
+        _engine,
+        lambda: None,
+        ("GGLIB_ENGINE",),
+        show=_show_engine,
+        change="live",
+    )
 
     def __post_init__(self) -> None:
         for name, setting in _ALL.items():
@@ -381,6 +364,10 @@ class DownloadManagerConfig:
         """Folder of the engine's log."""
         return self.state_directory / "logs"
 
+
+_ALL: Final[Mapping[str, Setting]] = {one.name: one.metadata["setting"] for one in fields(DownloadManagerConfig)}
+SETTINGS: Final[Mapping[str, Setting]] = {name: setting for name, setting in _ALL.items() if name != "hf_token"}
+"""By name; the token is not one of them: it is never shown, saved or set in a notebook."""
 
 SET_HERE: Final[dict[str, Any]] = {}
 """What the user set in this kernel, checked, by name; later managers begin with it."""
