@@ -47,6 +47,9 @@ _TEMPORARY: Final = ".copying"
 _PART_UNIT_BYTES: Final = 1024**2
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_Pieces = Sequence[tuple[Path, int]]
+"""Files that are one behind the other, with their sizes."""
+
 ReadCard = Callable[[Model], bytes | None]
 """The model card of a model's repository; None if it cannot be had."""
 
@@ -111,6 +114,12 @@ class Bundler:
         if self._on_progress is not None:
             self._on_progress(BundleProgress(str(path), min(self._done_bytes, self._total_bytes), self._total_bytes))
 
+    def sha256_of(self, path: Path) -> str:
+        """The SHA-256 of a file."""
+        digest = hashlib.sha256()
+        self.hash_file(path, digest)
+        return digest.hexdigest()
+
     def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int | None = None) -> int:
         """Feed a file to a digest; how many bytes it had."""
         count = 0
@@ -133,24 +142,14 @@ def export_models(
     on_progress: OnBundleProgress | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> BundleReport:
-    """Write a bundle, or add to one: the models' files, linked where the disk is the same and copied elsewhere, and a manifest.
+    """Write a bundle, or add to one, as the operation `export` says.
 
     What an earlier export has written is verified and kept; a copy that was interrupted continues. Each model is in the
-    manifest only once all of its files are verified.
-
-    Args:
-        models: Registered models whose files are on this machine.
-        folder: Where the bundle goes; it is made if it does not exist.
-        read_card: Gives the model card of a repository.
-        on_progress: Called after every few megabytes, on this thread.
-        is_stopped: Asked after every few megabytes; the bundle can be continued later.
+    manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every few megabytes.
 
     Raises:
         RequestError: The folder holds a file of another kind under the manifest's name.
-        StorageError: A model's file is missing, or the folder cannot be written.
-        DiskFullError: There is not enough room in the folder.
-        IntegrityError: A model's file is damaged; nothing of it is in the manifest.
-        DownloadInterruptedError: It was stopped.
+        DownloadInterruptedError: It was stopped; the bundle can be continued later.
     """
     total_bytes = sum(model.size_bytes for model in models)
     for model in models:
@@ -198,22 +197,19 @@ def _export_file(bundler: Bundler, folder: Path, model: Model, file: StoredFile)
     source, target = Path(file.target), _place(folder, model, file.path_in_repo)
     with _storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+    advice = f"Run %gguf repair {model.id}, then export again."
+    parts: tuple[int, ...] = ()
     if _is_same_file(source, target) or (not target.exists() and _link(source, target)):
-        sha256 = file.sha256 if _is_untouched(source, file) else None
-        if sha256 is None:
-            digest = hashlib.sha256()
-            bundler.hash_file(source, digest)
-            sha256 = digest.hexdigest()
-            if file.sha256 not in (None, sha256):
-                target.unlink(missing_ok=True)
-                raise _damaged(source, file.sha256, sha256, f"Run %gguf repair {model.id}, then export again.")
-        else:
-            bundler.advance(source, file.size_bytes)
         bundler.linked_bytes += file.size_bytes
-        return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, (), file.is_verified)
-    sha256, parts = copy_verified(
-        bundler, [source], target, file.size_bytes, file.sha256, f"Run %gguf repair {model.id}, then export again."
-    )
+        sha256 = file.sha256 if _is_untouched(source, file) else None
+        if sha256 is not None:
+            bundler.advance(source, file.size_bytes)
+        elif (sha256 := bundler.sha256_of(source)) != (file.sha256 or sha256):
+            if os.path.realpath(source) != os.path.realpath(target):  # a bundle in the models folder has no second name
+                target.unlink(missing_ok=True)
+            raise _damaged(source, file.sha256, sha256, advice)
+    else:
+        sha256, parts = _copy_verified(bundler, [source], target, file.size_bytes, file.sha256, advice)
     return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
 
 
@@ -268,24 +264,16 @@ def import_models(
     on_progress: Callable[[ImportProgress], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, ...]:
-    """Bring the models of a bundle into the models folder and register them under the repository they came from.
+    """Bring the models of a bundle into the models folder and register each under the repository it came from.
 
     Every file is hashed on its way. Files that are there already are verified and kept; a copy that was interrupted
-    continues. Each model is registered as soon as it is complete.
-
-    Args:
-        folder: The bundle.
-        models_directory: Where the models go.
-        register: Writes a model to the catalog.
-        on_progress: Called after every few megabytes, on this thread.
-        is_stopped: Asked after every few megabytes; the import can be continued later.
+    continues. `on_progress` and `is_stopped` are called after every few megabytes.
 
     Raises:
         RequestError: The manifest describes what a bundle may not hold.
         StorageError: A file is missing, cannot be written, or another file has its place.
-        DiskFullError: There is not enough room in the models folder.
         IntegrityError: A file of the bundle is damaged; it is not registered.
-        DownloadInterruptedError: It was stopped.
+        DownloadInterruptedError: It was stopped; the import can be continued later.
     """
     manifest = read_manifest(folder)
     count = sum(len(model.files) for model in manifest.models)
@@ -315,15 +303,13 @@ def import_models(
 def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile, target: Path) -> StoredFile:
     was_present = target.exists()
     if was_present:
-        digest = hashlib.sha256()
-        bundler.hash_file(target, digest)
-        if digest.hexdigest() != file.sha256:
+        if bundler.sha256_of(target) != file.sha256:
             raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
     else:
         sources = [target_path(folder, repo_id, path) for path in file.stored_paths]
         with _storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        copy_verified(
+        _copy_verified(
             bundler,
             sources,
             target,
@@ -366,7 +352,7 @@ class _TooLargeError(StorageError):
         self.limit_bytes = limit_bytes
 
 
-def copy_verified(
+def _copy_verified(
     bundler: Bundler,
     sources: Sequence[Path],
     target: Path,
@@ -376,38 +362,29 @@ def copy_verified(
     *,
     may_split: bool = True,
 ) -> tuple[str, tuple[int, ...]]:
-    """Copy a file, hashing every byte; continues where an earlier copy stopped.
+    """Copy a file, or join its parts, hashing every byte; continues where an earlier copy stopped.
 
-    Args:
-        bundler: Counts the bytes.
-        sources: The file, or its parts in order.
-        target: Where it goes; parts go beside it.
-        size_bytes: Of the whole file.
-        sha256: What it must hash to; None if unknown.
-        advice: What to do if it is damaged, as a sentence.
-        may_split: Whether it may be stored in parts where the file system cannot hold it in one piece.
-
-    Returns:
-        Its SHA-256, and the sizes of the parts in which it was stored; empty if it is in one piece.
+    `sha256` of None is unknown, `advice` says what to do if the source is damaged, and with `may_split` the copy is stored in
+    parts if the file system cannot hold it in one piece. Returns its SHA-256 and the sizes of these parts.
     """
     for source in sources:
         if not source.is_file():
             raise StorageError(f"{source} is missing. {advice}")
+    pieces = [(source, source.stat().st_size) for source in sources]
     parts = _existing_parts(target, size_bytes) if may_split else ()
     try:
-        actual, kept_bytes = _copy(bundler, sources, _part_paths(target, parts), parts or (size_bytes,))
+        actual, kept_bytes = _copy(bundler, pieces, _targets(target, size_bytes, parts))
     except _TooLargeError as refusal:
         limit_bytes = refusal.limit_bytes // _PART_UNIT_BYTES * _PART_UNIT_BYTES
         if not may_split or parts or limit_bytes == 0:
             raise
-        parts = _split(size_bytes, limit_bytes)
-        _begin_parts(target, parts)
-        actual, kept_bytes = _copy(bundler, sources, _part_paths(target, parts), parts)
+        parts = _begin_parts(target, size_bytes, limit_bytes)
+        actual, kept_bytes = _copy(bundler, pieces, _targets(target, size_bytes, parts))
     if kept_bytes and sha256 not in (None, actual):  # what an earlier copy left may be what is wrong
-        _delete(_part_paths(target, parts))
-        actual, _ = _copy(bundler, sources, _part_paths(target, parts), parts or (size_bytes,))
+        _delete(_targets(target, size_bytes, parts))
+        actual, _ = _copy(bundler, pieces, _targets(target, size_bytes, parts))
     if sha256 not in (None, actual):
-        _delete(_part_paths(target, parts))
+        _delete(_targets(target, size_bytes, parts))
         raise _damaged(sources[0], sha256, actual, advice)
     return actual, parts
 
@@ -417,34 +394,34 @@ def _existing_parts(target: Path, size_bytes: int) -> tuple[int, ...]:
     for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*"):
         if first.suffix != _TEMPORARY and (part_bytes := first.stat().st_size):
             parts = _split(size_bytes, part_bytes)
-            return parts if _part_paths(target, parts)[0] == first else ()
+            return parts if _targets(target, size_bytes, parts)[0][0] == first else ()
     return ()
 
 
-def _begin_parts(target: Path, parts: Sequence[int]) -> None:
-    """Make what was written before the file system refused more the first part."""
+def _begin_parts(target: Path, size_bytes: int, limit_bytes: int) -> tuple[int, ...]:
+    """Make what was written before the file system refused more the first part; the sizes of all parts."""
+    parts = _split(size_bytes, limit_bytes)
     with _storage_errors(target):
         os.truncate(_temporary(target), parts[0])
-        _temporary(target).replace(_temporary(_part_paths(target, parts)[0]))
+        _temporary(target).replace(_temporary(_targets(target, size_bytes, parts)[0][0]))
+    return parts
 
 
-def _delete(paths: Sequence[Path]) -> None:
-    for path in paths:
+def _delete(targets: _Pieces) -> None:
+    for path, _ in targets:
         path.unlink(missing_ok=True)
 
 
-def _copy(bundler: Bundler, sources: Sequence[Path], targets: Sequence[Path], sizes: Sequence[int]) -> tuple[str, int]:
-    """Copy sources, one after another, to targets of these sizes; the digest of all, and the bytes an earlier copy left."""
+def _copy(bundler: Bundler, sources: _Pieces, targets: _Pieces) -> tuple[str, int]:
+    """Copy sources, one after another, to targets; the digest of all, and the bytes that an earlier copy left."""
     digest = hashlib.sha256()
-    kept_bytes = 0
-    stream = _Stream(sources)
-    with contextlib.closing(stream):
-        for target, size_bytes in zip(targets, sizes, strict=True):
-            kept = _keep(bundler, target, size_bytes, digest)
-            kept_bytes += kept
-            stream.skip(kept)
-            if kept < size_bytes or not target.exists():
-                _append(bundler, stream, target, kept, size_bytes, digest)
+    kept_bytes = begin = 0
+    for target, size_bytes in targets:
+        kept = _keep(bundler, target, size_bytes, digest)
+        kept_bytes += kept
+        if kept < size_bytes or not target.exists():
+            _append(bundler, sources, begin, target, kept, size_bytes, digest)
+        begin += size_bytes
     return digest.hexdigest(), kept_bytes
 
 
@@ -458,74 +435,48 @@ def _keep(bundler: Bundler, target: Path, size_bytes: int, digest: "hashlib._Has
     return bundler.hash_file(temporary, digest, size_bytes)
 
 
-def _append(bundler: Bundler, stream: "_Stream", target: Path, at: int, end: int, digest: "hashlib._Hash") -> None:
+def _append(
+    bundler: Bundler, sources: _Pieces, begin: int, target: Path, at: int, end: int, digest: "hashlib._Hash"
+) -> None:
+    """Write the rest of a target, whose first byte is at `begin` of the sources."""
     temporary = _temporary(target)
     with _storage_errors(target):
-        descriptor = open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False)
-        with io.FileIO(descriptor, "wb") as file:
+        with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
             file.truncate(at)
             file.seek(at)
             while at < end:
-                data = stream.read(min(_SLICE_BYTES, end - at))
-                at += _write_slice(file, data, target, at)
-                digest.update(data)
-                bundler.advance(target, len(data))
+                data = _read(sources, begin + at, min(_SLICE_BYTES, end - at))
+                try:
+                    count = file.write(data) or 0
+                except OSError as error:
+                    if error.errno == errno.EFBIG:
+                        raise _TooLargeError(target, at) from None
+                    raise
+                digest.update(data[:count])
+                bundler.advance(target, count)
+                at += count
             os.fsync(file.fileno())
         temporary.replace(target)
         sync_folder(target.parent)
 
 
-def _write_slice(file: io.FileIO, data: bytes, target: Path, at: int) -> int:
-    left = memoryview(data)
-    try:
-        while left:
-            left = left[file.write(left) or 0 :]
-    except OSError as error:
-        if error.errno == errno.EFBIG:
-            raise _TooLargeError(target, at + len(data) - len(left)) from None
-        raise
-    return len(data)
+def _read(sources: _Pieces, position: int, count: int) -> bytes:
+    """Bytes of the sources, as if they were one file; at least one."""
+    for path, size_bytes in sources:
+        if position < size_bytes:
+            with _reading(path) as file:
+                file.seek(position)
+                if data := file.read(min(count, size_bytes - position)):
+                    return data
+            break
+        position -= size_bytes
+    raise StorageError("The source became shorter while it was copied. Run it again.")
 
 
-class _Stream:
-    """Files read one after another."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths: Final = list(paths)
-        self._file: io.FileIO | None = None
-        self._to_skip = 0
-
-    def skip(self, count: int) -> None:
-        """Pass over bytes."""
-        self._to_skip += count
-
-    def read(self, count: int) -> bytes:
-        """The next bytes, at least one."""
-        while True:
-            if self._file is None:
-                if not self._paths:
-                    raise StorageError("The source became shorter while it was copied. Run it again.")
-                with _storage_errors(self._paths[0]):
-                    self._file = io.FileIO(open_file(self._paths.pop(0), os.O_RDONLY), "rb")
-            size_bytes = os.fstat(self._file.fileno()).st_size - self._file.tell()
-            passed = min(self._to_skip, size_bytes)
-            self._file.seek(passed, os.SEEK_CUR)
-            self._to_skip -= passed
-            if data := self._file.read(count):
-                return data
-            self.close()
-
-    def close(self) -> None:
-        """Close the file that is being read."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
-def _part_paths(target: Path, parts: Sequence[int]) -> list[Path]:
-    if not parts:
-        return [target]
-    return [target.with_name(f"{target.name}.part{number + 1}of{len(parts)}") for number in range(len(parts))]
+def _targets(target: Path, size_bytes: int, parts: Sequence[int]) -> list[tuple[Path, int]]:
+    """The file, or its parts, each with its size."""
+    named = [target.with_name(f"{target.name}.part{number + 1}of{len(parts)}") for number in range(len(parts))]
+    return list(zip(named, parts, strict=True)) or [(target, size_bytes)]
 
 
 def _split(size_bytes: int, limit_bytes: int) -> tuple[int, ...]:

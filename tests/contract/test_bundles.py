@@ -153,6 +153,17 @@ def test_a_damaged_model_is_not_linked_into_a_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").exists()
 
 
+def test_an_export_into_the_models_folder_never_deletes_a_damaged_model(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models")
+    damaged = content(model)[:-1] + b"x"
+    Path(model.paths[0]).write_bytes(damaged)
+
+    with pytest.raises(IntegrityError):
+        export_models([model], tmp_path / "models")
+
+    assert content(model) == damaged
+
+
 def test_a_model_with_a_missing_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
     Path(second.paths[0]).unlink()
