@@ -3,7 +3,7 @@
 A chat template is shown as text and never run.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
@@ -40,7 +40,10 @@ def inspection_text(one: Inspection, width: int | None = None) -> str:
             *(["", Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=True)).text(width)] if one.tensors else []),
             "",
             keys.text(width),
-            *_templates_text(one.chat_templates),
+            *(
+                f"\n{_template_title(name, text)}\n{_excerpt(text, _TEXT_TEMPLATE_LINES, '  ')}"
+                for name, text in sorted(one.chat_templates.items())
+            ),
         ]
     )
 
@@ -58,7 +61,12 @@ def inspection_html(one: Inspection) -> str:
         _stacked_bar(one),
         Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=False)).html() if one.tensors else "",
         details(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", keys),
-        *(details(_template_title(name, text), _pre(text)) for name, text in sorted(one.chat_templates.items())),
+        *(
+            details(
+                _template_title(name, text), f'<pre style="{_PRE}">{escape(_excerpt(text, _MOST_TEMPLATE_LINES))}</pre>'
+            )
+            for name, text in sorted(one.chat_templates.items())
+        ),
     ]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
@@ -181,20 +189,10 @@ def _template_title(name: str, text: str) -> str:
     return f"{label} ({len(text):,} characters)"
 
 
-def _pre(text: str) -> str:
-    return f'<pre style="{_PRE}">{escape(chr(10).join(_lines(text, _MOST_TEMPLATE_LINES)))}</pre>'
-
-
-def _lines(text: str, most: int) -> list[str]:
-    lines = [printable(line) for line in text.splitlines()]
-    return lines if len(lines) <= most else [*lines[:most], f"… {len(lines) - most:,} more lines"]
-
-
-def _templates_text(templates: Mapping[str, str]) -> list[str]:
-    found: list[str] = []
-    for name, text in sorted(templates.items()):
-        found += ["", _template_title(name, text), *(f"  {line}" for line in _lines(text, _TEXT_TEMPLATE_LINES))]
-    return found
+def _excerpt(text: str, most_lines: int, indent: str = "") -> str:
+    lines = [f"{indent}{printable(line)}" for line in text.splitlines()]
+    more = [f"{indent}… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
+    return "\n".join([*lines[:most_lines], *more])
 
 
 def _difference_table(found: Comparison) -> Table:

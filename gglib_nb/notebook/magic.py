@@ -29,7 +29,7 @@ from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import encodable, is_terminal, use_views
 from gglib_nb.notebook import completion, host
 from gglib_nb.notebook.progress import LineOutput, TextLine, TextQueue, download_in_cell, queue_in_cell
-from gglib_nb.notebook.session import Answer, ProgressLine, QueueView, Screen, Session
+from gglib_nb.notebook.session import Answer, Progress, Screen, Session, View
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SETTINGS, use_profile
@@ -37,6 +37,7 @@ from gglib_nb.settings import SETTINGS, use_profile
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 
+    from gglib_nb.domain.download import QueueSnapshot
     from gglib_nb.manager.manager import DownloadManager
     from gglib_nb.notebook.panel import Panel
 
@@ -85,13 +86,13 @@ class ShellScreen(Screen):
         return getpass(encodable(question, sys.stdout))
 
     @override
-    def progress_line(self) -> ProgressLine:
+    def progress_line(self) -> View[Progress]:
         if self._redraws:
             return LineOutput()
         return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
     @override
-    def queue_view(self, only: DownloadId | None) -> QueueView:
+    def queue_view(self, only: DownloadId | None) -> "View[QueueSnapshot]":
         if self._redraws:
             return queue_in_cell(only)
         return TextQueue(sys.stdout, only=only, is_terminal=self._is_terminal and is_terminal(sys.stdout))

@@ -16,7 +16,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import formats, inspection_view, listings, results
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.session import Answer, Session
+from gglib_nb.notebook.session import Answer, Progress, Session
 from gglib_nb.notebook.tables import details
 from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
 
@@ -135,7 +135,7 @@ def _preset(session: Session, file: str) -> Answer:
     )
 
 
-def _checking(progress: VerifyProgress) -> tuple[str, float | None]:
+def _checking(progress: VerifyProgress) -> Progress:
     amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
     fraction = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
     return f"verifying {progress.id}  {amount}", fraction
@@ -167,7 +167,7 @@ def repair(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
     return Answer(results.repaired(session.call_with_progress(_checking, session.sync.repair, id_)))
 
 
-def _importing(progress: ImportProgress) -> tuple[str, float | None]:
+def _importing(progress: ImportProgress) -> Progress:
     if progress.done_bytes is None or progress.total_bytes is None:
         return f"reading {progress.path}", progress.done_files / max(1, progress.total_files)
     return f"reading {progress.path}", progress.done_bytes / max(1, progress.total_bytes)

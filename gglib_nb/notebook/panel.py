@@ -101,7 +101,7 @@ class Panel(anywidget.AnyWidget):
         self.on_msg(self._receive)
         _keep_subshell(self.comm)
         self._unsubscribe = manager.subscribe(self._publish)
-        self._publish(manager.snapshot)  # what changed between the first look and the subscription
+        self._publish(manager.snapshot)  # changes between the first snapshot and the subscription
 
     @property
     def state(self) -> messages.PanelState:
@@ -144,7 +144,7 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def _is_watched(self) -> bool:
-        # To be read while `_publishing` is held. Before the first page says what it shows, one may be about to.
+        # Read it only while `_publishing` is held. A page that opens has not sent yet whether it is visible.
         return not self._shown_views or any(self._shown_views.values())
 
     # From the page -------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Panel(anywidget.AnyWidget):
                 with self._publishing:
                     self._shown_views[request.view] = request.is_shown
                     self._shown_views.move_to_end(request.view)
-                    if len(self._shown_views) > _MOST_VIEWS:  # pages that were reloaded do not say so
+                    if len(self._shown_views) > _MOST_VIEWS:  # a page that is reloaded sends nothing
                         self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:

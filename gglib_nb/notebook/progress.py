@@ -17,6 +17,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats, host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
+from gglib_nb.notebook.session import Progress
 
 Screen = Callable[[], os.terminal_size]
 """The terminal's size at each drawing, since the user may resize it."""
@@ -64,8 +65,9 @@ class TextLine:
         self._quarters = -1
         self._drawn = ""
 
-    def show(self, text: str, fraction: float | None) -> None:
-        """Shows a text and how much is done, 0 to 1 (None unknown)."""
+    def show(self, state: Progress) -> None:
+        """Shows the newest state."""
+        text, fraction = state
         line = f"{formats.percent(fraction):>5}  {printable(text)}"
         quarters = int(4 * (fraction or 0.0))
         if self._is_terminal and line != self._drawn:
@@ -222,8 +224,9 @@ class LineOutput:
     def __init__(self) -> None:
         self._output: Final = CellOutput()
 
-    def show(self, text: str, fraction: float | None) -> None:
-        """Shows a text and how much is done, 0 to 1 (None unknown)."""
+    def show(self, state: Progress) -> None:
+        """Shows the newest state."""
+        text, fraction = state
         if not self._output.is_captured:
             line = f"{formats.percent(fraction)}  {printable(text)}"
             html = f"<div>{render.bar_html(fraction)} {escape(line)}</div>"

@@ -29,6 +29,7 @@ _MOST_CHARACTERS: Final = 60  # of a command
 _MOST_OPEN_FILES: Final = 6
 """The divided bar shows more files than this well enough; their lines would fill the screen."""
 _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
+_NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 
 
@@ -368,7 +369,7 @@ def header(snapshot: QueueSnapshot) -> Header:
         has_work=bool(snapshot.items or snapshot.resolving),
         actions=tuple(_queue_actions(snapshot)),
         fields=_fields(snapshot),
-        notices=tuple(_notice(notice.kind, printable(notice.text)) for notice in snapshot.notices),
+        notices=tuple(Notice(one.kind, printable(one.text), _NOTICE_ACTIONS.get(one.kind)) for one in snapshot.notices),
     )
 
 
@@ -492,10 +493,6 @@ def _queue_actions(snapshot: QueueSnapshot) -> list[Action]:
         question = f"Cancel {formats.plural(number, 'download')}? Downloaded data is kept."
         actions.append(Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all"))
     return actions
-
-
-def _notice(kind: str, text: str) -> Notice:
-    return Notice(kind, text, Action("queue_partials", "Resume them", is_worded=True) if kind == "partials" else None)
 
 
 def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _State = TypeVar("_State")
+_Shown_contra = TypeVar("_Shown_contra", contravariant=True)
 # A lock cannot be interrupted on Windows; an interrupt is noticed this late there.
 _POLL_S: Final = 0.25
 # Reading the queues of earlier kernels takes milliseconds; a database that another program has locked must not block the cell.
@@ -42,30 +43,24 @@ class Answer:
         return self.html
 
 
-class ProgressLine(Protocol):
-    """One line of progress."""
+class View(Protocol[_Shown_contra]):
+    """What shows progress while a line waits."""
 
-    def show(self, text: str, fraction: float | None) -> None:
-        """Shows a text and how much is done, 0 to 1 (None unknown). May be called at any rate."""
-
-    def close(self) -> None:
-        """Ends it."""
-
-
-class QueueView(Protocol):
-    """Progress of downloads while a line waits for them."""
-
-    def show(self, snapshot: QueueSnapshot, /) -> None:
-        """Shows the queue. May be called at any rate."""
+    def show(self, state: _Shown_contra, /) -> None:
+        """Shows the newest state. May be called at any rate."""
 
     def close(self) -> None:
         """Ends it."""
 
 
-class NoProgress:
-    """Shows nothing, for either protocol."""
+Progress = tuple[str, float | None]
+"""A text, and how much is done, 0 to 1 (None unknown)."""
 
-    def show(self, *_shown: object) -> None:
+
+class NoView:
+    """Shows nothing."""
+
+    def show(self, _state: object, /) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -95,14 +90,14 @@ class Screen:
         del question
         return ""
 
-    def progress_line(self) -> ProgressLine:
+    def progress_line(self) -> View[Progress]:
         """Starts a line of progress."""
-        return NoProgress()
+        return NoView()
 
-    def queue_view(self, only: DownloadId | None) -> QueueView:
+    def queue_view(self, only: DownloadId | None) -> View[QueueSnapshot]:
         """Starts a view of one download; None: of the whole queue."""
         del only
-        return NoProgress()
+        return NoView()
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
         """Shows the live panel; False in a terminal, which has none."""
@@ -160,12 +155,12 @@ class Session:
         return settle(self.manager.submit(operation, *args, **kwargs))
 
     def call_with_progress(
-        self, describe: "Callable[[_State], tuple[str, float | None]]", operation: Callable[..., _Result], *args: object
+        self, describe: Callable[[_State], Progress], operation: Callable[..., _Result], *args: object
     ) -> _Result:
         """The same for an operation with `on_progress`, and shows a line of progress.
 
         Args:
-            describe: Text and fraction, 0 to 1, of a state that the operation reports.
+            describe: Words a state that the operation reports.
             operation: What to run.
             args: Its arguments, without `on_progress`.
         """
@@ -174,7 +169,7 @@ class Session:
 
         def show() -> None:
             if reached:
-                line.show(*describe(reached[-1]))
+                line.show(describe(reached[-1]))
 
         try:
             return settle(self.manager.submit(operation, *args, on_progress=reached.append), show)

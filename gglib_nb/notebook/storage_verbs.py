@@ -11,7 +11,7 @@ from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, results, tables
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
-from gglib_nb.notebook.session import Answer, Session
+from gglib_nb.notebook.session import Answer, Progress, Session
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
@@ -65,7 +65,7 @@ def inspect(
     return Answer(inspection_view.comparison_text(found, session.screen.width), inspection_view.comparison_html(found))
 
 
-def _exporting(progress: BundleProgress) -> tuple[str, float | None]:
+def _exporting(progress: BundleProgress) -> Progress:
     amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
     return f"writing {progress.path}: {amount}", progress.done_bytes / max(1, progress.total_bytes)
 

@@ -15,7 +15,7 @@ def test_each_quarter_is_logged_once() -> None:
     shown, stream = line(is_terminal=False)
 
     for percent in (0, 3, 26, 30, 50, 99, 100):
-        shown.show("reading", percent / 100)
+        shown.show(("reading", percent / 100))
     shown.close()
 
     assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["0", "26", "50", "99", "100"]
@@ -24,8 +24,8 @@ def test_each_quarter_is_logged_once() -> None:
 def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
     shown, stream = line(is_terminal=True)
 
-    shown.show("reading", 0.25)
-    shown.show("reading", 0.25)
+    shown.show(("reading", 0.25))
+    shown.show(("reading", 0.25))
     shown.close()
 
     assert stream.getvalue() == "\r 25 %  reading\x1b[K\r\x1b[K"
@@ -34,7 +34,7 @@ def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
 def test_a_line_never_wraps() -> None:
     shown, stream = line(is_terminal=True, columns=12)
 
-    shown.show("reading something long", 0.5)
+    shown.show(("reading something long", 0.5))
 
     assert stream.getvalue() == "\r 50 %  read\x1b[K"
 
@@ -42,6 +42,6 @@ def test_a_line_never_wraps() -> None:
 def test_an_untrusted_name_cannot_control_the_terminal() -> None:
     shown, stream = line(is_terminal=True)
 
-    shown.show("a\x1b[2Jb", None)
+    shown.show(("a\x1b[2Jb", None))
 
     assert "\x1b[2J" not in stream.getvalue()
