@@ -53,19 +53,17 @@ class _Group(Value, frozen=True):
 class Importer:
     """One search of a folder.
 
+    Args:
+        known: The registered models.
+        at_s: When the new ones are registered.
+        tell: Called for each file whose header is read.
+
     Attributes:
         models: The models to register.
         skipped: Files that are not registered, and why.
     """
 
     def __init__(self, known: list[Model], at_s: float, tell: OnImportProgress | None) -> None:
-        """Reads nothing yet.
-
-        Args:
-            known: The registered models.
-            at_s: The time at which the new ones are registered.
-            tell: Called for each file whose header is read.
-        """
         self.models: list[Model] = []
         self.skipped: list[SkippedFile] = []
         self._at_s = at_s

@@ -49,8 +49,8 @@ def _look(path: Path) -> FileLook | None:
 def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
     """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
 
-    It counts as lost when models are registered in it and none of their owners' folders exists. Creating the folder that the
-    error names says that the models were deleted on purpose.
+    It counts as lost if models are registered in it and none of their owners' folders exists. To go on after the models were
+    deleted on purpose, a user creates the folder that the error names.
 
     Raises:
         StorageError: It is lost.
@@ -95,14 +95,10 @@ def make_home(folder: Path, repo_id: str) -> None:
 
 
 def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
-    """What deleting a model would take from the disk.
-
-    Args:
-        model: The one.
-        others: All other registered ones; what they use stays.
+    """What deleting a model would delete; the files that the `others` use stay.
 
     Raises:
-        StorageError: Its files belong to the Hugging Face cache, which has its own way of deleting.
+        StorageError: Its files belong to the Hugging Face cache, which has its own command for that.
     """
     users = {file.target: other for other in others for file in other.files}
     deleted, kept = [], []
@@ -117,7 +113,7 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:
-    """Deletes files, and folders of the models folder that are empty then. Those that are gone already do not matter.
+    """Deletes files that exist, and folders of the models folder that are empty then.
 
     Raises:
         StorageError: One cannot be deleted; those before it are.
@@ -169,13 +165,12 @@ def partial_requests(
 ) -> list[DownloadRequest | DownloadId]:
     """What resumes the partial files in the models folder, by path: a request, or the id of a model to be updated.
 
-    What a file belongs to is read from its place, `<owner>/<repo>/<path in repo>`, or `<owner>/<repo>/@<commit>/<path in repo>`
-    of a new version; the files of a split model that exist are one request.
+    The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, says what it belongs to.
 
     Args:
         models_directory: The folder.
-        models: The registered ones.
-        wanted: Targets that are in a queue already; those are left out, and so are files that a process is writing.
+        models: The registered models.
+        wanted: Targets that are already in a queue; they are left out, as are files that a process is writing.
         targets: Only partial files of these targets; None: all.
     """
     paths: dict[str, list[str]] = defaultdict(list)
@@ -234,12 +229,7 @@ def _is_loadable(model: Model) -> bool:
 
 
 def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str]) -> list[FileToCheck]:
-    """Every file of the models, each once.
-
-    Args:
-        models: The models to check.
-        block_digests: The known digests of the blocks of a content, by its SHA-256; empty unknown.
-    """
+    """Every file of the models, each once; `block_digests` gives those of a content by its SHA-256, empty: unknown."""
     files = {file.target: file for model in models for file in model.files}
     return [
         FileToCheck(
@@ -250,10 +240,7 @@ def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str])
 
 
 def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
-    """What to record about the files: correct, or wrong and where.
-
-    A file that is missing, unreadable or was changed while it was read keeps its record.
-    """
+    """What to record about the files. One that is missing, unreadable or was changed meanwhile keeps its record."""
     results = {result.path: result for result in checked}
     files = {file.target: file for model in models for file in model.files}
     found = (_to_record(file, results.get(target), at_s) for target, file in files.items())
@@ -305,12 +292,7 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
 
 
 def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
-    """Downloads the wrong and missing parts of a model and keeps the rest.
-
-    Args:
-        model: As the catalog has it; its files say which bytes are wrong.
-        listing: Of the commit that it came from.
-        models_directory: The models folder.
+    """Downloads the wrong and missing parts of a model and keeps the rest; `listing` is of its commit.
 
     Raises:
         RemoteChangedError: The Hub no longer has these files, or has others with their names.

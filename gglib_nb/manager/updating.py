@@ -1,14 +1,13 @@
 """New versions of registered models: what has changed on the Hub, the plan to download it, and replacing the old one.
 
-**Checking** compares file by file with few bytes: a file with another SHA-256 by its header and by samples of its tensors,
-which distinguishes a corrected chat template from another quantization. It changes nothing.
+**Checking** compares a file with another SHA-256 by its header and samples of its tensors: is it a corrected chat template, or
+another quantization?
 
-**Updating** downloads the new version into its own folder next to the old one:
-`<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
+**Updating** downloads the new version to `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
 
-1. With `keeps_old` the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
-2. The catalog points to the new version there. From here on the model is complete, even if a later step is interrupted.
-3. The new files get the names of the old ones, one by one, by a link and a rename. No open file is written to.
+1. With `keeps_old`, the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
+2. The catalog points to the new version there: the model is complete, even if a later step is interrupted.
+3. The new files get the names of the old ones by a link and a rename. No open file is written to.
 4. The catalog points to these names; the others, and files that the new version no longer has, are deleted.
 """
 
@@ -25,8 +24,8 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import compare, inspection_of
-from gglib_nb.domain.library import Change, FileChange, ModelUpdate
-from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing
+from gglib_nb.domain.library import FileChange, ModelUpdate
+from gglib_nb.domain.listing import HubFile, RepoListing
 from gglib_nb.domain.model import Model, remark_on
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import (
@@ -65,13 +64,9 @@ def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
         files = _with_commits(hub, listing, changes)
     except GglibError as error:
         return ModelUpdate(str(model.id), None, model.commit_sha, None, (), str(error))
-    has_update = None if "unknown" in changes_of(files) else any(change != "same" for change in changes_of(files))
+    kinds = {file.change for file in files}
+    has_update = None if "unknown" in kinds else bool(kinds - {"same"})
     return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, files)
-
-
-def changes_of(files: Iterable[FileChange]) -> list[Change]:
-    """The changes alone."""
-    return [file.change for file in files]
 
 
 def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[FileChange]) -> tuple[FileChange, ...]:
@@ -80,13 +75,12 @@ def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[File
         commits = hub.file_commits(listing.repo_id, listing.commit_sha, wanted) if wanted else {}
     except HubError:
         commits = {}  # the changes are known all the same
-    return tuple(_dated(file, commits.get(file.path_in_repo)) for file in changes)
-
-
-def _dated(file: FileChange, commit: FileCommit | None) -> FileChange:
-    if commit is None or file.change == "same":
-        return file
-    return replace(file, commit_title=commit.title, commit_date=commit.date)
+    return tuple(
+        replace(file, commit_title=commit.title, commit_date=commit.date)
+        if (commit := commits.get(file.path_in_repo)) is not None
+        else file
+        for file in changes
+    )
 
 
 def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
@@ -169,16 +163,9 @@ def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
 
 
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
-    """Downloads the new version of a model next to the old one, which it replaces once all of it is verified.
-
-    Args:
-        model: As the catalog has it.
-        plan: The plan of a fresh download of the same variant.
-        models_directory: The models folder.
-        keeps_old: The old version is kept, under an id with its commit.
-    """
+    """Makes an update of the plan of a fresh download of the same variant."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
-    here, there = (models_directory.joinpath(*name.split("/")) for name in (model.id.repo_id, plan.id.repo_id))
+    here, there = (models_directory / name for name in (model.id.repo_id, plan.id.repo_id))
     usual = [here / Path(file.target).relative_to(there) for file in plan.files]
     files = tuple(
         replace(
@@ -200,7 +187,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
 
 
 def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses a download to the path of another version of a registered file, where it would fail.
+    """Refuses a download to the path of another version of a registered file, which would fail at the end.
 
     Raises:
         RequestError: The text says how to get the new version.
@@ -227,8 +214,7 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
         RequestError: Its repository is unknown, or its files are outside of the models folder.
     """
     refuse_unrepairable(model)
-    folder = models_directory.joinpath(*model.id.repo_id.split("/"))
-    if not all(Path(file.target).is_relative_to(folder) for file in model.files):
+    if not _are_below(model, models_directory / model.id.repo_id):
         raise RequestError(
             f"The files of {model.id} are outside of the models folder, so they are not replaced. "
             f"Download the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
@@ -253,13 +239,13 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
 
 def version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
     """The path of a version of a file, next to the one that has the usual name."""
-    folder = models_directory.joinpath(*repo_id.split("/"))
+    folder = models_directory / repo_id
     return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
 
 
 def usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
     """The usual path of a file in the folder of its version; its own path elsewhere."""
-    folder = models_directory.joinpath(*repo_id.split("/"))
+    folder = models_directory / repo_id
     if not target.is_relative_to(folder):
         return target
     first, *rest = target.relative_to(folder).parts
@@ -275,13 +261,7 @@ def is_settled(models_directory: Path, model: Model) -> bool:
 
 
 def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
-    """Registers a download, or replaces the old version by an update; returns the result.
-
-    Args:
-        catalog: The models database.
-        config: Of the manager.
-        effect: The download.
-    """
+    """Registers a download, or replaces the old version by an update; returns the result."""
     plan = effect.plan
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
     try:
@@ -311,13 +291,7 @@ def _remark(catalog: Catalog, model: Model) -> str:
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:
-    """Replaces the version of `new.id` in the catalog; returns the files with their new names.
-
-    Args:
-        catalog: The models database.
-        new: The new version, where it was downloaded to.
-        models_directory: The models folder.
-        keeps_old: Keep the old version, under an id with its commit.
+    """Replaces the version of `new.id` in the catalog by `new`; returns the files with their new names.
 
     Raises:
         StorageError: A file cannot be renamed; the catalog points to the new version where it is.
@@ -342,11 +316,14 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     return final
 
 
+def _are_below(model: Model, folder: Path) -> bool:
+    return all(Path(target).is_relative_to(folder) for target in model.targets)
+
+
 def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
     """The old version under its own id and names; None if its commit is unknown, or its files are elsewhere."""
     repo_id, commit_sha = old.id.repo_id, old.commit_sha
-    folder = models_directory.joinpath(*repo_id.split("/"))
-    if commit_sha is None or not all(Path(file.target).is_relative_to(folder) for file in old.files):
+    if commit_sha is None or not _are_below(old, models_directory / repo_id):
         return None
     files = []
     for file in old.files:
