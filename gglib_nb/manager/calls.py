@@ -277,7 +277,7 @@ class CoroutineMethod(Protocol[_Parameters, _Result_co]):
 
 
 def coroutine(operation: Callable[Concatenate[Any, _Parameters], _Result]) -> CoroutineMethod[_Parameters, _Result]:
-    """The coroutine of an operation, for a class that has the operation's object as `sync`, and `calls`.
+    """The coroutine of an operation, for a class that has the operation's object as `sync`, and `_calls`.
 
     Cancelling the awaiter cancels the operation.
     """
@@ -288,7 +288,7 @@ def coroutine(operation: Callable[Concatenate[Any, _Parameters], _Result]) -> Co
         from asyncio import wrap_future  # 30 ms, which an import does not pay
 
         try:
-            result: _Result = await wrap_future(self.calls.submit(body, self.sync, *args, **kwargs))
+            result: _Result = await wrap_future(self._calls.submit(body, self.sync, *args, **kwargs))
         except GglibError as error:
             raise public_error(error) from None
         return result

@@ -46,6 +46,11 @@ def _look(path: Path) -> FileLook | None:
     return FileLook(found.st_size, found.st_mtime_ns, found.st_atime_ns)
 
 
+def bytes_of(models: Iterable[Model]) -> int:
+    """What models take of the disk; a file of several models is counted once."""
+    return sum({file.target: file.size_bytes for model in models for file in model.files}.values())
+
+
 def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
     """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
 

@@ -37,7 +37,7 @@ from gglib_nb.settings import DownloadManagerConfig, Origin
 if TYPE_CHECKING:
     from asyncio import Future as AsyncFuture
 
-_INSIDE: Final = frozenset({"calls", "catalog", "hub", "settings", "origins"})
+_INSIDE: Final = frozenset({"catalog", "hub", "settings", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
@@ -48,8 +48,8 @@ _Result = TypeVar("_Result")
 class SyncOperations(StorageOperations, AdviceOperations):
     """Every operation as a call that waits: for magics, scripts and other threads.
 
-    The work is done on threads of the manager's, so an interrupt ends the wait. It takes back a request that is still being
-    resolved, and leaves downloads alone.
+    The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is dropped
+    then; downloads continue.
     """
 
     def close(self) -> None:
@@ -86,6 +86,7 @@ class DownloadManager:
             raise TypeError(f"DownloadManager has no setting {', '.join(unknown)}; it has {', '.join(names)}.")
         self.config: Final = DownloadManagerConfig(**settings) if config is None else replace(config, **settings)
         self._parts: Final = Parts(self.config)
+        self._calls: Final = self._parts.calls
         self.sync: Final = SyncOperations(self._parts)
 
     queue_download = coroutine(SyncOperations.queue_download)
@@ -153,7 +154,7 @@ class DownloadManager:
 
     @property
     def snapshot(self) -> QueueSnapshot:
-        """The queue, immutable, not older than the last answer that anything got."""
+        """The queue, immutable and not older than the last answer."""
         return self._parts.queue.snapshot
 
     @property
@@ -169,12 +170,11 @@ class DownloadManager:
     def submit(
         self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> "Future[_Result]":
-        """Runs a function on a thread of the manager's: an operation of `sync`, or one that calls several of them.
+        """Runs an operation of `sync`, or a function that calls several, on a thread of the manager; returns at once.
 
             future = manager.submit(manager.sync.queue_smart, "owner/repo", "Q4_K_M")
 
-        Cancelling the future ends what the function waits for, as cancelling the awaiter of a coroutine does. May be called
-        from any thread, and returns at once; after `close` the future holds `ManagerClosedError`.
+        Cancelling the future ends what the function waits for. After `close` the future holds `ManagerClosedError`.
         """
         return self._parts.calls.submit(function, *args, **kwargs)
 
@@ -219,11 +219,6 @@ class DownloadManager:
         return dict(self._parts.origins)
 
     @property
-    def calls(self) -> Calls:
-        """What runs the operations."""
-        return self._parts.calls
-
-    @property
     def catalog(self) -> Catalog:
         """The models database."""
         return self._parts.catalog
@@ -241,10 +236,7 @@ class DownloadManager:
         return self._parts.is_closed
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Stops everything within about 2 s, keeps what was fetched; waiting calls get `DownloadInterruptedError`.
-
-        Twice is harmless. Every later operation raises `ManagerClosedError`.
-        """
+        """Does what `sync.close` does; later operations raise `ManagerClosedError`. Twice is harmless."""
         self._parts.close(timeout_s)
 
     async def aclose(self) -> None:
@@ -397,12 +389,11 @@ _current: DownloadManager | None = None
 def get_manager() -> DownloadManager:
     """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
 
-    Its settings are what was set here or saved, and what profile and environment say. It resumes the queues of kernels
-    that are gone, for the same models folder and hub. It ends with the interpreter: at most 2 s are waited
-    for the engine, which keeps what it fetched, and the next kernel takes up the rest.
+    It adopts the queues of kernels that have stopped, for the same models folder and hub. It is closed when the interpreter
+    ends; the next kernel continues.
 
     Raises:
-        InvalidConfigError: One of these has a value that cannot work.
+        InvalidConfigError: A setting has a value that cannot work.
     """
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _current_lock:
@@ -431,18 +422,17 @@ def model_path(reference: IdLike) -> Path:
 
 
 def existing_manager() -> DownloadManager | None:
-    """The manager of this kernel if there is one; for those who must not make it."""
+    """The manager of this kernel; None: there is none yet."""
     return _current
 
 
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Runs a coroutine to its end and returns its result.
 
-    In a script it makes a loop. Inside a running loop, as in a notebook's cell, it re-enters that loop, which
-    `nest_asyncio2` makes possible: the loop is patched from then on. `await` in the cell needs no such thing and is
-    better wherever it can be written; the magics and `manager.sync` never patch anything.
+    In a script it makes a loop. In a running loop, as in a notebook's cell, it re-enters that loop, which `nest_asyncio2`
+    patches for that; `await` in the cell is better wherever it can be written. The magics and `manager.sync` patch nothing.
 
-    An interrupt in a cell ends the waiting and cancels the coroutine.
+    An interrupt in a cell cancels the coroutine.
     """
     import asyncio  # 30 ms, which an import does not pay
 

@@ -24,6 +24,7 @@ from gglib_nb.manager.calls import all_settled, has_given_up, settled
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.library import (
     OnVerifyProgress,
+    bytes_of,
     bytes_to_fetch,
     delete_files,
     faulty_paths,
@@ -80,11 +81,10 @@ class ModelOperations(QueueOperations):
     @operation
     def disk_use(self) -> DiskUse:
         """How much of the disk the registered models take, and how much is left."""
-        sizes = {file.target: file.size_bytes for model in self._parts.catalog.models() for file in model.files}
         folder = self._parts.config.models_directory
         self._parts.stores.models()  # finds which of them are missing
         missing = tuple(map(str, self._parts.stores.missing))
-        return DiskUse(sum(sizes.values()), disk_space_at(folder).free_bytes, str(folder), missing)
+        return DiskUse(bytes_of(self._parts.catalog.models()), disk_space_at(folder).free_bytes, str(folder), missing)
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word

@@ -85,7 +85,7 @@ class SmartQueueResult(_PositionAndShards):
     reason: str
     is_new: bool
     sync: "SyncHandle"
-    calls: Calls
+    _calls: Calls
 
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
@@ -93,7 +93,7 @@ class SmartQueueResult(_PositionAndShards):
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
-        result.calls = operations.calls
+        result._calls = operations.calls
         return result
 
     wait = coroutine(SyncHandle.wait)

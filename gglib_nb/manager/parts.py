@@ -24,7 +24,7 @@ from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settle
 from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.library import make_home, refuse_lost_folder
+from gglib_nb.manager.library import bytes_of, make_home, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.stores import Stores
@@ -49,17 +49,10 @@ class Parts:
     """Everything that one manager owns. Nothing is asked of the Hub and no process is started before it is needed.
 
     Attributes:
-        config: As the manager was made with it.
-        origins: Where each of its values comes from.
-        calls: The operations under way.
-        catalog: The models database.
+        origins: Where each value of `config` comes from.
         history: What ended, in all kernels.
         hub: Asked on the threads of `at_hub` only.
-        queue: The thread that owns the queue.
-        engine: What moves the bytes.
-        engine_setting: Where it runs: None on this machine, else as it was set.
-        keeper: Keeps the queue in the database.
-        resolver: Turns requests into plans.
+        engine_setting: Where the engine runs: None: on this machine, else as it was set.
         stores: Models of other programs.
         access: Continues downloads that wait for access.
         commands: What runs when a download is complete.
@@ -104,22 +97,22 @@ class Parts:
     def at_hub(
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Asks the Hub on one of the few threads for that, within an operation."""
+        """Asks the Hub on one of its few threads, and waits for the answer."""
         return settled(self.ask_hub(ask, *args, **kwargs))
 
     def ask_hub(
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> "Future[_Result]":
-        """Has the Hub asked; for an operation that asks several things at once."""
+        """Asks the Hub on one of its few threads."""
         return self._hub_threads.submit(partial(ask, *args, **kwargs))
 
     def queue_plan(
         self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool = True, joins: bool = True
     ) -> QueuePosition:
-        """Brings a request into the queue: announced, worked out by `plan`, then queued or refused.
+        """Announces a request, makes its plan, and queues that; after an error, the queue is as it was before.
 
         Raises:
-            QueueError: The queue refuses it. As after every error of `plan`, the queue is then as it was.
+            QueueError: The queue refuses it.
         """
         number = next(self._requests)
         settled(self.queue.post(on.RequestReceived(number, text)))
@@ -146,10 +139,9 @@ class Parts:
                 )
 
     def storage_use_bytes(self) -> int:
-        """What the registered models take and the queue will take; each registered file is counted once."""
-        sizes = {file.target: file.size_bytes for model in self.catalog.models() for file in model.files}
-        queued = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
-        return sum(sizes.values()) + queued
+        """What the registered models take and the queue will take."""
+        queued_bytes = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
+        return bytes_of(self.catalog.models()) + queued_bytes
 
     def _refuse_over_limit(self, plan: PlannedDownload) -> None:
         """Refuses a download with which the models would take more than `storage_limit_bytes`.
@@ -171,7 +163,7 @@ class Parts:
             )
 
     def renew_token(self) -> None:
-        """The attempts that start from now on get the present token; somebody may have logged in."""
+        """The attempts that start from now on get the current token; the user may have logged in."""
         with suppress(InvalidTokenError):  # the hub says so where a token is needed
             self.engine.configure(token=self.hub.token)
 
@@ -254,10 +246,7 @@ _Group = TypeVar("_Group", bound=Operations)
 def operation(
     body: Callable[Concatenate[_Group, _Parameters], _Result],
 ) -> Callable[Concatenate[_Group, _Parameters], _Result]:
-    """Makes an operation of a blocking method: it runs on a thread of its own, and the caller waits for it.
-
-    `DownloadManager` makes its coroutine of the same method.
-    """
+    """Makes an operation of a blocking method: it runs on its own thread, and the caller waits for it."""
 
     @wraps(body)
     def waiting(self: _Group, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
