@@ -412,6 +412,18 @@ def exit_reason(code: int) -> str:
     return f"it was ended by signal {-code}"
 
 
+def log_path() -> str:
+    """The file that standard error is written to; empty if the system does not say."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "darwin":
+            import fcntl
+
+            return fcntl.fcntl(2, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
+        path = Path("/proc/self/fd/2").readlink()
+        return str(path) if path.is_absolute() else ""  # else a pipe
+    return ""
+
+
 def call_in_forked_children(callback: Callable[[], None]) -> None:
     """Call this in every process that is forked from this one from now on; without fork, never."""
     register: Callable[..., None] | None = getattr(os, "register_at_fork", None)

@@ -54,7 +54,7 @@ from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
-from gglib_nb.system import free_bytes
+from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
@@ -212,7 +212,8 @@ class Transfer:
         if isinstance(error, GglibError):
             return error
         traceback.print_exception(error, file=sys.stderr)
-        return StorageError(f"The engine failed ({type(error).__name__}: {redacted(str(error))}); see its log.")
+        cause = f"{type(error).__name__}: {redacted(str(error))}"
+        return StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
 
     def close(self) -> None:
         """Revoke everything, write the journals, close the files, give the leases back. Harmless when repeated."""

@@ -207,3 +207,15 @@ def test_only_the_system_module_uses_calls_that_windows_lacks():
     ]
 
     assert users == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
+def test_a_process_knows_the_file_of_its_log(tmp_path):
+    log = tmp_path / "engine.log"
+    asking = [sys.executable, "-c", "from gglib_nb.system import log_path; print(log_path())"]
+
+    with log.open("wb") as opened:
+        said = subprocess.run(asking, stdout=subprocess.PIPE, stderr=opened, check=True)
+    piped = subprocess.run(asking, capture_output=True, check=True)
+
+    assert (said.stdout.decode().strip(), piped.stdout.decode().strip()) == (str(log), "")
