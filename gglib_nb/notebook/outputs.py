@@ -102,7 +102,6 @@ class PanelOutputs:
         self._shell: Any = None
         self._last_run = snapshot().last_run
         self._is_stale = False
-        self._is_due = False
         self._has_page = False
         self._lacks_page = False
         self._updated_s = 0.0
@@ -170,14 +169,12 @@ class PanelOutputs:
         loop.call_later(1, tick, loop.time() + 1)
 
     def _ends_run(self, snapshot: QueueSnapshot) -> bool:
+        is_idle = _is_idle(snapshot)
         with self._lock:
-            if not _is_idle(snapshot):
-                self._is_stale = True
-                return False
             # A short run may have ended between two snapshots.
-            self._is_due |= self._is_stale or snapshot.last_run != self._last_run
-            self._is_stale, self._last_run = False, snapshot.last_run
-            return self._is_due
+            self._is_stale |= not is_idle or snapshot.last_run != self._last_run
+            self._last_run = snapshot.last_run
+            return is_idle and self._is_stale
 
     def _end_cell(self, _result: object) -> None:
         if self._ends_run(self._snapshot()):
@@ -191,8 +188,8 @@ class PanelOutputs:
 
     def _update(self, *, always: bool) -> None:
         with self._lock:
-            outputs = list(self._outputs) if self._is_due or always else []
-            self._is_due = False
+            outputs = list(self._outputs) if self._is_stale or always else []
+            self._is_stale = not _is_idle(self._snapshot())
         if not outputs:
             return
         caption = no_page_text if self._lacks_page else still_text
