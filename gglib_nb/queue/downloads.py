@@ -172,7 +172,7 @@ class Downloads:
 
     def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest ended download meant by `id`."""
-        return self._newest_ended(_answering_to(self._over, id))
+        return self._ended_as(id, *DownloadStatus)
 
     def same(self, plan: PlannedDownload) -> Entry | None:
         """The live download that is the same one, or that has its id."""
@@ -193,11 +193,7 @@ class Downloads:
         return next((stop for stop in cancelled if _is_same(stop.entry, plan)), None)
 
     def known(self, id: DownloadId) -> Entry:  # noqa: A002
-        """The live download meant by `id`.
-
-        Raises:
-            NotInQueueError: There is none; the text says what happened to it.
-        """
+        """The live download meant by `id`; without it, `NotInQueueError` says what happened to it."""
         if (entry := self.find_live(id)) is not None:
             return entry
         ended = self.find_ended(id)
@@ -208,11 +204,7 @@ class Downloads:
         raise NotInQueueError(f"There is no download {id} in the queue. %gguf status shows the queue.")
 
     def waiting(self, id: DownloadId, otherwise: str) -> Entry:  # noqa: A002
-        """The pending download meant by `id`.
-
-        Raises:
-            NotInQueueError: There is none, or it is active; then the text ends with `otherwise`.
-        """
+        """The pending download meant by `id`; if it is active, a `NotInQueueError` that ends with `otherwise`."""
         entry = self.known(id)
         if not entry.status.is_pending:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
@@ -220,19 +212,15 @@ class Downloads:
 
     def unfinished(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest cancelled or failed download meant by `id`; None if there is none, or if one is live."""
-        left = [one for one in _answering_to(self._over, id) if one.status is not DownloadStatus.COMPLETED]
-        return self._newest_ended(left) if self.find_live(id) is None else None
+        if self.find_live(id) is not None:
+            return None
+        return self._ended_as(id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
 
     def cancelled(self, ids: Iterable[DownloadId]) -> list[Entry]:
-        """The newest cancelled download meant by each id.
-
-        Raises:
-            NotInQueueError: There is none for one of them.
-        """
+        """The newest cancelled download meant by each id; `NotInQueueError` if there is none for one of them."""
         entries: dict[Entry, None] = {}
         for id_ in ids:
-            found = [one for one in _answering_to(self._over, id_) if one.status is DownloadStatus.CANCELLED]
-            if (entry := self._newest_ended(found)) is None:
+            if (entry := self._ended_as(id_, DownloadStatus.CANCELLED)) is None:
                 raise NotInQueueError(f"No cancelled or removed download matches {id_}, so none can be put back.")
             entries[entry] = None
         return list(entries)
@@ -240,13 +228,10 @@ class Downloads:
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`.
 
-        Raises:
-            NotInQueueError: There is none. One that is live cannot be `what` (`retried`); of an unknown one the text
-                ends with `otherwise`.
+        Without it, `NotInQueueError`: one that is live cannot be `what` (`retried`); of an unknown one the text ends with
+        `otherwise`.
         """
-        ended = _answering_to(self._over, id)
-        failures = [entry for entry in ended if entry.status is DownloadStatus.FAILED]
-        if (entry := self._newest_ended(failures)) is not None:
+        if (entry := self._ended_as(id, DownloadStatus.FAILED)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
             raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be {what}.")
@@ -260,8 +245,7 @@ class Downloads:
 
     def slots_held(self, engine_count: int = 1) -> int:
         """Slots that attempts occupy; an attempt on every host occupies one of each engine."""
-        plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
-        return _slots(plans, engine_count)
+        return _slots(self.held_plans(), engine_count)
 
     def in_the_way_of(self, entry: Entry, slots: int, engine_count: int) -> list[Entry]:
         """Downloads that have to wait so that a waiting one can run, the last started first.
@@ -278,10 +262,13 @@ class Downloads:
         is_of_use = has_slot and not any(_share(one, entry) for one in stays)
         return [one for one in reversed(running) if one not in stays] if is_of_use else []
 
+    def held_plans(self) -> list[PlannedDownload]:
+        """What attempts are downloading now, also those that are stopping."""
+        return [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
+
     def held_targets(self) -> list[str]:
         """Every path an attempt may be writing now."""
-        plans = [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
-        return [target for plan in plans for target in plan.targets]
+        return [target for plan in self.held_plans() for target in plan.targets]
 
     def next_ready(self) -> Entry | None:
         """The first download in the queue that may start; None if all are paused or have to wait."""
@@ -353,16 +340,15 @@ class Downloads:
         """The first of them; there is rarely more than one."""
         return next((entry for entry in self.live() if entry in entries) if len(entries) > 1 else iter(entries), None)
 
-    def _newest_ended(self, entries: Collection[Entry]) -> Entry | None:
-        newest_first = (entry for entry in reversed(self.ended) if entry in entries)
-        return next(newest_first if len(entries) > 1 else iter(entries), None)
+    def _ended_as(self, id: DownloadId, *statuses: DownloadStatus) -> Entry | None:  # noqa: A002
+        """The newest ended download with one of these statuses that is meant by `id`."""
+        found = [entry for entry in _answering_to(self._over, id) if entry.status in statuses]
+        newest_first = (entry for entry in reversed(self.ended) if entry in found)
+        return next(newest_first if len(found) > 1 else iter(found), None)
 
 
 def _keys(entry: Entry) -> Iterator[Hashable]:
-    """The keys of an entry in an index, of four kinds that cannot be confused: a triple, a pair, ids and paths.
-
-    An entry's plan must not change while it is in an index.
-    """
+    """The keys of an entry in an index; its plan must not change while it is there."""
     yield entry.plan.identity
     yield _by_name(entry.plan.id)
     yield from entry.aliases

@@ -129,7 +129,7 @@ class Entry:
         self._kept = None
 
     def register_at_end(self) -> None:
-        """Registers it once it is complete, as a later request for it asks."""
+        """Registers it once it is complete, as a later request asks."""
         self.plan = replace(self.plan, add_to_db=True)
         self._kept = None
 
