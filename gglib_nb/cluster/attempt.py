@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from msgspec import structs
 
 from gglib_nb.domain.download import HostProgress, ShardStatus
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
 from gglib_nb.engine.reports import HostedProgress
 
@@ -95,8 +95,7 @@ class PlacedAttempt:
     @property
     def size_bytes(self) -> int | None:
         """Bytes of one copy; None if the size of a file is unknown."""
-        sizes = [file.size_bytes for file in self.command.files]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return known_sum(file.size_bytes for file in self.command.files)
 
     @property
     def targets(self) -> frozenset[str]:

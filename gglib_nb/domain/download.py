@@ -11,7 +11,7 @@ from typing_extensions import override
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import rate
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.errors import GglibError
 
 BAR_STEPS: Final = 128
@@ -134,8 +134,7 @@ class PlannedDownload(Value, frozen=True):
     @property
     def size_bytes(self) -> int | None:
         """Bytes of all files; None: one size is unknown."""
-        sizes = [file.size_bytes for file in self.files]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return known_sum(file.size_bytes for file in self.files)
 
     @property
     def targets(self) -> frozenset[str]:
@@ -146,11 +145,6 @@ class PlannedDownload(Value, frozen=True):
     def paths(self) -> tuple[str, ...]:
         """Targets of the model itself, in shard order, each once."""
         return tuple(dict.fromkeys(file.target for file in self.files if file.kind == "shard"))
-
-    @property
-    def display_name(self) -> str:
-        """The repository's name without its owner."""
-        return self.id.repo_id.rpartition("/")[2]
 
 
 class StoredFile(Value, frozen=True):
@@ -237,6 +231,12 @@ class Then(Value, frozen=True):
     text: str
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
     error: str = ""
+
+
+def _progress(downloaded_bytes: int, total_bytes: int | None) -> float | None:
+    if total_bytes is None:
+        return None
+    return min(1.0, downloaded_bytes / total_bytes) if total_bytes else 1.0
 
 
 class QueuedDownload(Value, frozen=True):
@@ -334,11 +334,7 @@ class QueuedDownload(Value, frozen=True):
     @property
     def progress(self) -> float | None:
         """0 to 1; None: the total is unknown."""
-        if self.total_bytes is None:
-            return None
-        if self.total_bytes == 0:
-            return 1.0
-        return min(1.0, self.downloaded_bytes / self.total_bytes)
+        return _progress(self.downloaded_bytes, self.total_bytes)
 
 
 def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: float | None) -> float | None:
@@ -413,9 +409,7 @@ class ElsewhereDownload(Value, frozen=True):
     @property
     def progress(self) -> float | None:
         """0 to 1; None: the total is unknown."""
-        if self.total_bytes is None:
-            return None
-        return 1.0 if self.total_bytes == 0 else min(1.0, self.downloaded_bytes / self.total_bytes)
+        return _progress(self.downloaded_bytes, self.total_bytes)
 
 
 class QueueNotice(Value, frozen=True):

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.memory import CELLS_ROUNDED_TO, CacheLayout, CacheType, cache_layout, overhead_bytes
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 
 FitClass = Literal["gpu", "gpu_reduced", "gpu_partly", "ram", "too_large", "unknown"]
 
@@ -69,8 +69,7 @@ class MachineMemory(Value, frozen=True):
     @property
     def vram_free_bytes(self) -> int | None:
         """Free now on all GPUs together; None: no GPU, or unknown."""
-        free = [gpu.free_bytes for gpu in self.gpus]
-        return None if not free or None in free else sum(amount for amount in free if amount is not None)
+        return known_sum(gpu.free_bytes for gpu in self.gpus) if self.gpus else None
 
     @property
     def is_unified(self) -> bool:

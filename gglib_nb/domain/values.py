@@ -5,6 +5,7 @@ cold start. `dataclasses.replace`, `fields` and `asdict`, and so `pandas.DataFra
 `__dataclass_fields__`; a value makes that when it is first needed.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from msgspec import NODEFAULT, Struct
@@ -34,6 +35,12 @@ def _field(one: Any) -> Any:  # noqa: ANN401 - msgspec's description of a field 
     if one.default is not NODEFAULT:
         return one.name, one.type, dataclasses.field(default=one.default)
     return one.name, one.type
+
+
+def known_sum(amounts: Iterable[int | None]) -> int | None:
+    """The sum of amounts; None: one is unknown."""
+    found = list(amounts)
+    return None if None in found else sum(filter(None, found))
 
 
 def plain(value: object) -> str:

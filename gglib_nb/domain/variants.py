@@ -21,7 +21,7 @@ from gglib_nb.domain.companions import (
     sizes_differ,
 )
 from gglib_nb.domain.file_names import FileName, Quantization, SplitKind, parse_path
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
 # model by folder (common/download.cpp); the order among precisions is ours.
@@ -58,8 +58,7 @@ class Variant(Value, frozen=True):
     @property
     def size_bytes(self) -> int | None:
         """Bytes of all its files together; None: one is unknown."""
-        known = [size for size in self.sizes if size is not None]
-        return sum(known) if len(known) == len(self.sizes) else None
+        return known_sum(self.sizes)
 
     @property
     def is_complete(self) -> bool:

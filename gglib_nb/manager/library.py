@@ -19,6 +19,7 @@ from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.loading import PresetFile, merged_preset
 from gglib_nb.domain.model import FileLook, Looks, Model, state_of
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
@@ -371,8 +372,7 @@ def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
 
 def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
     """Bytes that a repair downloads; None unknown."""
-    sizes = [_missing(file, is_there=looks.get(file.target) is not None) for file in plan.files]
-    return None if None in sizes else sum(size for size in sizes if size is not None)
+    return known_sum(_missing(file, is_there=looks.get(file.target) is not None) for file in plan.files)
 
 
 def _missing(file: PlannedFile, *, is_there: bool) -> int | None:

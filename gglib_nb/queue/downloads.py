@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredDownload
+from gglib_nb.domain.values import known_sum
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
 
@@ -317,8 +318,7 @@ class Downloads:
 
     def remaining_bytes(self) -> int | None:
         """Bytes left for all running and queued downloads; None if a size is unknown."""
-        sizes = [entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
+        return known_sum(entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED)
 
     def check_invariants(self) -> None:
         """Everything that holds between two events; raises `AssertionError` on the first that does not."""
