@@ -22,7 +22,7 @@ os.environ.update(_clean, HF_HOME=_hub_home.name, GGLIB_CONFIG_DIR=_hub_home.nam
 # A shell that runs us in the background has SIGINT ignored, and that is inherited; the interrupt button is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples every time, and no verdict on how fast the machine is. `--hypothesis-profile=deep` looks for more.
+# The same examples every time, without deadlines. `--hypothesis-profile=deep` tries more examples.
 _plain = settings(deadline=None, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("suite", _plain, derandomize=True, max_examples=60, stateful_step_count=40)
 settings.register_profile("deep", _plain, max_examples=3000, stateful_step_count=60)
@@ -40,7 +40,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real listings and real GGUF files, which lie beside the checkout and are never copied into it."""
+    """Real listings and real GGUF files, stored next to the checkout and never copied into it."""
     folders = [parent / "shared" / "data" for parent in Path(__file__).resolve().parents[2:]]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:

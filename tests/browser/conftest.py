@@ -52,14 +52,14 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_panel(browser: Browser) -> Iterator[OpenPanel]:
-    """Opens panels over managers of the test, each in a page of its own without Jupyter."""
+    """Opens panels over the test's managers, each on its own page without Jupyter."""
     with panel_pages(browser) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The script of axe-core, which finds what keeps people from using a page."""
+    """The script of axe-core, which finds accessibility faults on a page."""
     if not _AXE.is_file() and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
         pytest.fail("axe-core is not there, and this run requires it: npm ci")
     if not _AXE.is_file():
@@ -76,7 +76,7 @@ def hub() -> Iterator[FaultyHub]:
 
 @pytest.fixture(scope="session")
 def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """One server for all stories; asks for the browser first, which may skip."""
+    """One server for all tests; requests the browser first, because that may skip the test."""
     with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9") as lab:
         yield lab
 

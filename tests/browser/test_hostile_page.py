@@ -21,7 +21,7 @@ SCRIPT = "</textarea></style></script><script>window.wasRun=1</script>"
 QUOTES = 'it\'s "so" `here` ${window.wasRun=1} \\ and\nmore\u2028'
 
 
-def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
+def test_html_in_any_panel_text_is_shown_as_text(open_panel: OpenPanel) -> None:
     names = [f"owner/{kind}-GGUF:{IMAGE}" for kind in ("running", "waiting", "failed", "done")]
     manager = FakeManager(
         download(names[0], "downloading", notice=SCRIPT, reason=IMAGE),
@@ -44,7 +44,7 @@ def test_html_in_every_text_of_the_panel_is_text(open_panel: OpenPanel) -> None:
         pytest.param('/m/");import os#.gguf', marks=pytest.mark.slow),
     ],
 )
-def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: OpenPanel, path: str) -> None:
+def test_the_loading_code_is_valid_python_for_any_path(open_panel: OpenPanel, path: str) -> None:
     done = replace(completed("owner/done-GGUF:Q4_K_M"), paths=(path,))
     panel = open_panel(FakeManager(recent_completed=(done,)))
     row = panel.row("done-GGUF")
@@ -58,7 +58,7 @@ def test_the_lines_that_load_a_model_are_python_whatever_its_path(open_panel: Op
 
 
 @pytest.mark.slow
-def test_a_repository_of_html_runs_nothing_in_jupyterlab(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_a_repository_with_html_names_runs_no_script_in_jupyterlab(opened: OpenNotebook, hub: FaultyHub) -> None:
     name = f"{IMAGE}-Q4_K_M.gguf"
     hub.add_repository(
         make_repository("demo/html-GGUF", {name: 40_000, f"{SCRIPT.replace('/', '')}-Q8_0.gguf": 50_000})

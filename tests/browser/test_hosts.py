@@ -1,4 +1,4 @@
-"""Hosts beside JupyterLab and Notebook 7: marimo, the classic notebook, and the side area that the package sidecar makes."""
+"""Other hosts than JupyterLab and Notebook 7: marimo, the classic notebook, and the side area of the sidecar package."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ def order_of(page: Page) -> list[str | None]:
 
 
 def moves(page: Page, hub: FaultyHub) -> None:
-    """Fails unless the bar of the first download moves by itself."""
+    """Fails unless the bar of the first download moves without a user action."""
     hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
     bar = row_of(page, F16).get_by_role("progressbar", name="Progress of")
     expect(bar).to_have_count(1, timeout=START_TIMEOUT_S * 1000)
@@ -42,7 +42,7 @@ def moves(page: Page, hub: FaultyHub) -> None:
 
 
 def acts(page: Page) -> None:
-    """Fails unless a person can change the order, let a download rest, cancel one and add one. F16 runs, two wait."""
+    """Fails unless a user can reorder, pause, cancel and add downloads. F16 is active, two are waiting."""
     button_of(page, Q4_K_M, "Move up").click()
     expect(button_of(page, Q4_K_M, "Move up")).to_be_disabled()
     assert order_of(page) == [F16, Q4_K_M, Q8_0]
@@ -79,7 +79,7 @@ def open_marimo(browser: Browser, hub: FaultyHub, tmp_path: Path) -> Iterator[Op
 @pytest.mark.parametrize(
     "panel", [PANEL, "import marimo as mo\nmo.ui.anywidget(gglib_nb.Panel(manager))"], ids=["as a value", "mo.ui"]
 )
-def test_in_marimo_the_panel_moves_and_its_buttons_act(open_marimo: OpenMarimo, hub: FaultyHub, panel: str) -> None:
+def test_in_marimo_the_panel_updates_and_its_buttons_work(open_marimo: OpenMarimo, hub: FaultyHub, panel: str) -> None:
     marimo = open_marimo(SETUP, QUEUE, panel)
     moves(marimo.page, hub)
     expect(row_of(marimo.page, F16)).to_contain_text("F16")
@@ -98,9 +98,7 @@ def test_in_marimo_the_panel_is_dark_in_a_dark_theme(open_marimo: OpenMarimo) ->
     expect(panel).to_have_css("color", "rgb(236, 238, 237)")
 
 
-def test_in_marimo_an_empty_panel_teaches_a_call_since_there_are_no_magics(
-    open_marimo: OpenMarimo, tmp_path: Path
-) -> None:
+def test_in_marimo_an_empty_panel_shows_a_call_instead_of_a_magic(open_marimo: OpenMarimo, tmp_path: Path) -> None:
     call, wanted = 'await gglib_nb.get_manager().queue_smart("owner/repo")', tmp_path / "wanted"
     cell = call.replace("owner/repo", "demo/tiny-llama-GGUF")
     marimo = open_marimo(SETUP, PANEL, f"import os\nif os.path.exists({str(wanted)!r}):\n    {cell}")
@@ -112,7 +110,7 @@ def test_in_marimo_an_empty_panel_teaches_a_call_since_there_are_no_magics(
     expect(row_of(marimo.page, Q4_K_M)).to_be_visible()
 
 
-def test_in_marimo_a_cell_that_is_run_again_and_a_page_that_is_loaded_again_show_the_queue_of_now(
+def test_in_marimo_running_a_cell_again_or_reloading_shows_the_current_queue(
     open_marimo: OpenMarimo, hub: FaultyHub
 ) -> None:
     marimo = open_marimo(SETUP, QUEUE, PANEL)
@@ -174,16 +172,16 @@ def classic(browser: Browser, lab: JupyterLab, hub: FaultyHub, tmp_path: Path) -
     lab.shut_down_kernels()
 
 
-def test_in_the_classic_notebook_the_panel_moves_and_its_buttons_act(classic: Page, hub: FaultyHub) -> None:
+def test_in_the_classic_notebook_the_panel_updates_and_its_buttons_work(classic: Page, hub: FaultyHub) -> None:
     moves(classic, hub)
 
     acts(classic)
 
-    # What is typed into the panel is no command to the notebook, where `b` adds a cell and `d` `d` deletes one.
+    # Keys typed into the panel must not reach the notebook, where `b` adds a cell and `d` `d` deletes one.
     assert classic.evaluate("Jupyter.notebook.get_cells().length") == 3
 
 
-def test_in_the_classic_notebook_the_panel_is_one_and_keeps_what_was_typed_when_the_run_ends(
+def test_in_the_classic_notebook_one_panel_is_shown_and_keeps_typed_text_when_the_run_ends(
     classic: Page, hub: FaultyHub
 ) -> None:
     moves(classic, hub)
@@ -201,7 +199,7 @@ def test_in_the_classic_notebook_the_panel_is_one_and_keeps_what_was_typed_when_
     expect(field).to_have_value("owner/name")
 
 
-# Beside the notebook
+# Side panel
 
 
 def tabs_of(page: Page) -> Locator:
@@ -210,15 +208,13 @@ def tabs_of(page: Page) -> Locator:
 
 
 def close_tab(page: Page) -> None:
-    """What a person does to be rid of it. The tab lies on its side, so its cross is aimed at by its place."""
+    """Closes the side panel like a user. The tab is rotated, so its close button is clicked by position."""
     box = tabs_of(page).locator(".lm-TabBar-tabCloseIcon").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
-def test_beside_the_notebook_the_panel_stands_once_lives_on_and_comes_back_when_it_was_closed(
-    opened: OpenNotebook, hub: FaultyHub
-) -> None:
+def test_the_side_panel_is_shown_once_survives_reruns_and_can_be_reopened(opened: OpenNotebook, hub: FaultyHub) -> None:
     notebook = opened(f"%gguf queue {F16}", *["%gguf panel --side"] * 3, at="lab/tree", width=1500)
     page, beside = notebook.page, notebook.page.locator("#jp-right-stack .gglib-panel")
     notebook.run(1)

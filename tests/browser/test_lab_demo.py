@@ -1,4 +1,4 @@
-"""`make demo` as a person meets it: JupyterLab on the first notebook, in a place of its own, with nothing over the panel."""
+"""`make demo` as a user sees it: JupyterLab on the first notebook, in its own workspace, with no dialog over the panel."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def demo(browser: Browser, tmp_path: Path) -> Iterator[Demo]:
         process.wait(ENDS_WITHIN_S)
 
 
-def test_the_demo_opens_its_notebook_in_a_workspace_of_its_own_and_asks_nothing_over_the_panel(
+def test_the_demo_opens_its_notebook_in_its_own_workspace_without_dialogs(
     browser: Browser, demo: Demo, tmp_path: Path
 ) -> None:
     context = browser.new_context(viewport={"width": 1300, "height": 950})

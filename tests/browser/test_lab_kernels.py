@@ -1,6 +1,6 @@
-"""What the panel shows while its kernel is interrupted, restarted, killed or shut down, and in a second tab.
+"""What the panel shows when its kernel is interrupted, restarted, killed or shut down, and in a second tab.
 
-The rule behind all of them: a person never sees a download move that does not, and always reads what to do next.
+The rule for all: the panel never shows progress that does not happen, and always says what to do next.
 """
 
 import re
@@ -45,14 +45,14 @@ def restart(page: NotebookPage, kernel_pid: int) -> None:
 
 
 def kill(page: NotebookPage, kernel_pid: int) -> None:
-    """`kill -9`; the server starts another, and JupyterLab says so in a dialog."""
+    """`kill -9`; the server starts another kernel and JupyterLab shows a dialog."""
     psutil.Process(kernel_pid).kill()
     page.page.locator(".jp-Dialog button").click(timeout=20_000)
     page.wait_for_kernel()
 
 
 def two_tabs(opened: OpenNotebook, hub: FaultyHub) -> tuple[NotebookPage, NotebookPage]:
-    """The same notebook in two tabs, with a download that goes on for a minute."""
+    """The same notebook in two tabs, with a download that takes a minute."""
     first = opened(QUEUE, "%gguf")
     first.run(1)
     first.run(2)
@@ -72,7 +72,7 @@ def says_that_it_has_stopped(panel: Locator) -> None:
 
 
 @pytest.mark.parametrize("end", [restart, kill])
-def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
+def test_a_panel_reports_that_its_kernel_ended_and_what_to_do(
     opened: OpenNotebook, hub: FaultyHub, end: Callable[[NotebookPage, int], None]
 ) -> None:
     page = opened(QUEUE, "%gguf", PID)
@@ -91,7 +91,7 @@ def test_a_panel_whose_kernel_ended_says_what_has_stopped_and_what_to_do(
 
 
 @pytest.mark.parametrize("end", [restart, kill])
-def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_missing(
+def test_after_the_kernel_ended_one_gguf_line_resumes_the_queue(
     opened: OpenNotebook, hub: FaultyHub, end: Callable[[NotebookPage, int], None]
 ) -> None:
     page = opened(f"{QUEUE}\n%gguf queue demo/tiny-llama-GGUF:Q8_0\n%gguf pause Q8_0", "%gguf", PID)
@@ -119,7 +119,7 @@ def test_after_the_kernels_end_one_gguf_shows_the_queue_going_on_with_what_is_mi
     assert hub.bytes_sent(FILE) < FILE_BYTES + MOST_LOST_BYTES
 
 
-def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_after_a_restart_earlier_downloads_are_in_a_collapsed_section(opened: OpenNotebook, hub: FaultyHub) -> None:
     small = "demo/tiny-llama-GGUF:Q2_K"
     page = opened(f"%gguf queue {small}", "%gguf", "%gguf history")
     page.run(1)
@@ -139,13 +139,13 @@ def test_after_a_restart_what_ended_before_stands_under_a_closed_line(opened: Op
     assert small in page.run(3)
 
 
-def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
+def test_a_second_notebook_shows_the_firsts_download_and_joins_it(
     opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub
 ) -> None:
     first = opened(QUEUE, "%gguf")
     first.run(1)
     hub.wait_for(bytes_flow)
-    hub.set_speed(MB / 2)  # it goes on while the second notebook opens
+    hub.set_speed(MB / 2)  # the download continues while the second notebook opens
     second = opened(QUEUE, "%gguf", f"%gguf cancel {MODEL}", name="second.ipynb")
     second.run(2)
     others = panel_of(second).locator(f'[role="listitem"][data-key$=" {MODEL}"]')
@@ -162,7 +162,7 @@ def test_a_second_notebook_sees_the_firsts_download_and_joins_it(
     expect(row_of(first, MODEL)).to_have_attribute("data-status", "completed", timeout=30_000)
 
 
-def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub) -> None:
+def test_a_panel_reports_that_its_kernel_was_shut_down(opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf")
     page.run(1)
     page.run(2)
@@ -173,7 +173,7 @@ def test_a_panel_whose_kernel_was_shut_down_says_so(opened: OpenNotebook, lab: J
     says_that_it_has_stopped(panel_of(page))
 
 
-def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_an_interrupt_ends_the_cell_without_affecting_panel_or_download(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf", "time.sleep(60)")
     page.run(1)
     page.run(2)
@@ -192,7 +192,7 @@ def test_an_interrupt_ends_the_cell_and_leaves_panel_and_download_alone(opened: 
     expect(row_of(page, MODEL)).to_have_attribute("data-status", "paused")
 
 
-def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_two_tabs_on_one_kernel_stay_in_sync(opened: OpenNotebook, hub: FaultyHub) -> None:
     first, second = two_tabs(opened, hub)
     bar = row_of(second, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
@@ -207,9 +207,7 @@ def test_two_tabs_on_one_kernel_show_the_same_and_act_for_each_other(opened: Ope
     assert amounts[0] == amounts[1]
 
 
-def test_a_tab_whose_kernel_another_tab_restarted_does_not_go_on_pretending(
-    opened: OpenNotebook, hub: FaultyHub
-) -> None:
+def test_a_tab_reports_that_another_tab_restarted_its_kernel(opened: OpenNotebook, hub: FaultyHub) -> None:
     first, second = two_tabs(opened, hub)
     expect(row_of(second, MODEL)).to_be_visible()
 

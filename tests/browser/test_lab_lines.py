@@ -32,7 +32,7 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             yield page
 
 
-def test_a_plan_sorts_by_a_click_on_a_head(page: NotebookPage) -> None:
+def test_clicking_a_column_header_sorts_a_plan(page: NotebookPage) -> None:
     rows = page.page.locator(".jp-OutputArea tbody tr")
     expect(rows.first).to_contain_text("Q2_K")
 
@@ -42,7 +42,7 @@ def test_a_plan_sorts_by_a_click_on_a_head(page: NotebookPage) -> None:
     expect(rows.first).to_contain_text("Q8_0")
 
 
-def test_a_wait_before_a_person_is_one_output_that_moves(page: NotebookPage) -> None:
+def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage) -> None:
     page.run(2)
     page.start(3)
     # JupyterLab keeps the cleared output of the moving line as an empty one.
@@ -54,7 +54,7 @@ def test_a_wait_before_a_person_is_one_output_that_moves(page: NotebookPage) -> 
     expect(moving).to_have_count(1)
 
 
-def test_tab_completes_a_verb(page: NotebookPage) -> None:
+def test_completion_completes_a_verb(page: NotebookPage) -> None:
     editor = page.page.locator(".jp-CodeCell").nth(4).locator(".cm-content")
     editor.click()
     page.page.keyboard.press("End")

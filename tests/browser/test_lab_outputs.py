@@ -1,4 +1,4 @@
-"""When a run ends, the kernel brings the panel's outputs up to date, and who looks at a panel notices nothing of it."""
+"""When a run ends, the kernel updates the panel's saved outputs without disturbing a user who looks at a panel."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 ID = "demo/tiny-llama-GGUF:F16"
 
-# Frame by frame, what a person sees of the first panel: how many there are, a place holder, and where it stands.
+# For each frame: the number of panels, a placeholder, and the position of the first panel.
 _WATCH = """() => {
     const root = document.querySelector('.gglib-panel');
     const cell = root.closest('.jp-CodeCell');
@@ -45,7 +45,7 @@ def wait_until_it_says_how_it_ended(page: NotebookPage, index: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at", ["doc/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
-def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
+def test_typed_text_and_opened_rows_are_kept_when_the_run_ends(
     opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub, at: str
 ) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", "0", at=at)
@@ -78,7 +78,7 @@ def test_whoever_types_and_reads_in_a_panel_when_the_run_ends_keeps_everything(
 
 
 @pytest.mark.slow
-def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
+def test_a_notebook_saved_after_the_run_shows_its_outcome(
     opened: OpenNotebook, lab: JupyterLab, hub: FaultyHub
 ) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", name="ended.ipynb")
@@ -99,7 +99,7 @@ def test_a_notebook_that_is_saved_after_the_run_says_how_it_ended(
 
 
 @pytest.mark.slow
-def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_each_of_two_panels_keeps_its_own_state_while_a_cell_runs(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(f"%gguf queue {ID}", "%gguf", "%gguf", "time.sleep(60)")
     for index in (1, 2, 3):
         page.run(index)
@@ -120,7 +120,7 @@ def test_two_panels_keep_each_what_was_done_in_it_also_while_a_cell_runs(opened:
 
 
 @pytest.mark.slow
-def test_a_panel_in_an_output_widget_or_a_side_area_stays_one(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_a_panel_in_an_output_widget_or_side_area_is_not_duplicated(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(
         f"%gguf queue {ID}",
         "from ipywidgets import Output\nfrom IPython.display import display\nside = Output()\ndisplay(side)\n"

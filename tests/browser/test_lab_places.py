@@ -1,4 +1,4 @@
-"""Where a panel can stand: in Notebook 7, inside other widgets, hidden at first, and many times over."""
+"""Places for a panel: Notebook 7, inside other widgets, hidden at first, and several at once."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def panels_of(page: NotebookPage) -> Locator:
 
 
 @pytest.mark.slow
-def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_in_notebook_7_the_panel_updates_and_its_buttons_work(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(QUEUE, "%gguf", at="notebooks")
     page.run(1)
     page.run(2)
@@ -39,7 +39,7 @@ def test_in_notebook_7_the_panel_moves_and_its_buttons_act(opened: OpenNotebook,
 
 
 @pytest.mark.slow
-def test_a_done_rows_folder_opens_in_jupyters_file_browser_also_where_its_root_lies_below_the_home_folder(
+def test_a_finished_rows_folder_opens_in_jupyters_file_browser_for_any_server_root(
     browser: Browser, hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -65,9 +65,7 @@ def bottom_of(element: Locator) -> float:
 
 
 @pytest.mark.slow
-def test_views_in_a_box_in_an_output_and_alone_are_all_live_and_act_for_each_other(
-    opened: OpenNotebook, hub: FaultyHub
-) -> None:
+def test_views_in_a_box_an_output_and_alone_are_live_and_in_sync(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(
         QUEUE,
         f"import ipywidgets\n{PANEL}\nipywidgets.VBox([ipywidgets.Label('Models'), panel])",
@@ -99,7 +97,7 @@ BOXES = {
     "Accordion": "Accordion([panel], selected_index=0)",
     "GridBox": "GridBox([ipywidgets.Label('Models'), panel], layout={'grid_template_columns': '120px auto'})",
 }
-# Its width, what of it is outside of the output, and whether a neighbour in its box lies over it; in pixels.
+# Its width, the part outside of the output, and the overlap with a neighbour in its box; in pixels.
 GEOMETRY = """panel => {
   const box = panel.getBoundingClientRect();
   const output = panel.closest(".jp-OutputArea-output").getBoundingClientRect();
@@ -113,7 +111,7 @@ GEOMETRY = """panel => {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1200, 800])
-def test_in_every_box_of_widgets_the_panel_is_wide_enough_to_be_read_and_covers_nothing(
+def test_in_every_widget_box_the_panel_is_readable_and_covers_nothing(
     opened: OpenNotebook, hub: FaultyHub, width: int
 ) -> None:
     cells = [f"ipywidgets.{box}" for box in BOXES.values()]

@@ -1,4 +1,4 @@
-"""User stories in a real JupyterLab: what a person does on the panel is what happens to the downloads."""
+"""User stories in a real JupyterLab: actions on the panel take effect on the downloads."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ ACTS_WITHIN_S = 1.0
 
 
 @pytest.mark.slow
-def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, hub: FaultyHub) -> None:
     hub.set_speed(8 * MB)
     page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
     page.run(1)
@@ -40,7 +40,7 @@ def test_the_panel_shows_a_moving_bar_for_every_shard(opened: OpenNotebook, hub:
     assert page.problems == []
 
 
-def test_cancel_on_the_panel_acts_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
@@ -78,7 +78,7 @@ def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNote
 
 
 @pytest.mark.slow
-def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_a_reload_during_a_download_shows_the_current_state(opened: OpenNotebook, hub: FaultyHub) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf")
     page.run(1)
     page.run(2)
@@ -97,7 +97,7 @@ def test_a_reload_in_mid_download_shows_the_panel_as_it_is_now(opened: OpenNoteb
 
 
 @pytest.mark.slow
-def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_are_off(
+def test_a_saved_widget_without_its_kernel_shows_the_last_state_with_disabled_buttons(
     opened: OpenNotebook, lab_with_other_settings: JupyterLab
 ) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf", on=lab_with_other_settings)
@@ -115,7 +115,7 @@ def test_a_saved_widget_shows_the_last_truth_without_its_kernel_and_its_buttons_
 
 
 @pytest.mark.slow
-def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
+def test_without_subshells_a_click_waits_for_the_cell_with_a_message(
     opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: FaultyHub
 ) -> None:
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", on=lab_with_other_settings)
@@ -133,7 +133,7 @@ def test_without_subshells_a_click_waits_for_the_cell_and_says_so(
 
 
 @pytest.mark.slow
-def test_the_page_asks_nothing_of_the_network_but_its_own_server(opened: OpenNotebook, lab: JupyterLab) -> None:
+def test_the_page_sends_requests_only_to_its_own_server(opened: OpenNotebook, lab: JupyterLab) -> None:
     asked: list[Any] = []
     page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf")
     page.page.on("request", lambda request: asked.append(request.url))

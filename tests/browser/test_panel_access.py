@@ -98,7 +98,7 @@ def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, sce
 @pytest.mark.parametrize(
     "width", [360, pytest.param(380, marks=pytest.mark.slow), pytest.param(590, marks=pytest.mark.slow)]
 )
-def test_no_name_no_rate_and_no_hint_is_cut_in_a_narrow_panel(open_panel, width):
+def test_names_rates_and_hints_are_not_truncated_in_a_narrow_panel(open_panel, width):
     panel = open_panel(scenes.busy(), width=width)
 
     hint, room = panel.page.evaluate(
@@ -122,9 +122,9 @@ def test_no_name_no_rate_and_no_hint_is_cut_in_a_narrow_panel(open_panel, width)
 
 
 @pytest.mark.parametrize("width", [380, pytest.param(900, marks=pytest.mark.slow)])
-def test_the_lines_that_load_a_model_break_in_no_word_also_where_the_host_breaks_everywhere(open_panel, width):
+def test_the_loading_code_never_breaks_within_a_word(open_panel, width):
     panel = open_panel(scenes.done(), width=width)
-    # What JupyterLab says of every output.
+    # JupyterLab's style for every output.
     panel.page.add_style_tag(
         content="body pre { white-space: pre-wrap; word-break: break-all; overflow-wrap: anywhere; }"
     )
@@ -139,7 +139,7 @@ def test_the_lines_that_load_a_model_break_in_no_word_also_where_the_host_breaks
 
 
 @pytest.mark.slow
-def test_digits_that_change_move_nothing(open_panel):
+def test_changing_digits_do_not_shift_the_layout(open_panel):
     panel = open_panel(
         FakeManager(
             download(
@@ -172,7 +172,7 @@ def focused(panel: PanelPage) -> list[str]:
     return found
 
 
-def test_a_row_is_one_stop_of_the_tab_key_and_the_arrows_reach_its_controls(open_panel):
+def test_a_row_is_one_tab_stop_and_arrow_keys_reach_its_controls(open_panel):
     panel = open_panel(
         FakeManager(download("owner/first-GGUF:Q8_0"), download(MODEL), download("owner/last-GGUF:Q8_0"))
     )
@@ -198,7 +198,7 @@ def test_a_row_is_one_stop_of_the_tab_key_and_the_arrows_reach_its_controls(open
 @pytest.mark.parametrize(
     "width", [620, pytest.param(360, marks=pytest.mark.slow), pytest.param(1200, marks=pytest.mark.slow)]
 )
-def test_how_a_waiting_row_is_moved_is_seen_at_rest(open_panel, width):
+def test_the_move_controls_of_a_waiting_row_are_visible_without_hovering(open_panel, width):
     panel = open_panel(scenes.halfway(), width=width)
 
     rows = panel.page.locator('.gglib-row[data-status="queued"]')
@@ -285,7 +285,7 @@ def test_moves_pauses_and_cancels_are_announced(open_panel):
     expect(live).to_have_text(f"{TITLE} is waiting in the queue again.")
 
 
-def test_what_leaves_the_lists_is_announced(open_panel):
+def test_rows_leaving_the_lists_are_announced(open_panel):
     panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0", "failed"), download(MODEL, "failed")))
     live = panel.page.locator("[aria-live=polite] > :last-child")
 
@@ -296,7 +296,7 @@ def test_what_leaves_the_lists_is_announced(open_panel):
     expect(live).to_have_text("Failed downloads cleared.")
 
 
-def test_how_many_repositories_were_found_and_what_was_queued_is_announced(open_panel):
+def test_search_counts_and_queued_downloads_are_announced(open_panel):
     manager = scenes.choosing()
     manager.answers["queue_smart"] = type("Place", (), {"id": MODEL, "position": 1})()
     panel = open_panel(manager)
@@ -315,7 +315,7 @@ def has_focus(panel: PanelPage) -> str:
     return str(panel.page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
 
 
-def test_a_control_that_goes_leaves_the_focus_to_its_neighbour(open_panel):
+def test_a_removed_control_passes_the_focus_to_its_neighbour(open_panel):
     panel = open_panel(FakeManager(download("owner/first-GGUF:Q8_0", "downloading"), download(MODEL)))
     after = []
 
@@ -329,7 +329,7 @@ def test_a_control_that_goes_leaves_the_focus_to_its_neighbour(open_panel):
     assert after == ["Models", "Models"]
 
 
-def test_the_last_row_that_is_cleared_leaves_the_focus_in_the_panel(open_panel):
+def test_clearing_the_last_row_keeps_the_focus_in_the_panel(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "failed")))
     panel.button("Clear Failed").focus()
 
@@ -338,7 +338,7 @@ def test_the_last_row_that_is_cleared_leaves_the_focus_in_the_panel(open_panel):
     assert has_focus(panel) == "Models"
 
 
-def test_who_has_gone_elsewhere_is_not_called_back(open_panel):
+def test_a_focus_outside_the_panel_is_not_moved_back(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "failed")))
     panel.button("Clear Failed").focus()
     panel.page.evaluate("document.activeElement.blur()")
@@ -348,7 +348,7 @@ def test_who_has_gone_elsewhere_is_not_called_back(open_panel):
     assert panel.page.evaluate("document.activeElement === document.body")
 
 
-def test_a_short_panel_shows_all_of_its_suggestions(open_panel):
+def test_a_short_panel_shows_all_suggestions(open_panel):
     panel = open_panel(scenes.choosing())
     panel.manager.answers["search"] *= 3
 
@@ -363,7 +363,7 @@ def test_a_short_panel_shows_all_of_its_suggestions(open_panel):
     )
 
 
-def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_panel):
+def test_suggestions_are_chosen_with_the_keyboard_and_closed_with_escape(open_panel):
     panel = open_panel(scenes.choosing())
     suggest(panel)
     field = panel.page.get_by_role("combobox")
@@ -376,7 +376,7 @@ def test_suggestions_are_chosen_with_the_keyboard_and_left_with_escape(open_pane
     expect(field).to_be_focused()
 
 
-def test_starts_ends_and_failures_are_announced_and_ticks_are_not(open_panel):
+def test_starts_ends_and_failures_are_announced_but_not_progress(open_panel):
     panel = open_panel(FakeManager(download(MODEL)))
     live = panel.page.locator("[aria-live=polite] > :last-child")
 

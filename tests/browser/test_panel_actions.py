@@ -1,6 +1,6 @@
-"""What a person does on the panel is what the manager is asked for, and what comes back is said where it was asked.
+"""Actions on the panel become manager calls, and their results are shown next to the control.
 
-Its length is that of the list of buttons and fields, a short story for each.
+It is long because each button and field has its test.
 """
 
 from concurrent.futures import Future
@@ -29,7 +29,7 @@ def swallow_line_breaks(panel: PanelPage) -> None:
     )
 
 
-def test_a_button_asks_for_what_it_says(open_panel):
+def test_a_button_sends_its_action(open_panel):
     running, waiting, resting, failed = (
         f"owner/{name}-GGUF:Q8_0" for name in ("running", "waiting", "resting", "failed")
     )
@@ -59,7 +59,7 @@ def test_a_button_asks_for_what_it_says(open_panel):
     ]
 
 
-def test_a_button_is_pending_until_the_kernel_has_answered(open_panel):
+def test_a_button_is_pending_until_the_kernel_answers(open_panel):
     manager = FakeManager(download(MODEL, "downloading"))
     pausing = manager.answers["pause"] = Future()
     panel = open_panel(manager)
@@ -73,7 +73,7 @@ def test_a_button_is_pending_until_the_kernel_has_answered(open_panel):
     expect(button).not_to_have_attribute("aria-busy", "true")
 
 
-def test_a_second_press_of_a_pending_button_asks_for_nothing(open_panel):
+def test_a_second_press_of_a_pending_button_sends_nothing(open_panel):
     manager = FakeManager(download(MODEL, "downloading"))
     manager.answers["pause"] = scenes.never()
     panel = open_panel(manager)
@@ -84,7 +84,7 @@ def test_a_second_press_of_a_pending_button_asks_for_nothing(open_panel):
     assert panel.asked() == [("pause", MODEL)]
 
 
-def test_a_refusal_is_said_in_the_row_where_it_was_asked_for(open_panel):
+def test_a_refusal_is_shown_in_the_row_of_its_action(open_panel):
     manager = FakeManager(download(MODEL, "downloading"), download(FIRST))
     manager.answers["cancel_download"] = NotInQueueError("It has just finished; there is nothing to cancel.")
     panel = open_panel(manager)
@@ -95,7 +95,7 @@ def test_a_refusal_is_said_in_the_row_where_it_was_asked_for(open_panel):
     expect(panel.row("first-GGUF")).not_to_contain_text("It has just finished")
 
 
-def test_a_click_that_waits_for_a_cell_says_so(open_panel):
+def test_a_click_that_waits_for_a_cell_shows_a_message(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
     panel.is_answering = False
 
@@ -107,7 +107,7 @@ def test_a_click_that_waits_for_a_cell_says_so(open_panel):
     assert panel.asked() == [("pause", MODEL)]
 
 
-def test_cancel_all_asks_once(open_panel):
+def test_cancel_all_asks_for_confirmation_once(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST)))
 
     panel.press("Cancel all")
@@ -118,7 +118,7 @@ def test_cancel_all_asks_once(open_panel):
     assert (asked_before, panel.asked()) == ([], [("cancel_all",)])
 
 
-def test_the_graph_keeps_its_size_while_cancel_all_asks(open_panel):
+def test_the_graph_keeps_its_size_during_the_cancel_all_confirmation(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")), width=620)
     graph = panel.page.locator(".gglib-graph")
     before = graph.bounding_box()
@@ -131,7 +131,7 @@ def test_the_graph_keeps_its_size_while_cancel_all_asks(open_panel):
     assert graph.bounding_box() == before
 
 
-def test_cancel_all_can_be_thought_better_of(open_panel):
+def test_cancel_all_can_be_declined(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
 
     panel.press("Cancel all")
@@ -149,7 +149,7 @@ def test_cancel_all_can_be_thought_better_of(open_panel):
         pytest.param("Move to top", 1, marks=pytest.mark.slow),
     ],
 )
-def test_the_buttons_of_a_waiting_row_move_it(open_panel, label, position):
+def test_the_move_buttons_of_a_waiting_row_work(open_panel, label, position):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
     panel.row("second-GGUF").hover()
 
@@ -158,7 +158,7 @@ def test_the_buttons_of_a_waiting_row_move_it(open_panel, label, position):
     assert panel.asked() == [("reorder_queue", SECOND, position)]
 
 
-def test_alt_and_an_arrow_key_move_the_row_that_has_the_focus(open_panel):
+def test_alt_and_an_arrow_key_move_the_focused_row(open_panel):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
 
     panel.button("Pause second-GGUF Q8_0").focus()
@@ -168,7 +168,7 @@ def test_alt_and_an_arrow_key_move_the_row_that_has_the_focus(open_panel):
     assert panel.asked() == [("reorder_queue", SECOND, 3)]
 
 
-def test_the_focus_stays_on_a_row_that_moves(open_panel):
+def test_a_moved_row_keeps_the_focus(open_panel):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND)))
 
     panel.button("Pause second-GGUF Q8_0").focus()
@@ -194,7 +194,7 @@ def test_a_row_is_dragged_to_its_new_place(open_panel):
 
 
 @pytest.mark.slow
-def test_a_drag_that_is_given_up_moves_nothing(open_panel):
+def test_an_aborted_drag_moves_nothing(open_panel):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND)))
     grip = panel.row("second-GGUF").locator(".gglib-grip").bounding_box()
 
@@ -208,7 +208,7 @@ def test_a_drag_that_is_given_up_moves_nothing(open_panel):
     assert panel.asked() == []
 
 
-def test_nothing_moves_under_the_pointer(open_panel):
+def test_rows_do_not_move_under_the_pointer(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST)))
     panel.row("first-GGUF").hover()
 
@@ -226,7 +226,7 @@ def headings(panel: PanelPage) -> list[str]:
     return found
 
 
-def test_a_heading_counts_what_stands_below_it_also_while_nothing_moves(open_panel):
+def test_a_heading_counts_the_rows_below_it_even_while_the_order_is_held(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading"), download(FIRST), completed(SECOND)))
     panel.row("first-GGUF").hover()
 
@@ -253,7 +253,7 @@ _ENDED = {
     [_ENDED["completed"], *(pytest.param(one, marks=pytest.mark.slow) for one in list(_ENDED.values())[1:])],
     ids=_ENDED,
 )
-def test_what_ends_or_starts_above_a_pointer_moves_nothing_under_it(open_panel, ended):
+def test_starts_and_ends_above_the_pointer_move_nothing_under_it(open_panel, ended):
     running = download(MODEL, "downloading", downloaded_bytes=2 * GB, shards=_FILES)
     panel = open_panel(FakeManager(running, download(FIRST), download(SECOND)))
     target = panel.button("Remove second-GGUF Q8_0")
@@ -269,7 +269,7 @@ def test_what_ends_or_starts_above_a_pointer_moves_nothing_under_it(open_panel, 
     assert target.bounding_box() != before
 
 
-def test_the_failed_can_be_tried_again_together_or_cleared(open_panel):
+def test_all_failures_can_be_retried_or_cleared_together(open_panel):
     panel = open_panel(scenes.errors())
 
     panel.press("Retry all")
@@ -278,7 +278,7 @@ def test_the_failed_can_be_tried_again_together_or_cleared(open_panel):
     assert [operation for operation, *_ in panel.asked()] == ["retry", "retry", "retry", "clear_failed"]
 
 
-def test_the_limits_are_set_and_lifted(open_panel):
+def test_limits_can_be_set_and_removed(open_panel):
     panel = open_panel(FakeManager(bandwidth_limit_bytes_per_second=5_000_000))
     panel.press("Limits")
 
@@ -291,7 +291,7 @@ def test_the_limits_are_set_and_lifted(open_panel):
     assert panel.asked() == [("set_max_queue_size", 25), ("set_bandwidth_limit", None)]
 
 
-def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel):
+def test_concurrency_connections_and_hours_are_set_in_limits(open_panel):
     panel = open_panel(FakeManager())
     panel.press("Limits")
 
@@ -309,7 +309,7 @@ def test_how_many_run_and_connect_and_at_which_hours_is_set_in_limits(open_panel
 
 
 @pytest.mark.slow
-def test_hours_that_are_emptied_are_lifted(open_panel):
+def test_emptied_hours_are_removed(open_panel):
     panel = open_panel(FakeManager(download_hours=DailyHours.parse("22-7")))
     panel.press("Limits")
 
@@ -321,7 +321,7 @@ def test_hours_that_are_emptied_are_lifted(open_panel):
 
 
 @pytest.mark.slow
-def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
+def test_outside_the_hours_the_panel_shows_when_downloads_continue(open_panel):
     night = DailyHours.parse("22-7")
     row = download("owner/model:Q4_K_M", notice="waiting until 22:00", notice_kind="hours")
     panel = open_panel(FakeManager(row, download_hours=night, is_outside_hours=True))
@@ -332,7 +332,7 @@ def test_outside_the_hours_the_panel_says_until_when_it_waits(open_panel):
     expect(panel.page.locator(".gglib-pace")).to_contain_text("waiting until 22:00")
 
 
-def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
+def test_a_repository_can_be_found_opened_and_queued_with_its_projector(open_panel):
     panel = open_panel(scenes.choosing())
 
     panel.page.get_by_role("combobox").fill("llama")
@@ -350,7 +350,7 @@ def test_a_repository_is_found_opened_and_queued_with_its_projector(open_panel):
     ]
 
 
-def test_enter_shows_the_variants_also_where_the_host_swallows_line_breaks(open_panel):
+def test_enter_shows_the_variants_even_if_the_host_swallows_line_breaks(open_panel):
     panel = open_panel(scenes.choosing())
     swallow_line_breaks(panel)
     panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
@@ -363,7 +363,7 @@ def test_enter_shows_the_variants_also_where_the_host_swallows_line_breaks(open_
 
 
 @pytest.mark.slow
-def test_enter_sets_a_limit_once_also_where_the_host_swallows_line_breaks(open_panel):
+def test_enter_sets_a_limit_once_even_if_the_host_swallows_line_breaks(open_panel):
     panel = open_panel(FakeManager())
     swallow_line_breaks(panel)
     panel.press("Limits")
@@ -378,7 +378,7 @@ def test_enter_sets_a_limit_once_also_where_the_host_swallows_line_breaks(open_p
     assert asked_on_enter == panel.asked() == [("set_bandwidth_limit", 2_500_000)]
 
 
-def test_what_was_said_of_one_repository_does_not_stand_beside_another(open_panel):
+def test_an_error_of_one_repository_is_not_shown_for_another(open_panel):
     manager = scenes.choosing()
     panel = open_panel(manager)
     field = panel.page.get_by_role("combobox")
@@ -396,7 +396,7 @@ def test_what_was_said_of_one_repository_does_not_stand_beside_another(open_pane
     expect(panel.page.get_by_text("There is no owner/nowhere.")).to_be_hidden()
 
 
-def test_what_cannot_be_queued_says_why_beside_its_button(open_panel):
+def test_a_variant_that_cannot_be_queued_shows_the_reason_at_its_button(open_panel):
     manager = scenes.choosing()
     manager.answers["queue_smart"] = QueueFullError("The queue is full (10 wait). Remove one, or raise the limit.")
     panel = open_panel(manager)
@@ -408,7 +408,7 @@ def test_what_cannot_be_queued_says_why_beside_its_button(open_panel):
     expect(panel.row("Q8_0")).to_contain_text("The queue is full")
 
 
-def test_an_incomplete_variant_cannot_be_asked_for(open_panel):
+def test_an_incomplete_variant_cannot_be_queued(open_panel):
     panel = open_panel(scenes.choosing())
     panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
     panel.press("Show variants")
@@ -426,7 +426,7 @@ def test_the_path_and_the_code_of_a_finished_model_can_be_copied(open_panel):
 
 
 @pytest.mark.slow
-def test_what_arrived_before_a_pause_is_not_forgotten(open_panel):
+def test_a_paused_row_shows_its_downloaded_bytes(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GB)))
 
     expect(panel.row("model-GGUF")).to_contain_text("1.0 GB of 4.0 GB")

@@ -1,4 +1,4 @@
-"""What ended before, in the panel: one closed line below everything else, that never says a thing twice."""
+"""The history in the panel: one collapsed line below everything else, without duplicates."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def rows_of(panel: PanelPage) -> list[str]:
     return panel.page.locator(".gglib-earlier .gglib-row:visible .gglib-name").all_inner_texts()
 
 
-def test_what_ended_before_is_one_closed_line_that_opens_to_its_rows(open_panel: OpenPanel) -> None:
+def test_earlier_downloads_are_one_collapsed_line_that_opens_to_its_rows(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.earlier())
     expect(panel.button("Earlier · 4")).to_have_attribute("aria-expanded", "false")
     assert rows_of(panel) == []
@@ -39,7 +39,7 @@ def test_what_ended_before_is_one_closed_line_that_opens_to_its_rows(open_panel:
     assert rows_of(panel) == []
 
 
-def test_what_ended_here_stands_in_its_own_list_only_until_that_is_cleared(open_panel: OpenPanel) -> None:
+def test_downloads_ended_here_move_to_the_history_when_their_list_is_cleared(open_panel: OpenPanel) -> None:
     past = remembered(DONE)
     assert past is not None
     manager = FakeManager(DONE)
@@ -53,7 +53,7 @@ def test_what_ended_here_stands_in_its_own_list_only_until_that_is_cleared(open_
 
 
 @pytest.mark.parametrize("answer", [[], CatalogError("The models database cannot be used.")], ids=["empty", "unusable"])
-def test_without_a_history_there_is_no_line(open_panel: OpenPanel, answer: object) -> None:
+def test_without_a_history_no_line_is_shown(open_panel: OpenPanel, answer: object) -> None:
     manager = FakeManager(DONE)
     manager.answers["history"] = answer
     panel = open_panel(manager)
@@ -63,7 +63,7 @@ def test_without_a_history_there_is_no_line(open_panel: OpenPanel, answer: objec
     expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
 
 
-def test_clear_forgets_what_ended_before(open_panel: OpenPanel) -> None:
+def test_clear_deletes_the_history(open_panel: OpenPanel) -> None:
     manager = FakeManager()
     manager.answers["history"] = [PastDownload(DownloadId("owner/a", "Q8_0"), DownloadStatus.FAILED, 9, None, 1.0, 2.0)]
     panel = open_panel(manager)
@@ -77,7 +77,7 @@ def test_clear_forgets_what_ended_before(open_panel: OpenPanel) -> None:
     expect(panel.page.locator(".gglib-panel :focus")).to_have_count(1)
 
 
-def test_what_ended_before_gives_its_place_to_the_models(open_panel: OpenPanel) -> None:
+def test_the_history_is_hidden_while_models_are_shown(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.earlier())
 
     panel.press("Models")

@@ -1,4 +1,4 @@
-"""The panel over a real manager, its engine and the embedded hub: what a person finds, gets and checks from the page alone."""
+"""The panel with a real manager, engine and embedded hub: searching, downloading and verifying from the page."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ SMALL, LARGE, SEEING = "demo/small-GGUF", "demo/large-GGUF", "demo/seeing-GGUF"
 
 @pytest.fixture
 def hub() -> Iterator[FaultyHub]:
-    """Three repositories that a filter tells apart, and one without GGUF files of which one of them was made."""
+    """Three repositories that filters can distinguish, and one without GGUF files from which one of them was converted."""
     size = {"m-Q4_K_M.gguf": 300_000}
     repositories = [
         make_repository(SMALL, size, gguf={"total": 3_000_000_000}, downloads=9),
@@ -64,7 +64,7 @@ def shows_variants_of(panel: PanelPage, repo: str) -> None:
     panel.until(lambda: head.is_visible() and head.inner_text() == repo, f"the variants of {repo}")
 
 
-def test_a_search_is_narrowed_by_size_task_and_licence(panel: PanelPage, field: Locator) -> None:
+def test_a_search_can_be_filtered_by_size_task_and_licence(panel: PanelPage, field: Locator) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
     panel.press("Filter")
@@ -82,7 +82,7 @@ def test_a_search_is_narrowed_by_size_task_and_licence(panel: PanelPage, field: 
     finds(panel, LARGE)
 
 
-def test_a_repository_without_gguf_files_leads_to_what_was_made_of_it(panel: PanelPage, field: Locator) -> None:
+def test_a_repository_without_gguf_files_offers_its_conversions(panel: PanelPage, field: Locator) -> None:
     field.fill("demo/safetensors")
     panel.press("Show variants")
     child = panel.page.locator(".gglib-alternatives").get_by_role("button", name=SEEING)
@@ -98,7 +98,7 @@ def test_a_repository_without_gguf_files_leads_to_what_was_made_of_it(panel: Pan
     expect(child).to_be_hidden()
 
 
-def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
+def test_a_click_opens_a_suggestions_model_card_in_a_new_tab(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
     card = panel.page.get_by_role("link", name=f"Open the page of {LARGE} in a new tab")
@@ -112,7 +112,7 @@ def test_a_suggestions_card_opens_in_a_new_tab_with_the_mouse(panel: PanelPage, 
     expect(field).to_be_focused()
 
 
-def test_a_suggestions_card_is_reached_with_the_arrows(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
+def test_arrow_keys_reach_a_suggestions_model_card(panel: PanelPage, field: Locator, hub: FaultyHub) -> None:
     field.fill("demo")
     finds(panel, SMALL, LARGE, SEEING)
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
@@ -142,9 +142,7 @@ def says(panel: PanelPage, text: str) -> None:
     panel.until(lambda: text in panel.page.locator(".gglib-panel").inner_text(), f"the page says {text!r}", 20)
 
 
-def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_wrong(
-    panel: PanelPage, done: Path
-) -> None:
+def test_a_finished_row_is_verified_from_the_page_and_a_damaged_file_is_reported(panel: PanelPage, done: Path) -> None:
     panel.press("Verify small-GGUF Q4_K_M")
     says(panel, "SHA-256 matches")
 
@@ -158,7 +156,7 @@ def test_a_done_row_is_verified_from_the_page_and_a_damaged_file_is_said_to_be_w
 
 
 @pytest.mark.slow
-def test_a_model_in_the_list_of_models_is_verified_from_the_page(panel: PanelPage, done: Path) -> None:
+def test_a_stored_model_is_verified_from_the_page(panel: PanelPage, done: Path) -> None:
     panel.press("Models")
     verify = panel.button(f"Verify {SMALL}:Q4_K_M")
     panel.until(verify.is_visible, "the model")
@@ -192,13 +190,13 @@ def go_to(panel: PanelPage, name: str, key: str) -> None:
 
 
 def enter(panel: PanelPage, name: str, key: str, then: Callable[[], bool]) -> None:
-    """Goes to a control with one key, presses Enter, and waits for what comes of it."""
+    """Moves to a control with one key, presses Enter, and waits for the result."""
     go_to(panel, name, key)
     panel.page.keyboard.press("Enter")
     panel.until(then, f"what comes of {name!r}", deadline_s=20)
 
 
-def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
+def test_a_session_with_only_the_keyboard_never_loses_the_focus(
     panel: PanelPage, manager: DownloadManager, hub: FaultyHub
 ) -> None:
     for name in ("first", "second", "third"):
@@ -221,7 +219,7 @@ def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
     panel.page.keyboard.press("Enter")
     shows_variants_of(panel, "demo/third")
     enter(panel, "Download Q4_K_M", "Tab", lambda: stand("first", "second", "third"))
-    # … moves it, lets it rest and go on, takes it out and back …
+    # … moves it, pauses and resumes it, removes it and undoes that …
     go_to(panel, "Details of first Q4_K_M", "Tab")
     go_to(panel, "Details of second Q4_K_M", "Tab")
     go_to(panel, "Details of third Q4_K_M", "Tab")
@@ -241,7 +239,7 @@ def test_a_day_with_the_keyboard_alone_never_loses_the_focus(
     hub.set_speed(None)
     manager.sync.join()
     panel.until(lambda: len(panel.page.locator('[data-status="completed"]').all()) == 3, "all three", deadline_s=20)
-    # … opens one that is done, and takes its path along.
+    # … opens a finished one and copies its path.
     go_to(panel, "Details of third Q4_K_M", "ArrowDown")
     panel.page.keyboard.press("Enter")
     expect(panel.button("Details of third Q4_K_M")).to_have_attribute("aria-expanded", "true")

@@ -1,4 +1,4 @@
-"""JupyterLab has shortcuts of its own for nearly every key; on the panel the keys are the panel's."""
+"""JupyterLab has shortcuts for nearly every key; on the panel, keys control the panel."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.support.models import MB
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
-def test_keys_on_the_panel_press_its_buttons_and_leave_the_notebook_alone(browser: Browser, tmp_path: Path) -> None:
+def test_keys_on_the_panel_press_its_buttons_and_do_not_reach_the_notebook(browser: Browser, tmp_path: Path) -> None:
     with FaultyHub(generated_repositories(), bytes_per_second=MB) as hub, JupyterLab(tmp_path / "lab", hub.url) as lab:
         lab.write_notebook("keys.ipynb", ["%load_ext gglib_nb", "%gguf queue demo/tiny-llama-GGUF:F16", "%gguf"])
         with NotebookPage(browser, lab, "keys.ipynb") as page:

@@ -1,4 +1,4 @@
-"""What is lost on the way, and what a host lacks: the panel finds back to the truth, and works all the same."""
+"""Lost messages and missing host features: the panel recovers the correct state and keeps working."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ MODEL = "owner/model-GGUF:Q4_K_M"
 
 
 def wait(panel: PanelPage, seconds: int) -> None:
-    """Lets time pass on the page, second by second, with all that is sent meanwhile."""
+    """Advances the page's clock second by second and delivers the messages sent in that time."""
     for _ in range(seconds):
         panel.page.clock.run_for(1000)
         panel.pump()
 
 
-def test_a_widget_that_is_given_no_signal_shows_the_panel_and_can_be_closed(open_panel: OpenPanel) -> None:
+def test_a_widget_without_an_abort_signal_shows_the_panel_and_can_be_closed(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL, "downloading")), has_signal=False)
 
     panel.press("Pause model-GGUF Q4_K_M")
@@ -35,7 +35,7 @@ def test_a_widget_that_is_given_no_signal_shows_the_panel_and_can_be_closed(open
     expect(panel.page.locator(".gglib-panel")).to_have_count(0)
 
 
-def test_a_press_whose_answer_is_lost_is_sent_again_and_done_once(open_panel: OpenPanel) -> None:
+def test_a_request_with_a_lost_answer_is_sent_again_and_executed_once(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL, "downloading")), has_clock=True)
     panel.button("Pause model-GGUF Q4_K_M").click()
     panel.page.evaluate("1")
@@ -47,7 +47,7 @@ def test_a_press_whose_answer_is_lost_is_sent_again_and_done_once(open_panel: Op
     assert panel.asked() == [("pause", MODEL)]
 
 
-def test_the_last_message_of_all_that_is_lost_is_noticed(open_panel: OpenPanel) -> None:
+def test_a_lost_last_message_is_detected(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL)), has_clock=True)
     panel.manager.show(download(MODEL, "downloading", downloaded_bytes=GB))
     panel.lose()
@@ -58,7 +58,7 @@ def test_the_last_message_of_all_that_is_lost_is_noticed(open_panel: OpenPanel) 
     expect(panel.page.locator(".gglib-counts")).to_contain_text("1 active")
 
 
-def test_a_lost_change_and_the_lost_answer_about_it_are_noticed_too(open_panel: OpenPanel) -> None:
+def test_a_lost_change_and_a_lost_answer_about_it_are_detected(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL)), has_clock=True)
     panel.manager.show(download(MODEL, "downloading", downloaded_bytes=GB))
     panel.lose()
@@ -72,7 +72,7 @@ def test_a_lost_change_and_the_lost_answer_about_it_are_noticed_too(open_panel: 
     expect(panel.page.locator(".gglib-counts")).to_contain_text("1 active")
 
 
-def test_a_panel_without_work_and_without_loss_asks_rarely(open_panel: OpenPanel) -> None:
+def test_an_idle_panel_rarely_sends_requests(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL, "paused")), has_clock=True)
     panel.pump()
     asked = len(panel.sent)
@@ -82,7 +82,7 @@ def test_a_panel_without_work_and_without_loss_asks_rarely(open_panel: OpenPanel
     assert len(panel.sent) - asked <= 3
 
 
-def test_models_are_asked_for_again_while_they_are_shown(open_panel: OpenPanel) -> None:
+def test_models_are_refreshed_while_shown(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models(), has_clock=True)
     panel.press("Models")
     panel.pump()
@@ -95,7 +95,7 @@ def test_models_are_asked_for_again_while_they_are_shown(open_panel: OpenPanel) 
     expect(rows).to_have_count(4)
 
 
-def test_models_are_asked_for_at_once_when_a_download_ends(open_panel: OpenPanel) -> None:
+def test_models_are_refreshed_at_once_when_a_download_ends(open_panel: OpenPanel) -> None:
     manager = FakeManager(download(MODEL, "downloading"))
     panel = open_panel(manager, has_clock=True)
     panel.press("Models")
@@ -108,7 +108,7 @@ def test_models_are_asked_for_at_once_when_a_download_ends(open_panel: OpenPanel
     expect(panel.page.locator(".gglib-models .gglib-row")).to_have_count(1)
 
 
-def test_a_browser_that_refuses_to_make_a_notification_keeps_the_panel_up_to_date(open_panel: OpenPanel) -> None:
+def test_a_browser_that_refuses_notifications_keeps_the_panel_up_to_date(open_panel: OpenPanel) -> None:
     times: dict[str, Any] = {"started_at_s": 1000.0}
     panel = open_panel(FakeManager(download(MODEL, "downloading", **times)))
     panel.page.evaluate(
@@ -126,7 +126,7 @@ def test_a_browser_that_refuses_to_make_a_notification_keeps_the_panel_up_to_dat
     expect(panel.row("model-GGUF")).to_have_attribute("data-status", DownloadStatus.COMPLETED.value)
 
 
-def test_the_state_that_is_saved_with_a_notebook_has_no_comments_and_no_home_folder(open_panel: OpenPanel) -> None:
+def test_the_state_saved_with_a_notebook_has_no_comments_and_no_home_folder(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager())
     state = panel.widget.get_state()
 

@@ -19,7 +19,7 @@ def shown_models(panel: PanelPage) -> list[str]:
     return panel.page.locator(".gglib-models .gglib-name").all_inner_texts()
 
 
-def test_models_that_are_here_are_listed_with_what_they_take_and_found_by_a_part_of_their_name(
+def test_stored_models_are_listed_with_their_size_and_found_by_a_part_of_their_name(
     open_panel: OpenPanel,
 ) -> None:
     panel = open_panel(scenes.models())
@@ -35,7 +35,7 @@ def test_models_that_are_here_are_listed_with_what_they_take_and_found_by_a_part
     expect(panel.page.get_by_role("list", name="Downloads")).to_be_visible()
 
 
-def test_the_lines_that_load_a_model_are_shown_for_each_program(open_panel: OpenPanel) -> None:
+def test_loading_code_is_shown_for_each_program(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models())
     panel.press("Models")
 
@@ -44,7 +44,7 @@ def test_the_lines_that_load_a_model_are_shown_for_each_program(open_panel: Open
     expect(panel.page.locator(".gglib-program pre").first).to_contain_text(MODEL)
 
 
-def test_a_deletion_says_what_it_frees_and_asks_and_leaves_the_focus_where_it_was(open_panel: OpenPanel) -> None:
+def test_a_deletion_shows_the_freed_space_asks_and_keeps_the_focus(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(completed(MODEL)))
     panel.manager.answers["delete"] = scenes.models().answers["delete"]
 
@@ -61,7 +61,7 @@ def test_a_deletion_says_what_it_frees_and_asks_and_leaves_the_focus_where_it_wa
     panel.sees("Deleted. 17.7 GB freed.")
 
 
-def test_the_lines_that_load_a_model_with_a_projector_name_it(open_panel: OpenPanel) -> None:
+def test_the_loading_code_includes_the_projector(open_panel: OpenPanel) -> None:
     paths: dict[str, Any] = {
         "companions": (shard(2, kind="mmproj"),),
         "companion_paths": ("/home/ada/models/mmproj.gguf",),
@@ -75,7 +75,7 @@ def test_the_lines_that_load_a_model_with_a_projector_name_it(open_panel: OpenPa
     )
 
 
-def test_what_a_model_contains_is_shown_below_its_row_and_closed_by_the_same_button(open_panel: OpenPanel) -> None:
+def test_an_inspection_is_shown_below_its_row_and_closed_by_the_same_button(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models())
     panel.press("Models")
 
@@ -87,7 +87,7 @@ def test_what_a_model_contains_is_shown_below_its_row_and_closed_by_the_same_but
     expect(contents).to_have_count(0)
 
 
-def test_the_line_that_exports_a_model_is_shown(open_panel: OpenPanel) -> None:
+def test_the_export_command_of_a_model_is_shown(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models())
     panel.press("Models")
 
@@ -96,7 +96,7 @@ def test_the_line_that_exports_a_model_is_shown(open_panel: OpenPanel) -> None:
     expect(panel.page.locator(".gglib-program pre")).to_have_text(f"%gguf export {MODEL} FOLDER")
 
 
-def test_unused_models_are_named_before_they_are_deleted(open_panel: OpenPanel) -> None:
+def test_unused_models_are_listed_before_deletion(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models())
     panel.press("Models")
 
@@ -108,7 +108,7 @@ def test_unused_models_are_named_before_they_are_deleted(open_panel: OpenPanel) 
     assert [keywords["unused_s"] for name, _, keywords in panel.manager.asked if name == "prune"] == [30 * 86_400] * 2
 
 
-def test_a_model_of_another_program_is_named_as_such_and_can_only_be_read(open_panel: OpenPanel) -> None:
+def test_a_model_of_another_program_is_marked_and_read_only(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.stores())
 
     panel.press("Models")

@@ -1,4 +1,4 @@
-"""A press is for what the person saw: no second press reaches another row, a cancel can be undone, the focus is never lost."""
+"""A click acts on the row the user saw: a second click reaches no other row, a cancel can be undone, the focus is kept."""
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -13,7 +13,7 @@ FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second"
 
 
 class Queue(FakeManager):
-    """One that does what it is asked for, as far as rows move by it."""
+    """A manager that executes the requests that move rows."""
 
     def __init__(self, *ids: str) -> None:
         super().__init__(*(download(one) for one in ids))
@@ -57,7 +57,7 @@ def names(panel: PanelPage) -> Locator:
     return panel.page.locator(".gglib-row .gglib-name")
 
 
-def test_a_double_press_on_remove_removes_one(open_panel):
+def test_a_double_click_on_remove_removes_one_row(open_panel):
     panel = open_panel(Queue(FIRST, SECOND, THIRD), has_clock=True)
 
     press_twice(panel, "Remove first-GGUF Q8_0", 80)
@@ -66,7 +66,7 @@ def test_a_double_press_on_remove_removes_one(open_panel):
 
 
 @pytest.mark.slow
-def test_a_second_press_after_a_while_reaches_the_same_row_and_no_other(open_panel):
+def test_a_delayed_second_press_reaches_the_same_row(open_panel):
     panel = open_panel(Queue(FIRST, SECOND, THIRD), has_clock=True)
 
     press_twice(panel, "Remove first-GGUF Q8_0", 600)
@@ -75,7 +75,7 @@ def test_a_second_press_after_a_while_reaches_the_same_row_and_no_other(open_pan
 
 
 @pytest.mark.parametrize("after_ms", [80, pytest.param(600, marks=pytest.mark.slow)])
-def test_up_pressed_twice_moves_the_same_row_twice(open_panel, after_ms):
+def test_pressing_up_twice_moves_the_same_row_twice(open_panel, after_ms):
     queue = Queue(FIRST, SECOND, THIRD)
     panel = open_panel(queue, has_clock=True)
 
@@ -84,7 +84,7 @@ def test_up_pressed_twice_moves_the_same_row_twice(open_panel, after_ms):
     assert queue.waiting == [THIRD, FIRST, SECOND]
 
 
-def test_a_double_press_on_pause_does_not_resume(open_panel):
+def test_a_double_click_on_pause_does_not_resume(open_panel):
     manager = FakeManager(download(FIRST, "downloading"))
     manager.answers["pause"] = lambda _name: manager.show(download(FIRST, "paused"))
     panel = open_panel(manager, has_clock=True)
@@ -94,7 +94,7 @@ def test_a_double_press_on_pause_does_not_resume(open_panel):
     assert panel.asked() == [("pause", FIRST)]
 
 
-def test_a_cancelled_row_keeps_its_place_while_the_pointer_is_there(open_panel):
+def test_a_cancelled_row_keeps_its_place_under_the_pointer(open_panel):
     panel = open_panel(Queue(FIRST, SECOND, THIRD), has_clock=True)
 
     panel.press("Remove second-GGUF Q8_0")
@@ -116,7 +116,7 @@ def test_undo_puts_the_request_back_in_its_place(open_panel):
     assert panel.asked() == [("remove_from_queue", SECOND), ("put_back", SECOND)]
 
 
-def test_a_press_beside_a_button_does_not_hold_up_the_next_one(open_panel):
+def test_a_click_next_to_a_button_does_not_block_the_next_click(open_panel):
     panel = open_panel(FakeManager(download(FIRST, "downloading"), download(SECOND)))
     box = panel.button("Pause first-GGUF Q8_0").bounding_box()
     assert box is not None
@@ -138,7 +138,7 @@ def test_remove_and_undo_by_keyboard_never_lose_the_focus(open_panel):
     expect(panel.button("Undo first-GGUF Q8_0")).to_be_focused()
 
 
-def test_what_was_pressed_by_keyboard_leaves_the_focus_to_what_takes_it_back(open_panel):
+def test_a_button_pressed_by_keyboard_passes_the_focus_to_its_counterpart(open_panel):
     panel = open_panel(FakeManager(download(FIRST, "downloading"), download(SECOND)))
     panel.button("Pause second-GGUF Q8_0").focus()
 
@@ -151,7 +151,7 @@ def test_what_was_pressed_by_keyboard_leaves_the_focus_to_what_takes_it_back(ope
     expect(panel.button("Details of second-GGUF Q8_0")).to_be_focused()
 
 
-def test_a_row_that_goes_leaves_the_focus_to_the_row_in_its_place(open_panel):
+def test_a_removed_row_passes_the_focus_to_the_row_in_its_place(open_panel):
     panel = open_panel(FakeManager(download(FIRST, "failed"), download(SECOND, "failed")))
     panel.button("Dismiss first-GGUF Q8_0").focus()
 
@@ -160,7 +160,7 @@ def test_a_row_that_goes_leaves_the_focus_to_the_row_in_its_place(open_panel):
     expect(panel.button("Details of second-GGUF Q8_0")).to_be_focused()
 
 
-def test_a_pointer_at_rest_holds_the_list_for_seconds_only(open_panel):
+def test_a_resting_pointer_holds_the_order_only_for_seconds(open_panel):
     panel = open_panel(
         FakeManager(download(FIRST, "downloading", downloaded_bytes=GB), download(SECOND)), has_clock=True
     )

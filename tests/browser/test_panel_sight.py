@@ -1,4 +1,4 @@
-"""Where the bytes of a file are, and that counters are not sent to panels that nobody sees."""
+"""The byte map of a file, and that no counters are sent to invisible panels."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ def moving(size: int = 2, **steps: Any) -> QueuedDownload:
     return download(MODEL, "downloading", downloaded_bytes=GB, shards=(first, *rest))
 
 
-def test_an_opened_files_bar_shows_where_its_bytes_stand_and_what_is_verified(open_panel: OpenPanel) -> None:
+def test_an_opened_files_bar_shows_its_byte_ranges_and_verified_part(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(moving()))
     panel.hear("look")
 
@@ -33,7 +33,7 @@ def test_an_opened_files_bar_shows_where_its_bytes_stand_and_what_is_verified(op
     assert bar.locator(".gglib-proven").evaluate_all(widths) == [25]
 
 
-def test_the_bar_of_a_download_in_one_file_shows_it_without_being_opened(open_panel: OpenPanel) -> None:
+def test_the_bar_of_a_single_file_shows_its_byte_ranges_without_expanding(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(moving(1)))
     panel.hear("look")
 
@@ -42,7 +42,7 @@ def test_the_bar_of_a_download_in_one_file_shows_it_without_being_opened(open_pa
     expect(panel.row("model-GGUF").locator("> .gglib-bar .gglib-run")).to_have_count(2)
 
 
-def test_the_kernel_hears_whether_the_panel_is_in_sight(open_panel: OpenPanel) -> None:
+def test_the_kernel_is_notified_whether_the_panel_is_visible(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(moving()))
     panel.hear("look")
 
@@ -50,11 +50,11 @@ def test_the_kernel_hears_whether_the_panel_is_in_sight(open_panel: OpenPanel) -
 
 
 def looks(panel: PanelPage) -> list[bool]:
-    """What the page said of whether it is seen, in order."""
+    """The page's visibility messages, in order."""
     return [message["is_shown"] for message in panel.sent if message["kind"] == "look"]
 
 
-def test_the_end_of_a_long_download_is_notified_where_nobody_looks_once_a_person_asked_for_it(
+def test_a_long_download_ends_with_a_notification_if_enabled_and_the_page_is_hidden(
     open_panel: OpenPanel,
 ) -> None:
     long = replace(moving(), started_at_s=1000.0)
@@ -75,7 +75,7 @@ def test_the_end_of_a_long_download_is_notified_where_nobody_looks_once_a_person
     assert panel.page.evaluate("notified") == ["model-GGUF Q4_K_M is complete."]
 
 
-def test_a_panel_that_is_scrolled_away_is_told_nothing_that_only_counts_on_until_it_is_back(
+def test_a_panel_scrolled_out_of_view_gets_no_progress_until_visible_again(
     open_panel: OpenPanel,
 ) -> None:
     panel = open_panel(FakeManager(moving()))

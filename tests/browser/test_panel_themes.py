@@ -39,7 +39,7 @@ def faint_texts(panel: PanelPage, axe: str, selector: str) -> list[str]:
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("state", STATES)
-def test_each_text_of_the_panel_is_readable(open_panel: OpenPanel, axe: str, theme: str, state: str) -> None:
+def test_every_panel_text_has_enough_contrast(open_panel: OpenPanel, axe: str, theme: str, state: str) -> None:
     make, act = STATES[state]
     panel = open_panel(make(), reduced_motion="reduce")
     panel.page.add_style_tag(content=THEMES[theme])
@@ -58,7 +58,7 @@ def test_the_background_and_the_text_come_from_the_same_host(open_panel: OpenPan
 
 
 @pytest.mark.parametrize("theme", ["Colab dark", "VS Code dark", "JupyterLab dark"])
-def test_each_text_of_the_static_page_is_readable(open_panel: OpenPanel, axe: str, theme: str) -> None:
+def test_every_static_page_text_has_enough_contrast(open_panel: OpenPanel, axe: str, theme: str) -> None:
     manager = scenes.busy()
     panel = open_panel(manager)
     panel.page.add_style_tag(content=f"{THEMES[theme]} body {{ color: #d5d5d5 }}")

@@ -1,4 +1,4 @@
-"""The panel tells the truth: after a reload, in a second view, after lost messages, without a kernel, in any number."""
+"""The panel shows the true state: after a reload, in a second view, after lost messages, without a kernel, with any number of rows."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def test_progress_is_shown_as_it_comes(open_panel):
     expect(row).to_contain_text("22 s left")
 
 
-def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel):
+def test_the_total_eta_is_hidden_until_one_eta_is_known(open_panel):
     running: dict[str, Any] = {"downloaded_bytes": GB, "bytes_per_second": 1e6}
     panel = open_panel(FakeManager(download(MODEL, "downloading", **running), bytes_per_second=1e6, eta_seconds=1260.0))
     pace = panel.page.locator(".gglib-eta")
@@ -43,7 +43,7 @@ def test_the_time_left_of_all_is_not_said_before_that_of_one_is_known(open_panel
 
 
 @pytest.mark.slow
-def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
+def test_a_stall_is_reported_and_not_drawn_as_speed(open_panel):
     stalled: dict[str, Any] = {"notice": "stalled for 12 s", "notice_kind": "stalled", "bytes_per_second": 0.0}
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB, **stalled)))
 
@@ -51,7 +51,7 @@ def test_a_stall_is_said_and_not_drawn_as_speed(open_panel):
     expect(panel.row("model-GGUF")).to_contain_text("0 B/s")
 
 
-def test_what_goes_on_is_said_in_words(open_panel):
+def test_the_current_state_is_described_in_words(open_panel):
     notices = {
         "owner/one-GGUF:Q8_0": ("downloading", "waiting for another kernel"),
         "owner/two-GGUF:Q8_0": ("downloading", "retrying in 8 s (429)"),
@@ -106,7 +106,7 @@ def test_a_bar_is_divided_into_its_files_in_proportion_and_each_shows_its_state(
 
 
 @pytest.mark.slow
-def test_a_companion_stands_apart_from_the_model(open_panel):
+def test_a_companion_is_separate_from_the_model(open_panel):
     panel = open_panel(scenes.halfway())
 
     gap = panel.row("gemma-3-12b").evaluate(
@@ -120,7 +120,7 @@ def test_a_companion_stands_apart_from_the_model(open_panel):
 
 
 @pytest.mark.slow
-def test_a_model_in_two_hundred_files_keeps_a_bar_that_can_be_read(open_panel):
+def test_a_model_of_two_hundred_files_has_a_readable_bar(open_panel):
     many = shards("model", [GB] * 200, [GB] * 100 + [0] * 100)
     panel = open_panel(
         FakeManager(download(MODEL, "downloading", total_bytes=200 * GB, downloaded_bytes=100 * GB, shards=many)),
@@ -135,7 +135,7 @@ def test_a_model_in_two_hundred_files_keeps_a_bar_that_can_be_read(open_panel):
     assert segments.evaluate_all("nodes => nodes.filter((node) => node.dataset.state === 'finished').length") == 20
 
 
-def test_a_row_stays_as_a_person_left_it_also_in_the_next_view(open_panel):
+def test_a_row_stays_expanded_or_collapsed_in_the_next_view(open_panel):
     panel = open_panel(scenes.busy())
     files = panel.page.locator(".gglib-shard:visible")
     opener = "Details of Qwen3-30B-A3B-Instruct-2507-GGUF UD-Q4_K_XL"
@@ -149,7 +149,7 @@ def test_a_row_stays_as_a_person_left_it_also_in_the_next_view(open_panel):
     assert shown_at_first - files.count() == 4
 
 
-def test_an_opened_row_stays_open_while_it_moves(open_panel):
+def test_an_expanded_row_stays_expanded_while_it_moves(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
     panel.press("Details of model-GGUF Q4_K_M")
 
@@ -158,7 +158,7 @@ def test_an_opened_row_stays_open_while_it_moves(open_panel):
     expect(panel.row("model-GGUF").locator(".gglib-shard")).to_contain_text("2.0 GB of 4.0 GB")
 
 
-def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
+def test_a_second_view_shows_the_same_and_gets_the_same_updates(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
     panel.show_queue(download(MODEL, "downloading", downloaded_bytes=2 * GB))
 
@@ -170,7 +170,7 @@ def test_a_second_view_shows_the_same_and_hears_the_same(open_panel):
         expect(views.nth(number)).to_contain_text("3.0 GB of 4.0 GB")
 
 
-def test_a_lost_message_is_asked_for_again(open_panel):
+def test_a_lost_message_is_requested_again(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
     panel.manager.show(download(MODEL, "paused", downloaded_bytes=2 * GB))
     panel.lose()
@@ -182,7 +182,7 @@ def test_a_lost_message_is_asked_for_again(open_panel):
     panel.sees("11 places free")
 
 
-def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(open_panel):
+def test_without_a_kernel_the_last_state_is_marked_and_buttons_are_disabled(open_panel):
     panel = open_panel(scenes.busy())
     sent = len(panel.sent)
 
@@ -195,7 +195,7 @@ def test_without_a_kernel_the_last_truth_is_marked_and_nothing_can_be_pressed(op
     expect(panel.row("Qwen3-30B-A3B")).to_contain_text("9.3 GB of 17.0 GB")
 
 
-def test_without_a_kernel_nothing_has_a_rate_or_an_end_in_sight(open_panel):
+def test_without_a_kernel_no_rate_or_eta_is_shown(open_panel):
     panel = open_panel(scenes.busy())
 
     panel.disconnect()
@@ -209,7 +209,7 @@ def test_without_a_kernel_nothing_has_a_rate_or_an_end_in_sight(open_panel):
     )
 
 
-def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
+def test_a_kernel_that_cannot_receive_messages_counts_as_stopped(open_panel):
     panel = open_panel(FakeManager(download(MODEL)))
     panel.page.evaluate("() => { model.send = () => { throw new Error('Cannot send'); }; }")
 
@@ -220,7 +220,7 @@ def test_a_kernel_that_nothing_can_be_sent_to_is_gone(open_panel):
 
 
 @pytest.mark.slow
-def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_no_rate(open_panel):
+def test_a_kernel_that_does_not_answer_a_new_view_is_reported_without_a_rate(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=10**9, bytes_per_second=58.4e6)))
     panel.is_answering = False
     panel.show()
@@ -229,7 +229,7 @@ def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_n
     expect(paces).to_have_count(2)
 
     expect(silent).to_be_visible()
-    expect(paces).to_have_count(0)  # the other view has heard nothing either
+    expect(paces).to_have_count(0)  # the other view received nothing either
     panel.answer()
 
     expect(silent).to_be_hidden()
@@ -237,7 +237,7 @@ def test_a_kernel_that_does_not_answer_a_new_view_is_said_to_be_silent_and_has_n
 
 
 @pytest.mark.slow
-def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_panel):
+def test_requests_pending_when_the_kernel_stopped_are_reported_as_unanswered(open_panel):
     manager = FakeManager(download(MODEL, "downloading"))
     manager.answers["pause"] = scenes.never()
     panel = open_panel(manager)
@@ -256,13 +256,13 @@ def test_what_was_pending_when_the_kernel_went_is_said_to_be_unanswered(open_pan
         pytest.param({"completed": 1, "failed": 1}, "1 failed", marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_is_over_is_summed_up_also_when_all_failed(open_panel, outcome, words):
+def test_a_finished_run_is_summarized_even_if_everything_failed(open_panel, outcome, words):
     panel = open_panel(FakeManager(completed(MODEL), last_run=run_summary(**outcome)))
 
     panel.sees(words)
 
 
-def test_the_failed_row_says_what_to_do_and_where(open_panel):
+def test_the_failed_row_says_what_to_do(open_panel):
     panel = open_panel(scenes.errors())
 
     row = panel.row("gemma-3-27b")
@@ -272,7 +272,7 @@ def test_the_failed_row_says_what_to_do_and_where(open_panel):
     )
 
 
-def test_the_done_row_offers_path_code_size_time_rate_and_digest(open_panel):
+def test_the_finished_row_has_path_code_size_time_rate_and_digest(open_panel):
     panel = open_panel(FakeManager(completed(MODEL, seconds=80)))
 
     row = panel.row("model-GGUF")
@@ -282,7 +282,7 @@ def test_the_done_row_offers_path_code_size_time_rate_and_digest(open_panel):
     expect(row).to_contain_text("from llama_cpp import Llama")
 
 
-def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
+def test_an_ended_download_expands_nothing(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)))
 
     panel.show_queue(completed(MODEL))
@@ -290,7 +290,7 @@ def test_a_download_that_ends_opens_nothing_by_itself(open_panel):
     expect(panel.button("Details of model-GGUF Q4_K_M")).to_have_attribute("aria-expanded", "false")
 
 
-def test_what_ends_moves_neither_the_rows_nor_the_cells_below(open_panel):
+def test_an_ended_download_moves_neither_rows_nor_cells_below(open_panel):
     two = shards("model-Q4_K_M", [2 * GB, 2 * GB], [2 * GB, GB])
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=3 * GB, shards=two)))
     panel.page.evaluate(
@@ -353,7 +353,7 @@ def test_a_file_without_a_digest_is_not_called_verified(open_panel):
 
 
 @pytest.mark.slow
-def test_500_rows_are_painted_within_a_frame_of_their_news(open_panel):
+def test_500_rows_are_painted_within_a_frame(open_panel):
     panel = open_panel(scenes.many(500))
     first, *rest = panel.manager.snapshot.items
     panel.page.evaluate(
@@ -373,7 +373,7 @@ def test_500_rows_are_painted_within_a_frame_of_their_news(open_panel):
 
 
 @pytest.mark.slow
-def test_a_scrolled_list_stays_where_it_is_when_the_queue_changes(open_panel):
+def test_a_scrolled_list_keeps_its_position_when_the_queue_changes(open_panel):
     panel = open_panel(scenes.many(200))
     scroller = panel.page.locator(".gglib-list")
     scroller.evaluate("list => list.scrollTo(0, 3000)")

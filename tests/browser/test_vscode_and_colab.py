@@ -61,7 +61,7 @@ def shown_panel(page: HostPage) -> Frame:
 
 
 @pytest.mark.parametrize("host", ["vscode", "colab"])
-def test_the_panel_moves_and_acts(open_host: OpenHost, hub: FaultyHub, host: str) -> None:
+def test_the_panel_updates_and_its_buttons_work(open_host: OpenHost, hub: FaultyHub, host: str) -> None:
     page = open_host(host)
     page.run(QUEUE)
     output = shown_panel(page)
@@ -78,7 +78,7 @@ def test_the_panel_moves_and_acts(open_host: OpenHost, hub: FaultyHub, host: str
 
 
 @pytest.mark.parametrize("host", ["vscode", "colab"])
-def test_while_a_cell_runs_the_panel_moves_and_a_click_is_answered_after_it(
+def test_while_a_cell_runs_the_panel_updates_and_a_click_is_answered_afterwards(
     open_host: OpenHost, hub: FaultyHub, host: str, tmp_path: Path
 ) -> None:
     page = open_host(host)
@@ -118,7 +118,7 @@ def test_two_outputs_are_two_views_of_one_queue(open_host: OpenHost, host: str) 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("host", ["vscode", "vscode-bridged", "colab"])
-def test_the_panel_is_readable_and_as_light_or_dark_as_its_host(open_host: OpenHost, host: str, theme: str) -> None:
+def test_the_panel_is_readable_and_follows_the_hosts_theme(open_host: OpenHost, host: str, theme: str) -> None:
     page = open_host(host, theme)
     page.run(QUEUE)
     output = shown_panel(page)
@@ -130,7 +130,7 @@ def test_the_panel_is_readable_and_as_light_or_dark_as_its_host(open_host: OpenH
     assert unreadable_texts(output) == []
 
 
-def test_a_page_that_cannot_load_the_widgets_script_gets_a_table_that_is_refreshed(open_host: OpenHost) -> None:
+def test_a_page_that_cannot_load_the_script_gets_a_refreshed_table(open_host: OpenHost) -> None:
     page = open_host("vscode", has_scripts=False)
     page.run(QUEUE)
     page.run("%gguf")

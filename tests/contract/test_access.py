@@ -81,7 +81,7 @@ def test_a_download_continues_once_access_is_granted() -> None:
     assert answers == []
 
 
-# Logging in: huggingface_hub reads HF_ENDPOINT when it is imported, so this needs a process of its own.
+# Logging in: huggingface_hub reads HF_ENDPOINT when it is imported, so this needs a separate process.
 
 LOG_IN = """
 import sys
@@ -128,7 +128,7 @@ def test_a_rejected_token_is_neither_stored_nor_shown(hub: FaultyHub, tmp_path: 
 
 
 class Typing(Screen):
-    """A screen with a user who types a text."""
+    """A terminal whose user types a text."""
 
     def __init__(self, text: str) -> None:
         self._text = text

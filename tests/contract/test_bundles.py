@@ -242,7 +242,7 @@ def test_a_link_in_place_of_a_copy_is_not_followed(tmp_path: Path, other_disk: P
     assert victim.read_bytes() == b"precious"
 
 
-# A file system that holds no large files. RLIMIT_FSIZE gives the error that FAT gives (EFBIG), at a size that a test can write.
+# A file system without large files. RLIMIT_FSIZE causes the same error as FAT (EFBIG), at a size that a test can write.
 
 EXPORT = """
 import resource, sys

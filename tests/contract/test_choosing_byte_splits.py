@@ -1,4 +1,4 @@
-"""Raw byte splits arrive as one joined, verified GGUF file under the name of the whole."""
+"""Raw byte splits become one joined, verified GGUF file under the name of the whole."""
 
 import hashlib
 from collections.abc import Callable

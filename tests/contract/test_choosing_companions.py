@@ -1,4 +1,4 @@
-"""`--with mmproj`: the matching projector comes along with a bar and bytes of its own and is no part of the model."""
+"""`--with mmproj`: the matching projector is also downloaded, with its own bar and bytes, and is not part of the model."""
 
 from collections.abc import Callable
 from pathlib import Path

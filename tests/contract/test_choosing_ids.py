@@ -27,7 +27,7 @@ ENDIAN = "demo/endian-GGUF"
 
 @pytest.fixture(autouse=True)
 def repositories(hub: FaultyHub) -> None:
-    """Two models with one label; one name in two folders; a single file beside its own split copy; a big-endian one."""
+    """Two models with one label; one name in two folders; a single file and its split copy; a big-endian build."""
     hub.add_repository(
         make_repository(REPO, {"small-Q8_0.gguf": 20_000, "large-Q8_0.gguf": 40_000, "large-Q4_K_M.gguf": 30_000})
     )

@@ -1,4 +1,4 @@
-"""What cannot be had is refused by name before it is queued, and says what to do."""
+"""Downloads that are not possible are refused by name before queueing, with advice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def repositories(hub: FaultyHub) -> None:
 
 
 async def refusal_of(manager: DownloadManager, repo_id: str, quantization: str | None = None) -> GglibError:
-    """The error of `queue_smart`, the queue being as it was; `queue_download` gives the same."""
+    """The error of `queue_smart`, with an unchanged queue; `queue_download` raises the same."""
     with pytest.raises(GglibError) as same:
         await manager.queue_download(DownloadRequest(repo_id, quantization))
     with pytest.raises(GglibError) as caught:

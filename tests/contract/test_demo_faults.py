@@ -1,4 +1,4 @@
-"""Each fault of the embedded hub, seen by the plainest client there is."""
+"""Each fault of the embedded hub, seen by a plain HTTP client."""
 
 import gzip
 import json

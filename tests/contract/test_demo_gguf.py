@@ -1,4 +1,4 @@
-"""The GGUF files of the embedded hub, read by the `gguf` package, beside real ones."""
+"""The GGUF files of the embedded hub, read by the `gguf` package and compared with real ones."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The embedded hub as its user sees it: addresses, log, speed, folders, and the command."""
+"""The embedded hub from a user's view: addresses, log, speed, folders, and the command."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The hub client when the hub misbehaves: what it asks again, how long it waits, and what it says in the end."""
+"""The hub client with a faulty hub: which requests it retries, how long it waits, and which error it raises."""
 
 import time
 from collections.abc import Callable
@@ -80,7 +80,7 @@ def read(hub: FaultyHub, client: HubClient) -> Callable[[], bytes]:
 
 @pytest.fixture
 def expected(hub: FaultyHub) -> bytes:
-    """What `read` has to give."""
+    """The bytes that `read` must return."""
     commit = hub.repositories["demo/small-GGUF"].commit()
     assert commit is not None
     return b"".join(commit.files["small-Q4_K_M.gguf"].content.slices())[10:110]

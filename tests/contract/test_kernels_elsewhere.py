@@ -1,4 +1,4 @@
-"""Kernels that cannot be seen from here (another machine, another container): alive as long as their beat changes."""
+"""Kernels on another machine or in another container: alive as long as their heartbeat changes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def kernel(hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.fixture
 def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
-    """Writes the queue of a kernel in another container, whose clock is none of our business, and gives its beat."""
+    """Writes the queue of a kernel in another container with its own clock, and returns its heartbeat."""
     config = kernel.config
     place = f"another-host {boot_id()} pid:[1]"
     record = KernelRecord("other", "other.ipynb", place, 1, "1", str(config.models_directory), config.endpoint)

@@ -1,4 +1,4 @@
-"""What the port does with downloads that are in the queue, against the embedded hub, and what it tells of them."""
+"""Operations of the port on queued downloads, against the embedded hub, and the events they emit."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta

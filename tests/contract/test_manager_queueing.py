@@ -1,4 +1,4 @@
-"""The port's ways into the queue, against the embedded hub: what is queued, refused, fetched and registered."""
+"""Queueing through the port, against the embedded hub: what is queued, refused, downloaded and registered."""
 
 import hashlib
 from collections.abc import Callable
@@ -130,7 +130,7 @@ async def test_a_model_of_twelve_shards_fits_a_queue_of_ten(manager: DownloadMan
     assert [path.name for path in finished.paths] == sorted(shards)
 
 
-# What is asked for and cannot be had
+# Requests that are refused
 
 
 async def test_an_unknown_repository_is_named(manager: DownloadManager) -> None:

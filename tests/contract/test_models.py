@@ -272,7 +272,7 @@ def test_an_unreadable_folder_stops_neither_plan_nor_partials(
 
 
 def refusing(call: Callable[..., Any], folder: str) -> Callable[..., Any]:
-    """The call as it is for a user who may not search the folder; root may."""
+    """The call as a user without permission to search the folder; root has it."""
 
     def refuse(path: Any, *args: Any, **options: Any) -> Any:
         if isinstance(path, str | os.PathLike) and os.fspath(path).startswith(f"{folder}/"):

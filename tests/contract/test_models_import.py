@@ -148,7 +148,7 @@ def test_a_digest_known_from_a_registered_model_gives_the_repository(manager: Do
 
 
 def headed(folder: Path, name: str, **keys: Value) -> Path:
-    """A file with these keys in its header, whatever its name; `__` stands for a dot."""
+    """A file with these header keys; `__` means a dot."""
     metadata = {key.replace("__", "."): value for key, value in keys.items()}
     content = gguf_content(metadata, [Tensor(f"{number}.weight", (64,), "F32") for number in range(8)], name)
     folder.mkdir(parents=True, exist_ok=True)

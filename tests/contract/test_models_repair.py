@@ -36,7 +36,7 @@ def right_digest(hub: FaultyHub) -> str:
 
 
 def mend(manager: DownloadManager, text: str) -> int | None:
-    """Repairs and waits for the end; how many bytes were said to be fetched."""
+    """Repairs, waits for the end, and returns the number of downloaded bytes."""
     repair = manager.sync.repair(text)
     manager.sync.wait(repair.id)
     return repair.bytes_to_fetch
@@ -205,7 +205,7 @@ def test_a_model_in_another_programs_folder_is_repaired_in_place(
     manager.sync.forget("large")
     manager.sync.import_folder(tmp_path / "lm")
     right = sha256_of(elsewhere)
-    manager.sync.verify("large")  # nobody states its digest: from now on it is known
+    manager.sync.verify("large")  # no known digest: the first hash becomes the reference
     spoil(elsewhere, 5)
 
     mend(manager, "large")

@@ -1,4 +1,4 @@
-"""New versions of models: what has changed is said, and the new one takes the old one's place only when all of it is right."""
+"""New versions of models: changes are reported, and the new version replaces the old one only when completely verified."""
 
 import hashlib
 from pathlib import Path
@@ -276,7 +276,7 @@ def test_files_of_another_program_are_not_updated(manager: DownloadManager) -> N
 
 
 class KilledError(Exception):
-    """Stands for a kill at one step."""
+    """Simulates a kill at one step."""
 
 
 @pytest.mark.parametrize("step", range(1, 5))

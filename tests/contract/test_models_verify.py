@@ -1,4 +1,4 @@
-"""Verifying models: the real engine hashes real files, names what is wrong, and the catalog keeps what came out."""
+"""Verifying models: the real engine hashes real files, reports damage, and the catalog records the result."""
 
 import asyncio
 import os

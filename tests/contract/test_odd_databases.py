@@ -1,4 +1,4 @@
-"""Where the user's database cannot be used, one sentence says so and downloads work all the same."""
+"""If the user's database cannot be used, one sentence says so and downloads still work."""
 
 import re
 import sqlite3
@@ -40,7 +40,7 @@ def state_folder_that_cannot_be_made(path: Path) -> None:
 
 
 def filesystem_without_shared_memory(path: Path) -> None:
-    """As far as SQLite can tell: the file through which a write-ahead log is shared cannot be made."""
+    """The shared-memory file of the write-ahead log cannot be created."""
     path.with_name(f"{path.name}-shm").mkdir(parents=True)
 
 
@@ -88,7 +88,7 @@ async def test_a_damaged_database_is_renamed_and_the_download_is_registered_in_a
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Another program that has the database for itself."""
+    """Another program that holds the database lock."""
     Catalog(database_of(tmp_path)).models()
     with closing(sqlite3.connect(database_of(tmp_path), isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
@@ -127,7 +127,7 @@ async def test_queueing_again_registers_an_unregistered_download(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of its own for the state folder."""
+    """A separate filesystem for the state folder."""
     folder = tmp_path / "state"
     folder.mkdir()
     mounted = subprocess.run(

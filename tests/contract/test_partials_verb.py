@@ -1,4 +1,4 @@
-"""`%gguf partials`: what a text names, what is deleted and what is asked first."""
+"""`%gguf partials`: what a text matches, what is deleted, and when confirmation is required."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ NAMES = ("one/model/a-Q4_K_M.gguf", "one/model/a-Q8_0.gguf", "two/other/b-Q4_K_M
 
 
 class Asked(Screen):
-    """A screen with a user who gives one answer and notes the question."""
+    """A terminal whose user gives one answer; it records the question."""
 
     can_ask = True
 

@@ -1,4 +1,4 @@
-"""The public interface as a Python user sees it: what Tab offers, how values show themselves, how a manager is made."""
+"""The public interface for a Python user: completion, how values are displayed, how a manager is made."""
 
 import inspect
 from collections.abc import Callable

@@ -74,7 +74,7 @@ def begin(hub: FaultyHub, process: QueueProcess) -> None:
 
 
 def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, line: int = LINE_BYTES_PER_SECOND) -> str:
-    """Kills kernel and engine at a random byte, and looks at what the next kernel makes of it; returns the figures."""
+    """Kills kernel and engine at a random byte and checks what the next kernel resumes; returns the figures."""
     files = fill(hub, scale)
     wanted_bytes = sum(file.size_bytes for repo_id in (SPLIT, PLAIN, LAST) for file in files[repo_id].values())
     with QueueProcess(folder, hub.url) as first:
@@ -185,7 +185,7 @@ def test_a_waiting_row_names_the_other_kernel_and_cancel_drops_only_its_own_requ
 
 
 def who_fetches(kernels: list[QueueProcess]) -> QueueProcess:
-    """The one that brings bytes; between two models nobody does for a moment."""
+    """The kernel that downloads; between two models there is briefly none."""
     found: list[QueueProcess] = []
 
     def is_found() -> bool:
@@ -227,7 +227,7 @@ def test_eight_kernels_that_request_two_models_share_the_transfers(
     assert hub.bytes_sent() <= total_bytes * 1.02 + (MOST_LOST_BYTES if owner_dies else 0)
 
 
-# Who takes up what
+# Adoption of queues
 
 
 @pytest.mark.slow

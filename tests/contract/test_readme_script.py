@@ -1,4 +1,4 @@
-"""The README's script does what it says, as a program of its own, at the hub that the environment names."""
+"""The README's script works as a separate program with the hub set in the environment."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What is said beforehand of tensors that are here, what is asked for that, and a second variant fetched by a manager."""
+"""The reuse estimate in a plan, the requests it costs, and a second variant downloaded by a manager."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a plain script shows while it downloads: bars on a terminal, nothing else in a pipe, and whatever a person draws."""
+"""What a plain script shows while it downloads: bars on a terminal, nothing in a pipe, or the user's own progress bar."""
 
 import os
 import pty
@@ -74,7 +74,7 @@ def _read(terminal: int, deadline_s: float) -> bytes:
 
 
 def lines_left(written: str) -> list[str]:
-    """What stands on the terminal at the end: rows, of which a carriage return begins the same one anew."""
+    """The rows on the terminal at the end; a carriage return restarts the same row."""
     rows, row, column = [""], 0, 0
     for piece in re.findall(r"\x1b\[A|\x1b\[K|\r|\n|[^\x1b\r\n]+", written):
         if piece == "\x1b[A":

@@ -1,4 +1,4 @@
-"""Every answer in every situation is told in a whole sentence: no None, no empty name, no hole, whoever asked for what."""
+"""Every result in every situation is a complete sentence: no None, no empty name, no gap."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -63,13 +63,13 @@ Mirror = Callable[..., HubClient]
 
 @pytest.fixture
 def asked() -> list[str]:
-    """The paths that were asked for, with the names of their parameters."""
+    """The requested paths, with the names of their parameters."""
     return []
 
 
 @pytest.fixture
 def mirror(asked: list[str]) -> Iterator[Mirror]:
-    """A client of a server that answers as the function says, below a path as Artifactory has one."""
+    """A client of a server that responds as the function says, below a path like Artifactory's."""
     with ExitStack() as stack:
 
         def make(respond: Respond, token: str | None = None) -> HubClient:

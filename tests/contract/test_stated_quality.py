@@ -44,7 +44,7 @@ def test_the_plan_shows_what_the_card_states(manager: DownloadManager, hub: Faul
     assert "0.0123" in (answer.html or "")
 
 
-def test_json_beside_the_files_is_read_too(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_json_files_in_the_repository_are_read(manager: DownloadManager, hub: FaultyHub) -> None:
     publish(hub, kld=b'{"Q8_0": {"kld": 0.0011}}')
 
     assert qualities(manager) == {"Q4_K_M": None, "Q8_0": Quality(0.0011, None)}

@@ -18,7 +18,7 @@ SPLIT = "demo/split-GGUF:Q4_K_M"
 
 
 class Asked(Screen):
-    """A screen with a user who gives one answer to every question."""
+    """A terminal whose user gives one answer to every question."""
 
     def __init__(self, answer: bool | None) -> None:
         self._answer = answer

@@ -213,7 +213,7 @@ def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., Faulty
 def test_a_kernel_killed_by_its_own_command_does_not_run_it_again(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:
-    """The line runs, and the queue that says so was never stored."""
+    """The command runs, but the queue that records this was never stored."""
     hub = make_hub([one_model("demo/short", MB)])
     out = tmp_path / "out"
     with QueueProcess(tmp_path, hub.url) as first:

@@ -104,7 +104,7 @@ def kind(request, hub, tmp_path) -> Kind:
 
 
 class Seat:
-    """Whoever holds an engine: numbers attempts, hears reports."""
+    """The owner of an engine: numbers attempts, receives reports."""
 
     def __init__(self, kind: Kind, hub) -> None:
         self.kind, self.hub = kind, hub

@@ -1,6 +1,6 @@
-"""Faults by chance: what a hub and its storage do wrong in an endurance run, drawn from a seed.
+"""Random faults of a hub and its storage in an endurance run, drawn from a seed.
 
-Answers about doomed files are wrong for ever, in the one way that their repository is doomed to; all other faults pass.
+Responses about doomed files are always wrong, in the one way chosen for their repository; other faults are temporary.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
-"""An endurance run: a queue in a real kernel, faults every few hundred kilobytes, operations and kills by chance, then the reckoning.
+"""An endurance run: a queue in a real kernel, faults every few hundred kilobytes, random operations and kills, then the checks.
 
 `python -m tests.endurance.run --seed 7 --minutes 10`, or `make endurance SEED=7 MINUTES=10`. Twenty downloads a minute of 1 to 12
-shards go through `chaos`; one in twelve is doomed to one error. At the end every digest is right, or its row has the right error,
-or somebody cancelled it; no process, lease, thread or descriptor is left. It exits with 0 then, and prints what it counted.
-Its length is that of one run from its plan to its reckoning, told in the order in which it happens.
+shards go through `chaos`; one in twelve is doomed to one error. At the end every digest is right, its row has the right error,
+or it was cancelled; no process, lease, thread or descriptor is left. Then it exits with 0 and prints its counts.
+It is long because it describes one run from plan to checks, in order.
 """
 
 import argparse
@@ -50,10 +50,10 @@ class Wish:
     """One download of the run.
 
     Attributes:
-        repository: What the hub has.
-        doom: The error it must end with; empty: none.
-        is_cancelled: Somebody cancelled it and did not want it again.
-        is_over: Completed, or failed as it must.
+        repository: The repository on the hub.
+        doom: The expected error; empty: none.
+        is_cancelled: It was cancelled and not queued again.
+        is_over: Completed, or failed as expected.
     """
 
     repository: DemoRepository
@@ -91,7 +91,7 @@ class ReckoningError(AssertionError):
 
 
 class EnduranceRun:
-    """One run in a folder of its own."""
+    """One run in its own folder."""
 
     def __init__(self, folder: Path, seed: int, minutes: float, kernel_kills: int, engine_kills: int) -> None:
         self._folder = folder
@@ -151,10 +151,10 @@ class EnduranceRun:
             self._note(state)
             self._keep_queue_filled(state, share)
             self._do_something(state)
-            time.sleep(self._chance.uniform(0.1, 0.6))  # a person's hands, not a test's
+            time.sleep(self._chance.uniform(0.1, 0.6))  # at a user's pace, not a test's
 
     def _keep_queue_filled(self, state: dict[str, Any], share: float) -> None:
-        """Ask for what nobody has asked for yet, or what a killed kernel took with it."""
+        """Request downloads not yet requested, or lost with a killed kernel."""
         known = {repo_id for _, repo_id, *_ in state["rows"]} | set(state["waiting"])
         live = sum(row[2] in ("queued", "downloading", "finalizing", "registering", "paused") for row in state["rows"])
         due = round(len(self._wishes) * min(1.0, share / 0.9)) + 3
@@ -167,7 +167,7 @@ class EnduranceRun:
                 live += 1
 
     def _do_something(self, state: dict[str, Any]) -> None:
-        """What a person might do now; nothing where there is nothing to do it to."""
+        """A random user operation; nothing if no download allows one."""
         rows = state["rows"]
         live = [row for row in rows if row[2] in ("queued", "downloading", "finalizing")]
         by_verb = {
@@ -274,7 +274,7 @@ class EnduranceRun:
         leases = [path for path in self._kernel.models.rglob("*.part.lease*") if not self._is_of_a_killed_engine(path)]
         _demand(not leases, f"leases are left: {leases}")
         self._hub.faults.clear()
-        self._tell('manager.sync.download("demo/last")')  # an engine that was killed last is there again
+        self._tell('manager.sync.download("demo/last")')  # the engine killed last has been restarted
         self._check_engine(self._state()["engine"])
 
     def _is_of_a_killed_engine(self, lease: Path) -> bool:
@@ -365,7 +365,7 @@ def wishes(seed: int, count: int) -> Iterator[Wish]:
 
 
 def _footprint(pid: int) -> tuple[int, int]:
-    """Threads, and descriptors that are no sockets: connections to the hub are kept for the next question."""
+    """Threads, and descriptors that are not sockets: connections to the hub are kept for the next request."""
     files = 0
     for one in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):

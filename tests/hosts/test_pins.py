@@ -1,4 +1,4 @@
-"""gglib_nb is installed beside what a host pins: nothing of it is upgraded. Run by `.ci/run hosts` in each environment."""
+"""gglib_nb is installed with a host's pinned packages: none of them is upgraded. Run by `.ci/run hosts` in each environment."""
 
 import json
 import os
@@ -13,7 +13,7 @@ needs_pins = pytest.mark.skipif(not PINS, reason="this environment pins nothing;
 
 
 @needs_pins
-def test_what_the_host_pins_is_left_alone() -> None:
+def test_packages_pinned_by_the_host_are_not_changed() -> None:
     # `7.34` is 7.34.0 as well.
     changed = {
         name: metadata.version(name) for name, pin in PINS if not f"{metadata.version(name)}.0.0".startswith(f"{pin}.")
@@ -31,7 +31,7 @@ def test_installing_over_the_pins_upgrades_none_of_them() -> None:
     assert {one["metadata"]["name"] for one in report["install"]} <= {"gglib-nb"}
 
 
-def test_the_host_has_what_gglib_nb_requires() -> None:
+def test_the_host_meets_the_requirements_of_gglib_nb() -> None:
     checked = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
 
     assert [line for line in checked.stdout.splitlines() if line.startswith("gglib-nb ")] == []

@@ -63,7 +63,7 @@ class Model {
 
 // The renderer
 
-test("an element with the same key stays, wherever it goes", () => {
+test("an element with the same key is kept when it moves", () => {
   const { h, patch } = page;
   const body = window.document.body;
   const list = (...names) => names.map((name) => h("p", { key: name }, name));
@@ -76,7 +76,7 @@ test("an element with the same key stays, wherever it goes", () => {
   assert.equal(b.isConnected, false);
 });
 
-test("a part that comes and goes does not take its neighbour's element", () => {
+test("a conditional part does not reuse its neighbour's element", () => {
   const { h, patch } = page;
   const body = window.document.body;
   patch(body, [h("input", { class: "kept" })]);
@@ -87,7 +87,7 @@ test("a part that comes and goes does not take its neighbour's element", () => {
   assert.equal(body.lastChild, input);
 });
 
-test("what depends on nothing new is not drawn again", () => {
+test("a component without changed inputs is not rendered again", () => {
   const { h, patch, unlessSame } = page;
   const body = window.document.body;
   const part = (memo, text) => [unlessSame("p", "1", memo, () => h("p", {}, text))];
@@ -100,7 +100,7 @@ test("what depends on nothing new is not drawn again", () => {
   assert.deepEqual([before, body.textContent], ["first", "third"]);
 });
 
-test("an attribute that is left out goes", () => {
+test("an omitted attribute is removed", () => {
   const { h, patch } = page;
   const body = window.document.body;
   patch(body, [h("p", { "data-mood": "bad", hidden: true })]);
@@ -110,7 +110,7 @@ test("an attribute that is left out goes", () => {
   assert.deepEqual([body.firstChild.getAttribute("data-mood"), body.firstChild.hidden], [null, false]);
 });
 
-test("a handler keeps the browser from nothing", () => {
+test("a handler does not prevent default actions", () => {
   const { h, patch } = page;
   patch(window.document.body, [h("input", { onkeydown: () => false })]);
   const event = new window.KeyboardEvent("keydown", { key: "a", cancelable: true });
@@ -120,7 +120,7 @@ test("a handler keeps the browser from nothing", () => {
   assert.equal(event.defaultPrevented, false);
 });
 
-test("text from outside is text, and only a web address becomes one", () => {
+test("untrusted text is shown as text, and only web addresses become links", () => {
   const { h, patch, pageLink } = page;
   const evil = '<img src=x onerror="window.hacked = true">';
   patch(window.document.body, [h("p", { title: evil }, evil), pageLink("javascript:window.hacked = true", "page")]);
@@ -131,7 +131,7 @@ test("text from outside is text, and only a web address becomes one", () => {
 
 // The state
 
-test("changes bring whole rows, and rows in no list go", () => {
+test("changes contain whole rows, and rows in no list are removed", () => {
   const before = state([row("a"), row("b")]);
   const next = page.applied(before, { kind: "changes", seq: 2, views: [{ id: "active", rows: ["a"] }], rows: [row("a", { note: "new" })] });
 
@@ -140,14 +140,14 @@ test("changes bring whole rows, and rows in no list go", () => {
   assert.equal(next.header, before.header);
 });
 
-test("changes that are in it already change nothing, and a gap is noticed", () => {
+test("repeated changes change nothing, and a gap is detected", () => {
   const before = state();
 
   assert.equal(page.applied(before, { kind: "changes", seq: 1 }), before);
   assert.equal(page.applied(before, { kind: "changes", seq: 3 }), null);
 });
 
-test("a question without an answer is asked again with the same id, until it is answered", async (context) => {
+test("a request without an answer is sent again with the same id until it is answered", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   window.setTimeout = setTimeout;
   const model = new Model(state());
@@ -164,7 +164,7 @@ test("a question without an answer is asked again with the same id, until it is 
   assert.deepEqual(await asked, { text: "done" });
 });
 
-test("a kernel that nothing can be sent to answers nothing that waits", async () => {
+test("a kernel that cannot receive messages answers no pending request", async () => {
   const model = new Model(state());
   let isLost = false;
   const kernel = new page.Kernel(model, () => (isLost = true));
@@ -181,13 +181,13 @@ test("a kernel that nothing can be sent to answers nothing that waits", async ()
 const keysOf = (entries) => entries.map(({ key, count }) => (count === undefined ? key : `${key} ${count}`));
 const lists = (views) => page.entriesOf(state(views.flatMap(({ rows }) => rows.map((id) => row(id))), views));
 
-test("a list has a heading with the number of its rows, the one that runs has none", () => {
+test("a list has a heading with its number of rows, except the active list", () => {
   const shown = lists([{ id: "active", rows: ["a"] }, { id: "pending", title: "Up next", rows: ["b", "c"] }]);
 
   assert.deepEqual(keysOf(shown), ["a", "§pending 2", "b", "c"]);
 });
 
-test("in held order nothing moves, what is new comes last, and headings count what is below them", () => {
+test("in held order nothing moves, new rows come last, and headings count the rows below them", () => {
   const shown = lists([{ id: "active", rows: ["a"] }, { id: "pending", title: "Up next", rows: ["b"] }, { id: "done", title: "Done", rows: ["c"] }]);
   const next = lists([{ id: "active", rows: ["b"] }, { id: "done", title: "Done", rows: ["a", "c"] }, { id: "failed", title: "Failed", rows: ["d"] }]);
 
@@ -198,18 +198,18 @@ test("in held order nothing moves, what is new comes last, and headings count wh
 
 const bar = (fields) => ({ name: "f", status: "downloading", state: "", amount: "", part: 0.5, percent: "", weight: 10, ...fields });
 
-test("a bar is divided in proportion to its files, companions last and apart", () => {
+test("a bar is divided in proportion to its files, with separate companions at the end", () => {
   const segments = page.segmentsOf([bar({ part: 1, status: "finished" }), bar({ weight: 30 }), bar({ tag: "mmproj", weight: 5 })]);
 
   assert.deepEqual(segments.map(({ weight }) => weight), [10, 30, 5]);
   assert.deepEqual(segments.map(({ isCompanion }) => isCompanion), [false, false, true]);
 });
 
-test("a file of unknown size is taken for a usual one", () => {
+test("a file of unknown size counts as one of average size", () => {
   assert.deepEqual(page.segmentsOf([bar(), bar({ weight: 0, part: null })]).map(({ weight }) => weight), [10, 10]);
 });
 
-test("of two hundred files neighbours share a part", () => {
+test("with two hundred files, neighbours share a segment", () => {
   const half = Array.from({ length: 100 }, () => bar({ part: 1, status: "finished" }));
   const segments = page.segmentsOf([...half, ...half.map((one) => ({ ...one, part: 0, status: "queued" }))]);
 
@@ -217,14 +217,14 @@ test("of two hundred files neighbours share a part", () => {
   assert.equal(segments.filter(({ status }) => status === "finished").length, 20);
 });
 
-test("a map shows what arrived in its place, and verified no further than it arrived from the start", () => {
+test("a byte map shows received ranges, and verified bytes only up to the first gap", () => {
   const [runs, proven] = page.mapOf(bar({ runs: [0, 32, 64, 96], verified: 64 }));
 
   assert.deepEqual(runs.children.map(({ props }) => props.style.inset), ["0 75.00% 0 0.00%", "0 25.00% 0 50.00%"]);
   assert.equal(proven.props.style.inset, "0 75.00% 0 0.00%");
 });
 
-test("the line of rates begins once there is something to see", () => {
+test("the rate graph starts with the first data", () => {
   assert.equal(page.graphOf([0, 0, 0, 0]), null);
   assert.equal(page.graphOf([1, 2]), null);
   assert.match(page.graphOf([1, 2, 4]).line, /^M87 /);
@@ -234,12 +234,12 @@ test("the line of rates begins once there is something to see", () => {
 
 const LAB = { baseUrl: "/user/ada/", serverRoot: "~/work" };
 
-test("a folder below the server's root has an address in Jupyter", () => {
+test("a folder below the server's root has a URL in Jupyter", () => {
   assert.equal(page.folderAddress("~/work/models/a b", LAB), "/user/ada/lab/tree/models/a%20b");
   assert.equal(page.folderAddress("~/work/models", { ...LAB, appName: "Jupyter Notebook" }), "/user/ada/tree/models");
 });
 
-test("a folder that Jupyter does not show has none", () => {
+test("a folder that Jupyter does not show has no URL", () => {
   assert.deepEqual(["/data/models", "~/workshop", "~/work/.cache/x"].map((one) => page.folderAddress(one, LAB)), [null, null, null]);
   assert.equal(page.folderAddress("~/work/models", {}), null);
 });

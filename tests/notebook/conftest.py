@@ -17,7 +17,7 @@ def hub(make_hub: Callable[..., FaultyHub]) -> FaultyHub:
 
 @pytest.fixture
 def kernel(hub: FaultyHub, tmp_path: Path) -> Iterator[Kernel]:
-    """A fresh kernel; its models, state and profile lie in the test's own folder."""
+    """A fresh kernel with models, state and profile in the test's folder."""
     with Kernel(tmp_path, hub.url) as kernel:
         loaded = kernel.run("%load_ext gglib_nb")
         assert (loaded.status, loaded.text) == ("ok", "")

@@ -1,4 +1,4 @@
-"""An error in a person's own Python is their line and a sentence; what other libraries said below it is in the log."""
+"""An error in the user's Python code shows their line and a sentence; errors of other libraries below it are in the log."""
 
 import logging
 import os
@@ -56,7 +56,7 @@ def environment(name: str, hub: FaultyHub, tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name", ["RepoNotFoundError", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CALLS)[1:])]
 )
-def test_a_script_that_fails_prints_its_own_line_and_what_went_wrong(
+def test_a_failing_script_prints_its_own_line_and_the_error(
     environment: dict[str, str], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.format(call=CALLS[name]))
@@ -74,7 +74,7 @@ def test_a_script_that_fails_prints_its_own_line_and_what_went_wrong(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CALLS)
-def test_a_cell_that_fails_shows_its_own_line_and_what_went_wrong(
+def test_a_failing_cell_shows_its_own_line_and_the_error(
     environment: dict[str, str], tmp_path: Path, name: str
 ) -> None:
     with Kernel(tmp_path, environment["HF_ENDPOINT"], environment) as kernel:
@@ -88,7 +88,7 @@ def test_a_cell_that_fails_shows_its_own_line_and_what_went_wrong(
     assert sum("Traceback" in line for line in lines) == 1
 
 
-async def test_what_the_libraries_said_stays_within_reach_and_in_the_log(
+async def test_library_errors_stay_in_the_context_and_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "gglib_nb")

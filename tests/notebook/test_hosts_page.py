@@ -1,4 +1,4 @@
-"""What docs/hosts.md and docs/colab.ipynb tell a user to type is understood; JupyterLite gets an answer in one line."""
+"""The lines in docs/hosts.md and docs/colab.ipynb can be parsed; JupyterLite is refused in one line."""
 
 import ast
 import json
@@ -24,16 +24,16 @@ LINES = re.findall(r"^%gguf ?(.*)$", "\n".join([*CELLS, PAGE]), re.MULTILINE) + 
 
 
 @pytest.mark.parametrize("line", sorted(set(LINES)))
-def test_every_line_of_the_pages_is_understood(line: str) -> None:
+def test_every_line_on_the_pages_can_be_parsed(line: str) -> None:
     parse(line)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_of_the_colab_notebook_is_python(cell: str) -> None:
+def test_every_cell_of_the_colab_notebook_is_valid_python(cell: str) -> None:
     compile(TransformerManager().transform_cell(cell), "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-def test_in_a_browser_the_extension_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_browser_kernel_the_extension_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "emscripten")
 
     with pytest.raises(UsageError) as refused:

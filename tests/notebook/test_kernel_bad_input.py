@@ -1,4 +1,4 @@
-"""Every way to ask for the wrong thing: one clear line that says what to do next, and the queue as it was."""
+"""Bad input of every kind: one clear line that says what to do next, and an unchanged queue."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ QUEUE = "[(str(item.id), item.position) for item in gglib_nb.get_manager().snaps
 
 
 def one_line_of(cell: Cell) -> str:
-    """What the person reads: the one line of the error, without its colours."""
+    """The one line of the error that the user reads, without colours."""
     lines = [line for line in cell.text.splitlines() if line.strip()]
     assert len(lines) == 1, cell.text
     if cell.error is not None:
@@ -61,7 +61,9 @@ def one_line_of(cell: Cell) -> str:
         pytest.param("limit 0", "limit", "1", id="a limit that cannot work"),
     ],
 )
-def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says: str, names_the_way_out: str) -> None:
+def test_bad_input_gives_one_line_and_leaves_the_queue_unchanged(
+    kernel: Kernel, line: str, says: str, names_the_way_out: str
+) -> None:
     kernel.run("import gglib_nb")
     before = kernel.value(QUEUE)
 
@@ -75,7 +77,7 @@ def test_one_clear_line_and_the_queue_as_it_was(kernel: Kernel, line: str, says:
 
 
 @pytest.mark.slow
-def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_full_queue_refuses_with_its_limit_and_does_not_change(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/one-too-many", MB))
     kernel.run("import gglib_nb\n%gguf limit 1\n%gguf queue demo/other")
     before = kernel.value(QUEUE)
@@ -91,7 +93,7 @@ def test_a_full_queue_refuses_with_its_limit_and_stays_as_it_was(hub: FaultyHub,
 
 
 @pytest.mark.slow
-def test_a_wrong_token_is_named_and_never_shown(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_wrong_token_is_reported_and_never_shown(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     token = "hf_thisTokenIsNotKnownToAnybody"
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": token}) as kernel:
         kernel.run("%load_ext gglib_nb\nimport gglib_nb")
@@ -108,7 +110,7 @@ def test_a_wrong_token_is_named_and_never_shown(hub: FaultyHub, tmp_path_factory
 
 
 @pytest.mark.slow
-def test_a_granted_token_opens_the_gate(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_granted_token_opens_a_gated_repository(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> None:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": GRANTED_TOKEN}) as kernel:
         kernel.run("%load_ext gglib_nb")
 

@@ -1,4 +1,4 @@
-"""Downloads go on, and go on to the next, while cells keep the kernel from doing anything else."""
+"""Downloads continue, and the next one starts, while cells keep the kernel busy."""
 
 import time
 from itertools import pairwise
@@ -23,7 +23,7 @@ def longest_silence_s(hub: FaultyHub) -> float:
 
 
 @pytest.mark.slow
-def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the_kernel(
+def test_downloads_continue_and_the_next_one_starts_while_cells_block_the_kernel(
     hub: FaultyHub, kernel: Kernel
 ) -> None:
     first = hub.add_repository(one_model("demo/first", 60 * MB))
@@ -50,7 +50,7 @@ def test_bytes_flow_and_the_next_download_starts_by_itself_while_cells_block_the
 
 
 @pytest.mark.slow
-def test_bytes_flow_evenly_while_a_cell_computes(hub: FaultyHub, kernel: Kernel) -> None:
+def test_data_flows_evenly_while_a_cell_computes(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/model", 140 * MB))
     hub.set_speed(20 * MB)
 

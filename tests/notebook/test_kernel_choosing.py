@@ -44,7 +44,7 @@ def refusal(cell: Cell) -> str:
     return line
 
 
-def test_a_plan_reads_a_large_header_with_few_bytes_and_its_rows_can_be_queued(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_plan_reads_a_large_header_in_few_bytes_and_its_rows_can_be_queued(hub: FaultyHub, kernel: Kernel) -> None:
     before = len(hub.requests)
 
     plan = kernel.run("%gguf plan demo/large-GGUF --context 4k")
@@ -60,7 +60,7 @@ def test_a_plan_reads_a_large_header_with_few_bytes_and_its_rows_can_be_queued(h
     assert "✓ all of it" in kernel.run("%gguf plan demo/large-GGUF:q4_k_m").text
 
 
-def test_raw_parts_come_as_one_file(kernel: Kernel) -> None:
+def test_raw_parts_are_downloaded_as_one_file(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/cut-GGUF\n%gguf wait")
 
     path = Path(kernel.value("get_ipython().run_line_magic('gguf', 'path demo/cut-GGUF:Q8_0')"))
@@ -68,7 +68,7 @@ def test_raw_parts_come_as_one_file(kernel: Kernel) -> None:
     assert path.read_bytes() == WHOLE
 
 
-def test_a_label_of_several_is_answered_with_names_that_every_verb_takes(hub: FaultyHub, kernel: Kernel) -> None:
+def test_an_ambiguous_label_lists_names_that_every_verb_accepts(hub: FaultyHub, kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/checkpoints-GGUF:Q8_0"))
     assert f"{FIRST} (step-1000/m-Q8_0.gguf), {SECOND} (step-2000/m-Q8_0.gguf)" in told
 
@@ -86,26 +86,26 @@ def test_a_label_of_several_is_answered_with_names_that_every_verb_takes(hub: Fa
     assert kernel.value("p").endswith("demo/checkpoints-GGUF/step-2000/m-Q8_0.gguf")
 
 
-def test_a_file_name_stands_in_place_of_a_quantization(kernel: Kernel) -> None:
+def test_a_file_name_can_replace_a_quantization(kernel: Kernel) -> None:
     cell = kernel.run("%gguf queue demo/large-GGUF:m-q6_k.GGUF --no-start\n%gguf cancel Q6_K")
 
     assert "Queued demo/large-GGUF:Q6_K" in cell.text
 
 
-def test_a_near_miss_is_one_line_with_what_was_meant(kernel: Kernel) -> None:
+def test_a_near_miss_is_one_line_with_a_suggestion(kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/large-GGUF:Q4KM"))
 
     assert "demo/large-GGUF has no Q4KM. Did you mean Q4_K_M?" in told
 
 
-def test_an_incomplete_set_is_named_and_shown(kernel: Kernel) -> None:
+def test_an_incomplete_set_is_refused_by_name_and_shown_in_the_plan(kernel: Kernel) -> None:
     told = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
 
     assert "demo/broken-GGUF is missing 2 of the 3 files of Q8_0 (number 1, 3)" in told
     assert "incomplete: missing 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 
-def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_gated_repository_can_be_planned_and_says_what_to_do_before_queueing(hub: FaultyHub, kernel: Kernel) -> None:
     plan = kernel.run("%gguf plan demo/gated-GGUF")
     told = refusal(kernel.run("%gguf queue demo/gated-GGUF"))
 
@@ -117,7 +117,7 @@ def test_a_gated_repository_is_planned_and_says_what_to_do_before_it_is_queued(h
 
 
 @pytest.mark.slow
-def test_who_is_logged_in_without_access_is_told_to_ask_for_it(
+def test_a_logged_in_user_without_access_is_asked_to_request_it(
     hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_TOKEN": PLAIN_TOKEN}) as kernel:
@@ -138,7 +138,7 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(kernel: Kernel) -> None:
     assert "demo/large-GGUF:Q4_K_M" in queued.text
 
 
-def test_a_search_that_is_limited_says_when_to_come_back(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_rate_limited_search_says_when_to_retry(hub: FaultyHub, kernel: Kernel) -> None:
     fault = hub.faults.add(RateLimited(120), path="/api/models", times=None)
 
     told = refusal(kernel.run("%gguf search llama"))
@@ -148,7 +148,7 @@ def test_a_search_that_is_limited_says_when_to_come_back(hub: FaultyHub, kernel:
 
 
 @pytest.mark.slow
-def test_offline_a_search_and_a_plan_say_so_and_ask_nobody(
+def test_offline_search_and_plan_report_it_and_send_no_request(
     hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     before = len(hub.requests)

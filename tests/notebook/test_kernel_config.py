@@ -1,4 +1,4 @@
-"""`%gguf config` in a real kernel: set before the first download, saved for the next kernel, and said by a profile."""
+"""`%gguf config` in a real kernel: set before the first download, saved for the next kernel, and set by a profile."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.models import one_model
 
 
 @pytest.mark.slow
-def test_a_folder_set_before_the_first_line_that_downloads_is_the_one_and_what_is_saved_outlives_the_kernel(
+def test_a_folder_set_before_the_first_download_is_used_and_a_saved_one_outlives_the_kernel(
     hub: FaultyHub, kernel: Kernel, tmp_path: Path
 ) -> None:
     hub.add_repository(one_model("demo/model", 300_000))
@@ -41,7 +41,7 @@ def test_a_folder_set_before_the_first_line_that_downloads_is_the_one_and_what_i
 
 @pytest.fixture
 def load() -> Iterator[object]:
-    """Loads the extension in a shell whose profile says something."""
+    """Loads the extension in a shell with profile settings."""
     InteractiveShell.clear_instance()
 
     def load(**settings: object) -> None:
@@ -54,7 +54,7 @@ def load() -> Iterator[object]:
     use_profile({})
 
 
-def test_what_the_profile_says_counts_for_managers_made_from_then_on(load) -> None:
+def test_profile_settings_apply_to_later_managers(load) -> None:
     load(max_concurrent=2, download_hours="22-7")
 
     settings = DownloadManagerConfig.of_kernel()
@@ -65,6 +65,6 @@ def test_what_the_profile_says_counts_for_managers_made_from_then_on(load) -> No
     assert (asked[1].source, asked[1].where) == ("profile", "c.Gglib.max_concurrent")
 
 
-def test_a_profile_that_cannot_work_is_said_when_it_is_read(load) -> None:
+def test_an_invalid_profile_is_reported_when_read(load) -> None:
     with pytest.raises(InvalidConfigError, match="max_connections is 1000"):
         load(max_connections=1000)

@@ -1,4 +1,4 @@
-"""What background threads show: where front ends ignore updates, where cells capture, and where a cell gives up waiting."""
+"""Displays of background threads: with front ends that ignore updates, cells that capture output, and cells that stop waiting."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def hub(hub: FaultyHub) -> FaultyHub:
 
 
 def without_updates(cell: Cell) -> str:
-    """What a front end shows that ignores updates, such as the console or an `Output` widget."""
+    """The outputs shown by a front end that ignores updates, such as the console or an `Output` widget."""
     return "\n".join(output["data"]["text/plain"] for output in cell.outputs if output["type"] == "display_data")
 
 
@@ -39,7 +39,7 @@ def with_updates(cell: Cell) -> str:
 @pytest.mark.parametrize(
     "code", ["import gglib_nb\n_ = await gglib_nb.download('demo/short')", "%gguf queue demo/short\n%gguf wait"]
 )
-def test_the_end_of_a_download_is_shown_once_also_where_updates_are_ignored(
+def test_the_end_of_a_download_is_shown_once_even_if_updates_are_ignored(
     hub: FaultyHub, kernel: Kernel, code: str
 ) -> None:
     cell = kernel.run(f"%load_ext gglib_nb\n{code}", has_person=True)
@@ -49,7 +49,7 @@ def test_the_end_of_a_download_is_shown_once_also_where_updates_are_ignored(
     assert "0 %" not in with_updates(cell).replace("100 %", "")
 
 
-def test_what_a_cell_captures_holds_nothing_of_another_cells_panel(hub: FaultyHub, kernel: Kernel) -> None:
+def test_captured_output_contains_nothing_of_another_cells_panel(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/short")
     panel = kernel.run("%gguf", has_person=True)
 
@@ -66,7 +66,7 @@ def test_what_a_cell_captures_holds_nothing_of_another_cells_panel(hub: FaultyHu
     assert kernel.value("repr(cap.stdout + cap.stderr)") == "''"
 
 
-def test_a_download_in_a_cell_that_captures_leaves_one_output_with_its_end(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_download_in_a_capturing_cell_leaves_one_output_with_its_end(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb", has_person=True)
     kernel.run("%%capture cap\n_ = gglib_nb.get_manager().sync.download('demo/short')", has_person=True)
 
@@ -91,7 +91,7 @@ GIVING_UP = {
 
 
 @pytest.mark.parametrize("way", GIVING_UP)
-def test_a_cell_that_gives_up_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, kernel: Kernel, way: str) -> None:
+def test_a_cell_that_stops_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, kernel: Kernel, way: str) -> None:
     kernel.run("import gglib_nb\n_ = gglib_nb.get_manager().sync.download('demo/short')")  # starts the engine
     cell = kernel.run(f"import asyncio, time, gglib_nb\n{GIVING_UP[way]}\nawait asyncio.sleep(0.5)", has_person=True)
 
@@ -103,7 +103,7 @@ def test_a_cell_that_gives_up_waiting_says_so_and_leaves_no_thread(hub: FaultyHu
     kernel.run("gglib_nb.get_manager().sync.cancel_all()")
 
 
-def test_an_interrupted_wait_says_so_in_its_output(hub: FaultyHub, kernel: Kernel) -> None:
+def test_an_interrupted_wait_is_reported_in_its_output(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb")
     cell = kernel.submit("gglib_nb.get_manager().sync.download('demo/long')", has_person=True)
     kernel.wait_for_output(cell)
@@ -139,7 +139,7 @@ print(path)
 
 
 @pytest.mark.parametrize("has_person", [True, False])
-def test_streams_that_can_only_write_are_enough(hub: FaultyHub, kernel: Kernel, has_person: bool) -> None:
+def test_write_only_streams_are_sufficient(hub: FaultyHub, kernel: Kernel, has_person: bool) -> None:
     kernel.run("%load_ext gglib_nb")
     cell = kernel.run(STREAM, has_person=has_person)
 
@@ -147,7 +147,7 @@ def test_streams_that_can_only_write_are_enough(hub: FaultyHub, kernel: Kernel, 
     assert "short-Q4_K_M.gguf" in cell.stream("stdout")
 
 
-def test_at_logging_level_info_a_cell_shows_no_line_for_each_request(hub: FaultyHub, kernel: Kernel) -> None:
+def test_at_logging_level_info_a_cell_shows_no_request_lines(hub: FaultyHub, kernel: Kernel) -> None:
     cell = kernel.run(
         "import logging, gglib_nb\nlogging.basicConfig(level=logging.INFO, force=True)\n"
         "_ = gglib_nb.get_manager().sync.plan('demo/short')\n_ = await gglib_nb.download('demo/short')",

@@ -1,4 +1,4 @@
-"""The clean ends of a kernel in mid-download: nothing of it is left, nothing holds it up, and what arrived is kept."""
+"""Clean ends of a kernel during a download: no process is left, nothing delays the end, and downloaded data is kept."""
 
 import json
 
@@ -29,7 +29,9 @@ def download_in_the_background(hub: FaultyHub, kernel: Kernel) -> int:
 
 
 @pytest.mark.slow
-def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub: FaultyHub, kernel: Kernel) -> None:
+def test_after_a_shutdown_kernel_and_engine_have_ended_and_downloaded_bytes_are_kept(
+    hub: FaultyHub, kernel: Kernel
+) -> None:
     engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
 
     with processes_gone(engine_pid, kernel_pid):
@@ -40,7 +42,7 @@ def test_after_a_shutdown_kernel_and_engine_are_gone_and_the_bytes_are_there(hub
 
 
 @pytest.mark.slow
-def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: FaultyHub, kernel: Kernel) -> None:
+def test_our_threads_do_not_delay_interpreter_exit(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf bandwidth --hours 0:00-23:59")
     download_in_the_background(hub, kernel)
     kernel.run("%gguf")
@@ -52,9 +54,7 @@ def test_no_thread_of_ours_holds_up_the_interpreters_end(hub: FaultyHub, kernel:
 
 
 @pytest.mark.slow
-def test_unloading_in_mid_download_leaves_it_alone_and_the_kernel_ends_as_cleanly(
-    hub: FaultyHub, kernel: Kernel
-) -> None:
+def test_unloading_during_a_download_does_not_affect_it_or_the_shutdown(hub: FaultyHub, kernel: Kernel) -> None:
     engine_pid, kernel_pid = download_in_the_background(hub, kernel), kernel.pid
     kernel.run("%unload_ext gglib_nb")
     before = hub.bytes_sent("model-Q4_K_M.gguf")

@@ -1,4 +1,4 @@
-"""What a `kill -9` costs: of the engine, of the kernel, of a kernel whose user forked."""
+"""The cost of `kill -9` of the engine, the kernel, or a kernel that forked."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.kernel import Kernel, is_running, processes_gone, wait_until
 from tests.support.models import MB, one_model, only_file, sha256_of
 
 LINE_BYTES_PER_SECOND = 20 * MB
-# "At most the last few seconds of bytes are fetched again."
+# At most the bytes of the last few seconds are downloaded again.
 MOST_LOST_BYTES = 3 * LINE_BYTES_PER_SECOND
 ENGINE_GONE_WITHIN_S = 2.0
 
@@ -35,7 +35,7 @@ def queue_until_bytes_flow(hub: FaultyHub, kernel: Kernel, size_bytes: int) -> i
 
 
 @pytest.mark.slow
-def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hub: FaultyHub, kernel: Kernel) -> None:
+def test_after_the_engine_is_killed_only_missing_bytes_are_downloaded(hub: FaultyHub, kernel: Kernel) -> None:
     file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)
@@ -50,7 +50,7 @@ def test_after_a_kill_of_the_engine_the_download_goes_on_with_what_is_missing(hu
 
 
 @pytest.mark.slow
-def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: FaultyHub, kernel: Kernel) -> None:
+def test_after_the_kernel_is_killed_the_engine_ends_within_two_seconds(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
@@ -62,9 +62,7 @@ def test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds(hub: F
 
 
 @pytest.mark.slow
-def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seconds(
-    hub: FaultyHub, kernel: Kernel
-) -> None:
+def test_after_a_forked_kernel_is_killed_the_engine_ends_within_two_seconds(hub: FaultyHub, kernel: Kernel) -> None:
     hub.add_repository(one_model("demo/model", 500 * MB))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 5 * MB)
@@ -78,7 +76,7 @@ def test_after_a_kill_of_a_kernel_that_forked_the_engine_is_gone_within_two_seco
 
 
 @pytest.mark.slow
-def test_the_next_kernel_goes_on_where_a_killed_one_stopped(hub: FaultyHub, kernel: Kernel, tmp_path: Path) -> None:
+def test_the_next_kernel_resumes_where_a_killed_one_stopped(hub: FaultyHub, kernel: Kernel, tmp_path: Path) -> None:
     file = only_file(hub.add_repository(one_model("demo/model", 200 * MB)))
     hub.set_speed(LINE_BYTES_PER_SECOND)
     engine_pid = queue_until_bytes_flow(hub, kernel, 100 * MB)

@@ -29,14 +29,14 @@ def displays(cell: Cell) -> list[dict[str, str]]:
 
 
 def display_ids(cell: Cell) -> set[str]:
-    """Its displays that can be brought up to date."""
+    """Its displays that can be updated."""
     return {output["transient"]["display_id"] for output in cell.outputs if "display_data" in output["type"]}
 
 
 # The panel
 
 
-def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: FaultyHub, kernel: Kernel) -> None:
+def test_the_panel_of_a_finished_cell_is_updated_once_when_the_run_ends(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/split")
     cell = kernel.run("%gguf", has_person=True)
 
@@ -53,7 +53,7 @@ def test_the_panel_of_a_cell_that_is_over_follows_once_when_the_run_ends(hub: Fa
 
 
 @pytest.mark.slow
-def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_panel_shown_while_idle_is_not_displayed_again(hub: FaultyHub, kernel: Kernel) -> None:
     hub.set_speed()
     kernel.run("%gguf queue demo/other\n%gguf wait")
 
@@ -65,7 +65,7 @@ def test_a_panel_that_is_shown_when_nothing_runs_is_not_shown_again(hub: FaultyH
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("server", "is_live"), [("jupyter_server/2", False), ("voila/0.5", True)])
-def test_the_live_view_stays_for_a_page_and_goes_where_the_notebook_is_only_saved(
+def test_the_live_view_is_kept_on_a_page_and_replaced_if_the_notebook_is_only_saved(
     hub: FaultyHub, tmp_path: Path, server: str, is_live: bool
 ) -> None:
     hub.set_speed()
@@ -80,7 +80,7 @@ def test_the_live_view_stays_for_a_page_and_goes_where_the_notebook_is_only_save
 # A download that is awaited
 
 
-def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_the_outcome(hub: FaultyHub, kernel: Kernel) -> None:
     start_s = time.monotonic()
     cell = kernel.run(DOWNLOAD, has_person=True)
     took_s = time.monotonic() - start_s
@@ -96,7 +96,7 @@ def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_how_it_ended(hu
 
 
 @pytest.mark.slow
-def test_downloads_that_are_awaited_together_show_each_their_own(hub: FaultyHub, kernel: Kernel) -> None:
+def test_downloads_awaited_together_each_have_their_own_output(hub: FaultyHub, kernel: Kernel) -> None:
     both = "import asyncio, gglib_nb\n_ = await asyncio.gather(*map(gglib_nb.download, ('demo/split', 'demo/other')))"
 
     cell = kernel.run(both, has_person=True)
@@ -108,7 +108,7 @@ def test_downloads_that_are_awaited_together_show_each_their_own(hub: FaultyHub,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("more", "has_person"), [("", False), (", progress=False", True)])
-def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
+def test_without_a_user_or_with_progress_disabled_nothing_is_shown(
     hub: FaultyHub, kernel: Kernel, more: str, has_person: bool
 ) -> None:
     hub.set_speed()
@@ -119,7 +119,7 @@ def test_nothing_is_shown_where_nobody_sits_or_where_it_is_not_wanted(
 
 
 @pytest.mark.slow
-def test_a_manager_made_by_hand_shows_its_downloads_too(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_manager_made_by_hand_shows_its_downloads(hub: FaultyHub, kernel: Kernel) -> None:
     cell = kernel.run(
         "import gglib_nb\nasync with gglib_nb.DownloadManager() as mine:\n    await mine.download('demo/other')",
         has_person=True,

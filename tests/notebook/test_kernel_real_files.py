@@ -1,4 +1,4 @@
-"""Real GGUF files, through the hub, by `%gguf queue` in a real kernel: what arrives is what was served."""
+"""Real GGUF files, downloaded with `%gguf queue` in a real kernel: the files equal those served."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ SINGLE_FILES = (
     "ggml-vocab-phi-3.gguf",
     "ggml-vocab-qwen2.gguf",
 )
-# Every file as the only model of its repository: a vocabulary beside a model would be its companion.
+# Each file is the only model of its repository: a vocabulary next to a model would be its companion.
 REPOSITORIES = {"real/split-pair": SPLIT_PAIR} | {
     f"real/{name.removesuffix('.gguf').removeprefix('ggml-vocab-')}": (name,) for name in SINGLE_FILES
 }
@@ -59,7 +59,7 @@ def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def arrived(kernel: Kernel, name: str) -> Path:
-    """Where a file of the shared data stands after its download."""
+    """The path of a shared data file after its download."""
     repo_id = next(repo_id for repo_id, names in REPOSITORIES.items() if name in names)
     return kernel.models / repo_id / name.removeprefix("ggml-vocab-")
 
@@ -77,7 +77,7 @@ def read_by_gguf(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [*SPLIT_PAIR, *SINGLE_FILES])
-def test_a_file_arrives_byte_for_byte(kernel: Kernel, index: dict[str, dict[str, Any]], name: str) -> None:
+def test_a_file_is_downloaded_byte_for_byte(kernel: Kernel, index: dict[str, dict[str, Any]], name: str) -> None:
     path = arrived(kernel, name)
 
     assert path.stat().st_size == index[name]["size"]
@@ -89,7 +89,7 @@ VOCABULARIES = [pytest.param(name, marks=pytest.mark.slow) for name in SINGLE_FI
 
 
 @pytest.mark.parametrize("name", [*SPLIT_PAIR, SINGLE_FILES[0], *VOCABULARIES])
-def test_the_gguf_package_reads_from_it_what_is_known_of_it(
+def test_the_gguf_package_reads_the_expected_header_from_a_downloaded_file(
     kernel: Kernel, index: dict[str, dict[str, Any]], name: str
 ) -> None:
     facts = read_by_gguf(arrived(kernel, name))
@@ -113,7 +113,7 @@ def test_every_download_is_in_the_catalog(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("name", [SPLIT_PAIR[0], "dummy.gguf", "ggml-vocab-qwen2.gguf"])
-def test_the_path_it_gives_is_the_file_a_program_opens(kernel: Kernel, name: str) -> None:
+def test_the_returned_path_can_be_opened_by_a_program(kernel: Kernel, name: str) -> None:
     path = arrived(kernel, name)
     repo_id = path.parent.relative_to(kernel.models)
 
@@ -122,5 +122,5 @@ def test_the_path_it_gives_is_the_file_a_program_opens(kernel: Kernel, name: str
     assert kernel.value("path") == str(path)
 
 
-def test_no_partial_file_is_left(kernel: Kernel) -> None:
+def test_no_partial_file_remains(kernel: Kernel) -> None:
     assert sorted(path.name for path in kernel.models.rglob("*.part*")) == []

@@ -1,4 +1,4 @@
-"""Tab in a real kernel, as JupyterLab asks it, and in the shell of a terminal: what helps here, and nothing besides."""
+"""Completion in a real kernel, as JupyterLab requests it, and in a terminal shell: only useful names are offered."""
 
 import os
 import subprocess
@@ -42,12 +42,12 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         yield kernel
 
 
-def test_the_module_offers_what_is_promised_and_nothing_else(kernel: Kernel) -> None:
+def test_completion_on_the_module_offers_exactly_the_exported_names(kernel: Kernel) -> None:
     assert sorted(kernel.completions("gglib_nb.")) == sorted(gglib_nb.__all__)
     assert kernel.completions("gglib_nb.__v") == ["__version__"]
 
 
-def test_in_a_terminal_the_module_offers_the_same(tmp_path: Path) -> None:
+def test_in_a_terminal_completion_on_the_module_offers_the_same(tmp_path: Path) -> None:
     environment = isolated(os.environ, tmp_path, "http://127.0.0.1:9")
 
     printed = subprocess.run(
@@ -58,18 +58,18 @@ def test_in_a_terminal_the_module_offers_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", OF_IDS)
-def test_with_nothing_to_offer_no_file_of_the_folder_is_offered(kernel: Kernel, verb: str) -> None:
+def test_completion_without_matches_offers_no_local_files(kernel: Kernel, verb: str) -> None:
     options = [text for text in kernel.completions(f"%gguf {verb} ") if not text.startswith("--")]
 
     assert options == []
     assert kernel.completions(f"%gguf {verb} no") == []
 
 
-def test_files_are_offered_in_other_lines_as_before(kernel: Kernel) -> None:
+def test_other_lines_still_complete_files(kernel: Kernel) -> None:
     assert "notes.txt" in kernel.completions("open('no")
 
 
-def test_where_a_folder_is_named_folders_are_offered(kernel: Kernel) -> None:
+def test_a_folder_argument_completes_folders(kernel: Kernel) -> None:
     assert kernel.completions("%gguf import ") == ["downloaded/", "ipython/", "state/"]
     assert kernel.completions("%gguf import downloaded/") == ["downloaded/more/"]
     assert kernel.completions("%gguf config models_directory d") == ["downloaded/"]

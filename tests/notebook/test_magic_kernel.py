@@ -32,7 +32,7 @@ def _bytes_sent(hub: FaultyHub) -> int:
     return sum(size for _, size in hub.flow())
 
 
-def test_queue_says_what_was_chosen_and_why(hub: FaultyHub, kernel: Kernel) -> None:
+def test_queue_reports_the_choice_and_its_reason(hub: FaultyHub, kernel: Kernel) -> None:
     hub.set_speed(MB)  # `queue` waits for the first report, and `wait` shall find something to wait for
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
     hub.set_speed(10 * MB)
@@ -49,13 +49,13 @@ def test_a_log_gets_lines_and_no_display(kernel: Kernel) -> None:
     assert {output["type"] for output in cell.outputs} == {"stream"}
 
 
-def test_path_opens_what_came(kernel: Kernel) -> None:
+def test_path_returns_the_downloaded_file(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\np = %gguf path demo/small:Q2_K")
 
     assert kernel.value("p").endswith("demo/small/model-Q2_K.gguf")
 
 
-def test_an_interrupted_wait_leaves_the_download_alone(hub: FaultyHub, kernel: Kernel) -> None:
+def test_an_interrupted_wait_does_not_affect_the_download(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/large")
     cell = kernel.submit("%gguf wait large")
     kernel.wait_for_output(cell)
@@ -87,13 +87,13 @@ def test_search_rows_can_be_planned_by_number(kernel: Kernel) -> None:
     assert "demo/small · 2 variants" in kernel.run("%gguf plan 1").text
 
 
-def test_models_lists_what_came(kernel: Kernel) -> None:
+def test_models_lists_downloaded_models(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
 
     assert "demo/small:Q2_K" in kernel.run("%gguf models").text
 
 
-def test_a_model_is_handed_on_and_deleted_in_a_log_only_when_that_is_confirmed(kernel: Kernel) -> None:
+def test_in_a_log_loading_code_is_shown_and_a_model_deleted_only_if_confirmed(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait")
 
     lines = kernel.run("%gguf path demo/small:Q2_K --for ollama")
@@ -108,7 +108,7 @@ def test_a_model_is_handed_on_and_deleted_in_a_log_only_when_that_is_confirmed(k
     assert "demo/small:Q2_K" not in kernel.run("%gguf models").text
 
 
-def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: FaultyHub, kernel: Kernel) -> None:
+def test_a_damaged_model_is_found_repaired_and_updated_in_a_kernel(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\np = %gguf path demo/small:Q2_K")
     right = kernel.run("%gguf verify demo/small:Q2_K").text
     kernel.run("with open(p, 'r+b') as file:\n    file.seek(500_000)\n    file.write(b'spoilt')")
@@ -134,7 +134,7 @@ def test_a_damaged_model_is_found_mended_and_updated_in_a_kernel(hub: FaultyHub,
     kernel.run("%gguf delete demo/small:Q2_K --yes")
 
 
-def test_an_interrupted_verification_leaves_the_model_as_it_was(kernel: Kernel) -> None:
+def test_an_interrupted_verification_does_not_change_the_model(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\nimport os\nfrom dataclasses import replace")
     kernel.run(
         "catalog = gglib_nb.get_manager().catalog\n"
@@ -165,13 +165,13 @@ def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
     assert "added; %gguf verify ID checks one." in cell.text
 
 
-def test_alone_it_shows_the_panel_with_its_text_twin(kernel: Kernel) -> None:
+def test_without_a_verb_gguf_shows_the_panel_with_its_text_form(kernel: Kernel) -> None:
     data = kernel.run("%gguf").outputs[0]["data"]
 
     assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(data)
 
 
-def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: FaultyHub, kernel: Kernel) -> None:
+def test_completion_completes_verbs_options_and_variants_without_a_request(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%gguf plan demo/small")
     asked = len(hub.requests)
 
@@ -188,11 +188,11 @@ def test_tab_completes_verbs_options_and_variants_without_asking_the_hub(hub: Fa
 
 
 @pytest.mark.slow
-def test_tab_elsewhere_is_as_before(kernel: Kernel) -> None:
+def test_completion_of_other_lines_is_unchanged(kernel: Kernel) -> None:
     assert "gglib_nb" in kernel.completions("gglib_n")
 
 
-def test_unloading_takes_the_magic_away_and_leaves_the_rest(kernel: Kernel) -> None:
+def test_unloading_removes_only_the_magic(kernel: Kernel) -> None:
     cell = kernel.run("%unload_ext gglib_nb\n%gguf status")
     kernel.run("%load_ext gglib_nb")
 

@@ -56,7 +56,7 @@ def shell():
 
 @pytest.fixture
 def manager(shell):
-    """One that queues what is asked for, behind what is there."""
+    """A manager that queues each request after the existing ones."""
     manager = FakeManager(ACTIVE, FIRST, SECOND, FAILED)
 
     def queue(id_, reason=""):
@@ -86,7 +86,7 @@ def manager(shell):
 
 
 def asked(manager):
-    """What the manager was asked for: operation and arguments, an id as its text."""
+    """The manager's calls: operation and arguments, with ids as text."""
     return [
         (operation, *(str(one) if isinstance(one, DownloadId) else one for one in (*arguments, *keywords.values())))
         for operation, arguments, keywords in manager.asked
@@ -106,7 +106,7 @@ def failure(shell, line):
     return result.error_in_exec, (captured.stdout + captured.stderr).strip().splitlines()
 
 
-def test_queue_says_what_was_chosen_and_why_and_where_it_stands(shell, manager):
+def test_queue_reports_the_choice_its_reason_and_position(shell, manager):
     said = run(shell, "queue owner/new")
 
     assert all(part in said for part in ("owner/new:Q4_K_M", "4.0 GB", "Q4_K_M is the first choice.", "position 3"))
@@ -127,7 +127,7 @@ def test_queue_passes_on_every_option(shell, manager):
     assert manager.asked == [("queue_smart", ("owner/new", "Q8_0"), options)]
 
 
-def test_queue_joins_what_is_there(shell, manager):
+def test_queue_joins_an_existing_download(shell, manager):
     said = run(shell, "queue owner/second:Q8_0")
 
     assert "already in the queue" in said
@@ -146,7 +146,7 @@ def test_a_pasted_address_is_queued(shell, manager):
     assert asked(manager)[0][1:3] == ("owner/new", None)
 
 
-def test_a_python_variable_stands_for_a_repository(shell, manager):
+def test_a_python_variable_can_give_the_repository(shell, manager):
     shell.user_ns["repo"] = "owner/new"
 
     run(shell, "queue {repo}")
@@ -176,7 +176,7 @@ def test_a_python_variable_stands_for_a_repository(shell, manager):
         ("bandwidth off  # don't wait --save", ("set_bandwidth_limit", None)),
     ],
 )
-def test_a_verb_asks_the_manager_and_answers_in_one_sentence_or_two(shell, manager, line, wanted):
+def test_a_verb_calls_the_manager_and_answers_in_one_or_two_sentences(shell, manager, line, wanted):
     said = run(shell, line)
 
     assert asked(manager) == [wanted]
@@ -184,7 +184,7 @@ def test_a_verb_asks_the_manager_and_answers_in_one_sentence_or_two(shell, manag
 
 
 @pytest.mark.parametrize("line", ["limit", "bandwidth", "status", "", "help", "models"])
-def test_a_verb_that_only_looks_changes_nothing(shell, manager, line):
+def test_a_read_only_verb_changes_nothing(shell, manager, line):
     assert run(shell, line)
     assert manager.asked == []
 
@@ -200,7 +200,7 @@ def test_without_a_kernel_the_panel_is_text(shell, manager):
     assert run(shell, "").splitlines()[0].startswith("1 active")
 
 
-def test_path_is_a_value(shell, manager):
+def test_path_returns_a_value(shell, manager):
     manager.registered = [MODEL]
 
     shell.run_cell("p = %gguf path a/b").raise_error()
@@ -209,7 +209,7 @@ def test_path_is_a_value(shell, manager):
 
 
 @pytest.mark.parametrize("word", ["#1", "1"])
-def test_path_takes_the_row_of_the_list_of_models(shell, manager, word):
+def test_path_accepts_a_row_of_the_models_list(shell, manager, word):
     manager.registered = [MODEL]
 
     shell.run_cell(f"p = %gguf path {word}").raise_error()
@@ -217,7 +217,7 @@ def test_path_takes_the_row_of_the_list_of_models(shell, manager, word):
     assert shell.user_ns["p"] == "/models/a/b/b.gguf"
 
 
-def test_a_row_that_the_list_of_models_does_not_have_is_refused(shell, manager):
+def test_a_row_missing_from_the_models_list_is_refused(shell, manager):
     manager.registered = [MODEL]
 
     _error, lines = failure(shell, "path #2")
@@ -239,7 +239,7 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
     assert asked(manager)[-1][1] == "x/two-GGUF"
 
 
-def test_a_search_without_result_says_so(shell, manager):
+def test_a_search_without_results_is_reported(shell, manager):
     manager.answers["search"] = []
 
     assert "No repository" in run(shell, "search nothing")
@@ -255,7 +255,7 @@ def test_a_grammar_mistake_is_one_line_and_exactly_a_usage_error(shell, manager)
     assert lines == ["UsageError: 'queu' is not a verb. Did you mean %gguf queue?"]
 
 
-def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
+def test_a_refusal_is_one_line_with_its_class_and_advice(shell, manager):
     manager.answers["queue_smart"] = QueueFullError("The queue is full. Raise it: %gguf limit 20", max_size=10)
 
     error, lines = failure(shell, "queue owner/new")
@@ -265,7 +265,7 @@ def test_a_refusal_is_one_line_with_its_name_and_what_to_do(shell, manager):
     assert error.max_size == 10
 
 
-def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager):
+def test_a_refusal_keeps_its_cause_and_the_original_error_is_unchanged(shell, manager):
     refusal = GatedRepoError("Accept first.", accept_url="https://x/y")
     refusal.__cause__ = OSError("403")
     before = dict(vars(refusal))
@@ -277,7 +277,7 @@ def test_a_refusal_keeps_its_cause_and_the_original_is_untouched(shell, manager)
     assert vars(refusal) == before
 
 
-def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(shell, manager, monkeypatch):
+def test_the_original_error_is_unchanged_even_with_custom_exception_pickling(shell, manager, monkeypatch):
     # What tblib does for Dask: a copy then shares its attributes with the original.
     def shared(error):
         return lambda: error, ()
@@ -293,7 +293,7 @@ def test_the_original_is_untouched_also_where_exceptions_are_pickled_by_others(s
     assert vars(refusal) == before
 
 
-def test_an_unknown_download_is_one_line_and_asks_nothing(shell, manager):
+def test_an_unknown_download_is_refused_in_one_line_without_a_call(shell, manager):
     _, lines = failure(shell, "cancel owner/unknown")
 
     assert len(lines) == 1
@@ -325,7 +325,7 @@ def interrupt_once_waiting(manager):
     return thread
 
 
-def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
+def test_an_interrupt_while_resolving_cancels_the_request(shell, manager):
     resolving = manager.answers["queue_smart"] = Future()
     thread = interrupt_once_waiting(manager)
 
@@ -337,7 +337,7 @@ def test_an_interrupt_while_resolving_voids_the_request(shell, manager):
     assert resolving.cancelled()
 
 
-def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
+def test_an_interrupted_wait_does_not_affect_the_download(shell, manager):
     manager.answers["wait"] = Future()
     thread = interrupt_once_waiting(manager)
 
@@ -349,7 +349,7 @@ def test_an_interrupted_wait_leaves_the_download_alone(shell, manager):
     assert asked(manager) == [("wait", "owner/active:Q4_K_M")]
 
 
-def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
+def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
     done = download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
     waiting = manager.answers["wait"] = Future()
 
@@ -368,7 +368,7 @@ def test_wait_tells_the_milestones_of_what_it_waits_for(shell, manager):
 
 
 @pytest.mark.parametrize("failures", [1, 2])
-def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failures):
+def test_waiting_for_all_reports_failures_at_the_end(shell, manager, failures):
     cut = NetworkError("The line was cut.")
     bad = [download(f"owner/bad-{n}:Q8_0", DownloadStatus.FAILED, error=cut, ended_at_s=9.0) for n in range(failures)]
     waiting = manager.answers["join"] = Future()
@@ -389,20 +389,20 @@ def test_waiting_for_all_ends_with_what_failed_meanwhile(shell, manager, failure
     assert "owner/bad-0:Q8_0: The line was cut." in lines[-1]
 
 
-def test_a_failure_from_before_does_not_end_the_waiting_with_an_error(shell, manager):
+def test_an_earlier_failure_does_not_fail_the_wait(shell, manager):
     manager.answers["join"] = Future()
     manager.answers["join"].set_result(None)
 
     run(shell, "wait")
 
 
-def test_wait_with_nothing_to_wait_for_says_so(shell, manager):
+def test_wait_on_an_idle_queue_is_reported(shell, manager):
     manager.snapshot = snapshot()
 
     assert run(shell, "wait") == "Nothing is queued or active."
 
 
-def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
+def test_an_interactive_wait_updates_one_display(shell, manager):
     shell.kernel = SimpleNamespace(_allow_stdin=True)
     waiting = manager.answers["wait"] = Future()
 
@@ -424,7 +424,7 @@ def test_before_a_person_one_display_is_brought_up_to_date(shell, manager):
     assert "owner/first:Q8_0" not in captured.outputs[0].data["text/plain"]
 
 
-def test_a_download_that_fails_while_waited_for_raises_its_own_error(shell, manager):
+def test_an_awaited_download_that_fails_raises_its_own_error(shell, manager):
     manager.answers["wait"] = NetworkError("The line was cut. %gguf retry goes on.")
 
     error, lines = failure(shell, "wait active")
@@ -436,7 +436,7 @@ def test_a_download_that_fails_while_waited_for_raises_its_own_error(shell, mana
 # Loading
 
 
-def test_loading_asks_nothing_and_prints_nothing(shell):
+def test_loading_sends_no_request_and_prints_nothing(shell):
     def never():
         raise AssertionError("a manager was made")
 
@@ -446,7 +446,7 @@ def test_loading_asks_nothing_and_prints_nothing(shell):
     assert captured.stdout + captured.stderr == ""
 
 
-def test_unloading_puts_back_exactly_what_was_there(shell):
+def test_unloading_restores_the_previous_state_exactly(shell):
     def before(line):
         return "before"
 
@@ -476,7 +476,7 @@ VISION = Model(DownloadId("a/see", "Q4_K_M"), "c" * 40, "Q4_K_M", (FILE, PROJECT
 PLAN = Deletion("a/b:Q8_0", ("/models/a/b/b.gguf",), 1024, (), is_dry_run=True)
 
 
-def test_models_are_a_table_with_what_they_take_and_what_is_free(shell, manager):
+def test_models_is_a_table_with_sizes_and_free_space(shell, manager):
     manager.registered = [MODEL, VISION]
 
     shown = run(shell, "models")
@@ -486,7 +486,7 @@ def test_models_are_a_table_with_what_they_take_and_what_is_free(shell, manager)
     assert "2.6 kB in total · 10.7 GB free in /models" in shown.splitlines()[-1]
 
 
-def test_models_can_be_chosen_and_the_rows_have_numbers(shell, manager):
+def test_models_can_be_filtered_and_rows_are_numbered(shell, manager):
     manager.registered = [MODEL, VISION]
 
     shown = run(shell, "models see")
@@ -496,7 +496,7 @@ def test_models_can_be_chosen_and_the_rows_have_numbers(shell, manager):
     assert shell.user_ns["p"] == "llama-server -m /models/a/b/b.gguf --mmproj /models/a/b/mmproj.gguf"
 
 
-def test_lines_for_a_program_show_themselves_as_lines(shell, manager):
+def test_loading_code_is_displayed_as_lines(shell, manager):
     manager.registered = [MODEL]
 
     with capture_output() as captured:
@@ -505,20 +505,20 @@ def test_lines_for_a_program_show_themselves_as_lines(shell, manager):
     assert "\nFROM /models/a/b/b.gguf\n" in captured.stdout
 
 
-def test_a_choice_without_a_model_says_so(shell, manager):
+def test_a_filter_without_matches_is_reported(shell, manager):
     manager.registered = [MODEL]
 
     assert is_sentence(run(shell, "models --only wrong"))
 
 
-def test_forget_takes_a_model_off_the_list(shell, manager):
+def test_forget_removes_a_model_from_the_list(shell, manager):
     manager.registered = [MODEL]
 
     assert run(shell, "forget a/b").endswith("/models/a/b/b.gguf")
     assert asked(manager) == [("forget", "a/b:Q8_0")]
 
 
-def test_delete_says_what_it_frees_and_does_nothing_where_nobody_can_be_asked(shell, manager):
+def test_delete_reports_the_freed_space_and_does_nothing_without_a_user(shell, manager):
     manager.registered = [MODEL]
     manager.answers["delete"] = lambda _id, dry_run=False: PLAN
 
@@ -529,7 +529,7 @@ def test_delete_says_what_it_frees_and_does_nothing_where_nobody_can_be_asked(sh
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
 
 
-def test_a_confirmed_delete_is_done(shell, manager):
+def test_a_confirmed_delete_is_executed(shell, manager):
     manager.registered = [MODEL]
     manager.answers["delete"] = lambda _id, dry_run=False: PLAN
 
@@ -538,7 +538,7 @@ def test_a_confirmed_delete_is_done(shell, manager):
 
 
 @pytest.mark.parametrize(("word", "said"), [("y", "Deleted a/b:Q8_0"), ("", "Nothing was deleted.")])
-def test_on_a_terminal_a_person_is_asked(shell, manager, monkeypatch, word, said):
+def test_on_a_terminal_the_user_is_asked(shell, manager, monkeypatch, word, said):
     manager.registered = [MODEL]
     manager.answers["delete"] = lambda _id, dry_run=False: PLAN
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
@@ -562,7 +562,7 @@ def verification(verdict="right", **fields):
         (verification("unreadable", reason="Permission denied"), "cannot be read (Permission denied)."),
     ],
 )
-def test_verify_says_what_is_wrong_and_where(shell, manager, found, said):
+def test_verify_reports_damage_and_its_location(shell, manager, found, said):
     manager.registered = [MODEL]
     manager.answers["verify"] = lambda _id, on_progress: found
 
@@ -588,13 +588,13 @@ def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, mo
 
 
 @pytest.mark.parametrize("line", ["verify", "verify a/b --all"])
-def test_verify_wants_one_model_or_all(shell, manager, line):
+def test_verify_requires_one_model_or_all(shell, manager, line):
     _error, lines = failure(shell, line)
 
     assert "%gguf verify ID | verify --all" in lines[-1]
 
 
-def test_a_panel_beside_the_notebook_says_what_it_needs_where_that_is_missing(shell, manager, monkeypatch):
+def test_a_side_panel_reports_a_missing_requirement(shell, manager, monkeypatch):
     monkeypatch.setitem(sys.modules, "sidecar", None)
     shell.kernel = object()
 
@@ -603,9 +603,7 @@ def test_a_panel_beside_the_notebook_says_what_it_needs_where_that_is_missing(sh
     assert "%pip install sidecar" in said
 
 
-def test_a_panel_beside_the_notebook_is_shown_in_the_side_area_once_however_often_it_is_asked_for(
-    shell, manager, monkeypatch
-):
+def test_a_side_panel_is_shown_once_however_often_it_is_requested(shell, manager, monkeypatch):
     done = []
 
     class Sidecar:
@@ -639,7 +637,7 @@ def test_all_downloads_are_paused_and_resumed_in_one_line(shell, manager):
     assert said.startswith("Resumed ")
 
 
-def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell, manager):
+def test_queueing_a_partly_stored_model_is_not_reported_as_downloading(shell, manager):
     half = download(
         "owner/half:Q8_0",
         DownloadStatus.DOWNLOADING,
@@ -657,7 +655,7 @@ def test_queueing_what_is_half_here_says_so_and_not_that_it_is_downloading(shell
     assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are already downloaded.")
 
 
-def test_queueing_what_fails_at_once_says_why(shell, manager):
+def test_queueing_a_download_that_fails_at_once_reports_the_reason(shell, manager):
     failed = download(
         "owner/full:Q8_0", DownloadStatus.FAILED, error=StorageError("The disk is full. Free some space.")
     )
@@ -673,7 +671,7 @@ def test_queueing_what_fails_at_once_says_why(shell, manager):
     assert said.endswith("It has failed: The disk is full. Free some space.")
 
 
-def test_rows_that_an_error_offers_can_be_queued_by_number(shell, manager):
+def test_rows_offered_by_an_error_can_be_queued_by_number(shell, manager):
     manager.answers["queue_smart"] = NoGgufFilesError("None here.", ("owner/made-GGUF", "other/made-GGUF"))
     with pytest.raises(NoGgufFilesError):
         run(shell, "queue owner/base")
@@ -695,7 +693,7 @@ PAST = (
 )
 
 
-def test_history_lists_what_ended_with_its_outcome_size_time_and_rate(shell, manager):
+def test_history_lists_ended_downloads_with_outcome_size_time_and_rate(shell, manager):
     manager.answers["history"] = list(PAST)
 
     head, good, pace, here, bad, why, hint = run(shell, "history").splitlines()
@@ -718,13 +716,13 @@ def test_a_row_of_the_history_is_queued_again_by_its_number(shell, manager):
     assert manager.asked[-1][2]["revision"] == "v1"
 
 
-def test_a_history_without_an_end_says_so(shell, manager):
+def test_an_empty_history_is_reported(shell, manager):
     manager.answers["history"] = []
 
     assert run(shell, "history") == "No download has ended yet."
 
 
-def test_clearing_the_history_says_what_that_was_and_what_stays(shell, manager):
+def test_clearing_the_history_reports_the_count_and_what_is_kept(shell, manager):
     manager.answers["clear_history"] = 1
 
     assert is_sentence(run(shell, "history --clear"))

@@ -28,7 +28,7 @@ ACT = {"kind": "act", "action": "pause", "id": MODEL}
 
 @pytest.fixture
 def panel_of(monkeypatch):
-    """Makes panels whose messages are kept; closes them at the end."""
+    """Makes panels that record their messages; closes them at the end."""
     record_comms(monkeypatch)
     made = []
 
@@ -58,7 +58,7 @@ def ask(panel, **content):
     return custom(panel)[-1]
 
 
-def test_the_state_of_a_page_that_opens_is_the_queue_of_now(panel_of):
+def test_a_new_page_gets_the_current_queue(panel_of):
     manager = FakeManager(download(MODEL))
     panel = panel_of(manager)
 
@@ -67,7 +67,7 @@ def test_the_state_of_a_page_that_opens_is_the_queue_of_now(panel_of):
     assert panel.get_state()["snapshot"]["rows"][MODEL]["part"] == 0.25
 
 
-def test_changes_hold_the_whole_rows_that_changed_and_no_other(panel_of):
+def test_a_change_contains_exactly_the_changed_rows_in_full(panel_of):
     still = download("owner/other-GGUF:Q8_0", position=1)
     manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), still)
     panel = panel_of(manager)
@@ -80,7 +80,7 @@ def test_changes_hold_the_whole_rows_that_changed_and_no_other(panel_of):
     assert "views" not in changes
 
 
-def test_changes_bring_a_state_to_where_the_kernel_is(panel_of):
+def test_applied_changes_give_the_state_of_the_kernel(panel_of):
     manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), download("owner/other-GGUF:Q8_0"))
     panel = panel_of(manager)
     before = panel.get_state()["snapshot"]
@@ -94,7 +94,7 @@ def test_changes_bring_a_state_to_where_the_kernel_is(panel_of):
     assert (changes["views"], changes["header"]) == (after["views"], after["header"])
 
 
-def test_nothing_is_sent_where_nothing_shows(panel_of):
+def test_nothing_is_sent_without_a_visible_change(panel_of):
     item = download(MODEL, position=1)
     manager = FakeManager(item)
     panel = panel_of(manager)
@@ -113,7 +113,7 @@ def kinds_of(value):
     return {type(value)}
 
 
-def test_messages_hold_plain_values_since_not_every_host_writes_them_with_json(panel_of):
+def test_messages_contain_only_plain_values(panel_of):
     label = Quantization("Q4_K_M")
     id_ = DownloadId("owner/model-GGUF", label)
     manager = FakeManager(
@@ -139,7 +139,7 @@ def look(panel, *, is_shown, view="one"):
     ask(panel, cid="0", kind="look", view=view, is_shown=is_shown)
 
 
-def test_counters_are_not_sent_while_nobody_sees_them_and_all_else_is(panel_of):
+def test_while_no_view_is_visible_counters_are_not_sent_but_other_changes_are(panel_of):
     manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB), bytes_per_second=1e6)
     panel = panel_of(manager)
     look(panel, is_shown=False)
@@ -153,7 +153,7 @@ def test_counters_are_not_sent_while_nobody_sees_them_and_all_else_is(panel_of):
     assert custom(panel)[-1]["rows"][0]["part"] == 0.75
 
 
-def test_counters_are_sent_as_long_as_one_view_of_several_is_seen(panel_of):
+def test_counters_are_sent_while_one_of_several_views_is_visible(panel_of):
     manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB))
     panel = panel_of(manager)
     look(panel, is_shown=False)
@@ -164,7 +164,7 @@ def test_counters_are_sent_as_long_as_one_view_of_several_is_seen(panel_of):
     assert custom(panel)[-1]["rows"][0]["part"] == 0.5
 
 
-def test_counters_wait_for_their_turn_and_all_else_is_sent_at_once(panel_of):
+def test_counters_are_throttled_and_other_changes_sent_at_once(panel_of):
     manager = FakeManager(download(MODEL, "downloading"))
     panel = panel_of(manager, pace_s=3600.0)
     manager.show(download(MODEL, "downloading", downloaded_bytes=GB))
@@ -177,14 +177,14 @@ def test_counters_wait_for_their_turn_and_all_else_is_sent_at_once(panel_of):
     assert custom(panel)[-1]["rows"][0]["status"] == "finalizing"
 
 
-def test_an_id_that_ended_before_and_runs_again_is_one_row(panel_of):
+def test_an_id_that_runs_again_is_one_row(panel_of):
     state = panel_of(FakeManager(download(MODEL, "downloading"), completed(MODEL))).get_state()["snapshot"]
 
     assert [list(view["rows"]) for view in state["views"]] == [[MODEL]]
     assert state["rows"][MODEL]["status"] == "downloading"
 
 
-def test_starts_and_ends_are_news_and_the_end_of_a_long_download_is_marked(panel_of):
+def test_starts_and_ends_are_announced_and_the_end_of_a_long_download_is_marked(panel_of):
     manager = FakeManager(download(MODEL))
     panel = panel_of(manager)
 
@@ -196,7 +196,7 @@ def test_starts_and_ends_are_news_and_the_end_of_a_long_download_is_marked(panel
     assert [news.get("is_end", False) for news in (*started, *ended)] == [False, True]
 
 
-def test_a_request_that_is_sent_again_is_done_once_and_answered_again(panel_of):
+def test_a_repeated_request_is_executed_once_and_answered_again(panel_of):
     manager = FakeManager(download(MODEL, "downloading"))
     panel = panel_of(manager)
 
@@ -207,7 +207,7 @@ def test_a_request_that_is_sent_again_is_done_once_and_answered_again(panel_of):
     assert manager.asked == [("pause", (MODEL,), {})]
 
 
-def test_a_request_that_is_sent_again_before_it_is_done_is_answered_once(panel_of):
+def test_a_request_repeated_before_its_answer_is_answered_once(panel_of):
     manager = FakeManager(download(MODEL, "downloading"))
     pausing = manager.answers["pause"] = Future()
     panel = panel_of(manager)
@@ -222,7 +222,7 @@ def test_a_request_that_is_sent_again_before_it_is_done_is_answered_once(panel_o
     assert len(manager.asked) == 1
 
 
-def test_sync_answers_with_nothing_where_the_page_has_it_all_and_else_with_everything(panel_of):
+def test_sync_answers_with_nothing_if_the_page_is_current_and_else_with_the_full_state(panel_of):
     manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB))
     panel = panel_of(manager)
     look(panel, is_shown=False)
@@ -236,7 +236,7 @@ def test_sync_answers_with_nothing_where_the_page_has_it_all_and_else_with_every
     assert up_to_date == {"kind": "reply", "cid": "2"}
 
 
-def test_a_request_is_answered_when_the_manager_has_answered(panel_of):
+def test_a_request_is_answered_after_the_manager_returns(panel_of):
     manager = FakeManager(download(MODEL, "downloading"))
     pausing = manager.answers["pause"] = Future()
     panel = panel_of(manager)
@@ -251,7 +251,7 @@ def test_a_request_is_answered_when_the_manager_has_answered(panel_of):
     assert manager.asked == [("pause", (MODEL,), {})]
 
 
-def test_a_refusal_carries_the_words_of_the_error(panel_of):
+def test_a_refusal_carries_the_text_of_the_error(panel_of):
     manager = FakeManager()
     manager.answers["queue_smart"] = QueueFullError("The queue is full.", max_size=10)
 
@@ -260,7 +260,7 @@ def test_a_refusal_carries_the_words_of_the_error(panel_of):
     assert reply == {"kind": "reply", "cid": "1", "error": "The queue is full."}
 
 
-def test_a_fault_of_ours_is_answered_without_its_text(panel_of, caplog):
+def test_an_internal_error_is_answered_without_its_text(panel_of, caplog):
     manager = FakeManager()
     manager.answers["pause"] = RuntimeError("Authorization: Bearer hf_secret")
 
@@ -270,7 +270,7 @@ def test_a_fault_of_ours_is_answered_without_its_text(panel_of, caplog):
     assert "hf_secret" not in reply["error"]
 
 
-def test_an_unknown_kind_gets_an_error_and_not_silence(panel_of):
+def test_an_unknown_kind_is_answered_with_an_error(panel_of):
     panel = panel_of(FakeManager())
 
     assert "explode" in ask(panel, cid="1", kind="explode")["error"]
@@ -278,7 +278,7 @@ def test_an_unknown_kind_gets_an_error_and_not_silence(panel_of):
     assert "explode" in ask(panel, cid="3", kind="set", id="explode", value="1")["error"]
 
 
-def test_retry_all_says_the_first_refusal_after_all_were_asked(panel_of):
+def test_retry_all_reports_the_first_refusal_after_trying_all(panel_of):
     manager = FakeManager(*(download(f"owner/m{number}-GGUF:Q8_0", "failed", can_retry=True) for number in range(3)))
     manager.answers["retry"] = QueueFullError("The queue is full.")
 
@@ -288,7 +288,7 @@ def test_retry_all_says_the_first_refusal_after_all_were_asked(panel_of):
     assert reply["error"] == "The queue is full."
 
 
-def test_what_a_page_sends_back_as_state_changes_nothing(panel_of):
+def test_state_sent_back_by_a_page_is_ignored(panel_of):
     panel = panel_of(FakeManager(download(MODEL)))
 
     panel._handle_msg({"content": {"data": {"method": "update", "state": {"snapshot": {"views": []}}}}, "buffers": []})
@@ -296,7 +296,7 @@ def test_what_a_page_sends_back_as_state_changes_nothing(panel_of):
     assert panel.get_state()["snapshot"]["rows"].keys() == {MODEL}
 
 
-def test_a_closed_panel_hears_no_more(panel_of):
+def test_a_closed_panel_ignores_events(panel_of):
     manager = FakeManager()
     panel = panel_of(manager)
 
@@ -306,7 +306,7 @@ def test_a_closed_panel_hears_no_more(panel_of):
     assert panel.state.views == ()
 
 
-def test_readers_without_widgets_get_text_and_html_beside_the_view(panel_of):
+def test_a_panel_display_includes_text_and_html(panel_of):
     data, _ = panel_of(FakeManager(download(MODEL)))._repr_mimebundle_()
 
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -314,7 +314,7 @@ def test_readers_without_widgets_get_text_and_html_beside_the_view(panel_of):
     assert MODEL in data["text/html"]
 
 
-def test_clicks_stay_on_the_subshell_that_the_page_chose(monkeypatch):
+def test_clicks_stay_on_the_subshell_chosen_by_the_page(monkeypatch):
     from ipykernel.comm import comm as ipykernels
 
     if not hasattr(ipykernel_comm := getattr(ipykernels, "BaseComm", None), "_reply_subshell_for"):
@@ -330,7 +330,7 @@ def test_clicks_stay_on_the_subshell_that_the_page_chose(monkeypatch):
     assert routed == "subshell-1"
 
 
-def test_text_and_html_of_a_panel_say_that_they_are_a_still_picture_and_when_it_was_taken(panel_of):
+def test_the_text_and_html_of_a_panel_state_that_they_are_static_and_their_time(panel_of):
     data, _metadata = panel_of(FakeManager(download(MODEL)))._repr_mimebundle_()
 
     for kind in ("text/plain", "text/html"):
@@ -338,7 +338,7 @@ def test_text_and_html_of_a_panel_say_that_they_are_a_still_picture_and_when_it_
         assert re.search(r"As of 20\d\d-\d\d-\d\d \d\d:\d\d\.", data[kind])
 
 
-def test_retry_all_of_the_panel_and_of_the_magic_queue_the_same_downloads_in_the_same_order(panel_of):
+def test_retry_all_queues_the_same_downloads_in_the_same_order_in_panel_and_magic(panel_of):
     failures = [download(f"owner/m{at}-GGUF:Q8_0", "failed", can_retry=at != 1) for at in range(4)]
     clicked, typed = FakeManager(*failures), FakeManager(*failures)
     for manager in (clicked, typed):
@@ -353,7 +353,7 @@ def test_retry_all_of_the_panel_and_of_the_magic_queue_the_same_downloads_in_the
     assert clicked.asked == [one for one in typed.asked if one[0] == "retry"]
 
 
-def test_retry_all_says_how_many_failures_a_retry_cannot_help():
+def test_retry_all_reports_how_many_failures_cannot_be_retried():
     manager = FakeManager(*(download(f"owner/m{at}-GGUF:Q8_0", "failed", can_retry=at != 1) for at in range(3)))
 
     answer = parse("retry --all").run(Session(lambda: manager))

@@ -136,7 +136,9 @@ def gpu_tool(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS_IN)
-def test_the_token_is_found_nowhere_else(hub: FaultyHub, gpu_tool: dict[str, str], tmp_path: Path, way: str) -> None:
+def test_the_token_is_found_in_no_other_place(
+    hub: FaultyHub, gpu_tool: dict[str, str], tmp_path: Path, way: str
+) -> None:
     story = Story(hub, tmp_path, WAYS_IN[way](tmp_path) | gpu_tool)
     found = story.run()
 
@@ -247,12 +249,12 @@ def child_processes(pid: int) -> Iterator[tuple[str, str]]:
         yield " ".join(child.cmdline()), json.dumps(child.environ())
 
 
-def test_the_page_about_privacy_lists_every_place_and_every_way_in() -> None:
+def test_the_privacy_page_lists_every_place_and_every_token_source() -> None:
     page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
 
     assert [line.removeprefix("- ") for line in page.splitlines() if line.removeprefix("- ") in PLACES] == list(PLACES)
     assert [way for way in WAYS_IN if way not in page] == []
 
 
-def test_the_isolated_environment_has_no_token_of_ours(tmp_path: Path) -> None:
+def test_the_isolated_environment_has_no_token(tmp_path: Path) -> None:
     assert "HF_TOKEN" not in isolated({"HF_TOKEN": "x"}, tmp_path, "http://127.0.0.1:1")

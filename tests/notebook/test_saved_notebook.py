@@ -1,4 +1,4 @@
-"""A notebook that was run and saved says what happened, wherever it is read without a kernel."""
+"""A saved notebook shows what happened wherever it is read without a kernel."""
 
 import os
 
@@ -34,7 +34,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.parametrize("cell", [1, 3], ids=["shown on the way", "shown at the end"])
-def test_a_panel_says_how_it_ended_as_text_and_as_a_page(saved: nbformat.NotebookNode, cell: int) -> None:
+def test_a_saved_panel_shows_the_outcome_as_text_and_html(saved: nbformat.NotebookNode, cell: int) -> None:
     (output,) = [out for out in saved.cells[cell].outputs if out.output_type != "stream"]
 
     assert set(output.data) == {"text/plain", "text/html"}
@@ -48,7 +48,7 @@ def test_a_panel_says_how_it_ended_as_text_and_as_a_page(saved: nbformat.Noteboo
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", [1, 3], ids=["shown on the way", "shown at the end"])
 @pytest.mark.parametrize("exporter", [HTMLExporter(exclude_input=True), MarkdownExporter(exclude_input=True)])
-def test_nbconvert_shows_the_download_in_words(
+def test_nbconvert_shows_the_download_as_text(
     saved: nbformat.NotebookNode, exporter: HTMLExporter | MarkdownExporter, cell: int
 ) -> None:
     alone = nbformat.v4.new_notebook(cells=[saved.cells[cell]], metadata=saved.metadata)

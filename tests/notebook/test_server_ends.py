@@ -1,7 +1,7 @@
-"""What a server does to a kernel that downloads: it is not ended as idle, and at the server's end nothing is left.
+"""What a server does to a downloading kernel: it is not culled as idle, and no process is left after the server ends.
 
-A real jupyter_server whose patience is seconds. The kernels are spoken to by their own sockets, so that nobody is connected
-as the server sees it, which is when it ends them.
+A real jupyter_server that culls after seconds. Tests use the kernels' own sockets, so that no client is connected
+from the server's view, which is the condition for culling.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def downloading_kernel(server: JupyterServer, hub: FaultyHub, size_bytes: int, s
         kernel.close()
 
 
-def test_a_kernel_that_downloads_is_not_ended_as_idle_and_is_afterwards(hub: FaultyHub, tmp_path: Path) -> None:
+def test_a_downloading_kernel_is_not_culled_as_idle_and_an_idle_one_is(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=2 * MB)
     with JupyterServer(tmp_path, hub.url, CULLS) as server, downloading_kernel(server, hub, 60 * MB, "1") as kernel:
         hub.wait_for(lambda records: sum(one.bytes_sent for one in records) > 1.5 * IDLE_S * 2 * MB, timeout_s=60)
@@ -54,9 +54,7 @@ def test_a_kernel_that_downloads_is_not_ended_as_idle_and_is_afterwards(hub: Fau
         assert path.stat().st_size == 60 * MB
 
 
-def test_with_activity_switched_off_the_server_ends_the_kernel_and_the_bytes_are_kept(
-    hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_with_activity_disabled_the_server_culls_the_kernel_and_bytes_are_kept(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=2 * MB)
     with JupyterServer(tmp_path, hub.url, CULLS) as server, downloading_kernel(server, hub, 100 * MB, "off"):
         wait_until(lambda: server.kernel_ids == [], 40, "the end of a kernel that seems idle")
@@ -65,7 +63,7 @@ def test_with_activity_switched_off_the_server_ends_the_kernel_and_the_bytes_are
         assert partial.exists()
 
 
-def test_when_the_server_ends_kernel_and_engine_end_with_it(hub: FaultyHub, tmp_path: Path) -> None:
+def test_kernel_and_engine_end_with_the_server(hub: FaultyHub, tmp_path: Path) -> None:
     hub.set_speed(bytes_per_second=MB)
     with JupyterServer(tmp_path, hub.url) as server, downloading_kernel(server, hub, 100 * MB, "60") as kernel:
         hub.wait_for(lambda records: any(one.bytes_sent for one in records))
@@ -74,6 +72,6 @@ def test_when_the_server_ends_kernel_and_engine_end_with_it(hub: FaultyHub, tmp_
         with processes_gone(engine_pid):
             server.end()
 
-            # The server itself takes five seconds, with nothing to end as well.
+            # The server takes five seconds even without kernels.
             wait_until(lambda: server.has_ended, 60, "the server's end")
             wait_until(lambda: not (is_running(kernel.pid) or is_running(engine_pid)), GONE_WITHIN_S, "what it started")

@@ -22,9 +22,9 @@ class Mode(StrEnum):
     OPEN = "open"
     REFUSED = "refuses connections"
     RESET = "resets every connection"
-    SILENT = "takes connections and lets nothing through"
+    SILENT = "accepts connections and drops all data"
     TRICKLE = "lets ten bytes a second through, on every connection that stands"
-    TRICKLE_ONE = "lets ten bytes a second through, on one of the connections that stand"
+    TRICKLE_ONE = "limits one open connection to ten bytes per second"
 
 
 class Line:

@@ -34,7 +34,7 @@ def test_exporting_a_model_again_replaces_its_entry():
     assert manifest.models == (second,)
 
 
-def test_parts_are_stored_beside_the_file_under_its_name():
+def test_parts_are_stored_next_to_the_file_under_its_name():
     assert a_file(part_bytes=(600, 400)).stored_paths == ("q/m-Q4_K_M.gguf.part1of2", "q/m-Q4_K_M.gguf.part2of2")
     assert a_file().stored_paths == ("q/m-Q4_K_M.gguf",)
 

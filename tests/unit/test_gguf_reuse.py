@@ -107,7 +107,7 @@ def test_first_and_last_block_of_each_tensor_and_some_between_are_sampled() -> N
     assert len(starts) == 3 + 2 * 3
 
 
-def test_small_tensors_beside_each_other_are_one_request() -> None:
+def test_adjacent_small_tensors_are_one_request() -> None:
     wanted = tensors(100 * MB, *[10_000] * 8, 90 * MB)
     sampling = sampled(find_candidates(wanted, [wanted]), 200 * MB)
 

@@ -153,7 +153,7 @@ def test_a_path_and_its_sidecar_files_stay_below_the_windows_limit(length: int) 
 
 
 @given(st.text(st.sampled_from('ab.<>"|?*'), max_size=8), st.sampled_from(["D:\\models", "\\\\?\\D:\\models"]))
-def test_characters_that_windows_does_not_allow_are_refused_there_and_only_there(name, models) -> None:
+def test_characters_forbidden_on_windows_are_refused_only_there(name, models) -> None:
     path = f"x{name}x.gguf"
 
     if set('<>"|?*') & set(name):

@@ -64,7 +64,7 @@ def test_markup_and_file_names_are_understood(head: str, row: str) -> None:
         "Q4_K_M has a PPL of 6.5",
     ],
 )
-def test_what_needs_a_guess_is_not_read(card: str) -> None:
+def test_values_that_require_a_guess_are_not_read(card: str) -> None:
     assert stated(card) == {}
 
 
@@ -76,7 +76,7 @@ def test_what_needs_a_guess_is_not_read(card: str) -> None:
         [{"file": "model-Q4_K_M.gguf", "PPL": "6.5 ± 0.1", "mean KLD": "0.01"}],
     ],
 )
-def test_json_beside_the_files_is_read(content: object) -> None:
+def test_json_files_next_to_the_model_are_read(content: object) -> None:
     assert stated(kld=json.dumps(content)) == {"Q4_K_M": Quality(0.01, 6.5)}
 
 

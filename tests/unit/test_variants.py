@@ -175,7 +175,7 @@ def test_a_vision_model_is_not_a_projector() -> None:
 
 
 @pytest.mark.parametrize("name", ["mtp-M-Q8_0.gguf", "MTP/M-Q8_0.gguf", "M-DFlash-BF16.gguf", "eagle3-M.gguf"])
-def test_drafts_are_companions_beside_a_model(name: str) -> None:
+def test_drafts_next_to_a_model_are_companions(name: str) -> None:
     assert kinds("M-Q4_K_M.gguf", name) == {name: "draft"}
 
 
@@ -189,7 +189,7 @@ def test_a_head_after_the_label_belongs_to_the_file_without_it() -> None:
     assert kinds("m-Q4_K_M-mtp.gguf") == {}
 
 
-def test_a_head_before_the_label_beside_the_same_label_is_a_second_edition() -> None:
+def test_a_head_before_a_label_next_to_the_same_label_is_a_second_edition() -> None:
     assert kinds("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-MTP-Q4_K_M.gguf", "m-MTP-Q6_K.gguf") == {}
 
 
@@ -238,7 +238,7 @@ def test_vocabularies_are_not_models() -> None:
         "md5sum",
     ],
 )
-def test_parts_of_a_pipeline_are_companions_beside_its_model(name: str) -> None:
+def test_parts_of_a_pipeline_next_to_their_model_are_companions(name: str) -> None:
     assert kinds("M-Q4_K_M.gguf", name) == {name: "other"}
 
 
@@ -299,7 +299,7 @@ def test_a_projector_without_a_model_name_is_not_paired_with_one_of_several_mode
         ("mmproj-Qwen_Qwen2.5-VL-7B-Instruct-f16.gguf", "Qwen_Qwen2.5-VL-7B-Instruct-Q8_0.gguf"),
     ],
 )
-def test_a_projector_beside_a_single_model_belongs_to_it(projector: str, model: str) -> None:
+def test_a_projector_next_to_a_single_model_belongs_to_it(projector: str, model: str) -> None:
     assert projectors(projector, model) == {model: projector}
 
 

@@ -1,6 +1,6 @@
-"""The queue on the hosts of a cluster: workers with folders of their own, and workers that share one; killed in the middle.
+"""The queue on the hosts of a cluster: workers with separate folders, with a shared one, and killed during downloads.
 
-Its length is that of its stories: each builds a cluster, breaks it, and looks at all hosts.
+It is long because each test builds a cluster, breaks it, and checks all hosts.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ WAIT_S = 90
 
 @pytest.fixture(scope="module")
 def separate(tmp_path_factory):
-    """Three hosts, each with a folder of its own."""
+    """Three hosts, each with its own folder."""
     folder = tmp_path_factory.mktemp("separate")
     with cluster_of({name: folder / name for name in HOSTS}, folder / "state") as cluster:
         cluster.folders = {name: folder / name for name in HOSTS}
@@ -61,7 +61,7 @@ def shared(tmp_path_factory):
 def hub(make_hub, request):
     """Six models of 12 MB under names that no other test uses."""
     name = request.node.name.replace("[", "-").replace("]", "")[:60]
-    # (The same content would be linked, not fetched.)
+    # (Identical content would be linked, not downloaded.)
     contents = {letter: small_gguf("model-Q8_0.gguf", 12 * MB, name + letter) for letter in "abcdef"}
     hub = make_hub(
         [make_repository(f"demo/{name}-{letter}", {"model-Q8_0.gguf": one}) for letter, one in contents.items()],
@@ -327,7 +327,7 @@ def dask(*arguments: str, **environment: str) -> subprocess.Popen:
 
 def end_tree(process: subprocess.Popen) -> None:
     for child in [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []:
-        if not (isinstance(child, psutil.Process) and is_engine(child)):  # an engine ends by itself
+        if not (isinstance(child, psutil.Process) and is_engine(child)):  # an engine ends without being stopped
             child.kill()
     process.wait()
 

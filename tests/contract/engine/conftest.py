@@ -1,4 +1,4 @@
-"""A hub with every form of model, and an engine in this process that fetches from it."""
+"""A hub with every form of model, and an engine in this process that downloads from it."""
 
 from collections.abc import Iterator
 from pathlib import Path

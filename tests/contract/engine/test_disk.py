@@ -1,4 +1,4 @@
-"""Disks that are full, fill up or cannot be written: it is said early, and what is there stays."""
+"""Disks that are full, fill up or cannot be written: the error is reported early, and existing data is kept."""
 
 import contextlib
 import errno
@@ -23,7 +23,7 @@ from tests.support.transfers import (
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    """A filesystem of 64 MB of its own."""
+    """A separate filesystem of 64 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder]

@@ -1,4 +1,4 @@
-"""What an attempt does with files: names, sets, joining, what is there already, linking, replacing."""
+"""What an attempt does with files: names, sets, joining, existing files, linking, replacing."""
 
 import hashlib
 import os
@@ -77,7 +77,7 @@ def test_only_the_wrong_part_of_a_byte_split_is_downloaded_again(hub, engine, tm
     assert [len(hub.ranges(name)) for name in PARTS] == [1, 2, 1]
 
 
-# What is there already.
+# Existing files.
 
 
 def test_a_known_file_is_not_hashed_again(hub, engine) -> None:

@@ -1,4 +1,4 @@
-"""Names as long as a disk takes, names that differ by case, and links that somebody plants while a file is fetched."""
+"""The longest names a disk allows, names that differ by case, and links planted during a download."""
 
 import os
 from collections.abc import Iterator

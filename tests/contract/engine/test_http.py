@@ -617,7 +617,7 @@ def test_a_refused_read_leaves_no_thread_and_no_socket(serving, connect) -> None
 
 
 def test_a_truncated_response_is_a_failed_exchange(serving, connect) -> None:
-    """Cut anywhere, an answer gives its bytes or fails; nothing is taken for the whole that is not."""
+    """Truncated anywhere, a response gives its bytes or fails; a part is never accepted as the whole."""
     body = chunked(b"abcd", b"efgh", trailer=b"X: y\r\n")
     whole = response(body=body, content_length="", transfer_encoding="chunked", content_type="x/y")
     made: list[OddServer] = []
@@ -632,7 +632,7 @@ def test_a_truncated_response_is_a_failed_exchange(serving, connect) -> None:
 
 
 def _tunnel(company: Company) -> Serve:
-    """A proxy that itself is reached over TLS: one CONNECT, then whatever comes."""
+    """A proxy reached over TLS: one CONNECT, then any bytes."""
 
     def serve(plain: socket.socket) -> None:
         with company.server().wrap_socket(plain, server_side=True) as connection:

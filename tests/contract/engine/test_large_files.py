@@ -1,4 +1,4 @@
-"""A file above 50 GB, which the Hub gives by ranges only: offsets beyond 32 bits are right on the line, on the disk and in the journal."""
+"""A file above 50 GB, which the Hub serves only in ranges: offsets beyond 32 bits are right in requests, on disk and in the journal."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.support.hub import make_repository, noise_content
 
 REPO, NAME = "demo/huge-GGUF", "huge-BF16.gguf"
 SIZE = 51_000_000_007
-# What an earlier run has fetched: all but the ends, and a hole on the border of 2^32.
+# An earlier run downloaded everything except the ends and a gap at 2^32.
 HEAD = 8 << 20
 BORDER = (4 << 30) - (3 << 20)
 HOLE = 6 << 20
@@ -34,7 +34,7 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(make_hub):
     content = noise_content(SIZE, "huge")
-    vars(content)["sha256"] = "ab" * 32  # nobody hashes it to its end here
+    vars(content)["sha256"] = "ab" * 32  # the file is not hashed completely here
     return make_hub([make_repository(REPO, {NAME: content})])
 
 

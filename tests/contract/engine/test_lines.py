@@ -1,4 +1,4 @@
-"""What the engine makes of a line: how many connections, which ones, what it says when nothing comes."""
+"""How the engine uses a line: how many connections, which ones, and what it reports when no data arrives."""
 
 import contextlib
 import socket

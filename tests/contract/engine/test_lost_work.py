@@ -1,4 +1,4 @@
-"""What is fetched, and the engine itself, survive full disks, odd mounts, other versions, debuggers and broken callers."""
+"""Downloaded data and the engine survive full disks, unusual mounts, other versions, debuggers and broken callers."""
 
 import errno
 import json
@@ -303,7 +303,7 @@ def test_a_servers_connection_limit_is_respected_while_others_receive_data(make_
 
 
 class ShortRanges:
-    """The storage sends at most a megabyte of a range, and says so (RFC 9110 allows that)."""
+    """The storage sends at most a megabyte of a range and declares it (RFC 9110 allows that)."""
 
     def apply(self, request, response):
         if response.status != 206 or response.subject is None:

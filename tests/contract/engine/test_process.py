@@ -43,7 +43,7 @@ def engine(hub, tmp_path: Path) -> Iterator[EngineProcess]:
 
 
 def begin_slowly(engine: EngineProcess, hub, downloaded_bytes: int = 4_000_000) -> int:
-    """Start the large file on a line of 10 MB/s and wait until so much of it is there."""
+    """Start the large file on a line of 10 MB/s and wait until that many bytes have arrived."""
     hub.set_speed(10_000_000)
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.files[0].downloaded_bytes >= downloaded_bytes)
@@ -51,7 +51,7 @@ def begin_slowly(engine: EngineProcess, hub, downloaded_bytes: int = 4_000_000) 
 
 
 def asked_bytes(hub, before: int) -> int:
-    """How many different bytes were asked of the CDN since so many requests (a tail that is split is asked twice)."""
+    """The number of distinct bytes requested from the CDN after the given request (a split tail is requested twice)."""
     return RangeSet((start, end + 1) for start, end in hub.ranges(NAME)[before:]).total_bytes
 
 
@@ -103,7 +103,7 @@ client.close()
 
 
 def copy_of_the_package(folder: Path, says: str) -> Path:
-    """A folder for the path with a copy of the package whose engine says something when it is loaded."""
+    """A folder for the path with a copy of the package whose engine prints a message when loaded."""
     shutil.copytree(Path(gglib_nb.__file__).parent, folder / "gglib_nb", ignore=shutil.ignore_patterns("__pycache__"))
     with (folder / "gglib_nb" / "engine" / "__init__.py").open("a") as file:
         file.write(f"import sys\nprint({says!r}, file=sys.stderr)\n")
@@ -200,7 +200,7 @@ def test_after_a_kill_only_missing_bytes_are_requested(hub, engine) -> None:
 
 
 def test_files_left_by_a_killed_engine_can_be_deleted_after_a_cancel(hub, engine) -> None:
-    """Found by an endurance run (seed 99): nobody came to that file again, so its lease stayed."""
+    """Found by an endurance run (seed 99): no process used that file again, so its lease was left over."""
     begin_slowly(engine, hub)
     os.kill(engine.client.pid, signal.SIGKILL)
     engine.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))

@@ -64,7 +64,7 @@ def test_a_stop_releases_the_space_allocated_for_missing_bytes(engine) -> None:
 
 
 def test_bytes_of_an_earlier_run_count_before_a_shard_starts(hub, engine) -> None:
-    engine.failure(REPO, SHARDS[2])  # alone it is no model, and stays all the same
+    engine.failure(REPO, SHARDS[2])  # alone it is not a model, and it is kept
     hub.faults.add(Status(503), path=SHARDS[0], origin="hub", times=None)
 
     attempt = engine.begin(REPO, *SHARDS)

@@ -1,6 +1,6 @@
-"""Tensors that are on this machine already are copied and not fetched; whatever goes wrong, the right bytes come.
+"""Tensors already on this machine are copied instead of downloaded; after any fault the bytes are right.
 
-Its length is that of the ways in which copying can go wrong; all of them need the same related files.
+It is long because copying can fail in many ways; all tests use the same related files.
 """
 
 import os
@@ -64,7 +64,7 @@ def header_bytes(hub: FaultyHub, path: str) -> int:
 
 
 def fetch(engine: LocalEngine, *paths: str, **options) -> tuple[TransferFinished, int]:
-    """Fetch to the good end; what came and the bytes on the line. Every file is right."""
+    """Download successfully; returns the end and the bytes sent. Every file is right."""
     attempt = engine.begin(RELATED, *paths, **options)
     end = engine.log.end_of(attempt)
     assert isinstance(end, TransferFinished), end
@@ -182,7 +182,7 @@ def test_copied_bytes_count_as_downloaded_but_not_as_speed(hub, engine) -> None:
 
 
 def asked_plainly(hub: FaultyHub, path: str) -> bool:
-    """Whether the file's beginning came in a long range, and not as a header to be looked at."""
+    """Whether the file's start was requested in a long range, and not only to read its header."""
     (last,) = [one[1] for one in hub.ranges(path) if one is not None and one[0] == 0]
     return last is not None and last > 1_000_000
 
@@ -238,7 +238,7 @@ def test_a_difference_outside_the_samples_costs_a_second_download_and_no_wrong_f
     end, received = fetch(engine, Q4_K_M, replaces=True)
 
     assert end.files[0].reused_bytes == 0
-    assert received == size_bytes  # what had been fetched before was kept
+    assert received == size_bytes  # bytes downloaded before were kept
     assert donor == engine.target(RELATED, Q4_K_M)
 
 
@@ -383,7 +383,7 @@ def test_a_stop_during_comparison_keeps_its_bytes_for_the_resume(hub, engine) ->
 
 @pytest.fixture
 def large(make_hub, tmp_path: Path) -> Iterator[EngineProcess]:
-    """The real process, its own limits, and a model of 700 MB of which one file lies here."""
+    """The real process with its default limits, and a model of 700 MB with one local file."""
     model = {"embedding": 2048, "feed_forward": 6144, "layers": 9}
     hub = make_hub([related_repository(**model)])
     engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
@@ -434,7 +434,7 @@ def test_any_local_files_lead_to_the_right_bytes(hub, tmp_path_factory, pair, sh
     engine.close()
 
 
-# In the middle of a copy, held back so that it can be seen.
+# A copy slowed down so that it can be observed.
 
 
 class HeldCopying:

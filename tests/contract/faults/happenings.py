@@ -87,23 +87,23 @@ def _part_replaced(world: World, subject: Subject) -> None:
 
 
 READ_ONLY = Doing("the folder loses its write permission", _folder_is_read_only)
-FILE_FOR_FOLDER = Doing("a file stands where the repository's folder should", _file_stands_for_folder)
-LARGEST_FILE = Doing("the filesystem takes no file over 1 MB", _largest_file)
-FOLDER_AT_TARGET = Doing("a folder stands at the target", _folder_at(lambda target: target))
-FOLDER_AT_PART = Doing("a folder stands where the partial file should", _folder_at(part_path))
-FOLDER_AT_JOURNAL = Doing("a folder stands where the journal should", _folder_at(journal_path))
-FOLDER_AT_LEASE = Doing("a folder stands where the lease should", _folder_at(lease_path))
-OTHER_FILE = Doing("another file stands at the target", _another_file_at_the_target)
-SAME_FILE = Doing("the very file stands at the target", _same_file_at_the_target)
+FILE_FOR_FOLDER = Doing("a file is in place of the repository's folder", _file_stands_for_folder)
+LARGEST_FILE = Doing("the filesystem stores no file above 1 MB", _largest_file)
+FOLDER_AT_TARGET = Doing("a folder is in place of the target", _folder_at(lambda target: target))
+FOLDER_AT_PART = Doing("a folder is in place of the partial file", _folder_at(part_path))
+FOLDER_AT_JOURNAL = Doing("a folder is in place of the journal", _folder_at(journal_path))
+FOLDER_AT_LEASE = Doing("a folder is in place of the lease", _folder_at(lease_path))
+OTHER_FILE = Doing("a different file is at the target", _another_file_at_the_target)
+SAME_FILE = Doing("the same file is at the target", _same_file_at_the_target)
 FOLDER_REMOVED = Doing("`rm -r` of the repository's folder", _folder_removed)
 PART_DELETED = Doing("`rm` of the partial file", _part_deleted)
 PART_REPLACED = Doing("another file moved over the partial one", _part_replaced)
 
-# What lies there from an earlier run ---------------------------------------------------------------------------------
+# Left over from an earlier run ---------------------------------------------------------------------------------------
 
 
 def _while_paused(change: Callable[[Path], None]) -> Callable[[World, Subject], None]:
-    """Pause, change what lies there, go on."""
+    """Pause, change the files, resume."""
 
     def do(world: World, subject: Subject) -> None:
         target = world.target(subject)
@@ -143,7 +143,7 @@ PART_GONE = Doing(
     "the partial file is deleted while it is paused", _while_paused(lambda target: part_path(target).unlink())
 )
 JOURNAL_TORN = Doing("the journal's last line is torn while it is paused", _while_paused(_tear))
-JOURNAL_FLIPPED = Doing("a bit of the journal turns over while it is paused", _while_paused(_flip))
+JOURNAL_FLIPPED = Doing("a bit of the journal flips while it is paused", _while_paused(_flip))
 JOURNAL_GONE = Doing(
     "the journal is deleted while it is paused", _while_paused(lambda target: journal_path(target).unlink())
 )
@@ -171,7 +171,7 @@ LEASE_OF_EARLIER_BOOT = Doing(
     "a lease of this machine's earlier boot", _lease(_says(f"{socket.gethostname()} another-boot pid:[1]"), 1e9)
 )
 LEASE_EMPTY = Doing("an empty lease", _lease(b""))
-LEASE_GARBLED = Doing("a lease of nonsense", _lease(b"\0\xff{not json"))
+LEASE_GARBLED = Doing("an unreadable lease", _lease(b"\0\xff{not json"))
 LEASE_OF_THE_DEAD = Doing(
     "a lease of a process of this boot that has stopped",
     _lease(_says(f"{socket.gethostname()} {boot_id()} {Path('/proc/self/ns/pid').readlink()}", pid=2**22 + 1)),
@@ -181,7 +181,7 @@ LEASE_OF_ANOTHER_HOST = Doing("a lease of another host, which is silent", _lease
 
 @dataclass(frozen=True)
 class Within:
-    """Looks at how long it took since the fault was made."""
+    """Checks the time since the fault was made."""
 
     limit_s: float
 
@@ -201,7 +201,7 @@ def _trickle(world: World, subject: Subject) -> None:
     world.cdn_line.set(Mode.OPEN)
 
 
-TRICKLE = Doing("storage line: lets ten bytes a second through, on every connection, for seconds", _trickle)
+TRICKLE = Doing("storage line: limits every connection to ten bytes per second for a few seconds", _trickle)
 
 
 def _storage_by_name(world: World, subject: Subject) -> Lift:
@@ -210,7 +210,7 @@ def _storage_by_name(world: World, subject: Subject) -> Lift:
     return lambda: world.hub.faults.remove(placed)
 
 
-STORAGE_BY_NAME = Doing("the Hub's redirect leads to another host than its own", _storage_by_name)
+STORAGE_BY_NAME = Doing("the Hub redirects to another host", _storage_by_name)
 
 
 def tls(server: Callable[[World], ssl.SSLContext], words: str) -> Doing:
@@ -253,14 +253,14 @@ def _clock_moved(by_s: float) -> Callable[[World, Subject], Lift]:
 
 
 def _branch_moved(world: World, subject: Subject) -> None:
-    """When the first shard's place was asked for, main is another commit with other files of the same names."""
+    """When the first shard is resolved, main moves to another commit with other files of the same names."""
     other = world.repository("demo/other", subject.files).commit("main")
     assert other is not None
     move = Then(lambda: world.hub.move_branch(subject.repo_id, "main", other.files.values()))
     world.hub.faults.add(move, origin="hub", path=f"{subject.repo_id}/*")
 
 
-BRANCH_MOVED = Doing("main gets other files after the first question", _branch_moved)
+BRANCH_MOVED = Doing("main gets other files after the first request", _branch_moved)
 ENGINE_KILLED = Doing("`kill -9` of the download process", _engine_killed)
 ENGINE_STOPPED = Doing("`kill -STOP` of the download process, later `kill -CONT`", _engine_stopped)
 CLOCK_BACK = Doing("the clock of kernel and hub is set back by an hour", _clock_moved(-3600))

@@ -1,8 +1,8 @@
-"""The fault matrix: every behaviour of hub, storage, line, disk and process that is known to happen, as rows.
+"""The fault matrix: every known faulty behaviour of hub, storage, line, disk and process, as rows.
 
-Each row says what goes wrong, how that is made, what a person sees of it, and what holds afterwards beside the rules that
-hold after all of them (`test_matrix.run`). A new fault is a new row; MATRIX.md is written from it.
-Its length is that of the table, which is read and compared as a whole.
+Each row states the fault, how it is made, what the user sees, and what holds afterwards in addition to the rules that
+hold after every fault (`test_matrix.run`). A new fault is a new row; MATRIX.md is generated from this file.
+It is long because the table is read and compared as a whole.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def _listing(fault, times=None) -> Answer:
 
 THE_LISTING = (
     Row(
-        "The listing comes in pages and folders",
+        "The listing has several pages and folders",
         (),
         Proved(
             "tests/contract/test_hub_client.py::test_a_listing_follows_every_page_and_every_folder",
@@ -98,7 +98,7 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "There is no such repository (401 without a code, as the Hub tells who is not logged in)",
+        "There is no such repository (401 without a code, as the Hub responds without a login)",
         (_listing(Status(401)),),
         Refused(
             RepoNotFoundError,
@@ -114,7 +114,7 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "The token is none",
+        "The token is invalid",
         (_listing(Status(401, None, "Invalid credentials in Authorization header")),),
         Refused(InvalidTokenError, f"{{hub}} does not accept the token: {_LOG_IN} again."),
     ),
@@ -124,14 +124,14 @@ THE_LISTING = (
         Refused(RepoNotFoundError, "{repo} was disabled by the Hub or its owner; choose another repository."),
     ),
     Row(
-        "The repository is gated and nobody is logged in (401)",
+        "The repository is gated and the user is not logged in (401)",
         (_listing(Status(401, "GatedRepo", "Access to it is restricted.")),),
         Refused(
             GatedRepoError, f"{{repo}} is gated: accept its terms on {{hub}}/{{repo}}, then {_LOG_IN}, and try again."
         ),
     ),
     Row(
-        "The Hub asks for an hour's rest (429)",
+        "The Hub asks to wait for an hour (429)",
         (_listing(RateLimited(3600)),),
         Refused(
             RateLimitedError,
@@ -139,7 +139,7 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "The network wants a login: its own page with 200",
+        "The network requires a login: its own page with 200",
         (),
         Proved(
             "tests/contract/test_hub_faults.py::test_permanent_faults_are_reported",
@@ -148,12 +148,12 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "The Hub is not ready (408, 425, 429, 500, 502, 503, 504), hangs up, cuts its answer or stalls, twice",
+        "The Hub is not ready (408, 425, 429, 500, 502, 503, 504), hangs up, truncates its response or stalls, twice",
         (),
         Proved("tests/contract/test_hub_faults.py::test_a_listing_survives_temporary_faults", "", "queued"),
     ),
     Row(
-        "A proxy wants to know who asks (407)",
+        "A proxy requires a login (407)",
         (),
         Proved(
             "tests/unit/test_hub_answers.py::test_each_response_has_one_meaning",
@@ -162,7 +162,7 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "The listing states a size that the Hub's redirect belies",
+        "The listing states another size than the Hub's redirect",
         (_listing(ListedSize(1000)),),
         Fails(
             RemoteChangedError,
@@ -172,7 +172,7 @@ THE_LISTING = (
         ),
     ),
     Row(
-        "The listing states a size that only the storage belies",
+        "The listing states another size than only the storage shows",
         (_listing(ListedSize(-1000)), Answer(NoLinkedHeaders(), "hub", None)),
         Fails(
             HubUnavailableError,
@@ -193,16 +193,16 @@ ASKING_WHERE_A_FILE_IS = (
         for status in _BUSY
     ),
     Row(
-        "The Hub closes the connection without an answer, twice",
+        "The Hub closes the connection without a response, twice",
         (Answer(HangUp(), "hub", 2),),
         Heals("retrying in {n} s (Remote end closed connection without response)"),
     ),
     Row("The Hub does not answer", (Answer(Latency(2_000), "hub"),), Heals("stalled for {n} s")),
     Row(
-        "A rate limit by the Hub's own header", (Answer(RateLimited(1), "hub"),), Heals("retrying in {n} s (HTTP 429)")
+        "A rate limit in the Hub's own header", (Answer(RateLimited(1), "hub"),), Heals("retrying in {n} s (HTTP 429)")
     ),
     Row(
-        "A rate limit by Retry-After, beside a limit that is not reached",
+        "A rate limit in Retry-After, with another limit not reached",
         (Answer(RateLimited(1, told_by="ratelimit-not-exhausted"), "hub"),),
         Heals("retrying in {n} s (HTTP 429)"),
     ),
@@ -212,7 +212,7 @@ ASKING_WHERE_A_FILE_IS = (
         Heals("retrying in {n} s (HTTP 429)"),
     ),
     Row(
-        "Retry-After: 0 is no reason to ask at once",
+        "Retry-After: 0 does not cause an immediate retry",
         (Answer(Status(503, headers={"Retry-After": "0"}), "hub", 2),),
         Heals("retrying in {n} s (HTTP 503)"),
     ),
@@ -222,7 +222,7 @@ ASKING_WHERE_A_FILE_IS = (
         Fails(HubUnavailableError, "{hub} failed (503) at {file}; try again later.", can_retry=True),
     ),
     Row(
-        "The Hub asks for an hour's rest in the middle of the queue",
+        "The Hub asks to wait for an hour during the queue",
         (Answer(RateLimited(3600), "hub", None),),
         Fails(
             RateLimitedError,
@@ -232,7 +232,7 @@ ASKING_WHERE_A_FILE_IS = (
         ),
     ),
     Row(
-        "The repository is gone (404)",
+        "The repository has been deleted (404)",
         (Answer(Status(404, "RepoNotFound"), "hub", None),),
         Fails(
             RepoNotFoundError,
@@ -241,7 +241,7 @@ ASKING_WHERE_A_FILE_IS = (
         ),
     ),
     Row(
-        "The commit is gone (404)",
+        "The commit has been deleted (404)",
         (Answer(Status(404, "RevisionNotFound"), "hub", None),),
         Fails(
             RevisionNotFoundError,
@@ -250,7 +250,7 @@ ASKING_WHERE_A_FILE_IS = (
         ),
     ),
     Row(
-        "A file vanishes between the listing and its turn (404)",
+        "A file is deleted between the listing and its download (404)",
         (Answer(Status(404, "EntryNotFound"), "hub", None, path="{repo}/*-00002-*"),),
         Fails(
             HubError,
@@ -260,7 +260,7 @@ ASKING_WHERE_A_FILE_IS = (
         files=SHARDS,
     ),
     Row(
-        "The repository is gated meanwhile (401)",
+        "The repository is gated after queueing (401)",
         (Answer(Status(401, "GatedRepo"), "hub", None),),
         Fails(
             GatedRepoError,
@@ -278,22 +278,22 @@ ASKING_WHERE_A_FILE_IS = (
         ),
     ),
     Row(
-        "The token is none any more (401)",
+        "The token has become invalid (401)",
         (Answer(Status(401, None, "Invalid credentials in Authorization header"), "hub", None),),
         Fails(InvalidTokenError, f"{{hub}} does not accept the token: {_LOG_IN} again.", asks=1),
     ),
     Row(
-        "The repository is disabled meanwhile",
+        "The repository is disabled after queueing",
         (Answer(Disabled(), "hub", None),),
         Fails(RepoNotFoundError, "{repo} was disabled by the Hub or its owner; choose another repository.", asks=1),
     ),
     Row(
-        "A status that nobody expects (451)",
+        "An unexpected status (451)",
         (Answer(Status(451), "hub", None),),
         Fails(HubError, "{hub} refused {file} (451): no reason given.", asks=1),
     ),
     Row(
-        "Redirects in a circle",
+        "Circular redirects",
         (Answer(Redirect(), "hub", None),),
         Fails(HubUnavailableError, "{hub} redirects {file} too many times. Try again later.", can_retry=True, asks=6),
     ),
@@ -309,7 +309,7 @@ ASKING_WHERE_A_FILE_IS = (
     ),
     Row("A redirect within the hub, by its full address", (Answer(Redirect(), "hub"),), Heals()),
     Row(
-        "The network wants a login in the middle of the queue: its own page with 200",
+        "The network requires a login during the queue: its own page with 200",
         (Answer(CaptivePortal(), "hub", None),),
         Heals(
             "retrying in {n} s ({host} sent a web page instead of the file. Check whether the network asks for a login.)"
@@ -323,7 +323,7 @@ ASKING_WHERE_A_FILE_IS = (
     ),
     Row("The ETag has no quotes", (Answer(BareEtag(), "hub", None),), Heals()),
     Row(
-        "The redirect tells neither size nor SHA-256, and the storage's ETag looks like one",
+        "The redirect has neither size nor SHA-256, and the storage's ETag looks like a SHA-256",
         (Answer(NoLinkedHeaders(), "hub", None),),
         Heals(),
     ),
@@ -336,7 +336,7 @@ OTHER_PLACES = (
         Proved("tests/contract/engine/test_faults.py::test_the_token_is_sent_to_a_renamed_repository", "", "complete"),
     ),
     Row(
-        "A small file comes by way of the Hub's own cache (307)",
+        "A small file is served by the Hub's own cache (307)",
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_a_small_file_is_downloaded_through_the_resolve_cache",
@@ -350,17 +350,17 @@ OTHER_PLACES = (
         Proved("tests/contract/engine/test_faults.py::test_an_empty_file_is_downloaded", "", "complete"),
     ),
     Row(
-        "A hub gives the whole only, without a length, and nobody knows size or SHA-256",
+        "A hub serves only whole files, without a length, and size and SHA-256 are unknown",
         (),
         Proved("tests/contract/engine/test_faults.py::test_other_hub_implementations_are_supported", "", "complete"),
     ),
     Row(
-        "Nobody states a SHA-256",
+        "No SHA-256 is known",
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_without_a_digest_the_file_is_stored_as_unverified",
             "not verified: the Hub gives no SHA-256",
-            "complete, and never called verified",
+            "complete, and never reported as verified",
         ),
     ),
     Row(
@@ -371,19 +371,19 @@ OTHER_PLACES = (
         state="all shards are of the commit that was listed: every URL names it",
     ),
     Row(
-        "The storage is at another host, over plain HTTP",
+        "The storage is on another host, over plain HTTP",
         (happenings.STORAGE_BY_NAME,),
         Heals(),
     ),
     Row(
-        "A branch's name is never asked for",
+        "A branch name is never requested",
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_every_url_names_the_commit", "", "every URL names the commit"
         ),
     ),
     Row(
-        "The token is sent nowhere but to the Hub",
+        "The token is sent only to the Hub",
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_the_token_is_sent_to_the_hub_and_never_to_the_cdn",
@@ -414,27 +414,27 @@ FETCHING = (
         Heals("retrying in {n} s (the connection ended early)"),
     ),
     Row(
-        "The connection ends without an answer",
+        "The connection ends without a response",
         (Answer(HangUp()),),
         Heals("retrying in {n} s (Remote end closed connection without response)"),
     ),
-    Row("No head comes", (Answer(Latency(3_000)),), Heals("stalled for {n} s")),
-    Row("Nothing comes after the head", (Answer(Stall()),), Heals("stalled for {n} s")),
+    Row("No response header arrives", (Answer(Latency(3_000)),), Heals("stalled for {n} s")),
+    Row("No data arrives after the header", (Answer(Stall()),), Heals("stalled for {n} s")),
     Row(
-        "Nothing more comes in the middle of the body",
+        "Data stops in the middle of the body",
         (Answer(Stall(700_000)),),
         Heals(kept_bytes=180_000),
-        state="the rest comes over another connection",
+        state="the rest is downloaded over another connection",
     ),
     Row("The signed URL has expired (403)", (Answer(ExpiredUrl()),), Heals()),
     Row(
-        "The signed URL expires in the middle",
+        "The signed URL expires during the download",
         (Answer(Cut(1_000_000)), Answer(ExpiredUrl(), skip=1)),
         Heals(kept_bytes=1_000_000),
     ),
-    Row("The storage refuses its own signature once (403 without a word)", (Answer(Status(403)),), Heals()),
+    Row("The storage rejects its own signature once (403 without a reason)", (Answer(Status(403)),), Heals()),
     Row(
-        "The storage refuses every signature (403)",
+        "The storage rejects every signature (403)",
         (Answer(ExpiredUrl(), times=None),),
         Fails(
             HubUnavailableError,
@@ -453,7 +453,7 @@ FETCHING = (
         Heals("retrying in {n} s (HTTP 416)"),
     ),
     Row(
-        "The range cannot be satisfied, because the file is another one now (416 with another size)",
+        "The range cannot be satisfied because the file has changed (416 with another size)",
         (Answer(Status(416, headers={"Content-Range": "bytes */9"})),),
         Fails(
             RemoteChangedError,
@@ -463,7 +463,7 @@ FETCHING = (
         ),
     ),
     Row(
-        "A 206 that begins elsewhere",
+        "A 206 with another start",
         (Answer(WrongContentRange(start_shift=7)),),
         Heals("retrying in {n} s (another range than requested)"),
     ),
@@ -472,17 +472,17 @@ FETCHING = (
         (Answer(WrongContentRange(total_shift=9)),),
         Heals("retrying in {n} s (a range of a file of another size)"),
     ),
-    Row("The range is ignored: 200 with the whole", (Answer(IgnoreRange(), times=None),), Heals()),
+    Row("The range is ignored: 200 with the whole file", (Answer(IgnoreRange(), times=None),), Heals()),
     Row(
         "A body that is too short for its range",
         (Answer(ShortBody(1000)),),
         Heals("retrying in {n} s (the connection ended early)"),
     ),
     Row("A body that is longer than its range", (Answer(LongBody(1000)),), Heals()),
-    Row("Compressed although that was refused", (Answer(Gzipped(is_forced=True)),), Heals()),
-    Row("Compressed where it is allowed, which it is not", (Answer(Gzipped()),), Heals()),
+    Row("Compressed against the request", (Answer(Gzipped(is_forced=True)),), Heals()),
+    Row("Compressed only if accepted, which it is not", (Answer(Gzipped()),), Heals()),
     Row("No length: the body ends with the connection", (Answer(NoContentLength(), times=None),), Heals()),
-    Row("No length: the body comes in chunks", (Answer(NoContentLength("chunked"), times=None),), Heals()),
+    Row("No length: the body is chunked", (Answer(NoContentLength("chunked"), times=None),), Heals()),
     Row("One wrong byte, the length is right", (Answer(WrongBytes(2_000_000)),), Heals(begins_anew=True)),
     Row(
         "A wrong byte every time",
@@ -496,7 +496,7 @@ FETCHING = (
     ),
     Row("The storage redirects once", (Answer(Redirect()),), Heals()),
     Row(
-        "The storage redirects in a circle",
+        "The storage redirects endlessly",
         (Answer(Redirect(), times=None),),
         Fails(
             HubUnavailableError,
@@ -515,7 +515,7 @@ FETCHING = (
         ),
     ),
     Row(
-        "The network wants a login before the storage: its own page with 200",
+        "The network requires a login for the storage: its own page with 200",
         (Answer(Cut(1_000_000)), Answer(CaptivePortal(), skip=1, times=None)),
         Heals("retrying in {n} s (a file of another size)", kept_bytes=1_000_000),
     ),
@@ -523,7 +523,7 @@ FETCHING = (
 
 LINES = (
     Row(
-        "Nobody knows the hub's name",
+        "The hub's name cannot be resolved",
         (),
         Proved(
             "tests/contract/faults/test_hub_lines.py::test_an_unresolvable_hub_name_is_reported",
@@ -532,7 +532,7 @@ LINES = (
         ),
     ),
     Row(
-        "The hub's certificate has expired, is for another name, or is signed by itself",
+        "The hub's certificate has expired, is for another name, or is self-signed",
         (),
         Proved(
             "tests/contract/faults/test_hub_lines.py::test_a_rejected_hub_certificate_is_reported_with_the_reason",
@@ -541,30 +541,30 @@ LINES = (
         ),
     ),
     Row(
-        "Without a network some are cancelled and some wait",
+        "Without a network some downloads are cancelled and some wait",
         (),
         Proved(
             "tests/contract/test_manager_lifecycle.py::test_without_a_network_the_whole_queue_waits_and_resumes_automatically",
             "waiting for the network since {clock}",
-            "those that wait complete, nothing failed",
+            "waiting downloads complete, none fails",
         ),
     ),
     Row(
-        "The network stays away for longer than a day (`GGLIB_NETWORK_WAIT_S`)",
+        "The network is down for longer than a day (`GGLIB_NETWORK_WAIT_S`)",
         (),
         Proved(
             "tests/contract/engine/test_faults.py::test_a_network_outage_beyond_the_limit_fails_the_download",
             "No network since {clock}. Downloaded data is kept. Retry when the network is back.",
-            "failed; `retry` goes on",
+            "failed; `retry` resumes",
         ),
     ),
     Row(
-        "Every connection brings 3 KB a second",
+        "Every connection receives 3 KB per second",
         (),
         Proved(
             "tests/contract/engine/test_lines.py::test_a_slow_connection_is_not_treated_as_stalled",
             "",
-            "as long as bytes come nothing is given up",
+            "no connection is given up while bytes arrive",
         ),
     ),
     Row(
@@ -575,32 +575,32 @@ LINES = (
     Row(
         "The line to the storage resets every connection", (OnLine(Mode.RESET),), Heals("retrying in {n} s ({reason})")
     ),
-    Row("The line to the storage lets nothing through", (OnLine(Mode.SILENT),), Heals("stalled for {n} s")),
+    Row("The line to the storage drops all data", (OnLine(Mode.SILENT),), Heals("stalled for {n} s")),
     Row(
-        "The line to the storage breaks in the middle",
+        "The line to the storage breaks during the download",
         (OnLine(Mode.RESET),),
         Heals("retrying in {n} s ({reason})"),
         after_bytes=800_000,
     ),
     Row(
-        "The line to the storage falls silent in the middle",
+        "The line to the storage goes silent during the download",
         (OnLine(Mode.SILENT),),
         Heals("stalled for {n} s"),
         after_bytes=800_000,
     ),
     Row(
-        "One connection slows down to ten bytes a second",
+        "One connection slows down to ten bytes per second",
         (OnLine(Mode.TRICKLE_ONE),),
         Heals(),
         after_bytes=800_000,
-        state="others take over what it holds",
+        state="other connections take over its range",
     ),
     Row(
-        "Every connection slows down to ten bytes a second",
+        "Every connection slows down to ten bytes per second",
         (happenings.TRICKLE,),
         Heals(),
         after_bytes=800_000,
-        state="they are made anew, and nothing is given up",
+        state="they are replaced, and the download is not given up",
         is_slow=True,
     ),
     Row(
@@ -610,7 +610,7 @@ LINES = (
         is_slow=True,
     ),
     Row(
-        "There is no network any more",
+        "The network goes down",
         (OnLine(Mode.REFUSED, "both"),),
         Heals("waiting for the network since {clock}"),
         after_bytes=800_000,
@@ -634,8 +634,8 @@ LINES = (
         ),
     ),
     Row(
-        "The storage's certificate is signed by itself",
-        (happenings.tls(lambda world: world.other_company.server(), "a certificate signed by itself"),),
+        "The storage's certificate is self-signed",
+        (happenings.tls(lambda world: world.other_company.server(), "a self-signed certificate"),),
         Fails(
             CertificateError,
             "The certificate of localhost:{n} is not trusted. If a proxy inspects TLS, set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to its certificate authority and restart the kernel. Otherwise check the computer's clock.",
@@ -643,12 +643,12 @@ LINES = (
         ),
     ),
     Row(
-        "The storage's certificate is of an authority that SSL_CERT_FILE names",
+        "The storage's certificate is from an authority in SSL_CERT_FILE",
         (happenings.tls(lambda world: world.company.server(), "a certificate of the company's own authority"),),
         Heals(),
     ),
     Row(
-        "Nobody knows the storage's name",
+        "The storage's name cannot be resolved",
         (Answer(StorageAt("http://storage.invalid"), "hub", None),),
         Fails(
             NetworkError,
@@ -657,7 +657,7 @@ LINES = (
         ),
     ),
     Row(
-        "The storage is refused for ever, and the hub answers",
+        "The storage always refuses connections, and the hub responds",
         (OnLine(Mode.REFUSED),),
         Fails(
             NetworkError,
@@ -666,7 +666,7 @@ LINES = (
         ),
     ),
     Row(
-        "The storage is silent for ever, and the hub answers",
+        "The storage is always silent, and the hub responds",
         (OnLine(Mode.SILENT),),
         Fails(
             StalledError,
@@ -679,7 +679,7 @@ LINES = (
 
 THE_DISK = (
     Row(
-        "There is no room for it",
+        "The disk has too little space",
         (_listing(ListedSize(10**16)),),
         Fails(
             DiskFullError,
@@ -689,25 +689,25 @@ THE_DISK = (
         ),
     ),
     Row(
-        "The disk fills up in the middle",
+        "The disk fills up during the download",
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_space",
             "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
-            "failed; Downloaded data is kept, and `retry` goes on with it",
+            "failed; downloaded data is kept, and `retry` resumes",
         ),
     ),
     Row(
-        "A quota is used up",
+        "A quota is exhausted",
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_an_exhausted_quota_counts_as_a_full_disk",
             "The disk of {folder} is full: {size} more are needed, {size} are free. Free some space, then retry. Downloaded data is kept.",
-            "failed; Downloaded data is kept, and `retry` goes on with it",
+            "failed; downloaded data is kept, and `retry` resumes",
         ),
     ),
     Row(
-        "The filesystem takes no file of that size",
+        "The filesystem cannot store a file of that size",
         (happenings.LARGEST_FILE,),
         Fails(
             StorageError,
@@ -720,28 +720,28 @@ THE_DISK = (
         Fails(StorageError, "{target}.part.lease cannot be written: Permission denied. Check the folder, then retry."),
     ),
     Row(
-        "The permission is lost in the middle",
+        "The permission is lost during the download",
         (happenings.READ_ONLY,),
         Fails(StorageError, "{target}.part cannot be written: Permission denied. Check the folder, then retry."),
         after_bytes=800_000,
     ),
     Row(
-        "A file stands where the folder should",
+        "A file is in place of the folder",
         (happenings.FILE_FOR_FOLDER,),
         Fails(StorageError, "{target} cannot be written: Not a directory. Check the folder, then retry."),
     ),
     Row(
-        "A folder stands at the target",
+        "A folder is in place of the target",
         (happenings.FOLDER_AT_TARGET,),
         Fails(StorageError, "{target} is not a file. Move it, then retry."),
     ),
     Row(
-        "A folder stands where the partial file should",
+        "A folder is in place of the partial file",
         (happenings.FOLDER_AT_PART,),
         Fails(StorageError, "{target}.part cannot be written: Is a directory. Check the folder, then retry."),
     ),
     Row(
-        "A folder stands where the journal should",
+        "A folder is in place of the journal",
         (happenings.FOLDER_AT_JOURNAL,),
         Fails(
             StorageError,
@@ -749,28 +749,28 @@ THE_DISK = (
         ),
     ),
     Row(
-        "Another file stands at the target",
+        "A different file is at the target",
         (happenings.OTHER_FILE,),
         Fails(
             StorageError,
             "Another file is stored at {target}. Move it, or download again with --force to replace it.",
         ),
     ),
-    Row("The very file stands there already", (happenings.SAME_FILE,), Heals(), state="no byte was fetched"),
+    Row("The same file is at the target", (happenings.SAME_FILE,), Heals(), state="no byte is downloaded"),
     Row(
-        "The folder is removed in the middle",
+        "The folder is removed during the download",
         (happenings.FOLDER_REMOVED,),
         Heals(begins_anew=True),
         after_bytes=800_000,
     ),
     Row(
-        "The partial file is deleted in the middle",
+        "The partial file is deleted during the download",
         (happenings.PART_DELETED,),
         Heals(begins_anew=True),
         after_bytes=800_000,
     ),
     Row(
-        "Another file is put in the partial one's place in the middle",
+        "The partial file is replaced during the download",
         (happenings.PART_REPLACED,),
         Heals(begins_anew=True),
         after_bytes=800_000,
@@ -778,50 +778,46 @@ THE_DISK = (
 )
 
 WHAT_LIES_THERE = (
-    Row(
-        "Somebody has edited the partial file", (happenings.PART_EDITED,), Heals(begins_anew=True), after_bytes=800_000
-    ),
-    Row(
-        "Somebody has cut the partial file short", (happenings.PART_CUT,), Heals(begins_anew=True), after_bytes=800_000
-    ),
-    Row("Somebody has deleted the partial file", (happenings.PART_GONE,), Heals(begins_anew=True), after_bytes=800_000),
+    Row("The partial file has been edited", (happenings.PART_EDITED,), Heals(begins_anew=True), after_bytes=800_000),
+    Row("The partial file has been truncated", (happenings.PART_CUT,), Heals(begins_anew=True), after_bytes=800_000),
+    Row("The partial file has been deleted", (happenings.PART_GONE,), Heals(begins_anew=True), after_bytes=800_000),
     Row("The journal is torn", (happenings.JOURNAL_TORN,), Heals(begins_anew=True), after_bytes=800_000),
     Row(
-        "A bit of the journal has turned over",
+        "A bit of the journal has flipped",
         (happenings.JOURNAL_FLIPPED,),
         Heals(begins_anew=True),
         after_bytes=800_000,
     ),
     Row("The journal is missing", (happenings.JOURNAL_GONE,), Heals(begins_anew=True), after_bytes=800_000),
     Row(
-        "200 journals, torn, stale or with bits turned over",
+        "200 journals, torn, stale or with flipped bits",
         (),
         Proved(
             "tests/contract/faults/test_journals.py::test_any_journal_leads_to_the_right_file",
             "",
-            "the right file, or none",
+            "the right file, or no file",
         ),
     ),
     Row(
         "A lease of an earlier boot",
         (happenings.LEASE_OF_EARLIER_BOOT,),
         Heals(),
-        state="nobody waits",
+        state="no download waits",
         look=happenings.Within(3 * SHORT.lease_s),
     ),
-    Row("A lease of a process that has stopped", (happenings.LEASE_OF_THE_DEAD,), Heals(), state="nobody waits"),
-    Row("An empty lease", (happenings.LEASE_EMPTY,), Heals(), state="nobody is said to download it"),
-    Row("A lease of nonsense", (happenings.LEASE_GARBLED,), Heals(), state="nobody is said to download it"),
+    Row("A lease of a process that has stopped", (happenings.LEASE_OF_THE_DEAD,), Heals(), state="no download waits"),
+    Row("An empty lease", (happenings.LEASE_EMPTY,), Heals(), state="no other process is named"),
+    Row("An unreadable lease", (happenings.LEASE_GARBLED,), Heals(), state="no other process is named"),
     Row(
         "A lease of another host that is silent",
         (happenings.LEASE_OF_ANOTHER_HOST,),
         Heals("another process is downloading this file"),
         files=SHARDS,
-        state="waited for once, for all files together",
+        state="one wait for all files together",
         look=happenings.ONCE_FOR_ALL_FILES,
     ),
     Row(
-        "A folder stands where the lease should",
+        "A folder is in place of the lease",
         (happenings.FOLDER_AT_LEASE,),
         Fails(
             StorageError,
@@ -833,55 +829,55 @@ WHAT_LIES_THERE = (
 PROCESSES = (
     Row("The download process is killed", (happenings.ENGINE_KILLED,), Heals(begins_anew=True), after_bytes=800_000),
     Row(
-        "The download process stands still for a while",
+        "The download process is suspended for a while",
         (happenings.ENGINE_STOPPED,),
         Heals("the download process does not answer ({n} s)"),
         after_bytes=800_000,
         is_slow=True,
     ),
     Row(
-        "It stands still, and a cancel waits for it",
+        "The download process is suspended, and a cancel waits for it",
         (),
         Proved(
             "tests/contract/test_manager_lifecycle.py::test_a_cancel_never_confirmed_by_a_stopped_engine_does_not_block_the_next_download",
             "the download process does not answer ({n} s)",
-            "it is killed and replaced, the next download runs",
+            "it is killed and replaced, and the next download runs",
         ),
     ),
     Row(
-        "It stood still, another process took the file over, and it goes on",
+        "The download process was suspended, another process took over its file, and it resumes",
         (),
         Proved(
             "tests/contract/engine/test_sharing.py::test_a_suspended_engine_writes_nothing_into_a_file_it_lost",
             "another process is downloading this file",
-            "it writes nothing more and takes the other's file",
+            "it writes nothing more and uses the other's file",
         ),
     ),
     Row(
-        "Another process downloads the same file, and dies",
+        "Another process downloads the same file and dies",
         (),
         Proved(
             "tests/contract/engine/test_sharing.py::test_a_second_process_takes_over_when_the_first_dies",
             "another process is downloading this file",
-            "taken over, what was there is kept",
+            "taken over, downloaded data is kept",
         ),
     ),
     Row(
         "The kernel is killed",
         (),
         Proved(
-            "tests/notebook/test_kernel_kills.py::test_after_a_kill_of_the_kernel_the_engine_is_gone_within_two_seconds",
+            "tests/notebook/test_kernel_kills.py::test_after_the_kernel_is_killed_the_engine_ends_within_two_seconds",
             "",
             "the download process ends within two seconds",
         ),
     ),
     Row(
-        "The kernel is killed, and another one goes on",
+        "The kernel is killed, and another one resumes",
         (),
         Proved(
-            "tests/notebook/test_kernel_kills.py::test_the_next_kernel_goes_on_where_a_killed_one_stopped",
+            "tests/notebook/test_kernel_kills.py::test_the_next_kernel_resumes_where_a_killed_one_stopped",
             "",
-            "complete, at most the last seconds came twice",
+            "complete, at most the last seconds are downloaded twice",
         ),
     ),
     Row(
@@ -890,22 +886,22 @@ PROCESSES = (
         Proved(
             "tests/contract/faults/test_sleep.py::test_after_an_hours_sleep_only_missing_bytes_are_downloaded",
             "retrying in {n} s (the connection ended early)",
-            "complete, nothing came twice",
+            "complete, nothing is downloaded twice",
         ),
     ),
     Row(
-        "Kernel and download process stand still together for an hour",
+        "Kernel and download process are suspended together for an hour",
         (),
         Proved(
             "tests/unit/engine/test_watchdog.py::test_time_the_watchdog_slept_does_not_count_as_silence",
             "",
-            "the download process is not taken for a silent one",
+            "the download process does not count as silent",
         ),
     ),
     Row("The clock is set back by an hour", (happenings.CLOCK_BACK,), Heals(), after_bytes=800_000),
     Row("The clock is set ahead by two hours", (happenings.CLOCK_AHEAD,), Heals(), after_bytes=800_000),
     Row(
-        "Every signed URL becomes invalid in the middle",
+        "Every signed URL becomes invalid during the download",
         (happenings.URLS_EXPIRED, happenings.CONNECTIONS_DROPPED),
         Heals(),
         after_bytes=800_000,
@@ -914,25 +910,25 @@ PROCESSES = (
 
 TOGETHER = (
     Row(
-        "All of these by chance, while somebody cancels, pauses, moves and retries, and kernels and download processes are killed",
+        "Random faults of all kinds, while downloads are cancelled, paused, moved and retried, and kernels and download processes are killed",
         (),
         Proved(
-            "tests/endurance/test_short_run.py::test_through_random_faults_operations_and_kills_every_digest_is_right",
+            "tests/endurance/test_short_run.py::test_every_digest_is_right_after_random_faults_operations_and_kills",
             "",
-            "every digest is right, or its row has the right error; no process, lease, thread or file is left, and no memory kept "
+            "every digest is right, or its row has the right error; no process, lease, thread, file or memory is left "
             "(`make endurance` for long)",
         ),
     ),
 )
 
 GROUPS: Mapping[str, tuple[Row, ...]] = {
-    "What the Hub lists": THE_LISTING,
-    "Asking the Hub where a file is": ASKING_WHERE_A_FILE_IS,
-    "Where else a file may be": OTHER_PLACES,
-    "Fetching from the storage": FETCHING,
+    "Listing a repository": THE_LISTING,
+    "Resolving a file on the Hub": ASKING_WHERE_A_FILE_IS,
+    "Other locations of a file": OTHER_PLACES,
+    "Downloading from the storage": FETCHING,
     "The line": LINES,
     "The disk": THE_DISK,
-    "What lies there from an earlier run": WHAT_LIES_THERE,
+    "Left over from an earlier run": WHAT_LIES_THERE,
     "Processes and clocks": PROCESSES,
-    "All of them together": TOGETHER,
+    "All together": TOGETHER,
 }

@@ -1,4 +1,4 @@
-"""What a row of the fault matrix is: a behaviour, how it is made, what a person sees, what holds afterwards. Values only."""
+"""A row of the fault matrix: a behaviour, how it is made, what the user sees, what holds afterwards. Values only."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -31,14 +31,14 @@ class Made(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """A fault of the embedded hub, in the answers about the row's files.
+    """A fault of the embedded hub, in responses about the row's files.
 
     Attributes:
         fault: Of `tests.support.faulty_hub.fault_kinds`.
-        origin: Who answers so.
+        origin: The origin that responds so.
         times: How often; None: until it is lifted.
-        skip: How many answers are right before.
-        path: Which answers, as `Faults.add` has it; `{repo}` is the repository.
+        skip: The number of right responses before it.
+        path: Which responses, as in `Faults.add`; `{repo}` is the repository.
     """
 
     fault: Fault
@@ -110,12 +110,12 @@ class Doing:
 
 @dataclass(frozen=True)
 class Heals:
-    """It passes, and the download completes without anybody's doing.
+    """It is temporary, and the download completes without user action.
 
     Attributes:
-        line: What is said meanwhile; None where it is over before it could be said. A fault that lasts is lifted then.
-        kept_bytes: So many had come when it happened: every later question is about bytes behind them.
-        begins_anew: What had come was wrong, or somebody took it away.
+        line: The notice shown during the fault; None if it is too short for one. A lasting fault is lifted then.
+        kept_bytes: Bytes received before the fault: every later request is for bytes after them.
+        begins_anew: Received bytes were wrong or were removed.
     """
 
     line: str | None = None
@@ -125,14 +125,14 @@ class Heals:
 
 @dataclass(frozen=True)
 class Fails:
-    """The download fails, the next one runs, and it can be had once the fault is lifted.
+    """The download fails, the next one runs, and after the fault is lifted it can be downloaded.
 
     Attributes:
         error: Class of the error.
         line: Its text.
-        can_retry: Whether `retry` is offered: it may help without anybody's doing.
-        asks: How often the file is asked for at most before that; None: as often as the limits of patience say.
-        again: How a person gets it afterwards.
+        can_retry: Whether `retry` is offered because it may help without user action.
+        asks: The maximum number of requests for the file before that; None: as the retry limits say.
+        again: How the user downloads it afterwards.
     """
 
     error: type[GglibError]
@@ -144,7 +144,7 @@ class Fails:
 
 @dataclass(frozen=True)
 class Refused:
-    """Nothing is queued: the command itself says why; afterwards it works."""
+    """Nothing is queued: the command reports the reason; afterwards it works."""
 
     error: type[GglibError]
     line: str
@@ -152,12 +152,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class Proved:
-    """Another test makes this fault, for which the matrix has no room: a kernel, a browser, minutes.
+    """Another test makes this fault, because it needs a kernel, a browser or minutes.
 
     Attributes:
         by: Its file and name.
-        line: What a person sees.
-        state: What it finds afterwards.
+        line: What the user sees.
+        state: The state afterwards.
     """
 
     by: str
@@ -171,12 +171,12 @@ class Row:
 
     Attributes:
         behaviour: In a sentence.
-        made: How, in this order; empty for a row that is proved elsewhere.
-        ends: What comes of it.
+        made: How, in this order; empty for a row that another test proves.
+        ends: The outcome.
         files: Names and sizes of the download's files.
-        after_bytes: It is made when so many bytes have come; None: before the first.
-        state: What holds besides, in words; looked at by `look`.
-        look: Looks at it, at the very end.
+        after_bytes: The fault is made after this many bytes; None: before the first.
+        state: What else holds, in words; checked by `look`.
+        look: Checks the state at the very end.
         is_slow: It takes seconds.
     """
 

@@ -1,4 +1,4 @@
-"""Hubs that cannot be asked at all: nobody knows their name, or their certificate is refused."""
+"""Hubs that cannot be reached: an unresolvable name, or a rejected certificate."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Journals that are torn, stale, flipped or a lie: whatever they say, no wrong file is called done."""
+"""Journals that are torn, stale, corrupted or false: no wrong file is ever reported as finished."""
 
 import os
 import random
@@ -50,7 +50,7 @@ def flipped(chance: random.Random, journal: bytes, other: bytes) -> bytes:
 
 
 def stale(chance: random.Random, journal: bytes, other: bytes) -> bytes:
-    """A slot of another journal in the place of its own, as a disk may show after a crash."""
+    """A slot of another journal in place of its own, as a disk may have after a crash."""
     half = len(journal) // 2
     return journal[:half] + other[half:] if chance.random() < 0.5 else other[:half] + journal[half:]
 

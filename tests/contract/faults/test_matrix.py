@@ -1,4 +1,4 @@
-"""The fault matrix, row by row: each fault is made on a real hub, line, disk or process, and what must hold is looked at."""
+"""The fault matrix, row by row: each fault is made on a real hub, line, disk or process, and its rules are checked."""
 
 import ast
 import re
@@ -20,7 +20,7 @@ MADE_HERE = [row for row in ROWS if not isinstance(row.ends, Proved)]
 PROVED_ELSEWHERE = [row for row in ROWS if isinstance(row.ends, Proved)]
 
 
-# One of each kind in each group is enough for every day; `.ci/run` makes them all.
+# One of each kind in each group is enough for normal runs; `.ci/run` makes them all.
 FAST = {
     next(row.slug for row in rows if type(row.ends) is kind)
     for rows in GROUPS.values()
@@ -34,7 +34,7 @@ def params(rows: list[Row]) -> list:
 
 
 class Worlds:
-    """The world that rows share, made anew after one that failed."""
+    """The world that rows share, created again after a failed row."""
 
     def __init__(self, folder: Path, set_variable) -> None:
         self._folder = folder
@@ -182,7 +182,7 @@ def check_line(expected: str, actual: str) -> None:
 
 
 def kept_bytes(world: World, subject: Subject) -> int:
-    """What is there already: whole files, and what the journals vouch for."""
+    """Present bytes: complete files, and bytes recorded in journals."""
     total = 0
     for name, size_bytes in subject.files.items():
         target = world.target(subject, name)

@@ -1,4 +1,4 @@
-"""A machine that sleeps: the clock that goes on meanwhile jumps, the connections and the signed URLs are dead."""
+"""A machine that sleeps: the wall clock jumps, connections and signed URLs have expired."""
 
 import time
 from collections.abc import Iterator

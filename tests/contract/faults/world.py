@@ -1,7 +1,7 @@
-"""One hub, one line to each of its origins, one manager with its real engine process: what all rows of the matrix share.
+"""The world that all rows of the matrix share: one hub, a line to each of its origins, one manager with its engine process.
 
-The engine has no root's rights and short waits, and obeys the certificates of `tests/support/certificates`. A row puts its
-faults here, lets two downloads run, and lifts them again; what must hold afterwards is looked at here, the same for all rows.
+The engine has no root privileges and short timeouts, and trusts the certificates of `tests/support/certificates`. A row makes its
+faults here, runs two downloads and lifts the faults; the rules that hold afterwards are checked here for all rows.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from tests.support.kernel import wait_until
 from tests.support.line import Line, Mode
 from tests.support.rights import as_ordinary_user
 
-# Short enough for a hundred rows, and no wait so short that a person (ten samples a second) could miss it.
+# Short enough for a hundred rows, and long enough to be visible in ten samples a second.
 SHORT = Timeouts(
     connect_s=2,
     answer_s=0.8,
@@ -47,12 +47,12 @@ GONE_S = 10.0
 
 @dataclass(frozen=True)
 class Footprint:
-    """What the engine holds of the system.
+    """The engine's system resources.
 
     Attributes:
         threads: How many.
-        files: Open descriptors that are no sockets.
-        strangers: Connections to anybody but the hub, of which a few are kept for the next question.
+        files: Open descriptors that are not sockets.
+        strangers: Connections to other hosts than the hub (a few to the hub are kept open).
     """
 
     threads: int
@@ -62,15 +62,15 @@ class Footprint:
 
 @dataclass
 class Subject:
-    """The download that a row is about, and the one behind it in the queue.
+    """The download that a row is about, and the next one in the queue.
 
     Attributes:
         repo_id: Its repository.
-        next_repo_id: That of the next one.
+        next_repo_id: The repository of the next one.
         files: Names and sizes.
-        id: What the queue calls it, once it is there.
-        next_id: What the queue calls the next one.
-        marked: How many requests there had been when something happened; None: nothing did yet.
+        id: Its id in the queue, once queued.
+        next_id: The id of the next one.
+        marked: The number of requests before the fault; None: no fault yet.
     """
 
     repo_id: str
@@ -136,7 +136,7 @@ class World:
 
     @staticmethod
     def repository(repo_id: str, files: dict[str, int]) -> DemoRepository:
-        """A repository whose files are like nobody else's, or they would be linked and not fetched."""
+        """A repository with unique files; others would be linked instead of downloaded."""
         return make_repository(
             repo_id, {name: small_gguf(name, size, f"{repo_id}/{name}") for name, size in files.items()}
         )
@@ -170,7 +170,7 @@ class World:
             return self._reached.get(subject.repo_id, 0)
 
     def wait_for_notice(self, subject: Subject, pattern: str, timeout_s: float = 20) -> str:
-        """Wait until something is said of it that fits; what was said."""
+        """Wait for a matching notice and return it."""
 
         def found() -> str | None:
             said = self._notices.get(subject.repo_id, [])
@@ -197,7 +197,7 @@ class World:
     # Afterwards ----------------------------------------------------------------------------------------------------
 
     def check_files(self, subject: Subject) -> None:
-        """Every file stands under its final name with the right digest, and nothing beside it."""
+        """Every file has its final name and the right digest, and no other file is in the folder."""
         for name in subject.files:
             path = self.target(subject, name)
             assert hashlib.sha256(path.read_bytes()).hexdigest() == self.digests(subject)[name], name
@@ -213,12 +213,12 @@ class World:
         return {name: file.content.sha256 for name, file in fresh.files.items()}
 
     def present(self, subject: Subject) -> dict[str, bytes]:
-        """What stands under its final names."""
+        """The files under their final names."""
         paths = {name: self.target(subject, name) for name in subject.files}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
     def check_nothing_wrong(self, subject: Subject, there: dict[str, bytes]) -> None:
-        """What stands under a final name is right, or was `there` before; whatever is missing."""
+        """Every file under a final name is right or was `there` before; files may be missing."""
         for name in subject.files:
             path = self.target(subject, name)
             if path.is_file() and path.read_bytes() != there.get(name):
@@ -247,7 +247,7 @@ class World:
         return [start for number, start in asked if number >= since and start is not None]
 
     def questions(self, subject: Subject) -> int:
-        """How often a file of it was asked for, at both origins."""
+        """The number of requests for its files at both origins."""
         names = set(subject.files)
         return sum(one.repo_id == subject.repo_id and one.path_in_repo in names for one in self.hub.requests)
 
@@ -284,7 +284,7 @@ class World:
         return time.monotonic() - self._began_s
 
     def wait_until(self, is_true: Callable[[], bool], what: str) -> None:
-        """Wait for what no event tells."""
+        """Wait for a condition without an event."""
         wait_until(is_true, GONE_S, what)
 
     def on_restore(self, undo: Callable[[], object]) -> None:
@@ -309,7 +309,7 @@ def _made(folder: Path) -> Path:
 
 
 def _open_files(pid: int) -> list[str]:
-    """What a process's descriptors are about; those that are closed meanwhile are left out."""
+    """The targets of a process's descriptors; descriptors closed in the meantime are skipped."""
     found = []
     for one in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):

@@ -56,7 +56,7 @@ class FakePool:
         self.released += 1
 
 
-def test_idle_connections_are_kept_while_there_are_fewer_than_the_share() -> None:
+def test_idle_connections_below_the_share_are_kept() -> None:
     pool = FakePool()
     connections = Connections(1, 12, pool, queue.SimpleQueue(), 0.0)
     file = SimpleNamespace(end_request=lambda request: None)
