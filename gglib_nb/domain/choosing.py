@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 from gglib_nb.domain.file_names import Quantization, read_label
+from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, preferred
 from gglib_nb.errors import (
@@ -78,11 +79,9 @@ def _whole(variant: Variant, repository: str) -> Variant:
     if variant.is_complete:
         return variant
     missing = variant.missing
-    named = ", ".join(str(number) for number in missing[:_MOST_CHOICES_NAMED])
-    more = f" and {len(missing) - _MOST_CHOICES_NAMED} more" if len(missing) > _MOST_CHOICES_NAMED else ""
     raise IncompleteShardSetError(
-        f"{repository} is missing {len(missing)} of the {variant.shards_expected} files of {variant.key} (number {named}{more}), "
-        "so it cannot be loaded. Choose another quantization, or report it to the publisher.",
+        f"{repository} is missing {len(missing)} of the {variant.shards_expected} files of {variant.key} "
+        f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or report it to the publisher.",
         missing,
     )
 
@@ -254,9 +253,5 @@ def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:
 
 def _listed(choices: list[Variant]) -> str:
     """The keys for a sentence; after a hash, its file."""
-    named = [
-        f"{variant.key} ({variant.files[0]})" if variant.key.startswith("~") else variant.key
-        for variant in choices[:_MOST_CHOICES_NAMED]
-    ]
-    more = len(choices) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    named = [f"{one.key} ({one.files[0]})" if one.key.startswith("~") else one.key for one in choices]
+    return listed(named, _MOST_CHOICES_NAMED)

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     GglibError,
@@ -99,9 +100,8 @@ def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
     if len(found) == 1:
         return found[0]
     if found:
-        named = ", ".join(map(str, found[:_MOST_NAMED]))
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
-        raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}{more}. Write more of the id.")
+        named = listed(found, _MOST_NAMED)
+        raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
     near = _near(text, (id_ for ids in known for id_ in ids), 1, 0.8)
     hint = f" Did you mean {near}?" if near else ""
     raise NotInQueueError(f"No download matches {text!r}.{hint} %gguf status lists them.")

@@ -1,4 +1,4 @@
-"""Bytes, time and shares as text, and back.
+"""Bytes, time, shares and lists as text, and back.
 
 On the disk and the network they are decimal, as on the Hub's pages and in its client: a file that the Hub calls 4.92 GB
 is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half up, as the panel's script
@@ -7,6 +7,7 @@ does; Python's own formatting rounds half to even.
 
 import math
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from gglib_nb.errors import RequestError
@@ -64,6 +65,12 @@ def percent(fraction: float | None) -> str:
         return UNKNOWN
     # The addend gives back what binary fractions lose: 0.29 * 100 is 28.999999999999996.
     return f"{math.floor(min(1.0, max(0.0, fraction)) * 100 + 1e-9)} %"
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """The first ones for a sentence: `a, b and 3 more`."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> str:

@@ -14,6 +14,7 @@ from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.units import listed
 from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
 from gglib_nb.hub.transport import NoRouteError, Patience, Transport
@@ -262,8 +263,7 @@ class HubClient:
             names = answers.revision_names(self._hurried.json(f"/api/models/{asked.repo_id}/refs", asked))
         except GglibError:
             return ""
-        more = f" and {len(names) - _MOST_REVISIONS} more" if len(names) > _MOST_REVISIONS else ""
-        return f" It has {', '.join(names[:_MOST_REVISIONS])}{more}." if names else ""
+        return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
 
 
 def _is_small(row: RepoSummary, max_parameters: int | None) -> bool:

@@ -10,6 +10,7 @@ from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapsh
 from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.notebook import formats, listings
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
@@ -330,10 +331,9 @@ def _queue_partials(session: Session, found: "list[Leftover]") -> Answer:
 
 
 def _discard_question(session: Session, found: "list[Leftover]", part: str | None) -> str:
-    names = ", ".join(_path_in_folder(session, one) for one in found[:5])
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    names = listed([_path_in_folder(session, one) for one in found], 5)
     freed = formats.size(sum(one.disk_bytes for one in found))
-    return printable(f"{part!r} matches {_files(len(found))} ({freed}): {names}{more}.")
+    return printable(f"{part!r} matches {_files(len(found))} ({freed}): {names}.")
 
 
 def _discard_partials(session: Session, found: "list[Leftover]") -> Answer:

@@ -6,6 +6,7 @@ from typing import Final
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.units import listed
 from gglib_nb.notebook import formats
 
 _MOST_RANGES: Final = 5
@@ -90,9 +91,8 @@ def _fault(file: CheckedFile) -> str:
     match file.verdict:
         case "wrong" if ranges := file.wrong_ranges:
             size = formats.size(sum(end - start for start, end in ranges))
-            where = ", ".join(f"{start:,} to {end - 1:,}" for start, end in ranges[:_MOST_RANGES])
-            more = f" and {len(ranges) - _MOST_RANGES} more" if len(ranges) > _MOST_RANGES else ""
-            return f"has wrong bytes at {where}{more} ({size})"
+            where = listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
+            return f"has wrong bytes at {where} ({size})"
         case "wrong":
             return "is wrong, at unknown positions"
         case "changed":
