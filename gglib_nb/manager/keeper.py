@@ -1,9 +1,9 @@
 """The thread that stores a queue in the user's database, and reads the queues of other kernels there.
 
-The queue thread only reports that something changed; this one asks it for the latest state when it is ready, so a busy
-disk does not delay the queue and many changes become one write. While something is stored it writes a heartbeat; while
-the queue is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once
-and tries again from time to time: downloads do not need it.
+The queue thread only reports that something changed; this one asks it for the latest state when it is ready, so a busy disk
+does not delay the queue, and many changes become one write. While something is stored, it writes a heartbeat; while the queue
+is watched, or other kernels have downloads, it reads those. If the database cannot be used, it says so once and tries again:
+downloads do not need it.
 """
 
 import logging
@@ -26,7 +26,7 @@ from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, KnownFile
 from gglib_nb.domain import events as announced
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueueNotice
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.lease import Owner
@@ -283,18 +283,16 @@ class QueueKeeper:
 
     def _is_folder_lost(self) -> bool:
         """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
-        folder, models = self._config.models_directory, Catalog(self._database).models()
-
-        def look() -> str:
-            try:
-                refuse_lost_folder(folder, models)
-            except StorageError as error:
-                return str(error)
-            return ""
-
-        if text := self._of_disk(look, otherwise=""):
-            self._say("folder_missing", text)
-        return bool(text)
+        models = Catalog(self._database).models()
+        looking = self._disk.submit(partial(refuse_lost_folder, self._config.models_directory, models))
+        try:
+            looking.result(_DISK_S)
+        except StorageError as error:
+            self._say("folder_missing", str(error))
+            return True
+        except (futures.TimeoutError, GglibError):
+            looking.cancel()
+        return False
 
     def _offer_partials(self) -> None:
         wanted = {file.target for stored in self._queue.ask_stored().result().downloads for file in stored.plan.files}
@@ -431,11 +429,11 @@ class QueueKeeper:
         else:
             if self._trouble:
                 self._trouble = ""
-                self._queue.withdraw_notice("not_kept")
+                self._say("not_kept", "")
 
     def _say(self, kind: str, text: str) -> None:
         with suppress(GglibError):  # the queue was closed meanwhile
-            self._queue.give_notice(QueueNotice(kind, text)).result()
+            self._queue.give_notice(kind, text).result()
 
 
 def _is_are(number: int) -> str:

@@ -1,11 +1,10 @@
 """The one thread that owns the queue machine: events in, effects out in their order, snapshots published.
 
-All others post: operations, the engine's reader, the thread that stores the queue. So effects happen in the order of
-events, an interrupt in a cell cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing
-here waits for the Hub, for SQLite or for a pipe; those have threads of their own.
+Other threads post: operations, the engine's reader, the keeper. So effects happen in the order of events, an interrupt in a cell
+cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing here waits for the Hub, for
+SQLite or for a pipe; those have their own threads.
 
-Every future returned from here is answered: by the event's reply, by what it waits for, or, when the thread ends for
-any reason, by `_end`.
+Every future returned from here is answered: by the event's reply, by what it waits for, or, when the thread ends, by `_end`.
 """
 
 import logging
@@ -143,7 +142,7 @@ class QueueThread:
     def post(self, event: on.Event) -> "Future[Any]":
         """Gives the machine an event; the future gets its reply, or its refusal.
 
-        An event whose future is cancelled before the machine handles it is dropped.
+        If the future is cancelled before the machine handles the event, the event is dropped.
         """
         return self._put(event)
 
@@ -168,23 +167,17 @@ class QueueThread:
 
         return self._put(act)
 
-    def give_notice(self, notice: QueueNotice) -> "Future[None]":
-        """Shows a notice about the whole queue; it replaces an earlier one of its kind."""
+    def give_notice(self, kind: str, text: str) -> "Future[None]":
+        """Shows a notice about the whole queue, instead of an earlier one of its kind; without a text, shows none."""
 
         def act() -> None:
-            self._notices[notice.kind] = notice
+            if text:
+                self._notices[kind] = QueueNotice(kind, text)
+            else:
+                self._notices.pop(kind, None)
             self._note()
 
         return self._put(act)
-
-    def withdraw_notice(self, kind: str) -> None:
-        """Removes a notice."""
-
-        def act() -> None:
-            self._notices.pop(kind, None)
-            self._note()
-
-        self._put_quietly(act)
 
     def ask_stored(self) -> "Future[StoredQueue]":
         """The part of the queue that has to be stored."""
