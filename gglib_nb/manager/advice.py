@@ -341,7 +341,7 @@ def _choice(
 
 
 def _queued_keys(listing: RepoListing, snapshot: QueueSnapshot) -> frozenset[str]:
-    """The variants of this commit that are in the queue, under whatever revision they were asked for."""
+    """The variants of this commit that are in the queue, requested by any revision."""
     here = (listing.repo_id, listing.commit_sha)
     return frozenset(item.id.quantization or "" for item in snapshot.items if (item.repo_id, item.commit_sha) == here)
 

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
-# What an operation gets to notice that its manager closes; its caller is answered then, whatever the operation does.
+# How long an operation may take to notice that its manager closes; then its caller is answered.
 _GRACE_S: Final = 0.2
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -142,10 +142,10 @@ _here: Final = _Here()
 
 
 def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
-    """Waits for a future; whatever ends the wait early cancels the future.
+    """Waits for a future of the queue, a thread pool or the engine; if the wait ends early, the future is cancelled.
 
     Args:
-        future: Of the queue, of a thread pool, or of the engine.
+        future: The future.
         meanwhile: Called ten times a second while waiting, and once more at the end, on this thread.
 
     Raises:
@@ -157,7 +157,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         if call.is_cancelled:
             future.cancel()
     try:
-        # A caller's thread wakes now and then, since a lock is not interruptible everywhere, nor by every thread's signal.
+        # A thread of a caller wakes ten times a second, since a lock cannot be interrupted on every system, or by every signal.
         # (`futures.wait` never calls a future done that was only cancelled.)
         while (meanwhile is not None or call is None) and not future.done():
             futures.wait([future], timeout=_LOOK_EVERY_S)

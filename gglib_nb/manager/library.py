@@ -35,7 +35,7 @@ VERSION: Final = re.compile(r"@[0-9a-f]{8}")
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
-    """What is to be seen of files; of a link, where it leads. None for what is not there."""
+    """Size and times of files, of a link those of its target; None: there is no such file."""
     return {path: _look(Path(path)) for path in paths}
 
 

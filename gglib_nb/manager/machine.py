@@ -1,6 +1,6 @@
 """What this machine has for models: memory, in all and free now, and disk space where downloads go.
 
-Asks what is there anyway (psutil, cgroups, `nvidia-smi`, sysfs, sysctl) and needs no GPU library; changes nothing. Everything
+Asks psutil, cgroups, `nvidia-smi`, sysfs and sysctl, and needs no GPU library; changes nothing. Everything
 that cannot be asked is None, never 0. What a partial file has allocated is gone from the free space already, so only the
 rest of each file counts; the engine, which refuses what does not fit, counts the same way.
 """

@@ -1,8 +1,7 @@
 """`DownloadManager`: one queue of downloads, as coroutines, and without a loop under `sync`.
 
-Each operation is stated once, as a blocking function; here it is made a coroutine on whatever loop it is awaited. Cancelling
-the awaiter of a request that is still being resolved drops the request; cancelling the awaiter of a download does not touch
-the download.
+Each operation is a blocking function, of which `coroutine` makes the coroutine. Cancelling the awaiter of a request that is
+still being resolved drops the request; cancelling the awaiter of a download does not touch the download.
 """
 
 import atexit
