@@ -9,6 +9,7 @@ import queue
 import stat
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -106,15 +107,6 @@ def find_donors(search: DonorSearch) -> tuple["DonorFile", ...]:
         if not search.stop.is_set() and (donor := _donor(path, found, folder)) is not None
     ]
     return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= search.least_bytes else ()
-
-
-def used_names(donors: Sequence[CopySource], bytes_by_donor: Sequence[int]) -> tuple[str, ...]:
-    """What the donors that give something are called, the one that gives most first."""
-    by_name: dict[str, int] = {}
-    for donor, count in zip(donors, bytes_by_donor, strict=True):
-        if count:
-            by_name[donor.name] = by_name.get(donor.name, 0) + count
-    return tuple(sorted(by_name, key=lambda name: -by_name[name]))
 
 
 _Identity = tuple[int, int, int, int]
@@ -295,6 +287,7 @@ class TensorCopy:
     written is taken over by the coordinator, and its end is an event. It decides nothing; what it did not copy is fetched.
 
     Attributes:
+        copies: What it was to copy.
         pending: What it has yet to copy, as far as the coordinator has taken note: it is not fetched meanwhile.
         names: Of the files that it copies from, the one that gives most first.
     """
@@ -303,14 +296,16 @@ class TensorCopy:
         self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
     ) -> None:
         """Only missing bytes are copied, in the order of the file; the inbox gets one `CopyEnded`."""
-        self._copies: Final = [
+        self.copies: Final = [
             copy.within(start, end)
             for copy in copies
             for start, end in opened.pieces.missing(copy.target_offset, copy.target_end)
         ]
-        self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self._copies)
-        counts = [sum(copy.length for copy in self._copies if copy.donor == one) for one in range(len(donors))]
-        self.names: Final = used_names(donors, counts)
+        self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self.copies)
+        counts: Counter[str] = Counter()
+        for copy in self.copies:
+            counts[donors[copy.donor].name] += copy.length
+        self.names: Final = tuple(name for name, _ in counts.most_common())
         self._opened: Final = opened
         self._donors: Final = donors
         self._inbox: Final = inbox
@@ -335,14 +330,6 @@ class TensorCopy:
             self.pending.remove(start, end)
         return written
 
-    def remaining(self) -> list[Copy]:
-        """What it has not copied. Called by the coordinator, after it has ended."""
-        return [
-            copy.within(start, end)
-            for copy in self._copies
-            for start, end in self.pending.within(copy.target_offset, copy.target_end)
-        ]
-
     def _run(self) -> None:
         is_lease_stale = False
         try:
@@ -357,7 +344,7 @@ class TensorCopy:
         """In the order of the file, so that the digest can follow; a donor that cannot be read is left out."""
         with ExitStack() as stack:
             opened: dict[int, _OpenDonor] = {}
-            for copy in self._copies:
+            for copy in self.copies:
                 if copy.donor not in opened:
                     opened[copy.donor] = stack.enter_context(closing(_OpenDonor(self._donors[copy.donor])))
                 if not self._copy_run(opened[copy.donor], copy):

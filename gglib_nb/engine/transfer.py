@@ -639,7 +639,7 @@ class Transfer:
             return  # it was revoked before
         file.end_copy()
         if event.is_lease_stale and file.renew():
-            self._copy(file, Decided(tuple(event.copy.remaining())))
+            self._copy(file, Decided(tuple(event.copy.copies)))
         elif event.is_lease_stale:
             self._lose(now_s, [file])
 
