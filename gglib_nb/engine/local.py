@@ -121,7 +121,7 @@ class TargetCheck:
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
-        if self._folder is not None and not Path(self._folder).is_dir():
+        if self._folder is not None and not os.path.isdir(self._folder):  # noqa: PTH112  # `Path.is_dir` may raise
             raise StorageError(
                 f"The folder {self._folder} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
                 "queue the download again."
