@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -175,14 +174,23 @@ class Transport:
 
     def range(self, asked: Asked, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset` on: fewer than `length` at its end, none beyond it. Holds no more than was asked for."""
-        reader = _RangeReader(self, asked)
-        data = bytearray()
-        while len(data) < length and not reader.is_at_end:
-            data += self._persist(partial(reader.read, offset + len(data), length - len(data)), asked)
+        data, is_at_end, has_ranges = bytearray(), False, True
+
+        def ask() -> tuple[bytes, bool]:
+            nonlocal has_ranges
+            found = self._part(asked, offset + len(data), length - len(data), has_ranges=has_ranges)
+            if found is None:
+                has_ranges = False  # the next try asks for the whole
+                raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
+            return found
+
+        while len(data) < length and not is_at_end:
+            part, is_at_end = self._persist(ask, asked)
+            data += part
         return bytes(data)
 
     @contextmanager
-    def follow(
+    def _follow(
         self, url: str, *, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator["httpx.Response"]:
         """One request and its redirects; the last body is not read yet. Foreign errors come as they are."""
@@ -194,7 +202,7 @@ class Transport:
                 url, params = self._target(url, response.headers["location"]), ()
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
-    def check_open(self) -> None:
+    def _check_open(self) -> None:
         """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
         from huggingface_hub import constants
 
@@ -203,7 +211,7 @@ class Transport:
         if self._is_offline or constants.HF_HUB_OFFLINE:
             raise OfflineError(OFFLINE.format(endpoint=self.endpoint))
 
-    def check_status(self, response: "httpx.Response", asked: Asked) -> None:
+    def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
         """Raises the error that a refusal means; reads no more of its body than a text can be long."""
         if response.is_success:
             return
@@ -230,7 +238,7 @@ class Transport:
         return self._ask_once(ask, asked)
 
     def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        self.check_open()
+        self._check_open()
         try:
             return ask()
         except GglibError:
@@ -300,10 +308,10 @@ class Transport:
         """An answer's JSON, which has to be of this kind, and the address of the next page."""
 
         def ask() -> tuple[object, str | None]:
-            with self.follow(url, params=params) as response:
+            with self._follow(url, params=params) as response:
                 if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
                     raise NoRouteError(f"HTTP {response.status_code}")
-                self.check_status(response, asked)
+                self._check_status(response, asked)
                 text = self._body(response, _LARGEST_ANSWER_BYTES)
                 return json.loads(text), response.links.get("next", {}).get("url")
 
@@ -312,68 +320,50 @@ class Transport:
             raise HubUnavailableError(f"{self.endpoint} did not answer like a Hub. Check HF_ENDPOINT.")
         return found, following
 
+    def _part(self, asked: Asked, offset: int, length: int, *, has_ranges: bool) -> tuple[bytes, bool] | None:
+        """Some of these bytes, at least one unless the file ends before, and whether they are its last; None for another range.
+
+        A server may send less than it is asked for. Of the whole no more is read than has to be.
+        """
+        # A compressed answer has no ranges: CloudFront ignores `Range` then.
+        headers = {"accept-encoding": "identity"}
+        if has_ranges:
+            headers["range"] = f"bytes={offset}-{offset + length - 1}"
+        with self._follow(asked.file_url, headers=headers) as response:
+            if response.status_code == 416:  # beyond the end
+                return b"", True
+            self._check_status(response, asked)
+            if response.status_code != 206:
+                if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
+                    raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
+                data = self._read(response, offset + length)
+                return data[offset:], len(data) < offset + length
+            found = content_range({"content-range": response.headers.get("content-range", "")})
+            if found is None or found.start != offset or found.end is None:
+                return None
+            wanted = min(length, found.end - offset)
+            data = self._read(response, wanted)
+            if len(data) < wanted:
+                raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
+            return data, offset + wanted == found.size_bytes
+
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
         """The body, within bounds of size and time; of a refusal its beginning."""
-        data = self.read(response, largest_bytes + 1, longest_s=_LONGEST_ANSWER_S)
+        data = self._read(response, largest_bytes + 1, longest_s=_LONGEST_ANSWER_S)
         if len(data) > largest_bytes and response.is_success:
             raise HubError(
                 f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is too large to be read."
             )
         return data
 
-    def read(self, response: "httpx.Response", most_bytes: int, *, longest_s: float = math.inf) -> bytes:
+    def _read(self, response: "httpx.Response", most_bytes: int, *, longest_s: float = math.inf) -> bytes:
         """The first bytes of a body. A read that brings a byte now and then never times out, so all of it has a limit too."""
         data, deadline_s = bytearray(), time.monotonic() + longest_s
         for chunk in response.iter_bytes():
-            self.check_open()
+            self._check_open()
             data += chunk
             if len(data) >= most_bytes:
                 break
             if time.monotonic() > deadline_s:
                 raise HubUnavailableError(f"{self.endpoint} takes more than {longest_s:.0f} s to send an answer.")
         return bytes(data[:most_bytes])
-
-
-class _RangeReader:
-    """Asks for ranges of one file; where the server has no ranges, for the whole, of which it reads no more than it has to.
-
-    Attributes:
-        is_at_end: The last bytes that were read are the file's last.
-    """
-
-    def __init__(self, transport: Transport, asked: Asked) -> None:
-        self.is_at_end = False
-        self._transport = transport
-        self._asked = asked
-        self._has_ranges = True
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Some of these bytes, at least one unless the file ends before; a server may send less than it is asked for."""
-        # A compressed answer has no ranges: CloudFront ignores `Range` then.
-        headers = {"accept-encoding": "identity"}
-        if self._has_ranges:
-            headers["range"] = f"bytes={offset}-{offset + length - 1}"
-        with self._transport.follow(self._asked.file_url, headers=headers) as response:
-            if response.status_code == 416:  # beyond the end
-                self.is_at_end = True
-                return b""
-            self._transport.check_status(response, self._asked)
-            if response.status_code == 206:
-                return self._part(response, offset, length)
-            if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
-                raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
-            data = self._transport.read(response, offset + length)
-            self.is_at_end = len(data) < offset + length
-            return data[offset:]
-
-    def _part(self, response: "httpx.Response", offset: int, length: int) -> bytes:
-        found = content_range({"content-range": response.headers.get("content-range", "")})
-        if found is None or found.start != offset or found.end is None:
-            self._has_ranges = False  # the next try asks for the whole
-            raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
-        wanted = min(length, found.end - offset)
-        data = self._transport.read(response, wanted)
-        if len(data) < wanted:
-            raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
-        self.is_at_end = offset + wanted == found.size_bytes
-        return data
