@@ -126,6 +126,8 @@ def python_page() -> str:
     lines += ["", "## Values"]
     for name, one in values.items():
         lines += ["", f"### {name}", "", *_text(one)]
+        if fields := ", ".join(f"`{field}`" for field in getattr(one, "__struct_fields__", ())):
+            lines += ["", f"Fields: {fields}."]
         if issubclass(one, enum.Enum):
             lines += ["", ", ".join(f"`{each.value}`" for each in one)]
     events = ", ".join(f"`{one.__name__}`" for one in get_args(gglib_nb.QueueEvent))

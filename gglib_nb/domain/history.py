@@ -26,7 +26,7 @@ class PastDownload(Value, frozen=True):
         started_at_s: Its first start; None: it never ran.
         was_present: It was completed without downloading a byte.
         error: Why it failed, in one sentence without secrets; empty otherwise.
-        ran_s: Seconds in which it ran, without pauses and waiting; None unknown.
+        ran_s: Seconds in which it ran, without pauses and waiting; None: unknown.
     """
 
     id: DownloadId
