@@ -1,4 +1,4 @@
-"""B2: a CDN whose edges differ: each new connection is fast or slow by lot, with fixed seeds.
+"""B2: a CDN with different edges: each new connection is randomly fast or slow, with fixed seeds.
 
 python -m benchmarks.b2_edge_lottery
 """

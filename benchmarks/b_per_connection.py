@@ -1,4 +1,4 @@
-"""B: a server that gives each connection 20 MB/s.
+"""B: a server that limits each connection to 20 MB/s.
 
 python -m benchmarks.b_per_connection
 """

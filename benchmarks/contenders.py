@@ -1,6 +1,6 @@
-"""Who is measured: gglib_nb and the downloaders people use, each as the commands that fetch a model and verify it.
+"""The contenders: gglib_nb and common downloaders, each as the commands that download a model and verify it.
 
-A peer that does not verify is followed by `openssl dgst -sha256`. Peers that are not installed are left out, and said
+A downloader that does not verify is followed by `openssl dgst -sha256`. Downloaders that are not installed are skipped and reported
 to be. Knows nothing of servers or figures.
 """
 
@@ -25,7 +25,7 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Job:
-    """What to fetch, from where, to where.
+    """What to download, from where, to where.
 
     Attributes:
         hub_port: of the hub on loopback.
@@ -78,7 +78,7 @@ class Contender:
 
     Attributes:
         name: as in the tables.
-        commands: gives the commands that fetch a job's files and verify them.
+        commands: returns the commands that download a job's files and verify them.
         measures_itself: it prints a JSON object with `wall_s`, `cpu_s` and `ended_s` that stand for the whole run,
             since what counts begins later than its process.
     """

@@ -1,9 +1,9 @@
-"""D: the user's cells and the download leave each other in peace.
+"""D: the user's cells and the download do not slow each other down.
 
     python -m benchmarks.d_busy_kernel
 
-In one kernel: each loop undisturbed, then a download beside a sleeping cell, then beside each loop. In a second kernel:
-huggingface_hub's download in a thread beside each loop. The bytes are counted on the line, from outside.
+In one kernel: each loop undisturbed, then a download during a sleeping cell, then during each loop. In a second kernel:
+huggingface_hub's download in a thread during each loop. The bytes are counted on the line, from outside.
 """
 
 import shutil
@@ -103,7 +103,7 @@ def _measure_peer(seen: _Seen, origin: Origin, line: Line, folder: Path, for_s: 
 
 
 def _looped(kernel: Kernel, line: Line, name: str, for_s: float) -> tuple[float, float]:
-    """Turns per second of a loop, and MB/s on the line meanwhile."""
+    """Iterations per second of a loop, and MB/s on the line at the same time."""
     run_cell(kernel, _LOOP_CELL.format(turn=_LOOPS[name]))
     rate, said = _rate_beside(kernel, line, f"print(loop_for({_LEAD_S + for_s + _TAIL_S}))", for_s)
     return float(said), rate

@@ -1,9 +1,9 @@
-"""Feeds a million broken GGUF headers to the reader: each must be read or refused, fast and in little memory.
+"""Feeds a million broken GGUF headers to the reader: each must be read or refused, quickly and in little memory.
 
     python benchmarks/fuzz_gguf_header.py --inputs 1000000 real.gguf ...
 
 Inputs are mutations of the files given (their first 64 KiB, told to be part of a file of any size) and of a header
-made here. A run is told by its seed. It ends at the first input that raises anything but `GgufError`.
+made here. A run is determined by its seed. It ends at the first input that raises anything but `GgufError`.
 """
 
 import argparse

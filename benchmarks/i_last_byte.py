@@ -23,10 +23,10 @@ _MOST_S = 0.3
 
 @dataclass
 class _LastByte:
-    """Asks the line again and again.
+    """Polls the line.
 
     Attributes:
-        at_s: when the newest byte that was seen had passed.
+        at_s: when the newest observed byte passed.
     """
 
     line: Line

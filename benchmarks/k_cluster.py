@@ -4,7 +4,7 @@
 
 Six models on one, two and three hosts of a Dask cluster on this machine, each host with a folder of its own and a line of
 20 MB/s: one connection, which the hub holds to that speed. Hub and cluster are processes of their own, so that this
-process is what a kernel is: the manager, the client, and nothing else.
+process contains what a kernel contains: the manager and the client.
 """
 
 import subprocess
@@ -123,7 +123,7 @@ def _share_of_core(wait) -> float:
 
 @contextmanager
 def _process(program: str, *arguments: object) -> Iterator[str]:
-    """What a program says first; it runs until the end of the block."""
+    """The first line of a program's output; it runs until the end of the block."""
     command = [sys.executable, "-c", program, *map(str, arguments)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]

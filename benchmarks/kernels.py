@@ -17,7 +17,7 @@ _TIMEOUT_S = 60.0
 
 @contextmanager
 def running_kernel(folder: Path, origin: Origin) -> Iterator[Kernel]:
-    """A kernel of its own state below `folder`."""
+    """A kernel with its own state below `folder`."""
     folder.mkdir()
     trust = {"SSL_CERT_FILE": str(origin.nginx.authority), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     with Kernel(folder, f"http://127.0.0.1:{origin.hub_port}", trust) as kernel:

@@ -1,13 +1,13 @@
-"""A line that can be slow: a TCP proxy with rates and a round trip, in a process of its own.
+"""A line with limits: a TCP proxy with rates and a round-trip time, in a separate process.
 
 Bytes pass unread, so TLS stays between the downloader and the server. Of each connection:
 
-* a rate of its own, equal for all or drawn anew for each (an edge lottery, the same for the same seed);
+* its own rate, equal for all or drawn for each (an edge lottery, deterministic for a seed);
 * a rate shared with all others;
 * a round trip: bytes arrive half of it later, the first ones a whole one more (TCP's handshake), and not more are on
   the way than a window that begins at ten segments, grows by what was acknowledged (slow start) and ends at 4 MiB.
 
-nginx's own `limit_rate` is no substitute: it counts each *request* anew and begins with a second's worth at once, so that
+nginx's own `limit_rate` is not a substitute: it counts each *request* separately and starts with one second of data at once, so that
 ranged requests on a kept connection run unlimited. `tc netem` needs root and a kernel that has it.
 """
 
@@ -29,7 +29,7 @@ _FIRST_WINDOW_BYTES = 10 * 1460
 _LARGEST_WINDOW_BYTES = 4 * 1024**2
 _QUEUE_BYTES = 256 * 1024  # without a round trip: enough that a late wake-up leaves no gap
 _LARGEST_PIECE_BYTES = 256 * 1024
-_SYSTEM_BUFFER_BYTES = 256 * 1024  # what the system may hold of ours beyond that; by itself it would take megabytes
+_SYSTEM_BUFFER_BYTES = 256 * 1024  # the limit of our data in system buffers, which would otherwise grow to megabytes
 _PIECE_S = 0.005
 
 
@@ -59,7 +59,7 @@ class Shape:
     """What the line does to connections.
 
     Attributes:
-        round_trip_s: seconds there and back.
+        round_trip_s: the round-trip time in seconds.
         shared: the rate of all connections together.
         fast, slow: rates of a connection in bytes per second; `None` is unlimited.
         fast_share: the probability of `fast`.
@@ -196,11 +196,11 @@ def main() -> None:
 
 @dataclass
 class Line:
-    """The handle of such a process; enter it to start it.
+    """Starts such a process as a context manager.
 
     Attributes:
         to_port: port of the server on loopback.
-        round_trip_s: seconds there and back.
+        round_trip_s: the round-trip time in seconds.
         shared: the rate of all connections together, like the others in MB/s; `None` is unlimited.
         fast, slow: rates of a connection.
         fast_share: the probability of `fast`.

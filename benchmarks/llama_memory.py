@@ -43,7 +43,7 @@ class TinyModel:
     """One architecture.
 
     Attributes:
-        kind: What it stands for.
+        kind: The kind that it represents.
         architecture: As in the header.
         keys: Its own keys.
         tensors: Of its layers.

@@ -60,7 +60,7 @@ _SERVER_EXTENSIONS = "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\nau
 
 
 class Nginx:
-    """nginx serving a folder over TLS 1.3, with an authority of its own that lives as long as it does.
+    """nginx serving a folder over TLS 1.3, with its own temporary certificate authority.
 
     Args:
         folder: where its configuration, certificates and logs go.
@@ -147,7 +147,7 @@ class Origin:
         model = _made_repository(files, REPO_ID, self._sizes_bytes)
         warm = _made_repository(files, WARM_REPO_ID, [_WARM_BYTES])
         self.paths = [file.path for file in model.files]
-        self.sha256 = [file.content.sha256 for file in model.files]  # also brings all bytes into the page cache
+        self.sha256 = [file.content.sha256 for file in model.files]  # also loads all bytes into the page cache
         with contextlib.ExitStack() as stack:
             stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self.nginx = stack.enter_context(Nginx(self._folder, files))
@@ -169,7 +169,7 @@ class Origin:
 
 
 def nginx_program() -> str:
-    """Where nginx is; Debian keeps it off the path of those who are not root."""
+    """The path of nginx, which Debian keeps off the path of other users than root."""
     return shutil.which("nginx") or "/usr/sbin/nginx"
 
 

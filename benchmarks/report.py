@@ -14,14 +14,14 @@ MIB = 1024**2
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and what was measured of it.
+    """A promise and its measured value.
 
     Attributes:
-        what: which figure, in words.
-        measured: the figure; a ratio unless `unit` says otherwise.
-        limit: the most, or where `is_floor` the least, that keeps the promise; `None` where none was given.
-        unit: what stands behind the figures.
-        is_floor: whether `limit` is the least.
+        what: the measured quantity, in words.
+        measured: the value; a ratio unless `unit` is given.
+        limit: the maximum, or if `is_floor` the minimum, that keeps the promise; `None` if there is none.
+        unit: the unit after the values.
+        is_floor: whether `limit` is a minimum.
     """
 
     what: str

@@ -1,10 +1,10 @@
-"""Runs all scenarios and writes what they found to `benchmarks/RESULTS.md`.
+"""Runs all scenarios and writes the results to `benchmarks/RESULTS.md`.
 
     python -m benchmarks.run                # 20 to 25 minutes; keep the machine quiet
     python -m benchmarks.run --quick        # three or four minutes; shows that everything works, writes nothing
     python -m benchmarks.run --only B2 --only F
 
-A scenario that fails is reported as that, and the others go on.
+A failed scenario is reported, and the others continue.
 """
 
 import argparse
@@ -79,7 +79,7 @@ _PROGRAMS: Sequence[Sequence[str]] = (
 
 
 def main() -> int:
-    """Run what was asked for; the exit status says whether every scenario ran, not whether its bars were met."""
+    """Run the chosen scenarios; the exit status says whether every scenario ran, not whether its limits were met."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--only", action="append", choices=_SCENARIOS, help="this scenario; may be repeated")
@@ -157,7 +157,7 @@ def _package(name: str) -> str:
 
 
 def _program(command: Sequence[str]) -> str:
-    """The first line of what a program says of its version; empty where there is none."""
+    """The first line of a program's version output; empty if there is none."""
     try:
         ended = subprocess.run(command, capture_output=True, text=True, check=True)
     except OSError:

@@ -1,6 +1,6 @@
 """What all scenarios share: sizes, the folder, rounds in turn, and the command line.
 
-In a round every downloader has its turn, so that what changes on the machine meanwhile changes for all.
+In a round every downloader runs once, so that changes on the machine affect all.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Options:
 
 
 def job_of(origin: Origin, folder: Path, hub_port: int | None = None) -> Job:
-    """The model of an origin, to be fetched to a folder."""
+    """The model of an origin, to be downloaded to a folder."""
     return Job(
         hub_port=hub_port or origin.hub_port,
         repo_id=origin.repo_id,
@@ -65,7 +65,7 @@ def job_of(origin: Origin, folder: Path, hub_port: int | None = None) -> Job:
 
 
 def measure_once(contender: Contender, origin: Origin, folder: Path, hub_port: int | None = None) -> Usage:
-    """One download to a new folder below `folder`, which is deleted after its files were seen to be right."""
+    """One download to a new folder below `folder`, which is deleted after its files are checked."""
     target = folder / "download"
     target.mkdir()
     job = job_of(origin, target, hub_port)
@@ -95,7 +95,7 @@ def measure_in_turn(
 
 
 def _check(contender: Contender, job: Job, origin: Origin) -> None:
-    """Whether the model is there; its digest too, where nobody else looks at it.
+    """Whether the model is complete, and its digest if no other check covers it.
 
     Raises:
         RuntimeError: it is not.

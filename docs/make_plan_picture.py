@@ -15,7 +15,7 @@ from gglib_nb.notebook.plan_table import plan_html
 from tests.support.plan_values import a_plan_of_25
 
 PICTURE = Path(__file__).parent / "plan.png"
-# An output cell of JupyterLab's light theme: its font, and the colours that the table asks for.
+# An output cell of JupyterLab's light theme: its font, and the colours that the table uses.
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 :root { --jp-ui-font-color1: rgba(0,0,0,.87); --jp-ui-font-color2: rgba(0,0,0,.54); --jp-layout-color1: #fff;
   --jp-success-color1: #388e3c; --jp-warn-color1: #f57c00; --jp-error-color1: #d32f2f; --jp-brand-color1: #1976d2; }

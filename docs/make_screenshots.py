@@ -36,7 +36,7 @@ class Picture:
     Attributes:
         name: Its file is `panel-<name>.png`.
         scene: The queue it shows.
-        act: What a person does before it is taken.
+        act: User actions before it is taken.
         width: Of the window, in CSS pixels.
         is_dark: JupyterLab's dark theme.
         options: More of the browser's context, such as forced colours.
@@ -70,7 +70,7 @@ def _rate(second: int) -> float:
 
 
 def choose(panel: PanelPage) -> None:
-    """Asks what a repository offers."""
+    """Lists the variants of a repository."""
     panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
     panel.press("Show variants")
 
@@ -98,7 +98,7 @@ PICTURES = (
 
 
 def take(browser: Browser, picture: Picture) -> None:
-    """Opens the panel in a window of its own and writes the file."""
+    """Opens the panel in its own window and writes the file."""
     context = browser.new_context(
         viewport={"width": picture.width, "height": 1100}, device_scale_factor=1.5, **dict(picture.options)
     )

@@ -1,13 +1,13 @@
-"""Shows gglib_nb at work: a hub on loopback, and a notebook in front of it.
+"""Demonstrates gglib_nb: a hub on loopback, and a notebook that uses it.
 
     python tools/demo.py             JupyterLab on the first notebook, until Ctrl-C
-    python tools/demo.py --headless  runs it to its end without a browser and says what landed where
+    python tools/demo.py --headless  runs it to the end without a browser and prints the downloaded files
     python tools/demo.py --check     runs every notebook and compares with the outputs stored in it
     python tools/demo.py --store     runs every notebook and stores its outputs
-    python tools/demo.py --repo ID   the real Hub, with a repository of one's own
+    python tools/demo.py --repo ID   the real Hub, with the given repository
 
-With the embedded hub everything is written below `.demo`, or `--folder`; with the real one where gglib_nb always writes.
-It does what a person would do by hand, with the same commands; the package knows nothing of it.
+With the embedded hub all files are written below `.demo`, or `--folder`; with the real one, to gglib_nb's usual folders.
+It does what a user would do by hand, with the same commands; the package does not depend on it.
 """
 
 import argparse
@@ -102,7 +102,7 @@ def _lab(settings: Path) -> int:
 
 
 def _settle_in(folder: Path) -> None:
-    """A workspace and settings of its own, so that Jupyter opens this notebook only and asks nothing about news over the panel."""
+    """A separate workspace and settings, so that Jupyter opens only this notebook and shows no news dialog over the panel."""
     notes = folder / "settings" / "@jupyterlab" / "apputils-extension"
     notes.mkdir(parents=True, exist_ok=True)
     (notes / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}\n')
@@ -158,7 +158,7 @@ def _print_landed(hub: DemoHub, models: Path) -> int:
 
 
 def _store() -> int:
-    """Stores outputs as a reader sees them: without this machine's paths, and without widgets that no kernel answers."""
+    """Stores outputs for readers: without this machine's paths, and without widgets that need a kernel."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         notebook = _run(path)
         for cell in notebook.cells:

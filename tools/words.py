@@ -17,7 +17,7 @@ from gglib_nb.notebook.render import render_text  # noqa: E402 - found through t
 from gglib_nb.notebook.verb import all_verbs, help_of, help_of_all  # noqa: E402
 from tests.support import scenes  # noqa: E402
 
-# The demo hub speaks as the Hub does, and the engine's protocol is read by programs.
+# The demo hub uses the Hub's messages, and the engine's protocol is read by programs.
 _SKIPPED = ("demo/", "engine/protocol.py", "engine/reports.py")
 _WORDS = re.compile(r"[A-Za-z]{2,}[,;:]? (?:[a-z{…}'\d%/`-]+[,;:]? ?)+")
 _CODE = re.compile(

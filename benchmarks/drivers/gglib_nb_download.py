@@ -1,6 +1,6 @@
 """A script that downloads one model with gglib_nb: manager and engine, from nothing.
 
-With `--warm-up` it fetches a tiny model first, as a kernel has after its first download, and prints what the model
+With `--warm-up` it downloads a tiny model first, like a kernel after its first download, and prints what the model
 itself took of both processes.
 """
 

@@ -1,4 +1,4 @@
-"""axe-core, which finds what people with disabilities cannot use on a page."""
+"""axe-core, which finds accessibility faults on a page."""
 
 import os
 from pathlib import Path

@@ -6,7 +6,7 @@ from typing import Self
 
 
 class Blackhole:
-    """A listener on `::1` with a full queue; what comes to its port waits until the sender gives up.
+    """A listener on `::1` with a full backlog; connections to its port wait until the client gives up.
 
     Args:
         port: The port; that of a server on 127.0.0.1, say.

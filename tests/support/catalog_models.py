@@ -25,5 +25,5 @@ def model(text: str = "owner/repo:Q4_K_M", *files: StoredFile, **changes: Any) -
 
 
 def untouched(*models: Model) -> Looks:
-    """What is to be seen of the files of models that nobody touched."""
+    """The observed state of unchanged model files."""
     return {file.target: FileLook(file.size_bytes, file.mtime_ns) for each in models for file in each.files}

@@ -1,4 +1,4 @@
-"""A company's own certificate authority, and the certificates it gives to servers on this machine."""
+"""A company's own certificate authority, and its certificates for servers on this machine."""
 
 import ssl
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ import trustme
 
 
 class Company:
-    """An authority that nobody trusts unless told to.
+    """An authority that is not trusted by default.
 
     Attributes:
         bundle: File with its own certificate, for `SSL_CERT_FILE` and the like.
@@ -20,16 +20,16 @@ class Company:
         self._authority.cert_pem.write_to_path(str(self.bundle))
 
     def server(self, *names: str) -> ssl.SSLContext:
-        """What a server on loopback needs to speak HTTPS under these names too."""
+        """The TLS context of a loopback server, also valid for these names."""
         return _context(self._authority.issue_cert("127.0.0.1", "::1", "localhost", *names))
 
     def expired(self) -> ssl.SSLContext:
-        """What a server on loopback shows whose certificate has run out."""
+        """The TLS context of a loopback server with an expired certificate."""
         began, ended = datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC)
         return _context(self._authority.issue_cert("localhost", not_before=began, not_after=ended))
 
     def of_another_name(self) -> ssl.SSLContext:
-        """What somebody else's server shows."""
+        """The TLS context of a server with another name."""
         return _context(self._authority.issue_cert("elsewhere.example"))
 
 

@@ -1,4 +1,4 @@
-"""A Dask cluster on this machine whose workers stand for hosts, each with a name, a models folder and a state of its own."""
+"""A Dask cluster on this machine whose workers represent hosts, each with its own name, models folder and state."""
 
 import copy
 import os
@@ -67,7 +67,7 @@ def all_engines(cluster: LocalCluster, *hosts: str) -> list[psutil.Process]:
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
-    """What the condition gives once it gives something; for what nobody reports, such as the end of a process."""
+    """The first true value of the condition; for changes without an event, such as the end of a process."""
     deadline_s = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline_s, "it did not come to pass"

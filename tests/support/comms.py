@@ -1,6 +1,6 @@
-"""A widget's comm that keeps what is sent in `messages`, for both forms in which ipywidgets gets its comms.
+"""A widget's comm that records sent messages in `messages`, for both ways in which ipywidgets creates comms.
 
-ipywidgets 8 asks the package comm for one; ipywidgets 7 makes one of ipykernel's own class, which wants a kernel.
+ipywidgets 8 gets one from the package comm; ipywidgets 7 creates one of ipykernel's class, which needs a kernel.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from typing_extensions import override
 
 
 def record_comms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every widget that is made from now on a comm that records what it is given instead of sending it."""
+    """Give every widget created from now on a comm that records messages instead of sending them."""
     try:
         import comm
         from comm.base_comm import BaseComm

@@ -22,7 +22,7 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def isolated(environment: Mapping[str, str], folder: Path, endpoint: str) -> dict[str, str]:
-    """An environment for a child process whose whole state lies under `folder` and whose hub is `endpoint`."""
+    """An environment for a child process with its whole state below `folder` and the hub `endpoint`."""
     return scrubbed(environment) | {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(folder / "huggingface"),

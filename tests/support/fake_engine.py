@@ -1,4 +1,4 @@
-"""A fake engine for the random test of the queue: it fetches nothing, and is indignant at a command that makes no sense."""
+"""A fake engine for the random test of the queue: it downloads nothing, and fails at an invalid command."""
 
 
 class FakeEngine:

@@ -1,4 +1,4 @@
-"""A manager that does nothing but remember: what it was asked for, and the snapshot it is told to have."""
+"""A fake manager that records its calls and returns a given snapshot."""
 
 import threading
 from collections.abc import Callable
@@ -16,15 +16,15 @@ _LOOKING_ROUND = ("adopt", "see_others", "history")
 
 
 class FakeManager:
-    """Stands where the panel and the magics expect a manager.
+    """Replaces the manager for the panel and the magics.
 
     Attributes:
-        snapshot: What it shows; change it with `show`.
-        asked: `(operation, arguments, keywords)` of every call, in order, but for the looks at other kernels.
-        answers: What an operation gives: a value, an exception, or the result of a future that the test settles; or a
-            function that is called with the arguments and gives the value.
+        snapshot: Its snapshot; change it with `show`.
+        asked: `(operation, arguments, keywords)` of every call, in order, except checks of other kernels.
+        answers: The result of an operation: a value, an exception, or the result of a future that the test sets; or a
+            function that is called with the arguments and returns the value.
         submitted: The future of each `submit`, in order.
-        waits: Set when an operation waits for the test, which `submit` does not wait for then.
+        waits: Set when an operation waits for the test; `submit` then does not wait.
         registered: The finished models.
         uses: When models were last used, as Unix time by id.
         missing_stores: Folders of `model_stores` that do not exist.
@@ -44,11 +44,11 @@ class FakeManager:
         self._listeners: list[Callable[[QueueSnapshot], None]] = []
 
     def show(self, *items: Any, **fields: Any) -> None:
-        """Becomes another queue, and tells the listeners."""
+        """Changes to another queue and notifies the listeners."""
         self.tell(snapshot(*items, version=self.snapshot.version + 1, **fields))
 
     def tell(self, news: QueueSnapshot) -> None:
-        """Tells the listeners of a snapshot that was made before."""
+        """Notifies the listeners of an existing snapshot."""
         self.snapshot = news
         for listener in list(self._listeners):
             listener(news)

@@ -1,7 +1,7 @@
-"""A light host: a real widget in this process, joined to a real page in Chromium, without Jupyter between them.
+"""A light host: a real widget in this process, connected to a real page in Chromium, without Jupyter between them.
 
-It does what a front end does for an anywidget (one model, any number of views, custom messages both ways), so most of
-what the panel is to a person can be tested in milliseconds. What Jupyter itself adds is tested in Jupyter.
+It does what a front end does for an anywidget (one model, any number of views, custom messages both ways), so most
+of the panel can be tested in milliseconds. Jupyter's own behaviour is tested in Jupyter.
 """
 
 import json
@@ -88,7 +88,7 @@ class LightHost:
         self._outbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self.widget = _with_bridge(make)
         self.widget.comm.outbox = self._outbox
-        # A real address, since a clipboard and a base for links are there only in a page that has one.
+        # A real address, because only such a page has a clipboard and a base for links.
         page.route("http://localhost/", lambda route: route.fulfill(body="<!doctype html><title>host</title><body>"))
         page.goto("http://localhost/")
         page.expose_function("toKernel", self._from_page)
@@ -104,8 +104,8 @@ class LightHost:
         self.pump()
 
     def pump(self) -> None:
-        """Brings the page what the widget has sent, until there is nothing more on the way."""
-        # Exposed functions run on this thread whenever Playwright does; a round trip lets what is under way arrive.
+        """Delivers the widget's messages to the page until none is pending."""
+        # Exposed functions run on this thread whenever Playwright does; a round trip delivers pending messages.
         while self.page.evaluate("1") and not self._outbox.empty():
             message = self._outbox.get_nowait()
             if message["method"] == "custom":
@@ -119,19 +119,19 @@ class LightHost:
             self._outbox.get_nowait()
 
     def until(self, holds: Callable[[], bool], what: str, deadline_s: float = 5.0) -> None:
-        """Brings the page what the widget sends until this holds."""
+        """Delivers the widget's messages to the page until this holds."""
         until_s = time.monotonic() + deadline_s
         while not holds():
             assert time.monotonic() < until_s, f"not within {deadline_s} s: {what}"
             self.pump()
 
     def hear(self, kind: str) -> None:
-        """Waits until the page has sent a request of this kind, and brings it the answer."""
+        """Waits until the page has sent a request of this kind, and delivers the answer."""
         self.until(lambda: any(message["kind"] == kind for message in self.sent), f"the page sends {kind!r}")
         self.pump()
 
     def answer(self) -> None:
-        """The cell is over: handles what the page has sent meanwhile."""
+        """The cell has ended: handles the messages that the page sent in the meantime."""
         self.is_answering = True
         unread, self._unread = self._unread, []
         for data in unread:

@@ -1,4 +1,4 @@
-"""GGUF files byte by byte, so that tests decide where each tensor lies and what it holds; and related pairs of them."""
+"""GGUF files byte by byte, so that tests control the offset and content of each tensor; and related pairs of them."""
 
 import random
 import struct
@@ -24,7 +24,7 @@ class Held:
 
 
 def gguf_bytes(tensors: Sequence[Held], *, text: str = "", alignment: int = 32, architecture: str = "llama") -> bytes:
-    """A file of these tensors in this order; `text` stands in its header, for a chat template of any length."""
+    """A file of these tensors in this order; `text` is in its header, for a chat template of any length."""
     pairs = [_pair("general.architecture", architecture), _pair("tokenizer.chat_template", text)]
     pairs.append(_string("general.alignment") + struct.pack("<II", 4, alignment))
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs)

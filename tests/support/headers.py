@@ -1,4 +1,4 @@
-"""Headers of models that people have, as far as memory depends on them."""
+"""Headers of common models, as far as memory depends on them."""
 
 from types import MappingProxyType
 from typing import Any
@@ -9,7 +9,7 @@ from gglib_nb.domain.gguf_header import GgufHeader
 def header(
     architecture: str, vocabulary: int | None = None, layers: dict[str, tuple[int, ...]] | None = None, **keys: Any
 ) -> GgufHeader:
-    """A header with the architecture's own keys; `__` stands for a dot."""
+    """A header with the architecture's own keys; `__` means a dot."""
     own = {f"{architecture}.{key.replace('__', '.')}": value for key, value in keys.items()}
     return GgufHeader(
         version=3,

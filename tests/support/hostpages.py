@@ -46,7 +46,7 @@ _VSCODE: dict[Theme, str] = {
     "--vscode-notebook-cellEditorBackground: #202020; --vscode-editor-font-family: monospace; --vscode-font-size: 13px;"
     "--vscode-charts-green: #89d185; --vscode-charts-orange: #d18616; --vscode-charts-red: #f14c4c;",
 }
-# Newer versions of the Jupyter extension give ipywidgets' variables VS Code's colours, in the outputs of widgets alone.
+# Newer versions of the Jupyter extension set ipywidgets' variables to VS Code's colours, only in widget outputs.
 _BRIDGE = """.cell-output-ipywidget-background {
   --jp-layout-color1: var(--vscode-%s); --jp-ui-font-color1: var(--vscode-editor-foreground);
   --jp-brand-color1: var(--vscode-textLink-foreground); --jp-ui-inverse-font-color0: var(--vscode-button-foreground);
@@ -85,7 +85,7 @@ def _bundles() -> TemporaryDirectory[str]:
 
 
 class HostPage:
-    """A page of a host, with a kernel of its own.
+    """A page of a host, with its own kernel.
 
     Args:
         browser: Where the tab opens.
@@ -107,7 +107,7 @@ class HostPage:
         self._host: HostName = host
         self._context = browser.new_context(viewport={"width": 900, "height": 900}, color_scheme=theme)
         self._context.route(re.compile(r"/(host|nbextensions|frame\.html)\b|colab\.test"), self._serve)
-        # What is not fetched from the server is not of this machine to Chromium, and may not speak to it unasked.
+        # Chromium treats content from elsewhere as foreign to this machine, which may then not send it requests without permission.
         self._context.grant_permissions(["local-network-access"])
         self.page: Page = self._context.new_page()
         self.problems: list[str] = []

@@ -1,6 +1,6 @@
-"""Repositories for tests, made of nothing, and the plainest client for the hub that serves them.
+"""Generated repositories for tests, and a plain HTTP client for the hub that serves them.
 
-Files ending in `.gguf` are valid GGUF of exactly the size asked for, shards with their split numbers.
+Files ending in `.gguf` are valid GGUF of exactly the requested size, shards with their split numbers.
 """
 
 import re
@@ -31,10 +31,10 @@ def make_files(files: Mapping[str, bytes | int | Path | Content]) -> list[DemoFi
 
 
 def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
-    """Make a GGUF file of exactly `size_bytes`; a shard's name gives it `split.*` entries.
+    """Make a GGUF file of exactly `size_bytes`; a shard name adds `split.*` entries.
 
     Args:
-        path: its name; another name gives other bytes.
+        path: its name; the bytes depend on it.
         size_bytes: at least 512.
         seed: the name, where `None`.
     """
@@ -58,7 +58,7 @@ def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as a plain HTTP client sees it."""
+    """A response as a plain HTTP client sees it."""
 
     status: int
     headers: HTTPMessage
@@ -66,7 +66,7 @@ class Answer:
 
 
 def ask(url: str, method: str = "GET", headers: Mapping[str, str] | None = None, timeout_s: float = 10) -> Answer:
-    """Send one request on a connection of its own, following nothing, and read the whole answer.
+    """Send one request on a new connection, without following redirects, and read the whole response.
 
     Raises:
         http.client.IncompleteRead: the body ended before its length.

@@ -1,4 +1,4 @@
-"""Fixtures that give a test its own embedded hub, up in a millisecond."""
+"""Fixtures with a separate embedded hub for each test, started in a millisecond."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -1,6 +1,6 @@
 """A real JupyterLab on a loopback port, and a page in Chromium that shows one of its notebooks, there or in Notebook 7.
 
-Configuration, data, settings and workspaces of the server lie under one folder; nothing of the user's is read.
+Configuration, data, settings and workspaces of the server are below one folder; none of the user's files is read.
 Knows nothing of gglib_nb.
 """
 
@@ -70,7 +70,7 @@ class JupyterLab:
     """The server; its kernels are this Python's.
 
     Args:
-        folder: Holds its state; `folder / "notebooks"` is what it serves.
+        folder: Holds its state; it serves `folder / "notebooks"`.
         endpoint: Base URL of the kernels' hub.
         settings: User settings of the page by plugin, such as `@jupyterlab/...:kernels-settings`.
     """
@@ -162,7 +162,7 @@ class NotebookPage:
     """One browser tab with one notebook, its kernel connected.
 
     Args:
-        browser: Where the tab opens, with cookies and storage of its own.
+        browser: Where the tab opens, with its own cookies and storage.
         lab: The server.
         name: The notebook's file.
         at: The server's path to a notebook's page: JupyterLab's, or `notebooks` for Notebook 7.
@@ -231,12 +231,12 @@ class NotebookPage:
         self.wait_for_kernel()
 
     def reload(self) -> None:
-        """Load the page anew, as F5 does, and wait for the kernel."""
+        """Reload the page, as F5 does, and wait for the kernel."""
         self.page.reload()
         self.wait_for_kernel()
 
     def close(self) -> None:
-        """Close the tab; the kernel goes on."""
+        """Close the tab; the kernel continues."""
         self._context.close()
 
     def __enter__(self) -> Self:
@@ -247,7 +247,7 @@ class NotebookPage:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
+    """An unused port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A real jupyter_server on a loopback port, without a page: what ends kernels, and what it knows of them."""
+"""A real jupyter_server on a loopback port, without a page: it culls kernels and reports their state."""
 
 import signal
 import time
@@ -67,7 +67,7 @@ class ServedKernel:
         self.pid = int(self.run("import os; print(os.getpid())"))
 
     def _wait_until_it_answers(self) -> None:
-        """A client that has no kernel of its own takes a heartbeat that is a second late for the kernel's death."""
+        """A client without its own kernel treats a heartbeat one second late as the kernel's death."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
@@ -95,5 +95,5 @@ class ServedKernel:
         return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
 
     def close(self) -> None:
-        """Close the sockets; the kernel goes on."""
+        """Close the sockets; the kernel continues."""
         self.client.stop_channels()

@@ -1,7 +1,7 @@
-"""A real IPython kernel in a process of its own, driven as a notebook drives it.
+"""A real IPython kernel in a separate process, driven as a notebook drives it.
 
-Nothing of this machine's state reaches it: models, queue, Hub cache and profile lie under one folder, and its
-hub is the one it is given. Waiting is always for a message or a process's end, with a deadline.
+It uses none of this machine's state: models, queue, Hub cache and profile are below one folder, and its
+hub is an argument. All waits are for a message or a process's end, with a deadline.
 """
 
 import os
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """Everything a person would read below it in a terminal, in order; errors as `Name: message`."""
+        """Everything a user would read below it in a terminal, in order; errors as `Name: message`."""
         return "".join(_text_of(output) for output in self.outputs)
 
     @property
@@ -56,13 +56,13 @@ class Cell:
 
 
 class Kernel:
-    """One kernel. Use `running_kernel` to have it ended whatever happens.
+    """One kernel. Use `running_kernel` to end it in any case.
 
     Args:
-        folder: Where its whole state goes; two kernels with one folder share models and queue.
+        folder: Holds its whole state; two kernels with one folder share models and queue.
         endpoint: Base URL of its hub.
         more_environment: Variables on top of the isolated ones.
-        working_folder: Where its notebook would lie; None is `folder`.
+        working_folder: The folder of its notebook; None is `folder`.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class Kernel:
         return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
 
     def submit(self, code: str, *, has_person: bool = False) -> Cell:
-        """Send a cell and return at once; `wait` for it later. Papermill does it so, or JupyterLab, where somebody sits."""
+        """Send a cell and return at once; `wait` for it later. Like Papermill, or like JupyterLab if a user is present."""
         cell = Cell(self._client.execute(code, allow_stdin=has_person))
         self._cells[cell.message_id] = cell
         return cell
 
     def wait(self, cell: Cell, timeout_s: float = 60.0) -> Cell:
-        """Collect the cell's outputs until the kernel says that it is idle again."""
+        """Collect the cell's outputs until the kernel is idle again."""
         deadline_s = time.monotonic() + timeout_s
         while cell.status is None:
             self._take_message(deadline_s - time.monotonic(), cell)
@@ -126,7 +126,7 @@ class Kernel:
         return self.wait(self.submit(code, has_person=has_person), timeout_s)
 
     def wait_for_update(self, cell: Cell, timeout_s: float = 60.0) -> dict[str, Any]:
-        """Wait until an output is brought up to date on behalf of the cell, also after its end; what it is now."""
+        """Wait until an output of the cell is updated, even after its end, and return it."""
         deadline_s = time.monotonic() + timeout_s
         while (update := cell.output_of("update_display_data")) is None:
             self._take_message(deadline_s - time.monotonic(), cell)
@@ -139,9 +139,9 @@ class Kernel:
         return cell.stream("stdout").removesuffix("\n")
 
     def completions(self, text: str) -> list[str]:
-        """The last words that Tab at the end of `text` offers; without the one that is there already.
+        """The completions at the end of `text`, without the word already typed.
 
-        IPython before 8.6 completes only from the last separator on, which a colon is too.
+        IPython before 8.6 completes only from the last separator on, and a colon is one.
         """
         reply = self._client.complete(text, len(text), reply=True, timeout=30)["content"]
         kept = text[: reply["cursor_start"]].rsplit(" ", maxsplit=1)[-1] if "%gguf" in text else ""
@@ -179,7 +179,7 @@ class Kernel:
             cell.status = self._reply_status(cell)
 
     def _reply_status(self, cell: Cell) -> str:
-        """What the reply says: a `UsageError` has no error output."""
+        """The text of the reply: a `UsageError` has no error output."""
         while True:
             reply = self._client.get_shell_msg(timeout=10)
             if reply["parent_header"].get("msg_id") == cell.message_id:
@@ -213,7 +213,7 @@ def is_engine(process: psutil.Process) -> bool:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process is there and not a zombie that nobody has waited for."""
+    """Whether a process exists and is not a zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -221,10 +221,10 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until(is_true: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Wait for the outside world, looking 50 times a second; return the seconds it took.
+    """Wait for an external condition, polling 50 times a second; return the seconds it took.
 
     Raises:
-        TimeoutError: It did not come true in time; the text says `what` did not.
+        TimeoutError: It did not become true in time; the text names `what`.
     """
     start_s = time.monotonic()
     while not is_true():

@@ -1,4 +1,4 @@
-"""A panel in a notebook that JupyterLab shows: how a person finds their way on it, and what its hub sees."""
+"""A panel in a JupyterLab notebook: locators for its parts, and the requests to its hub."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """A TCP line to one server that can be refused, reset, silenced or slowed while it is in use, as real lines are.
 
-It knows bytes only. What it does to them is one `mode` at a time, for the connections that stand and for new ones.
+It knows bytes only. One `mode` at a time decides what happens to them, for open and new connections.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ class Mode(StrEnum):
 
 
 class Line:
-    """One line on a loopback port of its own. A context manager.
+    """One line on its own loopback port. A context manager.
 
     Args:
-        server_url: Where it leads.
-        tls: The line speaks TLS with this certificate; None: plain.
+        server_url: The server behind it.
+        tls: The line uses TLS with this certificate; None: plain.
     """
 
     def __init__(self, server_url: str, tls: ssl.SSLContext | None = None) -> None:
@@ -48,7 +48,7 @@ class Line:
 
     @property
     def url(self) -> str:
-        """Its origin, as a client asks for it."""
+        """Its origin, as a client requests it."""
         return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
 
     def set(self, mode: Mode) -> None:

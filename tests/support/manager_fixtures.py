@@ -1,4 +1,4 @@
-"""A manager of one's own on an embedded hub, with its models and its state in the test's folder."""
+"""A user-created manager on an embedded hub, with its models and state in the test's folder."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing

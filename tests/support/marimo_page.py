@@ -21,13 +21,13 @@ _CELL = "@app.cell\ndef _():\n{}\n    return\n\n\n"
 
 
 class MarimoPage:
-    """One notebook whose cells have been run in their order, as they are when it is opened.
+    """One notebook whose cells have been run in order, as on opening.
 
     Args:
-        browser: Where the tab opens, with cookies and storage of its own.
+        browser: Where the tab opens, with its own cookies and storage.
         folder: Holds the server's state.
         endpoint: Base URL of the kernel's hub.
-        cells: Python, as a person writes it; what one defines no other may.
+        cells: Python, as a user writes it; a name may be defined in one cell only.
         theme: `light` or `dark`.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""A server whose every byte the test writes: it hands each connection to a function."""
+"""A server whose every byte the test writes: it passes each connection to a function."""
 
 import socket
 import threading

@@ -1,6 +1,6 @@
-"""olah, a mirror that many run in front of the Hub, as a real process in front of the embedded hub.
+"""olah, a common mirror of the Hub, as a real process in front of the embedded hub.
 
-It wants other versions of what the tests stand on, so it lives in an environment of its own, made at first use.
+It requires other versions of the tests' dependencies, so it has a separate environment, created at first use.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A panel on a page of its own, for the browser tests that need no Jupyter."""
+"""A panel on its own page, for the browser tests that need no Jupyter."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -60,14 +60,14 @@ THEMES = {
 
 
 class PanelPage(LightHost):
-    """A panel over a manager, mostly a fake one, and how a person finds their way on it."""
+    """A panel of a manager, usually a fake one, with locators for its parts."""
 
     def __init__(self, page: Any, manager: Any, *, has_signal: bool = True) -> None:
         self.manager = manager
         super().__init__(page, lambda: Panel(manager, pace_s=0.0), has_signal=has_signal)
 
     def show_queue(self, *items: Any, **fields: Any) -> None:
-        """The queue becomes this, and the page has heard of it."""
+        """Changes the queue and waits until the page has received it."""
         self.manager.show(*items, **fields)
         self.pump()
 
@@ -81,7 +81,7 @@ class PanelPage(LightHost):
         self.pump()
 
     def row(self, text: str) -> Locator:
-        """The row in which the text stands."""
+        """The row that contains the text."""
         return self.page.get_by_role("listitem").filter(has_text=text).first
 
     def rows(self) -> list[str]:
@@ -89,11 +89,11 @@ class PanelPage(LightHost):
         return self.page.locator(".gglib-row .gglib-name").all_inner_texts()
 
     def sees(self, text: str) -> None:
-        """Fails unless a person sees the text."""
+        """Fails unless the text is visible."""
         expect(self.page.get_by_text(text).first).to_be_visible(timeout=3000)
 
     def asked(self) -> list[tuple[Any, ...]]:
-        """What the manager was asked for: the operation and its arguments."""
+        """The manager's calls: operation and arguments."""
         return [(operation, *arguments) for operation, arguments, _ in self.manager.asked]
 
 
@@ -102,10 +102,10 @@ _windows: WeakKeyDictionary[Browser, dict[str, BrowserContext]] = WeakKeyDiction
 
 @contextmanager
 def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
-    """Opens panels, each in a tab of its own; fails where a page's script did.
+    """Opens panels, each in its own tab; fails if a page's script failed.
 
-    Windows of the same kind are opened once for all tests, since one costs more than most tests do. A window whose clock can be
-    put forward (`has_clock`) is its test's own.
+    Windows of the same kind are opened once for all tests, because opening one takes longer than most tests. A window whose clock can be
+    advanced (`has_clock`) belongs to one test.
     """
     windows = _windows.setdefault(browser, {})
     with ExitStack() as stack:

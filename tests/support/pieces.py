@@ -6,7 +6,7 @@ from tests.support.hub import small_gguf
 
 
 def gguf_bytes(name: str = "m-Q8_0.gguf", size_bytes: int = 200_000) -> bytes:
-    """A valid GGUF file in memory; another name gives other bytes."""
+    """A valid GGUF file in memory; the bytes depend on the name."""
     return b"".join(small_gguf(name, size_bytes).slices())
 
 

@@ -101,7 +101,7 @@ _MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 10**6, ca
 
 
 def a_plan_of_25():
-    """What is said of a model of 8 billion parameters in 25 quantizations, with a projector."""
+    """The plan of a model of 8 billion parameters in 25 quantizations, with a projector."""
     variants = sorted(map(_of_8b, LABELS_OF_25), key=lambda variant: variant.size_bytes or 0)
     return a_plan(
         *variants,

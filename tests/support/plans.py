@@ -19,7 +19,7 @@ def shards(stem, count):
 
 
 def a_plan(text="owner/model:Q4_K_M", *files, commit_sha=COMMIT, **fields):
-    """A plan of one file that is named after its id, unless the test says which files."""
+    """A plan of one file named after its id, unless the test gives the files."""
     id_ = DownloadId.parse(text)
     default = (a_file(f"{id_.repo_id}/{id_.quantization}.gguf"),)
     return PlannedDownload(id_, commit_sha, label=id_.quantization, files=files or default, **fields)

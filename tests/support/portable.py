@@ -1,7 +1,7 @@
-"""A machine without the calls that only POSIX has: their names are removed, so the portable implementations are used.
+"""A machine without the POSIX-only calls: their names are removed, so the portable implementations are used.
 
-`remove_posix(monkeypatch)` does it for a test; `portable_environment` for a program and the processes that it starts, where a
-signal 0 is refused as well, since on Windows it would end the process. What the standard library itself needs on Linux is left.
+`remove_posix(monkeypatch)` does it for a test; `portable_environment` for a program and its child processes, where a
+signal 0 is also refused, because on Windows it would end the process. Calls that the standard library needs on Linux remain.
 """
 
 import os
@@ -21,7 +21,7 @@ NAMES = {
     select: ("poll", "epoll"),
     time: ("clock_gettime", "CLOCK_BOOTTIME", "CLOCK_MONOTONIC"),
 }
-# Python imports it by itself at its start, from a folder of PYTHONPATH.
+# Python imports it automatically at startup, from a folder in PYTHONPATH.
 _SITE = """
 import asyncio, concurrent.futures, http.server, logging, multiprocessing, os, select, subprocess, tempfile, time
 import platformdirs.unix, psutil  # what other libraries use on Linux is theirs

@@ -15,8 +15,8 @@ class ProxyProcess:
 
     Args:
         folder: Where its files go.
-        login: `name:password` that it wants; None: it asks nobody.
-        closed_to: Hosts it does not let anybody to.
+        login: The required `name:password`; None: no login.
+        closed_to: Hosts to which it refuses connections.
     """
 
     def __init__(self, folder: Path, *, login: str | None = None, closed_to: str = "") -> None:
@@ -58,7 +58,7 @@ class ProxyProcess:
         return f"http://{login + '@' if login else ''}127.0.0.1:{self.port}"
 
     def wait_for_ports(self, ports: set[int]) -> set[int]:
-        """The ports of this machine to which it has let somebody, once these are among them; it writes as a tunnel ends."""
+        """The ports of this machine to which it has connected clients, once these are included; it writes when a tunnel ends."""
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not ports <= (reached := self._ports_reached()):
             assert time.monotonic() < deadline_s, f"only {reached} were reached through the proxy"

@@ -62,7 +62,7 @@ class QueueDriver:
         self.send(on.RequestDropped(request))
 
     def queue(self, plan, *, starts=True, joins=True):
-        """Asks and resolves; a refused request is dropped, as the queue thread does."""
+        """Requests and resolves; a refused request is dropped, as in the queue thread."""
         request = self.receive(str(plan.id))
         try:
             return self.resolve(request, plan, starts=starts, joins=joins)
@@ -126,7 +126,7 @@ class QueueDriver:
     # Other kernels
 
     def restore(self, *stored, limits=None, starts=True):
-        """Takes up what an earlier kernel left, of each file ten bytes on the disk."""
+        """Adopts the queue of an earlier kernel, with ten bytes of each file on disk."""
         downloads = tuple(RestoredDownload(one, tuple(10 for _file in one.plan.files)) for one in stored)
         return self.send(on.DownloadsRestored(downloads, limits or StoredLimits(), starts))
 
@@ -191,5 +191,5 @@ class QueueDriver:
         return [str(item.id) for item in self.snapshot.recent_failures]
 
     def item(self, text):
-        """One live download as it shows itself."""
+        """One live download as shown in the snapshot."""
         return next(item for item in self.snapshot.items if str(item.id) == text)

@@ -1,6 +1,6 @@
-"""A kernel without its front end: a process whose one manager is `gglib_nb.get_manager()`, told what to do line by line.
+"""A kernel without a front end: a process whose manager is `gglib_nb.get_manager()`, controlled line by line.
 
-It starts in a second, dies by `kill -9` like any kernel, and shares models and state with every other one of its folder.
+It starts in a second, can be killed with `kill -9` like any kernel, and shares models and state with the others of its folder.
 """
 
 import json
@@ -42,10 +42,10 @@ class QueueProcess:
     """One process with one manager.
 
     Args:
-        folder: Where its whole state lies.
+        folder: Holds its whole state.
         endpoint: Its hub.
         manager: The expression that makes its manager.
-        name: The notebook it says it is.
+        name: The name of its notebook.
         more_environment: Variables on top of the isolated ones.
     """
 
@@ -73,13 +73,13 @@ class QueueProcess:
         return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
 
     def submit(self, expression: str) -> None:
-        """Ask for the value of an expression in which `manager` is the manager; `answer` gives it."""
+        """Request the value of an expression in which `manager` is the manager; `answer` returns it."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(expression) + "\n")
         self._process.stdin.flush()
 
     def answer(self, timeout_s: float = 60.0) -> Any:
-        """What came of the oldest expression that was not answered yet."""
+        """The result of the oldest unanswered expression."""
         line = self._answers.get(timeout=timeout_s)
         answer = json.loads(line)
         if "error" in answer:
@@ -123,12 +123,12 @@ class QueueProcess:
         return notices
 
     def settle(self) -> Self:
-        """Wait until it has looked at what earlier kernels left."""
+        """Wait until it has checked the queues of earlier kernels."""
         self.value("manager.sync.adopt() and None")
         return self
 
     def wait_until(self, is_true: Callable[[Self], bool], what: str, timeout_s: float = 30.0) -> float:
-        """Wait for something that a look at it shows; the seconds that took."""
+        """Wait for a visible state and return the seconds it took."""
         return wait_until(lambda: is_true(self), timeout_s, what)
 
     def kill(self) -> None:

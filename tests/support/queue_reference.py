@@ -1,7 +1,7 @@
-"""A second, plain telling of the queue's rules: lists and dictionaries, no effects, no views.
+"""A second, plain implementation of the queue's rules: lists and dictionaries, no effects, no views.
 
 The random test plays the same events to this model and to the machine, and compares. Every operation either raises
-`RefusedError` before it changes anything, or changes the lists and notes what it expects to be told.
+`RefusedError` before it changes anything, or changes the lists and records the expected events.
 """
 
 from dataclasses import dataclass, field, replace
@@ -47,7 +47,7 @@ def collide(one, other):
 
 
 def is_more(wanted, live):
-    """Whether a request asks for something that the live download of the same does not do."""
+    """Whether a request has an option that the live download of the same id lacks."""
     return bool(
         set(wanted.companions) - set(live.companions)
         or (wanted.force and not live.force)
@@ -119,7 +119,7 @@ class Reference:
         return live + [(item.plan.id, "failed", False) for item in reversed(self.failures())]
 
     def restore(self, downloads, *, starts):
-        """`downloads` are `(plan, status, whether it ran)`; returns how many went on, wait, rest and had failed."""
+        """`downloads` are `(plan, status, whether it ran)`; returns how many resumed, wait, are paused and had failed."""
         outcomes = {"going_on": 0, "waiting": 0, "paused": 0, "failed": 0}
         for plan, status, was_active in downloads:
             known = [*self.live(), *self.ended, *self.cancelled_and_stopping()]
@@ -194,7 +194,7 @@ class Reference:
             self.cancel_item(item)
 
     def discard(self, id_):
-        """Cancels; or drops what was cancelled or has failed, where nothing of it is live."""
+        """Cancels; or drops a cancelled or failed download without a live one."""
         left = [item for item in reversed(self.ended) if item.status != "completed" and item.answers(id_)]
         if left and not any(item.answers(id_) for item in self.live()):
             self.ended.remove(left[0])
@@ -309,7 +309,7 @@ class Reference:
         return item
 
     def who_steps_back_for(self, item):
-        """Whoever writes its files, and as many more as it takes for a slot, the last started first; or nobody."""
+        """The downloads to stop: writers of its files, and as many more as needed for a slot, the last started first."""
         running = list(self.running().values())
         holders = [other for other in running if other.plan.targets & item.plan.targets]
         if not self.is_open or any(other.status == "finalizing" for other in holders):
@@ -389,7 +389,7 @@ class Reference:
             self.note_end(item)
 
     def register(self, attempt):
-        """Also where the catalog could not write: the files are there."""
+        """Even if the catalog could not write: the files are stored."""
         self.end(self.active.pop(attempt), "completed")
 
     def lose_engine(self, attempts=None):
@@ -434,7 +434,7 @@ class Reference:
         return self.max_concurrent * self.engine_count
 
     def settle(self):
-        """What has to follow every event: free slots are taken in order, and a drained queue says so."""
+        """What follows every event: free slots are used in order, and a drained queue is reported."""
         while self.is_processing and self.is_open and self.slots_held() < self.slots():
             held = self.held_targets()
             ready = [item for item in self.pending if item.status == "queued" and not item.plan.targets & held]

@@ -1,4 +1,4 @@
-"""Repositories whose files have tensors in common, as the quantizations, splits and commits of a real model have."""
+"""Repositories whose files share tensors, like the quantizations, splits and commits of a real model."""
 
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def content_of(hub: FaultyHub, path: str, repo_id: str = RELATED) -> Content:
 
 
 def place(hub: FaultyHub, folder: Path, path: str, repo_id: str = RELATED) -> Path:
-    """Have a file of the branch `main` lie on the disk, as if it had been downloaded."""
+    """Store a file of the branch `main` on disk, as if it had been downloaded."""
     target = folder / repo_id / path
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
@@ -53,7 +53,7 @@ def place(hub: FaultyHub, folder: Path, path: str, repo_id: str = RELATED) -> Pa
 
 
 def table_of(content: Content) -> TensorTable:
-    """Where its tensors lie."""
+    """The offsets of its tensors."""
 
     def read(offset: int, length: int) -> bytes:
         pieces = bytearray()

@@ -14,9 +14,9 @@ _CAP_DAC_READ_SEARCH = 2
 
 
 def as_ordinary_user(work: Callable[[], _Result]) -> _Result:
-    """Do the work in a thread whose child processes, and those of the threads it starts, obey file permissions.
+    """Run the work in a thread whose child processes, and those of the threads it starts, obey file permissions.
 
-    Capabilities are a thread's own on Linux, so this process keeps its rights. Elsewhere, and without root, just do it.
+    On Linux each thread has its own capabilities, so this process keeps its own. Elsewhere, and without root, just run it.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not Path("/proc/self").is_dir():
         return work()

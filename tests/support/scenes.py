@@ -1,4 +1,4 @@
-"""Queues as people meet them, for screenshots and for tests of what the panel looks like."""
+"""Realistic queues, for screenshots and for tests of the panel's appearance."""
 
 import time
 from concurrent.futures import Future
@@ -60,7 +60,7 @@ def _vision() -> QueuedDownload:
 
 
 def busy() -> FakeManager:
-    """A working day: two run, some wait, one failed, two are there."""
+    """A working day: two active, some waiting, one failed, two complete."""
     return FakeManager(
         _sharded(),
         _vision(),
@@ -109,7 +109,7 @@ def _past(text: str, outcome: str, size_bytes: int, *, days: float, seconds: flo
 
 
 def earlier() -> FakeManager:
-    """One is there, and four ended in kernels before this one."""
+    """One complete download, and four that ended in earlier kernels."""
     manager = FakeManager(completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42))
     llama, qwen = "bartowski/Llama-3.2-3B-Instruct-GGUF:Q6_K", "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL"
     gemma, smol = "ggml-org/gemma-3-12b-it-GGUF:Q4_K_M", "ggml-org/SmolLM3-3B-GGUF:Q4_K_M"
@@ -123,7 +123,7 @@ def earlier() -> FakeManager:
 
 
 def halfway() -> FakeManager:
-    """A model in twelve files, one that sees, and four in one file: all of them started, waiting or there."""
+    """A model in twelve files, a vision model, and four in one file: all of them active, waiting or complete."""
     vision = _vision()
     projector = replace(
         vision.companions[0],
@@ -171,7 +171,7 @@ def _disk_full() -> QueuedDownload:
 
 
 def errors() -> FakeManager:
-    """Three that failed, each for another reason, and the summary of a run that brought nothing."""
+    """Three failures for different reasons, and the summary of a run without a success."""
     gated = GatedRepoError(
         "google/gemma-3-27b-it-qat-q4_0-gguf is gated. Accept its terms on its page, then retry.",
         accept_url="https://huggingface.co/google/gemma-3-27b-it-qat-q4_0-gguf",
@@ -188,7 +188,7 @@ def errors() -> FakeManager:
 
 
 def done() -> FakeManager:
-    """All is there."""
+    """Everything is complete."""
     return FakeManager(
         completed("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", total_bytes=17 * GB, seconds=311),
         completed("ggml-org/SmolLM3-3B-GGUF:Q4_K_M", total_bytes=int(1.8 * GB), seconds=42),

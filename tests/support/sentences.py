@@ -1,4 +1,4 @@
-"""What every message to a person has to be: whole sentences, with a name wherever one belongs."""
+"""The rule for every message to a user: complete sentences, without missing names."""
 
 import re
 

@@ -83,7 +83,7 @@ def download(
 
 
 def completed(text: str, *, total_bytes: int = 4 * GB, seconds: float = 90.0, **fields: Any) -> QueuedDownload:
-    """One that arrived and was verified."""
+    """A completed and verified download."""
     repo_id = DownloadId.parse(text).repo_id
     item = download(
         text,

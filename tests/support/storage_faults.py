@@ -11,12 +11,12 @@ from tests.support.faulty_hub.delivery import sent_with
 
 @dataclass
 class ConnectionLimit:
-    """A CDN that answers no more than so many requests at a time; any further one gets this status, or is hung up on.
+    """A CDN that serves a limited number of concurrent requests; any other gets this status, or is disconnected.
 
     Attributes:
-        hub: Whose requests are counted.
-        most: How many at a time.
-        status: 403, 429 or 503; None hangs up.
+        hub: The hub whose requests are counted.
+        most: The number of concurrent requests.
+        status: 403, 429 or 503; None disconnects.
         refusals: How many were refused.
     """
 
@@ -43,7 +43,7 @@ class ConnectionLimit:
 
 @dataclass(frozen=True)
 class ShortRange:
-    """A 206 with a shorter range than was asked for, and says so."""
+    """A 206 with a shorter range than requested, declared as such."""
 
     most_bytes: int
 

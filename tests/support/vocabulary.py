@@ -23,9 +23,9 @@ def large_gguf(name: str, size_bytes: int, shape: Literal["first", "last"] = "fi
     """A file of that size with that header.
 
     Args:
-        name: Another one gives other weights.
+        name: The weights depend on it.
         size_bytes: Of the whole; 7 MB at least.
-        shape: Whether the model's shape stands before the vocabulary, as converters write it, or behind.
+        shape: Whether the model's shape is before the vocabulary, as converters write it, or after it.
     """
     own = [_text("general.architecture") + _typed(_STRING, _text("qwen2"))]
     own += [_text(key) + _typed(_UINT32, struct.pack("<I", value)) for key, value in SHAPE.items()]

@@ -1,6 +1,6 @@
-"""The catalog: what was registered comes back, found by what a person types, from any thread or process.
+"""The catalog: registered models are found by what a user types, from any thread or process.
 
-Its length is that of the catalog's list of operations.
+It is long because the catalog has many operations.
 """
 
 import multiprocessing
@@ -344,7 +344,7 @@ def test_a_local_folder_gets_a_write_ahead_log(catalog: Catalog, path: Path) -> 
 
 
 class OnNfs(Database):
-    """A database whose folder is said to be on NFS."""
+    """A database whose folder is reported to be on NFS."""
 
     network = "nfs4"
 

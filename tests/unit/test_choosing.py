@@ -1,4 +1,4 @@
-"""The rule that takes one variant, and what it says where it takes none."""
+"""The rule that chooses one variant, and its errors if it chooses none."""
 
 import pytest
 from hypothesis import given

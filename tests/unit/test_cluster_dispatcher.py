@@ -1,6 +1,6 @@
-"""Which host runs what: attempts placed on hosts, ends and losses told to the queue, limits shared.
+"""Which host runs what: attempts placed on hosts, ends and losses reported to the queue, limits shared.
 
-Its length is that of what hosts can do to an attempt, over one set of made-up hosts.
+It is long because hosts can affect an attempt in many ways; all tests use the same fake hosts.
 """
 
 import pytest
@@ -43,7 +43,7 @@ ERROR = to_wire(NetworkError("The line was cut."))
 
 
 class Cluster:
-    """A dispatcher, and what each host's engine was told last."""
+    """A dispatcher, and the last commands to each host's engine."""
 
     def __init__(self, *hosts, slots=1, configure=CONFIGURE, here=None):
         self.dispatcher = Dispatcher(configure)
@@ -364,7 +364,7 @@ def limits_of(cluster):
 def test_a_single_active_host_gets_each_limit_in_full():
     cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
 
-    assert limits_of(cluster.start(1)) == []  # as it was told when it joined
+    assert limits_of(cluster.start(1)) == []  # as configured when it joined
 
 
 def test_active_hosts_share_each_limit_and_reductions_are_sent_first():
@@ -404,7 +404,7 @@ def test_a_new_token_reaches_a_host_before_its_next_transfer():
 
 @pytest.fixture
 def three():
-    """Three folders, the first seen by two hosts."""
+    """Three folders, the first shared by two hosts."""
     return Cluster(a_host("a", "x"), a_host("a2", "x"), a_host("b", "y"), a_host("c", "z"))
 
 

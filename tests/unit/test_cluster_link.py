@@ -112,7 +112,7 @@ def test_the_engine_ends_with_its_worker(worker, engine) -> None:
 
 
 class FakeClient:
-    """A client whose topics say nothing, as if every event were lost; the worker is called directly."""
+    """A client whose topics deliver nothing, as if every event were lost; the worker is called directly."""
 
     def __init__(self, handler) -> None:
         self.scheduler = SimpleNamespace(broadcast=None)

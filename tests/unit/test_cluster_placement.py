@@ -1,4 +1,4 @@
-"""How a host is chosen for a download, and how limits are shared: the rule itself, as plain values."""
+"""How a host is chosen for a download, and how limits are shared: the rule itself, with plain values."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What a GGUF header says a file is, and which model a projector belongs to by the headers of both."""
+"""Identifying a file by its GGUF header, and pairing projectors with models by their headers."""
 
 from types import MappingProxyType
 
@@ -9,7 +9,7 @@ from gglib_nb.domain.gguf_header import GgufHeader, Scalar
 
 
 def header(tensor_count: int = 100, /, **keys: Scalar) -> GgufHeader:
-    """`__` stands for a dot."""
+    """`__` means a dot."""
     metadata = {key.replace("__", "."): value for key, value in keys.items()}
     return GgufHeader(
         version=3,

@@ -1,4 +1,4 @@
-"""What a search found, seen from a machine: how large it likely is, and whether that fits."""
+"""Search results rated for a machine: the likely size, and whether it fits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How a model fits a machine: the five classes, on the machines that people have."""
+"""How a model fits a machine: the five classes, on common machines."""
 
 import pytest
 from hypothesis import given

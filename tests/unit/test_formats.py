@@ -1,4 +1,4 @@
-"""The numbers a person reads; the table of cases is shared with the panel's script."""
+"""Formatted numbers; the table of cases is shared with the panel's script."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The GGUF header reader: real files, files as the gguf package writes and reads them, and bytes that lie."""
+"""The GGUF header reader: real files, files written by the gguf package, and malformed bytes."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9
 
 
 class Source:
-    """Bytes that know how many of them were asked for."""
+    """Bytes that count how many of them were read."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -55,7 +55,7 @@ def tensor(name: str, *sizes: int) -> bytes:
 
 
 def file_of(*parts: bytes, version: int = 3, tensors: int = 0, pairs: int | None = None) -> bytes:
-    """A file of these parts; what it announces can be made to lie."""
+    """A file of these parts; its declared counts can be wrong."""
     counted = len(parts) - tensors if pairs is None else pairs
     return b"GGUF" + struct.pack("<IQQ", version, tensors, counted) + b"".join(parts)
 

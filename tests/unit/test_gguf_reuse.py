@@ -112,7 +112,7 @@ def test_adjacent_small_tensors_are_one_request() -> None:
     sampling = sampled(find_candidates(wanted, [wanted]), 200 * MB)
 
     small = [one for one in sampling.ranges if wanted[1].offset_bytes <= one[0] < wanted[9].offset_bytes]
-    assert len(small) == 0  # all of it lies in the one that begins with the end of the first
+    assert len(small) == 0  # all of it is in the one that starts at the end of the first
     assert len(sampling.ranges) == 3 + 2 * 3
 
 

@@ -1,4 +1,4 @@
-"""Where the tensors of a GGUF file lie: as the gguf package finds them, and of bytes that lie nothing but an error."""
+"""The offsets of tensors in a GGUF file: as in the gguf package; malformed bytes raise an error."""
 
 import struct
 from pathlib import Path

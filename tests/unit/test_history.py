@@ -1,4 +1,4 @@
-"""What is remembered of downloads that ended: which, how many, in what words, and in whose database."""
+"""The history of ended downloads: which, how many, and with which text."""
 
 import shutil
 import sqlite3

@@ -1,4 +1,4 @@
-"""Who runs the cells: what a kernel does not say is unknown, and unknown is not no."""
+"""Whether a user runs the cells: if a kernel does not say, it is unknown, and unknown is not no."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Hours of the day: what a person writes, which moments lie in them, and when they turn."""
+"""Download hours: how users write them, which times they contain, and when they change."""
 
 from datetime import date, datetime, time, timedelta
 

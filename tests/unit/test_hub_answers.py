@@ -1,4 +1,4 @@
-"""One map of the Hub's answers: what a person reads, whoever asked; and no text holds a token."""
+"""The mapping of the Hub's responses to error messages; no text contains a token."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""What inspect says of a header, and how two of them differ."""
+"""Inspections of headers, and comparisons of two."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""An inspection as a person sees it: complete, short, and harmless whatever a file says."""
+"""The display of an inspection: complete, short, and harmless for any file content."""
 
 import re
 from html.parser import HTMLParser

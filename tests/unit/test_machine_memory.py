@@ -14,7 +14,7 @@ GIB = 1024**3
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root of one's own for what the system tells; no program on the path, and no GPU."""
+    """A fake root for system files; no program on the path, and no GPU."""
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     for name, place in (("_CGROUPS", "cgroup"), ("_OWN_CGROUPS", "own"), ("_DRM", "drm")):

@@ -1,4 +1,4 @@
-"""What a person may type to name a download."""
+"""How a user can name a download."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The memory estimate against what llama.cpp prints for known models, and what it says where it does not know."""
+"""The memory estimate compared with what llama.cpp prints for known models, and its notes about unknowns."""
 
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +14,7 @@ MIB = 1024**2
 def header(
     architecture: str, vocabulary: int | None = None, layers: dict[str, tuple[int, ...]] | None = None, **keys: Any
 ) -> GgufHeader:
-    """A header with the architecture's own keys; `__` stands for a dot."""
+    """A header with the architecture's own keys; `__` means a dot."""
     own = {f"{architecture}.{key.replace('__', '.')}": value for key, value in keys.items()}
     return GgufHeader(
         version=3,
@@ -232,7 +232,7 @@ def test_an_unknown_architecture_is_marked_rough() -> None:
     assert estimate_memory(model, 0, 1024).notes == ("The architecture novel may keep more state.",)
 
 
-# What llama.cpp allocates for models that people have, cache and state in MiB at 8k and 131k
+# What llama.cpp allocates for common models, cache and state in MiB at 8k and 131k
 
 
 SSM = {"ssm__conv_kernel": 4, "ssm__state_size": 128}

@@ -1,4 +1,4 @@
-"""Where no page ever answers, the panel's output becomes its text and HTML, and the live view again once one does."""
+"""Without a page, the panel's output becomes text and HTML, and the live view again when a page answers."""
 
 import threading
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ BUSY = snapshot(download(status="downloading", downloaded_bytes=GB))
 
 
 class Loop:
-    """A kernel's loop whose time the test moves on; `late_s` is how long a cell keeps it from a call."""
+    """A kernel's loop whose time the test advances; `late_s` is how long a cell delays a call."""
 
     def __init__(self):
         self.now_s, self.due = 0.0, []

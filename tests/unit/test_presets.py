@@ -1,4 +1,4 @@
-"""The `models.ini` of llama-server's router: all models are in it, and what a person added stays."""
+"""The `models.ini` of llama-server's router: it lists all models, and the user's additions are kept."""
 
 import configparser
 

@@ -1,4 +1,4 @@
-"""The rate estimator: what it must never say, and what it says of simple lines."""
+"""The rate estimator: its limits, and its results on simple lines."""
 
 import pytest
 from hypothesis import given

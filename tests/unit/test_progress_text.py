@@ -1,4 +1,4 @@
-"""Progress while somebody waits, on a terminal and in a log."""
+"""Progress during a wait, on a terminal and in a log."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What a script's terminal and log say of a download, and how seldom a log says it."""
+"""The progress text of a script's terminal and log, and how often a log gets it."""
 
 import re
 

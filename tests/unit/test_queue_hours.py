@@ -1,4 +1,4 @@
-"""Hours in which downloads may run, and how many at once: what starts, what is held, and what it says meanwhile."""
+"""Download hours and concurrency: what starts, what is held, and the notices."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The order of running: reordering, pausing, resuming, and who is passed over."""
+"""The order of downloads: reordering, pausing, resuming, and skipped downloads."""
 
 import pytest
 
@@ -317,7 +317,7 @@ def test_partial_files_of_a_cancelled_download_can_be_deleted(queue):
     assert queue.snapshot.recent_cancelled == ()
 
 
-# What is asked of everything, and what is taken back
+# Operations on all downloads, and undo
 
 
 def test_discarding_after_a_cancel_deletes_the_partial_files_when_the_attempt_has_stopped(queue):

@@ -1,8 +1,8 @@
-"""Any order of events: the machine does what a plain model of the rules does, and always drains in the end.
+"""Any order of events: the machine behaves like a plain model of the rules, and always drains.
 
-Three witnesses look at every step: the machine's own invariants, the reference model, and a fake engine that knows
-nothing of queues but which attempts it was told to run, and is indignant when two of them would write one file.
-Its length is that of the rules, one for each event, and of the model beside them.
+Three checks follow every step: the machine's own invariants, the reference model, and a fake engine that knows
+only which attempts it has to run, and fails if two of them would write one file.
+It is long because it has one rule for each event, and the reference model.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ EMBEDDED = a_file("owner/a/q4.gguf", sha256="1" * 64)
 
 
 def _plans():
-    """Downloads that share ids, commits, targets and companions in every way the rules tell apart."""
+    """Downloads that share ids, commits, targets and companions in every way that the rules distinguish."""
     return (
         a_plan("owner/a:Q4", EMBEDDED),
         a_plan("owner/a@main:Q4", EMBEDDED),  # the same download under another name
@@ -268,7 +268,7 @@ class QueueRules(RuleBasedStateMachine):
         limit=st.none() | st.integers(1, 4),
     )
     def restore(self, downloads, starts, limit):
-        # What ran comes first, as whoever stored it has it; what failed or rests did not run.
+        # Active downloads come first, as in the stored order; failed or paused ones did not run.
         ordered = sorted(downloads, key=lambda one: (one[1] == "failed", not one[2]))
         left = [(plan, status, was_active and status == "queued") for plan, status, was_active in ordered]
         event = on.DownloadsRestored(tuple(map(a_restored, left)), StoredLimits(max_size=limit), starts)
@@ -396,7 +396,7 @@ class QueueRules(RuleBasedStateMachine):
         self.effects = self.machine.handle(event, self.now_s)
         self.reply = next((effect.value for effect in self.of(do.Reply)), None)
         self.model.settle()
-        # Nothing that has to outlive the process changes without somebody being told to write it down.
+        # Nothing that must outlive the process changes without an effect that stores it.
         assert self.machine.stored() == kept_before or self.of(do.StoreQueue) == [do.StoreQueue()]
         self.obey()
         self.compare_told()
@@ -410,7 +410,7 @@ class QueueRules(RuleBasedStateMachine):
         assert all(new is old for new, old in zip(after.items, before.items, strict=True))
 
     def obey(self):
-        """The fake engine and the fake catalog do what they are told, in the order in which they are told."""
+        """The fake engine and the fake catalog execute their commands in order."""
         for effect in self.effects:
             match effect:
                 case do.StartTransfer(attempt, plan):

@@ -1,4 +1,4 @@
-"""What an earlier kernel left comes back as it was there, and what other kernels do is seen."""
+"""The queue of an earlier kernel is restored unchanged, and other kernels' downloads are seen."""
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId

@@ -69,7 +69,7 @@ def test_the_invariants_detect_a_download_in_two_lists():
 
 
 def running():
-    """A machine whose one download runs, with its innards in reach."""
+    """A machine with one active download, and access to its internals."""
     queue = QueueDriver()
     queue.queue(a_plan())
     return queue.machine, queue.machine._downloads

@@ -1,4 +1,4 @@
-"""How a download is named: text to id and back, and what a person may paste."""
+"""How a download is named: text to id and back, and what a user may paste."""
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ def test_a_parsed_quantization_is_not_empty_and_has_no_slash(text):
         ("owner/repo@refs/pr/1", DownloadId("owner/repo", None, "refs/pr/1")),
         ("owner/repo@refs/pr/1:Q8_0", DownloadId("owner/repo", "Q8_0", "refs/pr/1")),
         ("owner/repo:model@v2-Q4_K_M", DownloadId("owner/repo", "model@v2-Q4_K_M")),
-        # The last colon whose tail is non-empty and has no slash.
+        # The last colon followed by a non-empty text without a slash.
         ("a/b:c:Q4", DownloadId("a/b:c", "Q4")),
         ("a/b:", DownloadId("a/b:")),
         ("a:b/c", DownloadId("a:b/c")),
@@ -59,7 +59,7 @@ def test_the_group_id_is_the_text_of_the_id():
     assert DownloadId("owner/repo", "Q4_K_M", "v1").group_id == "owner/repo@v1:Q4_K_M"
 
 
-# What a person pastes
+# What users paste
 
 
 @given(IDS)

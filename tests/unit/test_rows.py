@@ -1,4 +1,4 @@
-"""Rows: what people read about downloads, and what they can do with each. Sentences themselves are golden texts."""
+"""Rows: what users read about downloads, and the actions of each. The sentences are golden texts."""
 
 import msgspec
 import pytest

@@ -43,7 +43,7 @@ each_variable = pytest.mark.parametrize(("name", "variable", "text", "value", "a
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The home of a user who has set nothing yet."""
+    """The home folder of a user without settings."""
     for variable in {*(row[1] for row in ROWS), "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"}:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -287,7 +287,7 @@ def test_an_invalid_endpoint_is_refused_without_being_quoted(endpoint: str) -> N
     assert "secret" not in str(caught.value)
 
 
-# Odd hosts
+# Unusual hosts
 
 
 def test_an_absolute_models_folder_works_in_a_deleted_working_directory(home: Path, monkeypatch) -> None:

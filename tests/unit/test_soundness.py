@@ -1,4 +1,4 @@
-"""What is said of a finished model's content."""
+"""Warnings about the content of a finished model."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The operating system's calls give the same results where POSIX is there and where it is not."""
+"""The operating system's calls give the same results with and without POSIX."""
 
 import errno
 import os

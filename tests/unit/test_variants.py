@@ -357,7 +357,7 @@ def test_every_companion_has_its_own_key_and_can_be_downloaded_alone() -> None:
     assert len(variants_of(files[1:]).offered) == 4
 
 
-# What a header says
+# Headers
 
 
 def test_a_header_outranks_a_name() -> None:

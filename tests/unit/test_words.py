@@ -11,7 +11,7 @@ import pytest
 from tools import words
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden.txt"
-# Programs are no persons, and things do not lie, stand, go or come.
+# Programs are not persons, and things do not lie, stand, go or come.
 BANNED = re.compile(
     r"\b(?:is gone|lies? about|lying about|goes on|go on with|came of|comes of it|took up|takes? up|mend(?:ed|ing)?"
     r"|nobody|somebody|whoever|thrown away|in circles?|again and again|anew|fetch(?:ed|es)? along|for everybody)\b",

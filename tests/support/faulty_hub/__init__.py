@@ -1,4 +1,4 @@
-"""The tests' and benchmarks' hub: the embedded hub whose faults are knobs, with a log and a speed that changes."""
+"""The hub of tests and benchmarks: the embedded hub with configurable faults and speed, and a log."""
 
 from tests.support.faulty_hub.answers import PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN
 from tests.support.faulty_hub.fault_kinds import (

@@ -1,4 +1,4 @@
-"""The faulty hub in a process of its own; see `process.HubProcess`, which starts it."""
+"""The faulty hub in a separate process; see `process.HubProcess`, which starts it."""
 
 import argparse
 import signal

@@ -15,7 +15,7 @@ PENDING_TOKEN = "hf_demo_pending"
 REJECTED_TOKEN = "hf_demo_rejected"
 TOKENS: Mapping[str, Collection[str]] = {**DEFAULT_TOKENS, PLAIN_TOKEN: (), PENDING_TOKEN: (), REJECTED_TOKEN: ()}
 _WINDOW_S = 300
-# What the Hub says to a user whose request for access was not answered, and to one whose request was rejected.
+# The Hub's messages to a user whose request for access is pending, and to one whose request was rejected.
 _STATES: Mapping[str | None, str] = {
     PENDING_TOKEN: "Your request to access model {repo_id} is awaiting a review from the repo authors.",
     REJECTED_TOKEN: "Your request to access model {repo_id} has been rejected by the repo's authors.",
@@ -57,7 +57,7 @@ def _repo_id(request: Request) -> str:
 
 
 def _paths_info(request: Request, respond: Callable[[Request], Response]) -> Response:
-    """The entries of a tree that a form asks for by name; unknown names are dropped without a word, as the Hub does."""
+    """The entries of a tree that a form requests by name; unknown names are silently ignored, as on the Hub."""
     fields = _form(request)
     expand = fields.get("expand", ["false"])[0].lower()
     target: str | None = request.path.replace("/paths-info/", "/tree/", 1) + f"?recursive=true&expand={expand}"

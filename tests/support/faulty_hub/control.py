@@ -1,7 +1,7 @@
-"""The faulty hub's handle for other processes: an origin of its own that changes speed and faults and reads the log.
+"""The faulty hub's control for other processes: a separate origin that changes speed and faults and reads the log.
 
-Everything it does is a method of `FaultyHub`; requests to it are in no log. It is on loopback, has no password,
-and is only there when asked for.
+Each of its actions is a method of `FaultyHub`; requests to it are not logged. It is on loopback, has no password,
+and runs only on request.
 """
 
 import json

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from gglib_nb.demo.messages import Request, Response
 from gglib_nb.demo.server import Line, head
 
-# A stalled answer looks this often whether its client has gone.
+# How often a stalled response checks whether its client has disconnected.
 _GONE_CHECK_S = 0.05
 # Linger on, for zero seconds: closing sends a reset.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -76,13 +76,13 @@ def deliver(line: Line, request: Request, response: Response, sent: Callable[[in
         line: where to.
         request: what is answered; a HEAD gets no body.
         response: the answer.
-        sent: told the number of body bytes of each slice as it sets out.
+        sent: called with the number of body bytes of each slice before it is sent.
 
     Returns:
-        Whether it was sent to its end, so that the connection can be used again.
+        Whether it was sent completely, so that the connection can be reused.
 
     Raises:
-        OSError: the client has gone.
+        OSError: the client has disconnected.
     """
     delivery = delivery_of(response)
     if delivery.delay_s:
@@ -119,7 +119,7 @@ def _send_body(line: Line, response: Response, sent: Callable[[int], None]) -> b
             return False
         if is_limited:
             line.wait_for(len(piece))
-        # Counted before, so that who has read the last byte finds it in the log.
+        # Counted before sending, so that a client that has read the last byte finds it in the log.
         sent(len(piece))
         _send_piece(line.socket, piece, delivery)
         done += len(piece)
@@ -153,7 +153,7 @@ def _stall(line: Line, delivery: Delivery) -> None:
     """Send nothing until the stall is over.
 
     Raises:
-        ConnectionAbortedError: the client has gone meanwhile.
+        ConnectionAbortedError: the client has disconnected.
     """
     until_s = math.inf if delivery.stall_s is None else time.monotonic() + delivery.stall_s
     while (left_s := until_s - time.monotonic()) > 0:

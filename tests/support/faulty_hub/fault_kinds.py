@@ -1,4 +1,4 @@
-"""The kinds of faults: each turns a right answer into one of the wrong answers seen in the wild.
+"""The kinds of faults: each turns a right response into a wrong one that real servers send.
 
 A kind is a small frozen value with one method, so that a test reads as a sentence:
 `hub.faults.add(Cut(after_bytes=1000), path="*.gguf", origin="cdn")`. Knows no sockets and no routes.
@@ -55,7 +55,7 @@ class Stall:
         return sent_with(response, stall_after=self.after_bytes, stall_s=self.for_s, stall_over=self.over)
 
     def release(self) -> None:
-        """Let all stalled answers go on, and stall none any more."""
+        """Release all stalled responses and stall no more."""
         self.over.set()
 
 
@@ -94,7 +94,7 @@ class ShortBody:
 
 @dataclass(frozen=True)
 class LongBody:
-    """The answer has more bytes than were asked for, and a length that fits."""
+    """The response has more bytes than requested, and a matching length."""
 
     extra_bytes: int = 1
 
@@ -117,7 +117,7 @@ class IgnoreRange:
 
 @dataclass(frozen=True)
 class WrongContentRange:
-    """A 206 for another place, or of a file of another size, than was asked for; it says so in `Content-Range`."""
+    """A 206 for another range, or of a file of another size, than requested; `Content-Range` declares it."""
 
     start_shift: int = 0
     total_shift: int = 0
@@ -149,7 +149,7 @@ class RangeNotSatisfiable:
 
 @dataclass(frozen=True)
 class NoContentLength:
-    """The length is not told: the body is chunked or ends with the connection."""
+    """The length is not declared: the body is chunked or ends with the connection."""
 
     framing: Literal["close", "chunked"] = "close"
 
@@ -199,11 +199,11 @@ class Status:
 
 @dataclass(frozen=True)
 class RateLimited:
-    """A 429 that tells in one of four ways when to come back.
+    """A 429 that states in one of four ways when to retry.
 
     Attributes:
         seconds: how long to wait.
-        told_by: the Hub's `RateLimit` with nothing left; the same beside `Retry-After` though something is left;
+        told_by: the Hub's `RateLimit` with nothing left; the same with `Retry-After` although something is left;
             `Retry-After` in seconds or as an HTTP date, without `RateLimit`.
     """
 
@@ -244,7 +244,7 @@ class BadToken:
 
 @dataclass(frozen=True)
 class ExpiredUrl:
-    """The CDN says that the signature has expired: 403 in XML, without `X-Error-Code`."""
+    """The CDN reports that the signature has expired: 403 in XML, without `X-Error-Code`."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Refuse."""
@@ -266,10 +266,10 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Direct:
-    """The hub itself gives the file with 200 or 206, as other implementations of the Hub do.
+    """The hub itself serves the file with 200 or 206, as other implementations of the Hub do.
 
     Attributes:
-        is_linked: whether `X-Linked-Size` and `X-Linked-ETag` are there (KohakuHub on HEAD) or not (olah).
+        is_linked: whether `X-Linked-Size` and `X-Linked-ETag` are sent (KohakuHub on HEAD) or not (olah).
         is_bare: whether the `ETag`, which is the SHA-256, has no quotes.
     """
 
@@ -277,7 +277,7 @@ class Direct:
     is_bare: bool = True
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Give the file."""
+        """Serve the file."""
         if response.subject is None:
             return response
         file = response.subject.file
@@ -298,7 +298,7 @@ class BareEtag:
 
 @dataclass(frozen=True)
 class NoLinkedHeaders:
-    """The redirect tells neither size nor SHA-256."""
+    """The redirect has neither size nor SHA-256."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Take the headers away."""
@@ -307,7 +307,7 @@ class NoLinkedHeaders:
 
 @dataclass(frozen=True)
 class MaskedXetHash:
-    """Files in a listing carry an `xetHash` of 64 stars, as gated ones do for who has no access."""
+    """Files in a listing have an `xetHash` of 64 stars, as gated ones do without access."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Mask the hashes."""
@@ -319,7 +319,7 @@ class MaskedXetHash:
 
 @dataclass(frozen=True)
 class ListedSize:
-    """A listing that lies: files have other sizes there than at the storage."""
+    """A wrong listing: its file sizes differ from those at the storage."""
 
     shift_bytes: int
 
@@ -327,7 +327,7 @@ class ListedSize:
         """Shift the sizes."""
         entries = json.loads(b"".join(response.content.slices()))
         if not isinstance(entries, list):
-            return response  # what the Hub says of the repository itself names no sizes
+            return response  # the Hub's repository information has no sizes
         shifted = [
             entry | {"size": entry["size"] + self.shift_bytes} if entry["type"] == "file" else entry
             for entry in entries
@@ -338,7 +338,7 @@ class ListedSize:
 
 @dataclass(frozen=True)
 class CaptivePortal:
-    """A network that wants a login first: a page of its own with 200, whatever was asked for."""
+    """A network that requires a login first: its own page with 200, whatever was requested."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Answer with the page."""

@@ -37,21 +37,21 @@ def edge_lottery(choices: Sequence[tuple[float, float | None]], seed: int = 0) -
 
 
 class FaultyHub(DemoHub):
-    """A Hub-compatible server on loopback that does wrong on request. A context manager; usable from any thread.
+    """A Hub-compatible server on loopback with configurable faults. A context manager; usable from any thread.
 
     Args:
-        repositories: what it serves at first; `add_repository` adds more.
+        repositories: the initial repositories; `add_repository` adds more.
         bytes_per_second: limit for all file bytes together; `None` means unlimited.
         per_connection: limit for each connection, in bytes per second; `None` means unlimited.
         signed_url_ttl_s: seconds for which a URL of the CDN works.
-        tokens: the repository ids each known token opens, `*` for all.
+        tokens: the repository ids that each known token can access, `*` for all.
         page_size: entries per page of a listing.
-        log_file: where to append the log as JSON lines; `None` means nowhere.
+        log_file: where to append the log as JSON lines; `None` means no file.
         tls: the certificate with which both origins speak HTTPS; `None` means plain HTTP.
 
     Attributes:
-        faults: what shall go wrong; see `fault_kinds`.
-        log: what was asked and sent.
+        faults: the active faults; see `fault_kinds`.
+        log: requests and sent bytes.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class FaultyHub(DemoHub):
         self._cdn.expire_all()
 
     def drop_connections(self) -> None:
-        """Close all connections at once, as a restarting server does; it goes on listening."""
+        """Close all connections at once, as a restarting server does; it continues to listen."""
         self._hub_server.drop_connections()
         self._cdn_server.drop_connections()
 
@@ -149,7 +149,7 @@ class FaultyHub(DemoHub):
         return self.log.records
 
     def wait_for(self, predicate: Predicate, timeout_s: float = 10) -> tuple[RequestRecord, ...]:
-        """Wait until `predicate` holds of the requests and return them; looked at after every change.
+        """Wait until `predicate` holds for the requests and return them; checked after every change.
 
         Raises:
             TimeoutError: it did not within `timeout_s`.
@@ -157,7 +157,7 @@ class FaultyHub(DemoHub):
         return self.log.wait_for(predicate, timeout_s)
 
     def ranges(self, path_in_repo: str) -> list[ByteRange | None]:
-        """The ranges asked of the CDN for a file, in order; `None` stands for a request of the whole."""
+        """The ranges of a file requested from the CDN, in order; `None` is a request for the whole file."""
         return [
             record.range
             for record in self.requests
@@ -177,7 +177,7 @@ class FaultyHub(DemoHub):
         return self.log.flow(path_in_repo)
 
     def _limit_line(self, line: Line, request: Request) -> None:
-        """Give a connection its own limit with its first request."""
+        """Assign a connection its own limit with its first request."""
         with self._lock:
             if line not in self._own_limits:
                 is_drawn = self._lottery is not None and request.origin == "cdn"

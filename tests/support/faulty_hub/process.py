@@ -1,4 +1,4 @@
-"""A faulty hub in a process of its own, for tests whose kernel or browser must not share ours."""
+"""A faulty hub in a separate process, for tests whose kernel or browser must not share ours."""
 
 import json
 import subprocess
@@ -54,7 +54,7 @@ class HubProcess:
         return sum(sent for _, sent in self.flow(path_in_repo))
 
     def ranges(self, path_in_repo: str) -> list[tuple[int | None, int | None] | None]:
-        """The ranges asked of the CDN for a file, in order; `None` stands for the whole."""
+        """The ranges of a file requested from the CDN, in order; `None` is the whole file."""
         return [
             tuple(record["range"]) if record["range"] else None
             for record in self.requests()

@@ -21,18 +21,18 @@ _BUCKETS_PER_SECOND = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRecord:
-    """One request and what became of it. Times are seconds of `time.monotonic()`.
+    """One request and its outcome. Times are seconds of `time.monotonic()`.
 
     Attributes:
         path: decoded per segment, without the query.
         headers: names in lower case; the value of `authorization` is `***`.
-        range: first and last byte asked for; `None` where the whole was. An open end is `None`.
-        repo_id: the repository the answer was about; `None` where it was about none.
-        path_in_repo: the file the answer was about, also at the CDN; `None` where it was about none.
-        status: `None` until the answer is decided.
-        bytes_sent: body bytes so far, counted as a slice of at most a mebibyte sets out.
+        range: first and last requested byte; `None` for the whole file. An open end is `None`.
+        repo_id: the repository of the response; `None` if it has none.
+        path_in_repo: the file of the response, also at the CDN; `None` if it has none.
+        status: `None` until the response is decided.
+        bytes_sent: body bytes so far, counted before each slice of at most a mebibyte is sent.
         ended_s: `None` while it runs.
-        is_whole: whether the answer was sent to its end; `False` while it runs.
+        is_whole: whether the response was sent completely; `False` while it runs.
     """
 
     number: int
@@ -135,10 +135,10 @@ class RequestLog:
             self._changed.notify_all()
 
     def wait_for(self, predicate: Predicate, timeout_s: float) -> tuple[RequestRecord, ...]:
-        """Wait until `predicate` holds of the records and return them.
+        """Wait until `predicate` holds for the records and return them.
 
         Raises:
-            TimeoutError: it did not within `timeout_s`; the text tells the last requests.
+            TimeoutError: it did not within `timeout_s`; the text lists the last requests.
         """
         with self._changed:
             if self._changed.wait_for(lambda: predicate(tuple(self._records)), timeout_s):

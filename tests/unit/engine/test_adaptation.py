@@ -10,7 +10,7 @@ MB = 1_000_000
 
 
 def play(line: Callable[[float, int], float], seconds: float, adaptation: Adaptation | None = None, began_s: float = 0):
-    """Let an adaptation run on a line that gives `line(time, connections)` bytes per second; returns it and each count."""
+    """Run an adaptation on a line of `line(time, connections)` bytes per second; returns it and each count."""
     adaptation = adaptation or Adaptation()
     received, counts = 0.0, []
     for tick in range(round(seconds * 10)):

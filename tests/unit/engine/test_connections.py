@@ -1,4 +1,4 @@
-"""What a transfer knows of its connections, played second by second without sockets."""
+"""A transfer's knowledge of its connections, simulated second by second without sockets."""
 
 import queue
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ MB = 1_000_000
 
 
 def played(answer_s: float, seconds: float, bytes_per_second: float) -> tuple[Tracked, float]:
-    """A connection opened at 0, whose bytes come evenly from its answer on; looked at ten times a second."""
+    """A connection opened at 0, whose bytes arrive evenly after its response; sampled ten times a second."""
     request: Any = SimpleNamespace(start=0, position=0, received_bytes=0)
     connection = Tracked(SimpleNamespace(), request, 0.0)
     now_s = 0.0
@@ -39,7 +39,7 @@ def test_a_range_without_data_has_no_rate() -> None:
 
 
 class FakePool:
-    """Gives as many workers as are asked for, and a share that a test sets."""
+    """Provides any number of workers, and a share set by the test."""
 
     def __init__(self) -> None:
         self.throttle = Throttle()

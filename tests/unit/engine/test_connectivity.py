@@ -1,4 +1,4 @@
-"""Whether there is a network: asked once at a time, ever more gently while there is none, and forgotten when it is back."""
+"""Network detection: one probe at a time, less and less often during an outage, and none afterwards."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What stands beside a target: names that fit whatever the target's name, and nothing ever written through somebody's link."""
+"""Sidecar files of a target: names that always fit, and no writes through other users' links."""
 
 import os
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_link_of_another_user_is_not_followed(tmp_path, planted) -> None:
 
 @as_root
 def test_a_link_of_the_folders_owner_is_followed(tmp_path) -> None:
-    """Whoever owns the folder could put anything there anyhow."""
+    """The owner of the folder can put any file there anyway."""
     outside, models = tmp_path / "outside", tmp_path / "models"
     outside.mkdir()
     models.mkdir()

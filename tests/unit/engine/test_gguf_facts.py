@@ -1,4 +1,4 @@
-"""Whether shards are one set is asked of their own headers."""
+"""The headers of shards decide whether they are one set."""
 
 import pytest
 

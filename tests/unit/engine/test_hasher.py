@@ -1,4 +1,4 @@
-"""The digest's thread: what it is told, and that nobody who tells it has to wait."""
+"""The hashing thread, which never makes its callers wait."""
 
 import hashlib
 import queue
@@ -14,7 +14,7 @@ DATA = bytes(range(256)) * 4096
 
 
 class HeldDigest(FrontDigest):
-    """Hashes nothing before it is let go."""
+    """Hashes nothing before it is released."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__([(0, size_bytes)])

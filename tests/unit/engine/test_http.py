@@ -1,4 +1,4 @@
-"""Who may see the token, which certificates are trusted, how an address becomes a URL."""
+"""Which origins get the token, which certificates are trusted, how an address becomes a URL."""
 
 import ssl
 import subprocess
@@ -73,7 +73,7 @@ class Answer(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, its key beside it."""
+    """A self-signed certificate for 127.0.0.1 and its key."""
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]

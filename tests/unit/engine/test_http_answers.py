@@ -1,4 +1,4 @@
-"""One table: which answer is what was asked for, and which error says what to do with any other."""
+"""One table: which response is the requested one, and which error any other response raises."""
 
 import pytest
 

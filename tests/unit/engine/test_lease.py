@@ -1,4 +1,4 @@
-"""Who may write a partial file, with real files and without waiting for real deaths."""
+"""Which process may write a partial file, with real files and without waiting for real processes to end."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def owned_by(path: Path, **changes) -> None:
-    """Let the lease at the path look as if somebody else had it."""
+    """Make the lease at the path look as if another process had it."""
     state = read_lease(path)
     path.unlink()
     path.write_text(msgspec.json.encode(msgspec.structs.replace(state, **changes)).decode())
@@ -97,7 +97,7 @@ def test_an_owner_without_heartbeats_loses_its_lease_by_the_watchers_clock(path)
 
 
 def an_earlier_boot(path: Path) -> str:
-    """The place of a process of this machine before it was started anew."""
+    """The place of a process of this machine before its reboot."""
     host, _boot, namespace = read_lease(path).place.split(" ")
     return f"{host} 00000000-0000-0000-0000-000000000000 {namespace}"
 

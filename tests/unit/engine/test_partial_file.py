@@ -1,4 +1,4 @@
-"""The partial file: what is written where, by whom, and that no two processes ever write the same one."""
+"""The partial file: what is written where, and that no two processes ever write the same one."""
 
 import errno
 import hashlib
@@ -153,7 +153,7 @@ def test_nothing_is_written_if_the_lease_was_not_renewed_in_time(target, lease, 
 
 
 def test_new_content_is_a_new_file_that_a_stopped_writer_of_the_old_one_cannot_change(target) -> None:
-    """The writer was stopped after it looked at its lease; its write comes when the successor has hashed everything."""
+    """The writer was suspended after it checked its lease; its write happens after the successor has hashed everything."""
     first_lease = acquired(target)
     first = opened(target, first_lease, "a" * 64)
     lease = taken_from(target, os.getpid())

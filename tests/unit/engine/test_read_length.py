@@ -17,7 +17,7 @@ def after(*reads: tuple[int, float]) -> ReadLength:
 
 
 def read_through_tls(length: ReadLength, reads: int) -> None:
-    """A fast line behind TLS, which gives one record at a time to who does not wait for more."""
+    """A fast TLS connection, which returns one record at a time to a reader that does not wait for more."""
     for _ in range(reads):
         wanted = length.length_bytes
         length.observe(wanted if length.is_filled else min(wanted, TLS_RECORD_BYTES), 0.0001)

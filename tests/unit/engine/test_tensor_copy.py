@@ -1,4 +1,4 @@
-"""The copying of tensors: what it takes over, what stops it, and that it never writes what is no longer its to write."""
+"""Copying tensors: what is copied, what stops a copy, and that a revoked copy never writes."""
 
 import errno
 import os

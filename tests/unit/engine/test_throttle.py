@@ -8,7 +8,7 @@ from gglib_nb.engine.pacing import TokenBucket
 
 
 def spend(bucket: TokenBucket, slices: list[int], now_s: float) -> float:
-    """Take the slices one after the other, waiting as told; returns the time at the end."""
+    """Take the slices one after another with the requested waits; returns the time at the end."""
     for count in slices:
         now_s += bucket.wait_s(bucket.reserve(count, now_s), now_s)
     return now_s

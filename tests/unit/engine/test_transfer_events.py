@@ -79,7 +79,7 @@ class FakeWorker:
 
 
 class FakePool:
-    """Hands out as many connections as are asked for."""
+    """Provides any number of connections."""
 
     def __init__(self) -> None:
         self.throttle = Throttle()
@@ -256,7 +256,7 @@ class TransferMachine(RuleBasedStateMachine):
         self.transfer.inbox.put(Tick())
         self._advance()
 
-    # Other processes and people.
+    # Other processes and users.
 
     @precondition(lambda self: self.is_running)
     @rule(which=st.integers(0, 1))

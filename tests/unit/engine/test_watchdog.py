@@ -1,4 +1,4 @@
-"""What is thought of an engine that says nothing: time is an argument, so nobody waits."""
+"""The watchdog of a silent engine: time is an argument, so the tests do not wait."""
 
 import pytest
 
@@ -25,7 +25,7 @@ START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
 
 
 def a_running_one() -> Watchdog:
-    """It is ready at 0 and was told to start attempt 1 at 100."""
+    """Ready at 0, with a command to start attempt 1 at 100."""
     watchdog = Watchdog(0.0)
     watchdog.heard(Ready(7), 0.0)
     watchdog.told(START, 100.0)

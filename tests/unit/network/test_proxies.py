@@ -1,4 +1,4 @@
-"""Which proxy stands before an address: the variables in all their spellings."""
+"""Which proxy is used for an address: the variables in all their spellings."""
 
 import pytest
 
