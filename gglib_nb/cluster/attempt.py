@@ -7,8 +7,14 @@ from msgspec import structs
 
 from gglib_nb.domain.download import HostProgress, ShardStatus
 from gglib_nb.domain.values import Value, known_sum
-from gglib_nb.engine.protocol import FileProgress, Progress, StartTransfer, TransferFailed, TransferFinished
-from gglib_nb.engine.reports import HostedProgress
+from gglib_nb.engine.protocol import (
+    FileProgress,
+    HostedProgress,
+    Progress,
+    StartTransfer,
+    TransferFailed,
+    TransferFinished,
+)
 
 
 class ClusterHost(Value, frozen=True):

@@ -22,8 +22,15 @@ from gglib_nb.cluster.dispatcher import NO_HOST, Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
-from gglib_nb.engine.protocol import Configure, StartTransfer
-from gglib_nb.engine.reports import EngineCommand, EngineSilent, ProcessReport, Report, StartEverywhere
+from gglib_nb.engine.protocol import (
+    Configure,
+    EngineCommand,
+    EngineSilent,
+    ProcessReport,
+    Report,
+    StartEverywhere,
+    StartTransfer,
+)
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0

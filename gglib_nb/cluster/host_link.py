@@ -18,8 +18,7 @@ from distributed import Client
 
 from gglib_nb.cluster.worker_side import CLOSE, OPERATION, Answer, packed, topic_of
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.protocol import Command, encode
-from gglib_nb.engine.reports import ProcessReport, decode_report
+from gglib_nb.engine.protocol import Command, ProcessReport, decode_report, encode
 
 # The interval of exchanges with a host that gets no commands; they also fetch lost events.
 _EXCHANGE_S: Final = 2.0

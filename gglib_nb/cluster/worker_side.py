@@ -36,6 +36,7 @@ from gglib_nb.engine.protocol import (
     Command,
     Configure,
     DiscardPartials,
+    ProcessReport,
     StartTransfer,
     StopCheck,
     StopTransfer,
@@ -43,7 +44,6 @@ from gglib_nb.engine.protocol import (
     decode_command,
     encode,
 )
-from gglib_nb.engine.reports import ProcessReport
 from gglib_nb.errors import RequestError, to_wire
 from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
 from gglib_nb.system import free_bytes

@@ -20,15 +20,19 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import redacted, without_tokens
-from gglib_nb.domain.values import Value
-from gglib_nb.engine.protocol import Command, Configure, StopCheck, StopTransfer, decode_event, encode
-from gglib_nb.engine.reports import (
+from gglib_nb.engine.protocol import (
+    Command,
+    Configure,
     EngineCommand,
     EngineLost,
     EngineSilent,
     ProcessReport,
     SetConcurrency,
     StartEverywhere,
+    StopCheck,
+    StopTransfer,
+    decode_report,
+    encode,
 )
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
@@ -67,28 +71,23 @@ _LOG_TAIL_BYTES: Final = 4096
 _log: Final = logging.getLogger("gglib_nb")
 
 
-class _Sent(Value, frozen=True):
-    command: Command | None
-    life: int
-
-
 class EngineClient:
-    """One engine at a time, started on first need. Methods may be called from any thread, unless they say otherwise."""
+    """One engine at a time, started on first need. Methods may be called from any thread.
+
+    Args:
+        configure: Sent first to every process; a later `Configure` takes its place.
+        log_folder: Where the engine's standard error goes, in a file of limited size.
+        on_event: Called by the reader thread, in the order of events; must not block.
+    """
 
     def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[ProcessReport], None]) -> None:
-        """Start nothing yet.
-
-        Args:
-            configure: Sent first to every process; a later `Configure` takes its place.
-            log_folder: Where the engine's standard error goes, in a file of limited size.
-            on_event: Called by the reader thread, in the order of events; must not block.
-        """
         self._configure = configure
         self._log_folder = log_folder
         self._on_event = on_event
         self._lock = threading.Lock()
         self._pipe_lock = threading.Lock()
-        self._commands: queue.SimpleQueue[_Sent | None] = queue.SimpleQueue()
+        # With the number of the process for which it was sent; None ends the writer.
+        self._commands: queue.SimpleQueue[tuple[Command | None, int] | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._writer: threading.Thread | None = None
@@ -123,7 +122,7 @@ class EngineClient:
             if self._writer is None:
                 self._writer = threading.Thread(target=self._write_all, name="gglib-engine-writer", daemon=True)
                 self._writer.start()
-            self._commands.put(_Sent(command, self._life))
+            self._commands.put((command, self._life))
 
     def close(self, timeout_s: float = 2.0) -> None:
         """End the engine: close its input, wait, then kill it. No `EngineLost` is reported."""
@@ -131,7 +130,7 @@ class EngineClient:
         with self._lock:
             self._closing.set()
         self._commands.put(None)
-        # A writer that is held up by a stopped engine is freed by the kill below.
+        # A writer that a stopped engine blocks is freed by the kill below.
         self._join(self._writer, deadline_s - timeout_s / 2)
         process = self._process
         if process is not None:
@@ -163,18 +162,19 @@ class EngineClient:
 
     def _write_all(self) -> None:
         while (sent := self._commands.get()) is not None:
-            if isinstance(sent.command, Configure):
-                self._configure = sent.command
+            command, life = sent
+            if isinstance(command, Configure):
+                self._configure = command
             with self._lock:
                 process = self._process
-                is_void = sent.life != self._life or (process is None and self._closing.is_set())
+                is_void = life != self._life or (process is None and self._closing.is_set())
             if is_void:
                 continue
-            if process is None and not isinstance(sent.command, Configure | StopTransfer | StopCheck):
-                # (For the two, the newest `Configure` is sent at the start, and nothing is there to stop.)
+            # (The newest `Configure` is sent at the start; without a process nothing runs that could be stopped.)
+            if process is None and not isinstance(command, Configure | StopTransfer | StopCheck):
                 process = self._start_with_configure()
-            if process is not None and sent.command is not None:
-                self._put(process, sent.command)
+            if process is not None and command is not None:
+                self._put(process, command)
         if self._process is not None:
             self._close_input(self._process)
 
@@ -262,7 +262,7 @@ class EngineClient:
         while (data := self._read(process, pipe)) != b"":
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                event = decode_event(line)
+                event = decode_report(line)
                 self._watchdog.heard(event, time.monotonic())
                 self._report(event)
 
@@ -270,10 +270,10 @@ class EngineClient:
         """What the engine sends next; empty at its end. Meanwhile its silence is watched."""
         asked_s = time.monotonic()
         while (data := pipe.read(_WATCH_S)) is None:
-            asked_s, waited_s = time.monotonic(), time.monotonic() - asked_s
-            if waited_s > _OVERSLEPT_S:
-                self._watchdog.overslept(waited_s)
             now_s = time.monotonic()
+            if now_s - asked_s > _OVERSLEPT_S:
+                self._watchdog.overslept(now_s - asked_s)
+            asked_s = now_s
             verdict = self._watchdog.verdict(now_s)
             if verdict == "dead":
                 process.kill()
@@ -299,10 +299,9 @@ class EngineClient:
         return ""
 
     def _report(self, report: ProcessReport) -> None:
-        """Call foreign code; what goes wrong in it must not end the reader."""
         try:
             self._on_event(report)
-        except Exception:  # noqa: BLE001  # as above
+        except Exception:  # noqa: BLE001  # what goes wrong in foreign code must not end the reader
             _log.exception("a report of the download process could not be handled")
 
     def _lost(self, reason: str) -> None:

@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -184,6 +184,11 @@ def check_way(target: Path) -> None:
             )
         if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
             raise StorageError(f"{folder} is a broken link; repair or delete it, then retry.")
+
+
+def is_disk_gone(known_folders: Collection[Path | str]) -> bool:
+    """Whether the disk of folders that existed before is not mounted: none of them exists, so nothing may be created there."""
+    return bool(known_folders) and not any(map(os.path.lexists, known_folders))
 
 
 # --- Reading, writing, syncing ----------------------------------------------------------------------------------------

@@ -200,7 +200,12 @@ def resolve_part(file: DownloadFile, part: Part, session: Session) -> Event:
 
 
 def check_of(
-    file: DownloadFile, command: StartTransfer, shared: Shared, least_bytes: int, stop: threading.Event
+    file: DownloadFile,
+    command: StartTransfer,
+    shared: Shared,
+    known_folders: tuple[str, ...],
+    least_bytes: int,
+    stop: threading.Event,
 ) -> tuple[TargetCheck, DonorSearch | None]:
     """The check of a file's target, which takes its lease, and the search for donors where tensors may be copied.
 
@@ -212,7 +217,7 @@ def check_of(
         tuple(part.known for part in file.parts),
         force=command.force,
         replaces=command.replaces,
-        folder=command.folder,
+        known_folders=known_folders,
         link_folders=shared.link_folders,
         lease=Lease(lease_path(file.path), shared.timeouts.lease_s, seen, command.gone_owners),
         stop=stop,

@@ -24,6 +24,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.digest import FrontDigest
 from gglib_nb.engine.disk import (
     check_way,
+    is_disk_gone,
     journal_path,
     lease_path,
     new_buffer,
@@ -84,7 +85,7 @@ class TargetCheck:
         lease: Lease,
         stop: threading.Event,
         replaces: bool = False,
-        folder: str | None = None,
+        known_folders: tuple[str, ...] = (),
     ) -> None:
         """Nothing is looked at yet.
 
@@ -95,7 +96,7 @@ class TargetCheck:
             lease: Of the partial file.
             stop: Ends it.
             replaces: Another file at the target is no error: it will be replaced.
-            folder: It must exist; None: the target's folder is made as needed.
+            known_folders: Folders on the same disk; if none of them exists, it is not mounted.
         """
         self.files = files
         self.target = Path(files[0].target)
@@ -107,7 +108,7 @@ class TargetCheck:
         self._link_folders = link_folders
         self._stop = stop
         self._replaces = replaces
-        self._folder = folder
+        self._known_folders = known_folders
         self._donors: tuple[DonorFile, ...] = ()
         self._right: list[Range] = []
 
@@ -121,9 +122,9 @@ class TargetCheck:
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
-        if self._folder is not None and not os.path.isdir(self._folder):  # noqa: PTH112  # `Path.is_dir` may raise
+        if is_disk_gone(self._known_folders):
             raise StorageError(
-                f"The folder {self._folder} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
+                f"The folder {self._known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
                 "queue the download again."
             )
         check_way(self.target)

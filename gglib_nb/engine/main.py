@@ -3,7 +3,7 @@
 Owns the transfers and the checks by their numbers, and what they share. Ends by itself when its input closes, its output is
 not read any more or its parent is gone (a process that the user forked from the kernel can keep the pipe open, so the parent
 is looked at each second), and leaves everything such that it can be resumed. What Python would print goes to standard error,
-and there to a limit. No queue and no policy: what is started runs at once.
+up to a limit. No queue and no policy: what is started runs at once.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TextIO, assert_never, cast
@@ -63,18 +62,11 @@ _REPORT_S: Final = 0.1
 
 
 class Engine:
-    """Carries out commands; for the command loop's thread."""
+    """Carries out commands; for the command loop's thread. Idle until the first `Configure`."""
 
     def __init__(
         self, outbox: Outbox, timeouts: Timeouts | None = None, reuse_limits: ReuseLimits | None = None
     ) -> None:
-        """Idle until the first `Configure`.
-
-        Args:
-            outbox: Takes events, from any thread.
-            timeouts: None: the engine's own.
-            reuse_limits: None: the engine's own.
-        """
         self._outbox = outbox
         self._timeouts = timeouts or Timeouts()
         self._reuse_limits = reuse_limits or ReuseLimits()
@@ -92,30 +84,20 @@ class Engine:
                 self._configured(command)
             case StartTransfer():
                 self._start(command)
-            case StopTransfer():
-                self._stop(command)
+            case StopTransfer(attempt) if attempt in self._transfers:
+                self._transfers[attempt].stop()
             case DiscardPartials():
                 self._discard(command)
-            case CheckFiles():
-                self._check(command)
-            case StopCheck():
-                self._stop_check(command)
+            case CheckFiles(check):
+                self._checks = {number: one for number, one in self._checks.items() if one.is_alive()}
+                self._checks[check] = Check(command, self._outbox)
+                self._checks[check].start()
+            case StopCheck(check) if check in self._checks:
+                self._checks[check].stop.set()
+            case StopTransfer() | StopCheck():
+                pass  # it has reported its end; nothing is left to stop
             case _:
                 assert_never(command)
-
-    def _stop(self, command: StopTransfer) -> None:
-        # One that has ended has reported that; nothing is left to stop.
-        if (transfer := self._transfers.get(command.attempt)) is not None:
-            transfer.stop()
-
-    def _check(self, command: CheckFiles) -> None:
-        self._checks = {number: one for number, one in self._checks.items() if one.is_alive()}
-        self._checks[command.check] = Check(command, self._outbox)
-        self._checks[command.check].start()
-
-    def _stop_check(self, command: StopCheck) -> None:
-        if (check := self._checks.get(command.check)) is not None:
-            check.stop.set()
 
     def shut_down(self) -> None:
         """Stop everything, leaving what can be resumed; takes about a second at most."""
@@ -140,23 +122,19 @@ class Engine:
         self._pool.throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
         self._pool.set_max(command.max_connections)
         previous, self._configure = self._configure, command
-        shared = self._shared
-        if shared is None:
+        if self._shared is None:
             return  # made with the first transfer, which can report what is wrong with it
-        shared.link_folders, shared.network_wait_s = command.link_folders, command.network_wait_s
+        self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
         if previous is None or _session_settings(previous) != _session_settings(command):
             self._shared = None  # transfers that run keep theirs
 
     def _sharing(self) -> Shared:
-        """What transfers share, made anew when the session's settings changed. Raises `GglibError` where they are wrong."""
+        """What transfers share, made anew when the session's settings changed; raises `GglibError` if they are wrong."""
         configure = self._configure
         if configure is None:
             raise ValueError("a transfer was started before the first Configure")
         if self._shared is None:
-            timeouts = self._timeouts
-            if configure.timeout_s is not None:
-                timeouts = replace(timeouts, answer_s=configure.timeout_s)
-            session = Session(configure.endpoint, configure.token, configure.user_agent, timeouts)
+            session = Session(configure.endpoint, configure.token, configure.user_agent, self._timeouts)
             session.warm_up()
             self._shared = Shared(
                 session=session,
@@ -165,7 +143,7 @@ class Engine:
                 disk_space=self._disk_space,
                 connectivity=Connectivity(session.can_reach_hub),
                 network_wait_s=configure.network_wait_s,
-                timeouts=timeouts,
+                timeouts=self._timeouts,
                 reuse_limits=self._reuse_limits,
             )
         return self._shared
@@ -182,15 +160,11 @@ class Engine:
 
 
 def _session_settings(configure: Configure) -> tuple[object, ...]:
-    return configure.endpoint, configure.token, configure.user_agent, configure.timeout_s
+    return configure.endpoint, configure.token, configure.user_agent
 
 
 class Check(threading.Thread):
-    """One check: hashes files and reports how far it is. It leaves nothing behind, so it is never waited for.
-
-    Attributes:
-        stop: Ends it soon.
-    """
+    """One check: hashes files one after the other and reports how far it is. It leaves nothing behind, so it is never awaited."""
 
     def __init__(self, command: CheckFiles, outbox: Outbox) -> None:
         super().__init__(name=f"gglib-check-{command.check}", daemon=True)
@@ -220,14 +194,11 @@ class Check(threading.Thread):
             self._outbox.post(CheckProgress(self._command.check, index, self._read_before + read_bytes))
 
 
-_Subject = tuple[str, int | None]
-"""What an event is about: an attempt or a check, and which."""
-
-
-def _subject(event: Event) -> _Subject:
+def _subject(event: Event) -> tuple[bool, int | None]:
+    """What an event is about: a check or an attempt, and which."""
     if isinstance(event, CheckProgress | CheckEnded):
-        return "check", event.check
-    return "attempt", getattr(event, "attempt", None)
+        return True, event.check
+    return False, getattr(event, "attempt", None)
 
 
 class PipeOutbox:
@@ -241,12 +212,11 @@ class PipeOutbox:
     """
 
     def __init__(self, fd: int) -> None:
-        """Start the thread."""
         self.is_lost = False
         self._fd = fd
         self._changed = threading.Condition()
         self._kept: deque[Event] = deque()
-        self._progress: dict[_Subject, Progress | CheckProgress] = {}
+        self._progress: dict[tuple[bool, int | None], Event] = {}
         self._is_writing = False
         threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
 

@@ -1,11 +1,10 @@
-"""Commands to the engine and events from it: one JSON line each, with the class in `type`.
+"""Commands to an engine and reports from it: one JSON line each, with the class in `type`.
 
-Commands go to the engine's standard input, events come from its standard output. The engine has no queue and no policy:
-it runs the attempts it is given and reports on them. Nothing here is written to a file, because `Configure` carries
-the token.
+Commands go to the engine's standard input, events come from its standard output. The engine has no queue and no policy: it
+runs the attempts it is given and reports on them. Nothing here is written to a file, because `Configure` carries the token.
 
-Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed` and `TransferStopped`, and
-every check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
+Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed` and `TransferStopped`, and every
+check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
 """
 
 from typing import Any, Final, Literal, TypeVar
@@ -14,7 +13,7 @@ import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
-from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.values import plain
 
@@ -28,6 +27,9 @@ class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """One line; its class name is sent as `type`."""
 
 
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
 class Configure(Message, frozen=True):
     """First command, and sent again when a setting changes.
 
@@ -39,7 +41,6 @@ class Configure(Message, frozen=True):
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is down before it fails.
-        timeout_s: How long a host may be silent before it answers; None: the engine's own.
     """
 
     endpoint: str
@@ -49,7 +50,6 @@ class Configure(Message, frozen=True):
     link_folders: tuple[str, ...]
     user_agent: str
     network_wait_s: float = 86_400.0
-    timeout_s: float | None = None
 
     @override
     def __repr__(self) -> str:
@@ -62,20 +62,17 @@ class Configure(Message, frozen=True):
 
 
 class StartTransfer(Message, frozen=True):
-    """Download these files.
+    """Download these files of a commit; `attempt` is unique in the kernel's life, and every event about it carries it.
 
     Attributes:
-        attempt: Unique in the kernel's life; every event about it carries it.
-        repo_id: Repository.
-        commit_sha: Commit for every URL.
         files: What to download; files with the same target are joined in it.
         force: Download although an identical file could be linked or is present, reuse nothing, and replace another
             file at the target.
         replaces: Another file at a target is replaced once the new one is verified.
         donors: Files that may hold the same tensors, beside those in the repository's own folder.
-        folder: A folder that must exist, or the disk that it is on counts as not mounted; None: folders are made as needed.
         gone_owners: Lease owners (`lease.owner_name`) that a cluster knows to be gone: after a moment's silence their
             leases are taken over.
+        known_folders: Folders on the disk that the files go to. If none of them exists, that disk is not mounted.
     """
 
     attempt: int
@@ -86,7 +83,7 @@ class StartTransfer(Message, frozen=True):
     replaces: bool = False
     donors: tuple[str, ...] = ()
     gone_owners: tuple[str, ...] = ()
-    folder: str | None = None
+    known_folders: tuple[str, ...] = ()
 
 
 class StopTransfer(Message, frozen=True):
@@ -105,8 +102,6 @@ class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the disk, and what it should be.
 
     Attributes:
-        path: Where it is.
-        size_bytes: Its size.
         sha256: What it must hash to; None if unknown: then it is only hashed.
         block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, to find the wrong ones;
             empty if unknown.
@@ -119,12 +114,7 @@ class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CheckFiles(Message, frozen=True):
-    """Hash these files one after another, beside any transfers.
-
-    Attributes:
-        check: Unique in the kernel's life; every event about it carries it.
-        files: What to hash.
-    """
+    """Hash these files one after another, beside any transfers; every event about it carries the check's number."""
 
     check: int
     files: tuple[FileToCheck, ...]
@@ -139,13 +129,27 @@ class StopCheck(Message, frozen=True):
 Command = Configure | StartTransfer | StopTransfer | DiscardPartials | CheckFiles | StopCheck
 
 
-class Ready(Message, frozen=True):
-    """The engine runs and reads commands.
+class SetConcurrency(Message, frozen=True):
+    """How many transfers each of several engines may run at once, at least 1. A single engine ignores it."""
 
-    Attributes:
-        pid: Its process id.
-        owner: Its name in leases (`lease.owner_name`).
-    """
+    max_concurrent: int
+
+
+class StartEverywhere(Message, frozen=True):
+    """Run a transfer once for every models folder that the engines have. A single engine runs it once."""
+
+    transfer: StartTransfer
+
+
+EngineCommand = Command | SetConcurrency | StartEverywhere
+"""What an engine's `send` takes; the process itself does not know the last two."""
+
+
+# --- Events of the process --------------------------------------------------------------------------------------------
+
+
+class Ready(Message, frozen=True):
+    """The engine runs and reads commands; `owner` is its name in leases (`lease.owner_name`)."""
 
     pid: int
     owner: str = ""
@@ -171,7 +175,6 @@ class Progress(Message, frozen=True):
     """Sampled at 10 Hz while an attempt runs, also when nothing changed.
 
     Attributes:
-        attempt: Its attempt.
         sampled_s: The machine's monotonic clock at the moment of sampling.
         files: One for every file.
         received_bytes: Bytes received from the network in this attempt.
@@ -196,12 +199,7 @@ class Progress(Message, frozen=True):
 
 
 class TransferFinished(Message, frozen=True):
-    """Every file has its final name.
-
-    Attributes:
-        attempt: Its attempt.
-        files: One for every target, in the order of their first part.
-    """
+    """Every file has its final name; one entry for every target, in the order of their first part."""
 
     attempt: int
     files: tuple[StoredFile, ...]
@@ -211,7 +209,6 @@ class TransferFailed(Message, frozen=True):
     """The attempt failed; downloaded data is kept.
 
     Attributes:
-        attempt: Its attempt.
         error: As `gglib_nb.errors.to_wire` gives it.
         can_retry: Whether trying again can help without changing anything.
     """
@@ -228,13 +225,7 @@ class TransferStopped(Message, frozen=True):
 
 
 class CheckProgress(Message, frozen=True):
-    """Progress of a check, ten times a second; a newer one replaces it.
-
-    Attributes:
-        check: Its check.
-        file_index: The file being read.
-        done_bytes: Bytes read of all its files together.
-    """
+    """Progress of a check, ten times a second: the file being read, and the bytes read of all its files together."""
 
     check: int
     file_index: int
@@ -242,12 +233,7 @@ class CheckProgress(Message, frozen=True):
 
 
 class CheckEnded(Message, frozen=True):
-    """A check is over.
-
-    Attributes:
-        check: Its check.
-        files: The result for each file in order; fewer if it was stopped.
-    """
+    """A check is over: the result for each file in order; fewer if it was stopped."""
 
     check: int
     files: tuple[CheckedFile, ...]
@@ -255,11 +241,69 @@ class CheckEnded(Message, frozen=True):
 
 Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
 
+
+# --- Reports about an engine, which its client adds -------------------------------------------------------------------
+
+
+class EngineLost(Message, frozen=True):
+    """An engine ended although nothing closed it; its attempts are void (None: all, because there is no other engine)."""
+
+    reason: str
+    attempts: frozenset[int] | None = None
+
+
+class EngineSilent(Message, frozen=True):
+    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced.
+
+    Attributes:
+        silent_s: Seconds since its last report.
+        attempts: Those without reports; None: all, because there is no other engine.
+        detail: What is known of the cause, such as that it has not started, and where its log is; empty without.
+    """
+
+    silent_s: float
+    attempts: frozenset[int] | None = None
+    detail: str = ""
+
+
+class EnginesChanged(Message, frozen=True):
+    """This many engines share the work from now on, each with its own slots; a single engine never sends it."""
+
+    count: int
+
+
+class TransferWaits(Message, frozen=True):
+    """An attempt was started and no engine can take it now, for this reason; it begins by itself when one can."""
+
+    attempt: int
+    reason: str
+
+
+class HostedProgress(Message, frozen=True):
+    """Progress of an attempt that runs on named hosts: of all of them together, and of each."""
+
+    progress: Progress
+    hosts: tuple[HostProgress, ...]
+
+
+class HostedFinish(Message, frozen=True):
+    """An attempt is finished; `hosts` are all that see the files, with their models folders."""
+
+    finished: TransferFinished
+    hosts: tuple[HostFolder, ...]
+
+
+ProcessReport = Event | EngineLost | EngineSilent
+"""What is reported of one engine."""
+
+Report = ProcessReport | EnginesChanged | TransferWaits | HostedProgress | HostedFinish
+"""What `on_event` of an engine's client receives."""
+
 _Message = TypeVar("_Message")
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain)
 _command_decoder: Final = msgspec.json.Decoder(Command)
-_event_decoder: Final = msgspec.json.Decoder(Event)
+_report_decoder: Final = msgspec.json.Decoder(ProcessReport)
 
 
 def encode(message: Message) -> bytes:
@@ -268,32 +312,20 @@ def encode(message: Message) -> bytes:
 
 
 def decode_command(line: bytes) -> Command:
-    """The command that `encode` wrote.
-
-    Raises:
-        ValueError: It is not a command: the other end is not ours, or broke off in the middle of a line.
-    """
+    """The command that `encode` wrote; raises `ValueError` for any other line."""
     return decode_with(_command_decoder, line)
 
 
-def decode_event(line: bytes) -> Event:
-    """The event that `encode` wrote.
-
-    Raises:
-        ValueError: It is not an event.
-    """
-    return decode_with(_event_decoder, line)
+def decode_report(line: bytes) -> ProcessReport:
+    """The report that `encode` wrote; raises `ValueError` for any other line."""
+    return decode_with(_report_decoder, line)
 
 
 def decode_with(decoder: "msgspec.json.Decoder[_Message]", line: bytes) -> _Message:
-    """What the decoder makes of a line.
-
-    Raises:
-        ValueError: The line is not such a message. Its bytes are not quoted: a broken `Configure` would put the token
-            into a log.
-    """
+    """What the decoder makes of a line; raises `ValueError` if that is no message."""
     try:
         return decoder.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
+    # Its bytes are not quoted: a broken `Configure` would put the token into a log.
     raise ValueError(f"not a message of the engine's protocol ({len(line)} bytes)")

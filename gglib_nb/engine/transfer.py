@@ -117,6 +117,7 @@ class Transfer:
         self._reports: list[FileProgress] = []
         self._reserved: set[DownloadFile] = set()
         self._replaces = command.force or command.replaces
+        self._known_folders = command.known_folders
         self._outage: Outage | None = None
         self._next_record_s = self._next_renew_s = now_s
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
@@ -410,7 +411,9 @@ class Transfer:
 
     def _check(self, file: DownloadFile) -> None:
         least_bytes = self._limits(file).least_gain_bytes
-        file.check, search = jobs.check_of(file, self._command, self._shared, least_bytes, self._stop)
+        file.check, search = jobs.check_of(
+            file, self._command, self._shared, self._known_folders, least_bytes, self._stop
+        )
         self._do("check", file, jobs.check_target, file.check, search)
 
     def _limits(self, file: DownloadFile) -> ReuseLimits:
@@ -451,6 +454,9 @@ class Transfer:
             self._lose(now_s, [file])
             return
         file.take_opened(opened, now_s)
+        owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
+        # From now on it exists while its disk is mounted.
+        self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
         if file.stage is Stage.COMPARING and file.check is not None:
             file.next_step = file.check.first_step(opened.path, self._limits(file))
 

@@ -1,7 +1,7 @@
-"""Whether the engine process still answers: what it was told, what was heard of it, and what follows from silence.
+"""Whether the engine process still answers: the commands it got, its last report, and what follows from silence.
 
-A process can be alive and silent: stopped, swapped out, hung on a dead network disk. While an attempt runs it reports
-ten times a second, so silence means something. Pure but for its lock: the caller brings the time.
+A process can be alive and silent: stopped, swapped out, blocked by a dead network disk. While an attempt runs it reports ten
+times a second. Pure but for its lock: the caller brings the time.
 """
 
 import threading
@@ -11,7 +11,7 @@ from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
     Command,
-    Event,
+    ProcessReport,
     Ready,
     StartTransfer,
     StopTransfer,
@@ -20,26 +20,22 @@ from gglib_nb.engine.protocol import (
     TransferStopped,
 )
 
-# Thirty missed reports: a person is told.
+# Thirty missed reports are reported; a process that is silent for longer is killed, and another one resumes its work.
 SILENT_AFTER_S: Final = 3.0
-# It will not come back by itself; whatever it did is resumed by another.
 KILLED_AFTER_S: Final = 30.0
 # A stop takes a second; nothing else may start in its slot before it is confirmed.
 STOP_LIMIT_S: Final = 10.0
-# An interpreter on a slow network disk may take long to begin.
-START_LIMIT_S: Final = 120.0
-
-# By then something is wrong, and is reported.
+# An interpreter on a slow network disk may take long to begin; after the first limit that is reported.
 START_REPORT_S: Final = 20.0
+START_LIMIT_S: Final = 120.0
 
 Verdict = Literal["well", "silent", "not started", "dead"]
 
 
 class Watchdog:
-    """Watches one process. Methods may be called from any thread."""
+    """Watches one process, from its start on. Methods may be called from any thread."""
 
     def __init__(self, now_s: float) -> None:
-        """The process is being started."""
         self._lock = threading.Lock()
         self._heard_s = now_s
         self._is_ready = False
@@ -49,14 +45,19 @@ class Watchdog:
     def told(self, command: Command, now_s: float) -> None:
         """The process was sent a command."""
         with self._lock:
-            if isinstance(command, StartTransfer):
-                self._run("attempt", command.attempt, now_s)
-            elif isinstance(command, CheckFiles):
-                self._run("check", command.check, now_s)
-            elif isinstance(command, StopTransfer) and ("attempt", command.attempt) in self._running:
-                self._stops.setdefault(command.attempt, now_s)
+            if isinstance(command, StartTransfer | CheckFiles) and not self._running:
+                self._heard_s = max(self._heard_s, now_s)  # it had no reason to report before
+            match command:
+                case StartTransfer(attempt):
+                    self._running.add(("attempt", attempt))
+                case CheckFiles(check):
+                    self._running.add(("check", check))
+                case StopTransfer(attempt) if ("attempt", attempt) in self._running:
+                    self._stops.setdefault(attempt, now_s)
+                case _:
+                    pass
 
-    def heard(self, event: Event, now_s: float) -> None:
+    def heard(self, event: ProcessReport, now_s: float) -> None:
         """The process said something."""
         with self._lock:
             self._heard_s = now_s
@@ -67,11 +68,6 @@ class Watchdog:
                 self._stops.pop(event.attempt, None)
             elif isinstance(event, CheckEnded):
                 self._running.discard(("check", event.check))
-
-    def _run(self, kind: str, number: int, now_s: float) -> None:
-        if not self._running:
-            self._heard_s = max(self._heard_s, now_s)  # it had no reason to speak before
-        self._running.add((kind, number))
 
     def overslept(self, for_s: float) -> None:
         """The watcher itself stood still for so long, with its process or its machine: nothing is known of that time."""

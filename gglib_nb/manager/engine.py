@@ -17,7 +17,7 @@ from gglib_nb.domain.download import HostProgress
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.engine.reports import (
+from gglib_nb.engine.protocol import (
     EngineCommand,
     EngineLost,
     EnginesChanged,
@@ -114,8 +114,12 @@ class Engine:
 
     Args:
         config: Of the manager.
-        user_agent: Finds what the hub is told of us; asked when the engine is made, since that loads huggingface_hub.
+        user_agent: Finds the `User-Agent` for the hub; called when the engine is made, since that loads huggingface_hub.
         tell: Takes the events that reports become.
+
+    Attributes:
+        known_folders: Folders of registered models in the models folder: if none exists when a transfer starts, its disk is
+            not mounted.
 
     Raises:
         InvalidConfigError: There is no such engine, or Dask is needed and not installed.
@@ -137,6 +141,7 @@ class Engine:
             network_wait_s=config.network_wait_s,
         )
         self._max_concurrent = config.max_concurrent
+        self.known_folders: tuple[str, ...] = ()
         self._lock = threading.RLock()
         self._engine: TransferEngine | None = None
         self._number = 0
@@ -188,7 +193,7 @@ class Engine:
                     force=plan.force,
                     replaces=plan.replaces,
                     donors=plan.donors,
-                    folder=None if plan.to is None else str(Path(plan.to, plan.id.repo_id)),
+                    known_folders=self.known_folders if plan.to is None else (str(Path(plan.to, plan.id.repo_id)),),
                 )
                 self._send(StartEverywhere(transfer) if plan.everywhere else transfer)
             case do.StopTransfer(attempt):

@@ -21,6 +21,7 @@ from gglib_nb.domain.model import FileLook, Looks, Model, state_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
+from gglib_nb.engine.disk import is_disk_gone
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
@@ -61,17 +62,22 @@ def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
     Raises:
         StorageError: It is lost.
     """
-    targets = [Path(target) for model in models if not model.hosts for target in model.targets]
-    inside = [target.relative_to(models_directory) for target in targets if target.is_relative_to(models_directory)]
-    owners = sorted({models_directory / target.parts[0] for target in inside})
-    if not owners or any(os.path.lexists(owner) for owner in owners):
+    owners = owner_folders(models_directory, models)
+    if not is_disk_gone(owners):
         return
     is_missing = not os.path.lexists(models_directory)
     raise StorageError(
-        f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but {len(inside)} files of "
+        f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but files of "
         "registered models belong in it. If its disk is not mounted, mount it and try again. If they were deleted on "
         f"purpose, create the folder {models_directory if is_missing else owners[0]} and try again."
     )
+
+
+def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str, ...]:
+    """The folders of the owners of registered models in a models folder."""
+    targets = [Path(target) for model in models if not model.hosts for target in model.targets]
+    inside = [target.relative_to(models_directory) for target in targets if target.is_relative_to(models_directory)]
+    return tuple(sorted({str(models_directory / target.parts[0]) for target in inside}))
 
 
 def home_of(model: Model, models_directory: Path) -> Path:

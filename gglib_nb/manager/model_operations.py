@@ -205,6 +205,7 @@ class ModelOperations(QueueOperations):
             return plan
         delete_files(plan.deleted, self._home_of(model))
         catalog.forget(model.id)
+        self._parts.note_known_folders()
         return replace(plan, is_dry_run=False)
 
     @operation

@@ -377,6 +377,7 @@ class QueueOperations(Operations):
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
         self._parts.renew_token()
+        self._parts.note_known_folders()
         self._parts.engine.start()
         position: int = self._post(on.RetryRequested(self._id(id, find_failure)))
         return position
@@ -529,6 +530,7 @@ class QueueOperations(Operations):
 
     def _prepare_adopted(self) -> None:
         self._parts.renew_token()
+        self._parts.note_known_folders()
         self._parts.engine.start()
 
     @operation

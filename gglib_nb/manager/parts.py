@@ -24,7 +24,7 @@ from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settle
 from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.library import bytes_of, make_home, refuse_lost_folder
+from gglib_nb.manager.library import bytes_of, make_home, owner_folders, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.stores import Stores
@@ -137,6 +137,13 @@ class Parts:
                 refuse_lost_folder(
                     self.config.models_directory if plan.to is None else Path(plan.to), self.catalog.models()
                 )
+        self.note_known_folders()
+
+    def note_known_folders(self) -> None:
+        """The transfers that start from now on notice if the disk of the models folder is not mounted."""
+        if self.engine_setting is None:
+            with suppress(CatalogError):
+                self.engine.known_folders = owner_folders(self.config.models_directory, self.catalog.models())
 
     def storage_use_bytes(self) -> int:
         """What the registered models take and the queue will take."""

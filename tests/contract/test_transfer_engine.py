@@ -19,14 +19,18 @@ from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import (
     Command,
     DiscardPartials,
+    EngineLost,
+    HostedFinish,
+    HostedProgress,
     Progress,
+    Report,
+    SetConcurrency,
     StartTransfer,
     StopTransfer,
     TransferFailed,
     TransferFinished,
     TransferStopped,
 )
-from gglib_nb.engine.reports import EngineLost, HostedFinish, HostedProgress, Report, SetConcurrency
 from gglib_nb.errors import RevisionNotFoundError, from_wire
 from tests.support.engine import EventLog, configured, planned
 from tests.support.hub import make_repository

@@ -17,13 +17,13 @@ from gglib_nb.engine.protocol import (
     Command,
     Configure,
     Progress,
+    Report,
     StartTransfer,
     StopTransfer,
     TransferFailed,
     TransferFinished,
     TransferStopped,
 )
-from gglib_nb.engine.reports import Report
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
 from tests.support.faulty_hub import FaultyHub
@@ -143,6 +143,7 @@ class Engine:
         force: bool = False,
         replaces: bool = False,
         donors: tuple[str, ...] = (),
+        known_folders: tuple[str, ...] = (),
         files: tuple[PlannedFile, ...] = (),
         **changes: Any,
     ) -> int:
@@ -152,7 +153,10 @@ class Engine:
         commit = repository.commit("main")
         assert commit is not None
         files = files or planned(self.hub, repo_id, *paths, folder=self.folder, **changes)
-        self.send(StartTransfer(self._attempts, repo_id, commit.sha, files, force, replaces, donors))
+        command = StartTransfer(
+            self._attempts, repo_id, commit.sha, files, force, replaces, donors, known_folders=known_folders
+        )
+        self.send(command)
         return self._attempts
 
     def fetch(self, repo_id: str, *paths: str, **options: Any) -> TransferFinished:

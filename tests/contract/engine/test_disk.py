@@ -11,7 +11,7 @@ import pytest
 
 from gglib_nb.engine.disk import journal_path
 from gglib_nb.engine.journal import Journal
-from gglib_nb.errors import DiskFullError, from_wire
+from gglib_nb.errors import DiskFullError, StorageError, from_wire
 from tests.support.engine import LocalEngine
 from tests.support.transfers import (
     NAME,
@@ -94,3 +94,33 @@ def test_an_exhausted_quota_counts_as_a_full_disk(hub, engine, monkeypatch) -> N
     kept_bytes = state.done.total_bytes if state is not None else 0  # nothing, where the first write of all was refused
     engine.fetch(REPO, NAME)
     assert engine.log.progress_of(2)[-1].received_bytes == SIZE - kept_bytes
+
+
+# The disk of the models folder.
+
+
+def test_a_transfer_does_not_fill_the_mount_point_of_a_disk_that_is_not_mounted_any_more(hub, tmp_path) -> None:
+    """The disk goes away while the download waits for a network: its folder is empty then, as a mount point is."""
+    folder = tmp_path / "disk"
+    engine = LocalEngine(hub, folder)
+    attempt = begin_slowly(engine)
+
+    folder.rename(tmp_path / "unmounted")
+    folder.mkdir()
+    end = engine.log.end_of(attempt)
+
+    assert "If its disk is not mounted, mount it" in end.error["message"]
+    assert list(folder.iterdir()) == []
+    engine.close()
+
+
+def test_a_download_that_starts_when_the_disk_is_not_mounted_creates_nothing(engine) -> None:
+    known_folders = (str(engine.folder / "demo"), str(engine.folder / "other"))
+    error = engine.failure(REPO, NAME, known_folders=known_folders)
+
+    assert isinstance(error, StorageError)
+    assert str(error).startswith(f"The folder {known_folders[0]} does not exist.")
+    assert not engine.target(REPO, NAME).parent.parent.exists()
+
+    (engine.folder / "other").mkdir(parents=True)
+    engine.fetch(REPO, NAME, known_folders=known_folders)

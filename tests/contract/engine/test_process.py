@@ -20,8 +20,15 @@ import gglib_nb
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.engine.pieces import RangeSet
-from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer, TransferFinished, TransferStopped
-from gglib_nb.engine.reports import EngineLost, EngineSilent
+from gglib_nb.engine.protocol import (
+    DiscardPartials,
+    EngineLost,
+    EngineSilent,
+    Ready,
+    StopTransfer,
+    TransferFinished,
+    TransferStopped,
+)
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
 
@@ -181,8 +188,26 @@ def test_a_killed_engine_is_reported_and_restarted_by_the_next_command(hub, engi
 
     engine.fetch(REPO, NAME)
 
-    assert lost.reason.startswith("it was ended by SIGKILL")
+    assert lost.reason.startswith("it was ended by SIGKILL, as the system does when memory runs out")
     assert engine.client.pid != before
+
+
+@pytest.mark.parametrize("script", ["import sys; sys.exit('No space for the interpreter.')", None])
+def test_the_reason_says_why_an_interpreter_cannot_start(hub, tmp_path, monkeypatch, script) -> None:
+    """Its last words in the log, or those of the shell that cannot start it, are part of the report."""
+    python = tmp_path / "python"
+    if script is not None:
+        python.write_text(f"#!{sys.executable}\n{script}\n")
+        python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+
+    engine.begin(REPO, NAME)
+    lost = engine.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineLost)), None))
+
+    engine.close()
+    assert "it ended with status " in lost.reason
+    assert ("No space for the interpreter." if script else str(python)) in lost.reason
 
 
 @pytest.mark.slow

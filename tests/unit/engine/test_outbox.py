@@ -14,7 +14,7 @@ from gglib_nb.engine.protocol import (
     Ready,
     TransferFailed,
     TransferStopped,
-    decode_event,
+    decode_report,
 )
 
 
@@ -35,7 +35,7 @@ def read_until(reader: int, count: int) -> list:
     data = b""
     while data.count(b"\n") < count:
         data += os.read(reader, 1 << 16)
-    return [decode_event(line) for line in data.splitlines()]
+    return [decode_report(line) for line in data.splitlines()]
 
 
 def fill(writer: int) -> int:
