@@ -20,20 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gglib_nb.domain.secrets import redacted, without_tokens
-from gglib_nb.engine.protocol import (
-    Command,
-    Configure,
-    EngineCommand,
-    EngineLost,
-    EngineSilent,
-    ProcessReport,
-    SetConcurrency,
-    StartEverywhere,
-    StopCheck,
-    StopTransfer,
-    decode_report,
-    encode,
-)
+from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
 
@@ -80,14 +67,16 @@ class EngineClient:
         on_event: Called by the reader thread, in the order of events; must not block.
     """
 
-    def __init__(self, configure: Configure, *, log_folder: Path, on_event: Callable[[ProcessReport], None]) -> None:
+    def __init__(
+        self, configure: wire.Configure, *, log_folder: Path, on_event: Callable[[wire.ProcessReport], None]
+    ) -> None:
         self._configure = configure
         self._log_folder = log_folder
         self._on_event = on_event
         self._lock = threading.Lock()
         self._pipe_lock = threading.Lock()
         # With the number of the process for which it was sent; None ends the writer.
-        self._commands: queue.SimpleQueue[tuple[Command | None, int] | None] = queue.SimpleQueue()
+        self._commands: queue.SimpleQueue[tuple[wire.Command | None, int] | None] = queue.SimpleQueue()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._writer: threading.Thread | None = None
@@ -108,14 +97,14 @@ class EngineClient:
         """Have the engine started if it does not run, so that it is ready when the first transfer comes."""
         self._post(None)
 
-    def send(self, command: EngineCommand) -> None:
+    def send(self, command: wire.EngineCommand) -> None:
         """Have the command sent; starts the engine if it is needed. Nothing happens after `close`."""
-        if isinstance(command, StartEverywhere):
+        if isinstance(command, wire.StartEverywhere):
             command = command.transfer
-        if not isinstance(command, SetConcurrency):
+        if not isinstance(command, wire.SetConcurrency):
             self._post(command)
 
-    def _post(self, command: Command | None) -> None:
+    def _post(self, command: wire.Command | None) -> None:
         with self._lock:
             if self._closing.is_set():
                 return
@@ -163,7 +152,7 @@ class EngineClient:
     def _write_all(self) -> None:
         while (sent := self._commands.get()) is not None:
             command, life = sent
-            if isinstance(command, Configure):
+            if isinstance(command, wire.Configure):
                 self._configure = command
             with self._lock:
                 process = self._process
@@ -171,7 +160,7 @@ class EngineClient:
             if is_void:
                 continue
             # (The newest `Configure` is sent at the start; without a process nothing runs that could be stopped.)
-            if process is None and not isinstance(command, Configure | StopTransfer | StopCheck):
+            if process is None and not isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
                 process = self._start_with_configure()
             if process is not None and command is not None:
                 self._put(process, command)
@@ -189,9 +178,9 @@ class EngineClient:
         self._put(process, self._configure)
         return process
 
-    def _put(self, process: subprocess.Popen[bytes], command: Command) -> None:
+    def _put(self, process: subprocess.Popen[bytes], command: wire.Command) -> None:
         self._watchdog.told(command, time.monotonic())
-        data = memoryview(encode(command))
+        data = memoryview(wire.encode(command))
         # A broken pipe is reported by the reader, which meets the end of the events.
         with self._pipe_lock, contextlib.suppress(OSError, ValueError):
             while data and process.stdin is not None:
@@ -262,7 +251,7 @@ class EngineClient:
         while (data := self._read(process, pipe)) != b"":
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                event = decode_report(line)
+                event = wire.decode_report(line)
                 self._watchdog.heard(event, time.monotonic())
                 self._report(event)
 
@@ -281,7 +270,7 @@ class EngineClient:
                 detail = (
                     f"{sys.executable} has not started; its log is {self._log_path}" if verdict == "not started" else ""
                 )
-                self._report(EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
+                self._report(wire.EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
         return data
 
     def _cause(self, code: int) -> str:
@@ -298,7 +287,7 @@ class EngineClient:
             return redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
         return ""
 
-    def _report(self, report: ProcessReport) -> None:
+    def _report(self, report: wire.ProcessReport) -> None:
         try:
             self._on_event(report)
         except Exception:  # noqa: BLE001  # what goes wrong in foreign code must not end the reader
@@ -310,4 +299,4 @@ class EngineClient:
             self._life += 1
             is_closed = self._closing.is_set()
         if not is_closed:
-            self._report(EngineLost(reason))
+            self._report(wire.EngineLost(reason))

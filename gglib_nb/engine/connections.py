@@ -35,14 +35,14 @@ from gglib_nb.engine.timeouts import Timeouts
 
 # A thread that waits for the bandwidth limit looks this often, so that a stopped transfer ends soon.
 _LOOK_S: Final = 0.1
-# A connection's rate is that of about the last second, so it says something about its request once all of that second
-# was after the warm-up: before, it is too low, and a request is split that would soon have ended by itself.
+# A connection's rate is that of about the last second. It counts once all of that second was after the warm-up: before, it is
+# too low, and a request would be split that soon ends by itself.
 _RATE_S: Final = 1.0
-# Closing a connection in the middle of a request loses what is on its way and the speed it has worked up to, so one
-# whose request ends within this time may end it.
+# Closing a connection in the middle of a request loses the bytes on their way and the speed it has reached, so one whose
+# request ends within this time may end it.
 _SOON_S: Final = 2.0
-# A new connection on a long line is slow at first (TCP's slow start): not measured for so many times what its first byte
-# took beyond what is usual on a short line, seen ten times a second.
+# A new connection with a long round trip is slow at first (TCP's slow start): it is not measured for so many times what its
+# first byte took beyond the usual.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
 # Connections that receive less are starved by each other: a packet may come seconds after the one before.
@@ -53,12 +53,9 @@ _FLOWING_LATELY_S: Final = 1.0
 
 
 class RequestEnded(Value, frozen=True):
-    """Event: a worker is done with a request.
+    """Event: a worker is done with a request, whose `position` says how far it came.
 
-    Attributes:
-        worker: Its thread.
-        request: What it had to fetch; its `position` says how far it came.
-        error: What went wrong; None when it is complete, or when its rest should be given to another.
+    The error is None when it is complete, or when its rest should be given to another.
     """
 
     worker: "Worker"
@@ -93,16 +90,15 @@ class Throttle:
 
 
 class Worker:
-    """One connection and its thread.
+    """One connection and its thread, which opens it with the first request.
 
     Attributes:
         origin: Where its connection leads; None before the first request.
         answer_s: What its last request took to the head of the answer, connecting included; None before the first.
-        is_waiting: Waits for the bandwidth limit, so that it does not stall.
+        is_waiting: It waits for the bandwidth limit, so it does not stall.
     """
 
     def __init__(self, pool: "Pool") -> None:
-        """Start the thread; it opens its connection with the first request."""
         self.origin: Origin | None = None
         self.answer_s: float | None = None
         self.is_waiting = False
@@ -215,11 +211,8 @@ class Pool:
     """All workers of the engine; every method may be called from any thread.
 
     Shares are max-min fair: no transfer gets more than it wants, what one leaves goes to the others. The bound counts every
-    worker, busy or idle, so it holds at every moment; a transfer above its share closes some when it next looks.
-
-    Attributes:
-        throttle: The bandwidth limit.
-        idle_s: For so long an idle worker keeps its connection.
+    worker, busy or idle, so it holds at every moment; a transfer above its share closes some when it next looks. An idle worker
+    keeps its connection for `idle_s`.
     """
 
     def __init__(self, max_workers: int, idle_s: float) -> None:
@@ -295,11 +288,8 @@ class Tracked:
     """A worker as the transfer sees it: what it fetches, and how fast.
 
     Attributes:
-        worker: Its thread.
-        request: What it fetches.
         opened_s: When the transfer got it.
         moved_s: When it last received a byte or began.
-        received_bytes: Everything it received.
         flowing_since_s: When it received its first byte; None before.
         closes_after_request: Its next request is to be fetched by another.
     """

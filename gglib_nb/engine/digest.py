@@ -33,18 +33,16 @@ _DROP_BYTES: Final = 64 * MIB
 class FrontDigest:
     """Digests of consecutive parts and of the whole; not thread-safe.
 
+    Args:
+        parts: Where each begins and ends; the first at 0, each at the end of the one before. Where the length is unknown, the
+            last end is beyond what will come, until `close_at`.
+
     Attributes:
         front: Everything before this offset is hashed.
         digests: SHA-256 of the parts that the front has passed, in hexadecimal.
     """
 
     def __init__(self, parts: Sequence[Range]) -> None:
-        """Start at byte 0.
-
-        Args:
-            parts: Where each begins and ends; the first at 0, each at the end of the one before. The last end
-                may be beyond what will come where the length is unknown, until `close_at`.
-        """
         self.front = 0
         self.digests: list[str] = []
         self._starts = [start for start, _ in parts]
@@ -111,20 +109,16 @@ class FrontDigest:
 class Hasher:
     """Hashes one partial file while it grows.
 
-    Attributes:
+    Args:
+        fd: The partial file, open for reading until `stop` has returned.
         digest: Read by any thread; fed only here.
+        inbox: Gets `news`, an event, when a part has its digest, or something is wrong.
+
+    Attributes:
         error: Why it could not be continued; None while all is well.
     """
 
     def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]", news: object) -> None:
-        """Start the thread.
-
-        Args:
-            fd: The partial file, open for reading until `stop` has returned.
-            digest: At the front where to begin.
-            inbox: Gets `news` when a part has its digest, or something is wrong.
-            news: An event.
-        """
         self.digest = digest
         self.error: Exception | None = None
         self._fd = fd
@@ -148,14 +142,9 @@ class Hasher:
         return self._reach - self.digest.front
 
     def offer(self, start: int, offset: int, view: memoryview) -> None:
-        """Hash bytes that were just written, if they are at the front. The caller holds the lock of its request.
+        """Hash bytes that were just written, if they are at the front; never waits for the hasher's thread.
 
-        It never waits for the hasher's thread.
-
-        Args:
-            start: Everything from here to `offset` was written by the same request.
-            offset: Where the bytes are.
-            view: The bytes.
+        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where the bytes are.
         """
         front = self.digest.front
         if not start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
@@ -230,18 +219,10 @@ class Hasher:
 
 
 def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
-    """Hash a file and compare it with what it should be. Changes nothing.
+    """Hash a file and compare it with what it should be; None if it was stopped. Changes nothing.
 
-    Reads from the disk and not from what the system has cached of it, since a verification is about the disk; and leaves that
-    cache as it was, since it is needed for the model that is being used.
-
-    Args:
-        file: Where it is and what it should be.
-        on_read: Called with the number of bytes read of it so far.
-        stop: Ends it.
-
-    Returns:
-        None where it was stopped.
+    Reads from the disk and not from the system's cache, since a verification is about the disk; and leaves the cache as it was,
+    since it is needed for the model that is being used. `on_read` gets the number of bytes read so far.
     """
     try:
         if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would wait

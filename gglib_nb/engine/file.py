@@ -32,7 +32,7 @@ from gglib_nb.errors import IntegrityError
 
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Facts, TargetCheck
-    from gglib_nb.engine.reuse import CopySource, Decided, Step, TensorCopy
+    from gglib_nb.engine.reuse import CopySource, Step, TensorCopy
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
@@ -157,13 +157,10 @@ class Part:
 
 
 class Request:
-    """A run of pieces that a connection fetches. The connection's thread moves `position`, the transfer's thread `end`.
+    """A run of pieces that a connection fetches, by offsets in the file; the end is None where unknown.
 
-    Attributes:
-        is_whole: The whole part is asked for, without a range.
-        start: First byte, in the file.
-        position: Next byte to be written.
-        end: One past the last byte; None where unknown.
+    The connection's thread moves `position`, the next byte to be written; the transfer's thread moves `end`. With `is_whole`,
+    the server is asked for the whole part, without a range.
     """
 
     def __init__(
@@ -239,23 +236,16 @@ class DownloadFile:
     """One file on the disk.
 
     Attributes:
-        path: Its final path.
-        parts: Its remote files in order.
-        indexes: Their places in the command's list.
-        stage: Where it is; `advance` changes it.
+        indexes: The places of its parts in the command's list.
         version: Grows when the partial file is another one or loses bytes: what a job read or synced before says nothing then.
         check: What is looked at before the first byte; None while pending.
         seen_lease: What was seen of its lease when the transfer began.
-        is_opening: Its partial file is being opened.
         opened: Its partial file while fetching and finalizing.
-        requests: Under way.
         stored: Set when done.
-        is_linked: It was linked from elsewhere on this machine.
         proven_parts: How many parts hashed right.
         facts: What its GGUF header says; None until it was read.
         wanted_first: While comparing, the only bytes that are fetched, in order.
-        next_step: The next step of the comparison, once the bytes are there; None while one is under way.
-        donors: Files of this machine that may have some of its tensors.
+        next_step: The next step of the comparison, once these bytes have arrived; None while one is under way.
         copy: Tensors are being copied into it; None before and after.
     """
 
@@ -332,8 +322,7 @@ class DownloadFile:
     def scan(self, *, is_replaced: bool) -> None:
         """See what earlier runs left, so that its bytes count before it is this file's turn.
 
-        Args:
-            is_replaced: A file at the target is not the one that is wanted.
+        With `is_replaced`, a file at the target is not the one that is wanted.
         """
         self.seen_lease = SeenLease.of(self.path)
         size = self.size_bytes
@@ -472,13 +461,7 @@ class DownloadFile:
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int, connections: int) -> Request | None:
-        """The next run of missing pieces, at most a window ahead of the digest; None without any that can be asked for now.
-
-        Args:
-            now_s: The transfer's clock.
-            length_bytes: How long it should be.
-            connections: How many fetch together, which decides the window.
-        """
+        """The next missing pieces, at most a window for so many connections ahead of the digest; None without any for now."""
         if self.opened is None or not self.stage.is_fetching:
             return None
         limit = self._window_end(connections)
@@ -566,11 +549,10 @@ class DownloadFile:
         self.next_step = None
         return step, self.pieces.present(is_fetched=True)
 
-    def decided(self, decided: "Decided") -> bool:
-        """The comparison is complete; whether something is to be copied."""
+    def end_comparison(self) -> None:
+        """Fetch everything that is missing from now on."""
         self.wanted_first, self.next_step = [], None
         self.advance(Cause.COMPARED)
-        return bool(decided.copies)
 
     def begin_copy(self, copy: "TensorCopy") -> None:
         """Copy what is neither on the disk nor being fetched."""
@@ -713,11 +695,7 @@ class DownloadFile:
         return self.pieces.present()
 
     def synced(self, version: int, ranges: RangeSet) -> None:
-        """A sync is over: those bytes have reached the disk, if the file is still what was synced.
-
-        Raises:
-            OSError: The journal cannot be written.
-        """
+        """A sync is over: those bytes have reached the disk, if the file is still what was synced; raises `OSError`."""
         self._is_syncing = False
         if version == self.version and self.stage.is_fetching and self.lease is not None and self.lease.is_ours():
             self.pieces.synced(ranges)

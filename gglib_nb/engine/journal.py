@@ -41,13 +41,9 @@ _HEAD_BYTES: Final = len(_MAGIC) + 16
 
 
 class PartIdentity(msgspec.Struct, frozen=True):
-    """One remote file as the partial file contains it.
+    """One remote file as the partial file contains it, from `offset_bytes` on.
 
-    Attributes:
-        path_in_repo: Path in the repository.
-        offset_bytes: Where it begins in the file on the disk.
-        size_bytes: Its size; 0 where it is unknown.
-        digest: Its SHA-256; where the hub states none, the commit it comes from.
+    `size_bytes` is 0 where it is unknown; `digest` is the SHA-256 or, where the hub states none, the commit it comes from.
     """
 
     path_in_repo: str
@@ -62,13 +58,7 @@ class PartIdentity(msgspec.Struct, frozen=True):
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The file as it was when its digest was found right.
-
-    Attributes:
-        size_bytes: Its size.
-        sha256: Of the whole.
-        mtime_ns: Modification time; a rename keeps it.
-    """
+    """The file as it was when its digest was found right; a rename keeps the modification time."""
 
     size_bytes: int
     sha256: str
@@ -96,12 +86,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class JournalState(Value, frozen=True):
-    """What a journal tells a process of this boot.
-
-    Attributes:
-        record: Its newest record that is whole.
-        runs: The bytes that may be believed.
-    """
+    """What a journal tells a process of this boot: its newest whole record, and the bytes that may be believed."""
 
     record: Record
     runs: list[Run]
@@ -176,12 +161,7 @@ class Journal:
         return None if data is None else read_state(data, boot_id())
 
     def begin(self, pieces: Pieces, donors: tuple[str, ...] = (), *, is_copy_wrong: bool = False) -> None:
-        """Write it anew with this state, in the place of what was there.
-
-        Raises:
-            OSError: The folder cannot be written.
-            StorageError: There is a link in its place.
-        """
+        """Write it anew with this state, in the place of what was there; raises `OSError` or `StorageError`."""
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)
         try:
@@ -202,11 +182,7 @@ class Journal:
         *,
         is_copy_wrong: bool = False,
     ) -> None:
-        """Write a record with this state.
-
-        Raises:
-            OSError: It cannot be written; the record before it counts.
-        """
+        """Write a record with this state; raises `OSError`."""
         runs = encode_runs(pieces, _RUNS_BYTES)
         body = _encoder.encode(Record(self._boot, self._parts, runs, donors[:8], is_copy_wrong, verified))
         numbers = (self._number + 1).to_bytes(8, "little") + len(body).to_bytes(4, "little")

@@ -22,29 +22,13 @@ from typing_extensions import override
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.secrets import redacted
+from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.connections import Pool
 from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.jobs import Shared
 from gglib_nb.engine.lease import delete_unowned, owner_name
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckFiles,
-    CheckProgress,
-    Command,
-    Configure,
-    DiscardPartials,
-    Event,
-    Progress,
-    Ready,
-    StartTransfer,
-    StopCheck,
-    StopTransfer,
-    TransferFailed,
-    decode_command,
-    encode,
-)
 from gglib_nb.engine.retry import Connectivity, can_retry
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Outbox, Transfer
@@ -72,29 +56,29 @@ class Engine:
         self._reuse_limits = reuse_limits or ReuseLimits()
         self._pool = Pool(1, self._timeouts.idle_s)
         self._disk_space = DiskSpace()
-        self._configure: Configure | None = None
+        self._configure: wire.Configure | None = None
         self._shared: Shared | None = None
         self._transfers: dict[int, Transfer] = {}
         self._checks: dict[int, Check] = {}
 
-    def handle(self, command: Command) -> None:
+    def handle(self, command: wire.Command) -> None:
         """Carry it out; what is wrong with it is reported."""
         match command:
-            case Configure():
+            case wire.Configure():
                 self._configured(command)
-            case StartTransfer():
+            case wire.StartTransfer():
                 self._start(command)
-            case StopTransfer(attempt) if attempt in self._transfers:
+            case wire.StopTransfer(attempt) if attempt in self._transfers:
                 self._transfers[attempt].stop()
-            case DiscardPartials():
+            case wire.DiscardPartials():
                 self._discard(command)
-            case CheckFiles(check):
+            case wire.CheckFiles(check):
                 self._checks = {number: one for number, one in self._checks.items() if one.is_alive()}
                 self._checks[check] = Check(command, self._outbox)
                 self._checks[check].start()
-            case StopCheck(check) if check in self._checks:
+            case wire.StopCheck(check) if check in self._checks:
                 self._checks[check].stop.set()
-            case StopTransfer() | StopCheck():
+            case wire.StopTransfer() | wire.StopCheck():
                 pass  # it has reported its end; nothing is left to stop
             case _:
                 assert_never(command)
@@ -111,14 +95,14 @@ class Engine:
         if self._shared is not None:
             self._shared.session.close()
 
-    def _discard(self, command: DiscardPartials) -> None:
+    def _discard(self, command: wire.DiscardPartials) -> None:
         for target in command.targets:
             try:
                 delete_unowned(Path(target), self._timeouts.lease_s)
             except OSError as error:
                 sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
-    def _configured(self, command: Configure) -> None:
+    def _configured(self, command: wire.Configure) -> None:
         self._pool.throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
         self._pool.set_max(command.max_connections)
         previous, self._configure = self._configure, command
@@ -148,25 +132,25 @@ class Engine:
             )
         return self._shared
 
-    def _start(self, command: StartTransfer) -> None:
+    def _start(self, command: wire.StartTransfer) -> None:
         self._transfers = {number: one for number, one in self._transfers.items() if not one.is_over}
         try:
             transfer = Transfer(command, self._sharing(), self._outbox)
         except GglibError as error:
-            self._outbox.post(TransferFailed(command.attempt, to_wire(error), can_retry(error)))
+            self._outbox.post(wire.TransferFailed(command.attempt, to_wire(error), can_retry(error)))
             return
         self._transfers[command.attempt] = transfer
         transfer.start()
 
 
-def _session_settings(configure: Configure) -> tuple[object, ...]:
+def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
     return configure.endpoint, configure.token, configure.user_agent
 
 
 class Check(threading.Thread):
     """One check: hashes files one after the other and reports how far it is. It leaves nothing behind, so it is never awaited."""
 
-    def __init__(self, command: CheckFiles, outbox: Outbox) -> None:
+    def __init__(self, command: wire.CheckFiles, outbox: Outbox) -> None:
         super().__init__(name=f"gglib-check-{command.check}", daemon=True)
         self.stop = threading.Event()
         self._command = command
@@ -186,17 +170,17 @@ class Check(threading.Thread):
                 checked.append(result)
                 self._read_before += file.size_bytes
         finally:
-            self._outbox.post(CheckEnded(self._command.check, tuple(checked)))
+            self._outbox.post(wire.CheckEnded(self._command.check, tuple(checked)))
 
     def _report(self, index: int, read_bytes: int) -> None:
         if time.monotonic() >= self._next_report_s:
             self._next_report_s = time.monotonic() + _REPORT_S
-            self._outbox.post(CheckProgress(self._command.check, index, self._read_before + read_bytes))
+            self._outbox.post(wire.CheckProgress(self._command.check, index, self._read_before + read_bytes))
 
 
-def _subject(event: Event) -> tuple[bool, int | None]:
+def _subject(event: wire.Event) -> tuple[bool, int | None]:
     """What an event is about: a check or an attempt, and which."""
-    if isinstance(event, CheckProgress | CheckEnded):
+    if isinstance(event, wire.CheckProgress | wire.CheckEnded):
         return True, event.check
     return False, getattr(event, "attempt", None)
 
@@ -215,15 +199,15 @@ class PipeOutbox:
         self.is_lost = False
         self._fd = fd
         self._changed = threading.Condition()
-        self._kept: deque[Event] = deque()
-        self._progress: dict[tuple[bool, int | None], Event] = {}
+        self._kept: deque[wire.Event] = deque()
+        self._progress: dict[tuple[bool, int | None], wire.Event] = {}
         self._is_writing = False
         threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
 
-    def post(self, event: Event) -> None:
+    def post(self, event: wire.Event) -> None:
         """Send it as soon as the pipe takes it."""
         with self._changed:
-            if isinstance(event, Progress | CheckProgress):
+            if isinstance(event, wire.Progress | wire.CheckProgress):
                 self._progress[_subject(event)] = event
             else:
                 if (last := self._progress.pop(_subject(event), None)) is not None:
@@ -239,12 +223,12 @@ class PipeOutbox:
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                data = encode(self._next())
+                data = wire.encode(self._next())
                 while data:
                     data = data[os.write(self._fd, data) :]
         self.is_lost = True
 
-    def _next(self) -> Event:
+    def _next(self) -> wire.Event:
         with self._changed:
             self._is_writing = False
             self._changed.notify_all()
@@ -300,10 +284,10 @@ def main(parent_pid: int) -> None:
     lower_priority(_NICENESS)
     outbox = PipeOutbox(events)
     engine = Engine(outbox, Timeouts.from_environment(os.environ))
-    outbox.post(Ready(os.getpid(), owner_name()))
+    outbox.post(wire.Ready(os.getpid(), owner_name()))
     for line in lines_until_orphaned(0, parent_pid, outbox):
         try:
-            engine.handle(decode_command(line))
+            engine.handle(wire.decode_command(line))
         except ValueError as error:
             sys.stderr.write(f"{error}\n")
     engine.shut_down()

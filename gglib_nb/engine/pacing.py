@@ -31,18 +31,9 @@ _STALLED_HOLD_S: Final = 5.0
 
 
 class Adaptation:
-    """How many connections one transfer wants; tries more while that pays.
-
-    Attributes:
-        wanted: The answer.
-    """
+    """How many connections one transfer wants; begins with few, or one for each file, and tries more while that pays."""
 
     def __init__(self, files: int = 1) -> None:
-        """Begin with few, or with one for each file.
-
-        Args:
-            files: How many the transfer is about.
-        """
         self.wanted = min(max(FEWEST_CONNECTIONS, files), MOST_CONNECTIONS)
         self._proven = self.wanted
         self._proven_rate: float | None = None
@@ -51,13 +42,9 @@ class Adaptation:
         self._hold_until_s = float("-inf")
 
     def observe(self, now_s: float, received_bytes: int, flowing: int, is_limited: bool) -> None:
-        """Take note and decide anew.
+        """Decide anew, by the bytes of the whole transfer and the number of connections that receive some at the moment.
 
-        Args:
-            now_s: Any clock.
-            received_bytes: Of the whole transfer so far.
-            flowing: Connections that receive bytes at the moment.
-            is_limited: A bandwidth limit or the digest holds the transfer back, so that rates say nothing.
+        While a bandwidth limit or the digest is the bottleneck (`is_limited`), rates say nothing.
         """
         if is_limited:
             self.wanted, self._proven_rate, self._window = FEWEST_CONNECTIONS, None, None
@@ -121,12 +108,7 @@ _PROBE_S: Final = 4.0
 
 
 class Speed(Value, frozen=True):
-    """How fast one connection is.
-
-    Attributes:
-        flowing_s: For how long it has received bytes, without its warm-up.
-        bytes_per_second: Lately.
-    """
+    """How fast one connection is lately, and for how long it has received bytes, without its warm-up."""
 
     flowing_s: float
     bytes_per_second: float
@@ -155,10 +137,7 @@ class Replacement:
         return worst
 
     def probe(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of a connection to replace although none is far behind: all of them may be slow.
-
-        Now and then only, and the slowest.
-        """
+        """Index of the slowest, now and then, although none is far behind: all of them may be slow."""
         measured = _measured(speeds)
         if not measured or now_s - self._last_s < _PROBE_S or self._budget < 1:
             return None
@@ -197,10 +176,10 @@ def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_
     """How long the next request of a connection should be, in whole pieces.
 
     Args:
-        rate: Bytes per second of a connection lately; None where none has received anything yet.
+        rate: Bytes per second of a connection lately; None unknown.
         free_bytes: What no connection fetches yet.
         connections: How many there are.
-        answer_s: How long a request waits for the head of its answer; None where none has come yet.
+        answer_s: How long a request waits for the head of its answer; None unknown.
     """
     rate = rate or 0.0
     usual = max(_SHORT_REQUEST_BYTES, min(LONGEST_REQUEST_BYTES, int(rate * _REQUEST_S)))
@@ -215,13 +194,7 @@ def window_bytes(connections: int) -> int:
 
 
 class Running(Value, frozen=True):
-    """A request under way.
-
-    Attributes:
-        position: Next byte to be written.
-        end: One past its last.
-        bytes_per_second: Lately; 0 where nothing comes any more, None where that cannot be said yet.
-    """
+    """A request under way: next byte, one past its last, and rate; 0 where nothing comes any more, None unknown yet."""
 
     position: int
     end: int
@@ -243,15 +216,15 @@ class Running(Value, frozen=True):
 def choose_split(
     running: Sequence[Running], rate: float | None, answer_s: float | None = None
 ) -> tuple[int, int] | None:
-    """Which request an idle connection should take the tail of, and from where.
+    """Of which request an idle connection should take the tail, and from where: both should end together.
 
     Args:
         running: The requests under way.
-        rate: What the idle connection can be expected to give; None where unknown: as fast as the other.
+        rate: What the idle connection can be expected to give; None where unknown: as much as the other.
         answer_s: How long it waits for the head of its answer, while the other continues alone; None where unknown.
 
     Returns:
-        Index of the request and the offset of the cut, placed such that both end together; None where no tail is worth it.
+        Index of the request and offset of the cut; None where no tail is worth it.
     """
     wait_s = answer_s or 0.0
     worth = [

@@ -52,16 +52,27 @@ class RenameGate:
 
 
 class PartialFile:
-    """An open partial file.
+    """An open partial file. Opening it continues what an earlier run left of the same content.
+
+    Args:
+        target: The final path.
+        parts: What it will contain.
+        size_bytes: Its final size; None where unknown: it then starts empty.
+        lease: Ours.
+        inbox: Gets `news`, an event, when a part has its digest.
 
     Attributes:
         path: Of the partial file.
-        pieces: Which of its bytes are there; for the coordinator.
+        pieces: Which of its bytes are on the disk; for the transfer's thread.
         donors: Names of the files that bytes were copied from.
         is_copy_wrong: The digest was wrong with copied bytes, so nothing is copied any more.
         hasher: Hashes what is written.
+        left_end: One past the last byte that an earlier run left; up to there, the digest has to read from the disk.
         is_renamed: It has its final name.
-        generation: Grows when bytes are found wrong: what was read or synced before says nothing about those after.
+
+    Raises:
+        OSError: The folder cannot be written or the disk is full.
+        StorageError: There is a link where nothing may be written through one.
     """
 
     def __init__(
@@ -73,23 +84,8 @@ class PartialFile:
         inbox: "queue.SimpleQueue[Any]",
         news: object,
     ) -> None:
-        """Open it, and continue what an earlier run left of the same content.
-
-        Args:
-            target: The final path.
-            parts: What it will contain.
-            size_bytes: Its final size; None where unknown: it then starts empty.
-            lease: Ours.
-            inbox: Gets `news` when a part has its digest.
-            news: An event.
-
-        Raises:
-            OSError: The folder cannot be written or the disk is full.
-            StorageError: There is a link where nothing may be written through one.
-        """
         self.path = part_path(target)
         self.is_renamed = False
-        self.generation = 0
         self._lease = lease
         self._size_bytes = size_bytes
         self._journal = Journal(journal_path(target), parts)
@@ -97,10 +93,11 @@ class PartialFile:
         check_way(target)
         rescue_renamed(target)
         state = Journal.read(self._journal.path)
-        is_same = state is not None and state.parts == parts and size_bytes is not None
-        runs = state.runs if is_same and state is not None else []
-        self.donors = state.record.donors if is_same and state is not None else ()
-        self.is_copy_wrong = bool(is_same and state is not None and state.record.is_copy_wrong)
+        runs: list[Run] = []
+        self.donors: tuple[str, ...] = ()
+        self.is_copy_wrong = False
+        if state is not None and state.parts == parts and size_bytes is not None:
+            runs, self.donors, self.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
         self._fd, runs = self._open(runs)
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)
@@ -117,7 +114,6 @@ class PartialFile:
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         digest = FrontDigest([(0, self.pieces.end)] if size_bytes is None else ends)
         self.left_end: Final = self.pieces.last_end
-        """One past the last byte that an earlier run left: until the digest is there, it has to read what is on the disk."""
         self.hasher = Hasher(self._fd, digest, inbox, news)
         self.hasher.allow(self.pieces.reach(0))
 
@@ -154,25 +150,17 @@ class PartialFile:
     # While bytes come ------------------------------------------------------------------------------------------------
 
     def write(self, offset: int, view: memoryview) -> None:
-        """Write bytes where they belong.
-
-        Raises:
-            LeaseLostError: The lease has not been looked at for too long.
-            OSError: They cannot be written.
-        """
-        if not self._lease.is_fresh():
-            raise LeaseLostError("the lease was not renewed in time")
+        """Write bytes where they belong; raises `LeaseLostError` or `OSError`."""
+        self._check_lease()
         write_all(self._fd, view, offset)
 
-    def copy(self, source: int, source_offset: int, offset: int, length: int) -> int:
-        """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end.
-
-        Raises:
-            LeaseLostError: The lease has not been looked at for too long.
-            OSError: They cannot be read or written.
-        """
+    def _check_lease(self) -> None:
         if not self._lease.is_fresh():
             raise LeaseLostError("the lease was not renewed in time")
+
+    def copy(self, source: int, source_offset: int, offset: int, length: int) -> int:
+        """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end."""
+        self._check_lease()
         return copy_once(source, source_offset, self._fd, offset, length)
 
     @property
@@ -185,22 +173,13 @@ class PartialFile:
         self.donors = tuple(dict.fromkeys((*self.donors, *names)))
 
     def record(self) -> None:
-        """Record what is there, if that changed. The caller has just looked at the lease.
-
-        Raises:
-            OSError: The journal cannot be written.
-        """
+        """Record what is there, if that changed. The caller has just looked at the lease. Raises `OSError`."""
         if (state := self._state()) != self._recorded:
             self._journal.record(self.pieces, self.donors, is_copy_wrong=self.is_copy_wrong)
             self._recorded = state
 
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
-        """These bytes were wrong (or those of them that were copied) and are missing from now on.
-
-        Raises:
-            OSError: The journal cannot be written.
-        """
-        self.generation += 1
+        """These bytes were wrong (or those of them that were copied) and are missing from now on; raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
         if only_copied:
             self.donors, self.is_copy_wrong = (), True
@@ -225,12 +204,7 @@ class PartialFile:
         self.hasher.close_at(end)
 
     def close(self, *, is_ours: bool) -> None:
-        """Close the file; all requests are revoked before.
-
-        Args:
-            is_ours: Write the journal once more and give back the space of what never came. False where another process may
-                own the file.
-        """
+        """Close the file; all requests are revoked before. If it is ours, write the journal and shorten it to what came."""
         self.hasher.stop()
         with contextlib.suppress(OSError, StorageError):
             if is_ours:
@@ -273,15 +247,6 @@ class PartialFile:
     def finish(self, target: Path, sha256: str, gate: RenameGate, *, may_replace: bool) -> int | None:
         """Give it its final name: sync, record, rename, sync the folder. Takes as long as the disk takes.
 
-        The name `.part` may come to lead to another process's file at any moment. So the file is first renamed to a name
-        that only we know, compared with our own descriptor, and only then renamed to the target.
-
-        Args:
-            target: The final path.
-            sha256: Of the whole.
-            gate: Of the transfer.
-            may_replace: Whether another file may be at the target.
-
         Returns:
             Its modification time in nanoseconds; None where the gate was closed.
 
@@ -314,6 +279,8 @@ class PartialFile:
             raise self._folder_replaced()
 
     def _rename(self, target: Path, *, may_replace: bool) -> None:
+        # The name `.part` may come to lead to another process's file at any moment. So the file is first renamed to a name
+        # that only we know, compared with our own descriptor, and only then renamed to the target.
         own = self.path.with_name(f"{self.path.name}.{self._lease.owner}")
         try:
             self.path.rename(own)
@@ -348,11 +315,7 @@ def _put_back(own: Path, path: Path) -> None:
 
 
 def copy_step(source_offset: int, target_offset: int, length: int) -> int:
-    """How many bytes of a run to copy at once.
-
-    Filesystems that share blocks between files (Btrfs, XFS) need both offsets on a block's border, so that as much as possible
-    begins and ends there.
-    """
+    """How many bytes of a run to copy at once: up to a block's border, because filesystems share only whole blocks."""
     step = min(_STEP_BYTES, length)
     if (source_offset - target_offset) % _BLOCK_BYTES:
         return step
@@ -362,11 +325,7 @@ def copy_step(source_offset: int, target_offset: int, length: int) -> int:
 
 
 def copy_bytes(source: int, source_offset: int, target: int, target_offset: int, length: int) -> None:
-    """Copy a run of bytes between two open files.
-
-    Raises:
-        OSError: They cannot be read or written, or the source is shorter.
-    """
+    """Copy a run of bytes between two open files; raises `OSError`."""
     while length > 0:
         count = copy_once(source, source_offset, target, target_offset, copy_step(source_offset, target_offset, length))
         if count == 0:
@@ -375,11 +334,7 @@ def copy_bytes(source: int, source_offset: int, target: int, target_offset: int,
 
 
 def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
-    """Copy at most so many bytes, as cheaply as the filesystem allows; how many it was, 0 at the end of the source.
-
-    Raises:
-        OSError: They cannot be read or written.
-    """
+    """Copy at most so many bytes, as cheaply as the filesystem allows; how many it was, 0 at the end of the source."""
     copied = copy_range(source, source_offset, target, target_offset, length)
     if copied:
         return copied

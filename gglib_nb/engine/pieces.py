@@ -9,7 +9,7 @@ Pure: offsets in, offsets out. Ranges are half open, `start <= byte < end`.
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 MIB: Final = 1024 * 1024
@@ -36,15 +36,14 @@ _RUN: Final = struct.Struct("<QQB")
 
 
 class Pieces:
-    """The states of all bytes of one file; for one thread."""
+    """The states of all bytes of one file; for one thread.
+
+    Args:
+        size_bytes: None: unknown, until `close_at`.
+        runs: What an earlier run left; everything else is missing, and anything beyond the end is ignored.
+    """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:
-        """Everything is missing, except for the runs.
-
-        Args:
-            size_bytes: None: unknown, until `close_at`.
-            runs: What an earlier run left; anything beyond the end is ignored.
-        """
         self.end = UNKNOWN_END if size_bytes is None else size_bytes
         self._starts = [0]
         self._states = [MISSING]
@@ -86,28 +85,22 @@ class Pieces:
         for its_start, its_end, its_state in self.runs(start, end):
             self._bytes[its_state] -= its_end - its_start
         self._bytes[state] += end - start
-        before = [(self._starts[first], self._states[first])] if self._starts[first] < start else []
-        after = [(end, self._states[last])] if end < self._end_of(last) else []
-        low, high = first, last + 1
-        if not before and low > 0:
-            low -= 1
-            before = [(self._starts[low], self._states[low])]
-        if not after and high < len(self._starts):
-            after = [(self._starts[high], self._states[high])]
+        # With the neighbours, so that runs of one state are joined.
+        low, high = max(0, first - (self._starts[first] == start)), last + 1
+        tail = [(end, self._states[last])] if end < self._end_of(last) else []
+        if not tail and high < len(self._starts):
+            tail = [(self._starts[high], self._states[high])]
             high += 1
         merged: list[tuple[int, int]] = []
-        for run in (*before, (start, state), *after):
+        head = [(self._starts[low], self._states[low])] if self._starts[low] < start else []
+        for run in (*head, (start, state), *tail):
             if not merged or merged[-1][1] != run[1]:
                 merged.append(run)
         self._starts[low:high] = [one[0] for one in merged]
         self._states[low:high] = [one[1] for one in merged]
 
     def claim(self, start: int, end: int) -> None:
-        """Bytes that are missing are being fetched or copied from now on.
-
-        Raises:
-            AssertionError: Some of them are not missing: two would write them.
-        """
+        """Bytes that are missing are being fetched or copied from now on; raises `AssertionError`."""
         if any(state != MISSING for _, _, state in self.runs(start, end)):
             raise AssertionError(f"bytes of {start} to {end} are not missing")
         self.set(start, end, TAKEN)
@@ -171,29 +164,26 @@ class Pieces:
 
     def settle(self, start: int, position: int, *, is_copied: bool = False) -> None:
         """The taken bytes before `position` have been written."""
-        for a, b, state in list(self.runs(start, position)):
-            if state == TAKEN:
-                self.set(a, b, COPIED if is_copied else WRITTEN)
+        self._change(start, position, {TAKEN: COPIED if is_copied else WRITTEN})
 
     def release(self, start: int, end: int) -> None:
         """What is still taken of the range is missing again."""
-        for a, b, state in list(self.runs(start, end)):
-            if state == TAKEN:
-                self.set(a, b, MISSING)
+        self._change(start, end, {TAKEN: MISSING})
 
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
         """What is on the disk of the range is wrong, and missing again."""
-        bit = _COPIED_BIT if only_copied else _PRESENT
-        for a, b, state in list(self.runs(start, end)):
-            if state & bit:
-                self.set(a, b, MISSING)
+        copied = {COPIED: MISSING, COPIED_SYNCED: MISSING}
+        self._change(start, end, copied if only_copied else {WRITTEN: MISSING, SYNCED: MISSING, **copied})
 
     def synced(self, ranges: "RangeSet") -> None:
         """These bytes have reached the disk itself."""
         for start, end in ranges:
-            for a, b, state in list(self.runs(start, end)):
-                if state in (WRITTEN, COPIED):
-                    self.set(a, b, state | _SYNCED_BIT)
+            self._change(start, end, {WRITTEN: SYNCED, COPIED: COPIED_SYNCED})
+
+    def _change(self, start: int, end: int, new_states: Mapping[int, int]) -> None:
+        for a, b, state in list(self.runs(start, end)):
+            if state in new_states:
+                self.set(a, b, new_states[state])
 
     def close_at(self, end: int) -> None:
         """The size was unknown and is this."""
@@ -236,14 +226,9 @@ def encode_runs(pieces: Pieces, most_bytes: int) -> bytes:
 
 
 def decode_runs(data: bytes, *, only_synced: bool) -> list[Run]:
-    """What `encode_runs` gave.
+    """What `encode_runs` gave; raises `ValueError` for other bytes.
 
-    Args:
-        data: Its bytes.
-        only_synced: What was not synced does not count: there was a power cut since, for all that is known.
-
-    Raises:
-        ValueError: They are not of that form.
+    With `only_synced`, what was not synced does not count: there may have been a power cut since.
     """
     runs = list(_RUN.iter_unpack(data)) if len(data) % _RUN.size == 0 else [(1, 0, 0)]
     at = 0

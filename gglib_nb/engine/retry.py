@@ -38,7 +38,7 @@ from gglib_nb.errors import (
 _SOON_S: Final = 0.2
 # While others receive bytes, a file that is refused for so long may have an address that has expired without saying so.
 _REFUSED_FOR_LONG_S: Final = 60.0
-# What one step without a new byte counts at most: a process that was stopped for an hour has not tried for an hour.
+# One step without a new byte counts for so long at most: a process that was stopped for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
 _WRONG_RANGES: Final = 2
 _MOST_REDIRECTS: Final = 6
@@ -62,13 +62,7 @@ def can_retry(error: GglibError) -> bool:
 
 
 def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
-    """How long to wait after so many failures in a row.
-
-    Args:
-        failures: 1 after the first.
-        timeouts: First and longest delay.
-        chance: Between 0 and 1; spreads the waits of many clients over the upper half of the delay.
-    """
+    """How long to wait after so many failures in a row; `chance`, between 0 and 1, spreads the waits of many clients."""
     delay_s = min(timeouts.longest_delay_s, timeouts.first_delay_s * 2.0 ** min(failures - 1, 16))
     return delay_s * (0.5 + chance / 2)
 
@@ -83,12 +77,6 @@ class Troubles:
     """
 
     def __init__(self, asked: Asked, timeouts: Timeouts) -> None:
-        """Nothing has failed.
-
-        Args:
-            asked: Names the file in errors.
-            timeouts: How long to be patient.
-        """
         self.retry_at_s = 0.0
         self.text = ""
         self.last: ExchangeError | None = None
@@ -113,16 +101,9 @@ class Troubles:
     def failed(
         self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
     ) -> Step:
-        """An exchange failed: bring the bookkeeping up to date and say what to do.
+        """An exchange failed: what to do; raises a `GglibError` if no new byte came for so long that the transfer fails.
 
-        Args:
-            error: What it ended with.
-            now_s: The owner's clock.
-            others_receive: Other connections to this server receive bytes, so a failure says nothing about the file.
-            is_offline: Nothing can be reached at all, so it says nothing either.
-
-        Raises:
-            GglibError: No new byte came for so long that the transfer fails.
+        While other connections to this server receive bytes, or nothing can be reached at all, it says nothing about the file.
         """
         match error:
             case RangeIgnoredError():
@@ -236,12 +217,7 @@ _LONGEST_INTERVAL_S: Final = 20.0
 
 
 class Outage(Value, frozen=True):
-    """The network is gone.
-
-    Attributes:
-        since_s: Monotonic clock at the first failure.
-        since_text: The same as a time of day, such as `10:42`.
-    """
+    """The network is gone since this moment, by the monotonic clock and as a time of day, such as `10:42`."""
 
     since_s: float
     since_text: str
@@ -254,22 +230,13 @@ def _in_thread(work: Callable[[], None]) -> None:
 class Connectivity:
     """Whether the hub can be reached at all; shared by all transfers. Methods may be called from any thread and never wait.
 
-    Without a network nothing fails: everything waits, and one probe asks the hub for anything. Any answer means that the network is there
-    and the failure was the download's own.
-
-    Attributes:
-        outage: Set while the hub cannot be reached; None otherwise.
+    Without a network nothing fails: everything waits, and one probe asks the hub for anything. Any answer means that the network
+    works and the failure was the download's own.
     """
 
     def __init__(
         self, can_reach_hub: Callable[[], bool], in_background: Callable[[Callable[[], None]], None] = _in_thread
     ) -> None:
-        """The hub is taken to be reachable.
-
-        Args:
-            can_reach_hub: Asks the hub for anything, and waits for its answer.
-            in_background: Runs a function elsewhere.
-        """
         self.outage: Outage | None = None
         self._can_reach_hub = can_reach_hub
         self._in_background = in_background

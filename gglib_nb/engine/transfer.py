@@ -25,24 +25,7 @@ from gglib_nb.engine.connections import Connections, RequestEnded
 from gglib_nb.engine.disk import Reservation, disk_full, storage_error
 from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, MovedError, SilentError, host_text
-from gglib_nb.engine.jobs import (
-    Checked,
-    Compared,
-    Digested,
-    Event,
-    FactsRead,
-    Failed,
-    Finalized,
-    Inbox,
-    Opened,
-    Resolved,
-    Shared,
-    StartJob,
-    Stop,
-    Synced,
-    Tick,
-    in_thread,
-)
+from gglib_nb.engine.jobs import Event, Inbox, Shared, StartJob, Stop, Tick, in_thread
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.local import CheckResult, check_split_set, clear_journal
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
@@ -82,16 +65,7 @@ class Outbox(Protocol):
 class Transfer:
     """One attempt. `start`, `stop`, `join` and `is_over` are for any thread; everything else belongs to its own.
 
-    Args:
-        command: What to fetch.
-        shared: What all transfers share.
-        outbox: Gets the progress, and one event that ends the attempt.
-        start_job: Does jobs elsewhere.
-        now_s: None: by the monotonic clock.
-
-    Attributes:
-        files: In the order in which they are opened.
-        inbox: Where events are put.
+    The outbox gets the progress, and one event that ends the attempt. A test may give the clock and a way to do jobs.
     """
 
     def __init__(
@@ -192,7 +166,7 @@ class Transfer:
         while self._is_renaming and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
-                if isinstance(event, Finalized):
+                if isinstance(event, jobs.Finalized):
                     self.handle(event, time.monotonic())
         return self._finished(time.monotonic()) if self.is_done else TransferStopped(self._command.attempt)
 
@@ -234,9 +208,9 @@ class Transfer:
         while any(file.is_opening for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
-                if isinstance(event, Opened):
+                if isinstance(event, jobs.Opened):
                     event.file.is_opening, event.file.opened = False, event.opened
-                elif isinstance(event, Failed):
+                elif isinstance(event, jobs.Failed):
                     return  # it may have been that
                 else:
                     jobs.give_back(event)
@@ -261,47 +235,38 @@ class Transfer:
         self._reports = [by_index[index] for index in range(len(by_index))]
 
     def handle(self, event: Event, now_s: float) -> None:  # noqa: C901  # one case for each event
-        """Take note of an event.
-
-        Raises:
-            Exception: It ends the transfer.
-        """
+        """Take note of an event; raises `Exception`."""
         match event:
             case Tick():
                 self._tick(now_s)
-            case Checked():
+            case jobs.Checked():
                 self._checked(event.file, event.result)
-            case Opened():
+            case jobs.Opened():
                 self._opened(event.file, event.opened, now_s)
-            case Resolved():
+            case jobs.Resolved():
                 self._resolved(event.file, event.part, event.answer, now_s)
             case RequestEnded():
                 self._ended(event.request, event.error, now_s)
-            case Compared():
+            case jobs.Compared():
                 self._compared(event)
             case CopyEnded():
                 self._copied(event, now_s)
-            case Synced():
+            case jobs.Synced():
                 event.file.synced(event.version, event.ranges)
-            case FactsRead():
+            case jobs.FactsRead():
                 if event.version == event.file.version:
                     event.file.looked(event.facts, event.reach)
-            case Finalized():
+            case jobs.Finalized():
                 self._finalized(event.file, event.outcome, now_s)
-            case Failed():
+            case jobs.Failed():
                 raise event.error
-            case Digested() | Stop():
+            case jobs.Digested() | Stop():
                 pass  # `advance` compares the digest; a stop ends `_take`
             case _:
                 assert_never(event)
 
     def advance(self, now_s: float) -> None:
-        """Do everything that can be done now.
-
-        Raises:
-            GglibError: The transfer failed.
-            OSError: The disk cannot do it.
-        """
+        """Do everything that can be done now; raises `GglibError` or `OSError`."""
         fetching = [file for file in self._open if file.stage.is_fetching]
         has_work = any(file.unassigned_bytes or file.requests for file in fetching)
         self._connections.adjust_share(has_work=has_work or any(file.size_bytes is None for file in fetching))
@@ -346,11 +311,7 @@ class Transfer:
     # The network -----------------------------------------------------------------------------------------------------
 
     def _look_at_network(self, now_s: float) -> None:
-        """Wait while nothing can be reached, and begin again when the network is back.
-
-        Raises:
-            NetworkError: That took too long.
-        """
+        """Wait while nothing can be reached, and begin again when the network is back; raises `NetworkError`."""
         connectivity = self._shared.connectivity
         # Bytes that still come contradict an outage: the hub may be gone and its CDN not.
         outage = connectivity.outage if now_s - self._connections.moved_s > _FLOWING_S else None
@@ -461,11 +422,7 @@ class Transfer:
             file.next_step = file.check.first_step(opened.path, self._limits(file))
 
     def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
-        """Other processes have these files, or they were taken away: begin as at the beginning.
-
-        Raises:
-            StorageError: There is a link now on the way to one.
-        """
+        """Other processes have these files, or they were taken away: begin as at the beginning; raises `StorageError`."""
         for file in files:
             for part in file.parts:
                 self._connections.abandon_part(file, part, now_s)
@@ -481,11 +438,7 @@ class Transfer:
             self._finalize(file, opened, now_s)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
-        """Have a wrong part fetched again: first what was copied on a guess, then all of it, once.
-
-        Raises:
-            IntegrityError: It was wrong twice.
-        """
+        """Have a wrong part fetched again: first what was copied on a guess, then all of it, once; raises `IntegrityError`."""
         file.end_copy()
         if file.forget_copied(part):
             return
@@ -528,11 +481,7 @@ class Transfer:
     # Requests --------------------------------------------------------------------------------------------------------
 
     def _ended(self, request: Request, error: Exception | None, now_s: float) -> None:
-        """A connection is done with a request.
-
-        Raises:
-            GglibError: The failure cannot be repaired, or no byte came for too long.
-        """
+        """A connection is done with a request; raises `GglibError`."""
         if not self._connections.ended(request, now_s):
             return  # it was taken away before
         file, part = request.file, request.part
@@ -570,11 +519,7 @@ class Transfer:
                 pass
 
     def _take_stalled(self, now_s: float) -> None:
-        """Take the requests away from connections that receive nothing.
-
-        Raises:
-            GglibError: No byte came for too long.
-        """
+        """Take the requests away from connections that receive nothing; raises `GglibError`."""
         timeouts = self._shared.timeouts
         for request in self._connections.stalled(now_s, timeouts):
             self._connections.abandon(request, now_s)
@@ -620,7 +565,7 @@ class Transfer:
         elif (step := file.take_step()) is not None:
             self._do("compare", file, jobs.compare, file.version, *step)
 
-    def _compared(self, event: Compared) -> None:
+    def _compared(self, event: jobs.Compared) -> None:
         file, outcome = event.file, event.outcome
         if file.stage is not Stage.COMPARING or file.version != event.version:
             return
@@ -630,8 +575,7 @@ class Transfer:
             self._decided(file, outcome)
 
     def _decided(self, file: DownloadFile, decided: Decided) -> None:
-        file.wanted_first, file.next_step = [], None
-        file.advance(Cause.COMPARED)
+        file.end_comparison()
         if decided.copies:
             self._copy(file, decided)
 

@@ -7,18 +7,7 @@ times a second. Pure but for its lock: the caller brings the time.
 import threading
 from typing import Final, Literal
 
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckFiles,
-    Command,
-    ProcessReport,
-    Ready,
-    StartTransfer,
-    StopTransfer,
-    TransferFailed,
-    TransferFinished,
-    TransferStopped,
-)
+from gglib_nb.engine import protocol as wire
 
 # Thirty missed reports are reported; a process that is silent for longer is killed, and another one resumes its work.
 SILENT_AFTER_S: Final = 3.0
@@ -42,31 +31,31 @@ class Watchdog:
         self._running: set[tuple[str, int]] = set()
         self._stops: dict[int, float] = {}
 
-    def told(self, command: Command, now_s: float) -> None:
+    def told(self, command: wire.Command, now_s: float) -> None:
         """The process was sent a command."""
         with self._lock:
-            if isinstance(command, StartTransfer | CheckFiles) and not self._running:
+            if isinstance(command, wire.StartTransfer | wire.CheckFiles) and not self._running:
                 self._heard_s = max(self._heard_s, now_s)  # it had no reason to report before
             match command:
-                case StartTransfer(attempt):
+                case wire.StartTransfer(attempt):
                     self._running.add(("attempt", attempt))
-                case CheckFiles(check):
+                case wire.CheckFiles(check):
                     self._running.add(("check", check))
-                case StopTransfer(attempt) if ("attempt", attempt) in self._running:
+                case wire.StopTransfer(attempt) if ("attempt", attempt) in self._running:
                     self._stops.setdefault(attempt, now_s)
                 case _:
                     pass
 
-    def heard(self, event: ProcessReport, now_s: float) -> None:
+    def heard(self, event: wire.ProcessReport, now_s: float) -> None:
         """The process said something."""
         with self._lock:
             self._heard_s = now_s
-            if isinstance(event, Ready):
+            if isinstance(event, wire.Ready):
                 self._is_ready = True
-            elif isinstance(event, TransferFinished | TransferFailed | TransferStopped):
+            elif isinstance(event, wire.TransferFinished | wire.TransferFailed | wire.TransferStopped):
                 self._running.discard(("attempt", event.attempt))
                 self._stops.pop(event.attempt, None)
-            elif isinstance(event, CheckEnded):
+            elif isinstance(event, wire.CheckEnded):
                 self._running.discard(("check", event.check))
 
     def overslept(self, for_s: float) -> None:
