@@ -17,18 +17,6 @@ from gglib_nb.domain.download import HostProgress
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.engine.protocol import (
-    EngineCommand,
-    EngineLost,
-    EnginesChanged,
-    EngineSilent,
-    HostedFinish,
-    HostedProgress,
-    Report,
-    SetConcurrency,
-    StartEverywhere,
-    TransferWaits,
-)
 from gglib_nb.errors import EngineLostError, GglibError, InvalidConfigError, ManagerClosedError, from_wire
 from gglib_nb.manager.calls import CLOSED, fail, succeed
 from gglib_nb.queue import effects as do
@@ -52,7 +40,7 @@ class TransferEngine(Protocol):
     def start(self) -> None:
         """Have it ready for the first transfer; costs nothing where it is."""
 
-    def send(self, command: EngineCommand) -> None:
+    def send(self, command: wire.EngineCommand) -> None:
         """Have a command carried out, in the order of calls; starts the engine where that is needed."""
 
     def close(self, timeout_s: float = 2.0) -> None:
@@ -62,7 +50,7 @@ class TransferEngine(Protocol):
         """In a forked child: let go of what is the parent's, without a lock and without a word to the engine."""
 
 
-MakeEngine = Callable[[wire.Configure, Callable[[Report], None]], TransferEngine]
+MakeEngine = Callable[[wire.Configure, Callable[[wire.Report], None]], TransferEngine]
 """Makes an engine from its first `Configure` and the function that takes its reports; starts nothing yet."""
 
 
@@ -195,7 +183,7 @@ class Engine:
                     donors=plan.donors,
                     known_folders=self.known_folders if plan.to is None else (str(Path(plan.to, plan.id.repo_id)),),
                 )
-                self._send(StartEverywhere(transfer) if plan.everywhere else transfer)
+                self._send(wire.StartEverywhere(transfer) if plan.everywhere else transfer)
             case do.StopTransfer(attempt):
                 self._send(wire.StopTransfer(attempt))
             case do.DiscardPartials(targets):
@@ -206,7 +194,7 @@ class Engine:
             case do.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
                 if self._engine is not None:
-                    self._engine.send(SetConcurrency(max_concurrent))
+                    self._engine.send(wire.SetConcurrency(max_concurrent))
             case do.RegisterModel() | do.StoreQueue():
                 raise AssertionError("not the engine's work")
             case _:
@@ -240,7 +228,7 @@ class Engine:
         if self._engine is not None:
             self._engine.abandon()
 
-    def _send(self, command: EngineCommand) -> None:
+    def _send(self, command: wire.EngineCommand) -> None:
         if (engine := self._ready()) is not None:
             engine.send(command)
 
@@ -260,20 +248,18 @@ class Engine:
             self._engine = self._make(
                 self._configure, lambda report: self._report(report) if number == self._number else None
             )
-            self._engine.send(SetConcurrency(self._max_concurrent))
+            self._engine.send(wire.SetConcurrency(self._max_concurrent))
         return self._engine
 
-    def _report(self, report: Report) -> None:
+    def _report(self, report: wire.Report) -> None:
         if isinstance(report, wire.CheckProgress):
             if (check := self._checks.get(report.check)) is not None:
                 check.reading = (report.file_index, report.done_bytes)
         elif isinstance(report, wire.CheckEnded):
             self._end_check(report)
         else:
-            if (
-                isinstance(report, EngineLost) and report.attempts is None
-            ):  # of several engines, each check ends by itself
-                self._fail_checks(EngineLostError(_LOST))
+            if isinstance(report, wire.EngineLost) and report.attempts is None:
+                self._fail_checks(EngineLostError(_LOST))  # (of several engines, each check ends by itself)
             if (event := _as_queue_event(report)) is not None:
                 self._tell(event)
 
@@ -300,27 +286,27 @@ class Engine:
             fail(check.answer, error)
 
 
-def _as_queue_event(report: Report) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
+def _as_queue_event(report: wire.Report) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
     match report:
         case wire.Progress():
             return _progressed(report, ())
-        case HostedProgress():
+        case wire.HostedProgress():
             return _progressed(report.progress, report.hosts)
         case wire.TransferFinished():
             return on.TransferFinished(report.attempt, report.files)
-        case HostedFinish():
+        case wire.HostedFinish():
             return on.TransferFinished(report.finished.attempt, report.finished.files, report.hosts)
         case wire.TransferFailed():
             return on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry)
         case wire.TransferStopped():
             return on.TransferStopped(report.attempt)
-        case TransferWaits():
+        case wire.TransferWaits():
             return on.TransferWaits(report.attempt, report.reason)
-        case EngineLost():
+        case wire.EngineLost():
             return on.EngineLost(report.attempts, report.reason)
-        case EngineSilent():
+        case wire.EngineSilent():
             return on.EngineFellSilent(report.silent_s, report.attempts, report.detail)
-        case EnginesChanged():
+        case wire.EnginesChanged():
             return on.EnginesChanged(report.count)
         case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
             return None
