@@ -138,7 +138,7 @@ def find_companions(
     sizes: Mapping[str, int | None],
     stated: Mapping[str, HeaderKind] = MappingProxyType({}),
 ) -> dict[str, CompanionKind]:
-    """The kind of every file that is a companion, by its path; all other GGUF files are models.
+    """The kind of every companion in a listing, by path; all other GGUF files are models.
 
     Args:
         files: The whole listing.

@@ -56,13 +56,7 @@ class BlockDigests:
 
 
 def wrong_ranges(expected: bytes, actual: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:
-    """The bytes of a file that have changed, in whole blocks; neighbours are one range.
-
-    Args:
-        expected: The digests of the file when it was right.
-        actual: Its digests now.
-        size_bytes: Of the file when it was right. What follows is in no range.
-    """
+    """The changed bytes of a file of `size_bytes`, in whole blocks, from its digests when it was right and now."""
     joined: list[tuple[int, int]] = []
     for start in _differing(expected, actual):
         end = min(size_bytes, start + BLOCK_BYTES)

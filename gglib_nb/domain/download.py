@@ -385,7 +385,6 @@ class ElsewhereDownload(Value, frozen=True):
     Attributes:
         owner: The kernel's notebook or process, and its machine if that is another one.
         is_left: That kernel has ended, and no other has adopted the download yet.
-        downloaded_bytes: Bytes on the disk.
         bytes_per_second: Also None while nothing is being transferred.
         notice: One line that says what is happening; None: the status says it all.
     """
@@ -427,16 +426,14 @@ class QueueNotice(Value, frozen=True):
 class QueueSnapshot(Value, frozen=True):
     """The whole queue at one moment; an unchanged item is the same object as in the snapshot before.
 
+    `recent_…` have the newest first; failures stay until they are retried, queued again or cleared.
+
     Attributes:
         version: Grows with every change.
         items: Active downloads, then pending ones in order.
-        recent_completed: The newest first.
-        recent_failures: The newest first; they stay until retried, queued again or cleared.
-        recent_cancelled: The newest first.
         resolving: Requests whose files are being listed, as typed.
         max_size: How many downloads may be pending.
         max_concurrent: How many run at once.
-        is_processing: Whether the processor runs.
         bandwidth_limit_bytes_per_second: None: unlimited.
         bytes_per_second: Of all active downloads together; None: not known yet.
         eta_seconds: Until all active and queued downloads are complete; None: unknown.
@@ -445,7 +442,6 @@ class QueueSnapshot(Value, frozen=True):
         network_wait_s: How long downloads wait for a lost network before they fail.
         download_hours: Hours of the day in which downloads run; None: at any time.
         is_outside_hours: It is another hour now, so queued downloads wait.
-        notices: Lines about the queue as a whole.
         elsewhere: Downloads of other kernels with the same models folder.
     """
 

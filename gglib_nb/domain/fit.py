@@ -88,17 +88,12 @@ class MachineMemory(Value, frozen=True):
 
 
 class Placement(Value, frozen=True):
-    """Where a model is loaded, and how.
+    """Where a model is loaded, with which context and cache, and what that takes of GPUs and RAM.
 
     Attributes:
         fit: One of the classes: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
         gpu_layers: Layers on the GPUs, completely or except for their experts.
-        layer_count: All layers.
         cpu_expert_layers: Layers of a mixture whose experts are in RAM.
-        context_tokens: The context of this placement.
-        cache_type: The cache of this placement.
-        gpu_bytes: What it takes of the GPUs.
-        ram_bytes: What it takes of RAM in addition.
         longest_gpu_context: The longest context with all of it on the GPUs and the requested cache, at most what the
             model was trained for; None: not even 4,096 tokens fit, or there is no GPU.
         fits_now: Whether it fits the memory that is free now; None: unknown.

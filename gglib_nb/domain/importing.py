@@ -57,13 +57,7 @@ class ImportProgress(Value, frozen=True):
 
 
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:
-    """The origin of a file.
-
-    Args:
-        relative: Its path below the imported folder.
-        folder: That folder, absolute.
-        siblings: Names of the files beside it.
-    """
+    """The origin of a file: its path below the imported, absolute folder, and the names of the files next to it."""
     whole = folder / relative
     return _of_hub_cache(whole) or _of_llama_cpp(whole.name, siblings) or _of_layout(relative) or _unknown(relative)
 

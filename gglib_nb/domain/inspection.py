@@ -23,13 +23,7 @@ _TENSOR_TYPES: Final = {
 
 
 class TensorGroup(Value, frozen=True):
-    """The tensors of one type.
-
-    Attributes:
-        type: Name of the type in ggml, such as `Q4_K`; `type 99` for an unknown number.
-        parameter_count: Their values together.
-        size_bytes: Their bytes in the file, with padding.
-    """
+    """The tensors of one type in ggml, such as `Q4_K`, or `type 99` for an unknown number; their bytes include padding."""
 
     type: str
     tensor_count: int
@@ -50,7 +44,6 @@ class Inspection(Value, frozen=True):
     Attributes:
         name: The model's id, or repository and file.
         path: Its first file on this machine; None: it is only on the Hub.
-        size_bytes: Of all its files together.
         metadata: Every scalar of the first file, texts up to 4 KiB.
         array_lengths: The number of elements of each array of the first file.
         chat_templates: By name; the default template's name is empty.

@@ -189,13 +189,7 @@ _HEAD: Final = "version = 1\n"
 
 
 class PresetFile(Value, frozen=True):
-    """A written `models.ini`.
-
-    Attributes:
-        path: The file.
-        model_count: Models in it.
-        left_out: Ids of models whose paths contain `;`, `#` or a line end, which the format cannot write.
-    """
+    """A written `models.ini`; `left_out` has the ids of models with paths that the format cannot write."""
 
     path: str
     model_count: int
@@ -203,13 +197,9 @@ class PresetFile(Value, frozen=True):
 
 
 def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, ...]]:
-    """The file with every model in it, and the ids of models that cannot be written (`PresetFile.left_out`).
+    """The file (`text`; empty: none) with every model in it, and the ids of models that cannot be written.
 
     A section without a user's lines is removed when its model is no longer registered.
-
-    Args:
-        text: The current file; empty: none.
-        models: The registered ones.
     """
     wanted = {str(model.id): server_options(model) for model in models}
     unwritable = tuple(id_ for id_, options in wanted.items() if any(map(_UNWRITABLE.search, options.values())))

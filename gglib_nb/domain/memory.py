@@ -97,7 +97,6 @@ class MemoryEstimate(Value, frozen=True):
         notes: The reasons, and other remarks; a sentence each.
         state_bytes: States of recurrent layers, which do not grow with the context.
         sequences: Conversations at once: 1 as in llama-cli, llama-cpp-python and `llama-server -np 1`.
-        cache_type: How keys and values are stored.
     """
 
     weights_bytes: int

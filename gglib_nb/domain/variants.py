@@ -135,7 +135,7 @@ def variants_of(
 
     Args:
         files: Paths in the repository with `/`, alone or with their size in bytes.
-        stated: The kinds of files according to their headers, by path; the others are classified by their names.
+        stated: The kinds of files according to their headers, by path; the names decide about the others.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
     names = [parse_path(path) for path in sorted(sizes)]
