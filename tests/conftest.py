@@ -1,4 +1,4 @@
-"""What every test shares: a scrubbed environment, the asynchronous backend, and the folder of real input."""
+"""Fixtures of all tests: a clean environment, the asynchronous backend, and the folder of real input."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ from tests.support.environment import scrubbed
 
 pytest_plugins = ["tests.support.hub_fixtures", "tests.support.manager_fixtures"]
 
-# huggingface_hub reads its variables once, at import: they have to be right before any test module is.
+# huggingface_hub reads its variables once, at import: they must be set before any test module is imported.
 _hub_home = tempfile.TemporaryDirectory(prefix="gglib-nb-tests-")
 _clean = scrubbed(os.environ)
 os.environ.clear()
 os.environ.update(_clean, HF_HOME=_hub_home.name, GGLIB_CONFIG_DIR=_hub_home.name)
 
-# A shell that runs us in the background has SIGINT ignored, and that is inherited; the interrupt button is tested.
+# A shell ignores SIGINT in background processes, and children inherit that; the interrupt button needs it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples every time, without deadlines. `--hypothesis-profile=deep` tries more examples.
@@ -50,7 +50,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another filesystem than the test's own."""
+    """A folder on another filesystem than the test's."""
     shared_memory = Path("/dev/shm")
     if not shared_memory.is_dir() or shared_memory.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second filesystem here")

@@ -1,6 +1,6 @@
-"""What the browser tests share: a Chromium, and notebooks open in a real JupyterLab.
+"""Fixtures of the browser tests: a Chromium, and notebooks open in a real JupyterLab.
 
-Without a Chromium they are skipped, or fail where one is required.
+Without a Chromium the tests are skipped, or fail if one is required.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.support.labpanel import OpenNotebook
 from tests.support.models import MB
 from tests.support.panelpage import OpenPanel, panel_pages
 
-# What differs from a fresh JupyterLab in the second server: no subshells for widgets, and their state saved in notebooks.
+# Settings of the second server: no subshells for widgets, and widget state saved in notebooks.
 _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
@@ -69,7 +69,7 @@ def axe() -> str:
 
 @pytest.fixture
 def hub() -> Iterator[FaultyHub]:
-    """The generated repositories, on a line slow enough to act upon."""
+    """The generated repositories, on a line slow enough for user actions."""
     with FaultyHub(generated_repositories(), bytes_per_second=4 * MB) as hub:
         yield hub
 
@@ -83,7 +83,7 @@ def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def lab_with_other_settings(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """A second server, for what hangs on a setting."""
+    """A second server with other settings."""
     with JupyterLab(tmp_path_factory.mktemp("lab"), "http://127.0.0.1:9", _OTHER_SETTINGS) as lab:
         yield lab
 

@@ -1,4 +1,4 @@
-"""Names, texts and paths that are HTML, script or quotes: in a real page they are text, and the lines that load a model load it."""
+"""Names, texts and paths that are HTML, script or quotes: a real page shows them as text, and loading code is correct."""
 
 import ast
 from dataclasses import replace

@@ -32,7 +32,7 @@ class Demo:
 
 @pytest.fixture
 def demo(browser: Browser, tmp_path: Path) -> Iterator[Demo]:
-    """It starts a browser of the user's; here that is a program that does nothing."""
+    """It starts the user's browser, here a program that does nothing."""
     environment = isolated(os.environ, tmp_path, "http://127.0.0.1:9") | {"BROWSER": "true"}
     log = tmp_path / "demo.log"
     with log.open("wb") as output:

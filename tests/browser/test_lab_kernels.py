@@ -21,12 +21,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 MODEL = "demo/tiny-llama-GGUF:F16"
 FILE = "tiny-llama-F16.gguf"
 FILE_BYTES = 58_850_432
-# Two seconds of the hub's line, what is on its way through the sockets included.
+# Two seconds of the hub's line, including data in the sockets.
 MOST_LOST_BYTES = 8 * MB
 QUEUE = f"%gguf queue {MODEL}"
 PID = "print(os.getpid())"
 ENGINE_GONE_WITHIN_S = 3.0
-# A server looks for a dead kernel every 3 s; a panel asks after 5 s without news and, where nobody answers, 10 s and 20 s
+# A server checks for a dead kernel every 3 s; a panel sends a request after 5 s without news and, without an answer, 10 s and 20 s
 # later again.
 NOTICED_WITHIN_MS = 60_000
 STOPPED = "The kernel has stopped, and so have its downloads."

@@ -1,4 +1,4 @@
-"""Lines of `%gguf` in a real JupyterLab: a plan that sorts, a wait that moves, and what Tab offers."""
+"""Lines of `%gguf` in a real JupyterLab: sorting a plan, an updating wait, and completion."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
-    """One notebook for all of them, its extension loaded and its plan shown."""
+    """One notebook for all tests, with the extension loaded and the plan shown."""
     folder: Path = tmp_path_factory.mktemp("lab")
     files = {f"model-{label}.gguf": size * MB for label, size in SIZES.items()}
     with FaultyHub([make_repository("demo/model", files)]) as hub, JupyterLab(folder, hub.url) as lab:

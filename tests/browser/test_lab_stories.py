@@ -26,7 +26,7 @@ def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, h
     opener = row.get_by_role("button", name="Details of")
     expect(opener).to_have_attribute("aria-expanded", "true")
     opener.click()
-    opener.click()  # by hand it stays open when the download has ended
+    opener.click()  # opened by the user, it stays open when the download has ended
     bars = row.get_by_role("progressbar", name=re.compile(r"Progress of sharded-llama-Q4_K_M-0000\d-of-00003\.gguf"))
 
     expect(bars).to_have_count(3)

@@ -1,6 +1,6 @@
-"""Everybody can use the panel: axe finds no violation in any state or theme, the keyboard reaches all, nothing overflows.
+"""Accessibility of the panel: axe finds no violation in any state or theme, the keyboard reaches everything, nothing overflows.
 
-Its length is that of what it goes through: every state, theme and width, and each thing that is announced.
+It is long because it covers every state, theme and width, and each announcement.
 """
 
 from collections.abc import Callable
@@ -165,7 +165,7 @@ def test_changing_digits_do_not_shift_the_layout(open_panel):
 
 
 def focused(panel: PanelPage) -> list[str]:
-    """The label of what has the focus, and how that is shown."""
+    """The label of the focused element, and its focus style."""
     found: list[str] = panel.page.evaluate(
         "[document.activeElement.ariaLabel, getComputedStyle(document.activeElement).outlineStyle]"
     )
@@ -311,7 +311,7 @@ def test_search_counts_and_queued_downloads_are_announced(open_panel):
 
 
 def has_focus(panel: PanelPage) -> str:
-    """The label or text of what has the focus."""
+    """The label or text of the focused element."""
     return str(panel.page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
 
 

@@ -22,7 +22,7 @@ FIRST, SECOND, THIRD = (f"owner/{name}-GGUF:Q8_0" for name in ("first", "second"
 
 
 def swallow_line_breaks(panel: PanelPage) -> None:
-    """What JupyterLab does inside a cell."""
+    """JupyterLab's handling of keys inside a cell."""
     panel.page.evaluate(
         "document.addEventListener('beforeinput', (event) =>"
         " event.inputType === 'insertLineBreak' && event.preventDefault(), true)"

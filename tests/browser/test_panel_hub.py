@@ -132,7 +132,7 @@ def test_arrow_keys_reach_a_suggestions_model_card(panel: PanelPage, field: Loca
 
 @pytest.fixture
 def done(panel: PanelPage, manager: DownloadManager) -> Path:
-    """A model that is here: the path of its file."""
+    """The path of a stored model's file."""
     path = manager.sync.download(SMALL, "Q4_K_M")
     panel.until(panel.page.locator('.gglib-row[data-status="completed"]').is_visible, "the done row")
     return path
@@ -232,7 +232,7 @@ def test_a_session_with_only_the_keyboard_never_loses_the_focus(
         panel, "Undo third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M is waiting in the queue again.", times=2)
     )
     panel.until(lambda: stand("first", "third", "second"), "the third at its old place")
-    # … cancels the one that runs, and has it back …
+    # … cancels the active one and undoes that …
     go_to(panel, "Details of first Q4_K_M", "ArrowUp")
     enter(panel, "Cancel first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M was cancelled."))
     enter(panel, "Undo first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M is waiting in the queue again."))

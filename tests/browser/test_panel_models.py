@@ -1,4 +1,4 @@
-"""What is on the disk, in the panel: the list of models, and what a done row still offers."""
+"""Stored models in the panel: the list of models, and the actions of a finished row."""
 
 from typing import Any
 

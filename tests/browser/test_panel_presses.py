@@ -38,7 +38,7 @@ class Queue(FakeManager):
 
 
 def press_twice(panel: PanelPage, name: str, after_ms: int) -> None:
-    """Two presses at one place; what the first changed is on the page before the second."""
+    """Two clicks at one place; the page shows the result of the first before the second."""
     box = panel.button(name).bounding_box()
     assert box is not None
     place = (box["x"] + 14, box["y"] + 14)
@@ -53,7 +53,7 @@ def press_twice(panel: PanelPage, name: str, after_ms: int) -> None:
 
 
 def names(panel: PanelPage) -> Locator:
-    """What the rows are called, from top to bottom."""
+    """The names of the rows, from top to bottom."""
     return panel.page.locator(".gglib-row .gglib-name")
 
 

@@ -1,4 +1,4 @@
-"""In every host, light and dark, each text of the panel is readable: a contrast of 4.5 at least (axe's rule)."""
+"""In every host, light and dark, each text of the panel has a contrast of at least 4.5 (axe's rule)."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""VS Code's widget manager and a page like Colab's: the panel shows, moves, acts, and can be read in both themes."""
+"""VS Code's widget manager and a page like Colab's: the panel is shown, updates, works, and is readable in both themes."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,14 +26,14 @@ OpenHost = Callable[..., HostPage]
 
 @pytest.fixture
 def hub() -> Iterator[FaultyHub]:
-    """Slow, so that the first download lasts as long as a test."""
+    """A slow hub, so that the first download lasts as long as a test."""
     with FaultyHub(generated_repositories(), bytes_per_second=MB) as hub:
         yield hub
 
 
 @pytest.fixture
 def open_host(browser: Browser, hub: FaultyHub, tmp_path: Path) -> Iterator[OpenHost]:
-    """Opens a page of a host on a server of the test's own."""
+    """Opens a page of a host on a server for this test."""
     with ExitStack() as stack:
         server = stack.enter_context(JupyterServer(tmp_path, hub.url))
 
@@ -53,7 +53,7 @@ def pause(row: Locator) -> None:
 
 
 def shown_panel(page: HostPage) -> Frame:
-    """The output in which the panel is, once it shows the queue."""
+    """The output with the panel, when it shows the queue."""
     page.run("%gguf")
     output = page.outputs()[-1]
     expect(row_of(output, F16)).to_be_visible(timeout=START_TIMEOUT_S * 1000)

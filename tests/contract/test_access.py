@@ -43,7 +43,7 @@ def test_granted_access_allows_the_download(make_manager: Callable[..., Download
     assert make_manager(hf_token=GRANTED_TOKEN).sync.download(GATED).exists()
 
 
-# The watch, over a queue and a hub that the test decides
+# Watching for access, with a queue and a hub controlled by the test
 
 
 def failed(repo: str, error: Exception) -> object:

@@ -1,4 +1,4 @@
-"""Bundles on a real disk: written, carried, interrupted, damaged, and too large for the file system."""
+"""Bundles on a real disk: written, moved, interrupted, damaged, and too large for the file system."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ def content(model: Model) -> bytes:
 
 @pytest.fixture
 def other_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to which nothing can be linked."""
+    """A folder on another filesystem, which cannot contain hard links."""
 
     def refuse(*_paths: object, **_options: object) -> None:
         raise OSError(18, "Invalid cross-device link")

@@ -1,4 +1,4 @@
-"""Variants that share a label: their ids, a file's stem or a hash, name them in every operation."""
+"""Variants that share a label: every operation accepts their ids, made of a file's stem or a hash."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path

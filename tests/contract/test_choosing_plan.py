@@ -1,4 +1,4 @@
-"""A plan's numbers, through the manager: exact, cheap to find out, and there also when something cannot be found out."""
+"""A plan's numbers, through the manager: exact, cheap, and available even if some are unknown."""
 
 import itertools
 import os
@@ -34,7 +34,7 @@ def row(plan: RepoPlan, key: str) -> VariantPlan:
     return next(variant for variant in plan.variants if variant.key == key)
 
 
-# Sizes and bytes that are here
+# Sizes and local bytes
 
 
 async def test_sizes_and_files_are_exact_and_sorted_by_size(manager: DownloadManager, hub: FaultyHub) -> None:

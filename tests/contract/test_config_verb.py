@@ -1,4 +1,4 @@
-"""`%gguf config` over a real manager: what it shows, what changes at once, what is for kernels to come, what is refused."""
+"""`%gguf config` with a real manager: what it shows, what changes at once, what applies to later kernels, what is refused."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def nothing_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 @pytest.fixture
 def kernel(hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
-    """The kernel's own manager, as its first line makes it."""
+    """The kernel's own manager, as created by its first line."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("GGLIB_STATE_DIR", str(tmp_path / "state"))

@@ -1,4 +1,4 @@
-"""The proof that the embedded hub is one: the real `huggingface_hub` works against it and raises its typed errors."""
+"""Proves that the embedded hub behaves like the Hub: the real `huggingface_hub` works with it and raises its typed errors."""
 
 import hashlib
 from collections.abc import Callable

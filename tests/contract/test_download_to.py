@@ -1,4 +1,4 @@
-"""`--to FOLDER`: one download in another folder than the models folder, over the embedded hub and real folders."""
+"""`--to FOLDER`: one download in another folder than the models folder, with the embedded hub and real folders."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ REPO, SMALL = "demo/small-GGUF", "demo/small-GGUF:Q4_K_M"
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """A folder on a disk that can be taken away."""
+    """A folder on a disk that can be unmounted."""
     path = tmp_path / "disk" / "models"
     path.mkdir(parents=True)
     return path

@@ -1,4 +1,4 @@
-"""What ended outlives its kernel: every kernel of the user knows it, and no trouble with it stops a download."""
+"""The history outlives its kernel: every kernel of the user reads it, and no fault of it stops a download."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +28,13 @@ def hub(make_hub: Callable[..., FaultyHub], small_repositories: list[DemoReposit
 
 
 def past_of(process: QueueProcess) -> list[list[Any]]:
-    """Id, outcome, size, seconds and error of what ended, the newest first."""
+    """Id, outcome, size, seconds and error of ended downloads, newest first."""
     past: list[list[Any]] = process.value(_PAST)
     return past
 
 
 def begin(process: QueueProcess) -> None:
-    """One completes, one fails, one is taken back before it ran."""
+    """One completes, one fails, one is removed before it ran."""
     process.queue(GOOD, BROKEN)
     process.value("manager.sync.join()")
     process.value(

@@ -1,4 +1,4 @@
-"""A hub or a repository that means ill: bounded time and memory, nothing outside the models folder, no steering of a terminal."""
+"""A malicious hub or repository: bounded time and memory, no file outside the models folder, no control of a terminal."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def hub_of(body: Body, status: int = 200, content_type: str = "application/json"
                     self.wfile.write(piece)
                     self.wfile.flush()
             except OSError:
-                pass  # the client had enough
+                pass  # the client has disconnected
 
         @override
         def log_message(self, *_: object) -> None:
@@ -148,7 +148,7 @@ def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None
     "name", ["model-{0}-Q4_K_M.gguf", "model-Q4_K_M-{0:05}-of-99999.gguf", "{0}/lora.gguf", "m-mtp-{0}.gguf"]
 )
 def test_a_hundred_thousand_files_are_grouped_in_time(name) -> None:
-    """Some seconds in peace; comparing each with all others would take hours, and the time limit is the test."""
+    """A few seconds on an idle machine; comparing each with all others would take hours, and the time limit is the test."""
     files = [(name.format(number), 1_000_000) for number in range(1, 50_000)]
     files += [(name.replace("mtp-", "").format(number), 1_000_000) for number in range(50_000, 99_999)]
 
@@ -161,7 +161,7 @@ def hub(make_hub) -> FaultyHub:
 
 
 def test_a_model_in_more_files_than_any_real_one_is_refused(hub, make_manager, monkeypatch) -> None:
-    monkeypatch.setattr("gglib_nb.manager.resolving._MOST_FILES", 100)  # of 10,000, which take their time
+    monkeypatch.setattr("gglib_nb.manager.resolving._MOST_FILES", 100)  # of 10,000, which are sent slowly
     files = {f"m-Q4_K_M-{number:05}-of-00101.gguf": b"x" for number in range(1, 102)}
     hub.add_repository(make_repository(REPO, files))
 

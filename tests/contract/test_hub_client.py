@@ -1,4 +1,4 @@
-"""The hub client against the embedded hub: what it reads, what it sends, and what the token opens."""
+"""The hub client with the embedded hub: what it reads, what it sends, and what the token gives access to."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The table of errors: nothing that httpx or huggingface_hub may raise here is forgotten, and no token is shown."""
+"""The table of errors: every error that httpx or huggingface_hub may raise is mapped, and no token is shown."""
 
 import ssl
 import traceback
@@ -16,7 +16,7 @@ from tests.support.faulty_hub import FaultyHub, Status
 
 ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")
 
-# Mistakes of the program: a body read twice or not at all.
+# Programming errors: a body read twice or not at all.
 MISUSE = {"StreamError", "StreamClosed", "StreamConsumed", "RequestNotRead", "ResponseNotRead"}
 
 # Parts of huggingface_hub that are not used here: its cache, its downloads, inference, jobs, buckets, its CLI.
@@ -60,7 +60,7 @@ def errors_of(module: object) -> list[type[Exception]]:
 
 
 def made(kind: type[Exception], status: int = 418) -> Exception:
-    """An error of the kind, with an answer where it holds one."""
+    """An error of the kind, with a response if it has one."""
     error = kind.__new__(kind)
     Exception.__init__(error, "text")
     error.response = httpx.Response(status, request=httpx.Request("GET", ASKED.endpoint))  # type: ignore[attr-defined]

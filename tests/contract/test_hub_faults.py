@@ -46,7 +46,7 @@ QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=0.3)
 
 @dataclass(frozen=True)
 class Answer:
-    """Another text in the place of the answer."""
+    """Another text instead of the response."""
 
     text: str
     content_type: str = "text/html"
@@ -191,7 +191,7 @@ def test_a_short_rate_limit_is_waited_out(hub: FaultyHub, client: HubClient) -> 
     began = time.monotonic()
 
     assert len(client.list_files("demo/small-GGUF").files) == 3
-    assert time.monotonic() - began >= 1  # the hub's figure, and the second by which it rounds down
+    assert time.monotonic() - began >= 1  # the hub's value, and the second by which it rounds down
 
 
 def test_an_unreachable_hub_is_reported_by_name() -> None:
@@ -297,7 +297,9 @@ def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[
 
 
 def test_a_session_closed_by_another_thread_is_replaced(hub: FaultyHub, client: HubClient) -> None:
-    set_client_factory(lambda: httpx.Client(follow_redirects=True))  # a user's own; else the session is not shared
+    set_client_factory(
+        lambda: httpx.Client(follow_redirects=True)
+    )  # set by a user; otherwise the session is not shared
     try:
         get_session().close()
         with pytest.raises(NetworkError, match="was lost"):

@@ -1,4 +1,4 @@
-"""IPv6 that leads nowhere: connecting, listing and downloading go by IPv4 in a moment, not after a timeout each."""
+"""Unreachable IPv6: connecting, listing and downloading switch to IPv4 at once, without a timeout for each."""
 
 import socket
 import time
@@ -18,7 +18,7 @@ from tests.support.faulty_hub import FaultyHub, NoContentLength, NoLinkedHeaders
 REPO = "demo/small-GGUF"
 NAME = "small-Q4_K_M.gguf"
 HOST = "dual.test"
-# What one try of the blackhole would take.
+# The duration of one attempt at the blackhole.
 TIMEOUT_S = 60.0
 
 
@@ -58,7 +58,7 @@ def test_a_listing_does_not_wait_for_an_unreachable_address(port) -> None:
 
 @pytest.mark.parametrize("is_odd", [False, True], ids=["ranges", "the whole"])
 def test_a_download_does_not_wait_for_an_unreachable_address(hub, port, tmp_path, monkeypatch, is_odd) -> None:
-    # The storage is at that name too.
+    # The storage has the same name.
     hub._cdn.origin_url = hub.cdn_url.replace("127.0.0.1", HOST)
     if is_odd:
         hub.faults.add(NoLinkedHeaders(), times=None)

@@ -124,7 +124,7 @@ def test_a_kernel_with_only_failures_writes_nothing(kernel: DownloadManager, hub
     hub.faults.add(WrongBytes(), path="small-Q4_K_M*", origin="cdn", times=None)
     with pytest.raises(IntegrityError):
         kernel.sync.download("demo/small-GGUF", "Q4_K_M")
-    kernel.sync.history()  # the keeper has written what ended
+    kernel.sync.history()  # the keeper has stored the end
 
     assert [item.status for item in kernel.snapshot.recent_failures] == [DownloadStatus.FAILED]
     assert kernel._parts.keeper._rest_s() is None

@@ -100,7 +100,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_discarded(
     await manager.queue_download(DownloadRequest("demo/large-GGUF"))
     await manager.cancel_download(queued.id, discard=True)
     hub.set_speed()
-    await manager.download(SMALL, "Q4_K_M")  # the engine does one thing after the other
+    await manager.download(SMALL, "Q4_K_M")  # the engine executes commands in order
 
     assert "large-Q8_0.gguf.part" in kept
     assert list(folder.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What must not happen to a caller: a call that never returns, a callback or a slow hub that stops others, a growing kernel."""
+"""Calls always return, a callback or a slow hub does not stop others, and the kernel's memory does not grow."""
 
 import asyncio
 import gc
@@ -289,7 +289,7 @@ async def test_abandoned_waits_leave_nothing_behind(manager: DownloadManager, he
 
 @pytest.fixture
 def watched_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
-    """What the main thread does on the models folder, the cache and the state folder."""
+    """The main thread's accesses to the models folder, the cache and the state folder."""
     seen: list[str] = []
 
     def watch(name: str, owner: Any = os) -> None:
@@ -356,7 +356,7 @@ def test_an_interrupt_ends_a_call_blocked_by_a_disk(manager: DownloadManager, mo
     assert took_s < 5
 
 
-# What the next kernel gets
+# The stored state
 
 
 def test_the_last_state_is_saved_after_earlier_database_failures(

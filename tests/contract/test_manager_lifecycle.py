@@ -1,4 +1,4 @@
-"""A manager's life: engines that die, failures and retries, forks, the end."""
+"""A manager's life: engines that die, failures and retries, forks, closing."""
 
 import os
 import re

@@ -229,7 +229,7 @@ async def test_the_matching_mmproj_is_also_downloaded_and_is_not_a_shard(
     assert (tmp_path / "models" / "demo" / "vision-GGUF" / "mmproj-vision-F16.gguf").stat().st_size == 20_000
 
 
-# The handle of what was queued
+# The handle of a queued download
 
 
 async def test_the_handle_of_queue_smart_can_wait_and_has_the_path(manager: DownloadManager) -> None:

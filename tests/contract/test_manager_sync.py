@@ -1,4 +1,4 @@
-"""The synchronous twins: the same operations without a loop, and none is forgotten."""
+"""The synchronous form: the same operations without a loop, and none is missing."""
 
 import inspect
 import threading
@@ -16,7 +16,7 @@ SPLIT = "demo/split-GGUF"
 
 
 def operations() -> list[str]:
-    """Every operation: the public functions of `sync`, but for its end."""
+    """Every operation: the public functions of `sync`, except `close`."""
     members = inspect.getmembers(SyncOperations, inspect.isfunction)
     return [name for name, _ in members if not name.startswith("_") and name != "close"]
 

@@ -1,4 +1,4 @@
-"""Behind a mirror (olah, a real one): what the hub does for listing, planning and downloading, it does too, cold, warm and offline."""
+"""With a real mirror (olah): listing, planning and downloading work as with the hub, with a cold or warm cache and offline."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def hub() -> Iterator[FaultyHub]:
 
 @pytest.fixture(scope="module")
 def cache(hub: FaultyHub, tmp_path_factory) -> Path:
-    """The folder of a mirror through which everything went once, cold."""
+    """The folder of a mirror with everything in its cache."""
     folder = tmp_path_factory.mktemp("olah")
     with Olah(folder, hub.url) as mirror:
         check_everything_comes(mirror, folder / "cold")

@@ -1,4 +1,4 @@
-"""Models that are here: listed, forgotten, deleted and handed on, over real files and a real catalog."""
+"""Stored models: listed, forgotten, deleted and loaded elsewhere, with real files and a real catalog."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""Importing folders of other programs: real files in the layouts they keep; nothing is moved, and what is left out is named."""
+"""Importing folders of other programs: real files in their layouts; nothing is moved, and skipped files are reported."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def write(folder: Path, path: str, size_bytes: int = 4_000) -> Path:
 
 
 def cached(cache: Path, repo: str, commit: str, path: str, *, sha256: str) -> Path:
-    """A file as huggingface_hub keeps it: a link into `blobs`."""
+    """A file as huggingface_hub stores it: a link into `blobs`."""
     folder = cache / f"models--{repo.replace('/', '--')}"
     blob = folder / "blobs" / sha256
     if not blob.exists():

@@ -1,4 +1,4 @@
-"""Repairing models: only what is wrong comes over the line, and the damaged file is never written to."""
+"""Repairing models: only wrong parts are downloaded, and the damaged file is never written to."""
 
 import hashlib
 import os
@@ -134,7 +134,7 @@ def test_reused_bytes_that_prove_wrong_are_downloaded(manager: DownloadManager, 
     digests = BlockDigests()
     digests.feed(memoryview(path.read_bytes()))
     spoil(path, 2 * BLOCK_BYTES)
-    # An index that calls the first wrong block right, and only the second one wrong.
+    # An index in which the first wrong block is right, and only the second one wrong.
     [model] = manager.catalog.models()
     manager.catalog.update_files([stored_with(model, digests.digest().hex())])
 

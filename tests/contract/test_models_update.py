@@ -272,7 +272,7 @@ def test_files_of_another_program_are_not_updated(manager: DownloadManager) -> N
         manager.sync.update("a/b")
 
 
-# What is interrupted
+# Interruptions
 
 
 class KilledError(Exception):

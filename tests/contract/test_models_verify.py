@@ -140,7 +140,7 @@ def test_an_unknown_model_is_not_verified(manager: DownloadManager) -> None:
 
 
 def long_model(manager: DownloadManager, tmp_path: Path) -> None:
-    """A model that takes many seconds to hash and no room on the disk."""
+    """A model that takes many seconds to hash and no space on the disk."""
     path = tmp_path / "long.gguf"
     path.touch()
     os.truncate(path, 40 * 10**9)

@@ -33,7 +33,7 @@ class Asked(Screen):
 
 
 def write_journal(target: Path) -> None:
-    """What makes a partial file one of ours."""
+    """The sidecar files that mark a partial file as ours."""
     planned = PlannedFile(target.name, 5, "0" * 64, str(target))
     journal = Journal(journal_path(target), (PartIdentity.of(planned, 5, "c" * 40),))
     journal.begin(Pieces(5))

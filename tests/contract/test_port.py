@@ -1,4 +1,4 @@
-"""The port, operation by operation and clause by clause, as the design's section 3 has it (gglib's trait)."""
+"""The port, operation by operation and clause by clause, as in gglib's trait."""
 
 import time
 from collections.abc import Callable

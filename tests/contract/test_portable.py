@@ -1,4 +1,4 @@
-"""A download, a kill and a resume in processes that lack the calls that only POSIX has."""
+"""A download, a kill and a resume in processes without the POSIX-only calls."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Behind a proxy and a company's own certificates: a real CONNECT proxy before a hub over TLS, listing and downloading alike."""
+"""Behind a proxy with a company's own certificates: a real CONNECT proxy and a hub over TLS, for listing and downloading."""
 
 import ssl
 from collections.abc import Callable, Iterator
@@ -157,7 +157,7 @@ def test_over_plain_http_a_407_is_attributed_to_the_proxy(
 def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     make_hub, repositories, proxies, company, tmp_path, monkeypatch
 ) -> None:
-    """Companies open huggingface.co and forget the host that the bytes come from."""
+    """Companies allow huggingface.co and forget the storage host."""
     hub = make_hub(repositories, tls=company.server())
     trust(monkeypatch, company)
     monkeypatch.setenv("HTTPS_PROXY", proxies(closed_to="127.0.0.1").url)

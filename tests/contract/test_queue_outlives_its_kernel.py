@@ -1,4 +1,4 @@
-"""A queue is a thing of the user: killed kernels and engines cost it neither order nor bytes, and many kernels are one."""
+"""A queue outlives its kernel: killed kernels and engines lose neither order nor bytes, and many kernels cooperate."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from tests.support.queue_process import BY_HAND, QueueProcess
 SPLIT, PLAIN, RESTING, BROKEN, LAST = (f"demo/{name}" for name in ("split", "plain", "resting", "broken", "last"))
 SHARDS = 12
 LINE_BYTES_PER_SECOND = 8 * MB
-# A journal is written every half second, and sockets hold what was sent and not read.
+# A journal is written every half second, and sockets hold unread data.
 MOST_LOST_BYTES = LINE_BYTES_PER_SECOND
 TAKEN_OVER_WITHIN_S = 5.0
 
@@ -47,12 +47,12 @@ def files_of(repository: DemoRepository) -> dict[str, DemoFile]:
 
 
 def rows_of(*pairs: str) -> list[str]:
-    """`split queued` and so on, as a queue shows it."""
+    """`split queued` and so on, as shown by a queue."""
     return [f"demo/{name}:Q4_K_M {status}" for name, status in (pair.split() for pair in pairs)]
 
 
 def wrong_files(folder: Path, files: dict[str, dict[str, DemoFile]], *repo_ids: str) -> list[str]:
-    """Those of the repositories' files that are not there, or not as they are on the hub."""
+    """The repositories' files that are missing, or differ from the hub's."""
     wanted = {folder / "models" / repo_id / path: file for repo_id in repo_ids for path, file in files[repo_id].items()}
     return [str(target) for target, file in wanted.items() if not_as_on_the_hub(target, file)]
 
@@ -62,7 +62,7 @@ def not_as_on_the_hub(target: Path, file: DemoFile) -> bool:
 
 
 def begin(hub: FaultyHub, process: QueueProcess) -> None:
-    """One has failed, one rests, three are to come, of which one runs."""
+    """One has failed, one is paused, three are pending, of which one is active."""
     fault = hub.faults.add(WrongBytes(), path="broken-*", origin="cdn", times=None)
     process.queue(BROKEN)
     process.wait_until(lambda one: one.failures == ["demo/broken:Q4_K_M"], "the failure")
@@ -346,7 +346,7 @@ def test_partial_files_in_no_queue_are_offered_and_queued_again(hub: FaultyHub, 
 
 
 def kept_of(process: QueueProcess) -> None:
-    """Wait until what is live is in the database."""
+    """Wait until the live downloads are in the database."""
     count = "__import__('sqlite3').connect(manager.settings.database_path).execute('SELECT count(*) FROM download').fetchone()[0]"
     process.wait_until(lambda one: one.value(count) == len(one.rows), "the queue in the database")
 

@@ -66,7 +66,7 @@ def test_a_plan_gives_an_upper_bound_of_reusable_bytes_per_variant(hub, client, 
     found = estimate(client, models)
 
     assert found[Q4_K_M,] == shared_bytes(hub, Q4_K_M, Q4_K_S)
-    assert found[Q8_0,] == 0  # its norms are the same, and not worth asking
+    assert found[Q8_0,] == 0  # its norms are the same, but too small to be sampled
     assert found[tuple(SPLIT)] == sum(shared_bytes(hub, path, Q4_K_S) for path in SPLIT)
 
 
@@ -87,7 +87,7 @@ def test_without_local_files_no_request_is_sent(hub, client, models) -> None:
 
 @pytest.mark.slow
 async def test_a_second_variant_reports_the_bytes_copied_from_the_first(manager: DownloadManager, hub, models) -> None:
-    # 120 MB in Q4_K_M, of which more than the 64 MB from which it is worth it are the same in Q4_K_S.
+    # 120 MB in Q4_K_M, of which more than the minimum of 64 MB are the same in Q4_K_S.
     files = related_files(embedding=1024, feed_forward=3072, layers=18)
     hub.add_repository(make_repository(RELATED, {path: files[path] for path in (Q4_K_M, Q4_K_S)}))
     place(hub, models, Q4_K_S)

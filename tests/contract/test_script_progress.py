@@ -41,14 +41,14 @@ manager.sync.close()
 
 @pytest.fixture
 def slow_hub(hub: FaultyHub) -> FaultyHub:
-    """One that has a model of three shards, for which it takes some seconds."""
+    """A hub with a model of three shards that takes some seconds."""
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     hub.set_speed(bytes_per_second=6_000_000)
     return hub
 
 
 def on_a_terminal(code: str, folder: Path, endpoint: str, columns: int = 100) -> str:
-    """What a script writes on a terminal, until it ends; 0 columns: one that does not know how wide it is."""
+    """The output of a script on a terminal, until it ends; 0 columns: a terminal of unknown width."""
     parent, child = pty.openpty()
     termios.tcsetwinsize(child, (30 if columns else 0, columns))
     environment = isolated(os.environ, folder, endpoint) | {"TERM": "xterm"}

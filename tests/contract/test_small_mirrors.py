@@ -1,4 +1,4 @@
-"""Mirrors and proxies with fewer routes than the Hub: whatever `hf_hub_download` can do with them, listing and reading can do too."""
+"""Mirrors and proxies with fewer routes than the Hub: if `hf_hub_download` works with them, listing and reading do too."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What a mirror answers."""
+    """A mirror's response."""
 
     status: int = 200
     body: Any = None

@@ -1,4 +1,4 @@
-"""What `plan` says of a publisher's own measurements, over the embedded hub."""
+"""A publisher's own measurements in `plan`, with the embedded hub."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Inspect, compare, export, import and prune: over the embedded hub, real files and a real catalog."""
+"""Inspect, compare, export, import and prune, with the embedded hub, real files and a real catalog."""
 
 import os
 import time
@@ -34,7 +34,7 @@ class Asked(Screen):
 
 
 def say(manager: DownloadManager, line: str, screen: Screen | None = None) -> str:
-    """What a line of `%gguf` answers."""
+    """The answer to a line of `%gguf`."""
     return parse(line).run(Session(lambda: manager, screen)).text
 
 
@@ -182,7 +182,7 @@ def test_the_verbs_export_and_import_work(make_manager: Callable[..., DownloadMa
 
 @pytest.fixture
 def two_models(manager: DownloadManager) -> DownloadManager:
-    """One that was used just now, and one that was not."""
+    """A model used just now, and an unused one."""
     manager.sync.download(REPO, "Q4_K_M")
     manager.sync.download(REPO, "Q8_0")
     for model in manager.catalog.models():

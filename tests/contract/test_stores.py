@@ -1,4 +1,4 @@
-"""Read-only stores of other programs, and the storage limit: over real folders, a real catalog and the embedded hub."""
+"""Read-only stores of other programs, and the storage limit, with real folders, a real catalog and the embedded hub."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ def gguf(name: str) -> bytes:
 
 @pytest.fixture
 def lmstudio(tmp_path: Path) -> Path:
-    """A folder as LM Studio keeps it."""
+    """A folder in LM Studio's layout."""
     path = tmp_path / "lmstudio" / "owner" / "lab-GGUF" / "lab-Q4_K_M.gguf"
     path.parent.mkdir(parents=True)
     path.write_bytes(gguf(path.name))
@@ -31,7 +31,7 @@ def lmstudio(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ollama(tmp_path: Path) -> Path:
-    """A folder as Ollama keeps it, with a model of its library and one from the Hub."""
+    """A folder in Ollama's layout, with a model of its library and one from the Hub."""
     folder = tmp_path / "ollama"
     for place, name in (("registry.ollama.ai/library/llama3.2/3b", "a"), ("hf.co/owner/tiny-GGUF/Q8_0", "b")):
         data = gguf(f"{name}.gguf")

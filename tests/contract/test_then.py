@@ -1,4 +1,4 @@
-"""`--then`: what runs once a download is complete, over the embedded hub, real shells and killed kernels."""
+"""`--then`: commands that run when a download is complete, with the embedded hub, real shells and killed kernels."""
 
 import os
 import threading

@@ -1,6 +1,6 @@
-"""What the manager may expect of an engine, wherever it runs: the process on this machine, and those of a Dask cluster.
+"""The engine's contract with the manager: for the process on this machine, and for those of a Dask cluster.
 
-Both are played with the same commands; which host does what is `tests/contract/cluster`'s.
+Both get the same commands; `tests/contract/cluster` tests which host does what.
 """
 
 import hashlib

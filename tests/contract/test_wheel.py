@@ -1,4 +1,4 @@
-"""What is built is what is needed: the wheel holds the page's files and the marker of types, and no tests."""
+"""The wheel contains the page's files and the typing marker, and no tests."""
 
 import subprocess
 import sys

@@ -29,7 +29,7 @@ from tests.support.faulty_hub import (
 
 Draw = Callable[[random.Random], Fault]
 
-# A fault every few hundred kilobytes: most answers of the storage end before they should.
+# A fault every few hundred kilobytes: most responses of the storage end early.
 _STORAGE: tuple[tuple[float, Draw], ...] = (
     (0.46, lambda chance: Cut(chance.randint(60_000, 700_000))),
     (0.14, lambda chance: Cut(chance.randint(60_000, 700_000), is_reset=True)),
@@ -56,12 +56,12 @@ _WRONG_BYTE = 0.004
 
 @dataclass
 class Chaos:
-    """A fault of the embedded hub that is another one for each answer. Safe from any thread.
+    """A fault of the embedded hub that differs for each response. Safe from any thread.
 
     Attributes:
-        seed: Which ones, as far as the order of requests repeats.
-        doomed: Files that are always wrong: `owner/name/path` and how.
-        struck: How often each kind has struck.
+        seed: Determines the faults, as far as the order of requests repeats.
+        doomed: Files that are always wrong: `owner/name/path` and the fault.
+        struck: How often each kind was used.
     """
 
     seed: int
@@ -72,7 +72,7 @@ class Chaos:
     _lock: Lock = field(default_factory=Lock)
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Spoil the answer, or leave it."""
+        """Change the response, or leave it unchanged."""
         fault = self._drawn(request, response)
         return response if fault is None else fault.apply(request, response)
 
@@ -81,7 +81,7 @@ class Chaos:
         name = request.path if subject is None else f"{subject.repo_id}/{subject.file.path}"
         with self._lock:
             self._asked[f"{request.origin} {name}"] += 1
-            # The nth answer about a file is spoilt the same way in every run with this seed.
+            # The nth response about a file has the same fault in every run with this seed.
             chance = random.Random(
                 _number(f"{self.seed} {request.origin} {name} {self._asked[f'{request.origin} {name}']}")
             )
@@ -94,7 +94,7 @@ class Chaos:
         if (doom := self.doomed.get(name)) is not None and isinstance(doom, WrongBytes) == (request.origin == "cdn"):
             return doom
         if request.origin == "cdn" and name not in self._spoilt and chance.random() < _WRONG_BYTE:
-            self._spoilt.add(name)  # twice would be for good
+            self._spoilt.add(name)  # twice would be permanent
             return WrongBytes(chance.randint(0, 100_000))
         drawn = chance.random()
         for share, draw in _STORAGE if request.origin == "cdn" else _HUB:

@@ -1,4 +1,4 @@
-"""What an endurance run executes in its kernel: the manager, and two functions that answer in JSON."""
+"""The kernel's side of an endurance run: the manager, and two functions that answer in JSON."""
 
 SETUP = '''
 %load_ext gglib_nb

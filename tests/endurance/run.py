@@ -41,7 +41,7 @@ KERNEL_KILLS = 2
 ENGINE_KILLS = 5
 SETTLE_S = 240.0
 LINE_BYTES_PER_SECOND = 40_000_000
-# Above what an idle engine held before: fragments of what Python frees, and nothing that grows.
+# Allowed growth over an idle engine: fragmentation, but nothing that keeps growing.
 KEPT_BYTES = 32_000_000
 
 
@@ -69,11 +69,11 @@ class Wish:
 
 @dataclass
 class Tally:
-    """What is counted.
+    """The counts.
 
     Attributes:
         acts: Operations by verb.
-        outcomes: Downloads by how they ended.
+        outcomes: Downloads by outcome.
         engine_rss_bytes: Of the engine at its end.
     """
 
@@ -87,7 +87,7 @@ class Tally:
 
 
 class ReckoningError(AssertionError):
-    """The run ended otherwise than it must."""
+    """The run did not end as expected."""
 
 
 class EnduranceRun:
@@ -116,7 +116,7 @@ class EnduranceRun:
         """Do it all.
 
         Raises:
-            ReckoningError: Something is not as it must be.
+            ReckoningError: A check failed.
         """
         began_s = time.monotonic()
         with FaultyHub(
@@ -138,7 +138,7 @@ class EnduranceRun:
             self._reckon_after_the_end()
         self.tally.seconds = time.monotonic() - began_s
 
-    # Living ------------------------------------------------------------------------------------------------------
+    # Running -----------------------------------------------------------------------------------------------------
 
     def _live(self, began_s: float) -> None:
         while (share := (time.monotonic() - began_s) / self._seconds) < 1:
@@ -176,7 +176,7 @@ class EnduranceRun:
             "pause": live,
             "resume": [row for row in rows if row[2] == "paused"],
             "move": [row for row in rows if row[2] in ("queued", "paused")],
-            "retry": [row for row in rows if row[2] == "failed"],  # also what has to fail again
+            "retry": [row for row in rows if row[2] == "failed"],  # including those that must fail again
         }
         verb = self._chance.choices(
             ("nothing", "cancel", "cancel and back", "pause", "resume", "move", "retry", "limit", "bandwidth"),
@@ -221,7 +221,7 @@ class EnduranceRun:
         return True
 
     def _make_up_for_missed_kills(self) -> None:
-        """Kills that were due when nothing ran, or too late for a slow machine."""
+        """Kills that were due while nothing ran, or too late for a slow machine."""
         for _ in range(len(self._kernel_kills)):
             self._kill_kernel()
         for _ in range(len(self._engine_kills)):
@@ -238,7 +238,7 @@ class EnduranceRun:
         self._kernel = self._started_kernel()
 
     def _settle(self) -> None:
-        """Nothing is limited, paused or left out any more: wait for the rest."""
+        """Remove limits and pauses, queue the rest, and wait."""
         self._act("set_max_queue_size", 300)
         self._act("set_bandwidth_limit", None)
         deadline_s = time.monotonic() + SETTLE_S
@@ -258,10 +258,10 @@ class EnduranceRun:
                 and all(one.is_over or one.is_cancelled for one in self._wishes.values())
             ):
                 return
-            time.sleep(0.3)  # another process has nothing to wait on
+            time.sleep(0.3)  # another process cannot be awaited
         raise ReckoningError(f"not settled within {SETTLE_S} s: {self._unsettled(state)}")
 
-    # Reckoning -------------------------------------------------------------------------------------------------------
+    # Checks ----------------------------------------------------------------------------------------------------------
 
     def _reckon(self) -> None:
         state = self._state()
@@ -278,7 +278,7 @@ class EnduranceRun:
         self._check_engine(self._state()["engine"])
 
     def _is_of_a_killed_engine(self, lease: Path) -> bool:
-        """Whether it is what `kill -9` left of a download that was cancelled before another engine came to that file."""
+        """Whether `kill -9` left it from a download cancelled before another engine opened that file."""
         repo_id = "/".join(lease.relative_to(self._kernel.models).parts[:2])
         state = read_lease(lease)
         return self._wishes[repo_id].is_cancelled and state is not None and state.is_owner_dead()
@@ -398,7 +398,7 @@ def _demand(is_so: bool, otherwise: str) -> None:
 
 
 def report(run: EnduranceRun, seed: int) -> str:
-    """What was counted, in lines."""
+    """The counts, as lines."""
     tally = run.tally
     sent = run._hub.bytes_sent()  # its own module
     wanted = sum(

@@ -1,4 +1,4 @@
-"""The endurance run, for as long as a test may take; `make endurance` does ten minutes."""
+"""The endurance run, as short as a test must be; `make endurance` runs for ten minutes."""
 
 import pytest
 

@@ -31,14 +31,14 @@ FRAMES_OF_ASYNCIO = 9
 
 @pytest.fixture
 def hub(make_hub: type[FaultyHub]) -> FaultyHub:
-    """One with a model, and one that is not for everybody."""
+    """A hub with a model, and a gated one."""
     small, gated = {"small-Q4_K_M.gguf": 3000}, {"gated-Q4_K_M.gguf": 3000}
     return make_hub([make_repository("demo/small", small), make_repository("demo/gated", gated, gated="manual")])
 
 
 @pytest.fixture
 def environment(name: str, hub: FaultyHub, tmp_path: Path) -> dict[str, str]:
-    """Of a process in which the call of this name fails in this way."""
+    """The output of a process in which this call fails in this way."""
     changes = {}
     match name:
         case "DiskFullError":

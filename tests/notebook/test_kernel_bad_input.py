@@ -22,7 +22,7 @@ def hub() -> Iterator[FaultyHub]:
 
 @pytest.fixture(scope="module")
 def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """One kernel for the whole list, with one download that runs and never ends."""
+    """One kernel for the whole list, with one active download that never ends."""
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         kernel.run("%load_ext gglib_nb")
         assert kernel.run("%gguf queue demo/model").status == "ok"

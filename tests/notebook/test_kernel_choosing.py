@@ -1,4 +1,4 @@
-"""Choosing by `%gguf` in a real kernel: plans, names that share a label, parts, gates, and searches that cannot be asked."""
+"""Choosing with `%gguf` in a real kernel: plans, ambiguous labels, raw parts, gated repositories, and failing searches."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -11,7 +11,7 @@ MB = 1_000_000
 
 @pytest.fixture
 def hub(hub: FaultyHub) -> FaultyHub:
-    """One with a model that takes two seconds, and one that takes a minute."""
+    """A hub with a model that takes two seconds, and one that takes a minute."""
     hub.add_repository(make_repository("demo/short", {"short-Q4_K_M.gguf": 3 * MB}))
     hub.add_repository(make_repository("demo/long", {"long-Q4_K_M.gguf": 100 * MB}))
     hub.set_speed(2 * MB)
@@ -24,12 +24,12 @@ def without_updates(cell: Cell) -> str:
 
 
 def with_updates(cell: Cell) -> str:
-    """What a notebook shows."""
+    """The outputs that a notebook shows."""
     shown: list[list[str]] = []
     for output in cell.outputs:
         if "display_data" in output["type"]:
             id_, text = output["transient"]["display_id"], output["data"]["text/plain"]
-            # JupyterLab and nbclient update what has this id already, also when it is displayed once more.
+            # JupyterLab and nbclient update existing displays with this id, even if it is displayed again.
             shown = [[each, text if each == id_ else before] for each, before in shown]
             if output["type"] == "display_data":
                 shown.append([id_, text])

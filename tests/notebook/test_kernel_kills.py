@@ -25,7 +25,7 @@ print(child_pid)
 
 
 def queue_until_bytes_flow(hub: FaultyHub, kernel: Kernel, size_bytes: int) -> int:
-    """Queue demo/model, wait until `size_bytes` were sent, and return the engine's process id."""
+    """Queue demo/model, wait until `size_bytes` are sent, and return the engine's process id."""
     queued = kernel.run("%gguf queue demo/model")
     assert queued.status == "ok", queued.text
     hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > size_bytes, timeout_s=30)

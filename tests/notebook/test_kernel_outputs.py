@@ -1,4 +1,4 @@
-"""What cells show while downloads run, and what their outputs say once they have ended."""
+"""The outputs of cells during downloads, and after they have ended."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ DOWNLOAD = "import gglib_nb\npath = await gglib_nb.download('demo/split')"
 
 @pytest.fixture
 def hub(hub: FaultyHub) -> FaultyHub:
-    """One with a split model, for which it takes a second and a half."""
+    """A hub with a split model that takes a second and a half."""
     hub.add_repository(make_repository("demo/split", SHARDS))
     hub.add_repository(make_repository("demo/other", {"other-Q4_K_M.gguf": MB}))
     hub.set_speed(2 * MB)
@@ -24,7 +24,7 @@ def hub(hub: FaultyHub) -> FaultyHub:
 
 
 def displays(cell: Cell) -> list[dict[str, str]]:
-    """What its displays showed, one after another."""
+    """The contents of its displays, in order."""
     return [output["data"] for output in cell.outputs if "display_data" in output["type"]]
 
 
@@ -77,7 +77,7 @@ def test_the_live_view_is_kept_on_a_page_and_replaced_if_the_notebook_is_only_sa
     assert ("application/vnd.jupyter.widget-view+json" in last) is is_live
 
 
-# A download that is awaited
+# Awaited downloads
 
 
 def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_the_outcome(hub: FaultyHub, kernel: Kernel) -> None:

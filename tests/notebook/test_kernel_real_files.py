@@ -31,7 +31,7 @@ REPOSITORIES = {"real/split-pair": SPLIT_PAIR} | {
 
 @pytest.fixture(scope="module")
 def index(shared_data: Path) -> dict[str, dict[str, Any]]:
-    """What is known of every file: size, SHA-256, header facts."""
+    """The index of files: size, SHA-256, header facts."""
     entries = json.loads((shared_data / "gguf" / "INDEX.json").read_text())
     return {entry["file"]: entry for entry in entries}
 
@@ -50,7 +50,7 @@ def hub(shared_data: Path) -> Iterator[FaultyHub]:
 
 @pytest.fixture(scope="module")
 def kernel(hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """One kernel that has queued every repository and waited for all of them."""
+    """One kernel that has downloaded every repository."""
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url) as kernel:
         queue = "\n".join(f"%gguf queue {repo_id}" for repo_id in REPOSITORIES)
         cell = kernel.run(f"%load_ext gglib_nb\nimport gglib_nb\n{queue}\n%gguf wait")

@@ -29,7 +29,7 @@ OF_IDS = [name for name, verb in VERBS.items() if verb.arguments and verb.argume
 
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """One in a folder with files and a folder, with nothing in its queue."""
+    """A kernel with an empty queue, in a folder with files and a folder."""
     folder = tmp_path_factory.mktemp("kernel")
     (folder / "notes.txt").touch()
     (folder / "old models").mkdir()

@@ -33,7 +33,7 @@ def _bytes_sent(hub: FaultyHub) -> int:
 
 
 def test_queue_reports_the_choice_and_its_reason(hub: FaultyHub, kernel: Kernel) -> None:
-    hub.set_speed(MB)  # `queue` waits for the first report, and `wait` shall find something to wait for
+    hub.set_speed(MB)  # `queue` waits for the first report, and `wait` must still find an active download
     cell = kernel.run("%gguf queue demo/small --with mmproj\n%gguf wait")
     hub.set_speed(10 * MB)
 

@@ -1,6 +1,6 @@
-"""Lines of `%gguf` in a real IPython shell, over a manager that answers at once.
+"""Lines of `%gguf` in a real IPython shell, with a fake manager that answers at once.
 
-Its length is that of the table of verbs: what each of them answers, refuses and completes, over the same shell.
+It is long because it tests every verb's answers, refusals and completions.
 """
 
 import copyreg
@@ -46,7 +46,7 @@ MODEL = Model(DownloadId("a/b", "Q8_0"), "c" * 40, "Q8_0", (FILE,), 1000.0)
 
 @pytest.fixture
 def shell():
-    # The singleton: `display` knows no other.
+    # The singleton, which `display` uses.
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     yield shell

@@ -1,4 +1,4 @@
-"""The panel without a page and without a kernel: what it sends, what it answers, what it shows to those without widgets."""
+"""The panel without a page and without a kernel: its messages, its answers, and its display without widgets."""
 
 import re
 import threading
@@ -42,7 +42,7 @@ def panel_of(monkeypatch):
 
 
 def until(holds):
-    """Waits for what another thread is about to do."""
+    """Waits for another thread."""
     deadline = time.monotonic() + 5
     while not holds():
         assert time.monotonic() < deadline

@@ -1,7 +1,7 @@
-"""The token is found nowhere but in requests to the hub's own origin, whichever way it came in; and no signed address is kept.
+"""The token is only in requests to the hub's origin, whatever its source; and no signed URL is stored.
 
-One story for each way in: plan, search, queue, a panel, failures of every kind, a hub that repeats the token, a download under
-way, and everything logged at its most talkative. Then every place of `PLACES` is searched; `docs/privacy.md` shows the list.
+One scenario for each source: plan, search, queue, a panel, failures of every kind, a hub that echoes the token, a download in
+progress, with all logging at DEBUG. Then every place in `PLACES` is searched; `docs/privacy.md` has the list.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.support.hub import make_repository
 from tests.support.kernel import Cell, Kernel
 
 CANARY = "hf_CANARYcanaryCANARYcanary0123456789"
-# Of a signed address of the storage.
+# Part of a signed URL of the storage.
 SIGNATURE = "Signature="
 REPO = "demo/gated-GGUF"
 REFUSED = "demo/refused-GGUF"
@@ -125,7 +125,7 @@ def hub(make_hub) -> FaultyHub:
 
 @pytest.fixture
 def gpu_tool(tmp_path: Path) -> dict[str, str]:
-    """A program in the place of `nvidia-smi` that writes down what it was started with."""
+    """A replacement of `nvidia-smi` that records its arguments and environment."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "nvidia-smi"
@@ -160,7 +160,7 @@ def around(text: str, word: str) -> str:
 
 
 class Story:
-    """One life of a kernel, and what it left everywhere."""
+    """One kernel's life, and what it left in each place."""
 
     def __init__(self, hub: FaultyHub, folder: Path, environment: dict[str, str]) -> None:
         self.hub = hub
@@ -228,7 +228,7 @@ class Story:
         return (self.folder / name).read_text()
 
     def _saved(self, widgets: str) -> str:
-        """The notebook as JupyterLab would write it, widget state included."""
+        """The notebook as JupyterLab would save it, with widget state."""
         cells = [nbformat.v4.new_code_cell("") for _ in self.cells]
         for made, cell in zip(cells, self.cells, strict=True):
             made.outputs = [
@@ -242,7 +242,7 @@ class Story:
 
 
 def child_processes(pid: int) -> Iterator[tuple[str, str]]:
-    """Arguments and environment of every process below, the engine among them."""
+    """Arguments and environment of every child process, including the engine."""
     children = psutil.Process(pid).children(recursive=True)
     assert any("gglib_nb" in " ".join(child.cmdline()) for child in children)
     for child in children:

@@ -20,7 +20,7 @@ WAYS = {
 
 @pytest.fixture(scope="module", params=[pytest.param("the magic"), pytest.param("a value", marks=pytest.mark.slow)])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
-    """A notebook that shows the panel while a download runs, waits for that and shows it again, as on the disk."""
+    """The saved notebook that shows the panel during a download, waits for the download and shows the panel again."""
     start = "import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/split-GGUF"
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(source) for source in (start, *WAYS[request.param], "%gguf")]

@@ -17,7 +17,7 @@ from tests.support.models import MB, one_model
 
 pytestmark = pytest.mark.slow
 
-# Longer than a kernel takes to start on a busy machine: while it does, it is idle too.
+# Longer than a kernel takes to start on a busy machine, because it is idle while it starts.
 IDLE_S = 8
 CULLS = (
     f"--MappingKernelManager.cull_idle_timeout={IDLE_S}",

@@ -15,7 +15,7 @@ _UNREADABLE = """async () => {
 
 
 def axe_script() -> str:
-    """Its text; the test is skipped without it, or fails where a browser is required."""
+    """The text of axe-core; without it the test is skipped, or fails if a browser is required."""
     if not _SCRIPT.is_file():
         required = os.environ.get("GGLIB_NB_REQUIRE_BROWSER")
         (pytest.fail if required else pytest.skip)("axe-core is not there: npm ci")

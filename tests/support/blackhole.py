@@ -1,4 +1,4 @@
-"""An address on this machine that takes a connection's first packet and never answers, as IPv6 that leads nowhere does."""
+"""An address on this machine that accepts a connection's first packet and never answers, like unreachable IPv6."""
 
 import socket
 from contextlib import ExitStack
@@ -30,7 +30,7 @@ class Blackhole:
 
 
 def dual_stack(monkeypatch: object, name: str) -> None:
-    """Let a name have two addresses, `::1` first and then 127.0.0.1, as most of the Hub's have."""
+    """Give a name two addresses, `::1` first and then 127.0.0.1, like most of the Hub's."""
     known = socket.getaddrinfo
 
     def resolve(host: object, port: object, *args: object, **options: object) -> list[object]:

@@ -19,7 +19,7 @@ WAIT_S = 60
 
 @contextmanager
 def cluster_of(hosts: Mapping[str, Path | None], state: Path, *, workers_each: int = 1) -> Iterator[LocalCluster]:
-    """Start a cluster with the hosts, by name, and their models folders (None: the kernel's); nothing of it is left."""
+    """Start a cluster with the hosts, by name, and their models folders (None: the kernel's); stop it completely afterwards."""
     cluster = LocalCluster(
         n_workers=0, processes=True, threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0
     )
@@ -54,7 +54,7 @@ def engines_of(pid: int) -> list[psutil.Process]:
 
 
 def is_engine(process: psutil.Process) -> bool:
-    """Whether it is an engine that runs."""
+    """Whether the process is a running engine."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE and any(ENGINE in word for word in process.cmdline())
     except psutil.Error:
@@ -76,12 +76,12 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
 
 
 def wait_ended(processes: list[psutil.Process], timeout_s: float = 20) -> None:
-    """Until none of them runs."""
+    """Wait until none of them runs."""
     wait_until(lambda: not any(is_engine(process) for process in processes), timeout_s)
 
 
 def wait_for_hosts(manager: DownloadManager, count: int) -> None:
-    """Until the manager has so many engines."""
+    """Wait until the manager has that many engines."""
     manager._parts.engine.start()
     engine: Any = manager._parts.engine._engine
     wait_until(lambda: len(engine.hosts) == count)

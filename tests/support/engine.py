@@ -1,4 +1,4 @@
-"""Engines for tests: in this process with real sockets and files, or as the real process; events are kept and waited on."""
+"""Engines for tests: in this process with real sockets and files, or as the real process; events are recorded and awaited."""
 
 import threading
 import time
@@ -56,7 +56,7 @@ def configured(hub: FaultyHub, **changes: Any) -> Configure:
 def planned(
     hub: FaultyHub, repo_id: str, *paths: str, folder: Path, kind: str = "shard", **changes: Any
 ) -> tuple[PlannedFile, ...]:
-    """The files as a listing would plan them, at their usual places below `folder`."""
+    """The files as a listing would plan them, at their usual paths below `folder`."""
     commit = hub.repositories[repo_id].commit("main")
     assert commit is not None
     plain = [
@@ -73,7 +73,7 @@ def planned(
 
 
 class EventLog:
-    """Events in the order in which they came; safe from any thread."""
+    """Events in order of arrival; safe from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -88,7 +88,7 @@ class EventLog:
             self._changed.notify_all()
 
     def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 20) -> _Found:
-        """What `look` finds in the events, looked for after each one."""
+        """The result of `look` on the events, called after each one."""
         with self._changed:
             found: _Found | None = None
 
@@ -120,12 +120,12 @@ class EventLog:
         )
 
     def notices_of(self, attempt: int) -> list[str]:
-        """Kinds of notices in their order, each once."""
+        """Kinds of notices in order, each once."""
         return list(dict.fromkeys(one.notice_kind for one in self.progress_of(attempt) if one.notice_kind))
 
 
 class Engine:
-    """What runs attempts: a worker in this process, or the real one behind a client."""
+    """An engine that runs attempts: a worker in this process, or the real one with a client."""
 
     def __init__(self, hub: FaultyHub, folder: Path) -> None:
         self.hub = hub
@@ -160,7 +160,7 @@ class Engine:
         return self._attempts
 
     def fetch(self, repo_id: str, *paths: str, **options: Any) -> TransferFinished:
-        """Run an attempt to its good end."""
+        """Run an attempt to its success."""
         end = self.log.end_of(self.begin(repo_id, *paths, **options))
         assert isinstance(end, TransferFinished), end
         return end
@@ -186,7 +186,7 @@ class Engine:
 
 
 class LocalEngine(Engine):
-    """The worker in this process: real sockets, files and threads, and short waits."""
+    """The worker in this process: real sockets, files and threads, and short timeouts."""
 
     def __init__(
         self,
@@ -210,7 +210,7 @@ class LocalEngine(Engine):
 
 
 class EngineProcess(Engine):
-    """The real process behind its client."""
+    """The real process and its client."""
 
     def __init__(self, hub: FaultyHub, folder: Path, log_folder: Path, **changes: Any) -> None:
         super().__init__(hub, folder)

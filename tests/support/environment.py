@@ -1,4 +1,4 @@
-"""The environment a test process may see: nothing of the user's hub, tokens, proxies, models or notebooks."""
+"""The environment of test processes, without the user's hub, tokens, proxies, models or notebooks."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ _CERTIFICATES = ("ssl_cert_file", "ssl_cert_dir", "requests_ca_bundle", "curl_ca
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """The same environment without what would reach into the user's own state or the internet.
+    """The same environment without variables that point to the user's state or the internet.
 
     Xet is off: the tests' hub is plain HTTP, and importing it writes logs.
     """
@@ -35,6 +35,6 @@ def isolated(environment: Mapping[str, str], folder: Path, endpoint: str) -> dic
         "JUPYTER_RUNTIME_DIR": str(folder / "jupyter" / "runtime"),
         "JUPYTER_PREFER_ENV_PATH": "1",
         "JUPYTER_PLATFORM_DIRS": "1",
-        # The debugger's frozen-modules warning is not ours to show.
+        # Suppresses the debugger's frozen-modules warning.
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     }

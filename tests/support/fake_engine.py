@@ -2,7 +2,7 @@
 
 
 class FakeEngine:
-    """Which attempts run, and that each is started once, stopped once at most, and answered once."""
+    """Checks that each attempt is started once, stopped at most once, and answered once."""
 
     def __init__(self):
         self.running = {}

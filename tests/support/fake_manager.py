@@ -71,11 +71,11 @@ class FakeManager:
         return self
 
     def find(self, text: str) -> Model:
-        """The catalog's: the first model of which the id holds the text."""
+        """The catalog's: the first model whose id contains the text."""
         return next(model for model in self.registered if str(text) in str(model.id))
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **keywords: Any) -> Future[Any]:
-        """As the manager's; comes back when the function has ended, or waits for a future that the test settles."""
+        """The manager's; returns when the function has ended, or waits for a future that the test sets."""
         self.waits.clear()
         future = self._calls.submit(function, *arguments, **keywords)
         self.submitted.append(future)

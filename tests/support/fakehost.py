@@ -74,9 +74,9 @@ class LightHost:
     Attributes:
         widget: The real widget.
         page: The real page.
-        sent: Every custom message the page has sent.
-        received: Every custom message the page was given.
-        is_answering: While False, what the page sends stays unread, as when a cell blocks the kernel.
+        sent: Every custom message from the page.
+        received: Every custom message to the page.
+        is_answering: While False, the page's messages stay unread, as when a cell blocks the kernel.
     """
 
     def __init__(self, page: Page, make: Callable[[], anywidget.AnyWidget], *, has_signal: bool = True) -> None:
@@ -99,7 +99,7 @@ class LightHost:
         self.show()
 
     def show(self) -> None:
-        """Opens one more view of the model."""
+        """Opens another view of the model."""
         self.page.evaluate("show()")
         self.pump()
 
@@ -114,7 +114,7 @@ class LightHost:
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def lose(self) -> None:
-        """Drops what is on the way to the page, as a server does that is sent too much."""
+        """Drops pending messages to the page, as an overloaded server does."""
         while not self._outbox.empty():
             self._outbox.get_nowait()
 
@@ -139,7 +139,7 @@ class LightHost:
         self.pump()
 
     def disconnect(self) -> None:
-        """What JupyterLab does to a widget when the kernel goes: a class on the view, and an event."""
+        """JupyterLab's handling of a widget when the kernel ends: a class on the view, and an event."""
         self.page.evaluate(
             """() => {
               for (const panel of document.querySelectorAll(".gglib-panel")) panel.parentElement.classList.add("jupyter-widgets-disconnected");

@@ -49,7 +49,7 @@ def _padded(data: bytes, alignment: int) -> bytes:
 
 
 def noise(size_bytes: int, seed: int) -> bytes:
-    """Bytes of which no two places are alike."""
+    """Bytes without repetition."""
     return random.Random(seed).randbytes(size_bytes)
 
 

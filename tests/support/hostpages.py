@@ -1,7 +1,7 @@
 """Pages like VS Code's webview and Colab's, in Chromium, with a real kernel of a real Jupyter server behind them.
 
-What they run is in tests/support/hosts/: VS Code's is its real widget manager; Colab's, which is not published, imitates how
-Colab keeps and passes on widgets. Colours are those of the hosts' own light and dark themes. Knows nothing of gglib_nb.
+Their scripts are in tests/support/hosts/: VS Code's is its real widget manager; Colab's, which is not published, imitates how
+Colab stores and passes on widgets. Colours are from the hosts' own light and dark themes. Knows nothing about gglib_nb.
 """
 
 import os
@@ -27,7 +27,7 @@ SCRIPTS = Path(sys.prefix) / "share" / "jupyter" / "nbextensions"
 HostName = Literal["vscode", "vscode-bridged", "colab"]
 Theme = Literal["light", "dark"]
 
-# Of the themes "Light Modern" and "Dark Modern": what VS Code sets on the root element of a webview.
+# The themes "Light Modern" and "Dark Modern", as VS Code sets them on the root element of a webview.
 _VSCODE: dict[Theme, str] = {
     "light": "--vscode-editor-background: #ffffff; --vscode-editor-foreground: #3b3b3b; --vscode-foreground: #3b3b3b;"
     "--vscode-focusBorder: #005fb8; --vscode-button-background: #005fb8; --vscode-button-foreground: #ffffff;"
@@ -52,7 +52,7 @@ _BRIDGE = """.cell-output-ipywidget-background {
   --jp-brand-color1: var(--vscode-textLink-foreground); --jp-ui-inverse-font-color0: var(--vscode-button-foreground);
   --jp-ui-font-family: var(--vscode-editor-font-family); --jp-border-color1: var(--vscode-panel-border); }"""
 _CELL_BACKGROUND: dict[Theme, str] = {"light": "notebook-cellEditorBackground", "dark": "input-background"}
-# ipywidgets' own `labvariables.css` is light; Colab puts the colour of its text on top, and leaves the background.
+# ipywidgets' own `labvariables.css` is light; Colab overrides the text colour, but not the background.
 _COLAB: dict[Theme, str] = {
     "light": "--colab-primary-surface-color: #ffffff; --colab-primary-text-color: #212121;"
     "--colab-secondary-surface-color: #f7f7f7; --colab-secondary-text-color: #5f6368;"
@@ -71,7 +71,7 @@ _LAB_VARIABLES = (
 
 @cache
 def _bundles() -> TemporaryDirectory[str]:
-    """The scripts of the pages, each with what it imports, in a folder that lasts as long as the tests."""
+    """The bundled scripts of the pages, in a folder that lasts as long as the tests."""
     esbuild = MODULES / ".bin" / "esbuild"
     if not esbuild.exists():
         required = os.environ.get("GGLIB_NB_REQUIRE_BROWSER")
@@ -96,7 +96,7 @@ class HostPage:
 
     Attributes:
         page: Playwright's page.
-        problems: Uncaught exceptions, and what a script of the host could not load.
+        problems: Uncaught exceptions, and resources that a script of the host could not load.
     """
 
     def __init__(
@@ -126,11 +126,11 @@ class HostPage:
         )
 
     def is_over(self) -> bool:
-        """Whether the cell that was started last has ended."""
+        """Whether the last started cell has ended."""
         return bool(self.page.evaluate("window.isOver"))
 
     def outputs(self) -> list[Frame]:
-        """The frames in which outputs are: the page's own where the host has no others."""
+        """The frames with outputs: the page's own if the host has no others."""
         wanted = self.page.locator("iframe").count()
         while len(frames := [frame for frame in self.page.frames if frame.name.startswith("output-")]) < wanted:
             self.page.wait_for_timeout(20)

@@ -36,7 +36,7 @@ def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
     Args:
         path: its name; the bytes depend on it.
         size_bytes: at least 512.
-        seed: the name, where `None`.
+        seed: the name, if `None`.
     """
     metadata: dict[str, Value] = {
         "general.architecture": "llama",
@@ -50,7 +50,7 @@ def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
         metadata = (metadata if number == 1 else {}) | split_metadata(number - 1, shards, shards)
     name = f"blk.{int(match[1]) - 1 if match else 0}.weight"
     header_bytes = gguf_content(metadata, [Tensor(name, (0,), "I8")], "").size_bytes
-    # The weights are padded to 32 bytes; a tail behind them, which readers ignore, makes the size exact.
+    # The weights are padded to 32 bytes; a tail after them, which readers ignore, makes the size exact.
     padded = gguf_content(metadata, [Tensor(name, ((size_bytes - header_bytes) // 32 * 32,), "I8")], seed or path)
     tail = bytes_content(b"\0" * (size_bytes - padded.size_bytes))
     return joined_content([padded, tail])

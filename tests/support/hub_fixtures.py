@@ -44,7 +44,7 @@ def hub(make_hub: Callable[..., FaultyHub], small_repositories: list[DemoReposit
 
 @pytest.fixture
 def held(hub: FaultyHub) -> Iterator[FaultyHub]:
-    """The hub with a line on which nothing comes until its speed is set."""
+    """The hub with a line that sends nothing until its speed is set."""
     hub.set_speed(bytes_per_second=0)
     yield hub
     hub.set_speed()

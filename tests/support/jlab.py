@@ -1,7 +1,7 @@
 """A real JupyterLab on a loopback port, and a page in Chromium that shows one of its notebooks, there or in Notebook 7.
 
 Configuration, data, settings and workspaces of the server are below one folder; none of the user's files is read.
-Knows nothing of gglib_nb.
+Knows nothing about gglib_nb.
 """
 
 import json
@@ -44,7 +44,7 @@ _KERNEL_IS_CONNECTED = """() => {
     const kernel = window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel;
     return kernel?.connectionStatus === 'connected' && ['idle', 'busy'].includes(kernel.status);
 }"""
-# The count is taken away first: a kernel that was restarted counts from one again.
+# The count is removed first, because a restarted kernel counts from one again.
 _RUN = """index => {
     const { content } = window.jupyterapp.shell.currentWidget;
     content.activeCellIndex = index;
@@ -94,7 +94,7 @@ class JupyterLab:
         self._wait_until_it_answers()
 
     def write_notebook(self, name: str, cells: Sequence[str]) -> None:
-        """Put a notebook of code cells where the server serves it."""
+        """Write a notebook of code cells to the server's folder."""
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, self.notebooks / name)
@@ -170,7 +170,7 @@ class NotebookPage:
 
     Attributes:
         page: Playwright's page.
-        problems: What the page wrote to the console as errors, and its uncaught exceptions.
+        problems: Errors in the page's console, and its uncaught exceptions.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class NotebookPage:
         self.wait_for_kernel()
 
     def wait_for_kernel(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until the notebook is drawn and its kernel answers."""
+        """Wait until the notebook is shown and its kernel answers."""
         self.page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=timeout_s * 1000)
         self.page.wait_for_function(_KERNEL_IS_CONNECTED, timeout=timeout_s * 1000)
 
@@ -204,7 +204,7 @@ class NotebookPage:
         return bool(self.page.evaluate(_IS_RUNNING, index))
 
     def wait_until_busy(self) -> None:
-        """Wait until the page knows that the kernel is at work."""
+        """Wait until the page shows that the kernel is busy."""
         self.page.wait_for_function(_IS_BUSY)
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ class NotebookPage:
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
 
     def command(self, name: str) -> None:
-        """Ask for one of the application's commands, as a menu does, without waiting for its end."""
+        """Run one of the application's commands, as a menu does, without waiting for its end."""
         self.page.evaluate(_EXECUTE, name)
 
     def restart_kernel(self) -> None:

@@ -40,21 +40,21 @@ class JupyterServer(JupyterLab):
 
     @property
     def kernel_ids(self) -> list[str]:
-        """The kernels that it has."""
+        """Its kernels."""
         return [str(kernel["id"]) for kernel in self.ask("kernels")]
 
     @property
     def has_ended(self) -> bool:
-        """Whether its process is over, with all its threads."""
+        """Whether its process has ended, with all its threads."""
         return self._process.poll() is not None
 
     def end(self) -> None:
-        """Have it shut down, as a service manager does, and return at once."""
+        """Request its shutdown, as a service manager does, and return at once."""
         self._process.send_signal(signal.SIGTERM)
 
 
 class ServedKernel:
-    """One kernel of a server, spoken to by its own sockets, which the server takes no notice of."""
+    """One kernel of a server, used through its own sockets, which the server does not notice."""
 
     def __init__(self, server: JupyterServer, kernel_id: str) -> None:
         self.id = kernel_id

@@ -24,7 +24,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass
 class Cell:
-    """What running one cell came to, message by message.
+    """The result of running one cell, message by message.
 
     Attributes:
         message_id: Of its execute request.
@@ -47,11 +47,11 @@ class Cell:
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """Content of its error message (`ename`, `evalue`, `traceback`); None where there was none."""
+        """Content of its error message (`ename`, `evalue`, `traceback`); None without one."""
         return self.output_of("error")
 
     def output_of(self, kind: str) -> dict[str, Any] | None:
-        """Its first output of a type; None where there is none so far."""
+        """Its first output of a type; None without one so far."""
         return next((output for output in self.outputs if output["type"] == kind), None)
 
 
@@ -115,7 +115,7 @@ class Kernel:
         return cell
 
     def wait_for_output(self, cell: Cell, timeout_s: float = 60.0) -> Cell:
-        """Wait until the cell has shown something, or is over."""
+        """Wait until the cell has an output, or has ended."""
         deadline_s = time.monotonic() + timeout_s
         while not cell.outputs and cell.status is None:
             self._take_message(deadline_s - time.monotonic(), cell)
@@ -133,7 +133,7 @@ class Kernel:
         return update
 
     def value(self, expression: str, timeout_s: float = 60.0) -> str:
-        """What `print(expression)` prints, without the line's end."""
+        """The output of `print(expression)`, without the newline."""
         cell = self.run(f"print({expression})", timeout_s)
         assert cell.status == "ok", cell.text
         return cell.stream("stdout").removesuffix("\n")
@@ -148,7 +148,7 @@ class Kernel:
         return [kept + match for match in reply["matches"] if match != text[reply["cursor_start"] :]]
 
     def interrupt(self) -> None:
-        """What the interrupt button does: a signal to the kernel's process group."""
+        """Like the interrupt button: a signal to the kernel's process group."""
         self._manager.interrupt_kernel()
 
     def kill(self) -> None:
@@ -156,7 +156,7 @@ class Kernel:
         psutil.Process(self.pid).kill()
 
     def shut_down(self) -> None:
-        """End it as a server does, first politely."""
+        """End it as a server does, with a shutdown request first."""
         self._client.stop_channels()
         if self._manager.has_kernel:
             self._manager.shutdown_kernel(now=not self._manager.is_alive())
@@ -164,7 +164,7 @@ class Kernel:
         self._log.close()
 
     def _take_message(self, timeout_s: float, awaited: Cell) -> None:
-        """Take one message in, for whichever cell it is."""
+        """Process one message, for any cell."""
         try:
             message = self._client.get_iopub_msg(timeout=max(timeout_s, 0.0))
         except queue.Empty:
@@ -194,7 +194,7 @@ class Kernel:
 
 @contextmanager
 def processes_gone(*pids: int) -> Iterator[None]:
-    """Kill what is still there of these processes at the end, so that a failed test leaves nothing behind."""
+    """Kill remaining processes at the end, so that a failed test leaves none."""
     try:
         yield
     finally:
@@ -204,7 +204,7 @@ def processes_gone(*pids: int) -> Iterator[None]:
 
 
 def is_engine(process: psutil.Process) -> bool:
-    """Whether a process is an engine; one that is ending is none."""
+    """Whether a process is an engine that is not ending."""
     try:
         is_one = any("gglib_nb.engine" in argument for argument in process.cmdline())
         return is_one and process.status() != psutil.STATUS_ZOMBIE

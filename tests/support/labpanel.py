@@ -23,15 +23,15 @@ def button_of(where: NotebookPage | Locator, download_id: str, name: str) -> Loc
 
 
 def percents(bars: Locator) -> list[int]:
-    """How far the bars are."""
+    """The progress of the bars."""
     return [int(bar.get_attribute("aria-valuenow") or 0) for bar in bars.all()]
 
 
 def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
-    """No file's bytes are under way any more."""
+    """No file is in transfer any more."""
     return all(record.ended_s is not None for record in records if record.origin == "cdn")
 
 
 def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
-    """More than a megabyte has been sent in one answer."""
+    """More than a megabyte has been sent in one response."""
     return any(record.bytes_sent > MB for record in records if record.origin == "cdn")

@@ -17,7 +17,7 @@ _TRICKLE_S = 0.1
 
 
 class Mode(StrEnum):
-    """What the line does."""
+    """The line's behaviour."""
 
     OPEN = "open"
     REFUSED = "refuses connections"
@@ -52,10 +52,10 @@ class Line:
         return f"http://127.0.0.1:{self.port}" if self._tls is None else f"https://localhost:{self.port}"
 
     def set(self, mode: Mode) -> None:
-        """Change what it does, now."""
+        """Change its behaviour now."""
         with self._changed:
             before, self._mode = self._mode, mode
-            # The client's end of each pair. Later connections are spared: their heads alone would take a minute.
+            # The client's end of each pair. Later connections are not slowed: their headers alone would take a minute.
             clients = self._sockets[::2]
             self._slowed = {Mode.TRICKLE: clients, Mode.TRICKLE_ONE: clients[:1]}.get(mode, [])
             self._changed.notify_all()
@@ -67,7 +67,7 @@ class Line:
             self._listener = self._listen(self.port)
 
     def close(self) -> None:
-        """End it and everything on it."""
+        """Close it and all its connections."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -149,7 +149,7 @@ class Line:
 
 
 def _reset(one: socket.socket) -> None:
-    """Close so that the other end meets a reset; also one that another thread sits in."""
+    """Close with a reset, even if another thread uses the socket."""
     with contextlib.suppress(OSError):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     with contextlib.suppress(OSError):

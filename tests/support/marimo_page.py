@@ -1,4 +1,4 @@
-"""A real marimo on a loopback port, and a page in Chromium that edits one of its notebooks. Knows nothing of gglib_nb."""
+"""A real marimo on a loopback port, and a page in Chromium that edits one of its notebooks. Knows nothing about gglib_nb."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ class MarimoPage:
 
     Attributes:
         page: Playwright's page.
-        problems: What the page wrote to the console as errors, and its uncaught exceptions.
+        problems: Errors in the page's console, and its uncaught exceptions.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MarimoPage:
         self.page.goto(self._url)
 
     def run_again(self, cell: int) -> None:
-        """Run a cell (0-based) once more, as its button does."""
+        """Run a cell (0-based) again, as its button does."""
         self.page.locator(".marimo-cell").nth(cell).hover()
         self.page.locator(".marimo-cell").nth(cell).get_by_test_id("run-button").first.click()
 

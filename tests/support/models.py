@@ -1,4 +1,4 @@
-"""Repositories of one model, for tests that need a size rather than a content, and what to compare a file with."""
+"""Repositories of one model, for tests that need a certain size, and the digest to compare a file with."""
 
 import hashlib
 from pathlib import Path

@@ -13,11 +13,11 @@ class OddServer:
     """Listens on loopback while it is entered.
 
     Args:
-        *serve: The first connection is given to the first function, and so on; the last one gets all others. What is raised ends a connection.
+        *serve: The first function serves the first connection, and so on; the last one serves all others. An exception ends a connection.
 
     Attributes:
-        requests: The heads of all requests that `ask` took, in order.
-        connections: How many were made.
+        requests: The headers of all requests read by `ask`, in order.
+        connections: The number of accepted connections.
     """
 
     def __init__(self, *serve: Serve, host: str = "127.0.0.1") -> None:
@@ -50,7 +50,7 @@ class OddServer:
         return set(self._threads)
 
     def ask(self, connection: socket.socket) -> str:
-        """The head of the next request on a connection; raises where it was closed."""
+        """The header of the next request on a connection; raises if it was closed."""
         head = b""
         while b"\r\n\r\n" not in head:
             piece = connection.recv(65536)
@@ -78,7 +78,7 @@ class OddServer:
 
 
 def answering(server: "list[OddServer]", *answers: bytes) -> Serve:
-    """Answers the requests of one connection in order, then closes it. `server` holds the server once it is made."""
+    """Answers the requests of one connection in order, then closes it. `server` contains the server once created."""
 
     def serve(connection: socket.socket) -> None:
         for answer in answers:
@@ -89,7 +89,7 @@ def answering(server: "list[OddServer]", *answers: bytes) -> Serve:
 
 
 def response(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
-    """An answer with its length, unless the headers say otherwise (`content_length=""` leaves it out)."""
+    """A response with its length, unless the headers override it (`content_length=""` omits it)."""
     fields = {"content-length": str(len(body))} | {name.replace("_", "-"): text for name, text in headers.items()}
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {text}" for name, text in fields.items() if text)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

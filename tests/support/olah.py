@@ -24,9 +24,9 @@ _RUN = "from olah.server import cli; cli()"
 
 
 def olah_python() -> Path:
-    """The Python that has olah; where there is none yet, its environment is made, from the package index.
+    """The Python with olah; if missing, its environment is created from the package index.
 
-    Skips the test where that cannot be had, unless this is CI.
+    Skips the test if that is not possible, except in CI.
     """
     python = _ENVIRONMENT / "bin" / "python"
     mark = _ENVIRONMENT / f"has-{_REQUIREMENT}"
@@ -45,9 +45,9 @@ class Olah:
     """A mirror on a free loopback port, started by entering it and stopped by leaving.
 
     Args:
-        folder: Where its cache and its log go; another mirror with the same folder begins with a warm cache.
+        folder: For its cache and log; another mirror with the same folder starts with a warm cache.
         hub_url: The hub behind it.
-        is_offline: It answers from its cache alone.
+        is_offline: It responds only from its cache.
     """
 
     def __init__(self, folder: Path, hub_url: str, *, is_offline: bool = False) -> None:
@@ -74,7 +74,7 @@ class Olah:
         while not self._accepts():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"olah did not start: {self._output.read_text()[-2000:]}")
-            time.sleep(0.05)  # a process that starts has nothing to wait on but its port
+            time.sleep(0.05)  # the port is the only sign that the process has started
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from tests.support.fakehost import LightHost
 
 OpenPanel = Callable[..., "PanelPage"]
 
-# ipywidgets' labvariables.css, which VS Code and Colab put on the root of every page, dark or not.
+# ipywidgets' labvariables.css, which VS Code and Colab set on the root of every page, dark or not.
 _IPYWIDGETS_LIGHT = """
 :root { --jp-layout-color1: white; --jp-ui-font-color1: rgba(0, 0, 0, .87); --jp-ui-font-color2: rgba(0, 0, 0, .54);
   --jp-ui-inverse-font-color0: white; --jp-brand-color1: #1976d2; --jp-success-color1: #4caf50; --jp-warn-color1: #ff9800;
@@ -35,7 +35,7 @@ def _colab(surface: str, text: str) -> str:
 body {{ background: {surface}; }}"""
 
 
-# JupyterLab's own dark theme, the variables that the panel reads.
+# The variables of JupyterLab's dark theme that the panel reads.
 DARK = """
 body { background: #111; color-scheme: dark; --jp-layout-color1: #111; --jp-ui-font-color1: rgba(255, 255, 255, .87);
   --jp-ui-inverse-font-color0: #000; --jp-brand-color1: #64b5f6; --jp-success-color1: #81c784;
@@ -76,7 +76,7 @@ class PanelPage(LightHost):
         return self.page.get_by_role("button", name=name, exact=True).first
 
     def press(self, name: str) -> None:
-        """Clicks it, and waits for what follows."""
+        """Clicks it, and waits for the result."""
         self.button(name).click()
         self.pump()
 

@@ -1,4 +1,4 @@
-"""Plans of repositories for tests: what a test does not name has a plain default."""
+"""Plans of repositories for tests, with plain defaults."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ def machine(ram_bytes: int, vram_bytes: int | None = None) -> MachineMemory:
 
 
 def placed(needed_bytes: int, ram_bytes: int, vram_bytes: int) -> Placement:
-    """Where a model of 32 layers that takes this much goes."""
+    """The placement of a model of 32 layers and this size."""
     if needed_bytes <= vram_bytes:
         return Placement("gpu", 32, 32, 0, 8192, "f16", needed_bytes, has_gpu=True)
     if needed_bytes <= vram_bytes + ram_bytes:

@@ -1,4 +1,4 @@
-"""Planned downloads and stored files for tests: what a test does not name has a plain default."""
+"""Planned downloads and stored files for tests, with plain defaults."""
 
 from gglib_nb.domain.download import PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.references import DownloadId
@@ -26,7 +26,7 @@ def a_plan(text="owner/model:Q4_K_M", *files, commit_sha=COMMIT, **fields):
 
 
 def stored(plan, *, is_verified=True, was_present=False, reused=(0, ())):
-    """What the engine reports of a plan that it finished: a file for every target, in the order of first parts."""
+    """The engine's report of a finished plan: a file for every target, in the order of first parts."""
     firsts = {file.target: file for file in reversed(plan.files)}
     sizes = {
         target: sum(part.size_bytes or 0 for part in plan.files if part.target == target)

@@ -49,7 +49,7 @@ def remove_posix(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def portable_environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of a program that runs without the names; `folder` is made for it."""
+    """The environment of a program that runs without these names; `folder` is created for it."""
     folder.mkdir()
     names = [(module.__name__, names) for module, names in NAMES.items()]
     (folder / "sitecustomize.py").write_text(_SITE.replace("{names}", repr(names)))

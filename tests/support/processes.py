@@ -1,11 +1,11 @@
-"""Processes that tests start. Knows nothing of what runs in them."""
+"""Processes that tests start. Knows nothing about the programs."""
 
 import subprocess
 from typing import Any
 
 
 def end(process: subprocess.Popen[Any], timeout_s: float = 10) -> None:
-    """Ask a process to end, and kill it where it does not; it is gone when this returns."""
+    """Terminate a process, and kill it if it does not end; it has ended when this returns."""
     process.terminate()
     try:
         process.wait(timeout_s)

@@ -1,4 +1,4 @@
-"""A forward proxy as a real process, as companies have them: CONNECT and plain HTTP, with a password, closed to some hosts."""
+"""A forward proxy as a real process, like a company's: CONNECT and plain HTTP, with a password, closed to some hosts."""
 
 import re
 import subprocess
@@ -40,7 +40,7 @@ class ProxyProcess:
         while not (self._port_file.exists() and self._port_file.read_text().strip()):
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"the proxy did not start: exit status {self._process.poll()}")
-            time.sleep(0.02)  # a process that starts has nothing to wait on but its file
+            time.sleep(0.02)  # the file is the only sign that the process has started
         self.port = int(self._port_file.read_text())
         return self
 
@@ -50,7 +50,7 @@ class ProxyProcess:
 
     @property
     def url(self) -> str:
-        """Its address, as it goes into `HTTPS_PROXY`, with the right login."""
+        """Its address for `HTTPS_PROXY`, with the right login."""
         return self.url_with(self._login)
 
     def url_with(self, login: str | None) -> str:

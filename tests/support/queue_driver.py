@@ -1,4 +1,4 @@
-"""Plays the queue machine in a few words: a clock, a fake engine's reports by id, and what the queue then shows."""
+"""Drives the queue machine in short form: a clock, a fake engine's reports by id, and the resulting queue."""
 
 from itertools import count
 
@@ -18,7 +18,7 @@ TIMEOUT = NetworkError("The line was cut. `retry` continues.")
 class QueueDriver:
     """One machine; every step checks its invariants.
 
-    `attempts` holds the newest attempt of each download by its id's text, `plans` the plan of each attempt.
+    `attempts` has the newest attempt of each download by its id's text, `plans` the plan of each attempt.
     """
 
     def __init__(self, **config):
@@ -140,7 +140,7 @@ class QueueDriver:
         return which if isinstance(which, int) else self.attempts[which]
 
     def progress(self, which, *downloaded, received=0, at_s=0.0, notice=None, is_finalizing=False, reused=(0, ())):
-        """`downloaded` are the bytes on the disk, file by file; of files that are not named there are none."""
+        """`downloaded` are the bytes on disk, file by file; 0 for other files."""
         attempt = self._attempt(which)
         bytes_of_files = (*downloaded, *(0 for _ in self.plans[attempt].files[len(downloaded) :]))
         files = tuple(on.FileProgressed(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
@@ -183,7 +183,7 @@ class QueueDriver:
 
     @property
     def rows(self):
-        """`id status position` of everything live, as the queue shows it."""
+        """`id status position` of all live downloads, as shown by the queue."""
         return [f"{item.id} {item.status} {item.position}" for item in self.snapshot.items]
 
     @property

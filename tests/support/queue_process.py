@@ -69,7 +69,7 @@ class QueueProcess:
 
     @property
     def engine_pid(self) -> int | None:
-        """Its engine; None while there is none."""
+        """Its engine; None without one."""
         return next((child.pid for child in psutil.Process(self.pid).children() if is_engine(child)), None)
 
     def submit(self, expression: str) -> None:
@@ -99,7 +99,7 @@ class QueueProcess:
 
     @property
     def rows(self) -> list[str]:
-        """`id status` of what is live."""
+        """`id status` of live downloads."""
         rows: list[str] = self.value(_ROWS)
         return rows
 
@@ -110,7 +110,7 @@ class QueueProcess:
 
     @property
     def others(self) -> list[str]:
-        """`owner name status` of what other kernels have."""
+        """`owner name status` of other kernels' downloads."""
         others: list[str] = self.value(
             "[f'{one.owner} {one.display_name} {one.status}' for one in manager.snapshot.elsewhere]"
         )
@@ -140,7 +140,7 @@ class QueueProcess:
         self._process.wait()
 
     def end(self) -> None:
-        """End it as a restart from the menu does: with what Python does at exit."""
+        """End it as a restart from the menu does: with Python's exit handlers."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(30)

@@ -36,7 +36,7 @@ class Item:
 
 
 def collide(one, other):
-    """Whether two plans write one file, and it is not an identical companion of both."""
+    """Whether two plans write one file that is not an identical companion of both."""
     for mine in one.files:
         for theirs in other.files:
             is_companion = mine.kind != "shard" and theirs.kind != "shard"
@@ -61,7 +61,7 @@ class Reference:
         self.max_size, self.max_concurrent, self.is_open = max_size, max_concurrent, True
         self.engine_count = 1
         self.requests = set()
-        self.held = set()  # of those, the ones that shall wait once they are resolved
+        self.held = set()  # of those, the ones that will be paused after resolving
         self.pending = []
         self.active = {}  # attempt -> Item
         self.stopping = {}  # attempt -> (Item, the plan of the attempt)
@@ -108,10 +108,10 @@ class Reference:
     def failures(self):
         return [item for item in reversed(self.ended) if item.status == "failed"]
 
-    # Kernels that are gone
+    # Ended kernels
 
     def kept(self):
-        """`id, status, whether it ran` of what has to outlive the process."""
+        """`id, status, whether it ran` of everything that must outlive the process."""
         live = [
             (item.plan.id, "paused" if item.status == "paused" else "queued", item.status in ACTIVE)
             for item in self.live()
@@ -231,7 +231,7 @@ class Reference:
         self.cancel_item(item)
 
     def move(self, id_, position):
-        """Returns the position given."""
+        """Returns the new position."""
         item = self.find(id_)
         if item not in self.pending:
             raise RefusedError(errors.NotInQueueError)
@@ -247,7 +247,7 @@ class Reference:
         raise RefusedError(errors.NotInQueueError)
 
     def put_back(self, ids):
-        """Returns the downloads that are back."""
+        """Returns the restored downloads."""
         items = list(dict.fromkeys(map(self.cancelled, ids)))
         for item in items:
             if any(other.is_same(item.plan) for other in self.live()):
@@ -296,7 +296,7 @@ class Reference:
         self.is_processing = True
 
     def run_now(self, id_):
-        """Returns the download that shall run."""
+        """Returns the download to run."""
         item = self.find(id_)
         if item not in self.pending:
             raise RefusedError(errors.NotInQueueError)
@@ -322,7 +322,7 @@ class Reference:
         return []
 
     def retry(self, id_):
-        """Returns the download that is back."""
+        """Returns the restored download."""
         item = next((item for item in self.failures() if item.answers(id_)), None)
         if item is None:
             raise RefusedError(errors.NotInQueueError)

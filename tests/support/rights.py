@@ -1,4 +1,4 @@
-"""Root without its right to write where the permissions say no: what an ordinary user meets, also in a container that runs as root."""
+"""Root without the privilege to bypass permissions: an ordinary user's rights, even in a container that runs as root."""
 
 import ctypes
 import os

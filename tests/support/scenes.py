@@ -246,7 +246,7 @@ def _found(repo_id: str, downloads: int, parameters: int | None, **fields: Any) 
 
 
 def offered() -> RepoPlan:
-    """What a repository offers, with every kind of line there is."""
+    """A repository's variants, with every kind of line."""
     free = 118 * GB
     projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MB, can_fetch=True)
 
@@ -293,7 +293,7 @@ def offered() -> RepoPlan:
 
 
 def models() -> FakeManager:
-    """Some models are on the disk, and all downloads are over."""
+    """Some models are stored, and all downloads have ended."""
     manager = done()
     manager.registered = [
         _model("unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF:UD-Q4_K_XL", 17.7, "qwen3moe", 30_532_122_624, files=4),
@@ -353,10 +353,10 @@ def _model(
 
 
 def queue_full() -> QueueFullError:
-    """The refusal of a queue that has no room."""
+    """The refusal of a full queue."""
     return QueueFullError("The queue is full: 10 downloads wait. Remove one, or raise the limit.", max_size=10)
 
 
 def never() -> Future[Any]:
-    """An answer that does not come."""
+    """A missing answer."""
     return Future()

@@ -2,12 +2,12 @@
 
 import re
 
-# What is left where a name was empty or unknown: two blanks, a blank before a stop, empty quotes or brackets, a word of Python's.
+# Traces of an empty or unknown name: two spaces, a space before a full stop, empty quotes or brackets, a Python value.
 _HOLE = re.compile(r"\bNone\b|  | [.,;:)]|''|\"\"|\(\)|//(?:[/ ,.;]|$)|\bnan\b|\binf\b|<class|\{\}")
 
 
 def check_sentence(text: str) -> None:
-    """Refuse a text with a hole in it.
+    """Refuse a text with a gap.
 
     Raises:
         AssertionError: It has one.

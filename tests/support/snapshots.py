@@ -1,4 +1,4 @@
-"""Real snapshots of an invented queue, for what shows them: short to write, complete, and the same on every run."""
+"""Real snapshots of a fake queue, for tests of displays: short to write, complete, and the same on every run."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ NOW_S = 1_760_000_000.0
 
 
 def shards(stem: str, sizes: list[int], downloaded: list[int]) -> tuple[ShardProgress, ...]:
-    """The bars of a model in as many files as there are sizes."""
+    """The bars of a model with one file per size."""
     pairs = zip(sizes, downloaded, strict=True)
     return tuple(_shard(stem, number, len(sizes), *pair) for number, pair in enumerate(pairs, start=1))
 
@@ -52,7 +52,7 @@ def download(
     downloaded_bytes: int = 0,
     **fields: Any,
 ) -> QueuedDownload:
-    """One download: its id, its status, and whatever else differs from one that has just been queued."""
+    """One download: its id, its status, and differences from a newly queued one."""
     id_ = DownloadId.parse(text)
     stem = f"{id_.repo_id.rpartition('/')[2].removesuffix('-GGUF')}-{id_.quantization}"
     plain = QueuedDownload(

@@ -1,5 +1,5 @@
-"""Storage that is right and unusual: fewer connections than the client would like, shorter ranges, headers that are left out."""
-# all kinds have one shape, and most need no look at the request
+"""Correct but unusual storage: connection limits, shorter ranges, missing headers."""
+# all kinds have one signature, and most ignore the request
 
 from dataclasses import dataclass, field, replace
 from threading import Lock
@@ -58,7 +58,7 @@ class ShortRange:
 
 @dataclass(frozen=True)
 class NoContentRange:
-    """A 206 that does not say which range it is, as Artifactory sends it."""
+    """A 206 without its range, as Artifactory sends it."""
 
     def apply(self, request: Request, response: Response) -> Response:
         return response.having(Content_Range=None) if response.status == 206 else response
@@ -66,7 +66,7 @@ class NoContentRange:
 
 @dataclass(frozen=True)
 class Etag:
-    """Another `ETag`, and no word of the Hub's about the digest: a mirror that passes the CDN's on."""
+    """Another `ETag`, and no digest from the Hub: a mirror that passes on the CDN's headers."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""A repository of every form of model for the engine's transfers, and how tests look at what became of it."""
+"""A repository with every form of model for the engine's transfers, and checks of the results."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""GGUF files with the header of a large model: a quarter of a million tokens, and no weights that anybody reads."""
+"""GGUF files with the header of a large model: a quarter of a million tokens, and dummy weights."""
 
 import struct
 from functools import cache

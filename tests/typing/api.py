@@ -1,4 +1,4 @@
-"""The public names as a user types them. Checked by mypy, never run."""
+"""The public names in user code. Checked by mypy, never run."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md cannot drift from the code: its pictures are the tables of the queue and of the engine, drawn."""
+"""ARCHITECTURE.md matches the code: its diagrams show the tables of the queue and of the engine."""
 
 import re
 from pathlib import Path

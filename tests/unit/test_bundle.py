@@ -1,4 +1,4 @@
-"""The manifest of a bundle: it survives its file, and a hostile one is refused before anything is written."""
+"""The manifest of a bundle: it is read back unchanged, and a hostile one is refused before anything is written."""
 
 import msgspec
 import pytest

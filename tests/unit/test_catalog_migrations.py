@@ -1,4 +1,4 @@
-"""The database's steps: applied once, whole or not at all, and never by a version that does not know them."""
+"""The database's migrations: applied once, completely or not at all, and never by a version that does not know them."""
 
 import shutil
 import sqlite3

@@ -1,4 +1,4 @@
-"""Queues in the database: what was kept comes back, of two that want to take it one gets it, and a damaged file is put aside."""
+"""Queues in the database: a stored queue is restored, only one of two kernels adopts it, and a damaged file is renamed."""
 
 import json
 import multiprocessing
@@ -247,7 +247,7 @@ def stored_downloads(draw: st.DrawFn) -> StoredDownload:
 
 
 def test_every_field_of_a_download_is_stored() -> None:
-    """Fails when a field is added to one of these values and not to what is kept of them."""
+    """Fails if a field is added to one of these values but not stored."""
     file = PlannedFile("a.gguf", 9, "a" * 64, "/disk/owner/a/a.gguf", 3, "mmproj", 5, ((1, 2),))
     id_ = DownloadId("owner/a", Quantization("q4_0"), "main")
     plan = PlannedDownload(
@@ -321,7 +321,7 @@ def test_an_error_keeps_its_class_and_its_page() -> None:
     assert (str(back), back.accept_url) == ("Accept the terms.", "https://hub/owner/a")
 
 
-# Files that cannot be used
+# Unusable files
 
 
 @pytest.mark.parametrize("content", [b"these are notes of mine " * 100, b"SQLite format 3\0" + b"\xff" * 8192])
@@ -394,7 +394,7 @@ def test_a_database_of_a_newer_version_is_refused_by_name_and_not_renamed(path: 
     assert not list(path.parent.glob("*.damaged-*"))
 
 
-# What is accepted when it is saved is accepted when it is loaded
+# Everything accepted on saving is accepted on loading
 
 
 @pytest.mark.parametrize(
@@ -432,11 +432,11 @@ def test_no_stored_target_is_outside_the_models_folder(hostile: str) -> None:
         from_row(json.dumps(row), MODELS)
 
 
-# How little is written
+# Few writes
 
 
 def synced_bytes(path: Path, work: Callable[[], object]) -> tuple[int, int]:
-    """How the database file and its log grew by a piece of work."""
+    """The growth of the database file and its log during an operation."""
     before = [one.stat().st_mtime_ns for one in (path, path.with_name(f"{path.name}-wal"))]
     work()
     after = [one.stat().st_mtime_ns for one in (path, path.with_name(f"{path.name}-wal"))]

@@ -1,4 +1,4 @@
-"""Which chat templates reach beyond their data: templates are read as text and never run."""
+"""Which chat templates use Python introspection: templates are read as text and never run."""
 
 import pytest
 from hypothesis import given

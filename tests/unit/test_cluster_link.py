@@ -1,4 +1,4 @@
-"""Both ends of a host's link without a cluster: what is lost on the way comes again, nothing is done twice, paths stay inside."""
+"""Both ends of a host's link without a cluster: lost messages are repeated, nothing is executed twice, paths stay inside."""
 
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ WAIT_S = 20
 
 
 class FakeWorker:
-    """What the far end needs of a Dask worker."""
+    """The parts of a Dask worker that the host's end uses."""
 
     def __init__(self) -> None:
         self.data = {KEY: True}

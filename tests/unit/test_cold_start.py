@@ -1,4 +1,4 @@
-"""What an import loads: the libraries that cost tens of milliseconds wait until an operation needs them."""
+"""What an import loads: libraries that take tens of milliseconds are loaded when an operation needs them."""
 
 import json
 import subprocess

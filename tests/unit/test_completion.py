@@ -1,4 +1,4 @@
-"""What Tab offers after `%gguf`."""
+"""Completion after `%gguf`."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The index of a content: whatever pieces the bytes come in, a wrong block is found, and only it."""
+"""The block index of a file: however the bytes are split, exactly the wrong blocks are found."""
 
 import pytest
 from hypothesis import given

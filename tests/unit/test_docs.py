@@ -1,4 +1,4 @@
-"""The documentation cannot forget: what the code offers is on its pages, and every link leads somewhere."""
+"""The documentation is complete: its pages list everything that the code offers, and every link is valid."""
 
 import re
 import tomllib

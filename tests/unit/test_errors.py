@@ -1,4 +1,4 @@
-"""Every error crosses the pipe whole, and the drawn tree is the real one."""
+"""Every error crosses the pipe unchanged, and the tree in the docstring is right."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""The page's scripts joined into the one module that a widget can have."""
+"""The page's scripts, joined into the single module of the widget."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `import gglib_nb` promises, and that it costs nothing before it is used."""
+"""The exports of `import gglib_nb`, and that importing is cheap."""
 
 import ast
 import inspect
@@ -72,7 +72,7 @@ def hints_of(function: object) -> dict[str, object]:
 
 
 def reach(hint: object, found: set[type]) -> None:
-    """Adds every class of ours that a type names, and those that the public fields and properties of these name."""
+    """Adds every class of ours in a type, and those in its public fields and properties."""
     for part in typing.get_args(hint):
         for one in part if isinstance(part, list) else [part]:
             reach(one, found)

@@ -96,7 +96,7 @@ def test_real_files_are_read_like_the_gguf_package_does(shared_data: Path, name:
     agrees_with_the_gguf_package(shared_data / "gguf" / name)
 
 
-@pytest.mark.slow  # the package takes seconds for a vocabulary
+@pytest.mark.slow  # the package needs seconds for a vocabulary
 def test_a_vocabulary_is_read_like_the_gguf_package_does(shared_data: Path) -> None:
     agrees_with_the_gguf_package(shared_data / "gguf" / "ggml-vocab-bert-bge.gguf")
 

@@ -1,4 +1,4 @@
-"""Which tensors are taken from files that are here: candidates, samples, verdicts, copies, and always the right bytes."""
+"""Which tensors are copied from local files: candidates, samples, comparisons, copies, and always the right bytes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ def table_of(content: bytes) -> TensorTable:
 
 
 def tensors(*spans: int, start: int = 1_000, names: str = "abcdefghij") -> list[Tensor]:
-    """Tensors one behind the other."""
+    """Adjacent tensors."""
     made, offset = [], start
     for name, span in zip(names, spans, strict=False):
         made.append(Tensor(name, 12, (span,), offset, span))
@@ -183,7 +183,7 @@ def test_a_later_shard_is_compared_by_its_tensors() -> None:
 
 
 class Assembly:
-    """What the engine does, in memory: header, samples, copies, the rest, and the digest's verdict."""
+    """The engine's steps, in memory: header, samples, copies, the rest, and the digest's check."""
 
     def __init__(self, wanted: bytes, donors: Sequence[bytes], limits: ReuseLimits) -> None:
         self.wanted, self.donors = wanted, donors

@@ -1,4 +1,4 @@
-"""The rules for HTTP answers that kernel and engine share."""
+"""The rules for HTTP responses that kernel and engine share."""
 
 import pytest
 from hypothesis import given

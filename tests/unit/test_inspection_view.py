@@ -38,7 +38,7 @@ def an_inspection(metadata=None, tensors=TENSORS, name="o/r:Q4_K_M", arrays=None
 
 
 class Tags(HTMLParser):
-    """Which tags and attributes there are, and whether every tag is closed."""
+    """The tags and attributes, and whether every tag is closed."""
 
     def __init__(self):
         super().__init__()

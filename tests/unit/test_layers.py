@@ -1,4 +1,4 @@
-"""Imports go down only: the layers in pyproject.toml, checked by import-linter."""
+"""Imports point only to lower layers: the layers in pyproject.toml, checked by import-linter."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The lines that load a model elsewhere: what each program is documented to take."""
+"""The code that loads a model in other programs, as each program documents it."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""How much memory the machine has: of the machine, of a container, of GPUs that answer and of those that do not."""
+"""How much memory is available: of the machine, of a container, of GPUs that respond and of those that do not."""
 
 import platform
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The memory estimate against a real llama.cpp, for every kind of cache; run with `-m slow`, where cyllama is installed."""
+"""The memory estimate compared with a real llama.cpp, for every kind of cache; run with `-m slow`, if cyllama is installed."""
 
 import importlib.util
 

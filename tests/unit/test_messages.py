@@ -1,4 +1,4 @@
-"""What crosses between the page and the kernel: one shape on both sides, and a parser that refuses everything else."""
+"""Messages between the page and the kernel: one form on both sides, and a parser that refuses everything else."""
 
 import re
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""A registered model as a row: its state from what the disk shows, and the order and choice of rows."""
+"""A registered model as a row: its state from the files, and sorting and filtering of rows."""
 
 from dataclasses import asdict, replace
 

@@ -1,4 +1,4 @@
-"""What Ollama's manifests name, and what a hostile one cannot do."""
+"""Models named in Ollama's manifests, and hostile manifests."""
 
 import json
 from pathlib import PurePosixPath

@@ -35,7 +35,7 @@ class Loop:
 
 
 class Output:
-    """An output of a cell: what was shown in it, the newest last."""
+    """An output of a cell: its displays, newest last."""
 
     made: ClassVar[list["Output"]] = []
 

@@ -1,4 +1,4 @@
-"""Where files land: no name from a hub may lead out of the models folder, on any system."""
+"""Where files are stored: no name from a hub leads outside the models folder, on any system."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 

@@ -1,4 +1,4 @@
-"""What a repository offers, as a table in text and in HTML."""
+"""A repository's variants, as a table in text and in HTML."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which filesystem a folder will be on, and what of it the queue will take."""
+"""Which filesystem a folder will be on, and how much of it the queue will use."""
 
 import os
 from pathlib import Path

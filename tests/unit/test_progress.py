@@ -12,7 +12,7 @@ SAMPLES = st.lists(
 
 
 def observe_steps(rate, steps, *, remaining_bytes=None, start_bytes=0):
-    """Feeds steps; returns the greatest rate that any single step had."""
+    """Feeds steps; returns the highest rate of a single step."""
     now_s, received, greatest = 100.0, start_bytes, 0.0
     rate.observe(now_s, received, remaining_bytes, is_stalled=False)
     for elapsed_s, moved, is_stalled in steps:
@@ -24,7 +24,7 @@ def observe_steps(rate, steps, *, remaining_bytes=None, start_bytes=0):
 
 
 def steady(rate, *, bytes_per_second, seconds, start_s=0.0, start_bytes=0, total_bytes=None):
-    """Ten samples a second of a line that does not change."""
+    """Ten samples a second of a steady line."""
     for tenth in range(10 * seconds + 1):
         received = start_bytes + bytes_per_second * tenth // 10
         remaining = None if total_bytes is None else total_bytes - received
@@ -164,7 +164,7 @@ def test_a_counter_that_goes_backwards_is_a_new_baseline():
     assert rate.bytes_per_second == pytest.approx(1000.0)
 
 
-# Time that is left
+# Remaining time
 
 
 def test_the_eta_of_a_steady_line_is_exact():
@@ -184,7 +184,7 @@ def test_the_eta_is_hidden_while_the_rate_still_rises():
 
     assert at_first is None
     assert rate.eta_seconds is not None
-    assert rate.eta_seconds < 60  # at the speed of the first seconds it would be a quarter of an hour
+    assert rate.eta_seconds < 60  # at the rate of the first seconds it would be a quarter of an hour
 
 
 def test_the_eta_is_smoothed_over_5_seconds():

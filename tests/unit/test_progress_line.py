@@ -1,4 +1,4 @@
-"""A line of progress: in place on a terminal, at every quarter in a log."""
+"""A progress line: in place on a terminal, at every quarter in a log."""
 
 import io
 import os

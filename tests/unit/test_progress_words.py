@@ -43,7 +43,7 @@ def test_untrusted_text_cannot_control_a_terminal():
 
 
 class Minutes:
-    """A clock that a test puts forward, and what a log wrote by it."""
+    """A clock that a test advances, and the lines logged with it."""
 
     def __init__(self):
         self.now_s = 100.0

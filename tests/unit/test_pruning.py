@@ -1,4 +1,4 @@
-"""Which models go when space is freed."""
+"""Which models are deleted to free space."""
 
 from hypothesis import given
 from hypothesis import strategies as st

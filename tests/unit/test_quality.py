@@ -1,4 +1,4 @@
-"""What a publisher states of its quantizations: read where it needs no guess, and nothing else."""
+"""A publisher's statements about its quantizations: read only if no guess is needed."""
 
 import json
 import time
@@ -51,15 +51,15 @@ def test_markup_and_file_names_are_understood(head: str, row: str) -> None:
     [
         table("Quant | Max KLD | PPL(Q)/PPL(base) | KLD 99.9%", "Q4_K_M | 2.1 | 1.02 | 0.3"),  # other measures
         table("Quant | PPL | PPL", "Q4_K_M | 6.5 | 6.6"),  # two columns of one name
-        table("Quant | PPL", "Q4_K_M or Q5_K_M | 6.5"),  # no variant's name
+        table("Quant | PPL", "Q4_K_M or Q5_K_M | 6.5"),  # not a variant's name
         table("Quant | Base | PPL", "Q4_K_M | Q8_0 | 6.5"),  # two variants' names
         table("Quant | PPL", "Q4_K_M | 6.5", "Q4_K_M | 6.7"),  # two values
         table("Quant | PPL", "Q4_K_M | ~6.5"),
         table("Quant | PPL", "Q4_K_M | 6,5"),
         table("Quant | PPL", "Q4_K_M | nan"),
-        table("Quant | PPL", "Q4_K_M | 0.2"),  # no perplexity is below 1
+        table("Quant | PPL", "Q4_K_M | 0.2"),  # a perplexity is never below 1
         table("Quant | KLD", "Q4_K_M | -0.1"),
-        "Q4_K_M | PPL\n6.5 | 7\n",  # no table without its line of dashes
+        "Q4_K_M | PPL\n6.5 | 7\n",  # not a table without its line of dashes
         f"```\n{table('Quant | PPL', 'Q4_K_M | 6.5')}\n```\n",
         "Q4_K_M has a PPL of 6.5",
     ],

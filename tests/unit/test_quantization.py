@@ -1,4 +1,4 @@
-"""Labels: what a name states, in which spelling, and about how many bits that is."""
+"""Labels: the label in a name, its spelling, and its approximate bits."""
 
 import pytest
 from hypothesis import given

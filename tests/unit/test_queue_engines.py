@@ -1,4 +1,4 @@
-"""Several engines behind one queue: slots for each, losses of some, downloads for every host, and what their rows show."""
+"""Several engines of one queue: slots for each, losses of some, downloads for every host, and their rows."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ A, B, C, D = "owner/a:Q4", "owner/b:Q4", "owner/c:Q4", "owner/d:Q4"
 
 @pytest.fixture
 def queue():
-    """Two engines of one slot each: A and B run, C and D wait."""
+    """Two engines with one slot each: A and B run, C and D wait."""
     queue = QueueDriver(max_concurrent=1)
     queue.send(on.EnginesChanged(2))
     for text in (A, B, C, D):

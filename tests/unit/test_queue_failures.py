@@ -1,6 +1,6 @@
-"""What fails, what is retried, what a lost engine costs, and what comes too late to matter.
+"""Failures, retries, lost engines, and stale events.
 
-Its length is that of the kinds of failure.
+It is long because there are many kinds of failure.
 """
 
 import pytest

@@ -34,7 +34,7 @@ def _plans():
     return (
         a_plan("owner/a:Q4", EMBEDDED),
         a_plan("owner/a@main:Q4", EMBEDDED),  # the same download under another name
-        a_plan("owner/a:Q4", EMBEDDED, force=True),  # wanted in another way
+        a_plan("owner/a:Q4", EMBEDDED, force=True),  # requested with other options
         a_plan("owner/a:Q4", a_file("owner/a/q4.gguf", sha256="2" * 64), commit_sha="d" * 40),  # the branch moved
         a_plan("owner/a:Q4", a_file("owner/a/new-q4.gguf"), commit_sha="f" * 40),  # and its file was renamed
         a_plan("owner/a@v1:Q4", a_file("owner/a/q4.gguf", sha256="3" * 64), commit_sha="b" * 40),  # same target only
@@ -200,7 +200,7 @@ class QueueRules(RuleBasedStateMachine):
     def run_now_and_stop_whoever_is_told_to(self, pick):
         if (item := self.run_now(self.waiting_or_other(pick))) is None:
             return
-        # Of what two attempts hold parts, one part may be taken again while the other is still held.
+        # If two attempts share targets, one target may be taken again while the other is still held.
         is_held_twice = sum(bool(plan.targets & item.plan.targets) for _, plan in self.model.stopping.values()) > 1
         while self.engine.told_to_stop:
             self.stop(0)
@@ -378,10 +378,10 @@ class QueueRules(RuleBasedStateMachine):
             failure = on.RegistrationFailed(attempt, ERROR)
             self.play_stale(failure if is_failure else on.ModelRegistered(attempt))
 
-    # Witnesses -----------------------------------------------------------------------------------------------
+    # Checks --------------------------------------------------------------------------------------------------
 
     def play(self, event, predict):
-        """Plays an event to the model and to the machine; returns what the model's operation did."""
+        """Applies an event to the model and to the machine; returns the result of the model's operation."""
         self.model.expect_nothing()
         self.now_s += 1.0
         self.effects, self.reply = [], None
@@ -509,14 +509,14 @@ class QueueRules(RuleBasedStateMachine):
     def every_attempt_is_accounted_for(self):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
         assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
-        # (Nothing is stopped when there is an engine less.)
+        # (Fewer engines stop nothing.)
         assert len(self.engine.running) <= 3 * self.most_engines
         assert set(self.registering) == set(self.model.active) - set(self.model.running())
 
     # The end -------------------------------------------------------------------------------------------------
 
     def teardown(self):
-        """From wherever it is the queue drains, as soon as everybody answers and nothing is held back."""
+        """From any state the queue drains when every request is answered and nothing is held back."""
         for number in list(self.model.requests):
             self.drop(number)
         self.keep_hours(is_open=True)

@@ -1,4 +1,4 @@
-"""Getting into the queue: positions, joining, duplicates, targets, the limit, requests that are still being listed."""
+"""Queueing: positions, joining, duplicates, targets, the limit, and requests whose files are still being listed."""
 
 import pytest
 
@@ -368,7 +368,7 @@ def test_a_downloads_own_id_outranks_another_downloads_alias():
     queue.queue(a_plan("owner/a@main:Q4", a_file("a.gguf")))
     moved = a_plan("owner/a:Q4", a_file("new-a.gguf"), commit_sha="d" * 40)
     queue.queue(moved)
-    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))  # the first one answers to it as well
+    queue.queue(a_plan("owner/a:Q4", a_file("a.gguf")))  # it is also an alias of the first one
 
     queue.pause("owner/a:Q4")
 

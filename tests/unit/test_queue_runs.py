@@ -1,4 +1,4 @@
-"""What a run comes to: from the first start to the moment nothing is left to do."""
+"""The summary of a run: from the first start until the queue is drained."""
 
 import pytest
 

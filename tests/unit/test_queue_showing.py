@@ -1,6 +1,6 @@
-"""What the queue shows: rows, rates, notices, events, and that unchanged rows are the very same objects.
+"""What the queue shows: rows, rates, notices, events, and that unchanged rows are the same objects.
 
-Its length is that of the fields that a row shows.
+It is long because a row has many fields.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ def queue():
 
 
 def flow(queue, text, *, rate, seconds, start_s=0.0):
-    """Samples twice a second while `rate` bytes a second come."""
+    """Samples twice a second while `rate` bytes per second arrive."""
     for half in range(2 * seconds + 1):
         queue.progress(text, received=rate * half // 2, at_s=start_s + half / 2)
 

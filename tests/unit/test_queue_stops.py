@@ -1,4 +1,4 @@
-"""Cancelling and removing: what stops, what is kept, what is deleted, and what was too late."""
+"""Cancelling and removing: what stops, what is kept, what is deleted, and requests that are too late."""
 
 import pytest
 

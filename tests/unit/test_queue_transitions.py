@@ -1,4 +1,4 @@
-"""The table of statuses, and the invariants that watch over it."""
+"""The table of statuses, and the invariants that check it."""
 
 import pytest
 

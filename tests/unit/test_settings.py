@@ -1,4 +1,4 @@
-"""Settings: one table; where a value comes from, in the order of rank; what cannot work; and that the token is never shown."""
+"""Settings: one table; the sources of a value in order of rank; invalid values; and that the token is never shown."""
 
 import json
 import os
@@ -223,7 +223,7 @@ def test_a_folder_that_cannot_be_written_is_reported(file: Path) -> None:
         save_setting("max_concurrent", 2)
 
 
-# What cannot work
+# Invalid values
 
 
 @pytest.mark.parametrize("text", ["two", "-1", "1.5", "²"])

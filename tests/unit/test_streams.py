@@ -1,4 +1,4 @@
-"""Streams of every kind: what lacks a method, what is closed, what is not UTF-8."""
+"""Streams of every kind: without some methods, closed, or not UTF-8."""
 
 import io
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ SAID = render.render_text(snapshot(download(status="downloading", downloaded_byt
 
 
 class Bare:
-    """A stream that can write, and nothing else."""
+    """A stream that can only write."""
 
     def __init__(self) -> None:
         self.written: list[str] = []

@@ -1,4 +1,4 @@
-"""Tables: what does not fit the width goes below the row, the least important first."""
+"""Tables: columns that do not fit are folded below the row, the least important first."""
 
 from gglib_nb.notebook.tables import Column, Table, row
 

@@ -1,4 +1,4 @@
-"""Values: Structs that `dataclasses`, and with it pandas, accepts; cheap to define."""
+"""Values: Structs that `dataclasses`, and so pandas, accept; cheap to define."""
 
 import dataclasses
 import pickle

@@ -1,4 +1,4 @@
-"""Variants by rule: made-up lists, one for each rule, and what must hold for any list."""
+"""Variants by rule: an example list for each rule, and properties of any list."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Every file of the hand-labelled listings in its right place: 97 real repositories and 15 made-up hard ones."""
+"""Every file of the hand-labelled listings in its right group: 97 real repositories and 15 difficult invented ones."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What users read: the golden texts, and words that no text may have.
+"""User-visible texts: the golden texts, and words that no text may contain.
 
-After a change: `python tools/words.py --store`, and read the difference aloud.
+After a change: `python tools/words.py --store`, and read the diff aloud.
 """
 
 import re

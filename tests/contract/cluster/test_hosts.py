@@ -52,14 +52,14 @@ def separate(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """Two hosts that see the kernel's own models folder, the first with two workers."""
+    """Two hosts that share the kernel's models folder, the first with two workers."""
     with cluster_of({"left": None, "right": None}, tmp_path_factory.mktemp("shared"), workers_each=1) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def hub(make_hub, request):
-    """Six models of 12 MB under names that no other test uses."""
+    """Six models of 12 MB with names that no other test uses."""
     name = request.node.name.replace("[", "-").replace("]", "")[:60]
     # (Identical content would be linked, not downloaded.)
     contents = {letter: small_gguf("model-Q8_0.gguf", 12 * MB, name + letter) for letter in "abcdef"}
@@ -80,7 +80,7 @@ def digest(path: Path) -> str:
 
 
 def running(manager) -> dict[str, str]:
-    """What runs on which host."""
+    """The downloads running on each host."""
     items = manager.snapshot.items
     return {
         item.hosts[0].host: item.repo_id for item in items if item.status is DownloadStatus.DOWNLOADING and item.hosts
@@ -95,7 +95,7 @@ def wait_for_bytes(manager, repo_id: str, count: int) -> None:
     wait_until(lambda: row(manager, repo_id).downloaded_bytes >= count)
 
 
-# Hosts with folders of their own ----------------------------------------------------------------------------------
+# Hosts with separate folders --------------------------------------------------------------------------------------
 
 
 def test_a_queue_of_six_survives_kills_of_worker_and_engine_cancel_pause_and_reorder(separate, hub, make_manager):
@@ -157,7 +157,7 @@ def test_the_bandwidth_limit_applies_to_all_hosts_together(separate, hub, make_m
     done = manager.snapshot.recent_completed
     took_s = max(item.ended_at_s for item in done) - min(item.started_at_s for item in done)
     assert sorted(item.hosts[0].host for item in done) == list(HOSTS)
-    # A second's worth of bytes may come at once at the beginning. A limit for each host would be over in two seconds.
+    # The first second's bytes may arrive at once. With a limit for each host it would take two seconds.
     assert sum(item.total_bytes for item in done) / took_s < limit * 1.35
 
 
@@ -217,7 +217,7 @@ def test_on_a_shared_folder_another_host_resumes_a_killed_hosts_file_without_rep
     for repo_id in hub.ids:
         sent = sum(one.bytes_sent for one in hub.requests if one.origin == "cdn" and one.repo_id == repo_id)
         size = hub.repositories[repo_id].commit("main").files["model-Q8_0.gguf"].size_bytes
-        # Half a second between two records of the journal, what was on its way, and what a busy machine adds.
+        # Half a second between two journal records, data in transit, and a margin for a busy machine.
         assert sent <= size + 8 * MB
 
 

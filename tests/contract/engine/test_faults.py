@@ -1,4 +1,4 @@
-"""What a hub and its CDN can do wrong beyond the rows of the fault matrix: unknown sizes and digests, tokens, exact ranges."""
+"""Faults of a hub and its CDN beyond the fault matrix: unknown sizes and digests, tokens, exact ranges."""
 
 import hashlib
 from collections.abc import Iterator

@@ -147,7 +147,7 @@ def test_shards_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None
 
     end = engine.log.end_of(engine.begin(REPO, *SHARDS))
 
-    # They were not read, or their last bytes would have been found wrong.
+    # They were not read; otherwise their last bytes would have been reported as wrong.
     assert isinstance(end, TransferFinished)
     assert [one.was_present for one in end.files] == [True, True, False]
 

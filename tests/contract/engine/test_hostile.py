@@ -68,7 +68,7 @@ def test_a_link_planted_next_to_the_target_is_reported_and_not_followed(engine, 
     target.parent.mkdir(parents=True)
     place(target).symlink_to(outside)
 
-    if place is journal_path:  # it is replaced as a name, never opened
+    if place is journal_path:  # the link is replaced, never opened
         engine.fetch(REPO, NAME)
     else:
         error = engine.failure(REPO, NAME)

@@ -1,4 +1,4 @@
-"""The engine's HTTP stack against servers and proxies that behave oddly, byte by byte."""
+"""The engine's HTTP stack with unusual servers and proxies, byte by byte."""
 
 import gzip
 import itertools
@@ -41,7 +41,7 @@ Serving = Callable[..., OddServer]
 
 @pytest.fixture
 def serving() -> Iterator[Serving]:
-    """Starts a server; answers given as bytes are those of its one kind of connection."""
+    """Starts a server; responses given as bytes are sent on every connection."""
     with ExitStack() as stack:
 
         def start(*served: bytes | Serve, host: str = "127.0.0.1") -> OddServer:
@@ -110,7 +110,7 @@ def test_a_shorter_range_ends_where_its_header_says(serving, connect) -> None:
     "closing", [{"connection": "close"}, {"content_length": ""}], ids=["Connection: close", "HTTP/1.0"]
 )
 def test_a_connection_that_replaces_a_closed_one_can_be_aborted(serving, connect, closing) -> None:
-    """With its timeout, its address racing, and the socket that `abort` shuts."""
+    """It keeps the timeout, the address racing, and the socket that `abort` shuts down."""
     made: list[OddServer] = []
     hung = threading.Event()
 
@@ -171,7 +171,7 @@ def test_a_new_connection_closed_at_once_counts_as_refused(serving, connect) -> 
 
 
 def test_a_connection_idle_for_long_is_not_reused(serving, connect, monkeypatch) -> None:
-    """A router on the way may have forgotten it, which shows only after a timeout."""
+    """A router may have dropped it, which is visible only after a timeout."""
     monkeypatch.setattr("gglib_nb.engine.http._IDLE_S", 0.0)
     server = serving(ranged(0, 4, 10, b"abcd"))
     connection = connect()
@@ -338,7 +338,7 @@ def test_an_ipv6_host_is_written_in_brackets(serving, connect) -> None:
     assert f"Host: [::1]:{server.port}" in server.requests[0]
 
 
-# The hub's answers.
+# The hub's responses.
 
 
 def resolved(
@@ -382,7 +382,7 @@ def test_an_etag_fills_in_an_unknown_digest_and_is_marked_as_a_guess(serving) ->
 
 
 def test_an_etag_never_contradicts_a_known_digest(serving) -> None:
-    """A mirror may pass on the CDN's, which is another hash of the same shape."""
+    """A mirror may pass on the CDN's ETag, which is another hash of the same form."""
     server = serving(ranged(0, 1, 10, b"x", etag=f'"{OTHER}"'))
 
     remote = resolved(server.url, DIGEST)
@@ -410,7 +410,7 @@ def test_an_invalid_size_is_unknown(serving) -> None:
 
 
 def test_a_mirrors_redirect_to_the_hub_is_followed_on_the_mirror(serving) -> None:
-    """With the path of its endpoint, as Artifactory has one."""
+    """Including the path of its endpoint, as in Artifactory."""
     made: list[OddServer] = []
     moved = response("307 Moved", location="https://huggingface.co/new/name/resolve/main/m.gguf")
     made.append(serving(asking(made, moved, ranged(0, 1, 10, b"x"))))
@@ -544,7 +544,7 @@ def _take(connection: socket.socket, count: int) -> bytes:
 
 
 def _send(connection: socket.socket, data: bytes) -> None:
-    for byte in data:  # one by one, as a network may
+    for byte in data:  # byte by byte, as a network may
         connection.sendall(bytes([byte]))
 
 
@@ -648,7 +648,7 @@ def _tunnel(company: Company) -> Serve:
 
 
 def _relay(connection: ssl.SSLSocket, target: socket.socket) -> None:
-    """Both ways on one thread, since a TLS socket must not be read and written by two."""
+    """Both directions on one thread, because two threads must not share a TLS socket."""
     with selectors.DefaultSelector() as waiting, suppress(OSError):
         waiting.register(connection, selectors.EVENT_READ)
         waiting.register(target, selectors.EVENT_READ)

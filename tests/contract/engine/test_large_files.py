@@ -45,7 +45,7 @@ def test_the_missing_ranges_of_a_file_above_50_gb_are_written_at_their_offsets(h
     file = PlannedFile(NAME, SIZE, content.sha256, str(target))
     target.parent.mkdir(parents=True)
     with part_path(target).open("wb") as part:
-        os.ftruncate(part.fileno(), SIZE)  # sparse: it takes no room
+        os.ftruncate(part.fileno(), SIZE)  # sparse: it takes no space
     there = [(HEAD, BORDER, SYNCED), (BORDER + HOLE, TAIL, SYNCED)]
     journal = Journal(journal_path(target), (PartIdentity.of(file, SIZE, commit.sha),))
     journal.begin(Pieces(SIZE, there))

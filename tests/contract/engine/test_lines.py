@@ -68,7 +68,7 @@ def test_the_connection_limit_is_obeyed(hub, tmp_path) -> None:
 
     requests = [one for one in hub.requests if one.origin == "cdn"]
     for one in requests:
-        # One that is being closed may still look open to the server.
+        # A closing connection may still look open to the server.
         assert sum(other.started_s <= one.started_s < (other.ended_s or 0) for other in requests) <= 3 + 1
     engine.close()
 
@@ -149,7 +149,7 @@ def test_lifting_a_limit_leaves_no_slow_connection(hub, engine) -> None:
 
 
 class Proxy:
-    """A forward proxy for plain HTTP that counts what passes and keeps what it was asked."""
+    """A forward proxy for plain HTTP that counts bytes and records requests."""
 
     def __init__(self) -> None:
         self.heads: list[bytes] = []
@@ -170,7 +170,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        # A downloader may leave at any moment.
+        # A downloader may disconnect at any moment.
         with contextlib.suppress(OSError), client, client.makefile("rb") as lines:
             head = [lines.readline()]
             while head[-1] not in (b"\r\n", b""):

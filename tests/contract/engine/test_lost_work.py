@@ -110,7 +110,7 @@ def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retrie
 def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_reach_the_engine(
     hub, tmp_path, monkeypatch
 ) -> None:
-    """As pydevd does while JupyterLab's debugger is on: what it starts waits for a client that never comes."""
+    """As pydevd does while JupyterLab's debugger is on: a started interpreter waits for a client that never connects."""
     real = subprocess._fork_exec
 
     def fork_exec(args, *others):
@@ -270,7 +270,7 @@ def test_a_full_disk_during_a_journal_write_loses_only_that_record(hub, engine, 
 
 
 class ConnectionLimit:
-    """The storage answers with a status to more requests at once than it allows."""
+    """The storage refuses more concurrent requests than it allows with a status."""
 
     def __init__(self, hub, most: int, status: int) -> None:
         self.hub, self.most, self.status = hub, most, status

@@ -1,4 +1,4 @@
-"""Storage and mirrors that are right and unusual: limits of connections, shorter ranges, missing headers, foreign ETags, long silences."""
+"""Correct but unusual storage and mirrors: connection limits, shorter ranges, missing headers, foreign ETags, long silences."""
 
 import time
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def test_a_servers_connection_limit_is_respected(
     assert end.files[0].is_verified
     assert resolves(hub) <= 2
     assert limit.refusals <= 20
-    # Less than one connection fewer would take, and about the start for a machine under load.
+    # Less time than one connection fewer would take, with a margin for starting on a loaded machine.
     assert time.monotonic() - began_s < ideal_s * 1.4 + 1
 
 

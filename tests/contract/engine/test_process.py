@@ -1,4 +1,4 @@
-"""The engine as a process: how it starts, what can disturb it, how it ends, what is left behind."""
+"""The engine as a process: how it starts, what can disturb it, how it ends, and what it leaves."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ def asked_bytes(hub, before: int) -> int:
 
 
 def ended(pid: int, timeout_s: float = 5) -> bool:
-    """Whether the process is gone, or dead and not yet waited for by its parent, within the time."""
+    """Whether the process has ended, or is a zombie, within the time."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -220,7 +220,7 @@ def test_after_a_kill_only_missing_bytes_are_requested(hub, engine) -> None:
 
     engine.fetch(REPO, NAME)
 
-    # Not yet recorded: half a second between records, at 10 MB/s, and what a busy machine adds.
+    # Not yet recorded: half a second between records at 10 MB/s, with a margin for a busy machine.
     assert asked_bytes(hub, before) <= SIZE - 20_000_000 + 15_000_000
 
 

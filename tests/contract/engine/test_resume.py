@@ -1,4 +1,4 @@
-"""What a stop leaves of a file, and what the next attempt believes of it."""
+"""What a stop leaves of a file, and what the next attempt uses."""
 
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.journal import Journal

@@ -72,7 +72,7 @@ def fetch(engine: LocalEngine, *paths: str, **options) -> tuple[TransferFinished
     return end, engine.log.progress_of(attempt)[-1].received_bytes
 
 
-# What is copied.
+# Copied tensors.
 
 
 def test_a_second_quantization_copies_tensors_of_the_first_and_downloads_the_rest(hub, engine) -> None:
@@ -177,7 +177,7 @@ def test_copied_bytes_count_as_downloaded_but_not_as_speed(hub, engine) -> None:
     assert all(one.received_bytes <= two.received_bytes for one, two in pairwise(reports))
 
 
-# What is not worth it.
+# Savings too small to copy.
 
 
 def asked_plainly(hub: FaultyHub, path: str) -> bool:
@@ -224,7 +224,7 @@ def test_if_the_first_samples_differ_no_more_are_requested(hub, engine) -> None:
     assert (end.files[0].reused_bytes, received) == (0, content_of(hub, Q4_K_M).size_bytes)
 
 
-# What can go wrong.
+# Faults.
 
 
 def test_a_difference_outside_the_samples_costs_a_second_download_and_no_wrong_file(hub, engine) -> None:
@@ -451,7 +451,7 @@ class HeldCopying:
 
 @pytest.fixture
 def held(monkeypatch, hub, engine) -> Iterator[threading.Event]:
-    """A donor from which all can be copied, and the event that lets the copying continue."""
+    """A donor from which everything can be copied, and the event that releases the copy."""
     copying = HeldCopying()
     monkeypatch.setattr("gglib_nb.engine.partial.copy_once", copying)
     place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
@@ -487,7 +487,7 @@ def test_a_stop_during_a_copy_keeps_copied_bytes_and_a_resume_copies_the_rest(he
     assert state is not None
     assert 0 < state.copied_bytes < content_of(hub, Q4_K_M).size_bytes / 2
     assert finished.files[0].reused_bytes == content_of(hub, Q4_K_M).size_bytes - sent - received
-    assert received == 0  # header and samples were there
+    assert received == 0  # header and samples were present
 
 
 def test_if_a_donor_changes_during_a_copy_the_rest_is_downloaded(held, hub, engine) -> None:

@@ -1,4 +1,4 @@
-"""Attempts side by side: one line and one bound of connections in a process, one file in two processes."""
+"""Concurrent attempts: one line and one connection limit in a process, one file in two processes."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ def test_a_bandwidth_limit_applies_to_all_attempts_together_and_can_be_changed(h
     attempts = [engine.begin(REPO, NAME), engine.begin(REPO, "other.gguf")]
 
     def received(after: int) -> tuple[float, int]:
-        """The time and the bytes of both once each has reported so often."""
+        """The time and the bytes of both when each has reported the given number of times."""
         reports = [engine.log.progress_of(attempt)[after] for attempt in attempts]
         return max(one.sampled_s for one in reports), sum(one.received_bytes for one in reports)
 

@@ -1,4 +1,4 @@
-"""No wrong file is reported as finished or verified, whatever other processes, hubs and earlier files do."""
+"""No wrong file is reported as finished or verified, regardless of other processes, hubs and earlier files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def digest_of(path: Path) -> str:
 
 
 class Swap:
-    """Puts another process's half-written file in the place of the partial file, just before that is renamed."""
+    """Replaces the partial file with another process's half-written file, just before it is renamed."""
 
     def __init__(self, monkeypatch, other: Path) -> None:
         self.other, self.replace = other, Path.replace

@@ -1,4 +1,4 @@
-"""What happens to disks, journals, leases, processes and clocks: the faults of the matrix that no hub and no line can make."""
+"""The faults of the matrix in disks, journals, leases, processes and clocks, which neither hub nor line can make."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def _part_deleted(world: World, subject: Subject) -> None:
 
 
 def _part_replaced(world: World, subject: Subject) -> None:
-    """The way of an editor: another file, of the same size, under the same name."""
+    """Like an editor: another file of the same size under the same name."""
     part = part_path(world.target(subject))
     fresh = part.with_name("edited")
     fresh.write_bytes(b"x" * part.stat().st_size)
@@ -133,7 +133,7 @@ def _flip(target: Path) -> None:
 
 
 def _boast(target: Path) -> None:
-    """A journal that vouches for more than there is: the partial file was cut short behind its back."""
+    """A journal that records more bytes than exist: the partial file was truncated."""
     os.truncate(part_path(target), 1000)
 
 
@@ -189,7 +189,7 @@ class Within:
         assert world.took_s < self.limit_s
 
 
-# However many files, the lease's time is waited out once.
+# For any number of files, the lease is waited for once.
 ONCE_FOR_ALL_FILES = Within(3 * SHORT.lease_s)
 
 # Lines ---------------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ STORAGE_BY_NAME = Doing("the Hub redirects to another host", _storage_by_name)
 
 
 def tls(server: Callable[[World], ssl.SSLContext], words: str) -> Doing:
-    """The storage is served over TLS with a certificate of the world's company, or of another."""
+    """The storage uses TLS with a certificate of the world's company, or of another."""
 
     def do(world: World, subject: Subject) -> Lift:
         line = Line(world.hub.cdn_url, server(world))

@@ -26,7 +26,7 @@ class Made(Protocol):
         """For the page."""
 
     def place(self, world: World, subject: Subject) -> Lift:
-        """Make it; returns what ends it."""
+        """Make it; returns a function that ends it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Answer:
 
 
 def _without_defaults(fault: Any) -> str:
-    """A fault as one would write it."""
+    """A fault as in source code."""
     said = [(one.name, getattr(fault, one.name), one) for one in fields(fault) if one.repr]
     given = [f"{name}={value!r}" for name, value, one in said if value not in (one.default, _made(one))]
     return f"{type(fault).__name__}({', '.join(given)})"
@@ -73,7 +73,7 @@ def _made(one: Field[Any]) -> object:
 
 @dataclass(frozen=True)
 class OnLine:
-    """What a TCP line does: the one to the hub, the one to its storage, or both."""
+    """A fault of a TCP line: the one to the hub, the one to its storage, or both."""
 
     mode: Mode
     origin: Literal["hub", "cdn", "both"] = "cdn"
@@ -94,11 +94,11 @@ class OnLine:
 
 @dataclass(frozen=True)
 class Doing:
-    """Something else that happens: to the disk, to a process, to the clock.
+    """Any other fault: of the disk, a process or the clock.
 
     Attributes:
-        words: What, for the page.
-        do: Does it; returns what undoes it, None where it is done once and for all.
+        words: A description for the page.
+        do: Does it; returns a function that undoes it, None if it is permanent.
     """
 
     words: str

@@ -76,7 +76,7 @@ DAMAGES: tuple[Damage, ...] = (torn, flipped, stale, of_another_file, swapped, o
 
 
 def journal_of(file: PlannedFile, commit: str, chance: random.Random, verified: Verified | None = None) -> bytes:
-    """A journal as an engine writes it, which vouches for one range after the other."""
+    """A journal as an engine writes it, which records one range after another."""
     path = journal_path(Path(file.target))
     path.parent.mkdir(parents=True, exist_ok=True)
     journal = Journal(path, (PartIdentity.of(file, file.size_bytes, commit),))
@@ -122,7 +122,7 @@ def test_any_journal_leads_to_the_right_file(hub, engine, round_) -> None:
 
 @pytest.mark.parametrize("case", [0, 1, *(pytest.param(one, marks=pytest.mark.slow) for one in range(2, 20))])
 def test_a_journal_that_marks_a_wrong_file_as_verified_is_not_trusted(hub, engine, case) -> None:
-    """The file was changed after the journal was written, or the journal is another one's, or damaged."""
+    """The file was changed after the journal was written, or the journal is another file's, or damaged."""
     chance = random.Random(case)
     file, other = planned(hub, REPO, *NAMES[:2], folder=engine.folder)
     commit = hub.repositories[REPO].commit()

@@ -90,7 +90,7 @@ def run(row: Row, world: World) -> None:
 
 
 def begin(row: Row, world: World, subject: Subject) -> list[Lift]:
-    """Queue both downloads and make the fault at its moment; returns what ends it."""
+    """Queue both downloads and make the fault at its moment; returns a function that ends it."""
     if row.after_bytes is None:
         lifts = [made.place(world, subject) for made in row.made]
         world.queue(subject)
@@ -149,7 +149,7 @@ def check_it_fails(row: Row, ends: Fails, world: World, subject: Subject) -> Non
     assert failed.ended_at_s is not None
     assert ends.asks is None or world.questions(subject) <= ends.asks, "it was asked again and again"
     world.check_nothing_wrong(subject, there)
-    is_of_the_line = any(isinstance(made, OnLine) for made in row.made)  # which the next one needs, too
+    is_of_the_line = any(isinstance(made, OnLine) for made in row.made)  # which the next one also needs
     if is_of_the_line:
         lift_all(lifts)
     assert world.manager.sync.wait(subject.next_id).is_verified, "the queue did not go on"

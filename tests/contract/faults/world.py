@@ -142,7 +142,7 @@ class World:
         )
 
     def queue(self, subject: Subject) -> None:
-        """Queue it, and the next one behind it."""
+        """Queue it, and the next one after it."""
         subject.id = str(self.manager.sync.queue_smart(subject.repo_id).id)
         subject.next_id = str(self.manager.sync.queue_smart(subject.next_repo_id).id)
 
@@ -153,19 +153,19 @@ class World:
         return commit.sha
 
     def target(self, subject: Subject, name: str = NAME) -> Path:
-        """Where a file of it goes."""
+        """The target of one of its files."""
         return self.models / subject.repo_id / name
 
     # While it runs -------------------------------------------------------------------------------------------------
 
     def wait_for_bytes(self, subject: Subject, size_bytes: int) -> None:
-        """Wait until so many of its bytes are on the disk."""
+        """Wait until that many of its bytes are on disk."""
         with self._changed:
             is_there = self._changed.wait_for(lambda: self._reached.get(subject.repo_id, 0) >= size_bytes, 20)
         assert is_there, f"{size_bytes} bytes did not come: {self._reached}"
 
     def reached(self, subject: Subject) -> int:
-        """How many of its bytes are on the disk."""
+        """The number of its bytes on disk."""
         with self._changed:
             return self._reached.get(subject.repo_id, 0)
 
@@ -207,7 +207,7 @@ class World:
         )
 
     def digests(self, subject: Subject) -> dict[str, str]:
-        """The digests of its files, as they were made."""
+        """The digests of its generated files."""
         fresh = self.repository(subject.repo_id, subject.files).commit("main")
         assert fresh is not None
         return {name: file.content.sha256 for name, file in fresh.files.items()}
@@ -225,7 +225,7 @@ class World:
                 assert hashlib.sha256(path.read_bytes()).hexdigest() == self.digests(subject)[name], name
 
     def bytes_sent(self, subject: Subject) -> int:
-        """What the storage sent of its files, useful or not."""
+        """The bytes of its files that the storage sent, useful or not."""
         return sum(
             one.bytes_sent
             for one in self.hub.requests
@@ -233,11 +233,11 @@ class World:
         )
 
     def mark(self, subject: Subject) -> None:
-        """Something happens now: `later_starts` counts from here."""
+        """Marks the moment of the fault: `later_starts` counts from here."""
         subject.marked = len(self.hub.requests)
 
     def later_starts(self, subject: Subject) -> list[int]:
-        """Where the ranges begin that were asked of the storage since the mark, or after the first question."""
+        """The starts of the ranges requested from the storage since the mark, or after the first request."""
         asked = [
             (number, one.range[0])
             for number, one in enumerate(self.hub.requests)
@@ -252,10 +252,10 @@ class World:
         return sum(one.repo_id == subject.repo_id and one.path_in_repo in names for one in self.hub.requests)
 
     def check_no_leak(self) -> None:
-        """The engine holds what it held before the first row: waited for, since threads and connections end a moment later."""
+        """The engine has the same resources as before the first row; this waits, because threads and connections end a moment later."""
         deadline_s = time.monotonic() + GONE_S
         while (now := self._footprint()) != self._at_rest and time.monotonic() < deadline_s:
-            time.sleep(0.02)  # another process's threads have nothing to wait on
+            time.sleep(0.02)  # another process's threads cannot be awaited
         assert now == self._at_rest, f"{now}, at rest {self._at_rest}: {self._described()}"
 
     def _footprint(self) -> Footprint:
@@ -288,16 +288,18 @@ class World:
         wait_until(is_true, GONE_S, what)
 
     def on_restore(self, undo: Callable[[], object]) -> None:
-        """Have something undone before the next row."""
+        """Register a function that undoes something before the next row."""
         self._undo.append(undo)
 
     def restore(self) -> None:
-        """Lines, speed and clock as they are for the next row."""
+        """Reset lines, speed and clock for the next row."""
         for undo in self._undo:
             undo()
         self._undo.clear()
-        shutil.rmtree(self.models / "demo", ignore_errors=True)  # or the next rows would look whether they are the same
-        (self.models / "demo").mkdir()  # deleted on purpose, and not a disk that is not mounted
+        shutil.rmtree(
+            self.models / "demo", ignore_errors=True
+        )  # otherwise the next rows would check whether they are the same
+        (self.models / "demo").mkdir()  # deleted on purpose, not an unmounted disk
         self.hub_line.set(Mode.OPEN)
         self.cdn_line.set(Mode.OPEN)
         self.hub.set_speed()

@@ -22,7 +22,7 @@ def main() -> None:
     with FaultyHub(generated_repositories(), bytes_per_second=speed) as hub, ControlServer(hub) as control:
         unfinished = options.url_file.with_name(f"{options.url_file.name}.part")
         unfinished.write_text(f"{hub.url}\n{control.url}\n", encoding="utf-8")
-        unfinished.replace(options.url_file)  # a process that waits for the file finds it whole
+        unfinished.replace(options.url_file)  # a process that waits for the file finds it complete
         asked_to_stop.wait()
 
 

@@ -1,4 +1,4 @@
-"""What the real Hub answers beyond the embedded hub: paths-info, requests for access that wait or were rejected, quotas."""
+"""Responses of the real Hub that the embedded hub lacks: paths-info, pending and rejected requests for access, quotas."""
 
 import itertools
 import json
@@ -23,13 +23,13 @@ _STATES: Mapping[str | None, str] = {
 
 
 class Answers:
-    """The right answers of one hub."""
+    """The right responses of one hub."""
 
     def __init__(self) -> None:
         self._answered = itertools.count()
 
     def respond(self, request: Request, respond: Callable[[Request], Response]) -> Response:
-        """Answer as the real Hub does, with what the embedded one answers."""
+        """Respond like the real Hub, based on the embedded hub's responses."""
         if request.origin != "hub":
             return respond(request)
         if request.method == "POST" and request.segments[4:5] == ("paths-info",):
@@ -51,7 +51,7 @@ class Answers:
 
 
 def _repo_id(request: Request) -> str:
-    """The repository that a path of the API or of a file names."""
+    """The repository in a path of the API or of a file."""
     segments = request.segments
     return "/".join(segments[2:4] if segments[0] == "api" else segments[:2])
 

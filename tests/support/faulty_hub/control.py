@@ -36,7 +36,7 @@ class ControlServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         return self._server.url
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The ways in which sending an answer can go wrong: late, cut, stalled, of untold length.
+"""Faulty ways of sending a response: late, cut, stalled, of undeclared length.
 
 Knows responses and one connected socket; no routes, no repositories.
 """
@@ -24,15 +24,15 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How the bytes of a response leave, where that is not plain.
+    """How the bytes of a response are sent, if not normally.
 
     Attributes:
         delay_s: seconds before the first byte of the head.
-        is_hung_up: whether the connection closes without any answer.
+        is_hung_up: whether the connection closes without any response.
         framing: `close` sends no length and closes, `chunked` sends no length.
         cut_after: body bytes after which the connection is closed; `None` means never.
         is_reset: whether the cut is a reset instead of an orderly end.
-        stall_after: body bytes after which nothing more comes for a while; `None` means never.
+        stall_after: body bytes after which nothing is sent for a while; `None` means never.
         stall_s: seconds the stall lasts; `None` means until `stall_over` is set.
         stall_over: ends the stall early.
     """
@@ -49,18 +49,18 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OddlySent(Response):
-    """A response that does not leave plainly."""
+    """A response with a special delivery."""
 
     delivery: Delivery
 
 
 def delivery_of(response: Response) -> Delivery:
-    """How a response leaves."""
+    """How a response is sent."""
     return response.delivery if isinstance(response, OddlySent) else Delivery()
 
 
 def sent_by(response: Response, delivery: Delivery) -> Response:
-    """The same response, leaving in this way."""
+    """The same response, sent in this way."""
     return OddlySent(**{one.name: getattr(response, one.name) for one in fields(Response)}, delivery=delivery)
 
 
@@ -144,7 +144,7 @@ def _finish(connected: socket.socket, delivery: Delivery, *, is_whole: bool) -> 
 
 
 def _next_stop(delivery: Delivery, done: int, length: int) -> int:
-    """The place up to which bytes can be sent without looking: a stall, a cut or the end."""
+    """The offset up to which bytes can be sent without a check: a stall, a cut or the end."""
     stops = [stop for stop in (delivery.stall_after, delivery.cut_after) if stop is not None and stop > done]
     return min([length, *stops])
 

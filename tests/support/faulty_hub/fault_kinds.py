@@ -23,7 +23,7 @@ from tests.support.faulty_hub.delivery import delivery_of, sent_by, sent_with
 
 @dataclass(frozen=True)
 class Cut:
-    """The connection ends after so many bytes of the body, in order or, with `is_reset`, by a reset."""
+    """The connection ends after the given bytes of the body, orderly or, with `is_reset`, by a reset."""
 
     after_bytes: int
     is_reset: bool = False
@@ -35,7 +35,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class HangUp:
-    """The connection ends without any answer."""
+    """The connection ends without any response."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Answer nothing."""
@@ -44,7 +44,7 @@ class HangUp:
 
 @dataclass(frozen=True)
 class Stall:
-    """After so many bytes nothing more comes for `for_s` seconds, or until `release` where that is `None`."""
+    """After the given bytes nothing is sent for `for_s` seconds, or until `release` if that is `None`."""
 
     after_bytes: int = 0
     for_s: float | None = None
@@ -61,7 +61,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Latency:
-    """The answer comes late."""
+    """The response is late."""
 
     delay_ms: float
 
@@ -83,7 +83,7 @@ class WrongBytes:
 
 @dataclass(frozen=True)
 class ShortBody:
-    """The answer is complete, with a length that fits its body, and the last bytes are missing."""
+    """The response is complete, with a length that matches its body, but the last bytes of the range are missing."""
 
     missing_bytes: int = 1
 
@@ -160,10 +160,10 @@ class NoContentLength:
 
 @dataclass(frozen=True)
 class Gzipped:
-    """The whole file comes compressed, chunked, with a weak `ETag`, no range obeyed.
+    """The whole file is sent compressed and chunked, with a weak `ETag`, ignoring ranges.
 
     Attributes:
-        is_forced: also where the client does not allow gzip.
+        is_forced: even if the client does not accept gzip.
     """
 
     is_forced: bool = False
@@ -226,7 +226,7 @@ class RateLimited:
 
 @dataclass(frozen=True)
 class Disabled:
-    """The repository was disabled: 403 with the text clients look for."""
+    """The repository was disabled: 403 with the text that clients check."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Refuse."""
@@ -235,7 +235,7 @@ class Disabled:
 
 @dataclass(frozen=True)
 class BadToken:
-    """The token, whatever it is, does not exist."""
+    """Every token is invalid."""
 
     def apply(self, request: Request, response: Response) -> Response:
         """Refuse."""
@@ -288,10 +288,10 @@ class Direct:
 
 @dataclass(frozen=True)
 class BareEtag:
-    """`ETag` and `X-Linked-ETag` come without their quotes."""
+    """`ETag` and `X-Linked-ETag` have no quotes."""
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Take the quotes away."""
+        """Remove the quotes."""
         bare = {name: value.strip('"') for name, value in response.headers.items() if name.lower().endswith("etag")}
         return response.having(**bare)
 
@@ -301,7 +301,7 @@ class NoLinkedHeaders:
     """The redirect has neither size nor SHA-256."""
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Take the headers away."""
+        """Remove the headers."""
         return response.having(X_Linked_Size=None, X_Linked_ETag=None)
 
 
@@ -348,7 +348,7 @@ class CaptivePortal:
 
 @dataclass(frozen=True)
 class StorageAt:
-    """The Hub's redirect leads to storage at another origin; path and signature stay."""
+    """The Hub redirects to storage at another origin, with the same path and signature."""
 
     origin_url: str
 
@@ -362,7 +362,7 @@ class StorageAt:
 
 @dataclass(frozen=True)
 class Then:
-    """The answer is right, and something happens before it is sent: a branch moves, say."""
+    """The response is right, but something happens before it is sent, for example a branch moves."""
 
     action: Callable[[], object]
 
@@ -373,12 +373,12 @@ class Then:
 
 
 def _spoilt(answer: Response, original: Response) -> Response:
-    """Another answer about the same file, delivered the same way."""
+    """Another response about the same file, delivered in the same way."""
     return replace(sent_by(answer, delivery_of(original)), subject=original.subject)
 
 
 def altered_content(original: Content, altered_at: int) -> Content:
-    """The same length as another content, with all bits of the byte at one offset turned over."""
+    """A copy of another content with all bits of the byte at one offset flipped."""
 
     def read(offset: int, length: int) -> bytes | memoryview:
         piece = original.read(offset, length)

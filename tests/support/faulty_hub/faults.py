@@ -1,7 +1,7 @@
-"""Where and how often faults strike, and which are due.
+"""Where and how often faults apply, and which are due.
 
-A fault turns the right answer into a wrong one; the kinds are in `fault_kinds`. Nothing here knows what a
-fault does or how answers are sent.
+A fault turns the right response into a wrong one; the kinds are in `fault_kinds`. This module does not know what a
+fault does or how responses are sent.
 """
 
 from collections.abc import Iterable
@@ -16,24 +16,24 @@ Origin = Literal["hub", "cdn"]
 
 
 class Fault(Protocol):
-    """Anything that can spoil an answer."""
+    """Anything that can change a response."""
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Return what is answered in the place of `response`."""
+        """Return the response that replaces `response`."""
 
 
 @dataclass(kw_only=True)
 class PlacedFault:
-    """A fault with the requests it is for.
+    """A fault and the requests to which it applies.
 
     Attributes:
         path: a glob that must match the path of the URL, the path in the repository, or
             `owner/name/path in the repository`; its `*` matches slashes too.
         origin: `hub`, `cdn`, or `None` for both.
         method: `GET`, `HEAD`, …, or `None` for all.
-        times: how many requests it spoils; `None` means all.
-        skip: how many matching requests pass unharmed before that.
-        hits: how many it has spoilt so far.
+        times: how many requests it applies to; `None` means all.
+        skip: how many matching requests are unaffected before that.
+        hits: how many it has been applied to.
     """
 
     number: int
@@ -46,7 +46,7 @@ class PlacedFault:
     hits: int = 0
 
     def is_for(self, request: Request, response: Response) -> bool:
-        """Whether the request is one of those the fault is for, its count left aside."""
+        """Whether the fault applies to the request, ignoring its count."""
         return (
             self.origin in {None, request.origin}
             and self.method in {None, request.method}
@@ -72,7 +72,7 @@ class Faults:
         times: int | None = 1,
         skip: int = 0,
     ) -> PlacedFault:
-        """Let `fault` spoil the next answers to matching requests; see `PlacedFault` for the arguments.
+        """Apply `fault` to the next responses to matching requests; see `PlacedFault` for the arguments.
 
         Several faults that match the same request are applied in the order in which they were added.
         """
@@ -85,7 +85,7 @@ class Faults:
         return placed
 
     def remove(self, placed: PlacedFault) -> None:
-        """Let a fault strike no more; nothing happens where it was removed before."""
+        """Remove a fault; does nothing if it was removed before."""
         with self._lock:
             self._placed.pop(placed.number, None)
 
@@ -95,7 +95,7 @@ class Faults:
             self._placed.clear()
 
     def get(self, number: int) -> PlacedFault:
-        """The fault of a number.
+        """The fault with a number.
 
         Raises:
             KeyError: there is none, or it was removed.
@@ -103,7 +103,7 @@ class Faults:
         return self._placed[number]
 
     def apply(self, request: Request, response: Response) -> Response:
-        """Return what is answered, after all faults that are due."""
+        """Return the response after all due faults."""
         for placed in self._due(request, response):
             response = placed.fault.apply(request, response)
         return response

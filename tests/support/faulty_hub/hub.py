@@ -1,6 +1,6 @@
-"""The tests' hub: the embedded hub with faults, a log of what was asked and sent, and a speed that changes.
+"""The tests' hub: the embedded hub with faults, a log of requests and sent bytes, and a variable speed.
 
-It overrides one method of the embedded hub, `answer`; whatever goes wrong goes wrong there.
+It overrides one method of the embedded hub, `answer`, which makes all faults.
 """
 
 import random
@@ -29,9 +29,9 @@ def edge_lottery(choices: Sequence[tuple[float, float | None]], seed: int = 0) -
 
     Args:
         choices: pairs of weight and bytes per second; `None` for a speed means unlimited.
-        seed: another seed draws in another order.
+        seed: determines the order.
     """
-    source = random.Random(seed)  # a repeatable order, not a secret
+    source = random.Random(seed)  # repeatable, not secret
     weights, speeds = zip(*choices, strict=True)
     return lambda: source.choices(speeds, weights)[0]
 
@@ -111,7 +111,7 @@ class FaultyHub(DemoHub):
         return self._cdn_server.url
 
     def add_repository(self, repository: DemoRepository) -> DemoRepository:
-        """Serve one more repository, or another in the place of one of the same id."""
+        """Serve another repository, or replace one with the same id."""
         self._hub.add(repository)
         return repository
 
@@ -120,7 +120,7 @@ class FaultyHub(DemoHub):
         return self._hub.repositories[repo_id].move(name, files, title)
 
     def set_speed(self, bytes_per_second: float | None = None, per_connection: float | None = None) -> None:
-        """Change the limits now, also for running answers: `None` means unlimited, 0 holds everything."""
+        """Change the limits now, also for running responses: `None` means unlimited, 0 holds everything."""
         with self._lock:
             self._per_connection = per_connection
             self._lottery = None

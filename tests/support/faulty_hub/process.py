@@ -32,7 +32,7 @@ class HubProcess:
         while not self._url_file.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the faulty hub did not start: exit status {self._process.poll()}")
-            time.sleep(0.02)  # a process that starts has nothing to wait on but its file
+            time.sleep(0.02)  # the file is the only sign that the process has started
         self.url, self.control_url = self._url_file.read_text(encoding="utf-8").split()
         return self
 

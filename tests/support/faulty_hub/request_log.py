@@ -1,7 +1,7 @@
-"""What was asked of the embedded hub and what it sent: a log that other threads can read and wait on.
+"""Requests to the embedded hub and sent bytes: a log that other threads can read and wait on.
 
-Records handed out are frozen copies; the live ones stay here. Tokens are never kept: of an
-`Authorization` header only its presence is. Knows nothing of routes.
+Returned records are frozen copies; the live ones stay here. Tokens are never stored: of an
+`Authorization` header only its presence. Knows nothing about routes.
 """
 
 import json
@@ -65,7 +65,7 @@ class RequestLog:
     """The log of one hub. Safe from any thread.
 
     Args:
-        file: where to write JSON lines too: a line per started and ended request and, per tenth of a
+        file: where to write JSON lines: a line per started and ended request and, per tenth of a
             second in which bytes flowed, a line with their number. `None` means nowhere.
     """
 
@@ -83,7 +83,7 @@ class RequestLog:
             return tuple(self._records)
 
     def start(self, request: Request) -> int:
-        """Record a request that came in and return its number."""
+        """Record a received request and return its number."""
         headers = {name: "***" if name == "authorization" else value for name, value in request.headers.items()}
         with self._changed:
             record = RequestRecord(
@@ -103,7 +103,7 @@ class RequestLog:
         return record.number
 
     def answer(self, number: int, status: int, subject: Located | None) -> None:
-        """Record what a request is answered with."""
+        """Record the response to a request."""
         with self._changed:
             record = replace(self._records[number], status=status)
             if subject is not None:
@@ -128,7 +128,7 @@ class RequestLog:
             self._changed.notify_all()
 
     def end(self, number: int, *, is_whole: bool) -> None:
-        """Record that a request is over."""
+        """Record the end of a request."""
         with self._changed:
             self._records[number] = replace(self._records[number], ended_s=time.monotonic(), is_whole=is_whole)
             self._write("ended", self._records[number])
@@ -150,7 +150,7 @@ class RequestLog:
         """Bytes of files sent per tenth of a second, as (start in monotonic seconds, bytes), empty tenths left out.
 
         Args:
-            path_in_repo: count one file only; `None` counts all that was sent.
+            path_in_repo: count one file only; `None` counts all files.
         """
         with self._changed:
             total: Counter[int] = Counter()
@@ -160,7 +160,7 @@ class RequestLog:
         return [(bucket / _BUCKETS_PER_SECOND, total[bucket]) for bucket in sorted(total)]
 
     def close(self) -> None:
-        """Write what is left to the file and close it."""
+        """Write the remaining lines to the file and close it."""
         with self._changed:
             if self._file is not None:
                 self._write_flow_before(self._bucket + 1)
@@ -173,7 +173,7 @@ class RequestLog:
             self._file.flush()
 
     def _write_flow_before(self, bucket: int) -> None:
-        """Write the tenth of a second that has just gone by."""
+        """Write the last tenth of a second."""
         if self._file is not None and bucket > self._bucket > 0:
             sizes = {subject: buckets[self._bucket] for subject, buckets in self._flow.items() if buckets[self._bucket]}
             line = {"event": "flow", "at_s": self._bucket / _BUCKETS_PER_SECOND, "bytes": sizes}

@@ -1,4 +1,4 @@
-"""How many connections a line gets, played against made-up lines second by second."""
+"""How many connections a line gets, simulated with fake lines second by second."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The digest does not care in what pieces bytes come, nor how often a part is taken back."""
+"""Digests do not depend on how bytes are split, or how often a part is reset."""
 
 import hashlib
 import itertools

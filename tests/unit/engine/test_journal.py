@@ -1,4 +1,4 @@
-"""What a journal may state after a kill and after a power cut, and what of a damaged one is believed."""
+"""What a journal states after a kill and after a power cut, and what a damaged one contains."""
 
 import os
 import tempfile

@@ -39,7 +39,7 @@ def read_until(reader: int, count: int) -> list:
 
 
 def fill(writer: int) -> int:
-    """Write until the pipe takes no more; returns how much."""
+    """Write until the pipe is full; returns the number of bytes."""
     os.set_blocking(writer, False)
     filled = 0
     with contextlib.suppress(BlockingIOError):

@@ -41,7 +41,7 @@ def acquired(target: Path) -> Lease:
 
 
 def taken_from(target: Path, pid: int) -> Lease:
-    """A lease that was taken from a process, which is silent."""
+    """A lease taken from a silent process."""
     path = lease_path(target)
     path.unlink(missing_ok=True)
     theirs = Lease(path, 60)
@@ -107,7 +107,7 @@ def test_a_revoked_request_writes_and_hashes_nothing_more(target, partial) -> No
 
 
 def test_bytes_of_a_revoked_request_are_not_in_the_digest_of_the_repeated_one(target, partial) -> None:
-    """A connection that is slow to notice offers what it has: the part was wrong and is hashed again from its first byte."""
+    """A connection that notices late still offers its bytes: the part was wrong and is hashed again from its first byte."""
     late = request(target, partial, 0, SIZE)
     late.write(memoryview(b"\1" * 1000))
     late.revoke()

@@ -1,4 +1,4 @@
-"""Which bytes are where: one state for each byte, against a plain list of states; and plain sets of bytes."""
+"""The state of each byte, compared with a plain list of states; and range sets, compared with plain sets."""
 
 import itertools
 
@@ -31,7 +31,7 @@ def members(ranges) -> set[int]:
 
 
 def changed(changes) -> tuple[Pieces, list[int]]:
-    """The map, and what it should say of every byte."""
+    """The map, and the expected state of every byte."""
     pieces, states = Pieces(SIZE), [MISSING] * SIZE
     for start, end, state in changes:
         pieces.set(start, end, state)

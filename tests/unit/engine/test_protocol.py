@@ -1,4 +1,4 @@
-"""The lines between kernel and engine: every message survives them, and garbage is a `ValueError` and nothing else."""
+"""The lines between kernel and engine: every message is decoded unchanged, and garbage raises `ValueError` only."""
 
 import json
 from typing import get_args

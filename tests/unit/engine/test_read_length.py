@@ -1,4 +1,4 @@
-"""How many bytes a connection reads at once: all of its buffer on a fast line, little on a slow one."""
+"""How many bytes a connection reads at once: its whole buffer on a fast line, few on a slow one."""
 
 from hypothesis import given
 from hypothesis import strategies as st

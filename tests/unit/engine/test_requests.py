@@ -1,4 +1,4 @@
-"""How long requests are and which are split; the next missing bytes, against a plain set of numbers."""
+"""How long requests are and which are split; the next missing bytes, compared with a plain set of numbers."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What follows from a failure: which step, how long is waited, and when it is given up."""
+"""The reaction to a failure: which step, which delay, and when to give up."""
 
 import pytest
 
@@ -45,7 +45,7 @@ def troubles() -> Troubles:
 
 
 def fail_until(end_s: float, error, one: Troubles, **facts) -> list[Step]:
-    """The same failure again and again, each as soon as it may be asked again, up to a time."""
+    """The same failure repeatedly, each as soon as a retry is allowed, up to a time."""
     steps, now_s = [], one.retry_at_s
     while now_s < end_s:
         steps.append(one.failed(error, now_s, **facts))

@@ -1,4 +1,4 @@
-"""Shares of the connections are fair, and workers stay within the bound and are kept for the next transfer."""
+"""Shares of the connections are fair, and workers stay within the limit and are kept for the next transfer."""
 
 import pytest
 from hypothesis import given

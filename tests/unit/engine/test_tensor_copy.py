@@ -30,7 +30,7 @@ def a_donor(path: Path) -> DonorFile:
 
 
 class Copying:
-    """One target into which is copied, with the ends that are reported."""
+    """The target of a copy, with the reported ends."""
 
     def __init__(self, folder: Path) -> None:
         target = folder / "model.gguf"
@@ -45,7 +45,7 @@ class Copying:
         return TensorCopy(self.partial, self.donors, copies, self.ends)
 
     def run(self, *copies: Copy) -> tuple[TensorCopy, RangeSet]:
-        """Copy to the end; what was written."""
+        """Copy to the end; returns the written ranges."""
         copy = self.copy(*copies)
         copy.start()
         self.ends.get(timeout=10)
@@ -63,7 +63,7 @@ def copying(tmp_path):
 
 
 def meddle(monkeypatch, happens) -> None:
-    """Let something happen after every 50 kB that are copied."""
+    """Call a function after every 50 kB copied."""
     copy = partial.copy_once
 
     def copy_once(source, source_offset, target, target_offset, length):

@@ -1,4 +1,4 @@
-"""The bandwidth limit is exact over seconds, whatever the slices."""
+"""The bandwidth limit is exact over seconds, for any slices."""
 
 import pytest
 from hypothesis import given

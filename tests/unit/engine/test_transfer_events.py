@@ -1,10 +1,10 @@
-"""A transfer is driven by events alone: no sockets, no clock, no threads but the digest's.
+"""A transfer driven only by events: no sockets, no clock, no threads except the digest's.
 
-Hypothesis plays the connections, the background jobs, other processes and the hub, in any order: writes that come late, requests
-that are cut or taken away, wrong bytes, lost leases, a stop. After every step and at the end it holds that
+Hypothesis simulates connections, background jobs, other processes and the hub, in any order: late writes, requests
+that are cut or revoked, wrong bytes, lost leases, a stop. After every step and at the end:
 
-* no byte is written by two writers, and nothing of a request that was taken away;
-* nothing is trusted that was not written: the journal states only bytes that are in the file;
+* no byte is written by two writers, or by a revoked request;
+* the journal states only bytes that are in the file;
 * a file that another process has taken over is left alone at once: neither its bytes nor its journal change;
 * a file is finished as verified only if its bytes on the disk hash to what the hub states, and fails only if it was wrong twice.
 """
@@ -51,7 +51,7 @@ ERRORS = (LineError("broken"), BusyError(503, None), RefusedError(403), WrongRan
 
 
 class NoThread:
-    """The digest's thread: the test reads for it."""
+    """The digest's thread, driven by the test."""
 
     def __init__(self, target, name, daemon) -> None:
         pass
@@ -204,7 +204,7 @@ class TransferMachine(RuleBasedStateMachine):
         self.transfer = Transfer(command, shared, self.reports, self._keep_job, self.now_s)
         self.transfer.scan()
         self._advance()
-        for _ in range(8):  # checked, opened, resolved: what follows is more interesting
+        for _ in range(8):  # starts after checking, opening and resolving
             self._do_all_jobs()
 
     def _do_all_jobs(self) -> None:
@@ -215,7 +215,7 @@ class TransferMachine(RuleBasedStateMachine):
         self.jobs.append((name, job))
 
     def _advance(self) -> None:
-        """What the transfer's thread does between two events; an error ends it."""
+        """The work of the transfer's thread between two events; an error ends it."""
         if self.error is not None or self.is_stopped:
             return
         try:
@@ -233,7 +233,7 @@ class TransferMachine(RuleBasedStateMachine):
     def _busy(self) -> list[FakeWorker]:
         return [one for one in self.pool.workers if one.request is not None]
 
-    # The connections: closed ones are slow to notice it.
+    # The connections: closed ones notice it late.
 
     @precondition(lambda self: self._busy())
     @rule(which=st.integers(0, 7), count=COUNTS, is_wrong=st.sampled_from([False] * 3 + [True]))
@@ -336,7 +336,7 @@ class TransferMachine(RuleBasedStateMachine):
             self.is_stopped = True
             self.transfer.close()
 
-    # What holds.
+    # Invariants.
 
     @invariant()
     def only_what_was_written_is_trusted(self) -> None:
@@ -369,7 +369,7 @@ class TransferMachine(RuleBasedStateMachine):
                     assert data == self.contents[str(file.path)]
 
     def play_to_the_end(self) -> None:
-        """Everything goes well from here on: the transfer must end, and with the right files."""
+        """No more faults from here on: the transfer must end with the right files."""
         for file in list(self.others):
             self._given_back(file)
         for _ in range(300):
