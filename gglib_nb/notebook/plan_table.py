@@ -228,7 +228,9 @@ def _warnings(plan: RepoPlan) -> list[str]:
 def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
-            first = f"★ {variant.why} {_in_short(plan, variant)}{_how(plan, number, variant)}"
+            fits = _fit_sentence(variant.placement, plan.context_tokens)
+            size = f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
+            first = f"★ {variant.why} {size}{_how(plan, number, variant)}"
             return [first, *_better_fit_line(plan, variant), *_run(variant)]
     return ["No row is recommended. Choose one: %gguf queue ROW"]
 
@@ -240,11 +242,6 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     if variant.is_present:
         return " You already have it."
     return f" Download it with: %gguf queue {number}" if plan.has_access else ""
-
-
-def _in_short(plan: RepoPlan, variant: VariantPlan) -> str:
-    fits = _fit_sentence(variant.placement, plan.context_tokens)
-    return f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
 
 
 def _better_fit_line(plan: RepoPlan, recommended: VariantPlan) -> list[str]:
@@ -316,25 +313,18 @@ def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
 def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
         return Cell("✓ all of it", 1, GOOD)
-    if not variant.present_bytes:
-        return _reusable(variant)
-    share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-    return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", share)
-
-
-def _reusable(variant: VariantPlan) -> Cell:
-    """How much of it other files on this disk may contain: at most, since their bytes were not compared."""
-    if not variant.reusable_bytes or not variant.size_bytes:
-        return Cell("")
-    share = variant.reusable_bytes / variant.size_bytes
-    return Cell(f"up to {formats.percent(share)} on this disk", share)
+    if variant.present_bytes:
+        share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
+        return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", share)
+    if variant.reusable_bytes and variant.size_bytes:  # in other files; at most, since their bytes were not compared
+        share = variant.reusable_bytes / variant.size_bytes
+        return Cell(f"up to {formats.percent(share)} on this disk", share)
+    return Cell("")
 
 
 def _free_after(variant: VariantPlan) -> Cell:
     free = variant.free_bytes_after
-    if free is not None and free < 0:
-        return Cell(f"{formats.size(-free)} short", free, BAD)
-    return Cell(formats.size(free), free)
+    return Cell(formats.UNKNOWN) if free is None else Cell(_left(free), free, BAD if free < 0 else "")
 
 
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:

@@ -57,14 +57,12 @@ Progress = tuple[str, float | None]
 """A text, and how much is done, 0 to 1 (None unknown)."""
 
 
-class NoView:
-    """Shows nothing."""
-
+class _NoView:
     def show(self, _state: object, /) -> None:
-        """Nothing."""
+        pass
 
     def close(self) -> None:
-        """Nothing."""
+        pass
 
 
 class Screen:
@@ -92,12 +90,12 @@ class Screen:
 
     def progress_line(self) -> View[Progress]:
         """Starts a line of progress."""
-        return NoView()
+        return _NoView()
 
     def queue_view(self, only: DownloadId | None) -> View[QueueSnapshot]:
         """Starts a view of one download; None: of the whole queue."""
         del only
-        return NoView()
+        return _NoView()
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
         """Shows the live panel; False in a terminal, which has none."""
